@@ -1,0 +1,121 @@
+//! The few fields of an image manifest and of an image index that prove membership.
+
+use crate::json::{self, JsonError, Limits, Value};
+
+use super::{Digest, DigestError};
+
+/// One entry of a manifest or an index (OCI image-spec, "Content Descriptors"). Membership is all three, never the digest alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Descriptor {
+    /// Its media type, as written.
+    pub media_type: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// How many bytes they are.
+    pub size: u64,
+}
+
+/// A document that lists others by digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// An image index or Docker manifest list.
+    Index {
+        /// One per platform, and attestations beside them.
+        manifests: Vec<Descriptor>,
+    },
+    /// An image manifest.
+    Manifest {
+        /// The image's configuration.
+        config: Descriptor,
+        /// Its layers, lowest first.
+        layers: Vec<Descriptor>,
+    },
+}
+
+/// Why some bytes are no index and no manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// A digest of another kind than sha256.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// No strict JSON, or too much of it.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// JSON, but not such a document: what is wrong.
+    #[error("{0}")]
+    Shape(&'static str),
+}
+
+impl Document {
+    /// 4 MiB is what registries and containerd accept for a manifest (OCI distribution-spec, "Pushing Manifests"); an image has
+    /// at most 127 layers and an index few platforms, but attestations and annotations add up.
+    pub const LIMITS: Limits = Limits { bytes: 4 << 20, depth: 16, values: 50_000 };
+
+    /// Reads a document. What it is, is told by its members, and they must be of one kind only, so that no bytes are an index to
+    /// one reader and a manifest to another.
+    ///
+    /// # Errors
+    /// Not strict JSON, over the limits, or not exactly one of the two kinds.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let value = json::parse(bytes, Self::LIMITS)?;
+        let kind = value.get("mediaType").map(|kind| kind.as_str().ok_or(ManifestError::Shape("mediaType is not a string")));
+        let kind = kind.transpose()?;
+        match (value.get("manifests"), value.get("config"), value.get("layers")) {
+            (Some(manifests), None, None) => {
+                wanted(kind, &["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"])?;
+                Ok(Self::Index { manifests: descriptors(manifests)? })
+            }
+            (None, Some(config), Some(layers)) => {
+                wanted(kind, &["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"])?;
+                Ok(Self::Manifest { config: descriptor(config)?, layers: descriptors(layers)? })
+            }
+            _ => Err(ManifestError::Shape("neither an index nor a manifest, or both")),
+        }
+    }
+}
+
+fn wanted(kind: Option<&str>, kinds: &[&str]) -> Result<(), ManifestError> {
+    match kind {
+        Some(kind) if !kinds.contains(&kind) => Err(ManifestError::Shape("mediaType contradicts the members")),
+        _ => Ok(()),
+    }
+}
+
+fn descriptors(value: &Value) -> Result<Vec<Descriptor>, ManifestError> {
+    value.as_array().ok_or(ManifestError::Shape("not a list of descriptors"))?.iter().map(descriptor).collect()
+}
+
+fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
+    let text = |name| value.get(name).and_then(Value::as_str);
+    let media_type = text("mediaType").ok_or(ManifestError::Shape("descriptor without mediaType"))?.to_owned();
+    let digest = text("digest").ok_or(ManifestError::Shape("descriptor without digest"))?.parse()?;
+    let size = value.get("size").and_then(Value::as_u64).ok_or(ManifestError::Shape("descriptor without size"))?;
+    Ok(Descriptor { media_type, digest, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: &str) -> String {
+        format!(r#"{{"mediaType":"{kind}","digest":"{}","size":1}}"#, Digest::of(b"x"))
+    }
+
+    #[test]
+    fn a_manifest_and_an_index_are_told_by_their_members() {
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, entry("c"), entry("l"));
+        assert!(matches!(Document::parse(manifest.as_bytes()), Ok(Document::Manifest { layers, .. }) if layers.len() == 1));
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry("m"));
+        assert!(matches!(Document::parse(index.as_bytes()), Ok(Document::Index { manifests }) if manifests.len() == 1));
+    }
+
+    #[test]
+    fn a_document_of_both_kinds_or_of_a_contradicting_type_is_refused() {
+        let both = format!(r#"{{"manifests":[],"config":{},"layers":[]}}"#, entry("c"));
+        assert!(Document::parse(both.as_bytes()).is_err());
+        let lies = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#;
+        assert!(Document::parse(lies.as_bytes()).is_err());
+        let twice = r#"{"manifests":[],"manifests":[]}"#;
+        assert!(Document::parse(twice.as_bytes()).is_err());
+    }
+}

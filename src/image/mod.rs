@@ -1,0 +1,9 @@
+//! What is asked about: names, digests, and the documents that list digests. Pure.
+
+mod digest;
+mod manifest;
+mod reference;
+
+pub use digest::{Digest, DigestError};
+pub use manifest::{Descriptor, Document, ManifestError};
+pub use reference::{ImageRef, ReferenceError, Repository, Tag};

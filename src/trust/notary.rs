@@ -1,0 +1,1 @@
+//! The Notary v1 workflow.

@@ -1,0 +1,150 @@
+//! A "no", with what a person needs to change it.
+
+use std::fmt;
+
+/// Why an image is not let through. The names are stable; logs, metrics and `--json` carry them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// The threshold of a role's signatures is not met.
+    BadSignature,
+    /// The clock is earlier than the last good contact.
+    Clock,
+    /// The name is signed, for another digest.
+    DigestMismatch,
+    /// An exemption for the name is over.
+    ExemptionOver,
+    /// Metadata is past its expiry.
+    Expired,
+    /// Something could not be read as what it should be.
+    Malformed,
+    /// No rule covers the name.
+    NoRule,
+    /// The tag, digest or repository is not named by the signed metadata.
+    NoStatement,
+    /// The bytes come from no registry, and the policy lets no such bytes through here.
+    NotLocal,
+    /// A limit on hostile work was reached.
+    OverLimit,
+    /// There is no policy in force.
+    PolicyUnusable,
+    /// The digest or a key it rests on is revoked by the policy.
+    Revoked,
+    /// A role that the policy requires is not there.
+    RoleMissing,
+    /// Metadata is older than what this host has seen, or other bytes stand under a version that it has seen.
+    Rollback,
+    /// The root role lists a key that is not pinned.
+    RootNotPinned,
+    /// A source wants credentials that it wasn't given (401, 403).
+    SourceDenied,
+    /// No source answers.
+    SourceUnreachable,
+    /// What this host has seen cannot be read or written.
+    StateUnusable,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 18] = [
+        Self::BadSignature,
+        Self::Clock,
+        Self::DigestMismatch,
+        Self::ExemptionOver,
+        Self::Expired,
+        Self::Malformed,
+        Self::NoRule,
+        Self::NoStatement,
+        Self::NotLocal,
+        Self::OverLimit,
+        Self::PolicyUnusable,
+        Self::Revoked,
+        Self::RoleMissing,
+        Self::Rollback,
+        Self::RootNotPinned,
+        Self::SourceDenied,
+        Self::SourceUnreachable,
+        Self::StateUnusable,
+    ];
+
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadSignature => "bad-signature",
+            Self::Clock => "clock",
+            Self::DigestMismatch => "digest-mismatch",
+            Self::ExemptionOver => "exemption-over",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+            Self::NoRule => "no-rule",
+            Self::NoStatement => "no-statement",
+            Self::NotLocal => "not-local",
+            Self::OverLimit => "over-limit",
+            Self::PolicyUnusable => "policy-unusable",
+            Self::Revoked => "revoked",
+            Self::RoleMissing => "role-missing",
+            Self::Rollback => "rollback",
+            Self::RootNotPinned => "root-not-pinned",
+            Self::SourceDenied => "source-denied",
+            Self::SourceUnreachable => "source-unreachable",
+            Self::StateUnusable => "state-unusable",
+        }
+    }
+
+    /// Whether we judged and said no (exit 1); otherwise we could not judge (exit 2).
+    #[must_use]
+    pub fn judged(self) -> bool {
+        match self {
+            Self::BadSignature
+            | Self::DigestMismatch
+            | Self::ExemptionOver
+            | Self::Expired
+            | Self::NoRule
+            | Self::NoStatement
+            | Self::NotLocal
+            | Self::Revoked
+            | Self::RoleMissing
+            | Self::Rollback
+            | Self::RootNotPinned => true,
+            Self::Clock
+            | Self::Malformed
+            | Self::OverLimit
+            | Self::PolicyUnusable
+            | Self::SourceDenied
+            | Self::SourceUnreachable
+            | Self::StateUnusable => false,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A "no": what was found, what was wanted, and what would change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: Code,
+    /// What was found. May quote hostile text, always escaped.
+    pub found: String,
+    /// What was wanted.
+    pub wanted: String,
+    /// What a person can do.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// A refusal of that kind.
+    pub fn new(code: Code, found: impl Into<String>, wanted: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, found: found.into(), wanted: wanted.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: found {}, wanted {}", self.code, self.found, self.wanted)
+    }
+}
