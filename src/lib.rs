@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hooks;
 pub mod image;
 pub mod json;
 pub mod trust;
