@@ -26,6 +26,12 @@ impl<T> Verified<T> {
     pub fn get(&self) -> &T {
         &self.0
     }
+
+    /// For tests of what takes a proof: one without a verification.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T) -> Self {
+        Self(value)
+    }
 }
 
 /// What a host demands of one repository's metadata.
