@@ -1,0 +1,340 @@
+#!/usr/bin/env bash
+# lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
+#
+#   lab.sh fetch GROUP...        engines docker notary push: unpack Debian packages into the cache
+#   lab.sh start SERVICE...      registry notary containerd17 containerd2 dockerd28
+#   lab.sh stop [SERVICE...]     all that run, where none is named
+#   lab.sh status
+#   lab.sh env                   shell assignments: paths, sockets, ports
+#   lab.sh ctr17|ctr2|docker28|notary|oras ARGS...
+#   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
+#
+# Settings, by environment:
+#   LAB_CACHE     where packages are unpacked             (default: ${XDG_CACHE_HOME:-~/.cache}/rootpin-lab)
+#   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
+#   LAB_PORT      the registry's port; notary's server and signer take the next two (default: 5000)
+#   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
+#
+# Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
+# Outside of LAB_ROOT, containerd itself leaves traces in /run/containerd and dockerd in /run/docker.
+set -euo pipefail
+
+CACHE=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rootpin-lab}
+ROOT=${LAB_ROOT:-$CACHE/lab}
+REGISTRY_PORT=${LAB_PORT:-5000}
+NOTARY_PORT=$((REGISTRY_PORT + 1))
+SIGNER_PORT=$((REGISTRY_PORT + 2))
+KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# containerd 1.7, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites' programs run on
+# Debian 12's libc, their runc does not, so that one is Debian 12's own.
+SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
+PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
+SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock SOCK_DOCKER=$ROOT/run/dockerd28.sock
+SERVICES=(dockerd28 containerd2 containerd17 notary-server notary-signer registry) # in the order in which they stop
+
+ARCH=$(dpkg --print-architecture)
+TRIPLET=$(uname -m)-linux-gnu
+LIBS=$PKG_HOST/usr/lib/$TRIPLET:$PKG_HOST/lib/$TRIPLET
+
+say() { echo "lab: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# ---------------------------------------------------------------- packages
+
+mirror() {
+  local uri=${LAB_MIRROR:-}
+  [[ -n $uri ]] || uri=$(apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    awk -F'|' -v suite="$SUITE_HOST" '$1 == "Debian" && $2 == suite {print $3; exit}')
+  # before the first apt-get update apt has no targets: read its sources
+  [[ -n $uri ]] || uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
+    sed -nE -e 's/^URIs:[[:space:]]*([^[:space:]]+).*/\1/p' -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+)[[:space:]].*/\2/p' |
+    grep -E '/debian/?$' | head -1)
+  [[ -n $uri ]] || die "apt's sources name no Debian mirror; set LAB_MIRROR"
+  echo "${uri%/}"
+}
+
+# An index past its Valid-Until is taken all the same: testing's is good for a week only, and mirrors lag. Its signature is checked.
+private_apt() { # private_apt SUITE get|cache ARGS...
+  local dir=$CACHE/apt/$1 tool=apt-$2; shift 2
+  "$tool" -q -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$dir/state" \
+    -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache" -o APT::Architecture="$ARCH" -o APT::Sandbox::User=root \
+    -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
+    -o Acquire::Retries=3 "$@"
+}
+
+read_index() { # read_index SUITE: once in a run
+  local suite=$1 dir=$CACHE/apt/$1
+  [[ -z ${READ[$suite]:-} ]] || return 0
+  [[ -r $KEYRING ]] || die "$KEYRING is missing (package debian-archive-keyring)"
+  mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial"
+  : >"$dir/status"
+  echo "deb [arch=$ARCH signed-by=$KEYRING] $(mirror) $suite main" >"$dir/sources.list"
+  private_apt "$suite" get update -o APT::Update::Error-Mode=any >"$dir/update.log" 2>&1 || {
+    tail -5 "$dir/update.log" >&2
+    die "the index of $suite could not be fetched, or its signature not checked"
+  }
+  READ[$suite]=1
+}
+declare -A READ=()
+
+unpack() { # unpack SUITE PACKAGE...: those that the cache lacks
+  local suite=$1 name version deb dir=$CACHE/pkg/$1 missing=() wanted=(); shift
+  mkdir -p "$dir/.have" "$CACHE/debs/$suite"
+  for name; do [[ -s $dir/.have/$name ]] || missing+=("$name"); done
+  ((${#missing[@]})) || return 0
+  read_index "$suite"
+  while read -r name version; do wanted+=("$name=$version"); done < <(private_apt "$suite" cache policy "${missing[@]}" |
+    awk '/^[^ ].*:$/ {name = substr($1, 1, length($1) - 1)} /Candidate:/ && $2 != "(none)" {print name, $2}')
+  ((${#wanted[@]} == ${#missing[@]})) || die "$suite lacks one of: ${missing[*]}"
+  (cd "$CACHE/debs/$suite" && private_apt "$suite" get download "${wanted[@]}") >"$CACHE/apt/$suite/download.log" 2>&1 || {
+    tail -3 "$CACHE/apt/$suite/download.log" >&2
+    die "download from $suite failed"
+  }
+  for deb in "$CACHE/debs/$suite"/*.deb; do
+    dpkg-deb -x "$deb" "$dir"
+    name=$(dpkg-deb -f "$deb" Package) version=$(dpkg-deb -f "$deb" Version)
+    echo "$version" >"$dir/.have/$name"
+    say "unpacked $name $version of $suite"
+    rm -f "$deb"
+  done
+}
+
+cmd_fetch() {
+  local group
+  mkdir -p "$CACHE"
+  exec 9>"$CACHE/.lock" # two labs may share one cache
+  flock 9
+  for group; do case $group in
+    engines) unpack "$SUITE_17" containerd docker-registry; unpack "$SUITE_2" containerd ;;
+    docker) unpack "$SUITE_2" docker.io docker-cli; unpack "$SUITE_HOST" runc libseccomp2 libsystemd0 ;;
+    notary) unpack "$SUITE_17" notary ;;
+    push) unpack "$SUITE_2" oras ;;
+    *) die "no such group: $group" ;;
+  esac; done
+  exec 9>&-
+  local version
+  version=$(cat "$PKG_17/.have/containerd" 2>/dev/null || echo 1.7.) && [[ $version == 1.7.* ]] || say "warning: $SUITE_17 has containerd $version now, not 1.7"
+  version=$(cat "$PKG_2/.have/containerd" 2>/dev/null || echo 2.) && [[ $version == 2.* ]] || say "warning: $SUITE_2 has containerd $version now, not 2.x"
+}
+
+# ---------------------------------------------------------------- processes
+
+born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; } # start time; nothing for a zombie
+
+alive() { # alive NAME: its pid, where that pid is still the process that we started
+  local pid start
+  read -r pid start 2>/dev/null <"$ROOT/run/$1.pid" || return 1
+  [[ -n $start && $(born "$pid") == "$start" ]] && echo "$pid"
+}
+
+spawn() { # spawn NAME COMMAND...
+  local name=$1; shift
+  mkdir -p "$ROOT/run" "$ROOT/log"
+  setsid "$@" </dev/null >>"$ROOT/log/$name.log" 2>&1 9>&- &
+  echo "$! $(born $!)" >"$ROOT/run/$name.pid"
+}
+
+await() { # await NAME SECONDS COMMAND...: until the command succeeds
+  local name=$1 end=$((SECONDS + $2)); shift 2
+  until "$@" >/dev/null 2>&1; do
+    alive "$name" >/dev/null && ((SECONDS < end)) || { tail -20 "$ROOT/log/$name.log" >&2; die "$name did not come up: $ROOT/log/$name.log"; }
+    sleep 0.05
+  done
+}
+
+halt() { # halt NAME: TERM, and KILL after 10 s
+  local pid i
+  if pid=$(alive "$1"); then
+    kill "$pid" 2>/dev/null || true
+    for ((i = 0; i < 200; i++)); do alive "$1" >/dev/null || break; sleep 0.05; done
+    ! alive "$1" >/dev/null || kill -9 "$pid" 2>/dev/null || true
+  fi
+  rm -f "$ROOT/run/$1.pid"
+}
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+free() { ! listens "$1" || die "port $1 is taken; set LAB_PORT"; }
+
+# ---------------------------------------------------------------- services
+
+certificates() { # a CA of the lab's own, and one certificate for the notary server and signer
+  local dir=$ROOT/pki
+  [[ -s $dir/server.crt ]] && return
+  mkdir -p "$dir"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/O=Lab/CN=Lab CA" -keyout "$dir/ca.key" \
+    -out "$dir/ca.crt" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/O=Lab/CN=localhost" -keyout "$dir/server.key" \
+    -out "$dir/server.csr" 2>/dev/null
+  openssl x509 -req -days 3650 -in "$dir/server.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -out "$dir/server.crt" \
+    -extfile <(printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment \
+      extendedKeyUsage=serverAuth,clientAuth subjectAltName=DNS:localhost,IP:127.0.0.1) 2>/dev/null
+}
+
+start_registry() {
+  alive registry >/dev/null && return
+  free "$REGISTRY_PORT"
+  mkdir -p "$ROOT/etc" "$ROOT/state/registry"
+  cat >"$ROOT/etc/registry.yml" <<YAML
+version: 0.1
+storage: {filesystem: {rootdirectory: $ROOT/state/registry}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$REGISTRY_PORT", secret: lab}
+YAML
+  spawn registry env OTEL_TRACES_EXPORTER=none "$PKG_17/usr/bin/docker-registry" serve "$ROOT/etc/registry.yml"
+  await registry 10 listens "$REGISTRY_PORT"
+}
+
+start_notary() { # server and signer keep all in memory: a restarted server knows nothing
+  alive notary-server >/dev/null && return
+  free "$NOTARY_PORT"
+  free "$SIGNER_PORT"
+  certificates
+  local pki=$ROOT/pki
+  mkdir -p "$ROOT/etc"
+  cat >"$ROOT/etc/notary-signer.json" <<JSON
+{"server": {"grpc_addr": "127.0.0.1:$SIGNER_PORT", "tls_cert_file": "$pki/server.crt", "tls_key_file": "$pki/server.key", "client_ca_file": "$pki/ca.crt"},
+ "logging": {"level": "info"}, "storage": {"backend": "memory"}}
+JSON
+  cat >"$ROOT/etc/notary-server.json" <<JSON
+{"server": {"http_addr": "127.0.0.1:$NOTARY_PORT", "tls_cert_file": "$pki/server.crt", "tls_key_file": "$pki/server.key"},
+ "trust_service": {"type": "remote", "hostname": "127.0.0.1", "port": "$SIGNER_PORT", "key_algorithm": "ecdsa",
+                   "tls_ca_file": "$pki/ca.crt", "tls_client_cert": "$pki/server.crt", "tls_client_key": "$pki/server.key"},
+ "logging": {"level": "info"}, "storage": {"backend": "memory"}}
+JSON
+  spawn notary-signer "$PKG_17/usr/bin/notary-signer" -config "$ROOT/etc/notary-signer.json"
+  await notary-signer 10 listens "$SIGNER_PORT"
+  spawn notary-server "$PKG_17/usr/bin/notary-server" -config "$ROOT/etc/notary-server.json"
+  await notary-server 10 listens "$NOTARY_PORT"
+}
+
+containerd_config() { # containerd_config NAME VERSION: drop-ins go into $ROOT/etc/NAME.d
+  cat <<TOML
+version = $2
+root = "$ROOT/state/$1"
+state = "$ROOT/run/$1"
+imports = ["$ROOT/etc/$1.d/*.toml"]
+# none is used here; and in a chroot, whose / is no mount point, btrfs would take the content store down with it
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile"]
+[grpc]
+  address = "$ROOT/run/$1.sock"
+[ttrpc]
+  address = "$ROOT/run/$1.sock.ttrpc"
+[debug]
+  address = "$ROOT/run/$1.sock.debug"
+  level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$ROOT/state/$1/opt"
+TOML
+  if [[ $2 == 2 ]]; then cat <<TOML
+[plugins."io.containerd.grpc.v1.cri"]
+  disable_tcp_service = true
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    disable_snapshot_annotations = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "$ROOT/cni/bin"
+    conf_dir = "$ROOT/cni/net.d"
+TOML
+  else cat <<TOML
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["$ROOT/cni/bin"]
+  conf_dir = "$ROOT/cni/net.d"
+TOML
+  fi
+}
+
+start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
+  local name=$1 pkg=$2 sock=$3
+  alive "$name" >/dev/null && return
+  mkdir -p "$ROOT/etc/$name.d" "$ROOT/state/$name" "$ROOT/run/$name"
+  containerd_config "$name" "$4" >"$ROOT/etc/$name.toml"
+  spawn "$name" env PATH="$pkg/usr/bin:$pkg/usr/sbin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
+    "$pkg/usr/bin/containerd" --config "$ROOT/etc/$name.toml"
+  await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed
+}
+
+start_dockerd28() {
+  alive dockerd28 >/dev/null && return
+  start_containerd containerd2 "$PKG_2" "$SOCK_2" 3
+  mkdir -p "$ROOT/state/dockerd28" "$ROOT/run/dockerd28"
+  echo '{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs"}' >"$ROOT/etc/dockerd28.json"
+  spawn dockerd28 env PATH="$PKG_2/usr/sbin:$PKG_2/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
+    "$PKG_2/usr/sbin/dockerd" --config-file "$ROOT/etc/dockerd28.json" --data-root "$ROOT/state/dockerd28" --exec-root "$ROOT/run/dockerd28" \
+    --pidfile "$ROOT/run/dockerd28/daemon.pid" -H "unix://$SOCK_DOCKER" --containerd "$SOCK_2" \
+    --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false
+  await dockerd28 60 env DOCKER_HOST="unix://$SOCK_DOCKER" "$PKG_2/usr/bin/docker" version
+}
+
+# ---------------------------------------------------------------- commands
+
+cmd_start() {
+  local service
+  for service; do case $service in
+    registry) start_registry ;;
+    notary) start_notary ;;
+    containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
+    containerd2) start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
+    dockerd28) start_dockerd28 ;;
+    *) die "no such service: $service" ;;
+  esac; done
+}
+
+cmd_stop() {
+  local service
+  (($#)) || set -- "${SERVICES[@]}"
+  for service; do case $service in
+    notary) halt notary-server; halt notary-signer ;;
+    *) halt "$service" ;;
+  esac; done
+}
+
+cmd_status() {
+  local service pid
+  for service in "${SERVICES[@]}"; do
+    if pid=$(alive "$service"); then echo "$service runs as pid $pid"; else echo "$service is stopped"; fi
+  done
+}
+
+cmd_env() {
+  cat <<ENV
+LAB_CACHE=$CACHE
+LAB_ROOT=$ROOT
+LAB_REGISTRY=127.0.0.1:$REGISTRY_PORT
+LAB_NOTARY=$PKG_17/usr/bin/notary
+LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
+LAB_NOTARY_CA=$ROOT/pki/ca.crt
+LAB_CONTAINERD17=$SOCK_17
+LAB_CONTAINERD2=$SOCK_2
+LAB_DOCKERD28=unix://$SOCK_DOCKER
+LAB_BIN17=$PKG_17/usr/bin
+LAB_BIN2=$PKG_2/usr/bin
+ENV
+}
+
+cmd_purge() {
+  cmd_stop
+  local mount
+  while read -r mount; do umount -l "$mount" 2>/dev/null || true; done < <(awk -v root="$ROOT/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r)
+  rm -rf "${ROOT:?}"/{state,run,log,etc,pki}
+  rmdir "$ROOT" 2>/dev/null || true
+}
+
+[[ $(id -u) == 0 ]] || die "run as root: containerd needs it"
+for tool in apt-get dpkg-deb openssl flock setsid; do
+  command -v "$tool" >/dev/null || die "$tool is missing; on Debian: apt-get install apt dpkg openssl util-linux"
+done
+((${#SOCK_17} < 90)) || die "LAB_ROOT is too long for the names of sockets: $ROOT"
+command=${1:-}
+(($#)) && shift
+case $command in
+  fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
+  ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
+  ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
+  docker28) DOCKER_HOST=unix://$SOCK_DOCKER exec "$PKG_2/usr/bin/docker" "$@" ;;
+  notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
+  oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
+  *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+esac
