@@ -158,8 +158,12 @@ mod tests {
         for (inside, outside) in [("12", "9"), ("6", "9"), ("0", "0"), ("7", "7")] {
             let mut trailers = HeaderMap::new();
             trailers.insert(GRPC_STATUS, HeaderValue::from_static(inside));
-            let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x"))
-                .with_trailers(std::future::ready(Some(Ok::<_, Infallible>(trailers))));
+            let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x")).with_trailers(std::future::ready(Some(Ok::<
+                _,
+                Infallible,
+            >(
+                trailers,
+            ))));
             let response = Response::builder().header(CONTENT_TYPE, "application/grpc").body(Body::new(body)).unwrap();
             let collected = closed(response, &mark).into_body().collect().await.unwrap();
             assert_eq!(collected.trailers().unwrap().get(GRPC_STATUS).unwrap(), outside);

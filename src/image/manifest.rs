@@ -15,16 +15,29 @@ pub struct Descriptor {
     pub size: u64,
 }
 
+/// One document that an index lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The document.
+    pub descriptor: Descriptor,
+    /// The annotation `io.containerd.image.name`: the name that an imported archive claims for it.
+    pub claimed_name: Option<String>,
+}
+
 /// A document that lists others by digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// An image index or Docker manifest list.
     Index {
+        /// What it says of its own type.
+        media_type: Option<String>,
         /// One per platform, and attestations beside them.
-        manifests: Vec<Descriptor>,
+        manifests: Vec<IndexEntry>,
     },
     /// An image manifest.
     Manifest {
+        /// What it says of its own type.
+        media_type: Option<String>,
         /// The image's configuration.
         config: Descriptor,
         /// Its layers, lowest first.
@@ -63,13 +76,23 @@ impl Document {
         match (value.get("manifests"), value.get("config"), value.get("layers")) {
             (Some(manifests), None, None) => {
                 wanted(kind, &["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"])?;
-                Ok(Self::Index { manifests: descriptors(manifests)? })
+                let manifests = list(manifests)?.iter().map(entry).collect::<Result<_, _>>()?;
+                Ok(Self::Index { media_type: kind.map(str::to_owned), manifests })
             }
             (None, Some(config), Some(layers)) => {
                 wanted(kind, &["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"])?;
-                Ok(Self::Manifest { config: descriptor(config)?, layers: descriptors(layers)? })
+                let layers = list(layers)?.iter().map(descriptor).collect::<Result<_, _>>()?;
+                Ok(Self::Manifest { media_type: kind.map(str::to_owned), config: descriptor(config)?, layers })
             }
             _ => Err(ManifestError::Shape("neither an index nor a manifest, or both")),
+        }
+    }
+
+    /// What the document says of its own type, if it does.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&str> {
+        match self {
+            Self::Index { media_type, .. } | Self::Manifest { media_type, .. } => media_type.as_deref(),
         }
     }
 }
@@ -81,8 +104,13 @@ fn wanted(kind: Option<&str>, kinds: &[&str]) -> Result<(), ManifestError> {
     }
 }
 
-fn descriptors(value: &Value) -> Result<Vec<Descriptor>, ManifestError> {
-    value.as_array().ok_or(ManifestError::Shape("not a list of descriptors"))?.iter().map(descriptor).collect()
+fn list(value: &Value) -> Result<&[Value], ManifestError> {
+    value.as_array().ok_or(ManifestError::Shape("not a list of descriptors"))
+}
+
+fn entry(value: &Value) -> Result<IndexEntry, ManifestError> {
+    let claimed = value.get("annotations").and_then(|annotations| annotations.get("io.containerd.image.name"));
+    Ok(IndexEntry { descriptor: descriptor(value)?, claimed_name: claimed.and_then(Value::as_str).map(str::to_owned) })
 }
 
 fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
@@ -97,21 +125,21 @@ fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
 mod tests {
     use super::*;
 
-    fn entry(kind: &str) -> String {
+    fn described(kind: &str) -> String {
         format!(r#"{{"mediaType":"{kind}","digest":"{}","size":1}}"#, Digest::of(b"x"))
     }
 
     #[test]
     fn a_manifest_and_an_index_are_told_by_their_members() {
-        let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, entry("c"), entry("l"));
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, described("c"), described("l"));
         assert!(matches!(Document::parse(manifest.as_bytes()), Ok(Document::Manifest { layers, .. }) if layers.len() == 1));
-        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry("m"));
-        assert!(matches!(Document::parse(index.as_bytes()), Ok(Document::Index { manifests }) if manifests.len() == 1));
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, described("m"));
+        assert!(matches!(Document::parse(index.as_bytes()), Ok(Document::Index { manifests, .. }) if manifests.len() == 1));
     }
 
     #[test]
     fn a_document_of_both_kinds_or_of_a_contradicting_type_is_refused() {
-        let both = format!(r#"{{"manifests":[],"config":{},"layers":[]}}"#, entry("c"));
+        let both = format!(r#"{{"manifests":[],"config":{},"layers":[]}}"#, described("c"));
         assert!(Document::parse(both.as_bytes()).is_err());
         let lies = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#;
         assert!(Document::parse(lies.as_bytes()).is_err());

@@ -2,8 +2,10 @@
 
 mod digest;
 mod manifest;
+mod membership;
 mod reference;
 
 pub use digest::{Digest, DigestError};
-pub use manifest::{Descriptor, Document, ManifestError};
+pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
+pub use membership::{Blob, Chain};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag};

@@ -1,0 +1,153 @@
+//! Proof that a layer belongs to an image: whole descriptors, in bytes that were hashed here.
+
+use std::sync::Arc;
+
+use super::manifest::IndexEntry;
+use super::{Descriptor, Digest, Document, ManifestError};
+
+/// An index or a manifest together with the digest of the very bytes it was read from. Made only by hashing them.
+#[derive(Debug)]
+pub struct Blob {
+    digest: Digest,
+    size: u64,
+    document: Document,
+}
+
+/// A layer, the manifest that lists it, and the indexes above, up to the document that a name would stand for.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    top: Arc<Blob>,
+    manifest: Arc<Blob>,
+}
+
+impl Blob {
+    /// Hashes and reads a document.
+    ///
+    /// # Errors
+    /// The bytes are neither an index nor a manifest.
+    pub fn read(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let document = Document::parse(bytes)?;
+        Ok(Self { digest: Digest::of(bytes), size: u64::try_from(bytes.len()).unwrap_or(u64::MAX), document })
+    }
+
+    /// The digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The entries, if this is an index.
+    #[must_use]
+    pub fn entries(&self) -> &[IndexEntry] {
+        match &self.document {
+            Document::Index { manifests, .. } => manifests,
+            Document::Manifest { .. } => &[],
+        }
+    }
+
+    /// Whether this index lists that document, by its whole descriptor.
+    #[must_use]
+    pub fn lists(&self, child: &Blob) -> bool {
+        let kind = child.document.media_type();
+        self.entries()
+            .iter()
+            .map(|entry| &entry.descriptor)
+            .any(|entry| entry.digest == child.digest && entry.size == child.size && kind.is_none_or(|kind| kind == entry.media_type))
+    }
+}
+
+impl Chain {
+    /// The chain that ends at the manifest itself: none, unless it lists the layer by its whole descriptor.
+    #[must_use]
+    pub fn of_manifest(layer: &Descriptor, manifest: &Arc<Blob>) -> Option<Self> {
+        match &manifest.document {
+            Document::Manifest { layers, .. } if layers.contains(layer) => {
+                Some(Self { top: Arc::clone(manifest), manifest: Arc::clone(manifest) })
+            }
+            _ => None,
+        }
+    }
+
+    /// The chain one index higher: none, unless that index lists the present top by its whole descriptor.
+    #[must_use]
+    pub fn under(&self, index: &Arc<Blob>) -> Option<Self> {
+        index.lists(&self.top).then(|| Self { top: Arc::clone(index), manifest: Arc::clone(&self.manifest) })
+    }
+
+    /// The digest that a name must stand for, for this chain to prove anything of it.
+    #[must_use]
+    pub fn top(&self) -> Digest {
+        self.top.digest
+    }
+
+    /// The platform's manifest.
+    #[must_use]
+    pub fn manifest(&self) -> Digest {
+        self.manifest.digest
+    }
+
+    /// The image's configuration and layers.
+    #[must_use]
+    pub fn content(&self) -> (Digest, Vec<Digest>) {
+        match &self.manifest.document {
+            Document::Manifest { config, layers, .. } => (config.digest, layers.iter().map(|layer| layer.digest).collect()),
+            Document::Index { .. } => (self.manifest.digest, Vec::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn layer() -> Descriptor {
+        Descriptor { media_type: LAYER.to_owned(), digest: Digest::of(b"layer"), size: 5 }
+    }
+
+    fn manifest() -> Arc<Blob> {
+        let (layer, config) = (Digest::of(b"layer"), Digest::of(b"config"));
+        let text = format!(
+            r#"{{"mediaType":"{MANIFEST}","config":{{"mediaType":"c","digest":"{config}","size":6}},
+            "layers":[{{"mediaType":"{LAYER}","digest":"{layer}","size":5}}]}}"#
+        );
+        Arc::new(Blob::read(text.as_bytes()).unwrap())
+    }
+
+    fn index(kind: &str, digest: Digest, size: u64) -> Arc<Blob> {
+        let text = format!(r#"{{"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}]}}"#);
+        Arc::new(Blob::read(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_layer_is_proved_through_its_manifest_and_an_index() {
+        let manifest = manifest();
+        let chain = Chain::of_manifest(&layer(), &manifest).unwrap();
+        assert_eq!(chain.top(), manifest.digest());
+        let index = index(MANIFEST, manifest.digest, manifest.size);
+        assert_eq!(chain.under(&index).unwrap().top(), index.digest());
+        assert_eq!(chain.under(&index).unwrap().manifest(), manifest.digest());
+    }
+
+    #[test]
+    fn membership_is_the_whole_descriptor() {
+        let manifest = manifest();
+        for other in [
+            Descriptor { size: 6, ..layer() },
+            Descriptor { media_type: "application/octet-stream".to_owned(), ..layer() },
+            Descriptor { digest: Digest::of(b"other"), ..layer() },
+        ] {
+            assert!(Chain::of_manifest(&other, &manifest).is_none(), "{other:?}");
+        }
+        let chain = Chain::of_manifest(&layer(), &manifest).unwrap();
+        for (kind, digest, size) in [
+            ("application/vnd.docker.distribution.manifest.v2+json", manifest.digest, manifest.size),
+            (MANIFEST, manifest.digest, manifest.size + 1),
+            (MANIFEST, Digest::of(b"other"), manifest.size),
+        ] {
+            assert!(chain.under(&index(kind, digest, size)).is_none(), "{kind} {size}");
+        }
+    }
+}
