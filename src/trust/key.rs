@@ -1,21 +1,75 @@
-//! Public keys.
+//! Public keys: their IDs, and whether one of them made a signature. The only file that calls cryptography.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use p256::ecdsa::signature::Verifier as _;
+use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+use x509_cert::spki::SubjectPublicKeyInfo;
+
+use super::certificate::Certificate;
+use super::{canonical, pem};
 use crate::image::Digest;
+use crate::json::Value;
 
 /// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files are named by it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 32]);
 
-/// Why a PEM file gives no keys.
+/// Why a PEM file gives no keys, or text is no key ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(pub String);
 
+/// A key as metadata lists it.
+#[derive(Debug, Clone)]
+pub struct PublicKey {
+    id: KeyId,
+    scoped: String,
+    material: Material,
+    certificates: Vec<Certificate>,
+}
+
+/// The canonical IDs of all public keys and certificates in a PEM file.
+///
+/// A certificate gives the key in it. One that may sign other certificates is taken only where it stands first: in a chain,
+/// the intermediates' keys are nobody's pin.
+///
+/// # Errors
+/// No key in it, or one that is not understood.
+pub fn keys_in_pem(pem: &[u8]) -> Result<Vec<KeyId>, KeyError> {
+    let mut keys = Vec::new();
+    for (index, block) in pem::blocks(pem).map_err(KeyError)?.into_iter().enumerate() {
+        let spki = match block.label.as_str() {
+            "PUBLIC KEY" => block.bytes,
+            "CERTIFICATE" => {
+                let certificate = Certificate::from_der(&block.bytes).map_err(KeyError)?;
+                if certificate.authority && index > 0 {
+                    return Err(KeyError("a chain: keep only the certificate whose key is to be pinned".to_owned()));
+                }
+                certificate.key
+            }
+            label if label.ends_with("PRIVATE KEY") => {
+                return Err(KeyError("a private key: pin the public one, and keep this one off this host".to_owned()));
+            }
+            label => return Err(KeyError(format!("a block {label:?}: wanted PUBLIC KEY or CERTIFICATE"))),
+        };
+        keys.push(Material::from_spki(&spki).and_then(|material| material.id()).ok_or_else(|| {
+            KeyError("a public key of another kind: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519".to_owned())
+        })?);
+    }
+    if keys.is_empty() { Err(KeyError("no PEM public key or certificate in it".to_owned())) } else { Ok(keys) }
+}
+
 impl KeyId {
-    /// A key ID from its 32 bytes.
+    /// An ID from its 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -26,11 +80,25 @@ impl KeyId {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// notary-v1 key ID: SHA-256 of the canonical JSON of type and public part, with a private part of null.
+    fn of(keytype: &str, public: &str) -> Self {
+        let text = |text: &str| Value::String(text.to_owned());
+        let value = BTreeMap::from([("private".to_owned(), Value::Null), ("public".to_owned(), text(public))]);
+        let key = BTreeMap::from([("keytype".to_owned(), text(keytype)), ("keyval".to_owned(), Value::Object(value))]);
+        Self(*Digest::of(&canonical::encode(&Value::Object(key))).as_bytes())
+    }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&Digest::from_bytes(self.0).hex())
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 
@@ -43,10 +111,262 @@ impl FromStr for KeyId {
     }
 }
 
-/// The canonical IDs of all public keys and certificates in a PEM file.
-///
-/// # Errors
-/// No key in it, or one that is not understood.
-pub fn keys_in_pem(_pem: &[u8]) -> Result<Vec<KeyId>, KeyError> {
-    Err(KeyError("to come".to_owned()))
+impl PublicKey {
+    /// Reads a key as metadata writes it: `{"keytype": …, "keyval": {"public": …}}`.
+    ///
+    /// A key of an unknown kind, or with content that does not fit its kind, is one that verifies nothing, as it is to Notary.
+    ///
+    /// # Errors
+    /// It is not of that form.
+    pub fn from_json(key: &Value) -> Result<Self, KeyError> {
+        let text = |value: Option<&Value>, name: &str| {
+            value.and_then(Value::as_str).map(ToOwned::to_owned).ok_or_else(|| KeyError(format!("a key without {name}")))
+        };
+        let keytype = text(key.get("keytype"), "keytype")?;
+        let public = text(key.get("keyval").and_then(|value| value.get("public")), "keyval.public")?;
+        let bytes = STANDARD.decode(&public).map_err(|error| KeyError(format!("keyval.public: {error}")))?;
+        let scoped = KeyId::of(&keytype, &public);
+        let (material, certificates) = match keytype.as_str() {
+            "ed25519" => (<[u8; 32]>::try_from(bytes).ok().map(Material::Ed25519), Vec::new()),
+            "ecdsa" | "rsa" => (Material::from_spki(&bytes), Vec::new()),
+            "ecdsa-x509" | "rsa-x509" => {
+                let certificates = certificates(&bytes);
+                (certificates.first().and_then(|leaf| Material::from_spki(&leaf.key)), certificates)
+            }
+            _ => (None, Vec::new()),
+        };
+        let material = material.filter(|material| material.keytype() == keytype.trim_end_matches("-x509")).unwrap_or(Material::Unknown);
+        Ok(Self { id: material.id().unwrap_or(scoped), scoped: scoped.to_string(), material, certificates })
+    }
+
+    /// The canonical key ID: the same for a bare key and for every certificate over it.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The ID by which roles list it and signatures name it; a certificate's differs from every other's.
+    #[must_use]
+    pub fn scoped_id(&self) -> &str {
+        &self.scoped
+    }
+
+    /// The certificates it came in, leaf first; none for a bare key.
+    #[allow(dead_code)]
+    pub(super) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Whether `signature` is this key's over `message`, made by a method that fits the key.
+    #[must_use]
+    pub fn verify(&self, method: &str, message: &[u8], signature: &[u8], allow_pkcs1: bool) -> bool {
+        match (&self.material, method) {
+            (Material::P256(key), "ecdsa") => {
+                p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            }
+            (Material::P384(point), "ecdsa") => der_signature(signature, 48)
+                .is_some_and(|signature| UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).verify(message, &signature).is_ok()),
+            (Material::Rsa(key), "rsapss") => UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).verify(message, signature).is_ok(),
+            (Material::Rsa(key), "rsapkcs1v15") if allow_pkcs1 => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature).is_ok()
+            }
+            (Material::Ed25519(key), "eddsa") => UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+/// What a key is made of, checked.
+#[derive(Debug, Clone)]
+enum Material {
+    P256(p256::ecdsa::VerifyingKey),
+    /// An uncompressed point.
+    P384(Vec<u8>),
+    /// DER of an `RSAPublicKey`.
+    Rsa(Vec<u8>),
+    Ed25519([u8; 32]),
+    Unknown,
+}
+
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+impl Material {
+    /// Reads DER of a subject public key info. Only the one encoding that Go's marshaller writes is taken, so that one key
+    /// can't stand under two IDs.
+    fn from_spki(der: &[u8]) -> Option<Self> {
+        let spki = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).ok()?;
+        let point = spki.subject_public_key.as_bytes()?;
+        let parameters = spki.algorithm.parameters;
+        let material = if spki.algorithm.oid == EC_PUBLIC_KEY {
+            match parameters?.decode_as::<ObjectIdentifier>().ok()? {
+                P256 if point.len() == 65 => Self::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?),
+                P384 if point.len() == 97 && ParsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).is_ok() => Self::P384(point.to_vec()),
+                _ => return None,
+            }
+        } else if spki.algorithm.oid == RSA_ENCRYPTION && parameters == Some(AnyRef::NULL) && is_strong_rsa(point) {
+            Self::Rsa(point.to_vec())
+        } else if spki.algorithm.oid == ID_ED25519 && parameters.is_none() {
+            Self::Ed25519(point.try_into().ok()?)
+        } else {
+            return None;
+        };
+        (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_))).then_some(material)
+    }
+
+    /// DER of the subject public key info of the kinds that metadata writes so.
+    fn spki(&self) -> Option<Vec<u8>> {
+        let (oid, parameters, key) = match self {
+            Self::P256(key) => (EC_PUBLIC_KEY, Some(&P256), key.to_sec1_point(false).as_bytes().to_vec()),
+            Self::P384(point) => (EC_PUBLIC_KEY, Some(&P384), point.clone()),
+            Self::Rsa(key) => (RSA_ENCRYPTION, None, key.clone()),
+            Self::Ed25519(_) | Self::Unknown => return None,
+        };
+        let parameters = parameters.map_or(AnyRef::NULL, AnyRef::from);
+        let algorithm = x509_cert::spki::AlgorithmIdentifier { oid, parameters: Some(parameters) };
+        SubjectPublicKeyInfo { algorithm, subject_public_key: BitStringRef::from_bytes(&key).ok()? }.to_der().ok()
+    }
+
+    fn keytype(&self) -> &'static str {
+        match self {
+            Self::P256(_) | Self::P384(_) => "ecdsa",
+            Self::Rsa(_) => "rsa",
+            Self::Ed25519(_) => "ed25519",
+            Self::Unknown => "",
+        }
+    }
+
+    /// The canonical key ID; none for a key that is not understood.
+    fn id(&self) -> Option<KeyId> {
+        let public = match self {
+            Self::Ed25519(key) => key.to_vec(),
+            other => other.spki()?,
+        };
+        Some(KeyId::of(self.keytype(), &STANDARD.encode(public)))
+    }
+}
+
+/// The certificates of a PEM text; none if there is one that can't be read, or anything else in it.
+fn certificates(pem: &[u8]) -> Vec<Certificate> {
+    let Ok(blocks) = pem::blocks(pem) else { return Vec::new() };
+    let read = |block: &pem::Block| if block.label == "CERTIFICATE" { Certificate::from_der(&block.bytes).ok() } else { None };
+    blocks.iter().map(read).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+/// An `RSAPublicKey` (RFC 8017, appendix A.1.1) with a modulus of 2048 to 8192 bits, in its only DER form.
+fn is_strong_rsa(key: &[u8]) -> bool {
+    let read = || {
+        let mut reader = SliceReader::new(key).ok()?;
+        let modulus = reader.sequence(|inner| {
+            let modulus = UintRef::decode(inner)?;
+            UintRef::decode(inner).map(|_| modulus)
+        });
+        let modulus: UintRef<'_> = modulus.ok()?;
+        reader.finish().ok()?;
+        let spare = modulus.as_bytes().first().map_or(0, |byte| byte.leading_zeros());
+        u32::try_from(modulus.as_bytes().len()).ok()?.checked_mul(8)?.checked_sub(spare)
+    };
+    read().is_some_and(|bits| (2048..=8192).contains(&bits)) && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
+}
+
+/// Raw `r‖s`, each exactly `width` bytes, as a DER `ECDSA-Sig-Value` (RFC 3279, section 2.2.3).
+fn der_signature(raw: &[u8], width: usize) -> Option<Vec<u8>> {
+    let (r, s) = raw.split_at_checked(width).filter(|(_, s)| s.len() == width)?;
+    let (r, s) = (UintRef::new(r).ok()?.to_der().ok()?, UintRef::new(s).ok()?.to_der().ok()?);
+    // Two integers of at most 51 bytes: one length byte is enough.
+    let length = u8::try_from(r.len() + s.len()).ok().filter(|length| *length < 0x80)?;
+    Some([&[0x30, length], r.as_slice(), s.as_slice()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{self, Limits};
+
+    fn data(path: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn only_key(path: &str) -> Result<String, KeyError> {
+        let keys = keys_in_pem(&data(&format!("keys/{path}")))?;
+        assert_eq!(keys.len(), 1);
+        Ok(keys[0].to_string())
+    }
+
+    /// Every key of a root.json, with the ID under which it is listed.
+    fn keys_of(path: &str) -> Vec<(String, PublicKey)> {
+        let root = json::parse(&data(path), Limits { bytes: 1 << 20, depth: 16, values: 10_000 }).unwrap();
+        let keys = root.get("signed").unwrap().get("keys").unwrap().as_object().unwrap();
+        keys.iter().map(|(id, key)| (id.clone(), PublicKey::from_json(key).unwrap())).collect()
+    }
+
+    #[test]
+    fn certificates_over_one_key_have_one_canonical_id_and_it_names_the_private_key_file() {
+        let id = "ef4fdd6bba80081ad3f32448e7c59f209033f48be943bf7366bc8aa2644481e5";
+        assert_eq!(only_key("root-app.crt").unwrap(), id);
+        assert_eq!(only_key("root-web.crt").unwrap(), id);
+        let both = [data("keys/root-app.crt"), data("keys/docker-signer.pub")].concat();
+        assert_eq!(keys_in_pem(&both).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_public_key_that_docker_wrote_has_the_id_that_docker_prints() {
+        assert_eq!(only_key("docker-signer.pub").unwrap(), "f612d20f5ff147ca33097841da027fd9172f476cf97185bdd82509fb7e353387");
+    }
+
+    #[test]
+    fn each_kind_of_key_is_read_and_weak_or_odd_ones_are_not() {
+        for good in ["ed25519.pub", "p384.pub", "rsa2048.pub"] {
+            only_key(good).unwrap();
+        }
+        for bad in ["rsa1024.pub", "p256-compressed.pub"] {
+            only_key(bad).unwrap_err();
+        }
+        for bad in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----",
+            "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----",
+        ] {
+            keys_in_pem(bad.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_fixtures_hashes_to_the_id_it_is_listed_under() {
+        for path in ["server/rsaroot/served", "server/rotated/served4", "vectors/rotations", "gen/longlived"] {
+            for (id, key) in keys_of(&format!("notary/{path}/root.json")) {
+                assert_eq!(key.scoped_id(), id);
+                assert_eq!(key.id().to_string() == id, key.certificates().is_empty());
+                assert!(key.certificates().iter().all(|leaf| leaf.common_name.is_some() && !leaf.authority && !leaf.weak));
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_counts_only_by_the_method_of_its_key_and_at_its_exact_length() {
+        let root = json::parse(&data("notary/gen/longlived/root.json"), Limits { bytes: 1 << 20, depth: 16, values: 10_000 }).unwrap();
+        let message = canonical::encode(root.get("signed").unwrap());
+        let signature = &root.get("signatures").unwrap().as_array().unwrap()[0];
+        let raw = STANDARD.decode(signature.get("sig").unwrap().as_str().unwrap()).unwrap();
+        let (_, key) = keys_of("notary/gen/longlived/root.json").into_iter().find(|(_, key)| !key.certificates().is_empty()).unwrap();
+        assert!(key.verify("ecdsa", &message, &raw, false));
+        for method in ["rsapss", "eddsa", "ECDSA", ""] {
+            assert!(!key.verify(method, &message, &raw, true), "{method}");
+        }
+        assert!(!key.verify("ecdsa", &message, &[&raw[..], &[0]].concat(), true));
+        assert!(!key.verify("ecdsa", &message, &raw[..63], true));
+        assert!(!key.verify("ecdsa", &message, &der_signature(&raw, 32).unwrap(), true));
+        assert!(!key.verify("ecdsa", b"other", &raw, true));
+    }
+
+    #[test]
+    fn a_key_id_is_64_lower_case_hex_digits() {
+        let id = "ef4fdd6bba80081ad3f32448e7c59f209033f48be943bf7366bc8aa2644481e5";
+        assert_eq!(id.parse::<KeyId>().unwrap().to_string(), id);
+        assert!(id.to_uppercase().parse::<KeyId>().is_err());
+        assert!(id[1..].parse::<KeyId>().is_err());
+    }
 }

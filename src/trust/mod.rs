@@ -3,8 +3,11 @@
 //! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is a [`Verified`], which nothing
 //! outside this module can make.
 
+pub mod canonical;
+mod certificate;
 pub mod key;
 pub mod notary;
+mod pem;
 mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};

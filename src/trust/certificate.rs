@@ -1,0 +1,71 @@
+//! What counts of an X.509 certificate: the key in it, whose name it bears, and when.
+//!
+//! Nobody signs these certificates but their own key, so no chain is built; the key is what a policy pins.
+
+use jiff::Timestamp;
+use x509_cert::Certificate as X509;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode, Encode, Tag, Tagged};
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::time::Time;
+
+/// `id-at-commonName` (RFC 5280, appendix A.1).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// Signature algorithms over MD5 or SHA-1, which Notary's client refuses too (RFC 8017 appendix C, RFC 3279 section 2.2).
+const WEAK: [ObjectIdentifier; 4] = [
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"),
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
+    ObjectIdentifier::new_unwrap("1.2.840.10040.4.3"),
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"),
+];
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Certificate {
+    /// DER of its subject public key info.
+    pub(super) key: Vec<u8>,
+    /// The subject's only common name; none where there are several, or one that is not plain text.
+    pub(super) common_name: Option<String>,
+    /// Start of its validity.
+    pub(super) not_before: Timestamp,
+    /// End of its validity.
+    pub(super) not_after: Timestamp,
+    /// Whether it may sign other certificates.
+    pub(super) authority: bool,
+    /// Whether it was signed with MD5 or SHA-1.
+    pub(super) weak: bool,
+}
+
+impl Certificate {
+    /// Reads one certificate.
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, String> {
+        let unread = |error: &dyn std::fmt::Display| format!("not a certificate: {error}");
+        let certificate = X509::from_der(der).map_err(|error| unread(&error))?;
+        let body = certificate.tbs_certificate();
+        let key = body.subject_public_key_info().to_der().map_err(|error| unread(&error))?;
+        let constraints = body.get_extension::<BasicConstraints>().map_err(|error| unread(&error))?;
+        let time = |time: &Time| {
+            let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok();
+            seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(|| unread(&"a date out of range"))
+        };
+        Ok(Self {
+            key,
+            common_name: common_name(&certificate),
+            not_before: time(&body.validity().not_before)?,
+            not_after: time(&body.validity().not_after)?,
+            authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
+            weak: WEAK.contains(&certificate.signature_algorithm().oid),
+        })
+    }
+}
+
+fn common_name(certificate: &X509) -> Option<String> {
+    let mut names = certificate.tbs_certificate().subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
+    let (Some(name), None) = (names.next(), names.next()) else { return None };
+    // Read by hand: common tools put `*` into a PrintableString, which the strict type has no place for.
+    if !matches!(name.value.tag(), Tag::Utf8String | Tag::PrintableString) {
+        return None;
+    }
+    String::from_utf8(name.value.value().to_vec()).ok()
+}

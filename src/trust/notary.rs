@@ -1,1 +1,0 @@
-//! The Notary v1 workflow.

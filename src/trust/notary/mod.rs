@@ -1,0 +1,92 @@
+//! The Notary v1 format and workflow, without input or output: [`Update`] says what it wants next and is given the bytes.
+
+use jiff::Timestamp;
+
+use super::{Code, Collection, Floor, Pins, Refusal, Verified};
+use crate::image::{Digest, Repository};
+
+/// What this host has of a repository from earlier.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Cached bytes of the newest root file; trusted for nothing, they only save asking for old versions.
+    pub root: Option<Vec<u8>>,
+    /// All floors kept for the repository.
+    pub floors: Vec<Floor>,
+}
+
+/// A file of the repository's metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The newest root file.
+    LatestRoot,
+    /// The root file of that version.
+    Root(u64),
+    /// The newest timestamp file.
+    Timestamp,
+    /// The snapshot file with that SHA-256.
+    Snapshot(Digest),
+    /// The file of a targets role (`targets`, `targets/releases`, …) with that SHA-256.
+    Role(String, Digest),
+}
+
+/// What [`Update`] wants next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The file.
+    pub request: Request,
+    /// The most bytes that it may have.
+    pub max_bytes: usize,
+}
+
+/// What the source has of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The file.
+    Bytes(Vec<u8>),
+    /// There is no such file (404).
+    Missing,
+}
+
+/// How an update goes on.
+#[derive(Debug)]
+pub enum Step {
+    /// This file is wanted.
+    Fetch(Want),
+    /// All is verified.
+    Done(Outcome),
+}
+
+/// The end of a good update.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the repository says.
+    pub collection: Verified<Collection>,
+    /// The files that were used, for a cache: `root.json`, `timestamp.json`, `targets/releases.json`, …
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// One verification of one repository's metadata.
+#[derive(Debug)]
+pub struct Update {
+    gun: Repository,
+    pins: Pins,
+    history: History,
+    now: Timestamp,
+}
+
+impl Update {
+    /// Begins.
+    #[must_use]
+    pub fn start(gun: &Repository, pins: &Pins, history: History, now: Timestamp) -> Self {
+        Self { gun: gun.clone(), pins: pins.clone(), history, now }
+    }
+
+    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
+    ///
+    /// # Errors
+    /// The metadata doesn't hold.
+    pub fn next(&mut self, _answer: Option<Answer>) -> Result<Step, Refusal> {
+        let _ = (&self.gun, &self.pins, &self.history, self.now);
+        Err(Refusal::new(Code::RoleMissing, "nothing", "a verification", "not built yet"))
+    }
+}
