@@ -1,0 +1,28 @@
+//! Keys as files and as metadata.
+
+use rootpin::trust::key::keys_in_pem;
+
+use crate::publisher::{Key, Publisher};
+
+#[test]
+fn a_key_has_one_canonical_id_as_pem_and_in_every_certificate() {
+    let key = Key::named("a");
+    let id = key.id();
+    assert_eq!(keys_in_pem(key.public_pem().as_bytes()).unwrap()[0].to_string(), id);
+    for name in ["registry.test/a", "docker.io/*"] {
+        assert_eq!(keys_in_pem(key.certificate(name).public_pem().as_bytes()).unwrap()[0].to_string(), id);
+    }
+}
+
+#[test]
+fn a_published_tree_has_every_file_under_each_of_its_names() {
+    let mut publisher = Publisher::new("registry.test/a");
+    publisher.tag("v1", &"1".repeat(64), 7);
+    publisher.rotate_root(&[Key::named("b")]);
+    let tree = publisher.tree();
+    for name in ["root.json", "1.root.json", "2.root.json", "timestamp.json", "snapshot.json", "targets.json", "targets/releases.json"] {
+        assert!(tree.files.contains_key(name), "{name}");
+    }
+    assert_eq!(tree.files.len(), 10);
+    assert_eq!(tree, publisher.tree());
+}
