@@ -5,4 +5,5 @@
 pub mod hooks;
 pub mod image;
 pub mod json;
+pub mod state;
 pub mod trust;

@@ -1,0 +1,101 @@
+//! The state directory: whose it is, and whether it is new.
+
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::StateError;
+
+/// What a directory is when the state is opened in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Missing until now, or empty: the file may be created.
+    New,
+    /// It holds the file.
+    Existing,
+}
+
+/// Checks the directory, and makes it if it is missing. `file` is the state's file in it, and `draft` the name under which that is
+/// made: a draft alone is what is left where the very first start was cut short, when nothing was seen yet.
+pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, StateError> {
+    let metadata = match fs::metadata(dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io_error(dir, &error))?;
+            dir.parent().map_or(Ok(()), sync).map_err(|error| io_error(dir, &error))?;
+            return Ok(Kind::New);
+        }
+        Err(error) => return Err(io_error(dir, &error)),
+    };
+    if !metadata.is_dir() {
+        return Err(unusable(dir, "not a directory", "give the state a directory of its own"));
+    }
+    let own = own_uid(dir).map_err(|error| io_error(dir, &error))?;
+    if metadata.uid() != own {
+        return Err(unusable(
+            dir,
+            &format!("owned by uid {}, not by uid {own}", metadata.uid()),
+            &format!("chown {own} {}", dir.display()),
+        ));
+    }
+    match fs::symlink_metadata(file) {
+        Ok(found) => check_file(file, &found, own).and_then(|()| check_mode(dir, &metadata)).map(|()| Kind::Existing),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let entries: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+            if entries.map_err(|error| io_error(dir, &error))?.iter().any(|path| path != draft) {
+                let why = format!("the directory is not new, yet {} is not in it", file.display());
+                return Err(unusable(dir, &why, "put the file back, or see `rootpin state reset --help`"));
+            }
+            fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io_error(dir, &error))?;
+            Ok(Kind::New)
+        }
+        Err(error) => Err(io_error(file, &error)),
+    }
+}
+
+/// Makes the names in a directory last.
+pub(super) fn sync(dir: &Path) -> io::Result<()> {
+    // The parent of a bare name is the empty path.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+pub(super) fn io_error(path: &Path, error: &io::Error) -> StateError {
+    unusable(path, &error.to_string(), "see that the directory is there and can be written, then start again")
+}
+
+pub(super) fn unusable(path: &Path, why: &str, hint: &str) -> StateError {
+    StateError::Unusable { path: path.to_owned(), why: why.to_owned(), hint: hint.to_owned() }
+}
+
+fn check_mode(dir: &Path, metadata: &Metadata) -> Result<(), StateError> {
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(unusable(dir, &format!("mode {mode:04o} lets others in"), &format!("chmod 700 {}", dir.display())));
+    }
+    Ok(())
+}
+
+fn check_file(file: &Path, metadata: &Metadata, own: u32) -> Result<(), StateError> {
+    let mode = metadata.mode() & 0o7777;
+    if !metadata.is_file() {
+        return Err(unusable(file, "not a regular file", "put the file back, or see `rootpin state reset --help`"));
+    }
+    if metadata.uid() != own {
+        return Err(unusable(
+            file,
+            &format!("owned by uid {}, not by uid {own}", metadata.uid()),
+            &format!("chown {own} {}", file.display()),
+        ));
+    }
+    if mode & 0o077 != 0 {
+        return Err(unusable(file, &format!("mode {mode:04o} lets others in"), &format!("chmod 600 {}", file.display())));
+    }
+    Ok(())
+}
+
+/// The user as whom files are made, asked of a file without a name, which also shows that the directory can be written.
+fn own_uid(dir: &Path) -> io::Result<u32> {
+    Ok(tempfile::tempfile_in(dir)?.metadata()?.uid())
+}

@@ -1,0 +1,108 @@
+//! Why the state gives no answer.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::image::{Digest, Repository};
+use crate::trust::{Code, Refusal};
+
+/// Why the state gives no answer, or takes no addition.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// What was verified bears a version that is recorded already, over other bytes.
+    #[error("{gun}: {role} {version} was seen over other bytes")]
+    Conflict {
+        /// The repository.
+        gun: Repository,
+        /// The role.
+        role: String,
+        /// The version.
+        version: u64,
+    },
+    /// Another process (or another `Store` of this one) has the file open.
+    #[error("{}: in use by another rootpin", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Signed bytes of a targets role that were seen for another repository.
+    #[error("{gun}: the signed bytes {statement} were seen for {owner}")]
+    Replay {
+        /// The repository they came for now.
+        gun: Repository,
+        /// SHA-256 of the signed bytes.
+        statement: Digest,
+        /// The repository they were first seen for.
+        owner: Repository,
+    },
+    /// The file or its directory cannot be read, written or trusted.
+    #[error("{}: {why}", path.display())]
+    Unusable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+        /// What a person can do.
+        hint: String,
+    },
+}
+
+impl StateError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Conflict { .. } => Code::Rollback,
+            Self::Replay { .. } => Code::NoStatement,
+            Self::InUse { .. } | Self::Unusable { .. } => Code::StateUnusable,
+        }
+    }
+
+    /// The "no" that follows.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        let (wanted, hint) = match self {
+            Self::Conflict { role, version, .. } => (
+                format!("the bytes that this host saw as {role} {version}"),
+                "ask the publisher why one version was signed twice".to_owned(),
+            ),
+            Self::InUse { .. } => {
+                ("a state that no other process holds".to_owned(), "ask the running rootpind, or give another --state".to_owned())
+            }
+            Self::Replay { owner, .. } => (
+                "metadata that was signed for this repository".to_owned(),
+                format!("compare what the trust server serves for this repository with {owner}"),
+            ),
+            Self::Unusable { hint, .. } => ("what this host has seen, whole".to_owned(), hint.clone()),
+        };
+        Refusal::new(self.code(), self.to_string(), wanted, hint)
+    }
+}
+
+/// What is wrong with the file, before it is known which one.
+#[derive(Debug)]
+pub(super) struct Fault(String);
+
+impl Fault {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+macro_rules! fault_from {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        })*
+    };
+}
+
+fault_from!(redb::CommitError, redb::DatabaseError, redb::SetDurabilityError, redb::StorageError, redb::TableError, redb::TransactionError);

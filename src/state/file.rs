@@ -1,0 +1,136 @@
+//! The one file: making it, opening it whole, writing to it.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use super::seen::{CONTACTS, Changes, Draft, FLOORS, Seen, Summary};
+use super::{Fault, StateError, directory, ledger, record};
+
+type Named = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// By repository: floors, replay index. By source and repository: last good contact. And one record that sums these up.
+const TABLES: [Named; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
+const SUMMARY: &str = "summary";
+const SUMMARIES: Named = TableDefinition::new(SUMMARY);
+const SUMMARY_KEY: &str = "all";
+
+/// What is read often is in memory; the cache serves the ledger.
+const CACHE_BYTES: usize = 2 << 20;
+
+/// Where the state is, in its directory.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("state.redb")
+}
+
+/// Where it is made, before it gets its name.
+pub(super) fn draft_path(dir: &Path) -> PathBuf {
+    dir.join("state.redb.new")
+}
+
+/// Makes the file, with nothing in it. It gets its name only when it is whole, and takes no other's.
+pub(super) fn create(dir: &Path) -> Result<(), StateError> {
+    let (path, draft) = (path(dir), draft_path(dir));
+    let io = |error: &std::io::Error| directory::io_error(&draft, error);
+    // What an earlier start left when it was cut short.
+    let _ = fs::remove_file(&draft);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
+    let database = builder().create(&draft).map_err(|error| from_open(&draft, error))?;
+    initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
+    database.close().map_err(|error| from_open(&draft, error))?;
+    // Unlike a rename, a link fails where another process was faster.
+    fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).and_then(|()| directory::sync(dir)).map_err(|error| io(&error))
+}
+
+/// Opens the file and reads all that was seen, or says why that can't be had whole.
+pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
+    guarded(|| {
+        let database = builder().open(path).map_err(|error| from_open(path, error))?;
+        let seen = load(&database).map_err(|fault| from_fault(path, &fault))?;
+        Ok((database, seen))
+    })
+    .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
+}
+
+/// The first records of a new file.
+pub(super) fn initialise(database: &Database) -> Result<(), Fault> {
+    let mut draft = Draft::of(&Seen::default());
+    write(database, &mut draft, &[])
+}
+
+/// Reads all that was seen, checks it against the summary, and seals it.
+pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
+    let transaction = database.begin_read()?;
+    let mut seen = Seen::default();
+    for table in TABLES {
+        let name = redb::TableHandle::name(&table).to_owned();
+        for row in transaction.open_table(table)?.iter()? {
+            let (key, value) = row?;
+            seen.take(&name, key.value(), value.value())?;
+        }
+    }
+    let summary = transaction.open_table(SUMMARIES)?;
+    let summary = summary.get(SUMMARY_KEY)?.ok_or_else(|| Fault::new("the summary is missing"))?;
+    let (summary, _) = record::decode::<Summary>(SUMMARY, SUMMARY_KEY.as_bytes(), summary.value())?;
+    seen.check(&summary)?;
+    let mut draft = Draft::of(&seen);
+    write(database, &mut draft, &[])?;
+    Ok(draft.seen)
+}
+
+/// Writes a draft and the ledger's changes in one transaction, and a second one behind it if a floor is raised.
+///
+/// redb's header names two commits, the last and the one before it, and a flipped bit there makes it take the one before. So a
+/// raised floor counts as written only once both have it.
+pub(super) fn write(database: &Database, draft: &mut Draft, rows: &[ledger::Change]) -> Result<(), Fault> {
+    write_once(database, &mut draft.seen, &draft.changes, rows)?;
+    if draft.raises() { write_once(database, &mut draft.seen, &Changes::new(), &[]) } else { Ok(()) }
+}
+
+fn write_once(database: &Database, seen: &mut Seen, changes: &Changes, rows: &[ledger::Change]) -> Result<(), Fault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    // Its own checksums are no proof against chosen content; two phases do not rest on them after a crash.
+    transaction.set_two_phase_commit(true);
+    seen.writes += 1;
+    for table in TABLES {
+        let name = redb::TableHandle::name(&table).to_owned();
+        let mut table = transaction.open_table(table)?;
+        for ((_, key), value) in changes.iter().filter(|((of, _), _)| *of == name) {
+            match value {
+                Some(value) => drop(table.insert(key.as_str(), value.as_slice())?),
+                None => drop(table.remove(key.as_str())?),
+            }
+        }
+    }
+    let summary = record::encode(SUMMARY, SUMMARY_KEY.as_bytes(), &seen.summary())?;
+    transaction.open_table(SUMMARIES)?.insert(SUMMARY_KEY, summary.bytes.as_slice())?;
+    ledger::apply(&transaction, rows)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+/// redb may panic on a damaged file where its own checks do not reach; that is an answer too.
+pub(super) fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(open)).ok()
+}
+
+pub(super) fn from_fault(path: &Path, fault: &Fault) -> StateError {
+    directory::unusable(path, &fault.to_string(), "restore the file, or forget all it held: `rootpin state reset --help`")
+}
+
+fn from_open(path: &Path, error: DatabaseError) -> StateError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path: path.to_owned() },
+        error => from_fault(path, &error.into()),
+    }
+}

@@ -1,0 +1,174 @@
+//! The ledger: which digests were admitted, for which name, under which policy, and until when. An index, never a permission.
+
+use jiff::{SignedDuration, Timestamp};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Digest, ImageRef};
+
+use super::Fault;
+use super::record::{self, Text};
+
+const LEDGER: &str = "ledger";
+/// By digest, kind and name.
+const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new(LEDGER);
+
+/// How many rows are kept. An image is some ten rows, so this is what some 2,000 images need; what was dropped is decided anew.
+const MAX_ROWS: u64 = 20_000;
+
+/// How often rows that are over are looked for, among the writes that happen anyway.
+const PRUNE_EVERY: SignedDuration = SignedDuration::from_mins(10);
+
+/// What a digest is, within the image that was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The digest that the name stands for.
+    Top,
+    /// A manifest, in an index or the top itself.
+    Manifest,
+    /// A manifest's configuration.
+    Config,
+    /// A layer.
+    Layer,
+}
+
+/// One admission of one digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The name that was asked for.
+    pub name: ImageRef,
+    /// The digest that the name stands for.
+    pub top: Digest,
+    /// What the digest of this row is in that image.
+    pub kind: Kind,
+    /// The policy that was in force.
+    pub policy: Digest,
+    /// From then on the question is decided anew.
+    pub valid_until: Timestamp,
+    /// What admitted it, for people.
+    pub rule: String,
+}
+
+/// One row to write, or, without a value, to remove.
+pub(super) struct Change {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    name: Text<ImageRef>,
+    top: Text<Digest>,
+    kind: Kind,
+    policy: Text<Digest>,
+    valid_until: Text<Timestamp>,
+    rule: String,
+}
+
+/// The rows of one digest, over or not.
+pub(super) fn rows_of(database: &Database, digest: &Digest) -> Result<Vec<Row>, Fault> {
+    let table = database.begin_read()?.open_table(ROWS)?;
+    let mut rows = Vec::new();
+    for row in table.range(digest.as_bytes().as_slice()..)? {
+        let (key, value) = row?;
+        if !key.value().starts_with(digest.as_bytes()) {
+            break;
+        }
+        rows.push(decode(key.value(), value.value())?.1);
+    }
+    Ok(rows)
+}
+
+/// All rows.
+pub(super) fn all(database: &Database) -> Result<Vec<(Digest, Row)>, Fault> {
+    let table = database.begin_read()?.open_table(ROWS)?;
+    table.iter()?.map(|row| row.map_err(Fault::from).and_then(|(key, value)| decode(key.value(), value.value()))).collect()
+}
+
+/// What must be written for these rows: nothing for those that are there already, or that are over.
+pub(super) fn changes(database: &Database, rows: &[(Digest, Row)], now: Timestamp) -> Result<Vec<Change>, Fault> {
+    let table = database.begin_read()?.open_table(ROWS)?;
+    let mut changes = Vec::new();
+    for (digest, row) in rows.iter().filter(|(_, row)| row.valid_until > now) {
+        let key = key(digest, row);
+        let value = record::encode(LEDGER, &key, &Form::of(row))?.bytes;
+        if table.get(key.as_slice())?.is_none_or(|known| known.value() != value) {
+            changes.push(Change { key, value: Some(value) });
+        }
+    }
+    Ok(changes)
+}
+
+/// Removals to go with a write: what is over, when that was not looked for of late, or the ledger is full. Where it is full of
+/// what is not over, a tenth goes, first of all what is over first.
+pub(super) fn prune(database: &Database, last: &mut Option<Timestamp>, more: usize, now: Timestamp) -> Result<Vec<Change>, Fault> {
+    let table = database.begin_read()?.open_table(ROWS)?;
+    let full = table.len()?.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)) > MAX_ROWS;
+    if !full && last.is_some_and(|last| now.duration_since(last).abs() < PRUNE_EVERY) {
+        return Ok(Vec::new());
+    }
+    *last = Some(now);
+    let mut ends = Vec::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        ends.push((decode(key.value(), value.value())?.1.valid_until, key.value().to_vec()));
+    }
+    ends.sort_unstable();
+    let over = ends.partition_point(|(end, _)| *end <= now);
+    let keep = usize::try_from(MAX_ROWS - MAX_ROWS / 10).unwrap_or(usize::MAX).saturating_sub(more);
+    let drop_for_room = if full { ends.len().saturating_sub(keep) } else { 0 };
+    Ok(ends.into_iter().take(over.max(drop_for_room)).map(|(_, key)| Change { key, value: None }).collect())
+}
+
+/// Removals of all rows.
+pub(super) fn clear(database: &Database) -> Result<Vec<Change>, Fault> {
+    let table = database.begin_read()?.open_table(ROWS)?;
+    table.iter()?.map(|row| row.map_err(Fault::from).map(|(key, _)| Change { key: key.value().to_vec(), value: None })).collect()
+}
+
+/// Makes the changes; also makes the table.
+pub(super) fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), Fault> {
+    let mut table = transaction.open_table(ROWS)?;
+    for change in changes {
+        match &change.value {
+            Some(value) => drop(table.insert(change.key.as_slice(), value.as_slice())?),
+            None => drop(table.remove(change.key.as_slice())?),
+        }
+    }
+    Ok(())
+}
+
+fn key(digest: &Digest, row: &Row) -> Vec<u8> {
+    let kind = match row.kind {
+        Kind::Top => b't',
+        Kind::Manifest => b'm',
+        Kind::Config => b'c',
+        Kind::Layer => b'l',
+    };
+    [digest.as_bytes().as_slice(), &[kind], row.name.to_string().as_bytes()].concat()
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Result<(Digest, Row), Fault> {
+    let (form, _) = record::decode::<Form>(LEDGER, key, value)?;
+    let digest = key.first_chunk::<32>().ok_or_else(|| Fault::new(format!("{LEDGER}: an odd key")))?;
+    Ok((Digest::from_bytes(*digest), form.row()))
+}
+
+impl Form {
+    fn of(row: &Row) -> Self {
+        Self {
+            name: Text(row.name.clone()),
+            top: Text(row.top),
+            kind: row.kind,
+            policy: Text(row.policy),
+            valid_until: Text(row.valid_until),
+            rule: row.rule.clone(),
+        }
+    }
+
+    fn row(self) -> Row {
+        Row { name: self.name.0, top: self.top.0, kind: self.kind, policy: self.policy.0, valid_until: self.valid_until.0, rule: self.rule }
+    }
+}

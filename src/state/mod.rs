@@ -1,0 +1,249 @@
+//! What this host has seen: rollback floors, replay index, last good contacts, and the ledger of admitted digests.
+//!
+//! All of it is one redb file in a directory of its own; cached metadata lies beside it and means nothing. Every call blocks.
+//!
+//! **A floor is never lost unseen.** Four things together have that property, and a test flips each bit of a file to show it:
+//! 1. redb's integrity check at each open compares the checksum of every page that is in use. It does not cover the choice between
+//!    its two commit slots; so a raised floor is committed twice ([`Store::commit`]), and either slot holds it.
+//! 2. redb trusts its pages between opens. So all floors are read once, at the open, and are then served from memory; and a page
+//!    that rots and is copied by a later commit is caught at the next open by the checksum of each record (`record`).
+//! 3. All floors of a repository are one record, and one summary record holds a digest over all records (`seen`): a record that is
+//!    missing, or an older one in its place, doesn't match it.
+//! 4. The file is only ever made in a new directory (`directory`), under another name until it is whole (`file`). Whatever else is
+//!    wrong is an error that stops decisions, until a person resets the state ([`Store::reset`], [`start_anew`]).
+//!
+//! It does not defend against a whole older file put in the place of this one: who can do that is root.
+
+pub mod cache;
+mod contact;
+mod directory;
+mod error;
+mod file;
+mod floor;
+mod ledger;
+mod record;
+mod reset;
+mod seen;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use redb::Database;
+
+use crate::image::{Digest, Repository};
+use crate::trust::{Collection, Floor, KeyId, Verified};
+
+use error::Fault;
+use seen::{Draft, Seen, Trouble};
+
+pub use error::StateError;
+pub use ledger::{Kind, Row};
+pub use reset::{Forgotten, ForgottenRepository, Scope, start_anew};
+pub use show::{Contact, Overview, SeenRepository};
+
+/// The open state. One process has it at a time; its threads share it.
+pub struct Store {
+    /// The file; for messages, and to open it again.
+    path: PathBuf,
+    /// `None` after a failed write: what the file holds is then known only by opening it again.
+    database: RwLock<Option<Database>>,
+    seen: RwLock<Arc<Seen>>,
+    /// Orders the writers, and holds when the ledger was last looked through for rows that are over.
+    pruned: Mutex<Option<Timestamp>>,
+}
+
+/// What one decision adds: all of it is written, in one transaction, or nothing.
+#[derive(Debug)]
+pub struct Additions<'a> {
+    /// The decision's point in time.
+    pub now: Timestamp,
+    /// What was verified.
+    pub verified: Vec<&'a Verified<Collection>>,
+    /// Sources that just gave an answer which verified, by the server's URL and the repository.
+    pub contacts: Vec<(&'a str, &'a Repository)>,
+    /// What was admitted.
+    pub rows: Vec<(Digest, Row)>,
+}
+
+/// What an addition came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Whether anything was written.
+    pub wrote: bool,
+    /// Keys that signed here for the first time, and have signed for these other repositories: worth a warning.
+    pub shared_signers: Vec<(KeyId, Repository)>,
+}
+
+impl Store {
+    /// Opens the state in a directory of its own. Only where that is missing or empty is a new state made, with a warning.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] where another process has it; else it is unusable.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let path = file::path(dir);
+        if directory::prepare(dir, &path, &file::draft_path(dir))? == directory::Kind::New {
+            log::warn!("{}: a new state: nothing that was seen before on this host protects it from rollback", path.display());
+            file::create(dir)?;
+        }
+        let (database, seen) = file::open(&path)?;
+        Ok(Self::of(path, database, seen))
+    }
+
+    /// Opens the state, and waits for another process that has it open, up to the deadline.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_waiting(dir: &Path, deadline: Instant) -> Result<Self, StateError> {
+        loop {
+            match Self::open(dir) {
+                Err(StateError::InUse { path }) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(StateError::InUse { path });
+                    }
+                    std::thread::sleep(left.min(Duration::from_millis(20)));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn of(path: PathBuf, database: Database, seen: Seen) -> Self {
+        Self { path, database: RwLock::new(Some(database)), seen: RwLock::new(Arc::new(seen)), pruned: Mutex::new(None) }
+    }
+
+    /// All floors of a repository, under whatever root keys.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn history(&self, gun: &Repository) -> Result<Vec<Floor>, StateError> {
+        Ok(self.seen()?.repositories.get(gun).map(|entry| entry.value.floors.clone()).unwrap_or_default())
+    }
+
+    /// The last good contact with a source about a repository, as it was written: a few minutes may be missing.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn contact(&self, source: &str, gun: &Repository) -> Result<Option<Timestamp>, StateError> {
+        Ok(self.seen()?.contacts.get(&(source.to_owned(), gun.clone())).map(|entry| entry.value))
+    }
+
+    /// The repository for which signed bytes of a targets role were seen first.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn statement_owner(&self, statement: &Digest) -> Result<Option<Repository>, StateError> {
+        Ok(self.seen()?.statement_owner(statement).cloned())
+    }
+
+    /// The repositories whose tags a key has signed.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn signer_repositories(&self, key: &KeyId) -> Result<Vec<Repository>, StateError> {
+        Ok(self.seen()?.signer_repositories(key).cloned().collect())
+    }
+
+    /// The ledger's rows of a digest. The caller sees whether one still counts: it is an index, never a permission.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn admitted(&self, digest: &Digest) -> Result<Vec<Row>, StateError> {
+        self.with_database(|database| Ok(ledger::rows_of(database, digest)?))
+    }
+
+    /// Writes what one decision adds; nothing if all of it is there already. Only after this may the decision be told.
+    ///
+    /// # Errors
+    /// [`StateError::Replay`] and [`StateError::Conflict`] where the addition contradicts what was seen; else it is unusable. In
+    /// each case the decision is no.
+    pub fn commit(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
+        let mut pruned = self.pruned.lock().map_err(|_| self.poisoned())?;
+        self.with_database(|database| {
+            let mut draft = Draft::of(&*self.seen()?);
+            let mut shared_signers = Vec::new();
+            for verified in &additions.verified {
+                shared_signers.extend(draft.add(verified.get())?);
+            }
+            for (source, gun) in &additions.contacts {
+                draft.touch(source, gun, additions.now)?;
+            }
+            let mut rows = ledger::changes(database, &additions.rows, additions.now)?;
+            if rows.is_empty() && draft.changes.is_empty() {
+                return Ok(Committed::default());
+            }
+            let mut changes = ledger::prune(database, &mut pruned, rows.len(), additions.now)?;
+            changes.append(&mut rows);
+            self.write(database, draft, &changes)?;
+            Ok(Committed { wrote: true, shared_signers })
+        })
+    }
+
+    /// Writes a draft; only then is it what was seen.
+    fn write(&self, database: &Database, mut draft: Draft, rows: &[ledger::Change]) -> Result<(), Trouble> {
+        file::write(database, &mut draft, rows)?;
+        *self.seen.write().map_err(|_| self.poisoned())? = Arc::new(draft.seen);
+        Ok(())
+    }
+
+    fn seen(&self) -> Result<Arc<Seen>, StateError> {
+        Ok(Arc::clone(&*self.seen.read().map_err(|_| self.poisoned())?))
+    }
+
+    /// Runs something on the open file. When that fails on the file, the next caller opens it again.
+    fn with_database<T>(&self, work: impl FnOnce(&Database) -> Result<T, Trouble>) -> Result<T, StateError> {
+        let guard = self.opened()?;
+        let database = guard.as_ref().ok_or_else(|| self.unusable("not open"))?;
+        let result = work(database);
+        drop(guard);
+        match result {
+            Ok(value) => Ok(value),
+            Err(Trouble::State(error)) => Err(error),
+            Err(Trouble::File(fault)) => {
+                self.database.write().map_err(|_| self.poisoned())?.take();
+                Err(file::from_fault(&self.path, &fault))
+            }
+        }
+    }
+
+    /// The open file, after a failure opened again with all its checks. A full disk thus heals without a restart.
+    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, StateError> {
+        let guard = self.database.read().map_err(|_| self.poisoned())?;
+        if guard.is_some() {
+            return Ok(guard);
+        }
+        drop(guard);
+        let mut guard = self.database.write().map_err(|_| self.poisoned())?;
+        if guard.is_none() {
+            let (database, seen) = file::open(&self.path)?;
+            let mut current = self.seen.write().map_err(|_| self.poisoned())?;
+            if seen.writes < current.writes {
+                return Err(self.unusable("the file is older than what was read from it before"));
+            }
+            *current = Arc::new(seen);
+            *guard = Some(database);
+        }
+        drop(guard);
+        self.database.read().map_err(|_| self.poisoned())
+    }
+
+    fn poisoned(&self) -> StateError {
+        self.unusable("a thread failed while it held the state")
+    }
+
+    fn unusable(&self, why: &str) -> StateError {
+        directory::unusable(&self.path, why, "restart rootpind; it checks the file when it opens it")
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}

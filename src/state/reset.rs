@@ -1,0 +1,103 @@
+//! The explicit way to forget: `rootpin state reset`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::image::Repository;
+use crate::trust::{Floor, KeyId};
+
+use super::seen::Draft;
+use super::{StateError, Store, directory, file, ledger};
+
+/// What to forget.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// Floors that were seen under any of these root keys; and all of a repository that has no others.
+    RootKeys(&'a BTreeSet<KeyId>),
+    /// All of one repository.
+    Repository(&'a Repository),
+}
+
+/// What was forgotten.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// By repository.
+    pub repositories: Vec<ForgottenRepository>,
+    /// Rows of the ledger; all of them, where anything was forgotten, because they rest on what was.
+    pub rows: usize,
+}
+
+/// What was forgotten of one repository.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ForgottenRepository {
+    /// The repository.
+    pub gun: Repository,
+    /// Its floors that are gone.
+    pub floors: Vec<Floor>,
+    /// How many of its signed files were remembered for the replay check; 0 if they still are.
+    pub statements: usize,
+    /// The sources whose last good contact is gone; their cached metadata should go too ([`super::cache::Cache::forget`]).
+    pub contacts: Vec<String>,
+}
+
+impl Store {
+    /// Forgets, in one transaction, and says what.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn reset(&self, scope: Scope<'_>) -> Result<Forgotten, StateError> {
+        let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
+        self.with_database(|database| {
+            let seen = self.seen()?;
+            let mut draft = Draft::of(&seen);
+            let mut forgotten = Forgotten::default();
+            for (gun, entry) in &seen.repositories {
+                let mut record = entry.value.clone();
+                let (floors, kept): (Vec<_>, Vec<_>) = record.floors.into_iter().partition(|floor| match scope {
+                    Scope::RootKeys(keys) => !floor.root_keys.is_disjoint(keys),
+                    Scope::Repository(only) => gun == only,
+                });
+                record.floors = kept;
+                let whole = record.floors.is_empty() && matches!(scope, Scope::RootKeys(_)) && !floors.is_empty()
+                    || matches!(scope, Scope::Repository(only) if gun == only);
+                if whole {
+                    let statements = record.statements.len();
+                    let contacts = draft.forget(gun);
+                    forgotten.repositories.push(ForgottenRepository { gun: gun.clone(), floors, statements, contacts });
+                } else if !floors.is_empty() {
+                    draft.put(gun, record)?;
+                    forgotten.repositories.push(ForgottenRepository { gun: gun.clone(), floors, statements: 0, contacts: Vec::new() });
+                }
+            }
+            if !forgotten.repositories.is_empty() {
+                let rows = ledger::clear(database)?;
+                forgotten.rows = rows.len();
+                self.write(database, draft, &rows)?;
+            }
+            Ok(forgotten)
+        })
+    }
+}
+
+/// The way out of a state that can't be opened: sets its file aside, and begins with nothing seen. Returns where the old file
+/// is now, if there was one.
+///
+/// # Errors
+/// The state is in use, or can be opened after all: then [`Store::reset`] is the way.
+pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
+    match Store::open(dir) {
+        Ok(_) => return Err(directory::unusable(dir, "this state can be read", "reset it for one root or repository")),
+        Err(error @ StateError::InUse { .. }) => return Err(error),
+        Err(error) => log::warn!("{error}: all that this host has seen is forgotten"),
+    }
+    let path = file::path(dir);
+    let aside = path.with_extension("redb.unusable");
+    let moved = match fs::rename(&path, &aside) {
+        Ok(()) => Some(aside),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(directory::io_error(&path, &error)),
+    };
+    file::create(dir)?;
+    Store::open(dir).map(|_| moved)
+}

@@ -1,0 +1,274 @@
+//! Everything that must never be lost, in memory: floors, replay index and contacts, as the file holds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::image::{Digest, Repository};
+use crate::trust::{Collection, Floor, KeyId};
+
+use super::record::{self, Checksum, Framed, Text};
+use super::{Fault, StateError, contact, floor};
+
+/// The tables that the summary covers.
+pub(super) const FLOORS: &str = "floors";
+pub(super) const CONTACTS: &str = "contacts";
+
+/// How many signed files of one repository are remembered for the replay check. A publisher who signs each day is remembered for
+/// most of a year, which is longer than a targets file is valid in practice.
+const MAX_STATEMENTS: usize = 256;
+
+/// What was seen of one repository: one value in the file, so that its floors are there together or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) floors: Vec<Floor>,
+    /// SHA-256 of the signed bytes of its targets roles, the oldest first.
+    pub(super) statements: Vec<Digest>,
+    pub(super) signers: BTreeSet<KeyId>,
+}
+
+/// A value and the checksum under which it is in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Entry<T> {
+    pub(super) value: T,
+    checksum: Checksum,
+}
+
+/// All that was seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) repositories: BTreeMap<Repository, Arc<Entry<Record>>>,
+    pub(super) contacts: BTreeMap<(String, Repository), Entry<Timestamp>>,
+    /// Counts the writes.
+    pub(super) writes: u64,
+}
+
+/// What is to be written, and what is seen afterwards.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) seen: Seen,
+    pub(super) changes: Changes,
+}
+
+/// Records to write, by table and key; `None` removes.
+pub(super) type Changes = BTreeMap<(&'static str, String), Option<Vec<u8>>>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordForm {
+    format: u8,
+    floors: Vec<FloorForm>,
+    statements: Vec<Text<Digest>>,
+    signers: Vec<Text<KeyId>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FloorForm {
+    role: String,
+    root_keys: Vec<Text<KeyId>>,
+    version: u64,
+    signed: Text<Digest>,
+    keys: Vec<Text<KeyId>>,
+    threshold: u64,
+}
+
+/// The one record that says which others there are.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Summary {
+    format: u8,
+    writes: u64,
+    records: usize,
+    digest: String,
+}
+
+const FORMAT: u8 = 1;
+
+impl Seen {
+    /// Takes up one record of the file.
+    pub(super) fn take(&mut self, table: &str, key: &str, bytes: &[u8]) -> Result<(), Fault> {
+        if table == FLOORS {
+            let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
+            let value = Record::from_form(form)?;
+            self.repositories.insert(repository(key)?, Arc::new(Entry { value, checksum }));
+        } else {
+            let (Text(value), checksum) = record::decode(table, key.as_bytes(), bytes)?;
+            let (source, gun) = key.rsplit_once('\n').ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
+            self.contacts.insert((source.to_owned(), repository(gun)?), Entry { value, checksum });
+        }
+        Ok(())
+    }
+
+    /// What the summary must say.
+    pub(super) fn summary(&self) -> Summary {
+        let mut hash = Sha256::new();
+        // Each checksum covers its table and key, so the list of checksums says it all.
+        self.repositories.values().for_each(|entry| hash.update(entry.checksum));
+        self.contacts.values().for_each(|entry| hash.update(entry.checksum));
+        let digest = Digest::from_bytes(hash.finalize().into()).hex();
+        Summary { format: FORMAT, writes: self.writes, records: self.repositories.len() + self.contacts.len(), digest }
+    }
+
+    /// Compares all records that were taken up with the file's summary.
+    pub(super) fn check(&mut self, summary: &Summary) -> Result<(), Fault> {
+        self.writes = summary.writes;
+        if self.summary() == *summary { Ok(()) } else { Err(Fault::new("a record is missing, or an older one stands in its place")) }
+    }
+
+    /// The repository for which signed bytes were seen first.
+    pub(super) fn statement_owner(&self, statement: &Digest) -> Option<&Repository> {
+        let mut all = self.repositories.iter();
+        all.find(|(_, entry)| entry.value.statements.contains(statement)).map(|(gun, _)| gun)
+    }
+
+    /// The repositories whose tags a key has signed.
+    pub(super) fn signer_repositories(&self, key: &KeyId) -> impl Iterator<Item = &Repository> {
+        self.repositories.iter().filter(|(_, entry)| entry.value.signers.contains(key)).map(|(gun, _)| gun)
+    }
+}
+
+impl Draft {
+    pub(super) fn of(seen: &Seen) -> Self {
+        Self { seen: seen.clone(), changes: Changes::new() }
+    }
+
+    /// Whether a floor or the replay index changes, so that the write must be sealed.
+    pub(super) fn raises(&self) -> bool {
+        self.changes.keys().any(|(table, _)| *table == FLOORS)
+    }
+
+    /// Adds what a verification showed; returns the signers that are new here and known from another repository.
+    pub(super) fn add(&mut self, collection: &Collection) -> Result<Vec<(KeyId, Repository)>, Trouble> {
+        let gun = &collection.gun;
+        let mut record = self.seen.repositories.get(gun).map(|entry| entry.value.clone()).unwrap_or_default();
+        record.floors = floor::merge(&record.floors, &collection.floors).map_err(|conflict| StateError::Conflict {
+            gun: gun.clone(),
+            role: conflict.role,
+            version: conflict.version,
+        })?;
+        for statement in &collection.statements {
+            match self.seen.statement_owner(statement) {
+                Some(owner) if owner != gun => {
+                    return Err(StateError::Replay { gun: gun.clone(), statement: *statement, owner: owner.clone() }.into());
+                }
+                _ if record.statements.contains(statement) => {}
+                _ => record.statements.push(*statement),
+            }
+        }
+        record.statements.drain(..record.statements.len().saturating_sub(MAX_STATEMENTS));
+        let fresh: Vec<_> = collection.signers.iter().copied().filter(|key| record.signers.insert(*key)).collect();
+        let shared = fresh.iter().flat_map(|key| self.seen.signer_repositories(key).map(|other| (*key, other.clone()))).collect();
+        self.put(gun, record)?;
+        Ok(shared)
+    }
+
+    /// Records a good answer of a source, if it is news.
+    pub(super) fn touch(&mut self, source: &str, gun: &Repository, now: Timestamp) -> Result<(), Fault> {
+        let key = (source.to_owned(), gun.clone());
+        let known = self.seen.contacts.get(&key).map(|entry| entry.value);
+        if contact::is_news(known, now) {
+            let text = format!("{source}\n{gun}");
+            let Framed { bytes, checksum } = record::encode(CONTACTS, text.as_bytes(), &Text(now))?;
+            self.changes.insert((CONTACTS, text), Some(bytes));
+            self.seen.contacts.insert(key, Entry { value: now, checksum });
+        }
+        Ok(())
+    }
+
+    /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
+    pub(super) fn put(&mut self, gun: &Repository, record: Record) -> Result<(), Fault> {
+        if self.seen.repositories.get(gun).is_some_and(|entry| entry.value == record) {
+            return Ok(());
+        }
+        let Framed { bytes, checksum } = record::encode(FLOORS, gun.as_str().as_bytes(), &record.form())?;
+        self.changes.insert((FLOORS, gun.to_string()), Some(bytes));
+        self.seen.repositories.insert(gun.clone(), Arc::new(Entry { value: record, checksum }));
+        Ok(())
+    }
+
+    /// Forgets a repository and the contacts about it; returns the sources of these.
+    pub(super) fn forget(&mut self, gun: &Repository) -> Vec<String> {
+        self.seen.repositories.remove(gun);
+        self.changes.insert((FLOORS, gun.to_string()), None);
+        let sources: Vec<String> = self.seen.contacts.keys().filter(|(_, about)| about == gun).map(|(source, _)| source.clone()).collect();
+        for source in &sources {
+            self.seen.contacts.remove(&(source.clone(), gun.clone()));
+            self.changes.insert((CONTACTS, format!("{source}\n{gun}")), None);
+        }
+        sources
+    }
+}
+
+/// Either kind of error, before the file's path is known.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    File(Fault),
+    State(StateError),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::File(fault)
+    }
+}
+
+impl From<StateError> for Trouble {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl Record {
+    fn form(&self) -> RecordForm {
+        RecordForm {
+            format: FORMAT,
+            floors: self.floors.iter().map(FloorForm::of).collect(),
+            statements: self.statements.iter().copied().map(Text).collect(),
+            signers: self.signers.iter().copied().map(Text).collect(),
+        }
+    }
+
+    fn from_form(form: RecordForm) -> Result<Self, Fault> {
+        if form.format != FORMAT {
+            return Err(Fault::new(format!("{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}", form.format)));
+        }
+        let floors = form.floors.into_iter().map(FloorForm::floor).collect();
+        Ok(Self { floors, statements: plain(form.statements), signers: plain(form.signers) })
+    }
+}
+
+impl FloorForm {
+    fn of(floor: &Floor) -> Self {
+        Self {
+            role: floor.role.clone(),
+            root_keys: floor.root_keys.iter().copied().map(Text).collect(),
+            version: floor.version,
+            signed: Text(floor.signed),
+            keys: floor.keys.iter().copied().map(Text).collect(),
+            threshold: floor.threshold,
+        }
+    }
+
+    fn floor(self) -> Floor {
+        Floor {
+            role: self.role,
+            root_keys: plain(self.root_keys),
+            version: self.version,
+            signed: self.signed.0,
+            keys: plain(self.keys),
+            threshold: self.threshold,
+        }
+    }
+}
+
+fn plain<T, C: FromIterator<T>>(texts: Vec<Text<T>>) -> C {
+    texts.into_iter().map(|Text(value)| value).collect()
+}
+
+fn repository(key: &str) -> Result<Repository, Fault> {
+    Repository::from_full(key).map_err(|error| Fault::new(error.to_string()))
+}

@@ -1,0 +1,5 @@
+//! Tests of the state as a whole.
+
+mod opening;
+mod support;
+mod writing;

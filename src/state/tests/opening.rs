@@ -1,0 +1,143 @@
+//! Where a state is opened, and where it is not.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::support::{see, verified, version};
+use crate::state::{StateError, Store, start_anew};
+use crate::trust::Code;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Why a directory is refused.
+fn refusal(dir: &Path) -> String {
+    match Store::open(dir) {
+        Err(error @ StateError::Unusable { .. }) => {
+            assert_eq!(error.code(), Code::StateUnusable);
+            error.to_string()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_state_is_made_in_a_missing_or_empty_directory_and_nobody_else_can_read_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let missing = parent.path().join("a/b");
+    let empty = parent.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    set_mode(&empty, 0o755);
+    for dir in [missing, empty] {
+        see(&Store::open(&dir).unwrap(), 1, &verified("app", 3)).unwrap();
+        assert_eq!((mode(&dir), mode(&dir.join("state.redb"))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert_eq!(version(&Store::open(&dir).unwrap(), "app", "timestamp"), Some(3));
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_new_is_refused_where_the_file_is_not_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    fs::create_dir(dir.path().join("cache")).unwrap();
+    fs::remove_file(dir.path().join("state.redb")).unwrap();
+    assert!(refusal(dir.path()).contains("not new"));
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("state.redb.new"), b"redb").unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    assert!(!dir.path().join("state.redb.new").exists());
+}
+
+#[test]
+fn a_file_that_is_empty_truncated_or_something_else_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    let file = dir.path().join("state.redb");
+    let whole = fs::read(&file).unwrap();
+    let mut cuts: Vec<usize> = (0..whole.len()).step_by(4096).collect();
+    cuts.extend([1, 8, 100, whole.len() - 1]);
+    for cut in cuts {
+        fs::write(&file, &whole[..cut]).unwrap();
+        refusal(dir.path());
+        assert_eq!(fs::metadata(&file).unwrap().len(), u64::try_from(cut).unwrap());
+    }
+    fs::write(&file, b"{}").unwrap();
+    refusal(dir.path());
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    refusal(dir.path());
+    fs::remove_dir(&file).unwrap();
+    fs::write(dir.path().join("elsewhere"), &whole).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+    refusal(dir.path());
+}
+
+#[test]
+fn a_file_or_directory_that_others_can_open_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let file = dir.path().join("state.redb");
+    set_mode(dir.path(), 0o750);
+    assert!(refusal(dir.path()).contains("0750"));
+    set_mode(dir.path(), 0o700);
+    set_mode(&file, 0o604);
+    assert!(refusal(dir.path()).contains("0604"));
+    set_mode(&file, 0o600);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_file_or_directory_of_another_owner_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let file = dir.path().join("state.redb");
+    if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
+        return; // Only root can give files away.
+    }
+    assert!(refusal(dir.path()).contains("12345"));
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+    assert!(refusal(dir.path()).contains("12345"));
+}
+
+#[test]
+fn a_second_opener_is_told_that_the_state_is_in_use_and_may_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StateError::InUse { .. })));
+    assert!(matches!(Store::open_waiting(dir.path(), Instant::now()), Err(StateError::InUse { .. })));
+    assert!(matches!(start_anew(dir.path()), Err(StateError::InUse { .. })));
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30)));
+        drop(first);
+        second.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_state_that_cannot_be_opened_is_set_aside_only_when_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    assert!(start_anew(dir.path()).unwrap_err().to_string().contains("can be read"));
+    let file = dir.path().join("state.redb");
+    fs::write(&file, b"gone").unwrap();
+    refusal(dir.path());
+    let aside = start_anew(dir.path()).unwrap().unwrap();
+    assert_eq!(fs::read(aside).unwrap(), b"gone");
+    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), None);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(start_anew(dir.path()).unwrap(), None);
+    Store::open(dir.path()).unwrap();
+}

@@ -1,0 +1,80 @@
+//! What the tests of the state are made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::image::{Digest, Repository};
+use crate::state::{Additions, Committed, Kind, Row, StateError, Store};
+use crate::trust::{Collection, Floor, KeyId, Verified};
+
+pub(super) const SERVER: &str = "https://notary.example";
+
+pub(super) fn at(minute: u32) -> Timestamp {
+    format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60).parse().unwrap()
+}
+
+pub(super) fn gun(name: &str) -> Repository {
+    Repository::from_full(&format!("registry.example/{name}")).unwrap()
+}
+
+pub(super) fn key(number: u8) -> KeyId {
+    KeyId::from_bytes([number; 32])
+}
+
+pub(super) fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
+    numbers.iter().copied().map(key).collect()
+}
+
+pub(super) fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
+    let signed = Digest::of(format!("{role} {version} {own_keys:?}").as_bytes());
+    Floor { role: role.to_owned(), root_keys: keys(root_keys), version, signed, keys: keys(own_keys), threshold: 1 }
+}
+
+/// A verification of `name` that ends with root 1 and all other roles at this version.
+pub(super) fn verified(name: &str, version: u64) -> Verified<Collection> {
+    let floors = vec![
+        floor("root", &[1], 1, &[1]),
+        floor("timestamp", &[1], version, &[2]),
+        floor("snapshot", &[1], version, &[3]),
+        floor("targets", &[1], version, &[4]),
+        floor("targets/releases", &[1], version, &[5]),
+    ];
+    with_floors(name, floors, &format!("{name} {version}"))
+}
+
+pub(super) fn with_floors(name: &str, floors: Vec<Floor>, statement: &str) -> Verified<Collection> {
+    Verified::for_test(Collection {
+        gun: gun(name),
+        role: "targets".to_owned(),
+        targets: BTreeMap::new(),
+        expires: at(600),
+        root_keys: keys(&[1]),
+        signers: keys(&[4, 5]),
+        versions: BTreeMap::new(),
+        statements: vec![Digest::of(statement.as_bytes())],
+        floors,
+    })
+}
+
+pub(super) fn row(name: &str, until: u32) -> Row {
+    Row {
+        name: format!("registry.example/{name}").parse().unwrap(),
+        top: Digest::of(name.as_bytes()),
+        kind: Kind::Top,
+        policy: Digest::of(b"policy"),
+        valid_until: at(until),
+        rule: "policy.toml:7".to_owned(),
+    }
+}
+
+/// Commits one verification, with nothing else.
+pub(super) fn see(store: &Store, now: u32, collection: &Verified<Collection>) -> Result<Committed, StateError> {
+    let gun = &collection.get().gun;
+    store.commit(&Additions { now: at(now), verified: vec![collection], contacts: vec![(SERVER, gun)], rows: Vec::new() })
+}
+
+/// The recorded version of a role of a repository.
+pub(super) fn version(store: &Store, name: &str, role: &str) -> Option<u64> {
+    store.history(&gun(name)).unwrap().iter().find(|floor| floor.role == role).map(|floor| floor.version)
+}

@@ -1,0 +1,123 @@
+//! What a commit writes, and what is read of it.
+
+use std::fs;
+
+use super::support::{SERVER, at, floor, gun, key, row, see, verified, version, with_floors};
+use crate::image::Digest;
+use crate::state::{Additions, Kind, StateError, Store};
+use crate::trust::Code;
+
+#[test]
+fn what_was_committed_is_there_when_the_state_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (digest, row) = (Digest::of(b"layer"), row("app:v1", 60));
+    let shown = {
+        let store = Store::open(dir.path()).unwrap();
+        let (collection, gun) = (verified("app", 3), gun("app"));
+        let additions =
+            Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun)], rows: vec![(digest, row.clone())] };
+        assert!(store.commit(&additions).unwrap().wrote);
+        assert_eq!(store.history(&gun).unwrap().len(), 5);
+        store.show().unwrap()
+    };
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.show().unwrap(), shown);
+    assert_eq!(version(&store, "app", "targets/releases"), Some(3));
+    assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), Some(at(1)));
+    assert_eq!(store.statement_owner(&Digest::of(b"app 3")).unwrap(), Some(gun("app")));
+    assert_eq!(store.signer_repositories(&key(4)).unwrap(), [gun("app")]);
+    assert_eq!(store.admitted(&digest).unwrap(), [row]);
+    assert_eq!(store.admitted(&Digest::of(b"other")).unwrap(), []);
+}
+
+#[test]
+fn a_repeated_decision_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let file = dir.path().join("state.redb");
+    let (collection, gun) = (verified("app", 3), gun("app"));
+    let rows = vec![(Digest::of(b"layer"), row("app:v1", 60)), (Digest::of(b"over"), row("app:v1", 1))];
+    let mut additions = Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun)], rows };
+    assert!(store.commit(&additions).unwrap().wrote);
+    let before = fs::read(&file).unwrap();
+    additions.now = at(5);
+    assert!(!store.commit(&additions).unwrap().wrote);
+    assert!(fs::read(&file).unwrap() == before);
+    assert_eq!(store.admitted(&Digest::of(b"over")).unwrap(), [], "a row that is over is not written at all");
+    additions.now = at(7);
+    assert!(store.commit(&additions).unwrap().wrote, "the contact moved by more than its granularity");
+    assert_eq!(store.contact(SERVER, &gun).unwrap(), Some(at(7)));
+}
+
+#[test]
+fn signed_bytes_of_another_repository_are_refused_and_nothing_of_that_decision_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    let replayed = with_floors("other", vec![floor("targets", &[1], 9, &[4])], "app 3");
+    let fine = verified("fine", 1);
+    let both = Additions { now: at(2), verified: vec![&fine, &replayed], contacts: vec![], rows: vec![] };
+    let error = store.commit(&both).unwrap_err();
+    assert!(matches!(&error, StateError::Replay { owner, .. } if *owner == gun("app")), "{error}");
+    assert_eq!((version(&store, "other", "targets"), version(&store, "fine", "targets")), (None, None));
+}
+
+#[test]
+fn a_signer_of_two_repositories_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(see(&store, 1, &verified("app", 3)).unwrap().shared_signers, []);
+    let shared = see(&store, 1, &verified("other", 3)).unwrap().shared_signers;
+    assert_eq!(shared, [(key(4), gun("app")), (key(5), gun("app"))]);
+    assert_eq!(see(&store, 9, &verified("other", 4)).unwrap().shared_signers, []);
+}
+
+#[test]
+fn a_decision_that_was_overtaken_lowers_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 4)).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    assert_eq!(version(&store, "app", "timestamp"), Some(4));
+}
+
+#[test]
+fn other_bytes_under_a_version_that_was_seen_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 4)).unwrap();
+    let mut twin = floor("targets", &[1], 4, &[4]);
+    twin.signed = Digest::of(b"twin");
+    assert_eq!(see(&store, 1, &with_floors("app", vec![twin], "x")).unwrap_err().code(), Code::Rollback);
+}
+
+#[test]
+fn one_digest_has_a_row_for_each_name_and_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let digest = Digest::of(b"base");
+    let manifest = crate::state::Row { kind: Kind::Manifest, ..row("a:v1", 60) };
+    let rows = vec![(digest, row("a:v1", 60)), (digest, row("b:v1", 60)), (digest, manifest), (Digest::of(b"c"), row("c:v1", 60))];
+    store.commit(&Additions { now: at(0), verified: vec![], contacts: vec![], rows }).unwrap();
+    assert_eq!(store.admitted(&digest).unwrap().len(), 3);
+    let later = vec![(digest, row("a:v1", 90))];
+    store.commit(&Additions { now: at(0), verified: vec![], contacts: vec![], rows: later }).unwrap();
+    assert_eq!(store.admitted(&digest).unwrap().iter().filter(|row| row.valid_until == at(90)).count(), 1);
+    assert_eq!(store.admitted(&digest).unwrap().len(), 3);
+}
+
+#[test]
+fn rows_that_are_over_go_with_a_later_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let commit = |now, digest: &[u8], until| {
+        let rows = vec![(Digest::of(digest), row("app:v1", until))];
+        store.commit(&Additions { now: at(now), verified: vec![], contacts: vec![], rows }).unwrap();
+    };
+    commit(0, b"short", 5);
+    commit(6, b"long", 600);
+    assert_eq!(store.admitted(&Digest::of(b"short")).unwrap().len(), 1, "it is looked for every ten minutes only");
+    commit(11, b"more", 600);
+    assert_eq!(store.admitted(&Digest::of(b"short")).unwrap(), []);
+    assert_eq!(store.show().unwrap().rows.len(), 2);
+}
