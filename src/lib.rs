@@ -5,5 +5,6 @@
 pub mod hooks;
 pub mod image;
 pub mod json;
+pub mod sources;
 pub mod state;
 pub mod trust;

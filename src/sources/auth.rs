@@ -1,0 +1,259 @@
+//! Answering a server's challenge: Basic, or a token from the service that the server names (distribution's token specification).
+//!
+//! Everything is asked without credentials first. Credentials that config.json holds for a server go
+//! - to that server itself (Basic), and to a token service on the same host;
+//! - to a token service on another host only where config.json names that host too (an empty entry in `auths` is enough), or where
+//!   the two are Docker's own pair, docker.io and auth.docker.io;
+//!
+//! and nowhere else: any other service is asked for an anonymous token. A server that is not what it was cannot send them elsewhere.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::challenge::{Challenge, challenge};
+use super::credentials::{Credential, place};
+use super::http::{Ask, Client, Reply, may_ask};
+use super::{SourceError, is_loopback, shown};
+
+/// What a grant is good for: a server's origin and a scope.
+pub(super) type Realm = (String, String);
+
+/// Something that opens a server for a while.
+#[derive(Clone)]
+pub(super) struct Grant {
+    header: HeaderValue,
+    until: Instant,
+    /// For the error, where it doesn't open it after all.
+    tried: String,
+}
+
+const TOKEN_CAP: usize = 64 << 10;
+/// The specification's least and default life of a token; the most is ours.
+const TOKEN_LIFE: (u64, u64) = (60, 3600);
+const SLACK: Duration = Duration::from_secs(10);
+/// How long a password that was let in is used again before config.json and helpers are asked anew.
+const BASIC_LIFE: Duration = Duration::from_secs(300);
+const MOST_GRANTS: usize = 4096;
+
+#[derive(Deserialize)]
+struct Issued {
+    token: Option<String>,
+    #[serde(rename = "access_token")]
+    access: Option<String>,
+    expires_in: Option<serde_json::Value>,
+}
+
+impl Client {
+    /// Asks, and answers one challenge. What comes back may have any status but 401 and 403.
+    pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
+        let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
+        let granted = self.granted(&realm);
+        let first = self.send(ask, granted.as_ref().map(|grant| &grant.header), deadline).await?;
+        if !denied(&first) {
+            return Ok(first);
+        }
+        self.forget(&realm);
+        let Some(wanted) = challenge(&first.headers) else {
+            return Err(denial(&first, granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried)));
+        };
+        if first.url.origin() != ask.url.origin() {
+            return Err(denial(&first, "without credentials: it is where a redirect led".to_owned()));
+        }
+        let grant = match wanted {
+            Challenge::Basic => self.basic(ask, &first, deadline).await?,
+            Challenge::Bearer { realm, service } => self.bearer(ask, &first, (&realm, service.as_deref()), deadline).await?,
+        };
+        let second = self.send(ask, Some(&grant.header), deadline).await?;
+        if denied(&second) {
+            return Err(denial(&second, grant.tried));
+        }
+        self.keep(realm, grant);
+        Ok(second)
+    }
+
+    async fn basic(&self, ask: &Ask<'_>, first: &Reply, deadline: Instant) -> Result<Grant, SourceError> {
+        let host = authority(&ask.url);
+        let config = self.credentials.read().await.map_err(|error| denial(first, format!("without credentials: {error}")))?;
+        match self.credentials.find(&config, &host, deadline).await {
+            Ok(Some(Credential::Password { user, password })) => Ok(Grant {
+                header: basic_header(&user, &password.0, &first.url)?,
+                until: Instant::now() + BASIC_LIFE,
+                tried: format!("with the credentials for {host}"),
+            }),
+            Ok(Some(Credential::IdentityToken(_))) => {
+                Err(denial(first, format!("{host} wants a password, config.json has an identity token")))
+            }
+            Ok(None) => Err(denial(first, format!("without credentials: config.json has none for {host}"))),
+            Err(error) => Err(denial(first, format!("without credentials: {error}"))),
+        }
+    }
+
+    async fn bearer(
+        &self,
+        ask: &Ask<'_>,
+        first: &Reply,
+        (realm, service): (&str, Option<&str>),
+        deadline: Instant,
+    ) -> Result<Grant, SourceError> {
+        let realm = realm_url(realm, &ask.url).ok_or_else(|| SourceError::Other {
+            url: shown(&first.url),
+            cause: format!("answered {} and names a token service that is not asked: {}", first.status.as_u16(), super::escaped(realm)),
+        })?;
+        let (credential, tried) = self.for_token(&ask.url, &realm, deadline).await;
+        let reply = self.token(&realm, service, ask.scope, credential, deadline).await?;
+        match reply.status.as_u16() {
+            200 => {}
+            // A refresh token that is over is a 400 (RFC 6749 §5.2).
+            400 | 401 | 403 => return Err(denial(&reply, tried)),
+            _ => return Err(reply.error()),
+        }
+        let unusable = |what: &str| SourceError::Other { url: shown(&reply.url), cause: format!("the token service's answer {what}") };
+        let answer: Issued = serde_json::from_slice(&reply.body).map_err(|_| unusable("is no JSON that is understood"))?;
+        let token = answer.token.or(answer.access).filter(|token| !token.is_empty()).ok_or_else(|| unusable("holds no token"))?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unusable("holds no token that can be sent"))?;
+        header.set_sensitive(true);
+        let life = answer.expires_in.and_then(|life| life.as_u64()).unwrap_or(TOKEN_LIFE.0).clamp(TOKEN_LIFE.0, TOKEN_LIFE.1);
+        Ok(Grant { header, until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK), tried })
+    }
+
+    /// The credential that may go to that token service, and how to speak of it.
+    async fn for_token(&self, server: &Url, realm: &Url, deadline: Instant) -> (Option<Credential>, String) {
+        let (host, service) = (authority(server), authority(realm));
+        let found = async {
+            let config = self.credentials.read().await?;
+            Ok::<_, String>((self.credentials.find(&config, &host, deadline).await?, config.names(&service)))
+        };
+        match found.await {
+            Err(error) => (None, format!("with an anonymous token: {error}")),
+            Ok((None, _)) => (None, format!("with an anonymous token: config.json has no credentials for {host}")),
+            Ok((Some(credential), named)) => {
+                let hub = place(&host) == "docker.io" && service == "auth.docker.io";
+                if named || hub || server.host() == realm.host() {
+                    (Some(credential), format!("with the credentials for {host}"))
+                } else {
+                    (
+                        None,
+                        format!(
+                            "with an anonymous token: the credentials for {host} go to its token service {service} only if config.json names that host too"
+                        ),
+                    )
+                }
+            }
+        }
+    }
+
+    async fn token(
+        &self,
+        realm: &Url,
+        service: Option<&str>,
+        scope: &str,
+        credential: Option<Credential>,
+        deadline: Instant,
+    ) -> Result<Reply, SourceError> {
+        let mut url = realm.clone();
+        if let Some(Credential::IdentityToken(token)) = credential {
+            let mut form = realm.clone();
+            form.set_query(None);
+            form.query_pairs_mut()
+                .extend_pairs([
+                    ("grant_type", "refresh_token"),
+                    ("client_id", "rootpin"),
+                    ("scope", scope),
+                    ("refresh_token", token.0.as_str()),
+                ])
+                .extend_pairs(service.map(|service| ("service", service)));
+            return self.send_form(url, &form, TOKEN_CAP, deadline).await;
+        }
+        url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", scope);
+        let header = match credential {
+            Some(Credential::Password { user, password }) => {
+                url.query_pairs_mut().append_pair("account", &user);
+                Some(basic_header(&user, &password.0, realm)?)
+            }
+            _ => None,
+        };
+        let ask = Ask { method: Method::GET, url, accept: "application/json", cap: TOKEN_CAP, scope, redirects: 0 };
+        self.send(&ask, header.as_ref(), deadline).await
+    }
+
+    fn granted(&self, realm: &Realm) -> Option<Grant> {
+        let grants = self.grants.lock().ok()?;
+        grants.get(realm).filter(|grant| grant.until > Instant::now()).cloned()
+    }
+
+    fn keep(&self, realm: Realm, grant: Grant) {
+        let Ok(mut grants) = self.grants.lock() else { return };
+        if grants.len() >= MOST_GRANTS {
+            grants.clear();
+        }
+        let now = Instant::now();
+        grants.retain(|_, grant| grant.until > now);
+        grants.insert(realm, grant);
+    }
+
+    fn forget(&self, realm: &Realm) {
+        if let Ok(mut grants) = self.grants.lock() {
+            grants.remove(realm);
+        }
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Grant").field("tried", &self.tried).finish_non_exhaustive()
+    }
+}
+
+fn denied(reply: &Reply) -> bool {
+    matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn denial(reply: &Reply, tried: String) -> SourceError {
+    SourceError::Denied { url: shown(&reply.url), status: reply.status.as_u16(), tried }
+}
+
+/// A token service is asked over https, or over http where both it and the server are on this machine.
+fn realm_url(realm: &str, server: &Url) -> Option<Url> {
+    let url: Url = realm.parse().ok()?;
+    let bare = url.username().is_empty() && url.password().is_none();
+    let local = server.host_str().is_some_and(is_loopback);
+    (bare && may_ask(&url) && (url.scheme() == "https" || local)).then_some(url)
+}
+
+/// host, or host:port where the port is not the scheme's own.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn basic_header(user: &str, password: &str, url: &Url) -> Result<HeaderValue, SourceError> {
+    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+    let mut value = value.map_err(|_| SourceError::Other { url: shown(url), cause: "the credentials cannot be sent".to_owned() })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_service_is_asked_over_tls_or_from_one_loopback_server_at_another() {
+        let may = |realm, server: &str| realm_url(realm, &server.parse().unwrap()).is_some();
+        assert!(may("https://auth.example/token?x=y", "https://r.example"));
+        assert!(may("http://127.0.0.1:5001/token", "http://127.0.0.1:5000"));
+        assert!(!may("http://127.0.0.1:5001/token", "https://r.example"));
+        assert!(!may("http://auth.example/token", "https://r.example"));
+        assert!(!may("http://auth.example/token", "http://127.0.0.1:5000"));
+        assert!(!may("https://u:p@auth.example/token", "https://r.example"));
+        assert!(!may("/token", "https://r.example"));
+        assert!(!may("file:///etc/passwd", "https://r.example"));
+    }
+}

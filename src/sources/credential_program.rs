@@ -1,0 +1,196 @@
+//! Docker's credential helpers: `docker-credential-NAME get`, the server's address on stdin, JSON on stdout.
+//!
+//! A helper is somebody else's program: it gets a deadline, a cap on what it says, and is killed with all it started.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::credentials::{Credential, Secret};
+
+/// Helpers that hang must not pile up.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
+const MOST_TIME: Duration = Duration::from_secs(3);
+const MOST_BYTES: u64 = 64 << 10;
+const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    username: String,
+    secret: String,
+}
+
+/// Asks the helper of that name. `Ok(None)`: it knows nothing of the server. An error says what went wrong, never what was said.
+pub(super) async fn get(
+    name: &str,
+    server: &str,
+    config: Option<&Path>,
+    search_path: Option<OsString>,
+    deadline: Instant,
+) -> Result<Option<Credential>, String> {
+    let shown = format!("docker-credential-{}", super::escaped(name));
+    let program = find(name, search_path).ok_or_else(|| format!("{shown} is not on PATH"))?;
+    // Half of the time is left for asking without credentials.
+    let now = Instant::now();
+    let limit = (now + MOST_TIME).min(now + deadline.saturating_duration_since(now) / 2);
+    let late = |_| format!("{shown} did not answer in time");
+    let permit = timeout_at(limit, AT_ONCE.acquire()).await.map_err(late)?;
+    let mut command = Command::new(program);
+    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(true);
+    if let Some(config) = config {
+        command.env("DOCKER_CONFIG", config);
+    }
+    let mut child = command.spawn().map_err(|error| format!("{shown}: {error}"))?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let talk = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that does not read its input may still answer.
+            let _ = stdin.write_all(server.as_bytes()).await;
+        }
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MOST_BYTES).read_to_end(&mut said).await?;
+        }
+        let status = child.wait().await?;
+        Ok::<_, std::io::Error>((status, said))
+    };
+    let (status, said) = timeout_at(limit, talk).await.map_err(late)?.map_err(|error| format!("{shown}: {error}"))?;
+    group.0 = None;
+    drop(permit);
+    if !status.success() {
+        // The protocol's own words for "none", on stdout (docker-credential-helpers, credentials/error.go).
+        let none = String::from_utf8_lossy(&said).contains("credentials not found");
+        return if none { Ok(None) } else { Err(format!("{shown} failed ({status})")) };
+    }
+    let answer: Answer = serde_json::from_slice(&said).map_err(|_| format!("{shown} gave no credential that is understood"))?;
+    Ok(Some(match answer.username.as_str() {
+        "<token>" => Credential::IdentityToken(Secret(answer.secret)),
+        user => Credential::password(user, &answer.secret),
+    }))
+}
+
+/// The program on PATH; a name is one plain word, and a directory is named absolutely.
+fn find(name: &str, search_path: Option<OsString>) -> Option<PathBuf> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return None;
+    }
+    let path = search_path.or_else(|| env::var_os("PATH")).unwrap_or_else(|| NO_PATH.into());
+    let candidates =
+        env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(format!("docker-credential-{name}")));
+    candidates.into_iter().find(|file| file.is_file())
+}
+
+/// A process group that is killed unless its leader has ended by itself: also when the question is given up.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // It may be gone already.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn helper(script: &str) -> (tempfile::TempDir, OsString) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("docker-credential-test");
+        fs::write(&file, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().as_os_str().to_owned();
+        (folder, path)
+    }
+
+    async fn ask(script: &str, deadline: Duration) -> Result<Option<Credential>, String> {
+        let (_folder, path) = helper(script);
+        // A freshly written program is "busy" while another test's fork still holds it open for writing.
+        loop {
+            let answer =
+                get("test", "r.example", Some(Path::new("/etc/docker-config")), Some(path.clone()), Instant::now() + deadline).await;
+            if !matches!(&answer, Err(error) if error.contains("busy")) {
+                return answer;
+            }
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(6);
+
+    #[tokio::test]
+    async fn a_helper_is_asked_for_the_server_and_its_answer_is_taken() {
+        let script = r#"[ "$1" = get ] && [ "$(cat)" = r.example ] && [ "$DOCKER_CONFIG" = /etc/docker-config ] && echo '{"ServerURL":"r.example","Username":"u","Secret":"p"}'"#;
+        assert_eq!(ask(script, LONG).await, Ok(Some(Credential::password("u", "p"))));
+        let script = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
+        assert_eq!(ask(script, LONG).await, Ok(Some(Credential::IdentityToken(Secret("t".into())))));
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_knows_nothing_is_no_failure_and_one_that_fails_is_not_quoted() {
+        assert_eq!(ask("echo credentials not found in native keychain; exit 1", LONG).await, Ok(None));
+        for script in ["echo hunter2; exit 3", "echo hunter2", "echo '{\"Username\":\"hunter2\"}'", "yes hunter2"] {
+            let error = ask(script, LONG).await.unwrap_err();
+            assert!(error.starts_with("docker-credential-test ") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_hangs_does_not_hold_up_the_question() {
+        let answer = ask("sleep 600", Duration::from_millis(60)).await;
+        assert!(answer.unwrap_err().contains("in time"));
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_given_up_is_killed_with_what_it_started() {
+        let (folder, path) = helper("sleep 600 & echo $! $$ > pids.new; mv pids.new pids; wait");
+        let pids = async {
+            loop {
+                if let Ok(pids) = fs::read_to_string(folder.path().join("pids")) {
+                    break pids;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let asked = async {
+            while get("test", "r.example", None, Some(path.clone()), Instant::now() + LONG).await.is_err_and(|error| error.contains("busy"))
+            {
+            }
+        };
+        let pids = tokio::select! { pids = pids => pids, () = asked => panic!("it hangs") };
+        for pid in pids.split_whitespace() {
+            // Killed at once, but the kernel may take a moment, and nobody may have reaped it.
+            let gone =
+                || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "));
+            let end = std::time::Instant::now() + Duration::from_secs(5);
+            while !gone() && std::time::Instant::now() < end {
+                tokio::task::yield_now().await;
+            }
+            assert!(gone(), "{pid} lives");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_s_name_leads_nowhere_but_to_path() {
+        for name in ["../../bin/sh", "", "a b", "a/b", "no-such-helper"] {
+            let answer = get(name, "r.example", None, Some("/usr/bin:relative".into()), Instant::now() + LONG).await;
+            assert!(answer.unwrap_err().contains("not on PATH"), "{name}");
+        }
+    }
+}

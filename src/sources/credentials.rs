@@ -1,0 +1,259 @@
+//! Credentials for trust servers and registries, from the `config.json` that Docker writes.
+//!
+//! The file is read at each need, so a login takes effect without a reload. Nothing here needs a home directory or writes a file.
+//! Our own reader, not `docker_credential`'s: that one waits for a credential helper without end.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use super::credential_program;
+
+/// No config.json is longer.
+const MOST: u64 = 1 << 20;
+/// Where Docker keeps the Hub's credentials, and what its helpers are asked for.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// Where credentials come from: a folder with Docker's `config.json`, or nowhere.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    folder: Option<PathBuf>,
+    search_path: Option<OsString>,
+    warned: AtomicBool,
+}
+
+/// Something secret, which no log and no debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(pub(super) String);
+
+/// What opens a server to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// User and password.
+    Password { user: String, password: Secret },
+    /// An `OAuth` refresh token, for the token service only.
+    IdentityToken(Secret),
+}
+
+/// A `config.json`, as far as it concerns us.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Config {
+    auths: BTreeMap<String, Entry>,
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: Option<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+}
+
+impl Credentials {
+    /// No credentials: everything is asked anonymously.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The credentials of `config.json` in this folder. It may come and go while the daemon runs.
+    #[must_use]
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), ..Self::default() }
+    }
+
+    /// Looks for credential helpers in these directories instead of those of `PATH`.
+    #[must_use]
+    pub fn search_path(self, path: impl Into<OsString>) -> Self {
+        Self { search_path: Some(path.into()), ..self }
+    }
+
+    /// The configuration as it stands now; empty where no folder is configured or no file is in it.
+    pub(super) async fn read(&self) -> Result<Config, String> {
+        let Some(file) = self.folder.as_ref().map(|folder| folder.join("config.json")) else { return Ok(Config::default()) };
+        let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
+        let open = match tokio::fs::File::open(&file).await {
+            Ok(open) => open,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(failed(&error)),
+        };
+        let mode = open.metadata().await.map_err(|error| failed(&error))?.permissions().mode();
+        if mode & 0o077 != 0 && !self.warned.swap(true, Ordering::Relaxed) {
+            log::warn!("{} holds credentials and is open to others (mode {:03o}): chmod 600 it", file.display(), mode & 0o777);
+        }
+        let mut bytes = Vec::new();
+        open.take(MOST + 1).read_to_end(&mut bytes).await.map_err(|error| failed(&error))?;
+        if u64::try_from(bytes.len()).map_or(true, |length| length > MOST) {
+            return Err(failed(&"more than 1 MiB"));
+        }
+        // The error of the parser may quote a value, which may be a password: only its place is told.
+        serde_json::from_slice(&bytes).map_err(|error| failed(&format!("no such JSON at line {} column {}", error.line(), error.column())))
+    }
+
+    /// The credential for that host, asking a helper program where one is configured. `Ok(None)`: there is none.
+    pub(super) async fn find(&self, config: &Config, host: &str, deadline: Instant) -> Result<Option<Credential>, String> {
+        let place = place(host);
+        let listed = config.auths.iter().find(|(key, _)| self::place(key) == place);
+        // A helper knows a server under the key that Docker logged in with, which stands in auths beside it.
+        let key = match listed {
+            Some((key, _)) => key.clone(),
+            None if place == "docker.io" => HUB_KEY.to_owned(),
+            None => place.clone(),
+        };
+        let program = config.cred_helpers.iter().find(|(key, _)| self::place(key) == place).map(|(_, program)| program);
+        if let Some(program) = program {
+            return credential_program::get(program, &key, self.folder.as_deref(), self.search_path.clone(), deadline).await;
+        }
+        if let Some(credential) = listed.map(|(_, entry)| entry.credential()).transpose()?.flatten() {
+            return Ok(Some(credential));
+        }
+        match &config.creds_store {
+            Some(store) => credential_program::get(store, &key, self.folder.as_deref(), self.search_path.clone(), deadline).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the file names that host, even by an empty entry.
+    pub(super) fn names(&self, host: &str) -> bool {
+        let place = place(host);
+        self.auths.keys().chain(self.cred_helpers.keys()).any(|key| self::place(key) == place)
+    }
+}
+
+impl Entry {
+    fn credential(&self) -> Result<Option<Credential>, String> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(token) = given(&self.identitytoken) {
+            return Ok(Some(Credential::IdentityToken(Secret(token))));
+        }
+        if let Some(auth) = given(&self.auth) {
+            let lenient =
+                GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+            let text = lenient.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let pair = text.as_deref().and_then(|text| text.split_once(':'));
+            let (user, password) = pair.ok_or("an auth entry of config.json is not user:password in base64")?;
+            // Docker's own reader drops the NULs that an old version padded with.
+            return Ok(Some(Credential::password(user, password.trim_end_matches('\0'))));
+        }
+        let pair = given(&self.username).zip(given(&self.password));
+        Ok(pair.map(|(user, password)| Credential::password(&user, &password)))
+    }
+}
+
+impl Credential {
+    pub(super) fn password(user: &str, password: &str) -> Self {
+        Self::Password { user: user.to_owned(), password: Secret(password.to_owned()) }
+    }
+}
+
+/// The host (and port) that a key of config.json or a server's address means, in one spelling; Docker Hub and its Notary have many.
+pub(super) fn place(key: &str) -> String {
+    let lower = key.trim().to_ascii_lowercase();
+    let bare = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")).unwrap_or(&lower);
+    let host = bare.split('/').next().unwrap_or_default();
+    let host = host.strip_suffix(":443").unwrap_or(host);
+    match host {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" | "notary.docker.io" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn find(json: &str, host: &str) -> Result<Option<Credential>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), json).unwrap();
+        let credentials = Credentials::in_folder(folder.path());
+        let config = credentials.read().await?;
+        credentials.find(&config, host, Instant::now() + Duration::from_secs(5)).await
+    }
+
+    fn pair() -> Credential {
+        Credential::password("u", "p:w")
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_found_under_every_spelling_of_its_host() {
+        // u:p:w
+        for key in
+            ["r.example", "https://r.example", "https://r.example/", "http://r.example/v1/", "R.example:443", "https://r.example/v2/x"]
+        {
+            let json = format!(r#"{{"auths":{{"other.example":{{"auth":"eDp5"}},"{key}":{{"auth":"dTpwOnc="}}}}}}"#);
+            assert_eq!(find(&json, "r.example").await, Ok(Some(pair())), "{key}");
+            assert_eq!(find(&json, "r.example:5000").await, Ok(None), "{key}");
+        }
+        for key in [HUB_KEY, "docker.io", "index.docker.io", "https://registry-1.docker.io"] {
+            let json = format!(r#"{{"auths":{{"{key}":{{"auth":"dTpwOnc"}}}}}}"#);
+            for host in ["docker.io", "registry-1.docker.io", "notary.docker.io"] {
+                assert_eq!(find(&json, host).await, Ok(Some(pair())), "{key} {host}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn user_with_password_and_identity_token_are_taken_and_empty_entries_are_none() {
+        assert_eq!(find(r#"{"auths":{"r.example":{"username":"u","password":"p:w"}}}"#, "r.example").await, Ok(Some(pair())));
+        let token = find(r#"{"auths":{"r.example":{"auth":"dTpw","identitytoken":"t"}}}"#, "r.example").await;
+        assert_eq!(token, Ok(Some(Credential::IdentityToken(Secret("t".into())))));
+        for json in ["{}", r#"{"auths":{"r.example":{}}}"#, r#"{"auths":{"r.example":{"auth":"","username":"u"}},"experimental":1.5}"#] {
+            assert_eq!(find(json, "r.example").await, Ok(None), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_told_by_its_place_and_without_what_it_holds() {
+        for json in [
+            r#"{"auths":{"r.example":{"auth":["hunter2"]}}}"#,
+            r#"{"auths":"hunter2"}"#,
+            "hunter2",
+            r#"{"auths":{"r.example":{"auth":"hunter2"}}}"#,
+        ] {
+            let error = find(json, "r.example").await.unwrap_err();
+            assert!(error.contains("config.json") && !error.contains("hunter2"), "{error}");
+        }
+        let long = format!(r#"{{"auths":{{}}}}{}"#, " ".repeat(1 << 20));
+        assert!(find(&long, "r.example").await.unwrap_err().contains("1 MiB"));
+    }
+
+    #[tokio::test]
+    async fn no_folder_and_no_file_are_no_credentials() {
+        let absent = Credentials::in_folder("/nonexistent/rootpin");
+        for credentials in [Credentials::none(), absent] {
+            let config = credentials.read().await.unwrap();
+            assert!(!config.names("docker.io"));
+            assert_eq!(credentials.find(&config, "docker.io", Instant::now()).await, Ok(None));
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let shown = format!("{:?} {:?}", pair(), Credential::IdentityToken(Secret("hunter2".into())));
+        assert!(!shown.contains("p:w") && !shown.contains("hunter2"), "{shown}");
+    }
+}

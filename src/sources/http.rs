@@ -1,0 +1,308 @@
+//! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped, redirects are ours to follow.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Certificate, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::{Grant, Realm};
+use super::credentials::Credentials;
+use super::{SourceError, escaped, is_loopback, shown};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A refused answer's body is read only so that the connection can serve again.
+const DRAIN_BYTES: usize = 16 << 10;
+const DRAIN_TIME: Duration = Duration::from_millis(250);
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all of it.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
+}
+
+/// Why there is no client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The private CA's PEM holds no certificate that can be used.
+    #[error("tls-ca: {0}")]
+    Ca(String),
+    /// A proxy variable is no URL of an HTTP proxy. The value may hold a password and is not repeated.
+    #[error("{0} is not the URL of an HTTP proxy")]
+    Proxy(&'static str),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+/// One question to a server.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: &'a str,
+    /// At most so many bytes of body.
+    pub(super) cap: usize,
+    /// `repository:NAME:pull`, for the token service.
+    pub(super) scope: &'a str,
+    /// How many redirects may be followed.
+    pub(super) redirects: u8,
+}
+
+/// A server's answer: the body only where the status is 200.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// Where it came from, after redirects.
+    pub(super) url: Url,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    /// A client that trusts exactly the CAs of that PEM, or the system's where none is given. Reads the proxy variables.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
+        let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let http = match tls_ca {
+            Some(pem) => builder(proxy.as_ref()).tls_certs_only(certificates(pem)?).build(),
+            None => builder(proxy.as_ref()).build().or_else(|error| {
+                // A host without CA certificates can still serve from loopback sources and private CAs; https fails at the handshake.
+                log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
+                builder(proxy.as_ref()).tls_certs_only([]).build()
+            }),
+        };
+        let http = http.map_err(|error| ClientError::Tls(cause(&error)))?;
+        Ok(Self { http, credentials, grants: Arc::default() })
+    }
+
+    /// Asks once, without looking for credentials, and follows the redirects that the question allows.
+    pub(super) async fn send(&self, ask: &Ask<'_>, authorization: Option<&HeaderValue>, deadline: Instant) -> Result<Reply, SourceError> {
+        let mut url = ask.url.clone();
+        let mut left = ask.redirects;
+        loop {
+            let mut request = self.http.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
+            if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
+                request = request.header(AUTHORIZATION, value.clone());
+            }
+            let reply = exchange(request, url.clone(), ask.cap, deadline).await?;
+            if !reply.status.is_redirection() || left == 0 {
+                return Ok(reply);
+            }
+            left -= 1;
+            url = target(&reply)?;
+        }
+    }
+
+    /// Sends a form to a token service.
+    pub(super) async fn send_form(&self, url: Url, form: &Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
+        let body = form.query().unwrap_or_default().to_owned();
+        let kind = (reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = self.http.request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
+        exchange(request, url, cap, deadline).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    /// The error that a status means where the caller has no other reading of it (policy.md rule 8).
+    pub(super) fn error(&self) -> SourceError {
+        let (url, status) = (shown(&self.url), self.status.as_u16());
+        match status {
+            401 | 403 => SourceError::Denied { url, status, tried: "without credentials".to_owned() },
+            429 | 500..=599 => SourceError::Silent { url, cause: format!("answered {status}") },
+            300..=399 => {
+                let location = self.headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
+                let to = location.map_or_else(String::new, |to| format!(", a redirect to {to}"));
+                SourceError::Other { url, cause: format!("answered {status}{to}") }
+            }
+            _ => SourceError::Other { url, cause: format!("answered {status}") },
+        }
+    }
+}
+
+/// One request and its answer. A connection that breaks before the answer is whole, or that speaks no HTTP, is no answer.
+async fn exchange(request: RequestBuilder, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
+    if !may_ask(&url) {
+        return Err(SourceError::Other { url: shown(&url), cause: "neither https nor http to a loopback address".to_owned() });
+    }
+    let late = |_| SourceError::Silent { url: shown(&url), cause: "no complete answer before the deadline".to_owned() };
+    let failed = |error: reqwest::Error| {
+        let (url, cause, ours) = (shown(&url), cause(&error), error.is_builder());
+        if ours { SourceError::Other { url, cause } } else { SourceError::Silent { url, cause } }
+    };
+    let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
+    let mut response = sent.await.map_err(late)?.map_err(failed)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    if status != StatusCode::OK {
+        drain(&mut response, deadline).await;
+        return Ok(Reply { url, status, headers, body: Vec::new() });
+    }
+    let too_large = || SourceError::TooLarge { url: shown(&url), limit: cap };
+    if response.content_length().is_some_and(|length| usize::try_from(length).map_or(true, |length| length > cap)) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = timeout_at(deadline, response.chunk()).await.map_err(late)?.map_err(failed)? {
+        if chunk.len() > cap.saturating_sub(body.len()) {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Reply { url, status, headers, body })
+}
+
+/// Reads a small body away, so that the connection serves again; what is longer or slower costs the connection.
+async fn drain(response: &mut Response, deadline: Instant) {
+    let mut left = DRAIN_BYTES;
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = timeout_at(deadline.min(Instant::now() + DRAIN_TIME), read).await;
+}
+
+/// Where a redirect leads: never from https to http, and to http only on this machine.
+fn target(reply: &Reply) -> Result<Url, SourceError> {
+    let location = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| reply.url.join(location).ok());
+    let keeps_tls = |target: &Url| target.scheme() == "https" || reply.url.scheme() == "http";
+    let bare = |target: &Url| target.username().is_empty() && target.password().is_none();
+    target.filter(|target| keeps_tls(target) && bare(target) && may_ask(target)).ok_or_else(|| reply.error())
+}
+
+/// https, or http to this machine (policy.md rule 11).
+pub(super) fn may_ask(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => true,
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    }
+}
+
+fn builder(proxy: Option<&Proxy>) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("rootpin/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .no_proxy();
+    match proxy {
+        Some(proxy) => builder.proxy(proxy.clone()),
+        None => builder,
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+    let certificates = Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(cause(&error)))?;
+    if certificates.is_empty() { Err(ClientError::Ca("no certificate in it".to_owned())) } else { Ok(certificates) }
+}
+
+/// The proxy of the environment. Plain http goes to this machine only, and that never through a proxy, so `HTTP_PROXY` has no use here.
+fn proxy(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Proxy>, ClientError> {
+    let named = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find_map(|name| Some((name, variable(name)?)));
+    let Some((name, value)) = named else { return Ok(None) };
+    let direct = variable("NO_PROXY").or_else(|| variable("no_proxy"));
+    let direct = direct.map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
+    let proxy = Proxy::https(&value).map_err(|_| ClientError::Proxy(name))?;
+    Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
+}
+
+/// The deepest cause, which says what happened; the outer ones only say that something did.
+fn cause(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    let text = deepest.to_string();
+    // The innermost text of a failure to connect in time is bare.
+    let text = if error.is_timeout() && error.is_connect() { "no connection in time".to_owned() } else { text };
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    escaped(&first.into_iter().chain(letters).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(at: &str, location: &str) -> Reply {
+        let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+        Reply { url: at.parse().unwrap(), status: StatusCode::FOUND, headers, body: Vec::new() }
+    }
+
+    #[test]
+    fn a_redirect_leads_from_https_to_https_only() {
+        assert_eq!(target(&reply("https://a.example/x", "/y")).unwrap().as_str(), "https://a.example/y");
+        assert_eq!(target(&reply("https://a.example/x", "https://b.example/y")).unwrap().as_str(), "https://b.example/y");
+        assert!(target(&reply("http://127.0.0.1:5000/x", "http://127.0.0.1:6000/y")).is_ok());
+        for (at, location) in [
+            ("https://a.example/x", "http://a.example/y"),
+            ("https://a.example/x", "http://127.0.0.1/y"),
+            ("http://127.0.0.1:5000/x", "http://a.example/y"),
+            ("https://a.example/x", "https://u:p@b.example/y"),
+            ("https://a.example/x", "file:///etc/passwd"),
+            ("https://a.example/x", "//"),
+        ] {
+            assert!(matches!(target(&reply(at, location)), Err(SourceError::Other { .. })), "{location}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for (url, may) in [
+            ("https://a.example/", true),
+            ("http://127.0.0.1:5000/", true),
+            ("http://[::1]:5000/", true),
+            ("http://localhost:5000/", true),
+            ("http://a.example/", false),
+            ("http://127.0.0.1.a.example/", false),
+            ("ftp://127.0.0.1/", false),
+        ] {
+            assert_eq!(may_ask(&url.parse().unwrap()), may, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_is_that_of_https_and_never_serves_loopback() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            proxy(move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(with(&[]).unwrap().is_none());
+        assert!(with(&[("HTTP_PROXY", "http://p.example:3128")]).unwrap().is_none());
+        assert_eq!(with(&[("HTTPS_PROXY", "http://")]).unwrap_err(), ClientError::Proxy("HTTPS_PROXY"));
+        let proxy = with(&[("https_proxy", "http://p.example:3128"), ("NO_PROXY", "in.example")]).unwrap().unwrap();
+        let shown = format!("{proxy:?}");
+        assert!(shown.contains("in.example,localhost,127.0.0.0/8,::1"), "{shown}");
+    }
+
+    #[test]
+    fn a_private_ca_without_a_certificate_is_an_error_and_not_the_system_s_store() {
+        for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let client = Client::new(Some(pem), Arc::new(Credentials::none()));
+            assert!(client.is_err(), "{}", String::from_utf8_lossy(pem));
+        }
+    }
+}

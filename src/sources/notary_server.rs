@@ -1,0 +1,174 @@
+//! A Notary v1 server: which URL a file has, and what its statuses mean.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use reqwest::{Method, Url};
+use tokio::time::Instant;
+
+use crate::image::Repository;
+use crate::trust::notary::{Answer, Request, Want};
+
+use super::backoff::Backoff;
+use super::http::{Ask, Client, may_ask};
+use super::{SourceError, escaped, shown};
+
+/// A Notary v1 server. While it does not answer it is left alone for a while, and each question in that while gets its last silence.
+#[derive(Debug)]
+pub struct NotaryServer {
+    url: Url,
+    client: Client,
+    silence: Mutex<(Backoff, String)>,
+}
+
+impl NotaryServer {
+    /// The server at that URL, which may have a path in front of `/v2/`.
+    ///
+    /// # Errors
+    /// Neither https nor http to this machine, or more than scheme, host, port and path.
+    pub fn new(url: &str, client: Client) -> Result<Self, SourceError> {
+        let wrong = |cause: &str| SourceError::Other { url: escaped(url.rsplit('@').next().unwrap_or_default()), cause: cause.to_owned() };
+        let parsed: Url = url.parse().map_err(|_| wrong("is no URL"))?;
+        if !may_ask(&parsed) {
+            return Err(wrong("is neither https nor http to a loopback address"));
+        }
+        let secret = !parsed.username().is_empty() || parsed.password().is_some();
+        if secret || parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(wrong("has a user, query or fragment: credentials belong in docker-config"));
+        }
+        Ok(Self { url: parsed, client, silence: Mutex::default() })
+    }
+
+    /// The URL, as it may be shown.
+    #[must_use]
+    pub fn url(&self) -> String {
+        shown(&self.url)
+    }
+
+    /// Fetches one file of that repository's metadata. Redirects are not followed.
+    ///
+    /// # Errors
+    /// See [`SourceError`]; 404 is no error but [`Answer::Missing`].
+    pub async fn get(&self, gun: &Repository, want: &Want, deadline: Instant) -> Result<Answer, SourceError> {
+        let url = self.file(gun, &want.request)?;
+        let scope = format!("repository:{gun}:pull");
+        if let Some(silence) = self.silence(&url) {
+            return Err(silence);
+        }
+        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0 };
+        let answer = match self.client.ask(&ask, deadline).await {
+            Ok(reply) => match reply.status.as_u16() {
+                200 => Ok(Answer::Bytes(reply.body)),
+                404 => Ok(Answer::Missing),
+                _ => Err(reply.error()),
+            },
+            Err(error) => Err(error),
+        };
+        self.remember(&answer);
+        answer
+    }
+
+    /// `ROLE.json`, `N.root.json` or `ROLE.SHA256.json` (notary, server/server.go, routes).
+    fn file(&self, gun: &Repository, request: &Request) -> Result<Url, SourceError> {
+        let name = match request {
+            Request::LatestRoot => "root.json".to_owned(),
+            Request::Root(version) => format!("{version}.root.json"),
+            Request::Timestamp => "timestamp.json".to_owned(),
+            Request::Snapshot(digest) => format!("snapshot.{}.json", digest.hex()),
+            Request::Role(role, digest) => format!("{role}.{}.json", digest.hex()),
+        };
+        let path = format!("{}/v2/{gun}/_trust/tuf/{name}", self.url.path().trim_end_matches('/'));
+        let mut url = self.url.clone();
+        url.set_path(&path);
+        // A name that a URL would read in another way (`..`, an escape) is asked of nobody.
+        if url.path() == path {
+            Ok(url)
+        } else {
+            Err(SourceError::Other { url: shown(&url), cause: "not a name that a URL can carry".to_owned() })
+        }
+    }
+
+    fn silence(&self, url: &Url) -> Option<SourceError> {
+        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = silence.0.wait(std::time::Instant::now())?;
+        let cause = format!("{} (asked again in {} s)", silence.1, wait.as_secs().saturating_add(1));
+        Some(SourceError::Silent { url: shown(url), cause })
+    }
+
+    fn remember(&self, answer: &Result<Answer, SourceError>) {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(SourceError::Silent { cause, .. }) = answer {
+            // Chance for the jitter: the keys of a hasher, which differ each time.
+            let bytes = RandomState::new().hash_one(0).to_be_bytes();
+            let [a, b, c, d, ..] = bytes;
+            silence.0.failed(std::time::Instant::now(), u32::from_be_bytes([a, b, c, d]));
+            silence.1.clone_from(cause);
+        } else {
+            silence.0.answered();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::image::Digest;
+    use crate::sources::Credentials;
+
+    fn server(url: &str) -> Result<NotaryServer, SourceError> {
+        NotaryServer::new(url, Client::new(None, Arc::new(Credentials::none())).unwrap())
+    }
+
+    #[test]
+    fn each_file_has_the_url_that_notary_gives_it() {
+        let gun = Repository::from_full("127.0.0.1:5000/team/app").unwrap();
+        let digest = Digest::of(b"");
+        let hex = digest.hex();
+        for (base, prefix) in [("https://n.example", ""), ("https://n.example/", ""), ("https://n.example/a/b/", "/a/b")] {
+            let server = server(base).unwrap();
+            for (request, file) in [
+                (Request::LatestRoot, "root.json".to_owned()),
+                (Request::Root(3), "3.root.json".to_owned()),
+                (Request::Timestamp, "timestamp.json".to_owned()),
+                (Request::Snapshot(digest), format!("snapshot.{hex}.json")),
+                (Request::Role("targets".into(), digest), format!("targets.{hex}.json")),
+                (Request::Role("targets/releases".into(), digest), format!("targets/releases.{hex}.json")),
+            ] {
+                let url = server.file(&gun, &request).unwrap();
+                assert_eq!(url.as_str(), format!("https://n.example{prefix}/v2/127.0.0.1:5000/team/app/_trust/tuf/{file}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_role_name_leads_to_no_other_path() {
+        let gun = Repository::from_full("r.example/app").unwrap();
+        for role in ["../../x", "targets/../../../y", "targets?x", "targets#x", "a b", "%2e%2e/%2e%2e/x", "a\\..\\b"] {
+            let request = Request::Role(role.into(), Digest::of(b""));
+            let url = server("https://n.example").unwrap().file(&gun, &request);
+            let stays = url.is_err() || url.is_ok_and(|url| url.path().starts_with("/v2/r.example/app/_trust/tuf/"));
+            assert!(stays, "{role}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_by_https_or_loopback_and_without_credentials() {
+        for url in ["https://n.example:4443", "http://127.0.0.1:4443", "http://[::1]:1/x"] {
+            assert!(server(url).is_ok(), "{url}");
+        }
+        for url in [
+            "http://n.example",
+            "n.example",
+            "https://u:hunter2@n.example",
+            "https://n.example/?a=b",
+            "https://n.example/#x",
+            "ftp://127.0.0.1",
+            "",
+        ] {
+            let error = server(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"). Asks for nothing else.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
+use tokio::time::Instant;
+
+use crate::image::{Digest, Document, ImageRef};
+
+use super::http::{Ask, Client, Reply};
+use super::{SourceError, escaped, is_loopback, shown};
+
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+const REDIRECTS: u8 = 3;
+
+/// The digest that the registry gives for the name's tag now; `None`: it knows no such repository or tag. A name that has a digest
+/// is that digest, and nobody is asked. The answer is a claim like any other evidence.
+///
+/// # Errors
+/// No answer, credentials wanted, or an answer that names no sha256 digest.
+pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
+    if image.digest.is_some() {
+        return Ok(image.digest);
+    }
+    let secure = resolve_over("https", client, image, deadline).await;
+    let Err(no_tls) = &secure else { return secure };
+    if !no_tls.is_silent() || !is_loopback(host_name(image.repository.host())) {
+        return secure;
+    }
+    // A registry on this machine may speak plain http, as every engine's default has it.
+    match resolve_over("http", client, image, deadline).await {
+        Err(error) if !matches!(error, SourceError::Denied { .. }) => secure,
+        plain => plain,
+    }
+}
+
+async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
+    let (host, path) = (image.repository.host(), image.repository.path());
+    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
+    let text = format!("{scheme}://{host}/v2/{path}/manifests/{tag}");
+    let url: Url = text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })?;
+    let scope = format!("repository:{path}:pull");
+    let mut ask = Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS };
+    let head = client.ask(&ask, deadline).await?;
+    if missing(&head)? {
+        return Ok(None);
+    }
+    if let Some(digest) = digest(&head.headers, &head.url)? {
+        return Ok(Some(digest));
+    }
+    ask.method = Method::GET;
+    let whole = client.ask(&ask, deadline).await?;
+    if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
+}
+
+fn missing(reply: &Reply) -> Result<bool, SourceError> {
+    match reply.status.as_u16() {
+        200 => Ok(false),
+        404 => Ok(true),
+        _ => Err(reply.error()),
+    }
+}
+
+fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError> {
+    let Some(value) = headers.get("docker-content-digest") else { return Ok(None) };
+    let digest = value.to_str().ok().and_then(|text| text.parse().ok());
+    let shown_value = || escaped(&String::from_utf8_lossy(value.as_bytes()));
+    let other = || SourceError::Other { url: shown(url), cause: format!("the digest is not sha256: {}", shown_value()) };
+    digest.map(Some).ok_or_else(other)
+}
+
+/// The host without its port.
+fn host_name(host: &str) -> &str {
+    let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    port.map_or(host, |(name, _)| name)
+}
