@@ -5,6 +5,7 @@
 pub mod hooks;
 pub mod image;
 pub mod json;
+pub mod policy;
 pub mod sources;
 pub mod state;
 pub mod trust;

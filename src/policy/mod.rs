@@ -1,0 +1,127 @@
+//! What is demanded: the policy that a host's owner wrote, loaded whole or not at all.
+//!
+//! Pure: files come in through [`Files`], `now` is an argument. [`load`] is the only way to a [`Policy`].
+
+mod check;
+mod diagnostic;
+mod digest;
+mod duration;
+mod exempt;
+mod explain;
+mod file;
+mod files;
+mod fragment;
+mod image;
+mod load;
+mod pattern;
+mod reason;
+mod report;
+mod revoked;
+mod root;
+mod rule;
+mod section;
+mod server_url;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::image::{Digest, Repository, Tag};
+use crate::trust::KeyId;
+
+pub use diagnostic::{CODES, Diagnostic, Location, Severity};
+pub use exempt::Exempt;
+pub use explain::{Explanation, Outcome, Step, explain};
+pub use files::{Files, Unreadable};
+pub use image::BoundImage;
+pub use load::load;
+pub use pattern::{Pattern, Specificity};
+pub use root::{NotaryRoot, Root, RootKind};
+pub use rule::Rule;
+pub use settings::{Limits, Local, Mode};
+
+/// A policy in which everything was understood.
+#[derive(Debug)]
+pub struct Policy {
+    /// What identifies it: a hash over every file that it was read from.
+    pub hash: Digest,
+    /// What happens on a "no" where no rule says otherwise.
+    pub mode: Mode,
+    /// Roots by id.
+    pub roots: BTreeMap<String, Arc<Root>>,
+    /// Rules in the order of the files.
+    pub rules: Vec<Rule>,
+    /// Bytes that came from no registry.
+    pub local: Local,
+    /// Bounds on exemptions and on outages.
+    pub limits: Limits,
+    /// What is legal and yet hardly meant.
+    pub warnings: Vec<Diagnostic>,
+    images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,
+    exempts: Vec<Exempt>,
+    revoked_digests: BTreeMap<Digest, String>,
+    revoked_keys: BTreeSet<KeyId>,
+    revoked_key_reasons: BTreeMap<KeyId, String>,
+}
+
+impl Policy {
+    /// The rule for a name: of those that match the most specific one.
+    #[must_use]
+    pub fn rule_for(&self, repository: &Repository) -> Option<&Rule> {
+        self.rules.iter().filter(|rule| rule.pattern.matches(repository)).max_by_key(|rule| rule.pattern.specificity())
+    }
+
+    /// The digests that a name with tag is bound to, if it is.
+    #[must_use]
+    pub fn images_for(&self, repository: &Repository, tag: Option<&Tag>) -> Option<&BoundImage> {
+        self.images.get(repository)?.get(tag?)
+    }
+
+    /// The `[[image]]` of some tag of the repository that lists this digest, for a name that has no tag.
+    #[must_use]
+    pub fn image_with_digest(&self, repository: &Repository, digest: &Digest) -> Option<&BoundImage> {
+        self.images.get(repository)?.values().find(|image| image.digests.contains(digest))
+    }
+
+    /// Every `[[image]]`, by name.
+    pub fn images(&self) -> impl Iterator<Item = &BoundImage> {
+        self.images.values().flat_map(BTreeMap::values)
+    }
+
+    /// Every exemption of a name, also those that are over: [`Exempt::is_over`].
+    pub fn exempts_for(&self, repository: &Repository) -> impl Iterator<Item = &Exempt> {
+        self.exempts.iter().filter(|exempt| exempt.pattern.matches(repository))
+    }
+
+    /// Every exemption, also those that are over.
+    #[must_use]
+    pub fn exempts(&self) -> &[Exempt] {
+        &self.exempts
+    }
+
+    /// Why a digest (of an index, a manifest, a config or a layer) is revoked, if it is.
+    #[must_use]
+    pub fn revoked_digest(&self, digest: &Digest) -> Option<&str> {
+        self.revoked_digests.get(digest).map(String::as_str)
+    }
+
+    /// Canonical IDs of the keys whose signatures count nowhere.
+    #[must_use]
+    pub fn revoked_keys(&self) -> &BTreeSet<KeyId> {
+        &self.revoked_keys
+    }
+
+    /// Why a key is revoked, if it is.
+    #[must_use]
+    pub fn revoked_key(&self, key: &KeyId) -> Option<&str> {
+        self.revoked_key_reasons.get(key).map(String::as_str)
+    }
+
+    /// Every registry host that the policy names, to be told beside a name that no rule covers.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<&str> {
+        let rules = self.rules.iter().map(|rule| rule.pattern.host());
+        let exempts = self.exempts.iter().map(|exempt| exempt.pattern.host());
+        rules.chain(exempts).chain(self.images.keys().map(Repository::host)).collect()
+    }
+}
