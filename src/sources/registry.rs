@@ -29,8 +29,18 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     }
     // A registry on this machine may speak plain http, as every engine's default has it.
     match resolve_over("http", client, image, deadline).await {
-        Err(error) if !matches!(error, SourceError::Denied { .. }) => secure,
+        Err(error) if !speaks_plain(&error) => secure,
         plain => plain,
+    }
+}
+
+/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400. Else the
+/// failure over https is the one to tell.
+fn speaks_plain(error: &SourceError) -> bool {
+    match error {
+        SourceError::Silent { cause, .. } => cause.starts_with("answered "),
+        SourceError::Other { cause, .. } => cause != "answered 400",
+        SourceError::Denied { .. } | SourceError::TooLarge { .. } => true,
     }
 }
 

@@ -5,3 +5,4 @@
 mod keys;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod sources;
