@@ -152,7 +152,6 @@ impl PublicKey {
     }
 
     /// The certificates it came in, leaf first; none for a bare key.
-    #[allow(dead_code)]
     pub(super) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }

@@ -3,12 +3,14 @@
 //! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is a [`Verified`], which nothing
 //! outside this module can make.
 
+mod budget;
 pub mod canonical;
 mod certificate;
 pub mod key;
 pub mod notary;
 mod pem;
 mod refusal;
+mod threshold;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +26,11 @@ pub use refusal::{Code, Refusal};
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
+    /// The end of a verification.
+    fn after_every_check(value: T) -> Self {
+        Self(value)
+    }
+
     /// What was verified.
     #[must_use]
     pub fn get(&self) -> &T {
@@ -50,7 +57,8 @@ pub struct Pins {
     pub certificate_dates: bool,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     pub allow_rsa_pkcs1v15: bool,
-    /// A ceiling on the age of the timestamp: its expiry may lie at most this far from… see `notary`.
+    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be told; instead what was verified
+    /// expires at the latest this long after it was verified, even if the publisher allows more.
     pub max_age: Option<jiff::SignedDuration>,
 }
 

@@ -148,3 +148,9 @@ impl fmt::Display for Refusal {
         write!(formatter, "{}: found {}, wanted {}", self.code, self.found, self.wanted)
     }
 }
+
+/// Hostile text, escaped and cut, to stand in a refusal.
+pub(super) fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(120).collect();
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}

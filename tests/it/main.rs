@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
+mod attacks;
+mod fixtures;
 mod keys;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod sources;
+mod workflow;

@@ -1,9 +1,24 @@
 //! The Notary v1 format and workflow, without input or output: [`Update`] says what it wants next and is given the bytes.
+//!
+//! ```text
+//! root.json, or a cached root that a floor confirms ─▶ N.root.json … (pins, old threshold, new threshold) ─▶ timestamp.json
+//!     ─▶ snapshot (by hash; must name the root's bytes) ─▶ targets ─▶ targets/a ─▶ … the required role (each under its own delegator)
+//! every file: form ─▶ threshold ─▶ floor ─▶ expiry
+//! ```
+//!
+//! The workflow is that of Notary's client, except where a comment says "Off-spec".
 
-use jiff::Timestamp;
+mod envelope;
+mod floors;
+mod role;
+mod root;
+mod targets;
+mod update;
 
-use super::{Code, Collection, Floor, Pins, Refusal, Verified};
-use crate::image::{Digest, Repository};
+use super::{Collection, Floor, Verified};
+use crate::image::Digest;
+
+pub use update::Update;
 
 /// What this host has of a repository from earlier.
 #[derive(Debug, Clone, Default)]
@@ -63,30 +78,4 @@ pub struct Outcome {
     pub collection: Verified<Collection>,
     /// The files that were used, for a cache: `root.json`, `timestamp.json`, `targets/releases.json`, …
     pub files: Vec<(String, Vec<u8>)>,
-}
-
-/// One verification of one repository's metadata.
-#[derive(Debug)]
-pub struct Update {
-    gun: Repository,
-    pins: Pins,
-    history: History,
-    now: Timestamp,
-}
-
-impl Update {
-    /// Begins.
-    #[must_use]
-    pub fn start(gun: &Repository, pins: &Pins, history: History, now: Timestamp) -> Self {
-        Self { gun: gun.clone(), pins: pins.clone(), history, now }
-    }
-
-    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
-    ///
-    /// # Errors
-    /// The metadata doesn't hold.
-    pub fn next(&mut self, _answer: Option<Answer>) -> Result<Step, Refusal> {
-        let _ = (&self.gun, &self.pins, &self.history, self.now);
-        Err(Refusal::new(Code::RoleMissing, "nothing", "a verification", "not built yet"))
-    }
 }

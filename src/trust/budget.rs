@@ -1,0 +1,76 @@
+//! Every limit on what hostile metadata may cost. One [`Budget`] goes through one verification.
+//!
+//! "python-tuf" is the defaults of `tuf/ngclient/config.py`, the limits that the reference client of The Update Framework has had in the
+//! field; "Notary" is `tuf/client` of the Notary v1 client.
+
+use super::{Code, Refusal};
+use crate::json::Limits;
+
+/// Bytes of a root file. python-tuf has 512,000 (Notary 100 MiB); doubled, for Notary keeps every former certificate in it.
+pub(super) const ROOT_BYTES: usize = 1 << 20;
+/// Bytes of a timestamp file. python-tuf has 16,384 (Notary 1 MiB); room for many signatures.
+pub(super) const TIMESTAMP_BYTES: usize = 64 << 10;
+/// Bytes of a snapshot file. python-tuf has 2,000,000 (Notary what the timestamp says).
+pub(super) const SNAPSHOT_BYTES: usize = 2 << 20;
+/// Bytes of a targets file. python-tuf has 5,000,000 (Notary what the snapshot says); a tag takes some 120, so this is 70,000 tags.
+pub(super) const TARGETS_BYTES: usize = 8 << 20;
+
+/// Root files in one chain. python-tuf has 256.
+const ROOTS: usize = 256;
+/// Signatures that are checked. Two thresholds for each of the roots, each by two keys.
+const SIGNATURES: usize = 4 * ROOTS;
+/// Bytes of all files. The largest of each kind, a chain of the roots at 32 KiB each, and two levels of delegations.
+const BYTES: usize = ROOTS * (32 << 10) + SNAPSHOT_BYTES + 3 * TARGETS_BYTES;
+/// Keys of one role. Notary's tools write one; the largest TUF root in the field (sigstore's) has five.
+const KEYS: usize = 64;
+/// Open arrays and objects. Metadata has seven; the rest is for a target's `custom`.
+const DEPTH: usize = 32;
+/// Values and names in one file. A tag takes eight; as many tags as [`TARGETS_BYTES`] has room for, and then some.
+const VALUES: usize = 1_000_000;
+
+/// What is left for one verification.
+#[derive(Debug)]
+pub(super) struct Budget {
+    roots: usize,
+    signatures: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A whole budget.
+    pub(super) fn new() -> Self {
+        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES }
+    }
+
+    /// One more root file in the chain.
+    pub(super) fn take_root(&mut self) -> Result<(), Refusal> {
+        take(&mut self.roots, 1, ROOTS, "root files in one chain")
+    }
+
+    /// One more signature to check.
+    pub(super) fn take_signature(&mut self) -> Result<(), Refusal> {
+        take(&mut self.signatures, 1, SIGNATURES, "signatures to check")
+    }
+
+    /// One more file, and the limits for reading it as JSON.
+    pub(super) fn take_file(&mut self, length: usize, max_bytes: usize) -> Result<Limits, Refusal> {
+        take(&mut self.bytes, length, BYTES, "bytes of metadata")?;
+        Ok(Limits { bytes: max_bytes, depth: DEPTH, values: VALUES })
+    }
+
+    /// So many keys in one role.
+    pub(super) fn allow_keys(count: usize) -> Result<(), Refusal> {
+        take(&mut KEYS.clone(), count, KEYS, "keys in one role")
+    }
+}
+
+/// A refusal because of a limit.
+pub(super) fn over_limit(found: &str, limit: usize, what: &str) -> Refusal {
+    let hint = "metadata of this size is not honest, or not for this tool; ask who runs the trust server";
+    Refusal::new(Code::OverLimit, found, format!("at most {limit} {what}"), hint)
+}
+
+fn take(left: &mut usize, amount: usize, limit: usize, what: &str) -> Result<(), Refusal> {
+    *left = left.checked_sub(amount).ok_or_else(|| over_limit(&format!("more {what}"), limit, what))?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Floors: no role goes back behind the highest version that this host has seen of it, whatever a cache still holds.
+//!
+//! Off-spec: Notary compares with cached files, not at all where the cached one is larger or where targets didn't change.
+
+use std::collections::BTreeSet;
+
+use crate::trust::{Code, Floor, KeyId, Refusal};
+
+use super::envelope::Envelope;
+use super::role::Role;
+
+/// The floors that bind one verification, and those that it leaves behind.
+#[derive(Debug)]
+pub(super) struct Floors {
+    applied: Vec<Floor>,
+    root_keys: BTreeSet<KeyId>,
+    /// Roles whose floors fell because their keys were replaced.
+    fallen: BTreeSet<String>,
+    raised: Vec<Floor>,
+}
+
+impl Floors {
+    /// The floors, of all that are kept for the repository, that share a root key with a chain of these root keys, or with
+    /// another such floor: a chain that began late still meets what was seen under its older keys.
+    pub(super) fn of(kept: &[Floor], chain: &BTreeSet<KeyId>) -> Self {
+        let mut root_keys = chain.clone();
+        let mut rest: Vec<&Floor> = kept.iter().collect();
+        let mut applied = Vec::new();
+        loop {
+            let (shared, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|floor| !floor.root_keys.is_disjoint(&root_keys));
+            if shared.is_empty() {
+                return Self { applied, root_keys, fallen: BTreeSet::new(), raised: Vec::new() };
+            }
+            root_keys.extend(shared.iter().flat_map(|floor| floor.root_keys.iter().copied()));
+            applied.extend(shared.into_iter().cloned());
+            rest = others;
+        }
+    }
+
+    /// Whether this is the very root file that the root's floor stands for.
+    pub(super) fn confirm(&self, root: &Envelope) -> bool {
+        let highest = self.applied.iter().filter(|floor| floor.role == "root").max_by_key(|floor| floor.version);
+        highest.is_some_and(|floor| floor.version == root.version && floor.signed == root.statement())
+    }
+
+    /// Refuses a file below its role's floor; otherwise the file is the new floor. `delegator` is the role that lists this one;
+    /// the root role has none, and its floor never falls.
+    pub(super) fn check(&mut self, role: &Role, delegator: Option<&str>, file: &Envelope) -> Result<(), Refusal> {
+        let keys = role.ids();
+        let orphaned = delegator.is_some_and(|delegator| self.fallen.contains(delegator));
+        // Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its keys really changed: who can't
+        // sign for the role any more has no say in how high its versions are.
+        let falls = |floor: &&Floor| delegator.is_some() && (orphaned || is_replaced(floor, &keys));
+        let (fallen, standing): (Vec<_>, Vec<_>) = self.applied.iter().filter(|floor| floor.role == role.name).partition(falls);
+        for floor in &standing {
+            let same = floor.version == file.version && floor.signed == file.statement();
+            if file.version <= floor.version && !same {
+                return Err(rollback(file, floor));
+            }
+        }
+        if orphaned || (!fallen.is_empty() && standing.is_empty()) {
+            self.fallen.insert(role.name.clone());
+        }
+        self.raised.push(Floor {
+            role: role.name.clone(),
+            root_keys: self.root_keys.clone(),
+            version: file.version,
+            signed: file.statement(),
+            keys,
+            threshold: role.threshold,
+        });
+        Ok(())
+    }
+
+    /// The floors to keep.
+    pub(super) fn into_raised(self) -> Vec<Floor> {
+        self.raised
+    }
+}
+
+/// Whether so few of the old keys are left that they can't sign for the role as they did.
+fn is_replaced(floor: &Floor, keys: &BTreeSet<KeyId>) -> bool {
+    let left = floor.keys.intersection(keys).count();
+    u64::try_from(left).unwrap_or(u64::MAX) < floor.threshold
+}
+
+fn rollback(file: &Envelope, floor: &Floor) -> Refusal {
+    let (found, wanted) = if file.version == floor.version {
+        (
+            format!("{} version {} with other content ({})", file.file, file.version, file.statement()),
+            format!("version {} as it was seen ({}), or a later one", floor.version, floor.signed),
+        )
+    } else {
+        (format!("{} version {}", file.file, file.version), format!("version {} or later, which this host has seen", floor.version))
+    };
+    let hint = "the trust server shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
+    Refusal::new(Code::Rollback, found, wanted, hint)
+}

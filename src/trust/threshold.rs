@@ -1,0 +1,78 @@
+//! Whether enough keys signed: the only place that counts signatures.
+//!
+//! Off-spec: Notary counts key IDs, so that two certificates over one key are two; here distinct keys count, by canonical ID.
+
+use std::collections::BTreeSet;
+
+use super::budget::Budget;
+use super::key::PublicKey;
+use super::{Code, KeyId, Pins, Refusal};
+
+/// One entry of a file's `signatures`.
+#[derive(Debug, Clone)]
+pub(super) struct Signature {
+    pub(super) keyid: String,
+    pub(super) method: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Bytes that were signed, and by whom they claim to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed<'a> {
+    /// The file's name, for people.
+    pub(super) file: &'a str,
+    pub(super) message: &'a [u8],
+    pub(super) signatures: &'a [Signature],
+}
+
+/// The distinct keys among `keys` that signed, if they are as many as `threshold`. A revoked key's signature counts for nothing.
+pub(super) fn signers(
+    keys: &[&PublicKey],
+    threshold: u64,
+    signed: Signed<'_>,
+    pins: &Pins,
+    budget: &mut Budget,
+) -> Result<BTreeSet<KeyId>, Refusal> {
+    let mut counted = BTreeSet::new();
+    let mut revoked = BTreeSet::new();
+    for signature in signed.signatures {
+        for key in keys.iter().filter(|key| key.scoped_id() == signature.keyid) {
+            let id = key.id();
+            let tally = if pins.revoked.contains(&id) { &mut revoked } else { &mut counted };
+            if tally.contains(&id) {
+                continue;
+            }
+            budget.take_signature()?;
+            if key.verify(&signature.method, signed.message, &signature.bytes, pins.allow_rsa_pkcs1v15) {
+                tally.insert(id);
+            }
+        }
+    }
+    let enough = |count: usize| u64::try_from(count).unwrap_or(u64::MAX) >= threshold;
+    if enough(counted.len()) {
+        return Ok(counted);
+    }
+    let listed: BTreeSet<KeyId> = keys.iter().map(|key| key.id()).collect();
+    let wanted = format!("{threshold} of the keys {}", list(&listed));
+    if enough(counted.len() + revoked.len()) {
+        let found = format!("{} signed only with revoked keys {}", signed.file, list(&revoked));
+        return Err(Refusal::new(Code::Revoked, found, wanted, "have it signed by keys that the policy does not revoke"));
+    }
+    let found = format!("{} with good signatures of {} distinct keys", signed.file, counted.len());
+    Err(Refusal::new(
+        Code::BadSignature,
+        found,
+        wanted,
+        "have the file signed by enough of its role's keys; nothing on this host can replace that",
+    ))
+}
+
+/// Key IDs for people.
+pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
+    let ids: Vec<_> = ids.into_iter().map(KeyId::to_string).collect();
+    match ids.len() {
+        0 => "(none)".to_owned(),
+        1..=4 => ids.join(", "),
+        more => format!("{} and {} more", ids.get(..4).unwrap_or_default().join(", "), more - 4),
+    }
+}

@@ -1,0 +1,1 @@
+//! Attacks, past and possible, each under its name.

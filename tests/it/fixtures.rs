@@ -1,0 +1,1 @@
+//! Metadata that real publishers and servers made, judged as a host would.
