@@ -1,8 +1,8 @@
 //! The outermost layer of a gate's socket: an answer that an engine would take for "allowed" leaves only with our own mark on it.
 //!
 //! To containerd, Unimplemented from a diff proxy means "ask the next differ", so it unpacks the layer; and libraries say
-//! Unimplemented too, for a route or an encoding they don't know, as grpc-go does for itself on an HTTP error. Already-exists makes
-//! containerd go on as if the layer were there. So both, and everything that is no gRPC answer, become FailedPrecondition here, unless
+//! Unimplemented too, for a route or an encoding they don't know, as grpc-go does for itself on an HTTP error. `AlreadyExists` makes
+//! containerd go on as if the layer were there. So both, and everything that is no gRPC answer, become `FailedPrecondition` here, unless
 //! the one branch that means it has put this process's secret beside it.
 
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ const GRPC_STATUS: &str = "grpc-status";
 
 /// This process's secret, without which no answer that means "allowed" leaves a gate.
 #[derive(Clone)]
-pub struct Mark(HeaderValue);
+pub(super) struct Mark(HeaderValue);
 
 impl fmt::Debug for Mark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +36,7 @@ impl Mark {
     ///
     /// # Errors
     /// The system gives no random bytes.
-    pub fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         let secret = super::nonce::random_hex()?;
         HeaderValue::from_str(&secret).map(Self).map_err(std::io::Error::other)
     }

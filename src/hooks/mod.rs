@@ -1,5 +1,11 @@
 //! The doors: translate a native request, ask, translate back. No policy here.
 
-pub mod fail_closed;
-pub mod nonce;
+mod claims;
+mod containerd;
+mod containerd_diff;
+mod fail_closed;
+pub mod image_verifier;
+mod nonce;
 pub mod socket;
+
+pub use containerd_diff::EngineGates;

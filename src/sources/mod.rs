@@ -6,12 +6,14 @@
 mod auth;
 pub mod backoff;
 mod challenge;
+mod clients;
 mod credential_program;
 pub mod credentials;
 pub mod http;
 mod notary_server;
 pub mod registry;
 
+pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;

@@ -19,6 +19,10 @@ const MAX_ROWS: u64 = 20_000;
 /// How often rows that are over are looked for, among the writes that happen anyway.
 const PRUNE_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long a row stays after it is over: a long pull asks for its layers later than that, and the row's name is then the hint by
+/// which the question is decided anew.
+const KEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
 /// What a digest is, within the image that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,7 +120,7 @@ pub(super) fn prune(database: &Database, last: &mut Option<Timestamp>, more: usi
         ends.push((decode(key.value(), value.value())?.1.valid_until, key.value().to_vec()));
     }
     ends.sort_unstable();
-    let over = ends.partition_point(|(end, _)| *end <= now);
+    let over = ends.partition_point(|(end, _)| now.duration_since(*end) >= KEPT_AFTER);
     let keep = usize::try_from(MAX_ROWS - MAX_ROWS / 10).unwrap_or(usize::MAX).saturating_sub(more);
     let drop_for_room = if full { ends.len().saturating_sub(keep) } else { 0 };
     Ok(ends.into_iter().take(over.max(drop_for_room)).map(|(_, key)| Change { key, value: None }).collect())

@@ -22,6 +22,7 @@ mod file;
 mod floor;
 mod ledger;
 mod record;
+mod report;
 mod reset;
 mod seen;
 mod show;
@@ -44,6 +45,7 @@ use seen::{Draft, Seen, Trouble};
 
 pub use error::StateError;
 pub use ledger::{Kind, Row};
+pub use report::{forget_root, overview_json};
 pub use reset::{Forgotten, ForgottenRepository, Scope, start_anew};
 pub use show::{Contact, Overview, SeenRepository};
 
@@ -54,6 +56,8 @@ pub struct Store {
     /// `None` after a failed write: what the file holds is then known only by opening it again.
     database: RwLock<Option<Database>>,
     seen: RwLock<Arc<Seen>>,
+    /// Why the state cannot be used at all: then nothing is read from it and nothing written.
+    broken: Option<(String, String)>,
     /// Orders the writers, and holds when the ledger was last looked through for rows that are over.
     pruned: Mutex<Option<Timestamp>>,
 }
@@ -115,7 +119,28 @@ impl Store {
     }
 
     fn of(path: PathBuf, database: Database, seen: Seen) -> Self {
-        Self { path, database: RwLock::new(Some(database)), seen: RwLock::new(Arc::new(seen)), pruned: Mutex::new(None) }
+        Self { path, database: RwLock::new(Some(database)), seen: RwLock::new(Arc::new(seen)), broken: None, pruned: Mutex::new(None) }
+    }
+
+    /// A state that could not be opened, as one that answers every call with why: a daemon that serves with it refuses, and says so.
+    #[must_use]
+    pub fn broken(dir: &Path, error: &StateError) -> Self {
+        let refusal = error.refusal();
+        let broken = Some((refusal.found, refusal.hint));
+        let seen = RwLock::new(Arc::new(Seen::default()));
+        Self { path: file::path(dir), database: RwLock::new(None), seen, broken, pruned: Mutex::new(None) }
+    }
+
+    /// Why the state cannot be used, if it can't.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.seen().err().map(|error| error.to_string())
+    }
+
+    /// The directory that it lies in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// All floors of a repository, under whatever root keys.
@@ -193,6 +218,7 @@ impl Store {
     }
 
     fn seen(&self) -> Result<Arc<Seen>, StateError> {
+        self.whole()?;
         Ok(Arc::clone(&*self.seen.read().map_err(|_| self.poisoned())?))
     }
 
@@ -214,6 +240,7 @@ impl Store {
 
     /// The open file, after a failure opened again with all its checks. A full disk thus heals without a restart.
     fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, StateError> {
+        self.whole()?;
         let guard = self.database.read().map_err(|_| self.poisoned())?;
         if guard.is_some() {
             return Ok(guard);
@@ -231,6 +258,10 @@ impl Store {
         }
         drop(guard);
         self.database.read().map_err(|_| self.poisoned())
+    }
+
+    fn whole(&self) -> Result<(), StateError> {
+        self.broken.as_ref().map_or(Ok(()), |(why, hint)| Err(directory::unusable(&self.path, why, hint)))
     }
 
     fn poisoned(&self) -> StateError {

@@ -1,0 +1,5 @@
+//! The daemon.
+
+fn main() -> std::process::ExitCode {
+    rootpin::cli::daemon_main().into()
+}

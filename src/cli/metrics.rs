@@ -1,0 +1,12 @@
+//! `rootpin metrics`.
+
+use serde_json::json;
+
+use super::output::Output;
+use crate::control::Client;
+
+pub(super) async fn run(client: &mut Client, output: Output) -> Result<u8, String> {
+    let text = client.metrics().await?;
+    output.value(&json!({ "version": 1, "prometheus": text }), |_| text.clone());
+    Ok(0)
+}

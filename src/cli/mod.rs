@@ -1,0 +1,148 @@
+//! The command line: what the user typed, and which verb does it.
+//!
+//! Exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage.
+
+mod metrics;
+mod output;
+pub mod policy;
+mod state;
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
+use crate::control::Client;
+use output::Output;
+
+/// Longer than any question that the daemon takes on.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// `EX_USAGE` of sysexits.
+const EXIT_USAGE: u8 = 64;
+
+#[derive(Debug, Parser)]
+#[command(name = "rootpin", version, about = "Pinned roots for container images", propagate_version = true)]
+#[command(after_help = "exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage")]
+struct Arguments {
+    /// The daemon's control socket
+    #[arg(long, value_name = "SOCKET", default_value = DEFAULT_CONTROL, global = true)]
+    control: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what the daemon knows of its policy, its state and its doors
+    #[command(after_help = "example: rootpin status")]
+    Status,
+    /// Judge a name as a pull would be, and say why
+    #[command(after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
+        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…")]
+    Verify(verify::Arguments),
+    /// Check or explain the policy
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Show or forget what this host has seen
+    #[command(subcommand)]
+    State(state::Verb),
+    /// Print the daemon's counters in Prometheus' text format
+    #[command(after_help = "example: rootpin metrics")]
+    Metrics,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyVerb {
+    /// Load the policy exactly as the daemon does, and show every error
+    #[command(after_help = "example: rootpin policy check /etc/rootpin")]
+    Check {
+        /// The folder of policy.toml
+        #[arg(default_value = DEFAULT_POLICY)]
+        dir: PathBuf,
+    },
+    /// Say which rule covers a name, which lost and why, and what evidence it wants
+    #[command(after_help = "example: rootpin policy explain docker.io/library/alpine:3.20")]
+    Explain {
+        /// The image's name
+        name: String,
+        /// The folder of policy.toml, instead of asking the daemon
+        #[arg(long, value_name = "DIR")]
+        policy: Option<PathBuf>,
+    },
+    /// Have the daemon look at the policy now
+    #[command(after_help = "example: rootpin policy reload")]
+    Reload,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "rootpind", version, about = "Decides what containerd and Docker may unpack")]
+struct DaemonArguments {
+    /// How the daemon runs
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// What `rootpin` does. Returns the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let output = Output { json: arguments.json };
+    crate::observe::init_cli_log();
+    let result = match arguments.verb {
+        Verb::Status => asked(&arguments.control, async |client| status::run(client, output).await),
+        Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
+        Verb::Policy(PolicyVerb::Check { dir }) => Ok(output.finished(policy::check(&dir, output.json))),
+        Verb::Policy(PolicyVerb::Explain { name, policy: Some(dir) }) => Ok(output.finished(policy::explain(&dir, &name, output.json))),
+        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => asked(&arguments.control, async |client| {
+            let report = client.explain(&name).await?;
+            Ok(output.report(&report, policy::explain_text))
+        }),
+        Verb::Policy(PolicyVerb::Reload) => asked(&arguments.control, async |client| {
+            let report = client.reload().await?;
+            Ok(output.report(&report, status::reload_text))
+        }),
+        Verb::State(verb) => state::run(&arguments.control, verb, output),
+        Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
+    };
+    result.unwrap_or_else(|error| {
+        output.error(&error);
+        2
+    })
+}
+
+/// What `rootpind` does. Returns the exit code.
+#[must_use]
+pub fn daemon_main() -> u8 {
+    match DaemonArguments::try_parse() {
+        Ok(arguments) => crate::daemon::run(&crate::daemon::Options { config: arguments.config }),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Help and version are no mistakes; everything else is.
+fn usage(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if error.use_stderr() { EXIT_USAGE } else { 0 }
+}
+
+/// Runs something that talks to the daemon.
+fn asked(control: &std::path::Path, work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>) -> Result<u8, String> {
+    block_on(async {
+        let mut client = Client::connect(control, TIMEOUT).await?;
+        work(&mut client).await
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(work)
+}

@@ -1,0 +1,94 @@
+//! Text for people, and JSON for machines: the only place that writes to the terminal.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::control::wire::Report;
+
+/// How a verb speaks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    /// One JSON object instead of text.
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// What the daemon reported, as it is or as text.
+    pub(super) fn report(self, report: &Report, text: impl FnOnce(&Value) -> String) -> u8 {
+        let exit = u8::try_from(report.exit_code).unwrap_or(2);
+        if self.json {
+            say(&report.json);
+            return exit;
+        }
+        match serde_json::from_str(&report.json) {
+            Ok(value) => say(&text(&value)),
+            Err(error) => {
+                self.error(&format!("the daemon's answer is not understood: {error}"));
+                return 2;
+            }
+        }
+        exit
+    }
+
+    /// Text that is ready, with its exit code.
+    pub(super) fn finished(self, (text, exit): (String, u8)) -> u8 {
+        say(&text);
+        exit
+    }
+
+    /// One object or its text.
+    pub(super) fn value(self, value: &Value, text: impl FnOnce(&Value) -> String) {
+        say(&if self.json { value.to_string() } else { text(value) });
+    }
+
+    /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
+    pub(super) fn error(self, text: &str) {
+        if self.json {
+            say(&json!({ "version": 1, "outcome": "unjudged", "error": text }).to_string());
+        }
+        let (problem, hint) = text.split_once("; hint: ").unwrap_or((text, ""));
+        let _ = writeln!(std::io::stderr(), "rootpin: {problem}");
+        if !hint.is_empty() {
+            let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        }
+    }
+}
+
+/// Writes to standard output. Nobody reads any more: then there is nothing left to say.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// The text of a member, or a dash.
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or("-")
+}
+
+/// The elements of a member; none where it is no list.
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Rows in aligned columns.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[row(["a", "b"]), row(["long", "c"])]), "a     b\nlong  c");
+    }
+}

@@ -1,0 +1,44 @@
+//! `rootpin status`.
+
+use serde_json::Value;
+
+use super::output::{Output, list, table, text};
+use crate::control::Client;
+
+pub(super) async fn run(client: &mut Client, output: Output) -> Result<u8, String> {
+    let report = client.status().await?;
+    Ok(output.report(&report, status_text))
+}
+
+pub(super) fn reload_text(value: &Value) -> String {
+    match value.get("error").and_then(Value::as_str) {
+        None => "the policy on disk is in force".to_owned(),
+        Some(error) => error.to_owned(),
+    }
+}
+
+fn status_text(value: &Value) -> String {
+    let mut lines = vec![format!("rootpin {}, since {}", text(value, "rootpin"), text(value, "started"))];
+    if let Some(policy) = value.get("policy") {
+        lines.push(match policy.get("in_force").and_then(Value::as_bool) {
+            Some(true) => format!("policy: in force, mode {}, {}", text(policy, "mode"), text(policy, "hash")),
+            _ => "policy: NONE IN FORCE, everything is refused".to_owned(),
+        });
+        lines.extend(policy.get("trouble").and_then(Value::as_str).map(|trouble| format!("policy: TROUBLE: {trouble}")));
+        lines.extend(list(policy, "warnings").iter().filter_map(Value::as_str).map(|warning| format!("policy: {warning}")));
+    }
+    if let Some(state) = value.get("state") {
+        lines.push(
+            state
+                .get("trouble")
+                .and_then(Value::as_str)
+                .map_or("state: in order".to_owned(), |trouble| format!("state: TROUBLE: {trouble}")),
+        );
+    }
+    let mut rows = vec![["door", "engine", "state", "last question", ""].map(str::to_owned).to_vec()];
+    for door in list(value, "doors") {
+        rows.push(["door", "engine", "state", "last_question", "detail"].map(|name| text(door, name).to_owned()).to_vec());
+    }
+    lines.push(table(&rows));
+    lines.join("\n")
+}

@@ -1,0 +1,105 @@
+//! `rootpin verify`: asks the daemon, or, with a policy and a state of its own, decides by itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::output::{Output, text};
+use crate::control::{Unresolved, digest_of};
+use crate::decide::{Decider, Door, Pull, policy_unusable};
+use crate::image::ImageRef;
+use crate::observe;
+use crate::policy_dir::{Owner, PolicyDir};
+use crate::sources::{Credentials, Sources};
+use crate::state::Store;
+
+/// For one question decided here; the daemon has its own.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// NAME[:TAG][@DIGEST]; without a digest the registry is asked what the tag is now, and nothing else
+    name: String,
+    /// Decide here, by the policy in this folder, without a daemon
+    #[arg(long, value_name = "DIR", requires = "state")]
+    policy: Option<PathBuf>,
+    /// What has been seen: floors and cached metadata; made if it is new
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    state: Option<PathBuf>,
+    /// Judge as of this RFC 3339 time; floors are read and none written
+    #[arg(long, value_name = "TIME", requires = "policy")]
+    at: Option<Timestamp>,
+    /// Folder of a Docker config.json with credentials
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    docker_config: Option<PathBuf>,
+}
+
+pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, String> {
+    let Ok(name) = arguments.name.parse::<ImageRef>() else {
+        output.error(&format!("{:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]", arguments.name));
+        return Ok(super::EXIT_USAGE);
+    };
+    let (Some(policy), Some(state)) = (arguments.policy, arguments.state) else {
+        return super::asked(control, async |client| {
+            let answer = client.decide("verify", &arguments.name, "").await?;
+            let value = serde_json::from_str(&answer.json).map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
+            output.value(&value, judgement_text);
+            Ok(u8::try_from(answer.exit_code).unwrap_or(2))
+        });
+    };
+    let credentials = arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder);
+    super::block_on(decide(&name, &policy, &state, arguments.at, credentials, output))
+}
+
+async fn decide(
+    name: &ImageRef,
+    policy: &Path,
+    state: &Path,
+    at: Option<Timestamp>,
+    credentials: Credentials,
+    output: Output,
+) -> Result<u8, String> {
+    let now = at.unwrap_or_else(Timestamp::now);
+    let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), now);
+    let in_force = loaded.map(Arc::new).map_err(|errors| {
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
+    });
+    let store = Store::open_waiting(state, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(state, &error));
+    let sources = Arc::new(Sources::new(Arc::new(credentials)));
+    let decider = Decider::new(in_force, Arc::clone(&sources), Arc::new(store), DEADLINE, at.is_none());
+    let verdict = match digest_of(&sources, name, "", DEADLINE).await {
+        Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, now).await,
+        Err(Unresolved::Argument(why)) => return Err(why),
+        Err(Unresolved::Refusal(refusal)) => decider.unresolved(Door::Verify, name.clone(), refusal, now),
+    };
+    output.value(&observe::judgement(&verdict), judgement_text);
+    Ok(verdict.decision.exit_code())
+}
+
+fn judgement_text(value: &Value) -> String {
+    let mut subject = text(value, "name").to_owned();
+    if let Some(digest) = value.get("digest").and_then(Value::as_str).filter(|digest| !subject.ends_with(digest)) {
+        subject = format!("{subject}@{digest}");
+    }
+    let roots: Vec<_> = super::output::list(value, "roots").iter().filter_map(Value::as_str).collect();
+    let rule = value.get("rule").and_then(Value::as_str).unwrap_or("none");
+    let by = if roots.is_empty() { String::new() } else { format!(", roots: {}", roots.join(", ")) };
+    match value.get("outcome").and_then(Value::as_str) {
+        Some("allowed") => format!("allowed: {subject}\n  rule: {rule}{by}"),
+        outcome => {
+            let word = if outcome == Some("refused") { "refused" } else { "could not judge" };
+            let line = |name: &str| text(value, name).to_owned();
+            format!(
+                "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}\nhint: {}",
+                line("code"),
+                line("found"),
+                line("wanted"),
+                line("hint")
+            )
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! rootpin.toml: how the daemon runs. No trust decision lives here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How the daemon runs. Paths are absolute.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// What this host has seen: floors, ledger, cached metadata.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// The socket on which `rootpin` and `rootpin-verifier` ask.
+    #[serde(default = "default_control")]
+    pub control: PathBuf,
+    /// The folder of policy.toml, policy.d and pinned files; none: the one that this file is in.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
+    /// One JSON line a decision; none: no such file.
+    #[serde(default)]
+    pub audit_log: Option<PathBuf>,
+    /// For one question; below the 10 s that containerd gives a verifier.
+    #[serde(default = "default_deadline", deserialize_with = "duration")]
+    pub deadline: Duration,
+    /// Folder of a Docker config.json with credentials for trust servers and registries.
+    #[serde(default)]
+    pub docker_config: Option<PathBuf>,
+    /// The containerds whose doors this daemon keeps.
+    #[serde(default, rename = "engine")]
+    pub engines: Vec<Engine>,
+}
+
+/// One containerd and its pair of sockets: a gate must know whose content store to read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Engine {
+    /// A label for logs and `status`.
+    pub name: String,
+    /// containerd's own socket.
+    pub containerd: PathBuf,
+    /// The socket of the gate: first in containerd's diff-service.
+    pub gate: PathBuf,
+    /// The socket of the applying gate: named in containerd's `unpack_config`.
+    pub apply: PathBuf,
+}
+
+/// The control socket where nothing else is said.
+pub const DEFAULT_CONTROL: &str = "/run/rootpin/control.sock";
+/// The configuration where nothing else is said.
+pub const DEFAULT_CONFIG: &str = "/etc/rootpin/rootpin.toml";
+/// The policy's folder where nothing else is said.
+pub const DEFAULT_POLICY: &str = "/etc/rootpin";
+
+/// Longer than this, containerd's own time-out would end the question first.
+const MAX_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Reads the configuration.
+///
+/// # Errors
+/// One text that names the file, the place and what was wanted.
+pub fn load(path: &Path) -> Result<Config, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+    config.check()?;
+    Ok(config)
+}
+
+impl Config {
+    /// What is legal but senseless, all of it in one text.
+    fn check(&self) -> Result<(), String> {
+        let mut wrong = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut sockets = BTreeSet::from([&self.control]);
+        for engine in &self.engines {
+            if engine.name.is_empty() || !names.insert(&engine.name) {
+                wrong.push(format!("engine name {:?} is empty or stands twice", engine.name));
+            }
+            for socket in [&engine.gate, &engine.apply] {
+                if !sockets.insert(socket) || *socket == engine.containerd {
+                    wrong.push(format!("socket {} is named twice", socket.display()));
+                }
+            }
+        }
+        let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply]);
+        let own = [&self.state, &self.control].into_iter().chain(&self.policy).chain(&self.audit_log).chain(&self.docker_config);
+        for path in own.chain(paths) {
+            if !path.is_absolute() {
+                wrong.push(format!("{} is not an absolute path", path.display()));
+            }
+        }
+        if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
+            wrong.push(format!("deadline must be between 1s and {}s", MAX_DEADLINE.as_secs()));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/rootpin".into()
+}
+
+fn default_control() -> PathBuf {
+    DEFAULT_CONTROL.into()
+}
+
+fn default_deadline() -> Duration {
+    Duration::from_secs(8)
+}
+
+/// `[0-9]+(s|m|h|d)`, as in the policy.
+fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wanted = || serde::de::Error::custom(format!("{text:?} is not a duration: wanted digits and one of s, m, h, d"));
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wanted)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wanted()),
+    };
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let count: u64 = digits.parse().ok().filter(|_| plain).ok_or_else(wanted)?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_documented_defaults() {
+        let config = parse("").unwrap();
+        assert_eq!(config.state, Path::new("/var/lib/rootpin"));
+        assert_eq!(config.deadline, Duration::from_secs(8));
+        assert!(config.engines.is_empty() && config.audit_log.is_none());
+    }
+
+    #[test]
+    fn what_is_not_understood_or_senseless_is_refused() {
+        for bad in [
+            "stat = \"/x\"",
+            "deadline = \"8\"",
+            "deadline = \"+8s\"",
+            "deadline = \"0s\"",
+            "deadline = \"s\"",
+            "state = \"relative\"",
+            "[[engine]]\nname = \"a\"",
+            "[[engine]]\nname=\"a\"\ncontainerd=\"/c\"\ngate=\"/g\"\napply=\"/g\"",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_engine_has_its_own_pair_of_sockets() {
+        let engine = |name: &str| format!("[[engine]]\nname=\"{name}\"\ncontainerd=\"/c\"\ngate=\"/{name}.g\"\napply=\"/{name}.a\"\n");
+        assert!(parse(&(engine("a") + &engine("b"))).is_ok());
+        assert!(parse(&(engine("a") + &engine("a"))).is_err());
+    }
+}

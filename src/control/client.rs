@@ -1,0 +1,99 @@
+//! The asking side of the control socket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::wire::control_client::ControlClient;
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, Report, StateRequest};
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    inner: ControlClient<Channel>,
+}
+
+impl Client {
+    /// Connects; the time-out is that of each later answer as well.
+    ///
+    /// # Errors
+    /// One line that says which socket, and what to do.
+    pub async fn connect(socket: &Path, timeout: Duration) -> Result<Self, String> {
+        let unreachable = |why: &dyn std::fmt::Display| {
+            format!("the daemon does not answer at {}: {why}; hint: is rootpind running? see `systemctl status rootpind`", socket.display())
+        };
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| unreachable(&error))?;
+        let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(&deepest(&error)))?;
+        Ok(Self { inner: ControlClient::new(channel) })
+    }
+
+    /// May this name be pulled as this digest?
+    ///
+    /// # Errors
+    /// One line; what is wrong with the question is told apart from a daemon that doesn't answer.
+    pub async fn decide(&mut self, door: &str, name: &str, digest: &str) -> Result<DecideResponse, String> {
+        let request = DecideRequest { door: door.to_owned(), name: name.to_owned(), digest: digest.to_owned() };
+        self.inner.decide(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Which rule covers a name?
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn explain(&mut self, name: &str) -> Result<Report, String> {
+        let request = ExplainRequest { name: name.to_owned() };
+        self.inner.explain(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Doors, policy, engines.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn status(&mut self) -> Result<Report, String> {
+        self.inner.status(Empty {}).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Look at the policy now.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn reload(&mut self) -> Result<Report, String> {
+        self.inner.reload(Empty {}).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// What this host has seen; with a root's ID: forget what was seen under it.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn state(&mut self, reset_root: &str) -> Result<Report, String> {
+        let request = StateRequest { reset_root: reset_root.to_owned() };
+        self.inner.state(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Prometheus text.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn metrics(&mut self) -> Result<String, String> {
+        self.inner.metrics(Empty {}).await.map(|answer| answer.into_inner().text).map_err(|status| said(&status))
+    }
+}
+
+fn said(status: &Status) -> String {
+    match status.code() {
+        Code::Unavailable => format!("the daemon went away: {}", status.message()),
+        _ => status.message().to_owned(),
+    }
+}
+
+/// The cause that a person can act on: "no such file", "permission denied", "connection refused".
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

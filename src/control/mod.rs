@@ -1,0 +1,152 @@
+//! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
+
+mod client;
+mod status;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status};
+
+pub use client::Client;
+pub use status::StatusBoard;
+
+use crate::decide::{Decider, Door, Pull};
+use crate::image::ImageRef;
+use crate::observe::{self, Observer};
+use crate::sources::Sources;
+use crate::state;
+
+/// Generated from `proto/control.proto`.
+pub mod wire {
+    #![allow(clippy::all, clippy::as_conversions, clippy::pedantic, missing_docs, unreachable_pub)]
+    tonic::include_proto!("rootpin.control.v1");
+}
+
+use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, MetricsResponse, Report, StateRequest};
+
+/// The server side.
+#[derive(Debug)]
+pub struct Control {
+    /// Answers.
+    pub decider: Arc<Decider>,
+    /// Tells.
+    pub observer: Arc<Observer>,
+    /// Says what a tag is now.
+    pub sources: Arc<Sources>,
+    /// Doors, policy, engines.
+    pub status: Arc<StatusBoard>,
+    /// Wakes the task that looks at the policy.
+    pub reload: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Sender<Result<(), String>>>,
+}
+
+impl Control {
+    async fn decided(&self, request: &DecideRequest) -> Result<DecideResponse, String> {
+        let door = match request.door.as_str() {
+            "verifier" => Door::Verifier,
+            "verify" => Door::Verify,
+            other => return Err(format!("no door {other:?}")),
+        };
+        let name: ImageRef = request.name.parse().map_err(|error| format!("{error}"))?;
+        let now = Timestamp::now();
+        let verdict = match digest_of(&self.sources, &name, &request.digest, self.decider.deadline()).await {
+            Ok(digest) => self.decider.pull(&Pull { door, name, digest }, now).await,
+            Err(Unresolved::Argument(why)) => return Err(why),
+            Err(Unresolved::Refusal(refusal)) => self.decider.unresolved(door, name, refusal, now),
+        };
+        self.observer.observe(&verdict);
+        Ok(DecideResponse {
+            let_through: verdict.decision.lets_through(),
+            exit_code: verdict.decision.exit_code().into(),
+            reason: verdict.reason(),
+            json: observe::judgement(&verdict).to_string(),
+        })
+    }
+}
+
+/// Why a name has no digest.
+#[derive(Debug)]
+pub enum Unresolved {
+    /// The question itself is wrong.
+    Argument(String),
+    /// The registry doesn't say.
+    Refusal(crate::trust::Refusal),
+}
+
+/// The digest that is asked about: the one given, the one in the name, or what the registry says the tag is.
+///
+/// # Errors
+/// It is not a digest, or the registry gives none.
+pub async fn digest_of(
+    sources: &Sources,
+    name: &ImageRef,
+    given: &str,
+    deadline: std::time::Duration,
+) -> Result<crate::image::Digest, Unresolved> {
+    if !given.is_empty() {
+        return given.parse().map_err(|error| Unresolved::Argument(format!("{error}")));
+    }
+    match name.digest {
+        Some(digest) => Ok(digest),
+        None => sources.resolve(name, std::time::Instant::now() + deadline).await.map_err(Unresolved::Refusal),
+    }
+}
+
+fn state_report(decider: &Decider) -> Result<Value, String> {
+    decider.store().show().map(|overview| state::overview_json(&overview)).map_err(|error| error.to_string())
+}
+
+fn reset(decider: &Decider, id: &str) -> Result<Value, String> {
+    let policy = decider.policy().map_err(|refusal| refusal.to_string())?;
+    let root = policy.roots.get(id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
+    let forgotten = state::forget_root(decider.store(), root.keys()).map_err(|error| error.to_string())?;
+    decider.forget();
+    log::warn!("state reset for root {id}: {forgotten}");
+    Ok(forgotten)
+}
+
+fn report(json: &Value, exit_code: u32) -> Response<Report> {
+    Response::new(Report { json: json.to_string(), exit_code })
+}
+
+#[tonic::async_trait]
+impl wire::control_server::Control for Control {
+    async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+        let deadline = self.decider.deadline();
+        let answer = tokio::time::timeout(deadline, self.decided(request.get_ref())).await;
+        let answer = answer.map_err(|_| Status::deadline_exceeded(format!("no decision within {deadline:?}")))?;
+        answer.map(Response::new).map_err(Status::invalid_argument)
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Report>, Status> {
+        let policy = self.decider.policy().map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+        let name: ImageRef = request.get_ref().name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        Ok(report(&crate::cli::policy::explanation_json(&crate::policy::explain(&policy, &name, Timestamp::now())), 0))
+    }
+
+    async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
+        let (value, exit) = self.status.report(&self.decider, &self.observer);
+        Ok(report(&value, exit))
+    }
+
+    async fn reload(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
+        let (told, answer) = tokio::sync::oneshot::channel();
+        self.reload.send(told).await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let result = answer.await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let exit = u32::from(result.is_err());
+        Ok(report(&json!({ "version": 1, "ok": result.is_ok(), "error": result.err() }), exit))
+    }
+
+    async fn state(&self, request: Request<StateRequest>) -> Result<Response<Report>, Status> {
+        let id = request.into_inner().reset_root;
+        let decider = Arc::clone(&self.decider);
+        let work = move || if id.is_empty() { state_report(&decider) } else { reset(&decider, &id) };
+        let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
+        done.map(|value| report(&value, 0)).map_err(Status::failed_precondition)
+    }
+
+    async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {
+        Ok(Response::new(MetricsResponse { text: self.observer.metrics().text() }))
+    }
+}

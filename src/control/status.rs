@@ -1,0 +1,106 @@
+//! What is known of the doors: proven, configured or not checked, and never more than was shown.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::decide::{Decider, Door};
+use crate::observe::Observer;
+
+/// What the self-checks and the look at the policy last found.
+#[derive(Debug)]
+pub struct StatusBoard {
+    started: Timestamp,
+    engines: Vec<String>,
+    inner: Mutex<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    canaries: BTreeMap<String, (Timestamp, Result<(), String>)>,
+    policy_trouble: Option<String>,
+}
+
+impl StatusBoard {
+    /// Nothing checked yet.
+    #[must_use]
+    pub fn new(started: Timestamp, engines: Vec<String>) -> Self {
+        Self { started, engines, inner: Mutex::default() }
+    }
+
+    /// What an engine's canary brought back.
+    pub fn canary(&self, engine: &str, at: Timestamp, result: Result<(), String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).canaries.insert(engine.to_owned(), (at, result));
+    }
+
+    /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
+    pub fn policy_trouble(&self, trouble: Option<String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).policy_trouble = trouble;
+    }
+
+    /// What is wrong with the policy on disk, or that there is none in force.
+    #[must_use]
+    pub fn trouble(&self, decider: &Decider) -> Option<String> {
+        let known = self.inner.lock().unwrap_or_else(PoisonError::into_inner).policy_trouble.clone();
+        known.or_else(|| decider.policy().err().map(|refusal| refusal.found))
+    }
+
+    /// The object of `rootpin status --json`, and the exit code: 0, or 1 when a person must act.
+    #[must_use]
+    pub fn report(&self, decider: &Decider, observer: &Observer) -> (Value, u32) {
+        let found = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doors = vec![json!({
+            "door": Door::Verifier.as_str(),
+            "engine": null,
+            "state": asked_state(observer, Door::Verifier, None),
+            "last_question": observer.last_question(Door::Verifier, None).map(|at| at.to_string()),
+            "detail": "containerd is not asked whether it runs the verifier; it is proven by a question",
+        })];
+        let mut red = false;
+        for engine in &self.engines {
+            let (gate, detail) = match found.canaries.get(engine) {
+                None => ("not checked", None),
+                Some((_, Ok(()))) => ("proven", None),
+                Some((at, Err(why))) => {
+                    red = true;
+                    ("open", Some(format!("at {at}: {why}")))
+                }
+            };
+            let last = |door| observer.last_question(door, Some(engine)).map(|at| at.to_string());
+            doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last(Door::Gate), "detail": detail }));
+            let state = asked_state(observer, Door::Apply, Some(engine));
+            doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last(Door::Apply), "detail": null }));
+        }
+        let policy = match decider.policy() {
+            Ok(policy) => {
+                let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
+                let mode = policy.mode.as_str();
+                red |= found.policy_trouble.is_some();
+                json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode, "trouble": found.policy_trouble, "warnings": warnings })
+            }
+            Err(refusal) => {
+                red = true;
+                json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
+            }
+        };
+        let state = decider.store().trouble();
+        red |= state.is_some();
+        let value = json!({
+            "version": 1,
+            "ok": !red,
+            "rootpin": env!("CARGO_PKG_VERSION"),
+            "started": self.started.to_string(),
+            "policy": policy,
+            "state": { "ok": state.is_none(), "trouble": state },
+            "doors": doors,
+        });
+        (value, u32::from(red))
+    }
+}
+
+/// A door without a self-check is proven by the questions that come through it.
+fn asked_state(observer: &Observer, door: Door, engine: Option<&str>) -> &'static str {
+    if observer.last_question(door, engine).is_some() { "proven" } else { "configured" }
+}

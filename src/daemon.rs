@@ -1,0 +1,282 @@
+//! The daemon, start to end: configuration, log, policy, state, sockets, ready, serve, drain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+
+use crate::config::{self, Config};
+use crate::control::wire::control_server::ControlServer;
+use crate::control::{Control, StatusBoard};
+use crate::decide::{Decider, Door, InForce, policy_unusable};
+use crate::hooks::{EngineGates, socket};
+use crate::observe::{self, Observer};
+use crate::policy;
+use crate::policy_dir::{Identity, Owner, PolicyDir};
+use crate::sources::{Credentials, Sources};
+use crate::state::Store;
+
+/// How often the policy's files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a changed file must stay as it is before it is taken: a copy cut short may be valid TOML.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often each gate proves that it is asked.
+const CANARY: Duration = Duration::from_secs(60);
+/// Until the first one comes back right, while containerd may still be starting.
+const CANARY_AT_START: Duration = Duration::from_secs(1);
+
+/// `rootpin verify --state` may have the state open for a moment.
+const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
+
+/// `EX_CONFIG` of sysexits: systemd and people tell a mistake in the configuration from a failure by it.
+const EXIT_CONFIG: u8 = 78;
+
+/// What `rootpind` was told on its command line.
+#[derive(Debug)]
+pub struct Options {
+    /// rootpin.toml.
+    pub config: PathBuf,
+}
+
+/// Runs the daemon to its end. Returns the exit code.
+#[must_use]
+pub fn run(options: &Options) -> u8 {
+    observe::init_log();
+    let config = match config::load(&options.config) {
+        Ok(config) => config,
+        Err(error) => {
+            log::error!("{error}");
+            return EXIT_CONFIG;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve(&options.config, &config)));
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("{error}");
+            1
+        }
+    }
+}
+
+async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
+    let started = Timestamp::now();
+    let beside = config_path.parent().unwrap_or(Path::new("/")).to_owned();
+    let policy_dir = config.policy.clone().unwrap_or(beside);
+    let (in_force, taken) = first_policy(&policy_dir, started);
+    let store = Arc::new(open_state(&config.state));
+    let credentials = Arc::new(config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder));
+    let sources = Arc::new(Sources::new(credentials));
+    let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
+    let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
+    let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
+    let status = Arc::new(StatusBoard::new(started, names));
+    observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
+
+    let (stop, stopped) = watch::channel(false);
+    let mut doors = JoinSet::new();
+    for engine in &config.engines {
+        let gates = Arc::new(EngineGates::new(engine, Arc::clone(&decider), Arc::clone(&observer))?);
+        for (door, path) in [(Door::Gate, &engine.gate), (Door::Apply, &engine.apply)] {
+            let listener = bind(path).await?;
+            let (gates, until) = (Arc::clone(&gates), until_stopped(stopped.clone()));
+            doors.spawn(async move { gates.serve(door, listener, until).await });
+        }
+        tokio::spawn(prove(gates, Arc::clone(&status), Arc::clone(&observer)));
+    }
+    let (reload, reloads) = mpsc::channel(8);
+    let watcher =
+        Watcher { dir: policy_dir, taken, decider: Arc::clone(&decider), observer: Arc::clone(&observer), status: Arc::clone(&status) };
+    tokio::spawn(watcher.watch(reloads));
+    let control = Control { decider, observer: Arc::clone(&observer), sources, status, reload: reload.clone() };
+    let listener = bind(&config.control).await?;
+    let until = until_stopped(stopped);
+    doors.spawn(async move {
+        let server = Server::builder().add_service(ControlServer::new(control));
+        server.serve_with_incoming_shutdown(socket::connections(listener), until).await
+    });
+
+    notify(&[sd_notify::NotifyState::Ready]);
+    log::info!("rootpin {} answers on {}", env!("CARGO_PKG_VERSION"), config.control.display());
+    until_told(&observer, &reload, &mut doors).await?;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = stop.send(true);
+    // Questions that were asked are answered; nobody waits longer than one may take.
+    let drained = tokio::time::timeout(config.deadline, async { while doors.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        log::warn!("stopping with questions unanswered after {:?}", config.deadline);
+    }
+    Ok(())
+}
+
+/// Waits for the signal to stop. SIGHUP has the policy looked at and the audit file opened anew.
+async fn until_told(
+    observer: &Observer,
+    reload: &mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
+) -> Result<(), String> {
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut hangup = on(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                let reloading = sd_notify::NotifyState::monotonic_usec_now().ok();
+                notify(&[Some(sd_notify::NotifyState::Reloading), reloading].into_iter().flatten().collect::<Vec<_>>());
+                observer.reopen();
+                let (told, answer) = oneshot::channel();
+                if reload.send(told).await.is_ok() {
+                    let _ = answer.await;
+                }
+                notify(&[sd_notify::NotifyState::Ready]);
+            }
+            ended = doors.join_next() => {
+                let why = match ended {
+                    Some(Ok(Err(error))) => error.to_string(),
+                    Some(Err(error)) => error.to_string(),
+                    Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
+                };
+                return Err(format!("a socket is no longer served: {why}"));
+            }
+        }
+    }
+}
+
+fn on(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("signals: {error}"))
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn bind(path: &Path) -> Result<tokio::net::UnixListener, String> {
+    socket::bind(path).await.map_err(|error| format!("socket {}: {error}", path.display()))
+}
+
+/// A state that cannot be used is served as such: every decision that needs it is a "could not judge" that says why.
+fn open_state(dir: &Path) -> Store {
+    Store::open_waiting(dir, Instant::now() + WAIT_FOR_STATE).unwrap_or_else(|error| {
+        log::error!("{error}; every question that needs it is refused");
+        Store::broken(dir, &error)
+    })
+}
+
+/// The first policy. One that does not load is no reason not to serve: everything is refused, saying why.
+fn first_policy(dir: &Path, now: Timestamp) -> (InForce, PolicyDir) {
+    let (loaded, files) = load(dir, now);
+    let in_force = loaded.map(Arc::new).map_err(|why| {
+        log::error!("{why}; everything is refused until it loads");
+        policy_unusable(&why)
+    });
+    (in_force, files)
+}
+
+/// Loads the policy, and keeps what it was read from, to see when that changes.
+fn load(dir: &Path, now: Timestamp) -> (Result<policy::Policy, String>, PolicyDir) {
+    let files = PolicyDir::open(dir, Owner::Root);
+    let loaded = policy::load(&files, now).map_err(|errors| summary(dir, &errors));
+    for warning in loaded.iter().flat_map(|policy| &policy.warnings) {
+        log::warn!("{warning}");
+    }
+    (loaded, files)
+}
+
+/// The first error and how many there are: enough for a refusal; `rootpin policy check` shows all.
+fn summary(dir: &Path, errors: &[policy::Diagnostic]) -> String {
+    let first = errors.first().map(|error| error.to_string().lines().next().unwrap_or_default().to_owned()).unwrap_or_default();
+    let more = if errors.len() > 1 { format!(" (and {} more)", errors.len() - 1) } else { String::new() };
+    format!("the policy in {} does not load: {first}{more}", dir.display())
+}
+
+/// Looks at the policy's files and takes what has changed.
+struct Watcher {
+    dir: PathBuf,
+    /// What the last look that was taken had read.
+    taken: PolicyDir,
+    decider: Arc<Decider>,
+    observer: Arc<Observer>,
+    status: Arc<StatusBoard>,
+}
+
+impl Watcher {
+    async fn watch(mut self, mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
+        let mut seen: Option<(Identity, Instant)> = None;
+        self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(self.decider.policy().is_ok())));
+        loop {
+            let told = tokio::select! {
+                () = tokio::time::sleep(LOOK) => None,
+                request = reloads.recv() => match request {
+                    Some(request) => Some(request),
+                    None => return,
+                },
+            };
+            let now = self.taken.look();
+            let changed = now != self.taken.identity();
+            let settled = seen.as_ref().is_some_and(|(identity, since)| *identity == now && since.elapsed() >= SETTLE);
+            // Who says "now" has finished writing.
+            if changed && (settled || told.is_some()) {
+                self.take();
+                seen = None;
+            } else if !changed {
+                seen = None;
+            } else if seen.as_ref().is_none_or(|(identity, _)| *identity != now) {
+                seen = Some((now, Instant::now()));
+            }
+            if let Some(told) = told {
+                let _ = told.send(self.status.trouble(&self.decider).map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        let (loaded, files) = load(&self.dir, Timestamp::now());
+        self.taken = files;
+        let result = loaded.map(|policy| {
+            log::info!("policy {} is in force", policy.hash);
+            self.decider.set_policy(Arc::new(policy));
+        });
+        if let Err(why) = &result {
+            let stays = if self.decider.policy().is_ok() { "the last good one stays in force" } else { "everything is refused" };
+            log::error!("{why}; {stays}");
+        }
+        let word = if result.is_ok() { "taken" } else { "refused" };
+        self.observer.metrics().add("rootpin_policy_loads_total", format!("result=\"{word}\""), 1.0);
+        self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(result.is_ok())));
+        self.status.policy_trouble(result.err());
+    }
+}
+
+/// Proves over and over that containerd asks the gate.
+async fn prove(gates: Arc<EngineGates>, status: Arc<StatusBoard>, observer: Arc<Observer>) {
+    let mut proven = false;
+    loop {
+        let result = gates.canary().await;
+        if let (Err(why), true) = (&result, proven) {
+            log::error!("engine {}: containerd does not ask the gate: {why}", gates.name);
+        }
+        proven |= result.is_ok();
+        let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
+        observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
+        status.canary(&gates.name, Timestamp::now(), result);
+        tokio::time::sleep(if proven { CANARY } else { CANARY_AT_START }).await;
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default().as_secs_f64()
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::warn!("telling systemd: {error}");
+    }
+}

@@ -1,0 +1,360 @@
+//! What the policy says of a name and its bytes, in the order of policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`,
+//! `[local]`, no.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::decision::{Admission, Denial, Ground};
+use super::question::{Claim, Place, Pull, ToldBy};
+use super::{Judged, Repositories};
+use crate::image::{Chain, Descriptor, Digest, ImageRef, Tag};
+use crate::policy::{Exempt, Mode, Policy, Root, Rule};
+use crate::trust::{Code, Collection, Refusal};
+
+/// How a denial by `[[image]]` names its entry.
+const IMAGE_ENTRY: &str = "[[image]]";
+
+/// One question's policy, time and deadline.
+pub(super) struct Judge<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) repositories: &'a Repositories,
+    pub(super) now: Timestamp,
+    pub(super) deadline: Instant,
+}
+
+/// A name that is to stand for some bytes.
+struct Subject<'a> {
+    name: &'a ImageRef,
+    told_by: ToldBy,
+    /// What the name must stand for.
+    top: Digest,
+    /// The platform's manifest, where it is known.
+    manifest: Option<Digest>,
+}
+
+type Answer = Result<Admission, (Denial, Mode)>;
+
+impl Judge<'_> {
+    pub(super) async fn pull(&self, pull: &Pull) -> Judged {
+        let subject = Subject { name: &pull.name, told_by: ToldBy::Client, top: pull.digest, manifest: None };
+        let answer = match self.revoked(&[pull.digest]) {
+            Some(denial) => Err((denial, self.policy.mode)),
+            None => self.name(&subject).await,
+        };
+        Judged::from(answer)
+    }
+
+    /// What one namespace says of a layer: the most trusted tellers of a name decide. Returns the claim that decided.
+    pub(super) async fn place(&self, place: &Place, layer: &Descriptor) -> (Judged, Option<Claim>) {
+        let mut digests = vec![layer.digest];
+        if let Some(denial) = self.revoked(&digests) {
+            return (Judged::from(Err((denial, self.policy.mode))), None);
+        }
+        let mut refused: Option<(Denial, Mode, Claim)> = None;
+        let teller = place.claims.iter().map(|claim| claim.told_by).min();
+        for claim in place.claims.iter().filter(|claim| Some(claim.told_by) == teller) {
+            digests = revocable(&claim.chain);
+            let answer = match self.revoked(&digests) {
+                Some(denial) => Err((denial, self.policy.mode)),
+                None => self.name(&subject(claim)).await,
+            };
+            match answer {
+                Ok(admission) => return (Judged::from(Ok(admission)), Some(claim.clone())),
+                Err((denial, mode)) => {
+                    if refused.as_ref().is_none_or(|(known, ..)| rank(denial.refusal.code) > rank(known.refusal.code)) {
+                        refused = Some((denial, mode, claim.clone()));
+                    }
+                }
+            }
+        }
+        if let Some((admission, claim)) = self.exempt_by_client(place, refused.as_ref().map(|(denial, ..)| denial)) {
+            return (Judged::from(Ok(admission)), Some(claim));
+        }
+        let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
+        if uncovered && !place.from_registry {
+            let local = self.local(place, layer);
+            if local.is_ok() || refused.is_none() {
+                return (Judged::from(local), None);
+            }
+        }
+        match refused {
+            Some((denial, mode, claim)) => (Judged::from(Err((denial, mode))), Some(claim)),
+            None => (Judged::from(Err((unnamed(place, layer), self.policy.mode))), None),
+        }
+    }
+
+    /// policy.md rule 7: an exemption without digests needs a name that the client wrote, also where an annotation, which may be
+    /// forged, was not enough. It never mends what is revoked or bound to other bytes.
+    fn exempt_by_client(&self, place: &Place, refused: Option<&Denial>) -> Option<(Admission, Claim)> {
+        let beyond = |denial: &Denial| matches!(denial.refusal.code, Code::Revoked) || denial.rule.as_deref().is_some_and(is_image_entry);
+        if refused.is_some_and(beyond) {
+            return None;
+        }
+        let by_client = |claim: &&Claim| matches!(claim.told_by, ToldBy::Record | ToldBy::Ledger | ToldBy::Source);
+        place.claims.iter().filter(by_client).find_map(|claim| {
+            let subject = subject(claim);
+            let clean = self.revoked(&revocable(&claim.chain)).is_none() && self.bound(&subject).is_none();
+            let admission = self.exempt(&subject).ok().flatten().filter(|_| clean)?;
+            Some((admission, claim.clone()))
+        })
+    }
+
+    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+        let (digest, reason) = digests.iter().find_map(|digest| Some((digest, self.policy.revoked_digest(digest)?)))?;
+        let refusal = Refusal::new(
+            Code::Revoked,
+            format!("{digest}, which the policy revokes: {reason}"),
+            "bytes that are not revoked",
+            "use another version of the image",
+        );
+        Some(Denial { refusal, rule: Some(format!("[[revoked]] digest = \"{digest}\"")), roots: Vec::new() })
+    }
+
+    /// A name against its bytes, once nothing of them is revoked.
+    async fn name(&self, subject: &Subject<'_>) -> Answer {
+        let agrees = |digest: Digest| digest == subject.top || Some(digest) == subject.manifest;
+        if let Some(asked) = subject.name.digest.filter(|asked| !agrees(*asked)) {
+            let refusal = Refusal::new(
+                Code::DigestMismatch,
+                subject.top.to_string(),
+                format!("{asked}, as the name itself says"),
+                "the name and the bytes don't belong together; pull again",
+            );
+            return Err((Denial { refusal, rule: None, roots: Vec::new() }, self.policy.mode));
+        }
+        if let Some(answer) = self.bound(subject) {
+            return answer.map_err(|denial| (denial, self.policy.mode));
+        }
+        let over = match self.exempt(subject) {
+            Ok(Some(admission)) => return Ok(admission),
+            Ok(None) => None,
+            Err(over) => Some(over),
+        };
+        match (self.policy.rule_for(&subject.name.repository), over) {
+            (Some(rule), _) => self.rule(rule, subject).await.map_err(|denial| (denial, rule.mode)),
+            (None, Some(over)) => Err((over, self.policy.mode)),
+            (None, None) => Err((no_rule(subject.name), self.policy.mode)),
+        }
+    }
+
+    /// `[[image]]`: a name with tag is bound to the digests listed for it; a name without one is vouched for by any of its tags.
+    fn bound(&self, subject: &Subject<'_>) -> Option<Result<Admission, Denial>> {
+        let repository = &subject.name.repository;
+        let held = |digest: &Digest| *digest == subject.top || Some(*digest) == subject.manifest;
+        let tag = subject.name.tag.as_ref();
+        let image = match tag {
+            Some(_) => self.policy.images_for(repository, tag)?,
+            None => self.policy.images().find(|image| image.repository == *repository && image.digests.iter().any(held))?,
+        };
+        let rule = format!("{IMAGE_ENTRY} name = \"{}:{}\" ({}:{})", image.repository, image.tag, image.location.file, image.location.line);
+        if image.digests.iter().any(held) {
+            return Some(Ok(Admission { ground: Ground::PolicyPin, rule, valid_until: Timestamp::MAX }));
+        }
+        let listed: Vec<_> = image.digests.iter().map(ToString::to_string).collect();
+        let refusal = Refusal::new(
+            Code::DigestMismatch,
+            subject.top.to_string(),
+            listed.join(" or "),
+            "the policy binds this name to its bytes; change the [[image]] entry if these are meant",
+        );
+        Some(Err(Denial { refusal, rule: Some(rule), roots: Vec::new() }))
+    }
+
+    /// `[[exempt]]`: the admission, or nothing, or (as the error) that the only one that covers the name is over.
+    fn exempt(&self, subject: &Subject<'_>) -> Result<Option<Admission>, Denial> {
+        let mut over: Option<&Exempt> = None;
+        for exempt in self.policy.exempts_for(&subject.name.repository) {
+            let covers = match &exempt.digests {
+                Some(digests) => digests.contains(&subject.top) || subject.manifest.is_some_and(|manifest| digests.contains(&manifest)),
+                // policy.md rule 7: by name only where the client wrote the name.
+                None => !matches!(subject.told_by, ToldBy::Annotation | ToldBy::Import),
+            };
+            if !covers {
+                continue;
+            }
+            if !exempt.is_over(self.now) {
+                return Ok(Some(Admission { ground: Ground::Exempt, rule: exempt.to_string(), valid_until: exempt.until }));
+            }
+            over = Some(exempt);
+        }
+        match over {
+            None => Ok(None),
+            Some(exempt) => Err(Denial {
+                refusal: Refusal::new(
+                    Code::ExemptionOver,
+                    format!("an exemption until {}", exempt.until),
+                    format!("one that holds at {}", self.now),
+                    "have the image signed, or renew the exemption with a new `until`",
+                ),
+                rule: Some(exempt.to_string()),
+                roots: Vec::new(),
+            }),
+        }
+    }
+
+    /// `[[rule]]`: as many of its roots as its quorum says must have signed that the name is these bytes.
+    async fn rule(&self, rule: &Rule, subject: &Subject<'_>) -> Result<Admission, Denial> {
+        let (mut signed, mut refused, mut unjudged) = (Vec::new(), Vec::new(), Vec::new());
+        let mut valid_until = Timestamp::MAX;
+        for root in &rule.roots {
+            match self.root(rule, root, subject).await {
+                Ok((evidence, until)) => {
+                    valid_until = valid_until.min(until);
+                    signed.push((root.id.clone(), evidence));
+                }
+                Err(refusal) if refusal.code.judged() => refused.push(refusal),
+                Err(refusal) => unjudged.push(refusal),
+            }
+            if signed.len() >= rule.quorum {
+                return Ok(Admission { ground: Ground::Signed(signed), rule: rule.to_string(), valid_until });
+            }
+        }
+        // policy.md rule 9: refused only if the quorum couldn't be reached even were all silent roots to agree.
+        let possible = signed.len() + unjudged.len() >= rule.quorum;
+        let decisive = if possible { unjudged } else { refused };
+        let worst = decisive.into_iter().max_by_key(|refusal| rank(refusal.code));
+        let refusal = worst.unwrap_or_else(|| no_rule(subject.name).refusal);
+        let roots = rule.roots.iter().map(|root| root.id.clone()).collect();
+        Err(Denial { refusal, rule: Some(rule.to_string()), roots })
+    }
+
+    async fn root(&self, rule: &Rule, root: &Root, subject: &Subject<'_>) -> Result<(std::sync::Arc<super::Evidence>, Timestamp), Refusal> {
+        let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
+        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, self.deadline).await?;
+        named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
+        let until = evidence.valid_until;
+        Ok((evidence, until))
+    }
+
+    /// `[local]`: bytes that came from no registry.
+    fn local(&self, place: &Place, layer: &Descriptor) -> Answer {
+        if self.policy.local.allows(&place.namespace) {
+            let rule = "[local] content = \"allow\"".to_owned();
+            return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX });
+        }
+        let refusal = Refusal::new(
+            Code::NotLocal,
+            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
+            "a layer of an image that a rule covers, or [local] content = \"allow\" for this namespace",
+            "pull the image by its signed name, or let local content in by the policy",
+        );
+        Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))
+    }
+}
+
+/// What the signed metadata says of a tag, or of some tag where only the digest is asked for (policy.md rule 5).
+fn named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
+    let Some(tag) = tag else {
+        let known = collection.targets.values().any(|target| target.digest == digest);
+        return if known { Ok(()) } else { Err(no_statement(collection, &digest.to_string(), "some tag that is signed for this digest")) };
+    };
+    match collection.targets.get(tag.as_str()) {
+        Some(target) if target.digest == digest => Ok(()),
+        Some(target) => Err(Refusal::new(
+            Code::DigestMismatch,
+            digest.to_string(),
+            format!("{}, signed for tag {tag} in {} of {}", target.digest, collection.role, collection.gun),
+            "the registry serves other bytes than the publisher signed; sign the new ones, or find out who put them there",
+        )),
+        None => Err(no_statement(collection, &format!("tag {tag}"), "a tag that is signed")),
+    }
+}
+
+fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("{asked}, which {} of {} does not name", collection.role, collection.gun),
+        wanted,
+        "have the publisher sign it, or pull one that is signed",
+    )
+}
+
+fn no_rule(name: &ImageRef) -> Denial {
+    let refusal = Refusal::new(
+        Code::NoRule,
+        format!("no rule that covers {}", name.repository),
+        "a [[rule]], [[image]] or [[exempt]] for it",
+        format!("see `rootpin policy explain {}`; add a [[rule]] with the roots that may sign it", name.repository),
+    );
+    Denial { refusal, rule: None, roots: Vec::new() }
+}
+
+fn no_signed_name(rule: &Rule, name: &ImageRef) -> Refusal {
+    let signed_as = rule.signed_as.as_ref().map(ToString::to_string).unwrap_or_default();
+    Refusal::new(
+        Code::NoStatement,
+        format!("{}, which signed-as {signed_as:?} carries to no name in full form", name.repository),
+        "a name that a signed statement can carry",
+        "mend `signed-as`; official Docker images are docker.io/library/…",
+    )
+}
+
+/// A layer that no place holds.
+pub(super) fn nowhere(layer: &Digest) -> Denial {
+    let refusal = Refusal::new(
+        Code::NotLocal,
+        format!("layer {layer} in no namespace of this containerd"),
+        "a layer of an image that containerd holds",
+        "pull the image by its signed name",
+    );
+    Denial { refusal, rule: None, roots: Vec::new() }
+}
+
+fn unnamed(place: &Place, layer: &Descriptor) -> Denial {
+    let refusal = Refusal::new(
+        Code::NoRule,
+        format!("layer {} in namespace {}, from a registry that the policy does not name", layer.digest, place.namespace),
+        "a layer of an image that a rule covers",
+        "add a [[rule]] for the registry and repository that it was pulled from",
+    );
+    Denial { refusal, rule: None, roots: Vec::new() }
+}
+
+fn subject(claim: &Claim) -> Subject<'_> {
+    Subject { name: &claim.name, told_by: claim.told_by, top: claim.chain.top(), manifest: Some(claim.chain.manifest()) }
+}
+
+/// What `[[revoked]]` looks at: top, manifest, configuration and every layer.
+fn revocable(chain: &Chain) -> Vec<Digest> {
+    let (config, layers) = chain.content();
+    [chain.top(), chain.manifest(), config].into_iter().chain(layers).collect()
+}
+
+fn is_image_entry(rule: &str) -> bool {
+    rule.starts_with(IMAGE_ENTRY)
+}
+
+/// How much a code says: the most specific of several refusals is shown.
+fn rank(code: Code) -> usize {
+    const ORDER: [Code; 18] = [
+        Code::NoRule,
+        Code::NotLocal,
+        Code::ExemptionOver,
+        Code::PolicyUnusable,
+        Code::SourceUnreachable,
+        Code::SourceDenied,
+        Code::Malformed,
+        Code::OverLimit,
+        Code::Clock,
+        Code::StateUnusable,
+        Code::NoStatement,
+        Code::RoleMissing,
+        Code::Expired,
+        Code::DigestMismatch,
+        Code::RootNotPinned,
+        Code::BadSignature,
+        Code::Rollback,
+        Code::Revoked,
+    ];
+    ORDER.iter().position(|known| *known == code).unwrap_or_default()
+}
+
+impl From<Answer> for Judged {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Ok(admission) => Self { result: Ok(admission), mode: Mode::Enforce },
+            Err((denial, mode)) => Self { result: Err(denial), mode },
+        }
+    }
+}

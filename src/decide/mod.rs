@@ -1,0 +1,261 @@
+//! The decision: one question in, one verdict out, and nothing kept that was not decided.
+
+mod decision;
+mod evidence;
+mod judge;
+mod question;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::image::{Digest, ImageRef};
+use crate::policy::{Mode, Policy};
+use crate::sources::Sources;
+use crate::state::{Additions, Kind, Row, Store};
+use crate::trust::{Code, Refusal};
+
+pub use decision::{Admission, Decision, Denial, Ground, Verdict};
+pub use evidence::{Evidence, Repositories};
+pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
+
+/// The policy in force, or why there is none.
+pub type InForce = Result<Arc<Policy>, Refusal>;
+
+/// Decides. Shared by every door.
+#[derive(Debug)]
+pub struct Decider {
+    policy: RwLock<InForce>,
+    repositories: Repositories,
+    store: Arc<Store>,
+    deadline: Duration,
+    /// Whether what was seen is kept: not while judging as of another time.
+    keeps: bool,
+    shared_signers: AtomicU64,
+}
+
+/// What an inner step found: an admission, or a denial with the mode under which it stands.
+struct Judged {
+    result: Result<Admission, Denial>,
+    mode: Mode,
+}
+
+impl Decider {
+    /// A decider that keeps what it sees, or one that only looks.
+    #[must_use]
+    pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
+        let repositories = Repositories::new(sources, Arc::clone(&store));
+        Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0) }
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// There is none: the refusal of every question.
+    pub fn policy(&self) -> InForce {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another policy in force.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Ok(policy);
+    }
+
+    /// How often a signer's key was first seen under a further repository.
+    #[must_use]
+    pub fn shared_signers(&self) -> u64 {
+        self.shared_signers.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what is at hand, after the state was reset.
+    pub fn forget(&self) {
+        self.repositories.forget();
+    }
+
+    /// What this host has seen.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// How long one question may take.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// May this name be pulled as this digest?
+    pub async fn pull(&self, pull: &Pull, now: Timestamp) -> Verdict {
+        let begun = Instant::now();
+        let decision = match self.policy() {
+            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Ok(policy) => {
+                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.deadline };
+                let judged = judge.pull(pull).await;
+                let rows = vec![(pull.digest, Kind::Top)];
+                self.conclude(&policy, judged, Some((&pull.name, pull.digest)), &rows, now).await
+            }
+        };
+        Verdict {
+            decision,
+            door: pull.door,
+            engine: None,
+            namespaces: Vec::new(),
+            name: Some(pull.name.clone()),
+            digest: Some(pull.digest),
+            layer: None,
+            at: now,
+            took: begun.elapsed(),
+        }
+    }
+
+    /// The verdict on a name whose digest nobody says.
+    pub fn unresolved(&self, door: Door, name: ImageRef, refusal: Refusal, now: Timestamp) -> Verdict {
+        let decision = Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() });
+        Verdict {
+            decision,
+            door,
+            engine: None,
+            namespaces: Vec::new(),
+            name: Some(name),
+            digest: None,
+            layer: None,
+            at: now,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// May this layer be unpacked? Every namespace that is meant must allow it.
+    pub async fn unpack(&self, unpack: &Unpack, now: Timestamp) -> Verdict {
+        let begun = Instant::now();
+        let mut named = None;
+        let decision = match self.policy() {
+            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Ok(policy) => {
+                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.deadline };
+                let mut last = Decision::Deny(judge::nowhere(&unpack.layer.digest));
+                for place in &unpack.places {
+                    let (judged, claim) = judge.place(place, &unpack.layer).await;
+                    let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
+                    let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
+                    last = self.conclude(&policy, judged, subject, &rows, now).await;
+                    named = claim.map(|claim| (claim.name, claim.chain.top()));
+                    if !last.lets_through() {
+                        break;
+                    }
+                }
+                last
+            }
+        };
+        let (name, digest) = named.unzip();
+        Verdict {
+            decision,
+            door: unpack.door,
+            engine: Some(unpack.engine.clone()),
+            namespaces: unpack.places.iter().map(|place| place.namespace.clone()).collect(),
+            name,
+            digest,
+            layer: Some(unpack.layer.digest),
+            at: now,
+            took: begun.elapsed(),
+        }
+    }
+
+    /// Keeps what an admission adds, all or nothing, and only then lets it be one. What cannot be kept is not allowed: a floor that
+    /// is lost is an attack that succeeds later.
+    async fn conclude(
+        &self,
+        policy: &Policy,
+        judged: Judged,
+        subject: Option<(&ImageRef, Digest)>,
+        rows: &[(Digest, Kind)],
+        now: Timestamp,
+    ) -> Decision {
+        let decision = match judged.result {
+            Ok(admission) => match self.keep(policy, &admission, subject, rows, now).await {
+                Ok(()) => Decision::Allow(admission),
+                Err(refusal) => {
+                    let roots = admission.roots().into_iter().map(str::to_owned).collect();
+                    Decision::Deny(Denial { refusal, rule: Some(admission.rule), roots })
+                }
+            },
+            Err(denial) => Decision::Deny(denial),
+        };
+        match (decision, judged.mode) {
+            (Decision::Deny(denial), Mode::Audit) => Decision::LetThrough(denial),
+            (decision, _) => decision,
+        }
+    }
+
+    async fn keep(
+        &self,
+        policy: &Policy,
+        admission: &Admission,
+        subject: Option<(&ImageRef, Digest)>,
+        rows: &[(Digest, Kind)],
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let evidence: Vec<Arc<Evidence>> = match &admission.ground {
+            Ground::Signed(roots) => roots.iter().map(|(_, evidence)| Arc::clone(evidence)).collect(),
+            Ground::PolicyPin | Ground::Exempt => Vec::new(),
+            // Bytes of no registry have no name that could be told later.
+            Ground::Local => return Ok(()),
+        };
+        if !self.keeps {
+            return Ok(());
+        }
+        let row = |digest: &Digest, kind: &Kind| {
+            let (name, top) = subject?;
+            let valid_until = admission.valid_until;
+            Some((*digest, Row { name: name.clone(), top, kind: *kind, policy: policy.hash, valid_until, rule: admission.rule.clone() }))
+        };
+        let rows = rows.iter().filter_map(|(digest, kind)| row(digest, kind)).collect();
+        let store = Arc::clone(&self.store);
+        let written = evidence.clone();
+        let commit = move || {
+            let verified = written.iter().map(|evidence| &evidence.verified).collect();
+            let fresh = written.iter().filter(|evidence| evidence.is_unsaved());
+            let contacts = fresh.map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun)).collect();
+            store.commit(&Additions { now, verified, contacts, rows })
+        };
+        let committed = tokio::task::spawn_blocking(commit).await;
+        let committed = committed.map_err(|error| lost(&error.to_string()))?.map_err(|error| error.refusal())?;
+        for (key, repository) in committed.shared_signers {
+            log::warn!("signer key {key} has also signed for {repository}: one signature could be passed off as the other's");
+            self.shared_signers.fetch_add(1, Ordering::Relaxed);
+        }
+        for evidence in evidence.iter().filter(|evidence| evidence.is_unsaved()) {
+            self.repositories.saved(evidence);
+        }
+        Ok(())
+    }
+}
+
+fn lost(why: &str) -> Refusal {
+    let wanted = "a state directory that can be written";
+    Refusal::new(
+        Code::StateUnusable,
+        format!("the decision cannot be kept: {why}"),
+        wanted,
+        "see `rootpin status` and the free space there",
+    )
+}
+
+fn rows_of(chain: &crate::image::Chain) -> Vec<(Digest, Kind)> {
+    let (config, layers) = chain.content();
+    let fixed = [(chain.top(), Kind::Top), (chain.manifest(), Kind::Manifest), (config, Kind::Config)];
+    fixed.into_iter().chain(layers.into_iter().map(|layer| (layer, Kind::Layer))).collect()
+}
+
+/// There is no policy in force, and why.
+#[must_use]
+pub fn policy_unusable(why: &str) -> Refusal {
+    Refusal::new(
+        Code::PolicyUnusable,
+        why,
+        "a policy that loads",
+        "run `rootpin policy check` and mend what it shows; the daemon takes the policy as soon as it loads",
+    )
+}

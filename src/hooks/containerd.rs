@@ -1,0 +1,208 @@
+//! What one containerd has: its namespaces, blobs, image records and leases. Reads only, all of it hints until hashed.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::namespaces_client::NamespacesClient;
+use containerd_client::services::v1::{
+    InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest, ReadContentRequest,
+};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::image::{Blob, Digest, Document};
+
+/// containerd's own limit on a manifest is 4 MiB as well; a larger blob is a layer.
+const MAX_DOCUMENT: i64 = 4 << 20;
+/// A host with more blobs in one namespace than this is told so rather than served slowly.
+const MAX_BLOBS: usize = 200_000;
+/// Documents that are kept parsed: the layers of one image ask for the same ones again and again.
+const KEPT_DOCUMENTS: usize = 32_768;
+
+/// One containerd, by its socket. Connects when first asked, and again after it was restarted.
+#[derive(Debug)]
+pub struct Containerd {
+    channel: Channel,
+    documents: Mutex<HashMap<Digest, Option<Arc<Blob>>>>,
+}
+
+/// A blob as the content store lists it.
+#[derive(Debug, Clone)]
+pub struct BlobInfo {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: i64,
+    /// Its labels: set by whoever has containerd's socket.
+    pub labels: HashMap<String, String>,
+}
+
+impl BlobInfo {
+    /// The digests that the garbage collector's labels say this blob refers to.
+    pub fn children(&self) -> impl Iterator<Item = Digest> {
+        let refers = self.labels.iter().filter(|(name, _)| name.starts_with("containerd.io/gc.ref.content"));
+        refers.filter_map(|(_, digest)| digest.parse().ok())
+    }
+
+    /// Registry host (without port) and repository for each `containerd.io/distribution.source.HOST` label.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().flat_map(|(name, repositories)| {
+            let host = name.strip_prefix("containerd.io/distribution.source.").unwrap_or_default();
+            repositories.split(',').filter(move |path| !host.is_empty() && !path.is_empty()).map(move |path| (host, path))
+        })
+    }
+
+    fn may_be_document(&self) -> bool {
+        self.size > 0 && self.size <= MAX_DOCUMENT
+    }
+}
+
+impl Containerd {
+    /// The containerd that listens there.
+    ///
+    /// # Errors
+    /// The path cannot be an address.
+    pub fn at(socket: &Path) -> Result<Self, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
+        Ok(Self { channel: endpoint.connect_lazy(), documents: Mutex::default() })
+    }
+
+    /// For calls that others make themselves.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// All namespaces.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn namespaces(&self) -> Result<Vec<String>, Status> {
+        let answer = NamespacesClient::new(self.channel()).list(ListNamespacesRequest { filter: String::new() }).await?;
+        Ok(answer.into_inner().namespaces.into_iter().map(|namespace| namespace.name).collect())
+    }
+
+    /// The namespaces in which a lease of that ID lives.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn namespaces_of_lease(&self, lease: &str) -> Result<Vec<String>, Status> {
+        let mut found = Vec::new();
+        for namespace in self.namespaces().await? {
+            let request = within(&namespace, ListRequest { filters: Vec::new() })?;
+            let leases = LeasesClient::new(self.channel()).list(request).await?.into_inner().leases;
+            if leases.iter().any(|known| known.id == lease) {
+                found.push(namespace);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The namespaces that hold a blob.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn namespaces_of_blob(&self, digest: &Digest) -> Result<Vec<String>, Status> {
+        let mut found = Vec::new();
+        for namespace in self.namespaces().await? {
+            let request = within(&namespace, InfoRequest { digest: digest.to_string() })?;
+            match ContentClient::new(self.channel()).info(request).await {
+                Ok(_) => found.push(namespace),
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(found)
+    }
+
+    /// All blobs of a namespace with a sha256 digest.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub async fn blobs(&self, namespace: &str) -> Result<Vec<BlobInfo>, Status> {
+        let request = within(namespace, ListContentRequest { filters: Vec::new() })?;
+        let mut answers = ContentClient::new(self.channel()).list(request).await?.into_inner();
+        let mut blobs = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            let known = |info: containerd_client::services::v1::Info| {
+                let digest = info.digest.parse().ok()?;
+                Some(BlobInfo { digest, size: info.size, labels: info.labels })
+            };
+            blobs.extend(answer.info.into_iter().filter_map(known));
+            if blobs.len() > MAX_BLOBS {
+                return Err(Status::resource_exhausted(format!("more than {MAX_BLOBS} blobs in namespace {namespace}")));
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Name and digest of every image record of a namespace.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn image_records(&self, namespace: &str) -> Result<Vec<(String, Digest)>, Status> {
+        let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
+        let answer = ImagesClient::new(self.channel()).list(request).await?.into_inner();
+        let known = |image: containerd_client::services::v1::Image| Some((image.name, image.target?.digest.parse().ok()?));
+        Ok(answer.images.into_iter().filter_map(known).collect())
+    }
+
+    /// The index or manifest that a blob is, read from the bytes and hashed; none for every other blob.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn document(&self, namespace: &str, info: &BlobInfo) -> Result<Option<Arc<Blob>>, Status> {
+        if !info.may_be_document() {
+            return Ok(None);
+        }
+        if let Some(known) = self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(&info.digest) {
+            return Ok(known.clone());
+        }
+        let head = self.read(namespace, &info.digest, info.size.min(64)).await?;
+        let json = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        let bytes = if json { self.read(namespace, &info.digest, info.size).await? } else { head };
+        let document = if json { Blob::read(&bytes).ok().filter(|blob| blob.digest() == info.digest).map(Arc::new) } else { None };
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if documents.len() >= KEPT_DOCUMENTS {
+            documents.clear();
+        }
+        documents.insert(info.digest, document.clone());
+        Ok(document)
+    }
+
+    /// The first bytes of a blob. Not hashed here.
+    async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Vec<u8>, Status> {
+        let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;
+        let mut answers = ContentClient::new(self.channel()).read(request).await?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            bytes.extend(answer.data);
+            if bytes.len() > Document::LIMITS.bytes {
+                return Err(Status::resource_exhausted(format!("{digest} is larger than its record says")));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// A request in a namespace.
+///
+/// # Errors
+/// The namespace cannot stand in a header.
+pub(super) fn within<T>(namespace: &str, message: T) -> Result<Request<T>, Status> {
+    let mut request = Request::new(message);
+    let value: AsciiMetadataValue = namespace.parse().map_err(|_| Status::invalid_argument(format!("namespace {namespace:?}")))?;
+    request.metadata_mut().insert("containerd-namespace", value);
+    Ok(request)
+}
+
+/// The text of a header, if it is there.
+#[must_use]
+pub(super) fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Option<&'a str> {
+    metadata.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,302 @@
+//! The gates: diff proxy plugins of containerd that judge a layer before anything of it is unpacked.
+//!
+//! *Gate*: first in the diff-service. Allowed is Unimplemented, and containerd asks its next differ. *Applying gate*: the only differ of
+//! an `unpack_config`, so it has the layer applied itself, by containerd's own Diff service.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use containerd_client::services::v1::diff_client::DiffClient;
+use containerd_client::services::v1::{ApplyRequest, ApplyResponse, DiffRequest, DiffResponse};
+use containerd_client::types;
+use jiff::Timestamp;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use super::claims::{self, Names};
+use super::containerd::{Containerd, header};
+use super::fail_closed::Mark;
+use super::{nonce, socket};
+use crate::decide::{Decider, Decision, Door, Place, Unpack};
+use crate::image::{Descriptor, Digest};
+use crate::observe::Observer;
+
+/// Generated from `proto/`; the messages are containerd-client's.
+mod wire {
+    #![allow(clippy::all, clippy::as_conversions, clippy::pedantic, missing_docs, unreachable_pub)]
+    tonic::include_proto!("containerd.services.diff.v1");
+}
+
+/// The payload by which a gate knows the call that its own applying gate made.
+const PASS: &str = "io.rootpin.pass";
+
+/// What both gates of one engine share.
+#[derive(Debug)]
+pub struct EngineGates {
+    /// The engine's name in rootpin.toml.
+    pub name: String,
+    /// Its containerd.
+    pub containerd: Containerd,
+    decider: Arc<Decider>,
+    observer: Arc<Observer>,
+    mark: Mark,
+    /// Layers that the applying gate has judged and is having applied, by nonce.
+    passes: Mutex<HashMap<String, Digest>>,
+    /// Digests that the self-check is asking about: always refused.
+    canaries: Mutex<Vec<Digest>>,
+}
+
+/// One socket's service.
+#[derive(Debug, Clone)]
+struct Gate {
+    engine: Arc<EngineGates>,
+    door: Door,
+}
+
+impl EngineGates {
+    /// The gates of one engine.
+    ///
+    /// # Errors
+    /// The socket's path cannot be an address, or the system gives no random bytes.
+    pub fn new(config: &crate::config::Engine, decider: Arc<Decider>, observer: Arc<Observer>) -> Result<Self, String> {
+        let containerd = Containerd::at(&config.containerd).map_err(|error| error.to_string())?;
+        let mark = Mark::new().map_err(|error| error.to_string())?;
+        Ok(Self { name: config.name.clone(), containerd, decider, observer, mark, passes: Mutex::default(), canaries: Mutex::default() })
+    }
+
+    /// Answers on a listener until told to stop.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub async fn serve(
+        self: Arc<Self>,
+        door: Door,
+        listener: tokio::net::UnixListener,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let mark = self.mark.clone();
+        let gate = wire::diff_server::DiffServer::new(Gate { engine: self, door });
+        let routes = tonic::service::Routes::new(gate).prepare();
+        Server::builder()
+            .layer(tower::layer::layer_fn(move |inner| mark.guard(inner)))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(socket::connections(listener), stop)
+            .await
+    }
+
+    /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest, proves that the gate is asked.
+    ///
+    /// # Errors
+    /// What came back instead.
+    pub async fn canary(&self) -> Result<(), String> {
+        let secret = nonce::random_hex().map_err(|error| error.to_string())?;
+        let digest = Digest::of(secret.as_bytes());
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+        let answer = self.ask_canary(digest).await;
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != digest);
+        match answer {
+            Err(status) if status.message().contains(&canary_text(&digest)) => Ok(()),
+            Err(status) => Err(format!("another answer came: {:?} {}", status.code(), status.message())),
+            Ok(_) => Err("containerd says that it applied a layer that does not exist".to_owned()),
+        }
+    }
+
+    async fn ask_canary(&self, digest: Digest) -> Result<Response<ApplyResponse>, Status> {
+        let descriptor = types::Descriptor {
+            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+            digest: digest.to_string(),
+            size: 1,
+            annotations: HashMap::new(),
+        };
+        let message = ApplyRequest { diff: Some(descriptor), ..ApplyRequest::default() };
+        let request = super::containerd::within("rootpin-selftest", message)?;
+        let call = async { DiffClient::new(self.containerd.channel()).apply(request).await };
+        tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
+    }
+
+    fn is_canary(&self, digest: &Digest) -> bool {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+    }
+}
+
+fn canary_text(digest: &Digest) -> String {
+    format!("rootpin: the self-check's layer {digest} is refused")
+}
+
+#[tonic::async_trait]
+impl wire::diff_server::Diff for Gate {
+    async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let layer = layer_of(message.diff.as_ref())?;
+        if self.engine.is_canary(&layer.digest) {
+            return Err(Status::failed_precondition(canary_text(&layer.digest)));
+        }
+        if let Some(pass) = message.payloads.get(PASS) {
+            return self.passed(&layer, &pass.value);
+        }
+        let allowed = self.judge(&metadata, &message, &layer).await?;
+        match self.door {
+            Door::Apply => self.apply_by_containerd(&metadata, message, layer.digest, allowed).await,
+            Door::Gate | Door::Verify | Door::Verifier => Err(self.engine.mark.fall_through()),
+        }
+    }
+
+    /// Making a layer (commit, build) is not ours: the next differ does it.
+    async fn diff(&self, _: Request<DiffRequest>) -> Result<Response<DiffResponse>, Status> {
+        Err(self.engine.mark.fall_through())
+    }
+}
+
+/// A layer that may be unpacked, and the namespace to do it in, where one is known.
+struct Allowed {
+    namespace: Option<String>,
+}
+
+impl Gate {
+    async fn judge(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Allowed, Status> {
+        if !message.payloads.is_empty() {
+            return Err(refuse(
+                "layers that are decrypted while they are unpacked are not supported: what is signed is not what is unpacked",
+            ));
+        }
+        let deadline = self.engine.decider.deadline();
+        let gathered = tokio::time::timeout(deadline, self.gather(metadata, message, layer)).await;
+        let places =
+            gathered.map_err(|_| refuse(&format!("containerd did not say within {deadline:?} what it knows of {}", layer.digest)))??;
+        let namespace = match places.as_slice() {
+            [only] => Some(only.namespace.clone()),
+            _ => None,
+        };
+        let unpack = Unpack { door: self.door, engine: self.engine.name.clone(), layer: layer.clone(), places };
+        let verdict = tokio::time::timeout(deadline, self.engine.decider.unpack(&unpack, Timestamp::now())).await;
+        let verdict = verdict.map_err(|_| refuse(&format!("no decision on {} within {deadline:?}", layer.digest)))?;
+        self.engine.observer.observe(&verdict);
+        match &verdict.decision {
+            Decision::Allow(_) | Decision::LetThrough(_) => Ok(Allowed { namespace }),
+            Decision::Deny(_) => Err(Status::failed_precondition(verdict.reason())),
+        }
+    }
+
+    async fn gather(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Vec<Place>, Status> {
+        let containerd = &self.engine.containerd;
+        let namespaces = self.namespaces(metadata, &layer.digest).await.map_err(|status| unknown(&status))?;
+        let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
+        let none = HashMap::new();
+        let mut places = Vec::new();
+        for namespace in namespaces {
+            let names = Known { decider: &self.engine.decider };
+            let place = claims::gather(containerd, &names, &namespace, layer, annotations.unwrap_or(&none)).await;
+            places.push(place.map_err(|status| unknown(&status))?);
+        }
+        Ok(places)
+    }
+
+    /// The caller's namespace. containerd 1.7 leaves it out: then the one of the caller's lease, or, where there is none either, all
+    /// that hold the layer.
+    async fn namespaces(&self, metadata: &MetadataMap, layer: &Digest) -> Result<Vec<String>, Status> {
+        if let Some(namespace) = header(metadata, "containerd-namespace") {
+            return Ok(vec![namespace.to_owned()]);
+        }
+        if let Some(lease) = header(metadata, "containerd-lease") {
+            let found = self.engine.containerd.namespaces_of_lease(lease).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        self.engine.containerd.namespaces_of_blob(layer).await
+    }
+
+    /// A call that carries a pass: our own applying gate has judged the layer and asked containerd, which asks the gate first.
+    fn passed(&self, layer: &Descriptor, pass: &[u8]) -> Result<Response<ApplyResponse>, Status> {
+        let pass = String::from_utf8_lossy(pass);
+        let known = self.engine.passes.lock().unwrap_or_else(PoisonError::into_inner).get(pass.as_ref()).copied();
+        match (self.door, known) {
+            (Door::Gate, Some(judged)) if judged == layer.digest => Err(self.engine.mark.fall_through()),
+            (Door::Apply, Some(_)) => {
+                Err(refuse("the applying gate was asked by itself: name it in unpack_config only, never in diff-service"))
+            }
+            _ => Err(refuse("a pass that this gate did not give")),
+        }
+    }
+
+    /// Hands the judged layer to containerd's own differs, in the caller's namespace and under the caller's lease.
+    async fn apply_by_containerd(
+        &self,
+        metadata: &MetadataMap,
+        mut message: ApplyRequest,
+        layer: Digest,
+        allowed: Allowed,
+    ) -> Result<Response<ApplyResponse>, Status> {
+        let namespace = allowed.namespace.ok_or_else(|| {
+            refuse("the caller's namespace is not known, and its lease is of none or of several: containerd 1.7 tells a lease only")
+        })?;
+        let secret = nonce::random_hex().map_err(|error| refuse(&error.to_string()))?;
+        let pass = Pass::new(&self.engine, secret, layer);
+        let payload = prost_types::Any { type_url: PASS.to_owned(), value: pass.secret.clone().into_bytes() };
+        message.payloads.insert(PASS.to_owned(), payload);
+        let mut request = super::containerd::within(&namespace, message)?;
+        if let Some(lease) = metadata.get("containerd-lease") {
+            request.metadata_mut().insert("containerd-lease", lease.clone());
+        }
+        let begun = Instant::now();
+        let answer = DiffClient::new(self.engine.containerd.channel()).apply(request).await;
+        log::debug!("containerd applied {layer} in {:?}", begun.elapsed());
+        drop(pass);
+        answer.map(|response| Response::new(response.into_inner()))
+    }
+}
+
+/// A nonce that holds for one nested call.
+struct Pass<'a> {
+    engine: &'a EngineGates,
+    secret: String,
+}
+
+impl<'a> Pass<'a> {
+    fn new(engine: &'a EngineGates, secret: String, layer: Digest) -> Self {
+        engine.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), layer);
+        Self { engine, secret }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.engine.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.secret);
+    }
+}
+
+/// Names from the ledger, and registries from the policy.
+struct Known<'a> {
+    decider: &'a Decider,
+}
+
+impl Names for Known<'_> {
+    fn admitted(&self, top: &Digest) -> Vec<crate::image::ImageRef> {
+        let rows = self.decider.store().admitted(top).unwrap_or_default();
+        rows.into_iter().filter(|row| row.top == *top).map(|row| row.name).collect()
+    }
+
+    fn registries(&self, host: &str) -> Vec<String> {
+        let Ok(policy) = self.decider.policy() else { return Vec::new() };
+        let without_port = |registry: &&str| registry.rsplit_once(':').map_or(*registry, |(name, _)| name) == host;
+        policy.hosts().into_iter().filter(without_port).map(str::to_owned).collect()
+    }
+}
+
+fn layer_of(diff: Option<&types::Descriptor>) -> Result<Descriptor, Status> {
+    let diff = diff.ok_or_else(|| refuse("no layer in the request"))?;
+    let digest = diff.digest.parse().map_err(|error| refuse(&format!("layer: {error}")))?;
+    let size = u64::try_from(diff.size).map_err(|_| refuse("layer of a negative size"))?;
+    Ok(Descriptor { media_type: diff.media_type.clone(), digest, size })
+}
+
+fn refuse(why: &str) -> Status {
+    Status::failed_precondition(format!("rootpin: refused: {why}"))
+}
+
+/// containerd's own error, which must never leave as one that means something to containerd.
+fn unknown(status: &Status) -> Status {
+    refuse(&format!("containerd cannot be asked: {:?}: {}", status.code(), status.message()))
+}

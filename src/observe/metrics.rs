@@ -1,0 +1,89 @@
+//! Counters, in Prometheus' text format.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use crate::decide::Verdict;
+
+/// What is counted, by name and labels.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    values: Mutex<BTreeMap<(&'static str, String), f64>>,
+}
+
+/// Name, type and meaning of every metric.
+const KNOWN: [(&str, &str, &str); 8] = [
+    ("rootpin_questions_total", "counter", "Questions asked, by door, engine, outcome and code."),
+    ("rootpin_question_seconds_sum", "counter", "Time spent on questions, by door and engine."),
+    ("rootpin_let_through_total", "counter", "Refusals that audit mode let through, by door and engine."),
+    ("rootpin_shared_signer_total", "counter", "Times one signer's key was first seen under a further repository."),
+    ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
+    ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
+    ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
+    ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
+];
+
+impl Metrics {
+    /// Adds to a counter. `labels` as `name="value",…`.
+    pub fn add(&self, name: &'static str, labels: String, by: f64) {
+        *self.values.lock().unwrap_or_else(PoisonError::into_inner).entry((name, labels)).or_default() += by;
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, name: &'static str, labels: String, to: f64) {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).insert((name, labels), to);
+    }
+
+    /// Counts one decision.
+    pub(super) fn count(&self, verdict: &Verdict) {
+        let place = format!("door=\"{}\",engine=\"{}\"", verdict.door, escaped(verdict.engine.as_deref().unwrap_or_default()));
+        let code = verdict.decision.denial().map_or("", |denial| denial.refusal.code.as_str());
+        let outcome = verdict.decision.outcome();
+        self.add("rootpin_questions_total", format!("{place},outcome=\"{outcome}\",code=\"{code}\""), 1.0);
+        if outcome != "allowed" && verdict.decision.lets_through() {
+            self.add("rootpin_let_through_total", place.clone(), 1.0);
+        }
+        self.add("rootpin_question_seconds_sum", place, verdict.took.as_secs_f64());
+    }
+
+    /// Everything, as Prometheus reads it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for (name, kind, help) in KNOWN {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for ((_, labels), value) in values.iter().filter(|((known, _), _)| *known == name) {
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        }
+        text
+    }
+}
+
+/// A label's value (Prometheus text format, "Comments, help text, and type information").
+#[must_use]
+pub fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_up_and_are_written_with_their_type() {
+        let metrics = Metrics::default();
+        metrics.add("rootpin_questions_total", "door=\"gate\"".to_owned(), 1.0);
+        metrics.add("rootpin_questions_total", "door=\"gate\"".to_owned(), 2.0);
+        let text = metrics.text();
+        assert!(text.contains("# TYPE rootpin_questions_total counter\nrootpin_questions_total{door=\"gate\"} 3\n"), "{text}");
+    }
+
+    #[test]
+    fn a_label_cannot_end_its_own_quotes() {
+        assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+    }
+}

@@ -1,0 +1,109 @@
+//! One decision in; a log line, metrics and an audit record out.
+
+mod audit;
+mod log;
+mod metrics;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::decide::{Decision, Door, Verdict};
+
+pub use self::log::{init as init_log, init_cli as init_cli_log};
+pub use self::metrics::escaped;
+
+/// Where decisions are told.
+#[derive(Debug)]
+pub struct Observer {
+    audit: Option<audit::AuditFile>,
+    metrics: metrics::Metrics,
+    last: Mutex<BTreeMap<(Door, Option<String>), Timestamp>>,
+}
+
+impl Observer {
+    /// Opens the audit file, if there is to be one.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn new(audit: Option<&Path>) -> Result<Self, String> {
+        let audit = audit.map(audit::AuditFile::open).transpose()?;
+        Ok(Self { audit, metrics: metrics::Metrics::default(), last: Mutex::default() })
+    }
+
+    /// Tells one decision. What can't be told is an error in the log, and the decision stands.
+    pub fn observe(&self, verdict: &Verdict) {
+        let key = (verdict.door, verdict.engine.clone());
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict.at);
+        log::decision(verdict);
+        self.metrics.count(verdict);
+        if let Some(audit) = &self.audit {
+            audit.append(&record(verdict));
+        }
+    }
+
+    /// Opens the audit file anew, after it was rotated away.
+    pub fn reopen(&self) {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
+    }
+
+    /// When a door was last asked.
+    #[must_use]
+    pub fn last_question(&self, door: Door, engine: Option<&str>) -> Option<Timestamp> {
+        let key = (door, engine.map(str::to_owned));
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
+    /// The counters, for what else is counted and for the text of all.
+    #[must_use]
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.metrics
+    }
+}
+
+/// The object of `rootpin verify --json` (architecture.md rule 10).
+#[must_use]
+pub fn judgement(verdict: &Verdict) -> Value {
+    let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
+    let (rule, roots) = match &verdict.decision {
+        Decision::Allow(admission) => (Some(admission.rule()), admission.roots().into_iter().map(str::to_owned).collect()),
+        Decision::Deny(denial) | Decision::LetThrough(denial) => (denial.rule.as_deref(), denial.roots.clone()),
+    };
+    json!({
+        "version": 1,
+        "name": verdict.name.as_ref().map(ToString::to_string),
+        "digest": verdict.digest.map(|digest| digest.to_string()),
+        "outcome": verdict.decision.outcome(),
+        "code": refusal.map(|refusal| refusal.code.as_str()),
+        "rule": rule,
+        "roots": roots,
+        "found": refusal.map(|refusal| &refusal.found),
+        "wanted": refusal.map(|refusal| &refusal.wanted),
+        "hint": refusal.map(|refusal| &refusal.hint),
+    })
+}
+
+/// The judgement with its circumstances: a line of the audit file.
+fn record(verdict: &Verdict) -> Value {
+    let mut record = judgement(verdict);
+    let ground = match &verdict.decision {
+        Decision::Allow(admission) => Some(admission.ground_name()),
+        Decision::Deny(_) | Decision::LetThrough(_) => None,
+    };
+    if let Some(members) = record.as_object_mut() {
+        members.insert("time".to_owned(), json!(verdict.at.to_string()));
+        members.insert("door".to_owned(), json!(verdict.door.as_str()));
+        members.insert("engine".to_owned(), json!(verdict.engine));
+        members.insert("namespaces".to_owned(), json!(verdict.namespaces));
+        members.insert("layer".to_owned(), json!(verdict.layer.map(|layer| layer.to_string())));
+        members.insert("ground".to_owned(), json!(ground));
+        members.insert("let_through".to_owned(), json!(verdict.decision.lets_through()));
+        members.insert("microseconds".to_owned(), json!(u64::try_from(verdict.took.as_micros()).unwrap_or(u64::MAX)));
+    }
+    record
+}

@@ -1,0 +1,78 @@
+//! What was seen, and what was forgotten, as the JSON that `rootpin state` prints.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::cache::Cache;
+use super::{Overview, Scope, StateError, Store};
+use crate::trust::{Floor, KeyId};
+
+/// The object of `rootpin state show --json`.
+#[must_use]
+pub fn overview_json(overview: &Overview) -> Value {
+    let repositories = overview.repositories.iter().map(|seen| {
+        json!({
+            "name": seen.gun.as_str(),
+            "floors": seen.floors.iter().map(floor).collect::<Vec<_>>(),
+            "statements": seen.statements.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "signers": seen.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    });
+    let contacts = overview.contacts.iter();
+    let contacts =
+        contacts.map(|contact| json!({ "source": contact.source, "repository": contact.gun.as_str(), "at": contact.at.to_string() }));
+    let admitted = overview.rows.iter().map(|(digest, row)| {
+        json!({
+            "digest": digest.to_string(),
+            "name": row.name.to_string(),
+            "top": row.top.to_string(),
+            "policy": row.policy.to_string(),
+            "valid_until": row.valid_until.to_string(),
+            "rule": row.rule,
+        })
+    });
+    json!({
+        "version": 1,
+        "repositories": repositories.collect::<Vec<_>>(),
+        "contacts": contacts.collect::<Vec<_>>(),
+        "admitted": admitted.collect::<Vec<_>>(),
+    })
+}
+
+/// Forgets what was seen under a root's keys, and what is cached of it. Returns the object of `rootpin state reset --json`.
+///
+/// # Errors
+/// The state is unusable.
+pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>) -> Result<Value, StateError> {
+    let forgotten = store.reset(Scope::RootKeys(keys))?;
+    let cache = Cache::new(store.directory()).ok();
+    for repository in &forgotten.repositories {
+        for source in &repository.contacts {
+            if let Some(Err(error)) = cache.as_ref().map(|cache| cache.forget(source, &repository.gun)) {
+                log::warn!("the cached metadata of {} stays: {error}", repository.gun);
+            }
+        }
+    }
+    let repositories = forgotten.repositories.iter().map(|one| {
+        json!({
+            "name": one.gun.as_str(),
+            "floors": one.floors.iter().map(floor).collect::<Vec<_>>(),
+            "statements": one.statements,
+            "contacts": one.contacts,
+        })
+    });
+    Ok(json!({ "version": 1, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }))
+}
+
+fn floor(floor: &Floor) -> Value {
+    let ids = |keys: &BTreeSet<KeyId>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "role": floor.role,
+        "version": floor.version,
+        "signed": floor.signed.to_string(),
+        "root_keys": ids(&floor.root_keys),
+        "keys": ids(&floor.keys),
+        "threshold": floor.threshold,
+    })
+}
