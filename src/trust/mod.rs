@@ -98,8 +98,11 @@ pub struct Collection {
     pub versions: BTreeMap<String, u64>,
     /// SHA-256 of the canonical signed bytes of each targets role: seen under another repository, it is a replay.
     pub statements: Vec<Digest>,
-    /// The floors that this verification raises or confirms, for the state to keep.
+    /// The floors that this verification raises or confirms, for the state to keep. Each takes the place of all of its role that
+    /// share a root key with it.
     pub floors: Vec<Floor>,
+    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten when `floors` are kept.
+    pub fallen: Vec<Floor>,
 }
 
 /// What a tag stands for.

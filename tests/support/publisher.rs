@@ -203,9 +203,12 @@ impl Publisher {
         self.roles.iter_mut().filter(|(name, _)| *name != "root").for_each(|(_, role)| role.version += 1);
     }
 
-    /// Files the present root away and makes the next version; signed by the present keys as well as by its own.
+    /// Files the present root away and makes the next version; signed by the present keys as well as by its own. Snapshot and
+    /// timestamp get their next version too, for they name it.
     pub fn next_root(&mut self) -> &mut Role {
         let bytes = self.root();
+        self.role("snapshot").version += 1;
+        self.role("timestamp").version += 1;
         let root = self.roles.get_mut("root").unwrap();
         self.old_roots.insert(root.version, bytes);
         self.former.clone_from(&root.keys);

@@ -14,8 +14,9 @@ use super::role::Role;
 pub(super) struct Floors {
     applied: Vec<Floor>,
     root_keys: BTreeSet<KeyId>,
-    /// Roles whose floors fell because their keys were replaced.
-    fallen: BTreeSet<String>,
+    /// Roles whose floors all fell because their keys were replaced.
+    replaced: BTreeSet<String>,
+    fallen: Vec<Floor>,
     raised: Vec<Floor>,
 }
 
@@ -29,7 +30,7 @@ impl Floors {
         loop {
             let (shared, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|floor| !floor.root_keys.is_disjoint(&root_keys));
             if shared.is_empty() {
-                return Self { applied, root_keys, fallen: BTreeSet::new(), raised: Vec::new() };
+                return Self { applied, root_keys, replaced: BTreeSet::new(), fallen: Vec::new(), raised: Vec::new() };
             }
             root_keys.extend(shared.iter().flat_map(|floor| floor.root_keys.iter().copied()));
             applied.extend(shared.into_iter().cloned());
@@ -47,7 +48,7 @@ impl Floors {
     /// the root role has none, and its floor never falls.
     pub(super) fn check(&mut self, role: &Role, delegator: Option<&str>, file: &Envelope) -> Result<(), Refusal> {
         let keys = role.ids();
-        let orphaned = delegator.is_some_and(|delegator| self.fallen.contains(delegator));
+        let orphaned = delegator.is_some_and(|delegator| self.replaced.contains(delegator));
         // Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its keys really changed: who can't
         // sign for the role any more has no say in how high its versions are.
         let falls = |floor: &&Floor| delegator.is_some() && (orphaned || is_replaced(floor, &keys));
@@ -59,8 +60,9 @@ impl Floors {
             }
         }
         if orphaned || (!fallen.is_empty() && standing.is_empty()) {
-            self.fallen.insert(role.name.clone());
+            self.replaced.insert(role.name.clone());
         }
+        self.fallen.extend(fallen.into_iter().cloned());
         self.raised.push(Floor {
             role: role.name.clone(),
             root_keys: self.root_keys.clone(),
@@ -72,9 +74,9 @@ impl Floors {
         Ok(())
     }
 
-    /// The floors to keep.
-    pub(super) fn into_raised(self) -> Vec<Floor> {
-        self.raised
+    /// The floors to keep, and those to forget.
+    pub(super) fn into_parts(self) -> (Vec<Floor>, Vec<Floor>) {
+        (self.raised, self.fallen)
     }
 }
 

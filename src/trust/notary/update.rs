@@ -185,6 +185,7 @@ impl Update {
         let newest = self.pins.max_age.and_then(|age| self.now.checked_add(age).ok());
         let expires = newest.map_or(walk.expires, |newest| newest.min(walk.expires));
         walk.files.insert(0, ("root.json".to_owned(), mem::take(&mut walk.chain.bytes)));
+        let (floors, fallen) = walk.floors.into_parts();
         let collection = Collection {
             gun: self.gun.clone(),
             role: role.to_owned(),
@@ -194,7 +195,8 @@ impl Update {
             signers: walk.signers,
             versions: walk.versions,
             statements: walk.statements,
-            floors: walk.floors.into_raised(),
+            floors,
+            fallen,
         };
         Ok(Step::Done(Outcome { collection: Verified::after_every_check(collection), files: walk.files }))
     }
