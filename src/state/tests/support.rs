@@ -54,6 +54,7 @@ pub(super) fn with_floors(name: &str, floors: Vec<Floor>, statement: &str) -> Ve
         versions: BTreeMap::new(),
         statements: vec![Digest::of(statement.as_bytes())],
         floors,
+        fallen: Vec::new(),
     })
 }
 
