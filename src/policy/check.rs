@@ -26,7 +26,7 @@ pub(super) fn check(drafts: &[Draft], now: Timestamp, report: &mut Report) {
     check_modes(&rules, mode, report);
     check_quorums(&rules, &roots, report);
     check_images(drafts, report);
-    check_exempts(drafts, main.map(|main| main.limits.clone()).unwrap_or_default(), now, report);
+    check_exempts(drafts, main.map(|main| main.limits).unwrap_or_default(), now, report);
     warn_of_revoked_pins(drafts, report);
 }
 

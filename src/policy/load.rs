@@ -55,7 +55,7 @@ fn assemble(drafts: Vec<Draft>, hash: Digest, report: &Report) -> Option<Policy>
         roots: BTreeMap::new(),
         rules: Vec::new(),
         local: main.local.clone(),
-        limits: main.limits.clone(),
+        limits: main.limits,
         warnings: Vec::new(),
         images: BTreeMap::new(),
         exempts: Vec::new(),

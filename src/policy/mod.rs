@@ -22,6 +22,8 @@ mod rule;
 mod section;
 mod server_url;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

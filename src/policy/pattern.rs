@@ -164,8 +164,13 @@ pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
             part => Segment::Literal(part.to_owned()),
         });
     }
-    // The name parser knows the rest of the grammar: a letter in place of each wildcard must make a repository.
-    let sample: Vec<&str> = parts.iter().map(|part| if part.contains('*') { "x" } else { part }).collect();
+    // The name parser knows the rest of the grammar: letters in place of each wildcard must make a repository.
+    let sample = |segment: &Segment| match segment {
+        Segment::Literal(text) => text.clone(),
+        Segment::One => "x".to_owned(),
+        Segment::Rest => "x/x".to_owned(),
+    };
+    let sample: Vec<String> = segments.iter().map(sample).collect();
     match Repository::from_full(&sample.join("/")) {
         Ok(_) => Ok(Pattern { text: text.to_owned(), segments }),
         Err(error) => Err(bad(text, &error.to_string(), FORM)),
@@ -210,3 +215,144 @@ fn bad(text: &str, why: &str, hint: &str) -> Fault {
 }
 
 const FORM: &str = "write HOST[:PORT]/PATH in full form, as registry.example/team/app or docker.io/library/*";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        parse(text).unwrap()
+    }
+
+    fn repository(text: &str) -> Repository {
+        Repository::from_full(text).unwrap()
+    }
+
+    #[test]
+    fn one_star_is_one_segment_and_two_are_one_or_more() {
+        let matches = |text: &str, name: &str| pattern(text).matches(&repository(name));
+        assert!(matches("h.example/a/*", "h.example/a/b"));
+        assert!(!matches("h.example/a/*", "h.example/a/b/c"));
+        assert!(!matches("h.example/a/*", "h.example/a"));
+        assert!(matches("h.example/a/**", "h.example/a/b/c"));
+        assert!(!matches("h.example/a/**", "h.example/a"));
+        assert!(!matches("h.example/a/**", "h.example/ab/c"));
+        assert!(matches("h.example/*/c", "h.example/b/c"));
+        assert!(!matches("h.example:5000/**", "h.example/a"));
+        assert!(matches("docker.io/**", "docker.io/library/alpine"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for bad in [
+            "",
+            "alpine",
+            "team/app",
+            "docker.io/alpine",
+            "docker.io/*",
+            "index.docker.io/library/a",
+            "H.example/a",
+            "h.example/A",
+            "h.example",
+            "h.example/",
+            "*.example/a",
+            "*/a",
+            "**",
+            "h.example/a*",
+            "h.example/***",
+            "h.example/**/a",
+            "h.example/**/**",
+            "h.example/a:1",
+            "h.example/a:latest",
+            "h.example/a:*",
+            "h.example/a//b",
+            "h.example/../a",
+            "h.example/a@sha256:00",
+            "h.example/a b",
+            "h.example/ä",
+            "/a",
+            "https://h.example/a",
+            "h.example/a/",
+            " h.example/a",
+            "h.example/a\n",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().code, "bad-pattern", "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_exact_name_beats_any_pattern_and_a_longer_prefix_a_shorter_one() {
+        let specificity = |text: &str| pattern(text).specificity();
+        assert!(specificity("h.example/a") > specificity("h.example/abc/def/*"));
+        assert!(specificity("h.example/a/b/*") > specificity("h.example/a/**"));
+        assert!(specificity("h.example/ab/*") > specificity("h.example/*/long/tail/behind"));
+    }
+
+    #[test]
+    fn what_wildcards_stand_for_is_carried_over_and_nothing_is_normalised() {
+        let carried = |matched: &str, to: &str, name: &str| {
+            pattern(to).carry_over(&pattern(matched), &repository(name)).map(|name| name.as_str().to_owned())
+        };
+        let mirror = "m.example/hub/**";
+        assert_eq!(carried(mirror, "docker.io/**", "m.example/hub/library/alpine").unwrap(), "docker.io/library/alpine");
+        assert_eq!(carried(mirror, "docker.io/**", "m.example/hub/alpine"), None);
+        assert_eq!(carried("m.example/*/x/**", "h.example/y/*/**", "m.example/a/x/b/c").unwrap(), "h.example/y/a/b/c");
+        assert_eq!(carried(mirror, "docker.io/**", "m.example/other/alpine"), None);
+    }
+
+    /// The grammar in the plainest way: every way to let the last `**` take segments.
+    fn naive(pattern: &[&str], name: &[&str]) -> bool {
+        match (pattern, name) {
+            ([], []) | (["**"], [_, ..]) => true,
+            (["*", rest @ ..], [_, names @ ..]) => naive(rest, names),
+            ([part, rest @ ..], [name, names @ ..]) => part == name && *part != "**" && naive(rest, names),
+            _ => false,
+        }
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let segment = prop_oneof![Just("a"), Just("b"), Just("ab"), Just("*")];
+        (prop::collection::vec(segment, 1..4), any::<bool>()).prop_map(|(mut parts, rest)| {
+            if rest {
+                parts.push("**");
+            }
+            format!("h.example/{}", parts.join("/"))
+        })
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        let segment = prop_oneof![Just("a"), Just("b"), Just("ab")];
+        prop::collection::vec(segment, 1..6).prop_map(|parts| format!("h.example/{}", parts.join("/")))
+    }
+
+    proptest! {
+        #[test]
+        fn matching_agrees_with_a_naive_matcher(text in texts(), name in names()) {
+            let parts = (text.split('/').collect::<Vec<_>>(), name.split('/').collect::<Vec<_>>());
+            prop_assert_eq!(pattern(&text).matches(&repository(&name)), naive(&parts.0, &parts.1));
+        }
+
+        #[test]
+        fn overlap_and_containment_agree_with_matching(one in texts(), two in texts(), name in names()) {
+            let (one, two, name) = (pattern(&one), pattern(&two), repository(&name));
+            prop_assert!(!(one.matches(&name) && two.matches(&name)) || (one.overlaps(&two) && two.overlaps(&one)));
+            prop_assert!(!one.contains(&two) || !two.matches(&name) || one.matches(&name));
+            prop_assert!(!one.contains(&two) || one.overlaps(&two));
+        }
+
+        #[test]
+        fn two_that_match_one_name_with_equal_specificity_have_one_prefix(one in texts(), two in texts(), name in names()) {
+            let (one, two, name) = (pattern(&one), pattern(&two), repository(&name));
+            if one.matches(&name) && two.matches(&name) && one.specificity() == two.specificity() {
+                prop_assert_eq!(one.literal_prefix(), two.literal_prefix());
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".*") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -94,7 +94,9 @@ const DEFAULT_RECHECK: SignedDuration = SignedDuration::from_secs(60);
 /// Reads one `[[root]]`.
 pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Reading<'_>) -> RootDraft {
     section.require(report, &[("id", "give the root a name for rules to use"), ("type", TYPES)]);
-    let id = section.parsed(report, "id", parse_id);
+    // Kept also where it is refused, so that the rules that name it are not refused for that too.
+    let id = section.text(report, "id").map(|At { value, place }| At { value: value.to_owned(), place });
+    section.parsed(report, "id", check_id);
     let kind = section.parsed(report, "type", parse_type);
     if kind.is_none() {
         return RootDraft { id, keys: Vec::new(), root: None };
@@ -188,11 +190,11 @@ fn read_pinned<'f>(path: &str, place: Place, report: &mut Report, files: &'f mut
     }
 }
 
-fn parse_id(text: &str) -> Result<String, Fault> {
+fn check_id(text: &str) -> Result<(), Fault> {
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
         return Err(Fault::new("bad-value", format!("{text:?} can't be an id"), "use letters, digits, . _ and -"));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 fn parse_type(text: &str) -> Result<(), Fault> {

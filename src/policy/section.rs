@@ -131,12 +131,10 @@ impl<'a> Section<'a> {
     fn typed<T>(&self, report: &mut Report, key: &str, wanted: &str, read: impl FnOnce(&'a DeValue<'a>) -> Option<T>) -> Option<At<T>> {
         let (_, spanned) = self.values.get(key)?;
         let place = Place { start: spanned.span().start, ..self.place };
-        match read(spanned.get_ref()) {
-            Some(value) => Some(At { value, place }),
-            None => {
-                report.error(place, "bad-value", format!("{key:?} of {} is not {wanted}", self.title), format!("write {wanted}"));
-                None
-            }
+        let value = read(spanned.get_ref());
+        if value.is_none() {
+            report.error(place, "bad-value", format!("{key:?} of {} is not {wanted}", self.title), format!("write {wanted}"));
         }
+        value.map(|value| At { value, place })
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> Result<String, Fault> {
     }
     let path_character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let dots = path.split('/').any(|part| part == "." || part == "..");
-    if !path.bytes().all(path_character) || dots || path.contains("//") {
+    if !path.bytes().all(path_character) || dots || path.starts_with('/') || path.contains("//") {
         return Err(bad("a path that is not plain"));
     }
     let host = host(authority).ok_or_else(|| bad("no host, or one that is not understood"))?;

@@ -29,7 +29,7 @@ pub struct Local {
 }
 
 /// Bounds on what else the policy, or an outage, may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How far away an exemption's end may lie.
     pub max_exempt: SignedDuration,
