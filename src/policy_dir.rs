@@ -1,33 +1,159 @@
-//! stub
+//! The policy's directory on disk: what is read there is the owner's own, or it is not read.
+
+mod chain;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
 use crate::policy::{Files, Unreadable};
-use std::path::Path;
-#[derive(Debug, Clone, Copy)]
-pub enum Owner {
-    Root,
-    RootOrCaller,
-}
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity(u64);
+
+pub use chain::Owner;
+
+/// No policy file, fragment or pinned file is longer.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A policy's directory. Reads nothing but plain files that, like every directory above them, belong to their owner alone.
 #[derive(Debug)]
 pub struct PolicyDir {
-    dir: std::path::PathBuf,
+    dir: PathBuf,
+    owner: Owner,
+    read: Mutex<Identity>,
 }
+
+/// What identifies the files of a policy: another identity, other files. Cheap to take again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// By name; `None` for a file that is not there or not readable.
+    files: BTreeMap<String, Option<Stamp>>,
+    fragments: Vec<String>,
+}
+
+/// What the file system says of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    dev: u64,
+    inode: u64,
+    mode: u32,
+    owner: (u32, u32),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
 impl PolicyDir {
-    pub fn open(dir: &Path, _owner: Owner) -> Self {
-        Self { dir: dir.to_owned() }
+    /// The directory at that path, whose files must belong to that owner. Nothing is read yet.
+    #[must_use]
+    pub fn open(dir: &Path, owner: Owner) -> Self {
+        // A path that can't be made absolute is refused when it is read.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        Self { dir, owner, read: Mutex::default() }
     }
+
+    /// The identity of everything that was read, as it was when it was read.
+    #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity(0)
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The identity that the files read, and the fragments that came since, have now. Differs from [`PolicyDir::identity`] if
+    /// anything changed; two looks that are equal, some time apart, say that whoever writes has finished. Judges nothing.
+    #[must_use]
     pub fn look(&self) -> Identity {
-        Identity(0)
+        let fragments = self.list().unwrap_or_default();
+        let names = self.identity().files.into_keys().chain(fragments.iter().cloned());
+        let files = names.map(|name| (name.clone(), self.stamp(&name))).collect();
+        Identity { files, fragments }
+    }
+
+    fn stamp(&self, relative: &str) -> Option<Stamp> {
+        fs::metadata(self.dir.join(relative)).ok().map(|metadata| Stamp::of(&metadata))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.dir.join(FRAGMENTS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            // As a shell reads `policy.d/*.toml`: hidden files, which editors leave behind, are none.
+            if name.as_encoded_bytes().starts_with(b".") || !name.as_encoded_bytes().ends_with(b".toml") {
+                continue;
+            }
+            match name.to_str() {
+                Some(name) if !name.chars().any(char::is_control) => names.push(format!("{FRAGMENTS}/{name}")),
+                _ => return Err(io::Error::other(format!("{} is not a name of plain characters", name.display()))),
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read_checked(&self, relative: &str) -> (Option<Stamp>, Result<Vec<u8>, Unreadable>) {
+        let checked = chain::check(&self.dir.join(relative), self.owner);
+        match checked.and_then(|path| read_capped(&path)) {
+            Ok((metadata, bytes)) => (Some(Stamp::of(&metadata)), Ok(bytes)),
+            Err(error) => (self.stamp(relative), Err(error)),
+        }
     }
 }
+
 impl Files for PolicyDir {
     fn read(&self, relative: &str) -> Result<Vec<u8>, Unreadable> {
-        std::fs::read(self.dir.join(relative)).map_err(|e| Unreadable { message: e.to_string(), hint: String::new() })
+        let (stamp, bytes) = self.read_checked(relative);
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).files.insert(relative.to_owned(), stamp);
+        bytes
     }
+
     fn fragments(&self) -> Result<Vec<String>, Unreadable> {
-        Ok(Vec::new())
+        let dir = self.dir.join(FRAGMENTS);
+        if matches!(fs::symlink_metadata(&dir), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            return Ok(Vec::new());
+        }
+        chain::check_directory(&dir, self.owner)?;
+        let names = self.list().map_err(|error| unreadable(&error.to_string(), "the directory must be readable and hold plain names"))?;
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).fragments.clone_from(&names);
+        Ok(names)
     }
 }
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            dev: metadata.dev(),
+            inode: metadata.ino(),
+            mode: metadata.mode(),
+            owner: (metadata.uid(), metadata.gid()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Reads a file whose path was checked. It was seen to be a plain file before it is opened, since opening a pipe would wait.
+fn read_capped(path: &Path) -> Result<(Metadata, Vec<u8>), Unreadable> {
+    let failed = |error: io::Error| unreadable(&error.to_string(), "the file must be readable");
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(unreadable("not a plain file", "put a plain file there"));
+    }
+    let mut bytes = Vec::new();
+    file.by_ref().take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
+        return Err(unreadable("longer than 1 MiB", "split it into fragments"));
+    }
+    Ok((metadata, bytes))
+}
+
+fn unreadable(message: &str, hint: &str) -> Unreadable {
+    Unreadable { message: message.to_owned(), hint: hint.to_owned() }
+}
+
+const FRAGMENTS: &str = "policy.d";

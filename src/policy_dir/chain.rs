@@ -1,0 +1,124 @@
+//! Who can change a file: whoever owns it, or may write to it, or to any directory or link on the way to it.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::policy::Unreadable;
+
+/// Whose a policy's files, and the directories above them, must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Root's.
+    Root,
+    /// Root's, or those of the user that runs this program: a CI job is not root.
+    RootOrCaller,
+}
+
+/// The kernel follows no more links in one path (`MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+
+/// Group and others may not write. The sticky bit is no excuse: whoever may make a file can take a name that is free.
+const WRITABLE: u32 = 0o022;
+
+/// Checks a plain file and the whole way to it; gives its path without links.
+pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
+    let (resolved, metadata) = walk(path, owner)?;
+    if metadata.is_file() { Ok(resolved) } else { Err(fault("not a plain file".to_owned(), "put a plain file there".to_owned())) }
+}
+
+/// Checks a directory and the whole way to it.
+pub(super) fn check_directory(path: &Path, owner: Owner) -> Result<(), Unreadable> {
+    let (_, metadata) = walk(path, owner)?;
+    if metadata.is_dir() { Ok(()) } else { Err(fault("not a directory".to_owned(), "make it a directory".to_owned())) }
+}
+
+fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Unreadable> {
+    let uids = owner.uids();
+    let mut here = PathBuf::from("/");
+    let mut metadata = inspect(&here, &uids)?;
+    let mut todo: VecDeque<OsString> = parts(path);
+    let mut links: usize = 0;
+    while let Some(part) = todo.pop_front() {
+        if !metadata.is_dir() {
+            return Err(fault(format!("{} is not a directory", here.display()), "mend the path".to_owned()));
+        }
+        if part == ".." {
+            // `here` holds no links, so its parent is the one that the kernel would go to.
+            here.pop();
+            metadata = inspect(&here, &uids)?;
+            continue;
+        }
+        let next = here.join(&part);
+        let found = inspect(&next, &uids)?;
+        if !found.is_symlink() {
+            (here, metadata) = (next, found);
+            continue;
+        }
+        links = links.saturating_add(1);
+        if links > MAX_LINKS {
+            return Err(fault(format!("{}: too many symbolic links", next.display()), "take the links out".to_owned()));
+        }
+        let target = fs::read_link(&next).map_err(|error| failed(&next, &error))?;
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+            metadata = inspect(&here, &uids)?;
+        }
+        for part in parts(&target).into_iter().rev() {
+            todo.push_front(part);
+        }
+    }
+    Ok((here, metadata))
+}
+
+/// The parts of a path below `/`, or below the directory where it is met.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let part = |component: Component<'_>| match component {
+        Component::Normal(part) => Some(part.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::CurDir | Component::Prefix(_) | Component::RootDir => None,
+    };
+    path.components().filter_map(part).collect()
+}
+
+/// What is at this path itself, if nobody else can change it.
+fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| failed(path, &error))?;
+    let shown = path.display();
+    if !uids.contains(&metadata.uid()) {
+        let wanted = if uids.len() > 1 { "root or the caller" } else { "root" };
+        return Err(fault(format!("{shown} belongs to the user {}, not to {wanted}", metadata.uid()), format!("chown root {shown}")));
+    }
+    // A link has no mode of its own: who may write to its directory decides.
+    if !metadata.is_symlink() && metadata.mode() & WRITABLE != 0 {
+        let mode = metadata.mode() & 0o7777;
+        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), format!("chmod go-w {shown}")));
+    }
+    Ok(metadata)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Unreadable {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => format!("write {}", path.display()),
+        _ => format!("make {} readable", path.display()),
+    };
+    let what = if error.kind() == io::ErrorKind::NotFound { "there is no such file".to_owned() } else { error.to_string() };
+    fault(format!("{}: {what}", path.display()), hint)
+}
+
+fn fault(message: String, hint: String) -> Unreadable {
+    Unreadable { message, hint }
+}
+
+impl Owner {
+    fn uids(self) -> Vec<u32> {
+        match self {
+            Self::Root => vec![0],
+            // The kernel gives a process's own directory to its effective user; if it can't be asked, root alone remains.
+            Self::RootOrCaller => std::iter::once(0).chain(fs::metadata("/proc/self").map(|metadata| metadata.uid())).collect(),
+        }
+    }
+}
