@@ -1,14 +1,125 @@
-//! stub
+//! `rootpin policy`: check a policy before it is shipped, and explain what it says of a name.
+
+use std::fmt::Write as _;
 use std::path::Path;
-pub fn check(_dir: &Path, _json: bool) -> (String, u8) {
-    (String::new(), 0)
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::output::{list, text};
+use crate::image::ImageRef;
+use crate::policy::{self, Diagnostic, Explanation, Policy, Severity};
+use crate::policy_dir::{Owner, PolicyDir};
+
+/// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1 with every finding.
+#[must_use]
+pub fn check(dir: &Path, json: bool) -> (String, u8) {
+    let loaded = load(dir);
+    let exit = u8::from(loaded.is_err());
+    let text = if json { check_json(&loaded).to_string() } else { check_text(&loaded) };
+    (text, exit)
 }
-pub fn explain(_dir: &Path, _name: &str, _json: bool) -> (String, u8) {
-    (String::new(), 0)
+
+/// `policy explain NAME --policy DIR`: what to print, and 0, 2 if the policy doesn't load, 64 if the name is none.
+#[must_use]
+pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
+    let image = match name.parse::<ImageRef>() {
+        Ok(image) => image,
+        Err(error) if json => return (json!({ "version": 1, "error": error.to_string() }).to_string(), 64),
+        Err(error) => return (format!("{error}\nhint: write HOST/PATH[:TAG][@DIGEST], as docker.io/library/alpine:3.20"), 64),
+    };
+    let loaded = load(dir);
+    match &loaded {
+        Ok(policy) => {
+            let explained = explanation_json(&policy::explain(policy, &image, Timestamp::now()));
+            (if json { explained.to_string() } else { explain_text(&explained) }, 0)
+        }
+        Err(_) if json => (check_json(&loaded).to_string(), 2),
+        Err(_) => (check_text(&loaded), 2),
+    }
 }
-pub fn explain_text(_: &serde_json::Value) -> String {
-    String::new()
+
+/// An explanation as `--json` shows it.
+#[must_use]
+pub fn explanation_json(explanation: &Explanation) -> Value {
+    let steps = explanation.steps.iter().map(|step| json!({ "entry": step.entry, "outcome": step.outcome.to_string(), "why": step.why }));
+    json!({
+        "version": 1,
+        "name": explanation.name.to_string(),
+        "mode": explanation.mode.as_str(),
+        "steps": steps.collect::<Vec<_>>(),
+        "needs": explanation.needs,
+    })
 }
-pub fn explanation_json(_: &crate::policy::Explanation) -> serde_json::Value {
-    serde_json::Value::Null
+
+/// The text of an explanation in JSON.
+#[must_use]
+pub fn explain_text(explained: &Value) -> String {
+    let mut out = format!("name   {}\nmode   {}\n", text(explained, "name"), text(explained, "mode"));
+    for step in list(explained, "steps") {
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{}  {}\n         {}", text(step, "outcome"), text(step, "entry"), text(step, "why"));
+    }
+    for need in list(explained, "needs") {
+        let _ = writeln!(out, "needs  {}", need.as_str().unwrap_or("-"));
+    }
+    out
+}
+
+fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
+    policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
+}
+
+fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
+    let findings = loaded.as_ref().map_or_else(Vec::as_slice, |policy| &policy.warnings);
+    let mut out = String::new();
+    for finding in findings {
+        let _ = writeln!(out, "{finding}\n");
+    }
+    let of = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let _ = match loaded {
+        Ok(policy) => writeln!(
+            out,
+            "ok: policy {}, mode {}, {}, {}",
+            policy.hash,
+            policy.mode,
+            counted(policy.rules.len(), "rule"),
+            counted(findings.len(), "warning")
+        ),
+        Err(_) => writeln!(
+            out,
+            "{}, {}: the policy does not load",
+            counted(of(Severity::Error), "error"),
+            counted(of(Severity::Warning), "warning")
+        ),
+    };
+    out
+}
+
+fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
+    let findings = loaded.as_ref().map_or_else(Vec::as_slice, |policy| &policy.warnings);
+    let of = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).map(finding_json).collect::<Vec<_>>();
+    json!({
+        "version": 1,
+        "ok": loaded.is_ok(),
+        "hash": loaded.as_ref().ok().map(|policy| policy.hash.to_string()),
+        "errors": of(Severity::Error),
+        "warnings": of(Severity::Warning),
+    })
+}
+
+fn finding_json(finding: &Diagnostic) -> Value {
+    let at = &finding.location;
+    json!({
+        "file": &*at.file,
+        "line": at.line,
+        "column": at.column,
+        "code": finding.code,
+        "message": finding.message,
+        "hint": finding.hint,
+    })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
