@@ -5,6 +5,7 @@
 mod attacks;
 mod fixtures;
 mod keys;
+mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod sources;
