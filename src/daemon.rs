@@ -210,28 +210,30 @@ struct Watcher {
 impl Watcher {
     async fn watch(mut self, mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
         let mut seen: Option<(Identity, Instant)> = None;
+        let mut waiting: Vec<oneshot::Sender<Result<(), String>>> = Vec::new();
         self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(self.decider.policy().is_ok())));
         loop {
-            let told = tokio::select! {
-                () = tokio::time::sleep(LOOK) => None,
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
                 request = reloads.recv() => match request {
-                    Some(request) => Some(request),
+                    Some(request) => waiting.push(request),
                     None => return,
                 },
-            };
+            }
             let now = self.taken.look();
             let changed = now != self.taken.identity();
             let settled = seen.as_ref().is_some_and(|(identity, since)| *identity == now && since.elapsed() >= SETTLE);
-            // Who says "now" has finished writing.
-            if changed && (settled || told.is_some()) {
-                self.take();
-                seen = None;
-            } else if !changed {
-                seen = None;
-            } else if seen.as_ref().is_none_or(|(identity, _)| *identity != now) {
-                seen = Some((now, Instant::now()));
+            if changed && !settled {
+                if seen.as_ref().is_none_or(|(identity, _)| *identity != now) {
+                    seen = Some((now, Instant::now()));
+                }
+                continue;
             }
-            if let Some(told) = told {
+            if changed {
+                self.take();
+            }
+            seen = None;
+            for told in waiting.drain(..) {
                 let _ = told.send(self.status.trouble(&self.decider).map_or(Ok(()), Err));
             }
         }

@@ -100,8 +100,8 @@ pub fn main() -> u8 {
     let result = match arguments.verb {
         Verb::Status => asked(&arguments.control, async |client| status::run(client, output).await),
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
-        Verb::Policy(PolicyVerb::Check { dir }) => Ok(output.finished(policy::check(&dir, output.json))),
-        Verb::Policy(PolicyVerb::Explain { name, policy: Some(dir) }) => Ok(output.finished(policy::explain(&dir, &name, output.json))),
+        Verb::Policy(PolicyVerb::Check { dir }) => Ok(Output::finished(policy::check(&dir, output.json))),
+        Verb::Policy(PolicyVerb::Explain { name, policy: Some(dir) }) => Ok(Output::finished(policy::explain(&dir, &name, output.json))),
         Verb::Policy(PolicyVerb::Explain { name, policy: None }) => asked(&arguments.control, async |client| {
             let report = client.explain(&name).await?;
             Ok(output.report(&report, policy::explain_text))

@@ -32,7 +32,7 @@ impl Output {
     }
 
     /// Text that is ready, with its exit code.
-    pub(super) fn finished(self, (text, exit): (String, u8)) -> u8 {
+    pub(super) fn finished((text, exit): (String, u8)) -> u8 {
         say(&text);
         exit
     }

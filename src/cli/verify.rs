@@ -74,7 +74,7 @@ async fn decide(
     let verdict = match digest_of(&sources, name, "", DEADLINE).await {
         Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, now).await,
         Err(Unresolved::Argument(why)) => return Err(why),
-        Err(Unresolved::Refusal(refusal)) => decider.unresolved(Door::Verify, name.clone(), refusal, now),
+        Err(Unresolved::Refusal(refusal)) => decider.unjudged_pull(Door::Verify, name.clone(), refusal, Instant::now()),
     };
     output.value(&observe::judgement(&verdict), judgement_text);
     Ok(verdict.decision.exit_code())

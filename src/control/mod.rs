@@ -4,6 +4,7 @@ mod client;
 mod status;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tonic::{Request, Response, Status};
 pub use client::Client;
 pub use status::StatusBoard;
 
-use crate::decide::{Decider, Door, Pull};
+use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
 use crate::image::ImageRef;
 use crate::observe::{self, Observer};
 use crate::sources::Sources;
@@ -42,26 +43,13 @@ pub struct Control {
 }
 
 impl Control {
-    async fn decided(&self, request: &DecideRequest) -> Result<DecideResponse, String> {
-        let door = match request.door.as_str() {
-            "verifier" => Door::Verifier,
-            "verify" => Door::Verify,
-            other => return Err(format!("no door {other:?}")),
-        };
-        let name: ImageRef = request.name.parse().map_err(|error| format!("{error}"))?;
+    async fn decided(&self, door: Door, name: &ImageRef, digest: &str, begun: Instant) -> Result<Verdict, String> {
         let now = Timestamp::now();
-        let verdict = match digest_of(&self.sources, &name, &request.digest, self.decider.deadline()).await {
-            Ok(digest) => self.decider.pull(&Pull { door, name, digest }, now).await,
-            Err(Unresolved::Argument(why)) => return Err(why),
-            Err(Unresolved::Refusal(refusal)) => self.decider.unresolved(door, name, refusal, now),
-        };
-        self.observer.observe(&verdict);
-        Ok(DecideResponse {
-            let_through: verdict.decision.lets_through(),
-            exit_code: verdict.decision.exit_code().into(),
-            reason: verdict.reason(),
-            json: observe::judgement(&verdict).to_string(),
-        })
+        match digest_of(&self.sources, name, digest, self.decider.deadline()).await {
+            Ok(digest) => Ok(self.decider.pull(&Pull { door, name: name.clone(), digest }, now).await),
+            Err(Unresolved::Argument(why)) => Err(why),
+            Err(Unresolved::Refusal(refusal)) => Ok(self.decider.unjudged_pull(door, name.clone(), refusal, begun)),
+        }
     }
 }
 
@@ -89,7 +77,7 @@ pub async fn digest_of(
     }
     match name.digest {
         Some(digest) => Ok(digest),
-        None => sources.resolve(name, std::time::Instant::now() + deadline).await.map_err(Unresolved::Refusal),
+        None => sources.resolve(name, Instant::now() + deadline).await.map_err(Unresolved::Refusal),
     }
 }
 
@@ -113,10 +101,26 @@ fn report(json: &Value, exit_code: u32) -> Response<Report> {
 #[tonic::async_trait]
 impl wire::control_server::Control for Control {
     async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+        let begun = Instant::now();
+        let request = request.into_inner();
+        let door = match request.door.as_str() {
+            "verifier" => Door::Verifier,
+            "verify" => Door::Verify,
+            other => return Err(Status::invalid_argument(format!("no door {other:?}"))),
+        };
+        let name: ImageRef = request.name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
         let deadline = self.decider.deadline();
-        let answer = tokio::time::timeout(deadline, self.decided(request.get_ref())).await;
-        let answer = answer.map_err(|_| Status::deadline_exceeded(format!("no decision within {deadline:?}")))?;
-        answer.map(Response::new).map_err(Status::invalid_argument)
+        let verdict = match tokio::time::timeout(deadline, self.decided(door, &name, &request.digest, begun)).await {
+            Ok(decided) => decided.map_err(Status::invalid_argument)?,
+            Err(_) => self.decider.unjudged_pull(door, name, too_slow(deadline), begun),
+        };
+        self.observer.observe(&verdict);
+        Ok(Response::new(DecideResponse {
+            let_through: verdict.decision.lets_through(),
+            exit_code: verdict.decision.exit_code().into(),
+            reason: verdict.reason(),
+            json: observe::judgement(&verdict).to_string(),
+        }))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Report>, Status> {

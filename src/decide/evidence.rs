@@ -9,10 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::image::{Digest, Repository};
 use crate::policy::{NotaryRoot, Policy, Root, RootKind};
 use crate::sources::{NotaryServer, Sources};
-use crate::state::Store;
 use crate::state::cache::Cache;
+use crate::state::{StateError, Store};
 use crate::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
 use crate::trust::{Code, Collection, Refusal, Verified};
+
+/// Metadata files by name.
+type Files = Vec<(String, Vec<u8>)>;
 
 /// Verified metadata of one repository under one root.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub struct Evidence {
     /// Until when it answers without another look.
     pub valid_until: Timestamp,
     /// What is still to be written: the files, once the floors are safe.
-    unsaved: Mutex<Option<Vec<(String, Vec<u8>)>>>,
+    unsaved: Mutex<Option<Files>>,
 }
 
 /// Where metadata comes from, and what is kept of it.
@@ -248,12 +251,7 @@ impl Repositories {
         for statement in &collection.statements {
             let owner = self.store.statement_owner(statement).map_err(|error| error.refusal())?;
             if let Some(owner) = owner.filter(|owner| owner != gun) {
-                return Err(Refusal::new(
-                    Code::BadSignature,
-                    format!("targets metadata {statement} that was signed for {owner}"),
-                    format!("targets metadata signed for {gun}"),
-                    "somebody serves one repository's signatures as another's; sign each repository with its own targets key",
-                ));
+                return Err(StateError::Replay { gun: gun.clone(), statement: *statement, owner }.refusal());
             }
         }
         Ok(())
@@ -265,7 +263,7 @@ fn new_evidence(
     notary: &NotaryRoot,
     contact: Timestamp,
     until: Timestamp,
-    files: Option<Vec<(String, Vec<u8>)>>,
+    files: Option<Files>,
 ) -> Arc<Evidence> {
     let valid_until = until.min(verified.get().expires);
     Arc::new(Evidence { verified, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(files) })

@@ -69,6 +69,11 @@ impl Decider {
         self.shared_signers.load(Ordering::Relaxed)
     }
 
+    /// Sources get less than the whole of it, so that there is time for the cache when they don't answer.
+    fn for_sources(&self) -> Duration {
+        self.deadline * 3 / 4
+    }
+
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
         self.repositories.forget();
@@ -92,7 +97,7 @@ impl Decider {
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
-                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.deadline };
+                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.for_sources() };
                 let judged = judge.pull(pull).await;
                 let rows = vec![(pull.digest, Kind::Top)];
                 self.conclude(&policy, judged, Some((&pull.name, pull.digest)), &rows, now).await
@@ -111,30 +116,36 @@ impl Decider {
         }
     }
 
-    /// The verdict on a name whose digest nobody says.
-    pub fn unresolved(&self, door: Door, name: ImageRef, refusal: Refusal, now: Timestamp) -> Verdict {
-        let decision = Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() });
-        Verdict {
-            decision,
-            door,
-            engine: None,
-            namespaces: Vec::new(),
-            name: Some(name),
-            digest: None,
-            layer: None,
-            at: now,
-            took: Duration::ZERO,
+    /// The verdict on a name that never came to be judged: its digest is not known, or time was over.
+    pub fn unjudged_pull(&self, door: Door, name: ImageRef, refusal: Refusal, begun: Instant) -> Verdict {
+        let took = begun.elapsed();
+        let (at, namespaces) = (Timestamp::now(), Vec::new());
+        Verdict { decision: self.unjudged(refusal), door, engine: None, namespaces, name: Some(name), digest: None, layer: None, at, took }
+    }
+
+    /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time was over.
+    pub fn unjudged_layer(&self, door: Door, engine: &str, layer: Digest, refusal: Refusal, begun: Instant) -> Verdict {
+        let took = begun.elapsed();
+        let (at, namespaces, engine, layer) = (Timestamp::now(), Vec::new(), Some(engine.to_owned()), Some(layer));
+        Verdict { decision: self.unjudged(refusal), door, engine, namespaces, name: None, digest: None, layer, at, took }
+    }
+
+    fn unjudged(&self, refusal: Refusal) -> Decision {
+        let denial = Denial { refusal, rule: None, roots: Vec::new() };
+        match self.policy() {
+            Ok(policy) if policy.mode == Mode::Audit => Decision::LetThrough(denial),
+            _ => Decision::Deny(denial),
         }
     }
 
     /// May this layer be unpacked? Every namespace that is meant must allow it.
     pub async fn unpack(&self, unpack: &Unpack, now: Timestamp) -> Verdict {
-        let begun = Instant::now();
+        let begun = unpack.begun;
         let mut named = None;
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
-                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.deadline };
+                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.for_sources() };
                 let mut last = Decision::Deny(judge::nowhere(&unpack.layer.digest));
                 for place in &unpack.places {
                     let (judged, claim) = judge.place(place, &unpack.layer).await;
@@ -231,6 +242,17 @@ impl Decider {
         }
         Ok(())
     }
+}
+
+/// No decision came in time.
+#[must_use]
+pub fn too_slow(deadline: Duration) -> Refusal {
+    Refusal::new(
+        Code::OverLimit,
+        format!("no decision within {deadline:?}"),
+        "one within the deadline of rootpin.toml",
+        "a trust server or containerd is slow: see `rootpin status` and the log",
+    )
 }
 
 fn lost(why: &str) -> Refusal {

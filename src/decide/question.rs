@@ -1,6 +1,7 @@
 //! What a door asks: full names, proved chains, and who says that they belong together.
 
 use std::fmt;
+use std::time::Instant;
 
 use crate::image::{Chain, Descriptor, Digest, ImageRef};
 
@@ -80,6 +81,8 @@ pub struct Unpack {
     pub layer: Descriptor,
     /// Every namespace that is meant, each of which must allow it.
     pub places: Vec<Place>,
+    /// When the question came in: its deadline and the time it took count from there.
+    pub begun: Instant,
 }
 
 impl Door {

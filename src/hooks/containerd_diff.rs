@@ -19,9 +19,10 @@ use super::claims::{self, Names};
 use super::containerd::{Containerd, header};
 use super::fail_closed::Mark;
 use super::{nonce, socket};
-use crate::decide::{Decider, Decision, Door, Place, Unpack};
+use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
 use crate::image::{Descriptor, Digest};
 use crate::observe::Observer;
+use crate::trust::{Code, Refusal};
 
 /// Generated from `proto/`; the messages are containerd-client's.
 mod wire {
@@ -129,6 +130,7 @@ fn canary_text(digest: &Digest) -> String {
 impl wire::diff_server::Diff for Gate {
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
+        let begun = Instant::now();
         let layer = layer_of(message.diff.as_ref())?;
         if self.engine.is_canary(&layer.digest) {
             return Err(Status::failed_precondition(canary_text(&layer.digest)));
@@ -136,10 +138,18 @@ impl wire::diff_server::Diff for Gate {
         if let Some(pass) = message.payloads.get(PASS) {
             return self.passed(&layer, &pass.value);
         }
-        let allowed = self.judge(&metadata, &message, &layer).await?;
-        match self.door {
-            Door::Apply => self.apply_by_containerd(&metadata, message, layer.digest, allowed).await,
-            Door::Gate | Door::Verify | Door::Verifier => Err(self.engine.mark.fall_through()),
+        let deadline = self.engine.decider.deadline();
+        let (verdict, namespace) = match tokio::time::timeout(deadline, self.judge(&metadata, &message, &layer, begun)).await {
+            Ok(judged) => judged,
+            Err(_) => (self.unjudged(&layer, too_slow(deadline), begun), None),
+        };
+        self.engine.observer.observe(&verdict);
+        match (&verdict.decision, self.door) {
+            (Decision::Deny(_), _) => Err(Status::failed_precondition(verdict.reason())),
+            (Decision::Allow(_) | Decision::LetThrough(_), Door::Apply) => {
+                self.apply_by_containerd(&metadata, message, layer.digest, namespace).await
+            }
+            (Decision::Allow(_) | Decision::LetThrough(_), _) => Err(self.engine.mark.fall_through()),
         }
     }
 
@@ -149,46 +159,38 @@ impl wire::diff_server::Diff for Gate {
     }
 }
 
-/// A layer that may be unpacked, and the namespace to do it in, where one is known.
-struct Allowed {
-    namespace: Option<String>,
-}
-
 impl Gate {
-    async fn judge(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Allowed, Status> {
+    /// The verdict, and the one namespace that is meant, if it is one.
+    async fn judge(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor, begun: Instant) -> (Verdict, Option<String>) {
         if !message.payloads.is_empty() {
-            return Err(refuse(
-                "layers that are decrypted while they are unpacked are not supported: what is signed is not what is unpacked",
-            ));
+            return (self.unjudged(layer, decrypted(), begun), None);
         }
-        let deadline = self.engine.decider.deadline();
-        let gathered = tokio::time::timeout(deadline, self.gather(metadata, message, layer)).await;
-        let places =
-            gathered.map_err(|_| refuse(&format!("containerd did not say within {deadline:?} what it knows of {}", layer.digest)))??;
+        let places = match self.gather(metadata, message, layer).await {
+            Ok(places) => places,
+            Err(status) => return (self.unjudged(layer, unknown(&status), begun), None),
+        };
         let namespace = match places.as_slice() {
             [only] => Some(only.namespace.clone()),
             _ => None,
         };
-        let unpack = Unpack { door: self.door, engine: self.engine.name.clone(), layer: layer.clone(), places };
-        let verdict = tokio::time::timeout(deadline, self.engine.decider.unpack(&unpack, Timestamp::now())).await;
-        let verdict = verdict.map_err(|_| refuse(&format!("no decision on {} within {deadline:?}", layer.digest)))?;
-        self.engine.observer.observe(&verdict);
-        match &verdict.decision {
-            Decision::Allow(_) | Decision::LetThrough(_) => Ok(Allowed { namespace }),
-            Decision::Deny(_) => Err(Status::failed_precondition(verdict.reason())),
-        }
+        let unpack = Unpack { door: self.door, engine: self.engine.name.clone(), layer: layer.clone(), places, begun };
+        (self.engine.decider.unpack(&unpack, Timestamp::now()).await, namespace)
+    }
+
+    fn unjudged(&self, layer: &Descriptor, refusal: Refusal, begun: Instant) -> Verdict {
+        self.engine.decider.unjudged_layer(self.door, &self.engine.name, layer.digest, refusal, begun)
     }
 
     async fn gather(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Vec<Place>, Status> {
         let containerd = &self.engine.containerd;
-        let namespaces = self.namespaces(metadata, &layer.digest).await.map_err(|status| unknown(&status))?;
+        let namespaces = self.namespaces(metadata, &layer.digest).await?;
         let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
         let none = HashMap::new();
         let mut places = Vec::new();
         for namespace in namespaces {
             let names = Known { decider: &self.engine.decider };
             let place = claims::gather(containerd, &names, &namespace, layer, annotations.unwrap_or(&none)).await;
-            places.push(place.map_err(|status| unknown(&status))?);
+            places.push(place?);
         }
         Ok(places)
     }
@@ -227,9 +229,9 @@ impl Gate {
         metadata: &MetadataMap,
         mut message: ApplyRequest,
         layer: Digest,
-        allowed: Allowed,
+        namespace: Option<String>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        let namespace = allowed.namespace.ok_or_else(|| {
+        let namespace = namespace.ok_or_else(|| {
             refuse("the caller's namespace is not known, and its lease is of none or of several: containerd 1.7 tells a lease only")
         })?;
         let secret = nonce::random_hex().map_err(|error| refuse(&error.to_string()))?;
@@ -296,7 +298,20 @@ fn refuse(why: &str) -> Status {
     Status::failed_precondition(format!("rootpin: refused: {why}"))
 }
 
-/// containerd's own error, which must never leave as one that means something to containerd.
-fn unknown(status: &Status) -> Status {
-    refuse(&format!("containerd cannot be asked: {:?}: {}", status.code(), status.message()))
+fn unknown(status: &Status) -> Refusal {
+    Refusal::new(
+        Code::SourceUnreachable,
+        format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
+        "what containerd knows of the layer",
+        "check the engine's `containerd` socket in rootpin.toml",
+    )
+}
+
+fn decrypted() -> Refusal {
+    Refusal::new(
+        Code::Malformed,
+        "a layer that is to be decrypted while it is unpacked",
+        "a layer whose bytes are the signed ones",
+        "encrypted images are not supported: what is signed is not what would be unpacked",
+    )
 }
