@@ -123,3 +123,59 @@ fn finding_json(finding: &Diagnostic) -> Value {
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn loaded(text: &str) -> Result<Policy, Vec<Diagnostic>> {
+        let files = BTreeMap::from([("policy.toml".to_owned(), text.as_bytes().to_vec())]);
+        policy::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
+    }
+
+    const GOOD: &str = "version = 1\ndefault = \"deny\"\n[local]\nnamespaces = [\"moby\"]\n";
+
+    #[test]
+    fn a_good_policy_is_shown_with_its_hash_and_warnings() {
+        let good = loaded(GOOD);
+        let hash = good.as_ref().unwrap().hash;
+        let text = check_text(&good);
+        assert!(text.starts_with("policy.toml:4:1: no-effect: warning: namespaces means nothing"), "{text}");
+        assert!(text.ends_with(&format!("ok: policy {hash}, mode enforce, 0 rules, 1 warning\n")), "{text}");
+        let object = check_json(&good);
+        assert_eq!((&object["ok"], &object["hash"]), (&json!(true), &json!(hash.to_string())));
+        assert_eq!((list(&object, "errors").len(), list(&object, "warnings").len()), (0, 1));
+    }
+
+    #[test]
+    fn a_bad_policy_is_shown_with_every_finding() {
+        let bad = loaded("version = 2\n");
+        let text = check_text(&bad);
+        assert!(text.ends_with("2 errors, 0 warnings: the policy does not load\n"), "{text}");
+        let object = check_json(&bad);
+        assert_eq!((&object["ok"], &object["hash"]), (&json!(false), &Value::Null));
+        let first = &list(&object, "errors")[1];
+        assert_eq!(
+            (&first["file"], &first["line"], &first["column"], &first["code"]),
+            (&json!("policy.toml"), &json!(1), &json!(11), &json!("bad-value"))
+        );
+    }
+
+    #[test]
+    fn an_explanation_reads_the_same_through_json() {
+        let policy = loaded(GOOD).unwrap();
+        let explained =
+            explanation_json(&policy::explain(&policy, &"h.example/a:1".parse().unwrap(), "2026-11-20T00:00:00Z".parse().unwrap()));
+        let text = explain_text(&explained);
+        assert!(text.starts_with("name   h.example/a:1\nmode   enforce\nneeds  a [[rule]] whose match covers h.example/a"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_wrong_usage() {
+        assert_eq!(explain(Path::new("/nonexistent"), "UPPER/x", false).1, 64);
+        assert_eq!(explain(Path::new("/nonexistent"), "h.example/x", false).1, 2);
+        assert_eq!(check(Path::new("/nonexistent"), false).1, 1);
+    }
+}

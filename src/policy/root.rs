@@ -127,6 +127,11 @@ fn read_notary(section: &Section<'_>, report: &mut Report, files: &mut Reading<'
     );
     let server = section.parsed(report, "server", server_url::parse);
     let tls_ca = section.text(report, "tls-ca").and_then(|path| read_tls_ca(&path, report, files));
+    if let (Some(place), Some(At { value, .. })) = (section.key("tls-ca"), &server)
+        && value.starts_with("http:")
+    {
+        report.warning(place, "no-effect", "tls-ca means nothing for a server without TLS", "leave it out");
+    }
     let role = section.parsed(report, "role", parse_role);
     let certificate_dates = section.parsed(report, "certificate-dates", |text| match text {
         "check" => Ok(true),

@@ -184,6 +184,7 @@ fn each_mistake_is_told_at_its_place() {
         (&root_with("tls-ca = \"/etc/ca.pem\""), "9:10: bad-value"),
         (&root_with("tls-ca = \"../ca.pem\""), "9:10: bad-value"),
         (&root_with("tls-ca = \"roots/empty.pem\""), "9:10: bad-file"),
+        (&root_with("tls-ca = \"roots/ca.pem\"").replace("https://n.example", "http://[::1]:4443"), "9:1: no-effect"),
         (&root_with("certificate-dates = \"no\""), "9:21: bad-value"),
         (&root_with("allow-rsa-pkcs1v15 = \"yes\""), "9:22: bad-value"),
         (&root_with("").replace("\"notary\"", "\"tuf\""), "5:8: unknown-type"),
@@ -399,6 +400,19 @@ fn an_explanation_names_the_winner_the_losers_and_the_evidence() {
     assert!(needs("mirror.acme.example/hub/alpine").contains("cannot exist"));
     assert!(needs("other.example/x").contains("the policy names docker.io, mirror.acme.example"));
     assert!(explain(&policy, &name(&format!("h.example/a@{TWO}")), now()).to_string().contains("revoked: CVE-2026-0001"));
+}
+
+#[test]
+fn the_reference_shows_a_policy_that_loads_and_explains_every_code() {
+    let reference = include_str!("../../docs/policy.md");
+    let mut blocks = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let (main, fragment) = (blocks.next().unwrap(), blocks.next().unwrap());
+    let mut all = files(&[("policy.toml", main), ("policy.d/10.toml", fragment)]);
+    all.insert("roots/team.pub".to_owned(), PEM.to_vec());
+    assert_eq!(load(&all, now()).unwrap().warnings, []);
+    for (code, meaning) in super::CODES {
+        assert!(reference.contains(&format!("| `{code}` | {meaning} |")), "{code}");
+    }
 }
 
 /// A line that some policy could hold.
