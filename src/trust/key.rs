@@ -362,6 +362,57 @@ mod tests {
     }
 
     #[test]
+    fn rsa_signatures_are_pss_and_pkcs1_only_where_it_is_allowed() {
+        use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding, RsaKeyPair};
+        let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let sign = |padding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(padding, &aws_lc_rs::rand::SystemRandom::new(), b"message", &mut signature).unwrap();
+            signature
+        };
+        let spki = Material::Rsa(pair.public_key().as_ref().to_vec()).spki().unwrap();
+        let text = format!(r#"{{"keytype":"rsa","keyval":{{"private":null,"public":"{}"}}}}"#, STANDARD.encode(spki));
+        let key = PublicKey::from_json(&json::parse(text.as_bytes(), Limits { bytes: 4096, depth: 4, values: 20 }).unwrap()).unwrap();
+        assert_eq!(key.id().to_string(), key.scoped_id());
+        assert!(key.verify("rsapss", b"message", &sign(&RSA_PSS_SHA256), false));
+        assert!(!key.verify("rsapss", b"message", &sign(&RSA_PSS_SHA384), true));
+        assert!(!key.verify("rsapss", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(!key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), false));
+        assert!(!key.verify("ecdsa", b"message", &sign(&RSA_PSS_SHA256), true));
+    }
+
+    #[test]
+    fn a_key_of_an_unknown_or_wrong_kind_has_an_id_and_verifies_nothing() {
+        for (keytype, public) in [("p521", "AAAA"), ("ecdsa", "AAAA"), ("rsa-x509", "AAAA"), ("ed25519", "AAAA"), ("ed25519-x509", "AAAA")]
+        {
+            let text = format!(r#"{{"keytype":"{keytype}","keyval":{{"public":"{public}"}}}}"#);
+            let key = PublicKey::from_json(&json::parse(text.as_bytes(), Limits { bytes: 4096, depth: 4, values: 20 }).unwrap()).unwrap();
+            assert_eq!(key.id().to_string(), key.scoped_id());
+            for method in ["ecdsa", "rsapss", "eddsa"] {
+                assert!(!key.verify(method, b"", &[0; 64], true));
+            }
+        }
+        for bad in [
+            "{}",
+            r#"{"keytype":"ecdsa"}"#,
+            r#"{"keytype":"ecdsa","keyval":{"public":"A"}}"#,
+            r#"{"keytype":1,"keyval":{"public":"AAAA"}}"#,
+        ] {
+            let value = json::parse(bad.as_bytes(), Limits { bytes: 4096, depth: 4, values: 20 }).unwrap();
+            assert!(PublicKey::from_json(&value).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_certificates_is_no_pin() {
+        let leaf = String::from_utf8(data("keys/root-app.crt")).unwrap();
+        let authority = String::from_utf8(data("keys/authority.crt")).unwrap();
+        assert!(keys_in_pem(format!("{leaf}{authority}").as_bytes()).is_err());
+        assert_eq!(keys_in_pem(authority.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_key_id_is_64_lower_case_hex_digits() {
         let id = "ef4fdd6bba80081ad3f32448e7c59f209033f48be943bf7366bc8aa2644481e5";
         assert_eq!(id.parse::<KeyId>().unwrap().to_string(), id);

@@ -542,7 +542,8 @@ fn a_delegation_of_a_path_that_the_parent_does_not_hold_gives_nothing() {
 
 #[test]
 fn odd_metadata_is_refused_as_malformed() {
-    let edits: [(&str, fn(&mut serde_json::Value)); 17] = [
+    type Edit = fn(&mut serde_json::Value);
+    let edits: [(&str, Edit); 17] = [
         ("root", |signed| signed["_type"] = "root".into()),
         ("timestamp", |signed| signed["_type"] = "Snapshot".into()),
         ("timestamp", |signed| signed["version"] = 0.into()),
@@ -556,7 +557,7 @@ fn odd_metadata_is_refused_as_malformed() {
         ("root", |signed| signed["roles"]["timestamp"]["keyids"] = json!(["0".repeat(64)])),
         ("targets", |signed| signed["delegations"]["roles"][0]["name"] = "targets/a/b".into()),
         ("targets", |signed| {
-            signed["delegations"]["roles"] = json!([signed["delegations"]["roles"][0], signed["delegations"]["roles"][0]])
+            signed["delegations"]["roles"] = json!([signed["delegations"]["roles"][0], signed["delegations"]["roles"][0]]);
         }),
         ("targets", |signed| signed["delegations"]["roles"][0]["paths"] = "v".into()),
         ("targets", |signed| signed["delegations"]["roles"] = "none".into()),

@@ -98,3 +98,33 @@ fn rollback(file: &Envelope, floor: &Floor) -> Refusal {
     let hint = "the trust server shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
     Refusal::new(Code::Rollback, found, wanted, hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+
+    fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
+        numbers.iter().map(|number| KeyId::from_bytes([*number; 32])).collect()
+    }
+
+    fn floor(role: &str, root_keys: &[u8]) -> Floor {
+        Floor { role: role.to_owned(), root_keys: keys(root_keys), version: 3, signed: Digest::of(b""), keys: keys(&[9]), threshold: 1 }
+    }
+
+    #[test]
+    fn floors_that_share_a_root_key_apply_also_by_way_of_another_floor() {
+        let kept = [floor("targets", &[1]), floor("root", &[1, 2]), floor("targets", &[5])];
+        let floors = Floors::of(&kept, &keys(&[2]));
+        assert_eq!(floors.applied.iter().map(|floor| floor.role.as_str()).collect::<Vec<_>>(), ["root", "targets"]);
+        assert_eq!(floors.root_keys, keys(&[1, 2]));
+        assert!(Floors::of(&kept, &keys(&[3])).applied.is_empty());
+    }
+
+    #[test]
+    fn a_role_is_replaced_when_too_few_old_keys_are_left_to_sign_as_before() {
+        let two = Floor { keys: keys(&[1, 2, 3]), threshold: 2, ..floor("targets", &[1]) };
+        assert!(!is_replaced(&two, &keys(&[2, 3, 4])));
+        assert!(is_replaced(&two, &keys(&[3, 4, 5])));
+    }
+}
