@@ -98,7 +98,8 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
     let id = section.text(report, "id").map(|At { value, place }| At { value: value.to_owned(), place });
     section.parsed(report, "id", check_id);
     let kind = section.parsed(report, "type", parse_type);
-    if kind.is_none() {
+    // The keys of an unknown type are unknown too; one that isn't said can only be the one that exists.
+    if kind.is_none() && section.key("type").is_some() {
         return RootDraft { id, keys: Vec::new(), root: None };
     }
     section

@@ -250,6 +250,12 @@ fn each_mistake_is_told_at_its_place() {
 }
 
 #[test]
+fn a_root_without_type_is_checked_like_any_other() {
+    let text = format!("{}{}", root("a"), rule("h.example/**")).replace("type =", "typ =").replace("https", "http");
+    assert_eq!(after_head(&text), ["3:1: missing-key", "5:1: unknown-key", "6:10: plain-http"]);
+}
+
+#[test]
 fn warnings_alone_let_the_policy_load() {
     let text = format!("{HEAD}[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-01-01T00:00:00Z\nreason = \"x\"\n");
     let policy = good(&[("policy.toml", &text)]);

@@ -95,7 +95,10 @@ fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
     // A link has no mode of its own: who may write to its directory decides.
     if !metadata.is_symlink() && metadata.mode() & WRITABLE != 0 {
         let mode = metadata.mode() & 0o7777;
-        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), format!("chmod go-w {shown}")));
+        // Nobody should be told to close the system's temporary directory.
+        let sticky = mode & 0o1000 != 0;
+        let hint = if sticky { format!("keep the policy elsewhere than below {shown}") } else { format!("chmod go-w {shown}") };
+        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), hint));
     }
     Ok(metadata)
 }

@@ -76,6 +76,8 @@ fn a_directory_above_that_others_can_write_or_own_is_refused_sticky_or_not() {
     for mode in [0o775, 0o757, 0o1777] {
         chmod(&dir.join("a"), mode);
         assert!(refusal(&inner).contains("/a can be written by its group or by others"), "{mode:o}");
+        let hint = &try_load(&inner).unwrap_err()[0].hint;
+        assert_eq!(hint.starts_with("keep the policy elsewhere"), mode == 0o1777, "{hint}");
     }
     chmod(&dir.join("a"), 0o755);
     chown(dir.join("a"), Some(65534), None).unwrap();
