@@ -1,4 +1,21 @@
-//! rootpin: a trust plugin for containerd and Docker.
+//! rootpin: a trust plugin for containerd and Docker. It lets an image be unpacked only when a root that the host pins has signed
+//! "this name and tag are these bytes".
+//!
+//! ```text
+//! containerd · dockerd                                    registry · Notary server
+//!       │ native request                                         │ bytes (capped, hashed)
+//!    hooks ──question──▶ decide ──────────────────▶ sources ─────┘
+//!       ▲                  │  ▲                        │ answers (untrusted)
+//!       │                  │  └─ Verified<Collection> ── trust ◀─ (pins, floors, now, budget)
+//!       │                  ├─ does it name this image and this digest?  ─▶ admission
+//!       │                  ├─ state: raise floors, record the admission: all or nothing, and only now
+//!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
+//! ```
+//!
+//! Dependencies go one way: `bin → cli, daemon → hooks, control → decide → sources, state → policy → trust → image → json`, and a
+//! test keeps it so. Policy stands above trust because it has to know what a key is (a pinned file, a canonical ID), while trust needs
+//! nothing of the policy but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or output, no clock. They,
+//! and `decide`, are the part to audit.
 
 #![forbid(unsafe_code)]
 
