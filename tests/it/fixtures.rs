@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rootpin::json::{self, Limits, Value};
-use rootpin::trust::canonical;
 use rootpin::trust::notary::Outcome;
+use rootpin::trust::{Pins, canonical};
 
 use crate::publisher::Tree;
-use crate::workflow::{Host, pins_of, published, tags};
+use crate::workflow::{GUN, Host, NOW, pins_of, published, tags};
 
 const LIMITS: Limits = Limits { bytes: 1 << 20, depth: 32, values: 100_000 };
 
@@ -134,8 +134,17 @@ fn gist(outcome: &Outcome) -> String {
 fn a_mutated_repository_is_refused_or_says_the_same() {
     let (mut publisher, pins) = published();
     publisher.rotate_root(&[publisher.root_key()]);
-    let whole = publisher.tree();
-    let good = gist(&Host::default().look(&whole, &pins).unwrap());
+    mutate(&publisher.tree(), GUN, &pins, NOW);
+}
+
+#[test]
+fn a_mutated_repository_of_a_real_server_is_refused_or_says_the_same() {
+    let line = expected("# tree\t").into_iter().find(|line| line[0] == "server/delegations/served").unwrap();
+    mutate(&tree(&line[0]), &line[1], &pins_of(&[line[2].clone()]), &line[4]);
+}
+
+fn mutate(whole: &Tree, gun: &str, pins: &Pins, now: &str) {
+    let good = gist(&Host::default().look_at(whole, gun, pins, now).0.unwrap());
     let names: Vec<String> = whole.files.keys().cloned().collect();
     let change = (0..names.len(), any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
@@ -150,7 +159,7 @@ fn a_mutated_repository_is_refused_or_says_the_same() {
                 2 => drop(bytes.remove(at)),
                 _ => bytes.truncate(at),
             }
-            if let Ok(outcome) = Host::default().look(&tree, &pins) {
+            if let Ok(outcome) = Host::default().look_at(&tree, gun, pins, now).0 {
                 prop_assert_eq!(gist(&outcome), good.clone());
             }
             Ok(())
