@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -79,13 +80,15 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mark = self.mark.clone();
-        // In a task of its own, so that a panic in a handler is a refusal of this one question.
-        let answer = tokio::spawn(self.inner.call(request));
+        // In a task of its own, so that a panic in a handler is a refusal of this one question. The set ends it when the engine
+        // gives its question up.
+        let mut answer = JoinSet::new();
+        answer.spawn(self.inner.call(request));
         Box::pin(async move {
-            Ok(match answer.await {
-                Ok(Ok(response)) => closed(response, &mark),
-                Ok(Err(never)) => match never {},
-                Err(_) => refused("the question could not be answered"),
+            Ok(match answer.join_next().await {
+                Some(Ok(Ok(response))) => closed(response, &mark),
+                Some(Ok(Err(never))) => match never {},
+                Some(Err(_)) | None => refused("the question could not be answered"),
             })
         })
     }
