@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// NAME[:TAG][@DIGEST]; without a digest the registry is asked what the tag is now, and nothing else
+    /// `NAME[:TAG][@DIGEST]`; without a digest the registry is asked what the tag is now, and nothing else
     name: String,
     /// Decide here, by the policy in this folder, without a daemon
     #[arg(long, value_name = "DIR", requires = "state")]

@@ -48,7 +48,7 @@ fn fresh_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
 }
 
-/// The connections that a listener takes, at most [`MAX_CONNECTIONS`] at a time: a further one waits in the kernel's queue.
+/// The connections that a listener takes, at most `MAX_CONNECTIONS` at a time: a further one waits in the kernel's queue.
 pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (sender, receiver) = tokio::sync::mpsc::channel(1);

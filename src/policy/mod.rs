@@ -1,6 +1,6 @@
 //! What is demanded: the policy that a host's owner wrote, loaded whole or not at all.
 //!
-//! Pure: files come in through [`Files`], `now` is an argument. [`load`] is the only way to a [`Policy`].
+//! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a [`Policy`].
 
 mod check;
 mod diagnostic;
