@@ -1,6 +1,7 @@
 //! What the policy says of a name and its bytes, in the order of policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`,
 //! `[local]`, no.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -91,8 +92,7 @@ impl Judge<'_> {
         if refused.is_some_and(beyond) {
             return None;
         }
-        let by_client = |claim: &&Claim| matches!(claim.told_by, ToldBy::Record | ToldBy::Ledger | ToldBy::Source);
-        place.claims.iter().filter(by_client).find_map(|claim| {
+        place.claims.iter().filter(|claim| by_client(claim.told_by)).find_map(|claim| {
             let subject = subject(claim);
             let clean = self.revoked(&revocable(&claim.chain)).is_none() && self.bound(&subject).is_none();
             let admission = self.exempt(&subject).ok().flatten().filter(|_| clean)?;
@@ -165,18 +165,17 @@ impl Judge<'_> {
     fn exempt(&self, subject: &Subject<'_>) -> Result<Option<Admission>, Denial> {
         let mut over: Option<&Exempt> = None;
         for exempt in self.policy.exempts_for(&subject.name.repository) {
-            let covers = match &exempt.digests {
-                Some(digests) => digests.contains(&subject.top) || subject.manifest.is_some_and(|manifest| digests.contains(&manifest)),
-                // policy.md rule 7: by name only where the client wrote the name.
-                None => !matches!(subject.told_by, ToldBy::Annotation | ToldBy::Import),
+            let listed = |digests: &BTreeSet<Digest>| {
+                digests.contains(&subject.top) || subject.manifest.is_some_and(|manifest| digests.contains(&manifest))
             };
-            if !covers {
+            if !exempt.digests.as_ref().is_none_or(listed) {
                 continue;
             }
-            if !exempt.is_over(self.now) {
+            if exempt.is_over(self.now) {
+                over = Some(exempt);
+            } else if exempt.digests.is_some() || by_client(subject.told_by) {
                 return Ok(Some(Admission { ground: Ground::Exempt, rule: exempt.to_string(), valid_until: exempt.until }));
             }
-            over = Some(exempt);
         }
         match over {
             None => Ok(None),
@@ -309,6 +308,12 @@ fn unnamed(place: &Place, layer: &Descriptor) -> Denial {
         "add a [[rule]] for the registry and repository that it was pulled from",
     );
     Denial { refusal, rule: None, roots: Vec::new() }
+}
+
+/// policy.md rule 7: whose word is enough for an exemption that names no bytes. That the verifier was asked of these bytes before is not:
+/// they may come by another way now.
+fn by_client(told_by: ToldBy) -> bool {
+    matches!(told_by, ToldBy::Client | ToldBy::Record | ToldBy::Source)
 }
 
 fn subject(claim: &Claim) -> Subject<'_> {
