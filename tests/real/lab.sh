@@ -6,6 +6,7 @@
 #   lab.sh stop [SERVICE...]     all that run, where none is named
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
+#   lab.sh mirror                the Debian mirror that packages come from
 #   lab.sh ctr17|ctr2|docker28|notary|oras ARGS...
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
@@ -161,6 +162,7 @@ free() { ! listens "$1" || die "port $1 is taken; set LAB_PORT"; }
 certificates() { # a CA of the lab's own, and one certificate for the notary server and signer
   local dir=$ROOT/pki
   [[ -s $dir/server.crt ]] && return
+  command -v openssl >/dev/null || die "openssl is missing: apt-get install openssl"
   mkdir -p "$dir"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/O=Lab/CN=Lab CA" -keyout "$dir/ca.key" \
     -out "$dir/ca.crt" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
@@ -272,6 +274,8 @@ start_dockerd28() {
 
 cmd_start() {
   local service
+  mkdir -p "$ROOT"
+  touch "$ROOT/.rootpin-lab" # says to purge that the folder is its own
   for service; do case $service in
     registry) start_registry ;;
     notary) start_notary ;;
@@ -318,19 +322,18 @@ cmd_purge() {
   cmd_stop
   local mount
   while read -r mount; do umount -l "$mount" 2>/dev/null || true; done < <(awk -v root="$ROOT/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r)
-  rm -rf "${ROOT:?}"/{state,run,log,etc,pki}
-  rmdir "$ROOT" 2>/dev/null || true
+  [[ ! -e $ROOT ]] || [[ -e $ROOT/.rootpin-lab ]] || die "$ROOT is no lab: not deleted"
+  rm -rf "${ROOT:?}"
 }
 
 [[ $(id -u) == 0 ]] || die "run as root: containerd needs it"
-for tool in apt-get dpkg-deb openssl flock setsid; do
-  command -v "$tool" >/dev/null || die "$tool is missing; on Debian: apt-get install apt dpkg openssl util-linux"
-done
+for tool in apt-get dpkg-deb flock setsid; do command -v "$tool" >/dev/null || die "$tool is missing: this needs Debian"; done
 ((${#SOCK_17} < 90)) || die "LAB_ROOT is too long for the names of sockets: $ROOT"
 command=${1:-}
 (($#)) && shift
 case $command in
   fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
+  mirror) mirror ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
   docker28) DOCKER_HOST=unix://$SOCK_DOCKER exec "$PKG_2/usr/bin/docker" "$@" ;;

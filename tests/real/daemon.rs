@@ -1,0 +1,142 @@
+//! The daemon itself: the binary, with a configuration, policy and state of its own.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::door::Door;
+use crate::image::{Blob, Image};
+use crate::lab::{Lab, run, write};
+
+/// The files of a policy by their names; `policy.toml` is one of them.
+pub(crate) type Policy = Vec<(&'static str, String)>;
+
+/// rootpind for all engines of the lab. Killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    audit: PathBuf,
+}
+
+/// One question that the daemon recorded.
+#[derive(Debug)]
+pub(crate) struct Question(Value);
+
+impl Daemon {
+    /// Starts with an empty state.
+    pub(crate) fn start(lab: &Lab, policy: &Policy) -> Self {
+        let _ = fs::remove_dir_all(folder(lab).join("state"));
+        Self::restart(lab, policy)
+    }
+
+    /// Starts with the state that the one before has left. Returns when it says that it is ready.
+    pub(crate) fn restart(lab: &Lab, policy: &Policy) -> Self {
+        let (folder, sockets) = (folder(lab), lab.sockets());
+        let _ = fs::remove_dir_all(folder.join("policy"));
+        for (name, text) in policy {
+            write(&folder.join("policy").join(name), text);
+        }
+        let mut config = format!(
+            "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n",
+            folder.display(),
+            sockets.display()
+        );
+        for (engine, socket) in [("containerd17", "LAB_CONTAINERD17"), ("containerd2", "LAB_CONTAINERD2")] {
+            let (containerd, sockets) = (lab.var(socket), sockets.display());
+            let _ = write!(
+                config,
+                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\n\
+                 gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
+            );
+        }
+        write(&folder.join("rootpin.toml"), config);
+        fs::create_dir_all(&sockets).unwrap();
+        let audit = folder.join("audit.jsonl");
+        write(&audit, "");
+
+        let notify = folder.join("notify.sock");
+        let _ = fs::remove_file(&notify);
+        let ready = UnixDatagram::bind(&notify).unwrap();
+        ready.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let log = File::options().create(true).append(true).open(folder.join("rootpind.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpind"));
+        command.arg("--config").arg(folder.join("rootpin.toml")).env("NOTIFY_SOCKET", &notify);
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let daemon = Self { child, audit };
+        let mut message = [0_u8; 4096];
+        loop {
+            let length = ready.recv(&mut message).expect("rootpind does not get ready: see rootpind.log");
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+                return daemon;
+            }
+        }
+    }
+
+    /// As the machine's power going off would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end, as systemd does.
+    pub(crate) fn stop(mut self) {
+        run(Command::new("kill").arg(self.child.id().to_string()));
+        assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
+    }
+
+    /// What that door was asked of the image, all in all.
+    pub(crate) fn questions(&self, door: Door, name: &str, image: &Image) -> Vec<Question> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        let records = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let digests: Vec<_> = image.blobs.iter().map(Blob::digest).collect();
+        records
+            .filter(|record| {
+                let layer = record["layer"].as_str().unwrap_or_default();
+                record["door"] == door.asks()
+                    && if door.asks() == "verifier" {
+                        record["name"] == name
+                    } else {
+                        record["engine"] == door.engine() && digests.iter().any(|digest| digest == layer)
+                    }
+            })
+            .map(Question)
+            .collect()
+    }
+}
+
+impl Question {
+    /// `allowed`, `refused` or `unjudged`.
+    pub(crate) fn outcome(&self) -> &str {
+        self.0["outcome"].as_str().unwrap()
+    }
+
+    /// Of a no.
+    pub(crate) fn code(&self) -> &str {
+        self.0["code"].as_str().unwrap_or_default()
+    }
+
+    /// Of audit mode.
+    pub(crate) fn let_through(&self) -> bool {
+        self.0["let_through"] == true
+    }
+
+    /// Whether a no says what was known, and what would change it.
+    pub(crate) fn is_told_in_full(&self) -> bool {
+        ["found", "wanted", "hint"].iter().all(|member| self.0[member].as_str().is_some_and(|text| !text.is_empty()))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn folder(lab: &Lab) -> PathBuf {
+    lab.root.join("rootpin")
+}

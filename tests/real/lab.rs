@@ -1,0 +1,124 @@
+//! The lab that `lab.sh` runs: its paths, and what is pushed to its registry.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tokio::runtime::Runtime;
+
+use crate::image::{Blob, Image};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
+pub(crate) const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/containerd/install");
+
+/// Stops its services when dropped.
+pub(crate) struct Lab {
+    pub(crate) root: PathBuf,
+    pub(crate) runtime: Runtime,
+    env: BTreeMap<String, String>,
+    http: reqwest::Client,
+}
+
+impl Lab {
+    /// Starts registry, notary and the engines, with the packaged drop-ins.
+    pub(crate) fn start() -> Self {
+        let root =
+            std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`");
+        let printed = run(Command::new(SCRIPT).arg("env").env("LAB_ROOT", &root));
+        let env =
+            printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let lab = Self { root: root.into(), runtime, env, http: reqwest::Client::new() };
+        lab.install_doors();
+        lab.script(&["start", "registry", "notary", "containerd17", "containerd2", "dockerd28"]);
+        lab
+    }
+
+    /// The packaged drop-ins with this lab's addresses. Its verifier is a script, because rootpin-verifier takes another control socket
+    /// only by argument.
+    fn install_doors(&self) {
+        for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")] {
+            let mut install = Command::new(INSTALL);
+            install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
+            install.arg("--sockets").arg(self.sockets()).arg("--verifier").arg(self.verifier());
+            run(install.arg("--to").arg(self.root.join(format!("etc/{engine}.d"))));
+        }
+        let script = format!(
+            "#!/bin/sh\nexec {} --control {} \"$@\"\n",
+            env!("CARGO_BIN_EXE_rootpin-verifier"),
+            self.sockets().join("control.sock").display()
+        );
+        std::fs::create_dir_all(self.verifier()).unwrap();
+        let file = self.verifier().join("rootpin-verifier");
+        std::fs::write(&file, script).unwrap();
+        run(Command::new("chmod").arg("0755").arg(file));
+    }
+
+    /// Where rootpind's sockets are.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.root.join("rootpin/run")
+    }
+
+    fn verifier(&self) -> PathBuf {
+        self.root.join("rootpin/verifier")
+    }
+
+    pub(crate) fn var(&self, name: &str) -> &str {
+        self.env.get(name).unwrap_or_else(|| panic!("lab.sh env prints no {name}"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.var(name).into()
+    }
+
+    pub(crate) fn script(&self, arguments: &[&str]) -> String {
+        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root))
+    }
+
+    /// The full name of an image in the lab's registry.
+    pub(crate) fn name(&self, repository: &str, tag: &str) -> String {
+        format!("{}/{repository}:{tag}", self.var("LAB_REGISTRY"))
+    }
+
+    /// Uploads `image` and lets `name` point at it.
+    pub(crate) fn push(&self, image: &Image, name: &str) {
+        let (repository, tag) = name.split_once('/').unwrap().1.rsplit_once(':').unwrap();
+        let base = format!("http://{}/v2/{repository}", self.var("LAB_REGISTRY"));
+        self.runtime.block_on(async {
+            for blob in &image.blobs {
+                let started = self.http.post(format!("{base}/blobs/uploads/")).send().await.unwrap();
+                let location = started.headers()["location"].to_str().unwrap().to_owned();
+                let upload = self.http.put(format!("{location}&digest={}", blob.digest()));
+                assert_eq!(upload.body(blob.bytes.clone()).send().await.unwrap().status(), 201, "a blob of {name} was not taken");
+            }
+            for manifest in &image.manifests {
+                self.put_manifest(&base, &manifest.digest(), manifest).await;
+            }
+            self.put_manifest(&base, tag, &image.top).await;
+        });
+    }
+
+    async fn put_manifest(&self, base: &str, reference: &str, manifest: &Blob) {
+        let put = self.http.put(format!("{base}/manifests/{reference}")).header("content-type", manifest.media_type);
+        assert_eq!(put.body(manifest.bytes.clone()).send().await.unwrap().status(), 201, "the registry did not take {base} {reference}");
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = Command::new(SCRIPT).arg("stop").env("LAB_ROOT", &self.root).status();
+    }
+}
+
+/// The command's output; a failure is the harness's and ends the test.
+pub(crate) fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?} ended with {status}\n{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// A file and the folders that lead to it.
+pub(crate) fn write(file: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, bytes).unwrap();
+}

@@ -1,0 +1,126 @@
+//! Real engines, a real registry and a real Notary server against the real daemon. `tests/run` starts these; see `lab.sh`.
+#![cfg(test)]
+
+mod cold;
+mod cri;
+mod daemon;
+mod door;
+mod image;
+mod install;
+mod lab;
+mod notary;
+#[path = "../support/publisher.rs"]
+mod publisher;
+mod rows;
+mod trust_server;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use daemon::Daemon;
+use door::Door;
+use lab::Lab;
+use rows::{Expect, Stage, rows};
+
+/// `ROOTPIN_ROWS`, a part of a row's name, picks rows while one works on them.
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn each_engine_unpacks_what_the_policy_allows_and_nothing_else() {
+    let lab = Lab::start();
+    let picked = std::env::var("ROOTPIN_ROWS").unwrap_or_default();
+    let mut failures = Vec::new();
+    for (number, row) in rows().into_iter().enumerate().filter(|(_, row)| row.case.contains(&picked)) {
+        let began = Instant::now();
+        let mut stage = (row.stage)(&lab, &format!("real/case{number}"));
+        let mut wrong = 0;
+        for door in Door::ALL {
+            let expect = row.expect[door.column()];
+            if let Err(why) = cell(&lab, &mut stage, door, expect) {
+                wrong += 1;
+                failures.push(format!("{} | {door} | wanted {expect:?}: {why}", row.case));
+            }
+        }
+        say(&format!("{:5.1} s  {}  {}", began.elapsed().as_secs_f32(), if wrong == 0 { "ok  " } else { "FAIL" }, row.case));
+    }
+    assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// Brings the image in by one door and compares all that can be seen.
+fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), String> {
+    door.cool(lab);
+    if let Some((name, image)) = &stage.first {
+        door.bring_when_connected(lab, name, image).map_err(|words| format!("{name} should have come in before: {words}"))?;
+    }
+    let layers_before = door.unpacked(lab);
+    let asked = |stage: &Stage| stage.daemon.as_ref().map_or_else(Vec::new, |daemon| daemon.questions(door, &stage.name, &stage.image));
+    let asked_before = asked(stage).len();
+    let began = Instant::now();
+    let result = match (&stage.killed, &stage.daemon) {
+        (Some(_), _) => bring_and_kill(lab, stage, door),
+        (None, Some(_)) => door.bring_when_connected(lab, &stage.name, &stage.image),
+        (None, None) => door.bring(lab, &stage.name, &stage.image),
+    };
+    let took = began.elapsed();
+    let words = match &result {
+        Ok(words) | Err(words) => words.clone(),
+    };
+    let questions = asked(stage).split_off(asked_before);
+    let unpacked = door.unpacked(lab) - layers_before;
+    let check = |holds: bool, what: &str| {
+        if holds {
+            Ok(())
+        } else {
+            Err(format!("{what}\n    questions: {questions:?}\n    unpacked: {unpacked}, in {took:?}\n    words: {words}"))
+        }
+    };
+    let refused = |what| check(result.is_err() && unpacked == 0, what);
+    let judged = |outcomes: &[&str], code: &str| {
+        let found = questions.iter().all(|question| outcomes.contains(&question.outcome()) && question.code() == code);
+        check(!questions.is_empty() && found, "the door was not asked, or the answer was another")
+    };
+    match expect {
+        Expect::Allowed => {
+            check(result.is_ok() && unpacked > 0, "it should have come in")?;
+            judged(&["allowed"], "")
+        }
+        Expect::Unasked => {
+            check(result.is_ok(), "it should have come in")?;
+            check(questions.is_empty(), "nobody should have been asked")
+        }
+        Expect::Refused(code) => {
+            refused("it should have been refused")?;
+            judged(&["refused", "unjudged"], code)?;
+            check(questions.iter().all(daemon::Question::is_told_in_full), "found, wanted and hint should be told")?;
+            check(words.contains(code), "the engine's words should hold the code")
+        }
+        Expect::ByEngine => {
+            refused("it should have been refused")?;
+            check(questions.is_empty(), "nobody was there to be asked")?;
+            check(took < Duration::from_secs(3) || stage.killed.is_some(), "the refusal should come within three seconds")
+        }
+        Expect::LetThrough(code) => {
+            check(result.is_ok() && unpacked > 0, "it should have come in")?;
+            judged(&["refused"], code)?;
+            check(questions.iter().all(daemon::Question::let_through), "it should be recorded as let through")
+        }
+    }
+}
+
+/// Kills the daemon when its question has reached the trust server; starts it anew after the engine has said what it makes of that.
+fn bring_and_kill(lab: &Lab, stage: &mut Stage, door: Door) -> Result<String, String> {
+    let (mut daemon, server) = (stage.daemon.take().unwrap(), stage.server.as_ref().unwrap());
+    server.hang();
+    let result = std::thread::scope(|scope| {
+        let bringing = scope.spawn(|| door.bring_when_connected(lab, &stage.name, &stage.image));
+        server.wait_until_asked();
+        daemon.kill();
+        bringing.join().unwrap()
+    });
+    stage.daemon = Some(Daemon::start(lab, stage.killed.as_ref().unwrap()));
+    result
+}
+
+/// A line of progress.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
