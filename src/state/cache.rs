@@ -140,3 +140,94 @@ fn file_name(role: &str) -> Option<String> {
 fn refused(why: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "https://notary.example";
+
+    fn files() -> Vec<(String, Vec<u8>)> {
+        vec![("root.json".to_owned(), b"root".to_vec()), ("targets/releases.json".to_owned(), b"releases".to_vec())]
+    }
+
+    /// A cache that holds the files, and the one folder in it.
+    fn written() -> (tempfile::TempDir, Cache, Repository, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path()).unwrap();
+        let gun = Repository::from_full("registry.example/app").unwrap();
+        cache.write(SERVER, &gun, &files()).unwrap();
+        let folder = cache.folder_of(SERVER, &gun);
+        (dir, cache, gun, folder)
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_only_for_its_server_and_repository() {
+        let (_dir, cache, gun, folder) = written();
+        assert_eq!(cache.read(SERVER, &gun, "targets/releases.json", 100).unwrap(), b"releases");
+        assert_eq!(cache.read("https://other.example", &gun, "root.json", 100), None);
+        assert_eq!(cache.read(SERVER, &Repository::from_full("registry.example/b").unwrap(), "root.json", 100), None);
+        assert_eq!(cache.read(SERVER, &gun, "timestamp.json", 100), None);
+        let modes: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o777).collect();
+        assert_eq!((modes, fs::metadata(&folder).unwrap().mode() & 0o777), (vec![0o600; 2], 0o700));
+        cache.forget(SERVER, &gun).unwrap();
+        cache.forget(SERVER, &gun).unwrap();
+        assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
+    }
+
+    #[test]
+    fn files_that_are_there_already_are_not_written_again() {
+        let (_dir, cache, gun, folder) = written();
+        let inode = || fs::metadata(folder.join("root.json")).unwrap().ino();
+        let before = inode();
+        cache.write(SERVER, &gun, &files()).unwrap();
+        assert_eq!(inode(), before);
+        cache.write(SERVER, &gun, &[("root.json".to_owned(), b"root 2".to_vec())]).unwrap();
+        assert_eq!(cache.read(SERVER, &gun, "root.json", 100).unwrap(), b"root 2");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_or_folder_that_others_may_write_is_as_if_it_were_not_there() {
+        let (_dir, cache, gun, folder) = written();
+        let file = folder.join("root.json");
+        set_mode(&file, 0o620);
+        assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
+        cache.write(SERVER, &gun, &files()).unwrap();
+        assert!(cache.read(SERVER, &gun, "root.json", 100).is_some(), "it was replaced");
+        for folder in [&folder, &cache.folder] {
+            set_mode(folder, 0o702);
+            assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
+            assert!(cache.write(SERVER, &gun, &files()).is_err());
+            set_mode(folder, 0o700);
+        }
+        if std::os::unix::fs::chown(&file, Some(12345), None).is_ok() {
+            assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
+        }
+    }
+
+    #[test]
+    fn a_link_or_a_file_that_is_too_long_is_as_if_it_were_not_there() {
+        let (dir, cache, gun, folder) = written();
+        assert_eq!(cache.read(SERVER, &gun, "root.json", 3), None);
+        assert!(cache.read(SERVER, &gun, "root.json", 4).is_some());
+        fs::rename(folder.join("root.json"), dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), folder.join("root.json")).unwrap();
+        assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
+    }
+
+    #[test]
+    fn no_role_leaves_its_folder_or_takes_the_place_of_another() {
+        assert_eq!(file_name("targets/a_b-c.json").unwrap(), "targets%2fa_b-c.json");
+        assert_eq!(file_name("../root.json").unwrap(), "%2e.%2froot.json");
+        assert_eq!(file_name("..").unwrap(), "%2e.");
+        assert_eq!(file_name("targets%2fa").unwrap(), "targets%252fa");
+        assert_eq!(file_name("A\0é").unwrap(), "%41%00%c3%a9");
+        assert_eq!(file_name(""), None);
+        assert_eq!(file_name(&"a/".repeat(100)), None);
+    }
+}

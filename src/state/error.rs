@@ -53,7 +53,7 @@ impl StateError {
     pub fn code(&self) -> Code {
         match self {
             Self::Conflict { .. } => Code::Rollback,
-            Self::Replay { .. } => Code::NoStatement,
+            Self::Replay { .. } => Code::BadSignature,
             Self::InUse { .. } | Self::Unusable { .. } => Code::StateUnusable,
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn initialise(database: &Database) -> Result<(), Fault> {
     write(database, &mut draft, &[])
 }
 
-/// Reads all that was seen, checks it against the summary, and seals it.
+/// Reads all that was seen, and checks it against the summary.
 pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
     let transaction = database.begin_read()?;
     let mut seen = Seen::default();
@@ -76,15 +76,13 @@ pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
     let summary = summary.get(SUMMARY_KEY)?.ok_or_else(|| Fault::new("the summary is missing"))?;
     let (summary, _) = record::decode::<Summary>(SUMMARY, SUMMARY_KEY.as_bytes(), summary.value())?;
     seen.check(&summary)?;
-    let mut draft = Draft::of(&seen);
-    write(database, &mut draft, &[])?;
-    Ok(draft.seen)
+    Ok(seen)
 }
 
 /// Writes a draft and the ledger's changes in one transaction, and a second one behind it if a floor is raised.
 ///
 /// redb's header names two commits, the last and the one before it, and a flipped bit there makes it take the one before. So a
-/// raised floor counts as written only once both have it.
+/// raised floor counts as written only once both have it. (Opening the file with its integrity check has the same effect: it commits.)
 pub(super) fn write(database: &Database, draft: &mut Draft, rows: &[ledger::Change]) -> Result<(), Fault> {
     write_once(database, &mut draft.seen, &draft.changes, rows)?;
     if draft.raises() { write_once(database, &mut draft.seen, &Changes::new(), &[]) } else { Ok(()) }

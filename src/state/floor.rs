@@ -11,31 +11,33 @@ pub(super) struct Conflict {
     pub(super) version: u64,
 }
 
-/// The floors after a verification that ends in `seen`, where `known` was recorded.
+/// The floors after a verification that ends in `seen` and left `fallen` behind, where `known` was recorded.
 ///
-/// `trust` has judged `seen` against the history it was given, but another decision may have recorded more since. So each new
-/// floor takes the place of all recorded ones of its role that share a root key, with all their root keys, and:
-/// * under the same keys of the role, the higher version stands;
-/// * under other keys, the later word stands: that of the higher version of the root, then of the roles between the root and
-///   this one. This is the only way down, and the way for a role's new keys to begin anew.
-pub(super) fn merge(known: &[Floor], seen: &[Floor]) -> Result<Vec<Floor>, Conflict> {
-    let mut merged: Vec<Floor> = known.to_vec();
+/// `trust` has judged against the history it was given: what fell is dropped, and each new floor takes the place of all of its
+/// role that share a root key, with all their root keys. But another decision may have recorded more since; then
+/// * a recorded floor that is higher stands, unless the role's floor fell and this is the later word about it;
+/// * a recorded floor under other keys of the role stands, though it is lower, if that is the later word.
+///
+/// The later word is that of the higher version of the root, then of the roles between the root and this one, which say what
+/// keys it has.
+pub(super) fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>, Conflict> {
+    let mut merged: Vec<Floor> = known.iter().filter(|floor| !fallen.contains(floor)).cloned().collect();
     for new in seen {
         let (sharing, mut rest): (Vec<_>, Vec<_>) = merged.into_iter().partition(|old| shares(old, new));
-        let mut standing = new.clone();
-        for old in sharing {
-            let mut root_keys = std::mem::take(&mut standing.root_keys);
-            root_keys.extend(&old.root_keys);
-            let newer = if same_keys(&old, &standing) { Ordering::Equal } else { later(seen, new, known, &old) };
-            if newer.then(standing.version.cmp(&old.version)).is_eq() && standing.signed != old.signed {
+        let fell = fallen.iter().any(|floor| shares(floor, new));
+        let root_keys = sharing.iter().flat_map(|old| &old.root_keys).chain(&new.root_keys).copied().collect();
+        let mut outdone = false;
+        for old in &sharing {
+            let newer = later(seen, new, known, old);
+            let rekeyed = fell || old.keys != new.keys || old.threshold != new.threshold;
+            if old.version == new.version && old.signed != new.signed && !(rekeyed && newer.is_ne()) {
                 return Err(Conflict { role: new.role.clone(), version: new.version });
             }
-            if newer.then(standing.version.cmp(&old.version)).is_lt() {
-                standing = old;
-            }
-            standing.root_keys = root_keys;
+            outdone |= if old.version > new.version { !(fell && newer.is_gt()) } else { rekeyed && newer.is_lt() };
         }
-        rest.push(standing);
+        let highest = sharing.into_iter().max_by_key(|old| old.version).filter(|_| outdone);
+        let standing = highest.unwrap_or_else(|| new.clone());
+        rest.push(Floor { root_keys, ..standing });
         merged = rest;
     }
     merged.sort_by(|a, b| (&a.role, &a.root_keys).cmp(&(&b.role, &b.root_keys)));
@@ -45,10 +47,6 @@ pub(super) fn merge(known: &[Floor], seen: &[Floor]) -> Result<Vec<Floor>, Confl
 /// Whether a record is about the same role under the same root.
 fn shares(old: &Floor, new: &Floor) -> bool {
     old.role == new.role && !old.root_keys.is_disjoint(&new.root_keys)
-}
-
-fn same_keys(old: &Floor, new: &Floor) -> bool {
-    old.keys == new.keys && old.threshold == new.threshold
 }
 
 /// Compares whose word `new` is with whose word `old` is, from the root down.
@@ -68,4 +66,104 @@ fn version(floors: &[Floor], role: &str, with: &Floor) -> Option<u64> {
 fn above(role: &str) -> impl Iterator<Item = String> {
     let root = (role != "root").then(|| "root".to_owned());
     root.into_iter().chain(role.match_indices('/').filter_map(|(at, _)| role.get(..at).map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::tests::support::{floor, keys};
+
+    #[test]
+    fn a_floor_takes_the_place_of_all_that_share_a_root_key_and_takes_their_root_keys() {
+        let known = [floor("targets", &[1, 2], 3, &[9]), floor("targets", &[3], 4, &[9]), floor("targets", &[7], 8, &[9])];
+        let merged = merge(&known, &[floor("targets", &[2, 3], 5, &[9])], &[]).unwrap();
+        assert_eq!(merged, [floor("targets", &[1, 2, 3], 5, &[9]), floor("targets", &[7], 8, &[9])]);
+    }
+
+    #[test]
+    fn a_floor_that_fell_is_replaced_by_a_lower_one_also_when_only_its_delegator_was_given_new_keys() {
+        let known = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 7, &[4]), floor("targets/releases", &[1], 9, &[5])];
+        let seen = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6]), floor("targets/releases", &[1], 1, &[5])];
+        assert_eq!(merge(&known, &seen, &known[1..]).unwrap(), seen);
+    }
+
+    #[test]
+    fn a_verification_that_a_newer_root_has_overtaken_does_not_bring_the_old_keys_back() {
+        let known = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6])];
+        let stale = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 7, &[4])];
+        assert_eq!(merge(&known, &stale, &[]).unwrap(), known);
+    }
+
+    #[test]
+    fn a_floor_that_fell_and_was_raised_meanwhile_still_falls_before_a_newer_root() {
+        let known = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 8, &[4])];
+        let seen = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6])];
+        assert_eq!(merge(&known, &seen, &[floor("targets", &[1], 7, &[4])]).unwrap(), seen);
+    }
+
+    #[test]
+    fn two_files_of_one_version_are_a_conflict() {
+        let mut twin = floor("timestamp", &[1], 5, &[2]);
+        twin.signed = crate::image::Digest::of(b"twin");
+        let conflict = merge(&[floor("timestamp", &[1], 5, &[2])], &[twin], &[]).unwrap_err();
+        assert_eq!(conflict, Conflict { role: "timestamp".to_owned(), version: 5 });
+    }
+
+    prop_compose! {
+        fn any_floor()(
+            role in prop::sample::select(vec!["root", "timestamp", "targets", "targets/a", "targets/a/b"]),
+            root_keys in prop::collection::btree_set(1_u8..6, 1..4),
+            version in 1_u64..6,
+            own_key in 1_u8..3,
+        ) -> Floor {
+            floor(role, &root_keys.into_iter().collect::<Vec<_>>(), version, &[own_key])
+        }
+    }
+
+    fn highest(floors: &[Floor], role: &str, root_key: u8) -> Option<u64> {
+        let of = |floor: &&Floor| floor.role == role && !floor.root_keys.is_disjoint(&keys(&[root_key]));
+        floors.iter().filter(of).map(|floor| floor.version).max()
+    }
+
+    /// Floors as they come about: one verification after the other.
+    fn grown(verifications: &[Floor]) -> Vec<Floor> {
+        let add = |known: Vec<Floor>, new: &Floor| merge(&known, std::slice::from_ref(new), &[]).unwrap_or(known);
+        verifications.iter().fold(Vec::new(), add)
+    }
+
+    proptest! {
+        #[test]
+        fn no_floor_is_lowered_for_any_root_key_unless_it_fell(
+            known in prop::collection::vec(any_floor(), 0..12),
+            seen in prop::collection::vec(any_floor(), 1..5),
+        ) {
+            let known = grown(&known);
+            if let Ok(merged) = merge(&known, &seen, &[]) {
+                for floor in &known {
+                    for root_key in 1..6 {
+                        prop_assert!(highest(&merged, &floor.role, root_key) >= highest(&known, &floor.role, root_key));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_root_key_is_forgotten_and_a_floor_that_is_seen_again_changes_nothing(
+            known in prop::collection::vec(any_floor(), 0..12),
+            new in any_floor(),
+        ) {
+            let known = grown(&known);
+            if let Ok(merged) = merge(&known, std::slice::from_ref(&new), &[]) {
+                for floor in known.iter().chain([&new]) {
+                    prop_assert!(merged.iter().any(|one| one.role == floor.role && one.root_keys.is_superset(&floor.root_keys)));
+                }
+                // One that did not come to stand may, once nothing later speaks against it.
+                if merged.iter().any(|one| one.role == new.role && one.signed == new.signed) {
+                    prop_assert_eq!(merge(&merged, std::slice::from_ref(&new), &[]), Ok(merged));
+                }
+            }
+        }
+    }
 }

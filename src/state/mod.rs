@@ -134,7 +134,9 @@ impl Store {
     /// Why the state cannot be used, if it can't.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.seen().err().map(|error| error.to_string())
+        let lost = || self.database.read().map_or(true, |database| database.is_none());
+        let error = self.seen().err().or_else(|| lost().then(|| self.unusable("a write failed; it is opened again for the next question")));
+        error.map(|error| error.to_string())
     }
 
     /// The directory that it lies in.

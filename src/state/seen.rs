@@ -145,8 +145,7 @@ impl Draft {
     pub(super) fn add(&mut self, collection: &Collection) -> Result<Vec<(KeyId, Repository)>, Trouble> {
         let gun = &collection.gun;
         let mut record = self.seen.repositories.get(gun).map(|entry| entry.value.clone()).unwrap_or_default();
-        record.floors.retain(|floor| !collection.fallen.contains(floor));
-        record.floors = floor::merge(&record.floors, &collection.floors).map_err(|conflict| StateError::Conflict {
+        record.floors = floor::merge(&record.floors, &collection.floors, &collection.fallen).map_err(|conflict| StateError::Conflict {
             gun: gun.clone(),
             role: conflict.role,
             version: conflict.version,

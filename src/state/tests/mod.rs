@@ -1,5 +1,7 @@
 //! Tests of the state as a whole.
 
+mod damage;
+mod disk;
 mod opening;
-mod support;
+pub(super) mod support;
 mod writing;

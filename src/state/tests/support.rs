@@ -10,8 +10,12 @@ use crate::trust::{Collection, Floor, KeyId, Verified};
 
 pub(super) const SERVER: &str = "https://notary.example";
 
+/// Minutes of a day.
+pub(super) const DAY: u32 = 24 * 60;
+
+/// So many minutes after the time at which the tests begin.
 pub(super) fn at(minute: u32) -> Timestamp {
-    format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60).parse().unwrap()
+    Timestamp::from_second(1_767_225_600 + i64::from(minute) * 60).unwrap()
 }
 
 pub(super) fn gun(name: &str) -> Repository {
@@ -22,11 +26,11 @@ pub(super) fn key(number: u8) -> KeyId {
     KeyId::from_bytes([number; 32])
 }
 
-pub(super) fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
+pub(in crate::state) fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
     numbers.iter().copied().map(key).collect()
 }
 
-pub(super) fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
+pub(in crate::state) fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
     let signed = Digest::of(format!("{role} {version} {own_keys:?}").as_bytes());
     Floor { role: role.to_owned(), root_keys: keys(root_keys), version, signed, keys: keys(own_keys), threshold: 1 }
 }

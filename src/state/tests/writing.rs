@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use super::support::{SERVER, at, floor, gun, key, row, see, verified, version, with_floors};
+use super::support::{DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors};
 use crate::image::Digest;
-use crate::state::{Additions, Kind, StateError, Store};
+use crate::state::error::Fault;
+use crate::state::seen::Trouble;
+use crate::state::{Additions, Forgotten, Kind, Scope, StateError, Store};
 use crate::trust::Code;
 
 #[test]
@@ -36,14 +38,14 @@ fn a_repeated_decision_writes_nothing() {
     let store = Store::open(dir.path()).unwrap();
     let file = dir.path().join("state.redb");
     let (collection, gun) = (verified("app", 3), gun("app"));
-    let rows = vec![(Digest::of(b"layer"), row("app:v1", 60)), (Digest::of(b"over"), row("app:v1", 1))];
+    let rows = vec![(Digest::of(b"layer"), row("app:v1", 60)), (Digest::of(b"over at once"), row("app:v1", 1))];
     let mut additions = Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun)], rows };
     assert!(store.commit(&additions).unwrap().wrote);
     let before = fs::read(&file).unwrap();
     additions.now = at(5);
+    additions.rows[1].1.valid_until = at(5);
     assert!(!store.commit(&additions).unwrap().wrote);
     assert!(fs::read(&file).unwrap() == before);
-    assert_eq!(store.admitted(&Digest::of(b"over")).unwrap(), [], "a row that is over is not written at all");
     additions.now = at(7);
     assert!(store.commit(&additions).unwrap().wrote, "the contact moved by more than its granularity");
     assert_eq!(store.contact(SERVER, &gun).unwrap(), Some(at(7)));
@@ -107,7 +109,7 @@ fn one_digest_has_a_row_for_each_name_and_kind() {
 }
 
 #[test]
-fn rows_that_are_over_go_with_a_later_write() {
+fn rows_that_are_long_over_go_with_a_later_write() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let commit = |now, digest: &[u8], until| {
@@ -115,9 +117,65 @@ fn rows_that_are_over_go_with_a_later_write() {
         store.commit(&Additions { now: at(now), verified: vec![], contacts: vec![], rows }).unwrap();
     };
     commit(0, b"short", 5);
-    commit(6, b"long", 600);
+    commit(DAY - 1, b"long", 2 * DAY);
+    commit(DAY + 6, b"longer", 2 * DAY);
     assert_eq!(store.admitted(&Digest::of(b"short")).unwrap().len(), 1, "it is looked for every ten minutes only");
-    commit(11, b"more", 600);
+    commit(DAY + 10, b"more", 2 * DAY);
     assert_eq!(store.admitted(&Digest::of(b"short")).unwrap(), []);
-    assert_eq!(store.show().unwrap().rows.len(), 2);
+    assert_eq!(store.show().unwrap().rows.len(), 3);
+}
+
+#[test]
+fn a_full_ledger_makes_room_by_what_is_over_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let commit = |from: u32, to: u32| {
+        let rows = (from..to).map(|number| (Digest::of(&number.to_be_bytes()), row("app:v1", 100 + number))).collect();
+        store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
+    };
+    commit(0, 150);
+    commit(150, 200);
+    assert_eq!(store.show().unwrap().rows.len(), 200);
+    commit(200, 201);
+    let rows = store.show().unwrap().rows;
+    assert_eq!(rows.len(), 180);
+    assert!(rows.iter().all(|(_, row)| row.valid_until >= at(121)));
+}
+
+#[test]
+fn after_a_failed_write_the_file_is_opened_again_with_all_its_checks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    let fail = |_: &redb::Database| -> Result<(), Trouble> { Err(Fault::new("disk full").into()) };
+    assert_eq!(store.with_database(fail).unwrap_err().code(), Code::StateUnusable);
+    assert!(store.trouble().unwrap().contains("a write failed"));
+    see(&store, 2, &verified("app", 4)).unwrap();
+    assert_eq!((version(&store, "app", "timestamp"), store.trouble()), (Some(4), None));
+    store.with_database(fail).unwrap_err();
+    std::fs::write(dir.path().join("state.redb"), b"gone").unwrap();
+    assert_eq!(see(&store, 3, &verified("app", 5)).unwrap_err().code(), Code::StateUnusable);
+}
+
+#[test]
+fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    see(&store, 1, &with_floors("kept", vec![floor("root", &[7], 2, &[7])], "kept")).unwrap();
+    see(&store, 1, &with_floors("both", vec![floor("root", &[1], 2, &[1]), floor("timestamp", &[7], 2, &[2])], "both")).unwrap();
+    let rows = vec![(Digest::of(b"layer"), row("app:v1", 60))];
+    store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
+    let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2]))).unwrap();
+    let told: Vec<_> =
+        forgotten.repositories.iter().map(|one| (one.gun.path(), one.floors.len(), one.statements, one.contacts.len())).collect();
+    assert_eq!((told, forgotten.rows), (vec![("app", 5, 1, 1), ("both", 1, 0, 0)], 1));
+    let after = store.show().unwrap();
+    assert_eq!(after.repositories.len(), 2);
+    assert_eq!((version(&store, "kept", "root"), version(&store, "both", "timestamp")), (Some(2), Some(2)));
+    assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), None);
+    assert_eq!(store.reset(Scope::RootKeys(&keys(&[1]))).unwrap(), Forgotten::default());
+    assert_eq!(store.reset(Scope::Repository(&gun("kept"))).unwrap().repositories.len(), 1);
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().show().unwrap().repositories.len(), 1);
 }
