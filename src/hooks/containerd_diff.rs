@@ -34,6 +34,8 @@ mod wire {
 const DECODER: &str = "io.containerd.ocicrypt.decoder.v1.";
 /// The payload by which a gate knows the call that its own applying gate made.
 const PASS: &str = "io.rootpin.pass";
+/// What an applying gate says to a call that only containerd's diff-service can have sent it.
+const MISPLACED: &str = "the applying gate was asked by itself: name it in unpack_config only, never in diff-service";
 
 /// What both gates of one engine share.
 #[derive(Debug)]
@@ -135,7 +137,10 @@ impl wire::diff_server::Diff for Gate {
         let begun = Instant::now();
         let layer = layer_of(message.diff.as_ref())?;
         if self.engine.is_canary(&layer.digest) {
-            return Err(Status::failed_precondition(canary_text(&layer.digest)));
+            return Err(match self.door {
+                Door::Gate => Status::failed_precondition(canary_text(&layer.digest)),
+                _ => refuse(MISPLACED),
+            });
         }
         if let Some(pass) = message.payloads.get(PASS) {
             return self.passed(&layer, &pass.value);
@@ -218,9 +223,7 @@ impl Gate {
         let known = self.engine.passes.lock().unwrap_or_else(PoisonError::into_inner).get(pass.as_ref()).copied();
         match (self.door, known) {
             (Door::Gate, Some(judged)) if judged == layer.digest => Err(self.engine.mark.fall_through()),
-            (Door::Apply, Some(_)) => {
-                Err(refuse("the applying gate was asked by itself: name it in unpack_config only, never in diff-service"))
-            }
+            (Door::Apply, Some(_)) => Err(refuse(MISPLACED)),
             _ => Err(refuse("a pass that this gate did not give")),
         }
     }
