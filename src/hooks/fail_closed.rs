@@ -146,6 +146,31 @@ mod tests {
         assert_eq!(code(&closed(Status::already_exists("x").into_http(), &mark)), Code::FailedPrecondition);
     }
 
+    #[derive(Clone)]
+    struct Panics;
+
+    impl Service<Request<Body>> for Panics {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            Box::pin(async { panic!("a bug in a handler") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_refusal_of_that_question() {
+        let mut guarded = Mark::new().unwrap().guard(Panics);
+        for _ in 0..2 {
+            assert_eq!(code(&guarded.call(Request::new(Body::empty())).await.unwrap()), Code::FailedPrecondition);
+        }
+    }
+
     #[test]
     fn what_is_no_grpc_answer_is_a_refusal() {
         let mark = Mark::new().unwrap();
