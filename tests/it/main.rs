@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
 mod attacks;
+#[path = "../support/containerd.rs"]
+mod containerd;
 mod fixtures;
+mod gates;
 mod keys;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod sources;
 mod workflow;
+#[path = "../support/world.rs"]
+mod world;
