@@ -88,7 +88,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             let (gates, until) = (Arc::clone(&gates), until_stopped(stopped.clone()));
             doors.spawn(async move { gates.serve(door, listener, until).await });
         }
-        tokio::spawn(prove(gates, Arc::clone(&status), Arc::clone(&observer)));
+        tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
     }
     let (reload, reloads) = mpsc::channel(8);
     let watcher =
@@ -258,7 +258,7 @@ impl Watcher {
 }
 
 /// Proves over and over that containerd asks the gate.
-async fn prove(gates: Arc<EngineGates>, status: Arc<StatusBoard>, observer: Arc<Observer>) {
+async fn prove(gates: Arc<EngineGates>, apply: String, status: Arc<StatusBoard>, observer: Arc<Observer>) {
     let mut proven = false;
     loop {
         let result = gates.canary().await;
@@ -269,6 +269,8 @@ async fn prove(gates: Arc<EngineGates>, status: Arc<StatusBoard>, observer: Arc<
         let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
         observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
         status.canary(&gates.name, Timestamp::now(), result);
+        let differs = gates.containerd.differ_addresses().await;
+        status.applier(&gates.name, differs.map(|known| known.contains(&apply)).map_err(|error| error.message().to_owned()));
         tokio::time::sleep(if proven { CANARY } else { CANARY_AT_START }).await;
     }
 }

@@ -151,6 +151,8 @@ impl wire::control_server::Control for Control {
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {
+        let shared = u32::try_from(self.decider.shared_signers()).unwrap_or(u32::MAX);
+        self.observer.metrics().set("rootpin_shared_signer_total", String::new(), shared.into());
         Ok(Response::new(MetricsResponse { text: self.observer.metrics().text() }))
     }
 }

@@ -20,6 +20,8 @@ pub struct StatusBoard {
 #[derive(Debug, Default)]
 struct Found {
     canaries: BTreeMap<String, (Timestamp, Result<(), String>)>,
+    /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
+    appliers: BTreeMap<String, Result<bool, String>>,
     policy_trouble: Option<String>,
 }
 
@@ -33,6 +35,11 @@ impl StatusBoard {
     /// What an engine's canary brought back.
     pub fn canary(&self, engine: &str, at: Timestamp, result: Result<(), String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).canaries.insert(engine.to_owned(), (at, result));
+    }
+
+    /// Whether an engine has a differ at its applying gate's socket.
+    pub fn applier(&self, engine: &str, found: Result<bool, String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
     }
 
     /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
@@ -51,12 +58,13 @@ impl StatusBoard {
     #[must_use]
     pub fn report(&self, decider: &Decider, observer: &Observer) -> (Value, u32) {
         let found = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = |door, engine: Option<&str>| observer.last_question(door, engine).map(|at| at.to_string());
         let mut doors = vec![json!({
             "door": Door::Verifier.as_str(),
             "engine": null,
-            "state": asked_state(observer, Door::Verifier, None),
-            "last_question": observer.last_question(Door::Verifier, None).map(|at| at.to_string()),
-            "detail": "containerd is not asked whether it runs the verifier; it is proven by a question",
+            "state": if asked(Door::Verifier, None).is_some() { "proven" } else { "not checked" },
+            "last_question": asked(Door::Verifier, None),
+            "detail": "containerd doesn't tell whether it runs the verifier: a question that comes is the proof",
         })];
         let mut red = false;
         for engine in &self.engines {
@@ -68,10 +76,17 @@ impl StatusBoard {
                     ("open", Some(format!("at {at}: {why}")))
                 }
             };
-            let last = |door| observer.last_question(door, Some(engine)).map(|at| at.to_string());
-            doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last(Door::Gate), "detail": detail }));
-            let state = asked_state(observer, Door::Apply, Some(engine));
-            doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last(Door::Apply), "detail": null }));
+            let last = asked(Door::Gate, Some(engine));
+            doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last, "detail": detail }));
+            let last = asked(Door::Apply, Some(engine));
+            let (state, detail) = match found.appliers.get(engine) {
+                _ if last.is_some() => ("proven", None),
+                Some(Ok(true)) => ("configured", None),
+                Some(Ok(false)) => ("not checked", Some("containerd has no differ at this socket".to_owned())),
+                Some(Err(why)) => ("not checked", Some(why.clone())),
+                None => ("not checked", None),
+            };
+            doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
         }
         let policy = match decider.policy() {
             Ok(policy) => {
@@ -98,9 +113,4 @@ impl StatusBoard {
         });
         (value, u32::from(red))
     }
-}
-
-/// A door without a self-check is proven by the questions that come through it.
-fn asked_state(observer: &Observer, door: Door, engine: Option<&str>) -> &'static str {
-    if observer.last_question(door, engine).is_some() { "proven" } else { "configured" }
 }

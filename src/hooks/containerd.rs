@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::{
-    InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest, ReadContentRequest,
+    InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest, PluginsRequest, ReadContentRequest,
 };
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
@@ -85,6 +86,16 @@ impl Containerd {
     pub async fn namespaces(&self) -> Result<Vec<String>, Status> {
         let answer = NamespacesClient::new(self.channel()).list(ListNamespacesRequest { filter: String::new() }).await?;
         Ok(answer.into_inner().namespaces.into_iter().map(|namespace| namespace.name).collect())
+    }
+
+    /// The addresses of all differs that are proxies.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn differ_addresses(&self) -> Result<Vec<String>, Status> {
+        let request = PluginsRequest { filters: vec!["type==io.containerd.differ.v1".to_owned()] };
+        let plugins = IntrospectionClient::new(self.channel()).plugins(request).await?.into_inner().plugins;
+        Ok(plugins.into_iter().filter_map(|mut plugin| plugin.exports.remove("address")).collect())
     }
 
     /// The namespaces in which a lease of that ID lives.

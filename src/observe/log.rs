@@ -37,5 +37,5 @@ pub(super) fn decision(verdict: &Verdict) {
     let place = verdict.namespaces.join(",");
     let place = if place.is_empty() { place } else { format!(" namespace={place}") };
     let door = verdict.door;
-    log::info!("{line} [door={door}{engine}{place} took={:?}]", verdict.took);
+    log::info!(target: "rootpin::decision", "{line} [door={door}{engine}{place} took={:?}]", verdict.took);
 }
