@@ -93,9 +93,10 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
             check(questions.iter().all(daemon::Question::is_told_in_full), "found, wanted and hint should be told")?;
             check(words.contains(code), "the engine's words should hold the code")
         }
-        Expect::ByEngine => {
+        Expect::ByEngine(why) => {
             refused("it should have been refused")?;
             check(questions.is_empty(), "nobody was there to be asked")?;
+            check(words.contains(why), "the engine should give another reason")?;
             check(took < Duration::from_secs(3) || stage.killed.is_some(), "the refusal should come within three seconds")
         }
         Expect::LetThrough(code) => {

@@ -18,8 +18,8 @@ pub(crate) enum Expect {
     Unasked,
     /// Refused with this code.
     Refused(&'static str),
-    /// Refused in the engine's own words, within three seconds, because rootpin isn't there.
-    ByEngine,
+    /// Refused within three seconds in the engine's own words, these among them, because rootpin isn't there.
+    ByEngine(&'static str),
     /// Judged "no" with this code, and let through.
     LetThrough(&'static str),
 }
@@ -50,6 +50,7 @@ pub(crate) struct Row {
 pub(crate) fn rows() -> Vec<Row> {
     let row = |case, stage, expect| Row { case, stage, expect };
     let all = |expect| [expect; 4];
+    let by_engine = |verifier, gate| [ByEngine(verifier), ByEngine(gate), ByEngine(gate), ByEngine(gate)];
     vec![
         row("signed, a single manifest", |lab, repository| real(lab, repository, Image::manifest(repository)), all(Allowed)),
         row("signed, an index", |lab, repository| real(lab, repository, Image::index(repository)), all(Allowed)),
@@ -86,8 +87,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row("… and for longer than `offline`", |lab, repository| dead_server(lab, repository, "0s"), all(Refused("source-unreachable"))),
         row("audit mode, unsigned", audit_mode, all(LetThrough("no-statement"))),
         row("the policy is broken at start", broken_policy, all(Refused("policy-unusable"))),
-        row("the daemon is killed in mid-question", killed, all(ByEngine)),
-        row("the daemon is stopped", stopped, all(ByEngine)),
+        row("the daemon is killed in mid-question", killed, by_engine("rejected image (exit code 1)", "error reading from server: EOF")),
+        row("the daemon is stopped", stopped, by_engine("rejected image (exit code 1)", "Error while dialing")),
     ]
 }
 
