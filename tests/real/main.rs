@@ -65,7 +65,7 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
         Ok(words) | Err(words) => words.clone(),
     };
     let questions = asked(stage).split_off(asked_before);
-    let unpacked = door.unpacked(lab) - layers_before;
+    let unpacked = door.unpacked(lab).saturating_sub(layers_before);
     let check = |holds: bool, what: &str| {
         if holds {
             Ok(())
