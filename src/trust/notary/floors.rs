@@ -14,8 +14,6 @@ use super::role::Role;
 pub(super) struct Floors {
     applied: Vec<Floor>,
     root_keys: BTreeSet<KeyId>,
-    /// Roles whose floors all fell because their keys were replaced.
-    replaced: BTreeSet<String>,
     fallen: Vec<Floor>,
     raised: Vec<Floor>,
 }
@@ -30,7 +28,7 @@ impl Floors {
         loop {
             let (shared, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|floor| !floor.root_keys.is_disjoint(&root_keys));
             if shared.is_empty() {
-                return Self { applied, root_keys, replaced: BTreeSet::new(), fallen: Vec::new(), raised: Vec::new() };
+                return Self { applied, root_keys, fallen: Vec::new(), raised: Vec::new() };
             }
             root_keys.extend(shared.iter().flat_map(|floor| floor.root_keys.iter().copied()));
             applied.extend(shared.into_iter().cloned());
@@ -44,23 +42,19 @@ impl Floors {
         highest.is_some_and(|floor| floor.version == root.version && floor.signed == root.statement())
     }
 
-    /// Refuses a file below its role's floor; otherwise the file is the new floor. `delegator` is the role that lists this one;
-    /// the root role has none, and its floor never falls.
-    pub(super) fn check(&mut self, role: &Role, delegator: Option<&str>, file: &Envelope) -> Result<(), Refusal> {
+    /// Refuses a file below its role's floor; otherwise the file is the new floor. The root role's own floor never falls.
+    pub(super) fn check(&mut self, role: &Role, file: &Envelope) -> Result<(), Refusal> {
         let keys = role.ids();
-        let orphaned = delegator.is_some_and(|delegator| self.replaced.contains(delegator));
-        // Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its keys really changed: who can't
-        // sign for the role any more has no say in how high its versions are.
-        let falls = |floor: &&Floor| delegator.is_some() && (orphaned || is_replaced(floor, &keys));
+        // Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its own keys really changed: who can't
+        // sign for the role any more has no say in how high its versions are. What its old keys signed doesn't verify any more
+        // either, so no old file comes back by it; that is why other keys of a delegator alone let no floor fall.
+        let falls = |floor: &&Floor| role.name != "root" && is_replaced(floor, &keys, role.threshold);
         let (fallen, standing): (Vec<_>, Vec<_>) = self.applied.iter().filter(|floor| floor.role == role.name).partition(falls);
         for floor in &standing {
             let same = floor.version == file.version && floor.signed == file.statement();
             if file.version <= floor.version && !same {
                 return Err(rollback(file, floor));
             }
-        }
-        if orphaned || (!fallen.is_empty() && standing.is_empty()) {
-            self.replaced.insert(role.name.clone());
         }
         self.fallen.extend(fallen.into_iter().cloned());
         self.raised.push(Floor {
@@ -80,10 +74,10 @@ impl Floors {
     }
 }
 
-/// Whether so few of the old keys are left that they can't sign for the role as they did.
-fn is_replaced(floor: &Floor, keys: &BTreeSet<KeyId>) -> bool {
+/// Whether so few of the old keys are left that they can't sign for the role, neither as they did nor as it is now.
+fn is_replaced(floor: &Floor, keys: &BTreeSet<KeyId>, threshold: u64) -> bool {
     let left = floor.keys.intersection(keys).count();
-    u64::try_from(left).unwrap_or(u64::MAX) < floor.threshold
+    u64::try_from(left).unwrap_or(u64::MAX) < floor.threshold.min(threshold)
 }
 
 fn rollback(file: &Envelope, floor: &Floor) -> Refusal {
@@ -124,7 +118,10 @@ mod tests {
     #[test]
     fn a_role_is_replaced_when_too_few_old_keys_are_left_to_sign_as_before() {
         let two = Floor { keys: keys(&[1, 2, 3]), threshold: 2, ..floor("targets", &[1]) };
-        assert!(!is_replaced(&two, &keys(&[2, 3, 4])));
-        assert!(is_replaced(&two, &keys(&[3, 4, 5])));
+        assert!(!is_replaced(&two, &keys(&[2, 3, 4]), 2));
+        assert!(is_replaced(&two, &keys(&[3, 4, 5]), 2));
+        // With a lower threshold the one that is left can sign alone, and files that it signed before verify still.
+        assert!(!is_replaced(&two, &keys(&[3, 4, 5]), 1));
+        assert!(is_replaced(&two, &keys(&[4, 5, 6]), 1));
     }
 }

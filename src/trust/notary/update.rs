@@ -60,7 +60,6 @@ struct Branch {
     /// `meta` of the snapshot.
     snapshot: crate::json::Value,
     role: Role,
-    delegator: String,
     /// Prefixes of the names that it may give.
     paths: Vec<String>,
     meta: FileMeta,
@@ -118,7 +117,7 @@ impl Update {
 
     fn settle_root(&mut self, chain: Chain) -> Result<Step, Refusal> {
         let mut floors = Floors::of(&self.history.floors, &chain.keys);
-        floors.check(chain.root(), None, chain.envelope())?;
+        floors.check(chain.root(), chain.envelope())?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
         let walk = Walk {
             floors,
@@ -135,7 +134,7 @@ impl Update {
     fn timestamp(&mut self, mut walk: Walk, bytes: Vec<u8>) -> Result<Step, Refusal> {
         let file = Envelope::read("timestamp.json", "Timestamp", &bytes, TIMESTAMP_BYTES, &mut self.budget)?;
         let role = walk.chain.role("timestamp")?.clone();
-        self.admit(&mut walk, &role, "root", &file, bytes)?;
+        self.admit(&mut walk, &role, &file, bytes)?;
         let meta = file.body.get("meta").and_then(|meta| meta.get("snapshot")).and_then(FileMeta::read);
         let meta = meta.ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
         let max_bytes = cap("snapshot.json", &meta, SNAPSHOT_BYTES)?;
@@ -147,7 +146,7 @@ impl Update {
         meta.check("snapshot.json", &bytes)?;
         let file = Envelope::read("snapshot.json", "Snapshot", &bytes, SNAPSHOT_BYTES, &mut self.budget)?;
         let role = walk.chain.role("snapshot")?.clone();
-        self.admit(&mut walk, &role, "root", &file, bytes)?;
+        self.admit(&mut walk, &role, &file, bytes)?;
         let Some(snapshot) = file.body.get("meta") else { return Err(file.malformed("no \"meta\"")) };
         let root = snapshot.get("root").and_then(FileMeta::read).ok_or_else(|| file.malformed("no length and sha256 of root"))?;
         if !root.fits(&walk.chain.bytes) {
@@ -158,14 +157,14 @@ impl Update {
             return Err(Refusal::new(Code::Rollback, found, wanted, hint));
         }
         let role = walk.chain.role("targets")?.clone();
-        self.want_targets(walk, snapshot.clone(), role, "root", vec![String::new()])
+        self.want_targets(walk, snapshot.clone(), role, vec![String::new()])
     }
 
     fn targets(&mut self, mut walk: Walk, branch: Branch, bytes: Vec<u8>) -> Result<Step, Refusal> {
-        let Branch { snapshot, role, delegator, paths, meta } = branch;
+        let Branch { snapshot, role, paths, meta } = branch;
         meta.check(&format!("{}.json", role.name), &bytes)?;
         let file = Targets::read(&role.name, &bytes, &mut self.budget)?;
-        let mut signers = self.admit(&mut walk, &role, &delegator, &file.envelope, bytes)?;
+        let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
         walk.signers.append(&mut signers);
         walk.statements.push(file.envelope.statement());
         let Some(child) = child_towards(&role.name, &self.pins.role) else {
@@ -173,7 +172,7 @@ impl Update {
         };
         let delegation = file.delegation(&role.name, &child)?;
         let next = delegation.role.clone();
-        self.want_targets(walk, snapshot, next, &role.name, delegation.paths_within(&paths))
+        self.want_targets(walk, snapshot, next, delegation.paths_within(&paths))
     }
 
     fn finish(&mut self, mut walk: Walk, file: Targets, role: &str, paths: &[String]) -> Result<Step, Refusal> {
@@ -202,17 +201,10 @@ impl Update {
     }
 
     /// What every file below root goes through: threshold, floor, expiry.
-    fn admit(
-        &mut self,
-        walk: &mut Walk,
-        role: &Role,
-        delegator: &str,
-        file: &Envelope,
-        bytes: Vec<u8>,
-    ) -> Result<BTreeSet<KeyId>, Refusal> {
+    fn admit(&mut self, walk: &mut Walk, role: &Role, file: &Envelope, bytes: Vec<u8>) -> Result<BTreeSet<KeyId>, Refusal> {
         let keys: Vec<&PublicKey> = role.keys.iter().collect();
         let signers = threshold::signers(&keys, role.threshold, file.signed(), &self.pins, &mut self.budget)?;
-        walk.floors.check(role, Some(delegator), file)?;
+        walk.floors.check(role, file)?;
         file.check_expiry(self.now)?;
         walk.expires = walk.expires.min(file.expires);
         walk.versions.insert(role.name.clone(), file.version);
@@ -220,14 +212,7 @@ impl Update {
         Ok(signers)
     }
 
-    fn want_targets(
-        &mut self,
-        walk: Walk,
-        snapshot: crate::json::Value,
-        role: Role,
-        delegator: &str,
-        paths: Vec<String>,
-    ) -> Result<Step, Refusal> {
+    fn want_targets(&mut self, walk: Walk, snapshot: crate::json::Value, role: Role, paths: Vec<String>) -> Result<Step, Refusal> {
         // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't name.
         let Some(entry) = snapshot.get(&role.name) else {
             return Err(no_role(&role.name, "a snapshot that doesn't name it"));
@@ -237,7 +222,7 @@ impl Update {
             FileMeta::read(entry).ok_or_else(|| malformed("snapshot.json", &format!("no length and sha256 of {}", shown(&role.name))))?;
         let max_bytes = cap(&file, &meta, TARGETS_BYTES)?;
         let request = Request::Role(role.name.clone(), meta.sha256);
-        let branch = Branch { snapshot, role, delegator: delegator.to_owned(), paths, meta };
+        let branch = Branch { snapshot, role, paths, meta };
         Ok(self.want(State::Targets(walk, branch), request, max_bytes))
     }
 
