@@ -12,11 +12,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 /// The largest magnitude a number may have: beyond it, readers that use doubles see other values.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// A JSON value. Members of an object are kept sorted by their UTF-8 bytes.
+/// A JSON value. It takes no more room than it must: a hostile document of small objects is many times its length as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `[…]`
-    Array(Vec<Value>),
+    Array(Box<[Value]>),
     /// `true` or `false`
     Bool(bool),
     /// A whole number, |n| < 2^53
@@ -24,9 +24,20 @@ pub enum Value {
     /// `null`
     Null,
     /// `{…}`
-    Object(BTreeMap<String, Value>),
+    Object(Members),
     /// `"…"`
     String(String),
+}
+
+/// The members of an object, sorted by the UTF-8 bytes of their names, each of which stands once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members(Box<[(String, Value)]>);
+
+impl FromIterator<(String, Value)> for Members {
+    /// Of members with the same name the last one stays.
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(members: T) -> Self {
+        Self(BTreeMap::from_iter(members).into_iter().collect())
+    }
 }
 
 /// What one document may cost.
@@ -78,7 +89,7 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
 impl Value {
     /// The members, if this is an object.
     #[must_use]
-    pub fn as_object(&self) -> Option<&BTreeMap<String, Value>> {
+    pub fn as_object(&self) -> Option<&Members> {
         if let Self::Object(members) = self { Some(members) } else { None }
     }
 
@@ -104,6 +115,37 @@ impl Value {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.as_object()?.get(name).filter(|value| **value != Self::Null)
+    }
+
+    /// The same as [`Value::get`], for whoever needs nothing else of this.
+    #[must_use]
+    pub fn into_member(self, name: &str) -> Option<Value> {
+        let Self::Object(members) = self else { return None };
+        members.0.into_iter().find(|(known, _)| known == name).map(|(_, value)| value).filter(|value| *value != Self::Null)
+    }
+}
+
+impl Members {
+    /// These members; as the error, the name of one that stands twice.
+    fn new(mut members: Vec<(String, Value)>) -> Result<Self, String> {
+        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let twice = members.windows(2).find_map(|pair| match pair {
+            [(one, _), (other, _)] if one == other => Some(one.clone()),
+            _ => None,
+        });
+        twice.map_or_else(|| Ok(Self(members.into_boxed_slice())), Err)
+    }
+
+    /// The member of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let at = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    /// All members, in the order of their names' bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 }
 
@@ -191,21 +233,18 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(element) = access.next_element_seed(Seed { left: self.left, depth })? {
             elements.push(element);
         }
-        Ok(Value::Array(elements))
+        Ok(Value::Array(elements.into_boxed_slice()))
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
         let depth = self.inner_depth()?;
-        let mut members = BTreeMap::new();
+        let mut members = Vec::new();
         while let Some(name) = access.next_key::<String>()? {
             self.left.take_value()?;
             let value = access.next_value_seed(Seed { left: self.left, depth })?;
-            if members.contains_key(&name) {
-                return Err(A::Error::custom(format!("member {name:?} stands twice")));
-            }
-            members.insert(name, value);
+            members.push((name, value));
         }
-        Ok(Value::Object(members))
+        Members::new(members).map(Value::Object).map_err(|name| A::Error::custom(format!("member {name:?} stands twice")))
     }
 }
 
@@ -222,7 +261,7 @@ mod tests {
     #[test]
     fn a_document_is_read_with_its_members_sorted() {
         let value = read(r#"{"b":[1,-2,true,null],"a":{"x":"\u00e9"}}"#).unwrap();
-        let names: Vec<_> = value.as_object().unwrap().keys().collect();
+        let names: Vec<_> = value.as_object().unwrap().iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(value.get("a").unwrap().get("x").unwrap().as_str(), Some("é"));
     }
@@ -231,6 +270,21 @@ mod tests {
     fn a_member_that_stands_twice_is_refused_also_when_escaped() {
         assert!(read(r#"{"a":1,"a":1}"#).is_err());
         assert!(read(r#"{"a":1,"\u0061":2}"#).is_err());
+    }
+
+    #[test]
+    fn a_value_is_small_for_hostile_documents_hold_a_million_of_them() {
+        assert!(size_of::<Value>() <= 24, "{}", size_of::<Value>());
+        assert!(size_of::<(String, Value)>() <= 48, "{}", size_of::<(String, Value)>());
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_exact_name_and_null_is_none() {
+        let value = read(r#"{"b":1,"a":2,"B":3,"n":null}"#).unwrap();
+        assert_eq!((value.get("b").unwrap().as_u64(), value.get("a").unwrap().as_u64()), (Some(1), Some(2)));
+        assert!(value.get("n").is_none() && value.get("c").is_none());
+        assert_eq!(value.clone().into_member("B").unwrap().as_u64(), Some(3));
+        assert!(value.clone().into_member("n").is_none() && value.into_member("c").is_none());
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        // A BTreeMap of strings is sorted by their UTF-8 bytes already.
+        // The members are sorted by the UTF-8 bytes of their names already.
         Value::Object(members) => {
             out.push(b'{');
             for (index, (name, member)) in members.iter().enumerate() {
@@ -92,8 +92,9 @@ mod tests {
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
-                prop::collection::btree_map("[^\\x00-\\x1f]{0,8}", inner, 0..6).prop_map(Value::Object),
+                prop::collection::vec(inner.clone(), 0..6).prop_map(|elements| Value::Array(elements.into())),
+                prop::collection::btree_map("[^\\x00-\\x1f]{0,8}", inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })
     }

@@ -1,6 +1,5 @@
 //! Public keys: their IDs, and whether one of them made a signature. The only file that calls cryptography.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -84,9 +83,11 @@ impl KeyId {
     /// notary-v1 key ID: SHA-256 of the canonical JSON of type and public part, with a private part of null.
     fn of(keytype: &str, public: &str) -> Self {
         let text = |text: &str| Value::String(text.to_owned());
-        let value = BTreeMap::from([("private".to_owned(), Value::Null), ("public".to_owned(), text(public))]);
-        let key = BTreeMap::from([("keytype".to_owned(), text(keytype)), ("keyval".to_owned(), Value::Object(value))]);
-        Self(*Digest::of(&canonical::encode(&Value::Object(key))).as_bytes())
+        let object =
+            |members: [(&str, Value); 2]| Value::Object(members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
+        let keyval = object([("private", Value::Null), ("public", text(public))]);
+        let key = object([("keytype", text(keytype)), ("keyval", keyval)]);
+        Self(*Digest::of(&canonical::encode(&key)).as_bytes())
     }
 }
 
@@ -299,7 +300,7 @@ mod tests {
     fn keys_of(path: &str) -> Vec<(String, PublicKey)> {
         let root = json::parse(&data(path), Limits { bytes: 1 << 20, depth: 16, values: 10_000 }).unwrap();
         let keys = root.get("signed").unwrap().get("keys").unwrap().as_object().unwrap();
-        keys.iter().map(|(id, key)| (id.clone(), PublicKey::from_json(key).unwrap())).collect()
+        keys.iter().map(|(id, key)| (id.to_owned(), PublicKey::from_json(key).unwrap())).collect()
     }
 
     #[test]

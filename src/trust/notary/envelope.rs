@@ -45,8 +45,10 @@ impl Envelope {
             JsonError::Malformed(why) => malformed(file, &shown(&why)),
             JsonError::OverLimit { what, limit } => over_limit(&format!("{file} with more {what}"), limit, what),
         })?;
-        let body =
-            envelope.get("signed").filter(|body| body.as_object().is_some()).cloned().ok_or_else(|| malformed(file, "no \"signed\""))?;
+        let signatures = list(envelope.get("signatures")).and_then(|list| list.iter().map(signature).collect::<Option<_>>());
+        let signatures = signatures.ok_or_else(|| malformed(file, "signatures that are not keyid, method and base64 sig"))?;
+        let body = envelope.into_member("signed").filter(|body| body.as_object().is_some());
+        let body = body.ok_or_else(|| malformed(file, "no \"signed\""))?;
         match body.get("_type").and_then(Value::as_str) {
             Some(found) if found == kind => {}
             found => return Err(malformed(file, &format!("_type {}, wanted {kind:?}", shown(found.unwrap_or_default())))),
@@ -55,8 +57,6 @@ impl Envelope {
         let version = version.ok_or_else(|| malformed(file, "a version that is not a whole number above 0"))?;
         let expires = body.get("expires").and_then(Value::as_str).unwrap_or_default();
         let expires = date(expires).ok_or_else(|| malformed(file, &format!("an expiry {}, wanted an RFC 3339 date", shown(expires))))?;
-        let signatures = list(envelope.get("signatures")).and_then(|list| list.iter().map(signature).collect::<Option<_>>());
-        let signatures = signatures.ok_or_else(|| malformed(file, "signatures that are not keyid, method and base64 sig"))?;
         let message = canonical::encode(&body);
         Ok(Self { file: file.to_owned(), body, message, signatures, version, expires })
     }

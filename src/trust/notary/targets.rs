@@ -1,12 +1,12 @@
 //! Targets files: tags, and what is delegated under which paths.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::image::Digest;
-use crate::json::Value;
+use crate::json::{Members, Value};
 use crate::trust::budget::{Budget, TARGETS_BYTES};
 use crate::trust::refusal::shown;
 use crate::trust::{Code, Refusal, Target};
@@ -34,11 +34,11 @@ impl Targets {
     pub(super) fn read(role: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
         let envelope = Envelope::read(&format!("{role}.json"), "Targets", bytes, TARGETS_BYTES, budget)?;
         let mut targets = BTreeMap::new();
-        let none = BTreeMap::new();
-        let listed = envelope.body.get("targets").map_or(Some(&none), Value::as_object);
-        for (name, value) in listed.ok_or_else(|| envelope.malformed("targets that are no object"))? {
+        let listed = envelope.body.get("targets").map(|listed| listed.as_object().ok_or(listed)).transpose();
+        let listed = listed.map_err(|_| envelope.malformed("targets that are no object"))?;
+        for (name, value) in listed.into_iter().flat_map(Members::iter) {
             let target = target(value).map_err(|what| envelope.malformed(&format!("target {}: {what}", shown(name))))?;
-            targets.extend(target.map(|target| (name.clone(), target)));
+            targets.extend(target.map(|target| (name.to_owned(), target)));
         }
         Ok(Self { envelope, targets })
     }
@@ -49,22 +49,21 @@ impl Targets {
         let listings = list(delegations.and_then(|delegations| delegations.get("roles")));
         let listings = listings.ok_or_else(|| self.envelope.malformed("delegations that are no list of roles"))?;
         let mut found = None;
-        let mut names = Vec::new();
+        let mut names = BTreeSet::new();
         for listing in listings {
             let name = listing.get("name").and_then(Value::as_str).unwrap_or_default();
             if !is_delegation(parent, name) {
                 return Err(self.envelope.malformed(&format!("a delegation to {}", shown(name))));
             }
-            if names.contains(&name) {
+            if !names.insert(name) {
                 return Err(self.envelope.malformed(&format!("two delegations to {}", shown(name))));
             }
-            names.push(name);
             if name == child {
                 found = Some(listing);
             }
         }
         let Some(listing) = found else {
-            let found = format!("delegations of {parent} to {}", shown(&names.join(" ")));
+            let found = format!("delegations of {parent} to {}", shown(&Vec::from_iter(names).join(" ")));
             let hint = "have the publisher delegate to the role, or name another role in the policy's root";
             return Err(Refusal::new(Code::RoleMissing, found, format!("the role {child}"), hint));
         };
