@@ -97,7 +97,8 @@ impl FromStr for ImageRef {
             None => None,
         };
         // The parser gives "latest" to a name that has neither, and to none that has a digest.
-        let tag = parsed.tag().map(|tag| Tag(tag.to_owned()));
+        // Its pattern takes the letters of all scripts for a tag, which no registry does.
+        let tag = parsed.tag().map(str::parse).transpose()?;
         let host = if parsed.registry() == "index.docker.io" { "docker.io" } else { parsed.registry() };
         if !parsed.repository().split('/').all(is_component) {
             return Err(ReferenceError::new(text, "a part of the path is not lower-case letters and digits, joined by . _ __ or -"));
@@ -184,7 +185,20 @@ mod tests {
 
     #[test]
     fn what_is_not_a_name_is_refused() {
-        for bad in ["", "UPPER/case", "a b", "h.example/a@sha512:00", "h.example/a:", "a//b", "h.example/../x", "-a", "h.example/a:b:c"] {
+        for bad in [
+            "",
+            "UPPER/case",
+            "a b",
+            "h.example/a@sha512:00",
+            "h.example/a:",
+            "a//b",
+            "h.example/../x",
+            "-a",
+            "h.example/a:b:c",
+            "h.example/a:é",
+            "h.example/a:b?c",
+            "h.éxample/a",
+        ] {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad} gave {}", full(bad));
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
