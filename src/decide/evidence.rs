@@ -119,7 +119,7 @@ impl Repositories {
             Ok(Outcome { collection, files }) => new_evidence(collection, notary, now, until, Some(files)),
             Err(Failure::No(refusal)) => return Err(refusal),
             Err(Failure::Silent(why)) => {
-                let (contact, limit) = offline_limit(policy, notary, contact, &why, now)?;
+                let (contact, limit) = offline_limit(offline_of(policy, root), notary, contact, &why, now)?;
                 let outcome = self.offline(policy, root, notary, gun, now, &why)?;
                 new_evidence(outcome.collection, notary, contact, until.min(limit), None)
             }
@@ -269,21 +269,27 @@ fn new_evidence(
     Arc::new(Evidence { verified, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(files) })
 }
 
-/// How long the cache may serve: from the last good contact, for the policy's `offline`.
+/// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,
+/// cached metadata is no fresher than it was.
+fn offline_of(policy: &Policy, root: &Root) -> SignedDuration {
+    root.max_age.map_or(policy.limits.offline, |max_age| max_age.min(policy.limits.offline))
+}
+
+/// The last good contact, and the end of the time for which the cache may serve from there on.
 fn offline_limit(
-    policy: &Policy,
+    offline: SignedDuration,
     notary: &NotaryRoot,
     contact: Option<Timestamp>,
     silence: &str,
     now: Timestamp,
 ) -> Result<(Timestamp, Timestamp), Refusal> {
-    match contact.map(|contact| (contact, later(contact, policy.limits.offline))) {
+    match contact.map(|contact| (contact, later(contact, offline))) {
         Some((contact, limit)) if now < limit => Ok((contact, limit)),
         Some((contact, limit)) => Err(Refusal::new(
             Code::SourceUnreachable,
             format!("no answer from {} since {contact}: {silence}", notary.server),
-            format!("one before {limit}, when [limits] offline was over"),
-            "bring the trust server back; a longer [limits] offline serves the cached metadata until it expires",
+            format!("one before {limit}, when [limits] offline, or the root's max-age, was over"),
+            "bring the trust server back; a longer [limits] offline and max-age serve the cached metadata until it expires",
         )),
         None => Err(Refusal::new(
             Code::SourceUnreachable,
@@ -296,4 +302,41 @@ fn offline_limit(
 
 fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn policy(of_root: &str) -> Policy {
+        let key = "0".repeat(64);
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"acme\"\ntype = \"notary\"\nserver = \"https://n.example\"\n\
+             keys = [\"{key}\"]\nrole = \"targets\"\n{of_root}\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n"
+        );
+        let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
+        crate::policy::load(&files, at("2030-01-01T00:00:00Z")).unwrap()
+    }
+
+    #[test]
+    fn cached_metadata_grows_older_than_max_age_while_nobody_answers() {
+        for (of_root, hours) in [("", 14 * 24), ("max-age = \"72h\"", 72), ("max-age = \"90d\"", 14 * 24)] {
+            let policy = policy(of_root);
+            let root = policy.roots.get("acme").unwrap();
+            let offline = offline_of(&policy, root);
+            assert_eq!(offline, SignedDuration::from_hours(hours), "{of_root}");
+            let RootKind::Notary(notary) = &root.kind;
+            let contact = at("2030-01-01T00:00:00Z");
+            let limit = later(contact, offline);
+            let limited = |now| offline_limit(offline, notary, Some(contact), "silence", now);
+            assert_eq!(limited(later(limit, SignedDuration::from_secs(-1))), Ok((contact, limit)));
+            assert_eq!(limited(limit).unwrap_err().code, Code::SourceUnreachable);
+        }
+    }
 }
