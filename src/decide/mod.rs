@@ -228,7 +228,7 @@ impl Decider {
         let commit = move || {
             let verified = written.iter().map(|evidence| &evidence.verified).collect();
             let fresh = written.iter().filter(|evidence| evidence.is_unsaved());
-            let contacts = fresh.map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun)).collect();
+            let contacts = fresh.map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
             store.commit(&Additions { now, verified, contacts, rows })
         };
         let committed = tokio::task::spawn_blocking(commit).await;

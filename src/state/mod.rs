@@ -69,8 +69,9 @@ pub struct Additions<'a> {
     pub now: Timestamp,
     /// What was verified.
     pub verified: Vec<&'a Verified<Collection>>,
-    /// Sources that just gave an answer which verified, by the server's URL and the repository.
-    pub contacts: Vec<(&'a str, &'a Repository)>,
+    /// Sources that gave an answer which verified, by the server's URL and the repository, and when: what is at hand for long may
+    /// be older than the decision.
+    pub contacts: Vec<(&'a str, &'a Repository, Timestamp)>,
     /// What was admitted.
     pub rows: Vec<(Digest, Row)>,
 }
@@ -198,8 +199,8 @@ impl Store {
             for verified in &additions.verified {
                 shared_signers.extend(draft.add(verified.get())?);
             }
-            for (source, gun) in &additions.contacts {
-                draft.touch(source, gun, additions.now)?;
+            for (source, gun, at) in &additions.contacts {
+                draft.touch(source, gun, *at)?;
             }
             let mut rows = ledger::changes(database, &additions.rows, additions.now)?;
             if rows.is_empty() && draft.changes.is_empty() {

@@ -76,7 +76,7 @@ pub(super) fn row(name: &str, until: u32) -> Row {
 /// Commits one verification, with nothing else.
 pub(super) fn see(store: &Store, now: u32, collection: &Verified<Collection>) -> Result<Committed, StateError> {
     let gun = &collection.get().gun;
-    store.commit(&Additions { now: at(now), verified: vec![collection], contacts: vec![(SERVER, gun)], rows: Vec::new() })
+    store.commit(&Additions { now: at(now), verified: vec![collection], contacts: vec![(SERVER, gun, at(now))], rows: Vec::new() })
 }
 
 /// The recorded version of a role of a repository.

@@ -17,7 +17,7 @@ fn what_was_committed_is_there_when_the_state_is_opened_again() {
         let store = Store::open(dir.path()).unwrap();
         let (collection, gun) = (verified("app", 3), gun("app"));
         let additions =
-            Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun)], rows: vec![(digest, row.clone())] };
+            Additions { now: at(9), verified: vec![&collection], contacts: vec![(SERVER, &gun, at(1))], rows: vec![(digest, row.clone())] };
         assert!(store.commit(&additions).unwrap().wrote);
         assert_eq!(store.history(&gun).unwrap().len(), 5);
         store.show().unwrap()
@@ -39,14 +39,15 @@ fn a_repeated_decision_writes_nothing() {
     let file = dir.path().join("state.redb");
     let (collection, gun) = (verified("app", 3), gun("app"));
     let rows = vec![(Digest::of(b"layer"), row("app:v1", 60)), (Digest::of(b"over at once"), row("app:v1", 1))];
-    let mut additions = Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun)], rows };
+    let mut additions = Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun, at(1))], rows };
     assert!(store.commit(&additions).unwrap().wrote);
     let before = fs::read(&file).unwrap();
     additions.now = at(5);
+    additions.contacts[0].2 = at(5);
     additions.rows[1].1.valid_until = at(5);
     assert!(!store.commit(&additions).unwrap().wrote);
     assert!(fs::read(&file).unwrap() == before);
-    additions.now = at(7);
+    additions.contacts[0].2 = at(7);
     assert!(store.commit(&additions).unwrap().wrote, "the contact moved by more than its granularity");
     assert_eq!(store.contact(SERVER, &gun).unwrap(), Some(at(7)));
 }
