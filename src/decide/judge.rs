@@ -73,7 +73,7 @@ impl Judge<'_> {
             return (Judged::from(Ok(admission)), Some(claim));
         }
         let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
-        if uncovered && !place.from_registry {
+        if uncovered && !place.from_registry && !place.claims.iter().any(|claim| self.covers(&claim.name)) {
             let local = self.local(place, layer);
             if local.is_ok() || refused.is_none() {
                 return (Judged::from(local), None);
@@ -227,8 +227,17 @@ impl Judge<'_> {
     }
 
     /// `[local]`: bytes that came from no registry.
+    /// Whether the policy demands something of a name, so that nobody who tells another one beside it can make its bytes local.
+    fn covers(&self, name: &ImageRef) -> bool {
+        self.policy.rule_for(&name.repository).is_some() || self.policy.images_for(&name.repository, name.tag.as_ref()).is_some()
+    }
+
     fn local(&self, place: &Place, layer: &Descriptor) -> Answer {
         if self.policy.local.allows(&place.namespace) {
+        let mut revoked = place.chains.iter().map(|chain| self.revoked(&revocable(chain)));
+        if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
+            return Err((denial, self.policy.mode));
+        }
             let rule = "[local] content = \"allow\"".to_owned();
             return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX });
         }
