@@ -46,7 +46,7 @@ impl Decider {
     /// A decider that keeps what it sees, or one that only looks.
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
-        let repositories = Repositories::new(sources, Arc::clone(&store));
+        let repositories = Repositories::new(sources, Arc::clone(&store), keeps);
         Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0) }
     }
 
