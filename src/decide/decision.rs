@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::evidence::Evidence;
 use super::question::Door;
 use crate::image::{Digest, ImageRef};
+use crate::policy::Mode;
 use crate::trust::Refusal;
 
 /// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had without.
@@ -20,6 +21,8 @@ pub struct Admission {
     pub(super) rule: String,
     /// Until when it holds without being decided anew.
     pub(super) valid_until: Timestamp,
+    /// The mode under which a failure to keep it stands.
+    pub(super) mode: Mode,
 }
 
 /// What an admission rests on.

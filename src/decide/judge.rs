@@ -149,7 +149,7 @@ impl Judge<'_> {
         };
         let rule = format!("{IMAGE_ENTRY} name = \"{}:{}\" ({}:{})", image.repository, image.tag, image.location.file, image.location.line);
         if image.digests.iter().any(held) {
-            return Some(Ok(Admission { ground: Ground::PolicyPin, rule, valid_until: Timestamp::MAX }));
+            return Some(Ok(Admission { ground: Ground::PolicyPin, rule, valid_until: Timestamp::MAX, mode: self.policy.mode }));
         }
         let listed: Vec<_> = image.digests.iter().map(ToString::to_string).collect();
         let refusal = Refusal::new(
@@ -174,7 +174,8 @@ impl Judge<'_> {
             if exempt.is_over(self.now) {
                 over = Some(exempt);
             } else if exempt.digests.is_some() || by_client(subject.told_by) {
-                return Ok(Some(Admission { ground: Ground::Exempt, rule: exempt.to_string(), valid_until: exempt.until }));
+                let (rule, valid_until, mode) = (exempt.to_string(), exempt.until, self.policy.mode);
+                return Ok(Some(Admission { ground: Ground::Exempt, rule, valid_until, mode }));
             }
         }
         match over {
@@ -206,7 +207,7 @@ impl Judge<'_> {
                 Err(refusal) => unjudged.push(refusal),
             }
             if signed.len() >= rule.quorum {
-                return Ok(Admission { ground: Ground::Signed(signed), rule: rule.to_string(), valid_until });
+                return Ok(Admission { ground: Ground::Signed(signed), rule: rule.to_string(), valid_until, mode: rule.mode });
             }
         }
         // policy.md rule 9: refused only if the quorum couldn't be reached even were all silent roots to agree.
@@ -226,20 +227,20 @@ impl Judge<'_> {
         Ok((evidence, until))
     }
 
-    /// `[local]`: bytes that came from no registry.
     /// Whether the policy demands something of a name, so that nobody who tells another one beside it can make its bytes local.
     fn covers(&self, name: &ImageRef) -> bool {
         self.policy.rule_for(&name.repository).is_some() || self.policy.images_for(&name.repository, name.tag.as_ref()).is_some()
     }
 
+    /// `[local]`: bytes that came from no registry.
     fn local(&self, place: &Place, layer: &Descriptor) -> Answer {
-        if self.policy.local.allows(&place.namespace) {
         let mut revoked = place.chains.iter().map(|chain| self.revoked(&revocable(chain)));
         if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
             return Err((denial, self.policy.mode));
         }
+        if self.policy.local.allows(&place.namespace) {
             let rule = "[local] content = \"allow\"".to_owned();
-            return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX });
+            return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX, mode: self.policy.mode });
         }
         let refusal = Refusal::new(
             Code::NotLocal,
@@ -367,7 +368,7 @@ fn rank(code: Code) -> usize {
 impl From<Answer> for Judged {
     fn from(answer: Answer) -> Self {
         match answer {
-            Ok(admission) => Self { result: Ok(admission), mode: Mode::Enforce },
+            Ok(admission) => Self { mode: admission.mode, result: Ok(admission) },
             Err((denial, mode)) => Self { result: Err(denial), mode },
         }
     }

@@ -132,10 +132,7 @@ impl Decider {
 
     fn unjudged(&self, refusal: Refusal) -> Decision {
         let denial = Denial { refusal, rule: None, roots: Vec::new() };
-        match self.policy() {
-            Ok(policy) if policy.mode == Mode::Audit => Decision::LetThrough(denial),
-            _ => Decision::Deny(denial),
-        }
+        denied(denial, self.policy().map_or(Mode::Enforce, |policy| policy.mode))
     }
 
     /// May this layer be unpacked? Every namespace that is meant must allow it.
@@ -146,18 +143,23 @@ impl Decider {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
                 let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.for_sources() };
-                let mut last = Decision::Deny(judge::nowhere(&unpack.layer.digest));
+                let mut told = None;
                 for place in &unpack.places {
                     let (judged, claim) = judge.place(place, &unpack.layer).await;
                     let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
                     let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
-                    last = self.conclude(&policy, judged, subject, &rows, now).await;
-                    named = claim.map(|claim| (claim.name, claim.chain.top()));
-                    if !last.lets_through() {
+                    let decision = self.conclude(&policy, judged, subject, &rows, now).await;
+                    let stops = !decision.lets_through();
+                    // What audit mode lets through is told, whatever the next namespace says.
+                    if stops || !matches!(told, Some(Decision::LetThrough(_))) {
+                        named = claim.map(|claim| (claim.name, claim.chain.top()));
+                        told = Some(decision);
+                    }
+                    if stops {
                         break;
                     }
                 }
-                last
+                told.unwrap_or_else(|| denied(judge::nowhere(&unpack.layer.digest), policy.mode))
             }
         };
         let (name, digest) = named.unzip();
@@ -184,19 +186,16 @@ impl Decider {
         rows: &[(Digest, Kind)],
         now: Timestamp,
     ) -> Decision {
-        let decision = match judged.result {
-            Ok(admission) => match self.keep(policy, &admission, subject, rows, now).await {
-                Ok(()) => Decision::Allow(admission),
-                Err(refusal) => {
-                    let roots = admission.roots().into_iter().map(str::to_owned).collect();
-                    Decision::Deny(Denial { refusal, rule: Some(admission.rule), roots })
-                }
-            },
-            Err(denial) => Decision::Deny(denial),
+        let admission = match judged.result {
+            Ok(admission) => admission,
+            Err(denial) => return denied(denial, judged.mode),
         };
-        match (decision, judged.mode) {
-            (Decision::Deny(denial), Mode::Audit) => Decision::LetThrough(denial),
-            (decision, _) => decision,
+        match self.keep(policy, &admission, subject, rows, now).await {
+            Ok(()) => Decision::Allow(admission),
+            Err(refusal) => {
+                let roots = admission.roots().into_iter().map(str::to_owned).collect();
+                denied(Denial { refusal, rule: Some(admission.rule), roots }, judged.mode)
+            }
         }
     }
 
@@ -210,9 +209,8 @@ impl Decider {
     ) -> Result<(), Refusal> {
         let evidence: Vec<Arc<Evidence>> = match &admission.ground {
             Ground::Signed(roots) => roots.iter().map(|(_, evidence)| Arc::clone(evidence)).collect(),
-            Ground::PolicyPin | Ground::Exempt => Vec::new(),
-            // Bytes of no registry have no name that could be told later.
-            Ground::Local => return Ok(()),
+            // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
+            Ground::PolicyPin | Ground::Exempt | Ground::Local => Vec::new(),
         };
         if !self.keeps {
             return Ok(());
@@ -241,6 +239,14 @@ impl Decider {
             self.repositories.saved(evidence);
         }
         Ok(())
+    }
+}
+
+/// A no, which audit mode lets through.
+fn denied(denial: Denial, mode: Mode) -> Decision {
+    match mode {
+        Mode::Audit => Decision::LetThrough(denial),
+        Mode::Enforce => Decision::Deny(denial),
     }
 }
 
