@@ -5,6 +5,7 @@
 mod attacks;
 #[path = "../support/containerd.rs"]
 mod containerd;
+mod decide;
 mod fixtures;
 mod gates;
 mod keys;

@@ -1,0 +1,11 @@
+//! The decision, asked as the doors ask it: policies in memory, trust servers on loopback, and a real state.
+
+mod gate;
+mod kept;
+mod mode;
+mod names;
+mod offline;
+mod past;
+mod precedence;
+mod quorum;
+mod setup;

@@ -1,0 +1,194 @@
+//! What is asked again, what is written, and what happens where nothing can be.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rootpin::decide::ToldBy;
+use rootpin::state::Store;
+
+use super::setup::{
+    APP, Host, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull, pull_at, reference, rule, said, unpack,
+};
+
+#[tokio::test]
+async fn within_recheck_nobody_is_asked_and_after_it_the_server_is() {
+    let usual = Usual::new().await;
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let decider = usual.host.decider(&usual.policy_with("recheck = \"60s\"", ""));
+    assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
+    let first: Vec<_> = usual.server.asked().iter().map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned()).collect();
+    assert_eq!(first[..3], ["root.json", "2.root.json", "timestamp.json"]);
+    assert_eq!(first.len(), 6);
+    for time in ["0s", "59s", "59s"] {
+        assert_eq!(said(&pull_at(&decider, &name, digest, after(time)).await), "allowed signed");
+        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), digest, after(time)).await), "refused no-statement");
+        assert!(usual.server.asked().is_empty(), "{time}");
+    }
+    assert_eq!(said(&pull_at(&decider, &name, digest, after("60s")).await), "allowed signed");
+    // Files that are named by their hash and are here already are not fetched again.
+    let again: Vec<_> = usual.server.asked().iter().map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned()).collect();
+    assert_eq!(again, ["2.root.json", "timestamp.json"]);
+}
+
+#[tokio::test]
+async fn a_recheck_of_no_time_asks_every_time() {
+    let usual = Usual::new().await;
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let decider = usual.host.decider(&usual.policy_with("recheck = \"0s\"", ""));
+    for _ in 0..3 {
+        assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
+        assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn questions_that_come_together_make_one_look() {
+    let usual = Usual::new().await;
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let decider = usual.host.decider(&usual.policy(""));
+    let other = format!("{APP}@{digest}");
+    let (one, two, three) = tokio::join!(pull(&decider, &name, digest), pull(&decider, &name, digest), pull(&decider, &other, digest));
+    assert_eq!([one, two, three].map(|verdict| said(&verdict)), ["allowed signed"; 3]);
+    assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+}
+
+#[tokio::test]
+async fn another_policy_sees_nothing_of_what_the_last_one_verified() {
+    let usual = Usual::new().await;
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let decider = usual.host.decider(&usual.policy(""));
+    assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
+    usual.server.asked();
+    let strict = usual.server.root("acme", &[crate::publisher::Key::named("another")]) + &rule(APP, &["acme"], "");
+    decider.set_policy(load(&strict));
+    assert_eq!(said(&pull(&decider, &name, digest).await), "refused root-not-pinned");
+    assert!(!usual.server.asked().is_empty());
+    // The row of the former policy is no permission.
+    assert_eq!(usual.host.store().admitted(&digest).unwrap().len(), 1);
+    let claims = vec![usual.image.claim(ToldBy::Ledger, &name)];
+    assert_eq!(said(&unpack(&decider, &usual.image.layer, vec![place("moby", claims)]).await), "refused root-not-pinned");
+}
+
+#[tokio::test]
+async fn a_repeated_question_writes_nothing() {
+    let usual = Usual::new().await;
+    let (name, image) = (format!("{APP}:v1"), &usual.image);
+    let pinned = super::setup::image("pinned").digest();
+    let boot = format!("[[image]]\nname = \"{APP}:boot\"\ndigest = \"{pinned}\"\n");
+    let decider = usual.host.decider(&usual.policy(&boot));
+    let questions = async |time: &str| {
+        let claims = vec![place("moby", vec![image.claim(ToldBy::Annotation, &name)])];
+        [
+            said(&pull_at(&decider, &name, image.digest(), after(time)).await),
+            said(&pull_at(&decider, &format!("{APP}:boot"), pinned, after(time)).await),
+            said(&unpack(&decider, &image.layer, claims).await),
+        ]
+    };
+    let file = || {
+        let path = usual.host.path("state.redb");
+        let metadata = std::fs::metadata(&path).unwrap();
+        (std::fs::read(&path).unwrap(), metadata.mtime(), metadata.mtime_nsec())
+    };
+    let first = questions("0s").await;
+    assert_eq!(first, ["allowed signed", "allowed policy-pin", "allowed signed"]);
+    let written = file();
+    for time in ["0s", "30s", "59s"] {
+        assert_eq!(questions(time).await, first);
+        assert!(file() == written, "{time}");
+    }
+    // A refusal writes nothing either.
+    assert_eq!(said(&pull(&decider, &format!("{APP}:v2"), image.digest()).await), "refused no-statement");
+    assert!(file() == written);
+}
+
+#[tokio::test]
+async fn a_decision_s_floors_contact_and_rows_are_all_there_or_none() {
+    let usual = Usual::new().await;
+    let claims = vec![place("moby", vec![usual.image.claim(ToldBy::Annotation, &format!("{APP}:v1"))])];
+    let decider = usual.host.decider(&usual.policy(""));
+    assert_eq!(said(&unpack(&decider, &usual.image.layer, claims).await), "allowed signed");
+    let seen = usual.host.store().show().unwrap();
+    assert_eq!((seen.repositories[0].floors.len(), seen.contacts.len(), seen.rows.len()), (5, 1, 4));
+    assert_eq!(seen.contacts[0].at, at(NOW));
+    assert!(usual.host.path("cache").exists());
+}
+
+#[tokio::test]
+async fn without_a_usable_state_nothing_is_let_through_whatever_vouches_for_it() {
+    let usual = Usual::new().await;
+    let other = image("other");
+    let more = format!(
+        "[[image]]\nname = \"{APP}:boot\"\ndigest = \"{}\"\n[[exempt]]\nmatch = \"registry.test/legacy\"\nuntil = 2030-02-01T00:00:00Z\n\
+         reason = \"x\"\n[local]\ncontent = \"allow\"\n",
+        other.digest()
+    );
+    // The usual host has its state open.
+    let error = Store::open(&usual.host.path("")).unwrap_err();
+    let broken = Arc::new(Store::broken(&usual.host.path(""), &error));
+    let decider = decider(&usual.policy(&more), broken, Duration::from_secs(30), true);
+    for (name, digest) in [
+        (format!("{APP}:v1"), usual.image.digest()),
+        (format!("{APP}:boot"), other.digest()),
+        ("registry.test/legacy:1".to_owned(), other.digest()),
+    ] {
+        let verdict = pull(&decider, &name, digest).await;
+        assert_eq!((said(&verdict).as_str(), verdict.decision.exit_code()), ("unjudged state-unusable", 2), "{verdict}");
+        assert!(verdict.reason().contains("in use by another rootpin"), "{verdict}");
+        let claims = vec![place("moby", vec![if digest == other.digest() { &other } else { &usual.image }.claim(ToldBy::Record, &name)])];
+        let layer = if digest == other.digest() { &other.layer } else { &usual.image.layer };
+        assert_eq!(said(&unpack(&decider, layer, claims).await), "unjudged state-unusable", "{name}");
+    }
+    assert_eq!(said(&unpack(&decider, &other.layer, vec![built("moby", vec![])]).await), "unjudged state-unusable");
+}
+
+#[tokio::test]
+async fn an_onlooker_reads_floors_and_writes_none() {
+    let mut usual = Usual::new().await;
+    let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
+    let file = |host: &Host| std::fs::read(host.path("state.redb")).unwrap();
+    let untouched = file(&usual.host);
+    assert_eq!(said(&pull(&usual.host.onlooker(&policy), &name, digest).await), "allowed signed");
+    let seen = usual.host.store().show().unwrap();
+    assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty());
+    assert!(file(&usual.host) == untouched && !usual.host.path("cache").exists());
+    // The daemon goes on to version 2; version 1 is then a rollback for the onlooker too, and version 3 raises nothing.
+    let first = usual.publisher.clone();
+    usual.publisher.tick();
+    usual.server.publish(&usual.publisher);
+    assert_eq!(said(&pull(&usual.host.decider(&policy), &name, digest).await), "allowed signed");
+    usual.server.publish(&first);
+    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await), "refused rollback");
+    let second = usual.publisher.clone();
+    usual.publisher.tick();
+    usual.server.publish(&usual.publisher);
+    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await), "allowed signed");
+    usual.server.publish(&second);
+    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("2m")).await), "allowed signed");
+}
+
+#[tokio::test]
+async fn an_onlooker_may_look_from_a_time_before_the_last_contact() {
+    let mut usual = Usual::new().await;
+    usual.publisher.role("timestamp").expires = "2030-01-01T02:00:00Z";
+    usual.server.publish(&usual.publisher);
+    let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
+    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("1h")).await), "allowed signed");
+    assert_eq!(said(&pull(&usual.host.onlooker(&policy), &name, digest).await), "allowed signed");
+    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("3h")).await), "refused expired");
+}
+
+#[tokio::test]
+async fn one_broken_repository_says_nothing_of_another() {
+    let usual = Usual::new().await;
+    let other = publisher("registry.test/team/else", "v1", &usual.image);
+    usual.server.publish(&other);
+    let mut hostile = usual.publisher.clone();
+    hostile.role("targets").signers = Some(Vec::new());
+    usual.server.publish(&hostile);
+    let keys = [usual.publisher.root_key(), other.root_key()];
+    let decider = usual.host.decider(&(usual.server.root("acme", &keys) + &rule("registry.test/team/*", &["acme"], "")));
+    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "refused bad-signature");
+    assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", usual.image.digest()).await), "allowed signed");
+    assert!(usual.host.store().history(&reference(APP).repository).unwrap().is_empty());
+}

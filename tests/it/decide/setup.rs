@@ -1,0 +1,333 @@
+//! A trust server, a host, an image, and the questions about it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use jiff::Timestamp;
+use rootpin::decide::{Claim, Decider, Decision, Door, Place, Pull, ToldBy, Unpack, Verdict};
+use rootpin::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
+use rootpin::policy::{self, Policy};
+use rootpin::sources::{Credentials, Sources};
+use rootpin::state::Store;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::publisher::{Key, Publisher};
+
+pub(super) const APP: &str = "registry.test/team/app";
+pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
+/// Time enough for every question that is meant to be answered.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a server answers what it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Manner {
+    /// By the files that it has, else 404.
+    Honest,
+    /// With this status, whatever is asked.
+    Status(u16),
+    /// With bytes that are no metadata.
+    Garbage,
+    /// Never.
+    Hangs,
+}
+
+/// A Notary server on a loopback port.
+pub(super) struct Server {
+    port: u16,
+    shared: Arc<Mutex<Shared>>,
+    stop: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+struct Shared {
+    files: BTreeMap<String, Vec<u8>>,
+    manner: Manner,
+    asked: Vec<String>,
+}
+
+impl Server {
+    /// One that has nothing yet.
+    pub(super) async fn empty() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Mutex::new(Shared { files: BTreeMap::new(), manner: Manner::Honest, asked: Vec::new() }));
+        let seen = Arc::clone(&shared);
+        let app = axum::Router::new().fallback(move |request: Request| answer(Arc::clone(&seen), request));
+        let (sender, receiver) = oneshot::channel::<()>();
+        let stopped = async move { receiver.await.unwrap_or_default() };
+        let serving = tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stopped).await.unwrap() });
+        Self { port, shared, stop: Some((sender, serving)) }
+    }
+
+    /// One that serves this repository.
+    pub(super) async fn of(publisher: &Publisher) -> Self {
+        let server = Self::empty().await;
+        server.publish(publisher);
+        server
+    }
+
+    /// Serves what the publisher has now, and nothing else of that repository.
+    pub(super) fn publish(&self, publisher: &Publisher) {
+        let base = format!("/v2/{}/_trust/tuf/", publisher.gun);
+        let files = &mut self.shared.lock().unwrap().files;
+        files.retain(|path, _| !path.starts_with(&base));
+        files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
+    }
+
+    pub(super) fn behave(&self, manner: Manner) {
+        self.shared.lock().unwrap().manner = manner;
+    }
+
+    /// The paths that were asked for, since the last call of this.
+    pub(super) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().unwrap().asked)
+    }
+
+    /// Closes the port and every connection.
+    pub(super) async fn stop(&mut self) {
+        let (sender, serving) = self.stop.take().unwrap();
+        sender.send(()).unwrap();
+        serving.await.unwrap();
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// `[[root]]` for this server with these keys pinned.
+    pub(super) fn root(&self, id: &str, keys: &[Key]) -> String {
+        let keys: Vec<_> = keys.iter().map(|key| format!("\"{}\"", key.id())).collect();
+        let (url, keys) = (self.url(), keys.join(", "));
+        format!("[[root]]\nid = \"{id}\"\ntype = \"notary\"\nserver = \"{url}\"\nkeys = [{keys}]\nrole = \"targets/releases\"\n")
+    }
+}
+
+async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let (manner, file) = {
+        let mut shared = shared.lock().unwrap();
+        shared.asked.push(path.clone());
+        (shared.manner, shared.files.get(&path).cloned())
+    };
+    let status = |code: u16| Response::builder().status(code).header("location", "/elsewhere").body(Body::empty()).unwrap();
+    match (manner, file) {
+        (Manner::Honest, Some(bytes)) => Response::new(Body::from(bytes)),
+        (Manner::Honest, None) => status(404),
+        (Manner::Status(code), _) => status(code),
+        (Manner::Garbage, _) => Response::new(Body::from("<html>welcome</html>")),
+        (Manner::Hangs, _) => std::future::pending().await,
+    }
+}
+
+/// A host: what it has seen lies in a folder, and survives a restart.
+pub(super) struct Host {
+    folder: tempfile::TempDir,
+    store: Option<Arc<Store>>,
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        let mut host = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), store: None };
+        host.restart();
+        host
+    }
+
+    /// Ends the daemon and starts it again. Every decider must be gone by then.
+    pub(super) fn restart(&mut self) {
+        self.store = None;
+        self.store = Some(Arc::new(Store::open(self.folder.path()).unwrap()));
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        self.store.as_ref().unwrap()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A daemon under that policy.
+    pub(super) fn decider(&self, policy: &str) -> Decider {
+        decider(policy, Arc::clone(self.store()), PATIENCE, true)
+    }
+
+    /// `rootpin verify --at`: looks, and keeps nothing.
+    pub(super) fn onlooker(&self, policy: &str) -> Decider {
+        decider(policy, Arc::clone(self.store()), PATIENCE, false)
+    }
+
+    /// A daemon whose deadline is short, for servers that never answer.
+    pub(super) fn hurried(&self, policy: &str) -> Decider {
+        decider(policy, Arc::clone(self.store()), Duration::from_millis(400), true)
+    }
+}
+
+pub(super) fn decider(policy: &str, store: Arc<Store>, deadline: Duration, keeps: bool) -> Decider {
+    let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+    Decider::new(Ok(load(policy)), sources, store, deadline, keeps)
+}
+
+/// A policy of this text below the two keys that every policy has.
+pub(super) fn load(text: &str) -> Arc<Policy> {
+    let text = format!("version = 1\ndefault = \"deny\"\n{text}");
+    let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
+    match policy::load(&files, at(NOW)) {
+        Ok(policy) => Arc::new(policy),
+        Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<String>()),
+    }
+}
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// So much after [`NOW`], as `90s` or `2m`.
+pub(super) fn after(span: &str) -> Timestamp {
+    at(NOW) + span.parse::<jiff::SignedDuration>().unwrap()
+}
+
+/// An index over one manifest with one layer.
+#[derive(Clone)]
+pub(super) struct Image {
+    pub(super) layer: Descriptor,
+    pub(super) config: Digest,
+    pub(super) manifest: Arc<Blob>,
+    pub(super) index: Arc<Blob>,
+}
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The image of that name: other names, other bytes.
+pub(super) fn image(name: &str) -> Image {
+    image_over(name, name)
+}
+
+/// An image with a configuration of its own over that layer, which others may have too.
+pub(super) fn image_over(name: &str, layer: &str) -> Image {
+    let bytes = format!("layer {layer}");
+    let layer = Descriptor { media_type: LAYER.to_owned(), digest: Digest::of(bytes.as_bytes()), size: bytes.len().try_into().unwrap() };
+    let config = Digest::of(format!("config {name}").as_bytes());
+    let entry = |kind: &str, digest: Digest, size: u64| format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#);
+    let listed = entry(LAYER, layer.digest, layer.size);
+    let text = format!(r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{listed}]}}"#, entry("config", config, 6));
+    let manifest = Arc::new(Blob::read(text.as_bytes()).unwrap());
+    let listed = entry(MANIFEST, manifest.digest(), text.len().try_into().unwrap());
+    let index = Arc::new(Blob::read(format!(r#"{{"manifests":[{listed}]}}"#).as_bytes()).unwrap());
+    Image { layer, config, manifest, index }
+}
+
+impl Image {
+    /// What a signed name stands for.
+    pub(super) fn digest(&self) -> Digest {
+        self.index.digest()
+    }
+
+    /// The layer in the manifest alone.
+    pub(super) fn bare(&self) -> Chain {
+        Chain::of_manifest(&self.layer, &self.manifest).unwrap()
+    }
+
+    /// The layer in the manifest in the index.
+    pub(super) fn chain(&self) -> Chain {
+        self.bare().under(&self.index).unwrap()
+    }
+
+    /// That teller says that this image is `name`; a name without a tag is a repository, as `rootpin` reads labels.
+    pub(super) fn claim(&self, told_by: ToldBy, name: &str) -> Claim {
+        Claim { told_by, name: reference(name), chain: self.chain() }
+    }
+}
+
+/// A name in full form; without tag and digest it is a repository and nothing more.
+pub(super) fn reference(name: &str) -> ImageRef {
+    match Repository::from_full(name) {
+        Ok(repository) => ImageRef { repository, tag: None, digest: None },
+        Err(_) => name.parse().unwrap(),
+    }
+}
+
+/// A publisher of [`APP`] (or another repository) whose tag `v1` is that image.
+pub(super) fn publisher(gun: &str, tag: &str, image: &Image) -> Publisher {
+    let mut publisher = Publisher::new(gun);
+    publisher.tag(tag, &image.digest().to_string(), 7);
+    publisher
+}
+
+/// The usual host: [`APP`]'s tag `v1` is `image`, signed under the root `acme`, and a rule wants just that.
+pub(super) struct Usual {
+    pub(super) server: Server,
+    pub(super) publisher: Publisher,
+    pub(super) image: Image,
+    pub(super) host: Host,
+}
+
+impl Usual {
+    pub(super) async fn new() -> Self {
+        let image = image("signed");
+        let publisher = publisher(APP, "v1", &image);
+        Self { server: Server::of(&publisher).await, publisher, image, host: Host::new() }
+    }
+
+    /// `[[root]]`, as the last table of what is returned: more of its keys may follow.
+    pub(super) fn root(&self) -> String {
+        self.server.root("acme", &[self.publisher.root_key()])
+    }
+
+    /// Root and rule, and whatever else; keys of the top level can't be among it.
+    pub(super) fn policy(&self, more: &str) -> String {
+        self.policy_with("", more)
+    }
+
+    /// The same with more keys in the root.
+    pub(super) fn policy_with(&self, root: &str, more: &str) -> String {
+        format!("{}{root}\n{}{more}", self.root(), rule(APP, &["acme"], ""))
+    }
+}
+
+/// `[[rule]]` for these names, with more keys.
+pub(super) fn rule(pattern: &str, roots: &[&str], more: &str) -> String {
+    format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\n{more}\n")
+}
+
+/// Asks the verifier's question at [`NOW`].
+pub(super) async fn pull(decider: &Decider, name: &str, digest: Digest) -> Verdict {
+    pull_at(decider, name, digest, at(NOW)).await
+}
+
+pub(super) async fn pull_at(decider: &Decider, name: &str, digest: Digest, now: Timestamp) -> Verdict {
+    decider.pull(&Pull { door: Door::Verifier, name: name.parse().unwrap(), digest }, now).await
+}
+
+/// What one namespace of containerd knows: fetched from a registry.
+pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> Place {
+    let chains = claims.iter().map(|claim| claim.chain.clone()).collect();
+    Place { namespace: namespace.to_owned(), chains, claims, from_registry: true }
+}
+
+/// The same of bytes that came from no registry.
+pub(super) fn built(namespace: &str, claims: Vec<Claim>) -> Place {
+    Place { from_registry: false, ..place(namespace, claims) }
+}
+
+/// Asks the gate's question at [`NOW`].
+pub(super) async fn unpack(decider: &Decider, layer: &Descriptor, places: Vec<Place>) -> Verdict {
+    let unpack = Unpack { door: Door::Gate, engine: "containerd".to_owned(), layer: layer.clone(), places, begun: Instant::now() };
+    decider.unpack(&unpack, at(NOW)).await
+}
+
+/// The outcome in a word or three: `allowed signed`, `refused expired`, `unjudged clock`, `let through: refused no-rule`.
+pub(super) fn said(verdict: &Verdict) -> String {
+    let outcome = verdict.decision.outcome();
+    match &verdict.decision {
+        Decision::Allow(admission) => format!("{outcome} {}", admission.ground_name()),
+        Decision::Deny(denial) => format!("{outcome} {}", denial.refusal.code),
+        Decision::LetThrough(denial) => format!("let through: {outcome} {}", denial.refusal.code),
+    }
+}
