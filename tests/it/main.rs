@@ -9,6 +9,7 @@ mod decide;
 mod fixtures;
 mod gates;
 mod keys;
+mod layers;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;

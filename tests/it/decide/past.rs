@@ -96,7 +96,7 @@ async fn one_repository_s_signatures_are_refused_as_another_s_though_the_keys_ar
     assert_eq!(said(&pull(&host.decider(&policy), &format!("{APP}:v1"), digest).await), "allowed signed");
     // The two differ in `targets`; the role that names the tag is the same signed bytes.
     let verdict = pull(&host.decider(&policy), &format!("{ELSE}:v1"), digest).await;
-    assert_eq!(said(&verdict), "refused no-statement", "{verdict}");
+    assert_eq!(said(&verdict), "refused bad-signature", "{verdict}");
     assert!(verdict.reason().contains(APP), "{verdict}");
     let seen = host.store().show().unwrap();
     assert_eq!((seen.repositories.len(), seen.contacts.len(), seen.rows.len()), (1, 1, 1));

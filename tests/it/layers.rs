@@ -1,0 +1,145 @@
+//! The source tree keeps its layers, its pure parts pure, and its files short.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
+const LAYERS: [(&str, &[&str]); 14] = [
+    ("json", &[]),
+    ("config", &[]),
+    ("image", &["json"]),
+    ("trust", &["json", "image"]),
+    ("policy", &["image", "trust"]),
+    ("policy_dir", &["policy"]),
+    ("sources", &["image", "trust", "policy"]),
+    ("state", &["image", "trust"]),
+    ("decide", &["image", "trust", "policy", "sources", "state"]),
+    ("observe", &["decide"]),
+    ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
+    // The verifier's binary is a client of the control socket.
+    ("hooks", &["config", "json", "image", "decide", "observe", "control"]),
+    ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
+    ("cli", &["config", "image", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "daemon"]),
+];
+
+/// The modules that neither read nor write anything, nor look at the clock.
+const PURE: [&str; 4] = ["json", "image", "trust", "policy"];
+
+/// What a pure module has no business with.
+const IMPURE: [&str; 16] = [
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "axum::",
+    "env!(",
+    "redb::",
+    "reqwest",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::thread",
+    "tokio",
+    // Would hide any of these.
+    "std::{",
+];
+
+/// One file without its comments and its test module.
+struct Source {
+    /// Below `src`, as `trust/notary/root.rs`.
+    path: String,
+    /// The top-level module.
+    module: String,
+    code: String,
+    /// Lines without the test module, comments counted.
+    lines: usize,
+}
+
+/// Every file but the tests'.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    find(&root, &mut files);
+    files.sort();
+    files.iter().map(|file| read(&root, file)).filter(|source| !source.path.contains("/tests")).collect()
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn read(root: &Path, file: &Path) -> Source {
+    let path = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    let text = fs::read_to_string(file).unwrap();
+    let kept = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let code: Vec<_> = kept.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let module = path.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+    Source { path, module, code: code.join("\n"), lines: kept.lines().count() }
+}
+
+/// The names that follow `prefix` in some code.
+fn named<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(prefix).filter_map(move |(at, _)| {
+        // `$crate::` and `my_crate::` end in the prefix too.
+        let whole = !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+        let rest = &code[at + prefix.len()..];
+        whole.then(|| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+    })
+}
+
+#[test]
+fn no_module_names_one_that_stands_above_it() {
+    for source in sources() {
+        if source.path == "lib.rs" {
+            continue;
+        }
+        if source.module == "bin" {
+            assert!(named(&source.code, "rootpin::").all(|name| ["cli", "hooks"].contains(&name)), "{}", source.path);
+            continue;
+        }
+        let (_, allowed) = LAYERS.iter().find(|(name, _)| *name == source.module).unwrap_or_else(|| panic!("{}: no layer", source.path));
+        for name in named(&source.code, "crate::").filter(|name| *name != source.module) {
+            assert!(allowed.contains(&name), "{} names crate::{name}; {} may name {allowed:?}", source.path, source.module);
+        }
+        // Another way to the crate's top.
+        let depth = source.path.matches('/').count() + 1 - usize::from(source.path.ends_with("/mod.rs"));
+        assert!(!source.code.contains(&"super::".repeat(depth)), "{} reaches the crate's top by super::", source.path);
+    }
+}
+
+#[test]
+fn the_layers_stand_on_each_other_without_a_circle() {
+    for (at, (module, allowed)) in LAYERS.iter().enumerate() {
+        for name in *allowed {
+            assert!(LAYERS[..at].iter().any(|(below, _)| below == name), "{module} names {name}, which does not stand below it");
+        }
+    }
+}
+
+#[test]
+fn the_pure_modules_name_no_input_output_or_clock() {
+    for source in sources().iter().filter(|source| PURE.contains(&source.module.as_str())) {
+        for name in IMPURE {
+            assert!(!source.code.contains(name), "{} names {name}", source.path);
+        }
+    }
+}
+
+#[test]
+fn no_file_is_long_and_most_are_short() {
+    let mut lines: Vec<(usize, String)> = sources().into_iter().map(|source| (source.lines, source.path)).collect();
+    lines.sort();
+    let (longest, path) = lines.last().unwrap();
+    assert!(*longest <= 400, "{path} has {longest} lines");
+    let (median, _) = lines[lines.len() / 2];
+    assert!(median < 200, "the median file has {median} lines");
+}
