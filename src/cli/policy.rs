@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::output::{list, text};
 use crate::image::ImageRef;
-use crate::policy::{self, Diagnostic, Explanation, Policy, Severity};
+use crate::policy::{self, Diagnostic, Policy, Severity};
 use crate::policy_dir::{Owner, PolicyDir};
 
 /// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1 with every finding.
@@ -31,25 +31,12 @@ pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
     let loaded = load(dir);
     match &loaded {
         Ok(policy) => {
-            let explained = explanation_json(&policy::explain(policy, &image, Timestamp::now()));
+            let explained = policy::explain(policy, &image, Timestamp::now()).json();
             (if json { explained.to_string() } else { explain_text(&explained) }, 0)
         }
         Err(_) if json => (check_json(&loaded).to_string(), 2),
         Err(_) => (check_text(&loaded), 2),
     }
-}
-
-/// An explanation as `--json` shows it.
-#[must_use]
-pub fn explanation_json(explanation: &Explanation) -> Value {
-    let steps = explanation.steps.iter().map(|step| json!({ "entry": step.entry, "outcome": step.outcome.to_string(), "why": step.why }));
-    json!({
-        "version": 1,
-        "name": explanation.name.to_string(),
-        "mode": explanation.mode.as_str(),
-        "steps": steps.collect::<Vec<_>>(),
-        "needs": explanation.needs,
-    })
 }
 
 /// The text of an explanation in JSON.
@@ -166,8 +153,7 @@ mod tests {
     #[test]
     fn an_explanation_reads_the_same_through_json() {
         let policy = loaded(GOOD).unwrap();
-        let explained =
-            explanation_json(&policy::explain(&policy, &"h.example/a:1".parse().unwrap(), "2026-11-20T00:00:00Z".parse().unwrap()));
+        let explained = policy::explain(&policy, &"h.example/a:1".parse().unwrap(), "2026-11-20T00:00:00Z".parse().unwrap()).json();
         let text = explain_text(&explained);
         assert!(text.starts_with("name   h.example/a:1\nmode   enforce\nneeds  a [[rule]] whose match covers h.example/a"), "{text}");
     }

@@ -126,7 +126,7 @@ impl wire::control_server::Control for Control {
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Report>, Status> {
         let policy = self.decider.policy().map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
         let name: ImageRef = request.get_ref().name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        Ok(report(&crate::cli::policy::explanation_json(&crate::policy::explain(&policy, &name, Timestamp::now())), 0))
+        Ok(report(&crate::policy::explain(&policy, &name, Timestamp::now()).json(), 0))
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {

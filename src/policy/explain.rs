@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{Mode, Policy, Rule};
 use crate::image::ImageRef;
@@ -38,6 +39,21 @@ pub enum Outcome {
     Applies,
     /// Another goes before it.
     Loses,
+}
+
+impl Explanation {
+    /// As `--json` shows it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let steps = self.steps.iter().map(|step| json!({ "entry": step.entry, "outcome": step.outcome.to_string(), "why": step.why }));
+        json!({
+            "version": 1,
+            "name": self.name.to_string(),
+            "mode": self.mode.as_str(),
+            "steps": steps.collect::<Vec<_>>(),
+            "needs": self.needs,
+        })
+    }
 }
 
 /// Says what speaks of a name in the policy, at that time.

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("observe", &["decide"]),
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
     // The verifier's binary is a client of the control socket.
-    ("hooks", &["config", "json", "image", "decide", "observe", "control"]),
+    ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     ("cli", &["config", "image", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "daemon"]),
 ];
