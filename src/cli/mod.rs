@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::Client;
+use crate::image::ImageRef;
 use output::Output;
 
 /// Longer than any question that the daemon takes on.
@@ -102,10 +103,13 @@ pub fn main() -> u8 {
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
         Verb::Policy(PolicyVerb::Check { dir }) => Ok(Output::finished(policy::check(&dir, output.json))),
         Verb::Policy(PolicyVerb::Explain { name, policy: Some(dir) }) => Ok(Output::finished(policy::explain(&dir, &name, output.json))),
-        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => asked(&arguments.control, async |client| {
-            let report = client.explain(&name).await?;
-            Ok(output.report(&report, policy::explain_text))
-        }),
+        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => match image_name(&name, output) {
+            None => Ok(EXIT_USAGE),
+            Some(_) => asked(&arguments.control, async |client| {
+                let report = client.explain(&name).await?;
+                Ok(output.report(&report, policy::explain_text))
+            }),
+        },
         Verb::Policy(PolicyVerb::Reload) => asked(&arguments.control, async |client| {
             let report = client.reload().await?;
             Ok(output.report(&report, status::reload_text))
@@ -132,6 +136,15 @@ pub fn daemon_main() -> u8 {
 fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
     if error.use_stderr() { EXIT_USAGE } else { 0 }
+}
+
+/// The image's name that the user typed; if it is none, that is said.
+fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
+    let name = typed.parse().ok();
+    if name.is_none() {
+        output.error(&format!("{typed:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]"));
+    }
+    name
 }
 
 /// Runs something that talks to the daemon.

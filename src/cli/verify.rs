@@ -38,10 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, String> {
-    let Ok(name) = arguments.name.parse::<ImageRef>() else {
-        output.error(&format!("{:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]", arguments.name));
-        return Ok(super::EXIT_USAGE);
-    };
+    let Some(name) = super::image_name(&arguments.name, output) else { return Ok(super::EXIT_USAGE) };
     let (Some(policy), Some(state)) = (arguments.policy, arguments.state) else {
         return super::asked(control, async |client| {
             let answer = client.decide("verify", &arguments.name, "").await?;
