@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
 mod attacks;
+mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;
+mod daemon;
 mod decide;
 mod fixtures;
 mod gates;
@@ -14,6 +16,7 @@ mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod sources;
+mod verifier;
 mod workflow;
 #[path = "../support/world.rs"]
 mod world;

@@ -1,0 +1,259 @@
+//! The command line: its examples work, its JSON is one object of version 1, and its exit codes are the documented ones.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::containerd::Differ;
+use crate::world::{Daemon, Ended, Image, World, run};
+
+const V1: &str = "r.test/team/app:v1";
+
+/// A host in order: a signed image, a containerd that asks the gate, and a daemon.
+fn host(name: &str) -> Option<(World, Daemon, Image)> {
+    let world = World::new(name)?;
+    let image = Image::named("signed");
+    world.sign(&image.index.digest);
+    world.containerd.differ(Differ::AsksGate(world.path("gate")));
+    let daemon = world.start();
+    world.door("gate");
+    Some((world, daemon, image))
+}
+
+fn rootpin(words: &[&str]) -> Ended {
+    run(std::process::Command::new(env!("CARGO_BIN_EXE_rootpin")).args(words), b"")
+}
+
+/// Every verb, as its words: those that have no verbs below them.
+fn verbs(above: &[String]) -> Vec<Vec<String>> {
+    let words: Vec<&str> = above.iter().map(String::as_str).chain(["--help"]).collect();
+    let help = rootpin(&words).out;
+    let Some((_, below)) = help.split_once("\nCommands:\n") else { return vec![above.to_vec()] };
+    let below = below.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let below = below.filter(|verb| !verb.is_empty() && *verb != "help");
+    below.flat_map(|verb| verbs(&[above, &[verb.to_owned()]].concat())).collect()
+}
+
+/// The commands in a verb's help, with what a reader puts in for the names in them.
+fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
+    let words: Vec<&str> = verb.iter().map(String::as_str).chain(["--help"]).collect();
+    let help = rootpin(&words);
+    assert_eq!(help.code, 0, "{help:?}");
+    let (_, after) = help.out.split_once("\nexample").unwrap_or_else(|| panic!("{verb:?} has no example: {}", help.out));
+    let at = |name: &str| world.path(name).display().to_string();
+    let name = format!("{V1}@{}", image.index.digest);
+    let put_in = |word: &str| match word {
+        "docker.io/library/alpine:3.20" if verb[0] == "policy" => V1.to_owned(),
+        "docker.io/library/alpine:3.20" | "registry.example/app:1@sha256:…" => name.clone(),
+        "/etc/rootpin" | "./policy" => at("policy"),
+        "./state" | "/var/lib/rootpin" => at("state"),
+        _ => word.to_owned(),
+    };
+    let commands = after.lines().filter_map(|line| line.split_once("rootpin ").map(|(_, command)| command));
+    // What stands in brackets after three spaces is for the reader.
+    let commands = commands.map(|command| command.split("   ").next().unwrap_or_default());
+    commands.map(|command| command.split_whitespace().map(put_in).collect()).collect()
+}
+
+#[test]
+fn every_verbs_help_has_examples_and_they_work() {
+    let Some((world, daemon, image)) = host("c-examples") else { return };
+    let verbs = verbs(&[]);
+    let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
+    assert_eq!(named, ["status", "verify", "policy check", "policy explain", "policy reload", "state show", "state reset", "metrics"]);
+    let all: Vec<_> = verbs.iter().flat_map(|verb| examples(&world, &image, verb)).collect();
+    assert!(all.len() >= verbs.len(), "{all:?}");
+    let (alone, asking): (Vec<_>, Vec<_>) = all.into_iter().partition(|words| words.contains(&"--state".to_owned()));
+    let works = |words: &Vec<String>| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ended = world.rootpin(&words);
+        assert!(ended.code == 0 && !ended.out.trim().is_empty(), "{words:?}: {ended:?}");
+    };
+    asking.iter().for_each(works);
+    assert_eq!(daemon.stop().0, 0);
+    let (unreadable, readable): (Vec<_>, Vec<_>) = alone.into_iter().partition(|words| words.contains(&"--unreadable".to_owned()));
+    readable.iter().for_each(works);
+    for words in unreadable {
+        let file = world.path("state/state.redb");
+        fs::write(&file, "broken").unwrap();
+        works(&words);
+        assert_eq!(fs::read(world.path("state/state.redb.unusable")).unwrap(), b"broken");
+    }
+}
+
+#[test]
+fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
+    let Some((world, daemon, image)) = host("c-json") else { return };
+    let name = format!("{V1}@{}", image.index.digest);
+    let policy = world.path("policy").display().to_string();
+    let state = world.path("state").display().to_string();
+    let asking: &[&[&str]] = &[
+        &["status"],
+        &["verify", &name],
+        &["policy", "explain", V1],
+        &["policy", "reload"],
+        &["state", "show"],
+        &["state", "reset", "--root", "acme"],
+        &["metrics"],
+    ];
+    for words in asking {
+        let (value, code) = world.rootpin_json(words);
+        assert!(code == 0 && value.is_object(), "{words:?}: {value}");
+    }
+    for words in [
+        &["policy", "explain", "no name"][..],
+        &["verify", "no name"],
+        &["state", "reset", "--root", "other"],
+        &["verify", "x.test/a@sha256:0"],
+    ] {
+        let (value, code) = world.rootpin_json(words);
+        assert!(code != 0 && value.is_object(), "{words:?}: {value}");
+    }
+    let alone: &[&[&str]] = &[
+        &["policy", "check", &policy],
+        &["policy", "explain", V1, "--policy", &policy],
+        &["verify", &name, "--policy", &policy, "--state", &state],
+        &["state", "show", "--state", &state],
+        &["state", "reset", "--root", "acme", "--state", &state, "--policy", &policy],
+    ];
+    assert_eq!(daemon.stop().0, 0);
+    for words in alone {
+        assert_eq!(world.rootpin_json(words).1, 0, "{words:?}");
+    }
+    world.write_policy("");
+    for words in alone.iter().filter(|words| words.contains(&policy.as_str())) {
+        assert_ne!(world.rootpin_json(words).1, 0, "{words:?}");
+    }
+    for words in asking {
+        let (value, code) = world.rootpin_json(words);
+        assert_eq!((code, &value["outcome"]), (2, &Value::from("unjudged")), "{words:?}");
+        assert!(value["error"].as_str().unwrap().contains("the daemon does not answer"), "{value}");
+    }
+}
+
+#[test]
+fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
+    let Some((world, _daemon, image)) = host("c-judge") else { return };
+    let digest = &image.index.digest;
+    let (allowed, code) = world.rootpin_json(&["verify", &format!("{V1}@{digest}")]);
+    let members = ["code", "digest", "found", "hint", "name", "outcome", "roots", "rule", "version", "wanted"];
+    assert_eq!(allowed.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), members);
+    assert_eq!(
+        (code, &allowed["outcome"], &allowed["code"], &allowed["roots"]),
+        (0, &"allowed".into(), &Value::Null, &serde_json::json!(["acme"]))
+    );
+    let (refused, code) = world.rootpin_json(&["verify", &format!("r.test/team/app:v2@{digest}")]);
+    assert_eq!((code, &refused["outcome"], &refused["code"]), (1, &"refused".into(), &"no-statement".into()));
+    assert!(["found", "wanted", "hint", "rule"].iter().all(|member| refused[member].is_string()), "{refused}");
+    assert_eq!(refused.as_object().unwrap().len(), members.len());
+    // Nothing answers for this registry, which is asked what the tag is.
+    let (unjudged, code) = world.rootpin_json(&["verify", "127.0.0.1:1/app:v1"]);
+    assert_eq!((code, &unjudged["outcome"], &unjudged["code"]), (2, &"unjudged".into(), &"source-unreachable".into()));
+    let text = world.rootpin(&["verify", &format!("r.test/team/app:v2@{digest}")]).out;
+    for part in ["refused: ", "\n  code: no-statement\n", "\n  found: ", "\n  wanted: ", "\nhint: "] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_64_everywhere() {
+    let Some((world, _daemon, image)) = host("c-usage") else { return };
+    let name = format!("{V1}@{}", image.index.digest);
+    for words in [
+        &[][..],
+        &["nonsense"],
+        &["verify"],
+        &["verify", "no name"],
+        &["verify", &name, "more"],
+        &["verify", &name, "--policy", "x"],
+        &["verify", &name, "--at", "2030-01-01T00:00:00Z"],
+        &["verify", &name, "--policy", "x", "--state", "y", "--at", "yesterday"],
+        &["policy"],
+        &["policy", "explain"],
+        &["policy", "explain", "no name"],
+        &["policy", "check", "--nonsense"],
+        &["state"],
+        &["state", "reset"],
+        &["state", "reset", "--unreadable"],
+        &["state", "reset", "--unreadable", "--root", "acme", "--state", "x"],
+    ] {
+        let ended = world.rootpin(words);
+        assert_eq!(ended.code, 64, "{words:?}: {ended:?}");
+    }
+    assert_eq!((rootpin(&["--help"]).code, rootpin(&["--version"]).code), (0, 0));
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line_with_a_hint() {
+    let Some(world) = World::new("c-words") else { return };
+    for words in [&["status"][..], &["metrics"], &["verify", "r.test/team/app:v1"], &["policy", "reload"], &["state", "show"]] {
+        let ended = world.rootpin(words);
+        assert!(ended.code == 2 && ended.out.is_empty(), "{ended:?}");
+        let lines: Vec<_> = ended.err.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with("rootpin: the daemon") && lines[1].starts_with("hint: "), "{ended:?}");
+        assert!(!lines[0].ends_with('.'), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_policy_is_checked_with_every_error_at_its_place() {
+    let Some(world) = World::new("c-check") else { return };
+    let policy = world.path("policy").display().to_string();
+    let checked = rootpin(&["policy", "check", &policy]);
+    assert!(checked.code == 0 && checked.out.starts_with("ok: policy sha256:"), "{checked:?}");
+    world.write_policy("version = 1\ndefault = \"allow\"\nnonsense = 1\n");
+    let checked = rootpin(&["policy", "check", &policy]);
+    assert_eq!(checked.code, 1);
+    for place in ["policy.toml:2:", "policy.toml:3:"] {
+        assert!(checked.out.contains(place), "{checked:?}");
+    }
+    assert_eq!(rootpin(&["policy", "check", "/no/such/folder"]).code, 1);
+    assert_eq!(rootpin(&["policy", "explain", V1, "--policy", &policy]).code, 2);
+}
+
+#[test]
+fn verify_decides_by_itself_for_a_job_and_as_of_another_time_keeps_nothing() {
+    let Some(world) = World::new("c-alone") else { return };
+    let image = Image::named("signed");
+    world.sign(&image.index.digest);
+    let at = |name: &str| world.path(name).display().to_string();
+    let (name, policy, state) = (format!("{V1}@{}", image.index.digest), at("policy"), at("ci-state"));
+    let words = ["verify", &name, "--policy", &policy, "--state", &state];
+    let (judgement, code) = world.rootpin_json(&words);
+    assert_eq!(code, 0, "{judgement}");
+    let seen = || world.rootpin_json(&["state", "show", "--state", &state]).0;
+    let before = seen();
+    assert_eq!(before["repositories"][0]["name"], "r.test/team/app");
+    let mut publisher = world.sign(&image.index.digest);
+    publisher.tick();
+    world.notary.publish(&publisher);
+    // Metadata that was made up to 2036, judged before and after.
+    assert_eq!(world.rootpin_json(&[&words[..], &["--at", "2035-12-31T23:59:59Z"]].concat()).1, 0);
+    let (late, code) = world.rootpin_json(&[&words[..], &["--at", "2036-01-01T00:00:01Z"]].concat());
+    assert_eq!((code, &late["code"]), (1, &"expired".into()));
+    assert_eq!(seen(), before);
+    assert_eq!(world.rootpin(&words).code, 0);
+    assert_ne!(seen(), before);
+    world.sign(&image.index.digest);
+    let (back, code) = world.rootpin_json(&[&words[..], &["--at", "2035-12-31T23:59:59Z"]].concat());
+    assert_eq!((code, &back["code"]), (1, &"rollback".into()), "floors are read: {back}");
+}
+
+#[test]
+fn state_reset_says_what_it_forgets_and_the_next_answer_is_believed_as_the_first() {
+    let Some((world, _daemon, image)) = host("c-reset") else { return };
+    world.write_policy(&world.policy().replace("role =", "recheck = \"0s\"\nrole ="));
+    assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
+    let name = format!("{V1}@{}", image.index.digest);
+    let mut publisher = world.sign(&image.index.digest);
+    publisher.tick();
+    world.notary.publish(&publisher);
+    assert_eq!(world.rootpin(&["verify", &name]).code, 0);
+    world.sign(&image.index.digest);
+    assert_eq!(world.rootpin_json(&["verify", &name]).0["code"], "rollback");
+    let said = world.rootpin(&["state", "reset", "--root", "acme"]);
+    assert!(said.code == 0 && said.out.contains("forgotten: r.test/team/app: ") && said.out.contains("timestamp 2"), "{said:?}");
+    assert_eq!(world.rootpin(&["verify", &name]).code, 0);
+    let said = world.rootpin(&["state", "reset", "--root", "other"]);
+    assert!(said.code == 2 && said.err.contains("the policy has no root"), "{said:?}");
+}
