@@ -69,7 +69,8 @@ async fn decide(
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let decider = Decider::new(in_force, Arc::clone(&sources), Arc::new(store), DEADLINE, at.is_none());
     let verdict = match digest_of(&sources, name, "", DEADLINE).await {
-        Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, now).await,
+        // Whoever had the state open until now has made contact since `now`, and the clock did not go back for that.
+        Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, at.unwrap_or_else(Timestamp::now)).await,
         Err(Unresolved::Argument(why)) => return Err(why),
         Err(Unresolved::Refusal(refusal)) => decider.unjudged_pull(Door::Verify, name.clone(), refusal, Instant::now()),
     };

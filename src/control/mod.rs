@@ -44,9 +44,8 @@ pub struct Control {
 
 impl Control {
     async fn decided(&self, door: Door, name: &ImageRef, digest: &str, begun: Instant) -> Result<Verdict, String> {
-        let now = Timestamp::now();
         match digest_of(&self.sources, name, digest, self.decider.deadline()).await {
-            Ok(digest) => Ok(self.decider.pull(&Pull { door, name: name.clone(), digest }, now).await),
+            Ok(digest) => Ok(self.decider.pull(&Pull { door, name: name.clone(), digest }, Timestamp::now()).await),
             Err(Unresolved::Argument(why)) => Err(why),
             Err(Unresolved::Refusal(refusal)) => Ok(self.decider.unjudged_pull(door, name.clone(), refusal, begun)),
         }

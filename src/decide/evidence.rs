@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -95,21 +95,22 @@ impl Repositories {
         root: &Root,
         gun: &Repository,
         now: Timestamp,
-        deadline: Instant,
+        (begun, deadline): (Instant, Instant),
     ) -> Result<Arc<Evidence>, Refusal> {
         let RootKind::Notary(notary) = &root.kind;
         let slot = self.slot((policy.hash, root.id.clone(), gun.clone()));
         // One question at a time: those that wait find the answer of the first.
         let mut slot = slot.lock().await;
-        if let Some(known) = slot.evidence.as_ref().filter(|known| now < known.valid_until && known.contact <= now) {
+        let clock = clock(now, begun.elapsed());
+        if let Some(known) = slot.evidence.as_ref().filter(|known| now < known.valid_until && known.contact <= clock) {
             return Ok(Arc::clone(known));
         }
         let contact = self.store.contact(&notary.server, gun).map_err(|error| error.refusal())?;
         let contact = contact.max(slot.evidence.as_ref().map(|known| known.contact));
-        if let Some(contact) = contact.filter(|contact| self.present && *contact > now) {
+        if let Some(contact) = contact.filter(|contact| self.present && *contact > clock) {
             return Err(Refusal::new(
                 Code::Clock,
-                format!("a clock at {now}"),
+                format!("a clock at {clock}"),
                 format!("a time after the last good contact with {}, {contact}", notary.server),
                 "set the host's clock; if the contact was made under a clock that ran ahead, `rootpin state reset --root ID` forgets it",
             ));
@@ -301,6 +302,12 @@ fn offline_limit(
     }
 }
 
+/// What the clock says by now, given what it said when the question began. A question that began later may have made contact
+/// since; that is no clock that went back. The two readings at the beginning are not quite of one instant.
+fn clock(now: Timestamp, since: Duration) -> Timestamp {
+    later(now, SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX))
+}
+
 fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
@@ -323,6 +330,13 @@ mod tests {
         );
         let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
         crate::policy::load(&files, at("2030-01-01T00:00:00Z")).unwrap()
+    }
+
+    #[test]
+    fn the_clock_goes_on_while_a_question_waits() {
+        let begun = at("2030-01-01T00:00:00Z");
+        assert!(clock(begun, Duration::from_secs(3)) >= at("2030-01-01T00:00:03Z"));
+        assert!(clock(begun, Duration::from_millis(1)) < at("2030-01-01T00:00:01Z"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) repositories: &'a Repositories,
     pub(super) now: Timestamp,
+    pub(super) begun: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -221,7 +222,7 @@ impl Judge<'_> {
 
     async fn root(&self, rule: &Rule, root: &Root, subject: &Subject<'_>) -> Result<(std::sync::Arc<super::Evidence>, Timestamp), Refusal> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
-        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, self.deadline).await?;
+        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, (self.begun, self.deadline)).await?;
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;
         Ok((evidence, until))

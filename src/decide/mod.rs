@@ -74,6 +74,10 @@ impl Decider {
         self.deadline * 3 / 4
     }
 
+    fn judge<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> judge::Judge<'a> {
+        judge::Judge { policy, repositories: &self.repositories, now, begun, deadline: begun + self.for_sources() }
+    }
+
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
         self.repositories.forget();
@@ -97,7 +101,7 @@ impl Decider {
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
-                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.for_sources() };
+                let judge = self.judge(&policy, now, begun);
                 let judged = judge.pull(pull).await;
                 let rows = vec![(pull.digest, Kind::Top)];
                 self.conclude(&policy, judged, Some((&pull.name, pull.digest)), &rows, now).await
@@ -142,7 +146,7 @@ impl Decider {
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
-                let judge = judge::Judge { policy: &policy, repositories: &self.repositories, now, deadline: begun + self.for_sources() };
+                let judge = self.judge(&policy, now, begun);
                 let mut told = None;
                 for place in &unpack.places {
                     let (judged, claim) = judge.place(place, &unpack.layer).await;
