@@ -1,6 +1,10 @@
 //! policy.md rule 8: what counts as no answer, and how far the cache carries.
 
-use super::setup::{APP, Host, Manner, Usual, after, at, pull, pull_at, said};
+use std::time::{Duration, Instant};
+
+use rootpin::decide::{Door, ToldBy, Unpack};
+
+use super::setup::{APP, Host, Manner, NOW, Usual, after, at, place, pull, pull_at, said};
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_replaced_by_unexpired_cached_metadata_also_after_a_restart() {
@@ -123,6 +127,35 @@ async fn a_clock_before_the_last_good_contact_could_not_judge() {
     usual.server.stop().await;
     assert_eq!(said(&pull_at(&decider, &name, digest, before).await), "unjudged clock");
     assert_eq!(said(&pull(&usual.host.decider(&policy), &name, digest).await), "allowed signed");
+}
+
+#[tokio::test]
+async fn a_question_that_waited_while_a_later_one_made_contact_has_no_wrong_clock() {
+    let usual = Usual::new().await;
+    let (policy, name) = (usual.policy(""), format!("{APP}:v1"));
+    let decider = usual.host.decider(&policy);
+    assert_eq!(said(&pull_at(&decider, &name, usual.image.digest(), after("1s")).await), "allowed signed");
+    let waited = |time| Unpack {
+        door: Door::Gate,
+        engine: "containerd".to_owned(),
+        layer: usual.image.layer.clone(),
+        places: vec![place("moby", vec![usual.image.claim(ToldBy::Record, &name)])],
+        begun: Instant::now().checked_sub(time).unwrap(),
+    };
+    assert_eq!(said(&decider.unpack(&waited(Duration::from_secs(2)), at(NOW)).await), "allowed signed");
+    assert_eq!(said(&decider.unpack(&waited(Duration::ZERO), at(NOW)).await), "unjudged clock");
+}
+
+#[tokio::test]
+async fn max_age_is_over_when_so_much_time_is_since_the_last_contact_though_offline_is_not() {
+    let mut usual = Usual::new().await;
+    let policy = usual.policy_with("max-age = \"24h\"", "");
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let decider = usual.host.decider(&policy);
+    assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
+    usual.server.stop().await;
+    assert_eq!(said(&pull_at(&decider, &name, digest, after("23h")).await), "allowed signed");
+    assert_eq!(said(&pull_at(&decider, &name, digest, after("24h")).await), "unjudged source-unreachable");
 }
 
 #[tokio::test]
