@@ -26,9 +26,9 @@ fn host(name: &str) -> Option<(World, Image)> {
 /// The code with which `verify` ends for the signed image; `allowed` if it is.
 fn judged(world: &World, image: &Image) -> String {
     let (answer, exit) = world.rootpin_json(&["verify", &format!("{V1}@{}", image.index.digest)]);
-    let word = answer["code"].as_str().unwrap_or("allowed").to_owned();
-    assert_eq!(exit == 0, word == "allowed", "{answer}");
-    word
+    let code = answer["code"].as_str().unwrap_or("allowed").to_owned();
+    assert_eq!(exit == 0, code == "allowed", "{answer}");
+    code
 }
 
 fn audit_codes(world: &World) -> Vec<String> {
