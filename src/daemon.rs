@@ -269,7 +269,7 @@ async fn prove(gates: Arc<EngineGates>, apply: String, status: Arc<StatusBoard>,
         let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
         observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
         status.canary(&gates.name, Timestamp::now(), result);
-        let differs = gates.containerd.differ_addresses().await;
+        let differs = gates.differs().await;
         status.applier(&gates.name, differs.map(|known| known.contains(&apply)).map_err(|error| error.message().to_owned()));
         tokio::time::sleep(if proven { CANARY } else { CANARY_AT_START }).await;
     }

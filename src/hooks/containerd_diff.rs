@@ -108,6 +108,15 @@ impl EngineGates {
         }
     }
 
+    /// The addresses of containerd's differs that are proxies.
+    ///
+    /// # Errors
+    /// containerd's own; or it does not answer.
+    pub async fn differs(&self) -> Result<Vec<String>, Status> {
+        let call = self.containerd.differ_addresses();
+        tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
+    }
+
     async fn ask_canary(&self, digest: Digest) -> Result<Response<ApplyResponse>, Status> {
         let descriptor = types::Descriptor {
             media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
