@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::{
     ApplyRequest, ApplyResponse, Image, Info, InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest,
-    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, ReadContentRequest,
-    ReadContentResponse,
+    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest,
+    PluginsResponse, ReadContentRequest, ReadContentResponse,
 };
 use containerd_client::types::Descriptor;
 use http::{HeaderMap, Request, Response};
@@ -73,6 +73,7 @@ pub struct Containerd {
 struct Inner {
     held: Mutex<BTreeMap<String, Held>>,
     differ: Mutex<Differ>,
+    proxies: Mutex<Vec<String>>,
     asked: Mutex<Vec<Asked>>,
     hung: AtomicBool,
 }
@@ -80,8 +81,13 @@ struct Inner {
 impl Containerd {
     /// Starts to listen. Must be called on a runtime.
     pub fn listen(socket: &Path) -> Self {
-        let inner =
-            Inner { held: Mutex::default(), differ: Mutex::new(Differ::Applies), asked: Mutex::default(), hung: AtomicBool::new(false) };
+        let inner = Inner {
+            held: Mutex::default(),
+            differ: Mutex::new(Differ::Applies),
+            proxies: Mutex::default(),
+            asked: Mutex::default(),
+            hung: AtomicBool::new(false),
+        };
         let this = Self { inner: Arc::new(inner) };
         let inner = Arc::clone(&this.inner);
         let router = axum::Router::new().fallback(move |request| answer(Arc::clone(&inner), request));
@@ -103,6 +109,11 @@ impl Containerd {
 
     pub fn differ(&self, differ: Differ) {
         *self.inner.differ.lock().unwrap() = differ;
+    }
+
+    /// Has a differ that is a proxy, at this socket.
+    pub fn proxy(&self, socket: &Path) {
+        self.inner.proxies.lock().unwrap().push(socket.display().to_string());
     }
 
     /// From now on no question is answered, or all are.
@@ -135,6 +146,12 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let name = |name: &String| Namespace { name: name.clone(), ..Namespace::default() };
             let namespaces = known.keys().map(name).collect();
             unary(request, |_: ListNamespacesRequest| Ok(ListNamespacesResponse { namespaces })).await
+        }
+        "introspection.v1.Introspection/Plugins" => {
+            let address = |address: &String| HashMap::from([("address".to_owned(), address.clone())]);
+            let plugin = |proxy| Plugin { r#type: "io.containerd.differ.v1".to_owned(), exports: address(proxy), ..Plugin::default() };
+            let plugins = inner.proxies.lock().unwrap().iter().map(plugin).collect();
+            unary(request, |_: PluginsRequest| Ok(PluginsResponse { plugins })).await
         }
         "leases.v1.Leases/List" => {
             let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();

@@ -228,11 +228,16 @@ impl World {
 
     /// The status' entry of a door, once it is checked.
     pub fn door(&self, door: &str) -> Value {
+        self.door_when(door, |entry| entry["state"] != "not checked")
+    }
+
+    /// The status' entry of a door, once it is as wanted.
+    pub fn door_when(&self, door: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let (status, _) = self.rootpin_json(&["status"]);
             let entry = status["doors"].as_array().unwrap().iter().find(|entry| entry["door"] == door).unwrap().clone();
-            if entry["state"] != "not checked" {
+            if wanted(&entry) {
                 return entry;
             }
             assert!(Instant::now() < until, "{status}");
