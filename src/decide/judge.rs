@@ -2,13 +2,14 @@
 //! `[local]`, no.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground};
 use super::question::{Claim, Place, Pull, ToldBy};
-use super::{Judged, Repositories};
+use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Descriptor, Digest, ImageRef, Tag};
 use crate::policy::{Exempt, Mode, Policy, Root, Rule};
 use crate::trust::{Code, Collection, Refusal};
@@ -21,8 +22,10 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) repositories: &'a Repositories,
     pub(super) now: Timestamp,
-    pub(super) begun: Instant,
-    pub(super) deadline: Instant,
+    /// When the question came in, and until when sources may be asked for it.
+    times: (Instant, Instant),
+    /// All metadata that was looked at, whatever came of it.
+    seen: Mutex<Vec<Arc<Evidence>>>,
 }
 
 /// A name that is to stand for some bytes.
@@ -36,6 +39,18 @@ struct Subject<'a> {
 }
 
 type Answer = Result<Admission, (Denial, Mode)>;
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(policy: &'a Policy, repositories: &'a Repositories, now: Timestamp, times: (Instant, Instant)) -> Self {
+        Self { policy, repositories, now, times, seen: Mutex::default() }
+    }
+
+    /// The metadata that was looked at and is not written yet.
+    pub(super) fn fresh_evidence(&self) -> Vec<Arc<Evidence>> {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        seen.into_iter().filter(|evidence| evidence.is_unsaved()).collect()
+    }
+}
 
 impl Judge<'_> {
     pub(super) async fn pull(&self, pull: &Pull) -> Judged {
@@ -220,9 +235,10 @@ impl Judge<'_> {
         Err(Denial { refusal, rule: Some(rule.to_string()), roots })
     }
 
-    async fn root(&self, rule: &Rule, root: &Root, subject: &Subject<'_>) -> Result<(std::sync::Arc<super::Evidence>, Timestamp), Refusal> {
+    async fn root(&self, rule: &Rule, root: &Root, subject: &Subject<'_>) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
-        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, (self.begun, self.deadline)).await?;
+        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, self.times).await?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;
         Ok((evidence, until))

@@ -1,4 +1,4 @@
-//! The decision: one question in, one verdict out, and nothing kept that was not decided.
+//! The decision: one question in, one verdict out, and what was verified for it kept before it is told.
 
 mod decision;
 mod evidence;
@@ -75,7 +75,7 @@ impl Decider {
     }
 
     fn judge<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> judge::Judge<'a> {
-        judge::Judge { policy, repositories: &self.repositories, now, begun, deadline: begun + self.for_sources() }
+        judge::Judge::new(policy, &self.repositories, now, (begun, begun + self.for_sources()))
     }
 
     /// Forgets what is at hand, after the state was reset.
@@ -104,7 +104,7 @@ impl Decider {
                 let judge = self.judge(&policy, now, begun);
                 let judged = judge.pull(pull).await;
                 let rows = vec![(pull.digest, Kind::Top)];
-                self.conclude(&policy, judged, Some((&pull.name, pull.digest)), &rows, now).await
+                self.conclude(&judge, judged, Some((&pull.name, pull.digest)), &rows).await
             }
         };
         Verdict {
@@ -152,7 +152,7 @@ impl Decider {
                     let (judged, claim) = judge.place(place, &unpack.layer).await;
                     let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
                     let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
-                    let decision = self.conclude(&policy, judged, subject, &rows, now).await;
+                    let decision = self.conclude(&judge, judged, subject, &rows).await;
                     let stops = !decision.lets_through();
                     // What audit mode lets through is told, whatever the next namespace says.
                     if stops || !matches!(told, Some(Decision::LetThrough(_))) {
@@ -180,57 +180,54 @@ impl Decider {
         }
     }
 
-    /// Keeps what an admission adds, all or nothing, and only then lets it be one. What cannot be kept is not allowed: a floor that
-    /// is lost is an attack that succeeds later.
+    /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an admission: a floor that is lost is an
+    /// attack that succeeds later. A no keeps what was verified as well, or a server could go back to what it showed before.
     async fn conclude(
         &self,
-        policy: &Policy,
+        judge: &judge::Judge<'_>,
         judged: Judged,
         subject: Option<(&ImageRef, Digest)>,
         rows: &[(Digest, Kind)],
-        now: Timestamp,
     ) -> Decision {
-        let admission = match judged.result {
-            Ok(admission) => admission,
-            Err(denial) => return denied(denial, judged.mode),
-        };
-        match self.keep(policy, &admission, subject, rows, now).await {
-            Ok(()) => Decision::Allow(admission),
-            Err(refusal) => {
-                let roots = admission.roots().into_iter().map(str::to_owned).collect();
-                denied(Denial { refusal, rule: Some(admission.rule), roots }, judged.mode)
+        let fresh = judge.fresh_evidence();
+        match judged.result {
+            Ok(admission) => {
+                let row = |(digest, kind): &(Digest, Kind)| {
+                    let (name, top) = subject?;
+                    let (policy, valid_until, rule) = (judge.policy.hash, admission.valid_until, admission.rule.clone());
+                    Some((*digest, Row { name: name.clone(), top, kind: *kind, policy, valid_until, rule }))
+                };
+                // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
+                let rows = rows.iter().filter_map(row).collect();
+                match self.keep(fresh, rows, judge.now).await {
+                    Ok(()) => Decision::Allow(admission),
+                    Err(refusal) => {
+                        let roots = admission.roots().into_iter().map(str::to_owned).collect();
+                        denied(Denial { refusal, rule: Some(admission.rule), roots }, judged.mode)
+                    }
+                }
+            }
+            Err(denial) => {
+                if !fresh.is_empty()
+                    && let Err(refusal) = self.keep(fresh, Vec::new(), judge.now).await
+                {
+                    log::error!("what was verified for a refused question is not kept: {refusal}");
+                }
+                denied(denial, judged.mode)
             }
         }
     }
 
-    async fn keep(
-        &self,
-        policy: &Policy,
-        admission: &Admission,
-        subject: Option<(&ImageRef, Digest)>,
-        rows: &[(Digest, Kind)],
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let evidence: Vec<Arc<Evidence>> = match &admission.ground {
-            Ground::Signed(roots) => roots.iter().map(|(_, evidence)| Arc::clone(evidence)).collect(),
-            // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
-            Ground::PolicyPin | Ground::Exempt | Ground::Local => Vec::new(),
-        };
+    async fn keep(&self, fresh: Vec<Arc<Evidence>>, rows: Vec<(Digest, Row)>, now: Timestamp) -> Result<(), Refusal> {
         if !self.keeps {
             return Ok(());
         }
-        let row = |digest: &Digest, kind: &Kind| {
-            let (name, top) = subject?;
-            let valid_until = admission.valid_until;
-            Some((*digest, Row { name: name.clone(), top, kind: *kind, policy: policy.hash, valid_until, rule: admission.rule.clone() }))
-        };
-        let rows = rows.iter().filter_map(|(digest, kind)| row(digest, kind)).collect();
         let store = Arc::clone(&self.store);
-        let written = evidence.clone();
+        let written = fresh.clone();
         let commit = move || {
             let verified = written.iter().map(|evidence| &evidence.verified).collect();
-            let fresh = written.iter().filter(|evidence| evidence.is_unsaved());
-            let contacts = fresh.map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
+            let contacts =
+                written.iter().map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
             store.commit(&Additions { now, verified, contacts, rows })
         };
         let committed = tokio::task::spawn_blocking(commit).await;
@@ -239,7 +236,7 @@ impl Decider {
             log::warn!("signer key {key} has also signed for {repository}: one signature could be passed off as the other's");
             self.shared_signers.fetch_add(1, Ordering::Relaxed);
         }
-        for evidence in evidence.iter().filter(|evidence| evidence.is_unsaved()) {
+        for evidence in &fresh {
             self.repositories.saved(evidence);
         }
         Ok(())

@@ -58,14 +58,29 @@ async fn other_bytes_under_a_version_that_was_seen_are_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_question_raises_no_floor_and_leaves_nothing_behind() {
+async fn a_refused_question_keeps_what_was_verified_for_it_and_admits_nothing() {
     let usual = Usual::new().await;
     let policy = usual.policy("");
     let verdict = pull(&usual.host.decider(&policy), &format!("{APP}:v1"), image("other").digest()).await;
     assert_eq!(said(&verdict), "refused digest-mismatch");
     let seen = usual.host.store().show().unwrap();
-    assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty(), "{seen:?}");
-    assert!(!usual.host.path("cache").exists());
+    assert!(!seen.repositories[0].floors.is_empty() && !seen.contacts.is_empty(), "{seen:?}");
+    assert!(seen.rows.is_empty(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_tag_that_was_seen_to_move_away_does_not_come_back_though_every_question_was_refused() {
+    let mut usual = Usual::new().await;
+    let policy = usual.policy("");
+    let (name, old, before) = (format!("{APP}:v1"), usual.image.digest(), usual.publisher.clone());
+    let asked = async |host: &Host| said(&pull(&host.decider(&policy), &name, old).await);
+    assert_eq!(asked(&usual.host).await, "allowed signed");
+    usual.publisher.tag("v1", &image("moved").digest().to_string(), 7);
+    usual.publisher.tick();
+    usual.server.publish(&usual.publisher);
+    assert_eq!(asked(&usual.host).await, "refused digest-mismatch");
+    usual.server.publish(&before);
+    assert_eq!(asked(&usual.host).await, "refused rollback");
 }
 
 /// Two repositories of one publisher, who signs both with the same keys; the root certificate is for all below `registry.test/team`.
