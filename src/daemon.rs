@@ -17,7 +17,7 @@ use crate::decide::{Decider, Door, InForce, policy_unusable};
 use crate::hooks::{EngineGates, socket};
 use crate::observe::{self, Observer};
 use crate::policy;
-use crate::policy_dir::{Identity, Owner, PolicyDir};
+use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 
@@ -209,7 +209,7 @@ struct Watcher {
 
 impl Watcher {
     async fn watch(mut self, mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
-        let mut seen: Option<(Identity, Instant)> = None;
+        let mut next: Option<Candidate> = None;
         let mut waiting: Vec<oneshot::Sender<Result<(), String>>> = Vec::new();
         self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(self.decider.policy().is_ok())));
         loop {
@@ -220,29 +220,28 @@ impl Watcher {
                     None => return,
                 },
             }
-            let now = self.taken.look();
-            let changed = now != self.taken.identity();
-            let settled = seen.as_ref().is_some_and(|(identity, since)| *identity == now && since.elapsed() >= SETTLE);
-            if changed && !settled {
-                if seen.as_ref().is_none_or(|(identity, _)| *identity != now) {
-                    seen = Some((now, Instant::now()));
+            if self.taken.look() == self.taken.identity() {
+                next = None;
+            } else {
+                // What is taken is what was read at the first of two looks that agree, with every file that it names.
+                let same = next.take().filter(|next| next.files.look() == next.files.identity());
+                match same {
+                    Some(next) if next.since.elapsed() >= SETTLE => self.take(next),
+                    Some(unsettled) => next = Some(unsettled),
+                    None => next = Some(Candidate::read(&self.dir)),
                 }
-                continue;
             }
-            if changed {
-                self.take();
-            }
-            seen = None;
-            for told in waiting.drain(..) {
-                let _ = told.send(self.status.trouble(&self.decider).map_or(Ok(()), Err));
+            if next.is_none() {
+                for told in waiting.drain(..) {
+                    let _ = told.send(self.status.trouble(&self.decider).map_or(Ok(()), Err));
+                }
             }
         }
     }
 
-    fn take(&mut self) {
-        let (loaded, files) = load(&self.dir, Timestamp::now());
-        self.taken = files;
-        let result = loaded.map(|policy| {
+    fn take(&mut self, next: Candidate) {
+        self.taken = next.files;
+        let result = next.loaded.map(|policy| {
             log::info!("policy {} is in force", policy.hash);
             self.decider.set_policy(Arc::new(policy));
         });
@@ -254,6 +253,20 @@ impl Watcher {
         self.observer.metrics().add("rootpin_policy_loads_total", format!("result=\"{word}\""), 1.0);
         self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(result.is_ok())));
         self.status.policy_trouble(result.err());
+    }
+}
+
+/// What a changed folder holds, until it is seen to stand still.
+struct Candidate {
+    loaded: Result<policy::Policy, String>,
+    files: PolicyDir,
+    since: Instant,
+}
+
+impl Candidate {
+    fn read(dir: &Path) -> Self {
+        let (loaded, files) = load(dir, Timestamp::now());
+        Self { loaded, files, since: Instant::now() }
     }
 }
 
