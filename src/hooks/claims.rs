@@ -1,6 +1,6 @@
 //! Which image a layer belongs to, as far as containerd knows: chains proved by digest, and names that are only hints.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tonic::Status;
@@ -14,8 +14,11 @@ const IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
 const MANIFEST_DIGEST: &str = "containerd.io/snapshot/cri.manifest-digest";
 /// Archives put an index over an index at most; what lies deeper is not looked for.
 const MAX_DEPTH: usize = 4;
-/// An image that is listed by more indexes than this has no need of the rest.
-const MAX_CHAINS: usize = 64;
+/// Every host has layers that many images share (the empty one of `WORKDIR`, a base image's), and each of them makes two chains. Those
+/// with fewer indexes above come first, so that what indexes over indexes add is cut off before what a pull brings.
+const MAX_CHAINS: usize = 4096;
+/// An archive has a few names for an image; one that has more has no need of the rest.
+const MAX_IMPORTED: usize = 64;
 
 /// What else can put a name to a digest.
 pub(super) trait Names {
@@ -25,49 +28,56 @@ pub(super) trait Names {
     fn registries(&self, host: &str) -> Vec<String>;
 }
 
+/// Why nothing can be said of a layer.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// containerd's own error.
+    Containerd(Status),
+    /// The manifest that the layer's annotation names is here, and does not list the layer as rootpin reads it.
+    Contradicted(Digest),
+}
+
+impl From<Status> for Unknown {
+    fn from(status: Status) -> Self {
+        Self::Containerd(status)
+    }
+}
+
 /// Gathers what a namespace knows of a layer.
 ///
 /// # Errors
-/// containerd's own.
+/// containerd's own; or what it says contradicts itself.
 pub(super) async fn gather(
     containerd: &Containerd,
     names: &(dyn Names + Sync),
     namespace: &str,
     layer: &Descriptor,
     annotations: &HashMap<String, String>,
-) -> Result<Place, Status> {
+) -> Result<Place, Unknown> {
     let blobs = containerd.blobs(namespace).await?;
-    let search = Search { containerd, namespace, blobs: &blobs };
+    let by_digest = blobs.iter().map(|info| (info.digest, info)).collect();
+    let search = Search { containerd, namespace, blobs: &blobs, by_digest };
     let chains = search.chains(layer).await?;
     let mut place = Place { namespace: namespace.to_owned(), chains, claims: Vec::new(), from_registry: false };
-    annotated(&mut place, annotations);
+    search.annotated(&mut place, annotations)?;
     if !place.chains.is_empty() {
         recorded(&mut place, containerd).await?;
         search.imported(&mut place).await?;
+        let mut known: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
         for chain in &place.chains {
-            let known = names.admitted(&chain.top()).into_iter();
-            place.claims.extend(known.map(|name| Claim { told_by: ToldBy::Ledger, name, chain: chain.clone() }));
+            let told = known.entry(chain.top()).or_insert_with(|| names.admitted(&chain.top()));
+            place.claims.extend(told.iter().map(|name| Claim { told_by: ToldBy::Ledger, name: name.clone(), chain: chain.clone() }));
         }
     }
     search.sourced(&mut place, names, layer);
     Ok(place)
 }
 
-/// The annotation's name, for every chain that its manifest digest fits. One that fits none is kept in mind all the same: a
-/// namespace in which the claim cannot be proved has no claim by annotation, and other tellers are asked.
-fn annotated(place: &mut Place, annotations: &HashMap<String, String>) {
-    let Some(name) = annotations.get(IMAGE_REF).and_then(|name| name.parse::<ImageRef>().ok()) else { return };
-    let manifest: Option<Digest> = annotations.get(MANIFEST_DIGEST).and_then(|digest| digest.parse().ok());
-    for chain in &place.chains {
-        if manifest.is_none_or(|manifest| manifest == chain.manifest()) {
-            place.claims.push(Claim { told_by: ToldBy::Annotation, name: name.clone(), chain: chain.clone() });
-        }
-    }
-}
-
+/// Names of image records whose target is a chain's top. Clients write full names; what would first have to be made one (CRI's
+/// `sha256:…`, docker's `moby-dangling@…`) is nobody's word on a repository.
 async fn recorded(place: &mut Place, containerd: &Containerd) -> Result<(), Status> {
     for (name, target) in containerd.image_records(&place.namespace).await? {
-        let Ok(name) = name.parse::<ImageRef>() else { continue };
+        let Some(name) = name.parse::<ImageRef>().ok().filter(|parsed| name.starts_with(parsed.repository.as_str())) else { continue };
         for chain in place.chains.iter().filter(|chain| chain.top() == target) {
             place.claims.push(Claim { told_by: ToldBy::Record, name: name.clone(), chain: chain.clone() });
         }
@@ -79,59 +89,81 @@ struct Search<'a> {
     containerd: &'a Containerd,
     namespace: &'a str,
     blobs: &'a [BlobInfo],
+    by_digest: HashMap<Digest, &'a BlobInfo>,
 }
 
 impl Search<'_> {
-    /// Every chain of documents in the namespace that ends in the layer.
+    /// Every chain of documents in the namespace that ends in the layer, those with fewer indexes first.
     async fn chains(&self, layer: &Descriptor) -> Result<Vec<Chain>, Status> {
-        let mut chains = Vec::new();
-        for manifest in self.parents(&layer.digest).await? {
-            chains.extend(Chain::of_manifest(layer, &manifest));
-        }
+        let manifests = self.listing(&[layer.digest].into()).await?;
+        let mut chains: Vec<Chain> = manifests.iter().filter_map(|(_, manifest)| Chain::of_manifest(layer, manifest)).collect();
         let mut lower = 0..chains.len();
         for _ in 1..MAX_DEPTH {
-            let mut higher = Vec::new();
+            let mut below: HashMap<Digest, Vec<&Chain>> = HashMap::new();
             for chain in chains.get(lower.clone()).unwrap_or_default() {
-                let indexes = self.parents(&chain.top()).await?;
-                higher.extend(indexes.iter().filter_map(|index| chain.under(index)));
+                below.entry(chain.top()).or_default().push(chain);
+            }
+            let tops: HashSet<Digest> = below.keys().copied().collect();
+            if tops.is_empty() || chains.len() >= MAX_CHAINS {
+                break;
+            }
+            let indexes = self.listing(&tops).await?;
+            let room = MAX_CHAINS - chains.len();
+            let mut higher = Vec::new();
+            for (_, index) in &indexes {
+                let listed: BTreeSet<Digest> = index.refers_to(&tops).collect();
+                let chains = listed.iter().flat_map(|top| below.get(top).into_iter().flatten());
+                higher.extend(chains.filter_map(|chain| chain.under(index)).take(room - higher.len()));
             }
             lower = chains.len()..chains.len() + higher.len();
             chains.extend(higher);
-            if lower.is_empty() || chains.len() > MAX_CHAINS {
-                break;
-            }
         }
         chains.truncate(MAX_CHAINS);
         Ok(chains)
     }
 
-    /// The documents that may list a digest: those whose labels say so; where none does (BuildKit sets no such labels, and an
-    /// imported archive's index gets none), all that have no such label.
-    async fn parents(&self, child: &Digest) -> Result<Vec<Arc<Blob>>, Status> {
-        let labelled = self.blobs.iter().filter(|info| info.children().any(|digest| digest == *child));
-        let mut parents = self.documents(labelled).await?;
-        let bare = self.blobs.iter().filter(|info| info.children().next().is_none());
-        parents.extend(self.documents(bare).await?);
-        Ok(parents)
-    }
-
-    async fn documents(&self, infos: impl Iterator<Item = &BlobInfo>) -> Result<Vec<Arc<Blob>>, Status> {
+    /// The documents that list one of these digests: among those whose labels say so, and those whose labels say nothing of it.
+    async fn listing(&self, children: &HashSet<Digest>) -> Result<Vec<(&BlobInfo, Arc<Blob>)>, Status> {
+        let wanted: HashSet<String> = children.iter().map(ToString::to_string).collect();
         let mut documents = Vec::new();
-        for info in infos {
-            documents.extend(self.containerd.document(self.namespace, info).await?);
+        for info in self.blobs.iter().filter(|info| info.may_list(&wanted)) {
+            documents.extend(self.containerd.document(self.namespace, info).await?.map(|document| (info, document)));
         }
+        documents.retain(|(_, document)| document.refers_to(children).next().is_some());
         Ok(documents)
     }
 
-    /// Names that an imported index claims for a chain's top.
+    /// The annotation's name, for every chain that its manifest digest fits. One whose manifest is not here is kept in mind all the
+    /// same: a namespace in which the claim cannot be proved has no claim by annotation, and other tellers are asked.
+    fn annotated(&self, place: &mut Place, annotations: &HashMap<String, String>) -> Result<(), Unknown> {
+        let Some(name) = annotations.get(IMAGE_REF).and_then(|name| name.parse::<ImageRef>().ok()) else { return Ok(()) };
+        let manifest: Option<Digest> = annotations.get(MANIFEST_DIGEST).and_then(|digest| digest.parse().ok());
+        for chain in &place.chains {
+            if manifest.is_none_or(|manifest| manifest == chain.manifest()) {
+                place.claims.push(Claim { told_by: ToldBy::Annotation, name: name.clone(), chain: chain.clone() });
+            }
+        }
+        // Else an image whose manifest only its engine can read would pass for another one that has the same layer.
+        match manifest.filter(|manifest| place.claims.is_empty() && self.by_digest.contains_key(manifest)) {
+            Some(manifest) => Err(Unknown::Contradicted(manifest)),
+            None => Ok(()),
+        }
+    }
+
+    /// Names that an imported index claims for a chain's top. One that came from a registry was not imported, and its names are only
+    /// what a stranger says of images that may be others'.
     async fn imported(&self, place: &mut Place) -> Result<(), Status> {
-        let tops: Vec<Chain> = place.chains.clone();
-        for chain in &tops {
-            for index in self.parents(&chain.top()).await? {
-                let entries = index.entries().iter().filter(|entry| entry.descriptor.digest == chain.top());
-                for name in entries.filter_map(|entry| entry.claimed_name.as_deref()?.parse::<ImageRef>().ok()) {
-                    place.claims.push(Claim { told_by: ToldBy::Import, name, chain: chain.clone() });
-                }
+        let tops: HashSet<Digest> = place.chains.iter().map(Chain::top).collect();
+        let mut names = BTreeSet::new();
+        for (info, index) in self.listing(&tops).await? {
+            let entries = index.entries().iter().filter(|entry| info.sources().next().is_none() && tops.contains(&entry.descriptor.digest));
+            names.extend(
+                entries.filter_map(|entry| Some((entry.descriptor.digest, entry.claimed_name.as_deref()?.parse::<ImageRef>().ok()?))),
+            );
+        }
+        for (top, name) in names.into_iter().take(MAX_IMPORTED) {
+            for chain in place.chains.iter().filter(|chain| chain.top() == top) {
+                place.claims.push(Claim { told_by: ToldBy::Import, name: name.clone(), chain: chain.clone() });
             }
         }
         Ok(())
@@ -140,8 +172,7 @@ impl Search<'_> {
     /// Repositories that the blobs were fetched from, where the policy names such a registry. The labels have no port.
     fn sourced(&self, place: &mut Place, names: &dyn Names, layer: &Descriptor) {
         let mut seen = HashSet::new();
-        let labels =
-            |digest: &Digest| self.blobs.iter().filter(|info| info.digest == *digest).flat_map(BlobInfo::sources).collect::<Vec<_>>();
+        let labels = |digest: &Digest| self.by_digest.get(digest).into_iter().flat_map(|info| info.sources()).collect::<Vec<_>>();
         place.from_registry = !labels(&layer.digest).is_empty();
         for chain in &place.chains {
             let sources = [chain.manifest(), chain.top(), layer.digest];
@@ -149,7 +180,7 @@ impl Search<'_> {
                 place.from_registry = true;
                 for registry in names.registries(host) {
                     let Ok(repository) = Repository::from_full(&format!("{registry}/{path}")) else { continue };
-                    if seen.insert((repository.clone(), chain.top())) {
+                    if seen.insert((repository.clone(), chain.top(), chain.manifest())) {
                         let name = ImageRef { repository, tag: None, digest: None };
                         place.claims.push(Claim { told_by: ToldBy::Source, name, chain: chain.clone() });
                     }

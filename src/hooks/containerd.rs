@@ -1,6 +1,6 @@
 //! What one containerd has: its namespaces, blobs, image records and leases. Reads only, all of it hints until hashed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,14 +22,26 @@ use crate::image::{Blob, Digest, Document};
 const MAX_DOCUMENT: i64 = 4 << 20;
 /// A host with more blobs in one namespace than this is told so rather than served slowly.
 const MAX_BLOBS: usize = 200_000;
-/// Documents that are kept parsed: the layers of one image ask for the same ones again and again.
-const KEPT_DOCUMENTS: usize = 32_768;
+/// How many bytes of documents are kept parsed: the layers of one image ask for the same ones again and again.
+const KEPT_DOCUMENTS: i64 = 32 << 20;
+/// A blob up to this size is read in one go; of a larger one first its beginning, which tells whether it can be a document.
+const READ_WHOLE: i64 = 16 << 10;
+/// containerd sends no larger message unless it is told to. The labels of a hundred blobs come in one, and an index has one for each
+/// entry: what a registry puts into one index must not be what makes the store unreadable.
+const MAX_MESSAGE: usize = 16 << 20;
 
 /// One containerd, by its socket. Connects when first asked, and again after it was restarted.
 #[derive(Debug)]
 pub struct Containerd {
     channel: Channel,
-    documents: Mutex<HashMap<Digest, Option<Arc<Blob>>>>,
+    documents: Mutex<Documents>,
+}
+
+/// What blobs were found to be. A digest says it for good.
+#[derive(Debug, Default)]
+struct Documents {
+    known: HashMap<Digest, Option<Arc<Blob>>>,
+    bytes: i64,
 }
 
 /// A blob as the content store lists it.
@@ -44,10 +56,14 @@ pub struct BlobInfo {
 }
 
 impl BlobInfo {
-    /// The digests that the garbage collector's labels say this blob refers to.
-    pub fn children(&self) -> impl Iterator<Item = Digest> {
-        let refers = self.labels.iter().filter(|(name, _)| name.starts_with("containerd.io/gc.ref.content"));
-        refers.filter_map(|(_, digest)| digest.parse().ok())
+    /// Whether this blob may be a document that lists one of these digests, by what the garbage collector's labels say: that it does,
+    /// or nothing of layers and manifests. So it is with what `BuildKit` and imports write, and with manifests under CRI's
+    /// `discard_unpacked_layers`, which have a label for their config only.
+    pub fn may_list(&self, digests: &HashSet<String>) -> bool {
+        const REFERS: &str = "containerd.io/gc.ref.content.";
+        let referred = || self.labels.iter().filter_map(|(name, digest)| Some((name.strip_prefix(REFERS)?, digest)));
+        referred().any(|(_, digest)| digests.contains(digest))
+            || !referred().any(|(kind, _)| kind.starts_with("l.") || kind.starts_with("m."))
     }
 
     /// Registry host (without port) and repository for each `containerd.io/distribution.source.HOST` label.
@@ -137,7 +153,7 @@ impl Containerd {
     /// containerd's own; or there are more than the limit.
     pub async fn blobs(&self, namespace: &str) -> Result<Vec<BlobInfo>, Status> {
         let request = within(namespace, ListContentRequest { filters: Vec::new() })?;
-        let mut answers = ContentClient::new(self.channel()).list(request).await?.into_inner();
+        let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = Vec::new();
         while let Some(answer) = answers.message().await? {
             let known = |info: containerd_client::services::v1::Info| {
@@ -158,7 +174,7 @@ impl Containerd {
     /// containerd's own.
     pub async fn image_records(&self, namespace: &str) -> Result<Vec<(String, Digest)>, Status> {
         let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
-        let answer = ImagesClient::new(self.channel()).list(request).await?.into_inner();
+        let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
         let known = |image: containerd_client::services::v1::Image| Some((image.name, image.target?.digest.parse().ok()?));
         Ok(answer.images.into_iter().filter_map(known).collect())
     }
@@ -171,33 +187,54 @@ impl Containerd {
         if !info.may_be_document() {
             return Ok(None);
         }
-        if let Some(known) = self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(&info.digest) {
+        if let Some(known) = self.documents.lock().unwrap_or_else(PoisonError::into_inner).known.get(&info.digest) {
             return Ok(known.clone());
         }
-        let head = self.read(namespace, &info.digest, info.size.min(64)).await?;
-        let json = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        let bytes = if json { self.read(namespace, &info.digest, info.size).await? } else { head };
-        let document = if json { Blob::read(&bytes).ok().filter(|blob| blob.digest() == info.digest).map(Arc::new) } else { None };
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        if documents.len() >= KEPT_DOCUMENTS {
-            documents.clear();
+        // Gone since it was listed: garbage is collected at any time.
+        let Some(mut bytes) = self.read(namespace, &info.digest, info.size.min(READ_WHOLE)).await? else { return Ok(None) };
+        let json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        if json && info.size > READ_WHOLE {
+            let Some(whole) = self.read(namespace, &info.digest, info.size).await? else { return Ok(None) };
+            bytes = whole;
         }
-        documents.insert(info.digest, document.clone());
+        if json && Digest::of(&bytes) != info.digest {
+            return Ok(None);
+        }
+        let document = if json { Blob::read(&bytes).ok().map(Arc::new) } else { None };
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if document.is_some() {
+            documents.bytes += info.size;
+        }
+        if documents.bytes > KEPT_DOCUMENTS || documents.known.len() >= MAX_BLOBS {
+            *documents = Documents::default();
+        }
+        documents.known.insert(info.digest, document.clone());
         Ok(document)
     }
 
-    /// The first bytes of a blob. Not hashed here.
-    async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Vec<u8>, Status> {
+    /// The first bytes of a blob, if it is there. Not hashed here.
+    async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
         let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;
-        let mut answers = ContentClient::new(self.channel()).read(request).await?.into_inner();
+        let gone = |status: Status| if status.code() == Code::NotFound { Ok(None) } else { Err(status) };
+        let mut answers = match self.content().read(request).await {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return gone(status),
+        };
         let mut bytes = Vec::new();
-        while let Some(answer) = answers.message().await? {
-            bytes.extend(answer.data);
+        loop {
+            match answers.message().await {
+                Ok(Some(answer)) => bytes.extend(answer.data),
+                Ok(None) => return Ok(Some(bytes)),
+                Err(status) => return gone(status),
+            }
             if bytes.len() > Document::LIMITS.bytes {
                 return Err(Status::resource_exhausted(format!("{digest} is larger than its record says")));
             }
         }
-        Ok(bytes)
+    }
+
+    fn content(&self) -> ContentClient<Channel> {
+        ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::claims::{self, Names};
+use super::claims::{self, Names, Unknown};
 use super::containerd::{Containerd, header};
 use super::fail_closed::Mark;
 use super::{nonce, socket};
@@ -183,7 +183,7 @@ impl Gate {
         }
         let places = match self.gather(metadata, message, layer).await {
             Ok(places) => places,
-            Err(status) => return (self.unjudged(layer, unknown(&status), begun), None),
+            Err(why) => return (self.unjudged(layer, unknown(&why), begun), None),
         };
         let namespace = match places.as_slice() {
             [only] => Some(only.namespace.clone()),
@@ -197,7 +197,7 @@ impl Gate {
         self.engine.decider.unjudged_layer(self.door, &self.engine.name, layer.digest, refusal, begun)
     }
 
-    async fn gather(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Vec<Place>, Status> {
+    async fn gather(&self, metadata: &MetadataMap, message: &ApplyRequest, layer: &Descriptor) -> Result<Vec<Place>, Unknown> {
         let containerd = &self.engine.containerd;
         let namespaces = self.namespaces(metadata, &layer.digest).await?;
         let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
@@ -260,7 +260,16 @@ impl Gate {
         let answer = DiffClient::new(self.engine.containerd.channel()).apply(request).await;
         log::debug!("containerd applied {layer} in {:?}", begun.elapsed());
         drop(pass);
-        answer.map(|response| Response::new(response.into_inner()))
+        match answer {
+            Ok(response) => Ok(Response::new(response.into_inner())),
+            // What these two mean from a differ is not what they mean from us; said with whose words they are.
+            Err(status) if matches!(status.code(), tonic::Code::Unimplemented | tonic::Code::AlreadyExists) => Err(refuse(&format!(
+                "the layer is allowed, but containerd's own differs answered {:?}: {}",
+                status.code(),
+                status.message()
+            ))),
+            Err(status) => Err(status),
+        }
     }
 }
 
@@ -312,13 +321,21 @@ fn refuse(why: &str) -> Status {
     Status::failed_precondition(format!("rootpin: refused: {why}"))
 }
 
-fn unknown(status: &Status) -> Refusal {
-    Refusal::new(
-        Code::SourceUnreachable,
-        format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
-        "what containerd knows of the layer",
-        "check the engine's `containerd` socket in rootpin.toml",
-    )
+fn unknown(why: &Unknown) -> Refusal {
+    match why {
+        Unknown::Containerd(status) => Refusal::new(
+            Code::SourceUnreachable,
+            format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
+            "what containerd knows of the layer",
+            "check the engine's `containerd` socket in rootpin.toml",
+        ),
+        Unknown::Contradicted(manifest) => Refusal::new(
+            Code::Malformed,
+            format!("manifest {manifest}, which the layer's annotation names and which doesn't list the layer"),
+            "a strict manifest that lists the layer by media type, digest and size",
+            "the annotation is forged, or the manifest is none that rootpin reads: have the publisher push the image anew",
+        ),
+    }
 }
 
 /// Whether unpacking makes other bytes of the layer than those that are signed. CRI of containerd 1.7 sends its decryption keys with every

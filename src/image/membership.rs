@@ -1,5 +1,6 @@
 //! Proof that a layer belongs to an image: whole descriptors, in bytes that were hashed here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::manifest::IndexEntry;
@@ -43,6 +44,16 @@ impl Blob {
             Document::Index { manifests, .. } => manifests,
             Document::Manifest { .. } => &[],
         }
+    }
+
+    /// Those of these digests that stand among the manifests or the layers: worth a closer look, and no proof.
+    pub fn refers_to<'a>(&'a self, digests: &'a HashSet<Digest>) -> impl Iterator<Item = Digest> + 'a {
+        let (manifests, layers) = match &self.document {
+            Document::Index { manifests, .. } => (manifests.as_slice(), &[][..]),
+            Document::Manifest { layers, .. } => (&[][..], layers.as_slice()),
+        };
+        let all = manifests.iter().map(|entry| entry.descriptor.digest).chain(layers.iter().map(|layer| layer.digest));
+        all.filter(|digest| digests.contains(digest))
     }
 
     /// Whether this index lists that document, by its whole descriptor.

@@ -362,6 +362,100 @@ fn content_without_labels_is_searched() {
 }
 
 #[test]
+fn a_manifest_whose_labels_leave_its_layers_out_is_searched() {
+    let Some((world, _daemon, image)) = host("g-discard") else { return };
+    world.containerd.clear();
+    world.containerd.hold("k8s.io", |held| {
+        image.hold_as(held, V1);
+        // What CRI's discard_unpacked_layers leaves.
+        held.blobs.iter_mut().for_each(|blob| blob.labels.retain(|name, _| !name.contains(".l.")));
+    });
+    assert_allowed(&world, image.unpack(), &[("containerd-namespace", "k8s.io")]);
+}
+
+#[test]
+fn a_layer_that_many_images_share_is_found_in_each_of_them() {
+    let Some((world, _daemon, image)) = host("g-shared") else { return };
+    world.containerd.clear();
+    world.containerd.hold("default", |held| {
+        for number in 0..150 {
+            Image::of(image.layer.clone(), blob(format!("config {number}").into_bytes()), &serde_json::json!({})).hold(held);
+        }
+        image.hold_as(held, V1);
+    });
+    assert_allowed(&world, image.unpack(), &[IN_DEFAULT]);
+    assert_allowed(&world, image.unpack_with(&[(IMAGE_REF, V1), (MANIFEST_DIGEST, &image.manifest.digest)]), &[IN_DEFAULT]);
+}
+
+#[test]
+fn what_was_collected_as_garbage_between_two_looks_stops_nothing() {
+    let Some((world, _daemon, image)) = host("g-garbage") else { return };
+    world.containerd.hold("default", |held| {
+        Image::named("collected").without_labels().hold(held);
+        held.blobs.iter_mut().skip(4).for_each(|blob| blob.gone = true);
+    });
+    assert_allowed(&world, image.unpack(), &[IN_DEFAULT]);
+}
+
+#[test]
+fn an_index_with_very_many_labels_does_not_make_the_store_unreadable() {
+    let Some((world, _daemon, image)) = host("g-huge") else { return };
+    world.containerd.hold("default", |held| {
+        let mut huge = Image::named("huge").index;
+        let label = |number| (format!("containerd.io/gc.ref.content.m.{number}"), image.config.digest.clone());
+        huge.labels = (0..60_000).map(label).collect();
+        held.blobs.push(huge);
+    });
+    assert_allowed(&world, image.unpack(), &[IN_DEFAULT]);
+}
+
+#[test]
+fn an_annotated_manifest_that_only_the_engine_can_read_passes_for_no_other_image() {
+    let Some((world, _daemon, image)) = host("g-lax") else { return };
+    // Another config over the signed layer, in a manifest with a member twice: engines take the last, rootpin takes none.
+    let mut evil = Image::of(image.layer.clone(), blob(b"evil config".to_vec()), &serde_json::json!({})).manifest;
+    let text = String::from_utf8(evil.bytes).unwrap();
+    evil = blob(text.replacen('{', "{\"schemaVersion\":2,", 1).into_bytes());
+    world.containerd.hold("default", |held| held.blobs.push(evil.clone()));
+    let claims = [(IMAGE_REF, "r.test/team/app:v2"), (MANIFEST_DIGEST, evil.digest.as_str())];
+    assert_refused(&world, image.unpack_with(&claims), &[IN_DEFAULT], "malformed");
+}
+
+#[test]
+fn an_index_from_a_registry_gives_no_names_to_other_images() {
+    let Some((world, _daemon, image)) = host("g-stranger") else { return };
+    world.containerd.clear();
+    let from = |held: &mut crate::containerd::Held, image: &Image, host: &str, repository: &str| {
+        for blob in [&image.manifest, &image.index] {
+            let mut blob = blob.clone();
+            blob.labels.insert(format!("containerd.io/distribution.source.{host}"), repository.to_owned());
+            held.blobs.push(blob);
+        }
+    };
+    world.containerd.hold("k8s.io", |held| {
+        from(held, &image, "r.test", "team/app");
+        let stranger = image.claimed("evil.test/x:1");
+        from(held, &stranger, "evil.test", "x");
+    });
+    assert_allowed(&world, image.unpack(), &[("containerd-namespace", "k8s.io")]);
+}
+
+#[test]
+fn an_image_record_without_a_repository_is_nobodys_word_for_an_exemption() {
+    let Some((world, mut daemon, _)) = host("g-id") else { return };
+    let old = Image::named("old");
+    let exempt =
+        "[[exempt]]\nmatch = \"docker.io/library/*\"\nuntil = 2126-01-01T00:00:00Z\nreason = \"x\"\n[limits]\nmax-exempt = \"40000d\"\n";
+    world.write_policy(&(world.policy() + exempt));
+    daemon.line("is in force");
+    let hex = Image::named("old").config.digest;
+    world.containerd.hold("k8s.io", |held| old.hold_as(held, &hex));
+    assert_refused(&world, old.unpack(), &[("containerd-namespace", "k8s.io")], "not-local");
+    world.containerd.hold("k8s.io", |held| held.images.push(("docker.io/library/old:1".to_owned(), old.index.digest.clone())));
+    assert_allowed(&world, old.unpack(), &[("containerd-namespace", "k8s.io")]);
+}
+
+#[test]
 fn an_imported_index_tells_its_own_name_and_must_be_signed_for_it() {
     let Some(world) = World::new("g-import") else { return };
     let image = Image::named("imported").claimed(V1);

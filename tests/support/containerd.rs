@@ -35,6 +35,8 @@ pub struct Blob {
     pub digest: String,
     pub bytes: Vec<u8>,
     pub labels: HashMap<String, String>,
+    /// Listed, and no longer there when it is read: garbage that was just collected.
+    pub gone: bool,
 }
 
 /// What one namespace holds.
@@ -179,7 +181,7 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         }
         "content.v1.Content/Read" => {
             stream(request, |asked: ReadContentRequest| {
-                let found = held.blobs.iter().find(|blob| blob.digest == asked.digest);
+                let found = held.blobs.iter().find(|blob| blob.digest == asked.digest && !blob.gone);
                 let bytes = &found.ok_or_else(|| Status::not_found("no such content"))?.bytes;
                 let size = usize::try_from(asked.size).unwrap().min(bytes.len());
                 let chunks = bytes[..size].chunks(100);

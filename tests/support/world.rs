@@ -428,7 +428,7 @@ impl Image {
 
 /// A blob of these bytes.
 pub fn blob(bytes: Vec<u8>) -> Blob {
-    Blob { digest: Digest::of(&bytes).to_string(), bytes, labels: HashMap::new() }
+    Blob { digest: Digest::of(&bytes).to_string(), bytes, ..Blob::default() }
 }
 
 fn entry(media_type: &str, blob: &Blob) -> Value {
