@@ -10,7 +10,7 @@ use super::evidence::Evidence;
 use super::question::Door;
 use crate::image::{Digest, ImageRef};
 use crate::policy::Mode;
-use crate::trust::Refusal;
+use crate::trust::{Code, Refusal};
 
 /// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had without.
 #[derive(Debug)]
@@ -212,4 +212,29 @@ impl fmt::Display for Verdict {
         let Refusal { code, found, wanted, hint } = &denial.refusal;
         write!(formatter, "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}")
     }
+}
+
+/// How much a code says: the most specific of several refusals is shown.
+pub(super) fn rank(code: Code) -> usize {
+    const ORDER: [Code; 18] = [
+        Code::NoRule,
+        Code::NotLocal,
+        Code::ExemptionOver,
+        Code::PolicyUnusable,
+        Code::SourceUnreachable,
+        Code::SourceDenied,
+        Code::Malformed,
+        Code::OverLimit,
+        Code::Clock,
+        Code::StateUnusable,
+        Code::NoStatement,
+        Code::RoleMissing,
+        Code::Expired,
+        Code::DigestMismatch,
+        Code::RootNotPinned,
+        Code::BadSignature,
+        Code::Rollback,
+        Code::Revoked,
+    ];
+    ORDER.iter().position(|known| *known == code).unwrap_or_default()
 }

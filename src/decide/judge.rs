@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::decision::{Admission, Denial, Ground};
+use super::decision::{Admission, Denial, Ground, rank};
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Descriptor, Digest, ImageRef, Tag};
@@ -56,7 +56,7 @@ impl Judge<'_> {
     pub(super) async fn pull(&self, pull: &Pull) -> Judged {
         let subject = Subject { name: &pull.name, told_by: ToldBy::Client, top: pull.digest, manifest: None };
         let answer = match self.revoked(&[pull.digest]) {
-            Some(denial) => Err((denial, self.policy.mode)),
+            Some(denial) => Err((denial, self.policy.mode_for(&pull.name.repository))),
             None => self.name(&subject).await,
         };
         Judged::from(answer)
@@ -66,14 +66,14 @@ impl Judge<'_> {
     pub(super) async fn place(&self, place: &Place, layer: &Descriptor) -> (Judged, Option<Claim>) {
         let mut digests = vec![layer.digest];
         if let Some(denial) = self.revoked(&digests) {
-            return (Judged::from(Err((denial, self.policy.mode))), None);
+            return (Judged::from(Err((denial, self.mode_of(place)))), None);
         }
         let mut refused: Option<(Denial, Mode, Claim)> = None;
         let teller = place.claims.iter().map(|claim| claim.told_by).min();
         for claim in place.claims.iter().filter(|claim| Some(claim.told_by) == teller) {
             digests = revocable(&claim.chain);
             let answer = match self.revoked(&digests) {
-                Some(denial) => Err((denial, self.policy.mode)),
+                Some(denial) => Err((denial, self.policy.mode_for(&claim.name.repository))),
                 None => self.name(&subject(claim)).await,
             };
             match answer {
@@ -96,8 +96,9 @@ impl Judge<'_> {
             }
         }
         match refused {
-            Some((denial, mode, claim)) => (Judged::from(Err((denial, mode))), Some(claim)),
-            None => (Judged::from(Err((unnamed(place, layer), self.policy.mode))), None),
+            // The most specific is told; what lets one of the names pass under audit lets none of the others.
+            Some((denial, mode, claim)) => (Judged::from(Err((denial, mode.max(self.mode_of(place))))), Some(claim)),
+            None => (Judged::from(Err((unnamed(place, layer), self.mode_of(place)))), None),
         }
     }
 
@@ -116,6 +117,15 @@ impl Judge<'_> {
         })
     }
 
+    /// The mode of a no that is about a layer, not about one name: that of the strictest of its names. What came from a registry under
+    /// no name that could be proved may be of any.
+    fn mode_of(&self, place: &Place) -> Mode {
+        if place.claims.is_empty() && place.from_registry {
+            return self.policy.strictest_mode();
+        }
+        place.claims.iter().map(|claim| self.policy.mode_for(&claim.name.repository)).fold(self.policy.mode, Mode::max)
+    }
+
     fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         let (digest, reason) = digests.iter().find_map(|digest| Some((digest, self.policy.revoked_digest(digest)?)))?;
         let refusal = Refusal::new(
@@ -129,6 +139,7 @@ impl Judge<'_> {
 
     /// A name against its bytes, once nothing of them is revoked.
     async fn name(&self, subject: &Subject<'_>) -> Answer {
+        let mode = self.policy.mode_for(&subject.name.repository);
         let agrees = |digest: Digest| digest == subject.top || Some(digest) == subject.manifest;
         if let Some(asked) = subject.name.digest.filter(|asked| !agrees(*asked)) {
             let refusal = Refusal::new(
@@ -137,10 +148,10 @@ impl Judge<'_> {
                 format!("{asked}, as the name itself says"),
                 "the name and the bytes don't belong together; pull again",
             );
-            return Err((Denial { refusal, rule: None, roots: Vec::new() }, self.policy.mode));
+            return Err((Denial { refusal, rule: None, roots: Vec::new() }, mode));
         }
         if let Some(answer) = self.bound(subject) {
-            return answer.map_err(|denial| (denial, self.policy.mode));
+            return answer.map_err(|denial| (denial, mode));
         }
         let over = match self.exempt(subject) {
             Ok(Some(admission)) => return Ok(admission),
@@ -165,7 +176,12 @@ impl Judge<'_> {
         };
         let rule = format!("{IMAGE_ENTRY} name = \"{}:{}\" ({}:{})", image.repository, image.tag, image.location.file, image.location.line);
         if image.digests.iter().any(held) {
-            return Some(Ok(Admission { ground: Ground::PolicyPin, rule, valid_until: Timestamp::MAX, mode: self.policy.mode }));
+            return Some(Ok(Admission {
+                ground: Ground::PolicyPin,
+                rule,
+                valid_until: Timestamp::MAX,
+                mode: self.policy.mode_for(repository),
+            }));
         }
         let listed: Vec<_> = image.digests.iter().map(ToString::to_string).collect();
         let refusal = Refusal::new(
@@ -190,7 +206,7 @@ impl Judge<'_> {
             if exempt.is_over(self.now) {
                 over = Some(exempt);
             } else if exempt.digests.is_some() || by_client(subject.told_by) {
-                let (rule, valid_until, mode) = (exempt.to_string(), exempt.until, self.policy.mode);
+                let (rule, valid_until, mode) = (exempt.to_string(), exempt.until, self.policy.mode_for(&subject.name.repository));
                 return Ok(Some(Admission { ground: Ground::Exempt, rule, valid_until, mode }));
             }
         }
@@ -213,8 +229,9 @@ impl Judge<'_> {
     async fn rule(&self, rule: &Rule, subject: &Subject<'_>) -> Result<Admission, Denial> {
         let (mut signed, mut refused, mut unjudged) = (Vec::new(), Vec::new(), Vec::new());
         let mut valid_until = Timestamp::MAX;
-        for root in &rule.roots {
-            match self.root(rule, root, subject).await {
+        for (at, root) in rule.roots.iter().enumerate() {
+            let deadline = share(Instant::now(), self.times.1, rule.roots.len() - at);
+            match self.root(rule, root, subject, deadline).await {
                 Ok((evidence, until)) => {
                     valid_until = valid_until.min(until);
                     signed.push((root.id.clone(), evidence));
@@ -235,9 +252,15 @@ impl Judge<'_> {
         Err(Denial { refusal, rule: Some(rule.to_string()), roots })
     }
 
-    async fn root(&self, rule: &Rule, root: &Root, subject: &Subject<'_>) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
+    async fn root(
+        &self,
+        rule: &Rule,
+        root: &Root,
+        subject: &Subject<'_>,
+        deadline: Instant,
+    ) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
-        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, self.times).await?;
+        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, (self.times.0, deadline)).await?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;
@@ -267,6 +290,12 @@ impl Judge<'_> {
         );
         Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))
     }
+}
+
+/// An equal part of the time that is left, for the first of so many roots: one that keeps us waiting must not take the others' too.
+fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(roots.max(1)).unwrap_or(u32::MAX)
 }
 
 /// What the signed metadata says of a tag, or of some tag where only the digest is asked for (policy.md rule 5).
@@ -355,31 +384,6 @@ fn revocable(chain: &Chain) -> Vec<Digest> {
 
 fn is_image_entry(rule: &str) -> bool {
     rule.starts_with(IMAGE_ENTRY)
-}
-
-/// How much a code says: the most specific of several refusals is shown.
-fn rank(code: Code) -> usize {
-    const ORDER: [Code; 18] = [
-        Code::NoRule,
-        Code::NotLocal,
-        Code::ExemptionOver,
-        Code::PolicyUnusable,
-        Code::SourceUnreachable,
-        Code::SourceDenied,
-        Code::Malformed,
-        Code::OverLimit,
-        Code::Clock,
-        Code::StateUnusable,
-        Code::NoStatement,
-        Code::RoleMissing,
-        Code::Expired,
-        Code::DigestMismatch,
-        Code::RootNotPinned,
-        Code::BadSignature,
-        Code::Rollback,
-        Code::Revoked,
-    ];
-    ORDER.iter().position(|known| *known == code).unwrap_or_default()
 }
 
 impl From<Answer> for Judged {

@@ -124,19 +124,22 @@ impl Decider {
     pub fn unjudged_pull(&self, door: Door, name: ImageRef, refusal: Refusal, begun: Instant) -> Verdict {
         let took = begun.elapsed();
         let (at, namespaces) = (Timestamp::now(), Vec::new());
-        Verdict { decision: self.unjudged(refusal), door, engine: None, namespaces, name: Some(name), digest: None, layer: None, at, took }
+        let decision = self.unjudged(refusal, |policy| policy.mode_for(&name.repository));
+        Verdict { decision, door, engine: None, namespaces, name: Some(name), digest: None, layer: None, at, took }
     }
 
     /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time was over.
     pub fn unjudged_layer(&self, door: Door, engine: &str, layer: Digest, refusal: Refusal, begun: Instant) -> Verdict {
         let took = begun.elapsed();
         let (at, namespaces, engine, layer) = (Timestamp::now(), Vec::new(), Some(engine.to_owned()), Some(layer));
-        Verdict { decision: self.unjudged(refusal), door, engine, namespaces, name: None, digest: None, layer, at, took }
+        // Whose layer it is was not learned: it may be that of the strictest rule, and whoever slows us down must not choose.
+        let decision = self.unjudged(refusal, Policy::strictest_mode);
+        Verdict { decision, door, engine, namespaces, name: None, digest: None, layer, at, took }
     }
 
-    fn unjudged(&self, refusal: Refusal) -> Decision {
+    fn unjudged(&self, refusal: Refusal, mode: impl FnOnce(&Policy) -> Mode) -> Decision {
         let denial = Denial { refusal, rule: None, roots: Vec::new() };
-        denied(denial, self.policy().map_or(Mode::Enforce, |policy| policy.mode))
+        denied(denial, self.policy().map_or(Mode::Enforce, |policy| mode(&policy)))
     }
 
     /// May this layer be unpacked? Every namespace that is meant must allow it.

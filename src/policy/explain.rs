@@ -60,7 +60,7 @@ impl Explanation {
 #[must_use]
 pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Explanation {
     let rule = policy.rule_for(&name.repository);
-    let mode = rule.map_or(policy.mode, |rule| rule.mode);
+    let mode = policy.mode_for(&name.repository);
     let mut explanation = Explanation { name: name.clone(), mode, steps: Vec::new(), needs: Vec::new() };
     explain_digest(policy, &mut explanation);
     let bound = explain_image(policy, &mut explanation);

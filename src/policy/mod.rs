@@ -73,6 +73,18 @@ impl Policy {
         self.rules.iter().filter(|rule| rule.pattern.matches(repository)).max_by_key(|rule| rule.pattern.specificity())
     }
 
+    /// What happens on a "no" about a name: the policy's mode, or its rule's where that is stricter.
+    #[must_use]
+    pub fn mode_for(&self, repository: &Repository) -> Mode {
+        self.rule_for(repository).map_or(self.mode, |rule| rule.mode)
+    }
+
+    /// What happens on a "no" about something whose name is not known, and which any rule may cover.
+    #[must_use]
+    pub fn strictest_mode(&self) -> Mode {
+        self.rules.iter().map(|rule| rule.mode).fold(self.mode, Mode::max)
+    }
+
     /// The digests that a name with tag is bound to, if it is.
     #[must_use]
     pub fn images_for(&self, repository: &Repository, tag: Option<&Tag>) -> Option<&BoundImage> {

@@ -1,9 +1,9 @@
 //! Audit mode (policy.md rule 12), and what is told of a decision.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rootpin::decide::{Decider, ToldBy};
+use rootpin::decide::{Decider, Door, ToldBy, too_slow};
 use rootpin::observe::judgement;
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
@@ -45,6 +45,51 @@ async fn a_rule_that_enforces_denies_under_audit() {
     let decider = usual.host.decider(&policy);
     assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), other).await), "refused digest-mismatch");
     assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", other).await), "let through: refused no-statement");
+}
+
+#[tokio::test]
+async fn a_rule_that_enforces_denies_under_audit_whatever_the_no_is_about() {
+    let usual = Usual::new().await;
+    let (other, bad) = (image("other"), image("revoked"));
+    let more = format!(
+        "[[image]]\nname = \"{APP}:boot\"\ndigest = \"{}\"\n[[revoked]]\ndigest = \"{}\"\nreason = \"x\"\n\
+         [[revoked]]\ndigest = \"{}\"\nreason = \"x\"\n",
+        usual.image.digest(),
+        bad.digest(),
+        bad.layer.digest
+    );
+    let rules = rule(APP, &["acme"], "mode = \"enforce\"") + &rule("registry.test/**", &["acme"], "");
+    let decider = usual.host.decider(&(AUDIT.to_owned() + &usual.root() + &rules + &more));
+    let v1 = format!("{APP}:v1");
+    assert_eq!(said(&pull(&decider, &v1, bad.digest()).await), "refused revoked");
+    assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", bad.digest()).await), "let through: refused revoked");
+    assert_eq!(said(&pull(&decider, &format!("{APP}:boot"), other.digest()).await), "refused digest-mismatch");
+    assert_eq!(said(&pull(&decider, &format!("{APP}@{}", usual.image.digest()), other.digest()).await), "refused digest-mismatch");
+    let told = |image: &super::setup::Image, name: &str| image.claim(ToldBy::Record, name);
+    let places = vec![place("default", vec![told(&bad, &v1)])];
+    assert_eq!(said(&unpack(&decider, &bad.layer, places).await), "refused revoked");
+    // One of two names is under the rule that enforces.
+    let places = vec![place("default", vec![told(&other, "docker.io/library/x:1"), told(&other, &v1)])];
+    assert_eq!(said(&unpack(&decider, &other.layer, places).await), "refused digest-mismatch");
+    let places = vec![place("default", vec![told(&other, "docker.io/library/x:1")])];
+    assert_eq!(said(&unpack(&decider, &other.layer, places).await), "let through: refused no-rule");
+    // What no manifest that can be read holds may be of any name.
+    assert_eq!(said(&unpack(&decider, &other.layer, vec![place("default", vec![])]).await), "refused no-rule");
+}
+
+#[tokio::test]
+async fn who_slows_a_question_down_does_not_get_it_past_a_rule_that_enforces() {
+    let usual = Usual::new().await;
+    let rules = rule(APP, &["acme"], "mode = \"enforce\"") + &rule("registry.test/**", &["acme"], "");
+    let decider = usual.host.decider(&(AUDIT.to_owned() + &usual.root() + &rules));
+    let slow = || too_slow(Duration::from_secs(8));
+    let name = |name: &str| name.parse().unwrap();
+    let pulled = decider.unjudged_pull(Door::Verifier, name(&format!("{APP}:v1")), slow(), Instant::now());
+    assert_eq!(said(&pulled), "unjudged over-limit");
+    let pulled = decider.unjudged_pull(Door::Verifier, name("registry.test/team/else:v1"), slow(), Instant::now());
+    assert_eq!(said(&pulled), "let through: unjudged over-limit");
+    let layer = decider.unjudged_layer(Door::Gate, "containerd", usual.image.layer.digest, slow(), Instant::now());
+    assert_eq!(said(&layer), "unjudged over-limit");
 }
 
 #[tokio::test]

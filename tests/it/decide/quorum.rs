@@ -111,3 +111,16 @@ async fn a_root_that_shows_another_root_s_keys_is_not_that_root() {
     assert_eq!(said(&verdict), "refused root-not-pinned");
     assert!(host.store().history(&verdict.name.unwrap().repository).unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_root_that_keeps_us_waiting_does_not_take_the_time_of_the_next_one() {
+    let image = image("signed");
+    let good = publisher(APP, "v1", &image);
+    let other = rekeyed(&good, "other");
+    let (slow, quick) = (Server::of(&good).await, Server::of(&other).await);
+    slow.behave(Manner::Hangs);
+    let roots = slow.root("slow", &[good.root_key()]) + &quick.root("quick", &[other.root_key()]);
+    let host = Host::new();
+    let decider = host.unhurried(&(roots + &rule(APP, &["slow", "quick"], "quorum = 1")));
+    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), image.digest()).await), "allowed signed");
+}

@@ -162,6 +162,11 @@ impl Host {
         decider(policy, Arc::clone(self.store()), PATIENCE, false)
     }
 
+    /// A daemon whose deadline is short, and long enough for servers that do answer.
+    pub(super) fn unhurried(&self, policy: &str) -> Decider {
+        decider(policy, Arc::clone(self.store()), Duration::from_secs(6), true)
+    }
+
     /// A daemon whose deadline is short, for servers that never answer.
     pub(super) fn hurried(&self, policy: &str) -> Decider {
         decider(policy, Arc::clone(self.store()), Duration::from_millis(400), true)
