@@ -19,7 +19,7 @@ pub(super) const CONTACTS: &str = "contacts";
 
 /// How many signed files of one repository are remembered for the replay check. A publisher who signs each day is remembered for
 /// most of a year, which is longer than a targets file is valid in practice.
-const MAX_STATEMENTS: usize = 256;
+const MAX_STATEMENTS: usize = 2048;
 
 /// What was seen of one repository: one value in the file, so that its floors are there together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub(super) struct Envelope {
 pub(super) struct FileMeta {
     pub(super) sha256: Digest,
     sha512: Option<Vec<u8>>,
-    /// Notary takes this as a ceiling; here the length is exact.
+    /// A ceiling, as Notary takes it: the hash says the rest.
     pub(super) length: Option<usize>,
 }
 
@@ -110,7 +110,7 @@ impl FileMeta {
 
     /// Whether these are the bytes.
     pub(super) fn fits(&self, bytes: &[u8]) -> bool {
-        self.length.is_none_or(|length| length == bytes.len())
+        self.length.is_none_or(|length| bytes.len() <= length)
             && self.sha256 == Digest::of(bytes)
             && self.sha512.as_ref().is_none_or(|hash| *hash == Sha512::digest(bytes).as_slice())
     }
@@ -121,7 +121,7 @@ impl FileMeta {
             return Ok(());
         }
         let found = format!("{file} of {} bytes with {}", bytes.len(), Digest::of(bytes));
-        let length = self.length.map_or(String::new(), |length| format!("{length} bytes with "));
+        let length = self.length.map_or(String::new(), |length| format!("at most {length} bytes with "));
         Err(Refusal::new(
             Code::Malformed,
             found,
@@ -193,7 +193,8 @@ mod tests {
         let wrong = STANDARD.encode(Sha512::digest(b"y"));
         assert!(read(&format!(r#"{{"length":1,"hashes":{{"sha256":"{sha256}","sha512":"{sha512}","md5":"?"}}}}"#)).unwrap().fits(b"x"));
         assert!(read(&format!(r#"{{"hashes":{{"sha256":"{sha256}"}}}}"#)).unwrap().fits(b"x"));
-        assert!(!read(&format!(r#"{{"length":2,"hashes":{{"sha256":"{sha256}"}}}}"#)).unwrap().fits(b"x"));
+        assert!(read(&format!(r#"{{"length":2,"hashes":{{"sha256":"{sha256}"}}}}"#)).unwrap().fits(b"x"));
+        assert!(!read(&format!(r#"{{"length":0,"hashes":{{"sha256":"{sha256}"}}}}"#)).unwrap().fits(b"x"));
         assert!(!read(&format!(r#"{{"length":1,"hashes":{{"sha256":"{sha256}","sha512":"{wrong}"}}}}"#)).unwrap().fits(b"x"));
         assert!(read(&format!(r#"{{"length":1,"hashes":{{"sha512":"{sha512}"}}}}"#)).is_none());
         assert!(read(&format!(r#"{{"length":-1,"hashes":{{"sha256":"{sha256}"}}}}"#)).is_none());
