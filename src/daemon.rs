@@ -134,7 +134,8 @@ async fn until_told(
                 observer.reopen();
                 let (told, answer) = oneshot::channel();
                 if reload.send(told).await.is_ok() {
-                    let _ = answer.await;
+                    // Files that never come to rest must not keep us from the next signal.
+                    let _ = tokio::time::timeout(SETTLE * 3, answer).await;
                 }
                 notify(&[sd_notify::NotifyState::Ready]);
             }
