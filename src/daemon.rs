@@ -12,7 +12,7 @@ use tonic::transport::Server;
 
 use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
-use crate::control::{Control, StatusBoard};
+use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
 use crate::hooks::{EngineGates, socket};
 use crate::observe::{self, Observer};
@@ -27,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(1);
 /// How often each gate proves that it is asked.
 const CANARY: Duration = Duration::from_secs(60);
-/// Until the first one comes back right, while containerd may still be starting.
-const CANARY_AT_START: Duration = Duration::from_secs(1);
+/// Until one comes back right, while containerd may be starting.
+const CANARY_UNPROVEN: Duration = Duration::from_secs(1);
 
 /// `rootpin verify --state` may have the state open for a moment.
 const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
@@ -67,8 +67,8 @@ pub fn run(options: &Options) -> u8 {
 
 async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let started = Timestamp::now();
-    let beside = config_path.parent().unwrap_or(Path::new("/")).to_owned();
-    let policy_dir = config.policy.clone().unwrap_or(beside);
+    let beside = std::path::absolute(config_path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let policy_dir = config.policy.clone().or(beside).unwrap_or_else(|| config::DEFAULT_POLICY.into());
     let (in_force, taken) = first_policy(&policy_dir, started);
     let store = Arc::new(open_state(&config.state));
     let credentials = Arc::new(config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder));
@@ -174,20 +174,28 @@ fn open_state(dir: &Path) -> Store {
 /// The first policy. One that does not load is no reason not to serve: everything is refused, saying why.
 fn first_policy(dir: &Path, now: Timestamp) -> (InForce, PolicyDir) {
     let (loaded, files) = load(dir, now);
-    let in_force = loaded.map(Arc::new).map_err(|why| {
+    let in_force = loaded.map(|policy| {
+        tell(&policy);
+        Arc::new(policy)
+    });
+    let in_force = in_force.map_err(|why| {
         log::error!("{why}; everything is refused until it loads");
         policy_unusable(&why)
     });
     (in_force, files)
 }
 
+/// What is legal in it and yet hardly meant.
+fn tell(policy: &policy::Policy) {
+    for warning in &policy.warnings {
+        log::warn!("{warning}");
+    }
+}
+
 /// Loads the policy, and keeps what it was read from, to see when that changes.
 fn load(dir: &Path, now: Timestamp) -> (Result<policy::Policy, String>, PolicyDir) {
     let files = PolicyDir::open(dir, Owner::Root);
     let loaded = policy::load(&files, now).map_err(|errors| summary(dir, &errors));
-    for warning in loaded.iter().flat_map(|policy| &policy.warnings) {
-        log::warn!("{warning}");
-    }
     (loaded, files)
 }
 
@@ -243,6 +251,7 @@ impl Watcher {
     fn take(&mut self, next: Candidate) {
         self.taken = next.files;
         let result = next.loaded.map(|policy| {
+            tell(&policy);
             log::info!("policy {} is in force", policy.hash);
             self.decider.set_policy(Arc::new(policy));
         });
@@ -273,19 +282,21 @@ impl Candidate {
 
 /// Proves over and over that containerd asks the gate.
 async fn prove(gates: Arc<EngineGates>, apply: String, status: Arc<StatusBoard>, observer: Arc<Observer>) {
-    let mut proven = false;
+    let mut last = Ok(());
     loop {
         let result = gates.canary().await;
-        if let (Err(why), true) = (&result, proven) {
+        if let Err(Unproven::Passed(why)) = &result
+            && result != last
+        {
             log::error!("engine {}: containerd does not ask the gate: {why}", gates.name);
         }
-        proven |= result.is_ok();
+        last.clone_from(&result);
         let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
         observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
         status.canary(&gates.name, Timestamp::now(), result);
         let differs = gates.differs().await;
         status.applier(&gates.name, differs.map(|known| known.contains(&apply)).map_err(|error| error.message().to_owned()));
-        tokio::time::sleep(if proven { CANARY } else { CANARY_AT_START }).await;
+        tokio::time::sleep(if last.is_ok() { CANARY } else { CANARY_UNPROVEN }).await;
     }
 }
 

@@ -72,7 +72,7 @@ async fn decide(
         // Whoever had the state open until now has made contact since `now`, and the clock did not go back for that.
         Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, at.unwrap_or_else(Timestamp::now)).await,
         Err(Unresolved::Argument(why)) => return Err(why),
-        Err(Unresolved::Refusal(refusal)) => decider.unjudged_pull(Door::Verify, name.clone(), refusal, Instant::now()),
+        Err(Unresolved::Refusal(refusal)) => decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now()),
     };
     output.value(&observe::judgement(&verdict), judgement_text);
     Ok(verdict.decision.exit_code())

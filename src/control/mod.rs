@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 pub use client::Client;
-pub use status::StatusBoard;
+pub use status::{StatusBoard, Unproven};
 
 use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
 use crate::image::ImageRef;
 use crate::observe::{self, Observer};
 use crate::sources::Sources;
 use crate::state;
+use crate::trust::{Code, Refusal};
 
 /// Generated from `proto/control.proto`.
 pub mod wire {
@@ -47,7 +48,7 @@ impl Control {
         match digest_of(&self.sources, name, digest, self.decider.deadline()).await {
             Ok(digest) => Ok(self.decider.pull(&Pull { door, name: name.clone(), digest }, Timestamp::now()).await),
             Err(Unresolved::Argument(why)) => Err(why),
-            Err(Unresolved::Refusal(refusal)) => Ok(self.decider.unjudged_pull(door, name.clone(), refusal, begun)),
+            Err(Unresolved::Refusal(refusal)) => Ok(self.decider.unjudged_pull(door, Some(name.clone()), refusal, begun)),
         }
     }
 }
@@ -58,7 +59,7 @@ pub enum Unresolved {
     /// The question itself is wrong.
     Argument(String),
     /// The registry doesn't say.
-    Refusal(crate::trust::Refusal),
+    Refusal(Refusal),
 }
 
 /// The digest that is asked about: the one given, the one in the name, or what the registry says the tag is.
@@ -93,6 +94,10 @@ fn reset(decider: &Decider, id: &str) -> Result<Value, String> {
     Ok(forgotten)
 }
 
+fn unreadable(why: &str) -> Refusal {
+    Refusal::new(Code::Malformed, why, "an image name and a sha256 digest", "rootpin knows sha256 digests, and names in Docker's form")
+}
+
 fn report(json: &Value, exit_code: u32) -> Response<Report> {
     Response::new(Report { json: json.to_string(), exit_code })
 }
@@ -107,11 +112,14 @@ impl wire::control_server::Control for Control {
             "verify" => Door::Verify,
             other => return Err(Status::invalid_argument(format!("no door {other:?}"))),
         };
-        let name: ImageRef = request.name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
         let deadline = self.decider.deadline();
-        let verdict = match tokio::time::timeout(deadline, self.decided(door, &name, &request.digest, begun)).await {
-            Ok(decided) => decided.map_err(Status::invalid_argument)?,
-            Err(_) => self.decider.unjudged_pull(door, name, too_slow(deadline), begun),
+        let verdict = match request.name.parse::<ImageRef>() {
+            Err(error) => self.decider.unjudged_pull(door, None, unreadable(&error.to_string()), begun),
+            Ok(name) => match tokio::time::timeout(deadline, self.decided(door, &name, &request.digest, begun)).await {
+                Ok(Ok(verdict)) => verdict,
+                Ok(Err(why)) => self.decider.unjudged_pull(door, Some(name), unreadable(&why), begun),
+                Err(_) => self.decider.unjudged_pull(door, Some(name), too_slow(deadline), begun),
+            },
         };
         self.observer.observe(&verdict);
         Ok(Response::new(DecideResponse {

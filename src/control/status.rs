@@ -9,6 +9,15 @@ use serde_json::{Value, json};
 use crate::decide::{Decider, Door};
 use crate::observe::Observer;
 
+/// What came of a self-check that did not prove its door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unproven {
+    /// containerd said something else than the gate would: it passes the gate by.
+    Passed(String),
+    /// containerd said nothing.
+    Silent(String),
+}
+
 /// What the self-checks and the look at the policy last found.
 #[derive(Debug)]
 pub struct StatusBoard {
@@ -19,7 +28,7 @@ pub struct StatusBoard {
 
 #[derive(Debug, Default)]
 struct Found {
-    canaries: BTreeMap<String, (Timestamp, Result<(), String>)>,
+    canaries: BTreeMap<String, (Timestamp, Result<(), Unproven>)>,
     /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
     appliers: BTreeMap<String, Result<bool, String>>,
     policy_trouble: Option<String>,
@@ -33,7 +42,7 @@ impl StatusBoard {
     }
 
     /// What an engine's canary brought back.
-    pub fn canary(&self, engine: &str, at: Timestamp, result: Result<(), String>) {
+    pub fn canary(&self, engine: &str, at: Timestamp, result: Result<(), Unproven>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).canaries.insert(engine.to_owned(), (at, result));
     }
 
@@ -71,9 +80,10 @@ impl StatusBoard {
             let (gate, detail) = match found.canaries.get(engine) {
                 None => ("not checked", None),
                 Some((_, Ok(()))) => ("proven", None),
-                Some((at, Err(why))) => {
+                Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
+                Some((at, Err(Unproven::Passed(why)))) => {
                     red = true;
-                    ("open", Some(format!("at {at}: {why}")))
+                    ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
                 }
             };
             let last = asked(Door::Gate, Some(engine));

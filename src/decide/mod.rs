@@ -121,11 +121,12 @@ impl Decider {
     }
 
     /// The verdict on a name that never came to be judged: its digest is not known, or time was over.
-    pub fn unjudged_pull(&self, door: Door, name: ImageRef, refusal: Refusal, begun: Instant) -> Verdict {
+    pub fn unjudged_pull(&self, door: Door, name: Option<ImageRef>, refusal: Refusal, begun: Instant) -> Verdict {
         let took = begun.elapsed();
         let (at, namespaces) = (Timestamp::now(), Vec::new());
-        let decision = self.unjudged(refusal, |policy| policy.mode_for(&name.repository));
-        Verdict { decision, door, engine: None, namespaces, name: Some(name), digest: None, layer: None, at, took }
+        let mode = |policy: &Policy| name.as_ref().map_or_else(|| policy.strictest_mode(), |name| policy.mode_for(&name.repository));
+        let decision = self.unjudged(refusal, mode);
+        Verdict { decision, door, engine: None, namespaces, name, digest: None, layer: None, at, took }
     }
 
     /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time was over.

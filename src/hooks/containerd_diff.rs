@@ -13,16 +13,17 @@ use containerd_client::types;
 use jiff::Timestamp;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::claims::{self, Names, Unknown};
 use super::containerd::{Containerd, header};
 use super::fail_closed::Mark;
 use super::{nonce, socket};
+use crate::control::Unproven;
 use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
 use crate::image::{Descriptor, Digest};
 use crate::observe::Observer;
-use crate::trust::{Code, Refusal};
+use crate::trust::{self, Refusal};
 
 /// Generated from `proto/`; the messages are containerd-client's.
 mod wire {
@@ -94,17 +95,20 @@ impl EngineGates {
     /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest, proves that the gate is asked.
     ///
     /// # Errors
-    /// What came back instead.
-    pub async fn canary(&self) -> Result<(), String> {
-        let secret = nonce::random_hex().map_err(|error| error.to_string())?;
+    /// What came back instead, or that nothing did.
+    pub async fn canary(&self) -> Result<(), Unproven> {
+        let secret = nonce::random_hex().map_err(|error| Unproven::Silent(error.to_string()))?;
         let digest = Digest::of(secret.as_bytes());
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
         let answer = self.ask_canary(digest).await;
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != digest);
         match answer {
             Err(status) if status.message().contains(&canary_text(&digest)) => Ok(()),
-            Err(status) => Err(format!("another answer came: {:?} {}", status.code(), status.message())),
-            Ok(_) => Err("containerd says that it applied a layer that does not exist".to_owned()),
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+                Err(Unproven::Silent(format!("containerd does not answer: {}", status.message())))
+            }
+            Err(status) => Err(Unproven::Passed(format!("another answer came: {:?} {}", status.code(), status.message()))),
+            Ok(_) => Err(Unproven::Passed("containerd says that it applied a layer that does not exist".to_owned())),
         }
     }
 
@@ -144,7 +148,7 @@ impl wire::diff_server::Diff for Gate {
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
         let begun = Instant::now();
-        let layer = layer_of(message.diff.as_ref())?;
+        let layer = layer_of(message.diff.as_ref()).map_err(told)?;
         if self.engine.is_canary(&layer.digest) {
             return Err(match self.door {
                 Door::Gate => Status::failed_precondition(canary_text(&layer.digest)),
@@ -310,6 +314,12 @@ impl Names for Known<'_> {
     }
 }
 
+/// Tells of a question that is none: there is no layer to give a verdict on.
+fn told(refusal: Status) -> Status {
+    log::warn!("{}", refusal.message().escape_debug());
+    refusal
+}
+
 fn layer_of(diff: Option<&types::Descriptor>) -> Result<Descriptor, Status> {
     let diff = diff.ok_or_else(|| refuse("no layer in the request"))?;
     let digest = diff.digest.parse().map_err(|error| refuse(&format!("layer: {error}")))?;
@@ -324,13 +334,13 @@ fn refuse(why: &str) -> Status {
 fn unknown(why: &Unknown) -> Refusal {
     match why {
         Unknown::Containerd(status) => Refusal::new(
-            Code::SourceUnreachable,
+            trust::Code::SourceUnreachable,
             format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
             "what containerd knows of the layer",
             "check the engine's `containerd` socket in rootpin.toml",
         ),
         Unknown::Contradicted(manifest) => Refusal::new(
-            Code::Malformed,
+            trust::Code::Malformed,
             format!("manifest {manifest}, which the layer's annotation names and which doesn't list the layer"),
             "a strict manifest that lists the layer by media type, digest and size",
             "the annotation is forged, or the manifest is none that rootpin reads: have the publisher push the image anew",
@@ -346,7 +356,7 @@ fn decrypts(message: &ApplyRequest, layer: &Descriptor) -> bool {
 
 fn decrypted() -> Refusal {
     Refusal::new(
-        Code::Malformed,
+        trust::Code::Malformed,
         "a layer that is to be decrypted while it is unpacked",
         "a layer whose bytes are the signed ones",
         "encrypted images are not supported: what is signed is not what would be unpacked",

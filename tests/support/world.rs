@@ -228,7 +228,7 @@ impl World {
 
     /// The status' entry of a door, once it is checked.
     pub fn door(&self, door: &str) -> Value {
-        self.door_when(door, |entry| entry["state"] != "not checked")
+        self.door_when(door, |entry| entry["state"] != "not checked" || !entry["detail"].is_null())
     }
 
     /// The status' entry of a door, once it is as wanted.

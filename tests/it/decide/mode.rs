@@ -83,7 +83,7 @@ async fn who_slows_a_question_down_does_not_get_it_past_a_rule_that_enforces() {
     let rules = rule(APP, &["acme"], "mode = \"enforce\"") + &rule("registry.test/**", &["acme"], "");
     let decider = usual.host.decider(&(AUDIT.to_owned() + &usual.root() + &rules));
     let slow = || too_slow(Duration::from_secs(8));
-    let name = |name: &str| name.parse().unwrap();
+    let name = |name: &str| Some(name.parse().unwrap());
     let pulled = decider.unjudged_pull(Door::Verifier, name(&format!("{APP}:v1")), slow(), Instant::now());
     assert_eq!(said(&pulled), "unjudged over-limit");
     let pulled = decider.unjudged_pull(Door::Verifier, name("registry.test/team/else:v1"), slow(), Instant::now());
