@@ -21,8 +21,10 @@ pub enum Owner {
 /// The kernel follows no more links in one path (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
-/// Group and others may not write. The sticky bit is no excuse: whoever may make a file can take a name that is free.
+/// Group and others may not write.
 const WRITABLE: u32 = 0o022;
+/// In a directory with this bit, nobody can take away or rename what is another's. What others add there is theirs, and is refused.
+const STICKY: u32 = 0o1000;
 
 /// Checks a plain file and the whole way to it; gives its path without links.
 pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
@@ -93,12 +95,10 @@ fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
         return Err(fault(format!("{shown} belongs to the user {}, not to {wanted}", metadata.uid()), format!("chown root {shown}")));
     }
     // A link has no mode of its own: who may write to its directory decides.
-    if !metadata.is_symlink() && metadata.mode() & WRITABLE != 0 {
-        let mode = metadata.mode() & 0o7777;
-        // Nobody should be told to close the system's temporary directory.
-        let sticky = mode & 0o1000 != 0;
-        let hint = if sticky { format!("keep the policy elsewhere than below {shown}") } else { format!("chmod go-w {shown}") };
-        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), hint));
+    let mode = metadata.mode() & 0o7777;
+    let sticky = metadata.is_dir() && mode & STICKY != 0;
+    if !metadata.is_symlink() && mode & WRITABLE != 0 && !sticky {
+        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), format!("chmod go-w {shown}")));
     }
     Ok(metadata)
 }
