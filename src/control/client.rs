@@ -84,7 +84,9 @@ impl Client {
 
 fn said(status: &Status) -> String {
     match status.code() {
-        Code::Unavailable => format!("the daemon went away: {}", status.message()),
+        Code::Unavailable | Code::Unknown | Code::Cancelled => {
+            format!("the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`", status.message())
+        }
         _ => status.message().to_owned(),
     }
 }

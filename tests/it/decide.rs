@@ -1,5 +1,6 @@
 //! The decision, asked as the doors ask it: policies in memory, trust servers on loopback, and a real state.
 
+mod formats;
 mod gate;
 mod kept;
 mod mode;

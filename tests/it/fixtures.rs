@@ -19,7 +19,7 @@ fn data(path: &str) -> PathBuf {
 }
 
 /// Every file of a folder by its path below it.
-fn tree(path: &str) -> Tree {
+pub(crate) fn tree(path: &str) -> Tree {
     fn add(base: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -37,7 +37,7 @@ fn tree(path: &str) -> Tree {
 }
 
 /// Lines of `expected.tsv` below the header that begins so.
-fn expected(header: &str) -> Vec<Vec<String>> {
+pub(crate) fn expected(header: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(data("expected.tsv")).unwrap();
     let lines = text.lines().skip_while(|line| !line.starts_with(header)).skip(1);
     lines.take_while(|line| !line.starts_with('#')).map(|line| line.split('\t').map(ToOwned::to_owned).collect()).collect()

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::publisher::{Key, Publisher};
+use crate::publisher::{Key, Publisher, Tree};
 
 pub(super) const APP: &str = "registry.test/team/app";
 pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
@@ -78,6 +78,17 @@ impl Server {
         let files = &mut self.shared.lock().unwrap().files;
         files.retain(|path, _| !path.starts_with(&base));
         files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
+    }
+
+    /// Serves files that a real server had, also by the names with hashes that they are asked for.
+    pub(super) fn serve(&self, gun: &str, tree: &Tree) {
+        let base = format!("/v2/{gun}/_trust/tuf/");
+        let files = &mut self.shared.lock().unwrap().files;
+        for (name, bytes) in &tree.files {
+            let role = name.trim_end_matches(".json");
+            files.insert(format!("{base}{role}.{}.json", Digest::of(bytes).hex()), bytes.clone());
+            files.insert(format!("{base}{name}"), bytes.clone());
+        }
     }
 
     pub(super) fn behave(&self, manner: Manner) {
