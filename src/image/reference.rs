@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference;
-
 use super::Digest;
 
 /// The name of a repository in full form, `host[:port]/path`, as Notary's GUN spells it: `docker.io/library/alpine`.
@@ -36,6 +34,11 @@ pub struct ReferenceError {
 
 /// No engine passes a longer name: 255 for the repository (OCI distribution-spec), 128 for the tag, 71 for the digest.
 const MAX_LENGTH: usize = 512;
+/// Docker's limit on the repository without its host.
+const MAX_PATH: usize = 255;
+
+const DOCKER_HUB: &str = "docker.io";
+const LATEST: &str = "latest";
 
 impl Repository {
     /// The registry's host with its port, if it has one.
@@ -86,29 +89,56 @@ impl ImageRef {
 impl FromStr for ImageRef {
     type Err = ReferenceError;
 
-    /// Reads a name as Docker does: a short name is of `docker.io`, one without a path of `docker.io/library`.
+    /// Reads a name as Docker does: a short name is of `docker.io`, one without a path of `docker.io/library`; one with neither tag nor
+    /// digest is of the tag `latest`. By hand, because compiling the usual regular expression takes longer than the rest of a question.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         if text.len() > MAX_LENGTH {
             return Err(ReferenceError::new(text, "too long"));
         }
-        let parsed: Reference = text.parse().map_err(|error| ReferenceError::new(text, &format!("{error}")))?;
-        let digest = match parsed.digest() {
-            Some(digest) => Some(digest.parse().map_err(|error| ReferenceError::new(text, &format!("{error}")))?),
-            None => None,
+        let refused = |why: &str| ReferenceError::new(text, why);
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|error| refused(&format!("{error}")))?)),
+            None => (text, None),
         };
-        // The parser gives "latest" to a name that has neither, and to none that has a digest.
-        // Its pattern takes the letters of all scripts for a tag, which no registry does.
-        let tag = parsed.tag().map(str::parse).transpose()?;
-        let host = if parsed.registry() == "index.docker.io" { "docker.io" } else { parsed.registry() };
-        if !parsed.repository().split('/').all(is_component) {
-            return Err(ReferenceError::new(text, "a part of the path is not lower-case letters and digits, joined by . _ __ or -"));
+        let (name, tag) = match rest.rsplit_once(':') {
+            // A colon before a slash leads to a port.
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse()?)),
+            _ => (rest, None),
+        };
+        let tag = if tag.is_none() && digest.is_none() { Some(Tag(LATEST.to_owned())) } else { tag };
+        let (host, path) = match name.split_once('/') {
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
+            _ => (DOCKER_HUB, name),
+        };
+        let host = if host == "index.docker.io" { DOCKER_HUB } else { host };
+        let library = if host == DOCKER_HUB && !path.contains('/') { "library/" } else { "" };
+        let path = format!("{library}{path}");
+        if !is_host(host) {
+            return Err(refused("the host is not letters, digits, - and dots, with a port"));
         }
-        let repository = Repository(format!("{host}/{}", parsed.repository()));
+        if path.len() > MAX_PATH {
+            return Err(refused("the path is too long"));
+        }
+        if !path.split('/').all(is_component) {
+            return Err(refused("a part of the path is not lower-case letters and digits, joined by . _ __ or -"));
+        }
+        let repository = Repository(format!("{host}/{path}"));
         Ok(Self { repository, tag, digest })
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (OCI distribution-spec, "Pulling manifests"), which the parser does not hold to.
+/// Labels of letters, digits and inner hyphens, joined by dots, and a port.
+fn is_host(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let label = |label: &str| {
+        let ends = label.bytes().next().is_some_and(plain) && label.bytes().last().is_some_and(plain);
+        ends && label.bytes().all(|byte| plain(byte) || byte == b'-')
+    };
+    name.split('.').all(label) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (OCI distribution-spec, "Pulling manifests").
 fn is_component(part: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = part.bytes().next().is_some_and(plain) && part.bytes().last().is_some_and(plain);
@@ -202,6 +232,31 @@ mod tests {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad} gave {}", full(bad));
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
+    }
+
+    proptest::proptest! {
+        /// Other tools' parser is an oracle for every name that is taken; of what it takes, more is refused.
+        #[test]
+        fn a_name_that_is_taken_is_read_as_by_the_oci_crate(
+            text in "([a-zA-Z0-9.:_-]{0,8}/)?([a-z0-9._/-]{1,8})(:[A-Za-z0-9._:-]{0,4})?(@sha256:[0-9a-f]{63,64})?"
+        ) {
+            use oci_spec::distribution::Reference;
+            match (text.parse::<ImageRef>(), text.parse::<Reference>()) {
+                (Ok(ours), Ok(theirs)) => {
+                    proptest::prop_assert_eq!(ours.repository.host(), theirs.registry());
+                    proptest::prop_assert_eq!(ours.repository.path(), theirs.repository());
+                    proptest::prop_assert_eq!(ours.tag.as_ref().map(Tag::as_str), theirs.tag());
+                    proptest::prop_assert_eq!(ours.digest.map(|digest| digest.to_string()), theirs.digest().map(str::to_owned));
+                }
+                (Ok(ours), Err(error)) => proptest::prop_assert!(false, "{} taken, but: {}", ours, error),
+                (Err(error), Ok(theirs)) => {
+                    let odd_host = !is_host(theirs.registry()) && theirs.registry() != "index.docker.io";
+                    let odd_path = !theirs.repository().split('/').all(is_component);
+                    proptest::prop_assert!(odd_host || odd_path, "refused: {}", error);
+                }
+                (Err(_), Err(_)) => {}
+            }
+        }
     }
 
     #[test]
