@@ -1,11 +1,13 @@
 //! The one file: making it, opening it whole, writing to it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition};
 
 use super::seen::{CONTACTS, Changes, Draft, FLOORS, Seen, Summary};
 use super::{Fault, StateError, directory, ledger, record};
@@ -34,13 +36,15 @@ pub(super) fn draft_path(dir: &Path) -> PathBuf {
 /// Makes the file, with nothing in it. It gets its name only when it is whole, and takes no other's.
 pub(super) fn create(dir: &Path) -> Result<(), StateError> {
     let (path, draft) = (path(dir), draft_path(dir));
-    let io = |error: &std::io::Error| directory::io_error(&draft, error);
+    let io = |error: &io::Error| directory::io_error(&draft, error);
     // What an earlier start left when it was cut short.
     let _ = fs::remove_file(&draft);
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
-    let database = builder().create(&draft).map_err(|error| from_open(&draft, error))?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
+    let backend = file.try_clone().map_err(|error| io(&error)).and_then(|file| Unsynced::new(&draft, file))?;
+    let database = builder().create_with_backend(backend).map_err(|error| from_open(&draft, error))?;
     initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
     database.close().map_err(|error| from_open(&draft, error))?;
+    file.sync_all().map_err(|error| io(&error))?;
     // Unlike a rename, a link fails where another process was faster.
     fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).and_then(|()| directory::sync(dir)).map_err(|error| io(&error))
 }
@@ -53,6 +57,42 @@ pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
         Ok((database, seen))
     })
     .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
+}
+
+/// A file that nobody knows yet: it is synced once, when it is whole, and not a dozen times on the way there.
+#[derive(Debug)]
+struct Unsynced(FileBackend);
+
+impl Unsynced {
+    fn new(path: &Path, file: File) -> Result<Self, StateError> {
+        FileBackend::new(file).map(Self).map_err(|error| from_open(path, error))
+    }
+}
+
+impl StorageBackend for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
 }
 
 /// The first records of a new file.
