@@ -65,10 +65,15 @@ async fn decide(
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
         policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
     });
-    let store = Store::open_waiting(state, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(state, &error));
+    // The registry is asked while the state is opened, which waits for the disk.
+    let dir = state.to_owned();
+    let open = move || Store::open_waiting(&dir, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(&dir, &error));
+    let opening = tokio::task::spawn_blocking(open);
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
+    let resolved = digest_of(&sources, name, "", DEADLINE).await;
+    let store = opening.await.map_err(|error| error.to_string())?;
     let decider = Decider::new(in_force, Arc::clone(&sources), Arc::new(store), DEADLINE, at.is_none());
-    let verdict = match digest_of(&sources, name, "", DEADLINE).await {
+    let verdict = match resolved {
         // Whoever had the state open until now has made contact since `now`, and the clock did not go back for that.
         Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, at.unwrap_or_else(Timestamp::now)).await,
         Err(Unresolved::Argument(why)) => return Err(why),
