@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
@@ -22,7 +22,11 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 /// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all of it.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    /// For http, to loopback: trusts no CA.
+    plain: reqwest::Client,
+    /// For https. The system's CAs take longer to read than a question takes, so they are read when they are first needed.
+    secure: Arc<OnceLock<reqwest::Client>>,
+    proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
 }
@@ -72,16 +76,28 @@ impl Client {
     /// See [`ClientError`].
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
-        let http = match tls_ca {
-            Some(pem) => builder(proxy.as_ref()).tls_certs_only(certificates(pem)?).build(),
-            None => builder(proxy.as_ref()).build().or_else(|error| {
+        let with = |certificates: Vec<Certificate>| {
+            let built = builder(proxy.as_ref()).tls_certs_only(certificates).build();
+            built.map_err(|error| ClientError::Tls(cause(&error)))
+        };
+        let secure = match tls_ca {
+            Some(pem) => OnceLock::from(with(certificates(pem)?)?),
+            None => OnceLock::new(),
+        };
+        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), proxy, credentials, grants: Arc::default() })
+    }
+
+    fn http_for(&self, url: &Url) -> &reqwest::Client {
+        if url.scheme() == "http" {
+            return &self.plain;
+        }
+        self.secure.get_or_init(|| {
+            builder(self.proxy.as_ref()).build().unwrap_or_else(|error| {
                 // A host without CA certificates can still serve from loopback sources and private CAs; https fails at the handshake.
                 log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
-                builder(proxy.as_ref()).tls_certs_only([]).build()
-            }),
-        };
-        let http = http.map_err(|error| ClientError::Tls(cause(&error)))?;
-        Ok(Self { http, credentials, grants: Arc::default() })
+                self.plain.clone()
+            })
+        })
     }
 
     /// Asks once, without looking for credentials, and follows the redirects that the question allows.
@@ -89,7 +105,7 @@ impl Client {
         let mut url = ask.url.clone();
         let mut left = ask.redirects;
         loop {
-            let mut request = self.http.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
+            let mut request = self.http_for(&url).request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
             if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
                 request = request.header(AUTHORIZATION, value.clone());
             }
@@ -106,7 +122,7 @@ impl Client {
     pub(super) async fn send_form(&self, url: Url, form: &Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
         let body = form.query().unwrap_or_default().to_owned();
         let kind = (reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let request = self.http.request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
+        let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
         exchange(request, url, cap, deadline).await
     }
 }

@@ -22,20 +22,17 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     if image.digest.is_some() {
         return Ok(image.digest);
     }
-    let secure = resolve_over("https", client, image, deadline).await;
-    let Err(no_tls) = &secure else { return secure };
-    if !no_tls.is_silent() || !is_loopback(host_name(image.repository.host())) {
-        return secure;
-    }
     // A registry on this machine may speak plain http, as every engine's default has it.
-    match resolve_over("http", client, image, deadline).await {
-        Err(error) if !speaks_plain(&error) => secure,
-        plain => plain,
+    if is_loopback(host_name(image.repository.host())) {
+        match resolve_over("http", client, image, deadline).await {
+            Err(error) if !speaks_plain(&error) => {}
+            plain => return plain,
+        }
     }
+    resolve_over("https", client, image, deadline).await
 }
 
-/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400. Else the
-/// failure over https is the one to tell.
+/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
 fn speaks_plain(error: &SourceError) -> bool {
     match error {
         SourceError::Silent { cause, .. } => cause.starts_with("answered "),

@@ -18,9 +18,9 @@ async fn every_tree_of_the_fixtures_ends_in_its_expected_decision() {
             keys.join(", ")
         );
         let host = Host::new();
-        let decider = host.decider(&policy);
+        let daemon = host.decider(&policy);
         let at = now.parse().unwrap();
-        let asked = async |tag: &str, digest| said(&pull_at(&decider, &format!("{gun}:{tag}"), digest, at).await);
+        let asked = async |tag: &str, digest| said(&pull_at(&daemon, &format!("{gun}:{tag}"), digest, at).await);
         let other = Digest::of(b"other");
         decided += 1;
         if !outcome.contains('=') && outcome != "(no tags)" {
