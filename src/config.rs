@@ -145,6 +145,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_a_configuration() {
+        let config = parse(include_str!("../packaging/rootpin.toml")).unwrap();
+        assert_eq!((config.engines.len(), config.control.as_path()), (1, Path::new(DEFAULT_CONTROL)));
+    }
+
+    #[test]
     fn what_is_not_understood_or_senseless_is_refused() {
         for bad in [
             "stat = \"/x\"",
