@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::image::{Digest, ImageRef};
 use crate::policy::{Mode, Policy};
 use crate::sources::Sources;
-use crate::state::{Additions, Kind, Row, Store};
+use crate::state::{Additions, Kind, Row, StateError, Store};
 use crate::trust::{Code, Refusal};
 
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
@@ -28,7 +28,7 @@ pub type InForce = Result<Arc<Policy>, Refusal>;
 #[derive(Debug)]
 pub struct Decider {
     policy: RwLock<InForce>,
-    repositories: Repositories,
+    repositories: Arc<Repositories>,
     store: Arc<Store>,
     deadline: Duration,
     /// Whether what was seen is kept: not while judging as of another time.
@@ -46,7 +46,7 @@ impl Decider {
     /// A decider that keeps what it sees, or one that only looks.
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
-        let repositories = Repositories::new(sources, Arc::clone(&store), keeps);
+        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps));
         Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0) }
     }
 
@@ -226,22 +226,22 @@ impl Decider {
         if !self.keeps {
             return Ok(());
         }
-        let store = Arc::clone(&self.store);
-        let written = fresh.clone();
+        let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
         let commit = move || {
-            let verified = written.iter().map(|evidence| &evidence.verified).collect();
+            let verified = fresh.iter().map(|evidence| &evidence.verified).collect();
             let contacts =
-                written.iter().map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
-            store.commit(&Additions { now, verified, contacts, rows })
+                fresh.iter().map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
+            let committed = store.commit(&Additions { now, verified, contacts, rows })?;
+            for evidence in &fresh {
+                repositories.saved(evidence);
+            }
+            Ok::<_, StateError>(committed)
         };
         let committed = tokio::task::spawn_blocking(commit).await;
         let committed = committed.map_err(|error| lost(&error.to_string()))?.map_err(|error| error.refusal())?;
         for (key, repository) in committed.shared_signers {
             log::warn!("signer key {key} has also signed for {repository}: one signature could be passed off as the other's");
             self.shared_signers.fetch_add(1, Ordering::Relaxed);
-        }
-        for evidence in &fresh {
-            self.repositories.saved(evidence);
         }
         Ok(())
     }
