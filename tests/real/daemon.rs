@@ -85,7 +85,7 @@ impl Daemon {
 
     /// Asks it to end, as systemd does.
     pub(crate) fn stop(mut self) {
-        run(Command::new("kill").arg(self.child.id().to_string()));
+        run(Command::new("sh").args(["-c", "kill \"$0\""]).arg(self.child.id().to_string()));
         assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
     }
 

@@ -307,7 +307,8 @@ impl Daemon {
     }
 
     pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.pid()]).status().unwrap().success());
+        // The shell's own: a small system has no program of that name.
+        assert!(Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", name, &self.pid()]).status().unwrap().success());
     }
 
     /// The next thing that it tells systemd.
