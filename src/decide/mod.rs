@@ -3,6 +3,7 @@
 mod decision;
 mod evidence;
 mod judge;
+mod kept;
 mod question;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use crate::trust::{Code, Refusal};
 
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
 pub use evidence::{Evidence, Repositories};
+use kept::Kept;
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
 
 /// The policy in force, or why there is none.
@@ -34,6 +36,7 @@ pub struct Decider {
     /// Whether what was seen is kept: not while judging as of another time.
     keeps: bool,
     shared_signers: AtomicU64,
+    kept: Kept,
 }
 
 /// What an inner step found: an admission, or a denial with the mode under which it stands.
@@ -47,7 +50,7 @@ impl Decider {
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps));
-        Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0) }
+        Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept: Kept::default() }
     }
 
     /// The policy in force.
@@ -80,6 +83,7 @@ impl Decider {
 
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
+        self.kept.clear();
         self.repositories.forget();
     }
 
@@ -226,6 +230,11 @@ impl Decider {
         if !self.keeps {
             return Ok(());
         }
+        // All of it is written. A state that can't be relied on any more is asked all the same, and opened again.
+        if fresh.is_empty() && self.kept.has(&rows) && self.store.usable().is_ok() {
+            return Ok(());
+        }
+        let told = rows.clone();
         let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
         let commit = move || {
             let verified = fresh.iter().map(|evidence| &evidence.verified).collect();
@@ -239,6 +248,7 @@ impl Decider {
         };
         let committed = tokio::task::spawn_blocking(commit).await;
         let committed = committed.map_err(|error| lost(&error.to_string()))?.map_err(|error| error.refusal())?;
+        self.kept.add(told);
         for (key, repository) in committed.shared_signers {
             log::warn!("signer key {key} has also signed for {repository}: one signature could be passed off as the other's");
             self.shared_signers.fetch_add(1, Ordering::Relaxed);

@@ -132,12 +132,20 @@ impl Store {
         Self { path: file::path(dir), database: RwLock::new(None), seen, broken, pruned: Mutex::new(None) }
     }
 
+    /// Whether the state can be relied on, as far as is known without a look at the file.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub fn usable(&self) -> Result<(), StateError> {
+        self.seen()?;
+        let lost = self.database.read().map_or(true, |database| database.is_none());
+        if lost { Err(self.unusable("a write failed; it is opened again for the next question")) } else { Ok(()) }
+    }
+
     /// Why the state cannot be used, if it can't.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let lost = || self.database.read().map_or(true, |database| database.is_none());
-        let error = self.seen().err().or_else(|| lost().then(|| self.unusable("a write failed; it is opened again for the next question")));
-        error.map(|error| error.to_string())
+        self.usable().err().map(|error| error.to_string())
     }
 
     /// The directory that it lies in.
