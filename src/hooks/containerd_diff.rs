@@ -216,18 +216,23 @@ impl Gate {
     }
 
     /// The caller's namespace. containerd 1.7 leaves it out: then the one of the caller's lease, or, where there is none either, all
-    /// that hold the layer.
+    /// that hold the layer. Where to unpack must be known, though, and not guessed from who holds the layer.
     async fn namespaces(&self, metadata: &MetadataMap, layer: &Digest) -> Result<Vec<String>, Status> {
         if let Some(namespace) = header(metadata, "containerd-namespace") {
             return Ok(vec![namespace.to_owned()]);
         }
-        if let Some(lease) = header(metadata, "containerd-lease") {
-            let found = self.engine.containerd.namespaces_of_lease(lease).await?;
-            if !found.is_empty() {
-                return Ok(found);
+        let lease = header(metadata, "containerd-lease");
+        let found = match lease {
+            Some(lease) => self.engine.containerd.namespaces_of_lease(lease).await?,
+            None => Vec::new(),
+        };
+        match (found.is_empty(), self.door) {
+            (false, _) => Ok(found),
+            (true, Door::Apply) => {
+                Err(Status::not_found(format!("the caller's namespace is not known, nor one that has its lease {lease:?}")))
             }
+            (true, _) => self.engine.containerd.namespaces_of_blob(layer).await,
         }
-        self.engine.containerd.namespaces_of_blob(layer).await
     }
 
     /// A call that carries a pass: our own applying gate has judged the layer and asked containerd, which asks the gate first.
@@ -337,7 +342,7 @@ fn unknown(why: &Unknown) -> Refusal {
             trust::Code::SourceUnreachable,
             format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
             "what containerd knows of the layer",
-            "check the engine's `containerd` socket in rootpin.toml",
+            "the engine's `containerd` socket in rootpin.toml must be that of the containerd that asks",
         ),
         Unknown::Contradicted(manifest) => Refusal::new(
             trust::Code::Malformed,

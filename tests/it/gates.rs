@@ -514,8 +514,11 @@ fn a_containerd_that_is_gone_or_silent_is_a_refusal_within_the_deadline() {
     world.containerd.hold("default", |held| image.hold_as(held, V1));
     let _daemon = world.start();
     world.containerd.hang(true);
-    for headers in [&[IN_DEFAULT][..], &[]] {
-        for door in ["gate", "apply"] {
+    // An applying gate that is told neither has nothing to ask containerd.
+    for (headers, doors) in
+        [(&[IN_DEFAULT][..], &["gate", "apply"][..]), (&[("containerd-lease", "one")], &["gate", "apply"]), (&[], &["gate"])]
+    {
+        for door in doors {
             let begun = Instant::now();
             let status = world.unpack(door, image.unpack(), headers).unwrap_err();
             assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
@@ -590,6 +593,13 @@ fn a_caller_whose_namespace_cannot_be_told_gets_nothing_applied() {
     for headers in [&[("containerd-lease", "both")][..], &[("containerd-lease", "unknown")], &[]] {
         let status = world.unpack("apply", image.unpack(), headers).unwrap_err();
         assert!(status.code() == Code::FailedPrecondition && status.message().contains("namespace is not known"), "{status:?}");
+    }
+    // One namespace alone holds this layer, and is not guessed.
+    let alone = Image::named("alone").claimed(V1);
+    world.containerd.hold("k8s.io", |held| alone.hold_as(held, V1));
+    for headers in [&[("containerd-lease", "unknown")][..], &[]] {
+        let status = world.unpack("apply", alone.unpack(), headers).unwrap_err();
+        assert!(status.message().contains("namespace is not known"), "{status:?}");
     }
     assert_eq!(world.containerd.asked().len(), 1);
 }
