@@ -118,12 +118,13 @@ impl Repositories {
         slot.evidence = None;
         let until = later(now, root.recheck);
         let evidence = match self.online(policy, root, notary, gun, now, deadline).await {
-            Ok(Outcome { collection, files }) => new_evidence(collection, notary, now, until, Some(files)),
+            Ok(Outcome { collection, files }) => new_evidence(collection, notary, now, until, files),
             Err(Failure::No(refusal)) => return Err(refusal),
             Err(Failure::Silent(why)) => {
                 let (contact, limit) = offline_limit(offline_of(policy, root), notary, contact, &why, now)?;
                 let outcome = self.offline(policy, root, notary, gun, now, &why)?;
-                new_evidence(outcome.collection, notary, contact, until.min(limit), None)
+                // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
+                new_evidence(outcome.collection, notary, contact, until.min(limit), Files::new())
             }
         };
         slot.evidence = Some(Arc::clone(&evidence));
@@ -260,15 +261,9 @@ impl Repositories {
     }
 }
 
-fn new_evidence(
-    verified: Verified<Collection>,
-    notary: &NotaryRoot,
-    contact: Timestamp,
-    until: Timestamp,
-    files: Option<Files>,
-) -> Arc<Evidence> {
+fn new_evidence(verified: Verified<Collection>, notary: &NotaryRoot, contact: Timestamp, until: Timestamp, files: Files) -> Arc<Evidence> {
     let valid_until = until.min(verified.get().expires);
-    Arc::new(Evidence { verified, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(files) })
+    Arc::new(Evidence { verified, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(Some(files)) })
 }
 
 /// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,
