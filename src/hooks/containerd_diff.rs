@@ -216,7 +216,7 @@ impl Gate {
     }
 
     /// The caller's namespace. containerd 1.7 leaves it out: then the one of the caller's lease, or, where there is none either, all
-    /// that hold the layer. Where to unpack must be known, though, and not guessed from who holds the layer.
+    /// that hold the layer. For a lease that is nowhere, an applying gate does not guess where to unpack.
     async fn namespaces(&self, metadata: &MetadataMap, layer: &Digest) -> Result<Vec<String>, Status> {
         if let Some(namespace) = header(metadata, "containerd-namespace") {
             return Ok(vec![namespace.to_owned()]);
@@ -228,7 +228,7 @@ impl Gate {
         };
         match (found.is_empty(), self.door) {
             (false, _) => Ok(found),
-            (true, Door::Apply) => {
+            (true, Door::Apply) if lease.is_some() => {
                 Err(Status::not_found(format!("the caller's namespace is not known, nor one that has its lease {lease:?}")))
             }
             (true, _) => self.engine.containerd.namespaces_of_blob(layer).await,
