@@ -12,7 +12,7 @@ use crate::sources::{NotaryServer, Sources};
 use crate::state::cache::Cache;
 use crate::state::{StateError, Store};
 use crate::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
-use crate::trust::{Code, Collection, Refusal, Verified};
+use crate::trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
 /// Metadata files by name.
 type Files = Vec<(String, Vec<u8>)>;
@@ -22,6 +22,8 @@ type Files = Vec<(String, Vec<u8>)>;
 pub struct Evidence {
     /// What was verified.
     pub verified: Verified<Collection>,
+    /// What the state is to keep of it.
+    pub progress: Verified<Progress>,
     /// The server that it came from.
     pub server: String,
     /// The last good contact that it rests on.
@@ -105,7 +107,8 @@ impl Repositories {
         if let Some(known) = slot.evidence.as_ref().filter(|known| now < known.valid_until && known.contact <= clock) {
             return Ok(Arc::clone(known));
         }
-        let contact = self.store.contact(&notary.server, gun).map_err(|error| error.refusal())?;
+        let subject = Subject::Gun(gun.clone());
+        let contact = self.store.contact(&notary.server, &subject).map_err(|error| error.refusal())?;
         let contact = contact.max(slot.evidence.as_ref().map(|known| known.contact));
         if let Some(contact) = contact.filter(|contact| self.present && *contact > clock) {
             return Err(Refusal::new(
@@ -118,13 +121,13 @@ impl Repositories {
         slot.evidence = None;
         let until = later(now, root.recheck);
         let evidence = match self.online(policy, root, notary, gun, now, deadline).await {
-            Ok(Outcome { collection, files }) => new_evidence(collection, notary, now, until, files),
+            Ok(outcome) => new_evidence(outcome, notary, now, until),
             Err(Failure::No(refusal)) => return Err(refusal),
             Err(Failure::Silent(why)) => {
                 let (contact, limit) = offline_limit(offline_of(policy, root), notary, contact, &why, now)?;
-                let outcome = self.offline(policy, root, notary, gun, now, &why)?;
                 // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
-                new_evidence(outcome.collection, notary, contact, until.min(limit), Files::new())
+                let outcome = Outcome { files: Files::new(), ..self.offline(policy, root, notary, gun, now, &why)? };
+                new_evidence(outcome, notary, contact, until.min(limit))
             }
         };
         slot.evidence = Some(Arc::clone(&evidence));
@@ -134,9 +137,9 @@ impl Repositories {
     /// Writes the files of evidence whose floors are safe now. A cache that can't be written costs a fetch, never a decision.
     pub fn saved(&self, evidence: &Evidence) {
         let files = evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        let gun = &evidence.verified.get().gun;
-        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.write(&evidence.server, gun, &files)) {
-            log::error!("cannot keep the metadata of {gun}: {error}");
+        let subject = &evidence.progress.get().subject;
+        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.write(&evidence.server, subject, &files)) {
+            log::error!("cannot keep the metadata of {subject}: {error}");
         }
     }
 
@@ -154,7 +157,7 @@ impl Repositories {
     }
 
     fn history(&self, notary: &NotaryRoot, gun: &Repository) -> Result<History, Refusal> {
-        let floors = self.store.history(gun).map_err(|error| error.refusal())?;
+        let floors = self.store.history(&Subject::Gun(gun.clone())).map_err(|error| error.refusal())?;
         Ok(History { root: self.cached(notary, gun, "root"), floors })
     }
 
@@ -172,11 +175,11 @@ impl Repositories {
         let mut answer = None;
         let outcome = loop {
             match update.next(answer.take())? {
-                Step::Done(outcome) => break outcome,
+                Step::Done(outcome) => break *outcome,
                 Step::Fetch(want) => answer = Some(self.fetch(&server, notary, gun, &want, deadline).await?),
             }
         };
-        self.no_replay(&outcome, gun)?;
+        self.no_replay(outcome.progress.get())?;
         Ok(outcome)
     }
 
@@ -217,7 +220,7 @@ impl Repositories {
         let mut answer = None;
         loop {
             match update.next(answer.take())? {
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(outcome) => return Ok(*outcome),
                 Step::Fetch(want) => {
                     let role = match &want.request {
                         Request::Root(_) => {
@@ -244,26 +247,27 @@ impl Repositories {
     }
 
     fn cached(&self, notary: &NotaryRoot, gun: &Repository, role: &str) -> Option<Vec<u8>> {
-        self.cache.as_ref()?.read(&notary.server, gun, &format!("{role}.json"), MAX_CACHED)
+        self.cache.as_ref()?.read(&notary.server, &Subject::Gun(gun.clone()), &format!("{role}.json"), MAX_CACHED)
     }
 
     /// Notary's targets roles don't say which repository they are for; whoever serves two repositories could pass one's off as the
     /// other's (notary-v1.md W7). The same signed bytes are one repository's only.
-    fn no_replay(&self, outcome: &Outcome, gun: &Repository) -> Result<(), Refusal> {
-        let collection = outcome.collection.get();
-        for statement in &collection.statements {
+    fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
+        let subject = &progress.subject;
+        for statement in &progress.statements {
             let owner = self.store.statement_owner(statement).map_err(|error| error.refusal())?;
-            if let Some(owner) = owner.filter(|owner| owner != gun) {
-                return Err(StateError::Replay { gun: gun.clone(), statement: *statement, owner }.refusal());
+            if let Some(owner) = owner.filter(|owner| owner != subject) {
+                return Err(StateError::Replay { subject: subject.clone(), statement: *statement, owner }.refusal());
             }
         }
         Ok(())
     }
 }
 
-fn new_evidence(verified: Verified<Collection>, notary: &NotaryRoot, contact: Timestamp, until: Timestamp, files: Files) -> Arc<Evidence> {
+fn new_evidence(outcome: Outcome, notary: &NotaryRoot, contact: Timestamp, until: Timestamp) -> Arc<Evidence> {
+    let Outcome { collection: verified, progress, files } = outcome;
     let valid_until = until.min(verified.get().expires);
-    Arc::new(Evidence { verified, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(Some(files)) })
+    Arc::new(Evidence { verified, progress, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(Some(files)) })
 }
 
 /// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,

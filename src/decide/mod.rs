@@ -237,9 +237,9 @@ impl Decider {
         let told = rows.clone();
         let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
         let commit = move || {
-            let verified = fresh.iter().map(|evidence| &evidence.verified).collect();
+            let verified = fresh.iter().map(|evidence| &evidence.progress).collect();
             let contacts =
-                fresh.iter().map(|evidence| (evidence.server.as_str(), &evidence.verified.get().gun, evidence.contact)).collect();
+                fresh.iter().map(|evidence| (evidence.server.as_str(), &evidence.progress.get().subject, evidence.contact)).collect();
             let committed = store.commit(&Additions { now, verified, contacts, rows })?;
             for evidence in &fresh {
                 repositories.saved(evidence);

@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::image::{Digest, Repository};
+use crate::image::Digest;
+use crate::trust::Subject;
 
 use super::directory;
 
@@ -29,8 +30,8 @@ impl Cache {
 
     /// A cached file, by its role's path (`targets/releases.json`). What can't be read is as if it were not there.
     #[must_use]
-    pub fn read(&self, server: &str, gun: &Repository, name: &str, max_bytes: usize) -> Option<Vec<u8>> {
-        let path = self.folder_of(server, gun).join(file_name(name)?);
+    pub fn read(&self, server: &str, subject: &Subject, name: &str, max_bytes: usize) -> Option<Vec<u8>> {
+        let path = self.folder_of(server, subject).join(file_name(name)?);
         match self.read_file(&path, max_bytes) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -45,8 +46,8 @@ impl Cache {
     ///
     /// # Errors
     /// A file could not be written. What was verified holds all the same.
-    pub fn write(&self, server: &str, gun: &Repository, files: &[(String, Vec<u8>)]) -> io::Result<()> {
-        let folder = self.folder_of(server, gun);
+    pub fn write(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        let folder = self.folder_of(server, subject);
         let mut written = false;
         for (name, bytes) in files {
             let path = folder.join(file_name(name).ok_or_else(|| refused("the role's name is too long for a file"))?);
@@ -70,15 +71,15 @@ impl Cache {
     ///
     /// # Errors
     /// It is there and can't be removed.
-    pub fn forget(&self, server: &str, gun: &Repository) -> io::Result<()> {
-        match fs::remove_dir_all(self.folder_of(server, gun)) {
+    pub fn forget(&self, server: &str, subject: &Subject) -> io::Result<()> {
+        match fs::remove_dir_all(self.folder_of(server, subject)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
 
-    fn folder_of(&self, server: &str, gun: &Repository) -> PathBuf {
-        self.folder.join(Digest::of(format!("{server}\n{gun}").as_bytes()).hex())
+    fn folder_of(&self, server: &str, subject: &Subject) -> PathBuf {
+        self.folder.join(Digest::of(format!("{server}\n{subject}").as_bytes()).hex())
     }
 
     /// Makes the folders that are missing.
@@ -152,10 +153,10 @@ mod tests {
     }
 
     /// A cache that holds the files, and the one folder in it.
-    fn written() -> (tempfile::TempDir, Cache, Repository, PathBuf) {
+    fn written() -> (tempfile::TempDir, Cache, Subject, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path()).unwrap();
-        let gun = Repository::from_full("registry.example/app").unwrap();
+        let gun = Subject::parse("registry.example/app").unwrap();
         cache.write(SERVER, &gun, &files()).unwrap();
         let folder = cache.folder_of(SERVER, &gun);
         (dir, cache, gun, folder)
@@ -170,7 +171,7 @@ mod tests {
         let (_dir, cache, gun, folder) = written();
         assert_eq!(cache.read(SERVER, &gun, "targets/releases.json", 100).unwrap(), b"releases");
         assert_eq!(cache.read("https://other.example", &gun, "root.json", 100), None);
-        assert_eq!(cache.read(SERVER, &Repository::from_full("registry.example/b").unwrap(), "root.json", 100), None);
+        assert_eq!(cache.read(SERVER, &Subject::parse("registry.example/b").unwrap(), "root.json", 100), None);
         assert_eq!(cache.read(SERVER, &gun, "timestamp.json", 100), None);
         let modes: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o777).collect();
         assert_eq!((modes, fs::metadata(&folder).unwrap().mode() & 0o777), (vec![0o600; 2], 0o700));

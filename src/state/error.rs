@@ -3,17 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::image::{Digest, Repository};
-use crate::trust::{Code, Refusal};
+use crate::image::Digest;
+use crate::trust::{Code, Refusal, Subject};
 
 /// Why the state gives no answer, or takes no addition.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// What was verified bears a version that is recorded already, over other bytes.
-    #[error("{gun}: {role} {version} was seen over other bytes")]
+    #[error("{subject}: {role} {version} was seen over other bytes")]
     Conflict {
         /// The repository.
-        gun: Repository,
+        subject: Subject,
         /// The role.
         role: String,
         /// The version.
@@ -26,14 +26,14 @@ pub enum StateError {
         path: PathBuf,
     },
     /// Signed bytes of a targets role that were seen for another repository.
-    #[error("{gun}: the signed bytes {statement} were seen for {owner}")]
+    #[error("{subject}: the signed bytes {statement} were seen for {owner}")]
     Replay {
         /// The repository they came for now.
-        gun: Repository,
+        subject: Subject,
         /// SHA-256 of the signed bytes.
         statement: Digest,
         /// The repository they were first seen for.
-        owner: Repository,
+        owner: Subject,
     },
     /// The file or its directory cannot be read, written or trusted.
     #[error("{}: {why}", path.display())]

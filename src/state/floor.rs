@@ -35,13 +35,37 @@ pub(super) fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result
             }
             outdone |= if old.version > new.version { !(fell && newer.is_gt()) } else { rekeyed && newer.is_lt() };
         }
-        let highest = sharing.into_iter().max_by_key(|old| old.version).filter(|_| outdone);
-        let standing = highest.unwrap_or_else(|| new.clone());
+        let highest = sharing.iter().max_by_key(|old| old.version).filter(|_| outdone);
+        let mut standing = highest.cloned().unwrap_or_else(|| new.clone());
+        for old in &sharing {
+            if !fell && old.keys == standing.keys && old.threshold == standing.threshold {
+                keep_listed(&mut standing, old)?;
+            }
+        }
         rest.push(Floor { root_keys, ..standing });
         merged = rest;
     }
     merged.sort_by(|a, b| (&a.role, &a.root_keys).cmp(&(&b.role, &b.root_keys)));
     Ok(merged)
+}
+
+/// Nothing that a floor under the same keys listed goes back, nor is a version first seen later than it was.
+fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Conflict> {
+    if old.version == standing.version {
+        standing.since = old.since.min(standing.since).or(standing.since);
+    }
+    for (role, before) in &old.listed {
+        let listed = standing.listed.entry(role.clone()).or_insert_with(|| before.clone());
+        if before.version > listed.version {
+            listed.clone_from(before);
+        } else if before.version == listed.version {
+            if listed.signed.zip(before.signed).is_some_and(|(one, other)| one != other) {
+                return Err(Conflict { role: role.clone(), version: before.version });
+            }
+            listed.signed = listed.signed.or(before.signed);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a record is about the same role under the same root.

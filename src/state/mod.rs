@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use redb::Database;
 
-use crate::image::{Digest, Repository};
-use crate::trust::{Collection, Floor, KeyId, Verified};
+use crate::image::Digest;
+use crate::trust::{Floor, KeyId, Progress, Subject, Verified};
 
 use error::Fault;
 use seen::{Draft, Seen, Trouble};
@@ -68,10 +68,10 @@ pub struct Additions<'a> {
     /// The decision's point in time.
     pub now: Timestamp,
     /// What was verified.
-    pub verified: Vec<&'a Verified<Collection>>,
+    pub verified: Vec<&'a Verified<Progress>>,
     /// Sources that gave an answer which verified, by the server's URL and the repository, and when: what is at hand for long may
     /// be older than the decision.
-    pub contacts: Vec<(&'a str, &'a Repository, Timestamp)>,
+    pub contacts: Vec<(&'a str, &'a Subject, Timestamp)>,
     /// What was admitted.
     pub rows: Vec<(Digest, Row)>,
 }
@@ -82,7 +82,7 @@ pub struct Committed {
     /// Whether anything was written.
     pub wrote: bool,
     /// Keys that signed here for the first time, and have signed for these other repositories: worth a warning.
-    pub shared_signers: Vec<(KeyId, Repository)>,
+    pub shared_signers: Vec<(KeyId, Subject)>,
 }
 
 impl Store {
@@ -158,23 +158,23 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn history(&self, gun: &Repository) -> Result<Vec<Floor>, StateError> {
-        Ok(self.seen()?.repositories.get(gun).map(|entry| entry.value.floors.clone()).unwrap_or_default())
+    pub fn history(&self, subject: &Subject) -> Result<Vec<Floor>, StateError> {
+        Ok(self.seen()?.repositories.get(subject).map(|entry| entry.value.floors.clone()).unwrap_or_default())
     }
 
     /// The last good contact with a source about a repository, as it was written: a few minutes may be missing.
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn contact(&self, source: &str, gun: &Repository) -> Result<Option<Timestamp>, StateError> {
-        Ok(self.seen()?.contacts.get(&(source.to_owned(), gun.clone())).map(|entry| entry.value))
+    pub fn contact(&self, source: &str, subject: &Subject) -> Result<Option<Timestamp>, StateError> {
+        Ok(self.seen()?.contacts.get(&(source.to_owned(), subject.clone())).map(|entry| entry.value))
     }
 
     /// The repository for which signed bytes of a targets role were seen first.
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn statement_owner(&self, statement: &Digest) -> Result<Option<Repository>, StateError> {
+    pub fn statement_owner(&self, statement: &Digest) -> Result<Option<Subject>, StateError> {
         Ok(self.seen()?.statement_owner(statement).cloned())
     }
 
@@ -182,7 +182,7 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn signer_repositories(&self, key: &KeyId) -> Result<Vec<Repository>, StateError> {
+    pub fn signer_repositories(&self, key: &KeyId) -> Result<Vec<Subject>, StateError> {
         Ok(self.seen()?.signer_repositories(key).cloned().collect())
     }
 
@@ -207,8 +207,8 @@ impl Store {
             for verified in &additions.verified {
                 shared_signers.extend(draft.add(verified.get())?);
             }
-            for (source, gun, at) in &additions.contacts {
-                draft.touch(source, gun, *at)?;
+            for (source, subject, at) in &additions.contacts {
+                draft.touch(source, subject, *at)?;
             }
             let mut rows = ledger::changes(database, &additions.rows, additions.now)?;
             if rows.is_empty() && draft.changes.is_empty() {

@@ -13,15 +13,15 @@ use crate::trust::{Floor, KeyId};
 pub fn overview_json(overview: &Overview) -> Value {
     let repositories = overview.repositories.iter().map(|seen| {
         json!({
-            "name": seen.gun.as_str(),
+            "name": seen.subject.to_string(),
             "floors": seen.floors.iter().map(floor).collect::<Vec<_>>(),
             "statements": seen.statements.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "signers": seen.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
     let contacts = overview.contacts.iter();
-    let contacts =
-        contacts.map(|contact| json!({ "source": contact.source, "repository": contact.gun.as_str(), "at": contact.at.to_string() }));
+    let contacts = contacts
+        .map(|contact| json!({ "source": contact.source, "repository": contact.subject.to_string(), "at": contact.at.to_string() }));
     let admitted = overview.rows.iter().map(|(digest, row)| {
         json!({
             "digest": digest.to_string(),
@@ -49,14 +49,14 @@ pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>) -> Result<Value, State
     let cache = Cache::new(store.directory()).ok();
     for repository in &forgotten.repositories {
         for source in &repository.contacts {
-            if let Some(Err(error)) = cache.as_ref().map(|cache| cache.forget(source, &repository.gun)) {
-                log::warn!("the cached metadata of {} stays: {error}", repository.gun);
+            if let Some(Err(error)) = cache.as_ref().map(|cache| cache.forget(source, &repository.subject)) {
+                log::warn!("the cached metadata of {} stays: {error}", repository.subject);
             }
         }
     }
     let repositories = forgotten.repositories.iter().map(|one| {
         json!({
-            "name": one.gun.as_str(),
+            "name": one.subject.to_string(),
             "floors": one.floors.iter().map(floor).collect::<Vec<_>>(),
             "statements": one.statements,
             "contacts": one.contacts,
@@ -74,5 +74,7 @@ fn floor(floor: &Floor) -> Value {
         "root_keys": ids(&floor.root_keys),
         "keys": ids(&floor.keys),
         "threshold": floor.threshold,
+        "listed": floor.listed.iter().map(|(role, listed)| (role.clone(), json!(listed.version))).collect::<serde_json::Map<_, _>>(),
+        "since": floor.since.map(|since| since.to_string()),
     })
 }

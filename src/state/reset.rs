@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::image::Repository;
-use crate::trust::{Floor, KeyId};
+use crate::trust::{Floor, KeyId, Subject};
 
 use super::seen::Draft;
 use super::{StateError, Store, directory, file, ledger};
@@ -16,7 +15,7 @@ pub enum Scope<'a> {
     /// Floors that were seen under any of these root keys; and all of a repository that has no others.
     RootKeys(&'a BTreeSet<KeyId>),
     /// All of one repository.
-    Repository(&'a Repository),
+    Repository(&'a Subject),
 }
 
 /// What was forgotten.
@@ -32,7 +31,7 @@ pub struct Forgotten {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ForgottenRepository {
     /// The repository.
-    pub gun: Repository,
+    pub subject: Subject,
     /// Its floors that are gone.
     pub floors: Vec<Floor>,
     /// How many of its signed files were remembered for the replay check; 0 if they still are.
@@ -52,22 +51,24 @@ impl Store {
             let seen = self.seen()?;
             let mut draft = Draft::of(&seen);
             let mut forgotten = Forgotten::default();
-            for (gun, entry) in &seen.repositories {
+            for (subject, entry) in &seen.repositories {
                 let mut record = entry.value.clone();
                 let (floors, kept): (Vec<_>, Vec<_>) = record.floors.into_iter().partition(|floor| match scope {
                     Scope::RootKeys(keys) => !floor.root_keys.is_disjoint(keys),
-                    Scope::Repository(only) => gun == only,
+                    Scope::Repository(only) => subject == only,
                 });
                 record.floors = kept;
                 let whole = record.floors.is_empty() && matches!(scope, Scope::RootKeys(_)) && !floors.is_empty()
-                    || matches!(scope, Scope::Repository(only) if gun == only);
+                    || matches!(scope, Scope::Repository(only) if subject == only);
                 if whole {
                     let statements = record.statements.len();
-                    let contacts = draft.forget(gun);
-                    forgotten.repositories.push(ForgottenRepository { gun: gun.clone(), floors, statements, contacts });
+                    let contacts = draft.forget(subject);
+                    forgotten.repositories.push(ForgottenRepository { subject: subject.clone(), floors, statements, contacts });
                 } else if !floors.is_empty() {
-                    draft.put(gun, record)?;
-                    forgotten.repositories.push(ForgottenRepository { gun: gun.clone(), floors, statements: 0, contacts: Vec::new() });
+                    draft.put(subject, record)?;
+                    // TUF repositories share a record; a contact made under a clock that ran ahead must not outlive the reset.
+                    let contacts = if *subject == Subject::Tuf { draft.forget_contacts(subject) } else { Vec::new() };
+                    forgotten.repositories.push(ForgottenRepository { subject: subject.clone(), floors, statements: 0, contacts });
                 }
             }
             if !forgotten.repositories.is_empty() {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::image::{Digest, Repository};
-use crate::trust::{Collection, Floor, KeyId};
+use crate::image::Digest;
+use crate::trust::{Floor, KeyId, Listed, Progress, Subject};
 
 use super::record::{self, Checksum, Framed, Text};
 use super::{Fault, StateError, contact, floor};
@@ -40,8 +40,8 @@ pub(super) struct Entry<T> {
 /// All that was seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    pub(super) repositories: BTreeMap<Repository, Arc<Entry<Record>>>,
-    pub(super) contacts: BTreeMap<(String, Repository), Entry<Timestamp>>,
+    pub(super) repositories: BTreeMap<Subject, Arc<Entry<Record>>>,
+    pub(super) contacts: BTreeMap<(String, Subject), Entry<Timestamp>>,
     /// Counts the writes.
     pub(super) writes: u64,
 }
@@ -74,6 +74,19 @@ struct FloorForm {
     signed: Text<Digest>,
     keys: Vec<Text<KeyId>>,
     threshold: u64,
+    /// Of TUF 1.0 only, like the next one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    listed: BTreeMap<String, ListedForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Text<Timestamp>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListedForm {
+    version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed: Option<Text<Digest>>,
 }
 
 /// The one record that says which others there are.
@@ -94,11 +107,11 @@ impl Seen {
         if table == FLOORS {
             let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
             let value = Record::from_form(form)?;
-            self.repositories.insert(repository(key)?, Arc::new(Entry { value, checksum }));
+            self.repositories.insert(subject(key)?, Arc::new(Entry { value, checksum }));
         } else {
             let (Text(value), checksum) = record::decode(table, key.as_bytes(), bytes)?;
-            let (source, gun) = key.rsplit_once('\n').ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
-            self.contacts.insert((source.to_owned(), repository(gun)?), Entry { value, checksum });
+            let (source, about) = key.rsplit_once('\n').ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
+            self.contacts.insert((source.to_owned(), subject(about)?), Entry { value, checksum });
         }
         Ok(())
     }
@@ -120,14 +133,14 @@ impl Seen {
     }
 
     /// The repository for which signed bytes were seen first.
-    pub(super) fn statement_owner(&self, statement: &Digest) -> Option<&Repository> {
+    pub(super) fn statement_owner(&self, statement: &Digest) -> Option<&Subject> {
         let mut all = self.repositories.iter();
-        all.find(|(_, entry)| entry.value.statements.contains(statement)).map(|(gun, _)| gun)
+        all.find(|(_, entry)| entry.value.statements.contains(statement)).map(|(subject, _)| subject)
     }
 
     /// The repositories whose tags a key has signed.
-    pub(super) fn signer_repositories(&self, key: &KeyId) -> impl Iterator<Item = &Repository> {
-        self.repositories.iter().filter(|(_, entry)| entry.value.signers.contains(key)).map(|(gun, _)| gun)
+    pub(super) fn signer_repositories(&self, key: &KeyId) -> impl Iterator<Item = &Subject> {
+        self.repositories.iter().filter(|(_, entry)| entry.value.signers.contains(key)).map(|(subject, _)| subject)
     }
 }
 
@@ -142,36 +155,36 @@ impl Draft {
     }
 
     /// Adds what a verification showed; returns the signers that are new here and known from another repository.
-    pub(super) fn add(&mut self, collection: &Collection) -> Result<Vec<(KeyId, Repository)>, Trouble> {
-        let gun = &collection.gun;
-        let mut record = self.seen.repositories.get(gun).map(|entry| entry.value.clone()).unwrap_or_default();
-        record.floors = floor::merge(&record.floors, &collection.floors, &collection.fallen).map_err(|conflict| StateError::Conflict {
-            gun: gun.clone(),
+    pub(super) fn add(&mut self, progress: &Progress) -> Result<Vec<(KeyId, Subject)>, Trouble> {
+        let subject = &progress.subject;
+        let mut record = self.seen.repositories.get(subject).map(|entry| entry.value.clone()).unwrap_or_default();
+        record.floors = floor::merge(&record.floors, &progress.floors, &progress.fallen).map_err(|conflict| StateError::Conflict {
+            subject: subject.clone(),
             role: conflict.role,
             version: conflict.version,
         })?;
-        for statement in &collection.statements {
+        for statement in &progress.statements {
             match self.seen.statement_owner(statement) {
-                Some(owner) if owner != gun => {
-                    return Err(StateError::Replay { gun: gun.clone(), statement: *statement, owner: owner.clone() }.into());
+                Some(owner) if owner != subject => {
+                    return Err(StateError::Replay { subject: subject.clone(), statement: *statement, owner: owner.clone() }.into());
                 }
                 _ if record.statements.contains(statement) => {}
                 _ => record.statements.push(*statement),
             }
         }
         record.statements.drain(..record.statements.len().saturating_sub(MAX_STATEMENTS));
-        let fresh: Vec<_> = collection.signers.iter().copied().filter(|key| record.signers.insert(*key)).collect();
+        let fresh: Vec<_> = progress.signers.iter().copied().filter(|key| record.signers.insert(*key)).collect();
         let shared = fresh.iter().flat_map(|key| self.seen.signer_repositories(key).map(|other| (*key, other.clone()))).collect();
-        self.put(gun, record)?;
+        self.put(subject, record)?;
         Ok(shared)
     }
 
     /// Records a good answer of a source, if it is news.
-    pub(super) fn touch(&mut self, source: &str, gun: &Repository, now: Timestamp) -> Result<(), Fault> {
-        let key = (source.to_owned(), gun.clone());
+    pub(super) fn touch(&mut self, source: &str, subject: &Subject, now: Timestamp) -> Result<(), Fault> {
+        let key = (source.to_owned(), subject.clone());
         let known = self.seen.contacts.get(&key).map(|entry| entry.value);
         if contact::is_news(known, now) {
-            let text = format!("{source}\n{gun}");
+            let text = format!("{source}\n{subject}");
             let Framed { bytes, checksum } = record::encode(CONTACTS, text.as_bytes(), &Text(now))?;
             self.changes.insert((CONTACTS, text), Some(bytes));
             self.seen.contacts.insert(key, Entry { value: now, checksum });
@@ -180,24 +193,31 @@ impl Draft {
     }
 
     /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
-    pub(super) fn put(&mut self, gun: &Repository, record: Record) -> Result<(), Fault> {
-        if self.seen.repositories.get(gun).is_some_and(|entry| entry.value == record) {
+    pub(super) fn put(&mut self, subject: &Subject, record: Record) -> Result<(), Fault> {
+        if self.seen.repositories.get(subject).is_some_and(|entry| entry.value == record) {
             return Ok(());
         }
-        let Framed { bytes, checksum } = record::encode(FLOORS, gun.as_str().as_bytes(), &record.form())?;
-        self.changes.insert((FLOORS, gun.to_string()), Some(bytes));
-        self.seen.repositories.insert(gun.clone(), Arc::new(Entry { value: record, checksum }));
+        let key = subject.to_string();
+        let Framed { bytes, checksum } = record::encode(FLOORS, key.as_bytes(), &record.form())?;
+        self.changes.insert((FLOORS, key), Some(bytes));
+        self.seen.repositories.insert(subject.clone(), Arc::new(Entry { value: record, checksum }));
         Ok(())
     }
 
     /// Forgets a repository and the contacts about it; returns the sources of these.
-    pub(super) fn forget(&mut self, gun: &Repository) -> Vec<String> {
-        self.seen.repositories.remove(gun);
-        self.changes.insert((FLOORS, gun.to_string()), None);
-        let sources: Vec<String> = self.seen.contacts.keys().filter(|(_, about)| about == gun).map(|(source, _)| source.clone()).collect();
+    pub(super) fn forget(&mut self, subject: &Subject) -> Vec<String> {
+        self.seen.repositories.remove(subject);
+        self.changes.insert((FLOORS, subject.to_string()), None);
+        self.forget_contacts(subject)
+    }
+
+    /// Forgets the contacts about a repository; returns their sources.
+    pub(super) fn forget_contacts(&mut self, subject: &Subject) -> Vec<String> {
+        let sources: Vec<String> =
+            self.seen.contacts.keys().filter(|(_, about)| about == subject).map(|(source, _)| source.clone()).collect();
         for source in &sources {
-            self.seen.contacts.remove(&(source.clone(), gun.clone()));
-            self.changes.insert((CONTACTS, format!("{source}\n{gun}")), None);
+            self.seen.contacts.remove(&(source.clone(), subject.clone()));
+            self.changes.insert((CONTACTS, format!("{source}\n{subject}")), None);
         }
         sources
     }
@@ -250,6 +270,8 @@ impl FloorForm {
             signed: Text(floor.signed),
             keys: floor.keys.iter().copied().map(Text).collect(),
             threshold: floor.threshold,
+            listed: floor.listed.iter().map(|(role, listed)| (role.clone(), ListedForm::of(listed))).collect(),
+            since: floor.since.map(Text),
         }
     }
 
@@ -261,7 +283,19 @@ impl FloorForm {
             signed: self.signed.0,
             keys: plain(self.keys),
             threshold: self.threshold,
+            listed: self.listed.into_iter().map(|(role, listed)| (role, listed.listed())).collect(),
+            since: self.since.map(|Text(since)| since),
         }
+    }
+}
+
+impl ListedForm {
+    fn of(listed: &Listed) -> Self {
+        Self { version: listed.version, signed: listed.signed.map(Text) }
+    }
+
+    fn listed(self) -> Listed {
+        Listed { version: self.version, signed: self.signed.map(|Text(signed)| signed) }
     }
 }
 
@@ -269,6 +303,6 @@ fn plain<T, C: FromIterator<T>>(texts: Vec<Text<T>>) -> C {
     texts.into_iter().map(|Text(value)| value).collect()
 }
 
-fn repository(key: &str) -> Result<Repository, Fault> {
-    Repository::from_full(key).map_err(|error| Fault::new(error.to_string()))
+fn subject(key: &str) -> Result<Subject, Fault> {
+    Subject::parse(key).ok_or_else(|| Fault::new(format!("{key:?} is no repository")))
 }

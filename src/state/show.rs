@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::image::{Digest, Repository};
-use crate::trust::{Floor, KeyId};
+use crate::image::Digest;
+use crate::trust::{Floor, KeyId, Subject};
 
 use super::ledger::{self, Row};
 use super::{StateError, Store};
@@ -23,7 +23,7 @@ pub struct Overview {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SeenRepository {
     /// The repository, by the name that the metadata is signed for.
-    pub gun: Repository,
+    pub subject: Subject,
     /// Its floors.
     pub floors: Vec<Floor>,
     /// SHA-256 of the signed bytes of its targets roles, the oldest first.
@@ -38,7 +38,7 @@ pub struct Contact {
     /// The source's URL.
     pub source: String,
     /// The repository.
-    pub gun: Repository,
+    pub subject: Subject,
     /// When; a few minutes may be missing.
     pub at: Timestamp,
 }
@@ -51,14 +51,17 @@ impl Store {
     pub fn show(&self) -> Result<Overview, StateError> {
         let rows = self.with_database(|database| Ok(ledger::all(database)?))?;
         let seen = self.seen()?;
-        let repositories = seen.repositories.iter().map(|(gun, entry)| SeenRepository {
-            gun: gun.clone(),
+        let repositories = seen.repositories.iter().map(|(subject, entry)| SeenRepository {
+            subject: subject.clone(),
             floors: entry.value.floors.clone(),
             statements: entry.value.statements.clone(),
             signers: entry.value.signers.iter().copied().collect(),
         });
-        let contacts =
-            seen.contacts.iter().map(|((source, gun), entry)| Contact { source: source.clone(), gun: gun.clone(), at: entry.value });
+        let contacts = seen.contacts.iter().map(|((source, subject), entry)| Contact {
+            source: source.clone(),
+            subject: subject.clone(),
+            at: entry.value,
+        });
         Ok(Overview { repositories: repositories.collect(), contacts: contacts.collect(), rows })
     }
 }

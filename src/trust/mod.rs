@@ -13,6 +13,7 @@ mod refusal;
 mod threshold;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -62,6 +63,44 @@ pub struct Pins {
     pub max_age: Option<jiff::SignedDuration>,
 }
 
+/// What metadata is about, and so what floors are kept for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// One repository of images: Notary keeps metadata for each (its GUN).
+    Gun(Repository),
+    /// The names of all images that a TUF repository has. Which one it is, its root keys say: an id and a URL are labels only.
+    Tuf,
+}
+
+impl Subject {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        // No repository in full form is without a slash.
+        if text == TUF { Some(Self::Tuf) } else { Repository::from_full(text).ok().map(Self::Gun) }
+    }
+}
+
+const TUF: &str = "tuf";
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gun(gun) => fmt::Display::fmt(gun, formatter),
+            Self::Tuf => formatter.write_str(TUF),
+        }
+    }
+}
+
+/// The version of a role as another role's file lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the canonical signed bytes, once the file itself was verified: another file of the same version is refused.
+    pub signed: Option<Digest>,
+}
+
 /// The highest version that a host has seen of one role, and whose word that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floor {
@@ -77,6 +116,27 @@ pub struct Floor {
     pub keys: BTreeSet<KeyId>,
     /// The role's threshold.
     pub threshold: u64,
+    /// What the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets role in a snapshot. None of it vanishes or
+    /// goes back as long as this floor stands.
+    pub listed: BTreeMap<String, Listed>,
+    /// When this version was first seen, where its age counts (TUF 1.0's timestamp).
+    pub since: Option<Timestamp>,
+}
+
+/// What one verification leaves for the state to keep. It may be that of an update which broke off: what was verified counts as seen.
+#[derive(Debug)]
+pub struct Progress {
+    /// What it is about.
+    pub subject: Subject,
+    /// The floors that this verification raises or confirms. Each takes the place of all of its role that share a root key with it.
+    pub floors: Vec<Floor>,
+    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten when `floors` are kept.
+    pub fallen: Vec<Floor>,
+    /// SHA-256 of the canonical signed bytes of each targets role that doesn't say which repository it is for (Notary's): seen under
+    /// another repository, it is a replay.
+    pub statements: Vec<Digest>,
+    /// Canonical IDs of the keys that signed these.
+    pub signers: BTreeSet<KeyId>,
 }
 
 /// One repository's tags as a pinned root's chain of signatures gives them.
@@ -96,20 +156,15 @@ pub struct Collection {
     pub signers: BTreeSet<KeyId>,
     /// Version by role.
     pub versions: BTreeMap<String, u64>,
-    /// SHA-256 of the canonical signed bytes of each targets role: seen under another repository, it is a replay.
-    pub statements: Vec<Digest>,
-    /// The floors that this verification raises or confirms, for the state to keep. Each takes the place of all of its role that
-    /// share a root key with it.
-    pub floors: Vec<Floor>,
-    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten when `floors` are kept.
-    pub fallen: Vec<Floor>,
 }
 
 /// What a tag stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Digest of the manifest or index.
     pub digest: Digest,
     /// Its length in bytes.
     pub length: u64,
+    /// Digests of the platforms' manifests in it, where the statement lists them.
+    pub manifests: Vec<Digest>,
 }

@@ -351,7 +351,7 @@ fn a_fast_forward_locks_out_only_until_root_replaces_the_keys() {
         publisher.rotate(role, &[Key::named(&format!("new {role}"))]);
     }
     let outcome = host.look(&publisher.tree(), &pins).unwrap();
-    assert_eq!(outcome.collection.get().fallen.len(), 3);
+    assert_eq!(outcome.progress.get().fallen.len(), 3);
     // The lower versions are floors from now on.
     publisher.role("timestamp").version = 1;
     assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::Rollback);

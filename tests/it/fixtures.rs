@@ -127,7 +127,7 @@ fn a_tag_that_a_real_publisher_removed_is_gone_and_does_not_come_back() {
 /// The gist of a verification: two with the same gist say the same.
 fn gist(outcome: &Outcome) -> String {
     let collection = outcome.collection.get();
-    format!("{:?} {:?} {:?} {:?}", collection.targets, collection.versions, collection.expires, collection.statements)
+    format!("{:?} {:?} {:?} {:?}", collection.targets, collection.versions, collection.expires, outcome.progress.get().statements)
 }
 
 #[test]

@@ -45,12 +45,12 @@ impl Host {
         };
         if let Ok(outcome) = &result {
             self.root = outcome.files.iter().find(|(name, _)| name == "root.json").map(|(_, bytes)| bytes.clone());
-            for floor in &outcome.collection.get().floors {
+            for floor in &outcome.progress.get().floors {
                 self.floors.retain(|kept| kept.role != floor.role || kept.root_keys.is_disjoint(&floor.root_keys));
                 self.floors.push(floor.clone());
             }
         }
-        (result, asked)
+        (result.map(|outcome| *outcome), asked)
     }
 }
 
@@ -115,13 +115,13 @@ fn a_good_repository_gives_its_tags_and_everything_about_them() {
     assert_eq!(collection.expires.to_string(), "2036-01-01T00:00:00Z");
     assert_eq!(collection.root_keys, pins.keys);
     assert_eq!(collection.versions.len(), 5);
-    assert_eq!(collection.statements.len(), 2);
+    assert_eq!(outcome.progress.get().statements.len(), 2);
     assert_eq!(collection.signers.len(), 2);
     let names: Vec<_> = outcome.files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["root.json", "timestamp.json", "snapshot.json", "targets.json", "targets/releases.json"]);
-    let floors: Vec<_> = collection.floors.iter().map(|floor| (floor.role.as_str(), floor.version)).collect();
+    let floors: Vec<_> = outcome.progress.get().floors.iter().map(|floor| (floor.role.as_str(), floor.version)).collect();
     assert_eq!(floors, [("root", 1), ("timestamp", 1), ("snapshot", 1), ("targets", 1), ("targets/releases", 1)]);
-    assert!(collection.floors.iter().all(|floor| floor.root_keys == pins.keys && floor.threshold == 1));
+    assert!(outcome.progress.get().floors.iter().all(|floor| floor.root_keys == pins.keys && floor.threshold == 1));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_root_rotated_twice_within_the_pins_while_the_host_slept_is_followed() {
     let outcome = host.look(&publisher.tree(), &pins).unwrap();
     assert_eq!(outcome.collection.get().versions["root"], 3);
     assert_eq!(outcome.collection.get().root_keys, self::pins(&[third]).keys);
-    assert_eq!(outcome.collection.get().floors[0].root_keys, pins.keys);
+    assert_eq!(outcome.progress.get().floors[0].root_keys, pins.keys);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn delegations_below_delegations_are_reached_within_the_paths_of_each() {
     pins.role = "targets/releases/deep".to_owned();
     let outcome = first_look(&publisher.tree(), &pins).unwrap();
     assert_eq!(tags(outcome.collection.get()).into_keys().collect::<Vec<_>>(), ["nightly-1"]);
-    assert_eq!(outcome.collection.get().statements.len(), 3);
+    assert_eq!(outcome.progress.get().statements.len(), 3);
     // No path, no tag; the empty path is every tag.
     publisher.role("targets/releases").paths = vec![];
     assert!(first_look(&publisher.tree(), &pins).unwrap().collection.get().targets.is_empty());

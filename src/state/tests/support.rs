@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::image::{Digest, Repository};
+use crate::image::Digest;
 use crate::state::{Additions, Committed, Kind, Row, StateError, Store};
-use crate::trust::{Collection, Floor, KeyId, Verified};
+use crate::trust::{Floor, KeyId, Progress, Subject, Verified};
 
 pub(super) const SERVER: &str = "https://notary.example";
 
@@ -18,8 +18,8 @@ pub(super) fn at(minute: u32) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + i64::from(minute) * 60).unwrap()
 }
 
-pub(super) fn gun(name: &str) -> Repository {
-    Repository::from_full(&format!("registry.example/{name}")).unwrap()
+pub(super) fn gun(name: &str) -> Subject {
+    Subject::parse(&format!("registry.example/{name}")).unwrap()
 }
 
 pub(super) fn key(number: u8) -> KeyId {
@@ -32,11 +32,20 @@ pub(in crate::state) fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
 
 pub(in crate::state) fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
     let signed = Digest::of(format!("{role} {version} {own_keys:?}").as_bytes());
-    Floor { role: role.to_owned(), root_keys: keys(root_keys), version, signed, keys: keys(own_keys), threshold: 1 }
+    Floor {
+        role: role.to_owned(),
+        root_keys: keys(root_keys),
+        version,
+        signed,
+        keys: keys(own_keys),
+        threshold: 1,
+        listed: BTreeMap::new(),
+        since: None,
+    }
 }
 
 /// A verification of `name` that ends with root 1 and all other roles at this version.
-pub(super) fn verified(name: &str, version: u64) -> Verified<Collection> {
+pub(super) fn verified(name: &str, version: u64) -> Verified<Progress> {
     let floors = vec![
         floor("root", &[1], 1, &[1]),
         floor("timestamp", &[1], version, &[2]),
@@ -47,18 +56,13 @@ pub(super) fn verified(name: &str, version: u64) -> Verified<Collection> {
     with_floors(name, floors, &format!("{name} {version}"))
 }
 
-pub(super) fn with_floors(name: &str, floors: Vec<Floor>, statement: &str) -> Verified<Collection> {
-    Verified::for_test(Collection {
-        gun: gun(name),
-        role: "targets".to_owned(),
-        targets: BTreeMap::new(),
-        expires: at(600),
-        root_keys: keys(&[1]),
-        signers: keys(&[4, 5]),
-        versions: BTreeMap::new(),
-        statements: vec![Digest::of(statement.as_bytes())],
+pub(super) fn with_floors(name: &str, floors: Vec<Floor>, statement: &str) -> Verified<Progress> {
+    Verified::for_test(Progress {
+        subject: gun(name),
         floors,
         fallen: Vec::new(),
+        statements: vec![Digest::of(statement.as_bytes())],
+        signers: keys(&[4, 5]),
     })
 }
 
@@ -74,9 +78,9 @@ pub(super) fn row(name: &str, until: u32) -> Row {
 }
 
 /// Commits one verification, with nothing else.
-pub(super) fn see(store: &Store, now: u32, collection: &Verified<Collection>) -> Result<Committed, StateError> {
-    let gun = &collection.get().gun;
-    store.commit(&Additions { now: at(now), verified: vec![collection], contacts: vec![(SERVER, gun, at(now))], rows: Vec::new() })
+pub(super) fn see(store: &Store, now: u32, progress: &Verified<Progress>) -> Result<Committed, StateError> {
+    let subject = &progress.get().subject;
+    store.commit(&Additions { now: at(now), verified: vec![progress], contacts: vec![(SERVER, subject, at(now))], rows: Vec::new() })
 }
 
 /// The recorded version of a role of a repository.

@@ -169,8 +169,8 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
     store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
     let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2]))).unwrap();
     let told: Vec<_> =
-        forgotten.repositories.iter().map(|one| (one.gun.path(), one.floors.len(), one.statements, one.contacts.len())).collect();
-    assert_eq!((told, forgotten.rows), (vec![("app", 5, 1, 1), ("both", 1, 0, 0)], 1));
+        forgotten.repositories.iter().map(|one| (one.subject.to_string(), one.floors.len(), one.statements, one.contacts.len())).collect();
+    assert_eq!((told, forgotten.rows), (vec![(gun("app").to_string(), 5, 1, 1), (gun("both").to_string(), 1, 0, 0)], 1));
     let after = store.show().unwrap();
     assert_eq!(after.repositories.len(), 2);
     assert_eq!((version(&store, "kept", "root"), version(&store, "both", "timestamp")), (Some(2), Some(2)));

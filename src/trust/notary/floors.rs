@@ -2,7 +2,7 @@
 //!
 //! Off-spec: Notary compares with cached files, not at all where the cached one is larger or where targets didn't change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::trust::{Code, Floor, KeyId, Refusal};
 
@@ -64,6 +64,8 @@ impl Floors {
             signed: file.statement(),
             keys,
             threshold: role.threshold,
+            listed: BTreeMap::new(),
+            since: None,
         });
         Ok(())
     }
@@ -103,7 +105,16 @@ mod tests {
     }
 
     fn floor(role: &str, root_keys: &[u8]) -> Floor {
-        Floor { role: role.to_owned(), root_keys: keys(root_keys), version: 3, signed: Digest::of(b""), keys: keys(&[9]), threshold: 1 }
+        Floor {
+            role: role.to_owned(),
+            root_keys: keys(root_keys),
+            version: 3,
+            signed: Digest::of(b""),
+            keys: keys(&[9]),
+            threshold: 1,
+            listed: BTreeMap::new(),
+            since: None,
+        }
     }
 
     #[test]

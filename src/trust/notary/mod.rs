@@ -15,7 +15,7 @@ mod root;
 mod targets;
 mod update;
 
-use super::{Collection, Floor, Verified};
+use super::{Collection, Floor, Progress, Verified};
 use crate::image::Digest;
 
 pub use update::Update;
@@ -68,7 +68,7 @@ pub enum Step {
     /// This file is wanted.
     Fetch(Want),
     /// All is verified.
-    Done(Outcome),
+    Done(Box<Outcome>),
 }
 
 /// The end of a good update.
@@ -76,6 +76,8 @@ pub enum Step {
 pub struct Outcome {
     /// What the repository says.
     pub collection: Verified<Collection>,
+    /// What the state is to keep of it.
+    pub progress: Verified<Progress>,
     /// The files that were used, for a cache: `root.json`, `timestamp.json`, `targets/releases.json`, …
     pub files: Vec<(String, Vec<u8>)>,
 }

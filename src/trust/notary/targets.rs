@@ -88,7 +88,7 @@ fn target(value: &Value) -> Result<Option<Target>, &'static str> {
         sha256.as_str().and_then(|text| STANDARD.decode(text).ok()).and_then(|bytes| bytes.try_into().ok()).map(Digest::from_bytes);
     let digest = digest.ok_or("a sha256 that is not base64 of 32 bytes")?;
     let length = value.get("length").and_then(Value::as_u64).ok_or("no length")?;
-    Ok(Some(Target { digest, length }))
+    Ok(Some(Target { digest, length, manifests: Vec::new() }))
 }
 
 /// `^[-a-z0-9_/]+$`, below 256 characters, a clean path, and a direct child of the role that delegates to it.

@@ -10,7 +10,7 @@ use crate::trust::budget::{Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TI
 use crate::trust::key::PublicKey;
 use crate::trust::refusal::shown;
 use crate::trust::threshold;
-use crate::trust::{Code, Collection, KeyId, Pins, Refusal, Verified};
+use crate::trust::{Code, Collection, KeyId, Pins, Progress, Refusal, Subject, Verified};
 
 use super::envelope::{Envelope, FileMeta, malformed};
 use super::floors::Floors;
@@ -191,13 +191,16 @@ impl Update {
             targets,
             expires,
             root_keys: walk.chain.root().ids(),
-            signers: walk.signers,
+            signers: walk.signers.clone(),
             versions: walk.versions,
-            statements: walk.statements,
-            floors,
-            fallen,
         };
-        Ok(Step::Done(Outcome { collection: Verified::after_every_check(collection), files: walk.files }))
+        let subject = Subject::Gun(self.gun.clone());
+        let progress = Progress { subject, floors, fallen, statements: walk.statements, signers: walk.signers };
+        Ok(Step::Done(Box::new(Outcome {
+            collection: Verified::after_every_check(collection),
+            progress: Verified::after_every_check(progress),
+            files: walk.files,
+        })))
     }
 
     /// What every file below root goes through: threshold, floor, expiry.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rootpin::decide::ToldBy;
 use rootpin::state::Store;
+use rootpin::trust::Subject;
 
 use super::setup::{
     APP, Host, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull, pull_at, reference, rule, said, unpack,
@@ -190,5 +191,5 @@ async fn one_broken_repository_says_nothing_of_another() {
     let decider = usual.host.decider(&(usual.server.root("acme", &keys) + &rule("registry.test/team/*", &["acme"], "")));
     assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "refused bad-signature");
     assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", usual.image.digest()).await), "allowed signed");
-    assert!(usual.host.store().history(&reference(APP).repository).unwrap().is_empty());
+    assert!(usual.host.store().history(&Subject::Gun(reference(APP).repository)).unwrap().is_empty());
 }

@@ -1,6 +1,7 @@
 //! policy.md rules 5 and 6: a name is bound to its bytes, by the name that was signed.
 
 use rootpin::decide::{Claim, ToldBy};
+use rootpin::trust::Subject;
 
 use super::setup::{APP, Host, NOW, Server, Usual, after, image, place, publisher, pull, pull_at, reference, rule, said, unpack};
 use crate::publisher::Publisher;
@@ -141,9 +142,9 @@ async fn floors_contacts_and_signatures_are_those_of_the_signed_name() {
     let host = Host::new();
     assert_eq!(said(&pull(&host.decider(&policy), "mirror.test/hub/app:v1", image.digest()).await), "allowed signed");
     let (signed, asked) = (reference("docker.io/library/app").repository, reference("mirror.test/hub/app").repository);
-    assert_eq!(host.store().history(&signed).unwrap().len(), 5);
-    assert_eq!(host.store().contact(&server.url(), &signed).unwrap(), Some(super::setup::at(NOW)));
-    assert!(host.store().history(&asked).unwrap().is_empty());
+    assert_eq!(host.store().history(&Subject::Gun(signed.clone())).unwrap().len(), 5);
+    assert_eq!(host.store().contact(&server.url(), &Subject::Gun(signed)).unwrap(), Some(super::setup::at(NOW)));
+    assert!(host.store().history(&Subject::Gun(asked)).unwrap().is_empty());
     assert_eq!(host.store().admitted(&image.digest()).unwrap()[0].name.to_string(), "mirror.test/hub/app:v1");
     // What was seen through the mirror binds under the upstream's own name, and the other way round.
     server.publish(&first);

@@ -1,5 +1,7 @@
 //! What a host has seen binds it: floors, replay, shared signers.
 
+use rootpin::trust::Subject;
+
 use super::setup::{APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said};
 use crate::publisher::{Key, Publisher};
 
@@ -135,7 +137,7 @@ async fn one_signer_over_two_repositories_is_allowed_and_counted_once() {
         assert_eq!(decider.shared_signers(), 2, "{time}");
     }
     let key = Key::named("the publisher's targets/releases").id().parse().unwrap();
-    let names: Vec<_> = [APP, ELSE].map(|name| reference(name).repository).to_vec();
+    let names: Vec<_> = [APP, ELSE].map(|name| Subject::Gun(reference(name).repository)).to_vec();
     assert_eq!(host.store().signer_repositories(&key).unwrap(), names);
 }
 

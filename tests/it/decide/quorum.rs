@@ -1,5 +1,7 @@
 //! `quorum`, and policy.md rule 9: refused only if it couldn't be reached even were all silent roots to agree.
 
+use rootpin::trust::Subject;
+
 use super::setup::{APP, Host, Manner, Server, image, publisher, pull, rule, said};
 use crate::publisher::{Key, Publisher};
 
@@ -74,7 +76,7 @@ async fn a_quorum_is_met_refused_or_open_by_what_its_roots_say() {
         let decider = host.decider(&(policy + &rule(APP, &names, &format!("quorum = {quorum}"))));
         let verdict = pull(&decider, &format!("{APP}:v1"), image.digest()).await;
         assert_eq!(said(&verdict), wanted, "{quorum} of {roots:?}: {verdict}");
-        let kept = host.store().history(&verdict.name.unwrap().repository).unwrap().len();
+        let kept = host.store().history(&Subject::Gun(verdict.name.unwrap().repository)).unwrap().len();
         // Five roles for each root whose metadata held, up to the one that met the quorum, whatever came of the question.
         let mut left = quorum;
         let asked = roots.iter().take_while(|root| {
@@ -109,7 +111,7 @@ async fn a_root_that_shows_another_root_s_keys_is_not_that_root() {
     let decider = host.decider(&(server.root("one", &[publisher.root_key()]) + &rule(APP, &["one"], "")));
     let verdict = pull(&decider, &format!("{APP}:v1"), image.digest()).await;
     assert_eq!(said(&verdict), "refused root-not-pinned");
-    assert!(host.store().history(&verdict.name.unwrap().repository).unwrap().is_empty());
+    assert!(host.store().history(&Subject::Gun(verdict.name.unwrap().repository)).unwrap().is_empty());
 }
 
 #[tokio::test]
