@@ -1,4 +1,4 @@
-//! Each repository's verified metadata, fetched and verified once at a time and kept for as long as the policy says.
+//! What pinned roots say, fetched and verified once at a time and kept for as long as the policy says.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,60 +6,72 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::image::{Digest, Repository};
-use crate::policy::{NotaryRoot, Policy, Root, RootKind};
-use crate::sources::{NotaryServer, Sources};
+use super::notary_evidence::NotarySlots;
+use crate::image::Repository;
+use crate::policy::{Policy, Root, RootKind};
+use crate::sources::{SourceError, Sources};
+use crate::state::Store;
 use crate::state::cache::Cache;
-use crate::state::{StateError, Store};
-use crate::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
 use crate::trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
 /// Metadata files by name.
-type Files = Vec<(String, Vec<u8>)>;
+pub(super) type Files = Vec<(String, Vec<u8>)>;
 
-/// Verified metadata of one repository under one root.
+/// What a root says of one repository.
 #[derive(Debug)]
 pub struct Evidence {
     /// What was verified.
     pub verified: Verified<Collection>,
     /// What the state is to keep of it.
-    pub progress: Verified<Progress>,
-    /// The server that it came from.
-    pub server: String,
+    pub progress: Vec<Verified<Progress>>,
+    /// Where it came from, and what the metadata is about.
+    pub origin: Origin,
     /// The last good contact that it rests on.
     pub contact: Timestamp,
     /// Until when it answers without another look.
     pub valid_until: Timestamp,
     /// What is still to be written: the files, once the floors are safe.
-    unsaved: Mutex<Option<Files>>,
+    pub(super) unsaved: Mutex<Option<Files>>,
+}
+
+/// Whose metadata it is: contacts and cached files are kept by this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The server's URL.
+    pub source: String,
+    /// What the metadata is about.
+    pub subject: Subject,
+}
+
+/// One question's look at one root.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) root: &'a Root,
+    pub(super) now: Timestamp,
+    /// When the question came in, and until when sources may be asked for it.
+    pub(super) begun: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// Where metadata comes from, and what is kept of it.
 #[derive(Debug)]
 pub struct Repositories {
-    sources: Arc<Sources>,
-    store: Arc<Store>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) store: Arc<Store>,
     cache: Option<Cache>,
-    slots: Mutex<HashMap<Key, Shared<Slot>>>,
+    pub(super) notary: NotarySlots,
     present: bool,
 }
 
-type Shared<T> = Arc<tokio::sync::Mutex<T>>;
-/// The policy's hash is part of it, so that another policy never sees what this one verified.
-type Key = (Digest, String, Repository);
-
-#[derive(Debug, Default)]
-struct Slot {
-    evidence: Option<Arc<Evidence>>,
-}
-
-/// More repositories than this and the table is begun anew; everything in it can be fetched again.
+/// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
 const MAX_SLOTS: usize = 4096;
 
 /// No verified file is larger (`trust` caps each role at less).
 const MAX_CACHED: usize = 64 << 20;
 
-enum Failure {
+/// Why a source gave no metadata that holds.
+pub(super) enum Failure {
     /// Nobody answered (policy.md rule 8): what the cache holds may serve.
     Silent(String),
     /// An answer, and it is no.
@@ -72,10 +84,38 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        if error.is_silent() { Self::Silent(error.to_string()) } else { Self::No(error.refusal()) }
+    }
+}
+
 impl Evidence {
     /// Whether it has not been written yet.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl Look<'_> {
+    /// What the clock says by now. A question that began later may have made contact since; that is no clock that went back.
+    pub(super) fn clock(&self) -> Timestamp {
+        clock(self.now, self.begun.elapsed())
+    }
+
+    /// Until when what is verified now answers without another look.
+    pub(super) fn recheck(&self) -> Timestamp {
+        later(self.now, self.root.recheck)
+    }
+
+    /// The last good contact, and the end of the time for which the cache may serve from there on.
+    pub(super) fn offline_limit(
+        &self,
+        origin: &Origin,
+        contact: Option<Timestamp>,
+        silence: &str,
+    ) -> Result<(Timestamp, Timestamp), Refusal> {
+        offline_limit(offline_of(self.policy, self.root), &origin.source, contact, silence, self.now)
     }
 }
 
@@ -84,190 +124,73 @@ impl Repositories {
     pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool) -> Self {
         // A state that can't be used has no cache either; the state's own error is told.
         let cache = Cache::new(store.directory()).ok();
-        Self { sources, store, cache, slots: Mutex::default(), present }
+        Self { sources, store, cache, notary: NotarySlots::default(), present }
     }
 
-    /// Verified metadata of a repository: what is at hand, or what its server says now, or what the cache holds while nobody answers.
+    /// What a root says of a repository: what is at hand, or what its sources say now, or what the cache holds while none answers.
     ///
     /// # Errors
     /// The refusal: what was wrong with the metadata, or why there is none.
-    pub async fn evidence(
-        &self,
-        policy: &Policy,
-        root: &Root,
-        gun: &Repository,
-        now: Timestamp,
-        (begun, deadline): (Instant, Instant),
-    ) -> Result<Arc<Evidence>, Refusal> {
-        let RootKind::Notary(notary) = &root.kind;
-        let slot = self.slot((policy.hash, root.id.clone(), gun.clone()));
-        // One question at a time: those that wait find the answer of the first.
-        let mut slot = slot.lock().await;
-        let clock = clock(now, begun.elapsed());
-        if let Some(known) = slot.evidence.as_ref().filter(|known| now < known.valid_until && known.contact <= clock) {
-            return Ok(Arc::clone(known));
-        }
-        let subject = Subject::Gun(gun.clone());
-        let contact = self.store.contact(&notary.server, &subject).map_err(|error| error.refusal())?;
-        let contact = contact.max(slot.evidence.as_ref().map(|known| known.contact));
-        if let Some(contact) = contact.filter(|contact| self.present && *contact > clock) {
-            return Err(Refusal::new(
-                Code::Clock,
-                format!("a clock at {clock}"),
-                format!("a time after the last good contact with {}, {contact}", notary.server),
-                "set the host's clock; if the contact was made under a clock that ran ahead, `rootpin state reset --root ID` forgets it",
-            ));
-        }
-        slot.evidence = None;
-        let until = later(now, root.recheck);
-        let evidence = match self.online(policy, root, notary, gun, now, deadline).await {
-            Ok(outcome) => new_evidence(outcome, notary, now, until),
-            Err(Failure::No(refusal)) => return Err(refusal),
-            Err(Failure::Silent(why)) => {
-                let (contact, limit) = offline_limit(offline_of(policy, root), notary, contact, &why, now)?;
-                // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
-                let outcome = Outcome { files: Files::new(), ..self.offline(policy, root, notary, gun, now, &why)? };
-                new_evidence(outcome, notary, contact, until.min(limit))
-            }
-        };
-        slot.evidence = Some(Arc::clone(&evidence));
-        Ok(evidence)
+    pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository) -> Result<Arc<Evidence>, Refusal> {
+        let RootKind::Notary(notary) = &look.root.kind;
+        self.of_notary(look, notary, gun).await
     }
 
     /// Writes the files of evidence whose floors are safe now. A cache that can't be written costs a fetch, never a decision.
     pub fn saved(&self, evidence: &Evidence) {
         let files = evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        let subject = &evidence.progress.get().subject;
-        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.write(&evidence.server, subject, &files)) {
+        let Origin { source, subject } = &evidence.origin;
+        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.write(source, subject, &files)) {
             log::error!("cannot keep the metadata of {subject}: {error}");
         }
     }
 
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.notary.clear();
     }
 
-    fn slot(&self, key: Key) -> Shared<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The last good contact, unless it lies in the future: then the clock went back, and no expiry can be judged by it.
+    pub(super) fn contact(&self, origin: &Origin, at_hand: Option<Timestamp>, clock: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        let contact = self.store.contact(&origin.source, &origin.subject).map_err(|error| error.refusal())?.max(at_hand);
+        match contact {
+            Some(contact) if self.present && contact > clock => Err(Refusal::new(
+                Code::Clock,
+                format!("a clock at {clock}"),
+                format!("a time after the last good contact with {}, {contact}", origin.source),
+                "set the host's clock; if the contact was made under a clock that ran ahead, `rootpin state reset --root ID` forgets it",
+            )),
+            contact => Ok(contact),
+        }
+    }
+
+    pub(super) fn cached(&self, origin: &Origin, name: &str) -> Option<Vec<u8>> {
+        self.cache.as_ref()?.read(&origin.source, &origin.subject, name, MAX_CACHED)
+    }
+}
+
+/// What is at hand, by what it is of, each behind a lock of its own: those that wait for one find its answer.
+#[derive(Debug)]
+pub(super) struct Slots<K, T>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<T>>>>);
+
+impl<K, T> Default for Slots<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + std::hash::Hash, T: Default> Slots<K, T> {
+    pub(super) fn get(&self, key: K) -> Arc<tokio::sync::Mutex<T>> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= MAX_SLOTS {
             slots.clear();
         }
         Arc::clone(slots.entry(key).or_default())
     }
 
-    fn history(&self, notary: &NotaryRoot, gun: &Repository) -> Result<History, Refusal> {
-        let floors = self.store.history(&Subject::Gun(gun.clone())).map_err(|error| error.refusal())?;
-        Ok(History { root: self.cached(notary, gun, "root"), floors })
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
-
-    async fn online(
-        &self,
-        policy: &Policy,
-        root: &Root,
-        notary: &NotaryRoot,
-        gun: &Repository,
-        now: Timestamp,
-        deadline: Instant,
-    ) -> Result<Outcome, Failure> {
-        let server = self.sources.notary(notary).map_err(|error| error.refusal())?;
-        let mut update = Update::start(gun, &root.pins(policy.revoked_keys()), self.history(notary, gun)?, now);
-        let mut answer = None;
-        let outcome = loop {
-            match update.next(answer.take())? {
-                Step::Done(outcome) => break *outcome,
-                Step::Fetch(want) => answer = Some(self.fetch(&server, notary, gun, &want, deadline).await?),
-            }
-        };
-        self.no_replay(outcome.progress.get())?;
-        Ok(outcome)
-    }
-
-    /// A file that is named by its hash and lies in the cache need not be fetched.
-    async fn fetch(
-        &self,
-        server: &NotaryServer,
-        notary: &NotaryRoot,
-        gun: &Repository,
-        want: &Want,
-        deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        let kept = match &want.request {
-            Request::Snapshot(digest) => self.cached(notary, gun, "snapshot").filter(|bytes| Digest::of(bytes) == *digest),
-            Request::Role(role, digest) => self.cached(notary, gun, role).filter(|bytes| Digest::of(bytes) == *digest),
-            Request::LatestRoot | Request::Root(_) | Request::Timestamp => None,
-        };
-        if let Some(bytes) = kept {
-            return Ok(Answer::Bytes(bytes));
-        }
-        server
-            .get(gun, want, deadline.into())
-            .await
-            .map_err(|error| if error.is_silent() { Failure::Silent(error.to_string()) } else { Failure::No(error.refusal()) })
-    }
-
-    /// The same verification over what the cache holds.
-    fn offline(
-        &self,
-        policy: &Policy,
-        root: &Root,
-        notary: &NotaryRoot,
-        gun: &Repository,
-        now: Timestamp,
-        silence: &str,
-    ) -> Result<Outcome, Refusal> {
-        let mut update = Update::start(gun, &root.pins(policy.revoked_keys()), self.history(notary, gun)?, now);
-        let mut answer = None;
-        loop {
-            match update.next(answer.take())? {
-                Step::Done(outcome) => return Ok(*outcome),
-                Step::Fetch(want) => {
-                    let role = match &want.request {
-                        Request::Root(_) => {
-                            answer = Some(Answer::Missing);
-                            continue;
-                        }
-                        Request::LatestRoot => "root",
-                        Request::Timestamp => "timestamp",
-                        Request::Snapshot(_) => "snapshot",
-                        Request::Role(role, _) => role,
-                    };
-                    let bytes = self.cached(notary, gun, role).ok_or_else(|| {
-                        Refusal::new(
-                            Code::SourceUnreachable,
-                            format!("no answer from {}: {silence}; and no {role}.json in the cache", notary.server),
-                            "the server's answer, or complete cached metadata",
-                            "check the server's address, its certificate and the network between",
-                        )
-                    })?;
-                    answer = Some(Answer::Bytes(bytes));
-                }
-            }
-        }
-    }
-
-    fn cached(&self, notary: &NotaryRoot, gun: &Repository, role: &str) -> Option<Vec<u8>> {
-        self.cache.as_ref()?.read(&notary.server, &Subject::Gun(gun.clone()), &format!("{role}.json"), MAX_CACHED)
-    }
-
-    /// Notary's targets roles don't say which repository they are for; whoever serves two repositories could pass one's off as the
-    /// other's (notary-v1.md W7). The same signed bytes are one repository's only.
-    fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
-        let subject = &progress.subject;
-        for statement in &progress.statements {
-            let owner = self.store.statement_owner(statement).map_err(|error| error.refusal())?;
-            if let Some(owner) = owner.filter(|owner| owner != subject) {
-                return Err(StateError::Replay { subject: subject.clone(), statement: *statement, owner }.refusal());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn new_evidence(outcome: Outcome, notary: &NotaryRoot, contact: Timestamp, until: Timestamp) -> Arc<Evidence> {
-    let Outcome { collection: verified, progress, files } = outcome;
-    let valid_until = until.min(verified.get().expires);
-    Arc::new(Evidence { verified, progress, server: notary.server.clone(), contact, valid_until, unsaved: Mutex::new(Some(files)) })
 }
 
 /// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,
@@ -276,10 +199,9 @@ fn offline_of(policy: &Policy, root: &Root) -> SignedDuration {
     root.max_age.map_or(policy.limits.offline, |max_age| max_age.min(policy.limits.offline))
 }
 
-/// The last good contact, and the end of the time for which the cache may serve from there on.
 fn offline_limit(
     offline: SignedDuration,
-    notary: &NotaryRoot,
+    source: &str,
     contact: Option<Timestamp>,
     silence: &str,
     now: Timestamp,
@@ -288,21 +210,21 @@ fn offline_limit(
         Some((contact, limit)) if now < limit => Ok((contact, limit)),
         Some((contact, limit)) => Err(Refusal::new(
             Code::SourceUnreachable,
-            format!("no answer from {} since {contact}: {silence}", notary.server),
+            format!("no answer from {source} since {contact}: {silence}"),
             format!("one before {limit}, when [limits] offline, or the root's max-age, was over"),
             "bring the trust server back; a longer [limits] offline and max-age serve the cached metadata until it expires",
         )),
         None => Err(Refusal::new(
             Code::SourceUnreachable,
-            format!("no answer from {}: {silence}", notary.server),
+            format!("no answer from {source}: {silence}"),
             "an answer, since this host has not had one for this repository yet",
             "check the server's address, its certificate and the network between",
         )),
     }
 }
 
-/// What the clock says by now, given what it said when the question began. A question that began later may have made contact
-/// since; that is no clock that went back. The two readings at the beginning are not quite of one instant.
+/// What the clock says by now, given what it said when the question began. The two readings at the beginning are not quite of one
+/// instant.
 fn clock(now: Timestamp, since: Duration) -> Timestamp {
     later(now, SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX))
 }
@@ -345,10 +267,9 @@ mod tests {
             let root = policy.roots.get("acme").unwrap();
             let offline = offline_of(&policy, root);
             assert_eq!(offline, SignedDuration::from_hours(hours), "{of_root}");
-            let RootKind::Notary(notary) = &root.kind;
             let contact = at("2030-01-01T00:00:00Z");
             let limit = later(contact, offline);
-            let limited = |now| offline_limit(offline, notary, Some(contact), "silence", now);
+            let limited = |now| offline_limit(offline, "https://n.example", Some(contact), "silence", now);
             assert_eq!(limited(later(limit, SignedDuration::from_secs(-1))), Ok((contact, limit)));
             assert_eq!(limited(limit).unwrap_err().code, Code::SourceUnreachable);
         }

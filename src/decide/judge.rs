@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground, rank};
+use super::evidence::Look;
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Descriptor, Digest, ImageRef, Tag};
@@ -260,7 +261,8 @@ impl Judge<'_> {
         deadline: Instant,
     ) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
-        let evidence = self.repositories.evidence(self.policy, root, &gun, self.now, (self.times.0, deadline)).await?;
+        let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
+        let evidence = self.repositories.evidence(look, &gun).await?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;

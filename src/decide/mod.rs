@@ -4,6 +4,7 @@ mod decision;
 mod evidence;
 mod judge;
 mod kept;
+mod notary_evidence;
 mod question;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use crate::state::{Additions, Kind, Row, StateError, Store};
 use crate::trust::{Code, Refusal};
 
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
-pub use evidence::{Evidence, Repositories};
+pub use evidence::{Evidence, Origin, Repositories};
 use kept::Kept;
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
 
@@ -237,9 +238,9 @@ impl Decider {
         let told = rows.clone();
         let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
         let commit = move || {
-            let verified = fresh.iter().map(|evidence| &evidence.progress).collect();
+            let verified = fresh.iter().flat_map(|evidence| &evidence.progress).collect();
             let contacts =
-                fresh.iter().map(|evidence| (evidence.server.as_str(), &evidence.progress.get().subject, evidence.contact)).collect();
+                fresh.iter().map(|evidence| (evidence.origin.source.as_str(), &evidence.origin.subject, evidence.contact)).collect();
             let committed = store.commit(&Additions { now, verified, contacts, rows })?;
             for evidence in &fresh {
                 repositories.saved(evidence);

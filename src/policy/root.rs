@@ -51,21 +51,22 @@ pub struct NotaryRoot {
     pub allow_rsa_pkcs1v15: bool,
 }
 
-impl Root {
+impl NotaryRoot {
     /// What trust must hold this root's metadata to, under the keys that the policy revokes.
     #[must_use]
-    pub fn pins(&self, revoked: &BTreeSet<KeyId>) -> Pins {
-        let RootKind::Notary(notary) = &self.kind;
+    pub fn pins(&self, root: &Root, revoked: &BTreeSet<KeyId>) -> Pins {
         Pins {
-            keys: notary.keys.clone(),
+            keys: self.keys.clone(),
             revoked: revoked.clone(),
-            role: notary.role.clone(),
-            certificate_dates: notary.certificate_dates,
-            allow_rsa_pkcs1v15: notary.allow_rsa_pkcs1v15,
-            max_age: self.max_age,
+            role: self.role.clone(),
+            certificate_dates: self.certificate_dates,
+            allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
+            max_age: root.max_age,
         }
     }
+}
 
+impl Root {
     /// Canonical IDs of the pinned keys.
     #[must_use]
     pub fn keys(&self) -> &BTreeSet<KeyId> {

@@ -1,0 +1,146 @@
+//! One repository's metadata from a Notary v1 server.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::Evidence;
+use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
+use crate::image::{Digest, Repository};
+use crate::policy::NotaryRoot;
+use crate::sources::NotaryServer;
+use crate::state::StateError;
+use crate::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
+use crate::trust::{Code, Progress, Refusal, Subject};
+
+/// The policy's hash is part of the key, so that another policy never sees what this one verified; then root and repository.
+pub(super) type NotarySlots = Slots<(Digest, String, Repository), Option<Arc<Evidence>>>;
+
+/// One look at one repository's metadata.
+struct NotaryLook<'a> {
+    look: Look<'a>,
+    notary: &'a NotaryRoot,
+    gun: &'a Repository,
+    origin: Origin,
+    repositories: &'a Repositories,
+}
+
+impl Repositories {
+    /// What a Notary server says of a repository.
+    pub(super) async fn of_notary(&self, look: Look<'_>, notary: &NotaryRoot, gun: &Repository) -> Result<Arc<Evidence>, Refusal> {
+        let slot = self.notary.get((look.policy.hash, look.root.id.clone(), gun.clone()));
+        // One question at a time: those that wait find the answer of the first.
+        let mut slot = slot.lock().await;
+        let clock = look.clock();
+        if let Some(known) = slot.as_ref().filter(|known| look.now < known.valid_until && known.contact <= clock) {
+            return Ok(Arc::clone(known));
+        }
+        let origin = Origin { source: notary.server.clone(), subject: Subject::Gun(gun.clone()) };
+        let contact = self.contact(&origin, slot.as_ref().map(|known| known.contact), clock)?;
+        *slot = None;
+        let this = NotaryLook { look, notary, gun, origin, repositories: self };
+        let evidence = match this.online().await {
+            Ok(outcome) => this.evidence(outcome, look.now, look.recheck()),
+            Err(Failure::No(refusal)) => return Err(refusal),
+            Err(Failure::Silent(why)) => {
+                let (contact, limit) = look.offline_limit(&this.origin, contact, &why)?;
+                // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
+                let outcome = Outcome { files: Files::new(), ..this.offline(&why)? };
+                this.evidence(outcome, contact, look.recheck().min(limit))
+            }
+        };
+        *slot = Some(Arc::clone(&evidence));
+        Ok(evidence)
+    }
+}
+
+impl NotaryLook<'_> {
+    fn evidence(&self, outcome: Outcome, contact: Timestamp, until: Timestamp) -> Arc<Evidence> {
+        let Outcome { collection: verified, progress, files } = outcome;
+        let valid_until = until.min(verified.get().expires);
+        let (progress, origin) = (vec![progress], self.origin.clone());
+        Arc::new(Evidence { verified, progress, origin, contact, valid_until, unsaved: Mutex::new(Some(files)) })
+    }
+
+    fn start(&self) -> Result<Update, Refusal> {
+        let floors = self.repositories.store.history(&self.origin.subject).map_err(|error| error.refusal())?;
+        let history = History { root: self.cached("root"), floors };
+        Ok(Update::start(self.gun, &self.notary.pins(self.look.root, self.look.policy.revoked_keys()), history, self.look.now))
+    }
+
+    async fn online(&self) -> Result<Outcome, Failure> {
+        let server = self.repositories.sources.notary(self.notary).map_err(|error| error.refusal())?;
+        let mut update = self.start()?;
+        let mut answer = None;
+        let outcome = loop {
+            match update.next(answer.take())? {
+                Step::Done(outcome) => break *outcome,
+                Step::Fetch(want) => answer = Some(self.fetch(&server, &want).await?),
+            }
+        };
+        self.no_replay(outcome.progress.get())?;
+        Ok(outcome)
+    }
+
+    /// A file that is named by its hash and lies in the cache need not be fetched.
+    async fn fetch(&self, server: &NotaryServer, want: &Want) -> Result<Answer, Failure> {
+        let kept = match &want.request {
+            Request::Snapshot(digest) => self.cached("snapshot").filter(|bytes| Digest::of(bytes) == *digest),
+            Request::Role(role, digest) => self.cached(role).filter(|bytes| Digest::of(bytes) == *digest),
+            Request::LatestRoot | Request::Root(_) | Request::Timestamp => None,
+        };
+        match kept {
+            Some(bytes) => Ok(Answer::Bytes(bytes)),
+            None => Ok(server.get(self.gun, want, self.look.deadline.into()).await?),
+        }
+    }
+
+    /// The same verification over what the cache holds.
+    fn offline(&self, silence: &str) -> Result<Outcome, Refusal> {
+        let mut update = self.start()?;
+        let mut answer = None;
+        loop {
+            match update.next(answer.take())? {
+                Step::Done(outcome) => return Ok(*outcome),
+                Step::Fetch(want) => {
+                    let role = match &want.request {
+                        Request::Root(_) => {
+                            answer = Some(Answer::Missing);
+                            continue;
+                        }
+                        Request::LatestRoot => "root",
+                        Request::Timestamp => "timestamp",
+                        Request::Snapshot(_) => "snapshot",
+                        Request::Role(role, _) => role,
+                    };
+                    let bytes = self.cached(role).ok_or_else(|| {
+                        Refusal::new(
+                            Code::SourceUnreachable,
+                            format!("no answer from {}: {silence}; and no {role}.json in the cache", self.origin.source),
+                            "the server's answer, or complete cached metadata",
+                            "check the server's address, its certificate and the network between",
+                        )
+                    })?;
+                    answer = Some(Answer::Bytes(bytes));
+                }
+            }
+        }
+    }
+
+    fn cached(&self, role: &str) -> Option<Vec<u8>> {
+        self.repositories.cached(&self.origin, &format!("{role}.json"))
+    }
+
+    /// Notary's targets roles don't say which repository they are for; whoever serves two repositories could pass one's off as the
+    /// other's (notary-v1.md W7). The same signed bytes are one repository's only.
+    fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
+        let subject = &progress.subject;
+        for statement in &progress.statements {
+            let owner = self.repositories.store.statement_owner(statement).map_err(|error| error.refusal())?;
+            if let Some(owner) = owner.filter(|owner| owner != subject) {
+                return Err(StateError::Replay { subject: subject.clone(), statement: *statement, owner }.refusal());
+            }
+        }
+        Ok(())
+    }
+}
