@@ -15,12 +15,21 @@ pub(super) const SNAPSHOT_BYTES: usize = 2 << 20;
 /// Bytes of a targets file. python-tuf has 5,000,000 (Notary what the snapshot says); a tag takes some 120, so this is 70,000 tags.
 pub(super) const TARGETS_BYTES: usize = 8 << 20;
 
+/// Bytes of a targets file of The Update Framework 1.0: 100,000 tags of images, at some 300 bytes each.
+pub(super) const TUF_TARGETS_BYTES: usize = 32 << 20;
+/// Bytes of a snapshot file of it; one delegated role takes some 100.
+pub(super) const TUF_SNAPSHOT_BYTES: usize = 4 << 20;
+/// Targets roles that one search looks at. python-tuf has 32; a name without a tag has to be looked for in more of them.
+const ROLES: usize = 64;
+
 /// Root files in one chain. python-tuf has 256.
 const ROOTS: usize = 256;
 /// Signatures that are checked. Two thresholds for each of the roots, each by two keys.
 const SIGNATURES: usize = 4 * ROOTS;
 /// Bytes of all files. The largest of each kind, a chain of the roots at 32 KiB each, and two levels of delegations.
 const BYTES: usize = ROOTS * (32 << 10) + SNAPSHOT_BYTES + 3 * TARGETS_BYTES;
+/// The same where targets files are larger.
+const TUF_BYTES: usize = ROOTS * (32 << 10) + TUF_SNAPSHOT_BYTES + 3 * TUF_TARGETS_BYTES;
 /// Keys of one role. Notary's tools write one; the largest TUF root in the field (sigstore's) has five.
 const KEYS: usize = 64;
 /// Open arrays and objects. Metadata has seven; the rest is for a target's `custom`.
@@ -34,12 +43,24 @@ pub(super) struct Budget {
     roots: usize,
     signatures: usize,
     bytes: usize,
+    most_bytes: usize,
+    roles: usize,
 }
 
 impl Budget {
     /// A whole budget.
     pub(super) fn new() -> Self {
-        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES }
+        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES, most_bytes: BYTES, roles: ROLES }
+    }
+
+    /// A whole budget for metadata of The Update Framework 1.0.
+    pub(super) fn of_tuf() -> Self {
+        Self { bytes: TUF_BYTES, most_bytes: TUF_BYTES, ..Self::new() }
+    }
+
+    /// One more targets role to look at.
+    pub(super) fn take_role(&mut self) -> Result<(), Refusal> {
+        take(&mut self.roles, 1, ROLES, "targets roles in one search")
     }
 
     /// One more root file in the chain.
@@ -54,7 +75,7 @@ impl Budget {
 
     /// One more file, and the limits for reading it as JSON.
     pub(super) fn take_file(&mut self, length: usize, max_bytes: usize) -> Result<Limits, Refusal> {
-        take(&mut self.bytes, length, BYTES, "bytes of metadata")?;
+        take(&mut self.bytes, length, self.most_bytes, "bytes of metadata")?;
         Ok(Limits { bytes: max_bytes, depth: DEPTH, values: VALUES })
     }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::signature::{
-    ECDSA_P384_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+    ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +14,9 @@ use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::spki::SubjectPublicKeyInfo;
 
+use super::canonical::Text;
 use super::certificate::Certificate;
-use super::{canonical, pem};
+use super::{canonical, hex, pem};
 use crate::image::Digest;
 use crate::json::Value;
 
@@ -34,6 +36,19 @@ pub struct PublicKey {
     scoped: String,
     material: Material,
     certificates: Vec<Certificate>,
+    /// How this key signs, where its own metadata says so (TUF 1.0); Notary's signatures say it.
+    scheme: Option<Scheme>,
+}
+
+/// How a key of TUF 1.0 signs (1.0.34, section 4.2, and securesystemslib).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    EcdsaP256Sha256,
+    EcdsaP384Sha384,
+    Ed25519,
+    RsaPssSha256,
+    RsaPssSha384,
+    RsaPssSha512,
 }
 
 /// The canonical IDs of all public keys and certificates in a PEM file.
@@ -137,7 +152,26 @@ impl PublicKey {
             _ => (None, Vec::new()),
         };
         let material = material.filter(|material| material.keytype() == keytype.trim_end_matches("-x509")).unwrap_or(Material::Unknown);
-        Ok(Self { id: material.id().unwrap_or(scoped), scoped: scoped.to_string(), material, certificates })
+        Ok(Self { id: material.id().unwrap_or(scoped), scoped: scoped.to_string(), material, certificates, scheme: None })
+    }
+
+    /// Reads a key as TUF 1.0 writes it: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`, listed under any ID.
+    ///
+    /// A key of an unknown kind, or with content that does not fit its kind, is one that verifies nothing.
+    ///
+    /// # Errors
+    /// It is not of that form.
+    pub(super) fn from_tuf(keyid: &str, key: Text<'_>) -> Result<Self, KeyError> {
+        let text = |name: &str| key.get(name).and_then(Text::as_str).ok_or_else(|| KeyError(format!("a key without {name}")));
+        let (keytype, scheme) = (text("keytype")?, text("scheme")?);
+        let keyval = key.get("keyval").filter(|keyval| keyval.is_object());
+        let public = keyval.ok_or_else(|| KeyError("a key without keyval".to_owned()))?.get("public").and_then(Text::as_str);
+        let material = public.and_then(|public| Material::from_tuf(&keytype, &public));
+        let signs = material.as_ref().and_then(|material| Scheme::of(material, &scheme));
+        let material = material.filter(|_| signs.is_some()).unwrap_or(Material::Unknown);
+        // No other key has this ID: it is hashed over more than a key.
+        let unknown = || KeyId(*Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()).as_bytes());
+        Ok(Self { id: material.id().unwrap_or_else(unknown), scoped: keyid.to_owned(), material, certificates: Vec::new(), scheme: signs })
     }
 
     /// The canonical key ID: the same for a bare key and for every certificate over it.
@@ -160,6 +194,9 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`, made by a method that fits the key.
     #[must_use]
     pub fn verify(&self, method: &str, message: &[u8], signature: &[u8], allow_pkcs1: bool) -> bool {
+        if let Some(scheme) = self.scheme {
+            return self.verify_by(scheme, message, signature);
+        }
         match (&self.material, method) {
             (Material::P256(key), "ecdsa") => {
                 p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
@@ -172,6 +209,43 @@ impl PublicKey {
             }
             (Material::Ed25519(key), "eddsa") => UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok(),
             _ => false,
+        }
+    }
+
+    fn verify_by(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        match (&self.material, scheme) {
+            (Material::P256(key), Scheme::EcdsaP256Sha256) => {
+                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+            }
+            (Material::P384(point), Scheme::EcdsaP384Sha384) => {
+                UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, point).verify(message, signature).is_ok()
+            }
+            (Material::Ed25519(key), Scheme::Ed25519) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok(),
+            (Material::Rsa(key), Scheme::RsaPssSha256) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).verify(message, signature).is_ok()
+            }
+            (Material::Rsa(key), Scheme::RsaPssSha384) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key).verify(message, signature).is_ok()
+            }
+            (Material::Rsa(key), Scheme::RsaPssSha512) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA512, key).verify(message, signature).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Scheme {
+    /// The scheme of that name, if it fits the key.
+    fn of(material: &Material, name: &str) -> Option<Self> {
+        match (material, name) {
+            (Material::P256(_), "ecdsa-sha2-nistp256") => Some(Self::EcdsaP256Sha256),
+            (Material::P384(_), "ecdsa-sha2-nistp384") => Some(Self::EcdsaP384Sha384),
+            (Material::Ed25519(_), "ed25519") => Some(Self::Ed25519),
+            (Material::Rsa(_), "rsassa-pss-sha256") => Some(Self::RsaPssSha256),
+            (Material::Rsa(_), "rsassa-pss-sha384") => Some(Self::RsaPssSha384),
+            (Material::Rsa(_), "rsassa-pss-sha512") => Some(Self::RsaPssSha512),
+            _ => None,
         }
     }
 }
@@ -215,6 +289,29 @@ impl Material {
             return None;
         };
         (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_))).then_some(material)
+    }
+
+    /// Reads a key's public part as TUF 1.0 writes it: PEM, or in hex the 32 bytes of Ed25519 or a point of a curve.
+    fn from_tuf(keytype: &str, public: &str) -> Option<Self> {
+        let material = if public.contains("-----BEGIN") {
+            match pem::blocks(public.as_bytes()).ok()?.as_slice() {
+                [block] if block.label == "PUBLIC KEY" => Self::from_spki(&block.bytes)?,
+                _ => return None,
+            }
+        } else {
+            let bytes = hex::decode(public)?;
+            match bytes.len() {
+                32 => Self::Ed25519(bytes.try_into().ok()?),
+                65 => Self::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(&bytes).ok()?),
+                97 if ParsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, &bytes).is_ok() => Self::P384(bytes),
+                _ => return None,
+            }
+        };
+        let named = match keytype {
+            "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" => "ecdsa",
+            other => other,
+        };
+        (material.keytype() == named).then_some(material)
     }
 
     /// DER of the subject public key info of the kinds that metadata writes so.

@@ -6,11 +6,15 @@
 mod budget;
 pub mod canonical;
 mod certificate;
+mod date;
+mod floors;
+mod hex;
 pub mod key;
 pub mod notary;
 mod pem;
 mod refusal;
 mod threshold;
+pub mod tuf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -61,6 +65,12 @@ pub struct Pins {
     /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be told; instead what was verified
     /// expires at the latest this long after it was verified, even if the publisher allows more.
     pub max_age: Option<jiff::SignedDuration>,
+}
+
+impl Pins {
+    fn counting(&self) -> threshold::Counting<'_> {
+        threshold::Counting { revoked: &self.revoked, allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15 }
+    }
 }
 
 /// What metadata is about, and so what floors are kept for.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::budget::Budget;
 use super::key::PublicKey;
-use super::{Code, KeyId, Pins, Refusal};
+use super::{Code, KeyId, Refusal};
 
 /// One entry of a file's `signatures`.
 #[derive(Debug, Clone)]
@@ -25,12 +25,21 @@ pub(super) struct Signed<'a> {
     pub(super) signatures: &'a [Signature],
 }
 
+/// Whose signatures count, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counting<'a> {
+    /// Canonical IDs of the keys whose signatures count for nothing.
+    pub(super) revoked: &'a BTreeSet<KeyId>,
+    /// Whether RSA signatures may be PKCS#1 v1.5.
+    pub(super) allow_rsa_pkcs1v15: bool,
+}
+
 /// The distinct keys among `keys` that signed, if they are as many as `threshold`. A revoked key's signature counts for nothing.
 pub(super) fn signers(
     keys: &[&PublicKey],
     threshold: u64,
     signed: Signed<'_>,
-    pins: &Pins,
+    counting: Counting<'_>,
     budget: &mut Budget,
 ) -> Result<BTreeSet<KeyId>, Refusal> {
     let mut counted = BTreeSet::new();
@@ -38,12 +47,12 @@ pub(super) fn signers(
     for signature in signed.signatures {
         for key in keys.iter().filter(|key| key.scoped_id() == signature.keyid) {
             let id = key.id();
-            let tally = if pins.revoked.contains(&id) { &mut revoked } else { &mut counted };
+            let tally = if counting.revoked.contains(&id) { &mut revoked } else { &mut counted };
             if tally.contains(&id) {
                 continue;
             }
             budget.take_signature()?;
-            if key.verify(&signature.method, signed.message, &signature.bytes, pins.allow_rsa_pkcs1v15) {
+            if key.verify(&signature.method, signed.message, &signature.bytes, counting.allow_rsa_pkcs1v15) {
                 tally.insert(id);
             }
         }

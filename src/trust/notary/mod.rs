@@ -9,7 +9,6 @@
 //! The workflow is that of Notary's client, except where a comment says "Off-spec".
 
 mod envelope;
-mod floors;
 mod role;
 mod root;
 mod targets;

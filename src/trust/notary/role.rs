@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::json::Value;
 use crate::trust::budget::Budget;
+use crate::trust::floors::Claim;
 use crate::trust::key::PublicKey;
 use crate::trust::refusal::shown;
 use crate::trust::{KeyId, Refusal};
@@ -36,6 +37,12 @@ impl Role {
             if key.scoped_id() == id { Ok(key) } else { Err(malformed(&format!("key {}, which hashes to {}", shown(id), key.scoped_id()))) }
         };
         Ok(Self { name: name.to_owned(), keys: ids.iter().map(key).collect::<Result<_, _>>()?, threshold })
+    }
+
+    /// What a file of this role is held to by its floors.
+    pub(super) fn claim<'a>(&'a self, file: &'a Envelope) -> Claim<'a> {
+        let (version, signed) = (file.version, file.statement());
+        Claim { role: &self.name, file: &file.file, version, signed, keys: self.ids(), threshold: self.threshold }
     }
 
     /// Canonical IDs of the keys.

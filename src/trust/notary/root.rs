@@ -89,7 +89,7 @@ impl Chain {
         }
         let in_force = |key: &&PublicKey| leaf_for(key, gun).is_some_and(|leaf| leaf.not_before <= now && now < leaf.not_after);
         let keys: Vec<_> = self.last.role.keys.iter().filter(in_force).collect();
-        threshold::signers(&keys, self.last.role.threshold, self.last.envelope.signed(), pins, budget).map_err(|refusal| {
+        threshold::signers(&keys, self.last.role.threshold, self.last.envelope.signed(), pins.counting(), budget).map_err(|refusal| {
             if refusal.code == Code::OverLimit {
                 return refusal;
             }
@@ -150,7 +150,7 @@ impl Root {
     /// Whether enough keys of that root role signed this file, by certificates for this name.
     fn check_signatures_of(&self, role: &Role, gun: &Repository, pins: &Pins, budget: &mut Budget) -> Result<(), Refusal> {
         let keys: Vec<_> = role.keys.iter().filter(|key| leaf_for(key, gun).is_some()).collect();
-        threshold::signers(&keys, role.threshold, self.envelope.signed(), pins, budget).map_err(|mut refusal| {
+        threshold::signers(&keys, role.threshold, self.envelope.signed(), pins.counting(), budget).map_err(|mut refusal| {
             let names = role.keys.iter().filter(|key| leaf_for(key, gun).is_none()).map(|key| {
                 let name = key.certificates().first().and_then(|leaf| leaf.common_name.as_deref());
                 name.map_or("none".to_owned(), shown)

@@ -13,11 +13,11 @@ use crate::trust::threshold;
 use crate::trust::{Code, Collection, KeyId, Pins, Progress, Refusal, Subject, Verified};
 
 use super::envelope::{Envelope, FileMeta, malformed};
-use super::floors::Floors;
 use super::role::Role;
 use super::root::Chain;
 use super::targets::Targets;
 use super::{Answer, History, Outcome, Request, Step, Want};
+use crate::trust::floors::Floors;
 
 /// One verification of one repository's metadata.
 #[derive(Debug)]
@@ -103,7 +103,9 @@ impl Update {
     fn begin(&mut self) -> Step {
         // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
         let cached = self.history.root.take().and_then(|bytes| Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok());
-        match cached.filter(|chain| Floors::of(&self.history.floors, &chain.keys).confirm(chain.envelope())) {
+        match cached
+            .filter(|chain| Floors::of(&self.history.floors, &chain.keys).confirm(chain.envelope().version, &chain.envelope().statement()))
+        {
             Some(chain) => self.want_next_root(chain),
             None => self.want(State::LatestRoot, Request::LatestRoot, ROOT_BYTES),
         }
@@ -117,7 +119,7 @@ impl Update {
 
     fn settle_root(&mut self, chain: Chain) -> Result<Step, Refusal> {
         let mut floors = Floors::of(&self.history.floors, &chain.keys);
-        floors.check(chain.root(), chain.envelope())?;
+        floors.check(chain.root().claim(chain.envelope()))?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
         let walk = Walk {
             floors,
@@ -206,8 +208,8 @@ impl Update {
     /// What every file below root goes through: threshold, floor, expiry.
     fn admit(&mut self, walk: &mut Walk, role: &Role, file: &Envelope, bytes: Vec<u8>) -> Result<BTreeSet<KeyId>, Refusal> {
         let keys: Vec<&PublicKey> = role.keys.iter().collect();
-        let signers = threshold::signers(&keys, role.threshold, file.signed(), &self.pins, &mut self.budget)?;
-        walk.floors.check(role, file)?;
+        let signers = threshold::signers(&keys, role.threshold, file.signed(), self.pins.counting(), &mut self.budget)?;
+        walk.floors.check(role.claim(file))?;
         file.check_expiry(self.now)?;
         walk.expires = walk.expires.min(file.expires);
         walk.versions.insert(role.name.clone(), file.version);

@@ -4,10 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::trust::{Code, Floor, KeyId, Refusal};
+use super::{Code, Floor, KeyId, Refusal};
+use crate::image::Digest;
 
-use super::envelope::Envelope;
-use super::role::Role;
+/// A file that is to stand as its role's newest.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) role: &'a str,
+    /// The file's name, for people.
+    pub(super) file: &'a str,
+    pub(super) version: u64,
+    /// SHA-256 of the canonical signed bytes.
+    pub(super) signed: Digest,
+    /// Canonical IDs of the role's keys as they are now.
+    pub(super) keys: BTreeSet<KeyId>,
+    pub(super) threshold: u64,
+}
 
 /// The floors that bind one verification, and those that it leaves behind.
 #[derive(Debug)]
@@ -37,37 +49,63 @@ impl Floors {
     }
 
     /// Whether this is the very root file that the root's floor stands for.
-    pub(super) fn confirm(&self, root: &Envelope) -> bool {
+    pub(super) fn confirm(&self, version: u64, signed: &Digest) -> bool {
         let highest = self.applied.iter().filter(|floor| floor.role == "root").max_by_key(|floor| floor.version);
-        highest.is_some_and(|floor| floor.version == root.version && floor.signed == root.statement())
+        highest.is_some_and(|floor| floor.version == version && floor.signed == *signed)
     }
 
     /// Refuses a file below its role's floor; otherwise the file is the new floor. The root role's own floor never falls.
-    pub(super) fn check(&mut self, role: &Role, file: &Envelope) -> Result<(), Refusal> {
-        let keys = role.ids();
-        // Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its own keys really changed: who can't
-        // sign for the role any more has no say in how high its versions are. What its old keys signed doesn't verify any more
-        // either, so no old file comes back by it; that is why other keys of a delegator alone let no floor fall.
-        let falls = |floor: &&Floor| role.name != "root" && is_replaced(floor, &keys, role.threshold);
-        let (fallen, standing): (Vec<_>, Vec<_>) = self.applied.iter().filter(|floor| floor.role == role.name).partition(falls);
-        for floor in &standing {
-            let same = floor.version == file.version && floor.signed == file.statement();
-            if file.version <= floor.version && !same {
-                return Err(rollback(file, floor));
+    pub(super) fn check(&mut self, claim: Claim<'_>) -> Result<(), Refusal> {
+        self.judge(&claim)?;
+        self.raise(claim);
+        Ok(())
+    }
+
+    /// Refuses a file below its role's floor.
+    pub(super) fn judge(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
+        for floor in self.applied.iter().filter(|floor| floor.role == claim.role && !claim.is_replaced(floor)) {
+            let same = floor.version == claim.version && floor.signed == claim.signed;
+            if claim.version <= floor.version && !same {
+                return Err(rollback(claim, floor));
             }
         }
-        self.fallen.extend(fallen.into_iter().cloned());
+        Ok(())
+    }
+
+    /// Makes a file that was judged the floor of its role.
+    ///
+    /// Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its own keys really changed: who can't sign for
+    /// the role any more has no say in how high its versions are. What its old keys signed doesn't verify any more either, so no old
+    /// file comes back by it; that is why other keys of a delegator alone let no floor fall.
+    pub(super) fn raise(&mut self, claim: Claim<'_>) {
+        let fallen = self.applied.iter().filter(|floor| floor.role == claim.role && claim.is_replaced(floor)).cloned();
+        self.fallen.extend(fallen);
         self.raised.push(Floor {
-            role: role.name.clone(),
+            role: claim.role.to_owned(),
             root_keys: self.root_keys.clone(),
-            version: file.version,
-            signed: file.statement(),
-            keys,
-            threshold: role.threshold,
+            version: claim.version,
+            signed: claim.signed,
+            keys: claim.keys,
+            threshold: claim.threshold,
             listed: BTreeMap::new(),
             since: None,
         });
-        Ok(())
+    }
+
+    /// The highest floor of a file's role that its keys don't let fall.
+    pub(super) fn standing(&self, claim: &Claim<'_>) -> Option<&Floor> {
+        let of_role = self.applied.iter().filter(|floor| floor.role == claim.role && !claim.is_replaced(floor));
+        of_role.max_by_key(|floor| floor.version)
+    }
+
+    /// The floor that was raised last, to say more of it.
+    pub(super) fn last_raised(&mut self) -> Option<&mut Floor> {
+        self.raised.last_mut()
+    }
+
+    /// The floors to keep, and those to forget, as far as it has come.
+    pub(super) fn parts(&self) -> (Vec<Floor>, Vec<Floor>) {
+        (self.raised.clone(), self.fallen.clone())
     }
 
     /// The floors to keep, and those to forget.
@@ -82,10 +120,17 @@ fn is_replaced(floor: &Floor, keys: &BTreeSet<KeyId>, threshold: u64) -> bool {
     u64::try_from(left).unwrap_or(u64::MAX) < floor.threshold.min(threshold)
 }
 
-fn rollback(file: &Envelope, floor: &Floor) -> Refusal {
+impl Claim<'_> {
+    /// Whether the floor falls because the role's own keys were replaced. The root role's never does.
+    fn is_replaced(&self, floor: &Floor) -> bool {
+        self.role != "root" && is_replaced(floor, &self.keys, self.threshold)
+    }
+}
+
+fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     let (found, wanted) = if file.version == floor.version {
         (
-            format!("{} version {} with other content ({})", file.file, file.version, file.statement()),
+            format!("{} version {} with other content ({})", file.file, file.version, file.signed),
             format!("version {} as it was seen ({}), or a later one", floor.version, floor.signed),
         )
     } else {
@@ -98,7 +143,6 @@ fn rollback(file: &Envelope, floor: &Floor) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Digest;
 
     fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
         numbers.iter().map(|number| KeyId::from_bytes([*number; 32])).collect()

@@ -2,7 +2,13 @@
 //!
 //! Members sorted by their UTF-8 bytes, no white space, only `"` and `\` escaped, no Unicode normalisation.
 
+mod rewrite;
+mod text;
+
 use crate::json::Value;
+
+pub(super) use rewrite::rewrite;
+pub(super) use text::Text;
 
 /// The canonical text of a value.
 #[must_use]

@@ -1,0 +1,212 @@
+//! Reading canonical text in place: a value is the bytes that stand for it, and nothing is built that isn't asked for.
+//!
+//! What is read is what was signed, byte for byte. The text must come from [`super::rewrite()`]; of anything else the reader makes
+//! something, but never a panic.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+/// One value inside canonical text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::trust) struct Text<'a>(&'a [u8]);
+
+/// The members of an object, in the order of their names' bytes.
+#[derive(Clone)]
+pub(in crate::trust) struct Members<'a> {
+    rest: &'a [u8],
+    length: usize,
+    /// Where the last member ended.
+    end: usize,
+}
+
+impl<'a> Text<'a> {
+    /// The value that a whole canonical text is.
+    pub(in crate::trust) fn of(canonical: &'a [u8]) -> Self {
+        Self(canonical)
+    }
+
+    /// Its bytes.
+    pub(in crate::trust) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether it is an object.
+    pub(in crate::trust) fn is_object(self) -> bool {
+        self.0.first() == Some(&b'{')
+    }
+
+    /// The member of that name, if this is an object that has it and it is not null.
+    pub(in crate::trust) fn get(self, name: &str) -> Option<Text<'a>> {
+        let found = self.members()?.find(|(known, _)| known == name).map(|(_, value)| value);
+        found.filter(|value| value.0 != b"null")
+    }
+
+    /// Where in this object's bytes the value of that member is.
+    pub(in crate::trust) fn place_of(self, name: &str) -> Option<Range<usize>> {
+        let mut members = self.members()?;
+        loop {
+            let (known, value) = members.next()?;
+            if known == name {
+                return Some(members.end.saturating_sub(value.0.len())..members.end);
+            }
+        }
+    }
+
+    /// The members, if this is an object.
+    pub(in crate::trust) fn members(self) -> Option<Members<'a>> {
+        let rest = self.0.strip_prefix(b"{")?.strip_suffix(b"}")?;
+        Some(Members { rest, length: self.0.len(), end: 0 })
+    }
+
+    /// The member that begins at that place of an object ([`Members::place`]).
+    pub(in crate::trust) fn member_at(self, place: usize) -> Option<(Cow<'a, str>, Text<'a>)> {
+        let rest = self.0.strip_suffix(b"}")?.get(place..)?;
+        Members { rest, length: self.0.len(), end: 0 }.next()
+    }
+
+    /// The elements, if this is an array.
+    pub(in crate::trust) fn elements(self) -> Option<impl Iterator<Item = Text<'a>>> {
+        let mut rest = self.0.strip_prefix(b"[")?.strip_suffix(b"]")?;
+        Some(std::iter::from_fn(move || {
+            let (element, after) = rest.split_at_checked(length(rest)).filter(|(element, _)| !element.is_empty())?;
+            rest = after.strip_prefix(b",").unwrap_or_default();
+            Some(Text(element))
+        }))
+    }
+
+    /// The text, if this is a string.
+    pub(in crate::trust) fn as_str(self) -> Option<Cow<'a, str>> {
+        let inside = self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        if !inside.contains(&b'\\') {
+            return str::from_utf8(inside).ok().map(Cow::Borrowed);
+        }
+        let mut bytes = inside.iter().copied();
+        let plain = std::iter::from_fn(|| bytes.next().and_then(|byte| if byte == b'\\' { bytes.next() } else { Some(byte) }));
+        String::from_utf8(plain.collect()).ok().map(Cow::Owned)
+    }
+
+    /// The number, if this is one that is not negative and fits.
+    pub(in crate::trust) fn as_u64(self) -> Option<u64> {
+        str::from_utf8(self.0).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+    }
+
+    /// Whether it is `true`, if it is `true` or `false`.
+    pub(in crate::trust) fn as_bool(self) -> Option<bool> {
+        match self.0 {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Members<'_> {
+    /// Where in the object the next member begins.
+    pub(in crate::trust) fn place(&self) -> usize {
+        self.length.saturating_sub(1).saturating_sub(self.rest.len())
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Cow<'a, str>, Text<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, after) = self.rest.split_at_checked(length(self.rest)).filter(|(name, _)| !name.is_empty())?;
+        let after = after.strip_prefix(b":")?;
+        let (value, after) = after.split_at_checked(length(after))?;
+        self.end = self.length.saturating_sub(1).saturating_sub(after.len());
+        self.rest = after.strip_prefix(b",").unwrap_or_default();
+        Some((Text(name).as_str()?, Text(value)))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(self.0), formatter)
+    }
+}
+
+/// How long the value is with which the text begins.
+fn length(text: &[u8]) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => at += string(text.get(at..).unwrap_or_default()),
+            b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
+            b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
+            b',' | b':' if depth == 0 => return at,
+            _ => at += 1,
+        }
+        if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
+            return at.min(text.len());
+        }
+    }
+    text.len()
+}
+
+/// How long the string is with which the text begins, quotes counted.
+fn string(text: &[u8]) -> usize {
+    let mut at = 1;
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            Some(found) if rest.get(found) == Some(&b'"') => return at + found + 1,
+            Some(found) => at += found + 2,
+            None => return text.len().max(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_are_found_in_place() {
+        let text = Text::of(r#"{"a":[1,"x,]}",{"k":"\"\\é"},[]],"b":null,"c":true,"d":{},"e":18446744073709551616}"#.as_bytes());
+        let elements: Vec<_> = text.get("a").unwrap().elements().unwrap().collect();
+        assert_eq!(elements.len(), 4);
+        assert_eq!((elements[0].as_u64(), elements[1].as_str().as_deref()), (Some(1), Some("x,]}")));
+        assert_eq!(elements[2].get("k").unwrap().as_str().unwrap(), "\"\\é");
+        assert_eq!(elements[3].elements().unwrap().count(), 0);
+        assert!(text.get("b").is_none() && text.get("x").is_none());
+        assert_eq!((text.get("c").unwrap().as_bool(), text.get("d").unwrap().members().unwrap().count()), (Some(true), 0));
+        assert_eq!((text.get("e").unwrap().as_u64(), text.get("d").unwrap().as_str()), (None, None));
+        assert_eq!(text.members().unwrap().map(|(name, _)| name.into_owned()).collect::<String>(), "abcde");
+    }
+
+    #[test]
+    fn a_member_is_found_again_by_its_place() {
+        let text = Text::of(br#"{"a":1,"b":{"c":2},"d":3}"#);
+        let mut members = text.members().unwrap();
+        loop {
+            let place = members.place();
+            let Some(member) = members.next() else { break };
+            assert_eq!(text.member_at(place), Some(member));
+        }
+        assert_eq!(text.member_at(99), None);
+    }
+
+    #[test]
+    fn a_value_s_place_is_where_its_bytes_are() {
+        let bytes = br#"{"a":1,"b":{"c":2},"d":3}"#;
+        for (name, value) in [("a", "1"), ("b", r#"{"c":2}"#), ("d", "3")] {
+            assert_eq!(&bytes[Text::of(bytes).place_of(name).unwrap()], value.as_bytes());
+        }
+        assert_eq!(Text::of(bytes).place_of("c"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn text_that_is_not_canonical_does_no_harm(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\1a".to_vec()), 0..40)) {
+            let text = Text::of(&bytes);
+            let _ = (text.as_str(), text.as_u64(), text.get("a"), text.member_at(3));
+            prop_assert!(text.members().is_none_or(|members| members.count() <= bytes.len()));
+            prop_assert!(text.elements().is_none_or(|elements| elements.count() <= bytes.len()));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Whom a targets role delegates to, for which paths (section 4.5, and TAP 15).
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::image::Digest;
+use crate::trust::Refusal;
+use crate::trust::canonical::Text;
+use crate::trust::refusal::shown;
+
+use super::envelope::malformed;
+use super::pattern;
+use super::role::Role;
+
+/// The delegations of one targets file.
+#[derive(Debug, Default)]
+pub(super) struct Delegations {
+    roles: Vec<Delegation>,
+    bins: Option<Bins>,
+}
+
+/// A role on the way of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Edge {
+    pub(super) role: Role,
+    /// Whether nothing that comes later may answer for a path that led here.
+    pub(super) terminating: bool,
+}
+
+#[derive(Debug)]
+struct Delegation {
+    edge: Edge,
+    paths: Paths,
+}
+
+#[derive(Debug)]
+enum Paths {
+    Patterns(Vec<String>),
+    /// Hexadecimal digits with which the SHA-256 of a path begins.
+    HashPrefixes(Vec<String>),
+}
+
+/// TAP 15: 2^`bits` roles with names that count, each for the paths whose hash begins with its number.
+#[derive(Debug)]
+struct Bins {
+    role: Role,
+    bits: u32,
+}
+
+impl Delegations {
+    pub(super) fn read(delegations: Text<'_>, file: &str) -> Result<Self, Refusal> {
+        let wrong = |what: &str| malformed(file, what);
+        let keys = delegations.get("keys").filter(|keys| keys.is_object()).ok_or_else(|| wrong("delegations without keys"))?;
+        let (roles, bins) = (delegations.get("roles"), delegations.get("succinct_roles"));
+        match (roles, bins) {
+            (Some(roles), None) => {
+                let mut names = BTreeSet::new();
+                let mut read = Vec::new();
+                for listing in roles.elements().ok_or_else(|| wrong("delegations that are no list of roles"))? {
+                    let delegation = Delegation::read(listing, keys, file)?;
+                    if !names.insert(delegation.edge.role.name.clone()) {
+                        return Err(wrong(&format!("two delegations to {}", shown(&delegation.edge.role.name))));
+                    }
+                    read.push(delegation);
+                }
+                Ok(Self { roles: read, bins: None })
+            }
+            (None, Some(bins)) => Ok(Self { roles: Vec::new(), bins: Some(Bins::read(bins, keys, file)?) }),
+            _ => Err(wrong("delegations with neither or both of roles and succinct_roles")),
+        }
+    }
+
+    /// The roles that may answer for a path, the most trusted first.
+    pub(super) fn towards(&self, path: &str) -> Vec<Edge> {
+        let hash = hash(path);
+        let named = self.roles.iter().filter(|delegation| delegation.covers(path, &hash)).map(|delegation| delegation.edge.clone());
+        named.chain(self.bins.iter().filter_map(|bins| bins.of(&hash))).collect()
+    }
+
+    /// The roles that may answer for some path that begins so; none can be told where they are parted by hash.
+    pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Edge>, usize> {
+        if let Some(bins) = &self.bins {
+            return Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX));
+        }
+        let may = |paths: &Paths| match paths {
+            Paths::Patterns(patterns) => patterns.iter().any(|pattern| pattern::may_match(pattern, prefix)),
+            Paths::HashPrefixes(_) => true,
+        };
+        Ok(self.roles.iter().filter(|delegation| may(&delegation.paths)).map(|delegation| delegation.edge.clone()).collect())
+    }
+}
+
+impl Delegation {
+    fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
+        let name = listing.get("name").and_then(Text::as_str).unwrap_or_default();
+        let wrong = |what: &str| malformed(file, &format!("a delegation to {}: {what}", shown(&name)));
+        // A role of that name would take the place of another in the snapshot.
+        if matches!(&*name, "" | "root" | "timestamp" | "snapshot" | "targets") {
+            return Err(wrong("not a name for a delegated role"));
+        }
+        let terminating = listing.get("terminating").and_then(Text::as_bool).ok_or_else(|| wrong("no \"terminating\""))?;
+        let texts = |list: Text<'_>| -> Option<Vec<String>> {
+            list.elements()?.map(|text| text.as_str().map(std::borrow::Cow::into_owned)).collect()
+        };
+        let paths = match (listing.get("paths"), listing.get("path_hash_prefixes")) {
+            (Some(paths), None) => texts(paths).map(Paths::Patterns),
+            (None, Some(prefixes)) => texts(prefixes).map(Paths::HashPrefixes),
+            _ => None,
+        };
+        let paths = paths.ok_or_else(|| wrong("not one list of paths or of path_hash_prefixes"))?;
+        Ok(Self { edge: Edge { role: Role::read(&name, listing, Some(keys), file)?, terminating }, paths })
+    }
+
+    fn covers(&self, path: &str, hash: &[u8; 32]) -> bool {
+        match &self.paths {
+            Paths::Patterns(patterns) => patterns.iter().any(|pattern| pattern::matches(pattern, path)),
+            Paths::HashPrefixes(prefixes) => {
+                let digits = Digest::from_bytes(*hash).hex();
+                prefixes.iter().any(|prefix| digits.starts_with(prefix.as_str()))
+            }
+        }
+    }
+}
+
+impl Bins {
+    fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
+        let wrong = |what: &str| malformed(file, &format!("succinct_roles: {what}"));
+        let prefix = listing.get("name_prefix").and_then(Text::as_str).ok_or_else(|| wrong("no name_prefix"))?;
+        let bits = listing.get("bit_length").and_then(Text::as_u64).and_then(|bits| u32::try_from(bits).ok());
+        let bits = bits.filter(|bits| (1..=32).contains(bits)).ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
+        Ok(Self { role: Role::read(&prefix, listing, Some(keys), file)?, bits })
+    }
+
+    fn of(&self, hash: &[u8; 32]) -> Option<Edge> {
+        let first = u32::from_be_bytes(hash.first_chunk().copied()?);
+        let number = first >> (32 - self.bits);
+        let width = usize::try_from(self.bits.div_ceil(4)).ok()?;
+        let name = format!("{}-{number:0width$x}", self.role.name);
+        Some(Edge { role: Role { name, ..self.role.clone() }, terminating: true })
+    }
+}
+
+fn hash(path: &str) -> [u8; 32] {
+    Sha256::digest(path.as_bytes()).into()
+}

@@ -1,0 +1,125 @@
+//! What all metadata files have in common: signatures, type, version, expiry.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use jiff::Timestamp;
+
+use crate::image::Digest;
+use crate::json::JsonError;
+use crate::trust::budget::{Budget, over_limit};
+use crate::trust::canonical::{self, Text};
+use crate::trust::date::date;
+use crate::trust::floors::Claim;
+use crate::trust::refusal::shown;
+use crate::trust::threshold::{Signature, Signed};
+use crate::trust::{Code, Refusal, hex};
+
+use super::role::Role;
+
+/// One file: what it signs, and the signatures, none of them checked yet.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    /// The file's name, for people.
+    pub(super) file: String,
+    /// Canonical text of the whole file.
+    text: Vec<u8>,
+    /// Where in it the `signed` object is: these bytes are what was signed, and what is read.
+    signed: Range<usize>,
+    signatures: Vec<Signature>,
+    /// SHA-256 of the signed bytes.
+    pub(super) statement: Digest,
+    /// `version`
+    pub(super) version: u64,
+    /// `expires`
+    pub(super) expires: Timestamp,
+}
+
+impl Envelope {
+    /// Reads a file whose `_type` is `kind`.
+    pub(super) fn read(file: &str, kind: &str, bytes: &[u8], max_bytes: usize, budget: &mut Budget) -> Result<Self, Refusal> {
+        let limits = budget.take_file(bytes.len(), max_bytes)?;
+        let text = canonical::rewrite(bytes, limits).map_err(|error| match error {
+            JsonError::Malformed(why) => malformed(file, &shown(&why)),
+            JsonError::OverLimit { what, limit } => over_limit(&format!("{file} with more {what}"), limit, what),
+        })?;
+        let whole = Text::of(&text);
+        let signatures = whole.get("signatures").and_then(signatures);
+        let signatures = signatures.ok_or_else(|| malformed(file, "signatures that are not keyid and sig, each key's once"))?;
+        let signed = whole.place_of("signed").ok_or_else(|| malformed(file, "no \"signed\""))?;
+        let body = Text::of(text.get(signed.clone()).unwrap_or_default());
+        let field = |name: &str| body.get(name).and_then(Text::as_str).unwrap_or_default();
+        if field("_type") != kind {
+            return Err(malformed(file, &format!("_type {}, wanted {kind:?}", shown(&field("_type")))));
+        }
+        // Section 4.3: of another major version nothing is understood.
+        if !is_spec_1(&field("spec_version")) {
+            return Err(malformed(file, &format!("spec_version {}, wanted 1.x", shown(&field("spec_version")))));
+        }
+        let version = body.get("version").and_then(Text::as_u64).filter(|version| *version >= 1);
+        let version = version.ok_or_else(|| malformed(file, "a version that is not a whole number above 0"))?;
+        let expires = field("expires");
+        let expires = date(&expires).ok_or_else(|| malformed(file, &format!("an expiry {}, wanted an RFC 3339 date", shown(&expires))))?;
+        let statement = Digest::of(body.bytes());
+        Ok(Self { file: file.to_owned(), statement, signed, signatures, version, expires, text })
+    }
+
+    /// The `signed` object.
+    pub(super) fn body(&self) -> Text<'_> {
+        Text::of(self.text.get(self.signed.clone()).unwrap_or_default())
+    }
+
+    /// What was signed, for counting signatures.
+    pub(super) fn signed(&self) -> Signed<'_> {
+        Signed { file: &self.file, message: self.body().bytes(), signatures: &self.signatures }
+    }
+
+    /// What the file is held to by its role's floors.
+    pub(super) fn claim<'a>(&'a self, role: &'a Role) -> Claim<'a> {
+        let (version, signed) = (self.version, self.statement);
+        Claim { role: &role.name, file: &self.file, version, signed, keys: role.ids(), threshold: role.threshold }
+    }
+
+    /// Refuses a file that is past its expiry, which is over at the second that it names (sections 5.3.10, 5.4.4, 5.5.6, 5.6.6).
+    pub(super) fn check_expiry(&self, now: Timestamp) -> Result<(), Refusal> {
+        check_expiry(&self.file, self.version, self.expires, now)
+    }
+
+    /// A refusal because of this file's form.
+    pub(super) fn malformed(&self, what: &str) -> Refusal {
+        malformed(&self.file, what)
+    }
+}
+
+/// Refuses what is past its expiry. There is no grace.
+pub(super) fn check_expiry(file: &str, version: u64, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+    if now < expires {
+        return Ok(());
+    }
+    let found = format!("{file} version {version} expired at {expires}");
+    let hint = "have the publisher sign it anew, and check this host's clock";
+    Err(Refusal::new(Code::Expired, found, format!("an expiry after {now}"), hint))
+}
+
+/// A refusal because of a file's form.
+pub(super) fn malformed(file: &str, what: &str) -> Refusal {
+    let hint = "this is not what the publisher's tools write; find out who answers in the source's place";
+    Refusal::new(Code::Malformed, format!("{file} with {what}"), "metadata of The Update Framework 1.0", hint)
+}
+
+/// Section 4.2.1. A key's ID may stand once; what is no hexadecimal text is a signature that verifies nothing.
+fn signatures(listed: Text<'_>) -> Option<Vec<Signature>> {
+    let mut ids = BTreeSet::new();
+    let read = |entry: Text<'_>| {
+        let keyid = entry.get("keyid")?.as_str()?.into_owned();
+        let bytes = hex::decode(&entry.get("sig")?.as_str()?).unwrap_or_default();
+        ids.insert(keyid.clone()).then_some(Signature { keyid, method: String::new(), bytes })
+    };
+    listed.elements()?.map(read).collect()
+}
+
+fn is_spec_1(version: &str) -> bool {
+    let mut parts = version.split('.');
+    let number = |part: &str| !part.is_empty() && part.len() < 8 && part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.next() == Some("1") && (1..=2).contains(&parts.clone().count()) && parts.all(number)
+}

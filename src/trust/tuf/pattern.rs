@@ -1,0 +1,165 @@
+//! Patterns of target paths (section 4.5): shell globs, segment by segment, so that none reaches over a `/`. Case counts, everywhere.
+
+/// Whether the path is one that the pattern names.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(pattern, segment)| names(pattern, segment))
+}
+
+/// Whether some path that begins so may be one that the pattern names; `prefix` ends within the last segment.
+pub(super) fn may_match(pattern: &str, prefix: &str) -> bool {
+    let (pattern, prefix): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), prefix.split('/').collect());
+    let (Some((last, firsts)), Some((begin, before))) = (pattern.split_last(), prefix.split_last()) else { return false };
+    let fixed = begin.chars();
+    firsts.len() == before.len() && firsts.iter().zip(before).all(|(pattern, segment)| names(pattern, segment)) && may_begin(last, fixed)
+}
+
+/// Whether the glob names the whole segment.
+fn names(glob: &str, segment: &str) -> bool {
+    let glob: Vec<Part> = parts(glob);
+    let text: Vec<char> = segment.chars().collect();
+    // One step back to the last `*` is enough: an earlier one could only have taken what the later one can take as well.
+    let (mut at, mut in_text) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while in_text < text.len() {
+        match (glob.get(at), text.get(in_text)) {
+            (Some(Part::Many), _) => {
+                star = Some((at, in_text));
+                at += 1;
+            }
+            (Some(part), Some(character)) if part.takes(*character) => (at, in_text) = (at + 1, in_text + 1),
+            _ => match star {
+                Some((back, taken)) => {
+                    star = Some((back, taken + 1));
+                    (at, in_text) = (back + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.get(at..).unwrap_or_default().iter().all(|part| matches!(part, Part::Many))
+}
+
+/// Whether some segment that begins with the text is one that the glob names.
+fn may_begin(glob: &str, mut text: std::str::Chars<'_>) -> bool {
+    for part in parts(glob) {
+        match (part, text.next()) {
+            (Part::Many, _) | (_, None) => return true,
+            (part, Some(character)) if part.takes(character) => {}
+            _ => return false,
+        }
+    }
+    text.next().is_none()
+}
+
+#[derive(Debug)]
+enum Part {
+    /// `*`
+    Many,
+    /// `?`
+    Any,
+    /// `[a-z]`, or `[!a-z]`
+    Set {
+        not: bool,
+        ranges: Vec<(char, char)>,
+    },
+    One(char),
+}
+
+impl Part {
+    fn takes(&self, character: char) -> bool {
+        match self {
+            Self::Many | Self::Any => true,
+            Self::Set { not, ranges } => ranges.iter().any(|(from, to)| (*from..=*to).contains(&character)) != *not,
+            Self::One(one) => *one == character,
+        }
+    }
+}
+
+/// As Python's fnmatch reads it: a `[` without its `]` is itself.
+fn parts(glob: &str) -> Vec<Part> {
+    let mut rest = glob;
+    let mut parts = Vec::new();
+    while let Some(character) = rest.chars().next() {
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        parts.push(match character {
+            '*' => Part::Many,
+            '?' => Part::Any,
+            '[' => match set(rest) {
+                Some((part, after)) => {
+                    rest = after;
+                    part
+                }
+                None => Part::One('['),
+            },
+            other => Part::One(other),
+        });
+    }
+    parts
+}
+
+/// What stands after a `[`, and what comes after its `]`.
+fn set(rest: &str) -> Option<(Part, &str)> {
+    let (not, inner) = rest.strip_prefix('!').map_or((false, rest), |inner| (true, inner));
+    // A `]` in the first place is a member.
+    let end = inner.char_indices().skip(1).find(|(_, character)| *character == ']')?.0;
+    let (members, after) = inner.split_at_checked(end)?;
+    let members: Vec<char> = members.chars().collect();
+    let mut ranges = Vec::new();
+    let mut left = members.as_slice();
+    while let Some((first, rest)) = left.split_first() {
+        if let ['-', last, after @ ..] = rest {
+            ranges.push((*first, *last));
+            left = after;
+        } else {
+            ranges.push((*first, *first));
+            left = rest;
+        }
+    }
+    Some((Part::Set { not, ranges }, after.strip_prefix(']')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_matches_within_a_segment_and_case_counts() {
+        for (pattern, path) in [
+            ("r.example/team/*", "r.example/team/app:1.2"),
+            ("r.example/*/app:*", "r.example/team/app:1"),
+            ("r.example/app:?.?", "r.example/app:1.2"),
+            ("a/[a-c]x", "a/bx"),
+            ("a/[!a-c]x", "a/dx"),
+            ("a/[]]", "a/]"),
+            ("a/[", "a/["),
+            ("*a*b*c", "xxaxxbxbxc"),
+            ("", ""),
+        ] {
+            assert!(matches(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("r.example/*", "r.example/team/app:1"),
+            ("r.example/**", "r.example/team/app:1"),
+            ("*", "a/b"),
+            ("a?b", "a/b"),
+            ("a[/]b", "a/b"),
+            ("A", "a"),
+            ("a/[a-c]x", "a/dx"),
+            ("a*b", "ac"),
+            ("a", "ab"),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_may_match_what_begins_as_it_does() {
+        for pattern in ["r.example/team/*", "r.example/team/app:*", "r.example/*/app:1", "r.example/team/a*", "r.example/team/app:1.2"] {
+            assert!(may_match(pattern, "r.example/team/app:"), "{pattern}");
+        }
+        for pattern in ["r.example/*", "r.example/team/app", "r.example/team/web:*", "r.example/team/*/*", "other/team/app:*"] {
+            assert!(!may_match(pattern, "r.example/team/app:"), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A role: which keys may sign for it, and how many must.
+
+use std::collections::BTreeSet;
+
+use crate::trust::budget::Budget;
+use crate::trust::canonical::Text;
+use crate::trust::key::PublicKey;
+use crate::trust::refusal::shown;
+use crate::trust::threshold::{self, Counting};
+use crate::trust::{KeyId, Refusal};
+
+use super::envelope::{Envelope, malformed};
+
+/// A role as its delegator lists it.
+#[derive(Debug, Clone)]
+pub(super) struct Role {
+    pub(super) name: String,
+    pub(super) keys: Vec<PublicKey>,
+    pub(super) threshold: u64,
+}
+
+/// Whose signatures a file was verified by: under another authority it is verified again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    keys: BTreeSet<KeyId>,
+    threshold: u64,
+}
+
+impl Role {
+    /// Reads `{"keyids": […], "threshold": …}`, taking the keys from the map `keys`. A key ID that stands for no key, and a key that is
+    /// not understood, count for nothing (section 4.2, and TAP 12: IDs are opaque).
+    pub(super) fn read(name: &str, listing: Text<'_>, keys: Option<Text<'_>>, file: &str) -> Result<Self, Refusal> {
+        let wrong = |what: &str| malformed(file, &format!("role {}: {what}", shown(name)));
+        let threshold = listing.get("threshold").and_then(Text::as_u64).filter(|threshold| *threshold >= 1);
+        let threshold = threshold.ok_or_else(|| wrong("a threshold that is not a whole number above 0"))?;
+        let ids = listing.get("keyids").and_then(Text::elements).ok_or_else(|| wrong("key IDs that are no list"))?;
+        let mut listed = BTreeSet::new();
+        let mut of_role = Vec::new();
+        for id in ids {
+            let id = id.as_str().ok_or_else(|| wrong("a key ID that is not text"))?.into_owned();
+            if !listed.insert(id.clone()) {
+                return Err(wrong(&format!("key {} twice", shown(&id))));
+            }
+            Budget::allow_keys(listed.len())?;
+            if let Some(key) = keys.and_then(|keys| keys.get(&id)) {
+                of_role.push(PublicKey::from_tuf(&id, key).map_err(|error| wrong(&format!("key {}: {error}", shown(&id))))?);
+            }
+        }
+        Ok(Self { name: name.to_owned(), keys: of_role, threshold })
+    }
+
+    /// Canonical IDs of the keys.
+    pub(super) fn ids(&self) -> BTreeSet<KeyId> {
+        self.keys.iter().map(PublicKey::id).collect()
+    }
+
+    /// What signs for it.
+    pub(super) fn authority(&self) -> Authority {
+        Authority { keys: self.ids(), threshold: self.threshold }
+    }
+
+    /// The keys that signed a file, if they are enough.
+    pub(super) fn signers(&self, file: &Envelope, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
+        let keys: Vec<&PublicKey> = self.keys.iter().collect();
+        threshold::signers(&keys, self.threshold, file.signed(), Counting { revoked, allow_rsa_pkcs1v15: false }, budget)
+    }
+}

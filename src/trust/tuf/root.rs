@@ -1,0 +1,159 @@
+//! Root files: the pinned one, and the chain that leads from it, each file signed by the one before and by itself (section 5.3).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::trust::budget::{Budget, ROOT_BYTES};
+use crate::trust::floors::Claim;
+use crate::trust::threshold;
+use crate::trust::{Code, KeyId, Refusal};
+
+use super::envelope::{Envelope, malformed};
+use super::role::Role;
+
+/// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry means nothing (section 5.2).
+#[derive(Debug)]
+pub struct PinnedRoot(Chain);
+
+/// One root file, read but not judged.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) envelope: Envelope,
+    roles: BTreeMap<&'static str, Role>,
+    /// Whether files have their version in their name (section 6.2).
+    pub(super) consistent: bool,
+}
+
+/// A chain of root files that holds up to its last one, whose expiry has not been looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    pub(super) last: Arc<Root>,
+    /// The bytes of the last file.
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// Canonical IDs of the root role's keys over all files of the chain.
+    pub(super) keys: BTreeSet<KeyId>,
+}
+
+const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
+
+impl PinnedRoot {
+    /// Reads the file that is to be pinned.
+    ///
+    /// # Errors
+    /// It is no root file, or not signed by enough of its own keys.
+    pub fn read(bytes: Vec<u8>) -> Result<Self, Refusal> {
+        Ok(Self(Chain::begin("the pinned root file", bytes, &BTreeSet::new(), &mut Budget::of_tuf())?))
+    }
+
+    /// Canonical IDs of the root role's keys.
+    #[must_use]
+    pub fn keys(&self) -> &BTreeSet<KeyId> {
+        &self.0.keys
+    }
+
+    /// The file's version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.version()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    pub(super) fn chain(&self) -> &Chain {
+        &self.0
+    }
+}
+
+impl PartialEq for PinnedRoot {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for PinnedRoot {}
+
+impl Root {
+    fn read(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
+        budget.take_root()?;
+        let envelope = Envelope::read(file, "root", bytes, ROOT_BYTES, budget)?;
+        let body = envelope.body();
+        let (keys, listed) = (body.get("keys").filter(|keys| keys.is_object()), body.get("roles"));
+        let keys = keys.ok_or_else(|| envelope.malformed("no \"keys\""))?;
+        let mut roles = BTreeMap::new();
+        for name in ROLES {
+            let listing = listed.and_then(|roles| roles.get(name)).ok_or_else(|| envelope.malformed(&format!("no role {name}")))?;
+            roles.insert(name, Role::read(name, listing, Some(keys), file)?);
+        }
+        let consistent = body.get("consistent_snapshot").is_some_and(|consistent| consistent.as_bool() == Some(true));
+        Ok(Self { envelope, roles, consistent })
+    }
+
+    /// A role as this file lists it.
+    pub(super) fn role(&self, name: &str) -> Result<&Role, Refusal> {
+        self.roles.get(name).ok_or_else(|| self.envelope.malformed(&format!("no role {name}")))
+    }
+
+    fn check_signatures_of(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<(), Refusal> {
+        by.role("root")?.signers(&self.envelope, revoked, budget).map(|_| ())
+    }
+}
+
+impl Chain {
+    /// Begins with a root file that nothing but its own signatures speak for.
+    pub(super) fn begin(file: &str, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
+        let last = Root::read(file, &bytes, budget)?;
+        last.check_signatures_of(&last, revoked, budget)?;
+        Ok(Self { keys: last.role("root")?.ids(), last: Arc::new(last), bytes: Arc::new(bytes) })
+    }
+
+    /// Goes on with the file of the next version: exactly that one (section 5.3.5), signed by enough keys of the one before and by enough
+    /// of its own (5.3.4). Its expiry doesn't count as long as another follows (5.3.6).
+    pub(super) fn extend(&self, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
+        let version = self.next_version();
+        let file = format!("{version}.root.json");
+        let next = Root::read(&file, &bytes, budget)?;
+        if next.envelope.version != version {
+            return Err(malformed(&file, &format!("version {}, wanted {version}", next.envelope.version)));
+        }
+        // A revoked key leads nowhere, not even to the root that replaces it: who stole it could sign another one. Then a later root file
+        // is to be pinned.
+        next.check_signatures_of(&self.last, revoked, budget)?;
+        next.check_signatures_of(&next, revoked, budget)?;
+        let mut keys = self.keys.clone();
+        keys.append(&mut next.role("root")?.ids());
+        Ok(Self { last: Arc::new(next), bytes: Arc::new(bytes), keys })
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.last.envelope.version
+    }
+
+    pub(super) fn next_version(&self) -> u64 {
+        self.version().saturating_add(1)
+    }
+
+    /// What the last file is held to by the root's floors.
+    pub(super) fn claim(&self) -> Result<Claim<'_>, Refusal> {
+        Ok(self.last.envelope.claim(self.last.role("root")?))
+    }
+
+    /// Refuses a chain that ends in a root role with a key that the policy revokes.
+    pub(super) fn check_revoked(&self, revoked: &BTreeSet<KeyId>) -> Result<(), Refusal> {
+        let keys = self.last.role("root")?.ids();
+        let listed: Vec<_> = keys.intersection(revoked).collect();
+        if listed.is_empty() {
+            return Ok(());
+        }
+        let found = format!(
+            "{} version {} whose root role lists the revoked key {}",
+            self.last.envelope.file,
+            self.version(),
+            threshold::list(listed)
+        );
+        Err(Refusal::new(Code::Revoked, found, "a root role without it", "have the publisher rotate the root key"))
+    }
+}

@@ -1,0 +1,122 @@
+//! Targets files: read where they lie, without a tree. A place in the canonical text stands for each target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::image::Digest;
+use crate::trust::budget::{Budget, TUF_TARGETS_BYTES};
+use crate::trust::canonical::Text;
+use crate::trust::refusal::shown;
+use crate::trust::{KeyId, Refusal, Target, hex};
+
+use super::Listing;
+use super::delegation::Delegations;
+use super::envelope::Envelope;
+use super::meta::FileMeta;
+use super::role::{Authority, Role};
+
+/// The file of `targets` or of a delegated role, verified.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) envelope: Envelope,
+    /// What signed metadata listed it as.
+    pub(super) pin: FileMeta,
+    /// Under which keys and threshold it was verified.
+    pub(super) authority: Authority,
+    /// Whose signatures counted.
+    pub(super) signers: BTreeSet<KeyId>,
+    pub(super) delegations: Delegations,
+    /// Where in the signed bytes the object of the targets is.
+    place: Range<usize>,
+    /// Where in that object each target begins, in the order of their paths' bytes.
+    starts: Vec<u32>,
+}
+
+impl Targets {
+    /// Reads and verifies the file of that role (section 5.6.1 to 5.6.4; expiry is left).
+    pub(super) fn read(role: &Role, pin: &FileMeta, bytes: &[u8], revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
+        let file = format!("{}.json", role.name);
+        pin.check(&file, bytes)?;
+        let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
+        let signers = role.signers(&envelope, revoked, budget)?;
+        pin.check_version(&envelope)?;
+        let body = envelope.body();
+        let place = body.place_of("targets").ok_or_else(|| envelope.malformed("no \"targets\""))?;
+        let starts = starts(Text::of(body.bytes().get(place.clone()).unwrap_or_default()), &envelope)?;
+        let delegations = body.get("delegations").map(|delegations| Delegations::read(delegations, &file)).transpose()?.unwrap_or_default();
+        Ok(Self { pin: pin.clone(), authority: role.authority(), signers, delegations, place, starts, envelope })
+    }
+
+    /// What the file says of a path.
+    pub(super) fn find(&self, path: &str) -> Option<Text<'_>> {
+        let all = self.all();
+        let at = self.starts.binary_search_by(|start| name_at(all, *start).as_ref().cmp(path)).ok()?;
+        member(all, *self.starts.get(at)?).map(|(_, value)| value)
+    }
+
+    /// What the file says of every path that begins so, with the rest of the path.
+    pub(super) fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (String, Text<'a>)> {
+        let all = self.all();
+        let first = self.starts.partition_point(|start| name_at(all, *start).as_ref() < prefix);
+        let members = self.starts.get(first..).unwrap_or_default().iter().map_while(move |start| member(all, *start));
+        members.map_while(move |(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)))
+    }
+
+    fn all(&self) -> Text<'_> {
+        Text::of(self.envelope.body().bytes().get(self.place.clone()).unwrap_or_default())
+    }
+}
+
+/// Where each target begins; each is of the form of section 4.5.
+fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
+    let mut members = targets.members().ok_or_else(|| envelope.malformed("targets that are no object"))?;
+    let mut starts = Vec::new();
+    loop {
+        let place = members.place();
+        let Some((name, value)) = members.next() else { return Ok(starts) };
+        if !is_target(value) {
+            return Err(envelope.malformed(&format!("target {} that is not length and hashes", shown(&name))));
+        }
+        starts.push(u32::try_from(place).map_err(|_| envelope.malformed("too many targets"))?);
+    }
+}
+
+fn is_target(value: Text<'_>) -> bool {
+    let mut hashes = value.get("hashes").and_then(Text::members).into_iter().flatten().peekable();
+    let custom = value.get("custom").is_none_or(Text::is_object);
+    custom
+        && value.get("length").and_then(Text::as_u64).is_some()
+        && hashes.peek().is_some()
+        && hashes.all(|(_, hash)| hash.as_str().is_some())
+}
+
+fn member(all: Text<'_>, start: u32) -> Option<(std::borrow::Cow<'_, str>, Text<'_>)> {
+    all.member_at(usize::try_from(start).ok()?)
+}
+
+fn name_at(all: Text<'_>, start: u32) -> std::borrow::Cow<'_, str> {
+    member(all, start).map(|(name, _)| name).unwrap_or_default()
+}
+
+/// The image that a target is; none without a SHA-256, for then it can be no image.
+pub(super) fn target(value: Text<'_>) -> Option<Target> {
+    let digest = value.get("hashes")?.get("sha256").and_then(|hash| sha256(&hash.as_str()?))?;
+    let of_image = value.get("custom").and_then(|custom| custom.get("rootpin"));
+    let manifests = of_image.and_then(|image| image.get("manifests")).and_then(Text::elements).into_iter().flatten();
+    let manifests = manifests.filter_map(|manifest| manifest.as_str()?.parse().ok()).collect();
+    Some(Target { digest, length: value.get("length")?.as_u64()?, manifests })
+}
+
+/// A target for whoever fetches it as a file.
+pub(super) fn listing(value: Text<'_>) -> Option<Listing> {
+    let hashes: BTreeMap<_, _> = value
+        .get("hashes")?
+        .members()?
+        .map(|(name, hash)| Some((name.into_owned(), hash.as_str()?.into_owned())))
+        .collect::<Option<_>>()?;
+    Some(Listing { length: value.get("length")?.as_u64()?, hashes })
+}
+
+fn sha256(text: &str) -> Option<Digest> {
+    hex::decode(text)?.try_into().ok().map(Digest::from_bytes)
+}

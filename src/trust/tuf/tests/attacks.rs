@@ -1,0 +1,325 @@
+//! Past attacks on clients of this format, and what a hostile mirror can try. Each ends in a refusal, and a good repository afterwards
+//! is taken as before.
+
+use serde_json::{Value, json};
+
+use super::publisher::{EXPIRES, Host, Publisher, key, role, sign, target};
+use crate::trust::tuf::{Question, Request};
+
+fn signed(publisher: &Publisher, file: &str) -> Value {
+    let mut file: Value = serde_json::from_slice(&publisher.files[file]).unwrap();
+    file["signed"].take()
+}
+
+/// A host that has seen version 1, and version 2.
+fn seen_two() -> (Publisher, Publisher, Host) {
+    let mut publisher = Publisher::new();
+    let old = publisher.clone();
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    assert_eq!(host.code(&publisher), "ok");
+    (old, publisher, host)
+}
+
+#[test]
+fn an_older_repository_is_refused_with_and_without_a_cache() {
+    let (old, new, mut host) = seen_two();
+    assert_eq!(host.code(&old), "rollback");
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.code(&old), "rollback");
+    assert_eq!(host.code(&new), "ok");
+}
+
+#[test]
+fn the_floor_survives_an_interrupted_update() {
+    let (old, mut new, mut host) = seen_two();
+    // The timestamp of version 3 comes through, and nothing after it.
+    new.publish();
+    let mut cut = new.clone();
+    cut.files.remove("3.snapshot.json");
+    assert_eq!(host.code(&cut), "role-missing");
+    host.restart();
+    // Who holds the timestamp's and the snapshot's keys goes back to the first targets.
+    let mut back = new.clone();
+    back.files.insert("9.targets.json".to_owned(), old.files["1.targets.json"].clone());
+    back.publish_snapshot(&json!({ "targets.json": { "version": 1 } }));
+    back.files.insert("1.targets.json".to_owned(), old.files["1.targets.json"].clone());
+    assert_eq!(host.clone().code(&back), "rollback");
+    // Nor can the snapshot go back behind the one that the timestamp named, of which not one byte was seen.
+    let mut lower = new.clone();
+    lower.versions.insert("snapshot".to_owned(), 2);
+    lower.publish_timestamp();
+    assert_eq!(host.clone().code(&lower), "rollback");
+    assert_eq!(host.code(&new), "ok");
+}
+
+#[test]
+fn a_role_that_was_listed_does_not_vanish() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    assert_eq!(host.code(&publisher), "ok");
+    publisher.publish_snapshot(&json!({ "targets.json": { "version": 2 } }));
+    assert_eq!(host.code(&publisher), "rollback");
+}
+
+#[test]
+fn a_timestamp_of_the_same_version_with_other_content_is_discarded() {
+    let (_, new, mut host) = seen_two();
+    let mut twin = new.clone();
+    let mut timestamp = signed(&new, "timestamp.json");
+    timestamp["meta"]["snapshot.json"]["version"] = 7.into();
+    twin.files.insert("timestamp.json".to_owned(), sign(&timestamp, &[2]));
+    assert_eq!(host.code(&twin), "ok");
+    host.restart();
+    assert_eq!(host.code(&twin), "ok", "the cached one stands in");
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.code(&twin), "role-missing");
+}
+
+#[test]
+fn targets_go_back_only_where_the_snapshot_s_key_was_replaced() {
+    let (_, mut new, mut host) = seen_two();
+    new.versions.insert("targets".to_owned(), 0);
+    let mut same_key = new.clone();
+    same_key.publish();
+    assert_eq!(host.code(&same_key), "rollback");
+    let mut host = seen_two().2;
+    new.snapshot = vec![13];
+    new.publish_root(&[]);
+    new.publish();
+    assert_eq!(host.code(&new), "ok");
+    assert_eq!(new.versions["targets"], 1);
+}
+
+#[test]
+fn metadata_is_over_at_the_very_second_that_it_names() {
+    let publisher = Publisher::new();
+    for (now, wanted) in [("2030-01-31T23:59:59Z", "ok"), (EXPIRES, "expired")] {
+        let mut host = Host::of(&publisher);
+        now.clone_into(&mut host.now);
+        assert_eq!(host.code(&publisher), wanted);
+    }
+    for role in ["root", "timestamp", "snapshot", "targets"] {
+        let mut publisher = Publisher::new();
+        publisher.expires.insert(role.to_owned(), "2029-12-31T00:00:00Z".to_owned());
+        publisher.publish_root(&[]);
+        publisher.publish();
+        assert_eq!(Host::of(&publisher).code(&publisher), "expired", "{role}");
+    }
+    // An expired root in the middle of a chain is none.
+    let mut publisher = Publisher::new();
+    publisher.expires.insert("root".to_owned(), "2029-12-31T00:00:00Z".to_owned());
+    publisher.publish_root(&[]);
+    publisher.expires.clear();
+    publisher.publish_root(&[]);
+    assert_eq!(Host::of(&publisher).code(&publisher), "ok");
+}
+
+#[test]
+fn a_timestamp_that_stands_still_grows_older_than_max_age() {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    host.pins.max_age = Some(jiff::SignedDuration::from_hours(72));
+    assert_eq!(host.code(&publisher), "ok");
+    "2030-01-03T23:59:59Z".clone_into(&mut host.now);
+    assert_eq!(host.code(&publisher), "ok");
+    "2030-01-04T00:00:00Z".clone_into(&mut host.now);
+    assert_eq!(host.code(&publisher), "expired");
+    publisher.publish_timestamp();
+    assert_eq!(host.code(&publisher), "ok");
+}
+
+#[test]
+fn files_of_different_times_and_other_bytes_are_refused() {
+    let (old, new, _) = seen_two();
+    for (place, from) in [("2.snapshot.json", &old.files["1.snapshot.json"]), ("2.targets.json", &old.files["1.targets.json"])] {
+        let mut mixed = new.clone();
+        mixed.files.insert(place.to_owned(), from.clone());
+        assert!(["rollback", "malformed"].contains(&Host::of(&new).code(&mixed)), "{place}");
+    }
+    let mut longer = new.clone();
+    longer.files.get_mut("2.targets.json").unwrap().push(b' ');
+    assert_eq!(Host::of(&new).code(&longer), "role-missing", "more than the listed length is not even read");
+    for file in new.files.keys().filter(|file| *file != "1.root.json" && !file.starts_with("1.")) {
+        let mut odd = new.clone();
+        for bytes in [&b""[..], b"{}", b"[]", b"null", b"{\"signed\":{},\"signatures\":[]}", b"\xff"] {
+            odd.files.insert(file.clone(), bytes.to_vec());
+            assert_ne!(Host::of(&new).code(&odd), "ok", "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_another_role_s_key_signed_is_refused() {
+    let publisher = Publisher::new();
+    for (file, key) in [("timestamp.json", 3), ("1.snapshot.json", 2), ("1.targets.json", 3)] {
+        let mut substituted = publisher.clone();
+        let bytes = sign(&signed(&publisher, file), &[key]);
+        substituted.files.insert(file.to_owned(), bytes);
+        assert!(["bad-signature", "malformed"].contains(&Host::of(&publisher).code(&substituted)), "{file}");
+    }
+    // The snapshot, signed right, in the timestamp's place.
+    let mut confused = publisher.clone();
+    confused.timestamp = vec![3];
+    confused.publish_root(&[]);
+    confused.files.insert("timestamp.json".to_owned(), publisher.files["1.snapshot.json"].clone());
+    assert_eq!(Host::of(&publisher).code(&confused), "malformed");
+}
+
+/// The root role of version 2 wants two signatures, of keys that are listed and signed as the test says.
+fn with_root_role(listed: &Value, keys: &Value, signatures: impl FnOnce(&mut Vec<Value>)) -> &'static str {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    publisher.publish_root(&[]);
+    let mut root = signed(&publisher, "2.root.json");
+    root["roles"]["timestamp"] = listed.clone();
+    root["keys"].as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    let mut timestamp: Value = serde_json::from_slice(&sign(&signed(&publisher, "timestamp.json"), &[2])).unwrap();
+    signatures(timestamp["signatures"].as_array_mut().unwrap());
+    publisher.files.insert("timestamp.json".to_owned(), timestamp.to_string().into_bytes());
+    host.code(&publisher)
+}
+
+#[test]
+fn cve_2020_6174_one_signature_that_stands_twice_counts_once() {
+    let twice = |signatures: &mut Vec<Value>| signatures.push(signatures[0].clone());
+    assert_eq!(with_root_role(&role(&[2, 9], 2), &json!({ "key-9": key(9) }), twice), "malformed");
+    assert_eq!(with_root_role(&role(&[2, 2], 2), &json!({}), |_| ()), "malformed");
+}
+
+#[test]
+fn ghsa_3633_5h82_39pq_one_key_under_two_ids_counts_once() {
+    let alias = |signatures: &mut Vec<Value>| {
+        let mut again = signatures[0].clone();
+        again["keyid"] = "alias".into();
+        signatures.push(again);
+    };
+    let listed = json!({ "keyids": ["key-2", "alias"], "threshold": 2 });
+    assert_eq!(with_root_role(&listed, &json!({ "alias": key(2) }), alias), "bad-signature");
+}
+
+#[test]
+fn cve_2026_23992_a_threshold_of_none_is_no_threshold() {
+    for threshold in [json!(0), json!(-1), json!("1"), json!(null)] {
+        let listed = json!({ "keyids": ["key-2"], "threshold": threshold });
+        assert_eq!(with_root_role(&listed, &json!({}), |_| ()), "malformed");
+    }
+}
+
+#[test]
+fn keys_that_are_not_understood_and_odd_signatures_spoil_nothing_and_count_for_nothing() {
+    let odd = json!({ "odd": { "keytype": "dilithium", "scheme": "dilithium5", "keyval": { "lattice": "…" } } });
+    let extra = |signatures: &mut Vec<Value>| {
+        signatures.insert(0, json!({ "keyid": "odd", "sig": "" }));
+        signatures.insert(0, json!({ "keyid": "nobody", "sig": "not hexadecimal" }));
+    };
+    assert_eq!(with_root_role(&json!({ "keyids": ["odd", "gone", "key-2"], "threshold": 1 }), &odd, extra), "ok");
+    assert_eq!(with_root_role(&json!({ "keyids": ["odd", "gone", "key-2"], "threshold": 2 }), &odd, extra), "bad-signature");
+}
+
+#[test]
+fn tob_sigstore_14_a_role_that_is_at_hand_is_verified_again_when_its_delegator_names_other_keys() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    assert!(host.tag(&publisher, "r.example/team/app", "1").is_some());
+    // The delegation goes to another key; the role's file stays as it is.
+    let delegations = publisher.delegations.as_mut().unwrap();
+    delegations["keys"]["key-22"] = key(22);
+    delegations["roles"][0]["keyids"] = json!(["key-22"]);
+    publisher.publish();
+    publisher.files.insert("2.team.json".to_owned(), publisher.files["1.team.json"].clone());
+    publisher.publish_snapshot(&json!({ "targets.json": { "version": 3 }, "team.json": { "version": 2 } }));
+    for restarted in [false, true] {
+        if restarted {
+            host.restart();
+        }
+        let refusal = host.search(&publisher, "r.example/team/app", &Question::Tag("1".parse().unwrap())).unwrap_err();
+        assert_eq!(refusal.code.as_str(), "bad-signature");
+    }
+}
+
+#[test]
+fn cve_2026_6967_a_delegated_role_s_expiry_and_version_count() {
+    let question = Question::Tag("1".parse().unwrap());
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
+    publisher.expires.insert("team".to_owned(), "2029-12-31T00:00:00Z".to_owned());
+    publisher.publish();
+    let refusal = Host::of(&publisher).search(&publisher, "r.example/team/app", &question).unwrap_err();
+    assert_eq!(refusal.code.as_str(), "expired");
+    publisher.expires.clear();
+    publisher.publish();
+    publisher.publish_snapshot(&json!({ "targets.json": { "version": 3 }, "team.json": { "version": 3 } }));
+    publisher.files.insert("3.team.json".to_owned(), publisher.files["2.team.json"].clone());
+    let refusal = Host::of(&publisher).search(&publisher, "r.example/team/app", &question).unwrap_err();
+    assert_eq!(refusal.code.as_str(), "rollback");
+}
+
+#[test]
+fn a_root_whose_key_the_policy_revokes_is_refused_and_leads_nowhere() {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    host.pins.revoked.clone_from(host.pins.root.keys());
+    assert_eq!(host.code(&publisher), "revoked");
+    let old = std::mem::replace(&mut publisher.root, vec![11]);
+    publisher.publish_root(&old);
+    assert_eq!(host.code(&publisher), "revoked");
+}
+
+#[test]
+fn a_policy_s_floor_holds_for_a_host_that_has_seen_nothing() {
+    let publisher = Publisher::new();
+    for role in ["root", "timestamp", "snapshot", "targets"] {
+        let mut host = Host::of(&publisher);
+        host.pins.floor.insert(role.to_owned(), 2);
+        assert_eq!(host.code(&publisher), "rollback", "{role}");
+    }
+}
+
+#[test]
+fn cve_2021_41131_no_role_s_name_leaves_its_folder() {
+    for (role, name) in [("../x", "1.%2E.%2Fx.json"), ("a/b", "1.a%2Fb.json"), ("a?#b", "1.a%3F%23b.json"), ("é", "1.%C3%A9.json")] {
+        assert_eq!(Request::Role(role.to_owned(), Some(1)).file_name(), name);
+    }
+    let mut publisher = Publisher::new();
+    publisher.delegate("targets", 21, &["*"], ("x", "x"), false);
+    publisher.delegated.clear();
+    publisher.publish();
+    assert_eq!(Host::of(&publisher).code(&publisher), "malformed", "nor takes a top-level role's place");
+}
+
+#[test]
+fn a_chain_of_delegations_in_a_circle_ends() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("a", 21, &["r.example/*"], ("other", "x"), false);
+    publisher.delegate("b", 22, &["r.example/*"], ("other", "x"), false);
+    let to = |name: &str, number: u8| {
+        let mut listing = role(&[number], 1);
+        listing["name"] = name.into();
+        listing["paths"] = json!(["*/*"]);
+        listing["terminating"] = false.into();
+        json!({ "keys": { format!("key-{number}"): key(number) }, "roles": [listing] })
+    };
+    publisher.delegated.get_mut("a").unwrap().1 = Some(to("b", 22));
+    publisher.delegated.get_mut("b").unwrap().1 = Some(to("a", 21));
+    publisher.publish();
+    assert_eq!(Host::of(&publisher).tag(&publisher, "r.example/none", "1"), None);
+}
+
+#[test]
+fn two_files_of_one_version_are_not_both_taken() {
+    let (_, new, mut host) = seen_two();
+    let mut twin = new.clone();
+    twin.names.insert("r.example/app:1".to_owned(), target("other"));
+    twin.versions.insert("targets".to_owned(), 1);
+    twin.publish();
+    assert_eq!(twin.versions["targets"], 2);
+    assert_eq!(host.code(&twin), "rollback");
+}

@@ -1,0 +1,394 @@
+//! The order of the top-level workflow (sections 5.1 to 5.6): what is wanted next, and what is checked when it comes.
+
+use std::mem;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::trust::budget::{Budget, ROOT_BYTES, TIMESTAMP_BYTES, TUF_SNAPSHOT_BYTES, TUF_TARGETS_BYTES};
+use crate::trust::floors::{Claim, Floors};
+use crate::trust::{Code, Floor, Listed, Progress, Refusal, Subject, Verified};
+
+use super::envelope::{Envelope, check_expiry, malformed};
+use super::meta::{self, FileMeta};
+use super::root::Chain;
+use super::targets::Targets;
+use super::trusted::{Snapshot, State, Trusted, note};
+use super::{Answer, From, History, Pins, Request, Step, Want};
+
+/// One update of a repository's top-level metadata.
+#[derive(Debug)]
+pub struct Update {
+    pins: Pins,
+    kept: Vec<Floor>,
+    previous: Option<Trusted>,
+    now: Timestamp,
+    budget: Budget,
+    chain: Chain,
+    /// Once the chain of roots has ended: the floors that bind what it leads to.
+    floors: Option<Floors>,
+    /// What was verified and is not cached yet.
+    files: Vec<(String, Vec<u8>)>,
+    at: At,
+}
+
+/// What was asked for last.
+#[derive(Debug)]
+enum At {
+    Begin,
+    CachedRoot,
+    NextRoot,
+    Timestamp,
+    CachedTimestamp,
+    Snapshot(Stamp, From),
+    Targets(Stamp, Arc<Snapshot>, Floor, From),
+    Over,
+}
+
+/// A timestamp that holds.
+#[derive(Debug)]
+struct Stamp {
+    envelope: Arc<Envelope>,
+    snapshot: FileMeta,
+    expires: Timestamp,
+}
+
+impl Update {
+    /// Begins. `now` is the time of the whole update (section 5.1).
+    #[must_use]
+    pub fn start(pins: &Pins, history: History, now: Timestamp) -> Self {
+        let History { floors: kept, trusted: previous } = history;
+        let chain = pins.root.chain().clone();
+        Self { pins: pins.clone(), kept, previous, now, budget: Budget::of_tuf(), chain, floors: None, files: Vec::new(), at: At::Begin }
+    }
+
+    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
+    ///
+    /// # Errors
+    /// The metadata doesn't hold. The update is over then, and says so if it is asked again.
+    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Trusted>, Refusal> {
+        match (mem::replace(&mut self.at, At::Over), answer) {
+            (At::Begin, None) => Ok(self.begin()),
+            (At::CachedRoot, Some(answer)) => Ok(self.cached_root(answer)),
+            (At::NextRoot, Some(Answer::Bytes(bytes))) => {
+                self.chain = self.chain.extend(bytes, &self.pins.revoked, &mut self.budget)?;
+                Ok(self.want_next_root())
+            }
+            (At::NextRoot, Some(Answer::Missing)) => self.settle_root(),
+            (At::Timestamp, Some(answer)) => self.timestamp(&present("timestamp.json", answer)?),
+            (At::CachedTimestamp, Some(answer)) => self.cached_timestamp(answer),
+            (At::Snapshot(stamp, From::Cache), Some(answer)) => self.cached_snapshot(stamp, answer),
+            (At::Snapshot(stamp, From::Source), Some(answer)) => {
+                let bytes = present("snapshot.json", answer)?;
+                let snapshot = self.read_snapshot(&stamp, &bytes)?;
+                self.snapshot(stamp, snapshot, Some(bytes))
+            }
+            (At::Targets(stamp, snapshot, floor, From::Cache), Some(answer)) => self.cached_targets(stamp, snapshot, floor, answer),
+            (At::Targets(stamp, snapshot, floor, From::Source), Some(answer)) => {
+                let bytes = present("targets.json", answer)?;
+                let targets = self.read_targets(&snapshot, &bytes)?;
+                self.finish(&stamp, snapshot, floor, Arc::new(targets), Some(bytes))
+            }
+            _ => Err(malformed("the update", "an answer that nothing asked for")),
+        }
+    }
+
+    /// What was verified so far and is new to the history, also of an update that failed: what was seen binds, or an update that is cut
+    /// off would be a way to have it forgotten.
+    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+        if self.floors.is_none() {
+            let mut floors = Floors::of(&self.kept, &self.chain.keys);
+            let claim = self.chain.claim().ok()?;
+            floors.judge(&claim).ok()?;
+            floors.raise(claim);
+            self.floors = Some(floors);
+        }
+        let (floors, fallen) = self.floors.as_ref()?.parts();
+        let news = !fallen.is_empty() || floors.iter().any(|floor| !self.kept.contains(floor));
+        let progress =
+            Progress { subject: Subject::Tuf, floors, fallen, statements: Vec::new(), signers: std::collections::BTreeSet::new() };
+        news.then(|| Verified::after_every_check(progress))
+    }
+
+    /// The files that were verified and came from the source, by [`Request::cache_name`]; also of an update that failed.
+    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        mem::take(&mut self.files)
+    }
+
+    /// The newest root that is known: of this process's last update, the pinned one, or the cached one if a floor stands for its bytes.
+    fn begin(&mut self) -> Step<Trusted> {
+        if let Some(previous) = self.previous.as_ref().filter(|previous| previous.0.chain.version() >= self.chain.version()) {
+            self.chain = previous.0.chain.clone();
+            return self.want_next_root();
+        }
+        let floors = Floors::of(&self.kept, &self.chain.keys);
+        let seen = self.chain.claim().ok().and_then(|claim| floors.standing(&claim).map(|floor| floor.version));
+        match seen.filter(|seen| *seen > self.chain.version()) {
+            Some(version) => self.want(At::CachedRoot, Request::Root(version), ROOT_BYTES, From::Cache),
+            None => self.want_next_root(),
+        }
+    }
+
+    fn cached_root(&mut self, answer: Answer) -> Step<Trusted> {
+        if let Answer::Bytes(bytes) = answer {
+            // Its cost is its own: a hostile cache doesn't use up what the source's answers may cost.
+            let cached = Chain::begin("root.json", bytes, &self.pins.revoked, &mut Budget::of_tuf()).ok();
+            let floors = Floors::of(&self.kept, &self.chain.keys);
+            if let Some(cached) = cached.filter(|cached| floors.confirm(cached.version(), &cached.last.envelope.statement)) {
+                let keys = self.chain.keys.union(&cached.keys).copied().collect();
+                self.chain = Chain { keys, ..cached };
+            }
+        }
+        self.want_next_root()
+    }
+
+    /// Section 5.3.3: one version at a time until there is no next one.
+    fn want_next_root(&mut self) -> Step<Trusted> {
+        let request = Request::Root(self.chain.next_version());
+        self.want(At::NextRoot, request, ROOT_BYTES, From::Source)
+    }
+
+    fn settle_root(&mut self) -> Result<Step<Trusted>, Refusal> {
+        self.chain.check_revoked(&self.pins.revoked)?;
+        let mut floors = Floors::of(&self.kept, &self.chain.keys);
+        floors.check(self.chain.claim()?)?;
+        self.floors = Some(floors);
+        self.check_policy("root", &self.chain.last.envelope)?;
+        if *self.chain.bytes != *self.pins.root.bytes() {
+            self.files.push(("root.json".to_owned(), self.chain.bytes.to_vec()));
+        }
+        self.chain.last.envelope.check_expiry(self.now)?;
+        Ok(self.want(At::Timestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Source))
+    }
+
+    /// Section 5.4.
+    fn timestamp(&mut self, bytes: &[u8]) -> Result<Step<Trusted>, Refusal> {
+        let envelope = self.read_timestamp(bytes, TIMESTAMP_BYTES)?;
+        let role = self.chain.last.role("timestamp")?;
+        let claim = envelope.claim(role);
+        let standing = self.floors.as_ref().and_then(|floors| floors.standing(&claim)).cloned();
+        match standing {
+            // 5.4.3.1: of the same version the new one is discarded, and the one that was seen is gone on with.
+            Some(floor) if floor.version == envelope.version && floor.signed != envelope.statement => {
+                let previous = self.previous.as_ref().map(|previous| Arc::clone(&previous.0.timestamp));
+                match previous.filter(|previous| previous.statement == floor.signed) {
+                    Some(previous) => self.admit_timestamp(previous, None),
+                    None => Ok(self.want(At::CachedTimestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Cache)),
+                }
+            }
+            _ => self.admit_timestamp(Arc::new(envelope), Some(bytes)),
+        }
+    }
+
+    fn cached_timestamp(&mut self, answer: Answer) -> Result<Step<Trusted>, Refusal> {
+        let cached = match answer {
+            Answer::Bytes(bytes) => self.read_timestamp(&bytes, TIMESTAMP_BYTES),
+            Answer::Missing => Err(missing("timestamp.json of the version that was seen", "the one that this host has seen, in its cache")),
+        };
+        self.admit_timestamp(Arc::new(cached?), None)
+    }
+
+    fn read_timestamp(&mut self, bytes: &[u8], limit: usize) -> Result<Envelope, Refusal> {
+        let envelope = Envelope::read("timestamp.json", "timestamp", bytes, limit, &mut self.budget)?;
+        self.chain.last.role("timestamp")?.signers(&envelope, &self.pins.revoked, &mut self.budget)?;
+        Ok(envelope)
+    }
+
+    fn admit_timestamp(&mut self, envelope: Arc<Envelope>, bytes: Option<&[u8]>) -> Result<Step<Trusted>, Refusal> {
+        let role = self.chain.last.role("timestamp")?;
+        let claim = envelope.claim(role);
+        let floors = self.floors.as_mut().ok_or_else(|| malformed("the update", "no root"))?;
+        floors.judge(&claim)?;
+        let standing = floors.standing(&claim).cloned();
+        let snapshot = meta::listing(&envelope)?.remove("snapshot").ok_or_else(|| envelope.malformed("no meta of the snapshot"))?;
+        // 5.4.3.2, also where the snapshot itself never came.
+        let seen = standing.as_ref().and_then(|floor| floor.listed.get("snapshot")).map(|listed| listed.version);
+        if let Some(seen) = seen.filter(|seen| snapshot.version < *seen) {
+            return Err(went_back(&envelope, "snapshot", Some(snapshot.version), seen));
+        }
+        let since = standing.filter(|floor| floor.version == envelope.version).and_then(|floor| floor.since).unwrap_or(self.now);
+        let ceiling = self.pins.max_age.and_then(|age| since.checked_add(age).ok());
+        let expires = ceiling.map_or(envelope.expires, |ceiling| ceiling.min(envelope.expires));
+        check_expiry("timestamp.json", envelope.version, expires, self.now)?;
+        raise(floors, claim, [("snapshot".to_owned(), Listed { version: snapshot.version, signed: None })].into(), Some(since));
+        self.check_policy("timestamp", &envelope)?;
+        if let Some(bytes) = bytes {
+            self.files.push(("timestamp.json".to_owned(), bytes.to_vec()));
+        }
+        self.want_snapshot(Stamp { envelope, snapshot, expires })
+    }
+
+    /// Section 5.5. A snapshot that still is what the timestamp pins is not verified twice under the same keys.
+    fn want_snapshot(&mut self, stamp: Stamp) -> Result<Step<Trusted>, Refusal> {
+        let authority = self.chain.last.role("snapshot")?.authority();
+        let known = self.previous.as_ref().map(|previous| Arc::clone(&previous.0.snapshot));
+        if let Some(known) = known.filter(|known| known.pin == stamp.snapshot && known.authority == authority) {
+            return self.snapshot(stamp, known, None);
+        }
+        self.ask_snapshot(stamp, From::Cache)
+    }
+
+    fn ask_snapshot(&mut self, stamp: Stamp, from: From) -> Result<Step<Trusted>, Refusal> {
+        let max_bytes = stamp.snapshot.cap("snapshot.json", TUF_SNAPSHOT_BYTES)?;
+        let request = Request::Snapshot(self.chain.last.consistent.then_some(stamp.snapshot.version));
+        Ok(self.want(At::Snapshot(stamp, from), request, max_bytes, from))
+    }
+
+    fn cached_snapshot(&mut self, stamp: Stamp, answer: Answer) -> Result<Step<Trusted>, Refusal> {
+        let cached = match answer {
+            Answer::Bytes(bytes) => self.read_snapshot(&stamp, &bytes).ok(),
+            Answer::Missing => None,
+        };
+        match cached {
+            Some(snapshot) => self.snapshot(stamp, snapshot, None),
+            None => self.ask_snapshot(stamp, From::Source),
+        }
+    }
+
+    fn read_snapshot(&mut self, stamp: &Stamp, bytes: &[u8]) -> Result<Arc<Snapshot>, Refusal> {
+        stamp.snapshot.check("snapshot.json", bytes)?;
+        let envelope = Envelope::read("snapshot.json", "snapshot", bytes, TUF_SNAPSHOT_BYTES, &mut self.budget)?;
+        let role = self.chain.last.role("snapshot")?;
+        role.signers(&envelope, &self.pins.revoked, &mut self.budget)?;
+        stamp.snapshot.check_version(&envelope)?;
+        let listed = meta::listing(&envelope)?;
+        Ok(Arc::new(Snapshot { pin: stamp.snapshot.clone(), authority: role.authority(), listed, envelope }))
+    }
+
+    fn snapshot(&mut self, stamp: Stamp, snapshot: Arc<Snapshot>, bytes: Option<Vec<u8>>) -> Result<Step<Trusted>, Refusal> {
+        let role = self.chain.last.role("snapshot")?;
+        let claim = snapshot.envelope.claim(role);
+        let floors = self.floors.as_mut().ok_or_else(|| malformed("the update", "no root"))?;
+        floors.judge(&claim)?;
+        let mut listed: std::collections::BTreeMap<String, Listed> =
+            snapshot.listed.iter().map(|(role, meta)| (role.clone(), Listed { version: meta.version, signed: None })).collect();
+        // 5.5.5: none of what was listed before vanishes or goes back.
+        for (role, before) in floors.standing(&claim).into_iter().flat_map(|floor| &floor.listed) {
+            match listed.get_mut(role) {
+                Some(now) if now.version == before.version => now.signed = before.signed,
+                Some(now) if now.version > before.version => {}
+                now => return Err(went_back(&snapshot.envelope, role, now.map(|now| now.version), before.version)),
+            }
+        }
+        snapshot.envelope.check_expiry(self.now)?;
+        raise(floors, claim, listed, None);
+        let floor = floors.last_raised().cloned().ok_or_else(|| malformed("the update", "no floor"))?;
+        self.check_policy("snapshot", &snapshot.envelope)?;
+        self.files.extend(bytes.map(|bytes| ("snapshot.json".to_owned(), bytes)));
+        // Section 5.6.
+        let pin = pin_of(&snapshot, "targets")?;
+        let authority = self.chain.last.role("targets")?.authority();
+        let known = self.previous.as_ref().and_then(|previous| previous.0.roles.get("targets").cloned());
+        if let Some(known) = known.filter(|known| known.pin == *pin && known.authority == authority) {
+            return self.finish(&stamp, snapshot, floor, known, None);
+        }
+        self.ask_targets(stamp, snapshot, floor, From::Cache)
+    }
+
+    fn ask_targets(&mut self, stamp: Stamp, snapshot: Arc<Snapshot>, floor: Floor, from: From) -> Result<Step<Trusted>, Refusal> {
+        let pin = pin_of(&snapshot, "targets")?;
+        let max_bytes = pin.cap("targets.json", TUF_TARGETS_BYTES)?;
+        let request = Request::Role("targets".to_owned(), self.chain.last.consistent.then_some(pin.version));
+        Ok(self.want(At::Targets(stamp, snapshot, floor, from), request, max_bytes, from))
+    }
+
+    fn cached_targets(&mut self, stamp: Stamp, snapshot: Arc<Snapshot>, floor: Floor, answer: Answer) -> Result<Step<Trusted>, Refusal> {
+        let cached = match answer {
+            Answer::Bytes(bytes) => self.read_targets(&snapshot, &bytes).ok(),
+            Answer::Missing => None,
+        };
+        match cached {
+            Some(targets) => self.finish(&stamp, snapshot, floor, Arc::new(targets), None),
+            None => self.ask_targets(stamp, snapshot, floor, From::Source),
+        }
+    }
+
+    fn read_targets(&mut self, snapshot: &Snapshot, bytes: &[u8]) -> Result<Targets, Refusal> {
+        Targets::read(self.chain.last.role("targets")?, pin_of(snapshot, "targets")?, bytes, &self.pins.revoked, &mut self.budget)
+    }
+
+    fn finish(
+        &mut self,
+        stamp: &Stamp,
+        snapshot: Arc<Snapshot>,
+        mut floor: Floor,
+        targets: Arc<Targets>,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<Step<Trusted>, Refusal> {
+        note(&mut floor, "targets", &targets.envelope)?;
+        targets.envelope.check_expiry(self.now)?;
+        self.check_policy("targets", &targets.envelope)?;
+        if let Some(raised) = self.floors.as_mut().and_then(Floors::last_raised) {
+            raised.clone_from(&floor);
+        }
+        self.files.extend(bytes.map(|bytes| ("targets.json".to_owned(), bytes)));
+        // Of the delegated roles those stay that are still listed as they were.
+        let previous = self.previous.as_ref().map(|previous| previous.0.roles.clone()).unwrap_or_default();
+        let mut roles = previous;
+        roles.retain(|name, role| snapshot.listed.get(name) == Some(&role.pin));
+        let expires = [self.chain.last.envelope.expires, stamp.expires, snapshot.envelope.expires, targets.envelope.expires];
+        let expires = expires.into_iter().min().unwrap_or(self.now);
+        roles.insert("targets".to_owned(), targets);
+        let (chain, timestamp, revoked) = (self.chain.clone(), Arc::clone(&stamp.envelope), self.pins.revoked.clone());
+        Ok(Step::Done(Trusted(Arc::new(State { chain, timestamp, snapshot, roles, expires, floor, revoked }))))
+    }
+
+    /// The policy's own floor, which a freshly made host has in place of what it would have seen.
+    fn check_policy(&self, role: &str, file: &Envelope) -> Result<(), Refusal> {
+        match self.pins.floor.get(role) {
+            Some(oldest) if file.version < *oldest => {
+                let found = format!("{} version {}", file.file, file.version);
+                let hint = "the source is behind; if the repository was really begun anew, lower the root's floor in the policy";
+                Err(Refusal::new(Code::Rollback, found, format!("version {oldest} or later, which the policy's floor demands"), hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn want(&mut self, at: At, request: Request, max_bytes: usize, from: From) -> Step<Trusted> {
+        self.at = at;
+        Step::Fetch(Want { request, max_bytes, from })
+    }
+}
+
+fn raise(floors: &mut Floors, claim: Claim<'_>, listed: std::collections::BTreeMap<String, Listed>, since: Option<Timestamp>) {
+    floors.raise(claim);
+    if let Some(floor) = floors.last_raised() {
+        floor.listed = listed;
+        floor.since = since;
+    }
+}
+
+/// What the snapshot pins a role's file to.
+pub(super) fn pin_of<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a FileMeta, Refusal> {
+    snapshot.listed.get(role).ok_or_else(|| {
+        let found = format!("snapshot.json version {} without it", snapshot.envelope.version);
+        let hint = "the delegation was made and its role never published, or was taken back: ask the publisher";
+        Refusal::new(Code::RoleMissing, found, format!("the role {}", crate::trust::refusal::shown(role)), hint)
+    })
+}
+
+/// A file that must be there.
+pub(super) fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
+    match answer {
+        Answer::Bytes(bytes) => Ok(bytes),
+        Answer::Missing => Err(missing(&format!("no {file} at the source"), "the file")),
+    }
+}
+
+fn missing(found: &str, wanted: &str) -> Refusal {
+    let hint = "the repository at this source is not complete: check the address, or have it published again";
+    Refusal::new(Code::RoleMissing, found, wanted, hint)
+}
+
+fn went_back(file: &Envelope, role: &str, found: Option<u64>, seen: u64) -> Refusal {
+    let role = crate::trust::refusal::shown(role);
+    let found = found.map_or_else(|| format!("none of {role}"), |found| format!("version {found} of {role}"));
+    let hint = "the source shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
+    Refusal::new(
+        Code::Rollback,
+        format!("{} version {} that lists {found}", file.file, file.version),
+        format!("version {seen} or later, which this host has seen listed"),
+        hint,
+    )
+}
