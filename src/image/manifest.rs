@@ -120,7 +120,7 @@ fn entry(value: &Value) -> Result<IndexEntry, ManifestError> {
     Ok(IndexEntry { descriptor: descriptor(value)?, claimed_name: claimed.and_then(Value::as_str).map(str::to_owned) })
 }
 
-fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
+pub(super) fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
     let text = |name| value.get(name).and_then(Value::as_str);
     let media_type = text("mediaType").ok_or(ManifestError::Shape("descriptor without mediaType"))?.to_owned();
     let digest = text("digest").ok_or(ManifestError::Shape("descriptor without digest"))?.parse()?;

@@ -1,11 +1,13 @@
 //! What is asked about: names, digests, and the documents that list digests. Pure.
 
 mod digest;
+mod files;
 mod manifest;
 mod membership;
 mod reference;
 
 pub use digest::{Digest, DigestError};
+pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
 pub use membership::{Blob, Chain};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag};

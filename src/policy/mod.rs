@@ -13,6 +13,8 @@ mod files;
 mod fragment;
 mod image;
 mod load;
+#[allow(dead_code, reason = "read by roots of type tuf, which are not read yet")]
+mod metadata_url;
 mod pattern;
 mod reason;
 mod report;
@@ -37,6 +39,7 @@ pub use explain::{Explanation, Outcome, Step, explain};
 pub use files::{Files, Unreadable};
 pub use image::BoundImage;
 pub use load::load;
+pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
 pub use root::{NotaryRoot, Root, RootKind};
 pub use rule::Rule;

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::{Client, Credentials, NotaryServer, SourceError, registry};
+use super::{Client, Credentials, NotaryServer, SourceError, TufLocation, registry};
 use crate::image::{Digest, ImageRef};
-use crate::policy::NotaryRoot;
+use crate::policy::{MetadataUrl, NotaryRoot};
 use crate::trust::{Code, Refusal};
 
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);
+type LocationKey = (MetadataUrl, Option<Digest>);
 
 /// Everything outside that can be asked.
 #[derive(Debug)]
@@ -20,13 +21,14 @@ pub struct Sources {
     clients: Mutex<HashMap<Option<Digest>, Client>>,
     /// Each holds the back-off of its server.
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
+    locations: Mutex<HashMap<LocationKey, Arc<TufLocation>>>,
 }
 
 impl Sources {
     /// Sources that are asked with these credentials.
     #[must_use]
     pub fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials, clients: Mutex::default(), servers: Mutex::default() }
+        Self { credentials, clients: Mutex::default(), servers: Mutex::default(), locations: Mutex::default() }
     }
 
     /// The server of a root.
@@ -43,6 +45,21 @@ impl Sources {
         let server = Arc::new(NotaryServer::new(&root.server, client)?);
         servers.insert(key, Arc::clone(&server));
         Ok(server)
+    }
+
+    /// A place of a root's metadata.
+    ///
+    /// # Errors
+    /// Its URL or its CA is not usable.
+    pub fn tuf(&self, url: &MetadataUrl, tls_ca: Option<&[u8]>) -> Result<Arc<TufLocation>, SourceError> {
+        let key = (url.clone(), tls_ca.map(Digest::of));
+        let mut locations = self.locations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(location) = locations.get(&key) {
+            return Ok(Arc::clone(location));
+        }
+        let location = Arc::new(TufLocation::new(url, self.client(&url.to_string(), tls_ca)?)?);
+        locations.insert(key, Arc::clone(&location));
+        Ok(location)
     }
 
     /// What a registry says a tag is now.

@@ -168,10 +168,11 @@ async fn exchange(request: RequestBuilder, url: Url, cap: usize, deadline: Insta
         return Ok(Reply { url, status, headers, body: Vec::new() });
     }
     let too_large = || SourceError::TooLarge { url: shown(&url), limit: cap };
-    if response.content_length().is_some_and(|length| usize::try_from(length).map_or(true, |length| length > cap)) {
+    let announced = response.content_length().map_or(Ok(0), usize::try_from).map_err(|_| too_large())?;
+    if announced > cap {
         return Err(too_large());
     }
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = timeout_at(deadline, response.chunk()).await.map_err(late)?.map_err(failed)? {
         if chunk.len() > cap.saturating_sub(body.len()) {
             return Err(too_large());

@@ -12,11 +12,14 @@ pub mod credentials;
 pub mod http;
 mod notary_server;
 pub mod registry;
+mod silence;
+mod tuf;
 
 pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
+pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};
 

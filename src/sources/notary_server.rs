@@ -1,16 +1,13 @@
 //! A Notary v1 server: which URL a file has, and what its statuses mean.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
-
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use crate::image::Repository;
 use crate::trust::notary::{Answer, Request, Want};
 
-use super::backoff::Backoff;
 use super::http::{Ask, Client, may_ask};
+use super::silence::Silence;
 use super::{SourceError, escaped, shown};
 
 /// A Notary v1 server. While it does not answer it is left alone for a while, and each question in that while gets its last silence.
@@ -18,7 +15,7 @@ use super::{SourceError, escaped, shown};
 pub struct NotaryServer {
     url: Url,
     client: Client,
-    silence: Mutex<(Backoff, String)>,
+    silence: Silence,
 }
 
 impl NotaryServer {
@@ -36,7 +33,7 @@ impl NotaryServer {
         if secret || parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(wrong("has a user, query or fragment: credentials belong in docker-config"));
         }
-        Ok(Self { url: parsed, client, silence: Mutex::default() })
+        Ok(Self { url: parsed, client, silence: Silence::default() })
     }
 
     /// The URL, as it may be shown.
@@ -52,7 +49,7 @@ impl NotaryServer {
     pub async fn get(&self, gun: &Repository, want: &Want, deadline: Instant) -> Result<Answer, SourceError> {
         let url = self.file(gun, &want.request)?;
         let scope = format!("repository:{gun}:pull");
-        if let Some(silence) = self.silence(&url) {
+        if let Some(silence) = self.silence.of(&shown(&url)) {
             return Err(silence);
         }
         let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0 };
@@ -64,7 +61,7 @@ impl NotaryServer {
             },
             Err(error) => Err(error),
         };
-        self.remember(&answer);
+        self.silence.remember(&answer);
         answer
     }
 
@@ -85,26 +82,6 @@ impl NotaryServer {
             Ok(url)
         } else {
             Err(SourceError::Other { url: shown(&url), cause: "not a name that a URL can carry".to_owned() })
-        }
-    }
-
-    fn silence(&self, url: &Url) -> Option<SourceError> {
-        let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = silence.0.wait(std::time::Instant::now())?;
-        let cause = format!("{} (asked again in {} s)", silence.1, wait.as_secs().saturating_add(1));
-        Some(SourceError::Silent { url: shown(url), cause })
-    }
-
-    fn remember(&self, answer: &Result<Answer, SourceError>) {
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(SourceError::Silent { cause, .. }) = answer {
-            // Chance for the jitter: the keys of a hasher, which differ each time.
-            let bytes = RandomState::new().hash_one(0).to_be_bytes();
-            let [a, b, c, d, ..] = bytes;
-            silence.0.failed(std::time::Instant::now(), u32::from_be_bytes([a, b, c, d]));
-            silence.1.clone_from(cause);
-        } else {
-            silence.0.answered();
         }
     }
 }

@@ -4,14 +4,14 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
-use crate::image::{Digest, Document, ImageRef};
+use crate::image::{Digest, Document, ImageRef, Repository};
 
 use super::http::{Ask, Client, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-const REDIRECTS: u8 = 3;
+pub(super) const REDIRECTS: u8 = 3;
 
 /// The digest that the registry gives for the name's tag now; `None`: it knows no such repository or tag. A name that has a digest
 /// is that digest, and nobody is asked. The answer is a claim like any other evidence.
@@ -22,8 +22,7 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     if image.digest.is_some() {
         return Ok(image.digest);
     }
-    // A registry on this machine may speak plain http, as every engine's default has it.
-    if is_loopback(host_name(image.repository.host())) {
+    if may_speak_plain(&image.repository) {
         match resolve_over("http", client, image, deadline).await {
             Err(error) if !speaks_plain(&error) => {}
             plain => return plain,
@@ -32,8 +31,13 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     resolve_over("https", client, image, deadline).await
 }
 
+/// A registry on this machine may speak plain http, as every engine's default has it.
+pub(super) fn may_speak_plain(repository: &Repository) -> bool {
+    is_loopback(host_name(repository.host()))
+}
+
 /// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
-fn speaks_plain(error: &SourceError) -> bool {
+pub(super) fn speaks_plain(error: &SourceError) -> bool {
     match error {
         SourceError::Silent { cause, .. } => cause.starts_with("answered "),
         SourceError::Other { cause, .. } => cause != "answered 400",
@@ -42,12 +46,9 @@ fn speaks_plain(error: &SourceError) -> bool {
 }
 
 async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
-    let (host, path) = (image.repository.host(), image.repository.path());
-    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
     let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
-    let text = format!("{scheme}://{host}/v2/{path}/manifests/{tag}");
-    let url: Url = text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })?;
-    let scope = format!("repository:{path}:pull");
+    let url = url(scheme, &image.repository, &format!("manifests/{tag}"))?;
+    let scope = scope(&image.repository);
     let mut ask = Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS };
     let head = client.ask(&ask, deadline).await?;
     if missing(&head)? {
@@ -61,7 +62,20 @@ async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline:
     if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
 }
 
-fn missing(reply: &Reply) -> Result<bool, SourceError> {
+/// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
+pub(super) fn url(scheme: &str, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
+    let (host, path) = (repository.host(), repository.path());
+    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let text = format!("{scheme}://{host}/v2/{path}/{rest}");
+    text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
+}
+
+/// What a reader of a repository asks a token service for.
+pub(super) fn scope(repository: &Repository) -> String {
+    format!("repository:{}:pull", repository.path())
+}
+
+pub(super) fn missing(reply: &Reply) -> Result<bool, SourceError> {
     match reply.status.as_u16() {
         200 => Ok(false),
         404 => Ok(true),

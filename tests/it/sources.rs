@@ -1,5 +1,7 @@
 //! Sources against servers that answer whatever a test wants.
 
+mod tuf;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
