@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("json", &[]),
     ("config", &[]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
+    ("publish", &["json", "image", "trust"]),
     ("policy_dir", &["policy"]),
     ("sources", &["image", "trust", "policy"]),
     ("state", &["image", "trust"]),
