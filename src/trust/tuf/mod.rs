@@ -136,8 +136,8 @@ pub struct Listing {
 }
 
 impl Request {
-    /// The file's name at a source: `3.root.json`, `timestamp.json`, `7.snapshot.json`. Of a role's name everything but letters, digits,
-    /// `_`, `-` and inner dots is percent-encoded, so that it is one segment of a path.
+    /// The file's name at a source: `3.root.json`, `timestamp.json`, `7.snapshot.json`. Of a role's name everything but letters, digits
+    /// and `_ - . ~` is percent-encoded, so that it is one segment of a path.
     #[must_use]
     pub fn file_name(&self) -> String {
         let versioned = |version: &Option<u64>, name: &str| version.map_or_else(|| name.to_owned(), |version| format!("{version}.{name}"));
@@ -167,10 +167,10 @@ fn digit(value: u8) -> char {
 
 fn encoded(role: &str) -> String {
     let mut name = String::new();
-    for (at, byte) in role.bytes().enumerate() {
+    for byte in role.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(char::from(byte)),
-            b'.' if at > 0 => name.push('.'),
+            // Dots do no harm: the name goes on with .json.
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~' => name.push(char::from(byte)),
             other => name.extend(['%', digit(other >> 4), digit(other & 15)]),
         }
     }

@@ -48,6 +48,12 @@ impl Trusted {
         self.0.expires
     }
 
+    /// Whether files have their version in their name, and targets that are files their hash (section 6.2).
+    #[must_use]
+    pub fn consistent_snapshot(&self) -> bool {
+        self.0.chain.last.consistent
+    }
+
     /// Version by role, of all that was looked at.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, u64> {
