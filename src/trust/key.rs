@@ -502,6 +502,72 @@ mod tests {
         }
     }
 
+    fn tuf(keytype: &str, scheme: &str, public: &str) -> PublicKey {
+        let public = public.replace('\n', "\\u000a");
+        let text = format!(r#"{{"keytype":"{keytype}","keyval":{{"public":"{public}"}},"scheme":"{scheme}"}}"#);
+        let text = canonical::encode(&json::parse(text.as_bytes(), Limits { bytes: 4096, depth: 4, values: 20 }).unwrap());
+        PublicKey::from_tuf("any id", Text::of(&text)).unwrap()
+    }
+
+    fn in_pem(material: &Material) -> String {
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(material.spki().unwrap()))
+    }
+
+    fn in_hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    #[test]
+    fn a_tuf_key_verifies_by_its_own_scheme_and_has_one_id_in_pem_and_hex() {
+        use aws_lc_rs::signature::{
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA3_384_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+            KeyPair as _,
+        };
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let key = tuf("ed25519", "ed25519", &in_hex(pair.public_key().as_ref()));
+        assert_eq!(key.scoped_id(), "any id");
+        assert!(key.verify("", b"message", pair.sign(b"message").as_ref(), false));
+        assert!(!key.verify("eddsa", b"other", pair.sign(b"message").as_ref(), true));
+
+        for (algorithm, scheme, good) in [
+            (&ECDSA_P256_SHA256_ASN1_SIGNING, "ecdsa-sha2-nistp256", true),
+            (&ECDSA_P384_SHA384_ASN1_SIGNING, "ecdsa-sha2-nistp384", true),
+            (&ECDSA_P384_SHA3_384_ASN1_SIGNING, "ecdsa-sha2-nistp384", false),
+            (&ECDSA_P384_SHA384_ASN1_SIGNING, "ecdsa-sha2-nistp256", false),
+        ] {
+            let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+            let hex = in_hex(pair.public_key().as_ref());
+            let bare = tuf("ecdsa", "ecdsa-sha2-nistp256", &hex);
+            let bare = if bare.scheme.is_some() { bare } else { tuf("ecdsa", "ecdsa-sha2-nistp384", &hex) };
+            let signature = pair.sign(&random, b"message").unwrap();
+            for (keytype, public) in [("ecdsa", hex), (scheme, in_pem(&bare.material))] {
+                let key = tuf(keytype, scheme, &public);
+                assert_eq!(key.verify("", b"message", signature.as_ref(), false), good, "{scheme}");
+                assert_eq!(key.id() == bare.id(), key.scheme.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tuf_rsa_key_takes_pss_with_its_own_hash_only() {
+        use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding, RsaKeyPair};
+        let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let sign = |padding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(padding, &aws_lc_rs::rand::SystemRandom::new(), b"message", &mut signature).unwrap();
+            signature
+        };
+        let pem = in_pem(&Material::Rsa(pair.public_key().as_ref().to_vec()));
+        let key = tuf("rsa", "rsassa-pss-sha256", &pem);
+        assert!(key.verify("", b"message", &sign(&RSA_PSS_SHA256), false));
+        assert!(!key.verify("", b"message", &sign(&RSA_PSS_SHA384), true));
+        assert!(!key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(tuf("rsa", "rsassa-pss-sha384", &pem).verify("", b"message", &sign(&RSA_PSS_SHA384), false));
+        assert_ne!(tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).id(), key.id());
+        assert!(!tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+    }
+
     #[test]
     fn a_chain_of_certificates_is_no_pin() {
         let leaf = String::from_utf8(data("keys/root-app.crt")).unwrap();

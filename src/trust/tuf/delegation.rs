@@ -144,3 +144,68 @@ impl Bins {
 fn hash(path: &str) -> [u8; 32] {
     Sha256::digest(path.as_bytes()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(members: &str) -> Result<Delegations, Refusal> {
+        let text = format!(r#"{{"keys":{{}},{members}}}"#);
+        Delegations::read(Text::of(text.as_bytes()), "targets.json")
+    }
+
+    fn role(name: &str, paths: &str) -> String {
+        format!(r#"{{"keyids":[],"name":"{name}",{paths},"terminating":false,"threshold":1}}"#)
+    }
+
+    fn names(edges: &[Edge]) -> Vec<&str> {
+        edges.iter().map(|edge| edge.role.name.as_str()).collect()
+    }
+
+    #[test]
+    fn roles_that_cover_a_path_come_in_their_order() {
+        let digits = Digest::from_bytes(hash("r.example/app:1")).hex();
+        let other = if digits.starts_with('0') { "1" } else { "0" };
+        let listed = [
+            role("b", r#""paths":["x","r.example/app:*"]"#),
+            role("hashed", &format!(r#""path_hash_prefixes":["{}"]"#, &digits[..3])),
+            role("elsewhere", &format!(r#""path_hash_prefixes":["{other}"]"#)),
+            role("none", r#""paths":[]"#),
+            role("a", r#""paths":["r.example/*"]"#),
+        ];
+        let delegations = read(&format!(r#""roles":[{}]"#, listed.join(","))).unwrap();
+        assert_eq!(names(&delegations.towards("r.example/app:1")), ["b", "hashed", "a"]);
+        assert_eq!(names(&delegations.may_name("r.example/web:").unwrap()), ["hashed", "elsewhere", "a"]);
+    }
+
+    #[test]
+    fn a_bin_is_named_by_the_first_bits_of_the_hash_and_is_terminating() {
+        let digits = Digest::from_bytes(hash("r.example/app:1")).hex();
+        for (bits, width) in [(1, 1), (4, 1), (5, 2), (8, 2), (16, 4), (32, 8)] {
+            let bins = format!(r#""succinct_roles":{{"bit_length":{bits},"keyids":[],"name_prefix":"bin","threshold":1}}"#);
+            let delegations = read(&bins).unwrap();
+            let number = u64::from_str_radix(&digits[..8], 16).unwrap() >> (32 - bits);
+            let edges = delegations.towards("r.example/app:1");
+            assert_eq!(names(&edges), [format!("bin-{number:0width$x}")]);
+            assert!(edges[0].terminating);
+            assert_eq!(delegations.may_name("r.example/app:").unwrap_err(), 1 << bits);
+        }
+        for bits in ["0", "33", "-1", "4294967297"] {
+            let bins = format!(r#""succinct_roles":{{"bit_length":{bits},"keyids":[],"name_prefix":"bin","threshold":1}}"#);
+            assert!(read(&bins).is_err(), "{bits}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_no_top_level_roles_and_paths_are_said_one_way() {
+        let paths = r#""paths":["*"]"#;
+        for name in ["", "root", "timestamp", "snapshot", "targets"] {
+            assert!(read(&format!(r#""roles":[{}]"#, role(name, paths))).is_err(), "{name}");
+        }
+        assert!(read(&format!(r#""roles":[{},{}]"#, role("a", paths), role("b", paths))).is_ok());
+        assert!(read(&format!(r#""roles":[{},{}]"#, role("a", paths), role("a", r#""paths":[]"#))).is_err());
+        assert!(read(&format!(r#""roles":[{}]"#, role("a", r#""path_hash_prefixes":["0"],"paths":["*"]"#))).is_err());
+        assert!(read(&format!(r#""roles":[{}]"#, role("a", r#""path":[]"#))).is_err());
+        assert!(read(r#""x":1"#).is_err());
+    }
+}

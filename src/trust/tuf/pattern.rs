@@ -80,18 +80,22 @@ impl Part {
 fn parts(glob: &str) -> Vec<Part> {
     let mut rest = glob;
     let mut parts = Vec::new();
+    // Where one `[` has no end none after it has: not looked for again, or a long pattern of them would take for ever.
+    let mut ends = true;
     while let Some(character) = rest.chars().next() {
         rest = rest.get(character.len_utf8()..).unwrap_or_default();
         parts.push(match character {
             '*' => Part::Many,
             '?' => Part::Any,
-            '[' => match set(rest) {
-                Some((part, after)) => {
+            '[' if ends => {
+                if let Some((part, after)) = set(rest) {
                     rest = after;
                     part
+                } else {
+                    ends = false;
+                    Part::One('[')
                 }
-                None => Part::One('['),
-            },
+            }
             other => Part::One(other),
         });
     }
@@ -151,6 +155,14 @@ mod tests {
         ] {
             assert!(!matches(pattern, path), "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_long_pattern_of_open_brackets_is_read_in_one_pass() {
+        let open = "[".repeat(1 << 20);
+        assert!(matches(&open, &open));
+        assert!(!matches(&open, "["));
+        assert!(matches("[a][", "a["));
     }
 
     #[test]
