@@ -132,8 +132,15 @@ impl Repositories {
     /// # Errors
     /// The refusal: what was wrong with the metadata, or why there is none.
     pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository) -> Result<Arc<Evidence>, Refusal> {
-        let RootKind::Notary(notary) = &look.root.kind;
-        self.of_notary(look, notary, gun).await
+        match &look.root.kind {
+            RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
+            RootKind::Tuf(_) => Err(Refusal::new(
+                Code::PolicyUnusable,
+                format!("the root {:?} of type tuf", look.root.id),
+                "a root that can be asked",
+                "this version of rootpin asks roots of type notary only",
+            )),
+        }
     }
 
     /// Writes the files of evidence whose floors are safe now. A cache that can't be written costs a fetch, never a decision.

@@ -13,8 +13,8 @@ mod files;
 mod fragment;
 mod image;
 mod load;
-#[allow(dead_code, reason = "read by roots of type tuf, which are not read yet")]
 mod metadata_url;
+mod notary_root;
 mod pattern;
 mod reason;
 mod report;
@@ -26,6 +26,7 @@ mod server_url;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tuf_root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,10 +41,12 @@ pub use files::{Files, Unreadable};
 pub use image::BoundImage;
 pub use load::load;
 pub use metadata_url::MetadataUrl;
+pub use notary_root::NotaryRoot;
 pub use pattern::{Pattern, Specificity};
-pub use root::{NotaryRoot, Root, RootKind};
+pub use root::{Root, RootKind};
 pub use rule::Rule;
 pub use settings::{Limits, Local, Mode};
+pub use tuf_root::TufRoot;
 
 /// A policy in which everything was understood.
 #[derive(Debug)]

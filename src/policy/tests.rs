@@ -1,6 +1,7 @@
 //! Policies in; what they mean, and what is wrong with them, out.
 
 mod mistakes;
+mod tuf;
 
 use std::collections::BTreeMap;
 
@@ -141,7 +142,7 @@ fn the_example_loads_and_says_what_it_says() {
     assert_eq!(policy.exempts_for(&name("registry.acme.example/legacy/app").repository).count(), 1);
     assert_eq!(policy.revoked_digest(&TWO.parse().unwrap()), Some("CVE-2026-0001"));
     assert!(!policy.local.allows("moby"));
-    let super::RootKind::Notary(notary) = &policy.roots["legacy-dct"].kind;
+    let super::RootKind::Notary(notary) = &policy.roots["legacy-dct"].kind else { panic!("not notary") };
     let pins = notary.pins(&policy.roots["legacy-dct"], policy.revoked_keys());
     assert_eq!((pins.role.as_str(), pins.keys.len(), pins.certificate_dates), ("targets/releases", 1, false));
     assert_eq!(Vec::from_iter(policy.hosts()), ["docker.io", "mirror.acme.example", "registry.acme.example", "registry.k8s.io"]);

@@ -45,7 +45,6 @@ fn each_mistake_is_told_at_its_place() {
         (&root_with("tls-ca = \"roots/ca.pem\"").replace("https://n.example", "http://[::1]:4443"), "9:1: no-effect"),
         (&root_with("certificate-dates = \"no\""), "9:21: bad-value"),
         (&root_with("allow-rsa-pkcs1v15 = \"yes\""), "9:22: bad-value"),
-        (&root_with("").replace("\"notary\"", "\"tuf\""), "5:8: unknown-type"),
         (&root_with("").replace("\"notary\"", "\"Notary\""), "5:8: unknown-type"),
         (&root_with("").replace("type = \"notary\"\n", ""), "3:1: missing-key"),
         (&root_with("").replace("role = \"targets\"\n", ""), "3:1: missing-key"),
