@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::notary_evidence::NotarySlots;
+use super::tuf_evidence::TufSlots;
 use crate::image::Repository;
 use crate::policy::{Policy, Root, RootKind};
 use crate::sources::{SourceError, Sources};
 use crate::state::Store;
 use crate::state::cache::Cache;
+use crate::trust::tuf::Question;
 use crate::trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
 /// Metadata files by name.
@@ -61,7 +63,8 @@ pub struct Repositories {
     pub(super) store: Arc<Store>,
     cache: Option<Cache>,
     pub(super) notary: NotarySlots,
-    present: bool,
+    pub(super) tuf: TufSlots,
+    pub(super) present: bool,
 }
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
@@ -71,6 +74,7 @@ const MAX_SLOTS: usize = 4096;
 const MAX_CACHED: usize = 64 << 20;
 
 /// Why a source gave no metadata that holds.
+#[derive(Debug, Clone)]
 pub(super) enum Failure {
     /// Nobody answered (policy.md rule 8): what the cache holds may serve.
     Silent(String),
@@ -124,22 +128,17 @@ impl Repositories {
     pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool) -> Self {
         // A state that can't be used has no cache either; the state's own error is told.
         let cache = Cache::new(store.directory()).ok();
-        Self { sources, store, cache, notary: NotarySlots::default(), present }
+        Self { sources, store, cache, notary: NotarySlots::default(), tuf: TufSlots::default(), present }
     }
 
     /// What a root says of a repository: what is at hand, or what its sources say now, or what the cache holds while none answers.
     ///
     /// # Errors
     /// The refusal: what was wrong with the metadata, or why there is none.
-    pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository) -> Result<Arc<Evidence>, Refusal> {
+    pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository, question: &Question) -> Result<Arc<Evidence>, Refusal> {
         match &look.root.kind {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
-            RootKind::Tuf(_) => Err(Refusal::new(
-                Code::PolicyUnusable,
-                format!("the root {:?} of type tuf", look.root.id),
-                "a root that can be asked",
-                "this version of rootpin asks roots of type notary only",
-            )),
+            RootKind::Tuf(tuf) => self.of_tuf(look, tuf, gun, question).await,
         }
     }
 
@@ -155,6 +154,7 @@ impl Repositories {
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
         self.notary.clear();
+        self.tuf.clear();
     }
 
     /// The last good contact, unless it lies in the future: then the clock went back, and no expiry can be judged by it.

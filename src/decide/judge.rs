@@ -9,11 +9,13 @@ use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground, rank};
 use super::evidence::Look;
+use super::named::named;
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::{Evidence, Judged, Repositories};
-use crate::image::{Chain, Descriptor, Digest, ImageRef, Tag};
+use crate::image::{Chain, Descriptor, Digest, ImageRef};
 use crate::policy::{Exempt, Mode, Policy, Root, Rule};
-use crate::trust::{Code, Collection, Refusal};
+use crate::trust::tuf::Question;
+use crate::trust::{Code, Refusal};
 
 /// How a denial by `[[image]]` names its entry.
 const IMAGE_ENTRY: &str = "[[image]]";
@@ -261,8 +263,9 @@ impl Judge<'_> {
         deadline: Instant,
     ) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
+        let question = subject.name.tag.clone().map_or(Question::Digest(subject.top), Question::Tag);
         let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
-        let evidence = self.repositories.evidence(look, &gun).await?;
+        let evidence = self.repositories.evidence(look, &gun, &question).await?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;
@@ -298,33 +301,6 @@ impl Judge<'_> {
 fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
     let left = deadline.saturating_duration_since(now);
     now + left / u32::try_from(roots.max(1)).unwrap_or(u32::MAX)
-}
-
-/// What the signed metadata says of a tag, or of some tag where only the digest is asked for (policy.md rule 5).
-fn named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
-    let Some(tag) = tag else {
-        let known = collection.targets.values().any(|target| target.digest == digest);
-        return if known { Ok(()) } else { Err(no_statement(collection, &digest.to_string(), "some tag that is signed for this digest")) };
-    };
-    match collection.targets.get(tag.as_str()) {
-        Some(target) if target.digest == digest => Ok(()),
-        Some(target) => Err(Refusal::new(
-            Code::DigestMismatch,
-            digest.to_string(),
-            format!("{}, signed for tag {tag} in {} of {}", target.digest, collection.role, collection.gun),
-            "the registry serves other bytes than the publisher signed; sign the new ones, or find out who put them there",
-        )),
-        None => Err(no_statement(collection, &format!("tag {tag}"), "a tag that is signed")),
-    }
-}
-
-fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
-    Refusal::new(
-        Code::NoStatement,
-        format!("{asked}, which {} of {} does not name", collection.role, collection.gun),
-        wanted,
-        "have the publisher sign it, or pull one that is signed",
-    )
 }
 
 fn no_rule(name: &ImageRef) -> Denial {

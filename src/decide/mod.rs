@@ -4,8 +4,10 @@ mod decision;
 mod evidence;
 mod judge;
 mod kept;
+mod named;
 mod notary_evidence;
 mod question;
+mod tuf_evidence;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::digest;
+use super::diagnostic::Fault;
 use super::files::Reading;
 use super::metadata_url::{self, MetadataUrl};
 use super::report::{At, Report};
@@ -52,12 +52,9 @@ pub(super) const KEYS: [&str; 5] = ["file", "sha256", "metadata", "tls-ca", "flo
 pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Reading<'_>) -> Option<TufRoot> {
     section.require(
         report,
-        &[
-            ("file", "the root file to begin with, as roots/acme.root.json"),
-            ("sha256", "the digest of that file, as sha256sum prints it after sha256:"),
-        ],
+        &[("file", "the root file to begin with, as roots/acme.root.json"), ("sha256", "the digest of that file, as sha256sum prints it")],
     );
-    let sha256 = section.parsed(report, "sha256", digest::parse);
+    let sha256 = section.parsed(report, "sha256", parse_sha256);
     let pinned = section.text(report, "file").and_then(|path| read_root(&path, sha256.as_ref(), report, files));
     let metadata = section.list(report, "metadata", metadata_url::parse).unwrap_or_default();
     for (at, url) in metadata.iter().enumerate() {
@@ -84,8 +81,13 @@ fn read_root(path: &At<&str>, sha256: Option<&At<Digest>>, report: &mut Report, 
     let bytes = read_pinned(path.value, path.place, report, files)?;
     let found = Digest::of(bytes);
     if let Some(wanted) = sha256.filter(|wanted| wanted.value != found) {
-        let message = format!("{} has the digest {found}", path.value);
-        report.error(wanted.place, "bad-file", message, "pin the digest that the publisher told you by another way than the file");
+        let message = format!("{} has the sha256 {}", path.value, found.hex());
+        report.error(
+            wanted.place,
+            "bad-file",
+            message,
+            "pin what sha256sum prints for the file that you have from its publisher, who tells you the same by another way",
+        );
         return None;
     }
     match tuf::PinnedRoot::read(bytes.to_vec()) {
@@ -95,6 +97,13 @@ fn read_root(path: &At<&str>, sha256: Option<&At<Digest>>, report: &mut Report, 
             None
         }
     }
+}
+
+/// As sha256sum prints it, which is how policies write the pin of a file.
+fn parse_sha256(text: &str) -> Result<Digest, Fault> {
+    let wrong =
+        || Fault::new("bad-digest", format!("{text:?} is not a sha256"), "write 64 lower-case hex digits, as sha256sum prints them");
+    Digest::from_hex(text).ok_or_else(wrong)
 }
 
 fn read_floor(section: &Section<'_>, report: &mut Report) -> BTreeMap<String, u64> {

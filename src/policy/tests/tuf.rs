@@ -14,7 +14,7 @@ fn findings_in(text: &str) -> Result<Policy, Vec<String>> {
 }
 
 fn tuf(lines: &str) -> String {
-    let digest = Digest::of(ROOT);
+    let digest = Digest::of(ROOT).hex();
     format!("[[root]]\nid = \"a\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{digest}\"\n{lines}\n{}", rule("h.example/**"))
 }
 
@@ -52,9 +52,12 @@ fn each_mistake_in_a_tuf_root_is_told_at_its_place() {
         (&tuf("floor = 1"), "8:9: bad-value"),
         (&tuf("").replace("roots/acme.json", "roots/none.json"), "6:8: unreadable"),
         (&tuf("").replace("roots/acme.json", "roots/acme.pub"), "7:10: bad-file"),
-        (&tuf("").replace(&Digest::of(ROOT).to_string(), "sha256:0"), "7:10: bad-digest"),
-        (&tuf("").replace(&Digest::of(ROOT).to_string(), TWO), "7:10: bad-file"),
-        (&tuf("").replace("roots/acme.json", "roots/empty.pem").replace(&Digest::of(ROOT).to_string(), TWO), "6:8: bad-file"),
+        (&tuf("").replace(&Digest::of(ROOT).hex(), "sha256:0"), "7:10: bad-digest"),
+        (&tuf("").replace(&Digest::of(ROOT).hex(), TWO.trim_start_matches("sha256:")), "7:10: bad-file"),
+        (
+            &tuf("").replace("roots/acme.json", "roots/empty.pem").replace(&Digest::of(ROOT).hex(), TWO.trim_start_matches("sha256:")),
+            "6:8: bad-file",
+        ),
         (&tuf("").replace("file =", "# file ="), "3:1: missing-key"),
         (&tuf("").replace("sha256 =", "# sha256 ="), "3:1: missing-key"),
     ] {

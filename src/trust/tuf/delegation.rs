@@ -1,6 +1,6 @@
 //! Whom a targets role delegates to, for which paths (section 4.5, and TAP 15).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +11,7 @@ use crate::trust::refusal::shown;
 
 use super::envelope::malformed;
 use super::pattern;
-use super::role::Role;
+use super::role::{Keys, Role};
 
 /// The delegations of one targets file.
 #[derive(Debug, Default)]
@@ -48,6 +48,16 @@ struct Bins {
     bits: u32,
 }
 
+/// No name of an image is longer, and so no pattern that names one.
+const PATTERN_BYTES: usize = 1024;
+
+impl Paths {
+    fn check_size(&self) -> Result<(), &'static str> {
+        let (Self::Patterns(all) | Self::HashPrefixes(all)) = self;
+        if all.iter().all(|one| one.len() <= PATTERN_BYTES) { Ok(()) } else { Err("a path of more than 1024 bytes") }
+    }
+}
+
 impl Delegations {
     pub(super) fn read(delegations: Text<'_>, file: &str) -> Result<Self, Refusal> {
         let wrong = |what: &str| malformed(file, what);
@@ -57,8 +67,10 @@ impl Delegations {
             (Some(roles), None) => {
                 let mut names = BTreeSet::new();
                 let mut read = Vec::new();
+                // Once for all: each role takes some of them.
+                let keys: BTreeMap<_, _> = keys.members().into_iter().flatten().collect();
                 for listing in roles.elements().ok_or_else(|| wrong("delegations that are no list of roles"))? {
-                    let delegation = Delegation::read(listing, keys, file)?;
+                    let delegation = Delegation::read(listing, &keys, file)?;
                     if !names.insert(delegation.edge.role.name.clone()) {
                         return Err(wrong(&format!("two delegations to {}", shown(&delegation.edge.role.name))));
                     }
@@ -92,7 +104,7 @@ impl Delegations {
 }
 
 impl Delegation {
-    fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
+    fn read(listing: Text<'_>, keys: &Keys<'_>, file: &str) -> Result<Self, Refusal> {
         let name = listing.get("name").and_then(Text::as_str).unwrap_or_default();
         let wrong = |what: &str| malformed(file, &format!("a delegation to {}: {what}", shown(&name)));
         // A role of that name would take the place of another in the snapshot.
@@ -109,7 +121,8 @@ impl Delegation {
             _ => None,
         };
         let paths = paths.ok_or_else(|| wrong("not one list of paths or of path_hash_prefixes"))?;
-        Ok(Self { edge: Edge { role: Role::read(&name, listing, Some(keys), file)?, terminating }, paths })
+        paths.check_size().map_err(wrong)?;
+        Ok(Self { edge: Edge { role: Role::read(&name, listing, keys, file)?, terminating }, paths })
     }
 
     fn covers(&self, path: &str, hash: &[u8; 32]) -> bool {
@@ -129,7 +142,8 @@ impl Bins {
         let prefix = listing.get("name_prefix").and_then(Text::as_str).ok_or_else(|| wrong("no name_prefix"))?;
         let bits = listing.get("bit_length").and_then(Text::as_u64).and_then(|bits| u32::try_from(bits).ok());
         let bits = bits.filter(|bits| (1..=32).contains(bits)).ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
-        Ok(Self { role: Role::read(&prefix, listing, Some(keys), file)?, bits })
+        let keys = keys.members().into_iter().flatten().collect();
+        Ok(Self { role: Role::read(&prefix, listing, &keys, file)?, bits })
     }
 
     fn of(&self, hash: &[u8; 32]) -> Option<Edge> {

@@ -19,7 +19,7 @@ mod root;
 mod search;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trusted;
 mod update;
 mod walk;

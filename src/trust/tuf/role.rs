@@ -1,6 +1,7 @@
 //! A role: which keys may sign for it, and how many must.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::trust::budget::Budget;
 use crate::trust::canonical::Text;
@@ -10,6 +11,9 @@ use crate::trust::threshold::{self, Counting};
 use crate::trust::{KeyId, Refusal};
 
 use super::envelope::{Envelope, malformed};
+
+/// Keys as a file lists them, by ID.
+pub(super) type Keys<'a> = BTreeMap<Cow<'a, str>, Text<'a>>;
 
 /// A role as its delegator lists it.
 #[derive(Debug, Clone)]
@@ -29,7 +33,7 @@ pub(super) struct Authority {
 impl Role {
     /// Reads `{"keyids": […], "threshold": …}`, taking the keys from the map `keys`. A key ID that stands for no key, and a key that is
     /// not understood, count for nothing (section 4.2, and TAP 12: IDs are opaque).
-    pub(super) fn read(name: &str, listing: Text<'_>, keys: Option<Text<'_>>, file: &str) -> Result<Self, Refusal> {
+    pub(super) fn read(name: &str, listing: Text<'_>, keys: &Keys<'_>, file: &str) -> Result<Self, Refusal> {
         let wrong = |what: &str| malformed(file, &format!("role {}: {what}", shown(name)));
         let threshold = listing.get("threshold").and_then(Text::as_u64).filter(|threshold| *threshold >= 1);
         let threshold = threshold.ok_or_else(|| wrong("a threshold that is not a whole number above 0"))?;
@@ -42,8 +46,8 @@ impl Role {
                 return Err(wrong(&format!("key {} twice", shown(&id))));
             }
             Budget::allow_keys(listed.len())?;
-            if let Some(key) = keys.and_then(|keys| keys.get(&id)) {
-                of_role.push(PublicKey::from_tuf(&id, key).map_err(|error| wrong(&format!("key {}: {error}", shown(&id))))?);
+            if let Some(key) = keys.get(id.as_str()) {
+                of_role.push(PublicKey::from_tuf(&id, *key).map_err(|error| wrong(&format!("key {}: {error}", shown(&id))))?);
             }
         }
         Ok(Self { name: name.to_owned(), keys: of_role, threshold })

@@ -11,7 +11,7 @@ use crate::trust::{Code, Floor, KeyId, Listed, Refusal};
 use super::envelope::Envelope;
 use super::meta::FileMeta;
 use super::role::Authority;
-use super::root::Chain;
+use super::root::{Chain, PinnedRoot};
 use super::targets::Targets;
 
 /// What an update ended with. Only an update makes one.
@@ -30,6 +30,8 @@ pub(super) struct State {
     /// The snapshot's floor, with what it lists.
     pub(super) floor: Floor,
     pub(super) revoked: BTreeSet<KeyId>,
+    /// The pinned root that the chain came from.
+    pub(super) pinned: Arc<PinnedRoot>,
 }
 
 /// The snapshot file, verified.

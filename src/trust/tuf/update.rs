@@ -57,7 +57,9 @@ impl Update {
     /// Begins. `now` is the time of the whole update (section 5.1).
     #[must_use]
     pub fn start(pins: &Pins, history: History, now: Timestamp) -> Self {
-        let History { floors: kept, trusted: previous } = history;
+        let History { floors: kept, trusted } = history;
+        // What other pins verified is verified anew.
+        let previous = trusted.filter(|previous| previous.0.revoked == pins.revoked && previous.0.pinned == pins.root);
         let chain = pins.root.chain().clone();
         Self { pins: pins.clone(), kept, previous, now, budget: Budget::of_tuf(), chain, floors: None, files: Vec::new(), at: At::Begin }
     }
@@ -172,7 +174,10 @@ impl Update {
             Some(floor) if floor.version == envelope.version && floor.signed != envelope.statement => {
                 let previous = self.previous.as_ref().map(|previous| Arc::clone(&previous.0.timestamp));
                 match previous.filter(|previous| previous.statement == floor.signed) {
-                    Some(previous) => self.admit_timestamp(previous, None),
+                    Some(previous) => {
+                        role.signers(&previous, &self.pins.revoked, &mut self.budget)?;
+                        self.admit_timestamp(previous, None)
+                    }
                     None => Ok(self.want(At::CachedTimestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Cache)),
                 }
             }
@@ -329,8 +334,9 @@ impl Update {
         let expires = [self.chain.last.envelope.expires, stamp.expires, snapshot.envelope.expires, targets.envelope.expires];
         let expires = expires.into_iter().min().unwrap_or(self.now);
         roles.insert("targets".to_owned(), targets);
-        let (chain, timestamp, revoked) = (self.chain.clone(), Arc::clone(&stamp.envelope), self.pins.revoked.clone());
-        Ok(Step::Done(Trusted(Arc::new(State { chain, timestamp, snapshot, roles, expires, floor, revoked }))))
+        let (chain, timestamp) = (self.chain.clone(), Arc::clone(&stamp.envelope));
+        let (revoked, pinned) = (self.pins.revoked.clone(), Arc::clone(&self.pins.root));
+        Ok(Step::Done(Trusted(Arc::new(State { chain, timestamp, snapshot, roles, expires, floor, revoked, pinned }))))
     }
 
     /// The policy's own floor, which a freshly made host has in place of what it would have seen.

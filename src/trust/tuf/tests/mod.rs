@@ -1,7 +1,7 @@
 //! The workflow, from both sides.
 
 mod attacks;
-mod publisher;
+pub(crate) mod publisher;
 
 use serde_json::json;
 

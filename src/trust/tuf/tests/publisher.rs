@@ -13,10 +13,10 @@ use crate::trust::canonical::rewrite;
 use crate::trust::tuf::{Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Trusted, Update};
 use crate::trust::{Floor, Progress, Refusal, Verified};
 
-pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
+pub(crate) const NOW: &str = "2030-01-01T00:00:00Z";
 pub(super) const EXPIRES: &str = "2030-02-01T00:00:00Z";
 
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Numbers stand for keys.
 fn pair(key: u8) -> Ed25519KeyPair {
@@ -45,7 +45,7 @@ pub(super) fn sign(signed: &Value, keys: &[u8]) -> Vec<u8> {
     json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() }).to_string().into_bytes()
 }
 
-pub(super) fn target(content: &str) -> Value {
+pub(crate) fn target(content: &str) -> Value {
     json!({ "length": content.len(), "hashes": { "sha256": Digest::of(content.as_bytes()).hex() } })
 }
 
@@ -54,7 +54,7 @@ type Delegated = (BTreeMap<String, Value>, Option<Value>, Vec<u8>);
 
 /// A repository; change what a test is about, and publish.
 #[derive(Clone)]
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     pub(super) root: Vec<u8>,
     pub(super) timestamp: Vec<u8>,
     pub(super) snapshot: Vec<u8>,
@@ -62,14 +62,14 @@ pub(super) struct Publisher {
     pub(super) versions: BTreeMap<String, u64>,
     pub(super) expires: BTreeMap<String, String>,
     pub(super) consistent: bool,
-    pub(super) names: BTreeMap<String, Value>,
+    pub(crate) names: BTreeMap<String, Value>,
     pub(super) delegations: Option<Value>,
     pub(super) delegated: BTreeMap<String, Delegated>,
-    pub(super) files: Files,
+    pub(crate) files: Files,
 }
 
 impl Publisher {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let names = BTreeMap::from([("r.example/app:1".to_owned(), target("one"))]);
         let mut publisher = Self {
             root: vec![1],
@@ -114,7 +114,7 @@ impl Publisher {
     }
 
     /// The next version of everything below the root.
-    pub(super) fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let mut meta = serde_json::Map::new();
         let mut roles: Vec<_> = self.delegated.clone().into_iter().collect();
         roles.push(("targets".to_owned(), (self.names.clone(), self.delegations.clone(), self.targets.clone())));
@@ -150,7 +150,7 @@ impl Publisher {
     }
 
     /// Delegates to a role of one key, which names one tag.
-    pub(super) fn delegate(&mut self, name: &str, key_of_role: u8, patterns: &[&str], tag: (&str, &str), terminating: bool) {
+    pub(crate) fn delegate(&mut self, name: &str, key_of_role: u8, patterns: &[&str], tag: (&str, &str), terminating: bool) {
         let delegations = self.delegations.get_or_insert_with(|| json!({ "keys": {}, "roles": [] }));
         delegations["keys"][format!("key-{key_of_role}")] = key(key_of_role);
         let mut listing = role(&[key_of_role], 1);

@@ -1,0 +1,384 @@
+//! What a repository of The Update Framework 1.0 says of an image: one update serves every question while it is fresh.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::Evidence;
+use super::decision::rank;
+use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
+use crate::image::{Digest, Repository};
+use crate::policy::TufRoot;
+use crate::sources::TufReader;
+use crate::state::Additions;
+use crate::trust::tuf::{Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want};
+use crate::trust::{Code, Progress, Refusal, Subject, Verified};
+
+/// The policy's hash is part of the key, so that another policy never sees what this one verified; then the root.
+pub(super) type TufSlots = Slots<(Digest, String), Option<AtHand>>;
+
+/// What the last update ended with.
+#[derive(Debug, Clone)]
+pub(super) struct AtHand {
+    trusted: Trusted,
+    contact: Timestamp,
+    valid_until: Timestamp,
+}
+
+/// What was verified and is to be kept.
+#[derive(Debug, Default)]
+struct News {
+    progress: Vec<Verified<Progress>>,
+    files: Files,
+}
+
+/// One look at one repository.
+struct TufLook<'a> {
+    look: Look<'a>,
+    root: &'a TufRoot,
+    origin: Origin,
+    repositories: &'a Repositories,
+}
+
+/// Where an update gets its files.
+enum Place<'a> {
+    Reader(&'a TufReader),
+    /// No place answers: what is cached has to do.
+    Cache,
+}
+
+impl Repositories {
+    /// What a TUF repository says of an image.
+    pub(super) async fn of_tuf(
+        &self,
+        look: Look<'_>,
+        root: &TufRoot,
+        gun: &Repository,
+        question: &Question,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let slot = self.tuf.get((look.policy.hash, look.root.id.clone()));
+        // One question at a time: those that wait find the answer of the first.
+        let mut slot = slot.lock().await;
+        let clock = look.clock();
+        let origin = Origin { source: format!("root {}", look.root.id), subject: Subject::Tuf };
+        let this = TufLook { look, root, origin, repositories: self };
+        let mut news = News::default();
+        let fresh = slot.as_ref().is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
+        if !fresh {
+            let contact = self.contact(&this.origin, slot.as_ref().map(|known| known.contact), clock)?;
+            let previous = slot.take();
+            match this.update(previous.as_ref().map(|known| &known.trusted), contact, &mut news).await {
+                Ok(known) => *slot = Some(known),
+                Err(refusal) => {
+                    this.keep_partly(news).await;
+                    return Err(refusal);
+                }
+            }
+        }
+        let Some(known) = slot.as_mut() else { return Err(nothing_at_hand()) };
+        match this.search(&known.trusted, gun, question, &mut news).await {
+            Ok(Found { collection: verified, trusted }) => {
+                known.trusted = trusted;
+                let valid_until = known.valid_until.min(verified.get().expires);
+                let unsaved = (!fresh || !news.progress.is_empty() || !news.files.is_empty()).then_some(news.files);
+                let (progress, origin, contact) = (news.progress, this.origin, known.contact);
+                Ok(Arc::new(Evidence { verified, progress, origin, contact, valid_until, unsaved: Mutex::new(unsaved) }))
+            }
+            Err(refusal) => {
+                this.keep_partly(news).await;
+                Err(refusal)
+            }
+        }
+    }
+}
+
+impl TufLook<'_> {
+    /// The first place that answers with metadata that holds; the cache, where none answers.
+    async fn update(&self, previous: Option<&Trusted>, contact: Option<Timestamp>, news: &mut News) -> Result<AtHand, Refusal> {
+        let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
+        for reader in self.readers().await {
+            let done = match &reader {
+                Ok(reader) => self.update_from(&Place::Reader(reader), previous, news).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            match done {
+                Ok(trusted) => return Ok(at_hand(trusted, self.look.now, self.look.recheck())),
+                Err(Failure::Silent(why)) => silent.push(why),
+                // The most telling no is told: a place that lies is of more weight than one that is only behind.
+                Err(Failure::No(refusal)) => {
+                    if refused.as_ref().is_none_or(|known| rank(refusal.code) > rank(known.code)) {
+                        refused = Some(refusal);
+                    }
+                }
+            }
+        }
+        if let Some(refusal) = refused {
+            return Err(refusal);
+        }
+        let why = if silent.is_empty() { "the policy names no metadata for it".to_owned() } else { silent.join("; ") };
+        let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
+        match self.update_from(&Place::Cache, previous, news).await {
+            Ok(trusted) => Ok(at_hand(trusted, contact, self.look.recheck().min(limit))),
+            Err(Failure::No(refusal)) => Err(refusal),
+            Err(Failure::Silent(file)) => Err(not_in_cache(&file, &why)),
+        }
+    }
+
+    async fn readers(&self) -> Vec<Result<TufReader, Failure>> {
+        let mut readers = Vec::new();
+        for url in &self.root.metadata {
+            let location = self.repositories.sources.tuf(url, self.root.tls_ca.as_deref());
+            readers.push(match location {
+                Ok(location) => location.open(self.look.deadline.into()).await.map_err(Failure::from),
+                Err(error) => Err(error.into()),
+            });
+        }
+        readers
+    }
+
+    async fn update_from(&self, place: &Place<'_>, previous: Option<&Trusted>, news: &mut News) -> Result<Trusted, Failure> {
+        let mut floors = self.repositories.store.history(&self.origin.subject).map_err(|error| error.refusal())?;
+        // What another place showed a moment ago binds this one too.
+        for seen in news.progress.iter().flat_map(|progress| &progress.get().floors) {
+            floors.retain(|kept| kept.role != seen.role || kept.root_keys.is_disjoint(&seen.root_keys));
+            floors.push(seen.clone());
+        }
+        let pins = self.root.pins(self.look.root.max_age, self.look.policy.revoked_keys());
+        let mut update = Update::start(&pins, History { floors, trusted: previous.cloned() }, self.look.now);
+        let mut answer = None;
+        let result = loop {
+            match update.next(answer.take()) {
+                Ok(Step::Done(trusted)) => break Ok(trusted),
+                Ok(Step::Fetch(want)) => match self.fetch(place, &want).await {
+                    Ok(found) => answer = Some(found),
+                    Err(failure) => break Err(failure),
+                },
+                Err(refusal) => break Err(refusal.into()),
+            }
+        };
+        news.progress.extend(update.progress());
+        news.files.extend(update.files());
+        result
+    }
+
+    async fn search(&self, trusted: &Trusted, gun: &Repository, question: &Question, news: &mut News) -> Result<Found, Refusal> {
+        let mut search = Search::start(trusted, gun, question, self.look.now);
+        let mut answer = None;
+        // Places are opened only when a role has to be fetched.
+        let mut readers: Option<Vec<Result<TufReader, Failure>>> = None;
+        let result = loop {
+            match search.next(answer.take()) {
+                Ok(Step::Done(found)) => break Ok(found),
+                Ok(Step::Fetch(want)) if want.from == From::Cache => answer = Some(self.cached(&want)),
+                Ok(Step::Fetch(want)) => {
+                    if readers.is_none() {
+                        readers = Some(self.readers().await);
+                    }
+                    match self.fetch_anywhere(readers.as_deref().unwrap_or_default(), &want).await {
+                        Ok(found) => answer = Some(found),
+                        Err(refusal) => break Err(refusal),
+                    }
+                }
+                Err(refusal) => break Err(refusal),
+            }
+        };
+        news.progress.extend(search.progress());
+        news.files.extend(search.files());
+        result
+    }
+
+    /// A role's file from the first place that has it.
+    async fn fetch_anywhere(&self, readers: &[Result<TufReader, Failure>], want: &Want) -> Result<Answer, Refusal> {
+        let (mut silent, mut refused, mut missing) = (Vec::new(), None, false);
+        for reader in readers {
+            let found = match reader {
+                Ok(reader) => self.fetch(&Place::Reader(reader), want).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            match found {
+                Ok(Answer::Missing) => missing = true,
+                Ok(found) => return Ok(found),
+                Err(Failure::Silent(why)) => silent.push(why),
+                Err(Failure::No(refusal)) => refused = Some(refusal),
+            }
+        }
+        match refused {
+            Some(refusal) => Err(refusal),
+            None if missing => Ok(Answer::Missing),
+            None => Err(not_in_cache(&want.request.file_name(), &silent.join("; "))),
+        }
+    }
+
+    async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
+        match place {
+            _ if want.from == From::Cache => Ok(self.cached(want)),
+            Place::Reader(reader) => {
+                let role = if let Request::Role(role, _) = &want.request { Some(role.as_str()) } else { None };
+                let found = reader.get(&want.request.file_name(), role, want.max_bytes, self.look.deadline.into()).await?;
+                Ok(found.map_or(Answer::Missing, Answer::Bytes))
+            }
+            Place::Cache => match (&want.request, self.cached(want)) {
+                // Whether there is a newer root can't be known.
+                (Request::Root(_), _) => Ok(Answer::Missing),
+                (Request::Timestamp, Answer::Bytes(bytes)) => Ok(Answer::Bytes(bytes)),
+                (request, _) => Err(Failure::Silent(request.file_name())),
+            },
+        }
+    }
+
+    fn cached(&self, want: &Want) -> Answer {
+        self.repositories.cached(&self.origin, &want.request.cache_name()).map_or(Answer::Missing, Answer::Bytes)
+    }
+
+    /// Keeps what was verified before it failed, or cutting an update off would be a way to have the host forget what it saw.
+    async fn keep_partly(&self, news: News) {
+        let repositories = self.repositories;
+        if !repositories.present || news.progress.is_empty() {
+            return;
+        }
+        let (store, now) = (Arc::clone(&repositories.store), self.look.now);
+        let commit = move || {
+            let verified = news.progress.iter().collect();
+            store.commit(&Additions { now, verified, contacts: Vec::new(), rows: Vec::new() })
+        };
+        match tokio::task::spawn_blocking(commit).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => log::error!("what was verified of {} before it failed is not kept: {error}", self.origin.source),
+            Err(error) => log::error!("what was verified of {} before it failed is not kept: {error}", self.origin.source),
+        }
+    }
+}
+
+fn at_hand(trusted: Trusted, contact: Timestamp, until: Timestamp) -> AtHand {
+    let valid_until = until.min(trusted.expires());
+    AtHand { trusted, contact, valid_until }
+}
+
+fn not_in_cache(file: &str, silence: &str) -> Refusal {
+    Refusal::new(
+        Code::SourceUnreachable,
+        format!("no answer: {silence}; and no {file} in the cache that fits"),
+        "the answer of one of the root's places, or complete cached metadata",
+        "check the addresses of the root's metadata, their certificates and the network between",
+    )
+}
+
+fn nothing_at_hand() -> Refusal {
+    Refusal::new(Code::SourceUnreachable, "no metadata at hand", "an update that holds", "ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::{Decider, Door, Pull};
+    use crate::image::ImageRef;
+    use crate::policy::{self, Policy};
+    use crate::sources::{Credentials, Sources};
+    use crate::state::Store;
+    use crate::trust::tuf::tests::publisher::{NOW, Publisher, target};
+
+    fn write(folder: &Path, publisher: &Publisher) {
+        std::fs::create_dir_all(folder).unwrap();
+        for (name, bytes) in &publisher.files {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+
+    fn policy_of(publisher: &Publisher, folders: &[&Path], more: &str) -> Arc<Policy> {
+        let root = publisher.files["1.root.json"].clone();
+        let places: Vec<_> = folders.iter().map(|folder| format!("\"file://{}\"", folder.display())).collect();
+        let metadata = if places.is_empty() { String::new() } else { format!("metadata = [{}]\n", places.join(", ")) };
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"acme\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{}\"\n\
+             {metadata}recheck = \"0s\"\n{more}\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n",
+            Digest::of(&root).hex()
+        );
+        let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes()), ("roots/acme.json".to_owned(), root)]);
+        Arc::new(policy::load(&files, NOW.parse().unwrap()).unwrap())
+    }
+
+    fn decider(policy: Arc<Policy>, state: &Path) -> Decider {
+        let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+        Decider::new(Ok(policy), sources, Arc::new(Store::open(state).unwrap()), Duration::from_secs(20), true)
+    }
+
+    async fn pull(decider: &Decider, name: &str, content: &str) -> &'static str {
+        let name: ImageRef = name.parse().unwrap();
+        let pull = Pull { door: Door::Verify, name, digest: Digest::of(content.as_bytes()) };
+        let verdict = decider.pull(&pull, NOW.parse().unwrap()).await;
+        match verdict.decision {
+            crate::decide::Decision::Allow(_) => "allowed",
+            crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial) => denial.refusal.code.as_str(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_allowed_as_the_bytes_that_the_repository_signed_and_as_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut publisher = Publisher::new();
+        publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "of a team"), false);
+        publisher.publish();
+        let folder = dir.path().join("metadata");
+        write(&folder, &publisher);
+        let decider = decider(policy_of(&publisher, &[&folder], ""), &dir.path().join("state"));
+        for (name, content, wanted) in [
+            ("r.example/app:1", "one", "allowed"),
+            ("r.example/app:1", "other", "digest-mismatch"),
+            ("r.example/app:2", "one", "no-statement"),
+            ("r.example/team/app:1", "of a team", "allowed"),
+            ("r.example/web:1", "one", "no-statement"),
+            ("elsewhere.example/app:1", "one", "no-rule"),
+        ] {
+            assert_eq!(pull(&decider, name, content).await, wanted, "{name}");
+        }
+        let by_digest = format!("r.example/app@{}", Digest::of(b"one"));
+        assert_eq!(pull(&decider, &by_digest, "one").await, "allowed");
+        // Revoked by its publisher: the next look sees it.
+        publisher.names.clear();
+        publisher.publish();
+        write(&folder, &publisher);
+        assert_eq!(pull(&decider, "r.example/app:1", "one").await, "no-statement");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_behind_or_lies_does_no_harm_where_another_answers_and_none_at_all_serves_from_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut publisher = Publisher::new();
+        let (old, new, state) = (dir.path().join("old"), dir.path().join("new"), dir.path().join("state"));
+        write(&old, &publisher);
+        publisher.names.insert("r.example/app:2".to_owned(), target("two"));
+        publisher.publish();
+        write(&new, &publisher);
+        let policy = policy_of(&publisher, &[&new, &old], "");
+        assert_eq!(pull(&decider(policy, &state), "r.example/app:2", "two").await, "allowed");
+        let policy = policy_of(&publisher, &[&old, &new], "");
+        assert_eq!(pull(&decider(Arc::clone(&policy), &state), "r.example/app:2", "two").await, "allowed", "what is behind is passed over");
+        std::fs::write(old.join("timestamp.json"), b"{}").unwrap();
+        assert_eq!(pull(&decider(policy, &state), "r.example/app:2", "two").await, "allowed");
+        let alone = policy_of(&publisher, &[&old], "");
+        assert_eq!(pull(&decider(alone, &state), "r.example/app:2", "two").await, "malformed");
+        // A host without a network: no place at all.
+        let nowhere = policy_of(&publisher, &[], "");
+        assert_eq!(pull(&decider(Arc::clone(&nowhere), &state), "r.example/app:2", "two").await, "allowed", "from the cache");
+        assert_eq!(pull(&decider(nowhere, &dir.path().join("fresh")), "r.example/app:2", "two").await, "source-unreachable");
+    }
+
+    #[tokio::test]
+    async fn what_a_cut_off_update_showed_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut publisher = Publisher::new();
+        let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+        let before = publisher.clone();
+        publisher.publish();
+        write(&folder, &publisher);
+        std::fs::remove_file(folder.join("2.snapshot.json")).unwrap();
+        let policy = policy_of(&publisher, &[&folder], "");
+        assert_eq!(pull(&decider(Arc::clone(&policy), &state), "r.example/app:1", "one").await, "role-missing");
+        write(&folder, &before);
+        assert_eq!(pull(&decider(policy, &state), "r.example/app:1", "one").await, "rollback");
+    }
+}
