@@ -298,7 +298,7 @@ impl Judge<'_> {
 }
 
 /// An equal part of the time that is left, for the first of so many roots: one that keeps us waiting must not take the others' too.
-fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
+pub(super) fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
     let left = deadline.saturating_duration_since(now);
     now + left / u32::try_from(roots.max(1)).unwrap_or(u32::MAX)
 }

@@ -1,14 +1,16 @@
 //! What a repository of The Update Framework 1.0 says of an image: one update serves every question while it is fresh.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::Evidence;
 use super::decision::rank;
 use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
+use super::judge::share;
 use crate::image::{Digest, Repository};
-use crate::policy::TufRoot;
+use crate::policy::{MetadataUrl, TufRoot};
 use crate::sources::TufReader;
 use crate::state::Additions;
 use crate::trust::tuf::{Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want};
@@ -42,7 +44,8 @@ struct TufLook<'a> {
 
 /// Where an update gets its files.
 enum Place<'a> {
-    Reader(&'a TufReader),
+    /// A place, and until when it may take.
+    Reader(&'a TufReader, Instant),
     /// No place answers: what is cached has to do.
     Cache,
 }
@@ -96,10 +99,12 @@ impl TufLook<'_> {
     /// The first place that answers with metadata that holds; the cache, where none answers.
     async fn update(&self, previous: Option<&Trusted>, contact: Option<Timestamp>, news: &mut News) -> Result<AtHand, Refusal> {
         let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
-        for reader in self.readers().await {
-            let done = match &reader {
-                Ok(reader) => self.update_from(&Place::Reader(reader), previous, news).await,
-                Err(failure) => Err(failure.clone()),
+        for (at, url) in self.root.metadata.iter().enumerate() {
+            // One that keeps us waiting must not take the others' time too.
+            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
+            let done = match self.open(url, deadline).await {
+                Ok(reader) => self.update_from(&Place::Reader(&reader, deadline), previous, news).await,
+                Err(failure) => Err(failure),
             };
             match done {
                 Ok(trusted) => return Ok(at_hand(trusted, self.look.now, self.look.recheck())),
@@ -124,16 +129,9 @@ impl TufLook<'_> {
         }
     }
 
-    async fn readers(&self) -> Vec<Result<TufReader, Failure>> {
-        let mut readers = Vec::new();
-        for url in &self.root.metadata {
-            let location = self.repositories.sources.tuf(url, self.root.tls_ca.as_deref());
-            readers.push(match location {
-                Ok(location) => location.open(self.look.deadline.into()).await.map_err(Failure::from),
-                Err(error) => Err(error.into()),
-            });
-        }
-        readers
+    async fn open(&self, url: &MetadataUrl, deadline: Instant) -> Result<TufReader, Failure> {
+        let location = self.repositories.sources.tuf(url, self.root.tls_ca.as_deref())?;
+        Ok(location.open(deadline.into()).await?)
     }
 
     async fn update_from(&self, place: &Place<'_>, previous: Option<&Trusted>, news: &mut News) -> Result<Trusted, Failure> {
@@ -164,21 +162,14 @@ impl TufLook<'_> {
     async fn search(&self, trusted: &Trusted, gun: &Repository, question: &Question, news: &mut News) -> Result<Found, Refusal> {
         let mut search = Search::start(trusted, gun, question, self.look.now);
         let mut answer = None;
-        // Places are opened only when a role has to be fetched.
-        let mut readers: Option<Vec<Result<TufReader, Failure>>> = None;
         let result = loop {
             match search.next(answer.take()) {
                 Ok(Step::Done(found)) => break Ok(found),
                 Ok(Step::Fetch(want)) if want.from == From::Cache => answer = Some(self.cached(&want)),
-                Ok(Step::Fetch(want)) => {
-                    if readers.is_none() {
-                        readers = Some(self.readers().await);
-                    }
-                    match self.fetch_anywhere(readers.as_deref().unwrap_or_default(), &want).await {
-                        Ok(found) => answer = Some(found),
-                        Err(refusal) => break Err(refusal),
-                    }
-                }
+                Ok(Step::Fetch(want)) => match self.fetch_anywhere(&want).await {
+                    Ok(found) => answer = Some(found),
+                    Err(refusal) => break Err(refusal),
+                },
                 Err(refusal) => break Err(refusal),
             }
         };
@@ -188,12 +179,13 @@ impl TufLook<'_> {
     }
 
     /// A role's file from the first place that has it.
-    async fn fetch_anywhere(&self, readers: &[Result<TufReader, Failure>], want: &Want) -> Result<Answer, Refusal> {
+    async fn fetch_anywhere(&self, want: &Want) -> Result<Answer, Refusal> {
         let (mut silent, mut refused, mut missing) = (Vec::new(), None, false);
-        for reader in readers {
-            let found = match reader {
-                Ok(reader) => self.fetch(&Place::Reader(reader), want).await,
-                Err(failure) => Err(failure.clone()),
+        for (at, url) in self.root.metadata.iter().enumerate() {
+            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
+            let found = match self.open(url, deadline).await {
+                Ok(reader) => self.fetch(&Place::Reader(&reader, deadline), want).await,
+                Err(failure) => Err(failure),
             };
             match found {
                 Ok(Answer::Missing) => missing = true,
@@ -212,9 +204,9 @@ impl TufLook<'_> {
     async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
         match place {
             _ if want.from == From::Cache => Ok(self.cached(want)),
-            Place::Reader(reader) => {
+            Place::Reader(reader, deadline) => {
                 let role = if let Request::Role(role, _) = &want.request { Some(role.as_str()) } else { None };
-                let found = reader.get(&want.request.file_name(), role, want.max_bytes, self.look.deadline.into()).await?;
+                let found = reader.get(&want.request.file_name(), role, want.max_bytes, (*deadline).into()).await?;
                 Ok(found.map_or(Answer::Missing, Answer::Bytes))
             }
             Place::Cache => match (&want.request, self.cached(want)) {
