@@ -159,46 +159,57 @@ impl TufLook<'_> {
         result
     }
 
+    /// The answer by what is at hand and cached; else with the roles of the first place whose roles hold.
     async fn search(&self, trusted: &Trusted, gun: &Repository, question: &Question, news: &mut News) -> Result<Found, Refusal> {
+        let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
+        match self.search_from(&Place::Cache, trusted, gun, question, news).await {
+            Ok(found) => return Ok(found),
+            Err(Failure::No(refusal)) => return Err(refusal),
+            // A file that only a source can have.
+            Err(Failure::Silent(file)) => silent.push(format!("no {file} in the cache that fits")),
+        }
+        for (at, url) in self.root.metadata.iter().enumerate() {
+            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
+            let done = match self.open(url, deadline).await {
+                Ok(reader) => self.search_from(&Place::Reader(&reader, deadline), trusted, gun, question, news).await,
+                Err(failure) => Err(failure),
+            };
+            match done {
+                Ok(found) => return Ok(found),
+                Err(Failure::Silent(why)) => silent.push(why),
+                Err(Failure::No(refusal)) => {
+                    if refused.as_ref().is_none_or(|known| rank(refusal.code) > rank(known.code)) {
+                        refused = Some(refusal);
+                    }
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| unreachable_role(&silent.join("; "))))
+    }
+
+    async fn search_from(
+        &self,
+        place: &Place<'_>,
+        trusted: &Trusted,
+        gun: &Repository,
+        question: &Question,
+        news: &mut News,
+    ) -> Result<Found, Failure> {
         let mut search = Search::start(trusted, gun, question, self.look.now);
         let mut answer = None;
         let result = loop {
             match search.next(answer.take()) {
                 Ok(Step::Done(found)) => break Ok(found),
-                Ok(Step::Fetch(want)) if want.from == From::Cache => answer = Some(self.cached(&want)),
-                Ok(Step::Fetch(want)) => match self.fetch_anywhere(&want).await {
+                Ok(Step::Fetch(want)) => match self.fetch(place, &want).await {
                     Ok(found) => answer = Some(found),
-                    Err(refusal) => break Err(refusal),
+                    Err(failure) => break Err(failure),
                 },
-                Err(refusal) => break Err(refusal),
+                Err(refusal) => break Err(refusal.into()),
             }
         };
         news.progress.extend(search.progress());
         news.files.extend(search.files());
         result
-    }
-
-    /// A role's file from the first place that has it.
-    async fn fetch_anywhere(&self, want: &Want) -> Result<Answer, Refusal> {
-        let (mut silent, mut refused, mut missing) = (Vec::new(), None, false);
-        for (at, url) in self.root.metadata.iter().enumerate() {
-            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
-            let found = match self.open(url, deadline).await {
-                Ok(reader) => self.fetch(&Place::Reader(&reader, deadline), want).await,
-                Err(failure) => Err(failure),
-            };
-            match found {
-                Ok(Answer::Missing) => missing = true,
-                Ok(found) => return Ok(found),
-                Err(Failure::Silent(why)) => silent.push(why),
-                Err(Failure::No(refusal)) => refused = Some(refusal),
-            }
-        }
-        match refused {
-            Some(refusal) => Err(refusal),
-            None if missing => Ok(Answer::Missing),
-            None => Err(not_in_cache(&want.request.file_name(), &silent.join("; "))),
-        }
     }
 
     async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
@@ -251,6 +262,15 @@ fn not_in_cache(file: &str, silence: &str) -> Refusal {
         Code::SourceUnreachable,
         format!("no answer: {silence}; and no {file} in the cache that fits"),
         "the answer of one of the root's places, or complete cached metadata",
+        "check the addresses of the root's metadata, their certificates and the network between",
+    )
+}
+
+fn unreachable_role(why: &str) -> Refusal {
+    Refusal::new(
+        Code::SourceUnreachable,
+        format!("no answer about a delegated role: {why}"),
+        "the role's file from one of the root's places, or in the cache",
         "check the addresses of the root's metadata, their certificates and the network between",
     )
 }
@@ -357,6 +377,25 @@ mod tests {
         let nowhere = policy_of(&publisher, &[], "");
         assert_eq!(pull(&decider(Arc::clone(&nowhere), &state), "r.example/app:2", "two").await, "allowed", "from the cache");
         assert_eq!(pull(&decider(nowhere, &dir.path().join("fresh")), "r.example/app:2", "two").await, "source-unreachable");
+    }
+
+    #[tokio::test]
+    async fn a_place_with_a_false_delegated_role_does_no_harm_where_another_has_the_true_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut publisher = Publisher::new();
+        publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "of a team"), false);
+        publisher.publish();
+        let (lying, good) = (dir.path().join("lying"), dir.path().join("good"));
+        for (false_bytes, alone) in [(&b"{}"[..], "malformed"), (b"", "malformed")] {
+            write(&lying, &publisher);
+            write(&good, &publisher);
+            std::fs::write(lying.join("1.team.json"), false_bytes).unwrap();
+            let state = |name: &str| dir.path().join(format!("{name}-{}", false_bytes.len()));
+            let only = policy_of(&publisher, &[&lying], "");
+            assert_eq!(pull(&decider(only, &state("alone")), "r.example/team/app:1", "of a team").await, alone);
+            let both = policy_of(&publisher, &[&lying, &good], "");
+            assert_eq!(pull(&decider(both, &state("both")), "r.example/team/app:1", "of a team").await, "allowed");
+        }
     }
 
     #[tokio::test]
