@@ -26,6 +26,8 @@ const ROLES: usize = 64;
 const ROOTS: usize = 256;
 /// Signatures that are checked. Two thresholds for each of the roots, each by two keys.
 const SIGNATURES: usize = 4 * ROOTS;
+/// Signatures that a file of TUF 1.0 may list: they are read before it is known who wrote them. Sixteen for each key that a role may have.
+pub(super) const SIGNATURES_LISTED: usize = 16 * KEYS;
 /// Bytes of all files. The largest of each kind, a chain of the roots at 32 KiB each, and two levels of delegations.
 const BYTES: usize = ROOTS * (32 << 10) + SNAPSHOT_BYTES + 3 * TARGETS_BYTES;
 /// The same where targets files are larger.

@@ -9,7 +9,8 @@ use crate::json::{JsonError, Limits};
 /// Digits of an integer. The largest that a format in the field has is 20.
 const DIGITS: usize = 40;
 
-/// The canonical text of a document. Of `limits`, bytes and depth count: no value is kept, so their number costs nothing.
+/// The canonical text of a document. Of the values only the members of open objects are remembered while it is written; so many of
+/// these, `limits` allows.
 ///
 /// # Errors
 /// As [`crate::json::parse`].
@@ -87,6 +88,9 @@ impl Writer<'_> {
                 self.space();
                 let start = self.out.len();
                 self.string()?;
+                if self.members.len() >= self.limits.values {
+                    return Err(JsonError::OverLimit { what: "values", limit: self.limits.values });
+                }
                 self.members.push((start, self.out.len()));
                 sorted = sorted && self.last_two_in_order(outer);
                 self.space();
@@ -321,6 +325,9 @@ mod tests {
         }
         assert!(rewrite(b"[\"\xff\"]", LIMITS).is_err());
         assert_eq!(rewrite(b"[1]", Limits { bytes: 2, ..LIMITS }), Err(JsonError::OverLimit { what: "bytes", limit: 2 }));
+        let many = br#"{"a":{"b":1},"c":2}"#;
+        assert!(rewrite(many, Limits { values: 2, ..LIMITS }).is_ok(), "a closed object's members are forgotten");
+        assert_eq!(rewrite(many, Limits { values: 1, ..LIMITS }), Err(JsonError::OverLimit { what: "values", limit: 1 }));
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::image::Digest;
 use crate::json::JsonError;
-use crate::trust::budget::{Budget, over_limit};
+use crate::trust::budget::{Budget, SIGNATURES_LISTED, over_limit};
 use crate::trust::canonical::{self, Text};
 use crate::trust::date::date;
 use crate::trust::floors::Claim;
@@ -45,7 +45,8 @@ impl Envelope {
         })?;
         let whole = Text::of(&text);
         let signatures = whole.get("signatures").and_then(signatures);
-        let signatures = signatures.ok_or_else(|| malformed(file, "signatures that are not keyid and sig, each key's once"))?;
+        let signatures =
+            signatures.ok_or_else(|| malformed(file, "signatures that are not keyid and sig, each key's once, or too many"))?;
         let signed = whole.place_of("signed").ok_or_else(|| malformed(file, "no \"signed\""))?;
         let body = Text::of(text.get(signed.clone()).unwrap_or_default());
         let field = |name: &str| body.get(name).and_then(Text::as_str).unwrap_or_default();
@@ -115,7 +116,7 @@ fn signatures(listed: Text<'_>) -> Option<Vec<Signature>> {
         let bytes = hex::decode(&entry.get("sig")?.as_str()?).unwrap_or_default();
         ids.insert(keyid.clone()).then_some(Signature { keyid, method: String::new(), bytes })
     };
-    listed.elements()?.map(read).collect()
+    listed.elements()?.take(SIGNATURES_LISTED + 1).map(read).collect::<Option<Vec<_>>>().filter(|all| all.len() <= SIGNATURES_LISTED)
 }
 
 fn is_spec_1(version: &str) -> bool {
