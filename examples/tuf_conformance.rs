@@ -125,7 +125,7 @@ impl Client {
 
     async fn answer(&self, want: &Want) -> Result<Answer, Failure> {
         if want.from == From::Cache {
-            let cached = fs::read(self.folder().join(file_name(&want.request.cache_name())));
+            let cached = fs::read(self.cached(&want.request.cache_name()));
             return Ok(cached.map_or(Answer::Missing, Answer::Bytes));
         }
         // The suite's clients stop at a root that is forbidden as at one that is missing.
@@ -159,10 +159,19 @@ impl Client {
         self.store.commit(&Additions { now: self.now, verified, contacts: Vec::new(), rows: Vec::new() })?;
         for (name, bytes) in files {
             let draft = self.folder().join(".new");
+            if is_root(&name) {
+                fs::write(&draft, &bytes)?;
+                fs::rename(&draft, self.folder().join("root.json"))?;
+            }
             fs::write(&draft, bytes)?;
-            fs::rename(&draft, self.folder().join(file_name(&name)))?;
+            fs::rename(&draft, self.cached(&name))?;
         }
         Ok(())
+    }
+
+    /// Where a file is kept; every root of the chain without `.json`, for the suite takes each such file for the newest of a role.
+    fn cached(&self, name: &str) -> PathBuf {
+        self.folder().join(if is_root(name) { name.replace(".json", "") } else { file_name(name) })
     }
 
     async fn download(&self, name: &str, listing: &Listing, consistent: bool) -> Result<(), Failure> {
@@ -207,6 +216,11 @@ fn fits(listing: &Listing, bytes: &[u8]) -> bool {
         })
         .collect();
     u64::try_from(bytes.len()).is_ok_and(|length| length == listing.length) && !checks.is_empty() && checks.into_iter().all(|check| check)
+}
+
+/// Whether it is the cached file of a root's version.
+fn is_root(name: &str) -> bool {
+    name.strip_suffix(".root.json").is_some_and(|version| version.parse::<u64>().is_ok())
 }
 
 /// A role's cached file, as one segment of a path.

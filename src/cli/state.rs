@@ -62,7 +62,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
             let loaded = loaded
                 .map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), policy.display()))?;
             let root = loaded.roots.get(&id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
-            let forgotten = state::forget_root(&open(&dir)?, root.keys()).map_err(|error| error.refusal().to_string())?;
+            let forgotten = state::forget_root(&open(&dir)?, root.floor_keys()).map_err(|error| error.refusal().to_string())?;
             output.value(&forgotten, reset_text);
             Ok(0)
         }

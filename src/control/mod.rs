@@ -88,7 +88,7 @@ fn state_report(decider: &Decider) -> Result<Value, String> {
 fn reset(decider: &Decider, id: &str) -> Result<Value, String> {
     let policy = decider.policy().map_err(|refusal| refusal.to_string())?;
     let root = policy.roots.get(id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
-    let forgotten = state::forget_root(decider.store(), root.keys()).map_err(|error| error.to_string())?;
+    let forgotten = state::forget_root(decider.store(), root.floor_keys()).map_err(|error| error.to_string())?;
     decider.forget();
     log::warn!("state reset for root {id}: {forgotten}");
     Ok(forgotten)

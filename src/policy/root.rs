@@ -47,6 +47,15 @@ impl Root {
             RootKind::Tuf(tuf) => tuf.pinned.keys(),
         }
     }
+
+    /// Canonical IDs of the root keys by which what was seen of it is found again.
+    #[must_use]
+    pub fn floor_keys(&self) -> &BTreeSet<KeyId> {
+        match &self.kind {
+            RootKind::Notary(notary) => &notary.keys,
+            RootKind::Tuf(tuf) => tuf.pinned.signers(),
+        }
+    }
 }
 
 impl fmt::Display for Root {

@@ -52,7 +52,7 @@ pub(super) fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result
 /// Nothing that a floor under the same keys listed goes back, nor is a version first seen later than it was.
 fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Conflict> {
     if old.version == standing.version {
-        standing.since = old.since.min(standing.since).or(standing.since);
+        standing.since = [old.since, standing.since].into_iter().flatten().min();
     }
     for (role, before) in &old.listed {
         let listed = standing.listed.entry(role.clone()).or_insert_with(|| before.clone());

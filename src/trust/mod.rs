@@ -116,7 +116,7 @@ pub struct Listed {
 pub struct Floor {
     /// `root`, `timestamp`, `snapshot`, `targets`, `targets/releases`, …
     pub role: String,
-    /// Canonical IDs of the root keys under which it was seen, over all the root versions of the chain.
+    /// Canonical IDs of the root keys under which it was seen, over all the root versions of the chain; of TUF 1.0 those that signed.
     pub root_keys: BTreeSet<KeyId>,
     /// The version.
     pub version: u64,

@@ -149,11 +149,12 @@ impl Request {
         }
     }
 
-    /// The name under which a cache keeps the newest of it: `root.json`, `ROLE.json` with the role's name as it is.
+    /// The name under which a cache keeps it: `3.root.json`, and of all others the newest, `ROLE.json` with the role's name as it is.
     #[must_use]
     pub fn cache_name(&self) -> String {
         match self {
-            Self::Root(_) => "root.json".to_owned(),
+            // Each of them: the chain is verified from the pinned file every time.
+            Self::Root(version) => format!("{version}.root.json"),
             Self::Timestamp => "timestamp.json".to_owned(),
             Self::Snapshot(_) => "snapshot.json".to_owned(),
             Self::Role(role, _) => format!("{role}.json"),

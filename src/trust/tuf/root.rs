@@ -13,7 +13,11 @@ use super::role::Role;
 
 /// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry means nothing (section 5.2).
 #[derive(Debug)]
-pub struct PinnedRoot(Chain);
+pub struct PinnedRoot {
+    chain: Chain,
+    keys: BTreeSet<KeyId>,
+    bytes: Vec<u8>,
+}
 
 /// One root file, read but not judged.
 #[derive(Debug)]
@@ -28,10 +32,9 @@ pub(super) struct Root {
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
     pub(super) last: Arc<Root>,
-    /// The bytes of the last file.
-    pub(super) bytes: Arc<Vec<u8>>,
-    /// Canonical IDs of the root role's keys over all files of the chain.
-    pub(super) keys: BTreeSet<KeyId>,
+    /// Canonical IDs of the root keys that *signed*, over all files of the chain. A key that is only listed says nothing: anybody can list
+    /// another repository's key, and would have a say in that one's floors.
+    pub(super) signers: BTreeSet<KeyId>,
 }
 
 const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
@@ -42,29 +45,36 @@ impl PinnedRoot {
     /// # Errors
     /// It is no root file, or not signed by enough of its own keys.
     pub fn read(bytes: Vec<u8>) -> Result<Self, Refusal> {
-        Ok(Self(Chain::begin("the pinned root file", bytes, &BTreeSet::new(), &mut Budget::of_tuf())?))
+        let chain = Chain::begin("the pinned root file", &bytes, &mut Budget::of_tuf())?;
+        Ok(Self { keys: chain.last.role("root")?.ids(), chain, bytes })
     }
 
     /// Canonical IDs of the root role's keys.
     #[must_use]
     pub fn keys(&self) -> &BTreeSet<KeyId> {
-        &self.0.keys
+        &self.keys
+    }
+
+    /// Canonical IDs of those that signed it: by them the repository's floors are found again.
+    #[must_use]
+    pub fn signers(&self) -> &BTreeSet<KeyId> {
+        &self.chain.signers
     }
 
     /// The file's version.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.version()
+        self.chain.version()
     }
 
     /// The file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.0.bytes
+        &self.bytes
     }
 
     pub(super) fn chain(&self) -> &Chain {
-        &self.0
+        &self.chain
     }
 }
 
@@ -97,35 +107,34 @@ impl Root {
         self.roles.get(name).ok_or_else(|| self.envelope.malformed(&format!("no role {name}")))
     }
 
-    fn check_signatures_of(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<(), Refusal> {
-        by.role("root")?.signers(&self.envelope, revoked, budget).map(|_| ())
+    /// The keys of that root role that signed this file, if they are enough.
+    fn signers(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
+        by.role("root")?.signers(&self.envelope, revoked, budget)
     }
 }
 
 impl Chain {
     /// Begins with a root file that nothing but its own signatures speak for.
-    pub(super) fn begin(file: &str, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
-        let last = Root::read(file, &bytes, budget)?;
-        last.check_signatures_of(&last, revoked, budget)?;
-        Ok(Self { keys: last.role("root")?.ids(), last: Arc::new(last), bytes: Arc::new(bytes) })
+    fn begin(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
+        let last = Root::read(file, bytes, budget)?;
+        Ok(Self { signers: last.signers(&last, &BTreeSet::new(), budget)?, last: Arc::new(last) })
     }
 
     /// Goes on with the file of the next version: exactly that one (section 5.3.5), signed by enough keys of the one before and by enough
     /// of its own (5.3.4). Its expiry doesn't count as long as another follows (5.3.6).
-    pub(super) fn extend(&self, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
+    pub(super) fn extend(&self, bytes: &[u8], revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
         let version = self.next_version();
         let file = format!("{version}.root.json");
-        let next = Root::read(&file, &bytes, budget)?;
+        let next = Root::read(&file, bytes, budget)?;
         if next.envelope.version != version {
             return Err(malformed(&file, &format!("version {}, wanted {version}", next.envelope.version)));
         }
         // A revoked key leads nowhere, not even to the root that replaces it: who stole it could sign another one. Then a later root file
         // is to be pinned.
-        next.check_signatures_of(&self.last, revoked, budget)?;
-        next.check_signatures_of(&next, revoked, budget)?;
-        let mut keys = self.keys.clone();
-        keys.append(&mut next.role("root")?.ids());
-        Ok(Self { last: Arc::new(next), bytes: Arc::new(bytes), keys })
+        let mut signers = self.signers.clone();
+        signers.append(&mut next.signers(&self.last, revoked, budget)?);
+        signers.append(&mut next.signers(&next, revoked, budget)?);
+        Ok(Self { last: Arc::new(next), signers })
     }
 
     pub(super) fn version(&self) -> u64 {

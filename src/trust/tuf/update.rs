@@ -36,10 +36,10 @@ pub struct Update {
 #[derive(Debug)]
 enum At {
     Begin,
-    CachedRoot,
-    NextRoot,
+    Root(From),
     Timestamp,
-    CachedTimestamp,
+    /// Of the version that was seen, with other content.
+    CachedTimestamp(Envelope),
     Snapshot(Stamp, From),
     Targets(Stamp, Arc<Snapshot>, Floor, From),
     Over,
@@ -71,14 +71,15 @@ impl Update {
     pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Trusted>, Refusal> {
         match (mem::replace(&mut self.at, At::Over), answer) {
             (At::Begin, None) => Ok(self.begin()),
-            (At::CachedRoot, Some(answer)) => Ok(self.cached_root(answer)),
-            (At::NextRoot, Some(Answer::Bytes(bytes))) => {
-                self.chain = self.chain.extend(bytes, &self.pins.revoked, &mut self.budget)?;
-                Ok(self.want_next_root())
+            (At::Root(From::Cache), Some(answer)) => Ok(self.cached_root(&answer)),
+            (At::Root(From::Source), Some(Answer::Bytes(bytes))) => {
+                self.chain = self.chain.extend(&bytes, &self.pins.revoked, &mut self.budget)?;
+                self.files.push((Request::Root(self.chain.version()).cache_name(), bytes));
+                Ok(self.want_root(From::Source))
             }
-            (At::NextRoot, Some(Answer::Missing)) => self.settle_root(),
+            (At::Root(From::Source), Some(Answer::Missing)) => self.settle_root(),
             (At::Timestamp, Some(answer)) => self.timestamp(&present("timestamp.json", answer)?),
-            (At::CachedTimestamp, Some(answer)) => self.cached_timestamp(answer),
+            (At::CachedTimestamp(twin), Some(answer)) => self.cached_timestamp(&twin, answer),
             (At::Snapshot(stamp, From::Cache), Some(answer)) => self.cached_snapshot(stamp, answer),
             (At::Snapshot(stamp, From::Source), Some(answer)) => {
                 let bytes = present("snapshot.json", answer)?;
@@ -99,7 +100,7 @@ impl Update {
     /// off would be a way to have it forgotten.
     pub fn progress(&mut self) -> Option<Verified<Progress>> {
         if self.floors.is_none() {
-            let mut floors = Floors::of(&self.kept, &self.chain.keys);
+            let mut floors = Floors::of(&self.kept, &self.chain.signers);
             let claim = self.chain.claim().ok()?;
             floors.judge(&claim).ok()?;
             floors.raise(claim);
@@ -117,55 +118,51 @@ impl Update {
         mem::take(&mut self.files)
     }
 
-    /// The newest root that is known: of this process's last update, the pinned one, or the cached one if a floor stands for its bytes.
+    /// Begins with the chain of this process's last update, or with the pinned file.
     fn begin(&mut self) -> Step<Trusted> {
-        if let Some(previous) = self.previous.as_ref().filter(|previous| previous.0.chain.version() >= self.chain.version()) {
-            self.chain = previous.0.chain.clone();
-            return self.want_next_root();
-        }
-        let floors = Floors::of(&self.kept, &self.chain.keys);
-        let seen = self.chain.claim().ok().and_then(|claim| floors.standing(&claim).map(|floor| floor.version));
-        match seen.filter(|seen| *seen > self.chain.version()) {
-            Some(version) => self.want(At::CachedRoot, Request::Root(version), ROOT_BYTES, From::Cache),
-            None => self.want_next_root(),
+        match self.previous.as_ref().map(|previous| previous.0.chain.clone()) {
+            Some(chain) => {
+                self.chain = chain;
+                self.want_root(From::Source)
+            }
+            None => self.want_root(From::Cache),
         }
     }
 
-    fn cached_root(&mut self, answer: Answer) -> Step<Trusted> {
-        if let Answer::Bytes(bytes) = answer {
-            // Its cost is its own: a hostile cache doesn't use up what the source's answers may cost.
-            let cached = Chain::begin("root.json", bytes, &self.pins.revoked, &mut Budget::of_tuf()).ok();
-            let floors = Floors::of(&self.kept, &self.chain.keys);
-            if let Some(cached) = cached.filter(|cached| floors.confirm(cached.version(), &cached.last.envelope.statement)) {
-                let keys = self.chain.keys.union(&cached.keys).copied().collect();
-                self.chain = Chain { keys, ..cached };
+    /// A cached root is one more link of the chain from the pinned file, verified as any other; where it is none the source is asked.
+    fn cached_root(&mut self, answer: &Answer) -> Step<Trusted> {
+        let next = match answer {
+            Answer::Bytes(bytes) => self.chain.extend(bytes, &self.pins.revoked, &mut self.budget).ok(),
+            Answer::Missing => None,
+        };
+        match next {
+            Some(next) => {
+                self.chain = next;
+                self.want_root(From::Cache)
             }
+            None => self.want_root(From::Source),
         }
-        self.want_next_root()
     }
 
     /// Section 5.3.3: one version at a time until there is no next one.
-    fn want_next_root(&mut self) -> Step<Trusted> {
+    fn want_root(&mut self, from: From) -> Step<Trusted> {
         let request = Request::Root(self.chain.next_version());
-        self.want(At::NextRoot, request, ROOT_BYTES, From::Source)
+        self.want(At::Root(from), request, ROOT_BYTES, from)
     }
 
     fn settle_root(&mut self) -> Result<Step<Trusted>, Refusal> {
         self.chain.check_revoked(&self.pins.revoked)?;
-        let mut floors = Floors::of(&self.kept, &self.chain.keys);
+        let mut floors = Floors::of(&self.kept, &self.chain.signers);
         floors.check(self.chain.claim()?)?;
         self.floors = Some(floors);
         self.check_policy("root", &self.chain.last.envelope)?;
-        if *self.chain.bytes != *self.pins.root.bytes() {
-            self.files.push(("root.json".to_owned(), self.chain.bytes.to_vec()));
-        }
         self.chain.last.envelope.check_expiry(self.now)?;
         Ok(self.want(At::Timestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Source))
     }
 
     /// Section 5.4.
     fn timestamp(&mut self, bytes: &[u8]) -> Result<Step<Trusted>, Refusal> {
-        let envelope = self.read_timestamp(bytes, TIMESTAMP_BYTES)?;
+        let envelope = self.read_timestamp(bytes)?;
         let role = self.chain.last.role("timestamp")?;
         let claim = envelope.claim(role);
         let standing = self.floors.as_ref().and_then(|floors| floors.standing(&claim)).cloned();
@@ -178,23 +175,30 @@ impl Update {
                         role.signers(&previous, &self.pins.revoked, &mut self.budget)?;
                         self.admit_timestamp(previous, None)
                     }
-                    None => Ok(self.want(At::CachedTimestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Cache)),
+                    None => Ok(self.want(At::CachedTimestamp(envelope), Request::Timestamp, TIMESTAMP_BYTES, From::Cache)),
                 }
             }
             _ => self.admit_timestamp(Arc::new(envelope), Some(bytes)),
         }
     }
 
-    fn cached_timestamp(&mut self, answer: Answer) -> Result<Step<Trusted>, Refusal> {
+    fn cached_timestamp(&mut self, twin: &Envelope, answer: Answer) -> Result<Step<Trusted>, Refusal> {
         let cached = match answer {
-            Answer::Bytes(bytes) => self.read_timestamp(&bytes, TIMESTAMP_BYTES),
-            Answer::Missing => Err(missing("timestamp.json of the version that was seen", "the one that this host has seen, in its cache")),
+            Answer::Bytes(bytes) => self.read_timestamp(&bytes).ok(),
+            Answer::Missing => None,
         };
-        self.admit_timestamp(Arc::new(cached?), None)
+        let floors = self.floors.as_ref().ok_or_else(|| malformed("the update", "no root"))?;
+        let claim = twin.claim(self.chain.last.role("timestamp")?);
+        let is_seen = |cached: &Envelope| floors.standing(&claim).is_some_and(|floor| floor.signed == cached.statement);
+        match cached.filter(is_seen) {
+            Some(cached) => self.admit_timestamp(Arc::new(cached), None),
+            // Without the one that was seen the other is judged, and refused.
+            None => Err(floors.judge(&claim).err().unwrap_or_else(|| malformed("timestamp.json", "other content than was seen"))),
+        }
     }
 
-    fn read_timestamp(&mut self, bytes: &[u8], limit: usize) -> Result<Envelope, Refusal> {
-        let envelope = Envelope::read("timestamp.json", "timestamp", bytes, limit, &mut self.budget)?;
+    fn read_timestamp(&mut self, bytes: &[u8]) -> Result<Envelope, Refusal> {
+        let envelope = Envelope::read("timestamp.json", "timestamp", bytes, TIMESTAMP_BYTES, &mut self.budget)?;
         self.chain.last.role("timestamp")?.signers(&envelope, &self.pins.revoked, &mut self.budget)?;
         Ok(envelope)
     }
@@ -378,13 +382,11 @@ pub(super) fn pin_of<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a FileM
 pub(super) fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
     match answer {
         Answer::Bytes(bytes) => Ok(bytes),
-        Answer::Missing => Err(missing(&format!("no {file} at the source"), "the file")),
+        Answer::Missing => {
+            let hint = "the repository at this source is not complete: check the address, or have it published again";
+            Err(Refusal::new(Code::RoleMissing, format!("no {file} at the source"), "the file", hint))
+        }
     }
-}
-
-fn missing(found: &str, wanted: &str) -> Refusal {
-    let hint = "the repository at this source is not complete: check the address, or have it published again";
-    Refusal::new(Code::RoleMissing, found, wanted, hint)
 }
 
 fn went_back(file: &Envelope, role: &str, found: Option<u64>, seen: u64) -> Refusal {
