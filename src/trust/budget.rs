@@ -32,6 +32,12 @@ pub(super) const SIGNATURES_LISTED: usize = 16 * KEYS;
 const BYTES: usize = ROOTS * (32 << 10) + SNAPSHOT_BYTES + 3 * TARGETS_BYTES;
 /// The same where targets files are larger.
 const TUF_BYTES: usize = ROOTS * (32 << 10) + TUF_SNAPSHOT_BYTES + 3 * TUF_TARGETS_BYTES;
+/// Targets roles in a sweep of a whole repository. 4,096 hash bins of 1,000 tags are more than anybody has.
+const SWEEP_ROLES: usize = 8192;
+/// Signatures that are checked in a sweep: by two keys for each role.
+const SWEEP_SIGNATURES: usize = 2 * SWEEP_ROLES;
+/// Bytes of all files of a sweep.
+const SWEEP_BYTES: usize = 512 << 20;
 /// Keys of one role. Notary's tools write one; the largest TUF root in the field (sigstore's) has five.
 const KEYS: usize = 64;
 /// Open arrays and objects. Metadata has seven; the rest is for a target's `custom`.
@@ -47,12 +53,13 @@ pub(super) struct Budget {
     bytes: usize,
     most_bytes: usize,
     roles: usize,
+    most_roles: usize,
 }
 
 impl Budget {
     /// A whole budget.
     pub(super) fn new() -> Self {
-        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES, most_bytes: BYTES, roles: ROLES }
+        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES, most_bytes: BYTES, roles: ROLES, most_roles: ROLES }
     }
 
     /// A whole budget for metadata of The Update Framework 1.0.
@@ -60,9 +67,15 @@ impl Budget {
         Self { bytes: TUF_BYTES, most_bytes: TUF_BYTES, ..Self::new() }
     }
 
+    /// A whole budget for all roles of such a repository.
+    pub(super) fn of_tuf_sweep() -> Self {
+        let (bytes, roles) = (SWEEP_BYTES, SWEEP_ROLES);
+        Self { bytes, most_bytes: bytes, roles, most_roles: roles, signatures: SWEEP_SIGNATURES, ..Self::new() }
+    }
+
     /// One more targets role to look at.
     pub(super) fn take_role(&mut self) -> Result<(), Refusal> {
-        take(&mut self.roles, 1, ROLES, "targets roles in one search")
+        take(&mut self.roles, 1, self.most_roles, "targets roles in one search")
     }
 
     /// One more root file in the chain.
@@ -79,6 +92,11 @@ impl Budget {
     pub(super) fn take_file(&mut self, length: usize, max_bytes: usize) -> Result<Limits, Refusal> {
         take(&mut self.bytes, length, self.most_bytes, "bytes of metadata")?;
         Ok(Limits { bytes: max_bytes, depth: DEPTH, values: VALUES })
+    }
+
+    /// 2^`bits` hash bins in one sweep.
+    pub(super) fn allow_bins(bits: u32) -> Result<(), Refusal> {
+        take(&mut SWEEP_ROLES.clone(), 1_usize.checked_shl(bits).unwrap_or(usize::MAX), SWEEP_ROLES, "targets roles in one sweep")
     }
 
     /// So many keys in one role.

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::image::Digest;
 use crate::trust::Refusal;
+use crate::trust::budget::Budget;
 use crate::trust::canonical::Text;
 use crate::trust::refusal::shown;
 
@@ -90,6 +91,21 @@ impl Delegations {
         named.chain(self.bins.iter().filter_map(|bins| bins.of(&hash))).collect()
     }
 
+    /// Every role that may answer for some path that begins so, whatever its number of segments; bins one by one.
+    pub(super) fn reaching(&self, prefix: &str) -> Result<Vec<Role>, Refusal> {
+        let may = |paths: &Paths| match paths {
+            Paths::Patterns(patterns) => patterns.iter().any(|pattern| pattern::may_reach(pattern, prefix)),
+            Paths::HashPrefixes(_) => true,
+        };
+        let named = self.roles.iter().filter(|delegation| may(&delegation.paths)).map(|delegation| delegation.edge.role.clone());
+        let mut roles: Vec<_> = named.collect();
+        if let Some(bins) = &self.bins {
+            Budget::allow_bins(bins.bits)?;
+            roles.extend((0..=u32::MAX >> (32 - bins.bits)).map(|number| bins.numbered(number)));
+        }
+        Ok(roles)
+    }
+
     /// The roles that may answer for some path that begins so; none can be told where they are parted by hash.
     pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Edge>, usize> {
         if let Some(bins) = &self.bins {
@@ -148,10 +164,13 @@ impl Bins {
 
     fn of(&self, hash: &[u8; 32]) -> Option<Edge> {
         let first = u32::from_be_bytes(hash.first_chunk().copied()?);
-        let number = first >> (32 - self.bits);
-        let width = usize::try_from(self.bits.div_ceil(4)).ok()?;
+        Some(Edge { role: self.numbered(first >> (32 - self.bits)), terminating: true })
+    }
+
+    fn numbered(&self, number: u32) -> Role {
+        let width = usize::try_from(self.bits.div_ceil(4)).unwrap_or_default();
         let name = format!("{}-{number:0width$x}", self.role.name);
-        Some(Edge { role: Role { name, ..self.role.clone() }, terminating: true })
+        Role { name, ..self.role.clone() }
     }
 }
 

@@ -17,6 +17,7 @@ mod pattern;
 mod role;
 mod root;
 mod search;
+mod sweep;
 mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,7 @@ use crate::image::{Digest, Tag};
 
 pub use root::PinnedRoot;
 pub use search::{PathSearch, Search};
+pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
 pub use update::Update;
 

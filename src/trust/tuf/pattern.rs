@@ -14,6 +14,14 @@ pub(super) fn may_match(pattern: &str, prefix: &str) -> bool {
     firsts.len() == before.len() && firsts.iter().zip(before).all(|(pattern, segment)| names(pattern, segment)) && may_begin(last, fixed)
 }
 
+/// Whether some path that begins so, and goes on as it likes, may be one that the pattern names.
+pub(super) fn may_reach(pattern: &str, prefix: &str) -> bool {
+    let (pattern, prefix): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), prefix.split('/').collect());
+    let Some((begin, before)) = prefix.split_last() else { return true };
+    let whole = pattern.iter().zip(before).all(|(pattern, segment)| names(pattern, segment));
+    whole && pattern.get(before.len()).is_some_and(|segment| may_begin(segment, begin.chars()))
+}
+
 /// Whether the glob names the whole segment.
 fn names(glob: &str, segment: &str) -> bool {
     let glob: Vec<Part> = parts(glob);
@@ -126,6 +134,20 @@ fn set(rest: &str) -> Option<(Part, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_reaches_below_a_prefix_if_some_longer_path_would_match() {
+        for (pattern, prefix) in
+            [("r.example/team/*", ""), ("r.example/team/*", "r.example/"), ("r.example/*/app:*", "r.example/te"), ("*/*", "r.")]
+        {
+            assert!(may_reach(pattern, prefix), "{pattern} {prefix}");
+        }
+        for (pattern, prefix) in
+            [("r.example/team/*", "s.example/"), ("r.example/team", "r.example/team/"), ("r.example/a*", "r.example/b")]
+        {
+            assert!(!may_reach(pattern, prefix), "{pattern} {prefix}");
+        }
+    }
 
     #[test]
     fn a_glob_matches_within_a_segment_and_case_counts() {

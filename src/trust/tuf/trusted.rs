@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::image::Digest;
+use crate::trust::refusal::shown;
 use crate::trust::{Code, Floor, KeyId, Listed, Refusal};
 
 use super::envelope::Envelope;
@@ -41,6 +42,17 @@ pub(super) struct Snapshot {
     pub(super) pin: FileMeta,
     pub(super) authority: Authority,
     pub(super) listed: BTreeMap<String, FileMeta>,
+}
+
+impl Snapshot {
+    /// What it pins a role's file to.
+    pub(super) fn pin_of(&self, role: &str) -> Result<&FileMeta, Refusal> {
+        self.listed.get(role).ok_or_else(|| {
+            let found = format!("snapshot.json version {} without it", self.envelope.version);
+            let hint = "the delegation was made and its role never published, or was taken back: ask the publisher";
+            Refusal::new(Code::RoleMissing, found, format!("the role {}", shown(role)), hint)
+        })
+    }
 }
 
 impl Trusted {

@@ -285,7 +285,7 @@ impl Update {
         self.check_policy("snapshot", &snapshot.envelope)?;
         self.files.extend(bytes.map(|bytes| ("snapshot.json".to_owned(), bytes)));
         // Section 5.6.
-        let pin = pin_of(&snapshot, "targets")?;
+        let pin = snapshot.pin_of("targets")?;
         let authority = self.chain.last.role("targets")?.authority();
         let known = self.previous.as_ref().and_then(|previous| previous.0.roles.get("targets").cloned());
         if let Some(known) = known.filter(|known| known.pin == *pin && known.authority == authority) {
@@ -295,7 +295,7 @@ impl Update {
     }
 
     fn ask_targets(&mut self, stamp: Stamp, snapshot: Arc<Snapshot>, floor: Floor, from: From) -> Result<Step<Trusted>, Refusal> {
-        let pin = pin_of(&snapshot, "targets")?;
+        let pin = snapshot.pin_of("targets")?;
         let max_bytes = pin.cap("targets.json", TUF_TARGETS_BYTES)?;
         let request = Request::Role("targets".to_owned(), self.chain.last.consistent.then_some(pin.version));
         Ok(self.want(At::Targets(stamp, snapshot, floor, from), request, max_bytes, from))
@@ -313,7 +313,7 @@ impl Update {
     }
 
     fn read_targets(&mut self, snapshot: &Snapshot, bytes: &[u8]) -> Result<Targets, Refusal> {
-        Targets::read(self.chain.last.role("targets")?, pin_of(snapshot, "targets")?, bytes, &self.pins.revoked, &mut self.budget)
+        Targets::read(self.chain.last.role("targets")?, snapshot.pin_of("targets")?, bytes, &self.pins.revoked, &mut self.budget)
     }
 
     fn finish(
@@ -367,15 +367,6 @@ fn raise(floors: &mut Floors, claim: Claim<'_>, listed: std::collections::BTreeM
         floor.listed = listed;
         floor.since = since;
     }
-}
-
-/// What the snapshot pins a role's file to.
-pub(super) fn pin_of<'a>(snapshot: &'a Snapshot, role: &str) -> Result<&'a FileMeta, Refusal> {
-    snapshot.listed.get(role).ok_or_else(|| {
-        let found = format!("snapshot.json version {} without it", snapshot.envelope.version);
-        let hint = "the delegation was made and its role never published, or was taken back: ask the publisher";
-        Refusal::new(Code::RoleMissing, found, format!("the role {}", crate::trust::refusal::shown(role)), hint)
-    })
 }
 
 /// A file that must be there.

@@ -16,7 +16,7 @@ use super::envelope::malformed;
 use super::role::Role;
 use super::targets::Targets;
 use super::trusted::{State, Trusted, note};
-use super::update::{pin_of, present};
+use super::update::present;
 use super::{Answer, From, Request, Want};
 
 /// A walk through the delegations of what holds.
@@ -47,6 +47,16 @@ impl Walk {
     pub(super) fn start(trusted: &Trusted, now: Timestamp) -> Self {
         let state = State::clone(&trusted.0);
         Self { state, now, budget: Budget::of_tuf(), files: Vec::new(), news: false, asked: None }
+    }
+
+    /// The same with room for every role of a repository.
+    pub(super) fn sweep(trusted: &Trusted, now: Timestamp) -> Self {
+        Self { budget: Budget::of_tuf_sweep(), ..Self::start(trusted, now) }
+    }
+
+    /// Whether the snapshot lists the role.
+    pub(super) fn is_published(&self, role: &Role) -> bool {
+        self.state.snapshot.listed.contains_key(&role.name)
     }
 
     /// Takes the answer to what was asked for last, if anything was. What the cache gave and does not hold is asked of the source.
@@ -135,7 +145,7 @@ impl Walk {
     }
 
     /// A role's file, if it was verified under these very keys (each edge by its own delegator) and is not over.
-    fn at_hand(&self, role: &Role) -> Result<Option<Arc<Targets>>, Refusal> {
+    pub(super) fn at_hand(&self, role: &Role) -> Result<Option<Arc<Targets>>, Refusal> {
         let file = self.state.roles.get(&role.name).filter(|file| file.authority == role.authority());
         if let Some(file) = file {
             file.envelope.check_expiry(self.now)?;
@@ -144,7 +154,7 @@ impl Walk {
     }
 
     pub(super) fn ask(&mut self, role: Role, from: From) -> Result<Want, Refusal> {
-        let pin = pin_of(&self.state.snapshot, &role.name)?;
+        let pin = self.state.snapshot.pin_of(&role.name)?;
         let max_bytes = pin.cap(&format!("{}.json", shown(&role.name)), TUF_TARGETS_BYTES)?;
         let request = Request::Role(role.name.clone(), self.state.chain.last.consistent.then_some(pin.version));
         if from == From::Cache {
@@ -155,7 +165,7 @@ impl Walk {
     }
 
     fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<Targets, Refusal> {
-        Targets::read(role, pin_of(&self.state.snapshot, &role.name)?, bytes, &self.state.revoked, &mut self.budget)
+        Targets::read(role, self.state.snapshot.pin_of(&role.name)?, bytes, &self.state.revoked, &mut self.budget)
     }
 
     fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {

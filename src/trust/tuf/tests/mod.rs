@@ -158,3 +158,46 @@ fn a_pinned_file_is_a_root_that_its_own_keys_signed() {
         PinnedRoot::read(text.replace(from, to).into_bytes()).unwrap_err();
     }
 }
+
+#[test]
+fn a_sweep_goes_through_every_published_role_and_past_those_that_do_not_hold() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "one"), true);
+    publisher.delegate("forged", 22, &["r.example/prod/*"], ("r.example/prod/app:1", "two"), false);
+    publisher.delegate("other", 23, &["s.example/*"], ("s.example/app:1", "three"), false);
+    publisher.publish();
+    publisher.delegate("unpublished", 24, &["*"], ("x:1", "four"), false);
+    let listed = publisher.delegations.clone();
+    publisher.delegated.remove("unpublished");
+    publisher.delegated.get_mut("forged").unwrap().2 = vec![99];
+    publisher.delegations = listed;
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let swept = host.sweep(&publisher, "").unwrap();
+    assert_eq!(swept.failed.keys().collect::<Vec<_>>(), ["forged"]);
+    let roles: Vec<_> =
+        swept.trusted.versions().into_keys().filter(|role| !["root", "snapshot", "timestamp"].contains(&role.as_str())).collect();
+    assert_eq!(roles, ["other", "targets", "team"]);
+    let mut host = Host::of(&publisher);
+    let roles = host.sweep(&publisher, "s.example/").unwrap().trusted.versions();
+    assert!(roles.contains_key("other") && !roles.contains_key("team"));
+}
+
+#[test]
+fn a_sweep_counts_hash_bins_and_refuses_more_than_anybody_has() {
+    for (bits, swept) in [(3, true), (20, false)] {
+        let mut publisher = Publisher::new();
+        let mut bins = role(&[21], 1);
+        bins["bit_length"] = bits.into();
+        bins["name_prefix"] = "bin".into();
+        publisher.delegations = Some(json!({ "keys": { "key-21": key(21) }, "succinct_roles": bins }));
+        for number in 0..8 {
+            publisher.delegated.insert(format!("bin-{number}"), ([].into(), None, vec![21]));
+        }
+        publisher.publish();
+        let mut host = Host::of(&publisher);
+        let found = host.sweep(&publisher, "");
+        assert_eq!(found.as_ref().map(|swept| swept.trusted.versions().len()).ok(), swept.then_some(12));
+        assert!(swept || found.unwrap_err().code.as_str() == "over-limit");
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::image::{Digest, Repository};
 use crate::json::Limits;
 use crate::trust::canonical::rewrite;
-use crate::trust::tuf::{Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Trusted, Update};
+use crate::trust::tuf::{Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Sweep, Swept, Trusted, Update};
 use crate::trust::{Floor, Progress, Refusal, Verified};
 
 pub(crate) const NOW: &str = "2030-01-01T00:00:00Z";
@@ -256,6 +256,18 @@ impl Host {
             self.trusted = Some(found.trusted.clone());
         }
         result
+    }
+
+    pub(super) fn sweep(&mut self, publisher: &Publisher, prefix: &str) -> Result<Swept, Refusal> {
+        let trusted = self.update(publisher)?;
+        let mut sweep = Sweep::start(&trusted, prefix, self.now()).unwrap();
+        let mut answer = None;
+        loop {
+            match sweep.next(answer.take())? {
+                Step::Fetch(want) => answer = Some(self.serve(&publisher.files, &want.request, want.from, want.max_bytes)),
+                Step::Done(swept) => return Ok(swept),
+            }
+        }
     }
 
     /// What a tag stands for: content, as [`target`] was given it, is known by its digest.
