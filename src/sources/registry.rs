@@ -49,7 +49,8 @@ async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline:
     let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
     let url = url(scheme, &image.repository, &format!("manifests/{tag}"))?;
     let scope = scope(&image.repository);
-    let mut ask = Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS };
+    let mut ask =
+        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
     let head = client.ask(&ask, deadline).await?;
     if missing(&head)? {
         return Ok(None);
