@@ -119,11 +119,11 @@ impl Artifacts {
             return Ok(digest);
         }
         let begin = registry::url(self.scheme, &self.repository, "blobs/uploads/")?;
-        let begun = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
-        if begun.status.as_u16() != 202 {
-            return Err(begun.error());
+        let started = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
+        if started.status.as_u16() != 202 {
+            return Err(started.error());
         }
-        let mut to = location(&begun)?;
+        let mut to = location(&started)?;
         to.query_pairs_mut().append_pair("digest", &digest.to_string());
         let put = self.ask(Method::PUT, to, "*/*", 0, Some(("application/octet-stream", bytes))).await?;
         if put.status.as_u16() == 201 { Ok(digest) } else { Err(put.error()) }

@@ -39,15 +39,15 @@ impl Registry {
         let app = axum::Router::new().fallback(move |request: Received| {
             let (held, before) = (Arc::clone(&held), Arc::clone(&before));
             async move {
-                let (head, body) = request.into_parts();
+                let (parts, body) = request.into_parts();
                 let body = to_bytes(body, 1 << 24).await.unwrap().to_vec();
-                let line = format!("{} {}", head.method, head.uri);
+                let line = format!("{} {}", parts.method, parts.uri);
                 let mut held = held.lock().unwrap();
                 held.asked.push(line.clone());
                 if let Some(status) = before.lock().unwrap().as_ref().and_then(|before| before(&line, &mut held)) {
                     return Response::builder().status(status).body(Body::empty()).unwrap();
                 }
-                answer(&head.method, &head.uri.to_string(), body, &mut held)
+                answer(&parts.method, &parts.uri.to_string(), body, &mut held)
             }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -82,8 +82,8 @@ fn answer(method: &Method, uri: &str, body: Vec<u8>, held: &mut Held) -> Respons
     match (method.as_str(), rest) {
         ("GET", list) if list.starts_with("tags/list") => {
             // Two a page.
-            let last = list.split("last=").nth(1).unwrap_or("");
-            let all: Vec<_> = held.tags.keys().filter(|tag| tag.as_str() > last).collect();
+            let after = list.split("last=").nth(1).unwrap_or("");
+            let all: Vec<_> = held.tags.keys().filter(|tag| tag.as_str() > after).collect();
             let page: Vec<_> = all.iter().take(2).collect();
             let next = (all.len() > 2).then(|| ("link", format!("</v2/trust/acme/tags/list?n=2&last={}>; rel=\"next\"", page[1])));
             say(200, next, serde_json::json!({ "name": "trust/acme", "tags": page }).to_string().into_bytes())

@@ -27,7 +27,7 @@ pub fn read_folder(folder: &Path) -> io::Result<Files> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| name.ends_with(".json") && !name.starts_with('.')) else { continue };
+            let Some(name) = name.to_str().filter(|name| is_metadata(name)) else { continue };
             if files.len() >= FILES {
                 return Err(io::Error::other(format!("more than {FILES} files")));
             }
@@ -126,7 +126,7 @@ fn read_names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for prefix in ["", WAITING] {
         for entry in fs::read_dir(folder.join(prefix))? {
-            names.extend(entry?.file_name().to_str().filter(|name| name.ends_with(".json")).map(|name| format!("{prefix}{name}")));
+            names.extend(entry?.file_name().to_str().filter(|name| is_metadata(name)).map(|name| format!("{prefix}{name}")));
         }
     }
     Ok(names)
@@ -140,6 +140,10 @@ fn is_over(name: &str, files: &Files) -> bool {
     let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else { return false };
     let newest = files.keys().filter_map(|name| self::version(name)).filter(|(_, known)| *known == role).map(|(version, _)| version).max();
     newest.is_some_and(|newest| version.saturating_add(1) < newest)
+}
+
+fn is_metadata(name: &str) -> bool {
+    name.strip_suffix(".json").is_some_and(|rest| !rest.starts_with('.'))
 }
 
 /// `7.team.json` is version 7 of `team.json`.

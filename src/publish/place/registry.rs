@@ -199,17 +199,17 @@ fn delegated(name: &str) -> Option<Tag> {
 }
 
 fn manifest(config: &Descriptor, top: &Top) -> String {
-    let descriptor = |of: &Descriptor| json!({ "mediaType": of.media_type, "digest": of.digest.to_string(), "size": of.size });
-    let layers = top.files.iter().map(|(name, file)| {
-        let mut layer = descriptor(file);
-        layer["annotations"] = json!({ FILE_NAME: name });
-        layer
-    });
-    let layers: Vec<_> = layers.collect();
-    let mut manifest = json!({ "schemaVersion": 2, "mediaType": Artifacts::MANIFEST, "config": descriptor(config), "layers": layers });
-    if !top.known.is_empty() {
-        let known: Map<_, _> = top.known.iter().map(|(publisher, count)| (publisher.clone(), Value::from(*count))).collect();
-        manifest["annotations"] = json!({ PUBLISHERS: Value::Object(known).to_string() });
-    }
-    manifest.to_string()
+    let descriptor = |of: &Descriptor, annotations: Value| {
+        let mut members = json!({ "mediaType": of.media_type, "digest": of.digest.to_string(), "size": of.size });
+        if let Some(members) = members.as_object_mut().filter(|_| !annotations.is_null()) {
+            members.insert("annotations".to_owned(), annotations);
+        }
+        members
+    };
+    let layers: Vec<_> = top.files.iter().map(|(name, file)| descriptor(file, json!({ FILE_NAME: name }))).collect();
+    let known: Map<_, _> = top.known.iter().map(|(publisher, count)| (publisher.clone(), Value::from(*count))).collect();
+    let annotations = if known.is_empty() { json!({}) } else { json!({ PUBLISHERS: Value::Object(known).to_string() }) };
+    let config = descriptor(config, Value::Null);
+    json!({ "schemaVersion": 2, "mediaType": Artifacts::MANIFEST, "config": config, "layers": layers, "annotations": annotations })
+        .to_string()
 }
