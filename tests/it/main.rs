@@ -16,6 +16,7 @@ mod place;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod repo;
 mod sources;
 mod verifier;
 mod workflow;

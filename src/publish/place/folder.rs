@@ -63,20 +63,22 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes, if the folder still has the timestamp that was read.
-pub(super) fn write(folder: &Path, before: Option<&[u8]>, files: &Files) -> io::Result<Written> {
+/// The files by which one state is told from another: all others have their version in their name.
+pub(super) fn in_place(files: &Files) -> Files {
+    let told = |name: &str| name == "timestamp.json" || name.starts_with(WAITING);
+    files.iter().filter(|(name, _)| told(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+}
+
+/// Writes, if the folder still has the timestamp that was read, and what waited.
+pub(super) fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
     fs::create_dir_all(folder)?;
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
     lock.lock()?;
-    let now = match fs::read(folder.join("timestamp.json")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        now => Some(now?),
-    };
-    if now.as_deref() != before {
+    if in_place(&read_folder(folder)?) != *before {
         return Ok(Written::Lost);
     }
     write_folder(folder, files)?;
-    Ok(Written::Done(At(State::Folder(files.get("timestamp.json").cloned()))))
+    Ok(Written::Done(At(State::Folder(in_place(files)))))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,11 +180,16 @@ mod tests {
     #[test]
     fn who_read_another_state_than_is_there_is_told_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(write(folder.path(), Some(b"version 1"), &state(2)).unwrap(), Written::Lost));
-        assert!(matches!(write(folder.path(), None, &state(1)).unwrap(), Written::Done(_)));
-        assert!(matches!(write(folder.path(), None, &state(2)).unwrap(), Written::Lost));
+        let read = |version: u64| in_place(&state(version));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(2)).unwrap(), Written::Lost));
         assert_eq!(read_folder(folder.path()).unwrap(), state(1));
-        assert!(matches!(write(folder.path(), Some(b"version 1"), &state(2)).unwrap(), Written::Done(_)));
+        let mut waits = state(1);
+        waits.insert("waiting/team.json".to_owned(), b"team".to_vec());
+        assert!(matches!(write(folder.path(), &read(1), &waits).unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &in_place(&waits), &state(2)).unwrap(), Written::Done(_)));
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub struct At(State);
 
 #[derive(Debug, Clone)]
 enum State {
-    /// The timestamp file, if there was one.
-    Folder(Option<Vec<u8>>),
+    /// The files that change in place: the timestamp, if there was one, and what waited.
+    Folder(Files),
     Registry(registry::Top),
 }
 
@@ -108,7 +108,7 @@ impl Place {
         match self {
             Self::Folder(folder) => {
                 let files = read_folder(folder).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
-                let at = At(State::Folder(files.get("timestamp.json").cloned()));
+                let at = At(State::Folder(folder::in_place(&files)));
                 Ok(Found { files, at, unmerged: Vec::new() })
             }
             Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,
@@ -122,7 +122,7 @@ impl Place {
     pub async fn write(&self, at: &At, files: &Files, publisher: &str) -> Result<Written, PlaceError> {
         match (self, &at.0) {
             (Self::Folder(folder), State::Folder(before)) => {
-                folder::write(folder, before.as_deref(), files).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
+                folder::write(folder, before, files).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
             }
             (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
                 registry::write(repository, tag, credentials, top, files, publisher).await
