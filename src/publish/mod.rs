@@ -24,7 +24,7 @@ pub mod way;
 mod working;
 
 pub use ceremony::Proposal;
-pub use document::Document;
+pub use document::{Document, key_object};
 pub use draft::Draft;
 pub use error::PublishError;
 pub use metadata::{Authority, File, Metadata};

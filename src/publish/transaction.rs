@@ -103,6 +103,10 @@ impl Transaction<'_> {
             let changed = draft.is_changed();
             let plan = Plan::of(draft, &self.working.keyring, &self.working.settings, self.now)?;
             if !changed && plan.steps().all(|step| step.keys.is_empty()) && !behind {
+                if change.restores() {
+                    let published = self.places.first().map(|(url, _)| url.clone()).into_iter().collect();
+                    return self.finish(before, published).await;
+                }
                 return Ok(Outcome::Nothing(Box::new(before)));
             }
             if tries == 0 && !change.confirm(&before, &plan)? {
@@ -127,6 +131,7 @@ impl Transaction<'_> {
     }
 
     async fn find(&mut self, overrules: &dyn Fn(&Entry) -> bool, restores: bool) -> Result<Found, PublishError> {
+        self.working.root()?;
         let ours = self.working.ours()?;
         let Some((url, place)) = self.places.first() else {
             let ours = ours.ok_or_else(nothing_here)?;
@@ -146,7 +151,7 @@ impl Transaction<'_> {
         }
         let seen = base.as_ref().or(ours.as_ref()).map(|seen| seen.floors.clone()).unwrap_or_default();
         let theirs = Metadata::read(&files, self.working.root()?, &seen)?;
-        let unmerged = unmerged.iter().map(|files| Metadata::read(files, self.working.root()?, &[])).collect::<Vec<_>>();
+        let unmerged = unmerged.iter().map(|files| Metadata::read(files, self.working.root()?, &seen)).collect::<Vec<_>>();
         let mut found = match ours {
             Some(ours) if base.as_ref().is_some_and(|base| base.same(&theirs)) => {
                 let behind = !ours.same(&theirs);
@@ -165,11 +170,22 @@ impl Transaction<'_> {
         Ok(found)
     }
 
-    /// Merges what another publisher has put beside the place's newest state: the two wrote at one moment, or it broke off.
+    /// Merges what another publisher has put beside the place's newest state: the two wrote at one moment, or it broke off. Whoever may
+    /// write to the place can put an old state there as well, so that only the step after what was last seen here is taken.
     fn take_over(&mut self, draft: &mut Draft, base: Option<&Metadata>, other: Result<Metadata, PublishError>) {
         let mut merged = draft.clone();
-        match other.and_then(|other| merged.merge(base, &other, |_| false)) {
-            Ok(()) => *draft = merged,
+        let fresh = other.and_then(|other| match base {
+            Some(base) => Ok(other.steps_after(base, &draft.before)),
+            None => Err(PublishError::State("nothing of it was seen here".to_owned())),
+        });
+        match fresh.and_then(|(fresh, stale)| merged.merge(base, &fresh, |_| false).map(|()| stale)) {
+            Ok(stale) => {
+                *draft = merged;
+                let note = |role| {
+                    format!("what another publisher left of {role} is not the next step after what was seen here, and is not taken over")
+                };
+                self.notes.extend(stale.into_iter().map(note));
+            }
             Err(error) => self.notes.push(format!("what another publisher left unfinished is not taken over: {error}")),
         }
     }

@@ -22,6 +22,7 @@ pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
+pub use registry::Description;
 pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};
