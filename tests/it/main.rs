@@ -13,6 +13,7 @@ mod gates;
 mod keys;
 mod layers;
 mod place;
+mod place_attacks;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
