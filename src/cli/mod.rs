@@ -5,6 +5,7 @@
 mod metrics;
 mod output;
 pub mod policy;
+mod repo;
 mod state;
 mod status;
 mod verify;
@@ -53,6 +54,8 @@ enum Verb {
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
+    /// Make and keep a TUF repository of image names
+    Repo(repo::Arguments),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
     Metrics,
@@ -115,6 +118,7 @@ pub fn main() -> u8 {
             Ok(output.report(&report, status::reload_text))
         }),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
+        Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
     };
     result.unwrap_or_else(|error| {

@@ -15,6 +15,7 @@ mod layers;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod repo_keys;
 mod sources;
 mod verifier;
 mod workflow;
