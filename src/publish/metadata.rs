@@ -129,10 +129,11 @@ impl Metadata {
             found == version(base, role) + 1 && found >= version(now, role)
         };
         let mut stale = Vec::new();
-        for (roles, known) in [(&mut self.roles, &now.roles), (&mut self.waiting, &now.waiting)] {
+        for roles in [&mut self.roles, &mut self.waiting] {
             roles.retain(|role, file| {
                 let step = is_step(role, file);
-                if !step && known.get(role) != Some(file) {
+                let known = [base.newest(role), now.newest(role), now.roles.get(role)];
+                if !step && !known.contains(&Some(file)) {
                     stale.push(role.clone());
                 }
                 step
