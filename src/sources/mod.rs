@@ -10,6 +10,7 @@ mod challenge;
 mod clients;
 mod credential_program;
 pub mod credentials;
+mod hosts;
 pub mod http;
 mod notary_server;
 pub mod registry;
