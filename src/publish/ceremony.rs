@@ -77,6 +77,12 @@ impl Proposal {
         open.filter(here).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether the key is one of the old root's or the new one's.
+    #[must_use]
+    pub fn lists(&self, keyid: &str) -> bool {
+        self.parts().into_iter().any(|root| root_keys(root).iter().any(|listed| listed == keyid))
+    }
+
     /// Signs with these keys.
     ///
     /// # Errors
@@ -91,6 +97,12 @@ impl Proposal {
     /// What is missing: of the old root's keys, and of the new root's.
     #[must_use]
     pub fn missing(&self) -> Vec<Missing> {
+        self.missing_after(&[])
+    }
+
+    /// The same, once these keys have signed.
+    #[must_use]
+    pub fn missing_after(&self, signing: &[String]) -> Vec<Missing> {
         let names = ["the old root", "the new root"];
         let names = if self.old.is_some() { &names[..] } else { names.get(1..).unwrap_or_default() };
         let missing = self.parts().into_iter().zip(names).filter_map(|(root, name)| {
@@ -98,7 +110,9 @@ impl Proposal {
             let mut seen = BTreeSet::new();
             let key = |keyid: &str| root.members("keys").and_then(|keys| keys.get(keyid));
             let signed = listed.iter().filter_map(|keyid| self.new.signed_by(keyid, key(keyid)?)).filter(|id| seen.insert(*id)).count();
-            let keys = listed.into_iter().filter(|keyid| !self.has_signed(root, keyid)).collect();
+            let (will, keys): (Vec<_>, Vec<_>) =
+                listed.into_iter().filter(|keyid| !self.has_signed(root, keyid)).partition(|keyid| signing.contains(keyid));
+            let signed = signed + will.len();
             let count = threshold(root).saturating_sub(signed);
             (count > 0).then(|| Missing { role: (*name).to_owned(), count, keys })
         });

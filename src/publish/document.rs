@@ -122,13 +122,19 @@ impl Document {
     }
 }
 
+/// A key's ID (TUF 1.0.34, section 4.2), and the key as a document lists it.
+#[must_use]
+pub fn key_object(key: &strict::Value) -> (String, Value) {
+    (Digest::of(&canonical::encode(key)).hex(), loose_value(key))
+}
+
 /// The same value, as it is read from what is signed.
 fn strict_value(value: &Value) -> Option<strict::Value> {
     strict::parse(&serde_json::to_vec(value).ok()?, LIMITS).ok()
 }
 
 /// A value that was read strictly, to be put into a document.
-pub(super) fn loose_value(value: &strict::Value) -> Value {
+fn loose_value(value: &strict::Value) -> Value {
     serde_json::from_slice(&canonical::encode(value)).unwrap_or_default()
 }
 

@@ -188,6 +188,16 @@ impl Metadata {
         holders.map(str::to_owned).next()
     }
 
+    /// Keys for people: who holds them, and the beginnings of their IDs.
+    #[must_use]
+    pub fn named(&self, keyids: &[String]) -> String {
+        let named = |keyid: &String| {
+            let short: String = keyid.chars().take(8).collect();
+            self.holder(keyid).map_or(short.clone(), |holder| format!("{holder} ({short})"))
+        };
+        keyids.iter().map(named).collect::<Vec<_>>().join(", ")
+    }
+
     /// A key as metadata lists it.
     #[must_use]
     pub fn key(&self, keyid: &str) -> Option<&Value> {

@@ -67,7 +67,10 @@ impl Plan {
     /// A role that nothing speaks for, or a term beyond all time.
     pub fn of(draft: Draft, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<Self, PublishError> {
         let Draft { before, next, mut edited, renew, approved, taken } = draft;
-        let mut changed = renew || newest_root(&next) > newest_root(&before);
+        let other_keys = |role: &str| before.authority(role) != next.authority(role);
+        // A new root alone is listed nowhere.
+        let rekeyed = other_keys("snapshot") || other_keys("timestamp");
+        let mut changed = renew || rekeyed;
         let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, next, taken };
         let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
         // `targets` first: whom it delegates to counts for what comes after.
@@ -88,7 +91,15 @@ impl Plan {
         if changed {
             plan.plan_online(&before, keyring, settings, now)?;
         }
-        if plan.offline.is_some() {
+        if let Some(missing) = &plan.offline {
+            if rekeyed || renew {
+                let why = if rekeyed { "the new root gives it other keys" } else { "it is to be renewed" };
+                return Err(PublishError::Wrong(format!(
+                    "no key of the {} is here, and {why}; hint: do this where one is: {}",
+                    missing.role,
+                    plan.next.named(&missing.keys)
+                )));
+            }
             plan.set_aside(&before);
         }
         Ok(plan)
@@ -253,8 +264,4 @@ fn sign(document: &mut Document, signers: &[String], keys: &mut dyn Unlock) -> R
         document.sign(keys.unlock(keyid)?, keyid)?;
     }
     Ok(())
-}
-
-fn newest_root(metadata: &Metadata) -> Option<u64> {
-    metadata.roots.keys().next_back().copied()
 }

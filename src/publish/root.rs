@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
-use super::document::{Document, loose_value};
+use super::ceremony::Proposal;
+use super::document::Document;
 use super::draft::{Draft, new_targets};
-use super::keyring::KeyEntry;
 use super::metadata::{File, HOLDERS, Metadata};
 
 /// The four top-level roles.
@@ -16,8 +16,8 @@ pub const ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 /// Which keys a role is to have.
 #[derive(Debug, Clone)]
 pub struct RoleKeys {
-    /// The keys, each with the name of whoever holds it.
-    pub keys: Vec<(KeyEntry, String)>,
+    /// The keys: ID, key object, and the name of whoever holds it.
+    pub keys: Vec<(String, Value, String)>,
     /// How many of them sign.
     pub threshold: u64,
 }
@@ -42,7 +42,7 @@ pub fn root_document(roles: &BTreeMap<String, RoleKeys>) -> Result<Document, Pub
 /// # Errors
 /// As [`root_document`].
 pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold }: &RoleKeys) -> Result<(), PublishError> {
-    let mut ids: Vec<&str> = keys.iter().map(|(entry, _)| entry.keyid.as_str()).collect();
+    let mut ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
     let listed = json!({ "keyids": ids, "threshold": threshold });
     ids.sort_unstable();
     ids.dedup();
@@ -55,8 +55,8 @@ pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold 
             ids.len()
         )));
     }
-    document.edit("keys", |listed| listed.extend(keys.iter().map(|(entry, _)| (entry.keyid.clone(), loose_value(&entry.key)))));
-    document.edit(HOLDERS, |holders| holders.extend(keys.iter().map(|(entry, holder)| (entry.keyid.clone(), json!(holder)))));
+    document.edit("keys", |listed| listed.extend(keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone()))));
+    document.edit(HOLDERS, |holders| holders.extend(keys.iter().map(|(keyid, _, holder)| (keyid.clone(), json!(holder)))));
     document.edit("roles", |roles| drop(roles.insert(role.to_owned(), listed)));
     let used: Vec<String> = roles_of(document).flat_map(|listed| keyids(listed).map(str::to_owned)).collect();
     let unused = |members: &mut Map<String, Value>| members.retain(|id, _| used.contains(id));
@@ -71,6 +71,30 @@ pub fn founded(root: Document) -> Draft {
     let mut draft = Draft::on(Metadata::founded(File::of(root)));
     draft.edited.insert("targets".to_owned(), new_targets());
     draft
+}
+
+/// The newest root's file.
+#[must_use]
+pub fn newest(metadata: &Metadata) -> Option<&File> {
+    metadata.roots.values().next_back()
+}
+
+/// Puts a proposed root that has all signatures on top of the others.
+///
+/// # Errors
+/// It does not follow the newest root.
+pub fn with_root(draft: &mut Draft, proposal: &Proposal) -> Result<(), PublishError> {
+    let last = newest(&draft.next).map(|file| &file.document.signed);
+    if last == Some(&proposal.new.signed) {
+        return Ok(());
+    }
+    if last != proposal.old.as_ref().map(|old| &old.signed) {
+        return Err(PublishError::Conflict(
+            "another root was published since this one was proposed; hint: propose it again (rotate --propose)".to_owned(),
+        ));
+    }
+    draft.next.roots.insert(proposal.new.version(), File::of(proposal.new.clone()));
+    Ok(())
 }
 
 fn roles_of(document: &Document) -> impl Iterator<Item = &Value> {

@@ -103,6 +103,10 @@ impl Transaction<'_> {
             let changed = draft.is_changed();
             let plan = Plan::of(draft, &self.working.keyring, &self.working.settings, self.now)?;
             if !changed && plan.steps().all(|step| step.keys.is_empty()) && !behind {
+                if change.restores() {
+                    let published = self.places.first().map(|(url, _)| url.clone()).into_iter().collect();
+                    return self.finish(before, published).await;
+                }
                 return Ok(Outcome::Nothing(Box::new(before)));
             }
             if tries == 0 && !change.confirm(&before, &plan)? {
@@ -127,6 +131,7 @@ impl Transaction<'_> {
     }
 
     async fn find(&mut self, overrules: &dyn Fn(&Entry) -> bool, restores: bool) -> Result<Found, PublishError> {
+        self.working.root()?;
         let ours = self.working.ours()?;
         let Some((url, place)) = self.places.first() else {
             let ours = ours.ok_or_else(nothing_here)?;

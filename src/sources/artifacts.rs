@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::image::{Digest, Document, Repository, Tag};
 
+use super::hosts::Capability;
 use super::http::{Ask, Client, Reply};
-use super::registry::{self, REDIRECTS};
+use super::registry::{self, Endpoint, REDIRECTS};
 use super::{Credentials, SourceError, escaped, shown};
 
 /// For one request, an upload of a large file among them.
@@ -24,9 +25,8 @@ const PAGES: usize = 64;
 /// A repository that may be written to.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    client: Client,
+    endpoint: Endpoint,
     repository: Repository,
-    scheme: &'static str,
     /// What is asked of a token service.
     scope: String,
 }
@@ -48,15 +48,17 @@ impl Artifacts {
         let other = |error: super::ClientError| SourceError::Other { url: repository.to_string(), cause: error.to_string() };
         let client = Client::new(None, credentials).map_err(other)?;
         let scope = format!("repository:{}:pull,push", repository.path());
-        let with = |scheme| Self { client: client.clone(), repository: repository.clone(), scheme, scope: scope.clone() };
-        if registry::may_speak_plain(repository) {
-            let plain = with("http");
-            match plain.manifest(&latest()?).await {
-                Err(error) if !registry::speaks_plain(&error) => {}
-                _ => return Ok(plain),
+        let endpoints = registry::endpoints(&client, repository, Capability::Push)?;
+        let at = |endpoint: &Endpoint| Self { endpoint: endpoint.clone(), repository: repository.clone(), scope: scope.clone() };
+        // Any answer to a question for a tag tells where the registry is.
+        let tag = latest()?;
+        for endpoint in &endpoints {
+            let asked = at(endpoint).manifest(&tag).await.map(Some);
+            if endpoint.settle(asked).is_some() {
+                return Ok(at(endpoint));
             }
         }
-        Ok(with("https"))
+        Err(SourceError::Silent { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
     }
 
     /// The manifest under a tag; `None` where there is no such tag or repository.
@@ -89,7 +91,7 @@ impl Artifacts {
     /// # Errors
     /// The registry lists none, or too many.
     pub async fn tags(&self) -> Result<Vec<Tag>, SourceError> {
-        let mut url = registry::url(self.scheme, &self.repository, "tags/list?n=1000")?;
+        let mut url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
         let mut tags = Vec::new();
         for _ in 0..PAGES {
             let reply = self.ask(Method::GET, url.clone(), "application/json", PAGE_BYTES, None).await?;
@@ -113,12 +115,12 @@ impl Artifacts {
     /// See [`SourceError`].
     pub async fn put_blob(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
         let digest = Digest::of(bytes);
-        let there = registry::url(self.scheme, &self.repository, &format!("blobs/{digest}"))?;
+        let there = self.endpoint.url(&self.repository, &format!("blobs/{digest}"))?;
         let head = self.ask(Method::HEAD, there, "*/*", 0, None).await?;
         if head.status.as_u16() == 200 {
             return Ok(digest);
         }
-        let begin = registry::url(self.scheme, &self.repository, "blobs/uploads/")?;
+        let begin = self.endpoint.url(&self.repository, "blobs/uploads/")?;
         let started = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
         if started.status.as_u16() != 202 {
             return Err(started.error());
@@ -134,20 +136,20 @@ impl Artifacts {
     /// # Errors
     /// See [`SourceError`].
     pub async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
-        let to = registry::url(self.scheme, &self.repository, &format!("manifests/{tag}"))?;
+        let to = self.endpoint.url(&self.repository, &format!("manifests/{tag}"))?;
         let put = self.ask(Method::PUT, to, "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
         if put.status.as_u16() == 201 { Ok(()) } else { Err(put.error()) }
     }
 
     async fn get(&self, rest: &str, accept: &str, cap: usize) -> Result<Reply, SourceError> {
-        self.ask(Method::GET, registry::url(self.scheme, &self.repository, rest)?, accept, cap, None).await
+        self.ask(Method::GET, self.endpoint.url(&self.repository, rest)?, accept, cap, None).await
     }
 
     async fn ask(&self, method: Method, url: Url, accept: &str, cap: usize, send: Option<(&str, &[u8])>) -> Result<Reply, SourceError> {
         // What is sent goes where it was meant to, and nowhere else.
         let redirects = if send.is_some() { 0 } else { REDIRECTS };
         let ask = Ask { method, url, accept, cap, scope: &self.scope, redirects, send };
-        self.client.ask(&ask, Instant::now() + DEADLINE).await
+        self.endpoint.ask(&ask, Instant::now() + DEADLINE).await
     }
 }
 

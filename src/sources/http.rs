@@ -1,8 +1,9 @@
 //! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped, redirects are ours to follow.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::auth::{Grant, Realm};
 use super::credentials::Credentials;
 use super::{SourceError, escaped, is_loopback, shown};
+use crate::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A refused answer's body is read only so that the connection can serve again.
@@ -26,6 +28,8 @@ pub struct Client {
     plain: reqwest::Client,
     /// For https. The system's CAs take longer to read than a question takes, so they are read when they are first needed.
     secure: Arc<OnceLock<reqwest::Client>>,
+    /// For https to servers that have a CA beside the system's, by the digest of its PEM. None, where the only CA was given.
+    extended: Option<Arc<Mutex<HashMap<Digest, reqwest::Client>>>>,
     proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
@@ -86,7 +90,22 @@ impl Client {
             Some(pem) => OnceLock::from(with(certificates(pem)?)?),
             None => OnceLock::new(),
         };
-        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), proxy, credentials, grants: Arc::default() })
+        let extended = tls_ca.is_none().then(Arc::default);
+        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), extended, proxy, credentials, grants: Arc::default() })
+    }
+
+    /// The same client for a server whose CA this PEM holds, which counts beside the system's. Where the policy gave the only CA, it stays that.
+    pub(super) fn trusting(&self, ca: &[u8]) -> Result<Self, ClientError> {
+        let Some(extended) = &self.extended else { return Ok(self.clone()) };
+        let mut known = extended.lock().unwrap_or_else(PoisonError::into_inner);
+        let secure = match known.entry(Digest::of(ca)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let built = builder(self.proxy.as_ref()).tls_certs_merge(certificates(ca)?).build();
+                new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?).clone()
+            }
+        };
+        Ok(Self { secure: Arc::new(OnceLock::from(secure)), ..self.clone() })
     }
 
     fn http_for(&self, url: &Url) -> &reqwest::Client {

@@ -10,6 +10,7 @@ mod challenge;
 mod clients;
 mod credential_program;
 pub mod credentials;
+mod hosts;
 pub mod http;
 mod notary_server;
 pub mod registry;
@@ -21,6 +22,7 @@ pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
+pub use registry::Description;
 pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};

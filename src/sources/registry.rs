@@ -6,12 +6,26 @@ use tokio::time::Instant;
 
 use crate::image::{Digest, Document, ImageRef, Repository};
 
+use super::hosts::{self, Capability, Way};
 use super::http::{Ask, Client, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const REDIRECTS: u8 = 3;
+
+/// Where a registry is asked: one of the ways to it.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    client: Client,
+    /// Where its API begins: `https://r.example/v2`.
+    api: String,
+    /// What is trusted beside the system's store.
+    ca: Option<Digest>,
+    /// Whether nobody said that it is there: plain http, tried first at a registry of this machine.
+    guessed: bool,
+    mirror: bool,
+}
 
 /// The digest that the registry gives for the name's tag now; `None`: it knows no such repository or tag. A name that has a digest
 /// is that digest, and nobody is asked. The answer is a claim like any other evidence.
@@ -22,13 +36,12 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     if image.digest.is_some() {
         return Ok(image.digest);
     }
-    if may_speak_plain(&image.repository) {
-        match resolve_over("http", client, image, deadline).await {
-            Err(error) if !speaks_plain(&error) => {}
-            plain => return plain,
+    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+        if let Some(settled) = endpoint.settle(resolve_at(&endpoint, image, deadline).await) {
+            return settled;
         }
     }
-    resolve_over("https", client, image, deadline).await
+    Ok(None)
 }
 
 /// An image as it is at its registry, for whoever is to sign it.
@@ -49,22 +62,73 @@ pub struct Description {
 /// # Errors
 /// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
 pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
-    if may_speak_plain(&image.repository) {
-        match describe_over("http", client, image, deadline).await {
-            Err(error) if !speaks_plain(&error) => {}
-            plain => return plain,
+    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+        if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
+            return settled;
         }
     }
-    describe_over("https", client, image, deadline).await
+    Ok(None)
 }
 
-async fn describe_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+/// The ways to a repository's registry, in the order in which they are tried: what `hosts.toml` says of it, or the registry itself, which on
+/// this machine may speak plain http, as every engine's default has it.
+pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capability) -> Result<Vec<Endpoint>, SourceError> {
+    let host = repository.host();
+    let said = client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted)).transpose()?.flatten();
+    if let Some(ways) = said {
+        let endpoint = |way: Way| {
+            let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
+            let client = way.ca.as_ref().map_or_else(|| Ok(client.clone()), |ca| client.trusting(ca)).map_err(other)?;
+            Ok(Endpoint { client, api: way.api.clone(), ca: way.ca.as_deref().map(Digest::of), guessed: false, mirror: way.mirror })
+        };
+        return ways.into_iter().map(endpoint).collect();
+    }
+    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let at = |scheme: &str| Endpoint {
+        client: client.clone(),
+        api: format!("{scheme}://{host}/v2"),
+        ca: None,
+        guessed: scheme == "http",
+        mirror: false,
+    };
+    let local = is_loopback(host_name(host));
+    Ok(local.then(|| at("http")).into_iter().chain([at("https")]).collect())
+}
+
+/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
+fn speaks_plain(error: &SourceError) -> bool {
+    match error {
+        SourceError::Silent { cause, .. } => cause.starts_with("answered "),
+        SourceError::Other { cause, .. } => cause != "answered 400",
+        SourceError::Denied { .. } | SourceError::TooLarge { .. } => true,
+    }
+}
+
+async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
+    let (client, tag) = (&endpoint.client, image.tag.as_ref().map_or("latest", |tag| tag.as_str()));
+    let url = endpoint.url(&image.repository, &format!("manifests/{tag}"))?;
+    let scope = scope(&image.repository);
+    let mut ask =
+        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
+    let head = client.ask(&ask, deadline).await?;
+    if missing(&head)? {
+        return Ok(None);
+    }
+    if let Some(digest) = digest(&head.headers, &head.url)? {
+        return Ok(Some(digest));
+    }
+    ask.method = Method::GET;
+    let whole = client.ask(&ask, deadline).await?;
+    if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
+}
+
+async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
     let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
     let reference = image.digest.map_or_else(|| tag.to_owned(), |digest| digest.to_string());
-    let url = url(scheme, &image.repository, &format!("manifests/{reference}"))?;
+    let url = endpoint.url(&image.repository, &format!("manifests/{reference}"))?;
     let (scope, cap) = (scope(&image.repository), Document::LIMITS.bytes);
     let ask = Ask { method: Method::GET, url, accept: ACCEPT, cap, scope: &scope, redirects: REDIRECTS, send: None };
-    let reply = client.ask(&ask, deadline).await?;
+    let reply = endpoint.ask(&ask, deadline).await?;
     if missing(&reply)? {
         return Ok(None);
     }
@@ -86,44 +150,51 @@ async fn describe_over(scheme: &str, client: &Client, image: &ImageRef, deadline
     Ok(Some(Description { digest: found, length, media_type, manifests }))
 }
 
-/// A registry on this machine may speak plain http, as every engine's default has it.
-pub(super) fn may_speak_plain(repository: &Repository) -> bool {
-    is_loopback(host_name(repository.host()))
-}
-
-/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
-pub(super) fn speaks_plain(error: &SourceError) -> bool {
-    match error {
-        SourceError::Silent { cause, .. } => cause.starts_with("answered "),
-        SourceError::Other { cause, .. } => cause != "answered 400",
-        SourceError::Denied { .. } | SourceError::TooLarge { .. } => true,
+impl Endpoint {
+    /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
+    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
+        let text = format!("{}/{}/{rest}", self.api, repository.path());
+        text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
     }
-}
 
-async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
-    let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
-    let url = url(scheme, &image.repository, &format!("manifests/{tag}"))?;
-    let scope = scope(&image.repository);
-    let mut ask =
-        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
-    let head = client.ask(&ask, deadline).await?;
-    if missing(&head)? {
-        return Ok(None);
+    /// Asks there.
+    pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
+        self.client.ask(ask, deadline).await
     }
-    if let Some(digest) = digest(&head.headers, &head.url)? {
-        return Ok(Some(digest));
-    }
-    ask.method = Method::GET;
-    let whole = client.ask(&ask, deadline).await?;
-    if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
-}
 
-/// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
-pub(super) fn url(scheme: &str, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
-    let (host, path) = (repository.host(), repository.path());
-    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
-    let text = format!("{scheme}://{host}/v2/{path}/{rest}");
-    text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
+    /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer or not what is wanted, or nobody speaks
+    /// plain http here.
+    pub(super) fn settle<T>(&self, result: Result<Option<T>, SourceError>) -> Option<Result<Option<T>, SourceError>> {
+        match result {
+            Err(error) if self.was_guessed_wrong(&error) => None,
+            Err(error) if self.mirror => {
+                log::debug!("passed over a mirror: {error}");
+                None
+            }
+            Ok(None) if self.mirror => None,
+            result => Some(result),
+        }
+    }
+
+    /// Whether nobody speaks plain http where that was tried first.
+    pub(super) fn was_guessed_wrong(&self, error: &SourceError) -> bool {
+        self.guessed && !speaks_plain(error)
+    }
+
+    /// Where its API begins.
+    pub(super) fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// Whether it is the same way, trusting the same CA.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.api == other.api && self.ca == other.ca
+    }
+
+    /// Whether another way is to be tried where it has no answer.
+    pub(super) fn is_mirror(&self) -> bool {
+        self.mirror
+    }
 }
 
 /// What a reader of a repository asks a token service for.

@@ -18,6 +18,7 @@ mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod repo;
+mod repo_keys;
 mod sources;
 mod verifier;
 mod workflow;

@@ -1,10 +1,15 @@
 //! `rootpin repo` by the real binary: what publishers do, and what hosts make of it.
 
+mod machines;
+mod rotation;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rootpin::image::Digest;
+use rootpin::publish::key::Kind;
+use rootpin::publish::keyring::generate;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -56,6 +61,37 @@ impl Org {
 
     pub(crate) fn sign(&self, machine: &str, name: &str, content: &str) -> Ended {
         self.repo(machine, &["sign", name, "--digest", &digest(content), "--length", "7"])
+    }
+
+    /// A second machine with a key of its own, by which `main` lets it sign `names`.
+    pub(crate) fn delegated(&self, role: &str, names: &str) {
+        self.key(role, role);
+        let public = self.path(role).join(format!("keys/{role}.pub")).display().to_string();
+        self.ok("main", &["delegate", "add", role, "--key", &public, "--paths", names]);
+        self.clone(role, names);
+    }
+
+    /// A working folder of its own, in which keys may lie already.
+    pub(crate) fn clone(&self, machine: &str, names: &str) {
+        let root = self.path("main/root.json");
+        let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
+        let (root, dir) = (root.display().to_string(), self.path(machine).display().to_string());
+        self.ok(machine, &["clone", &self.place(), &dir, "--root", &root, "--sha256", &sha256, "--names", names]);
+    }
+
+    pub(crate) fn key(&self, machine: &str, name: &str) -> String {
+        let folder = self.path(machine).join("keys");
+        fs::create_dir_all(&folder).unwrap();
+        generate(&folder, name, Kind::Ed25519, "correct horse").unwrap();
+        folder.join(format!("{name}.pub")).display().to_string()
+    }
+
+    /// Takes a key of a machine away, and leaves its public part.
+    pub(crate) fn without(&self, machine: &str, key: &str) -> PathBuf {
+        let file = self.path(machine).join(format!("keys/{key}.pem"));
+        let away = self.path(&format!("{machine}-{key}.pem"));
+        fs::rename(file, &away).unwrap();
+        away
     }
 
     /// What a host says that pinned the root in `main` and keeps its state in `host`: the outcome, and the code of a refusal.

@@ -85,11 +85,19 @@ impl Change for Asking<'_, '_> {
         if self.options.dry_run {
             return Ok(false);
         }
-        if plan.steps().all(|step| step.keys.is_empty()) || self.options.yes || !io::stdin().is_terminal() {
-            return Ok(true);
+        if plan.steps().any(|step| !step.keys.is_empty()) {
+            ask(self.options)?;
         }
-        if go_on()? { Ok(true) } else { Err(PublishError::Wrong("nothing was signed".to_owned())) }
+        Ok(true)
     }
+}
+
+/// Asks whether to sign, if there is somebody to ask.
+pub(super) fn ask(options: &Options) -> Result<(), PublishError> {
+    if options.yes || !io::stdin().is_terminal() || go_on()? {
+        return Ok(());
+    }
+    Err(PublishError::Wrong("nothing was signed".to_owned()))
 }
 
 fn go_on() -> Result<bool, PublishError> {
@@ -118,7 +126,7 @@ impl Unlock for Unlocked<'_> {
     fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError> {
         if !self.open.contains_key(keyid) {
             let passphrases = self.passphrases;
-            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name).map_err(|_| SigningError::NoPassphrase))?;
+            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name))?;
             self.open.insert(keyid.to_owned(), signer);
         }
         self.open.get(keyid).map(AsRef::as_ref).ok_or(SigningError::Unusable("a key that vanished"))

@@ -1,6 +1,9 @@
 //! `rootpin repo sign`, `endorse` and `revoke`: what names of images stand for.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
 
 use super::Here;
 use super::act::{self, Act, Options};
@@ -10,6 +13,10 @@ use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Draft, Metadata, PublishError, Working, way};
+use crate::sources::{Description, Sources};
+
+/// For what a registry is asked.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Sign {
@@ -21,6 +28,23 @@ pub(super) struct Sign {
     /// Its length in bytes, where no registry is to be asked
     #[arg(long, value_name = "BYTES", requires = "digest")]
     length: Option<u64>,
+    /// The role that signs; else the most specific one that a key here may sign for
+    #[arg(long)]
+    role: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Endorse {
+    /// NAME:TAG, as it is to be pulled
+    name: String,
+    /// The name under which others publish it, if it is another
+    #[arg(long, value_name = "NAME:TAG")]
+    from: Option<String>,
+    /// The manifest's or index's digest there; else the registry says what the tag is now, and that is shown
+    #[arg(long, value_name = "sha256:…")]
+    digest: Option<Digest>,
     /// The role that signs; else the most specific one that a key here may sign for
     #[arg(long)]
     role: Option<String>,
@@ -48,12 +72,67 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
         )));
     }
     let path = format!("{repository}:{tag}");
-    let (Some(digest), Some(length)) = (verb.digest, verb.length) else {
-        return Err(PublishError::Wrong("no registry to ask; hint: give --digest and --length".to_owned()));
+    let image = ImageRef { repository, tag: Some(tag), digest: verb.digest };
+    let described = match (verb.digest, verb.length) {
+        (Some(digest), Some(length)) => Description { digest, length, media_type: String::new(), manifests: Vec::new() },
+        _ => describe(here, &image).await?,
     };
-    let value = json!({ "length": length, "hashes": { "sha256": digest.hex() } });
-    let about = vec![format!("sign {path}"), format!("  {digest}, {length} bytes")];
+    let about = about(&format!("sign {path}"), &described);
+    let value = target(&described, None);
     put(here, &working, Put { path, value, about, role: verb.role }, &verb.options, output).await
+}
+
+pub(super) async fn endorse(here: &Here, verb: Endorse, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    let (repository, tag) = tagged(&verb.name)?;
+    if !working.settings.may_endorse(&repository) {
+        return Err(PublishError::Wrong(format!(
+            "{repository} is nothing that this repository endorses; hint: add it to endorses in repository.toml, as endorses = [\"{repository}\"]"
+        )));
+    }
+    let path = format!("{repository}:{tag}");
+    let from = verb.from.as_deref().unwrap_or(&verb.name);
+    let (source, source_tag) = tagged(from)?;
+    let image = ImageRef { repository: source, tag: Some(source_tag), digest: verb.digest };
+    let described = describe(here, &image).await?;
+    let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let name = ImageRef { digest: None, ..image }.to_string();
+    let about = about(&format!("endorse {path} as {name}"), &described);
+    let source = json!({ "name": name, "digest": described.digest.to_string(), "at": at });
+    let value = target(&described, Some(source));
+    put(here, &working, Put { path, value, about, role: verb.role }, &verb.options, output).await
+}
+
+/// What the registry has under that name now.
+async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishError> {
+    let sources = Sources::new(Arc::clone(&here.credentials));
+    let described = sources.describe(image, Instant::now() + DEADLINE).await;
+    described.map_err(|refusal| PublishError::Wrong(format!("{}; hint: {}", refusal.found, refusal.hint)))
+}
+
+fn about(what: &str, described: &Description) -> Vec<String> {
+    let Description { digest, length, media_type, manifests } = described;
+    let kind = if media_type.is_empty() { String::new() } else { format!(", {media_type}") };
+    let platforms = if manifests.is_empty() { String::new() } else { format!(", {} manifests", manifests.len()) };
+    vec![what.to_owned(), format!("  {digest}, {length} bytes{kind}{platforms}")]
+}
+
+/// An image as a target.
+fn target(described: &Description, source: Option<Value>) -> Value {
+    let mut about = Map::new();
+    if !described.media_type.is_empty() {
+        about.insert("mediaType".to_owned(), json!(described.media_type));
+    }
+    if !described.manifests.is_empty() {
+        let manifests: Vec<_> = described.manifests.iter().map(ToString::to_string).collect();
+        about.insert("manifests".to_owned(), json!(manifests));
+    }
+    about.extend(source.map(|source| ("source".to_owned(), source)));
+    let mut target = json!({ "length": described.length, "hashes": { "sha256": described.digest.hex() } });
+    if let Some(target) = target.as_object_mut().filter(|_| !about.is_empty()) {
+        target.insert("custom".to_owned(), json!({ "rootpin": about }));
+    }
+    target
 }
 
 /// What a path is to stand for.
@@ -129,7 +208,7 @@ pub(super) fn tagged(name: &str) -> Result<(Repository, Tag), PublishError> {
     }
 }
 
-fn may_sign(metadata: &Metadata, keyring: &Keyring, role: &str) -> bool {
+pub(super) fn may_sign(metadata: &Metadata, keyring: &Keyring, role: &str) -> bool {
     let authority = metadata.authority(role);
     authority.is_some_and(|authority| keyring.keys().iter().any(|entry| entry.private && authority.keyids.contains(&entry.keyid)))
 }

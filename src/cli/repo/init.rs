@@ -1,18 +1,17 @@
 //! `rootpin repo init`: a new repository.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::Here;
 use super::act::{Options, Unlocked};
-use super::passphrase::Passphrases;
 use super::rotate;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::publish::key::Kind;
-use crate::publish::keyring::{KeyEntry, generate};
+use crate::publish::keyring::generate;
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
 use crate::publish::{Document, Metadata, Plan, Proposal, PublishError, Settings, Working};
 
@@ -38,6 +37,9 @@ pub(super) struct Arguments {
     /// How long a role's file holds: timestamp=3d
     #[arg(long, num_args = 1.., value_name = "ROLE=DURATION", value_parser = term)]
     expires: Vec<(String, String)>,
+    /// Who holds a key; else the key's name
+    #[arg(long, num_args = 1.., value_name = "KEY=NAME", value_parser = term)]
+    holder: Vec<(String, String)>,
     #[command(flatten)]
     options: Options,
 }
@@ -64,44 +66,64 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         }
     }
     make_keys(&mut working, &verb)?;
-    let now = jiff::Timestamp::now();
-    let mut keys = Unlocked::new(&working.keyring, &verb.options.passphrases);
     let root = first_root(&working, &verb)?;
-    let mut proposal = Proposal::new(None, root, now, working.settings.term("root"))?;
+    let mut proposal = Proposal::new(None, root, jiff::Timestamp::now(), working.settings.term("root"))?;
     let open = proposal.open_keys(&working.keyring);
-    proposal.sign(&open, &mut keys)?;
+    proposal.sign(&open, &mut Unlocked::new(&working.keyring, &verb.options.passphrases))?;
     if !proposal.missing().is_empty() {
         working.settle(&settings)?;
         return rotate::hand_on(&proposal, &folder.join("root-proposal.json"), output);
     }
-    let plan = Plan::of(founded(proposal.new), &working.keyring, &working.settings, now)?;
+    let code = begin_in(here, &mut working, proposal.new, &verb.options, Some(&settings), output).await?;
+    Ok(code)
+}
+
+/// Begins a repository in a working folder whose first root was signed by its holders.
+pub(super) async fn begin(
+    here: &Here,
+    working: &mut Working,
+    root: Document,
+    options: &Options,
+    output: Output,
+) -> Result<u8, PublishError> {
+    begin_in(here, working, root, options, None, output).await
+}
+
+/// The same; `settings`: those with which the folder is settled.
+async fn begin_in(
+    here: &Here,
+    working: &mut Working,
+    root: Document,
+    options: &Options,
+    settings: Option<&str>,
+    output: Output,
+) -> Result<u8, PublishError> {
+    let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
+    let plan = Plan::of(founded(root), &working.keyring, &working.settings, jiff::Timestamp::now())?;
     if let Some(missing) = plan.steps().find_map(|step| step.missing.as_ref()).or(plan.offline.as_ref()) {
         let wanted = "the private key must be in keys/, or in a token that keys/ names";
         return Err(PublishError::Wrong(format!("no key here signs {}; hint: {wanted}", missing.role)));
     }
     let sealed = plan.sign(&mut keys)?;
     drop(keys);
-    let pinned = sealed.roots.values().next().map(|file| file.bytes.clone()).unwrap_or_default();
-    working.pin(pinned)?;
+    working.pin(sealed.roots.values().next().map(|file| file.bytes.clone()).unwrap_or_default())?;
     let sealed = Metadata::read(&sealed.files(), working.root()?, &[])?;
     working.keep(&sealed)?;
-    working.settle(&settings)?;
-    let mut report = report(&working, &folder)?;
-    let published = super::publish_all(here, &working, verb.options.local).await;
+    if let Some(settings) = settings {
+        working.settle(settings)?;
+    }
+    let mut report = report(working)?;
+    let published = super::publish_all(here, working, options.local).await;
     if let Some(object) = report.as_object_mut() {
-        let (done, failed) = match &published {
-            Ok(done) => (done.clone(), None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
-        };
-        object.insert("published".to_owned(), json!(done));
-        object.insert("error".to_owned(), json!(failed));
+        object.insert("published".to_owned(), json!(published.as_ref().ok()));
+        object.insert("error".to_owned(), json!(published.as_ref().err().map(ToString::to_string)));
     }
     output.value(&report, report_text);
     published.map(|_| 0)
 }
 
 fn term(text: &str) -> Result<(String, String), String> {
-    let (role, term) = text.split_once('=').ok_or("wanted ROLE=DURATION, as timestamp=3d")?;
+    let (role, term) = text.split_once('=').ok_or("wanted two words and = between them")?;
     Ok((role.to_owned(), term.to_owned()))
 }
 
@@ -118,23 +140,18 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
     };
     for name in names(verb) {
         if !working.keyring.keys().iter().any(|entry| entry.name == name) {
-            let passphrase = passphrase(&verb.options.passphrases, &name)?;
+            let passphrase = verb.options.passphrases.of_new(&name)?;
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
         }
     }
     working.reread_keys()
 }
 
-fn passphrase(passphrases: &Passphrases, name: &str) -> Result<String, PublishError> {
-    passphrases.of(name).map_err(PublishError::Wrong)
-}
-
 /// The first root, unsigned.
 fn first_root(working: &Working, verb: &Arguments) -> Result<Document, PublishError> {
-    let entry = |name: &str| -> Result<(KeyEntry, String), PublishError> {
-        let entry = working.keyring.keys().iter().find(|entry| entry.name == name);
-        let entry = entry.ok_or_else(|| PublishError::Wrong(format!("no key {name}")))?;
-        Ok((entry.clone(), name.to_owned()))
+    let entry = |name: &str| {
+        let holder = verb.holder.iter().find(|(key, _)| key == name).map_or(name, |(_, holder)| holder.as_str());
+        rotate::entry(&working.keyring, name, holder.to_owned())
     };
     let roots = (1..=verb.root_keys).map(|number| entry(&format!("root-{number}"))).collect::<Result<Vec<_>, _>>()?;
     let mut roles = BTreeMap::new();
@@ -150,9 +167,11 @@ fn first_root(working: &Working, verb: &Arguments) -> Result<Document, PublishEr
 }
 
 /// What to tell hosts.
-fn report(working: &Working, folder: &Path) -> Result<Value, PublishError> {
+fn report(working: &Working) -> Result<Value, PublishError> {
     let root = working.root()?;
     let sha256 = Digest::of(root.bytes()).hex();
+    let folder = working.keys_folder();
+    let folder = folder.parent().unwrap_or(&folder);
     let id = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let id = if id.is_empty() || !id.chars().all(plain) { "images".to_owned() } else { id };

@@ -63,9 +63,10 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
     Ok(())
 }
 
-/// The files by which one state is told from another: all others have their version in their name.
+/// The files by which one state is told from another.
 pub(super) fn in_place(files: &Files) -> Files {
-    let told = |name: &str| name == "timestamp.json" || name.starts_with(WAITING);
+    // A new root may come alone.
+    let told = |name: &str| matches!(Step::of(name), Step::Timestamp | Step::Waiting | Step::Roots);
     files.iter().filter(|(name, _)| told(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
 }
 

@@ -63,7 +63,7 @@ pub struct At(State);
 
 #[derive(Debug, Clone)]
 enum State {
-    /// The files that change in place: the timestamp, if there was one, and what waited.
+    /// The files by which one state is told from another.
     Folder(Files),
     Registry(registry::Top),
 }

@@ -3,6 +3,7 @@
 mod advisories;
 mod attacks;
 pub(crate) mod publisher;
+mod sigstore;
 
 use serde_json::json;
 
