@@ -20,13 +20,15 @@ pub struct Draft {
     pub renew: bool,
     /// Roles that wait and are to be signed here as they are.
     pub approved: BTreeSet<String>,
+    /// Versions that other files of a role have, which some host may have seen: the next one is above them.
+    pub taken: BTreeMap<String, u64>,
 }
 
 impl Draft {
     /// Without a change.
     #[must_use]
     pub fn on(before: Metadata) -> Self {
-        Self { next: before.clone(), before, edited: BTreeMap::new(), renew: false, approved: BTreeSet::new() }
+        Self { next: before.clone(), before, edited: BTreeMap::new(), renew: false, approved: BTreeSet::new(), taken: BTreeMap::new() }
     }
 
     /// A role as it is to be; none, where it has no file yet.
@@ -75,6 +77,42 @@ impl Draft {
                 self.edit(role, &edits, &overruled)?;
             }
         }
+        Ok(())
+    }
+
+    /// Brings one write of another publisher, which was put beside what is published, to it. What has an older version than is published may
+    /// be an old state that somebody shows again: a tag that was revoked since would be signed anew.
+    ///
+    /// # Errors
+    /// As for [`Self::merge`], and for what is older than what is published. Then nothing is changed but [`Self::taken`].
+    pub fn take(&mut self, found: &Metadata, wrote: &Metadata) -> Result<(), PublishError> {
+        let online = [("snapshot", &wrote.snapshot), ("timestamp", &wrote.timestamp)];
+        let roles = wrote.roles.iter().chain(&wrote.waiting).map(|(role, file)| (role.as_str(), file));
+        for (role, file) in online.into_iter().chain(roles) {
+            let taken = self.taken.entry(role.to_owned()).or_default();
+            *taken = file.document.version().max(*taken);
+        }
+        for role in wrote.roles.keys().chain(wrote.waiting.keys()) {
+            let (was, here, there) = (found.newest(role), wrote.newest(role), self.next.newest(role));
+            let version = |file: Option<&File>| file.map_or(0, |file| file.document.version());
+            if was != here && there != here && (version(here) < version(there) || version(here) <= version(was)) {
+                let (here, there) = (version(here), version(there));
+                return Err(PublishError::Conflict(format!("its version {here} of {role} is no newer than what is published, {there}")));
+            }
+            // One whose keys were taken from it since could go on otherwise.
+            let signed = |file: &File| match self.next.authority(role) {
+                Some(authority) => !self.next.signers(&authority, &file.document).is_empty(),
+                // It may come with its delegation.
+                None if found.authority(role).is_some() => false,
+                None => wrote.authority(role).is_some_and(|authority| !wrote.signers(&authority, &file.document).is_empty()),
+            };
+            if was != here && there != here && !here.is_some_and(signed) {
+                return Err(PublishError::Conflict(format!("no key that signs for {role} now has signed it")));
+            }
+        }
+        let mut merged = self.clone();
+        merged.merge(Some(found), wrote, |_| false)?;
+        *self = merged;
         Ok(())
     }
 

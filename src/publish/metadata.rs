@@ -120,27 +120,6 @@ impl Metadata {
         authority.keyids.iter().filter(|keyid| signed(keyid).is_some_and(|key| seen.insert(key))).cloned().collect()
     }
 
-    /// This with only those roles that are the very next version after `base`, and not behind `now`; and the roles that are neither that
-    /// nor what `now` has. What lies further away may have been taken back meanwhile.
-    pub(super) fn steps_after(mut self, base: &Self, now: &Self) -> (Self, Vec<String>) {
-        let version = |of: &Self, role: &str| of.newest(role).map_or(0, |file| file.document.version());
-        let is_step = |role: &str, file: &File| {
-            let found = file.document.version();
-            found == version(base, role) + 1 && found >= version(now, role)
-        };
-        let mut stale = Vec::new();
-        for (roles, known) in [(&mut self.roles, &now.roles), (&mut self.waiting, &now.waiting)] {
-            roles.retain(|role, file| {
-                let step = is_step(role, file);
-                if !step && known.get(role) != Some(file) {
-                    stale.push(role.clone());
-                }
-                step
-            });
-        }
-        (self, stale)
-    }
-
     /// A repository of nothing but its first root.
     pub(super) fn founded(root: File) -> Self {
         let empty = |kind| File::of(Document::new(kind));

@@ -1,6 +1,6 @@
 //! Who is to sign what: told before a passphrase is asked for, and then done so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ pub struct Plan {
     /// Why they are not signed though they should be.
     pub offline: Option<Missing>,
     next: Metadata,
+    /// By role, a version that is taken.
+    taken: BTreeMap<String, u64>,
 }
 
 /// One file to sign.
@@ -64,12 +66,12 @@ impl Plan {
     /// # Errors
     /// A role that nothing speaks for, or a term beyond all time.
     pub fn of(draft: Draft, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<Self, PublishError> {
-        let Draft { before, next, mut edited, renew, approved } = draft;
+        let Draft { before, next, mut edited, renew, approved, taken } = draft;
         let other_keys = |role: &str| before.authority(role) != next.authority(role);
         // A new root alone is listed nowhere.
         let rekeyed = other_keys("snapshot") || other_keys("timestamp");
         let mut changed = renew || rekeyed;
-        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, next };
+        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, next, taken };
         let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
         // `targets` first: whom it delegates to counts for what comes after.
         let mut names: Vec<String> = edited.keys().cloned().chain(open).collect();
@@ -108,7 +110,7 @@ impl Plan {
     /// # Errors
     /// A key does not sign.
     pub fn sign(self, keys: &mut dyn Unlock) -> Result<Metadata, PublishError> {
-        let Self { roles, online, mut next, offline } = self;
+        let Self { roles, online, mut next, offline, .. } = self;
         let waits = offline.is_some();
         for Step { role, mut document, keys: signers, missing } in roles {
             sign(&mut document, &signers, keys)?;
@@ -162,7 +164,7 @@ impl Plan {
         let document = match edited {
             Some(mut document) => {
                 let versions = [self.next.newest(&role), before.roles.get(&role)].into_iter().flatten().map(|file| file.document.version());
-                document.date(versions.max().unwrap_or_default() + 1, now, settings.term(&role))?;
+                document.date(versions.chain(self.taken.get(&role).copied()).max().unwrap_or_default() + 1, now, settings.term(&role))?;
                 document
             }
             None => match self.next.waiting.get(&role) {
@@ -184,7 +186,8 @@ impl Plan {
     fn plan_online(&mut self, before: &Metadata, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<(), PublishError> {
         for (role, last) in [("snapshot", &before.snapshot), ("timestamp", &before.timestamp)] {
             let mut document = last.document.clone();
-            document.date(last.document.version() + 1, now, settings.term(role))?;
+            let taken = self.taken.get(role).copied().unwrap_or_default();
+            document.date(last.document.version().max(taken) + 1, now, settings.term(role))?;
             let Some((keys, missing)) = signing(role, &document, before, &self.next, keyring, true) else { continue };
             if missing.is_some() {
                 self.offline = missing;

@@ -8,7 +8,7 @@ use super::PublishError;
 use super::changes::Entry;
 use super::draft::Draft;
 use super::metadata::Metadata;
-use super::place::{self, At, Place, Written};
+use super::place::{self, At, Files, Place, Written};
 use super::plan::{Plan, Unlock};
 use super::working::Working;
 use crate::policy::MetadataUrl;
@@ -150,8 +150,17 @@ impl Transaction<'_> {
             return Ok(Found { draft: Draft::on(ours), at: Some(at), behind: true });
         }
         let seen = base.as_ref().or(ours.as_ref()).map(|seen| seen.floors.clone()).unwrap_or_default();
-        let theirs = Metadata::read(&files, self.working.root()?, &seen)?;
-        let unmerged = unmerged.iter().map(|files| Metadata::read(files, self.working.root()?, &seen)).collect::<Vec<_>>();
+        let theirs = match (Metadata::read(&files, self.working.root()?, &seen), &base, &ours) {
+            (Err(why), Some(base), Some(ours)) => {
+                let mut draft = self.rejoined(place, &at, &files, base).await?.ok_or(why)?;
+                draft.merge(Some(base), ours, overrules)?;
+                for other in &unmerged {
+                    self.take_over(&mut draft, other);
+                }
+                return Ok(Found { draft, at: Some(at), behind: true });
+            }
+            (theirs, ..) => theirs?,
+        };
         let mut found = match ours {
             Some(ours) if base.as_ref().is_some_and(|base| base.same(&theirs)) => {
                 let behind = !ours.same(&theirs);
@@ -164,29 +173,33 @@ impl Transaction<'_> {
             }
             None => Found { draft: Draft::on(theirs), at: Some(at), behind: false },
         };
-        for other in unmerged {
-            self.take_over(&mut found.draft, base.as_ref(), other);
+        for other in &unmerged {
+            self.take_over(&mut found.draft, other);
         }
         Ok(found)
     }
 
-    /// Merges what another publisher has put beside the place's newest state: the two wrote at one moment, or it broke off. Whoever may
-    /// write to the place can put an old state there as well, so that only the step after what was last seen here is taken.
-    fn take_over(&mut self, draft: &mut Draft, base: Option<&Metadata>, other: Result<Metadata, PublishError>) {
-        let mut merged = draft.clone();
-        let fresh = other.and_then(|other| match base {
-            Some(base) => Ok(other.steps_after(base, &draft.before)),
-            None => Err(PublishError::State("nothing of it was seen here".to_owned())),
-        });
-        match fresh.and_then(|(fresh, stale)| merged.merge(base, &fresh, |_| false).map(|()| stale)) {
-            Ok(stale) => {
-                *draft = merged;
-                let note = |role| {
-                    format!("what another publisher left of {role} is not the next step after what was seen here, and is not taken over")
-                };
-                self.notes.extend(stale.into_iter().map(note));
+    /// What was published from here and the one write that another publisher, who had not seen it, put in its place. None, where the place
+    /// shows something else: then it is an older state, or another history.
+    async fn rejoined(&self, place: &Place, at: &At, files: &Files, base: &Metadata) -> Result<Option<Draft>, PublishError> {
+        let Some(found) = place.found(at, files).await? else { return Ok(None) };
+        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[]);
+        let mut draft = Draft::on(base.clone());
+        let taken = read(&found).and_then(|found| draft.take(&found, &read(files)?));
+        Ok(taken.is_ok().then_some(draft))
+    }
+
+    /// Merges what another publisher has put beside the place's newest state: the two wrote at one moment, or it broke off.
+    fn take_over(&mut self, draft: &mut Draft, other: &place::Unmerged) {
+        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[]);
+        let taken = match &other.found {
+            Some(found) => {
+                read(found).and_then(|found| Ok((found, read(&other.files)?))).and_then(|(found, wrote)| draft.take(&found, &wrote))
             }
-            Err(error) => self.notes.push(format!("what another publisher left unfinished is not taken over: {error}")),
+            None => Err(PublishError::Conflict("what it started from is not known here".to_owned())),
+        };
+        if let Err(error) = taken {
+            self.notes.push(format!("what another publisher left unfinished is not taken over: {error}"));
         }
     }
 

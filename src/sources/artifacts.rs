@@ -161,6 +161,7 @@ fn latest() -> Result<Tag, SourceError> {
 fn location(reply: &Reply) -> Result<Url, SourceError> {
     let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let url = to.and_then(|to| reply.url.join(to).ok()).filter(|url| url.origin() == reply.url.origin());
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
     url.ok_or_else(|| {
         let to = escaped(to.unwrap_or("nothing"));
         SourceError::Other { url: shown(&reply.url), cause: format!("an upload that goes on elsewhere than at this registry: {to}") }

@@ -13,10 +13,12 @@ mod gates;
 mod keys;
 mod layers;
 mod place;
+mod place_attacks;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod repo;
+mod repo_keys;
 mod sources;
 mod verifier;
 mod workflow;

@@ -9,30 +9,30 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use rootpin::image::Digest;
 use rootpin::policy::MetadataUrl;
-use rootpin::publish::place::{Files, Found, Place, PlaceError, Written};
+use rootpin::publish::place::{Files, Found, Place, PlaceError, Unmerged, Written};
 use rootpin::sources::Credentials;
 use tokio::net::TcpListener;
 
 /// What a registry holds.
 #[derive(Default)]
-struct Held {
-    blobs: BTreeMap<String, Vec<u8>>,
-    tags: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Held {
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    pub(crate) tags: BTreeMap<String, Vec<u8>>,
     /// What was asked, as `METHOD PATH`.
-    asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
 }
 
 type Before = Box<dyn Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync>;
 
 /// A registry of one repository, `trust/acme`. A test may look at each request before it is answered, change what there is, and refuse it.
-struct Registry {
-    port: u16,
-    held: Arc<Mutex<Held>>,
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    pub(crate) held: Arc<Mutex<Held>>,
     before: Arc<Mutex<Option<Before>>>,
 }
 
 impl Registry {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = Self { port: listener.local_addr().unwrap().port(), held: Arc::default(), before: Arc::default() };
         let (held, before) = (Arc::clone(&registry.held), Arc::clone(&registry.before));
@@ -54,16 +54,16 @@ impl Registry {
         registry
     }
 
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         let url: MetadataUrl = format!("oci://127.0.0.1:{}/trust/acme", self.port).parse().unwrap();
         Place::of(&url, &Arc::new(Credentials::none())).unwrap()
     }
 
-    fn before(&self, before: impl Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync + 'static) {
+    pub(crate) fn before(&self, before: impl Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync + 'static) {
         *self.before.lock().unwrap() = Some(Box::new(before));
     }
 
-    fn calm(&self) {
+    pub(crate) fn calm(&self) {
         *self.before.lock().unwrap() = None;
     }
 
@@ -116,6 +116,10 @@ fn state(text: &str) -> Files {
         .into_iter()
         .map(|name| (name.to_owned(), format!("{text} in {name}").into_bytes()))
         .collect()
+}
+
+fn write_of(found: &str, files: &str) -> Unmerged {
+    Unmerged { found: Some(state(found)), files: state(files) }
 }
 
 async fn read(place: &Place) -> Found {
@@ -184,8 +188,9 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
         assert!(matches!(place.write(&second, &state("of bb"), "bb").await.unwrap(), Written::Lost), "{moment}");
         registry.calm();
         let found = read(&place).await;
-        assert_eq!(found.files, state("of bb"));
-        assert_eq!(found.unmerged, [state("of aa")]);
+        let (shown, beside) = if moment.ends_with("latest") { ("of bb", "of aa") } else { ("of aa", "of bb") };
+        assert_eq!(found.files, state(shown));
+        assert_eq!(found.unmerged, [write_of("base", beside)]);
         let merged = state("of both");
         assert!(matches!(place.write(&found.at, &merged, "bb").await.unwrap(), Written::Done(_)));
         let found = read(&place).await;
@@ -215,11 +220,77 @@ async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_
             Err(error) => assert!(error.to_string().contains("answered 500"), "{error}"),
         }
         if !visible && !found.unmerged.is_empty() {
-            assert_eq!(found.unmerged, [state("new")]);
+            assert_eq!(found.unmerged, [write_of("old", "new")]);
         }
         done(&place, &state("next"), "cc").await;
         assert!(read(&place).await.unmerged.is_empty());
     }
+}
+
+#[tokio::test]
+async fn writes_that_a_reader_has_not_seen_are_told_in_the_order_in_which_they_were_made() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("base"), "cc").await;
+    let before = registry.held.lock().unwrap().tags["latest"].clone();
+    // The first of the two by name is the second in time.
+    done(&place, &state("one"), "bb").await;
+    done(&place, &state("two"), "aa").await;
+    registry.held.lock().unwrap().tags.insert("latest".to_owned(), before);
+    let found = read(&place).await;
+    assert_eq!(found.unmerged, [write_of("base", "one"), write_of("one", "two")]);
+    assert!(matches!(place.write(&found.at, &state("all"), "cc").await.unwrap(), Written::Done(_)));
+    // One whose beginning is known to nobody any more is shown as such.
+    let mut tags = registry.held.lock().unwrap().tags.clone();
+    tags.insert("latest".to_owned(), tags["rootpin-bb"].clone());
+    tags.remove("rootpin-aa");
+    registry.held.lock().unwrap().tags = tags;
+    assert_eq!(read(&place).await.unmerged, [Unmerged { found: None, files: state("all") }]);
+}
+
+#[tokio::test]
+async fn a_role_that_is_called_as_the_readers_tag_takes_nothing_s_place() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    let mut files = state("one");
+    files.insert("1.latest.json".to_owned(), b"a role".to_vec());
+    done(&place, &files, "aa").await;
+    let asked = registry.held.lock().unwrap().asked.clone();
+    assert_eq!(asked.iter().filter(|line| *line == "PUT /v2/trust/acme/manifests/latest").count(), 1, "{asked:?}");
+    assert_eq!(read(&place).await.files, files);
+}
+
+#[tokio::test]
+async fn under_a_role_s_own_tag_the_file_before_stays_for_those_who_have_the_old_snapshot() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("one"), "aa").await;
+    let mut next = state("two");
+    next.insert("2.team.json".to_owned(), next["1.team.json"].clone());
+    next.remove("1.team.json");
+    done(&place, &next, "aa").await;
+    let manifest = String::from_utf8(registry.held.lock().unwrap().tags["team"].clone()).unwrap();
+    assert!(manifest.contains("\"1.team.json\"") && manifest.contains("\"2.team.json\""), "{manifest}");
+}
+
+#[tokio::test]
+async fn who_was_overtaken_while_its_files_were_sent_shows_readers_nothing() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("base"), "cc").await;
+    let at = read(&place).await.at;
+    let other: Vec<u8> =
+        String::from_utf8(registry.held.lock().unwrap().tags["latest"].clone()).unwrap().replace(r#"\"cc\""#, r#"\"dd\""#).into();
+    registry.before(move |line, held| {
+        if line == "PUT /v2/trust/acme/manifests/rootpin-aa" {
+            held.tags.insert("latest".to_owned(), other.clone());
+        }
+        None
+    });
+    assert!(matches!(place.write(&at, &state("late"), "aa").await.unwrap(), Written::Lost));
+    registry.calm();
+    let found = read(&place).await;
+    assert_eq!(found.files, state("base"));
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ impl Unlock for Unlocked<'_> {
     fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError> {
         if !self.open.contains_key(keyid) {
             let passphrases = self.passphrases;
-            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name).map_err(|_| SigningError::NoPassphrase))?;
+            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name))?;
             self.open.insert(keyid.to_owned(), signer);
         }
         self.open.get(keyid).map(AsRef::as_ref).ok_or(SigningError::Unusable("a key that vanished"))

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::Here;
 use super::act::{Options, Unlocked};
-use super::passphrase::Passphrases;
 use super::rotate;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
@@ -141,15 +140,11 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
     };
     for name in names(verb) {
         if !working.keyring.keys().iter().any(|entry| entry.name == name) {
-            let passphrase = passphrase(&verb.options.passphrases, &name)?;
+            let passphrase = verb.options.passphrases.of_new(&name)?;
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
         }
     }
     working.reread_keys()
-}
-
-fn passphrase(passphrases: &Passphrases, name: &str) -> Result<String, PublishError> {
-    passphrases.of(name).map_err(PublishError::Wrong)
 }
 
 /// The first root, unsigned.

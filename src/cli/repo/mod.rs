@@ -6,6 +6,7 @@ mod clone;
 mod delegate;
 mod images;
 mod init;
+mod key;
 mod list;
 mod passphrase;
 mod publish;
@@ -42,6 +43,9 @@ enum Verb {
     /// Make a repository: its keys, its first root, and a working folder that holds them
     #[command(after_help = "example: rootpin repo init ./trust --names 'registry.example/**' --publish oci://registry.example/trust")]
     Init(init::Arguments),
+    /// Make keys, and show those that are here
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Sign what an image's name stands for
     #[command(after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
         rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run")]
@@ -90,6 +94,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
     super::block_on(async {
         let done = match verb {
             Verb::Init(verb) => init::run(&here, verb, output).await,
+            Verb::Key(verb) => key::run(&here.repo, verb, output).map_err(PublishError::from),
             Verb::Sign(verb) => images::sign(&here, verb, output).await,
             Verb::Endorse(verb) => images::endorse(&here, verb, output).await,
             Verb::Delegate(verb) => delegate::run(&here, verb, output).await,

@@ -10,7 +10,8 @@ use super::Here;
 use super::act::{self, Act, Options, Unlocked};
 use super::init;
 use crate::cli::output::{Output, list, text};
-use crate::publish::key::{Kind, PrivateKey, Signer, SigningError};
+use crate::publish::key::{Kind, Signer, SigningError};
+use crate::publish::key_file::PrivateKey;
 use crate::publish::keyring::{Keyring, generate};
 use crate::publish::root::{RoleKeys, newest, set_role, with_root};
 use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, Unlock, Working};
@@ -177,7 +178,7 @@ fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, Strin
     }
     let taken = |name: &String| working.keyring.keys().iter().any(|entry| entry.name == *name);
     let name = (2..=u16::MAX).map(|number| format!("{}-{number}", verb.role.name())).find(|name| !taken(name)).unwrap_or_default();
-    let passphrase = verb.options.passphrases.of(&name).map_err(PublishError::Wrong)?;
+    let passphrase = verb.options.passphrases.of_new(&name)?;
     generate(&working.keys_folder(), &name, Kind::Ed25519, &passphrase)?;
     working.reread_keys()?;
     let (keyid, key, _) = super::delegate::read_key(&working.keys_folder().join(format!("{name}.pub")))?;
@@ -198,7 +199,7 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
     show(&proposal, output);
     if let Some(path) = &verb.key_file {
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let passphrase = verb.options.passphrases.of(&name).map_err(PublishError::Wrong)?;
+        let passphrase = verb.options.passphrases.of(&name)?;
         let key = PrivateKey::load(path, &passphrase)?;
         let keyid = key.keyid();
         if !proposal.lists(&keyid) {

@@ -45,7 +45,16 @@ pub struct Found {
     /// Which state that was.
     pub at: At,
     /// What other publishers wrote that the state does not have: they wrote at the same moment, or broke off. Read as hostile as the rest.
-    pub unmerged: Vec<Files>,
+    pub unmerged: Vec<Unmerged>,
+}
+
+/// One write of a publisher that the state of a place does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmerged {
+    /// What the publisher found, which with what it wrote tells what it changed; none, where that can't be told.
+    pub found: Option<Files>,
+    /// What it wrote, whole.
+    pub files: Files,
 }
 
 /// Which state of a place was read.
@@ -112,6 +121,19 @@ impl Place {
                 Ok(Found { files, at, unmerged: Vec::new() })
             }
             Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,
+        }
+    }
+
+    /// What the publisher of a state that was read had found before; none, where the place doesn't tell. `known` as for [`Self::read`].
+    ///
+    /// # Errors
+    /// The place can't be read.
+    pub async fn found(&self, at: &At, known: &Files) -> Result<Option<Files>, PlaceError> {
+        match (self, &at.0) {
+            (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
+                registry::found(repository, tag, credentials, top, known).await
+            }
+            _ => Ok(None),
         }
     }
 
