@@ -41,7 +41,7 @@ pub use files::{Files, Unreadable};
 pub use image::BoundImage;
 pub use load::load;
 pub use metadata_url::MetadataUrl;
-pub use notary_root::NotaryRoot;
+pub use notary_root::{KeyEntry, NotaryRoot};
 pub use pattern::{Pattern, Specificity};
 pub use root::{Root, RootKind};
 pub use rule::Rule;

@@ -32,6 +32,7 @@ use super::{Collection, Floor, KeyId, Verified};
 use crate::image::{Digest, Tag};
 
 pub use root::PinnedRoot;
+pub(super) use root::list_root;
 pub use search::{PathSearch, Search};
 pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
