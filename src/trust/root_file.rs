@@ -40,6 +40,9 @@ pub struct RootFile {
 }
 
 impl RootFile {
+    /// No root file is larger.
+    pub const MAX_BYTES: usize = ROOT_BYTES;
+
     /// Reads a root file of either format.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod fixtures;
 mod gates;
 mod keys;
 mod layers;
+mod pin;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;

@@ -9,6 +9,7 @@ mod image;
 mod install;
 mod lab;
 mod notary;
+mod pin;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod rows;

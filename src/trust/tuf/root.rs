@@ -129,6 +129,16 @@ impl Root {
         self.roles.get(name).ok_or_else(|| self.envelope.malformed(&format!("no role {name}")))
     }
 
+    /// What to say of a file that the one before it does not lead to.
+    fn unpinned(&self, refusal: Refusal) -> Refusal {
+        if refusal.code != Code::BadSignature {
+            return refusal;
+        }
+        let keys = self.role("root").map(Role::ids).unwrap_or_default();
+        let found = format!("{}; it lists the root keys (unverified) {}", refusal.found, threshold::list(&keys));
+        Refusal { found, ..refusal }.of_unpinned_root()
+    }
+
     /// The keys of that root role that signed this file, if they are enough.
     fn signers(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
         by.role("root")?.signers(&self.envelope, revoked, budget)
@@ -154,7 +164,7 @@ impl Chain {
         // A revoked key leads nowhere, not even to the root that replaces it: who stole it could sign another one. Then a later root file
         // is to be pinned.
         let mut signers = self.signers.clone();
-        signers.append(&mut next.signers(&self.last, revoked, budget)?);
+        signers.append(&mut next.signers(&self.last, revoked, budget).map_err(|refusal| next.unpinned(refusal))?);
         signers.append(&mut next.signers(&next, revoked, budget)?);
         Ok(Self { last: Arc::new(next), signers })
     }
