@@ -103,9 +103,11 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
         server.serve_with_incoming_shutdown(socket::connections(listener), until).await
     });
 
+    // Before anybody is told that we are here: until then a signal is the end.
+    let signals = [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
     notify(&[sd_notify::NotifyState::Ready]);
     log::info!("rootpin {} answers on {}", env!("CARGO_PKG_VERSION"), config.control.display());
-    until_told(&observer, &reload, &mut doors).await?;
+    until_told(signals, &observer, &reload, &mut doors).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
     let _ = stop.send(true);
     // Questions that were asked are answered; nobody waits longer than one may take.
@@ -118,13 +120,11 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
 
 /// Waits for the signal to stop. SIGHUP has the policy looked at and the audit file opened anew.
 async fn until_told(
+    [mut terminate, mut interrupt, mut hangup]: [Signal; 3],
     observer: &Observer,
     reload: &mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
 ) -> Result<(), String> {
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut interrupt = on(SignalKind::interrupt())?;
-    let mut hangup = on(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),

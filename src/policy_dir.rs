@@ -1,6 +1,7 @@
 //! The policy's directory on disk: what is read there is the owner's own, or it is not read.
 
 mod chain;
+mod edit;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -12,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::policy::{Files, Unreadable};
 
 pub use chain::Owner;
+pub use edit::{Checked, EditRefused, Editing, Proposal, Step};
 
 /// No policy file, fragment or pinned file is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -119,6 +121,10 @@ impl Files for PolicyDir {
         let names = self.list().map_err(|error| unreadable(&error.to_string(), "the directory must be readable and hold plain names"))?;
         self.read.lock().unwrap_or_else(PoisonError::into_inner).fragments.clone_from(&names);
         Ok(names)
+    }
+
+    fn dir(&self) -> Option<String> {
+        self.dir.to_str().map(str::to_owned)
     }
 }
 

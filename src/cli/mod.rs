@@ -4,6 +4,7 @@
 
 mod metrics;
 mod output;
+mod pin;
 pub mod policy;
 mod repo;
 mod state;
@@ -51,6 +52,9 @@ enum Verb {
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// See, compare and change which root keys are pinned
+    #[command(subcommand)]
+    Pin(pin::Verb),
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
@@ -117,6 +121,7 @@ pub fn main() -> u8 {
             let report = client.reload().await?;
             Ok(output.report(&report, status::reload_text))
         }),
+        Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
@@ -162,4 +167,12 @@ fn asked(control: &std::path::Path, work: impl AsyncFnOnce(&mut Client) -> Resul
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_policy_is_where_the_commands_that_are_told_look_for_it() {
+        assert_eq!(crate::policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);
+    }
 }

@@ -44,8 +44,17 @@ impl Output {
 
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
     pub(super) fn error(self, text: &str) {
+        self.failed("unjudged", text);
+    }
+
+    /// The same of an answer that is no.
+    pub(super) fn refused(self, text: &str) {
+        self.failed("refused", text);
+    }
+
+    fn failed(self, outcome: &str, text: &str) {
         if self.json {
-            say(&json!({ "version": 1, "outcome": "unjudged", "error": text }).to_string());
+            say(&json!({ "version": 1, "outcome": outcome, "error": text }).to_string());
         }
         let (problem, hint) = text.split_once("; hint: ").unwrap_or((text, ""));
         let _ = writeln!(std::io::stderr(), "rootpin: {problem}");

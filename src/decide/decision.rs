@@ -209,7 +209,7 @@ impl fmt::Display for Verdict {
         let layer = self.layer.filter(|_| self.name.is_some()).map(|layer| format!(" (layer {layer})")).unwrap_or_default();
         let word = if denial.refusal.code.judged() { "refused" } else { "could not judge" };
         let rule = denial.rule.as_deref().unwrap_or("no rule of the policy covers it");
-        let Refusal { code, found, wanted, hint } = &denial.refusal;
+        let Refusal { code, found, wanted, hint, .. } = &denial.refusal;
         write!(formatter, "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}")
     }
 }

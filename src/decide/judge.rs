@@ -11,6 +11,7 @@ use super::decision::{Admission, Denial, Ground, rank};
 use super::evidence::Look;
 use super::named::named;
 use super::question::{Claim, Place, Pull, ToldBy};
+use super::unpinned;
 use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Descriptor, Digest, ImageRef};
 use crate::policy::{Exempt, Mode, Policy, Root, Rule};
@@ -265,7 +266,8 @@ impl Judge<'_> {
         let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
         let question = subject.name.tag.clone().map_or(Question::Digest(subject.top), Question::Tag);
         let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
-        let evidence = self.repositories.evidence(look, &gun, &question).await?;
+        let evidence = self.repositories.evidence(look, &gun, &question).await;
+        let evidence = evidence.map_err(|refusal| unpinned::told(refusal, self.policy, root, subject.name))?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;

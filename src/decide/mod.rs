@@ -8,6 +8,7 @@ mod named;
 mod notary_evidence;
 mod question;
 mod tuf_evidence;
+mod unpinned;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -18,6 +18,11 @@ pub trait Files {
     /// # Errors
     /// The directory of the fragments is there and can't be listed or trusted.
     fn fragments(&self) -> Result<Vec<String>, Unreadable>;
+
+    /// Where the directory is, to be told to people; none where it is nowhere.
+    fn dir(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why a file was not read.

@@ -40,7 +40,7 @@ pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>
     check::check(&drafts, now, &mut report);
     let policy = assemble(drafts, reading.hash(), &report);
     match (report.finish(), policy) {
-        (Ok(warnings), Some(policy)) => Ok(Policy { warnings, ..policy }),
+        (Ok(warnings), Some(policy)) => Ok(Policy { warnings, dir: files.dir(), ..policy }),
         (Ok(_), None) => Err(vec![lost()]),
         (Err(findings), _) => Err(findings),
     }
@@ -51,6 +51,7 @@ fn assemble(drafts: Vec<Draft>, hash: Digest, report: &Report) -> Option<Policy>
     let main = drafts.first()?;
     let mut policy = Policy {
         hash,
+        dir: None,
         mode: main.mode.unwrap_or(Mode::Enforce),
         roots: BTreeMap::new(),
         rules: Vec::new(),

@@ -16,6 +16,7 @@ mod load;
 mod metadata_url;
 mod notary_root;
 mod pattern;
+pub mod pins;
 mod reason;
 mod report;
 mod revoked;
@@ -42,18 +43,23 @@ pub use files::{Files, Unreadable};
 pub use image::BoundImage;
 pub use load::load;
 pub use metadata_url::MetadataUrl;
-pub use notary_root::NotaryRoot;
+pub use notary_root::{KeyEntry, NotaryRoot};
 pub use pattern::{Pattern, Specificity};
 pub use root::{Root, RootKind};
 pub use rule::Rule;
 pub use settings::{Limits, Local, Mode};
 pub use tuf_root::TufRoot;
 
+/// The directory of a host's policy where nothing else is said.
+pub const DEFAULT_DIR: &str = "/etc/rootpin";
+
 /// A policy in which everything was understood.
 #[derive(Debug)]
 pub struct Policy {
     /// What identifies it: a hash over every file that it was read from.
     pub hash: Digest,
+    /// The directory that it was read from, to be told to people.
+    pub dir: Option<String>,
     /// What happens on a "no" where no rule says otherwise.
     pub mode: Mode,
     /// Roots by id.

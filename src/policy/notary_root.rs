@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::diagnostic::Fault;
 use super::files::Reading;
-use super::report::{At, Report};
+use super::report::{At, Place, Report};
 use super::root::{Root, read_pinned, read_tls_ca, warn_of_tls_ca};
 use super::section::Section;
 use super::server_url;
-use crate::trust::{KeyId, Pins, key};
+use crate::trust::{Fingerprint, KeyId, Pins, key_file};
 
 /// A Notary v1 server and the keys that may stand in its root roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +19,23 @@ pub struct NotaryRoot {
     pub tls_ca: Option<Vec<u8>>,
     /// Canonical IDs of the pinned keys; at least one.
     pub keys: BTreeSet<KeyId>,
+    /// The entries of `keys` as they are written, each with what it pins.
+    pub entries: Vec<KeyEntry>,
     /// The role that must name the image.
     pub role: String,
     /// Whether the dates of root certificates count.
     pub certificate_dates: bool,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     pub allow_rsa_pkcs1v15: bool,
+}
+
+/// An entry of `keys`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// As it is written: a canonical key ID, or a path relative to the policy's directory.
+    pub text: String,
+    /// What it pins, with the fingerprint where a file gives the key itself.
+    pub keys: Vec<(KeyId, Option<Fingerprint>)>,
 }
 
 impl NotaryRoot {
@@ -66,14 +77,17 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
         _ => Err(Fault::new("bad-value", format!("certificate-dates can't be {text:?}"), "write \"ignore\" (the default) or \"check\"")),
     });
     let allow_rsa_pkcs1v15 = section.flag(report, "allow-rsa-pkcs1v15").is_some_and(|at| at.value);
-    let mut keys = Vec::new();
-    for entry in section.list(report, "keys", |text| Ok(text.to_owned())).unwrap_or_default() {
-        read_key(&entry, report, files, &mut keys);
+    let (mut keys, mut entries) = (Vec::new(), Vec::new());
+    for At { value: text, place } in section.list(report, "keys", |text| Ok(text.to_owned())).unwrap_or_default() {
+        let found = read_keys(&text, place, report, files);
+        keys.extend(found.iter().map(|(value, _)| At { value: *value, place }));
+        entries.push(KeyEntry { text, keys: found });
     }
     let notary = server.zip(role).map(|(server, role)| NotaryRoot {
         server: server.value,
         tls_ca,
         keys: keys.iter().map(|at| at.value).collect(),
+        entries,
         role: role.value,
         certificate_dates: certificate_dates.is_some_and(|at| at.value),
         allow_rsa_pkcs1v15,
@@ -82,16 +96,16 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
 }
 
 /// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
-fn read_key(entry: &At<String>, report: &mut Report, files: &mut Reading<'_>, keys: &mut Vec<At<KeyId>>) {
-    if let Ok(id) = entry.value.parse::<KeyId>() {
-        keys.push(At { value: id, place: entry.place });
-        return;
+fn read_keys(entry: &str, place: Place, report: &mut Report, files: &mut Reading<'_>) -> Vec<(KeyId, Option<Fingerprint>)> {
+    if let Ok(id) = entry.parse::<KeyId>() {
+        return vec![(id, None)];
     }
-    let Some(pem) = read_pinned(&entry.value, entry.place, report, files) else { return };
-    match key::keys_in_pem(pem) {
-        Ok(found) => keys.extend(found.into_iter().map(|value| At { value, place: entry.place })),
+    let Some(pem) = read_pinned(entry, place, report, files) else { return Vec::new() };
+    match key_file::public_keys(pem) {
+        Ok(found) => found.iter().map(|key| (key.id(), Fingerprint::of(key))).collect(),
         Err(error) => {
-            report.error(entry.place, "bad-key", format!("{}: {error}", entry.value), "the file must hold a PEM public key or certificate");
+            report.error(place, "bad-key", format!("{entry}: {error}"), "the file must hold a PEM public key or certificate");
+            Vec::new()
         }
     }
 }

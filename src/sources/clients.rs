@@ -35,13 +35,20 @@ impl Sources {
     /// # Errors
     /// Its URL or its CA is not usable.
     pub fn notary(&self, root: &NotaryRoot) -> Result<Arc<NotaryServer>, SourceError> {
-        let key = (root.server.clone(), root.tls_ca.as_deref().map(Digest::of));
+        self.notary_at(&root.server, root.tls_ca.as_deref())
+    }
+
+    /// The Notary server at that URL.
+    ///
+    /// # Errors
+    /// The URL or the CA is not usable.
+    pub fn notary_at(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Arc<NotaryServer>, SourceError> {
+        let key = (url.to_owned(), tls_ca.map(Digest::of));
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(&key) {
             return Ok(Arc::clone(server));
         }
-        let client = self.client(&root.server, root.tls_ca.as_deref())?;
-        let server = Arc::new(NotaryServer::new(&root.server, client)?);
+        let server = Arc::new(NotaryServer::new(url, self.client(url, tls_ca)?)?);
         servers.insert(key, Arc::clone(&server));
         Ok(server)
     }

@@ -22,19 +22,19 @@ const WEAK: [ObjectIdentifier; 4] = [
 
 /// One certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Certificate {
+pub struct Certificate {
     /// DER of its subject public key info.
-    pub(super) key: Vec<u8>,
+    pub key: Vec<u8>,
     /// The subject's only common name; none where there are several, or one that is not plain text.
-    pub(super) common_name: Option<String>,
+    pub common_name: Option<String>,
     /// Start of its validity.
-    pub(super) not_before: Timestamp,
+    pub not_before: Timestamp,
     /// End of its validity.
-    pub(super) not_after: Timestamp,
+    pub not_after: Timestamp,
     /// Whether it may sign other certificates.
-    pub(super) authority: bool,
+    pub authority: bool,
     /// Whether it was signed with MD5 or SHA-1.
-    pub(super) weak: bool,
+    pub weak: bool,
 }
 
 impl Certificate {

@@ -51,37 +51,6 @@ enum Scheme {
     RsaPssSha512,
 }
 
-/// The canonical IDs of all public keys and certificates in a PEM file.
-///
-/// A certificate gives the key in it. One that may sign other certificates is taken only where it stands first: in a chain,
-/// the intermediates' keys are nobody's pin.
-///
-/// # Errors
-/// No key in it, or one that is not understood.
-pub fn keys_in_pem(pem: &[u8]) -> Result<Vec<KeyId>, KeyError> {
-    let mut keys = Vec::new();
-    for (index, block) in pem::blocks(pem).map_err(KeyError)?.into_iter().enumerate() {
-        let spki = match block.label.as_str() {
-            "PUBLIC KEY" => block.bytes,
-            "CERTIFICATE" => {
-                let certificate = Certificate::from_der(&block.bytes).map_err(KeyError)?;
-                if certificate.authority && index > 0 {
-                    return Err(KeyError("a chain: keep only the certificate whose key is to be pinned".to_owned()));
-                }
-                certificate.key
-            }
-            label if label.ends_with("PRIVATE KEY") => {
-                return Err(KeyError("a private key: pin the public one, and keep this one off this host".to_owned()));
-            }
-            label => return Err(KeyError(format!("a block {label:?}: wanted PUBLIC KEY or CERTIFICATE"))),
-        };
-        keys.push(Material::from_spki(&spki).and_then(|material| material.id()).ok_or_else(|| {
-            KeyError("a public key of another kind: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519".to_owned())
-        })?);
-    }
-    if keys.is_empty() { Err(KeyError("no PEM public key or certificate in it".to_owned())) } else { Ok(keys) }
-}
-
 impl KeyId {
     /// An ID from its 32 bytes.
     #[must_use]
@@ -128,6 +97,13 @@ impl FromStr for KeyId {
 }
 
 impl PublicKey {
+    /// A bare key, or the one in that certificate, by DER of its subject public key info; none where its kind is not known here.
+    pub(super) fn from_spki(der: &[u8], certificate: Option<Certificate>) -> Option<Self> {
+        let material = Material::from_spki(der)?;
+        let id = material.id()?;
+        Some(Self { id, scoped: id.to_string(), material, certificates: certificate.into_iter().collect(), scheme: None })
+    }
+
     /// Reads a key as metadata writes it: `{"keytype": …, "keyval": {"public": …}}`.
     ///
     /// A key of an unknown kind, or with content that does not fit its kind, is one that verifies nothing, as it is to Notary.
@@ -186,8 +162,24 @@ impl PublicKey {
         &self.scoped
     }
 
+    /// `ecdsa`, `rsa` or `ed25519`; empty where its kind is not known here.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.material.keytype()
+    }
+
+    /// DER of its subject public key info, which every tool knows it by; none where its kind is not known here.
+    #[must_use]
+    pub fn spki(&self) -> Option<Vec<u8>> {
+        match &self.material {
+            Material::Ed25519(key) => Some([&ED25519_SPKI, key.as_slice()].concat()),
+            other => other.spki(),
+        }
+    }
+
     /// The certificates it came in, leaf first; none for a bare key.
-    pub(super) fn certificates(&self) -> &[Certificate] {
+    #[must_use]
+    pub fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
 
@@ -271,6 +263,8 @@ const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// What stands before the key (RFC 8410, section 4).
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 impl Material {
@@ -385,6 +379,7 @@ fn der_signature(raw: &[u8], width: usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key_file::public_keys;
     use super::*;
     use crate::json::{self, Limits};
 
@@ -393,9 +388,9 @@ mod tests {
     }
 
     fn only_key(path: &str) -> Result<String, KeyError> {
-        let keys = keys_in_pem(&data(&format!("keys/{path}")))?;
+        let keys = public_keys(&data(&format!("keys/{path}")))?;
         assert_eq!(keys.len(), 1);
-        Ok(keys[0].to_string())
+        Ok(keys[0].id().to_string())
     }
 
     /// Every key of a root.json, with the ID under which it is listed.
@@ -411,7 +406,7 @@ mod tests {
         assert_eq!(only_key("root-app.crt").unwrap(), id);
         assert_eq!(only_key("root-web.crt").unwrap(), id);
         let both = [data("keys/root-app.crt"), data("keys/docker-signer.pub")].concat();
-        assert_eq!(keys_in_pem(&both).unwrap().len(), 2);
+        assert_eq!(public_keys(&both).unwrap().len(), 2);
     }
 
     #[test]
@@ -432,7 +427,7 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----",
             "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----",
         ] {
-            keys_in_pem(bad.as_bytes()).unwrap_err();
+            public_keys(bad.as_bytes()).unwrap_err();
         }
     }
 
@@ -577,8 +572,8 @@ mod tests {
     fn a_chain_of_certificates_is_no_pin() {
         let leaf = String::from_utf8(data("keys/root-app.crt")).unwrap();
         let authority = String::from_utf8(data("keys/authority.crt")).unwrap();
-        assert!(keys_in_pem(format!("{leaf}{authority}").as_bytes()).is_err());
-        assert_eq!(keys_in_pem(authority.as_bytes()).unwrap().len(), 1);
+        assert!(public_keys(format!("{leaf}{authority}").as_bytes()).is_err());
+        assert_eq!(public_keys(authority.as_bytes()).unwrap().len(), 1);
     }
 
     #[test]

@@ -7,12 +7,15 @@ mod budget;
 pub mod canonical;
 mod certificate;
 mod date;
+mod fingerprint;
 mod floors;
 mod hex;
 pub mod key;
+pub mod key_file;
 pub mod notary;
 mod pem;
 mod refusal;
+mod root_file;
 mod threshold;
 pub mod tuf;
 
@@ -23,8 +26,11 @@ use jiff::Timestamp;
 
 use crate::image::{Digest, Repository};
 
-pub use key::KeyId;
+pub use certificate::Certificate;
+pub use fingerprint::{Fingerprint, Told};
+pub use key::{KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
+pub use root_file::{Format, RootFile};
 
 /// Proof that a verification happened: only this module makes one, and only after every check passed.
 #[derive(Debug)]

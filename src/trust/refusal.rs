@@ -134,12 +134,20 @@ pub struct Refusal {
     pub wanted: String,
     /// What a person can do.
     pub hint: String,
+    /// Whether it is for a root file that nothing pinned speaks for: if the publisher's root was changed, another is to be pinned.
+    pub unpinned_root: bool,
 }
 
 impl Refusal {
     /// A refusal of that kind.
     pub fn new(code: Code, found: impl Into<String>, wanted: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, found: found.into(), wanted: wanted.into(), hint: hint.into() }
+        Self { code, found: found.into(), wanted: wanted.into(), hint: hint.into(), unpinned_root: false }
+    }
+
+    /// One for a root file that nothing pinned speaks for.
+    #[must_use]
+    pub(super) fn of_unpinned_root(self) -> Self {
+        Self { unpinned_root: true, ..self }
     }
 }
 

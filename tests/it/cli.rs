@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::containerd::Differ;
-use crate::world::{Daemon, Ended, Image, World, run};
+use crate::publisher::{Key, Publisher};
+use crate::world::{Daemon, Ended, GUN, Image, World, run};
 
 const V1: &str = "r.test/team/app:v1";
 
@@ -42,26 +43,67 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
     let (_, after) = help.out.split_once("\nexample").unwrap_or_else(|| panic!("{verb:?} has no example: {}", help.out));
     let at = |name: &str| world.path(name).display().to_string();
     let name = format!("{V1}@{}", image.index.digest);
-    let put_in = |word: &str| match word {
+    let hex = |bytes: &[u8]| rootpin::image::Digest::of(bytes).hex();
+    let put_in = |word: &str| match word.trim_matches('\'') {
+        "docker.io/library/alpine" | "registry.example/team/app" => "r.test/team/app".to_owned(),
+        "docker.io/library/alpine:3.20" if verb[0] == "pin" => V1.to_owned(),
+        "https://notary.example" => format!("http://127.0.0.1:{}", world.notary.port),
+        "https://tuf.example/metadata" => format!("file://{}", at("tuf")),
+        "team" if verb[0] == "pin" => "acme".to_owned(),
+        "web.pub" => at("web.pub"),
+        "SHA256:…" => Publisher::new(GUN).root_key().id(),
+        "1.root.json" => at("tuf/1.root.json"),
+        "9f86…" => hex(&fs::read(at("tuf/1.root.json")).unwrap()),
+        "d0c623c8…" => Key::named("second").id(),
+        "sha256:e3b0…" => format!("sha256:{}", hex(b"")),
         "docker.io/library/alpine:3.20" if verb[0] == "policy" => V1.to_owned(),
         "docker.io/library/alpine:3.20" | "registry.example/app:1@sha256:…" => name.clone(),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
-        _ => word.to_owned(),
+        other => other.to_owned(),
     };
+    // A long one goes on in the next line, as in a shell.
+    let after = after.replace(" \\\n    ", " ");
     let commands = after.lines().filter_map(|line| line.split_once("rootpin ").map(|(_, command)| command));
     // What stands in brackets after three spaces is for the reader.
     let commands = commands.map(|command| command.split("   ").next().unwrap_or_default());
-    commands.map(|command| command.split_whitespace().map(put_in).collect()).collect()
+    let commands = commands.map(|command| command.split_whitespace().map(put_in).collect::<Vec<_>>());
+    let in_policy = |mut command: Vec<String>| {
+        if verb[0] == "pin" && !command.iter().any(|word| word == "--policy") {
+            command.extend(["--policy".to_owned(), at("policy")]);
+        }
+        command
+    };
+    commands.map(in_policy).collect()
 }
 
 #[test]
 fn every_verbs_help_has_examples_and_they_work() {
     let Some((world, daemon, image)) = host("c-examples") else { return };
+    world.write_policy(&world.policy().replace("\"]\nrole", &format!("\", \"{}\"]\nrole", Key::named("second").id())));
+    fs::write(world.path("web.pub"), Publisher::new(GUN).root_key().public_pem()).unwrap();
+    fs::create_dir(world.path("tuf")).unwrap();
+    fs::write(world.path("tuf/1.root.json"), include_bytes!("../data/tuf/1.root.json")).unwrap();
     // What `repo` does is tested where there is a repository.
     let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| verb[0] != "repo").collect();
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
-    assert_eq!(named, ["status", "verify", "policy check", "policy explain", "policy reload", "state show", "state reset", "metrics"]);
+    let wanted = [
+        "status",
+        "verify",
+        "policy check",
+        "policy explain",
+        "policy reload",
+        "pin scan",
+        "pin add",
+        "pin list",
+        "pin diff",
+        "pin remove",
+        "pin revoke",
+        "state show",
+        "state reset",
+        "metrics",
+    ];
+    assert_eq!(named, wanted);
     let all: Vec<_> = verbs.iter().flat_map(|verb| examples(&world, &image, verb)).collect();
     assert!(all.len() >= verbs.len(), "{all:?}");
     let (alone, asking): (Vec<_>, Vec<_>) = all.into_iter().partition(|words| words.contains(&"--state".to_owned()));
@@ -88,6 +130,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
     let name = format!("{V1}@{}", image.index.digest);
     let policy = world.path("policy").display().to_string();
     let state = world.path("state").display().to_string();
+    let root = Publisher::new(GUN).root_key().id();
     let asking: &[&[&str]] = &[
         &["status"],
         &["verify", &name],
@@ -113,6 +156,12 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
     let alone: &[&[&str]] = &[
         &["policy", "check", &policy],
         &["policy", "explain", V1, "--policy", &policy],
+        &["pin", "list", "--policy", &policy],
+        &["pin", "scan", "r.test/team/app", "--policy", &policy],
+        &["pin", "diff", "r.test/team/app", "--policy", &policy],
+        &["pin", "add", "acme", "--scan", "r.test/team/app", "--policy", &policy, "--fingerprint", &root],
+        &["pin", "revoke", &image.index.digest, "--reason", "x", "--dry-run", "--policy", &policy],
+        &["pin", "remove", "acme", "--with-rules", "--dry-run", "--policy", &policy],
         &["verify", &name, "--policy", &policy, "--state", &state],
         &["state", "show", "--state", &state],
         &["state", "reset", "--root", "acme", "--state", &state, "--policy", &policy],

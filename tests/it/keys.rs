@@ -1,6 +1,6 @@
 //! Keys as files and as metadata.
 
-use rootpin::trust::key::keys_in_pem;
+use rootpin::trust::key_file::public_keys;
 
 use crate::publisher::{Key, Publisher};
 
@@ -8,9 +8,9 @@ use crate::publisher::{Key, Publisher};
 fn a_key_has_one_canonical_id_as_pem_and_in_every_certificate() {
     let key = Key::named("a");
     let id = key.id();
-    assert_eq!(keys_in_pem(key.public_pem().as_bytes()).unwrap()[0].to_string(), id);
+    assert_eq!(public_keys(key.public_pem().as_bytes()).unwrap()[0].id().to_string(), id);
     for name in ["registry.test/a", "docker.io/*"] {
-        assert_eq!(keys_in_pem(key.certificate(name).public_pem().as_bytes()).unwrap()[0].to_string(), id);
+        assert_eq!(public_keys(key.certificate(name).public_pem().as_bytes()).unwrap()[0].id().to_string(), id);
     }
 }
 

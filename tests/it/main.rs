@@ -12,6 +12,7 @@ mod fixtures;
 mod gates;
 mod keys;
 mod layers;
+mod pin;
 mod place;
 mod place_attacks;
 mod policy_dir;

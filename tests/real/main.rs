@@ -11,6 +11,7 @@ mod lab;
 mod notary;
 mod own;
 mod own_rows;
+mod pin;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod rows;

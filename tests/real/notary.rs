@@ -55,6 +55,14 @@ impl<'lab> Collection<'lab> {
         String::from_utf8(STANDARD.decode(public).unwrap()).unwrap()
     }
 
+    /// The root key's canonical ID, as the publisher has it: the name of its private key's file.
+    pub(crate) fn root_key_id(&self) -> String {
+        let files = fs::read_dir(self.folder.join("private")).unwrap().map(|entry| entry.unwrap().path());
+        let root = files.filter(|file| fs::read_to_string(file).unwrap().contains("role: root")).collect::<Vec<_>>();
+        assert_eq!(root.len(), 1, "root keys of {}: {root:?}", self.gun);
+        root[0].file_stem().unwrap().to_str().unwrap().to_owned()
+    }
+
     fn notary(&self) -> Command {
         let mut notary = Command::new(self.lab.path("LAB_NOTARY"));
         notary.args(["-s", self.lab.var("LAB_NOTARY_URL"), "--tlscacert", self.lab.var("LAB_NOTARY_CA"), "-d"]).arg(&self.folder);

@@ -17,6 +17,7 @@ mod update;
 use super::{Collection, Floor, Progress, Verified};
 use crate::image::Digest;
 
+pub(super) use root::list_root;
 pub use update::Update;
 
 /// What this host has of a repository from earlier.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::image::Repository;
+use crate::image::{Digest, Repository};
+use crate::json::{Members, Value};
 use crate::trust::budget::{Budget, ROOT_BYTES};
 use crate::trust::key::PublicKey;
 use crate::trust::refusal::shown;
+use crate::trust::root_file;
 use crate::trust::threshold;
-use crate::trust::{Code, KeyId, Pins, Refusal};
+use crate::trust::{Code, Format, KeyId, Pins, Refusal, RootFile};
 
 use super::envelope::{Envelope, malformed};
 use super::role::Role;
@@ -30,6 +32,18 @@ pub(super) struct Chain {
     pub(super) bytes: Vec<u8>,
     /// Canonical IDs of the root role's keys over all files of the chain.
     pub(super) keys: BTreeSet<KeyId>,
+}
+
+/// What a root file lists, for people; nothing of it is judged.
+pub(in crate::trust) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
+    let budget = &mut Budget::new();
+    let Root { envelope, role, .. } = Root::read("root.json", bytes, budget)?;
+    // Former certificates stay among the keys, though no role lists them. One that stands under another's ID is nobody's.
+    let all = envelope.body.get("keys").and_then(Value::as_object).into_iter().flat_map(Members::iter);
+    let all: Vec<_> = all.filter_map(|(id, key)| PublicKey::from_json(key).ok().filter(|key| key.scoped_id() == id)).collect();
+    let signers = root_file::signers(&all, envelope.signed(), budget)?;
+    let (version, expires, sha256) = (envelope.version, envelope.expires, Digest::of(bytes));
+    Ok(RootFile { format: Format::Notary, version, expires, sha256, threshold: role.threshold, keys: role.keys, signers })
 }
 
 impl Chain {
@@ -144,7 +158,7 @@ impl Root {
             threshold::list(unpinned)
         );
         let hint = "if the root key was changed, get the new key's ID from the publisher by another way than this server, and add it to the policy";
-        Err(Refusal::new(Code::RootNotPinned, found, format!("only keys of {}", threshold::list(&pins.keys)), hint))
+        Err(Refusal::new(Code::RootNotPinned, found, format!("only keys of {}", threshold::list(&pins.keys)), hint).of_unpinned_root())
     }
 
     /// Whether enough keys of that root role signed this file, by certificates for this name.

@@ -34,6 +34,7 @@ use crate::image::{Digest, Tag};
 
 pub use pattern::matches as path_matches;
 pub use root::PinnedRoot;
+pub(super) use root::list_root;
 pub use search::{PathSearch, Search};
 pub use signed_by::signed_by;
 pub use sweep::{Sweep, Swept};

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::image::Digest;
 use crate::trust::budget::{Budget, ROOT_BYTES};
 use crate::trust::floors::Claim;
+use crate::trust::root_file;
 use crate::trust::threshold;
-use crate::trust::{Code, KeyId, Refusal};
+use crate::trust::{Code, Format, KeyId, Refusal, RootFile};
 
 use super::envelope::{Envelope, malformed};
 use super::role::Role;
@@ -39,6 +41,17 @@ pub(super) struct Chain {
 
 const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
 
+/// What a root file lists, for people; nothing of it is judged.
+pub(in crate::trust) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
+    let budget = &mut Budget::of_tuf();
+    let root = Root::read("root.json", bytes, budget)?;
+    let all: Vec<_> = root.roles.values().flat_map(|role| role.keys.iter().cloned()).collect();
+    let signers = root_file::signers(&all, root.envelope.signed(), budget)?;
+    let (version, expires, sha256) = (root.envelope.version, root.envelope.expires, Digest::of(bytes));
+    let Role { threshold, keys, .. } = root.role("root")?.clone();
+    Ok(RootFile { format: Format::Tuf, version, expires, sha256, threshold, keys, signers })
+}
+
 impl PinnedRoot {
     /// Reads the file that is to be pinned.
     ///
@@ -46,6 +59,15 @@ impl PinnedRoot {
     /// It is no root file, or not signed by enough of its own keys.
     pub fn read(bytes: Vec<u8>) -> Result<Self, Refusal> {
         let chain = Chain::begin("the pinned root file", &bytes, &mut Budget::of_tuf())?;
+        Ok(Self { keys: chain.last.role("root")?.ids(), chain, bytes })
+    }
+
+    /// The root file of the next version, as one to be pinned in this one's place.
+    ///
+    /// # Errors
+    /// It is no root file of the next version, or not signed by enough of this one's keys and enough of its own.
+    pub fn successor(&self, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>) -> Result<Self, Refusal> {
+        let chain = self.chain.extend(&bytes, revoked, &mut Budget::of_tuf())?;
         Ok(Self { keys: chain.last.role("root")?.ids(), chain, bytes })
     }
 
@@ -106,6 +128,16 @@ impl Root {
         self.roles.get(name).ok_or_else(|| self.envelope.malformed(&format!("no role {name}")))
     }
 
+    /// What to say of a file that the one before it does not lead to.
+    fn unpinned(&self, refusal: Refusal) -> Refusal {
+        if refusal.code != Code::BadSignature {
+            return refusal;
+        }
+        let keys = self.role("root").map(Role::ids).unwrap_or_default();
+        let found = format!("{}; it lists the root keys (unverified) {}", refusal.found, threshold::list(&keys));
+        Refusal { found, ..refusal }.of_unpinned_root()
+    }
+
     /// The keys of that root role that signed this file, if they are enough.
     fn signers(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
         by.role("root")?.signers(&self.envelope, revoked, budget)
@@ -131,7 +163,7 @@ impl Chain {
         // A revoked key leads nowhere, not even to the root that replaces it: who stole it could sign another one. Then a later root file
         // is to be pinned.
         let mut signers = self.signers.clone();
-        signers.append(&mut next.signers(&self.last, revoked, budget)?);
+        signers.append(&mut next.signers(&self.last, revoked, budget).map_err(|refusal| next.unpinned(refusal))?);
         signers.append(&mut next.signers(&next, revoked, budget)?);
         Ok(Self { last: Arc::new(next), signers })
     }

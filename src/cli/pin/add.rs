@@ -1,0 +1,358 @@
+//! `rootpin pin add`: keys whose fingerprint a person was told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use toml::Value as Toml;
+
+use super::change::{Change, Edit, MAIN};
+use super::material::{self, Material};
+use super::scan::{self, Target};
+use super::told::Teller;
+use super::{Asking, Changing, Failure, shown, unknown};
+use crate::cli::output::Output;
+use crate::image::Digest;
+use crate::policy::pins::{self, NewTable};
+use crate::policy::{Policy, Root, RootKind};
+use crate::sources::Sources;
+use crate::trust::{PublicKey, RootFile, key_file};
+
+pub(super) const EXAMPLES: &str = "examples:\n  \
+    rootpin pin add web --from web.pub --fingerprint SHA256:… --server https://notary.example \\\n    \
+        --role targets/releases --match 'registry.example/web/**'\n  \
+    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… \\\n    \
+        --metadata https://tuf.example/metadata --match registry.example/app --dry-run\n  \
+    rootpin pin add team --scan registry.example/team/app --fingerprint SHA256:…   (one key more)";
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whence").required(true).args(["from", "scan"]))]
+pub(in crate::cli) struct Arguments {
+    /// The root's id in the policy
+    id: String,
+    /// A PEM public key or certificate, a root.json of Notary or TUF, or a trust directory such as ~/.docker/trust
+    #[arg(long, value_name = "PATH")]
+    from: Option<PathBuf>,
+    /// What a server presents now: an image name (at the root's server, or at --server), or the URL of a TUF repository
+    #[arg(long, value_name = "NAME|URL")]
+    scan: Option<String>,
+    /// Of a trust directory this repository's root only
+    #[arg(long, value_name = "NAME", requires = "from")]
+    gun: Option<String>,
+    /// The fingerprint that the publisher told you; several for several keys; - reads them from standard input
+    #[arg(long, value_name = "FINGERPRINT")]
+    fingerprint: Vec<String>,
+    /// In the place of the root file that a TUF root has pinned
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    changing: Changing,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+/// Files that come with an edit, by name.
+type Pinned = BTreeMap<String, Vec<u8>>;
+
+/// What a new root is given in the policy.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For a root that the policy doesn't have yet")]
+struct Fields {
+    /// The kind of root; else --server or --metadata tell
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["notary", "tuf"])]
+    kind: Option<String>,
+    /// Its Notary server
+    #[arg(long, value_name = "URL", conflicts_with = "metadata")]
+    server: Option<String>,
+    /// The role that must name an image: targets/releases where Docker signs, targets where the notary command does
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Where its TUF metadata is read; several are asked in order
+    #[arg(long, value_name = "URL")]
+    metadata: Vec<String>,
+    /// A rule for these names, too: a root without a rule is an error
+    #[arg(long = "match", value_name = "PATTERN")]
+    matches: Vec<String>,
+    /// The oldest timestamp to accept, as 72h
+    #[arg(long, value_name = "DURATION")]
+    max_age: Option<String>,
+    /// How long an answer serves before the source is asked again, as 60s
+    #[arg(long, value_name = "DURATION")]
+    recheck: Option<String>,
+}
+
+impl Fields {
+    fn is_empty(&self) -> bool {
+        let texts = [&self.kind, &self.server, &self.role, &self.max_age, &self.recheck];
+        texts.iter().all(|text| text.is_none()) && self.metadata.is_empty() && self.matches.is_empty()
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    check_id(&arguments.id)?;
+    let change = Change::begin(arguments.changing.clone())?;
+    let policy = change.policy()?;
+    let root = policy.as_ref().and_then(|policy| policy.roots.get(&arguments.id)).cloned();
+    // Before anything is asked of anybody: without a fingerprint nothing comes of it.
+    let teller = Teller::new(&arguments.fingerprint)?;
+    let material = match (&arguments.from, &arguments.scan) {
+        (Some(path), _) => material::at(path, arguments.gun.as_deref())?,
+        (None, Some(name)) => scanned(name, arguments, policy.as_ref(), root.as_deref())?,
+        (None, None) => return Err(Failure::Usage("neither --from nor --scan".to_owned())),
+    };
+    match (root, material) {
+        (Some(root), material) => add_to(change, arguments, policy.as_ref(), &root, material, &teller, output),
+        (None, material) => add_new(change, arguments, policy.as_ref(), material, &teller, output),
+    }
+}
+
+/// What a server presents now. Nothing of it is believed: it is only where a key comes from whose fingerprint is known.
+fn scanned(name: &str, arguments: &Arguments, policy: Option<&Policy>, root: Option<&Root>) -> Result<Material, Failure> {
+    let tls_ca = arguments.asking.tls_ca()?;
+    let target: Target = match (root, &arguments.fields.server) {
+        _ if name.contains("://") => {
+            let known = root.and_then(|root| match &root.kind {
+                RootKind::Tuf(tuf) => tuf.tls_ca.clone(),
+                RootKind::Notary(_) => None,
+            });
+            scan::at_url(name, tls_ca.or(known))?
+        }
+        (Some(root), _) => {
+            let repository = scan::repository(name)?;
+            let rule = policy.and_then(|policy| policy.rule_for(&repository));
+            let rule = rule.filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
+            let nowhere = || Failure::Unknown(format!("the root {} has nowhere to look for {repository}", root.id));
+            scan::of_root(root, rule, &repository).into_iter().next().ok_or_else(nowhere)?
+        }
+        (None, Some(server)) => scan::at_server(name, server.clone(), tls_ca)?,
+        (None, None) => {
+            let text = format!("the policy has no root {:?}, so whom to ask is not known", arguments.id);
+            return Err(Failure::Usage(format!("{text}; hint: name a Notary server by --server, or scan the URL of a TUF repository")));
+        }
+    };
+    let sources = Sources::new(Arc::new(arguments.asking.credentials()));
+    let seen = crate::cli::block_on(async { Ok(scan::ask(&sources, &target, 1).await) }).map_err(Failure::Unknown)?;
+    let mut files = seen.map_err(|refusal| unknown(&refusal))?.files;
+    match (target.source, files.len()) {
+        (scan::Source::Notary { .. }, 1) => {
+            let (file, bytes) = files.remove(0);
+            Ok(material::of_root_file(file, bytes))
+        }
+        _ => Ok(Material::Roots(files)),
+    }
+}
+
+/// Keys for a root that the policy has, or another root file.
+fn add_to(
+    change: Change,
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    root: &Root,
+    material: Material,
+    teller: &Teller,
+    output: Output,
+) -> Result<u8, Failure> {
+    let file = root.location.file.to_string();
+    if !arguments.fields.is_empty() || change.is_fragment_named() {
+        return Err(Failure::Usage(format!(
+            "the policy has the root {} already, in {file}; hint: its fields are changed by hand; only keys are added to it",
+            root.id
+        )));
+    }
+    let before = change.text(&file)?.unwrap_or_default();
+    match (&root.kind, material) {
+        (RootKind::Notary(notary), Material::Keys(keys)) => {
+            let new: Vec<&PublicKey> = keys.iter().filter(|key| !notary.keys.contains(&key.id())).collect();
+            if new.is_empty() {
+                let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
+                output.value(&value, |_| format!("every key that was found is pinned for {} already", root.id));
+                return Ok(0);
+            }
+            not_revoked(policy, &new)?;
+            teller.confirm_keys(&new)?;
+            let pinned = key_files(&root.id, &new)?;
+            let entries: Vec<String> = pinned.keys().cloned().collect();
+            let after = pins::add_keys(&before, &root.id, &entries)?;
+            let mut edit = edit_of_keys(&root.id, &new, file, Some(before), after, pinned);
+            // A root's keys are good for all of its repositories, whichever of them showed this one.
+            let rules = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
+            let rules: Vec<&str> = rules.map(|rule| rule.pattern.as_str()).collect();
+            edit.words = format!("{}\nit may sign now for every repository of: {}", edit.words, rules.join(", "));
+            edit.members = shown::with(edit.members, json!({ "rules": rules }));
+            finish_keys(change, edit, &root.id, &new, output)
+        }
+        (RootKind::Tuf(_), Material::Roots(files)) => {
+            if !arguments.replace {
+                return Err(Failure::Usage(format!(
+                    "the root {} has a root file pinned already; hint: --replace puts another in its place",
+                    root.id
+                )));
+            }
+            let (chosen, bytes) = teller.confirm_root(&files)?;
+            not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
+            let pinned = root_file(&root.id, chosen, bytes);
+            let name = pinned.keys().next().cloned().unwrap_or_default();
+            let values = [("file", name), ("sha256", chosen.sha256.hex())];
+            let after = pins::replace(&before, &root.id, &values)?;
+            finish_root(change, &root.id, chosen, Some(before), after, file, pinned, output)
+        }
+        (RootKind::Notary(_), Material::Roots(_)) => {
+            Err(Failure::Usage(format!("the root {} is of Notary, and this is a root file of TUF", root.id)))
+        }
+        (RootKind::Tuf(_), Material::Keys(_)) => {
+            Err(Failure::Usage(format!("the root {} is of TUF: its pin is a root file, not a key", root.id)))
+        }
+    }
+}
+
+/// A root that the policy doesn't have yet, and its rules.
+fn add_new(
+    change: Change,
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    material: Material,
+    teller: &Teller,
+    output: Output,
+) -> Result<u8, Failure> {
+    let (id, fields) = (arguments.id.as_str(), &arguments.fields);
+    if fields.matches.is_empty() {
+        let text = format!("the policy has no root {id:?}, and no rule would name it");
+        return Err(Failure::Usage(format!("{text}; hint: say for which images it is, by --match registry.example/team/**")));
+    }
+    let file = change.file()?;
+    let before = change.text(&file)?;
+    let fresh = if file == MAIN { "version = 1\ndefault = \"deny\"\n".to_owned() } else { fragment_head(&fields.matches) };
+    let text = before.clone().unwrap_or(fresh);
+    let (tls_ca, mut pinned) = tls_ca(arguments)?;
+    let kind = |wanted: &str| match fields.kind.as_deref() {
+        Some(kind) if kind != wanted => Err(Failure::Usage(format!("--type {kind}, but what is to be pinned is of type {wanted}"))),
+        _ => Ok(("type", Toml::from(wanted))),
+    };
+    let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
+    let common = common.into_iter().filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
+    match material {
+        Material::Keys(keys) => {
+            let kind = kind("notary")?;
+            let need = |value: &Option<String>, flag: &str, hint: &str| {
+                value.clone().map(Toml::from).ok_or_else(|| Failure::Usage(format!("a new root of Notary needs {flag}; hint: {hint}")))
+            };
+            let server = need(&fields.server, "--server", "the address of its server, as https://notary.example")?;
+            let role = need(&fields.role, "--role", "targets/releases where Docker signs, targets where the notary command does")?;
+            let keys: Vec<&PublicKey> = keys.iter().collect();
+            not_revoked(policy, &keys)?;
+            teller.confirm_keys(&keys)?;
+            let files = key_files(id, &keys)?;
+            let entries = files.keys().cloned().map(Toml::from).collect::<Vec<_>>();
+            pinned.extend(files);
+            let mut values = vec![("id", Toml::from(id)), kind, ("server", server)];
+            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
+            values.extend([("keys", Toml::from(entries)), ("role", role)]);
+            values.extend(common);
+            let after = pins::append(&text, &tables(values, id, &fields.matches))?;
+            let edit = edit_of_keys(id, &keys, file, before, after, pinned);
+            finish_keys(change, edit, id, &keys, output)
+        }
+        Material::Roots(files) => {
+            let kind = kind("tuf")?;
+            if fields.server.is_some() || fields.role.is_some() {
+                return Err(Failure::Usage(
+                    "--server and --role are Notary's, and this is a root file of TUF; hint: --metadata URL".to_owned(),
+                ));
+            }
+            let (chosen, bytes) = teller.confirm_root(&files)?;
+            not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
+            let root = root_file(id, chosen, bytes);
+            let name = root.keys().next().cloned().unwrap_or_default();
+            pinned.extend(root);
+            let mut metadata = fields.metadata.clone();
+            metadata.extend(arguments.scan.clone().filter(|_| fields.metadata.is_empty()));
+            let mut values = vec![("id", Toml::from(id)), kind, ("file", name.into()), ("sha256", chosen.sha256.hex().into())];
+            values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
+            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
+            values.extend(common);
+            let after = pins::append(&text, &tables(values, id, &fields.matches))?;
+            finish_root(change, id, chosen, before, after, file, pinned, output)
+        }
+    }
+}
+
+fn tables(values: Vec<(&'static str, Toml)>, id: &str, matches: &[String]) -> Vec<NewTable> {
+    let rule = |pattern: &String| {
+        let values = vec![("match", Toml::from(pattern.as_str())), ("roots", Toml::from(vec![id.to_owned()]))];
+        NewTable { header: "rule", values }
+    };
+    [NewTable { header: "root", values }].into_iter().chain(matches.iter().map(rule)).collect()
+}
+
+/// A new fragment owns what its first rule is for; a second rule outside of that is an error that the check shows.
+fn fragment_head(matches: &[String]) -> String {
+    matches.first().map_or(String::new(), |owns| format!("[fragment]\nowns = {}\n", Toml::from(owns.as_str())))
+}
+
+/// Files of public keys, under names that tell the key.
+fn key_files(id: &str, keys: &[&PublicKey]) -> Result<Pinned, Failure> {
+    let file = |key: &&PublicKey| Some((format!("roots/{id}-{:.12}.pub", key.id().to_string()), key_file::to_pem(key)?.into_bytes()));
+    let files: Option<BTreeMap<_, _>> = keys.iter().map(file).collect();
+    files.ok_or_else(|| Failure::Refused("a root key of a kind that is not known here can't be pinned".to_owned()))
+}
+
+fn root_file(id: &str, root: &RootFile, bytes: &[u8]) -> Pinned {
+    BTreeMap::from([(format!("roots/{id}-{:.12}.root.json", root.sha256.hex()), bytes.to_vec())])
+}
+
+/// The certificates to trust for TLS, as a pinned file.
+fn tls_ca(arguments: &Arguments) -> Result<(Option<String>, Pinned), Failure> {
+    let Some(bytes) = arguments.asking.tls_ca()? else { return Ok((None, BTreeMap::new())) };
+    let name = format!("roots/{}-{:.12}.tls-ca.pem", arguments.id, Digest::of(&bytes).hex());
+    Ok((Some(name.clone()), BTreeMap::from([(name, bytes)])))
+}
+
+fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failure> {
+    let why = keys.iter().find_map(|key| Some((key.id(), policy?.revoked_key(&key.id())?)));
+    match why {
+        Some((key, reason)) => Err(Failure::Refused(format!("the policy revokes the key {key}: {reason}; nothing is pinned"))),
+        None => Ok(()),
+    }
+}
+
+fn edit_of_keys(id: &str, keys: &[&PublicKey], file: String, before: Option<String>, after: String, pinned: Pinned) -> Edit {
+    let words = keys.iter().map(|key| format!("pinned for {id}: {} key {}", key.kind(), key.id())).collect::<Vec<_>>().join("\n");
+    let members = json!({ "root": id, "keys": keys.iter().map(|key| shown::key_json(key)).collect::<Vec<_>>() });
+    Edit { file, before, after, pinned, words, members }
+}
+
+fn finish_keys(change: Change, edit: Edit, id: &str, keys: &[&PublicKey], output: Output) -> Result<u8, Failure> {
+    let pinned = |policy: &Policy| policy.roots.get(id).is_some_and(|root| keys.iter().all(|key| root.keys().contains(&key.id())));
+    change.finish(edit, pinned, output)
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is one part of what is written or said")]
+fn finish_root(
+    change: Change,
+    id: &str,
+    root: &RootFile,
+    before: Option<String>,
+    after: String,
+    file: String,
+    pinned: Pinned,
+    output: Output,
+) -> Result<u8, Failure> {
+    let words = format!("pinned for {id}: root file version {}, sha256 {}", root.version, root.sha256.hex());
+    let members = json!({ "root": id, "root_file": shown::root_json(root) });
+    let is_root = |policy: &Policy| match policy.roots.get(id).map(|root| &root.kind) {
+        Some(RootKind::Tuf(tuf)) => tuf.sha256 == root.sha256,
+        _ => false,
+    };
+    change.finish(Edit { file, before, after, pinned, words, members }, is_root, output)
+}
+
+/// As the policy wants an id; checked here too because files are named by it.
+fn check_id(id: &str) -> Result<(), Failure> {
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("{id:?} can't be a root's id; hint: use letters, digits, . _ and -")))
+}

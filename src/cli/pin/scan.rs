@@ -1,0 +1,220 @@
+//! `rootpin pin scan`: what a server presents now, as ssh-keyscan shows host keys. Never the input of a decision.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Asking, Failure, InPolicy, load, shown, unknown};
+use crate::cli::output::Output;
+use crate::image::{ImageRef, Repository};
+use crate::policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
+use crate::sources::Sources;
+use crate::trust::notary::{self, Request, Want};
+use crate::trust::{Code, Format, Refusal, RootFile};
+
+pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it)\n  \
+    rootpin pin scan registry.example/team/app --server https://notary.example\n  \
+    rootpin pin scan https://tuf.example/metadata";
+
+/// For one source.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Root files that are looked at, as many as a chain may have, and bytes of all of them.
+const MOST_ROOTS: u64 = 256;
+const MOST_BYTES: usize = 16 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// An image name, or the URL of a TUF repository: https, oci or file
+    #[arg(value_name = "NAME|URL")]
+    name: String,
+    /// A Notary server that has metadata for the image name; without it the policy says whom to ask
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    policy: InPolicy,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// The root of the policy, if it is one.
+    pub(super) root: Option<String>,
+    pub(super) source: Source,
+    pub(super) tls_ca: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    Notary { server: String, gun: Repository },
+    Tuf(MetadataUrl),
+}
+
+/// What was seen there: root files with their bytes, of which the last is the newest.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) files: Vec<(RootFile, Vec<u8>)>,
+}
+
+pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
+    let tls_ca = arguments.asking.tls_ca()?;
+    let targets = match (arguments.name.contains("://"), arguments.server) {
+        (true, Some(_)) => return Err(Failure::Usage("--server goes with an image name, not with a URL".to_owned())),
+        (true, None) => vec![at_url(&arguments.name, tls_ca)?],
+        (false, Some(server)) => vec![at_server(&arguments.name, server, tls_ca)?],
+        (false, None) => by_policy(&load(&arguments.policy.policy)?, &arguments.name)?,
+    };
+    let sources = Sources::new(Arc::new(arguments.asking.credentials()));
+    let (mut scanned, mut texts, mut failed) = (Vec::new(), Vec::new(), None);
+    for target in &targets {
+        let (text, value) = match ask(&sources, target, 1).await {
+            Ok(seen) => scan_of(&seen),
+            Err(refusal) if targets.len() == 1 => return Err(unknown(&refusal)),
+            Err(refusal) => {
+                let told = (format!("  could not be asked: {}\n", refusal.found), json!({ "error": refusal.found }));
+                failed = Some(refusal);
+                told
+            }
+        };
+        texts.push(format!("{}\n{text}", target.title()));
+        scanned.push(shown::with(target.json(), value));
+    }
+    let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": HINT });
+    output.value(&value, |_| format!("{}\n{NOTICE}\nhint: {HINT}", texts.join("\n")));
+    Ok(if failed.is_some() { 2 } else { 0 })
+}
+
+/// A TUF repository.
+pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<Target, Failure> {
+    Ok(Target { root: None, source: Source::Tuf(url.parse().map_err(|fault: Fault| Failure::Usage(fault.to_string()))?), tls_ca })
+}
+
+/// A repository of a Notary server.
+pub(super) fn at_server(name: &str, server: String, tls_ca: Option<Vec<u8>>) -> Result<Target, Failure> {
+    Ok(Target { root: None, source: Source::Notary { server, gun: repository(name)? }, tls_ca })
+}
+
+pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
+    let image: Result<ImageRef, _> = name.parse();
+    image.map(|image| image.repository).map_err(|error| Failure::Usage(format!("{error}; hint: wanted an image name, or a URL")))
+}
+
+/// All that the rule for a name would ask.
+fn by_policy(policy: &Policy, name: &str) -> Result<Vec<Target>, Failure> {
+    let repository = repository(name)?;
+    let rule = policy.rule_for(&repository).ok_or_else(|| {
+        Failure::Unknown(format!("no rule covers {repository}; hint: name the server: rootpin pin scan {repository} --server https://…"))
+    })?;
+    Ok(rule.roots.iter().flat_map(|root| of_root(root, Some(rule), &repository)).collect())
+}
+
+/// Where a root's metadata for a name is.
+pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository) -> Vec<Target> {
+    let id = Some(root.id.clone());
+    match &root.kind {
+        RootKind::Notary(notary) => {
+            let gun = rule.map_or(Some(repository.clone()), |rule| rule.signed_name(repository));
+            let source = gun.map(|gun| Source::Notary { server: notary.server.clone(), gun });
+            source.into_iter().map(|source| Target { root: id.clone(), source, tls_ca: notary.tls_ca.clone() }).collect()
+        }
+        RootKind::Tuf(tuf) => {
+            let target = |url: &MetadataUrl| Target { root: id.clone(), source: Source::Tuf(url.clone()), tls_ca: tuf.tls_ca.clone() };
+            tuf.metadata.iter().map(target).collect()
+        }
+    }
+}
+
+/// Asks one; of a TUF repository for the root files from that version on, or from where it begins.
+pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result<Seen, Refusal> {
+    let deadline = Instant::now() + DEADLINE;
+    match &target.source {
+        Source::Notary { server, gun } => {
+            let server = sources.notary_at(server, target.tls_ca.as_deref()).map_err(|error| error.refusal())?;
+            let want = Want { request: Request::LatestRoot, max_bytes: RootFile::MAX_BYTES };
+            match server.get(gun, &want, deadline.into()).await.map_err(|error| error.refusal())? {
+                notary::Answer::Bytes(bytes) => Ok(Seen { files: vec![(read(&bytes, Format::Notary)?, bytes)] }),
+                notary::Answer::Missing => Err(nothing(&format!("no root.json of {gun} at {}", server.url()))),
+            }
+        }
+        Source::Tuf(url) => {
+            // The last place is the registry itself, whatever its mirrors show.
+            let places = sources.tuf(url, target.tls_ca.as_deref()).map_err(|error| error.refusal())?;
+            let location = places.last().ok_or_else(|| nothing(&format!("no place {url}")))?;
+            let reader = location.open(deadline.into()).await.map_err(|error| error.refusal())?;
+            let get =
+                async |name: &str| reader.get(name, None, RootFile::MAX_BYTES, deadline.into()).await.map_err(|error| error.refusal());
+            let (mut files, mut bytes_left) = (Vec::new(), MOST_BYTES);
+            let most = from.saturating_add(MOST_ROOTS);
+            while let Some(version) = Some(from.saturating_add(u64::try_from(files.len()).unwrap_or(u64::MAX))).filter(|at| *at < most) {
+                let Some(bytes) = get(&format!("{version}.root.json")).await? else { break };
+                bytes_left = bytes_left.checked_sub(bytes.len()).ok_or_else(|| too_much(url))?;
+                files.push((read(&bytes, Format::Tuf)?, bytes));
+            }
+            if files.is_empty() && from == 1 {
+                let bytes = get("root.json").await?.ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
+                files.push((read(&bytes, Format::Tuf)?, bytes));
+            }
+            Ok(Seen { files })
+        }
+    }
+}
+
+fn read(bytes: &[u8], format: Format) -> Result<RootFile, Refusal> {
+    let file = RootFile::read(bytes)?;
+    let wanted = if format == Format::Tuf { "TUF 1.0" } else { "Notary v1" };
+    let hint = "a Notary server is asked with --server and an image name, a TUF repository by its URL";
+    if file.format == format { Ok(file) } else { Err(Refusal::new(Code::Malformed, "a root file of the other format", wanted, hint)) }
+}
+
+fn too_much(url: &MetadataUrl) -> Refusal {
+    let hint = "metadata of this size is not honest, or not for this tool; ask who runs the source";
+    Refusal::new(
+        Code::OverLimit,
+        format!("root files at {url} of more than {MOST_BYTES} bytes"),
+        format!("at most {MOST_BYTES} bytes"),
+        hint,
+    )
+}
+
+fn nothing(found: &str) -> Refusal {
+    Refusal::new(Code::NoStatement, found, "a root file", "check the name and the address: this server may not have this repository")
+}
+
+impl Target {
+    /// In words, for people.
+    pub(super) fn title(&self) -> String {
+        let source = match &self.source {
+            Source::Notary { server, gun } => format!("{gun} at the Notary server {server}"),
+            Source::Tuf(url) => format!("TUF repository {url}"),
+        };
+        self.root.as_ref().map_or(source.clone(), |root| format!("root {root}: {source}"))
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        match &self.source {
+            Source::Notary { server, gun } => json!({ "root": self.root, "type": "notary", "source": server, "name": gun.as_str() }),
+            Source::Tuf(url) => json!({ "root": self.root, "type": "tuf", "source": url.to_string(), "name": null }),
+        }
+    }
+}
+
+fn scan_of(seen: &Seen) -> (String, Value) {
+    let Some(((newest, _), earlier)) = seen.files.split_last() else { return (String::new(), Value::Null) };
+    let mut text = shown::root_text(newest);
+    for (file, _) in earlier.iter().rev() {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "  earlier root   version {}, sha256 {}", file.version, file.sha256.hex());
+    }
+    let earlier = earlier.iter().map(|(file, _)| json!({ "root_version": file.version, "sha256": file.sha256.hex() }));
+    let value = json!({ "presented": shown::root_json(newest), "earlier": earlier.collect::<Vec<_>>() });
+    (text, value)
+}
+
+const NOTICE: &str = "UNVERIFIED: this is what was answered just now. Whoever answers in the server's place can show any key, \
+    so a fingerprint that you copy from here proves nothing.";
+const HINT: &str = "have the publisher tell you the fingerprint by another way (in person, by phone, on paper, from the key file itself), \
+    compare it with this, and give theirs to: rootpin pin add";
