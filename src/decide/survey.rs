@@ -156,7 +156,7 @@ pub struct Covered {
     pub rule: Option<String>,
     /// The roots that may sign it.
     pub roots: Vec<String>,
-    /// Canonical IDs of these roots' pinned keys.
+    /// Canonical IDs of the pinned keys of those that are of Notary: a TUF root's are in no trust directory.
     pub keys: Vec<String>,
 }
 
@@ -264,7 +264,8 @@ fn covered(policy: &Policy, repository: &Repository) -> Covered {
     let direct = policy.rule_for(repository).filter(|rule| rule.signed_as.is_none());
     let rules: Vec<&Rule> = direct.into_iter().chain(policy.rules.iter().filter(carried)).collect();
     let roots: BTreeMap<_, _> = rules.iter().flat_map(|rule| &rule.roots).map(|root| (root.id.as_str(), root)).collect();
-    let keys: BTreeSet<KeyId> = roots.values().flat_map(|root| root.keys()).copied().collect();
+    let notary = roots.values().filter(|root| matches!(root.kind, RootKind::Notary(_)));
+    let keys: BTreeSet<KeyId> = notary.flat_map(|root| root.keys()).copied().collect();
     let bound = || policy.images().find(|image| image.repository == *repository).map(|_| format!("[[image]] of {repository}"));
     let exempt = || policy.exempts_for(repository).next().map(ToString::to_string);
     Covered {

@@ -31,7 +31,10 @@ fn verbs(above: &[String]) -> Vec<Vec<String>> {
     let Some((_, below)) = help.split_once("\nCommands:\n") else { return vec![above.to_vec()] };
     let below = below.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let below = below.filter(|verb| !verb.is_empty() && *verb != "help");
-    below.flat_map(|verb| verbs(&[above, &[verb.to_owned()]].concat())).collect()
+    // One that has verbs below it may be one by itself.
+    let usage = help.lines().find(|line| line.starts_with("Usage: ")).unwrap();
+    let itself = (!usage.ends_with("<COMMAND>")).then(|| above.to_vec());
+    itself.into_iter().chain(below.flat_map(|verb| verbs(&[above, &[verb.to_owned()]].concat()))).collect()
 }
 
 /// The commands in a verb's help, with what a reader puts in for the names in them.
@@ -47,12 +50,28 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         "docker.io/library/alpine:3.20" | "registry.example/app:1@sha256:…" => name.clone(),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
+        "./trust" | "reports/" | "one.json" | "two.json" | "audit.html" | "fleet.html" => at(word.trim_matches(['.', '/'])),
         _ => word.to_owned(),
     };
     let commands = after.lines().filter_map(|line| line.split_once("rootpin ").map(|(_, command)| command));
     // What stands in brackets after three spaces is for the reader.
     let commands = commands.map(|command| command.split("   ").next().unwrap_or_default());
-    commands.map(|command| command.split_whitespace().map(put_in).collect()).collect()
+    let here = ["--config".to_owned(), at("rootpin.toml"), "--docker".to_owned(), at("docker-empty")];
+    // An audit looks at the machine; this one shall look at the test's host.
+    let of_host = if verb == ["audit"] { &here[..] } else { &[] };
+    commands.map(|command| command.split_whitespace().map(put_in).chain(of_host.iter().cloned()).collect()).collect()
+}
+
+/// A report, and what else the examples of `audit` name.
+fn audited(world: &World) {
+    fs::create_dir_all(world.path("trust/tuf")).unwrap();
+    fs::create_dir_all(world.path("reports")).unwrap();
+    let docker = crate::audit::dockerd::empty(world).display().to_string();
+    let config = world.path("rootpin.toml").display().to_string();
+    let report = world.rootpin(&["audit", "--json", "--config", &config, "--docker", &docker]);
+    for name in ["reports/host.json", "one.json", "two.json"] {
+        fs::write(world.path(name), &report.out).unwrap();
+    }
 }
 
 #[test]
@@ -60,14 +79,31 @@ fn every_verbs_help_has_examples_and_they_work() {
     let Some((world, daemon, image)) = host("c-examples") else { return };
     let verbs = verbs(&[]);
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
-    assert_eq!(named, ["status", "verify", "policy check", "policy explain", "policy reload", "state show", "state reset", "metrics"]);
+    assert_eq!(
+        named,
+        [
+            "status",
+            "verify",
+            "audit",
+            "audit merge",
+            "policy check",
+            "policy explain",
+            "policy reload",
+            "state show",
+            "state reset",
+            "metrics"
+        ]
+    );
+    audited(&world);
     let all: Vec<_> = verbs.iter().flat_map(|verb| examples(&world, &image, verb)).collect();
     assert!(all.len() >= verbs.len(), "{all:?}");
     let (alone, asking): (Vec<_>, Vec<_>) = all.into_iter().partition(|words| words.contains(&"--state".to_owned()));
     let works = |words: &Vec<String>| {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let ended = world.rootpin(&words);
-        assert!(ended.code == 0 && !ended.out.trim().is_empty(), "{words:?}: {ended:?}");
+        // An audit also looks into the home directories of whoever runs the tests.
+        let most = i32::from(words[0] == "audit" && words[1] != "merge");
+        assert!((0..=most).contains(&ended.code) && !ended.out.trim().is_empty(), "{words:?}: {ended:?}");
     };
     asking.iter().for_each(works);
     assert_eq!(daemon.stop().0, 0);

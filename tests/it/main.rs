@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
 mod attacks;
+mod audit;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;
@@ -15,6 +16,7 @@ mod layers;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod schema;
 mod sources;
 mod verifier;
 mod workflow;

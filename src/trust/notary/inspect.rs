@@ -211,6 +211,12 @@ mod tests {
         assert!(file.file.signed && file.names > 0);
         assert_eq!(file.file.signers.len(), 4);
         let (bob, _) = targets.delegations.iter().find(|(role, _)| role.name == "targets/bob").unwrap();
-        assert!(!inspection.targets(&ListedRole { name: releases.name.clone(), ..bob.clone() }, &data("vectors/delegations/targets/releases.json")).unwrap().file.signed);
+        assert!(
+            !inspection
+                .targets(&ListedRole { name: releases.name.clone(), ..bob.clone() }, &data("vectors/delegations/targets/releases.json"))
+                .unwrap()
+                .file
+                .signed
+        );
     }
 }

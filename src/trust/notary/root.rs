@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::image::{Digest, Repository};
-use crate::json::Value;
+use crate::json::{Members, Value};
 use crate::trust::budget::{Budget, ROOT_BYTES};
 use crate::trust::key::PublicKey;
 use crate::trust::refusal::shown;
@@ -39,7 +39,7 @@ pub(in crate::trust) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
     let budget = &mut Budget::new();
     let Root { envelope, role, .. } = Root::read("root.json", bytes, budget)?;
     // Former certificates stay among the keys, though no role lists them. One that stands under another's ID is nobody's.
-    let all = envelope.body.get("keys").and_then(Value::as_object).into_iter().flat_map(|keys| keys.iter());
+    let all = envelope.body.get("keys").and_then(Value::as_object).into_iter().flat_map(Members::iter);
     let all: Vec<_> = all.filter_map(|(id, key)| PublicKey::from_json(key).ok().filter(|key| key.scoped_id() == id)).collect();
     let signers = root_file::signers(&all, envelope.signed(), budget)?;
     let (version, expires, sha256) = (envelope.version, envelope.expires, Digest::of(bytes));
