@@ -44,7 +44,7 @@ fn trusts_published(directory: &Path, publisher: &Publisher) {
     for (name, bytes) in publisher.tree().files {
         // A client keeps files by their roles, a server by their hashes too.
         let stem = name.strip_suffix(".json").unwrap();
-        if !stem.contains('.') || stem.ends_with(".root") {
+        if stem.split_once('.').is_none_or(|(_, kind)| kind == "root") {
             let path = metadata.join(&name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
@@ -70,11 +70,9 @@ fn audit(world: &World, words: &[&str]) -> Ended {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
     command.arg("audit").args(words).arg("--control").arg(world.path("control")).env("HOME", home);
     let config = world.path("audited.toml");
-    let text = format!(
-        "state = {:?}\n[[engine]]\nname = \"main\"\ncontainerd = {:?}\ngate = \"/g\"\napply = \"/a\"\n",
-        world.path("state"),
-        world.path("containerd")
-    );
+    let at = |name: &str| world.path(name).display().to_string();
+    let (state, containerd) = (at("state"), at("containerd"));
+    let text = format!("state = {state:?}\n[[engine]]\nname = \"main\"\ncontainerd = {containerd:?}\ngate = \"/g\"\napply = \"/a\"\n");
     fs::write(&config, text).unwrap();
     if !words.contains(&"--config") {
         command.arg("--config").arg(config);

@@ -13,7 +13,6 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
     for (word, wanted) in schema.as_object().unwrap() {
         let mut tell = |what: &str| found.push(format!("{at}: {what}: {wanted} and not {value}"));
         match word.as_str() {
-            "$schema" | "title" | "description" | "$defs" => {}
             "$ref" => {
                 let target = wanted.as_str().unwrap().strip_prefix('#').unwrap();
                 let target = root.pointer(target).unwrap_or_else(|| panic!("{wanted} is nowhere"));
@@ -35,9 +34,8 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             }
             "const" if value != wanted => tell("const"),
             "enum" if !wanted.as_array().unwrap().contains(value) => tell("enum"),
-            "const" | "enum" => {}
             "minimum" if value.as_i64().is_some_and(|value| value < wanted.as_i64().unwrap()) => tell("minimum"),
-            "minimum" => {}
+            "$schema" | "title" | "description" | "$defs" | "const" | "enum" | "minimum" => {}
             "pattern" => {
                 let prefix = wanted.as_str().unwrap().strip_prefix('^').unwrap().strip_suffix("[0-9a-f]{64}$").unwrap();
                 let hex = value.as_str().and_then(|text| text.strip_prefix(prefix)).unwrap_or_default();

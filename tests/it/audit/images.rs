@@ -57,14 +57,14 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
     let (by_daemon, code) = report(&world, &[]);
     assert_eq!((verdicts(&by_daemon), code), (WANTED.map(str::to_owned).to_vec(), 1), "{by_daemon:#}");
     assert_eq!((by_daemon["judged_by"].as_str(), by_daemon["policy"]["mode"].as_str()), (Some("daemon"), Some("enforce")));
-    let word = &by_daemon["images"][1]["judgement"]["roots"][0];
+    let said = &by_daemon["images"][1]["judgement"]["roots"][0];
     let publisher = Publisher::new(GUN);
     assert_eq!(
-        (word["root"].as_str(), word["role"].as_str(), word["repository"].as_str()),
+        (said["root"].as_str(), said["role"].as_str(), said["repository"].as_str()),
         (Some("acme"), Some("targets/releases"), Some(GUN))
     );
-    assert_eq!(word["root_keys"], json!([publisher.root_key().id()]));
-    assert_eq!((word["versions"]["root"].as_u64(), word["signers"].as_array().unwrap().is_empty()), (Some(1), false));
+    assert_eq!(said["root_keys"], json!([publisher.root_key().id()]));
+    assert_eq!((said["versions"]["root"].as_u64(), said["signers"].as_array().unwrap().is_empty()), (Some(1), false));
     let root = &by_daemon["roots"][0];
     assert_eq!((root["id"].as_str(), root["held"][0]["repository"].as_str()), (Some("acme"), Some(GUN)));
     let metadata = publisher.tree().files;

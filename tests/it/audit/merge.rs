@@ -45,7 +45,7 @@ fn merged(words: &[&str], input: &[u8]) -> (Value, i32) {
 }
 
 fn lines(reports: &[Value]) -> Vec<u8> {
-    reports.iter().map(|report| format!("{report}\n")).collect::<String>().into_bytes()
+    reports.iter().flat_map(|report| [report.to_string(), "\n".to_owned()]).collect::<String>().into_bytes()
 }
 
 /// `host code` of each drift.
