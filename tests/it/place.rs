@@ -15,9 +15,9 @@ use tokio::net::TcpListener;
 
 /// What a registry holds.
 #[derive(Default)]
-struct Held {
-    blobs: BTreeMap<String, Vec<u8>>,
-    tags: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Held {
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    pub(crate) tags: BTreeMap<String, Vec<u8>>,
     /// What was asked, as `METHOD PATH`.
     asked: Vec<String>,
 }
@@ -25,14 +25,14 @@ struct Held {
 type Before = Box<dyn Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync>;
 
 /// A registry of one repository, `trust/acme`. A test may look at each request before it is answered, change what there is, and refuse it.
-struct Registry {
-    port: u16,
-    held: Arc<Mutex<Held>>,
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    pub(crate) held: Arc<Mutex<Held>>,
     before: Arc<Mutex<Option<Before>>>,
 }
 
 impl Registry {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = Self { port: listener.local_addr().unwrap().port(), held: Arc::default(), before: Arc::default() };
         let (held, before) = (Arc::clone(&registry.held), Arc::clone(&registry.before));
