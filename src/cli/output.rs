@@ -42,6 +42,13 @@ impl Output {
         say(&if self.json { value.to_string() } else { text(value) });
     }
 
+    /// Says what takes so long, for people who wait: on standard error, where it is in nobody's way.
+    pub(super) fn progress(self, text: &str) {
+        if !self.json && !text.is_empty() {
+            let _ = writeln!(std::io::stderr(), "rootpin: {text} …");
+        }
+    }
+
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
     pub(super) fn error(self, text: &str) {
         self.failed("unjudged", text);

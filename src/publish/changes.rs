@@ -182,3 +182,96 @@ fn forget_unused_keys(document: &mut Document) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::publish::draft::new_targets;
+
+    /// A document that signs these: name to content.
+    fn document(signed: &BTreeMap<u8, u8>, delegations: &BTreeMap<u8, u8>) -> Document {
+        let mut document = new_targets();
+        let targets =
+            signed.iter().map(|(name, content)| (Entry::Target(format!("r.example/a:{name}")), Some(json!({ "length": content }))));
+        let roles = delegations.iter().map(|(role, keys)| {
+            let (name, key) = (format!("team-{role}"), format!("key-{keys}"));
+            let listed = json!({ "name": name, "keyids": [key], "paths": [format!("r.example/{role}/*")], "threshold": 1 });
+            (Entry::Delegation(name), Some(json!({ "role": listed, "keys": { key: { "keytype": "x" } } })))
+        });
+        let edits = targets.chain(roles).map(|(entry, after)| (entry, Edit { before: None, after }));
+        apply(&mut document, &edits.collect(), |_| false).unwrap();
+        document
+    }
+
+    fn some() -> impl Strategy<Value = Document> {
+        let map = || prop::collection::btree_map(0..6_u8, 0..3_u8, 0..5);
+        (map(), map()).prop_map(|(signed, delegations)| document(&signed, &delegations))
+    }
+
+    fn merged(base: &Document, ours: &Document, theirs: &Document) -> Result<Document, PublishError> {
+        let mut merged = theirs.clone();
+        apply(&mut merged, &diff(Some(base), ours), |_| false).map(|()| merged)
+    }
+
+    proptest! {
+        #[test]
+        fn what_leads_from_one_state_to_another_does(one in some(), other in some()) {
+            let mut document = one.clone();
+            apply(&mut document, &diff(Some(&one), &other), |_| false).unwrap();
+            prop_assert_eq!(document, other);
+        }
+
+        #[test]
+        fn two_that_change_different_entries_are_merged_the_same_either_way_and_nothing_is_lost(
+            base in some(), ours in some(), theirs in some()
+        ) {
+            let (here, there) = (diff(Some(&base), &ours), diff(Some(&base), &theirs));
+            let clash = here.iter().any(|(entry, edit)| there.get(entry).is_some_and(|other| other.after != edit.after));
+            match (merged(&base, &ours, &theirs), merged(&base, &theirs, &ours)) {
+                (Ok(one), Ok(other)) => {
+                    prop_assert!(!clash);
+                    prop_assert_eq!(&one, &other);
+                    for (entry, edit) in here.iter().chain(&there) {
+                        prop_assert_eq!(&present(&one, entry), &edit.after);
+                    }
+                    let untouched = |entry: &&Entry| !here.contains_key(entry) && !there.contains_key(entry);
+                    for entry in entries(&base).keys().filter(untouched) {
+                        prop_assert_eq!(present(&one, entry), present(&base, entry));
+                    }
+                }
+                (Err(_), Err(_)) => prop_assert!(clash),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+
+    #[test]
+    fn a_clash_changes_nothing_and_names_what_it_is_about() {
+        let with = |content: u8| document(&[(1, content)].into(), &BTreeMap::new());
+        let (base, ours, mut theirs) = (with(0), with(1), with(2));
+        let before = theirs.clone();
+        let error = apply(&mut theirs, &diff(Some(&base), &ours), |_| false).unwrap_err().to_string();
+        assert!(error.contains("r.example/a:1") && error.contains("hint: "), "{error}");
+        assert_eq!(theirs, before);
+        apply(&mut theirs, &diff(Some(&base), &ours), |entry| *entry == Entry::Target("r.example/a:1".to_owned())).unwrap();
+        assert_eq!(theirs, ours);
+    }
+
+    #[test]
+    fn the_most_specific_delegation_is_asked_first_in_whatever_order_they_were_made() {
+        let edit = |role: &str, path: &str| {
+            let listed = json!({ "name": role, "keyids": [], "paths": [path], "threshold": 1 });
+            Edits::from([(Entry::Delegation(role.to_owned()), Edit { before: None, after: Some(json!({ "role": listed, "keys": {} })) })])
+        };
+        let all = [edit("broad", "r.example/*/*"), edit("app", "r.example/team/app:*"), edit("team", "r.example/team/*")];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let mut document = new_targets();
+            for at in order {
+                apply(&mut document, &all[at], |_| false).unwrap();
+            }
+            assert_eq!(delegated(&document).map(name).collect::<Vec<_>>(), ["app", "team", "broad"]);
+        }
+    }
+}

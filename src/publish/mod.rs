@@ -35,5 +35,5 @@ pub use metadata::{Authority, File, Metadata};
 pub use paths::delegated_paths;
 pub use plan::{Missing, Plan, Step, Unlock};
 pub use settings::Settings;
-pub use transaction::{Change, Outcome, Transaction};
-pub use working::Working;
+pub use transaction::{Change, Doing, Outcome, Transaction};
+pub use working::{Working, pinned_root};

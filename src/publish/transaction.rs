@@ -1,5 +1,7 @@
 //! One change of a repository, whole: read the place, merge, change, sign, publish; and again where another machine was faster.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,9 +14,12 @@ use super::place::{self, At, Files, Place, Written};
 use super::plan::{Plan, Unlock};
 use super::working::Working;
 use crate::policy::MetadataUrl;
+use crate::trust::Code;
 
 /// How often a race may be lost.
 const TRIES: u8 = 8;
+/// How often a state that went back is looked at again.
+const PATIENCE: u8 = 4;
 /// The longest wait after a race that was lost.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -80,6 +85,24 @@ pub struct Transaction<'a> {
     pub now: Timestamp,
     /// What people should know that was not asked for.
     pub notes: Vec<String>,
+    /// What is being done, for who waits.
+    pub doing: Doing,
+}
+
+/// What is being done at the moment; a clone says the same.
+#[derive(Debug, Clone, Default)]
+pub struct Doing(Rc<RefCell<String>>);
+
+impl Doing {
+    /// What it is; empty, before anything is.
+    #[must_use]
+    pub fn now(&self) -> String {
+        self.0.borrow().clone()
+    }
+
+    fn set(&self, what: &str, url: &MetadataUrl) {
+        *self.0.borrow_mut() = format!("{what} {url}");
+    }
 }
 
 impl Transaction<'_> {
@@ -96,8 +119,17 @@ impl Transaction<'_> {
     /// # Errors
     /// Nothing was changed then, here or at a place.
     pub async fn run(&mut self, change: &mut dyn Change, keys: &mut dyn Unlock) -> Result<Outcome, PublishError> {
+        let mut shown = false;
         for tries in 0..TRIES {
-            let Found { mut draft, at, behind } = self.find(&|entry| change.overrules(entry), change.restores()).await?;
+            let found = self.find(&|entry| change.overrules(entry), change.restores()).await;
+            let Found { mut draft, at, behind } = match found {
+                // Another machine may be about to merge what it has just overtaken.
+                Err(PublishError::Refused(refusal)) if refusal.code == Code::Rollback && self.is_at_registry() && tries < PATIENCE => {
+                    wait(TRIES).await;
+                    continue;
+                }
+                found => found?,
+            };
             change.make(&mut draft)?;
             let before = draft.before.clone();
             let changed = draft.is_changed();
@@ -109,7 +141,7 @@ impl Transaction<'_> {
                 }
                 return Ok(Outcome::Nothing(Box::new(before)));
             }
-            if tries == 0 && !change.confirm(&before, &plan)? {
+            if !std::mem::replace(&mut shown, true) && !change.confirm(&before, &plan)? {
                 return Ok(Outcome::Shown);
             }
             let sealed = self.verified(&plan.sign(keys)?, &before)?;
@@ -130,6 +162,10 @@ impl Transaction<'_> {
         }
     }
 
+    fn is_at_registry(&self) -> bool {
+        matches!(self.places.first(), Some((_, Place::Registry { .. })))
+    }
+
     async fn find(&mut self, overrules: &dyn Fn(&Entry) -> bool, restores: bool) -> Result<Found, PublishError> {
         self.working.root()?;
         let ours = self.working.ours()?;
@@ -139,6 +175,7 @@ impl Transaction<'_> {
         };
         let base = self.working.published()?;
         let known = base.as_ref().or(ours.as_ref()).map(Metadata::files).unwrap_or_default();
+        self.doing.set("reading", url);
         let place::Found { files, at, unmerged } = place.read(&known).await?;
         if files.is_empty() {
             let ours = ours.ok_or_else(nothing_here)?;
@@ -206,6 +243,7 @@ impl Transaction<'_> {
     /// Writes to the first place; none, where another machine was faster.
     async fn publish_first(&self, at: Option<At>, sealed: &Metadata) -> Result<Option<Vec<MetadataUrl>>, PublishError> {
         let (Some((url, place)), Some(at)) = (self.places.first(), at) else { return Ok(Some(Vec::new())) };
+        self.doing.set("publishing to", url);
         match place.write(&at, &sealed.files(), &self.working.publisher).await? {
             Written::Done(_) => Ok(Some(vec![url.clone()])),
             Written::Lost => Ok(None),
@@ -219,6 +257,7 @@ impl Transaction<'_> {
         }
         let mut failed = Vec::new();
         for (url, place) in self.places.iter().skip(1) {
+            self.doing.set("publishing to", url);
             match self.bring(place, &sealed).await {
                 Ok(()) => published.push(url.clone()),
                 Err(error) => failed.push((url.clone(), error.to_string())),

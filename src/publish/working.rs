@@ -46,7 +46,7 @@ impl Working {
         let settings = Settings::load(folder)?;
         let lock = lock(folder)?;
         let pinned = match fs::read(folder.join(PINNED)) {
-            Ok(bytes) => Some(Arc::new(PinnedRoot::read(bytes).map_err(PublishError::Refused)?)),
+            Ok(bytes) => Some(pinned_root(bytes)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(&folder.join(PINNED), error)),
         };
@@ -117,7 +117,7 @@ impl Working {
     /// It is no root file, or can't be written.
     pub fn pin(&mut self, bytes: Vec<u8>) -> Result<(), PublishError> {
         write(&self.folder.join(PINNED), &bytes)?;
-        self.pinned = Some(Arc::new(PinnedRoot::read(bytes).map_err(PublishError::Refused)?));
+        self.pinned = Some(pinned_root(bytes)?);
         Ok(())
     }
 
@@ -192,6 +192,14 @@ impl Working {
         make_folder(&folder)?;
         write_folder(&folder, files).map_err(|error| failed(&folder, error))
     }
+}
+
+/// Reads a root file that everything is to come from.
+///
+/// # Errors
+/// It is no root file, or not signed by enough of its own keys.
+pub fn pinned_root(bytes: Vec<u8>) -> Result<Arc<PinnedRoot>, PublishError> {
+    PinnedRoot::read(bytes).map(Arc::new).map_err(PublishError::Refused)
 }
 
 fn lock(folder: &Path) -> Result<File, PublishError> {

@@ -1,6 +1,8 @@
 //! `rootpin repo` by the real binary: what publishers do, and what hosts make of it.
 
+mod hostile;
 mod machines;
+mod registry;
 mod rotation;
 
 use std::fs;
@@ -18,16 +20,28 @@ use crate::world::{Ended, run};
 /// A folder with an organisation's machines in it.
 pub(crate) struct Org {
     dir: TempDir,
+    place: String,
 }
 
 impl Org {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        let place = format!("file://{}", dir.path().join("place").display());
+        Self { dir, place }
     }
 
     /// One that has a repository in the folder `place`, made in `main`.
     pub(crate) fn founded() -> Self {
-        let org = Self::new();
+        Self::new().found()
+    }
+
+    /// One that has it in a registry.
+    pub(crate) fn founded_at(place: String) -> Self {
+        Self { place, ..Self::new() }.found()
+    }
+
+    fn found(self) -> Self {
+        let org = self;
         org.ok("main", &["init", "--names", "r.test/team/**", "r.test/tool", "--publish", &org.place()]);
         org
     }
@@ -37,7 +51,7 @@ impl Org {
     }
 
     pub(crate) fn place(&self) -> String {
-        format!("file://{}", self.path("place").display())
+        self.place.clone()
     }
 
     /// A verb in a machine's working folder.
@@ -176,4 +190,27 @@ fn a_dry_run_shows_all_and_writes_nothing() {
     let shown = org.ok("main", &["sign", "r.test/tool:1", "--digest", &digest("one"), "--length", "7", "--dry-run"]);
     assert!(shown.contains("signed by targets") && shown.contains("signed by online") && shown.contains("dry run"), "{shown}");
     assert_eq!((org.tree("main"), org.tree("place")), before);
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let org = Org::new();
+    let help = |words: &[&str]| org.ok("-", &[words, &["--help"]].concat());
+    let verbs = |text: &str| -> Vec<String> {
+        let (_, below) = text.split_once("\nCommands:\n").unwrap();
+        let lines = below.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        lines.filter(|verb| !verb.is_empty() && *verb != "help").map(str::to_owned).collect()
+    };
+    let all = verbs(&help(&[]));
+    assert_eq!(all.len(), 13, "{all:?}");
+    for verb in &all {
+        let text = help(&[verb]);
+        if text.contains("\nCommands:\n") {
+            for below in verbs(&text) {
+                assert!(help(&[verb, &below]).contains("\nexample"), "{verb} {below}");
+            }
+        } else {
+            assert!(text.contains("\nexample"), "{verb}");
+        }
+    }
 }

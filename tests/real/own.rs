@@ -48,7 +48,7 @@ impl<'lab> Own<'lab> {
         let folder = fresh(self.lab, &self.gun, "second");
         let root = self.root_file();
         let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
-        let mut clone = self.command();
+        let mut clone = rootpin();
         run(clone
             .args(["repo", "clone", &self.place])
             .arg(&folder)
@@ -132,16 +132,16 @@ impl<'lab> Own<'lab> {
     }
 
     fn repo(&self, verb: &str) -> Command {
-        let mut command = self.command();
+        let mut command = rootpin();
         command.args(["repo", verb, "--repo"]).arg(&self.folder);
         command
     }
+}
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        command.env("ROOTPIN_PASSPHRASE", "a passphrase");
-        command
-    }
+fn rootpin() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    command.env("ROOTPIN_PASSPHRASE", "a passphrase");
+    command
 }
 
 fn fresh(lab: &Lab, gun: &str, what: &str) -> PathBuf {

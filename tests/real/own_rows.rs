@@ -119,12 +119,12 @@ fn rolled_back(_: &Own<'_>, older: Files, newer: Files) -> Files {
 /// The newest timestamp, and under the newest names what is older.
 fn mixed(own: &Own<'_>, _: Files, newer: Files) -> Files {
     push_signed(own, "v3", &Image::manifest("v3 of what is mixed"));
-    let mut files = newer.clone();
-    for (name, bytes) in own.files() {
-        let before = previous(&name).and_then(|name| newer.get(&name));
-        files.insert(name, before.cloned().unwrap_or(bytes));
-    }
-    files
+    let older = |(name, bytes): (String, Vec<u8>)| {
+        let before = previous(&name).and_then(|name| newer.get(&name)).cloned();
+        (name, before.unwrap_or(bytes))
+    };
+    let mixed: Vec<_> = own.files().into_iter().map(older).collect();
+    newer.into_iter().chain(mixed).collect()
 }
 
 /// The name of the file of the version before.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,10 @@ use crate::cli::output::Output;
 use crate::publish::changes::Entry;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Change, Draft, Metadata, Outcome, Plan, PublishError, Unlock, Working};
+use crate::publish::{Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Unlock, Working};
+
+/// How long nothing is said.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What every verb that signs takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,11 +53,23 @@ pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &
     let mut transaction = here.transaction(working, options.local)?;
     let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null };
     let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
-    let outcome = transaction.run(&mut asking, &mut keys).await?;
+    let doing = transaction.doing.clone();
+    let outcome = telling(output, &doing, transaction.run(&mut asking, &mut keys)).await?;
     let report = ended(&outcome, asking.plan, &transaction.notes);
     output.value(&report, report::ended_text);
     let failed = matches!(&outcome, Outcome::Done { failed, .. } if !failed.is_empty());
     Ok(if failed { 2 } else { 0 })
+}
+
+/// Waits for something, and says from time to time what it is that takes so long.
+pub(super) async fn telling<T>(output: Output, doing: &Doing, work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    loop {
+        match tokio::time::timeout(PATIENCE, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => output.progress(&doing.now()),
+        }
+    }
 }
 
 struct Asking<'a, 'b> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -10,8 +9,7 @@ use super::Here;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::policy::MetadataUrl;
-use crate::publish::{Metadata, PublishError, Settings, Working};
-use crate::trust::tuf::PinnedRoot;
+use crate::publish::{Metadata, PublishError, Settings, Working, pinned_root};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -38,7 +36,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
     }
     let place = here.place(&verb.place)?;
-    let pinned = Arc::new(PinnedRoot::read(root.clone()).map_err(PublishError::Refused)?);
+    let pinned = pinned_root(root.clone())?;
     let files = place.read(&BTreeMap::new()).await?.files;
     if files.is_empty() {
         return Err(PublishError::State(format!("{} has nothing; hint: rootpin repo init begins a repository", verb.place)));

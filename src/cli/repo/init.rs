@@ -55,7 +55,13 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let settings = Settings::text(&verb.names, &verb.publish, &verb.expires);
     if verb.options.dry_run {
         Settings::parse(&settings)?;
-        return Err(PublishError::Wrong("init has nothing to show before it is done; hint: leave out --dry-run".to_owned()));
+        let about =
+            json!({ "version": 1, "outcome": "shown", "dir": folder.display().to_string(), "keys": names(&verb), "settings": settings });
+        output.value(&about, |about| {
+            let keys = crate::cli::output::list(about, "keys").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+            format!("{} would be made, with the keys {keys} and this repository.toml:\n\n{}", text(about, "dir"), text(about, "settings"))
+        });
+        return Ok(0);
     }
     let mut working = Working::begin(&folder, &settings)?;
     for (url, place) in here.transaction(&working, verb.options.local)?.places {

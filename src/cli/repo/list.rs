@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Here;
+use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Repository;
 use crate::policy::Pattern;
@@ -19,7 +19,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let draft = here.transaction(&working, verb.local)?.look(&|_| false).await?;
+    let mut transaction = here.transaction(&working, verb.local)?;
+    let doing = transaction.doing.clone();
+    let draft = act::telling(output, &doing, transaction.look(&|_| false)).await?;
     let images: Vec<_> = images(&draft.next).filter(|image| matches(verb.pattern.as_ref(), text(image, "name"))).collect();
     output.value(&json!({ "version": 1, "images": images }), images_text);
     Ok(0)

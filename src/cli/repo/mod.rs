@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use super::output::Output;
 use crate::policy::MetadataUrl;
 use crate::publish::place::Place;
-use crate::publish::{Outcome, PublishError, Transaction, Working};
+use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
 use crate::sources::Credentials;
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     /// Folder of a Docker config.json with credentials for registries; else that of the user's own
     #[arg(long, value_name = "DIR", global = true)]
     docker_config: Option<PathBuf>,
+    /// containerd's folder of hosts.toml files: how registries are reached
+    #[arg(long, value_name = "DIR", global = true)]
+    hosts_dir: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -87,9 +90,10 @@ enum Verb {
 }
 
 pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
-    let Arguments { repo, docker_config, verb } = arguments;
+    let Arguments { repo, docker_config, hosts_dir, verb } = arguments;
     let folder = docker_config.or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
-    let credentials = Arc::new(folder.filter(|folder| folder.is_dir()).map_or_else(Credentials::none, Credentials::in_folder));
+    let credentials = folder.filter(|folder| folder.is_dir()).map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = Arc::new(credentials.with_hosts(hosts_dir));
     let here = Here { repo, credentials };
     super::block_on(async {
         let done = match verb {
@@ -130,7 +134,7 @@ impl Here {
     fn transaction<'a>(&self, working: &'a Working, local: bool) -> Result<Transaction<'a>, PublishError> {
         let urls = if local { &[][..] } else { &working.settings.publish[..] };
         let places = urls.iter().map(|url| Ok((url.clone(), self.place(url)?))).collect::<Result<_, PublishError>>()?;
-        Ok(Transaction { working, places, now: Timestamp::now(), notes: Vec::new() })
+        Ok(Transaction { working, places, now: Timestamp::now(), notes: Vec::new(), doing: Doing::default() })
     }
 }
 
@@ -140,7 +144,7 @@ async fn publish_all(here: &Here, working: &Working, local: bool) -> Result<Vec<
     if transaction.places.is_empty() {
         return Ok(Vec::new());
     }
-    match transaction.run(&mut publish::Bring, &mut publish::Bring).await? {
+    match Box::pin(transaction.run(&mut publish::Bring, &mut publish::Bring)).await? {
         Outcome::Done { published, failed, .. } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
         Outcome::Done { failed, .. } => {
             let failed: Vec<_> = failed.iter().map(|(place, why)| format!("{place}: {why}")).collect();

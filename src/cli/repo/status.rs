@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::Here;
 use super::report::{key_name, missing_json};
+use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Digest;
 use crate::publish::keyring::Keyring;
@@ -22,11 +22,12 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     working.root()?;
     let mut transaction = here.transaction(&working, verb.local)?;
     let (now, mut unknown) = (transaction.now, None);
-    let draft = match transaction.look(&|_| false).await {
+    let doing = transaction.doing.clone();
+    let draft = match act::telling(output, &doing, transaction.look(&|_| false)).await {
         Ok(draft) => draft,
         Err(PublishError::Place(error)) => {
             unknown = Some(error.to_string());
-            here.transaction(&working, true)?.look(&|_| false).await?
+            Box::pin(here.transaction(&working, true)?.look(&|_| false)).await?
         }
         Err(error) => return Err(error),
     };

@@ -1,0 +1,38 @@
+//! A place to which somebody else can write.
+
+use std::fs;
+
+use super::{Org, digest};
+
+#[test]
+fn what_waits_without_a_good_signature_is_not_looked_at() {
+    let org = Org::founded();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    let waiting = org.path("place/waiting");
+    fs::create_dir_all(&waiting).unwrap();
+    // Signed once, and behind what is published; not metadata; of no role; changed after it was signed.
+    fs::copy(org.path("main/metadata/1.targets.json"), waiting.join("targets.json")).unwrap_or_default();
+    fs::write(waiting.join("team.json"), "{}").unwrap();
+    fs::write(waiting.join("root.json"), "no JSON").unwrap();
+    assert_eq!(org.repo("main", &["status"]).code, 0);
+    let newest = fs::read_to_string(org.path("place/2.targets.json")).unwrap();
+    fs::write(waiting.join("targets.json"), newest.replace("\"version\":2", "\"version\":3").replace("r.test/tool:1", "r.test/tool:9"))
+        .unwrap();
+    assert_eq!(org.repo("main", &["status"]).code, 0);
+    assert_eq!(org.sign("main", "r.test/tool:2", "two").code, 0);
+    assert_eq!(org.verify("host", "r.test/tool:9", "one"), "no-statement");
+    assert_eq!(org.verify("host", "r.test/tool:2", "two"), "allowed");
+}
+
+#[test]
+fn a_changed_file_at_the_place_is_refused_and_nothing_is_signed_on_top_of_it() {
+    let org = Org::founded();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    let file = org.path("place/2.targets.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(&digest("one")[7..], &digest("two")[7..])).unwrap();
+    let before = org.tree("main");
+    let ended = org.sign("main", "r.test/tool:2", "two");
+    assert!(ended.code == 2 && ended.err.contains("the repository does not hold"), "{ended:?}");
+    assert_eq!(org.tree("main"), before);
+}
