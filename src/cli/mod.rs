@@ -54,7 +54,7 @@ enum Verb {
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
-    /// Make and keep a TUF repository of image names
+    /// Make and keep a repository of signed image names
     Repo(repo::Arguments),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
@@ -118,7 +118,7 @@ pub fn main() -> u8 {
             Ok(output.report(&report, status::reload_text))
         }),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
-        Verb::Repo(arguments) => repo::run(arguments, output),
+        Verb::Repo(verb) => repo::run(verb, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
     };
     result.unwrap_or_else(|error| {

@@ -76,11 +76,15 @@ pub struct Diagnostic {
 }
 
 /// Something wrong with one value, before it is known where the value stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) code: &'static str,
-    pub(super) message: String,
-    pub(super) hint: String,
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; hint: {hint}")]
+pub struct Fault {
+    /// One of [`CODES`].
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What a person can do.
+    pub hint: String,
 }
 
 impl Fault {

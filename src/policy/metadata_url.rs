@@ -65,6 +65,15 @@ fn hint(code: &str, of_server: String) -> String {
 
 const FORMS: &str = "write https://HOST[:PORT][/PATH], oci://REGISTRY/REPOSITORY[:TAG] or file:///PATH";
 
+impl std::str::FromStr for MetadataUrl {
+    type Err = Fault;
+
+    /// As a policy writes one.
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        parse(text)
+    }
+}
+
 impl fmt::Display for MetadataUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

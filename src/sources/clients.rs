@@ -67,17 +67,19 @@ impl Sources {
     /// # Errors
     /// It doesn't answer, or doesn't know the tag.
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
-        let host = name.repository.host();
-        let client = self.client(host, None).map_err(|error| error.refusal())?;
+        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let found = registry::resolve(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
-        found.ok_or_else(|| {
-            Refusal::new(
-                Code::NoStatement,
-                format!("no {name} at the registry"),
-                "a tag that the registry knows",
-                "check the name, or give the digest as NAME@sha256:…",
-            )
-        })
+        found.ok_or_else(|| unknown(name))
+    }
+
+    /// What is under a name at its registry.
+    ///
+    /// # Errors
+    /// It doesn't answer, or doesn't know the name, or what is there is no image.
+    pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
+        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
+        let found = registry::describe(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
+        found.ok_or_else(|| unknown(name))
     }
 
     fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {
@@ -91,4 +93,13 @@ impl Sources {
         clients.insert(key, client.clone());
         Ok(client)
     }
+}
+
+fn unknown(name: &ImageRef) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("no {name} at the registry"),
+        "a tag that the registry knows",
+        "check the name, or give the digest as NAME@sha256:…",
+    )
 }

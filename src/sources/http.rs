@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
@@ -57,6 +57,8 @@ pub(super) struct Ask<'a> {
     pub(super) scope: &'a str,
     /// How many redirects may be followed.
     pub(super) redirects: u8,
+    /// What is sent along: its media type, and the bytes.
+    pub(super) send: Option<(&'a str, &'a [u8])>,
 }
 
 /// A server's answer: the body only where the status is 200.
@@ -109,6 +111,9 @@ impl Client {
             if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
                 request = request.header(AUTHORIZATION, value.clone());
             }
+            if let Some((kind, bytes)) = ask.send {
+                request = request.header(CONTENT_TYPE, kind).body(bytes.to_vec());
+            }
             let reply = exchange(request, url.clone(), ask.cap, deadline).await?;
             if !reply.status.is_redirection() || left == 0 {
                 return Ok(reply);
@@ -121,7 +126,7 @@ impl Client {
     /// Sends a form to a token service.
     pub(super) async fn send_form(&self, url: Url, form: &Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
         let body = form.query().unwrap_or_default().to_owned();
-        let kind = (reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let kind = (CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
         exchange(request, url, cap, deadline).await
     }

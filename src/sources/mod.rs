@@ -3,6 +3,7 @@
 //! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while they stream in, and what it
 //! fails to send is told apart only as far as policy.md rule 8 needs: no answer, credentials wanted, too much, or another answer.
 
+mod artifacts;
 mod auth;
 pub mod backoff;
 mod challenge;
@@ -15,6 +16,7 @@ pub mod registry;
 mod silence;
 mod tuf;
 
+pub use artifacts::Artifacts;
 pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};

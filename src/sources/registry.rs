@@ -1,6 +1,6 @@
-//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"). Asks for nothing else.
+//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"), and what is under it.
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
@@ -31,6 +31,61 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     resolve_over("https", client, image, deadline).await
 }
 
+/// An image as it is at its registry, for whoever is to sign it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The digest of its manifest or index, computed from the bytes.
+    pub digest: Digest,
+    /// How many bytes that is.
+    pub length: u64,
+    /// What it is.
+    pub media_type: String,
+    /// The digests that an index lists: one for each platform, and attestations beside them.
+    pub manifests: Vec<Digest>,
+}
+
+/// What is under a name now; under a digest, if the name has one. `None`: the registry knows no such thing.
+///
+/// # Errors
+/// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
+pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+    if may_speak_plain(&image.repository) {
+        match describe_over("http", client, image, deadline).await {
+            Err(error) if !speaks_plain(&error) => {}
+            plain => return plain,
+        }
+    }
+    describe_over("https", client, image, deadline).await
+}
+
+async fn describe_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+    let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
+    let reference = image.digest.map_or_else(|| tag.to_owned(), |digest| digest.to_string());
+    let url = url(scheme, &image.repository, &format!("manifests/{reference}"))?;
+    let (scope, cap) = (scope(&image.repository), Document::LIMITS.bytes);
+    let ask = Ask { method: Method::GET, url, accept: ACCEPT, cap, scope: &scope, redirects: REDIRECTS, send: None };
+    let reply = client.ask(&ask, deadline).await?;
+    if missing(&reply)? {
+        return Ok(None);
+    }
+    let other = |cause: String| SourceError::Other { url: shown(&reply.url), cause };
+    let found = Digest::of(&reply.body);
+    let said = digest(&reply.headers, &reply.url)?;
+    if let Some(wanted) = image.digest.or(said).filter(|wanted| *wanted != found) {
+        return Err(other(format!("sent bytes of {found}, not of {wanted}")));
+    }
+    let document = Document::parse(&reply.body).map_err(|error| other(format!("no image: {error}")))?;
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(|kind| kind.split(';').next().unwrap_or(kind));
+    let media_type = document.media_type().or(kind).filter(|kind| ACCEPT.split(", ").any(|known| known == *kind));
+    let media_type = media_type.ok_or_else(|| other("an image of no known media type".to_owned()))?.to_owned();
+    let manifests = match &document {
+        Document::Index { manifests, .. } => manifests.iter().map(|entry| entry.descriptor.digest).collect(),
+        Document::Manifest { .. } => Vec::new(),
+    };
+    let length = u64::try_from(reply.body.len()).unwrap_or(u64::MAX);
+    Ok(Some(Description { digest: found, length, media_type, manifests }))
+}
+
 /// A registry on this machine may speak plain http, as every engine's default has it.
 pub(super) fn may_speak_plain(repository: &Repository) -> bool {
     is_loopback(host_name(repository.host()))
@@ -49,7 +104,8 @@ async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline:
     let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
     let url = url(scheme, &image.repository, &format!("manifests/{tag}"))?;
     let scope = scope(&image.repository);
-    let mut ask = Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS };
+    let mut ask =
+        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
     let head = client.ask(&ask, deadline).await?;
     if missing(&head)? {
         return Ok(None);

@@ -58,7 +58,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
 #[test]
 fn every_verbs_help_has_examples_and_they_work() {
     let Some((world, daemon, image)) = host("c-examples") else { return };
-    // Those of `rootpin repo` work in a folder of their own (repo_keys.rs).
+    // What `repo` does is tested where there is a repository.
     let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| verb[0] != "repo").collect();
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
     assert_eq!(named, ["status", "verify", "policy check", "policy explain", "policy reload", "state show", "state reset", "metrics"]);

@@ -12,9 +12,11 @@ mod fixtures;
 mod gates;
 mod keys;
 mod layers;
+mod place;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod repo;
 mod repo_keys;
 mod sources;
 mod verifier;

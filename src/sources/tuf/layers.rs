@@ -62,7 +62,7 @@ impl Layers {
             return Err(SourceError::TooLarge { url: place, limit: max_bytes });
         }
         let scope = registry::scope(&self.repository);
-        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: max_bytes, scope: &scope, redirects: REDIRECTS };
+        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: max_bytes, scope: &scope, redirects: REDIRECTS, send: None };
         let reply = client.ask(&ask, deadline).await?;
         if reply.status.as_u16() != 200 {
             return Err(reply.error());
@@ -86,7 +86,7 @@ async fn files(
     let url = registry::url(scheme, repository, &format!("manifests/{tag}"))?;
     let scope = registry::scope(repository);
     let cap = Document::LIMITS.bytes;
-    let ask = Ask { method: Method::GET, url, accept: MANIFESTS, cap, scope: &scope, redirects: REDIRECTS };
+    let ask = Ask { method: Method::GET, url, accept: MANIFESTS, cap, scope: &scope, redirects: REDIRECTS, send: None };
     let reply = client.ask(&ask, deadline).await?;
     if registry::missing(&reply)? {
         return Ok(BTreeMap::new());

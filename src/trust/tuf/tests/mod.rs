@@ -1,5 +1,6 @@
 //! The workflow, from both sides.
 
+mod advisories;
 mod attacks;
 pub(crate) mod publisher;
 
