@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage.
 
+mod bundle;
 mod metrics;
 mod output;
 pub mod policy;
@@ -51,6 +52,9 @@ enum Verb {
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Carry a TUF repository's metadata to hosts without a network
+    #[command(subcommand)]
+    Bundle(bundle::Verb),
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
@@ -117,6 +121,7 @@ pub fn main() -> u8 {
             let report = client.reload().await?;
             Ok(output.report(&report, status::reload_text))
         }),
+        Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(verb) => repo::run(verb, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),

@@ -42,6 +42,13 @@ impl Output {
         say(&if self.json { value.to_string() } else { text(value) });
     }
 
+    /// Says that something is being done that takes long.
+    pub(super) fn progress(self, what: &str) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr(), "rootpin: {what} …");
+        }
+    }
+
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
     pub(super) fn error(self, text: &str) {
         if self.json {

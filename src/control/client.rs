@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, Report, StateRequest};
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest};
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -71,6 +71,14 @@ impl Client {
     pub async fn state(&mut self, reset_root: &str) -> Result<Report, String> {
         let request = StateRequest { reset_root: reset_root.to_owned() };
         self.inner.state(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Takes up a bundle, whose parts come one by one.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn import(&mut self, parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static) -> Result<Report, String> {
+        self.inner.import(parts).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
     /// Prometheus text.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
 mod attacks;
+mod bundle;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;
