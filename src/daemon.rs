@@ -95,7 +95,14 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let watcher =
         Watcher { dir: policy_dir, taken, decider: Arc::clone(&decider), observer: Arc::clone(&observer), status: Arc::clone(&status) };
     tokio::spawn(watcher.watch(reloads));
-    let control = Control { decider, observer: Arc::clone(&observer), sources, status, reload: reload.clone() };
+    let control = Control {
+        decider,
+        observer: Arc::clone(&observer),
+        sources,
+        status,
+        reload: reload.clone(),
+        importing: tokio::sync::Mutex::default(),
+    };
     let listener = bind(&config.control).await?;
     let until = until_stopped(stopped);
     doors.spawn(async move {

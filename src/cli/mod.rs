@@ -3,6 +3,7 @@
 //! Exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage.
 
 mod audit;
+mod bundle;
 mod metrics;
 mod output;
 mod pin;
@@ -59,6 +60,9 @@ enum Verb {
     /// See, compare and change which root keys are pinned
     #[command(subcommand)]
     Pin(pin::Verb),
+    /// Carry a TUF repository's metadata to hosts without a network
+    #[command(subcommand)]
+    Bundle(bundle::Verb),
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
@@ -127,6 +131,7 @@ pub fn main() -> u8 {
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
+        Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),

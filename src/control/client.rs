@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, Report, StateRequest, SurveyRequest};
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest};
 
 /// A host with thousands of repositories has a long answer to a survey.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -82,6 +82,14 @@ impl Client {
     /// One line.
     pub async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
         self.inner.survey(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Takes up a bundle, whose parts come one by one.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn import(&mut self, parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static) -> Result<Report, String> {
+        self.inner.import(parts).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
     /// Prometheus text.

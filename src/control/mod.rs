@@ -1,6 +1,7 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
 mod client;
+mod import;
 mod status;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 pub use client::Client;
+pub use import::import_report;
 pub use status::{StatusBoard, Unproven};
 
 use crate::decide::survey::{Asked, survey};
@@ -27,7 +29,7 @@ pub mod wire {
     tonic::include_proto!("rootpin.control.v1");
 }
 
-use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, MetricsResponse, Report, StateRequest, SurveyRequest};
+use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, Report, StateRequest, SurveyRequest};
 
 /// The server side.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Control {
     pub status: Arc<StatusBoard>,
     /// Wakes the task that looks at the policy.
     pub reload: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Sender<Result<(), String>>>,
+    /// One bundle at a time: each may take half a gigabyte of the state's disk while it is read.
+    pub importing: tokio::sync::Mutex<()>,
 }
 
 impl Control {
@@ -178,6 +182,19 @@ impl wire::control_server::Control for Control {
         found.trouble.extend(self.status.trouble(&self.decider).filter(|_| found.policy.is_some()));
         let value = serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
         Ok(report(&value, 0))
+    }
+
+    async fn import(&self, request: Request<tonic::Streaming<ImportRequest>>) -> Result<Response<Report>, Status> {
+        let importing = self.importing.try_lock();
+        let _importing = importing.map_err(|_| Status::resource_exhausted("another bundle is being imported; hint: try again after it"))?;
+        let (bundle, root) = import::receive(request.into_inner(), self.decider.store().directory()).await?;
+        let result = match bundle {
+            Ok(bundle) => self.decider.import(Arc::new(bundle), root, Timestamp::now()).await,
+            Err(error) => Err(error.refusal()),
+        };
+        import::tell(&result);
+        let (value, exit) = import_report(&result);
+        Ok(report(&value, exit.into()))
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

@@ -173,6 +173,12 @@ impl Repositories {
         }
     }
 
+    /// Writes files for which no source may be at hand.
+    pub(super) fn write_cache(&self, origin: &Origin, files: &Files) -> std::io::Result<()> {
+        let cache = self.cache.as_ref().ok_or_else(|| std::io::Error::other("the state has no directory"))?;
+        cache.write(&origin.source, &origin.subject, files)
+    }
+
     pub(super) fn cached(&self, origin: &Origin, name: &str) -> Option<Vec<u8>> {
         self.cache.as_ref()?.read(&origin.source, &origin.subject, name, MAX_CACHED)
     }

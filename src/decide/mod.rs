@@ -1,5 +1,7 @@
 //! The decision: one question in, one verdict out, and what was verified for it kept before it is told.
 
+mod bundle_export;
+mod bundle_import;
 mod decision;
 mod evidence;
 mod judge;
@@ -23,6 +25,8 @@ use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
 use crate::trust::{Code, Refusal};
 
+pub use bundle_export::Exported;
+pub use bundle_import::Imported;
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
 pub use evidence::{Evidence, Origin, Repositories};
 use kept::Kept;

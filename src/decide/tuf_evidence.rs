@@ -22,28 +22,30 @@ pub(super) type TufSlots = Slots<(Digest, String), Option<AtHand>>;
 /// What the last update ended with.
 #[derive(Debug, Clone)]
 pub(super) struct AtHand {
-    trusted: Trusted,
+    pub(super) trusted: Trusted,
     contact: Timestamp,
     valid_until: Timestamp,
 }
 
 /// What was verified and is to be kept.
 #[derive(Debug, Default)]
-struct News {
-    progress: Vec<Verified<Progress>>,
-    files: Files,
+pub(super) struct News {
+    pub(super) progress: Vec<Verified<Progress>>,
+    pub(super) files: Files,
 }
 
 /// One look at one repository.
-struct TufLook<'a> {
-    look: Look<'a>,
-    root: &'a TufRoot,
-    origin: Origin,
-    repositories: &'a Repositories,
+pub(super) struct TufLook<'a> {
+    pub(super) look: Look<'a>,
+    pub(super) root: &'a TufRoot,
+    pub(super) origin: Origin,
+    pub(super) repositories: &'a Repositories,
+    /// Whether every file is wanted, also what is cached already.
+    pub(super) anew: bool,
 }
 
 /// Where an update gets its files.
-enum Place<'a> {
+pub(super) enum Place<'a> {
     /// A place, and until when it may take.
     Reader(&'a TufReader, Instant),
     /// No place answers: what is cached has to do.
@@ -63,8 +65,7 @@ impl Repositories {
         // One question at a time: those that wait find the answer of the first.
         let mut slot = slot.lock().await;
         let clock = look.clock();
-        let origin = Origin { source: format!("root {}", look.root.id), subject: Subject::Tuf };
-        let this = TufLook { look, root, origin, repositories: self };
+        let this = TufLook { look, root, origin: origin(&look.root.id), repositories: self, anew: false };
         let mut news = News::default();
         let fresh = slot.as_ref().is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
         if !fresh {
@@ -97,7 +98,7 @@ impl Repositories {
 
 impl TufLook<'_> {
     /// The first place that answers with metadata that holds; the cache, where none answers.
-    async fn update(&self, previous: Option<&Trusted>, contact: Option<Timestamp>, news: &mut News) -> Result<AtHand, Refusal> {
+    pub(super) async fn update(&self, previous: Option<&Trusted>, contact: Option<Timestamp>, news: &mut News) -> Result<AtHand, Refusal> {
         let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
         let places = self.places();
         for (at, place) in places.iter().enumerate() {
@@ -131,7 +132,7 @@ impl TufLook<'_> {
     }
 
     /// Where the metadata lies, in the order of the policy; a registry's mirrors before itself.
-    fn places(&self) -> Vec<Result<Arc<TufLocation>, SourceError>> {
+    pub(super) fn places(&self) -> Vec<Result<Arc<TufLocation>, SourceError>> {
         let (sources, ca) = (&self.repositories.sources, self.root.tls_ca.as_deref());
         let at = |url| match sources.tuf(url, ca) {
             Ok(locations) => locations.into_iter().map(Ok).collect(),
@@ -219,8 +220,9 @@ impl TufLook<'_> {
         result
     }
 
-    async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
+    pub(super) async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
         match place {
+            _ if want.from == From::Cache && self.anew => Ok(Answer::Missing),
             _ if want.from == From::Cache => Ok(self.cached(want)),
             Place::Reader(reader, deadline) => {
                 let role = if let Request::Role(role, _) = &want.request { Some(role.as_str()) } else { None };
@@ -228,6 +230,7 @@ impl TufLook<'_> {
                 Ok(found.map_or(Answer::Missing, Answer::Bytes))
             }
             Place::Cache => match (&want.request, self.cached(want)) {
+                (_, Answer::Bytes(bytes)) if self.anew => Ok(Answer::Bytes(bytes)),
                 // Whether there is a newer root can't be known.
                 (Request::Root(_), _) => Ok(Answer::Missing),
                 (Request::Timestamp, Answer::Bytes(bytes)) => Ok(Answer::Bytes(bytes)),
@@ -241,7 +244,7 @@ impl TufLook<'_> {
     }
 
     /// Keeps what was verified before it failed, or cutting an update off would be a way to have the host forget what it saw.
-    async fn keep_partly(&self, news: News) {
+    pub(super) async fn keep_partly(&self, news: News) {
         let repositories = self.repositories;
         if !repositories.keeps || news.progress.is_empty() {
             return;
@@ -259,9 +262,14 @@ impl TufLook<'_> {
     }
 }
 
-async fn open(place: &Result<Arc<TufLocation>, SourceError>, deadline: Instant) -> Result<TufReader, Failure> {
+pub(super) async fn open(place: &Result<Arc<TufLocation>, SourceError>, deadline: Instant) -> Result<TufReader, Failure> {
     let location = place.as_ref().map_err(Clone::clone)?;
     Ok(location.open(deadline.into()).await?)
+}
+
+/// By what metadata of a root is kept.
+pub(super) fn origin(root: &str) -> Origin {
+    Origin { source: format!("root {root}"), subject: Subject::Tuf }
 }
 
 fn at_hand(trusted: Trusted, contact: Timestamp, until: Timestamp) -> AtHand {

@@ -6,6 +6,7 @@
 mod artifacts;
 mod auth;
 pub mod backoff;
+mod bundle;
 mod challenge;
 mod clients;
 mod credential_program;
@@ -18,6 +19,7 @@ mod silence;
 mod tuf;
 
 pub use artifacts::Artifacts;
+pub use bundle::{Bundle, MAX_BUNDLE, write_bundle};
 pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod audit;
+mod bundle;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Here;
 use super::act::{Options, Unlocked};
@@ -146,7 +147,7 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
     };
     for name in names(verb) {
         if !working.keyring.keys().iter().any(|entry| entry.name == name) {
-            let passphrase = verb.options.passphrases.of_new(&name)?;
+            let passphrase = Zeroizing::new(verb.options.passphrases.of_new(&name)?);
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
         }
     }

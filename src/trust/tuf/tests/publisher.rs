@@ -55,11 +55,11 @@ type Delegated = (BTreeMap<String, Value>, Option<Value>, Vec<u8>);
 /// A repository; change what a test is about, and publish.
 #[derive(Clone)]
 pub(crate) struct Publisher {
-    pub(super) root: Vec<u8>,
-    pub(super) timestamp: Vec<u8>,
+    pub(crate) root: Vec<u8>,
+    pub(crate) timestamp: Vec<u8>,
     pub(super) snapshot: Vec<u8>,
     pub(super) targets: Vec<u8>,
-    pub(super) versions: BTreeMap<String, u64>,
+    pub(crate) versions: BTreeMap<String, u64>,
     pub(super) expires: BTreeMap<String, String>,
     pub(super) consistent: bool,
     pub(crate) names: BTreeMap<String, Value>,
@@ -96,7 +96,7 @@ impl Publisher {
     }
 
     /// The next root file, signed by its own keys and by those.
-    pub(super) fn publish_root(&mut self, also: &[u8]) {
+    pub(crate) fn publish_root(&mut self, also: &[u8]) {
         let mut signed = self.head("root", "root");
         let all: Vec<u8> = [&self.root, &self.timestamp, &self.snapshot, &self.targets].into_iter().flatten().copied().collect();
         let all = all.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
