@@ -29,6 +29,9 @@ pub struct Config {
     /// Folder of a Docker config.json with credentials for trust servers and registries.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
+    /// Folder of containerd's `hosts.toml` files, by which registries are reached: mirrors and CAs.
+    #[serde(default)]
+    pub hosts_dir: Option<PathBuf>,
     /// The containerds whose doors this daemon keeps.
     #[serde(default, rename = "engine")]
     pub engines: Vec<Engine>,
@@ -90,7 +93,12 @@ impl Config {
             }
         }
         let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply]);
-        let own = [&self.state, &self.control].into_iter().chain(&self.policy).chain(&self.audit_log).chain(&self.docker_config);
+        let own = [&self.state, &self.control]
+            .into_iter()
+            .chain(&self.policy)
+            .chain(&self.audit_log)
+            .chain(&self.docker_config)
+            .chain(&self.hosts_dir);
         for path in own.chain(paths) {
             if !path.is_absolute() {
                 wrong.push(format!("{} is not an absolute path", path.display()));

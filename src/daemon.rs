@@ -71,7 +71,8 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let policy_dir = config.policy.clone().or(beside).unwrap_or_else(|| config::DEFAULT_POLICY.into());
     let (in_force, taken) = first_policy(&policy_dir, started);
     let store = Arc::new(open_state(&config.state));
-    let credentials = Arc::new(config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder));
+    let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()));
     let sources = Arc::new(Sources::new(credentials));
     let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);

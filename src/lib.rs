@@ -15,7 +15,8 @@
 //! Dependencies go one way: `bin → cli, daemon → hooks, control → decide → sources, state → policy → trust → image → json`, and a
 //! test keeps it so. Policy stands above trust because it has to know what a key is (a pinned file, a canonical ID), while trust needs
 //! nothing of the policy but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or output, no clock. They,
-//! and `decide`, are the part to audit. `publish` is the other side, which signs: it stands on `trust` alone, and no verifier stands on it.
+//! and `decide`, are the part to audit. `publish` is the other side, which signs: it verifies by `trust` as every host does, and no verifier
+//! stands on it.
 
 #![forbid(unsafe_code)]
 

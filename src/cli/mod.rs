@@ -6,6 +6,7 @@ mod metrics;
 mod output;
 mod pin;
 pub mod policy;
+mod repo;
 mod state;
 mod status;
 mod verify;
@@ -57,6 +58,8 @@ enum Verb {
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
+    /// Make and keep a TUF repository of image names
+    Repo(repo::Arguments),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
     Metrics,
@@ -120,6 +123,7 @@ pub fn main() -> u8 {
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
+        Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
     };
     result.unwrap_or_else(|error| {

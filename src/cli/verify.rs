@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// Folder of a Docker config.json with credentials
     #[arg(long, value_name = "DIR", requires = "policy")]
     docker_config: Option<PathBuf>,
+    /// Folder of containerd's hosts.toml files, by which registries are reached
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    hosts_dir: Option<PathBuf>,
 }
 
 pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, String> {
@@ -47,7 +50,7 @@ pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Resul
             Ok(u8::try_from(answer.exit_code).unwrap_or(2))
         });
     };
-    let credentials = arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder).with_hosts(arguments.hosts_dir);
     super::block_on(decide(&name, &policy, &state, arguments.at, credentials, output))
 }
 

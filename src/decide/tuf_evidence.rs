@@ -10,8 +10,8 @@ use super::decision::rank;
 use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
 use super::judge::share;
 use crate::image::{Digest, Repository};
-use crate::policy::{MetadataUrl, TufRoot};
-use crate::sources::TufReader;
+use crate::policy::TufRoot;
+use crate::sources::{SourceError, TufLocation, TufReader};
 use crate::state::Additions;
 use crate::trust::tuf::{Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want};
 use crate::trust::{Code, Progress, Refusal, Subject, Verified};
@@ -99,10 +99,11 @@ impl TufLook<'_> {
     /// The first place that answers with metadata that holds; the cache, where none answers.
     async fn update(&self, previous: Option<&Trusted>, contact: Option<Timestamp>, news: &mut News) -> Result<AtHand, Refusal> {
         let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
-        for (at, url) in self.root.metadata.iter().enumerate() {
+        let places = self.places();
+        for (at, place) in places.iter().enumerate() {
             // One that keeps us waiting must not take the others' time too.
-            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
-            let done = match self.open(url, deadline).await {
+            let deadline = share(Instant::now(), self.look.deadline, places.len() - at);
+            let done = match open(place, deadline).await {
                 Ok(reader) => self.update_from(&Place::Reader(&reader, deadline), previous, news).await,
                 Err(failure) => Err(failure),
             };
@@ -129,9 +130,14 @@ impl TufLook<'_> {
         }
     }
 
-    async fn open(&self, url: &MetadataUrl, deadline: Instant) -> Result<TufReader, Failure> {
-        let location = self.repositories.sources.tuf(url, self.root.tls_ca.as_deref())?;
-        Ok(location.open(deadline.into()).await?)
+    /// Where the metadata lies, in the order of the policy; a registry's mirrors before itself.
+    fn places(&self) -> Vec<Result<Arc<TufLocation>, SourceError>> {
+        let (sources, ca) = (&self.repositories.sources, self.root.tls_ca.as_deref());
+        let at = |url| match sources.tuf(url, ca) {
+            Ok(locations) => locations.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        self.root.metadata.iter().flat_map(at).collect()
     }
 
     async fn update_from(&self, place: &Place<'_>, previous: Option<&Trusted>, news: &mut News) -> Result<Trusted, Failure> {
@@ -168,9 +174,10 @@ impl TufLook<'_> {
             // A file that only a source can have.
             Err(Failure::Silent(file)) => silent.push(format!("no {file} in the cache that fits")),
         }
-        for (at, url) in self.root.metadata.iter().enumerate() {
-            let deadline = share(Instant::now(), self.look.deadline, self.root.metadata.len() - at);
-            let done = match self.open(url, deadline).await {
+        let places = self.places();
+        for (at, place) in places.iter().enumerate() {
+            let deadline = share(Instant::now(), self.look.deadline, places.len() - at);
+            let done = match open(place, deadline).await {
                 Ok(reader) => self.search_from(&Place::Reader(&reader, deadline), trusted, gun, question, news).await,
                 Err(failure) => Err(failure),
             };
@@ -250,6 +257,11 @@ impl TufLook<'_> {
             Err(error) => log::error!("what was verified of {} before it failed is not kept: {error}", self.origin.source),
         }
     }
+}
+
+async fn open(place: &Result<Arc<TufLocation>, SourceError>, deadline: Instant) -> Result<TufReader, Failure> {
+    let location = place.as_ref().map_err(Clone::clone)?;
+    Ok(location.open(deadline.into()).await?)
 }
 
 fn at_hand(trusted: Trusted, contact: Timestamp, until: Timestamp) -> AtHand {

@@ -25,8 +25,11 @@ pub(super) fn parse(text: &str) -> Result<SignedDuration, Fault> {
     count.and_then(|count| count.checked_mul(seconds)).map(SignedDuration::from_secs).ok_or_else(|| fault("too long"))
 }
 
-/// A duration that is more than nothing.
-pub(super) fn parse_positive(text: &str) -> Result<SignedDuration, Fault> {
+/// A duration that is more than nothing: `[0-9]+(s|m|h|d)`.
+///
+/// # Errors
+/// It is no such text, or no time at all.
+pub fn parse_positive(text: &str) -> Result<SignedDuration, Fault> {
     let duration = parse(text)?;
     if duration.is_zero() {
         return Err(Fault::new(

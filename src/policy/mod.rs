@@ -36,6 +36,7 @@ use crate::image::{Digest, Repository, Tag};
 use crate::trust::KeyId;
 
 pub use diagnostic::{CODES, Diagnostic, Fault, Location, Severity};
+pub use duration::parse_positive as parse_duration;
 pub use exempt::Exempt;
 pub use explain::{Explanation, Outcome, Step, explain};
 pub use files::{Files, Unreadable};

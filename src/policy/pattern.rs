@@ -137,6 +137,15 @@ impl Pattern {
     }
 }
 
+impl std::str::FromStr for Pattern {
+    type Err = Fault;
+
+    /// As a policy writes one: in full form, `*` for a segment, a last `**` for one or more.
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        parse(text)
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)

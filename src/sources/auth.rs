@@ -179,7 +179,7 @@ impl Client {
             }
             _ => None,
         };
-        let ask = Ask { method: Method::GET, url, accept: "application/json", cap: TOKEN_CAP, scope, redirects: 0 };
+        let ask = Ask { method: Method::GET, url, accept: "application/json", cap: TOKEN_CAP, scope, redirects: 0, send: None };
         self.send(&ask, header.as_ref(), deadline).await
     }
 

@@ -11,7 +11,6 @@ use crate::trust::{Code, Refusal};
 
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);
-type LocationKey = (MetadataUrl, Option<Digest>);
 
 /// Everything outside that can be asked.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct Sources {
     clients: Mutex<HashMap<Option<Digest>, Client>>,
     /// Each holds the back-off of its server.
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
-    locations: Mutex<HashMap<LocationKey, Arc<TufLocation>>>,
+    locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
 }
 
 impl Sources {
@@ -54,19 +53,22 @@ impl Sources {
         Ok(server)
     }
 
-    /// A place of a root's metadata.
+    /// The places of a root's metadata at that URL, in the order in which they are asked.
     ///
     /// # Errors
-    /// Its URL or its CA is not usable.
-    pub fn tuf(&self, url: &MetadataUrl, tls_ca: Option<&[u8]>) -> Result<Arc<TufLocation>, SourceError> {
-        let key = (url.clone(), tls_ca.map(Digest::of));
-        let mut locations = self.locations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(location) = locations.get(&key) {
-            return Ok(Arc::clone(location));
-        }
-        let location = Arc::new(TufLocation::new(url, self.client(&url.to_string(), tls_ca)?)?);
-        locations.insert(key, Arc::clone(&location));
-        Ok(location)
+    /// Its URL, its CA, or what is said of a registry's mirrors is not usable.
+    pub fn tuf(&self, url: &MetadataUrl, tls_ca: Option<&[u8]>) -> Result<Vec<Arc<TufLocation>>, SourceError> {
+        let found = TufLocation::all(url, &self.client(&url.to_string(), tls_ca)?)?;
+        let mut known = self.locations.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each holds the silence of its place: what was known of it stays, and what `hosts.toml` says now counts.
+        let keep = |location: TufLocation| {
+            let key = (location.url(), tls_ca.map(Digest::of));
+            let kept = known.get(&key).filter(|kept| kept.is_as(&location)).cloned();
+            let kept = kept.unwrap_or_else(|| Arc::new(location));
+            known.insert(key, Arc::clone(&kept));
+            kept
+        };
+        Ok(found.into_iter().map(keep).collect())
     }
 
     /// What a registry says a tag is now.
@@ -74,17 +76,19 @@ impl Sources {
     /// # Errors
     /// It doesn't answer, or doesn't know the tag.
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
-        let host = name.repository.host();
-        let client = self.client(host, None).map_err(|error| error.refusal())?;
+        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let found = registry::resolve(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
-        found.ok_or_else(|| {
-            Refusal::new(
-                Code::NoStatement,
-                format!("no {name} at the registry"),
-                "a tag that the registry knows",
-                "check the name, or give the digest as NAME@sha256:…",
-            )
-        })
+        found.ok_or_else(|| unknown(name))
+    }
+
+    /// What is under a name at its registry.
+    ///
+    /// # Errors
+    /// It doesn't answer, or doesn't know the name, or what is there is no image.
+    pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
+        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
+        let found = registry::describe(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
+        found.ok_or_else(|| unknown(name))
     }
 
     fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {
@@ -98,4 +102,13 @@ impl Sources {
         clients.insert(key, client.clone());
         Ok(client)
     }
+}
+
+fn unknown(name: &ImageRef) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("no {name} at the registry"),
+        "a tag that the registry knows",
+        "check the name, or give the digest as NAME@sha256:…",
+    )
 }

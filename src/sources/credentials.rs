@@ -1,4 +1,5 @@
-//! Credentials for trust servers and registries, from the `config.json` that Docker writes.
+//! What opens trust servers and registries to this host: credentials from the `config.json` that Docker writes, and where containerd's
+//! `hosts.toml` are.
 //!
 //! The file is read at each need, so a login takes effect without a reload. Nothing here needs a home directory or writes a file.
 //! Our own reader, not `docker_credential`'s: that one waits for a credential helper without end.
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
@@ -28,6 +29,7 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 #[derive(Debug, Default)]
 pub struct Credentials {
     folder: Option<PathBuf>,
+    hosts: Option<PathBuf>,
     search_path: Option<OsString>,
     warned: AtomicBool,
 }
@@ -74,6 +76,17 @@ impl Credentials {
     #[must_use]
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), ..Self::default() }
+    }
+
+    /// Reaches registries as the `hosts.toml` files below this folder say.
+    #[must_use]
+    pub fn with_hosts(self, folder: Option<PathBuf>) -> Self {
+        Self { hosts: folder, ..self }
+    }
+
+    /// Where the `hosts.toml` files are.
+    pub(super) fn hosts(&self) -> Option<&Path> {
+        self.hosts.as_deref()
     }
 
     /// Looks for credential helpers in these directories instead of those of `PATH`.

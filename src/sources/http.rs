@@ -1,17 +1,19 @@
 //! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped, redirects are ours to follow.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Grant, Realm};
 use super::credentials::Credentials;
 use super::{SourceError, escaped, is_loopback, shown};
+use crate::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A refused answer's body is read only so that the connection can serve again.
@@ -26,6 +28,8 @@ pub struct Client {
     plain: reqwest::Client,
     /// For https. The system's CAs take longer to read than a question takes, so they are read when they are first needed.
     secure: Arc<OnceLock<reqwest::Client>>,
+    /// For https to servers that have a CA beside the system's, by the digest of its PEM. None, where the only CA was given.
+    extended: Option<Arc<Mutex<HashMap<Digest, reqwest::Client>>>>,
     proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
@@ -57,6 +61,8 @@ pub(super) struct Ask<'a> {
     pub(super) scope: &'a str,
     /// How many redirects may be followed.
     pub(super) redirects: u8,
+    /// What is sent along: its media type, and the bytes.
+    pub(super) send: Option<(&'a str, &'a [u8])>,
 }
 
 /// A server's answer: the body only where the status is 200.
@@ -84,7 +90,22 @@ impl Client {
             Some(pem) => OnceLock::from(with(certificates(pem)?)?),
             None => OnceLock::new(),
         };
-        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), proxy, credentials, grants: Arc::default() })
+        let extended = tls_ca.is_none().then(Arc::default);
+        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), extended, proxy, credentials, grants: Arc::default() })
+    }
+
+    /// The same client for a server whose CA this PEM holds, which counts beside the system's. Where the policy gave the only CA, it stays that.
+    pub(super) fn trusting(&self, ca: &[u8]) -> Result<Self, ClientError> {
+        let Some(extended) = &self.extended else { return Ok(self.clone()) };
+        let mut known = extended.lock().unwrap_or_else(PoisonError::into_inner);
+        let secure = match known.entry(Digest::of(ca)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let built = builder(self.proxy.as_ref()).tls_certs_merge(certificates(ca)?).build();
+                new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?).clone()
+            }
+        };
+        Ok(Self { secure: Arc::new(OnceLock::from(secure)), ..self.clone() })
     }
 
     fn http_for(&self, url: &Url) -> &reqwest::Client {
@@ -109,6 +130,9 @@ impl Client {
             if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
                 request = request.header(AUTHORIZATION, value.clone());
             }
+            if let Some((kind, bytes)) = ask.send {
+                request = request.header(CONTENT_TYPE, kind).body(bytes.to_vec());
+            }
             let reply = exchange(request, url.clone(), ask.cap, deadline).await?;
             if !reply.status.is_redirection() || left == 0 {
                 return Ok(reply);
@@ -121,7 +145,7 @@ impl Client {
     /// Sends a form to a token service.
     pub(super) async fn send_form(&self, url: Url, form: &Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
         let body = form.query().unwrap_or_default().to_owned();
-        let kind = (reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let kind = (CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
         exchange(request, url, cap, deadline).await
     }

@@ -3,22 +3,26 @@
 //! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while they stream in, and what it
 //! fails to send is told apart only as far as policy.md rule 8 needs: no answer, credentials wanted, too much, or another answer.
 
+mod artifacts;
 mod auth;
 pub mod backoff;
 mod challenge;
 mod clients;
 mod credential_program;
 pub mod credentials;
+mod hosts;
 pub mod http;
 mod notary_server;
 pub mod registry;
 mod silence;
 mod tuf;
 
+pub use artifacts::Artifacts;
 pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
+pub use registry::Description;
 pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};

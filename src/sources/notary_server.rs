@@ -52,7 +52,7 @@ impl NotaryServer {
         if let Some(silence) = self.silence.of(&shown(&url)) {
             return Err(silence);
         }
-        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0 };
+        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0, send: None };
         let answer = match self.client.ask(&ask, deadline).await {
             Ok(reply) => match reply.status.as_u16() {
                 200 => Ok(Answer::Bytes(reply.body)),

@@ -1,17 +1,31 @@
-//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"). Asks for nothing else.
+//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"), and what is under it.
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use crate::image::{Digest, Document, ImageRef, Repository};
 
+use super::hosts::{self, Capability, Way};
 use super::http::{Ask, Client, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const REDIRECTS: u8 = 3;
+
+/// Where a registry is asked: one of the ways to it.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    client: Client,
+    /// Where its API begins: `https://r.example/v2`.
+    api: String,
+    /// What is trusted beside the system's store.
+    ca: Option<Digest>,
+    /// Whether nobody said that it is there: plain http, tried first at a registry of this machine.
+    guessed: bool,
+    mirror: bool,
+}
 
 /// The digest that the registry gives for the name's tag now; `None`: it knows no such repository or tag. A name that has a digest
 /// is that digest, and nobody is asked. The answer is a claim like any other evidence.
@@ -22,22 +36,67 @@ pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Re
     if image.digest.is_some() {
         return Ok(image.digest);
     }
-    if may_speak_plain(&image.repository) {
-        match resolve_over("http", client, image, deadline).await {
-            Err(error) if !speaks_plain(&error) => {}
-            plain => return plain,
+    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+        if let Some(settled) = endpoint.settle(resolve_at(&endpoint, image, deadline).await) {
+            return settled;
         }
     }
-    resolve_over("https", client, image, deadline).await
+    Ok(None)
 }
 
-/// A registry on this machine may speak plain http, as every engine's default has it.
-pub(super) fn may_speak_plain(repository: &Repository) -> bool {
-    is_loopback(host_name(repository.host()))
+/// An image as it is at its registry, for whoever is to sign it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The digest of its manifest or index, computed from the bytes.
+    pub digest: Digest,
+    /// How many bytes that is.
+    pub length: u64,
+    /// What it is.
+    pub media_type: String,
+    /// The digests that an index lists: one for each platform, and attestations beside them.
+    pub manifests: Vec<Digest>,
+}
+
+/// What is under a name now; under a digest, if the name has one. `None`: the registry knows no such thing.
+///
+/// # Errors
+/// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
+pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+        if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
+            return settled;
+        }
+    }
+    Ok(None)
+}
+
+/// The ways to a repository's registry, in the order in which they are tried: what `hosts.toml` says of it, or the registry itself, which on
+/// this machine may speak plain http, as every engine's default has it.
+pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capability) -> Result<Vec<Endpoint>, SourceError> {
+    let host = repository.host();
+    let said = client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted)).transpose()?.flatten();
+    if let Some(ways) = said {
+        let endpoint = |way: Way| {
+            let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
+            let client = way.ca.as_ref().map_or_else(|| Ok(client.clone()), |ca| client.trusting(ca)).map_err(other)?;
+            Ok(Endpoint { client, api: way.api.clone(), ca: way.ca.as_deref().map(Digest::of), guessed: false, mirror: way.mirror })
+        };
+        return ways.into_iter().map(endpoint).collect();
+    }
+    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let at = |scheme: &str| Endpoint {
+        client: client.clone(),
+        api: format!("{scheme}://{host}/v2"),
+        ca: None,
+        guessed: scheme == "http",
+        mirror: false,
+    };
+    let local = is_loopback(host_name(host));
+    Ok(local.then(|| at("http")).into_iter().chain([at("https")]).collect())
 }
 
 /// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
-pub(super) fn speaks_plain(error: &SourceError) -> bool {
+fn speaks_plain(error: &SourceError) -> bool {
     match error {
         SourceError::Silent { cause, .. } => cause.starts_with("answered "),
         SourceError::Other { cause, .. } => cause != "answered 400",
@@ -45,11 +104,12 @@ pub(super) fn speaks_plain(error: &SourceError) -> bool {
     }
 }
 
-async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
-    let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
-    let url = url(scheme, &image.repository, &format!("manifests/{tag}"))?;
+async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
+    let (client, tag) = (&endpoint.client, image.tag.as_ref().map_or("latest", |tag| tag.as_str()));
+    let url = endpoint.url(&image.repository, &format!("manifests/{tag}"))?;
     let scope = scope(&image.repository);
-    let mut ask = Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS };
+    let mut ask =
+        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
     let head = client.ask(&ask, deadline).await?;
     if missing(&head)? {
         return Ok(None);
@@ -62,12 +122,79 @@ async fn resolve_over(scheme: &str, client: &Client, image: &ImageRef, deadline:
     if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
 }
 
-/// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
-pub(super) fn url(scheme: &str, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
-    let (host, path) = (repository.host(), repository.path());
-    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
-    let text = format!("{scheme}://{host}/v2/{path}/{rest}");
-    text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
+async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+    let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
+    let reference = image.digest.map_or_else(|| tag.to_owned(), |digest| digest.to_string());
+    let url = endpoint.url(&image.repository, &format!("manifests/{reference}"))?;
+    let (scope, cap) = (scope(&image.repository), Document::LIMITS.bytes);
+    let ask = Ask { method: Method::GET, url, accept: ACCEPT, cap, scope: &scope, redirects: REDIRECTS, send: None };
+    let reply = endpoint.ask(&ask, deadline).await?;
+    if missing(&reply)? {
+        return Ok(None);
+    }
+    let other = |cause: String| SourceError::Other { url: shown(&reply.url), cause };
+    let found = Digest::of(&reply.body);
+    let said = digest(&reply.headers, &reply.url)?;
+    if let Some(wanted) = image.digest.or(said).filter(|wanted| *wanted != found) {
+        return Err(other(format!("sent bytes of {found}, not of {wanted}")));
+    }
+    let document = Document::parse(&reply.body).map_err(|error| other(format!("no image: {error}")))?;
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(|kind| kind.split(';').next().unwrap_or(kind));
+    let media_type = document.media_type().or(kind).filter(|kind| ACCEPT.split(", ").any(|known| known == *kind));
+    let media_type = media_type.ok_or_else(|| other("an image of no known media type".to_owned()))?.to_owned();
+    let manifests = match &document {
+        Document::Index { manifests, .. } => manifests.iter().map(|entry| entry.descriptor.digest).collect(),
+        Document::Manifest { .. } => Vec::new(),
+    };
+    let length = u64::try_from(reply.body.len()).unwrap_or(u64::MAX);
+    Ok(Some(Description { digest: found, length, media_type, manifests }))
+}
+
+impl Endpoint {
+    /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
+    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
+        let text = format!("{}/{}/{rest}", self.api, repository.path());
+        text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
+    }
+
+    /// Asks there.
+    pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
+        self.client.ask(ask, deadline).await
+    }
+
+    /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer or not what is wanted, or nobody speaks
+    /// plain http here.
+    pub(super) fn settle<T>(&self, result: Result<Option<T>, SourceError>) -> Option<Result<Option<T>, SourceError>> {
+        match result {
+            Err(error) if self.was_guessed_wrong(&error) => None,
+            Err(error) if self.mirror => {
+                log::debug!("passed over a mirror: {error}");
+                None
+            }
+            Ok(None) if self.mirror => None,
+            result => Some(result),
+        }
+    }
+
+    /// Whether nobody speaks plain http where that was tried first.
+    pub(super) fn was_guessed_wrong(&self, error: &SourceError) -> bool {
+        self.guessed && !speaks_plain(error)
+    }
+
+    /// Where its API begins.
+    pub(super) fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// Whether it is the same way, trusting the same CA.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.api == other.api && self.ca == other.ca
+    }
+
+    /// Whether another way is to be tried where it has no answer.
+    pub(super) fn is_mirror(&self) -> bool {
+        self.mirror
+    }
 }
 
 /// What a reader of a repository asks a token service for.

@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p256::ecdsa::signature::Verifier as _;
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::spki::SubjectPublicKeyInfo;
@@ -186,12 +186,17 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`, made by a method that fits the key.
     #[must_use]
     pub fn verify(&self, method: &str, message: &[u8], signature: &[u8], allow_pkcs1: bool) -> bool {
+        self.verify_hashed(method, message, &Digest::of(message), signature, allow_pkcs1)
+    }
+
+    /// The same where the message's digest is known: a large one is not hashed for each of its signatures.
+    pub(super) fn verify_hashed(&self, method: &str, message: &[u8], hash: &Digest, signature: &[u8], allow_pkcs1: bool) -> bool {
         if let Some(scheme) = self.scheme {
-            return self.verify_by(scheme, message, signature);
+            return self.verify_by(scheme, message, hash, signature);
         }
         match (&self.material, method) {
             (Material::P256(key), "ecdsa") => {
-                p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
             }
             (Material::P384(point), "ecdsa") => der_signature(signature, 48)
                 .is_some_and(|signature| UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).verify(message, &signature).is_ok()),
@@ -204,10 +209,10 @@ impl PublicKey {
         }
     }
 
-    fn verify_by(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+    fn verify_by(&self, scheme: Scheme, message: &[u8], hash: &Digest, signature: &[u8]) -> bool {
         match (&self.material, scheme) {
             (Material::P256(key), Scheme::EcdsaP256Sha256) => {
-                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
             }
             (Material::P384(point), Scheme::EcdsaP384Sha384) => {
                 UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, point).verify(message, signature).is_ok()

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::budget::Budget;
 use super::key::PublicKey;
 use super::{Code, KeyId, Refusal};
+use crate::image::Digest;
 
 /// One entry of a file's `signatures`.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub(super) struct Signed<'a> {
     /// The file's name, for people.
     pub(super) file: &'a str,
     pub(super) message: &'a [u8],
+    /// SHA-256 of the message.
+    pub(super) hash: Digest,
     pub(super) signatures: &'a [Signature],
 }
 
@@ -52,7 +55,7 @@ pub(super) fn signers(
                 continue;
             }
             budget.take_signature()?;
-            if key.verify(&signature.method, signed.message, &signature.bytes, counting.allow_rsa_pkcs1v15) {
+            if key.verify_hashed(&signature.method, signed.message, &signed.hash, &signature.bytes, counting.allow_rsa_pkcs1v15) {
                 tally.insert(id);
             }
         }

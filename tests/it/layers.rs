@@ -10,9 +10,9 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
-    ("publish", &["json", "image", "trust"]),
     ("policy_dir", &["policy"]),
     ("sources", &["image", "trust", "policy"]),
+    ("publish", &["json", "image", "trust", "policy", "sources"]),
     ("state", &["image", "trust"]),
     ("decide", &["image", "trust", "policy", "sources", "state"]),
     ("observe", &["decide"]),
@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     // The verifier's binary is a client of the control socket.
     ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
-    ("cli", &["config", "image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "daemon"]),
+    ("cli", &["config", "image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "daemon", "publish"]),
 ];
 
 /// The modules that neither read nor write anything, nor look at the clock.

@@ -13,9 +13,13 @@ mod gates;
 mod keys;
 mod layers;
 mod pin;
+mod place;
+mod place_attacks;
 mod policy_dir;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod repo;
+mod repo_keys;
 mod sources;
 mod verifier;
 mod workflow;

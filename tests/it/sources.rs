@@ -529,3 +529,32 @@ fn debug_output_of_a_server_holds_no_secret() {
     let server = NotaryServer::new("https://n.example", client(credentials)).unwrap();
     assert!(!format!("{server:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn an_image_is_described_by_the_bytes_that_its_registry_has() {
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let child = Digest::of(b"child");
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{child}","size":5}}]}}"#
+    );
+    let digest = Digest::of(index.as_bytes());
+    let body = index.clone();
+    let fake = Fake::start(move |asked| match asked.line.rsplit('/').next().unwrap() {
+        "gone" => status(404),
+        "lies" => Response::builder().header("docker-content-digest", Digest::of(b"x").to_string()).body(body.clone().into()).unwrap(),
+        "page" => text("<html>"),
+        "untyped" => text(r#"{"schemaVersion":2,"manifests":[]}"#),
+        _ => Response::builder().header("content-type", kind).body(body.clone().into()).unwrap(),
+    })
+    .await;
+    let client = client(Credentials::none());
+    let describe = async |rest: &str| registry::describe(&client, &fake.image(rest), soon()).await;
+    let described = describe(":1").await.unwrap().unwrap();
+    assert_eq!((described.digest, described.length), (digest, u64::try_from(index.len()).unwrap()));
+    assert_eq!((described.media_type.as_str(), described.manifests), (kind, vec![child]));
+    assert_eq!(describe(&format!("@{digest}")).await.unwrap().unwrap().digest, digest);
+    assert_eq!(describe(":gone").await.unwrap(), None);
+    for wrong in [":lies", ":page", ":untyped", &format!("@{child}")] {
+        assert!(matches!(describe(wrong).await, Err(SourceError::Other { .. })), "{wrong}");
+    }
+}

@@ -93,13 +93,13 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// A pull of `repository:v1`, which the registry shows as `image`.
-fn pull(lab: &Lab, repository: &str, image: Image, daemon: Daemon) -> Stage {
+pub(crate) fn pull(lab: &Lab, repository: &str, image: Image, daemon: Daemon) -> Stage {
     let name = lab.name(repository, "v1");
     lab.push(&image, &name);
     Stage { name, image, first: None, daemon: Some(daemon), server: None, killed: None }
 }
 
-fn gun(lab: &Lab, repository: &str) -> String {
+pub(crate) fn gun(lab: &Lab, repository: &str) -> String {
     lab.name(repository, "v1").trim_end_matches(":v1").to_owned()
 }
 
@@ -178,7 +178,7 @@ fn awake_again(lab: &Lab, repository: &str) -> Stage {
 }
 
 /// Lets the host see the repository as it is now: a pull that is allowed.
-fn see(lab: &Lab, stage: &Stage) {
+pub(crate) fn see(lab: &Lab, stage: &Stage) {
     Door::Local2.cool(lab);
     Door::Local2.bring_when_connected(lab, &stage.name, &stage.image).expect("a signed image should come in");
 }

@@ -1,4 +1,4 @@
-//! What a Notary server shows, from memory: good or hostile trees, and silence.
+//! What a trust server shows, from memory: good or hostile trees, and silence.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -49,6 +49,11 @@ impl TrustServer {
     pub(crate) fn serve(&self, gun: &str, tree: Tree) {
         let files = tree.files.into_iter().map(|(name, bytes)| (format!("/v2/{gun}/_trust/tuf/{name}"), bytes)).collect();
         *self.files.lock().unwrap() = Some(files);
+    }
+
+    /// Serves these files at the top, and nothing else.
+    pub(crate) fn serve_files(&self, files: &BTreeMap<String, Vec<u8>>) {
+        *self.files.lock().unwrap() = Some(files.iter().map(|(name, bytes)| (format!("/{name}"), bytes.clone())).collect());
     }
 
     /// From now on accepts questions and answers none.

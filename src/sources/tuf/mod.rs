@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::hosts::Capability;
+use super::registry::{self, Endpoint};
 use super::silence::Silence;
 use super::{Client, SourceError};
 use crate::policy::MetadataUrl;
@@ -17,6 +19,8 @@ use crate::policy::MetadataUrl;
 pub struct TufLocation {
     url: MetadataUrl,
     client: Client,
+    /// To a registry: the ways that are tried one after the other.
+    ways: Vec<Endpoint>,
     silence: Silence,
 }
 
@@ -28,21 +32,40 @@ pub struct TufReader {
 }
 
 impl TufLocation {
-    /// The place at that URL.
+    /// The places at that URL: one, or where a registry has mirrors one for each, for the first that answers may be behind or lie.
     ///
     /// # Errors
-    /// What [`MetadataUrl`] took for an address is none.
-    pub fn new(url: &MetadataUrl, client: Client) -> Result<Self, SourceError> {
-        if let MetadataUrl::Http(base) = url {
-            web::file(base, "timestamp.json")?;
+    /// What [`MetadataUrl`] took for an address is none, or what is said of the registry's mirrors is not understood.
+    pub fn all(url: &MetadataUrl, client: &Client) -> Result<Vec<Self>, SourceError> {
+        let place = |ways| Self { url: url.clone(), client: client.clone(), ways, silence: Silence::default() };
+        match url {
+            MetadataUrl::Http(base) => {
+                web::file(base, "timestamp.json")?;
+                Ok(vec![place(Vec::new())])
+            }
+            MetadataUrl::File(_) => Ok(vec![place(Vec::new())]),
+            MetadataUrl::Oci { repository, .. } => {
+                let endpoints = registry::endpoints(client, repository, Capability::Pull)?;
+                let (mirrors, own): (Vec<_>, Vec<_>) = endpoints.into_iter().partition(Endpoint::is_mirror);
+                Ok(mirrors.into_iter().map(|mirror| vec![mirror]).chain([own]).map(place).collect())
+            }
         }
-        Ok(Self { url: url.clone(), client, silence: Silence::default() })
     }
 
-    /// The URL, as it may be shown.
+    /// The URL, as it may be shown, and by which mirror.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url.to_string()
+        match self.ways.first().filter(|way| way.is_mirror()) {
+            Some(mirror) => format!("{} by {}", self.url, mirror.api()),
+            None => self.url.to_string(),
+        }
+    }
+
+    /// Whether another one is reached by the same ways.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.url == other.url
+            && self.ways.len() == other.ways.len()
+            && self.ways.iter().zip(&other.ways).all(|(one, other)| one.is_as(other))
     }
 
     /// Begins to read: in a registry the tag is looked up here, once, so that all of its files are of one state.
@@ -51,12 +74,13 @@ impl TufLocation {
     /// See [`SourceError`]. A repository or a tag that is not there has no files, which is none.
     pub async fn open(self: &Arc<Self>, deadline: Instant) -> Result<TufReader, SourceError> {
         let layers = match &self.url {
-            MetadataUrl::Oci { repository, tag } => {
-                let opened = layers::open(&self.client, repository, tag, deadline);
-                Some(self.unless_silent(opened).await?)
-            }
+            MetadataUrl::Oci { repository, tag } => self.unless_silent(layers::open(&self.ways, repository, tag, deadline)).await?,
             MetadataUrl::Http(_) | MetadataUrl::File(_) => None,
         };
+        if layers.is_none() && self.ways.first().is_some_and(Endpoint::is_mirror) {
+            // A mirror need not have what its registry has: that is no answer about the repository.
+            return Err(SourceError::Silent { url: self.url(), cause: "the mirror has no such tag".to_owned() });
+        }
         Ok(TufReader { location: Arc::clone(self), layers })
     }
 
@@ -88,10 +112,8 @@ impl TufReader {
         match (&location.url, &self.layers) {
             (MetadataUrl::File(folder), _) => folder::get(folder, file_name, max_bytes, deadline).await,
             (MetadataUrl::Http(base), _) => location.unless_silent(web::get(client, base, file_name, max_bytes, deadline)).await,
-            (MetadataUrl::Oci { .. }, Some(layers)) => {
-                location.unless_silent(layers.get(client, file_name, role, max_bytes, deadline)).await
-            }
-            // open() makes no such reader.
+            (MetadataUrl::Oci { .. }, Some(layers)) => location.unless_silent(layers.get(file_name, role, max_bytes, deadline)).await,
+            // There is no such tag.
             (MetadataUrl::Oci { .. }, None) => Ok(None),
         }
     }

@@ -14,7 +14,7 @@ pub(super) async fn get(
     max_bytes: usize,
     deadline: Instant,
 ) -> Result<Option<Vec<u8>>, SourceError> {
-    let ask = Ask { method: Method::GET, url: file(base, name)?, accept: "*/*", cap: max_bytes, scope: "", redirects: 0 };
+    let ask = Ask { method: Method::GET, url: file(base, name)?, accept: "*/*", cap: max_bytes, scope: "", redirects: 0, send: None };
     let reply = match client.ask(&ask, deadline).await {
         // An object store that doesn't list says 403 of what isn't there; each update asks for the root after the last one.
         Err(SourceError::Denied { status: 403, .. }) if is_numbered_root(name) => return Ok(None),

@@ -51,6 +51,17 @@ fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
+/// How many bytes come before a quote, a backslash or a byte below `least`; sixteen are looked at in one step.
+#[inline]
+fn plain(bytes: &[u8], least: u8) -> usize {
+    let ends = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < least);
+    let chunks = bytes.as_chunks::<16>().0;
+    let has_end = |chunk: &[u8; 16]| chunk.iter().fold(0, |found, byte| found | ends(*byte)) != 0;
+    let begin = chunks.iter().position(has_end).unwrap_or(chunks.len()) * 16;
+    let rest = bytes.get(begin..).unwrap_or_default();
+    begin + rest.iter().position(|byte| ends(*byte) != 0).unwrap_or(rest.len())
+}
+
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for byte in text.bytes() {
@@ -105,7 +116,33 @@ mod tests {
         })
     }
 
+    /// Values with names and text of every kind, some of it longer than what is looked at in one step.
+    pub(super) fn any_value() -> impl Strategy<Value = Value> {
+        let name = prop_oneof!["[a-c\"\\\\é\n/!#]{0,3}", "[a-c]{10,20}[\"\\\\é\n/!#]?[a-c]{10,20}"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (-9_007_199_254_740_991_i64..=9_007_199_254_740_991).prop_map(Value::Integer),
+            name.clone().prop_map(Value::String),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(|all| Value::Array(all.into())),
+                prop::collection::vec((name.clone(), inner), 0..5).prop_map(|all| Value::Object(all.into_iter().collect())),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn plain_text_ends_before_the_first_byte_that_is_not(
+            bytes in prop::collection::vec(prop_oneof![20 => b'a'..=b'z', 1 => 0_u8..=255], 0..80),
+            least in prop::sample::select(vec![0_u8, 0x20]),
+        ) {
+            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\') || *byte < least).unwrap_or(bytes.len());
+            prop_assert_eq!(plain(&bytes, least), first);
+        }
+
         #[test]
         fn canonical_text_reads_back_as_the_same_value(value in values()) {
             let text = encode(&value);

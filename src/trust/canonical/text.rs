@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use super::plain;
+
 /// One value inside canonical text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::trust) struct Text<'a>(&'a [u8]);
@@ -16,8 +18,8 @@ pub(in crate::trust) struct Text<'a>(&'a [u8]);
 pub(in crate::trust) struct Members<'a> {
     rest: &'a [u8],
     length: usize,
-    /// Where the last member ended.
-    end: usize,
+    /// Where in the object the last member's value is.
+    value: Range<usize>,
 }
 
 impl<'a> Text<'a> {
@@ -38,17 +40,18 @@ impl<'a> Text<'a> {
 
     /// The member of that name, if this is an object that has it and it is not null.
     pub(in crate::trust) fn get(self, name: &str) -> Option<Text<'a>> {
-        let found = self.members()?.find(|(known, _)| known == name).map(|(_, value)| value);
-        found.filter(|value| value.0 != b"null")
+        let mut members = self.members()?;
+        let found = std::iter::from_fn(|| members.step()).find(|(known, _)| known.is(name)).map(|(_, value)| value);
+        found.filter(|value| !value.is_null())
     }
 
     /// Where in this object's bytes the value of that member is.
     pub(in crate::trust) fn place_of(self, name: &str) -> Option<Range<usize>> {
         let mut members = self.members()?;
         loop {
-            let (known, value) = members.next()?;
-            if known == name {
-                return Some(members.end.saturating_sub(value.0.len())..members.end);
+            let (known, _) = members.step()?;
+            if known.is(name) {
+                return Some(members.value());
             }
         }
     }
@@ -56,13 +59,13 @@ impl<'a> Text<'a> {
     /// The members, if this is an object.
     pub(in crate::trust) fn members(self) -> Option<Members<'a>> {
         let rest = self.0.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        Some(Members { rest, length: self.0.len(), end: 0 })
+        Some(Members { rest, length: self.0.len(), value: 0..0 })
     }
 
     /// The member that begins at that place of an object ([`Members::place`]).
     pub(in crate::trust) fn member_at(self, place: usize) -> Option<(Cow<'a, str>, Text<'a>)> {
         let rest = self.0.strip_suffix(b"}")?.get(place..)?;
-        Members { rest, length: self.0.len(), end: 0 }.next()
+        Members { rest, length: self.0.len(), value: 0..0 }.next()
     }
 
     /// The elements, if this is an array.
@@ -75,15 +78,37 @@ impl<'a> Text<'a> {
         }))
     }
 
+    /// Whether it is null.
+    pub(in crate::trust) fn is_null(self) -> bool {
+        self.0 == b"null"
+    }
+
+    /// Whether it is a string.
+    pub(in crate::trust) fn is_string(self) -> bool {
+        self.0.first() == Some(&b'"')
+    }
+
+    /// Whether it is this string.
+    pub(in crate::trust) fn is(self, text: &str) -> bool {
+        match self.inside() {
+            Some(inside) if !inside.contains(&b'\\') => inside == text.as_bytes(),
+            _ => self.as_str().is_some_and(|known| known == text),
+        }
+    }
+
+    fn inside(self) -> Option<&'a [u8]> {
+        self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")
+    }
+
     /// The text, if this is a string.
     pub(in crate::trust) fn as_str(self) -> Option<Cow<'a, str>> {
-        let inside = self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let inside = self.inside()?;
         if !inside.contains(&b'\\') {
             return str::from_utf8(inside).ok().map(Cow::Borrowed);
         }
         let mut bytes = inside.iter().copied();
-        let plain = std::iter::from_fn(|| bytes.next().and_then(|byte| if byte == b'\\' { bytes.next() } else { Some(byte) }));
-        String::from_utf8(plain.collect()).ok().map(Cow::Owned)
+        let unescaped = std::iter::from_fn(|| bytes.next().and_then(|byte| if byte == b'\\' { bytes.next() } else { Some(byte) }));
+        String::from_utf8(unescaped.collect()).ok().map(Cow::Owned)
     }
 
     /// The number, if this is one that is not negative and fits.
@@ -101,10 +126,26 @@ impl<'a> Text<'a> {
     }
 }
 
-impl Members<'_> {
+impl<'a> Members<'a> {
     /// Where in the object the next member begins.
     pub(in crate::trust) fn place(&self) -> usize {
         self.length.saturating_sub(1).saturating_sub(self.rest.len())
+    }
+
+    /// Where in the object the value is that was given last.
+    pub(in crate::trust) fn value(&self) -> Range<usize> {
+        self.value.clone()
+    }
+
+    /// The next member, its name as it stands.
+    pub(in crate::trust) fn step(&mut self) -> Option<(Text<'a>, Text<'a>)> {
+        let (name, after) = self.rest.split_at_checked(length(self.rest)).filter(|(name, _)| !name.is_empty())?;
+        let after = after.strip_prefix(b":")?;
+        let (value, after) = after.split_at_checked(length(after))?;
+        let end = self.length.saturating_sub(1).saturating_sub(after.len());
+        self.value = end.saturating_sub(value.len())..end;
+        self.rest = after.strip_prefix(b",").unwrap_or_default();
+        Some((Text(name), Text(value)))
     }
 }
 
@@ -112,12 +153,8 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, Text<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (name, after) = self.rest.split_at_checked(length(self.rest)).filter(|(name, _)| !name.is_empty())?;
-        let after = after.strip_prefix(b":")?;
-        let (value, after) = after.split_at_checked(length(after))?;
-        self.end = self.length.saturating_sub(1).saturating_sub(after.len());
-        self.rest = after.strip_prefix(b",").unwrap_or_default();
-        Some((Text(name).as_str()?, Text(value)))
+        let (name, value) = self.step()?;
+        Some((name.as_str()?, value))
     }
 }
 
@@ -137,9 +174,12 @@ fn length(text: &[u8]) -> usize {
             b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
             b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
             b',' | b':' if depth == 0 => return at,
-            _ => at += 1,
+            _ => {
+                at += 1;
+                continue;
+            }
         }
-        if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
+        if depth == 0 {
             return at.min(text.len());
         }
     }
@@ -151,9 +191,10 @@ fn string(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
         let rest = text.get(at..).unwrap_or_default();
-        match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
-            Some(found) if rest.get(found) == Some(&b'"') => return at + found + 1,
-            Some(found) => at += found + 2,
+        let run = plain(rest, 0);
+        match rest.get(run) {
+            Some(b'"') => return at + run + 1,
+            Some(_) => at += run + 2,
             None => return text.len().max(1),
         }
     }
@@ -164,6 +205,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::json::Value;
+    use crate::trust::canonical::encode;
+    use crate::trust::canonical::tests::any_value;
 
     #[test]
     fn values_are_found_in_place() {
@@ -200,7 +244,38 @@ mod tests {
         assert_eq!(Text::of(bytes).place_of("c"), None);
     }
 
+    /// What is read of the text is what the tree of values has.
+    fn assert_same(text: Text<'_>, value: &Value) {
+        match value {
+            Value::Null => assert!(text.is_null()),
+            Value::Bool(value) => assert_eq!(text.as_bool(), Some(*value)),
+            Value::Integer(value) => assert_eq!(text.as_u64(), u64::try_from(*value).ok()),
+            Value::String(value) => assert!(text.is_string() && text.is(value) && !text.is(&format!("{value}x")), "{value}"),
+            Value::Array(all) => {
+                assert_eq!(text.elements().unwrap().count(), all.len());
+                text.elements().unwrap().zip(all).for_each(|(text, value)| assert_same(text, value));
+            }
+            Value::Object(all) => {
+                assert_eq!(text.members().unwrap().count(), all.iter().count());
+                let (mut members, mut all) = (text.members().unwrap(), all.iter());
+                while let Some((name, found)) = members.step() {
+                    let (known, value) = all.next().unwrap();
+                    assert!(name.is(known));
+                    assert_eq!(&text.bytes()[members.value()], found.bytes());
+                    assert_eq!(text.place_of(known).unwrap(), members.value());
+                    assert_eq!(text.get(known), Some(found).filter(|found| !found.is_null()));
+                    assert_same(found, value);
+                }
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn text_is_read_as_the_tree_of_values(value in any_value()) {
+            assert_same(Text::of(&encode(&value)), &value);
+        }
+
         #[test]
         fn text_that_is_not_canonical_does_no_harm(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\1a".to_vec()), 0..40)) {
             let text = Text::of(&bytes);

@@ -64,7 +64,7 @@ impl Envelope {
 
     /// What was signed, for counting signatures.
     pub(super) fn signed(&self) -> Signed<'_> {
-        Signed { file: &self.file, message: &self.message, signatures: &self.signatures }
+        Signed { file: &self.file, message: &self.message, hash: self.statement(), signatures: &self.signatures }
     }
 
     /// SHA-256 of the canonical signed bytes.

@@ -1,6 +1,6 @@
 //! What all metadata files have in common: signatures, type, version, expiry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use jiff::Timestamp;
@@ -17,6 +17,10 @@ use crate::trust::{Code, Refusal, hex};
 
 use super::role::Role;
 
+/// The members of `signed` objects that are read.
+const FIELDS: [&str; 10] =
+    ["_type", "consistent_snapshot", "delegations", "expires", "keys", "meta", "roles", "spec_version", "targets", "version"];
+
 /// One file: what it signs, and the signatures, none of them checked yet.
 #[derive(Debug)]
 pub(super) struct Envelope {
@@ -26,6 +30,8 @@ pub(super) struct Envelope {
     text: Vec<u8>,
     /// Where in it the `signed` object is: these bytes are what was signed, and what is read.
     signed: Range<usize>,
+    /// Where in that the values of its members are.
+    fields: BTreeMap<&'static str, Range<usize>>,
     signatures: Vec<Signature>,
     /// SHA-256 of the signed bytes.
     pub(super) statement: Digest,
@@ -49,20 +55,27 @@ impl Envelope {
             signatures.ok_or_else(|| malformed(file, "signatures that are not keyid and sig, each key's once, or too many"))?;
         let signed = whole.place_of("signed").ok_or_else(|| malformed(file, "no \"signed\""))?;
         let body = Text::of(text.get(signed.clone()).unwrap_or_default());
-        let field = |name: &str| body.get(name).and_then(Text::as_str).unwrap_or_default();
-        if field("_type") != kind {
-            return Err(malformed(file, &format!("_type {}, wanted {kind:?}", shown(&field("_type")))));
+        let fields = fields(body);
+        let field = |name: &str| value(body, fields.get(name));
+        let word = |name: &str| field(name).and_then(Text::as_str).unwrap_or_default();
+        if word("_type") != kind {
+            return Err(malformed(file, &format!("_type {}, wanted {kind:?}", shown(&word("_type")))));
         }
         // Section 4.3: of another major version nothing is understood.
-        if !is_spec_1(&field("spec_version")) {
-            return Err(malformed(file, &format!("spec_version {}, wanted 1.x", shown(&field("spec_version")))));
+        if !is_spec_1(&word("spec_version")) {
+            return Err(malformed(file, &format!("spec_version {}, wanted 1.x", shown(&word("spec_version")))));
         }
-        let version = body.get("version").and_then(Text::as_u64).filter(|version| *version >= 1);
+        let version = field("version").and_then(Text::as_u64).filter(|version| *version >= 1);
         let version = version.ok_or_else(|| malformed(file, "a version that is not a whole number above 0"))?;
-        let expires = field("expires");
+        let expires = word("expires");
         let expires = date(&expires).ok_or_else(|| malformed(file, &format!("an expiry {}, wanted an RFC 3339 date", shown(&expires))))?;
         let statement = Digest::of(body.bytes());
-        Ok(Self { file: file.to_owned(), statement, signed, signatures, version, expires, text })
+        Ok(Self { file: file.to_owned(), statement, signed, fields, signatures, version, expires, text })
+    }
+
+    /// A member of the `signed` object, if it is one of [`FIELDS`], there and not null.
+    pub(super) fn get(&self, name: &str) -> Option<Text<'_>> {
+        value(self.body(), self.fields.get(name))
     }
 
     /// The `signed` object.
@@ -72,7 +85,7 @@ impl Envelope {
 
     /// What was signed, for counting signatures.
     pub(super) fn signed(&self) -> Signed<'_> {
-        Signed { file: &self.file, message: self.body().bytes(), signatures: &self.signatures }
+        Signed { file: &self.file, message: self.body().bytes(), hash: self.statement, signatures: &self.signatures }
     }
 
     /// What the file is held to by its role's floors.
@@ -106,6 +119,24 @@ pub(super) fn check_expiry(file: &str, version: u64, expires: Timestamp, now: Ti
 pub(super) fn malformed(file: &str, what: &str) -> Refusal {
     let hint = "this is not what the publisher's tools write; find out who answers in the source's place";
     Refusal::new(Code::Malformed, format!("{file} with {what}"), "metadata of The Update Framework 1.0", hint)
+}
+
+/// Looks through the object once, for it may be long.
+fn fields(body: Text<'_>) -> BTreeMap<&'static str, Range<usize>> {
+    let mut fields = BTreeMap::new();
+    if let Some(mut members) = body.members() {
+        while let Some((name, _)) = members.step() {
+            if let Some(field) = FIELDS.into_iter().find(|field| name.is(field)) {
+                fields.insert(field, members.value());
+            }
+        }
+    }
+    fields
+}
+
+fn value<'a>(body: Text<'a>, place: Option<&Range<usize>>) -> Option<Text<'a>> {
+    let bytes = body.bytes().get(place?.clone())?;
+    Some(Text::of(bytes)).filter(|value| !value.is_null())
 }
 
 /// Section 4.2.1. A key's ID may stand once; what is no hexadecimal text is a signature that verifies nothing.

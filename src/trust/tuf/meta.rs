@@ -24,7 +24,7 @@ pub(super) struct FileMeta {
 
 /// All that a timestamp or a snapshot lists, by role.
 pub(super) fn listing(file: &Envelope) -> Result<BTreeMap<String, FileMeta>, Refusal> {
-    let members = file.body().get("meta").and_then(Text::members).ok_or_else(|| file.malformed("no \"meta\""))?;
+    let members = file.get("meta").and_then(Text::members).ok_or_else(|| file.malformed("no \"meta\""))?;
     let mut listed = BTreeMap::new();
     for (name, value) in members {
         let role = name.strip_suffix(".json").ok_or_else(|| file.malformed(&format!("meta of {}, which is no .json", shown(&name))))?;

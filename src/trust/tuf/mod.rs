@@ -17,6 +17,7 @@ mod pattern;
 mod role;
 mod root;
 mod search;
+mod signed_by;
 mod sweep;
 mod targets;
 #[cfg(test)]
@@ -31,9 +32,11 @@ use std::sync::Arc;
 use super::{Collection, Floor, KeyId, Verified};
 use crate::image::{Digest, Tag};
 
+pub use pattern::matches as path_matches;
 pub use root::PinnedRoot;
 pub(super) use root::list_root;
 pub use search::{PathSearch, Search};
+pub use signed_by::signed_by;
 pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
 pub use update::Update;

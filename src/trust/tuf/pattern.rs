@@ -1,7 +1,8 @@
 //! Patterns of target paths (section 4.5): shell globs, segment by segment, so that none reaches over a `/`. Case counts, everywhere.
 
 /// Whether the path is one that the pattern names.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
     pattern.len() == path.len() && pattern.iter().zip(&path).all(|(pattern, segment)| names(pattern, segment))
 }

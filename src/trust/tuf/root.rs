@@ -112,15 +112,14 @@ impl Root {
     fn read(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
         budget.take_root()?;
         let envelope = Envelope::read(file, "root", bytes, ROOT_BYTES, budget)?;
-        let body = envelope.body();
-        let (keys, listed) = (body.get("keys").filter(|keys| keys.is_object()), body.get("roles"));
+        let (keys, listed) = (envelope.get("keys").filter(|keys| keys.is_object()), envelope.get("roles"));
         let keys = keys.ok_or_else(|| envelope.malformed("no \"keys\""))?.members().into_iter().flatten().collect();
         let mut roles = BTreeMap::new();
         for name in ROLES {
             let listing = listed.and_then(|roles| roles.get(name)).ok_or_else(|| envelope.malformed(&format!("no role {name}")))?;
             roles.insert(name, Role::read(name, listing, &keys, file)?);
         }
-        let consistent = body.get("consistent_snapshot").is_some_and(|consistent| consistent.as_bool() == Some(true));
+        let consistent = envelope.get("consistent_snapshot").is_some_and(|consistent| consistent.as_bool() == Some(true));
         Ok(Self { envelope, roles, consistent })
     }
 

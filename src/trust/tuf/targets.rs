@@ -1,7 +1,6 @@
 //! Targets files: read where they lie, without a tree. A place in the canonical text stands for each target.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use crate::image::Digest;
 use crate::trust::budget::{Budget, TUF_TARGETS_BYTES};
@@ -26,9 +25,7 @@ pub(super) struct Targets {
     /// Whose signatures counted.
     pub(super) signers: BTreeSet<KeyId>,
     pub(super) delegations: Delegations,
-    /// Where in the signed bytes the object of the targets is.
-    place: Range<usize>,
-    /// Where in that object each target begins, in the order of their paths' bytes.
+    /// Where in the object of the targets each of them begins, in the order of their paths' bytes.
     starts: Vec<u32>,
 }
 
@@ -40,11 +37,11 @@ impl Targets {
         let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
         let signers = role.signers(&envelope, revoked, budget)?;
         pin.check_version(&envelope)?;
-        let body = envelope.body();
-        let place = body.place_of("targets").ok_or_else(|| envelope.malformed("no \"targets\""))?;
-        let starts = starts(Text::of(body.bytes().get(place.clone()).unwrap_or_default()), &envelope)?;
-        let delegations = body.get("delegations").map(|delegations| Delegations::read(delegations, &file)).transpose()?.unwrap_or_default();
-        Ok(Self { pin: pin.clone(), authority: role.authority(), signers, delegations, place, starts, envelope })
+        let targets = envelope.get("targets").ok_or_else(|| envelope.malformed("no \"targets\""))?;
+        let starts = starts(targets, &envelope)?;
+        let delegations = envelope.get("delegations").map(|delegations| Delegations::read(delegations, &file));
+        let delegations = delegations.transpose()?.unwrap_or_default();
+        Ok(Self { pin: pin.clone(), authority: role.authority(), signers, delegations, starts, envelope })
     }
 
     /// What the file says of a path.
@@ -63,7 +60,7 @@ impl Targets {
     }
 
     fn all(&self) -> Text<'_> {
-        Text::of(self.envelope.body().bytes().get(self.place.clone()).unwrap_or_default())
+        self.envelope.get("targets").unwrap_or(Text::of(b"{}"))
     }
 }
 
@@ -73,8 +70,9 @@ fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
     let mut starts = Vec::new();
     loop {
         let place = members.place();
-        let Some((name, value)) = members.next() else { return Ok(starts) };
+        let Some((name, value)) = members.step() else { return Ok(starts) };
         if !is_target(value) {
+            let name = name.as_str().unwrap_or_default();
             return Err(envelope.malformed(&format!("target {} that is not length and hashes", shown(&name))));
         }
         starts.push(u32::try_from(place).map_err(|_| envelope.malformed("too many targets"))?);
@@ -82,12 +80,30 @@ fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
 }
 
 fn is_target(value: Text<'_>) -> bool {
-    let mut hashes = value.get("hashes").and_then(Text::members).into_iter().flatten().peekable();
-    let custom = value.get("custom").is_none_or(Text::is_object);
-    custom
-        && value.get("length").and_then(Text::as_u64).is_some()
-        && hashes.peek().is_some()
-        && hashes.all(|(_, hash)| hash.as_str().is_some())
+    let (mut has_length, mut has_hashes) = (false, false);
+    let Some(mut members) = value.members() else { return false };
+    while let Some((name, value)) = members.step() {
+        if name.is("length") {
+            has_length = value.as_u64().is_some();
+        } else if name.is("hashes") {
+            has_hashes = are_hashes(value);
+        } else if name.is("custom") && !value.is_object() && !value.is_null() {
+            return false;
+        }
+    }
+    has_length && has_hashes
+}
+
+fn are_hashes(value: Text<'_>) -> bool {
+    let Some(mut members) = value.members() else { return false };
+    let mut any = false;
+    while let Some((_, hash)) = members.step() {
+        any = true;
+        if !hash.is_string() {
+            return false;
+        }
+    }
+    any
 }
 
 fn member(all: Text<'_>, start: u32) -> Option<(std::borrow::Cow<'_, str>, Text<'_>)> {

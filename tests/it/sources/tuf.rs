@@ -6,7 +6,7 @@ use rootpin::sources::{TufLocation, TufReader};
 use super::*;
 
 fn location(url: &MetadataUrl) -> Arc<TufLocation> {
-    Arc::new(TufLocation::new(url, client(Credentials::none())).unwrap())
+    Arc::new(TufLocation::all(url, &client(Credentials::none())).unwrap().pop().unwrap())
 }
 
 fn web(fake: &Fake) -> Arc<TufLocation> {
@@ -187,4 +187,48 @@ async fn a_folder_s_files_are_plain_ones_within_it_and_within_their_cap() {
         assert!(matches!(get(&inner, name).await, Err(SourceError::Other { .. })), "{name}");
     }
     assert!(matches!(get(&outer, "meta").await, Err(SourceError::Other { .. })));
+}
+
+/// A registry whose files say which one they are of.
+async fn named(text: &'static str) -> Fake {
+    Fake::start(move |asked| match asked.line.as_str() {
+        line if line.ends_with("/tuf/meta/manifests/latest") => super::text(manifest(&[("timestamp.json", text)])),
+        line if line.contains("/blobs/") => super::text(text),
+        _ => status(404),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_registry_s_mirrors_are_places_of_their_own_and_the_registry_is_the_last() {
+    let (mirror, own) = (named("of the mirror").await, named("of the registry").await);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join(format!("127.0.0.1:{}", own.port));
+    fs::create_dir(&dir).unwrap();
+    let hosts = format!(
+        "server = \"{}\"\n[host.\"http://127.0.0.1:1\"]\n[host.\"{}/mirror/v2\"]\noverride_path = true\n[host.\"https://push.example\"]\ncapabilities = [\"push\"]\n",
+        own.url(),
+        mirror.url()
+    );
+    fs::write(dir.join("hosts.toml"), hosts).unwrap();
+    fs::set_permissions(dir.join("hosts.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    let client = client(Credentials::none().with_hosts(Some(folder.path().to_owned())));
+    let repository = Repository::from_full(&format!("127.0.0.1:{}/tuf/meta", own.port)).unwrap();
+    let url = MetadataUrl::Oci { repository, tag: "latest".parse().unwrap() };
+    let places: Vec<_> = TufLocation::all(&url, &client).unwrap().into_iter().map(Arc::new).collect();
+    assert_eq!(places.len(), 3);
+    assert!(get(&places[0], "timestamp.json").await.unwrap_err().is_silent());
+    assert_eq!(get(&places[1], "timestamp.json").await.unwrap().unwrap(), b"of the mirror");
+    assert_eq!(get(&places[2], "timestamp.json").await.unwrap().unwrap(), b"of the registry");
+    assert!(mirror.asked().iter().all(|asked| asked.line.starts_with("GET /mirror/v2/tuf/meta/")), "{:?}", mirror.asked());
+    assert!(places[1].url().contains("/mirror/v2"), "{}", places[1].url());
+
+    let empty = Fake::start(|_| status(404)).await;
+    fs::write(dir.join("hosts.toml"), format!("[host.\"{}\"]", empty.url())).unwrap();
+    let places: Vec<_> = TufLocation::all(&url, &client).unwrap().into_iter().map(Arc::new).collect();
+    assert!(places[0].open(soon()).await.unwrap_err().is_silent(), "what a mirror lacks is no answer about the repository");
+
+    fs::write(dir.join("hosts.toml"), "skip_verify = true").unwrap();
+    let error = TufLocation::all(&url, &client).unwrap_err().to_string();
+    assert!(error.contains("hosts.toml") && error.contains("skip_verify"), "{error}");
 }

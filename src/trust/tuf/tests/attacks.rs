@@ -4,15 +4,14 @@
 use serde_json::{Value, json};
 
 use super::publisher::{EXPIRES, Host, Publisher, key, role, sign, target};
-use crate::trust::tuf::{Question, Request};
 
-fn signed(publisher: &Publisher, file: &str) -> Value {
+pub(super) fn signed(publisher: &Publisher, file: &str) -> Value {
     let mut file: Value = serde_json::from_slice(&publisher.files[file]).unwrap();
     file["signed"].take()
 }
 
 /// A host that has seen version 1, and version 2.
-fn seen_two() -> (Publisher, Publisher, Host) {
+pub(super) fn seen_two() -> (Publisher, Publisher, Host) {
     let mut publisher = Publisher::new();
     let old = publisher.clone();
     publisher.publish();
@@ -170,98 +169,6 @@ fn a_file_that_another_role_s_key_signed_is_refused() {
     assert_eq!(Host::of(&publisher).code(&confused), "malformed");
 }
 
-/// The root role of version 2 wants two signatures, of keys that are listed and signed as the test says.
-fn with_root_role(listed: &Value, keys: &Value, signatures: impl FnOnce(&mut Vec<Value>)) -> &'static str {
-    let mut publisher = Publisher::new();
-    let mut host = Host::of(&publisher);
-    publisher.publish_root(&[]);
-    let mut root = signed(&publisher, "2.root.json");
-    root["roles"]["timestamp"] = listed.clone();
-    root["keys"].as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
-    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
-    let mut timestamp: Value = serde_json::from_slice(&sign(&signed(&publisher, "timestamp.json"), &[2])).unwrap();
-    signatures(timestamp["signatures"].as_array_mut().unwrap());
-    publisher.files.insert("timestamp.json".to_owned(), timestamp.to_string().into_bytes());
-    host.code(&publisher)
-}
-
-#[test]
-fn cve_2020_6174_one_signature_that_stands_twice_counts_once() {
-    let twice = |signatures: &mut Vec<Value>| signatures.push(signatures[0].clone());
-    assert_eq!(with_root_role(&role(&[2, 9], 2), &json!({ "key-9": key(9) }), twice), "malformed");
-    assert_eq!(with_root_role(&role(&[2, 2], 2), &json!({}), |_| ()), "malformed");
-}
-
-#[test]
-fn ghsa_3633_5h82_39pq_one_key_under_two_ids_counts_once() {
-    let alias = |signatures: &mut Vec<Value>| {
-        let mut again = signatures[0].clone();
-        again["keyid"] = "alias".into();
-        signatures.push(again);
-    };
-    let listed = json!({ "keyids": ["key-2", "alias"], "threshold": 2 });
-    assert_eq!(with_root_role(&listed, &json!({ "alias": key(2) }), alias), "bad-signature");
-}
-
-#[test]
-fn cve_2026_23992_a_threshold_of_none_is_no_threshold() {
-    for threshold in [json!(0), json!(-1), json!("1"), json!(null)] {
-        let listed = json!({ "keyids": ["key-2"], "threshold": threshold });
-        assert_eq!(with_root_role(&listed, &json!({}), |_| ()), "malformed");
-    }
-}
-
-#[test]
-fn keys_that_are_not_understood_and_odd_signatures_spoil_nothing_and_count_for_nothing() {
-    let odd = json!({ "odd": { "keytype": "dilithium", "scheme": "dilithium5", "keyval": { "lattice": "…" } } });
-    let extra = |signatures: &mut Vec<Value>| {
-        signatures.insert(0, json!({ "keyid": "odd", "sig": "" }));
-        signatures.insert(0, json!({ "keyid": "nobody", "sig": "not hexadecimal" }));
-    };
-    assert_eq!(with_root_role(&json!({ "keyids": ["odd", "gone", "key-2"], "threshold": 1 }), &odd, extra), "ok");
-    assert_eq!(with_root_role(&json!({ "keyids": ["odd", "gone", "key-2"], "threshold": 2 }), &odd, extra), "bad-signature");
-}
-
-#[test]
-fn tob_sigstore_14_a_role_that_is_at_hand_is_verified_again_when_its_delegator_names_other_keys() {
-    let mut publisher = Publisher::new();
-    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
-    publisher.publish();
-    let mut host = Host::of(&publisher);
-    assert!(host.tag(&publisher, "r.example/team/app", "1").is_some());
-    // The delegation goes to another key; the role's file stays as it is.
-    let delegations = publisher.delegations.as_mut().unwrap();
-    delegations["keys"]["key-22"] = key(22);
-    delegations["roles"][0]["keyids"] = json!(["key-22"]);
-    publisher.publish();
-    publisher.files.insert("2.team.json".to_owned(), publisher.files["1.team.json"].clone());
-    publisher.publish_snapshot(&json!({ "targets.json": { "version": 3 }, "team.json": { "version": 2 } }));
-    for restarted in [false, true] {
-        if restarted {
-            host.restart();
-        }
-        let refusal = host.search(&publisher, "r.example/team/app", &Question::Tag("1".parse().unwrap())).unwrap_err();
-        assert_eq!(refusal.code.as_str(), "bad-signature");
-    }
-}
-
-#[test]
-fn cve_2026_6967_a_delegated_role_s_expiry_and_version_count() {
-    let question = Question::Tag("1".parse().unwrap());
-    let mut publisher = Publisher::new();
-    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
-    publisher.expires.insert("team".to_owned(), "2029-12-31T00:00:00Z".to_owned());
-    publisher.publish();
-    let refusal = Host::of(&publisher).search(&publisher, "r.example/team/app", &question).unwrap_err();
-    assert_eq!(refusal.code.as_str(), "expired");
-    publisher.expires.clear();
-    publisher.publish();
-    publisher.publish_snapshot(&json!({ "targets.json": { "version": 3 }, "team.json": { "version": 3 } }));
-    publisher.files.insert("3.team.json".to_owned(), publisher.files["2.team.json"].clone());
-    let refusal = Host::of(&publisher).search(&publisher, "r.example/team/app", &question).unwrap_err();
-    assert_eq!(refusal.code.as_str(), "rollback");
-}
-
 #[test]
 fn a_root_whose_key_the_policy_revokes_is_refused_and_leads_nowhere() {
     let mut publisher = Publisher::new();
@@ -281,18 +188,6 @@ fn a_policy_s_floor_holds_for_a_host_that_has_seen_nothing() {
         host.pins.floor.insert(role.to_owned(), 2);
         assert_eq!(host.code(&publisher), "rollback", "{role}");
     }
-}
-
-#[test]
-fn cve_2021_41131_no_role_s_name_leaves_its_folder() {
-    for (role, name) in [("../x", "1...%2Fx.json"), ("a/b", "1.a%2Fb.json"), ("a?#b", "1.a%3F%23b.json"), ("é", "1.%C3%A9.json")] {
-        assert_eq!(Request::Role(role.to_owned(), Some(1)).file_name(), name);
-    }
-    let mut publisher = Publisher::new();
-    publisher.delegate("targets", 21, &["*"], ("x", "x"), false);
-    publisher.delegated.clear();
-    publisher.publish();
-    assert_eq!(Host::of(&publisher).code(&publisher), "malformed", "nor takes a top-level role's place");
 }
 
 #[test]

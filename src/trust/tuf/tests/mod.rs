@@ -1,7 +1,9 @@
 //! The workflow, from both sides.
 
+mod advisories;
 mod attacks;
 pub(crate) mod publisher;
+mod sigstore;
 
 use serde_json::json;
 

@@ -1,0 +1,164 @@
+//! Carries out what changes a repository: shows it, asks, has keys unlocked, and tells how it ended.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use serde_json::{Value, json};
+
+use super::Here;
+use super::passphrase::Passphrases;
+use super::report::{self, plan_json};
+use crate::cli::output::Output;
+use crate::publish::changes::Entry;
+use crate::publish::key::{Signer, SigningError};
+use crate::publish::keyring::Keyring;
+use crate::publish::{Change, Draft, Metadata, Outcome, Plan, PublishError, Unlock, Working};
+
+/// What every verb that signs takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Options {
+    /// Show what would be signed, and sign nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Keep it in the working folder; `rootpin repo publish` brings it to the places
+    #[arg(long)]
+    pub(super) local: bool,
+    /// Ask nothing before signing
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) passphrases: Passphrases,
+}
+
+/// What a verb does to the draft.
+pub(super) type Make<'a> = &'a mut dyn FnMut(&mut Draft) -> Result<(), PublishError>;
+
+/// A verb's part in a change.
+pub(super) struct Act<'a> {
+    pub(super) make: Make<'a>,
+    /// The entry that it decides, whatever was there.
+    pub(super) decides: Option<Entry>,
+    /// Whether it fills a place that was emptied.
+    pub(super) restores: bool,
+    /// What the verb says first.
+    pub(super) about: Vec<String>,
+}
+
+/// Runs it in a working folder.
+pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &Options, output: Output) -> Result<u8, PublishError> {
+    let mut transaction = here.transaction(working, options.local)?;
+    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null };
+    let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
+    let outcome = transaction.run(&mut asking, &mut keys).await?;
+    let report = ended(&outcome, asking.plan, &transaction.notes);
+    output.value(&report, report::ended_text);
+    let failed = matches!(&outcome, Outcome::Done { failed, .. } if !failed.is_empty());
+    Ok(if failed { 2 } else { 0 })
+}
+
+struct Asking<'a, 'b> {
+    act: Act<'b>,
+    options: &'a Options,
+    output: Output,
+    keyring: &'a Keyring,
+    plan: Value,
+}
+
+impl Change for Asking<'_, '_> {
+    fn make(&mut self, draft: &mut Draft) -> Result<(), PublishError> {
+        (self.act.make)(draft)
+    }
+
+    fn overrules(&self, entry: &Entry) -> bool {
+        self.act.decides.as_ref() == Some(entry)
+    }
+
+    fn restores(&self) -> bool {
+        self.act.restores
+    }
+
+    fn confirm(&mut self, before: &Metadata, plan: &Plan) -> Result<bool, PublishError> {
+        self.plan = plan_json(before, plan, self.keyring, &self.act.about);
+        if !self.output.json {
+            self.output.value(&self.plan, report::plan_text);
+        }
+        if self.options.dry_run {
+            return Ok(false);
+        }
+        if plan.steps().any(|step| !step.keys.is_empty()) {
+            ask(self.options)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Asks whether to sign, if there is somebody to ask.
+pub(super) fn ask(options: &Options) -> Result<(), PublishError> {
+    if options.yes || !io::stdin().is_terminal() || go_on()? {
+        return Ok(());
+    }
+    Err(PublishError::Wrong("nothing was signed".to_owned()))
+}
+
+fn go_on() -> Result<bool, PublishError> {
+    let failed = |error| PublishError::File("the terminal".to_owned(), error);
+    let mut errors = io::stderr();
+    write!(errors, "sign this? [y/N] ").and_then(|()| errors.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Keys that were unlocked once stay so for the whole verb.
+pub(super) struct Unlocked<'a> {
+    keyring: &'a Keyring,
+    passphrases: &'a Passphrases,
+    open: BTreeMap<String, Box<dyn Signer>>,
+}
+
+impl<'a> Unlocked<'a> {
+    pub(super) fn new(keyring: &'a Keyring, passphrases: &'a Passphrases) -> Self {
+        Self { keyring, passphrases, open: BTreeMap::new() }
+    }
+}
+
+impl Unlock for Unlocked<'_> {
+    fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError> {
+        if !self.open.contains_key(keyid) {
+            let passphrases = self.passphrases;
+            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name))?;
+            self.open.insert(keyid.to_owned(), signer);
+        }
+        self.open.get(keyid).map(AsRef::as_ref).ok_or(SigningError::Unusable("a key that vanished"))
+    }
+}
+
+fn ended(outcome: &Outcome, mut plan: Value, notes: &[String]) -> Value {
+    let word = match outcome {
+        Outcome::Shown => "shown",
+        Outcome::Nothing(_) => "unchanged",
+        Outcome::Done { published, .. } if published.is_empty() => "kept",
+        Outcome::Done { .. } => "published",
+    };
+    let (published, failed) = match outcome {
+        Outcome::Done { published, failed, .. } => (
+            published.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            failed.iter().map(|(url, why)| json!({ "place": url.to_string(), "error": why })).collect(),
+        ),
+        Outcome::Shown | Outcome::Nothing(_) => (Vec::new(), Vec::<Value>::new()),
+    };
+    if !plan.is_object() {
+        plan = json!({});
+    }
+    let members = [
+        ("version", json!(1)),
+        ("outcome", json!(word)),
+        ("published", json!(published)),
+        ("failed", json!(failed)),
+        ("notes", json!(notes)),
+    ];
+    if let Some(object) = plan.as_object_mut() {
+        object.extend(members.map(|(name, value)| (name.to_owned(), value)));
+    }
+    plan
+}

@@ -1,0 +1,68 @@
+//! `rootpin repo clone`: a working folder on another machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Here;
+use crate::cli::output::{Output, text};
+use crate::image::Digest;
+use crate::policy::MetadataUrl;
+use crate::publish::{Metadata, PublishError, Settings, Working};
+use crate::trust::tuf::PinnedRoot;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the repository is published
+    place: MetadataUrl,
+    /// The working folder to make; keys that lie in its keys/ already are taken
+    dir: PathBuf,
+    /// A root file of it, from whoever keeps it and not from the place
+    #[arg(long, value_name = "FILE")]
+    root: PathBuf,
+    /// The root file's SHA-256, told by another way than the file
+    #[arg(long, value_name = "HEX")]
+    sha256: String,
+    /// The names that are signed here, as a policy writes them
+    #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
+    names: Vec<String>,
+}
+
+pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
+    let root = Working::read_file(&verb.root)?;
+    let found = Digest::of(&root).hex();
+    if found != verb.sha256 {
+        let hint = "ask whoever gave you the file; don't go on with this one";
+        return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
+    }
+    let place = here.place(&verb.place)?;
+    let pinned = Arc::new(PinnedRoot::read(root.clone()).map_err(PublishError::Refused)?);
+    let files = place.read(&BTreeMap::new()).await?.files;
+    if files.is_empty() {
+        return Err(PublishError::State(format!("{} has nothing; hint: rootpin repo init begins a repository", verb.place)));
+    }
+    let metadata = Metadata::read(&files, &pinned, &[])?;
+    let settings = Settings::text(&verb.names, &[verb.place.to_string()], &[]);
+    let mut working = Working::begin(&verb.dir, &settings)?;
+    working.pin(root)?;
+    working.keep(&metadata)?;
+    working.keep_published(&metadata)?;
+    working.settle(&settings)?;
+    let roles: Vec<_> = metadata.roles.keys().filter(|role| super::images::may_sign(&metadata, &working.keyring, role)).collect();
+    let report = json!({ "version": 1, "outcome": "cloned", "dir": verb.dir.display().to_string(), "may_sign": roles });
+    output.value(&report, report_text);
+    Ok(0)
+}
+
+fn report_text(report: &Value) -> String {
+    let dir = text(report, "dir");
+    let roles: Vec<_> = crate::cli::output::list(report, "may_sign").iter().filter_map(Value::as_str).collect();
+    if roles.is_empty() {
+        return format!(
+            "cloned to {dir}; no key in {dir}/keys signs for a role of it yet: rootpin repo --repo {dir} key generate NAME, and have it delegated to"
+        );
+    }
+    format!("cloned to {dir}; its keys sign for {}", roles.join(", "))
+}

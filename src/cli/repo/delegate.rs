@@ -1,0 +1,215 @@
+//! `rootpin repo delegate`: other signers for some of the names.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::Here;
+use super::act::{self, Act, Options};
+use super::report::key_name;
+use crate::cli::output::{Output, list, table, text};
+use crate::image::Tag;
+use crate::policy::MetadataUrl;
+use crate::publish::changes::{Edit, Edits, Entry, present};
+use crate::publish::keyring::public_key_from_pem;
+use crate::publish::{Draft, PublishError, Working, delegated_paths, key_object};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Let other keys sign for some of the names; of a role that is there already, these take the place of its keys
+    #[command(after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice --paths 'registry.example/team-a/**'")]
+    Add(Add),
+    /// Take it back: from then on nothing that the role has signed counts
+    #[command(after_help = "example: rootpin repo delegate remove team-a")]
+    Remove(Remove),
+    /// Show who may sign what
+    #[command(after_help = "example: rootpin repo delegate list")]
+    List(List),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Add {
+    /// The role's name
+    role: String,
+    /// The signers' public keys (PEM), as `key generate` writes them
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE.pub")]
+    key: Vec<PathBuf>,
+    /// Who holds the keys, in their order; else the files' names
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    holder: Vec<String>,
+    /// The names, as a policy writes them
+    #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
+    paths: Vec<String>,
+    /// How many of the keys must sign
+    #[arg(long, value_name = "M", default_value_t = 1)]
+    threshold: u32,
+    /// Ask later delegations as well for what this role doesn't list
+    #[arg(long)]
+    not_terminating: bool,
+    /// The role that delegates
+    #[arg(long, value_name = "ROLE", default_value = "targets")]
+    by: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Remove {
+    /// The role's name
+    role: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// What is in the working folder, whatever the place has
+    #[arg(long)]
+    local: bool,
+}
+
+pub(super) async fn run(here: &Here, verb: Verb, output: Output) -> Result<u8, PublishError> {
+    match verb {
+        Verb::Add(verb) => add(here, verb, output).await,
+        Verb::Remove(verb) => remove(here, verb, output).await,
+        Verb::List(verb) => list_all(here, &verb, output).await,
+    }
+}
+
+async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    check_name(&verb.role, &working)?;
+    let paths = delegated_paths(&verb.paths, &working.settings)?;
+    if !verb.holder.is_empty() && verb.holder.len() != verb.key.len() {
+        return Err(PublishError::Wrong(format!(
+            "{} keys and {} holders; hint: one --holder for each --key",
+            verb.key.len(),
+            verb.holder.len()
+        )));
+    }
+    let keys = verb.key.iter().map(|file| read_key(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
+    let listed = json!({
+        "name": verb.role, "keyids": ids, "threshold": verb.threshold, "paths": paths, "terminating": !verb.not_terminating,
+    });
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() < keys.len() || ids.len() < usize::try_from(verb.threshold).unwrap_or(usize::MAX) || verb.threshold == 0 {
+        return Err(PublishError::Wrong(format!(
+            "{} different keys, of which {} must sign; hint: give as many keys as must sign, each once",
+            ids.len(),
+            verb.threshold
+        )));
+    }
+    let objects: Map<String, Value> = keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone())).collect();
+    let mut wanted = vec![(Entry::Delegation(verb.role.clone()), Some(json!({ "role": listed, "keys": objects })))];
+    for (index, (keyid, _, name)) in keys.iter().enumerate() {
+        let holder = verb.holder.get(index).unwrap_or(name);
+        wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
+    }
+    let about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
+    set(here, &working, Set { by: verb.by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
+}
+
+async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    let draft = here.transaction(&working, verb.options.local)?.look(&|_| false).await?;
+    let of_role = |listed: &Value| text(listed, "name") == verb.role;
+    let by = draft.next.delegations().find(|(_, listed)| of_role(listed)).map(|(by, _)| by.to_owned());
+    let by = by.ok_or_else(|| PublishError::Wrong(format!("nothing is delegated to {}; hint: rootpin repo delegate list", verb.role)))?;
+    let wanted = vec![(Entry::Delegation(verb.role.clone()), None)];
+    let about = vec![format!("take back what is delegated to {}", verb.role)];
+    set(here, &working, Set { by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
+}
+
+/// Entries of a role that delegates, as they are to be.
+struct Set {
+    by: String,
+    wanted: Vec<(Entry, Option<Value>)>,
+    about: Vec<String>,
+    entry: Entry,
+}
+
+async fn set(here: &Here, working: &Working, set: Set, options: &Options, output: Output) -> Result<u8, PublishError> {
+    let Set { by, wanted, about, entry } = set;
+    let mut edits: Option<Edits> = None;
+    let mut make = |draft: &mut Draft| {
+        let document =
+            draft.document(&by).ok_or_else(|| PublishError::Wrong(format!("there is no role {by}; hint: rootpin repo delegate list")))?;
+        if document.members("delegations").is_some_and(|delegations| delegations.contains_key("succinct_roles")) {
+            return Err(PublishError::Wrong(format!(
+                "{by} delegates to hash bins, which another tool keeps; hint: change it with that tool"
+            )));
+        }
+        let edit =
+            |(entry, after): &(Entry, Option<Value>)| (entry.clone(), Edit { before: present(document, entry), after: after.clone() });
+        let made = edits.get_or_insert_with(|| wanted.iter().map(edit).collect()).clone();
+        super::images::check_waiting(draft, &working.keyring, &by)?;
+        draft.edit(&by, &made, |_| false)
+    };
+    let act = Act { make: &mut make, decides: Some(entry), restores: false, about };
+    act::run(here, working, act, options, output).await
+}
+
+/// The name is that of a file, and in a registry that of a tag.
+fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
+    let wrong =
+        |why: &str| Err(PublishError::Wrong(format!("{role:?} {why}; hint: a role's name is letters, digits, . _ and -, as team-a")));
+    if role.parse::<Tag>().is_err() {
+        return wrong("can't be a role");
+    }
+    let taken = |url: &MetadataUrl| matches!(url, MetadataUrl::Oci { tag, .. } if tag.as_str() == role);
+    if matches!(role, "root" | "targets" | "snapshot" | "timestamp" | "latest") || role.starts_with("rootpin-") {
+        return wrong("has another meaning");
+    }
+    if working.settings.publish.iter().any(taken) {
+        return wrong("is the tag of a place");
+    }
+    Ok(())
+}
+
+/// A public key's file: its ID, the key, and the file's name.
+pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishError> {
+    let bytes = Working::read_file(file)?;
+    let (keyid, key) = key_object(&public_key_from_pem(&String::from_utf8_lossy(&bytes))?);
+    let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok((keyid, key, name))
+}
+
+async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    let metadata = here.transaction(&working, verb.local)?.look(&|_| false).await?.next;
+    let delegation = |(by, listed): (&str, &Value)| {
+        let keyids = list(listed, "keyids").iter().filter_map(Value::as_str);
+        let keys: Vec<_> = keyids.map(|keyid| key_name(keyid, &metadata, &working.keyring)).collect();
+        let role = text(listed, "name");
+        json!({
+            "role": role, "by": by, "keys": keys, "threshold": listed.get("threshold"), "paths": listed.get("paths"),
+            "terminating": listed.get("terminating"), "published": metadata.roles.contains_key(role), "broken": metadata.broken.get(role),
+        })
+    };
+    let delegations: Vec<_> = metadata.delegations().map(delegation).collect();
+    output.value(&json!({ "version": 1, "delegations": delegations }), list_text);
+    Ok(0)
+}
+
+fn list_text(report: &Value) -> String {
+    let row = |one: &Value| {
+        let words = |name: &str| list(one, name).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+        let threshold = one.get("threshold").map(ToString::to_string).unwrap_or_default();
+        let published = one.get("published").and_then(Value::as_bool) == Some(true);
+        let note = match (published, one.get("broken").and_then(Value::as_str)) {
+            (_, Some(_)) => "does not hold: its keys changed, and it waits for the new ones",
+            (false, None) => "has signed nothing yet",
+            (true, None) => "",
+        };
+        vec![
+            text(one, "role").to_owned(),
+            format!("{threshold} of {}", words("keys").join(", ")),
+            words("paths").join(" "),
+            note.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = list(report, "delegations").iter().map(row).collect();
+    if rows.is_empty() { "nothing is delegated".to_owned() } else { table(&rows) }
+}

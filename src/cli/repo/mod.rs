@@ -1,0 +1,151 @@
+//! `rootpin repo`: make and keep a TUF repository of image names.
+
+mod act;
+mod approve;
+mod clone;
+mod delegate;
+mod images;
+mod init;
+mod key;
+mod list;
+mod passphrase;
+mod publish;
+mod refresh;
+mod report;
+mod rotate;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::output::Output;
+use crate::policy::MetadataUrl;
+use crate::publish::place::Place;
+use crate::publish::{Outcome, PublishError, Transaction, Working};
+use crate::sources::Credentials;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The working folder
+    #[arg(long, value_name = "DIR", default_value = ".", global = true)]
+    repo: PathBuf,
+    /// Folder of a Docker config.json with credentials for registries; else that of the user's own
+    #[arg(long, value_name = "DIR", global = true)]
+    docker_config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a repository: its keys, its first root, and a working folder that holds them
+    #[command(after_help = "example: rootpin repo init ./trust --names 'registry.example/**' --publish oci://registry.example/trust")]
+    Init(init::Arguments),
+    /// Make keys, and show those that are here
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Sign what an image's name stands for
+    #[command(after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
+        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run")]
+    Sign(images::Sign),
+    /// Sign what an image that others build stands for
+    #[command(after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
+        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20")]
+    Endorse(images::Endorse),
+    /// Take a name back: hosts refuse it as soon as they see the new metadata
+    #[command(after_help = "example: rootpin repo revoke registry.example/team/app:1.2")]
+    Revoke(images::Revoke),
+    /// Show what is signed, and by which role
+    #[command(after_help = "examples:\n  rootpin repo list\n  rootpin repo list 'registry.example/team/**'")]
+    List(list::Arguments),
+    /// Let others sign for some of the names
+    #[command(subcommand)]
+    Delegate(delegate::Verb),
+    /// Give a role other keys, or renew the root, by a new root that its holders sign
+    #[command(after_help = "examples:\n  rootpin repo rotate online\n  rootpin repo rotate root --key new.pub --propose root.json\n  \
+        rootpin repo rotate root --sign root.json --key-file root-2.pem\n  rootpin repo rotate root --finish root.json")]
+    Rotate(rotate::Arguments),
+    /// Sign timestamp and snapshot anew before they expire, and take up what waits for their key
+    #[command(after_help = "example: rootpin repo refresh --if-within 1d --passphrase-file /etc/rootpin/online.passphrase")]
+    Refresh(refresh::Arguments),
+    /// Bring what is in the working folder to its places, or to one more
+    #[command(after_help = "example: rootpin repo publish file:///srv/trust")]
+    Publish(publish::Arguments),
+    /// Look at what waits for signatures, and add yours
+    #[command(after_help = "examples:\n  rootpin repo approve --dry-run\n  rootpin repo approve team-a")]
+    Approve(approve::Arguments),
+    /// Make a working folder on another machine
+    #[command(
+        after_help = "example: rootpin repo clone oci://registry.example/trust ./trust --root root.json --sha256 HEX --names 'registry.example/**'"
+    )]
+    Clone(clone::Arguments),
+    /// Show what expires when, who may sign what, what waits, and what is not published
+    #[command(after_help = "example: rootpin repo status --json")]
+    Status(status::Arguments),
+}
+
+pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
+    let Arguments { repo, docker_config, verb } = arguments;
+    let folder = docker_config.or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
+    let credentials = Arc::new(folder.filter(|folder| folder.is_dir()).map_or_else(Credentials::none, Credentials::in_folder));
+    let here = Here { repo, credentials };
+    super::block_on(async {
+        let done = match verb {
+            Verb::Init(verb) => init::run(&here, verb, output).await,
+            Verb::Key(verb) => key::run(&here.repo, verb, output).map_err(PublishError::from),
+            Verb::Sign(verb) => images::sign(&here, verb, output).await,
+            Verb::Endorse(verb) => images::endorse(&here, verb, output).await,
+            Verb::Delegate(verb) => delegate::run(&here, verb, output).await,
+            Verb::Rotate(verb) => rotate::run(&here, verb, output).await,
+            Verb::Refresh(verb) => refresh::run(&here, verb, output).await,
+            Verb::Publish(verb) => publish::run(&here, verb, output).await,
+            Verb::Approve(verb) => approve::run(&here, verb, output).await,
+            Verb::Clone(verb) => clone::run(&here, verb, output).await,
+            Verb::Revoke(verb) => images::revoke(&here, verb, output).await,
+            Verb::List(verb) => list::run(&here, &verb, output).await,
+            Verb::Status(verb) => status::run(&here, &verb, output).await,
+        };
+        done.map_err(|error| error.to_string())
+    })
+}
+
+/// Where a verb works, and with which credentials.
+struct Here {
+    repo: PathBuf,
+    credentials: Arc<Credentials>,
+}
+
+impl Here {
+    fn open(&self) -> Result<Working, PublishError> {
+        Working::open(&self.repo)
+    }
+
+    fn place(&self, url: &MetadataUrl) -> Result<Place, PublishError> {
+        Ok(Place::of(url, &self.credentials)?)
+    }
+
+    /// A change of a working folder, published to its places unless it is to stay here.
+    fn transaction<'a>(&self, working: &'a Working, local: bool) -> Result<Transaction<'a>, PublishError> {
+        let urls = if local { &[][..] } else { &working.settings.publish[..] };
+        let places = urls.iter().map(|url| Ok((url.clone(), self.place(url)?))).collect::<Result<_, PublishError>>()?;
+        Ok(Transaction { working, places, now: Timestamp::now(), notes: Vec::new() })
+    }
+}
+
+/// Brings what is in the folder to its places.
+async fn publish_all(here: &Here, working: &Working, local: bool) -> Result<Vec<String>, PublishError> {
+    let mut transaction = here.transaction(working, local)?;
+    if transaction.places.is_empty() {
+        return Ok(Vec::new());
+    }
+    match transaction.run(&mut publish::Bring, &mut publish::Bring).await? {
+        Outcome::Done { published, failed, .. } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
+        Outcome::Done { failed, .. } => {
+            let failed: Vec<_> = failed.iter().map(|(place, why)| format!("{place}: {why}")).collect();
+            Err(PublishError::State(format!("not published everywhere: {}; hint: rootpin repo publish", failed.join("; "))))
+        }
+        Outcome::Nothing(_) | Outcome::Shown => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,52 @@
+//! `rootpin repo publish`: brings what is in the working folder to its places.
+
+use super::Here;
+use super::act::{self, Act, Options};
+use crate::cli::output::Output;
+use crate::policy::MetadataUrl;
+use crate::publish::key::{Signer, SigningError};
+use crate::publish::{Change, Draft, Metadata, Plan, PublishError, Unlock};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// One more place, besides those of repository.toml
+    place: Option<MetadataUrl>,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
+    let mut working = here.open()?;
+    working.settings.publish.extend(verb.place);
+    if working.settings.publish.is_empty() {
+        return Err(PublishError::Wrong(
+            "there is no place to publish to; hint: give one, or add it to publish in repository.toml".to_owned(),
+        ));
+    }
+    let mut make = |_: &mut Draft| Ok(());
+    let act = Act { make: &mut make, decides: None, restores: true, about: vec!["publish".to_owned()] };
+    act::run(here, &working, act, &verb.options, output).await
+}
+
+/// Nothing is changed, and no key is wanted.
+pub(super) struct Bring;
+
+impl Change for Bring {
+    fn make(&mut self, _draft: &mut Draft) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn restores(&self) -> bool {
+        true
+    }
+
+    fn confirm(&mut self, _before: &Metadata, _plan: &Plan) -> Result<bool, PublishError> {
+        Ok(true)
+    }
+}
+
+impl Unlock for Bring {
+    fn unlock(&mut self, _keyid: &str) -> Result<&dyn Signer, SigningError> {
+        Err(SigningError::Unusable("a new repository that needs another signature"))
+    }
+}

@@ -1,0 +1,130 @@
+//! What is signed, and how it ended, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::cli::output::{list, table, text};
+use crate::publish::changes::{self, Entry};
+use crate::publish::keyring::Keyring;
+use crate::publish::{Metadata, Missing, Plan, Step};
+
+/// A plan, before anything is signed.
+pub(super) fn plan_json(before: &Metadata, plan: &Plan, keyring: &Keyring, about: &[String]) -> Value {
+    let steps: Vec<_> = plan.steps().map(|step| step_json(before, plan.next(), step, keyring)).collect();
+    let offline = plan.offline.as_ref().map(|missing| missing_json(missing, before, keyring));
+    json!({ "about": about, "files": steps, "waits_for": offline })
+}
+
+fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring) -> Value {
+    let last = before.roles.get(&step.role).map(|file| &file.document);
+    let edits = if matches!(step.role.as_str(), "snapshot" | "timestamp") { BTreeMap::new() } else { changes::diff(last, &step.document) };
+    let changes = edits.iter().map(|(entry, edit)| {
+        let (kind, name) = match entry {
+            Entry::Target(path) => ("image", path),
+            Entry::Delegation(role) => ("delegation", role),
+            Entry::Holder(keyid) => ("holder", keyid),
+        };
+        json!({ "kind": kind, "name": name, "before": edit.before, "after": edit.after,
+            "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })
+    });
+    let changes: Vec<Value> = changes.collect();
+    let signers: Vec<String> = step.keys.iter().map(|keyid| key_name(keyid, next, keyring)).collect();
+    json!({
+        "role": step.role,
+        "version": step.document.version(),
+        "expires": step.document.signed.get("expires"),
+        "signed_by": signers,
+        "missing": step.missing.as_ref().map(|missing| missing_json(missing, next, keyring)),
+        "changes": changes,
+    })
+}
+
+/// What is missing, and who could give it.
+pub(super) fn missing_json(missing: &Missing, metadata: &Metadata, keyring: &Keyring) -> Value {
+    let holders: Vec<String> = missing.keys.iter().map(|keyid| key_name(keyid, metadata, keyring)).collect();
+    json!({ "role": missing.role, "signatures": missing.count, "holders": holders })
+}
+
+/// A key for people: who holds it, or its name here, and the beginning of its ID.
+pub(super) fn key_name(keyid: &str, metadata: &Metadata, keyring: &Keyring) -> String {
+    let here = keyring.keys().iter().find(|entry| entry.keyid == keyid).map(|entry| entry.name.clone());
+    let short: String = keyid.chars().take(8).collect();
+    match metadata.holder(keyid).or(here) {
+        Some(name) => format!("{name} ({short})"),
+        None => short,
+    }
+}
+
+pub(super) fn plan_text(plan: &Value) -> String {
+    let mut lines: Vec<String> = list(plan, "about").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    for file in list(plan, "files") {
+        for change in list(file, "changes").iter().filter(|change| text(change, "kind") != "holder") {
+            lines.push(change_text(text(file, "role"), change));
+        }
+    }
+    let rows: Vec<Vec<String>> = list(plan, "files").iter().map(file_row).collect();
+    if !rows.is_empty() {
+        lines.push(table(&rows));
+    }
+    if let Some(missing) = plan.get("waits_for").filter(|missing| missing.is_object()) {
+        lines.push(format!("it waits for {}, which signs the {}", holders(missing), text(missing, "role")));
+    }
+    lines.join("\n")
+}
+
+fn change_text(role: &str, change: &Value) -> String {
+    let (before, after) = (change.get("before").is_some_and(Value::is_object), change.get("after").is_some_and(Value::is_object));
+    let sign = match (before, after) {
+        (false, _) => '+',
+        (true, false) => '-',
+        (true, true) => '~',
+    };
+    let name = text(change, "name");
+    if text(change, "kind") == "delegation" {
+        let role_of = |side: &str| change.get(side).and_then(|side| side.get("role")).cloned().unwrap_or_default();
+        let shown = role_of(if after { "after" } else { "before" });
+        let paths: Vec<_> = list(&shown, "paths").iter().filter_map(Value::as_str).collect();
+        return format!("{sign} {role}: delegation to {name}: {}", paths.join(" "));
+    }
+    match (before, after) {
+        (true, true) => format!("{sign} {role}: {name}  {} (was {})", text(change, "is"), text(change, "was")),
+        (false, _) => format!("{sign} {role}: {name}  {}", text(change, "is")),
+        (true, false) => format!("{sign} {role}: {name}  (was {})", text(change, "was")),
+    }
+}
+
+fn file_row(file: &Value) -> Vec<String> {
+    let signers: Vec<_> = list(file, "signed_by").iter().filter_map(Value::as_str).collect();
+    let mut by = if signers.is_empty() { String::new() } else { format!("signed by {}", signers.join(", ")) };
+    if let Some(missing) = file.get("missing").filter(|missing| missing.is_object()) {
+        let count = missing.get("signatures").and_then(Value::as_u64).unwrap_or_default();
+        let joint = if by.is_empty() { "" } else { "; " };
+        by = format!("{by}{joint}waits for {count} of {}", holders(missing));
+    }
+    let version = file.get("version").map(ToString::to_string).unwrap_or_default();
+    vec![format!("  {}", text(file, "role")), version, format!("until {}", text(file, "expires")), by]
+}
+
+fn holders(missing: &Value) -> String {
+    list(missing, "holders").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn ended_text(report: &Value) -> String {
+    let places: Vec<_> = list(report, "published").iter().filter_map(Value::as_str).collect();
+    let mut lines = vec![match text(report, "outcome") {
+        "shown" => "nothing was signed (dry run)".to_owned(),
+        "unchanged" => "nothing to do".to_owned(),
+        "kept" => "kept here; rootpin repo publish brings it to the places".to_owned(),
+        _ => format!("published at {}", places.join(", ")),
+    }];
+    lines.extend(list(report, "failed").iter().map(|one| {
+        format!(
+            "not published at {}: {}\nthe next change, or rootpin repo publish, brings it there",
+            text(one, "place"),
+            text(one, "error")
+        )
+    }));
+    lines.extend(list(report, "notes").iter().filter_map(Value::as_str).map(|note| format!("note: {note}")));
+    lines.join("\n")
+}

@@ -1,0 +1,285 @@
+//! `rootpin repo rotate`: other keys for a role, by a new root that travels between its holders.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Here;
+use super::act::{self, Act, Options, Unlocked};
+use super::init;
+use crate::cli::output::{Output, list, text};
+use crate::publish::key::{Kind, Signer, SigningError};
+use crate::publish::key_file::PrivateKey;
+use crate::publish::keyring::{Keyring, generate};
+use crate::publish::root::{RoleKeys, newest, set_role, with_root};
+use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, Unlock, Working};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Whose keys: `online` is snapshot and timestamp
+    #[arg(value_enum)]
+    role: Role,
+    /// New public keys (PEM); else a new key is made here
+    #[arg(long, num_args = 1.., value_name = "FILE.pub")]
+    key: Vec<PathBuf>,
+    /// Who holds the new keys, in their order; else the files' names
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    holder: Vec<String>,
+    /// Present keys that leave, by holder or by the beginning of their ID; else all of them leave
+    #[arg(long, num_args = 1.., value_name = "KEY")]
+    remove: Vec<String>,
+    /// No present key leaves
+    #[arg(long, conflicts_with = "remove")]
+    keep: bool,
+    /// The same keys: only a new term, or another threshold
+    #[arg(long, conflicts_with_all = ["key", "remove"])]
+    renew: bool,
+    /// How many of the role's keys must sign; else as many as before
+    #[arg(long, value_name = "M")]
+    threshold: Option<u64>,
+    /// Write the new root to a file for its holders to sign, and publish nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sign", "finish"])]
+    propose: Option<PathBuf>,
+    /// Add your signature to a proposed root; wants no working folder with --key-file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "key", "remove", "keep", "renew", "threshold"])]
+    sign: Option<PathBuf>,
+    /// The key to sign a proposed root with, instead of those of the working folder
+    #[arg(long, value_name = "KEY.pem", requires = "sign")]
+    key_file: Option<PathBuf>,
+    /// Publish a proposed root that enough keys have signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "remove", "keep", "renew", "threshold"])]
+    finish: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    Root,
+    Targets,
+    Snapshot,
+    Timestamp,
+    Online,
+}
+
+impl Role {
+    fn roles(self) -> &'static [&'static str] {
+        match self {
+            Self::Root => &["root"],
+            Self::Targets => &["targets"],
+            Self::Snapshot => &["snapshot"],
+            Self::Timestamp => &["timestamp"],
+            Self::Online => &["snapshot", "timestamp"],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            other => other.roles().first().copied().unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
+    if let Some(file) = &verb.sign {
+        return sign(here, file, &verb, output);
+    }
+    if let Some(file) = &verb.finish {
+        let proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
+        let mut working = here.open()?;
+        if let Some(missing) = proposal.missing().first() {
+            let holders: Vec<_> = missing.keys.iter().map(|keyid| named(&proposal, keyid)).collect();
+            return Err(PublishError::Wrong(format!(
+                "{} has {} signatures too few; hint: it can be signed by {}: rootpin repo rotate root --sign {}",
+                missing.role,
+                missing.count,
+                holders.join(", "),
+                file.display()
+            )));
+        }
+        if working.pinned.is_none() {
+            return init::begin(here, &mut working, proposal.new, &verb.options, output).await;
+        }
+        return finish(here, &working, proposal, &verb.options, output).await;
+    }
+    let mut working = here.open()?;
+    let metadata = here.transaction(&working, verb.options.local)?.look(&|_| false).await?.next;
+    let document = changed_root(&mut working, &metadata, &verb)?;
+    let mut proposal = Proposal::new(newest(&metadata), document, Timestamp::now(), working.settings.term("root"))?;
+    if let Some(file) = &verb.propose {
+        return hand_on(&proposal, file, output);
+    }
+    let open = proposal.open_keys(&working.keyring);
+    if let Some(missing) = proposal.missing_after(&open).first() {
+        let holders: Vec<_> = missing.keys.iter().map(|keyid| named(&proposal, keyid)).collect();
+        return Err(PublishError::Wrong(format!(
+            "{} of the keys of {} are missing here: {}; hint: let their holders sign, which begins with --propose FILE",
+            missing.count,
+            missing.role,
+            holders.join(", ")
+        )));
+    }
+    show(&proposal, output);
+    if !verb.options.dry_run {
+        act::ask(&verb.options)?;
+        let mut keys = Unlocked::new(&working.keyring, &verb.options.passphrases);
+        proposal.sign(&open, &mut keys)?;
+    }
+    finish(here, &working, proposal, &verb.options, output).await
+}
+
+/// The newest root with what is to be changed in it.
+fn changed_root(working: &mut Working, metadata: &Metadata, verb: &Arguments) -> Result<Document, PublishError> {
+    let mut document = metadata.root()?.clone();
+    if verb.renew && verb.threshold.is_none() {
+        return Ok(document);
+    }
+    let mut new = Vec::new();
+    for (index, file) in verb.key.iter().enumerate() {
+        let (keyid, key, name) = super::delegate::read_key(file)?;
+        new.push((keyid, key, verb.holder.get(index).cloned().unwrap_or(name)));
+    }
+    if new.is_empty() && !verb.renew && verb.remove.is_empty() && !verb.keep {
+        new.push(made(working, verb)?);
+    }
+    let mut unmatched: BTreeSet<&String> = verb.remove.iter().collect();
+    for role in verb.role.roles() {
+        let authority = metadata.authority(role).ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}")))?;
+        let mut keys = Vec::new();
+        for keyid in authority.keyids {
+            let holder = metadata.holder(&keyid).unwrap_or_default();
+            let leaves = |word: &&String| **word == holder || word.len() >= 4 && keyid.starts_with(word.as_str());
+            let named: Vec<_> = verb.remove.iter().filter(leaves).collect();
+            unmatched.retain(|word| !named.contains(word));
+            let stays = if verb.remove.is_empty() { verb.keep || verb.renew } else { named.is_empty() };
+            if let Some(key) = metadata.key(&keyid).filter(|_| stays) {
+                keys.push((keyid, key.clone(), holder));
+            }
+        }
+        keys.extend(new.iter().filter(|(keyid, ..)| !keys.iter().any(|(known, ..)| known == keyid)).cloned().collect::<Vec<_>>());
+        let before = u64::try_from(authority.threshold).unwrap_or(1);
+        set_role(&mut document, role, &RoleKeys { keys, threshold: verb.threshold.unwrap_or(before) })?;
+    }
+    match unmatched.first() {
+        Some(word) => Err(PublishError::Wrong(format!("{} has no key {word}; hint: rootpin repo status shows them", verb.role.name()))),
+        None => Ok(document),
+    }
+}
+
+/// A new key of this machine.
+fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, String), PublishError> {
+    if verb.options.dry_run {
+        return Err(PublishError::Wrong(
+            "a dry run makes no key; hint: make one with rootpin repo key generate, and give it with --key".to_owned(),
+        ));
+    }
+    let taken = |name: &String| working.keyring.keys().iter().any(|entry| entry.name == *name);
+    let name = (2..=u16::MAX).map(|number| format!("{}-{number}", verb.role.name())).find(|name| !taken(name)).unwrap_or_default();
+    let passphrase = verb.options.passphrases.of_new(&name)?;
+    generate(&working.keys_folder(), &name, Kind::Ed25519, &passphrase)?;
+    working.reread_keys()?;
+    let (keyid, key, _) = super::delegate::read_key(&working.keys_folder().join(format!("{name}.pub")))?;
+    Ok((keyid, key, name))
+}
+
+/// Publishes a root that is signed.
+async fn finish(here: &Here, working: &Working, proposal: Proposal, options: &Options, output: Output) -> Result<u8, PublishError> {
+    let about = vec![format!("publish root {}", proposal.new.version())];
+    let mut make = |draft: &mut Draft| with_root(draft, &proposal);
+    let act = Act { make: &mut make, decides: None, restores: false, about };
+    act::run(here, working, act, options, output).await
+}
+
+/// Adds a signature to a proposal.
+fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
+    let mut proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
+    show(&proposal, output);
+    if let Some(path) = &verb.key_file {
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let passphrase = verb.options.passphrases.of(&name)?;
+        let key = PrivateKey::load(path, &passphrase)?;
+        let keyid = key.keyid();
+        if !proposal.lists(&keyid) {
+            return Err(PublishError::Wrong(format!("{} is no key of the old root or the new one", path.display())));
+        }
+        proposal.sign(&[keyid], &mut One(key))?;
+    } else {
+        let working = here.open()?;
+        let open = proposal.open_keys(&working.keyring);
+        if open.is_empty() {
+            return Err(PublishError::Wrong(
+                "no key here signs it, or all have; hint: give another key with --key-file KEY.pem".to_owned(),
+            ));
+        }
+        act::ask(&verb.options)?;
+        proposal.sign(&open, &mut Unlocked::new(&working.keyring, &verb.options.passphrases))?;
+    }
+    hand_on(&proposal, file, output)
+}
+
+/// Says how a proposed root differs from the one before, and who has to sign it.
+fn show(proposal: &Proposal, output: Output) {
+    if output.json {
+        return;
+    }
+    let mut lines = vec![format!("root {}", proposal.new.version())];
+    lines.extend(proposal.differences());
+    output.value(&json!(lines), |lines| lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"));
+}
+
+/// The one key that was given.
+struct One(PrivateKey);
+
+impl Unlock for One {
+    fn unlock(&mut self, _keyid: &str) -> Result<&dyn Signer, SigningError> {
+        Ok(&self.0)
+    }
+}
+
+/// Writes a proposal that others are to sign, and says who.
+pub(super) fn hand_on(proposal: &Proposal, file: &Path, output: Output) -> Result<u8, PublishError> {
+    Working::write_file(file, &proposal.to_bytes())?;
+    let missing = proposal.missing();
+    let missing = missing.iter().map(|missing| {
+        let holders: Vec<_> = missing.keys.iter().map(|keyid| named(proposal, keyid)).collect();
+        json!({ "role": missing.role, "signatures": missing.count, "holders": holders })
+    });
+    let missing: Vec<_> = missing.collect();
+    let (file, changes) = (file.display().to_string(), proposal.differences());
+    let report = json!({ "version": 1, "outcome": "proposed", "file": file, "changes": changes, "missing": missing });
+    output.value(&report, proposed_text);
+    Ok(0)
+}
+
+/// A key for people.
+fn named(proposal: &Proposal, keyid: &str) -> String {
+    let short: String = keyid.chars().take(8).collect();
+    proposal.holder(keyid).map_or(short.clone(), |holder| format!("{holder} ({short})"))
+}
+
+fn proposed_text(report: &Value) -> String {
+    let file = text(report, "file");
+    let mut lines: Vec<String> = Vec::new();
+    for missing in list(report, "missing") {
+        let holders: Vec<_> = list(missing, "holders").iter().filter_map(Value::as_str).collect();
+        let count = missing.get("signatures").and_then(Value::as_u64).unwrap_or_default();
+        lines.push(format!("{} waits for {count} of {}", text(missing, "role"), holders.join(", ")));
+    }
+    lines.push(if list(report, "missing").is_empty() {
+        format!("{file} has all signatures; then: rootpin repo rotate root --finish {file}")
+    } else {
+        format!("each of them: rootpin repo rotate root --sign {file} --key-file KEY.pem")
+    });
+    lines.join("\n")
+}
+
+/// The keyring's entries as [`RoleKeys`] takes them.
+pub(super) fn entry(keyring: &Keyring, name: &str, holder: String) -> Result<(String, Value, String), PublishError> {
+    let entry = keyring.keys().iter().find(|entry| entry.name == name);
+    let entry = entry.ok_or_else(|| PublishError::Wrong(format!("there is no key {name} in keys/; hint: rootpin repo key list")))?;
+    let (keyid, key) = crate::publish::key_object(&entry.key);
+    Ok((keyid, key, holder))
+}

@@ -1,0 +1,176 @@
+//! A new root on its way: one file that travels from holder to holder, until enough keys of the old root and of the new one have signed.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::PublishError;
+use super::document::Document;
+use super::keyring::Keyring;
+use super::metadata::{File, HOLDERS};
+use super::plan::{Missing, Unlock};
+
+/// What the file calls itself.
+const KIND: &str = "rootpin root proposal";
+
+/// A root that is proposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The root that it follows; none for a first one.
+    pub old: Option<Document>,
+    /// The new root, with the signatures so far.
+    pub new: Document,
+}
+
+impl Proposal {
+    /// A proposal that nobody has signed.
+    ///
+    /// # Errors
+    /// A term beyond all time.
+    pub fn new(old: Option<&File>, mut new: Document, now: Timestamp, term: SignedDuration) -> Result<Self, PublishError> {
+        let version = old.map_or(0, |old| old.document.version()) + 1;
+        new.date(version, now, term)?;
+        Ok(Self { old: old.map(|old| old.document.clone()), new })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It is no proposal.
+    pub fn read(name: &str, bytes: &[u8]) -> Result<Self, PublishError> {
+        let wrong =
+            || PublishError::Wrong(format!("{name} is no proposal of a root; hint: rootpin repo rotate root --propose FILE writes one"));
+        let file: Value = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+        if file.get("kind").and_then(Value::as_str) != Some(KIND) || file.get("version").and_then(Value::as_u64) != Some(1) {
+            return Err(wrong());
+        }
+        let document = |member: &str| match file.get(member) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => Document::read(name, value.to_string().as_bytes()).map(Some),
+        };
+        let (old, new) = (document("old")?, document("new")?.ok_or_else(wrong)?);
+        let is_root = |document: &Document| document.signed.get("_type").and_then(Value::as_str) == Some("root");
+        let follows = new.version() == old.as_ref().map_or(0, Document::version) + 1;
+        if !is_root(&new) || !old.as_ref().is_none_or(is_root) || !follows {
+            return Err(wrong());
+        }
+        Ok(Self { old, new })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let value = |document: &Document| serde_json::from_slice::<Value>(&document.to_bytes()).unwrap_or_default();
+        let file = json!({ "kind": KIND, "version": 1, "old": self.old.as_ref().map(value), "new": value(&self.new) });
+        let mut bytes = serde_json::to_vec_pretty(&file).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The keys of a keyring that could sign and have not.
+    #[must_use]
+    pub fn open_keys(&self, keyring: &Keyring) -> Vec<String> {
+        let listed = self.parts().into_iter().flat_map(|root| root_keys(root).into_iter().map(move |keyid| (root, keyid)));
+        let open = listed.filter(|(root, keyid)| !self.has_signed(root, keyid)).map(|(_, keyid)| keyid);
+        let here = |keyid: &String| keyring.keys().iter().any(|entry| entry.private && entry.keyid == *keyid);
+        open.filter(here).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether the key is one of the old root's or the new one's.
+    #[must_use]
+    pub fn lists(&self, keyid: &str) -> bool {
+        self.parts().into_iter().any(|root| root_keys(root).iter().any(|listed| listed == keyid))
+    }
+
+    /// Signs with these keys.
+    ///
+    /// # Errors
+    /// A key does not sign.
+    pub fn sign(&mut self, keyids: &[String], keys: &mut dyn Unlock) -> Result<(), PublishError> {
+        for keyid in keyids {
+            self.new.sign(keys.unlock(keyid)?, keyid)?;
+        }
+        Ok(())
+    }
+
+    /// What is missing: of the old root's keys, and of the new root's.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Missing> {
+        self.missing_after(&[])
+    }
+
+    /// The same, once these keys have signed.
+    #[must_use]
+    pub fn missing_after(&self, signing: &[String]) -> Vec<Missing> {
+        let names = ["the old root", "the new root"];
+        let names = if self.old.is_some() { &names[..] } else { names.get(1..).unwrap_or_default() };
+        let missing = self.parts().into_iter().zip(names).filter_map(|(root, name)| {
+            let listed = root_keys(root);
+            let mut seen = BTreeSet::new();
+            let key = |keyid: &str| root.members("keys").and_then(|keys| keys.get(keyid));
+            let signed = listed.iter().filter_map(|keyid| self.new.signed_by(keyid, key(keyid)?)).filter(|id| seen.insert(*id)).count();
+            let (will, keys): (Vec<_>, Vec<_>) =
+                listed.into_iter().filter(|keyid| !self.has_signed(root, keyid)).partition(|keyid| signing.contains(keyid));
+            let signed = signed + will.len();
+            let count = threshold(root).saturating_sub(signed);
+            (count > 0).then(|| Missing { role: (*name).to_owned(), count, keys })
+        });
+        missing.collect()
+    }
+
+    /// Who holds a key, as either root says.
+    #[must_use]
+    pub fn holder(&self, keyid: &str) -> Option<String> {
+        let named = |root: &Document| root.members(HOLDERS)?.get(keyid)?.as_str().map(str::to_owned);
+        self.parts().into_iter().rev().find_map(named)
+    }
+
+    /// What the new root says of each role that the old one says otherwise, in words.
+    #[must_use]
+    pub fn differences(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for role in super::root::ROLES {
+            let listed = |root: Option<&Document>| root.and_then(|root| root.members("roles")?.get(role).cloned()).unwrap_or_default();
+            let (old, new) = (listed(self.old.as_ref()), listed(Some(&self.new)));
+            if old == new {
+                continue;
+            }
+            let ids = |listed: &Value| -> BTreeSet<String> {
+                let ids = listed.get("keyids").and_then(Value::as_array).into_iter().flatten();
+                ids.filter_map(Value::as_str).map(str::to_owned).collect()
+            };
+            let named = |keyid: &String| {
+                let short: String = keyid.chars().take(8).collect();
+                self.holder(keyid).map_or(short.clone(), |holder| format!("{holder} ({short})"))
+            };
+            let (was, is) = (ids(&old), ids(&new));
+            lines.extend(is.difference(&was).map(|keyid| format!("+ {role}: key of {}", named(keyid))));
+            lines.extend(was.difference(&is).map(|keyid| format!("- {role}: key of {}", named(keyid))));
+            let number = |listed: &Value| listed.get("threshold").and_then(Value::as_u64).unwrap_or_default();
+            if number(&old) != number(&new) {
+                lines.push(format!("~ {role}: {} of {} keys sign (before: {})", number(&new), is.len(), number(&old)));
+            }
+        }
+        lines
+    }
+
+    fn parts(&self) -> Vec<&Document> {
+        self.old.iter().chain([&self.new]).collect()
+    }
+
+    fn has_signed(&self, root: &Document, keyid: &str) -> bool {
+        let key = root.members("keys").and_then(|keys| keys.get(keyid));
+        key.is_some_and(|key| self.new.signed_by(keyid, key).is_some())
+    }
+}
+
+fn root_keys(root: &Document) -> Vec<String> {
+    let role = root.members("roles").and_then(|roles| roles.get("root")?.get("keyids")?.as_array());
+    role.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn threshold(root: &Document) -> usize {
+    let role = root.members("roles").and_then(|roles| roles.get("root")?.get("threshold")?.as_u64());
+    role.and_then(|threshold| usize::try_from(threshold).ok()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,184 @@
+//! What differs between two states of a targets role, entry by entry, and how that is brought to a third: the three-way merge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::PublishError;
+use super::document::Document;
+use super::metadata::{HOLDERS, delegated, name};
+use super::paths::specificity;
+
+/// What one entry of a targets file is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// A target, by its path: `HOST/REPOSITORY:TAG`.
+    Target(String),
+    /// A delegation, by its role: the role as it is listed, and its keys.
+    Delegation(String),
+    /// Who holds a key, by its ID.
+    Holder(String),
+}
+
+/// What an entry was and what it is to be; none where there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Before.
+    pub before: Option<Value>,
+    /// After.
+    pub after: Option<Value>,
+}
+
+/// The edits of one role.
+pub type Edits = BTreeMap<Entry, Edit>;
+
+/// What leads from one state of a role to another.
+#[must_use]
+pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
+    let (old, new) = (before.map(entries).unwrap_or_default(), entries(after));
+    let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let edit = |entry: &Entry| Edit { before: old.get(entry).cloned(), after: new.get(entry).cloned() };
+    all.into_iter().map(|entry| (entry.clone(), edit(entry))).filter(|(_, edit)| edit.before != edit.after).collect()
+}
+
+/// The entry as it stands.
+#[must_use]
+pub fn present(document: &Document, entry: &Entry) -> Option<Value> {
+    match entry {
+        Entry::Target(path) => document.members("targets")?.get(path).cloned(),
+        Entry::Delegation(role) => delegated(document).find(|listed| name(listed) == role).map(|listed| delegation(document, listed)),
+        Entry::Holder(keyid) => document.members(HOLDERS)?.get(keyid).cloned(),
+    }
+}
+
+/// Makes the edits in a document that may have changed since. What already is as it should be is left. Of an entry that is neither as it
+/// was nor as it is to be, `overruled` says whether it is set all the same.
+///
+/// # Errors
+/// An entry was changed on both sides, differently: then nothing is changed.
+pub fn apply(document: &mut Document, edits: &Edits, overruled: impl Fn(&Entry) -> bool) -> Result<(), PublishError> {
+    let mut next = document.clone();
+    for (entry, edit) in edits {
+        let now = present(document, entry);
+        if now == edit.after {
+            continue;
+        }
+        if now != edit.before && !overruled(entry) {
+            return Err(PublishError::Conflict(conflict(entry, now.as_ref(), edit.after.as_ref())));
+        }
+        set(&mut next, entry, edit.after.as_ref());
+    }
+    forget_unused_keys(&mut next);
+    *document = next;
+    Ok(())
+}
+
+/// A target as people read it: its digest.
+#[must_use]
+pub fn shown(value: Option<&Value>) -> String {
+    let digest = value.and_then(|value| value.get("hashes")?.get("sha256")?.as_str());
+    match (value, digest) {
+        (None, _) => "nothing".to_owned(),
+        (_, Some(digest)) => format!("sha256:{digest}"),
+        (Some(other), None) => other.get("role").map_or_else(|| other.to_string(), ToString::to_string),
+    }
+}
+
+fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> String {
+    match entry {
+        Entry::Target(path) => {
+            let done = if now.is_some() { format!("signed as {}", shown(now)) } else { "revoked".to_owned() };
+            let again = if wanted.is_some() { "sign" } else { "revoke" };
+            format!("{path} was {done} by another machine meanwhile; hint: to overrule that, {again} it again")
+        }
+        Entry::Delegation(role) => {
+            format!(
+                "the delegation to {role} was changed by another machine meanwhile; hint: look at it with rootpin repo delegate list, and change it again"
+            )
+        }
+        Entry::Holder(keyid) => format!("the holder of key {keyid} was changed by another machine meanwhile; hint: do it again"),
+    }
+}
+
+fn entries(document: &Document) -> BTreeMap<Entry, Value> {
+    let targets = document.members("targets").into_iter().flatten().map(|(path, value)| (Entry::Target(path.clone()), value.clone()));
+    let delegations = delegated(document).map(|listed| (Entry::Delegation(name(listed).to_owned()), delegation(document, listed)));
+    let holders = document.members(HOLDERS).into_iter().flatten().map(|(keyid, holder)| (Entry::Holder(keyid.clone()), holder.clone()));
+    targets.chain(delegations).chain(holders).collect()
+}
+
+/// A listed role with its keys.
+fn delegation(document: &Document, listed: &Value) -> Value {
+    let keys = document.members("delegations").and_then(|delegations| delegations.get("keys"));
+    let own: Map<String, Value> = keyids(listed).filter_map(|id| Some((id.to_owned(), keys?.get(id)?.clone()))).collect();
+    json!({ "role": listed, "keys": own })
+}
+
+fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
+    listed.get("keyids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn set(document: &mut Document, entry: &Entry, value: Option<&Value>) {
+    match entry {
+        Entry::Target(path) => document.edit("targets", |targets| set_member(targets, path, value)),
+        Entry::Holder(keyid) => document.edit(HOLDERS, |holders| set_member(holders, keyid, value)),
+        Entry::Delegation(role) => document.edit("delegations", |delegations| {
+            let mut keys = match delegations.remove("keys") {
+                Some(Value::Object(keys)) => keys,
+                _ => Map::new(),
+            };
+            let mut roles = match delegations.remove("roles") {
+                Some(Value::Array(roles)) => roles,
+                _ => Vec::new(),
+            };
+            let at = roles.iter().position(|listed| name(listed) == role);
+            let listed = value.and_then(|value| value.get("role")).cloned();
+            match (at, listed) {
+                (Some(at), Some(listed)) => {
+                    if let Some(place) = roles.get_mut(at) {
+                        *place = listed;
+                    }
+                }
+                (Some(at), None) => drop(roles.remove(at)),
+                (None, Some(listed)) => {
+                    let at = roles.iter().position(|other| rank(&listed) < rank(other)).unwrap_or(roles.len());
+                    roles.insert(at, listed);
+                }
+                (None, None) => {}
+            }
+            if let Some(Value::Object(own)) = value.and_then(|value| value.get("keys")) {
+                keys.extend(own.clone());
+            }
+            delegations.insert("keys".to_owned(), Value::Object(keys));
+            delegations.insert("roles".to_owned(), Value::Array(roles));
+        }),
+    }
+}
+
+/// The order of delegations: the most specific first, which so is asked before a broader one that ends the search; then by name, so that
+/// the order in which they are made tells nothing.
+fn rank(listed: &Value) -> (std::cmp::Reverse<usize>, &str) {
+    let paths = listed.get("paths").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    (std::cmp::Reverse(specificity(paths)), name(listed))
+}
+
+fn set_member(members: &mut Map<String, Value>, name: &str, value: Option<&Value>) {
+    match value {
+        Some(value) => drop(members.insert(name.to_owned(), value.clone())),
+        None => drop(members.remove(name)),
+    }
+}
+
+/// Drops the keys that no delegation lists any more.
+fn forget_unused_keys(document: &mut Document) {
+    // Hash bins (TAP 15), which another tool made, list their keys elsewhere.
+    if document.members("delegations").is_none_or(|delegations| delegations.contains_key("succinct_roles")) {
+        return;
+    }
+    let used: BTreeSet<String> = delegated(document).flat_map(keyids).map(str::to_owned).collect();
+    document.edit("delegations", |delegations| {
+        if let Some(Value::Object(keys)) = delegations.get_mut("keys") {
+            keys.retain(|id, _| used.contains(id));
+        }
+    });
+}

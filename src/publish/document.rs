@@ -1,0 +1,153 @@
+//! One metadata file on the side that writes it: what is signed, and the signatures.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::PublishError;
+use super::key::{Signer, SigningError};
+use crate::image::Digest;
+use crate::json::{self as strict, Limits};
+use crate::trust::{KeyId, canonical, tuf};
+
+/// The version of the specification that the files are written by.
+const SPEC: &str = "1.0.34";
+/// A publisher's own files: above what any host takes.
+const LIMITS: Limits = Limits { bytes: 64 << 20, depth: 32, values: 8_000_000 };
+
+/// A metadata file that can be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The `signed` object.
+    pub signed: Map<String, Value>,
+    /// Key ID and signature in hex digits.
+    signatures: Vec<(String, String)>,
+}
+
+impl Document {
+    /// A new one, without version and expiry: those it gets when it is dated.
+    pub(super) fn new(kind: &str) -> Self {
+        let members = [("_type", json!(kind)), ("spec_version", json!(SPEC)), ("version", json!(0)), ("expires", json!(""))];
+        Self { signed: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), signatures: Vec::new() }
+    }
+
+    /// Reads a file; nothing of it is verified here.
+    pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Self, PublishError> {
+        let wrong = || PublishError::Malformed(name.to_owned());
+        // Strictly: what is signed anew must be what every reader sees.
+        strict::parse(bytes, LIMITS).map_err(|_| wrong())?;
+        let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else { return Err(wrong()) };
+        let (Some(Value::Object(signed)), Some(Value::Array(listed))) = (file.remove("signed"), file.remove("signatures")) else {
+            return Err(wrong());
+        };
+        let text = |entry: &Value, member: &str| entry.get(member).and_then(Value::as_str).map(str::to_owned);
+        let signatures = listed.iter().map(|entry| Some((text(entry, "keyid")?, text(entry, "sig")?))).collect::<Option<_>>();
+        Ok(Self { signed, signatures: signatures.ok_or_else(wrong)? })
+    }
+
+    /// The file. Control characters are escaped in it, unlike in what is signed.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let signatures: Vec<_> = self.signatures.iter().map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig })).collect();
+        let mut bytes = json!({ "signatures": signatures, "signed": self.signed }).to_string().into_bytes();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Its version; 0, before it has one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.signed.get("version").and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// The end of its term, as it is written.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.signed.get("expires").and_then(Value::as_str)?.parse().ok()
+    }
+
+    /// Gives it its next version and a new term; what was signed before is not this any more.
+    pub(super) fn date(&mut self, version: u64, now: Timestamp, term: SignedDuration) -> Result<(), PublishError> {
+        let expires = now.checked_add(term).map_err(|_| PublishError::Wrong("a term that ends after all time".to_owned()))?;
+        self.signed.insert("version".to_owned(), version.into());
+        self.signed.insert("expires".to_owned(), expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+        self.signatures.clear();
+        Ok(())
+    }
+
+    /// Adds a signature of this key, under the ID that its role lists, in place of an earlier one.
+    pub(super) fn sign(&mut self, signer: &dyn Signer, keyid: &str) -> Result<(), SigningError> {
+        let signature = signer.sign(&self.canonical()?)?;
+        self.signatures.retain(|(known, _)| known != keyid);
+        self.signatures.push((keyid.to_owned(), hex(&signature)));
+        Ok(())
+    }
+
+    /// Whether that key, as metadata lists it, has signed; its canonical ID, by which two listings of one key count once.
+    pub(super) fn signed_by(&self, keyid: &str, key: &Value) -> Option<KeyId> {
+        let (_, signature) = self.signatures.iter().find(|(known, _)| known == keyid)?;
+        tuf::signed_by(keyid, &strict_value(key)?, &self.canonical().ok()?, &bytes(signature)?)
+    }
+
+    /// Takes the signatures of the same document that another machine has added.
+    pub(super) fn take_signatures(&mut self, other: &Self) {
+        for (keyid, signature) in &other.signatures {
+            if !self.signatures.iter().any(|(known, _)| known == keyid) {
+                self.signatures.push((keyid.clone(), signature.clone()));
+            }
+        }
+    }
+
+    /// Changes an object in the signed part; an empty one, where there is none.
+    pub(super) fn edit<T>(&mut self, name: &str, change: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
+        let mut members = match self.signed.remove(name) {
+            Some(Value::Object(members)) => members,
+            _ => Map::new(),
+        };
+        let result = change(&mut members);
+        self.signed.insert(name.to_owned(), Value::Object(members));
+        result
+    }
+
+    /// An object in the signed part.
+    #[must_use]
+    pub fn members(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.signed.get(name)?.as_object()
+    }
+
+    /// What is signed.
+    fn canonical(&self) -> Result<Vec<u8>, SigningError> {
+        let text = serde_json::to_vec(&self.signed).map_err(|_| SigningError::Unusable("a document that can't be written"))?;
+        let value = strict::parse(&text, LIMITS).map_err(|_| SigningError::Unusable("a document that is no strict JSON"))?;
+        Ok(canonical::encode(&value))
+    }
+}
+
+/// A key's ID (TUF 1.0.34, section 4.2), and the key as a document lists it.
+#[must_use]
+pub fn key_object(key: &strict::Value) -> (String, Value) {
+    (Digest::of(&canonical::encode(key)).hex(), loose_value(key))
+}
+
+/// The same value, as it is read from what is signed.
+fn strict_value(value: &Value) -> Option<strict::Value> {
+    strict::parse(&serde_json::to_vec(value).ok()?, LIMITS).ok()
+}
+
+/// A value that was read strictly, to be put into a document.
+fn loose_value(value: &strict::Value) -> Value {
+    serde_json::from_slice(&canonical::encode(value)).unwrap_or_default()
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    if hex.len().is_multiple_of(2) { pairs.collect() } else { None }
+}
+
+/// How a file is listed by another: version, length and SHA-256.
+pub(super) fn listing(version: u64, bytes: &[u8]) -> Value {
+    json!({ "version": version, "length": bytes.len(), "hashes": { "sha256": Digest::of(bytes).hex() } })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,0 +1,230 @@
+//! A repository's files in a folder: a web server's, or a publisher's own. The timestamp's rename is the moment at which all is new.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{At, Files, State, WAITING, Written};
+
+/// One file; hosts take none above 32 MiB.
+const FILE_BYTES: u64 = 64 << 20;
+/// More than any repository has.
+const FILES: usize = 20_000;
+const LOCK: &str = ".rootpin.lock";
+
+/// Every metadata file of the folder; none, where it is not there.
+///
+/// # Errors
+/// Something in it can't be read, is no plain file, or is too much.
+pub fn read_folder(folder: &Path) -> io::Result<Files> {
+    let mut files = Files::new();
+    for prefix in ["", WAITING] {
+        let entries = match fs::read_dir(folder.join(prefix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_metadata(name)) else { continue };
+            if files.len() >= FILES {
+                return Err(io::Error::other(format!("more than {FILES} files")));
+            }
+            files.insert(format!("{prefix}{name}"), read(&entry.path()).map_err(|error| named(name, &error))?);
+        }
+    }
+    Ok(files)
+}
+
+/// Makes the folder hold these files. At every moment a reader finds the old state whole or the new one: files with a version in their name
+/// come first, the timestamp takes the old one's place at once, and new roots come last. (A root that names other keys for the timestamp
+/// follows a timestamp that both have signed.) Of older files the version before is left for those who are reading.
+///
+/// # Errors
+/// A file can't be written; then the old state or the new one is there.
+pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
+    fs::create_dir_all(folder.join(WAITING))?;
+    for step in [Step::Versioned, Step::Timestamp, Step::Roots, Step::Waiting] {
+        for (name, bytes) in files.iter().filter(|(name, _)| Step::of(name) == step) {
+            let path = folder.join(name);
+            if !fs::read(&path).is_ok_and(|there| there == *bytes) {
+                replace(&path, bytes).map_err(|error| named(name, &error))?;
+            }
+        }
+        File::open(folder)?.sync_all()?;
+    }
+    File::open(folder.join(WAITING))?.sync_all()?;
+    for name in read_names(folder)? {
+        if is_over(&name, files) {
+            fs::remove_file(folder.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The files by which one state is told from another.
+pub(super) fn in_place(files: &Files) -> Files {
+    // A new root may come alone.
+    let told = |name: &str| matches!(Step::of(name), Step::Timestamp | Step::Waiting | Step::Roots);
+    files.iter().filter(|(name, _)| told(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+}
+
+/// Writes, if the folder still has the timestamp that was read, and what waited.
+pub(super) fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
+    fs::create_dir_all(folder)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+    lock.lock()?;
+    if in_place(&read_folder(folder)?) != *before {
+        return Ok(Written::Lost);
+    }
+    write_folder(folder, files)?;
+    Ok(Written::Done(At(State::Folder(in_place(files)))))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Versioned,
+    Timestamp,
+    Roots,
+    Waiting,
+}
+
+impl Step {
+    fn of(name: &str) -> Self {
+        match name {
+            "timestamp.json" => Self::Timestamp,
+            name if name.starts_with(WAITING) => Self::Waiting,
+            name if name.ends_with(".root.json") && version(name).is_some() => Self::Roots,
+            _ => Self::Versioned,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).map_or(true, |length| length > FILE_BYTES) {
+        return Err(io::Error::other(format!("more than {FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Whole or not at all, and for everybody to read, as what is published is.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn read_names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for prefix in ["", WAITING] {
+        for entry in fs::read_dir(folder.join(prefix))? {
+            names.extend(entry?.file_name().to_str().filter(|name| is_metadata(name)).map(|name| format!("{prefix}{name}")));
+        }
+    }
+    Ok(names)
+}
+
+/// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root stays, for hosts that slept.
+fn is_over(name: &str, files: &Files) -> bool {
+    if name.starts_with(WAITING) {
+        return !files.contains_key(name);
+    }
+    let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else { return false };
+    let newest = files.keys().filter_map(|name| self::version(name)).filter(|(_, known)| *known == role).map(|(version, _)| version).max();
+    newest.is_some_and(|newest| version.saturating_add(1) < newest)
+}
+
+fn is_metadata(name: &str) -> bool {
+    name.strip_suffix(".json").is_some_and(|rest| !rest.starts_with('.'))
+}
+
+/// `7.team.json` is version 7 of `team.json`.
+fn version(name: &str) -> Option<(u64, &str)> {
+    let (version, role) = name.split_once('.')?;
+    Some((version.parse().ok()?, role))
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(version: u64) -> Files {
+        let names =
+            ["1.root.json".to_owned(), format!("{version}.snapshot.json"), format!("{version}.a%2Fb.json"), "timestamp.json".to_owned()];
+        names.into_iter().map(|name| (name, format!("version {version}").into_bytes())).collect()
+    }
+
+    #[test]
+    fn a_folder_holds_what_was_written_and_of_older_files_the_version_before() {
+        let folder = tempfile::tempdir().unwrap();
+        for version in 1..=3 {
+            write_folder(folder.path(), &state(version)).unwrap();
+        }
+        let names: Vec<_> = read_folder(folder.path()).unwrap().into_keys().collect();
+        assert_eq!(names, ["1.root.json", "2.a%2Fb.json", "2.snapshot.json", "3.a%2Fb.json", "3.snapshot.json", "timestamp.json"]);
+        assert_eq!(fs::metadata(folder.path().join("timestamp.json")).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn who_read_another_state_than_is_there_is_told_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |version: u64| in_place(&state(version));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(2)).unwrap(), Written::Lost));
+        assert_eq!(read_folder(folder.path()).unwrap(), state(1));
+        let mut waits = state(1);
+        waits.insert("waiting/team.json".to_owned(), b"team".to_vec());
+        assert!(matches!(write(folder.path(), &read(1), &waits).unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &in_place(&waits), &state(2)).unwrap(), Written::Done(_)));
+    }
+
+    #[test]
+    fn what_waits_is_there_until_it_does_not_wait_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = state(1);
+        files.insert("waiting/team.json".to_owned(), b"team".to_vec());
+        write_folder(folder.path(), &files).unwrap();
+        assert_eq!(read_folder(folder.path()).unwrap(), files);
+        write_folder(folder.path(), &state(1)).unwrap();
+        assert_eq!(read_folder(folder.path()).unwrap(), state(1));
+    }
+
+    #[test]
+    fn a_link_a_folder_and_a_pipe_are_no_metadata() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("timestamp.json")).unwrap();
+        assert!(read_folder(folder.path()).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("1.targets.json")).unwrap();
+        assert!(read_folder(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_write_that_breaks_off_leaves_the_old_state_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &state(1)).unwrap();
+        // The snapshot can't take its place: it comes before the timestamp.
+        fs::create_dir(folder.path().join("2.snapshot.json")).unwrap();
+        assert!(write_folder(folder.path(), &state(2)).is_err());
+        fs::remove_dir(folder.path().join("2.snapshot.json")).unwrap();
+        let left = read_folder(folder.path()).unwrap();
+        assert!(state(1).iter().all(|(name, bytes)| left[name] == *bytes));
+        write_folder(folder.path(), &state(2)).unwrap();
+        assert_eq!(read_folder(folder.path()).unwrap()["timestamp.json"], b"version 2");
+    }
+}

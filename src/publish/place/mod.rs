@@ -1,0 +1,164 @@
+//! Where a repository is published: a folder, or a registry. What is there is read whole and written whole, and no other machine's change
+//! is written over: who was slower is told so, and merges.
+
+mod folder;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::image::{Repository, Tag};
+use crate::policy::MetadataUrl;
+use crate::sources::{Credentials, SourceError};
+
+pub use folder::{read_folder, write_folder};
+
+/// Files by the names under which they are published; what waits for signatures is `waiting/ROLE.json`.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// What waits for signatures is kept below this.
+pub(super) const WAITING: &str = "waiting/";
+
+/// A place that can be written to.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Files in a folder of this host.
+    Folder(PathBuf),
+    /// Layers of a manifest in a registry.
+    Registry {
+        /// The repository that holds it.
+        repository: Repository,
+        /// The tag of the whole.
+        tag: Tag,
+        /// For the registry.
+        credentials: Arc<Credentials>,
+    },
+}
+
+/// What a place had when it was read.
+#[derive(Debug)]
+pub struct Found {
+    /// Its files; none, where nothing was published yet.
+    pub files: Files,
+    /// Which state that was.
+    pub at: At,
+    /// What other publishers wrote that the state does not have: they wrote at the same moment, or broke off. Read as hostile as the rest.
+    pub unmerged: Vec<Unmerged>,
+}
+
+/// One write of a publisher that the state of a place does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmerged {
+    /// What the publisher found, which with what it wrote tells what it changed; none, where that can't be told.
+    pub found: Option<Files>,
+    /// What it wrote, whole.
+    pub files: Files,
+}
+
+/// Which state of a place was read.
+#[derive(Debug, Clone)]
+pub struct At(State);
+
+#[derive(Debug, Clone)]
+enum State {
+    /// The files by which one state is told from another.
+    Folder(Files),
+    Registry(registry::Top),
+}
+
+/// What came of writing.
+#[derive(Debug)]
+pub enum Written {
+    /// It is published.
+    Done(At),
+    /// Another machine published since the state was read, or at the same moment: read again, merge, and write again.
+    Lost,
+}
+
+/// Why a place was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// A place of a kind that can only be read.
+    #[error("{0} can only be read; hint: publish to oci://REGISTRY/REPOSITORY[:TAG] or file:///FOLDER, and serve that")]
+    ReadOnly(String),
+    /// A folder.
+    #[error("{0}: {1}")]
+    Folder(String, std::io::Error),
+    /// A registry did not do as asked.
+    #[error("{0}")]
+    Registry(#[from] SourceError),
+    /// What is there is not what a publisher writes.
+    #[error("{0}: {1}; hint: somebody else writes there, or it is no place of metadata")]
+    Strange(String, String),
+}
+
+impl Place {
+    /// The place of that address.
+    ///
+    /// # Errors
+    /// It can only be read.
+    pub fn of(url: &MetadataUrl, credentials: &Arc<Credentials>) -> Result<Self, PlaceError> {
+        match url {
+            MetadataUrl::File(folder) => Ok(Self::Folder(folder.clone())),
+            MetadataUrl::Oci { repository, tag } => {
+                Ok(Self::Registry { repository: repository.clone(), tag: tag.clone(), credentials: Arc::clone(credentials) })
+            }
+            MetadataUrl::Http(_) => Err(PlaceError::ReadOnly(url.to_string())),
+        }
+    }
+
+    /// Reads all that is there. `known` files are not fetched again where they are the same.
+    ///
+    /// # Errors
+    /// The place can't be read whole.
+    pub async fn read(&self, known: &Files) -> Result<Found, PlaceError> {
+        match self {
+            Self::Folder(folder) => {
+                let files = read_folder(folder).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
+                let at = At(State::Folder(folder::in_place(&files)));
+                Ok(Found { files, at, unmerged: Vec::new() })
+            }
+            Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,
+        }
+    }
+
+    /// What the publisher of a state that was read had found before; none, where the place doesn't tell. `known` as for [`Self::read`].
+    ///
+    /// # Errors
+    /// The place can't be read.
+    pub async fn found(&self, at: &At, known: &Files) -> Result<Option<Files>, PlaceError> {
+        match (self, &at.0) {
+            (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
+                registry::found(repository, tag, credentials, top, known).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes the whole new state, of which only what is new is sent. `publisher`: this machine's, of letters and digits.
+    ///
+    /// # Errors
+    /// The place did not take it: it has the former state then.
+    pub async fn write(&self, at: &At, files: &Files, publisher: &str) -> Result<Written, PlaceError> {
+        match (self, &at.0) {
+            (Self::Folder(folder), State::Folder(before)) => {
+                folder::write(folder, before, files).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
+            }
+            (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
+                registry::write(repository, tag, credentials, top, files, publisher).await
+            }
+            _ => Err(PlaceError::Strange(self.to_string(), "another place was read".to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(formatter, "file://{}", folder.display()),
+            Self::Registry { repository, tag, .. } => write!(formatter, "oci://{repository}:{tag}"),
+        }
+    }
+}

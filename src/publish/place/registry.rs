@@ -1,0 +1,287 @@
+//! A repository's files in a registry: the layers of one manifest under one tag, as Docker's own tools lay metadata out (docker/go-tuf-mirror).
+//! The tag moves at once, so a reader sees a whole state.
+//!
+//! A registry can't be asked to move a tag only if nobody else has. So that no publisher's change is lost all the same:
+//! * every publisher has a tag of its own, `rootpin-ID`, and puts its manifest there *before* it puts it under the tag that readers use;
+//! * every manifest says in an annotation up to which write of which publisher it knows (a version vector);
+//! * the one under a publisher's tag also lists the files that the publisher found, so that others can tell what it changed;
+//! * after it has put the readers' tag, a publisher looks at all the others' tags. One that its own manifest doesn't know wrote at the same
+//!   moment, and is merged. Of two, the one that put the readers' tag last always finds the other's, for that was put before.
+//! * what a publisher left that broke off is found in the same way by the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{At, Files, Found, PlaceError, State, Unmerged, WAITING, Written};
+use crate::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
+use crate::sources::{Artifacts, Credentials};
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const METADATA: &str = "application/vnd.tuf.metadata+json";
+/// No reader of metadata has a use for what waits: it has another type.
+const WAITS: &str = "application/vnd.rootpin.waiting+json";
+/// What a publisher found before it wrote.
+const FOUND: &str = "application/vnd.rootpin.found+json";
+const FILE_NAME: &str = "tuf.io/filename";
+const PUBLISHERS: &str = "dev.rootpin.publishers";
+const TAG: &str = "rootpin-";
+/// One file; hosts take none above 32 MiB.
+const FILE_BYTES: u64 = 64 << 20;
+/// All of a state's files.
+const ALL_BYTES: u64 = 512 << 20;
+/// Machines that publish to one place, and so tags that are looked at.
+const MOST_PUBLISHERS: usize = 256;
+/// Writes of one publisher: so far numbers in JSON are the same to all.
+const MOST_WRITES: u64 = 1 << 53;
+
+/// What a tag had: its manifest's digest, if it was there, its files, and which writes it knew.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Top {
+    digest: Option<Digest>,
+    files: Listed,
+    /// What its publisher had found, if it says so.
+    found: Listed,
+    known: Vector,
+}
+
+type Listed = BTreeMap<String, Descriptor>;
+
+/// By publisher, how many writes of it are known.
+type Vector = BTreeMap<String, u64>;
+
+/// One registry's repository that is read or written.
+struct Shelf {
+    artifacts: Artifacts,
+    tag: Tag,
+    name: String,
+}
+
+pub(super) async fn read(repository: &Repository, tag: &Tag, credentials: &Arc<Credentials>, known: &Files) -> Result<Found, PlaceError> {
+    let shelf = Shelf::open(repository, tag, credentials).await?;
+    let mut top = shelf.top(tag).await?;
+    let files = shelf.files(&top.files, known).await?;
+    let mut others = Vec::new();
+    for tag in shelf.publishers(&top.known).await? {
+        let other = shelf.top(&tag).await?;
+        if !other.is_known_to(&top.known) {
+            others.push((tag, other));
+        } else if other.known == top.known && other.files == top.files {
+            top.found = other.found;
+        }
+    }
+    let mut unmerged = Vec::new();
+    for (tag, other) in in_order(others, &top.known) {
+        let follows = other.follows(&tag, &top.known) && !other.found.is_empty();
+        let found = if follows { Some(shelf.files(&other.found, &files).await?) } else { None };
+        unmerged.push(Unmerged { found, files: shelf.files(&other.files, &files).await? });
+        // Shown from here on: whoever writes next has merged it. What is written after this look is not known by it.
+        other.known.into_iter().for_each(|(publisher, count)| raise(&mut top.known, publisher, count));
+    }
+    Ok(Found { files, at: At(State::Registry(top)), unmerged })
+}
+
+/// What the publisher of a state had found; none, where that is not told.
+pub(super) async fn found(
+    repository: &Repository,
+    tag: &Tag,
+    credentials: &Arc<Credentials>,
+    top: &Top,
+    known: &Files,
+) -> Result<Option<Files>, PlaceError> {
+    if top.found.is_empty() {
+        return Ok(None);
+    }
+    let shelf = Shelf::open(repository, tag, credentials).await?;
+    shelf.files(&top.found, known).await.map(Some)
+}
+
+/// In the order in which they were made, as far as it shows: each after those that its publisher knew.
+fn in_order(mut others: Vec<(Tag, Top)>, known: &Vector) -> Vec<(Tag, Top)> {
+    let mut known = known.clone();
+    let mut ordered = Vec::new();
+    while !others.is_empty() {
+        let next = others.iter().position(|(tag, top)| top.follows(tag, &known)).unwrap_or_default();
+        let (tag, top) = others.remove(next);
+        top.known.iter().for_each(|(publisher, count)| raise(&mut known, publisher.clone(), *count));
+        ordered.push((tag, top));
+    }
+    ordered
+}
+
+pub(super) async fn write(
+    repository: &Repository,
+    tag: &Tag,
+    credentials: &Arc<Credentials>,
+    read: &Top,
+    files: &Files,
+    publisher: &str,
+) -> Result<Written, PlaceError> {
+    let shelf = Shelf::open(repository, tag, credentials).await?;
+    if shelf.top(tag).await?.digest != read.digest {
+        return Ok(Written::Lost);
+    }
+    let mut top = Top { known: read.known.clone(), ..Top::default() };
+    let mine = top.known.entry(publisher.to_owned()).or_default();
+    *mine = mine.saturating_add(1);
+    if *mine >= MOST_WRITES || top.known.len() > MOST_PUBLISHERS {
+        return Err(shelf.strange(&format!("more than {MOST_PUBLISHERS} publishers, or writes beyond all counting")));
+    }
+    for (name, bytes) in files {
+        let known = read.files.get(name).filter(|known| known.digest == Digest::of(bytes));
+        let digest = match known {
+            Some(known) => known.digest,
+            None => shelf.artifacts.put_blob(bytes).await?,
+        };
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let media_type = if name.starts_with(WAITING) { WAITS } else { METADATA };
+        top.files.insert(name.clone(), Descriptor { media_type: media_type.to_owned(), digest, size });
+    }
+    let config =
+        json!({ "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": { "type": "layers", "diff_ids": [] } }).to_string();
+    let config =
+        Descriptor { media_type: CONFIG.to_owned(), digest: shelf.artifacts.put_blob(config.as_bytes()).await?, size: length(&config) };
+    // Docker's readers look for a delegated role under a tag of its name; those who still have the old snapshot want the old file there.
+    for (name, descriptor) in top.files.iter().filter(|(name, now)| read.files.get(*name) != Some(now)) {
+        if let Some((role, of)) = delegated(name).filter(|(role, _)| role != tag) {
+            let old = read.files.iter().filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
+            let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
+            files.insert(name.clone(), descriptor.clone());
+            shelf.artifacts.put_manifest(&role, manifest(&config, &Top { files, ..Top::default() }).as_bytes()).await?;
+        }
+    }
+    let whole = manifest(&config, &top);
+    if Document::parse(whole.as_bytes()).is_err() {
+        return Err(shelf.strange(&format!("{} files are more than one manifest can list", files.len())));
+    }
+    let with_found = manifest(&config, &Top { found: read.files.clone(), ..top.clone() });
+    let of_own = if Document::parse(with_found.as_bytes()).is_ok() { &with_found } else { &whole };
+    let own: Tag = format!("{TAG}{publisher}").parse().map_err(|_| shelf.strange("the publisher's id is no part of a tag"))?;
+    if own == *tag {
+        return Err(shelf.strange("the tag is one that a publisher keeps for itself"));
+    }
+    shelf.artifacts.put_manifest(&own, of_own.as_bytes()).await?;
+    // Blobs take their time. Readers who saw a newer state meanwhile would refuse this one.
+    if shelf.top(tag).await?.digest != read.digest {
+        return Ok(Written::Lost);
+    }
+    shelf.artifacts.put_manifest(tag, whole.as_bytes()).await?;
+    top.digest = Some(Digest::of(whole.as_bytes()));
+    for other in shelf.publishers(&top.known).await? {
+        if !shelf.top(&other).await?.is_known_to(&top.known) {
+            return Ok(Written::Lost);
+        }
+    }
+    Ok(Written::Done(At(State::Registry(top))))
+}
+
+impl Top {
+    /// Whether nothing was written here that a manifest of that knowledge doesn't have.
+    fn is_known_to(&self, known: &Vector) -> bool {
+        self.known.iter().all(|(publisher, count)| known.get(publisher).is_some_and(|known| known >= count))
+    }
+
+    /// Whether this is one write of that tag's publisher on top of what is known: what it found is the state before it, then.
+    fn follows(&self, tag: &Tag, known: &Vector) -> bool {
+        let own = tag.as_str().strip_prefix(TAG).unwrap_or_default();
+        self.known.iter().all(|(publisher, count)| {
+            let before = if publisher == own { count.saturating_sub(1) } else { *count };
+            known.get(publisher).copied().unwrap_or_default() >= before
+        })
+    }
+}
+
+impl Shelf {
+    async fn open(repository: &Repository, tag: &Tag, credentials: &Arc<Credentials>) -> Result<Self, PlaceError> {
+        let artifacts = Artifacts::open(repository, Arc::clone(credentials)).await?;
+        Ok(Self { artifacts, tag: tag.clone(), name: format!("oci://{repository}:{tag}") })
+    }
+
+    fn strange(&self, what: &str) -> PlaceError {
+        PlaceError::Strange(self.name.clone(), what.to_owned())
+    }
+
+    /// What is under a tag; nothing, where there is no such tag.
+    async fn top(&self, tag: &Tag) -> Result<Top, PlaceError> {
+        let Some(bytes) = self.artifacts.manifest(tag).await? else { return Ok(Top::default()) };
+        let wrong = |what: &str| PlaceError::Strange(format!("{} (tag {tag})", self.name), what.to_owned());
+        let mut files = files_of(&bytes, METADATA, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        files.extend(files_of(&bytes, WAITS, FILE_NAME).map_err(|error| wrong(&error.to_string()))?);
+        let value: Value = serde_json::from_slice(&bytes).map_err(|_| wrong("no manifest"))?;
+        let known = match value.get("annotations").and_then(|annotations| annotations.get(PUBLISHERS)) {
+            None => Vector::new(),
+            Some(text) => text
+                .as_str()
+                .and_then(|text| serde_json::from_str::<Vector>(text).ok())
+                .filter(|known| known.len() <= MOST_PUBLISHERS && known.values().all(|count| *count < MOST_WRITES))
+                .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
+        };
+        let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        Ok(Top { digest: Some(Digest::of(&bytes)), files, found, known })
+    }
+
+    /// The files themselves.
+    async fn files(&self, listed: &Listed, known: &Files) -> Result<Files, PlaceError> {
+        let all = listed.values().fold(0_u64, |sum, file| sum.saturating_add(file.size));
+        if all > ALL_BYTES || listed.values().any(|file| file.size > FILE_BYTES) {
+            return Err(self.strange(&format!("files of {all} bytes, which is more than any repository has")));
+        }
+        let mut files = Files::new();
+        for (name, descriptor) in listed {
+            let at_hand = known.get(name).filter(|bytes| Digest::of(bytes) == descriptor.digest);
+            let bytes = match at_hand {
+                Some(bytes) => bytes.clone(),
+                None => self.artifacts.blob(&descriptor.digest, usize::try_from(descriptor.size).unwrap_or_default()).await?,
+            };
+            files.insert(name.clone(), bytes);
+        }
+        Ok(files)
+    }
+
+    /// The tags of all publishers. Those that are known are looked at though a list, which may lag behind, does not have them.
+    async fn publishers(&self, known: &Vector) -> Result<Vec<Tag>, PlaceError> {
+        let known = known.keys().filter_map(|publisher| format!("{TAG}{publisher}").parse().ok());
+        let all = self.artifacts.tags().await?.into_iter().chain(known).filter(|tag: &Tag| tag.as_str().starts_with(TAG));
+        let tags: BTreeSet<_> = all.filter(|tag| *tag != self.tag).collect();
+        if tags.len() > MOST_PUBLISHERS {
+            return Err(self.strange(&format!("{} tags {TAG}…, which is more publishers than anybody has", tags.len())));
+        }
+        Ok(tags.into_iter().collect())
+    }
+}
+
+fn raise(known: &mut Vector, publisher: String, count: u64) {
+    let there = known.entry(publisher).or_default();
+    *there = count.max(*there);
+}
+
+fn length(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
+
+/// The tag of a delegated role's own and the role's name, from that of its file.
+fn delegated(name: &str) -> Option<(Tag, &str)> {
+    let (version, role) = name.split_once('.')?;
+    version.parse::<u64>().ok()?;
+    let role = role.strip_suffix(".json").filter(|role| !matches!(*role, "root" | "snapshot" | "targets") && !role.starts_with(TAG))?;
+    Some((role.parse().ok()?, role))
+}
+
+fn manifest(config: &Descriptor, top: &Top) -> String {
+    let descriptor = |of: &Descriptor, annotations: Value| {
+        let mut members = json!({ "mediaType": of.media_type, "digest": of.digest.to_string(), "size": of.size });
+        if let Some(members) = members.as_object_mut().filter(|_| !annotations.is_null()) {
+            members.insert("annotations".to_owned(), annotations);
+        }
+        members
+    };
+    let found = top.found.iter().map(|(name, file)| (name, Descriptor { media_type: FOUND.to_owned(), ..file.clone() }));
+    let files = top.files.iter().map(|(name, file)| (name, file.clone())).chain(found);
+    let layers: Vec<_> = files.map(|(name, file)| descriptor(&file, json!({ FILE_NAME: name }))).collect();
+    let known: Map<_, _> = top.known.iter().map(|(publisher, count)| (publisher.clone(), Value::from(*count))).collect();
+    let annotations = if known.is_empty() { json!({}) } else { json!({ PUBLISHERS: Value::Object(known).to_string() }) };
+    let config = descriptor(config, Value::Null);
+    json!({ "schemaVersion": 2, "mediaType": Artifacts::MANIFEST, "config": config, "layers": layers, "annotations": annotations })
+        .to_string()
+}

@@ -1,0 +1,106 @@
+//! Root documents: the first one, and how another follows.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::PublishError;
+use super::ceremony::Proposal;
+use super::document::Document;
+use super::draft::{Draft, new_targets};
+use super::metadata::{File, HOLDERS, Metadata};
+
+/// The four top-level roles.
+pub const ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
+
+/// Which keys a role is to have.
+#[derive(Debug, Clone)]
+pub struct RoleKeys {
+    /// The keys: ID, key object, and the name of whoever holds it.
+    pub keys: Vec<(String, Value, String)>,
+    /// How many of them sign.
+    pub threshold: u64,
+}
+
+/// A root document with these roles, which lists no key that no role uses. It has no version yet.
+///
+/// # Errors
+/// A role has fewer keys than must sign, or the same one twice.
+pub fn root_document(roles: &BTreeMap<String, RoleKeys>) -> Result<Document, PublishError> {
+    let mut document = Document::new("root");
+    document.signed.insert("consistent_snapshot".to_owned(), json!(true));
+    document.signed.insert("keys".to_owned(), json!({}));
+    document.signed.insert("roles".to_owned(), json!({}));
+    for (role, keys) in roles {
+        set_role(&mut document, role, keys)?;
+    }
+    Ok(document)
+}
+
+/// Gives a role other keys.
+///
+/// # Errors
+/// As [`root_document`].
+pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold }: &RoleKeys) -> Result<(), PublishError> {
+    let mut ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
+    let listed = json!({ "keyids": ids, "threshold": threshold });
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() < keys.len() {
+        return Err(PublishError::Wrong(format!("one key twice for {role}")));
+    }
+    if u64::try_from(ids.len()).map_or(true, |count| count < *threshold) || *threshold < 1 {
+        return Err(PublishError::Wrong(format!(
+            "{role} would have {} keys, of which {threshold} must sign; hint: give more keys, or a threshold from 1 to their number",
+            ids.len()
+        )));
+    }
+    document.edit("keys", |listed| listed.extend(keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone()))));
+    document.edit(HOLDERS, |holders| holders.extend(keys.iter().map(|(keyid, _, holder)| (keyid.clone(), json!(holder)))));
+    document.edit("roles", |roles| drop(roles.insert(role.to_owned(), listed)));
+    let used: Vec<String> = roles_of(document).flat_map(|listed| keyids(listed).map(str::to_owned)).collect();
+    let unused = |members: &mut Map<String, Value>| members.retain(|id, _| used.contains(id));
+    document.edit("keys", unused);
+    document.edit(HOLDERS, unused);
+    Ok(())
+}
+
+/// What a repository begins as: its first root, signed, and targets without any.
+#[must_use]
+pub fn founded(root: Document) -> Draft {
+    let mut draft = Draft::on(Metadata::founded(File::of(root)));
+    draft.edited.insert("targets".to_owned(), new_targets());
+    draft
+}
+
+/// The newest root's file.
+#[must_use]
+pub fn newest(metadata: &Metadata) -> Option<&File> {
+    metadata.roots.values().next_back()
+}
+
+/// Puts a proposed root that has all signatures on top of the others.
+///
+/// # Errors
+/// It does not follow the newest root.
+pub fn with_root(draft: &mut Draft, proposal: &Proposal) -> Result<(), PublishError> {
+    let last = newest(&draft.next).map(|file| &file.document.signed);
+    if last == Some(&proposal.new.signed) {
+        return Ok(());
+    }
+    if last != proposal.old.as_ref().map(|old| &old.signed) {
+        return Err(PublishError::Conflict(
+            "another root was published since this one was proposed; hint: propose it again (rotate --propose)".to_owned(),
+        ));
+    }
+    draft.next.roots.insert(proposal.new.version(), File::of(proposal.new.clone()));
+    Ok(())
+}
+
+fn roles_of(document: &Document) -> impl Iterator<Item = &Value> {
+    document.members("roles").into_iter().flat_map(Map::values)
+}
+
+fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
+    listed.get("keyids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}

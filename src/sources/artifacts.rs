@@ -1,0 +1,178 @@
+//! One repository of a registry, read and written (OCI distribution-spec, "Pull" and "Push"). Nothing is ever deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{LINK, LOCATION};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::image::{Digest, Document, Repository, Tag};
+
+use super::hosts::Capability;
+use super::http::{Ask, Client, Reply};
+use super::registry::{self, Endpoint, REDIRECTS};
+use super::{Credentials, SourceError, escaped, shown};
+
+/// For one request, an upload of a large file among them.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// One page of a list of tags.
+const PAGE_BYTES: usize = 4 << 20;
+/// Pages of a list of tags.
+const PAGES: usize = 64;
+
+/// A repository that may be written to.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    endpoint: Endpoint,
+    repository: Repository,
+    /// What is asked of a token service.
+    scope: String,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+impl Artifacts {
+    /// The media type of the manifests that are written.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    /// The repository, asked with these credentials.
+    ///
+    /// # Errors
+    /// No client can be made, or a registry on this machine does not answer.
+    pub async fn open(repository: &Repository, credentials: Arc<Credentials>) -> Result<Self, SourceError> {
+        let other = |error: super::ClientError| SourceError::Other { url: repository.to_string(), cause: error.to_string() };
+        let client = Client::new(None, credentials).map_err(other)?;
+        let scope = format!("repository:{}:pull,push", repository.path());
+        let endpoints = registry::endpoints(&client, repository, Capability::Push)?;
+        let at = |endpoint: &Endpoint| Self { endpoint: endpoint.clone(), repository: repository.clone(), scope: scope.clone() };
+        // Any answer to a question for a tag tells where the registry is.
+        let tag = latest()?;
+        for endpoint in &endpoints {
+            let asked = at(endpoint).manifest(&tag).await.map(Some);
+            if endpoint.settle(asked).is_some() {
+                return Ok(at(endpoint));
+            }
+        }
+        Err(SourceError::Silent { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
+    }
+
+    /// The manifest under a tag; `None` where there is no such tag or repository.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub async fn manifest(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
+        let reply = self.get(&format!("manifests/{tag}"), Self::MANIFEST, Document::LIMITS.bytes).await?;
+        Ok(if registry::missing(&reply)? { None } else { Some(reply.body) })
+    }
+
+    /// A blob of at most so many bytes.
+    ///
+    /// # Errors
+    /// It is not there, or the registry sends other bytes.
+    pub async fn blob(&self, digest: &Digest, max_bytes: usize) -> Result<Vec<u8>, SourceError> {
+        let reply = self.get(&format!("blobs/{digest}"), "*/*", max_bytes).await?;
+        if reply.status.as_u16() != 200 {
+            return Err(reply.error());
+        }
+        if Digest::of(&reply.body) == *digest {
+            Ok(reply.body)
+        } else {
+            Err(SourceError::Other { url: shown(&reply.url), cause: "sent other bytes than those of the digest".to_owned() })
+        }
+    }
+
+    /// All tags.
+    ///
+    /// # Errors
+    /// The registry lists none, or too many.
+    pub async fn tags(&self) -> Result<Vec<Tag>, SourceError> {
+        let mut url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
+        let mut tags = Vec::new();
+        for _ in 0..PAGES {
+            let reply = self.ask(Method::GET, url.clone(), "application/json", PAGE_BYTES, None).await?;
+            if registry::missing(&reply)? {
+                return Ok(tags);
+            }
+            let wrong = || SourceError::Other { url: shown(&reply.url), cause: "no list of tags".to_owned() };
+            let page: Tags = serde_json::from_slice(&reply.body).map_err(|_| wrong())?;
+            tags.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+            match next_page(&reply) {
+                Some(next) => url = next,
+                None => return Ok(tags),
+            }
+        }
+        Err(SourceError::TooLarge { url: shown(&url), limit: PAGES * PAGE_BYTES })
+    }
+
+    /// Uploads a blob that is not there yet, whole (distribution-spec, "POST then PUT").
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub async fn put_blob(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
+        let digest = Digest::of(bytes);
+        let there = self.endpoint.url(&self.repository, &format!("blobs/{digest}"))?;
+        let head = self.ask(Method::HEAD, there, "*/*", 0, None).await?;
+        if head.status.as_u16() == 200 {
+            return Ok(digest);
+        }
+        let begin = self.endpoint.url(&self.repository, "blobs/uploads/")?;
+        let started = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
+        if started.status.as_u16() != 202 {
+            return Err(started.error());
+        }
+        let mut to = location(&started)?;
+        to.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let put = self.ask(Method::PUT, to, "*/*", 0, Some(("application/octet-stream", bytes))).await?;
+        if put.status.as_u16() == 201 { Ok(digest) } else { Err(put.error()) }
+    }
+
+    /// Puts a manifest under a tag, in place of what is there.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
+        let to = self.endpoint.url(&self.repository, &format!("manifests/{tag}"))?;
+        let put = self.ask(Method::PUT, to, "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
+        if put.status.as_u16() == 201 { Ok(()) } else { Err(put.error()) }
+    }
+
+    async fn get(&self, rest: &str, accept: &str, cap: usize) -> Result<Reply, SourceError> {
+        self.ask(Method::GET, self.endpoint.url(&self.repository, rest)?, accept, cap, None).await
+    }
+
+    async fn ask(&self, method: Method, url: Url, accept: &str, cap: usize, send: Option<(&str, &[u8])>) -> Result<Reply, SourceError> {
+        // What is sent goes where it was meant to, and nowhere else.
+        let redirects = if send.is_some() { 0 } else { REDIRECTS };
+        let ask = Ask { method, url, accept, cap, scope: &self.scope, redirects, send };
+        self.endpoint.ask(&ask, Instant::now() + DEADLINE).await
+    }
+}
+
+fn latest() -> Result<Tag, SourceError> {
+    "latest".parse().map_err(|_| SourceError::Other { url: "latest".to_owned(), cause: "is no tag".to_owned() })
+}
+
+/// Where an upload goes on: at the same registry, for the credentials go along.
+fn location(reply: &Reply) -> Result<Url, SourceError> {
+    let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let url = to.and_then(|to| reply.url.join(to).ok()).filter(|url| url.origin() == reply.url.origin());
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    url.ok_or_else(|| {
+        let to = escaped(to.unwrap_or("nothing"));
+        SourceError::Other { url: shown(&reply.url), cause: format!("an upload that goes on elsewhere than at this registry: {to}") }
+    })
+}
+
+/// The next page of a list (distribution-spec, "Listing Tags"), of the same list only.
+fn next_page(reply: &Reply) -> Option<Url> {
+    let link = reply.headers.get(LINK)?.to_str().ok()?;
+    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
+    let next = reply.url.join(target).ok()?;
+    let same = next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
+    (relation.contains("rel=\"next\"") && same).then_some(next)
+}

@@ -1,0 +1,232 @@
+//! containerd's `hosts.toml`: by which mirrors a registry is reached, and which CA each of them has.
+//!
+//! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's `config_path`: `HOST[:PORT]/hosts.toml`, else
+//! `_default/hosts.toml`. A mirror may be stale or hostile: what it says is verified like everything else. What would have a connection
+//! go unverified (`skip_verify`, plain http to another machine) is an error and not a setting.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::http::may_ask;
+use super::{SourceError, escaped};
+
+/// No such file is larger.
+const MAX_BYTES: u64 = 256 << 10;
+/// No registry has more mirrors.
+const MOST: usize = 16;
+
+/// What is wanted of a registry, as `capabilities` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Capability {
+    /// Which digest a tag is.
+    Resolve,
+    /// Bytes.
+    Pull,
+    /// To take bytes.
+    Push,
+}
+
+/// One way to a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Where its API begins: `https://mirror.example/v2`.
+    pub(super) api: String,
+    /// PEM of the CAs to trust beside the system's.
+    pub(super) ca: Option<Vec<u8>>,
+    /// Whether another is to be tried where this one has no answer or not what is wanted.
+    pub(super) mirror: bool,
+}
+
+/// The file, as far as it matters here. Other keys of containerd's are passed over.
+#[derive(Deserialize)]
+struct File {
+    server: Option<String>,
+    ca: Option<OneOrMore>,
+    #[serde(default)]
+    skip_verify: bool,
+    #[serde(default)]
+    override_path: bool,
+    #[serde(default)]
+    host: BTreeMap<Spanned<String>, Host>,
+}
+
+#[derive(Deserialize)]
+struct Host {
+    capabilities: Option<Vec<String>>,
+    ca: Option<OneOrMore>,
+    #[serde(default)]
+    skip_verify: bool,
+    #[serde(default)]
+    override_path: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(PathBuf),
+    More(Vec<PathBuf>),
+}
+
+/// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said of it.
+pub(super) fn ways(folder: &Path, host: &str, wanted: Capability) -> Result<Option<Vec<Way>>, SourceError> {
+    // A registry's name has no slash and is not `..`: it was read as one.
+    for name in [host, "_default"] {
+        let path = folder.join(name).join("hosts.toml");
+        let wrong = |cause: String| SourceError::Other { url: path.display().to_string(), cause };
+        match read(&path) {
+            Ok(text) => return parse(&text, path.parent().unwrap_or(folder), host, wanted).map(Some).map_err(wrong),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(wrong(error.to_string())),
+        }
+    }
+    Ok(None)
+}
+
+fn parse(text: &str, folder: &Path, host: &str, wanted: Capability) -> Result<Vec<Way>, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    if file.host.len() > MOST {
+        return Err(format!("more than {MOST} hosts"));
+    }
+    let mut mirrors: Vec<_> = file.host.iter().collect();
+    // In the order in which they are written.
+    mirrors.sort_by_key(|(name, _)| name.span().start);
+    let own = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let server = file.server.unwrap_or_else(|| format!("https://{own}"));
+    let mut ways = Vec::new();
+    for (name, mirror) in mirrors {
+        if mirror.can(wanted) {
+            ways.push(mirror.way(name.get_ref(), folder, true)?);
+        }
+    }
+    let of_server = Host { capabilities: None, ca: file.ca, skip_verify: file.skip_verify, override_path: file.override_path };
+    ways.push(of_server.way(&server, folder, false)?);
+    Ok(ways)
+}
+
+impl Host {
+    /// All that containerd lets a host do where nothing is said.
+    fn can(&self, wanted: Capability) -> bool {
+        let name = match wanted {
+            Capability::Resolve => "resolve",
+            Capability::Pull => "pull",
+            Capability::Push => "push",
+        };
+        self.capabilities.as_ref().is_none_or(|all| all.iter().any(|one| one == name))
+    }
+
+    fn way(&self, url: &str, folder: &Path, mirror: bool) -> Result<Way, String> {
+        let shown = escaped(url);
+        if self.skip_verify {
+            return Err(format!("skip_verify for {shown}: rootpin verifies every server; name its CA as ca = \"FILE\""));
+        }
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
+        let parsed: Url = with_scheme.parse().map_err(|_| format!("{shown} is no URL"))?;
+        let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none() && parsed.fragment().is_none();
+        if !bare || parsed.host_str().is_none() {
+            return Err(format!("{shown} is not scheme, host and path alone"));
+        }
+        if !may_ask(&parsed) {
+            return Err(format!("{shown} is neither https nor http to a loopback address"));
+        }
+        let trimmed = parsed.as_str().trim_end_matches('/');
+        let api = if self.override_path || trimmed.ends_with("/v2") { trimmed.to_owned() } else { format!("{trimmed}/v2") };
+        let listed = match &self.ca {
+            None => &[],
+            Some(OneOrMore::One(path)) => std::slice::from_ref(path),
+            Some(OneOrMore::More(paths)) => paths.as_slice(),
+        };
+        let mut ca = Vec::new();
+        for path in listed {
+            let text = read(&folder.join(path)).map_err(|error| format!("ca {}: {error}", path.display()))?;
+            ca.extend_from_slice(text.as_bytes());
+            ca.push(b'\n');
+        }
+        Ok(Way { api, ca: (!ca.is_empty()).then_some(ca), mirror })
+    }
+}
+
+/// A file that nobody but root and the caller can write to: it says whom to trust.
+fn read(path: &Path) -> io::Result<String> {
+    let file = fs::File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.uid());
+    if !ours || about.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others than root can write to it; hint: chown root, chmod go-w"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn apis(text: &str, wanted: Capability) -> Result<Vec<String>, String> {
+        Ok(parse(text, Path::new("/nowhere"), "r.example", wanted)?.into_iter().map(|way| way.api).collect())
+    }
+
+    #[test]
+    fn mirrors_come_in_the_order_of_the_file_and_the_server_last() {
+        let text = "server = \"https://r.example\"\n[host.\"https://z.example\"]\ncapabilities = [\"pull\", \"resolve\"]\n\
+                    [host.\"https://a.example/v2/cache\"]\noverride_path = true\n[host.\"b.example\"]\ncapabilities = [\"pull\"]\n\
+                    [host.\"b.example\".header]\nx = \"y\"\n";
+        assert_eq!(
+            apis(text, Capability::Pull).unwrap(),
+            ["https://z.example/v2", "https://a.example/v2/cache", "https://b.example/v2", "https://r.example/v2"]
+        );
+        assert_eq!(apis(text, Capability::Resolve).unwrap().len(), 3);
+        assert_eq!(apis(text, Capability::Push).unwrap(), ["https://a.example/v2/cache", "https://r.example/v2"]);
+        assert_eq!(apis("", Capability::Pull).unwrap(), ["https://r.example/v2"]);
+    }
+
+    #[test]
+    fn what_would_leave_a_connection_unverified_is_an_error() {
+        for text in [
+            "skip_verify = true",
+            "[host.\"https://a.example\"]\nskip_verify = true",
+            "[host.\"http://a.example\"]",
+            "server = \"http://r.example\"",
+            "[host.\"https://u:p@a.example\"]",
+            "[host.\"https://a.example?x\"]",
+            "[host.\"https://a.example\"]\nca = \"missing.pem\"",
+            "host = 1",
+            "[host",
+        ] {
+            assert!(apis(text, Capability::Pull).is_err(), "{text}");
+        }
+        assert_eq!(apis("[host.\"http://127.0.0.1:5000\"]", Capability::Pull).unwrap()[0], "http://127.0.0.1:5000/v2");
+    }
+
+    #[test]
+    fn a_registry_s_own_file_comes_before_the_default_and_one_that_others_can_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode: u32| {
+            let dir = folder.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("hosts.toml"), text).unwrap();
+            fs::set_permissions(dir.join("hosts.toml"), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let first = |host: &str| ways(folder.path(), host, Capability::Pull).map(|ways| ways.map(|ways| ways[0].api.clone()));
+        assert_eq!(first("r.example:5000").unwrap(), None);
+        write("_default", "[host.\"https://all.example\"]", 0o644);
+        assert_eq!(first("r.example:5000").unwrap().unwrap(), "https://all.example/v2");
+        write("r.example:5000", "[host.\"https://one.example\"]", 0o644);
+        assert_eq!(first("r.example:5000").unwrap().unwrap(), "https://one.example/v2");
+        write("r.example:5000", "[host.\"https://one.example\"]", 0o666);
+        let error = first("r.example:5000").unwrap_err().to_string();
+        assert!(error.contains("r.example:5000/hosts.toml") && error.contains("others than root"), "{error}");
+    }
+}

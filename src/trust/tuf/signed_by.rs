@@ -1,0 +1,15 @@
+//! Single signatures, for whoever collects them. Whether they are enough is judged by [`super::Update`] and [`super::Sweep`] alone.
+
+use crate::json::Value;
+use crate::trust::KeyId;
+use crate::trust::canonical::{self, Text};
+use crate::trust::key::PublicKey;
+
+/// The canonical ID of a key (as metadata lists it, under that key ID), if it made this signature of the message.
+#[must_use]
+pub fn signed_by(keyid: &str, key: &Value, message: &[u8], signature: &[u8]) -> Option<KeyId> {
+    let text = canonical::encode(key);
+    let key = PublicKey::from_tuf(keyid, Text::of(&text)).ok()?;
+    // A key of TUF 1.0 says itself how it signs; one of an unknown kind verifies nothing.
+    key.verify("", message, signature, false).then(|| key.id())
+}

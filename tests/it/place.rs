@@ -1,0 +1,322 @@
+//! Publishing to places: a registry that keeps what it is given, and what happens between two publishers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request as Received;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use rootpin::image::Digest;
+use rootpin::policy::MetadataUrl;
+use rootpin::publish::place::{Files, Found, Place, PlaceError, Unmerged, Written};
+use rootpin::sources::Credentials;
+use tokio::net::TcpListener;
+
+/// What a registry holds.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    pub(crate) tags: BTreeMap<String, Vec<u8>>,
+    /// What was asked, as `METHOD PATH`.
+    pub(crate) asked: Vec<String>,
+}
+
+type Before = Box<dyn Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync>;
+
+/// A registry of one repository, `trust/acme`. A test may look at each request before it is answered, change what there is, and refuse it.
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    pub(crate) held: Arc<Mutex<Held>>,
+    before: Arc<Mutex<Option<Before>>>,
+}
+
+impl Registry {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registry = Self { port: listener.local_addr().unwrap().port(), held: Arc::default(), before: Arc::default() };
+        let (held, before) = (Arc::clone(&registry.held), Arc::clone(&registry.before));
+        let app = axum::Router::new().fallback(move |request: Received| {
+            let (held, before) = (Arc::clone(&held), Arc::clone(&before));
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = to_bytes(body, 1 << 24).await.unwrap().to_vec();
+                let line = format!("{} {}", parts.method, parts.uri);
+                let mut held = held.lock().unwrap();
+                held.asked.push(line.clone());
+                if let Some(status) = before.lock().unwrap().as_ref().and_then(|before| before(&line, &mut held)) {
+                    return Response::builder().status(status).body(Body::empty()).unwrap();
+                }
+                answer(&parts.method, &parts.uri.to_string(), body, &mut held)
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        registry
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        let url: MetadataUrl = format!("oci://127.0.0.1:{}/trust/acme", self.port).parse().unwrap();
+        Place::of(&url, &Arc::new(Credentials::none())).unwrap()
+    }
+
+    pub(crate) fn before(&self, before: impl Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync + 'static) {
+        *self.before.lock().unwrap() = Some(Box::new(before));
+    }
+
+    pub(crate) fn calm(&self) {
+        *self.before.lock().unwrap() = None;
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.held.lock().unwrap().tags.keys().cloned().collect()
+    }
+}
+
+fn answer(method: &Method, uri: &str, body: Vec<u8>, held: &mut Held) -> Response {
+    let say = |status: u16, header: Option<(&str, String)>, body: Vec<u8>| {
+        let response = Response::builder().status(status);
+        let response = header.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+        response.body(Body::from(body)).unwrap()
+    };
+    let rest = uri.strip_prefix("/v2/trust/acme/").unwrap();
+    match (method.as_str(), rest) {
+        ("GET", list) if list.starts_with("tags/list") => {
+            // Two a page.
+            let after = list.split("last=").nth(1).unwrap_or("");
+            let all: Vec<_> = held.tags.keys().filter(|tag| tag.as_str() > after).collect();
+            let page: Vec<_> = all.iter().take(2).collect();
+            let next = (all.len() > 2).then(|| ("link", format!("</v2/trust/acme/tags/list?n=2&last={}>; rel=\"next\"", page[1])));
+            say(200, next, serde_json::json!({ "name": "trust/acme", "tags": page }).to_string().into_bytes())
+        }
+        ("GET", manifest) if manifest.starts_with("manifests/") => match held.tags.get(&manifest[10..]) {
+            Some(bytes) => say(200, None, bytes.clone()),
+            None => say(404, None, Vec::new()),
+        },
+        ("PUT", manifest) if manifest.starts_with("manifests/") => {
+            held.tags.insert(manifest[10..].to_owned(), body);
+            say(201, None, Vec::new())
+        }
+        ("POST", "blobs/uploads/") => say(202, Some(("location", "/v2/trust/acme/blobs/uploads/1?state=x".to_owned())), Vec::new()),
+        ("PUT", upload) if upload.starts_with("blobs/uploads/1?state=x&digest=") => {
+            let digest = upload[31..].replace("%3A", ":");
+            assert_eq!(digest, Digest::of(&body).to_string());
+            held.blobs.insert(digest, body);
+            say(201, None, Vec::new())
+        }
+        ("GET" | "HEAD", blob) if blob.starts_with("blobs/") => match held.blobs.get(&blob[6..]) {
+            Some(bytes) => say(200, None, bytes.clone()),
+            None => say(404, None, Vec::new()),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn state(text: &str) -> Files {
+    ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "1.team.json", "waiting/team.json"]
+        .into_iter()
+        .map(|name| (name.to_owned(), format!("{text} in {name}").into_bytes()))
+        .collect()
+}
+
+fn write_of(found: &str, files: &str) -> Unmerged {
+    Unmerged { found: Some(state(found)), files: state(files) }
+}
+
+async fn read(place: &Place) -> Found {
+    place.read(&Files::new()).await.unwrap()
+}
+
+async fn done(place: &Place, files: &Files, publisher: &str) {
+    let at = read(place).await.at;
+    assert!(matches!(place.write(&at, files, publisher).await.unwrap(), Written::Done(_)));
+}
+
+#[tokio::test]
+async fn what_was_published_is_read_and_nothing_that_is_there_is_sent_or_fetched_again() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    assert!(read(&place).await.files.is_empty());
+    let mut files = state("one");
+    done(&place, &files, "aa").await;
+    let found = read(&place).await;
+    assert_eq!(found.files, files);
+    assert!(found.unmerged.is_empty());
+    assert_eq!(registry.tags(), ["latest", "rootpin-aa", "team"], "a delegated role has a tag of its own for Docker's readers");
+    files.insert("timestamp.json".to_owned(), b"two".to_vec());
+    registry.held.lock().unwrap().asked.clear();
+    let Written::Done(at) = place.write(&found.at, &files, "aa").await.unwrap() else { panic!() };
+    let asked = registry.held.lock().unwrap().asked.clone();
+    assert_eq!(asked.iter().filter(|line| line.starts_with("POST")).count(), 1, "{asked:?}");
+    assert!(!asked.contains(&"PUT /v2/trust/acme/manifests/team".to_owned()));
+    registry.held.lock().unwrap().asked.clear();
+    assert_eq!(place.read(&files).await.unwrap().files, files);
+    assert!(registry.held.lock().unwrap().asked.iter().all(|line| !line.contains("/blobs/")));
+    files.insert("timestamp.json".to_owned(), b"three".to_vec());
+    assert!(matches!(place.write(&at, &files, "aa").await.unwrap(), Written::Done(_)));
+}
+
+#[tokio::test]
+async fn who_read_before_another_published_is_told_and_its_files_are_not_seen() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    let early = read(&place).await.at;
+    done(&place, &state("one"), "aa").await;
+    assert!(matches!(place.write(&early, &state("two"), "bb").await.unwrap(), Written::Lost));
+    assert_eq!(read(&place).await.files, state("one"));
+}
+
+#[tokio::test]
+async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s() {
+    // The other one writes, all of it, between this one's look at the readers' tag and its own write of it.
+    for moment in ["PUT /v2/trust/acme/manifests/rootpin-bb", "PUT /v2/trust/acme/manifests/latest"] {
+        let registry = Registry::start().await;
+        let place = registry.place();
+        done(&place, &state("base"), "cc").await;
+        let (first, second) = (read(&place).await.at, read(&place).await.at);
+        // What aa puts is kept back, and comes in at that moment.
+        let late: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
+        let before = registry.held.lock().unwrap().tags.clone();
+        assert!(matches!(place.write(&first, &state("of aa"), "aa").await.unwrap(), Written::Done(_)));
+        late.lock().unwrap().extend(registry.held.lock().unwrap().tags.clone());
+        registry.held.lock().unwrap().tags = before;
+        registry.before(move |line, held| {
+            if line == moment {
+                held.tags.extend(std::mem::take(&mut *late.lock().unwrap()));
+            }
+            None
+        });
+        assert!(matches!(place.write(&second, &state("of bb"), "bb").await.unwrap(), Written::Lost), "{moment}");
+        registry.calm();
+        let found = read(&place).await;
+        let (shown, beside) = if moment.ends_with("latest") { ("of bb", "of aa") } else { ("of aa", "of bb") };
+        assert_eq!(found.files, state(shown));
+        assert_eq!(found.unmerged, [write_of("base", beside)]);
+        let merged = state("of both");
+        assert!(matches!(place.write(&found.at, &merged, "bb").await.unwrap(), Written::Done(_)));
+        let found = read(&place).await;
+        assert!(found.files == merged && found.unmerged.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_is_found_again() {
+    for number in 0.. {
+        let registry = Registry::start().await;
+        let place = registry.place();
+        done(&place, &state("old"), "aa").await;
+        let at = read(&place).await.at;
+        let begin = registry.held.lock().unwrap().asked.len();
+        registry.before(move |_, held| (held.asked.len() > begin + number).then_some(StatusCode::INTERNAL_SERVER_ERROR));
+        let result = place.write(&at, &state("new"), "bb").await;
+        registry.calm();
+        let found = read(&place).await;
+        let visible = found.files == state("new");
+        assert!(visible || found.files == state("old"), "request {number}");
+        match result {
+            Ok(written) => {
+                assert!(matches!(written, Written::Done(_)) && visible && number > 20, "request {number}");
+                break;
+            }
+            Err(error) => assert!(error.to_string().contains("answered 500"), "{error}"),
+        }
+        if !visible && !found.unmerged.is_empty() {
+            assert_eq!(found.unmerged, [write_of("old", "new")]);
+        }
+        done(&place, &state("next"), "cc").await;
+        assert!(read(&place).await.unmerged.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn writes_that_a_reader_has_not_seen_are_told_in_the_order_in_which_they_were_made() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("base"), "cc").await;
+    let before = registry.held.lock().unwrap().tags["latest"].clone();
+    // The first of the two by name is the second in time.
+    done(&place, &state("one"), "bb").await;
+    done(&place, &state("two"), "aa").await;
+    registry.held.lock().unwrap().tags.insert("latest".to_owned(), before);
+    let found = read(&place).await;
+    assert_eq!(found.unmerged, [write_of("base", "one"), write_of("one", "two")]);
+    assert!(matches!(place.write(&found.at, &state("all"), "cc").await.unwrap(), Written::Done(_)));
+    // One whose beginning is known to nobody any more is shown as such.
+    let mut tags = registry.held.lock().unwrap().tags.clone();
+    tags.insert("latest".to_owned(), tags["rootpin-bb"].clone());
+    tags.remove("rootpin-aa");
+    registry.held.lock().unwrap().tags = tags;
+    assert_eq!(read(&place).await.unmerged, [Unmerged { found: None, files: state("all") }]);
+}
+
+#[tokio::test]
+async fn a_role_that_is_called_as_the_readers_tag_takes_nothing_s_place() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    let mut files = state("one");
+    files.insert("1.latest.json".to_owned(), b"a role".to_vec());
+    done(&place, &files, "aa").await;
+    let asked = registry.held.lock().unwrap().asked.clone();
+    assert_eq!(asked.iter().filter(|line| *line == "PUT /v2/trust/acme/manifests/latest").count(), 1, "{asked:?}");
+    assert_eq!(read(&place).await.files, files);
+}
+
+#[tokio::test]
+async fn under_a_role_s_own_tag_the_file_before_stays_for_those_who_have_the_old_snapshot() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("one"), "aa").await;
+    let mut next = state("two");
+    next.insert("2.team.json".to_owned(), next["1.team.json"].clone());
+    next.remove("1.team.json");
+    done(&place, &next, "aa").await;
+    let manifest = String::from_utf8(registry.held.lock().unwrap().tags["team"].clone()).unwrap();
+    assert!(manifest.contains("\"1.team.json\"") && manifest.contains("\"2.team.json\""), "{manifest}");
+}
+
+#[tokio::test]
+async fn who_was_overtaken_while_its_files_were_sent_shows_readers_nothing() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    done(&place, &state("base"), "cc").await;
+    let at = read(&place).await.at;
+    let other: Vec<u8> =
+        String::from_utf8(registry.held.lock().unwrap().tags["latest"].clone()).unwrap().replace(r#"\"cc\""#, r#"\"dd\""#).into();
+    registry.before(move |line, held| {
+        if line == "PUT /v2/trust/acme/manifests/rootpin-aa" {
+            held.tags.insert("latest".to_owned(), other.clone());
+        }
+        None
+    });
+    assert!(matches!(place.write(&at, &state("late"), "aa").await.unwrap(), Written::Lost));
+    registry.calm();
+    let found = read(&place).await;
+    assert_eq!(found.files, state("base"));
+}
+
+#[tokio::test]
+async fn a_registry_that_shows_nonsense_is_not_published_to() {
+    let wrong = |manifest: &'static str| async move {
+        let registry = Registry::start().await;
+        registry.held.lock().unwrap().tags.insert("latest".to_owned(), manifest.as_bytes().to_vec());
+        let error = registry.place().read(&Files::new()).await.unwrap_err();
+        assert!(matches!(error, PlaceError::Strange(..)), "{error}");
+    };
+    let digest = Digest::of(b"x");
+    let config = format!(r#""config":{{"mediaType":"c","digest":"{digest}","size":1}}"#);
+    let manifest = |layers: &str, annotations: &str| -> &'static str {
+        format!(r#"{{"schemaVersion":2,{config},"layers":[{layers}],"annotations":{annotations}}}"#).leak()
+    };
+    wrong("[]").await;
+    wrong(manifest("", r#"{"dev.rootpin.publishers":"[]"}"#)).await;
+    wrong(manifest("", r#"{"dev.rootpin.publishers":"{\"a\":-1}"}"#)).await;
+    let huge = format!(
+        r#"{{"mediaType":"application/vnd.tuf.metadata+json","digest":"{digest}","size":9007199254740991,"annotations":{{"tuf.io/filename":"timestamp.json"}}}}"#
+    );
+    wrong(manifest(&huge, "{}")).await;
+}
+
+#[tokio::test]
+async fn a_web_server_is_no_place_to_publish_to() {
+    let url: MetadataUrl = "https://trust.example/".parse().unwrap();
+    assert!(matches!(Place::of(&url, &Arc::new(Credentials::none())), Err(PlaceError::ReadOnly(_))));
+}

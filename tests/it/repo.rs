@@ -1,0 +1,179 @@
+//! `rootpin repo` by the real binary: what publishers do, and what hosts make of it.
+
+mod machines;
+mod rotation;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rootpin::image::Digest;
+use rootpin::publish::key::Kind;
+use rootpin::publish::keyring::generate;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::{Ended, run};
+
+/// A folder with an organisation's machines in it.
+pub(crate) struct Org {
+    dir: TempDir,
+}
+
+impl Org {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// One that has a repository in the folder `place`, made in `main`.
+    pub(crate) fn founded() -> Self {
+        let org = Self::new();
+        org.ok("main", &["init", "--names", "r.test/team/**", "r.test/tool", "--publish", &org.place()]);
+        org
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn place(&self) -> String {
+        format!("file://{}", self.path("place").display())
+    }
+
+    /// A verb in a machine's working folder.
+    pub(crate) fn repo(&self, machine: &str, words: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command.env("ROOTPIN_PASSPHRASE", "correct horse").env("HOME", self.dir.path()).current_dir(self.dir.path());
+        run(command.args(["repo", "--repo", machine]).args(words), b"")
+    }
+
+    pub(crate) fn ok(&self, machine: &str, words: &[&str]) -> String {
+        let ended = self.repo(machine, words);
+        assert_eq!(ended.code, 0, "{words:?}: {ended:?}");
+        ended.out
+    }
+
+    /// As JSON, whatever its exit code.
+    pub(crate) fn json(&self, machine: &str, words: &[&str]) -> Value {
+        let ended = self.repo(machine, &[words, &["--json"]].concat());
+        serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{words:?}: {ended:?}"))
+    }
+
+    pub(crate) fn sign(&self, machine: &str, name: &str, content: &str) -> Ended {
+        self.repo(machine, &["sign", name, "--digest", &digest(content), "--length", "7"])
+    }
+
+    /// A second machine with a key of its own, by which `main` lets it sign `names`.
+    pub(crate) fn delegated(&self, role: &str, names: &str) {
+        self.key(role, role);
+        let public = self.path(role).join(format!("keys/{role}.pub")).display().to_string();
+        self.ok("main", &["delegate", "add", role, "--key", &public, "--paths", names]);
+        self.clone(role, names);
+    }
+
+    /// A working folder of its own, in which keys may lie already.
+    pub(crate) fn clone(&self, machine: &str, names: &str) {
+        let root = self.path("main/root.json");
+        let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
+        let (root, dir) = (root.display().to_string(), self.path(machine).display().to_string());
+        self.ok(machine, &["clone", &self.place(), &dir, "--root", &root, "--sha256", &sha256, "--names", names]);
+    }
+
+    pub(crate) fn key(&self, machine: &str, name: &str) -> String {
+        let folder = self.path(machine).join("keys");
+        fs::create_dir_all(&folder).unwrap();
+        generate(&folder, name, Kind::Ed25519, "correct horse").unwrap();
+        folder.join(format!("{name}.pub")).display().to_string()
+    }
+
+    /// Takes a key of a machine away, and leaves its public part.
+    pub(crate) fn without(&self, machine: &str, key: &str) -> PathBuf {
+        let file = self.path(machine).join(format!("keys/{key}.pem"));
+        let away = self.path(&format!("{machine}-{key}.pem"));
+        fs::rename(file, &away).unwrap();
+        away
+    }
+
+    /// What a host says that pinned the root in `main` and keeps its state in `host`: the outcome, and the code of a refusal.
+    pub(crate) fn verify(&self, host: &str, name: &str, content: &str) -> String {
+        let policy = self.path(&format!("{host}-policy"));
+        if !policy.exists() {
+            self.pin(&policy, &self.path("main/root.json"));
+        }
+        let state = self.path(&format!("{host}-state"));
+        let name = format!("{name}@{}", digest(content));
+        let (policy, state) = (policy.display().to_string(), state.display().to_string());
+        let words = ["verify", "--json", "--policy", &policy, "--state", &state, &name];
+        let ended = run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(words), b"");
+        let verdict: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{name}: {ended:?}"));
+        let code = verdict["code"].as_str();
+        code.map_or_else(|| verdict["outcome"].as_str().unwrap().to_owned(), str::to_owned)
+    }
+
+    fn pin(&self, policy: &Path, root: &Path) {
+        fs::create_dir_all(policy.join("roots")).unwrap();
+        let root = fs::read(root).unwrap();
+        fs::write(policy.join("roots/org.root.json"), &root).unwrap();
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"org\"\ntype = \"tuf\"\nfile = \"roots/org.root.json\"\nsha256 = \"{}\"\n\
+             metadata = [\"{}\"]\nrecheck = \"0s\"\n[[rule]]\nmatch = \"r.test/**\"\nroots = [\"org\"]\n",
+            Digest::of(&root).hex(),
+            self.place()
+        );
+        fs::write(policy.join("policy.toml"), text).unwrap();
+    }
+
+    /// All files of a folder, with what is in them.
+    pub(crate) fn tree(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        fn add(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    add(&path, files);
+                } else {
+                    files.push((path.clone(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        let mut files = Vec::new();
+        add(&self.path(name), &mut files);
+        files.sort();
+        files
+    }
+}
+
+pub(crate) fn digest(content: &str) -> String {
+    Digest::of(content.as_bytes()).to_string()
+}
+
+#[test]
+fn what_was_signed_is_allowed_what_was_not_is_refused_and_what_was_revoked_is_refused_again() {
+    let org = Org::founded();
+    assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "no-statement");
+    let ended = org.sign("main", "r.test/team/app:1", "one");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains(&digest("one")), "{ended:?}");
+    assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "allowed");
+    assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "digest-mismatch");
+    assert_eq!(org.sign("main", "r.test/team/app:1", "two").code, 0);
+    assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "allowed");
+    org.ok("main", &["revoke", "r.test/team/app:1"]);
+    assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "no-statement");
+}
+
+#[test]
+fn a_name_that_is_not_the_organisations_own_is_not_signed() {
+    let org = Org::founded();
+    let ended = org.sign("main", "other.test/team/app:1", "one");
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains("none of this repository's names") && ended.err.contains("hint: "), "{ended:?}");
+}
+
+#[test]
+fn a_dry_run_shows_all_and_writes_nothing() {
+    let org = Org::founded();
+    let before = (org.tree("main"), org.tree("place"));
+    let shown = org.ok("main", &["sign", "r.test/tool:1", "--digest", &digest("one"), "--length", "7", "--dry-run"]);
+    assert!(shown.contains("signed by targets") && shown.contains("signed by online") && shown.contains("dry run"), "{shown}");
+    assert_eq!((org.tree("main"), org.tree("place")), before);
+}

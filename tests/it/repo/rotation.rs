@@ -1,0 +1,144 @@
+//! Other keys for roles, and hosts that slept meanwhile.
+
+use std::fs;
+
+use super::{Org, digest};
+
+#[test]
+fn hosts_that_slept_follow_two_rotations_of_every_role() {
+    let org = Org::founded();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    assert_eq!(org.verify("early", "r.test/tool:1", "one"), "allowed");
+    for role in ["root", "targets", "online", "root", "timestamp", "snapshot"] {
+        org.ok("main", &["rotate", role]);
+        assert_eq!(org.verify("awake", "r.test/tool:1", "one"), "allowed", "{role}");
+    }
+    assert_eq!(org.sign("main", "r.test/tool:1", "two").code, 0);
+    for host in ["early", "awake", "new"] {
+        assert_eq!(org.verify(host, "r.test/tool:1", "two"), "allowed", "{host}");
+    }
+}
+
+#[test]
+fn a_rotation_that_breaks_off_holds_for_who_has_the_old_root_and_is_done_again() {
+    let org = Org::founded();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    for blocked in ["3.snapshot.json", "3.targets.json", "2.root.json"] {
+        let way = org.path("place").join(blocked);
+        fs::create_dir(&way).unwrap();
+        let ended = org.repo("main", &["rotate", if blocked == "3.targets.json" { "targets" } else { "online" }]);
+        assert_eq!(ended.code, 2, "{blocked}: {ended:?}");
+        fs::remove_dir(&way).unwrap();
+        assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed", "{blocked}");
+    }
+    org.ok("main", &["rotate", "online"]);
+    assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
+}
+
+#[test]
+fn a_root_of_three_holders_is_begun_and_replaced_by_a_file_that_travels() {
+    let org = Org::new();
+    let keys = [org.key("alice", "root-1"), org.key("bob", "root-2"), org.key("carol", "root-3")];
+    fs::create_dir_all(org.path("main/keys")).unwrap();
+    for key in &keys {
+        fs::copy(key, org.path("main/keys").join(key.rsplit('/').next().unwrap())).unwrap();
+    }
+    let place = org.place();
+    let init =
+        ["init", "--names", "r.test/**", "--publish", &place, "--root-keys", "3", "--root-threshold", "2", "--holder", "root-1=alice"];
+    let out = org.ok("main", &init);
+    assert!(out.contains("the new root waits for 2 of alice ("), "{out}");
+    let file = org.path("main/root-proposal.json").display().to_string();
+    let with = |holder: &str, key: &str| org.path(holder).join(format!("keys/{key}.pem")).display().to_string();
+    let ended = org.sign("main", "r.test/tool:1", "one");
+    assert!(ended.code == 2 && ended.err.contains("the first root is not signed yet"), "{ended:?}");
+    org.ok("-", &["rotate", "root", "--sign", &file, "--key-file", &with("alice", "root-1")]);
+    let ended = org.repo("main", &["rotate", "root", "--finish", &file]);
+    assert!(ended.code == 2 && ended.err.contains("1 signatures too few") && ended.err.contains("root-2 ("), "{ended:?}");
+    org.ok("-", &["rotate", "root", "--sign", &file, "--key-file", &with("carol", "root-3")]);
+    org.ok("main", &["rotate", "root", "--finish", &file]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
+
+    // Bob leaves, Dave comes.
+    let dave = org.key("dave", "dave");
+    let file = org.path("next.json").display().to_string();
+    let shown = org.repo("main", &["rotate", "root", "--key", &dave, "--remove", "root-2"]);
+    assert!(shown.code == 2 && shown.err.contains("hint: let their holders sign"), "{shown:?}");
+    org.ok("main", &["rotate", "root", "--key", &dave, "--remove", "root-2", "--propose", &file]);
+    let shown = org.ok("-", &["rotate", "root", "--sign", &file, "--key-file", &with("alice", "root-1")]);
+    assert!(shown.contains("+ root: key of dave (") && shown.contains("- root: key of root-2 ("), "{shown}");
+    let ended = org.repo("-", &["rotate", "root", "--sign", &file, "--key-file", &org.path("main/keys/online.pem").display().to_string()]);
+    assert!(ended.code == 2 && ended.err.contains("no key of the old root or the new one"), "{ended:?}");
+    org.ok("-", &["rotate", "root", "--sign", &file, "--key-file", &with("dave", "dave")]);
+    let ended = org.repo("main", &["rotate", "root", "--finish", &file]);
+    assert!(ended.code == 2 && ended.err.contains("the old root has 1 signatures too few"), "{ended:?}");
+    org.ok("-", &["rotate", "root", "--sign", &file, "--key-file", &with("carol", "root-3")]);
+    org.ok("main", &["rotate", "root", "--finish", &file]);
+    for host in ["host", "new"] {
+        assert_eq!(org.verify(host, "r.test/tool:1", "one"), "allowed", "{host}");
+    }
+    assert_eq!(org.json("main", &["status"])["newest_root"]["version"], 2);
+    let ended = org.repo("main", &["rotate", "root", "--finish", &file]);
+    assert_eq!(ended.code, 0, "done already: {ended:?}");
+}
+
+#[test]
+fn a_machine_with_the_root_key_alone_renews_the_root() {
+    let org = Org::founded();
+    let online = org.without("main", "online");
+    let targets = org.without("main", "targets");
+    org.ok("main", &["rotate", "root", "--renew"]);
+    assert_eq!(org.json("main", &["status"])["newest_root"]["version"], 2);
+    let ended = org.repo("main", &["rotate", "online", "--key", &org.key("x", "online-9")]);
+    assert!(ended.code == 2 && ended.err.contains("no key of the snapshot is here") && ended.err.contains("online-9 ("), "{ended:?}");
+    fs::rename(online, org.path("main/keys/online.pem")).unwrap();
+    fs::rename(targets, org.path("main/keys/targets.pem")).unwrap();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
+}
+
+#[test]
+fn what_is_signed_without_the_online_key_waits_at_the_place_until_a_machine_with_it_refreshes() {
+    let org = Org::founded();
+    org.clone("cron", "r.test/**");
+    for file in ["online.pem", "online.pub"] {
+        fs::copy(org.path("main/keys").join(file), org.path("cron/keys").join(file)).unwrap();
+    }
+    org.without("main", "online");
+    for tag in ["1", "2"] {
+        let ended = org.sign("main", &format!("r.test/tool:{tag}"), tag);
+        assert!(ended.code == 0 && ended.out.contains("it waits for online ("), "{ended:?}");
+    }
+    assert_eq!(org.verify("host", "r.test/tool:1", "1"), "no-statement");
+    let status = org.json("cron", &["status"]);
+    assert_eq!(status["waiting"][0]["missing"]["role"], "snapshot", "{status}");
+    org.ok("cron", &["refresh", "--if-within", "1d"]);
+    for tag in ["1", "2"] {
+        assert_eq!(org.verify("host", &format!("r.test/tool:{tag}"), tag), "allowed");
+    }
+    let again = org.ok("cron", &["refresh", "--if-within", "1d"]);
+    assert!(again.contains("nothing to do"), "{again}");
+    let renewed = org.ok("cron", &["refresh"]);
+    assert!(renewed.contains("published at"), "{renewed}");
+    let ended = org.repo("main", &["refresh"]);
+    assert!(ended.code == 2 && ended.err.contains("no key of the snapshot is here"), "{ended:?}");
+}
+
+#[test]
+fn what_has_expired_is_told_and_renewed() {
+    let org = Org::new();
+    let place = org.place();
+    org.ok("main", &["init", "--names", "r.test/**", "--publish", &place, "--expires", "timestamp=1s", "snapshot=1d"]);
+    let mut ended = org.repo("main", &["status"]);
+    while ended.code == 0 {
+        ended = org.repo("main", &["status"]);
+    }
+    assert!(ended.code == 1 && ended.out.contains("expired"), "{ended:?}");
+    let settings = org.path("main/repository.toml");
+    fs::write(&settings, fs::read_to_string(&settings).unwrap().replace("\"1s\"", "\"1d\"")).unwrap();
+    org.ok("main", &["refresh", "--if-within", "1h"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
+    assert_eq!(org.repo("main", &["status"]).code, 0, "{}", digest("one"));
+}

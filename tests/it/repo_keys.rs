@@ -1,0 +1,77 @@
+//! `rootpin repo key`: keys in files and in a token, and where their passphrases come from.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::world::{Ended, run};
+
+/// Debian's package softhsm2.
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+fn key(repo: &Path, words: &[&str], environment: &[(&str, &str)], input: &[u8]) -> Ended {
+    // In a session of its own there is no terminal to ask.
+    let mut command = Command::new("setsid");
+    command.args(["--wait", env!("CARGO_BIN_EXE_rootpin"), "repo", "key"]).args(words).arg("--repo").arg(repo);
+    command.env_remove("ROOTPIN_PASSPHRASE").envs(environment.iter().copied());
+    run(&mut command, input)
+}
+
+fn names(repo: &Path) -> Vec<(String, Value, Value)> {
+    let listed = key(repo, &["list", "--json"], &[], b"");
+    let value: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!((listed.code, &value["version"]), (0, &Value::from(1)));
+    let keys = value["keys"].as_array().unwrap();
+    keys.iter().map(|key| (key["name"].as_str().unwrap().to_owned(), key["type"].clone(), key["token"].clone())).collect()
+}
+
+#[test]
+fn a_passphrase_comes_from_a_private_file_standard_input_or_the_environment_and_from_nowhere_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passphrase");
+    fs::write(&file, "correct horse\n").unwrap();
+    let given = file.to_str().unwrap();
+    let exposed = key(dir.path(), &["generate", "a", "--passphrase-file", given], &[], b"");
+    assert!(exposed.code == 2 && exposed.err.contains("mode 0644"), "{exposed:?}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let from_file = key(dir.path(), &["generate", "a", "--passphrase-file", given], &[], b"");
+    assert!(from_file.code == 0 && from_file.out.contains("keys/a.pub"), "{from_file:?}");
+    let from_input = key(dir.path(), &["generate", "b", "--type", "ecdsa", "--passphrase-file", "-"], &[], b"battery\nstaple\n");
+    assert_eq!(from_input.code, 0, "{from_input:?}");
+    assert_eq!(key(dir.path(), &["generate", "c"], &[("ROOTPIN_PASSPHRASE", "secret")], b"").code, 0);
+    let nowhere = key(dir.path(), &["generate", "d"], &[], b"");
+    assert_eq!(nowhere.code, 2);
+    assert!(nowhere.err.starts_with("rootpin: no passphrase for d: there is no terminal to ask"), "{nowhere:?}");
+    assert!(nowhere.err.contains("\nhint: give --passphrase-file FILE"), "{nowhere:?}");
+    let empty = key(dir.path(), &["generate", "d", "--passphrase-file", "-"], &[], b"\n");
+    assert!(empty.code == 2 && empty.err.contains("is empty"), "{empty:?}");
+    let taken = key(dir.path(), &["generate", "a"], &[], b"");
+    assert!(taken.code == 2 && taken.err.contains("is there already"), "{taken:?}");
+    let file = |name: &str, kind: &str| (name.to_owned(), kind.into(), Value::Null);
+    assert_eq!(names(dir.path()), [file("a", "ed25519"), file("b", "ecdsa"), file("c", "ed25519")]);
+}
+
+#[test]
+fn a_key_in_a_token_is_made_and_listed_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("softhsm2.conf");
+    fs::create_dir(dir.path().join("tokens")).unwrap();
+    fs::write(&conf, format!("directories.tokendir = {}\n", dir.path().join("tokens").display())).unwrap();
+    let environment = [("SOFTHSM2_CONF", conf.to_str().unwrap())];
+    let mut init = Command::new("softhsm2-util");
+    init.envs(environment).args(["--init-token", "--free", "--label", "acme", "--so-pin", "12345678", "--pin", "4321"]);
+    let ended = run(&mut init, b"");
+    assert_eq!(ended.code, 0, "{ended:?}; the Debian package softhsm2 is wanted");
+    let in_token = ["generate", "root-1", "--token", MODULE, "--token-label", "acme", "--passphrase-file", "-"];
+    let wrong = key(dir.path(), &in_token, &environment, b"0000\n");
+    assert!(wrong.code == 2 && wrong.err.contains("the PIN is wrong"), "{wrong:?}");
+    let made = key(dir.path(), &in_token, &environment, b"4321\n");
+    assert!(made.code == 0 && made.out.contains("in the token acme (/"), "{made:?}");
+    let place = Value::from(format!("acme ({MODULE})"));
+    assert_eq!(names(dir.path()), [("root-1".to_owned(), "ecdsa".into(), place)]);
+    let kept = fs::read_to_string(dir.path().join("keys/root-1.token")).unwrap();
+    assert!(!kept.contains("4321"), "{kept}");
+}
