@@ -12,7 +12,7 @@
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! Dependencies go one way: `bin → cli, daemon → hooks, control → decide → sources, state → policy → trust → image → json`, and a
+//! Dependencies go one way: `bin → cli → audit, daemon → hooks, control → decide → sources, state → policy → trust → image → json`, and a
 //! test keeps it so. Policy stands above trust because it has to know what a key is (a pinned file, a canonical ID), while trust needs
 //! nothing of the policy but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or output, no clock. They,
 //! and `decide`, are the part to audit. `publish` is the other side, which signs: it verifies by `trust` as every host does, and no verifier
@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod control;

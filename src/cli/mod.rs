@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage.
 
+mod audit;
 mod metrics;
 mod output;
 mod pin;
@@ -49,6 +50,9 @@ enum Verb {
     #[command(after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
         rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…")]
     Verify(verify::Arguments),
+    /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(Box<audit::Arguments>),
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -122,6 +126,7 @@ pub fn main() -> u8 {
             Ok(output.report(&report, status::reload_text))
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
+        Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),

@@ -7,7 +7,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, Report, StateRequest};
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, Report, StateRequest, SurveyRequest};
+
+/// A host with thousands of repositories has a long answer to a survey.
+const MAX_MESSAGE: usize = 64 << 20;
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Client {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| unreachable(&error))?;
         let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&deepest(&error)))?;
-        Ok(Self { inner: ControlClient::new(channel) })
+        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE) })
     }
 
     /// May this name be pulled as this digest?
@@ -71,6 +74,14 @@ impl Client {
     pub async fn state(&mut self, reset_root: &str) -> Result<Report, String> {
         let request = StateRequest { reset_root: reset_root.to_owned() };
         self.inner.state(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// What policy, state and cache say of what is here already.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
+        self.inner.survey(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
     /// Prometheus text.

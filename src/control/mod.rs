@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 pub use client::Client;
 pub use status::{StatusBoard, Unproven};
 
+use crate::decide::survey::{Asked, survey};
 use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
 use crate::image::ImageRef;
 use crate::observe::{self, Observer};
@@ -26,7 +27,7 @@ pub mod wire {
     tonic::include_proto!("rootpin.control.v1");
 }
 
-use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, MetricsResponse, Report, StateRequest};
+use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, MetricsResponse, Report, StateRequest, SurveyRequest};
 
 /// The server side.
 #[derive(Debug)]
@@ -94,6 +95,18 @@ fn reset(decider: &Decider, id: &str) -> Result<Value, String> {
     Ok(forgotten)
 }
 
+/// What a survey is to look at; one that names something that is none is refused whole.
+fn asked(request: &SurveyRequest) -> Result<Asked, String> {
+    let image = |image: &wire::survey_request::Image| {
+        let name = image.name.parse().map_err(|error| format!("{error}"))?;
+        Ok::<_, String>((name, image.digest.parse().map_err(|error| format!("{error}"))?))
+    };
+    let images = request.images.iter().map(image).collect::<Result<_, _>>()?;
+    let repository = |name: &String| crate::image::Repository::from_full(name).map_err(|error| error.to_string());
+    let repositories = request.repositories.iter().map(repository).collect::<Result<_, _>>()?;
+    Ok(Asked { images, repositories, roots: request.roots })
+}
+
 fn unreadable(why: &str) -> Refusal {
     Refusal::new(Code::Malformed, why, "an image name and a sha256 digest", "rootpin knows sha256 digests, and names in Docker's form")
 }
@@ -155,6 +168,16 @@ impl wire::control_server::Control for Control {
         let work = move || if id.is_empty() { state_report(&decider) } else { reset(&decider, &id) };
         let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
         done.map(|value| report(&value, 0)).map_err(Status::failed_precondition)
+    }
+
+    async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
+        let request = request.into_inner();
+        let asked = asked(&request).map_err(Status::invalid_argument)?;
+        let sources = if request.online { Arc::clone(&self.sources) } else { Arc::new(Sources::silent()) };
+        let mut found = survey(&self.decider.onlooker(sources), &asked, Timestamp::now()).await;
+        found.trouble.extend(self.status.trouble(&self.decider).filter(|_| found.policy.is_some()));
+        let value = serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(report(&value, 0))
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

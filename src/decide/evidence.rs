@@ -65,6 +65,8 @@ pub struct Repositories {
     pub(super) notary: NotarySlots,
     pub(super) tuf: TufSlots,
     pub(super) present: bool,
+    /// Whether what was verified may be written.
+    pub(super) keeps: bool,
 }
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
@@ -125,10 +127,10 @@ impl Look<'_> {
 
 impl Repositories {
     /// Nothing fetched yet. `present`: `now` will be the present time, which the clock can be wrong about.
-    pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool) -> Self {
+    pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool, keeps: bool) -> Self {
         // A state that can't be used has no cache either; the state's own error is told.
         let cache = Cache::new(store.directory()).ok();
-        Self { sources, store, cache, notary: NotarySlots::default(), tuf: TufSlots::default(), present }
+        Self { sources, store, cache, notary: NotarySlots::default(), tuf: TufSlots::default(), present, keeps }
     }
 
     /// What a root says of a repository: what is at hand, or what its sources say now, or what the cache holds while none answers.

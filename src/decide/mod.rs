@@ -7,6 +7,7 @@ mod kept;
 mod named;
 mod notary_evidence;
 mod question;
+pub mod survey;
 mod tuf_evidence;
 mod unpinned;
 
@@ -53,8 +54,17 @@ impl Decider {
     /// A decider that keeps what it sees, or one that only looks.
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
-        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps));
+        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps, keeps));
         Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept: Kept::default() }
+    }
+
+    /// One that judges by the same policy and the same state at the present time, and keeps nothing.
+    #[must_use]
+    pub fn onlooker(&self, sources: Arc<Sources>) -> Self {
+        let store = Arc::clone(&self.store);
+        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), true, false));
+        let (policy, deadline) = (RwLock::new(self.policy()), self.deadline);
+        Self { policy, repositories, store, deadline, keeps: false, shared_signers: AtomicU64::new(0), kept: Kept::default() }
     }
 
     /// The policy in force.

@@ -69,7 +69,7 @@ impl NotaryLook<'_> {
     }
 
     async fn online(&self) -> Result<Outcome, Failure> {
-        let server = self.repositories.sources.notary(self.notary).map_err(|error| error.refusal())?;
+        let server = self.repositories.sources.notary(self.notary)?;
         let mut update = self.start()?;
         let mut answer = None;
         let outcome = loop {

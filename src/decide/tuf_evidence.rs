@@ -243,7 +243,7 @@ impl TufLook<'_> {
     /// Keeps what was verified before it failed, or cutting an update off would be a way to have the host forget what it saw.
     async fn keep_partly(&self, news: News) {
         let repositories = self.repositories;
-        if !repositories.present || news.progress.is_empty() {
+        if !repositories.keeps || news.progress.is_empty() {
             return;
         }
         let (store, now) = (Arc::clone(&repositories.store), self.look.now);

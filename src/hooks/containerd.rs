@@ -173,10 +173,18 @@ impl Containerd {
     /// # Errors
     /// containerd's own.
     pub async fn image_records(&self, namespace: &str) -> Result<Vec<(String, Digest)>, Status> {
+        let records = self.resident_images(namespace).await?;
+        Ok(records.into_iter().filter_map(|(name, digest)| Some((name, digest.parse().ok()?))).collect())
+    }
+
+    /// Name and digest of every image record of a namespace, as they stand there.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn resident_images(&self, namespace: &str) -> Result<Vec<(String, String)>, Status> {
         let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
         let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
-        let known = |image: containerd_client::services::v1::Image| Some((image.name, image.target?.digest.parse().ok()?));
-        Ok(answer.images.into_iter().filter_map(known).collect())
+        Ok(answer.images.into_iter().map(|image| (image.name, image.target.map(|target| target.digest).unwrap_or_default())).collect())
     }
 
     /// The index or manifest that a blob is, read from the bytes and hashed; none for every other blob.

@@ -8,4 +8,5 @@ pub mod image_verifier;
 mod nonce;
 pub mod socket;
 
+pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;

@@ -16,6 +16,8 @@ type ServerKey = (String, Option<Digest>);
 #[derive(Debug)]
 pub struct Sources {
     credentials: Arc<Credentials>,
+    /// Whether nothing is asked.
+    silent: bool,
     /// By the digest of the private CA's file; none: the system's store.
     clients: Mutex<HashMap<Option<Digest>, Client>>,
     /// Each holds the back-off of its server.
@@ -27,7 +29,13 @@ impl Sources {
     /// Sources that are asked with these credentials.
     #[must_use]
     pub fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials, clients: Mutex::default(), servers: Mutex::default(), locations: Mutex::default() }
+        Self { credentials, silent: false, clients: Mutex::default(), servers: Mutex::default(), locations: Mutex::default() }
+    }
+
+    /// Sources of which none is asked, so that what is cached has to do.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { silent: true, ..Self::new(Arc::new(Credentials::none())) }
     }
 
     /// The server of a root.
@@ -92,6 +100,9 @@ impl Sources {
     }
 
     fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {
+        if self.silent {
+            return Err(SourceError::Silent { url: url.to_owned(), cause: "not asked".to_owned() });
+        }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = tls_ca.map(Digest::of);
         if let Some(client) = clients.get(&key) {

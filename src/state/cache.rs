@@ -42,6 +42,17 @@ impl Cache {
         }
     }
 
+    /// All that is cached of one repository of one server: each file's name, as [`Cache::read`] takes it, and its bytes. What can't be
+    /// read is as if it were not there.
+    #[must_use]
+    pub fn files(&self, server: &str, subject: &Subject, max_bytes: usize) -> Vec<(String, Vec<u8>)> {
+        let folder = self.folder_of(server, subject);
+        let names = fs::read_dir(&folder).into_iter().flatten().filter_map(|entry| role_name(entry.ok()?.file_name().to_str()?));
+        let mut files: Vec<_> = names.filter_map(|name| Some((name.clone(), self.read(server, subject, &name, max_bytes)?))).collect();
+        files.sort();
+        files
+    }
+
     /// Writes files of one verified whole; those that are there already are left alone.
     ///
     /// # Errors
@@ -138,6 +149,19 @@ fn file_name(role: &str) -> Option<String> {
     (1..=255).contains(&name.len()).then_some(name)
 }
 
+/// The role's path for a file's name; none for a file that no role has.
+fn role_name(file: &str) -> Option<String> {
+    let mut parts = file.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(hex, 16).ok()?);
+        bytes.extend(rest.as_bytes());
+    }
+    let role = String::from_utf8(bytes).ok()?;
+    (file_name(&role)? == file).then_some(role)
+}
+
 fn refused(why: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why)
 }
@@ -173,6 +197,8 @@ mod tests {
         assert_eq!(cache.read("https://other.example", &gun, "root.json", 100), None);
         assert_eq!(cache.read(SERVER, &Subject::parse("registry.example/b").unwrap(), "root.json", 100), None);
         assert_eq!(cache.read(SERVER, &gun, "timestamp.json", 100), None);
+        assert_eq!(cache.files(SERVER, &gun, 100), files());
+        assert!(cache.files("https://other.example", &gun, 100).is_empty());
         let modes: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o777).collect();
         assert_eq!((modes, fs::metadata(&folder).unwrap().mode() & 0o777), (vec![0o600; 2], 0o700));
         cache.forget(SERVER, &gun).unwrap();
@@ -228,6 +254,12 @@ mod tests {
         assert_eq!(file_name("..").unwrap(), "%2e.");
         assert_eq!(file_name("targets%2fa").unwrap(), "targets%252fa");
         assert_eq!(file_name("A\0é").unwrap(), "%41%00%c3%a9");
+        for role in ["targets/a_b-c.json", "../root.json", "targets%2fa", "A\0é"] {
+            assert_eq!(role_name(&file_name(role).unwrap()).as_deref(), Some(role));
+        }
+        for bad in [".new-abc", "a%2", "A", "%41%zz", "%ff"] {
+            assert_eq!(role_name(bad), None, "{bad}");
+        }
         assert_eq!(file_name(""), None);
         assert_eq!(file_name(&"a/".repeat(100)), None);
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("json", &[]),
     ("config", &[]),
     ("image", &["json"]),
@@ -19,8 +19,26 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
     // The verifier's binary is a client of the control socket.
     ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
+    ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
-    ("cli", &["config", "image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "daemon", "publish"]),
+    (
+        "cli",
+        &[
+            "config",
+            "image",
+            "trust",
+            "policy",
+            "policy_dir",
+            "sources",
+            "state",
+            "decide",
+            "observe",
+            "control",
+            "audit",
+            "daemon",
+            "publish",
+        ],
+    ),
 ];
 
 /// The modules that neither read nor write anything, nor look at the clock.

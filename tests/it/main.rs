@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
 
 mod attacks;
+mod audit;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;
@@ -20,6 +21,7 @@ mod policy_dir;
 mod publisher;
 mod repo;
 mod repo_keys;
+mod schema;
 mod sources;
 mod verifier;
 mod workflow;

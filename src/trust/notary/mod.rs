@@ -9,6 +9,7 @@
 //! The workflow is that of Notary's client, except where a comment says "Off-spec".
 
 mod envelope;
+mod inspect;
 mod role;
 mod root;
 mod targets;
@@ -17,6 +18,7 @@ mod update;
 use super::{Collection, Floor, Progress, Verified};
 use crate::image::Digest;
 
+pub use inspect::{Inspection, ListedRole, ListedRoot, ListedTargets, SeenFile};
 pub(super) use root::list_root;
 pub use update::Update;
 

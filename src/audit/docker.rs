@@ -1,0 +1,109 @@
+//! What dockerd has, in the classic store and in the containerd store: `GET /images/json` on its socket.
+
+use std::path::Path;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+
+use crate::image::{Digest, ImageRef};
+
+/// The list of a hundred thousand images.
+const MAX_BODY: usize = 64 << 20;
+
+/// What dockerd calls an image, its name in full form where it is one, and the digest that the name stood for at its registry.
+pub(super) type Image = (String, Option<ImageRef>, Option<Digest>);
+
+/// An entry of the list (Docker Engine API, `ImageSummary`).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Summary {
+    id: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+}
+
+/// Every image that dockerd has, under every name and digest.
+pub(super) async fn images(socket: &Path) -> Result<Vec<Image>, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| said(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("/images/json").header(http::header::HOST, "docker").body(Empty::<Bytes>::new());
+    let answer = sender.send_request(request.map_err(|error| said(&error))?).await.map_err(|error| said(&error))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|error| said(&error))?.to_bytes();
+    connection.abort();
+    if status != http::StatusCode::OK {
+        return Err(format!("answered {status} to GET /images/json"));
+    }
+    let all: Vec<Summary> = serde_json::from_slice(&body).map_err(|error| format!("GET /images/json: {error}"))?;
+    Ok(all.iter().flat_map(named).collect())
+}
+
+/// A tag stands for the digests that its repository is known under; one that has none was never pulled from there or pushed.
+fn named(summary: &Summary) -> Vec<Image> {
+    let read = |names: &Option<Vec<String>>| -> Vec<(String, Option<ImageRef>)> {
+        // What has no name stands as <none>.
+        let names = names.iter().flatten().filter(|name| !name.contains("<none>"));
+        names.map(|name| (name.clone(), name.parse::<ImageRef>().ok())).collect()
+    };
+    let (tags, digests) = (read(&summary.repo_tags), read(&summary.repo_digests));
+    let mut images = Vec::new();
+    for (record, tag) in &tags {
+        let of_same = |(_, known): &(String, Option<ImageRef>)| {
+            known.as_ref().filter(|known| tag.as_ref().is_some_and(|tag| tag.repository == known.repository)).and_then(|known| known.digest)
+        };
+        let known: Vec<Digest> = digests.iter().filter_map(of_same).collect();
+        if known.is_empty() {
+            images.push((record.clone(), tag.clone(), None));
+        }
+        images.extend(known.into_iter().map(|digest| (record.clone(), tag.clone(), Some(digest))));
+    }
+    let has_tag = |name: &ImageRef| tags.iter().any(|(_, tag)| tag.as_ref().is_some_and(|tag| tag.repository == name.repository));
+    let untagged = digests.into_iter().filter(|(_, name)| !name.as_ref().is_some_and(has_tag));
+    images.extend(untagged.map(|(record, name)| {
+        let digest = name.as_ref().and_then(|name| name.digest);
+        (record, name, digest)
+    }));
+    if images.is_empty() {
+        images.push((summary.id.clone(), None, None));
+    }
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(String, Option<String>, Option<String>)> {
+        let all: Vec<Summary> = serde_json::from_str(text).unwrap();
+        let told =
+            |(record, name, digest): Image| (record, name.map(|name| name.to_string()), digest.map(|digest| digest.hex()[..4].to_owned()));
+        all.iter().flat_map(named).map(told).collect()
+    }
+
+    #[test]
+    fn each_name_comes_with_the_digest_of_its_own_repository() {
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let text = format!(
+            r#"[{{"Id":"{one}","RepoTags":["alpine:3.20","r.example/mirror:1","local:dev"],"RepoDigests":["alpine@{one}","r.example/mirror@{two}","r.example/moved@{two}"],"Size":1}},
+               {{"Id":"{two}","RepoTags":["<none>:<none>"],"RepoDigests":["<none>@<none>"]}},
+               {{"Id":"{two}","RepoTags":null,"RepoDigests":["odd name@{two}"]}}]"#
+        );
+        let hex = |digest: Digest| Some(digest.hex()[..4].to_owned());
+        let wanted = [
+            ("alpine:3.20", Some("docker.io/library/alpine:3.20".to_owned()), hex(one)),
+            ("r.example/mirror:1", Some("r.example/mirror:1".to_owned()), hex(two)),
+            ("local:dev", Some("docker.io/library/local:dev".to_owned()), None),
+            (&*format!("r.example/moved@{two}"), Some(format!("r.example/moved@{two}")), hex(two)),
+            (&*two.to_string(), None, None),
+            (&*format!("odd name@{two}"), None, None),
+        ]
+        .map(|(record, name, digest)| (record.to_owned(), name, digest));
+        assert_eq!(read(&text), wanted);
+    }
+}

@@ -1,0 +1,25 @@
+//! Text of others made fit for a report: what a terminal or a reader could be led astray by is written out.
+
+/// Whatever is longer is nobody's name, and no sentence for a table.
+const MAX_CHARACTERS: usize = 2000;
+
+/// The text with control characters and those that turn the direction of writing escaped, and cut.
+pub(super) fn plain(text: &str) -> String {
+    let safe = |character: char| {
+        !character.is_control()
+            && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().take(MAX_CHARACTERS).map(|c| if safe(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_lead_a_reader_astray_is_written_out() {
+        assert_eq!(plain("docker.io/a/é:1"), "docker.io/a/é:1");
+        assert_eq!(plain("a\u{1b}[2J\n\u{202e}b"), "a\\u{1b}[2J\\u{a}\\u{202e}b");
+        assert_eq!(plain(&"x".repeat(9999)).len(), 2000);
+    }
+}

@@ -1,0 +1,329 @@
+//! What a fleet's reports add up to: the majority, or what a policy demands, and each host that differs from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::merge::{Expected, Merge, Unreadable};
+
+/// What is kept of one host's report.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) at: Timestamp,
+    pub(super) outcome: &'static str,
+    /// Hash and mode.
+    pub(super) policy: Option<(Arc<str>, Arc<str>)>,
+    /// Pinned keys, each with the ids of the roots that pin it.
+    pub(super) pins: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(super) held: Vec<HeldRoot>,
+    /// Root keys that are trusted there and pinned by none of its roots, each with its repositories.
+    pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(super) counts: Counts,
+}
+
+/// The version of a root file.
+#[derive(Debug)]
+pub(super) struct HeldRoot {
+    pub(super) root: Arc<str>,
+    pub(super) repository: Arc<str>,
+    pub(super) version: u64,
+}
+
+/// How much there is of what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Resident images.
+    pub images: usize,
+    /// … that the policy allows.
+    pub allowed: usize,
+    /// … that it refuses.
+    pub refused: usize,
+    /// … that could not be judged.
+    pub unjudged: usize,
+    /// Findings that are errors.
+    pub errors: usize,
+    /// Findings that are warnings.
+    pub warnings: usize,
+    /// What could not be looked at.
+    pub untold: usize,
+}
+
+/// A fleet.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fleet {
+    /// Of this form: 1.
+    pub version: u64,
+    /// When it was put together.
+    pub at: String,
+    /// `clean`, `drift` or `unknown`: exit code 0, 1, 2.
+    pub outcome: &'static str,
+    /// How many reports there were; those that a later one of the same host replaced among them.
+    pub reports: usize,
+    /// How many were replaced.
+    pub superseded: usize,
+    /// What hosts are held to.
+    pub expected: Majority,
+    /// How many hosts have each policy, by its hash.
+    pub policies: BTreeMap<Arc<str>, usize>,
+    /// Every root key that some host knows.
+    pub keys: Vec<FleetKey>,
+    /// Every host, those that differ with how.
+    pub hosts: Vec<Host>,
+    /// Reports that could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// What hosts are held to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Majority {
+    /// `majority`, or `policy` where one was given.
+    pub of: &'static str,
+    /// The policy's hash; none where no host has one.
+    pub policy: Option<Arc<str>>,
+    /// The pinned keys.
+    pub keys: BTreeSet<Arc<str>>,
+}
+
+/// A root key in a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FleetKey {
+    /// Its canonical ID.
+    pub id: Arc<str>,
+    /// Its fingerprint, where some host knows it.
+    pub fingerprint: Option<Arc<str>>,
+    /// Whether hosts are to pin it.
+    pub expected: bool,
+    /// The ids of the roots that pin it.
+    pub roots: BTreeSet<Arc<str>>,
+    /// How many hosts pin it.
+    pub pinned_by: usize,
+    /// How many hosts trust it without.
+    pub unpinned_on: usize,
+    /// The repositories for which they do.
+    pub unpinned_for: BTreeSet<Arc<str>>,
+}
+
+/// A host of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// Its name.
+    pub host: Arc<str>,
+    /// When its report was made.
+    pub at: String,
+    /// What its own audit came to.
+    pub outcome: &'static str,
+    /// Its policy's hash.
+    pub policy: Option<Arc<str>>,
+    /// Its policy's mode.
+    pub mode: Option<Arc<str>>,
+    /// How much there is of what.
+    pub counts: Counts,
+    /// Its pinned keys.
+    pub pins: BTreeSet<Arc<str>>,
+    /// How it differs.
+    pub drift: Vec<Drift>,
+}
+
+/// One way in which a host differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drift {
+    /// A stable code, as docs/audit.md lists them.
+    pub code: &'static str,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Every code of drift, with what it means.
+pub(super) const DRIFT: [(&str, &str); 7] = [
+    ("behind", "it holds an older version of a root file than most of the hosts that hold one"),
+    ("clock-ahead", "its report is of the future"),
+    ("pin-extra", "it pins a root key that is not to be pinned"),
+    ("pin-missing", "it lacks a pin"),
+    ("policy-differs", "it has another policy, or none"),
+    ("silent", "its last report is older than `--older-than`"),
+    ("trusts-unpinned", "a root role on it holds a key that none of its own roots pins"),
+];
+
+/// Clocks of one fleet agree better than this.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+impl Merge {
+    /// Compares what was taken in.
+    #[must_use]
+    pub fn fleet(self, expected: Option<&Expected>, older_than: Option<SignedDuration>, now: Timestamp) -> Fleet {
+        let majority = expected.map_or_else(|| majority(&self), demanded);
+        let newest = versions(&self);
+        let limit = older_than.and_then(|age| now.checked_sub(age).ok());
+        let floors = expected.map(floors).unwrap_or_default();
+        let hosts = self.hosts.iter().map(|(name, seen)| {
+            let mut drift = drift(seen, &majority, &newest, &floors);
+            let ahead = seen.at.duration_since(now) > AHEAD;
+            drift.extend(ahead.then(|| told("clock-ahead", format!("{} is after {now}", seen.at))));
+            drift.extend(limit.filter(|limit| seen.at < *limit).map(|_| told("silent", format!("no report since {}", seen.at))));
+            Host {
+                host: Arc::clone(name),
+                at: seen.at.to_string(),
+                outcome: seen.outcome,
+                policy: seen.policy.as_ref().map(|(hash, _)| Arc::clone(hash)),
+                mode: seen.policy.as_ref().map(|(_, mode)| Arc::clone(mode)),
+                counts: seen.counts,
+                pins: seen.pins.keys().cloned().collect(),
+                drift,
+            }
+        });
+        let hosts: Vec<Host> = hosts.collect();
+        let mut policies = BTreeMap::new();
+        for (hash, _) in self.hosts.values().filter_map(|seen| seen.policy.as_ref()) {
+            *policies.entry(Arc::clone(hash)).or_default() += 1;
+        }
+        let drifts = hosts.iter().any(|host| !host.drift.is_empty());
+        let unknown = !self.unreadable.is_empty() || hosts.is_empty();
+        Fleet {
+            version: 1,
+            at: now.to_string(),
+            outcome: if unknown {
+                "unknown"
+            } else if drifts {
+                "drift"
+            } else {
+                "clean"
+            },
+            reports: self.reports,
+            superseded: self.superseded,
+            policies,
+            keys: keys(&self, &majority),
+            hosts,
+            expected: majority,
+            unreadable: self.unreadable,
+        }
+    }
+}
+
+impl Fleet {
+    /// 0 clean, 1 drift, 2 could not tell: some report is missing from the comparison.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            "clean" => 0,
+            "drift" => 1,
+            _ => 2,
+        }
+    }
+
+    /// The hosts that differ.
+    pub fn differing(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| !host.drift.is_empty())
+    }
+}
+
+fn told(code: &'static str, detail: String) -> Drift {
+    Drift { code, detail }
+}
+
+/// What most hosts have: of policies the most frequent, of keys each that more than half of them pin.
+fn majority(merge: &Merge) -> Majority {
+    let (mut policies, mut keys) = (BTreeMap::<&Arc<str>, usize>::new(), BTreeMap::<&Arc<str>, usize>::new());
+    for seen in merge.hosts.values() {
+        if let Some((hash, _)) = &seen.policy {
+            *policies.entry(hash).or_default() += 1;
+        }
+        for key in seen.pins.keys() {
+            *keys.entry(key).or_default() += 1;
+        }
+    }
+    // Of two that are as frequent the first by name, so that the same reports always say the same.
+    let policy = policies.iter().rev().max_by_key(|(_, count)| **count).map(|(hash, _)| Arc::clone(hash));
+    let with_policy = merge.hosts.values().filter(|seen| seen.policy.is_some()).count();
+    let keys = keys.into_iter().filter(|(_, count)| count * 2 > with_policy).map(|(key, _)| Arc::clone(key)).collect();
+    Majority { of: "majority", policy, keys }
+}
+
+fn demanded(expected: &Expected) -> Majority {
+    let keys = expected.roots.iter().flat_map(|root| &root.keys).map(|key| key.id.as_str().into()).collect();
+    Majority { of: "policy", policy: Some(expected.policy.as_str().into()), keys }
+}
+
+type Versions = BTreeMap<(Arc<str>, Arc<str>), u64>;
+
+/// For each root and repository the version that at least half of the hosts that hold one have reached.
+fn versions(merge: &Merge) -> Versions {
+    let mut all: BTreeMap<(Arc<str>, Arc<str>), Vec<u64>> = BTreeMap::new();
+    for held in merge.hosts.values().flat_map(|seen| &seen.held) {
+        all.entry((Arc::clone(&held.root), Arc::clone(&held.repository))).or_default().push(held.version);
+    }
+    let reached = all.into_iter().filter_map(|(of, mut versions)| {
+        versions.sort_unstable();
+        Some((of, *versions.get(versions.len() / 2)?))
+    });
+    reached.collect()
+}
+
+/// The version of the file that a policy pins, by the root's id.
+fn floors(expected: &Expected) -> BTreeMap<Arc<str>, u64> {
+    expected.roots.iter().filter_map(|root| Some((root.id.as_str().into(), root.pinned.as_ref()?.version))).collect()
+}
+
+fn drift(seen: &Seen, majority: &Majority, newest: &Versions, floors: &BTreeMap<Arc<str>, u64>) -> Vec<Drift> {
+    let mut drift = Vec::new();
+    match (&seen.policy, &majority.policy) {
+        (Some((hash, _)), Some(wanted)) if hash != wanted => drift.push(told("policy-differs", format!("policy {hash}"))),
+        (None, Some(_)) => drift.push(told("policy-differs", "no policy in force, or none that could be asked".to_owned())),
+        _ => {}
+    }
+    // A host whose policy is not known has no pins to compare.
+    if seen.policy.is_some() {
+        let missing = majority.keys.iter().filter(|key| !seen.pins.contains_key(*key));
+        drift.extend(missing.map(|key| told("pin-missing", format!("root key {key}"))));
+        let extra = seen.pins.iter().filter(|(key, _)| !majority.keys.contains(*key));
+        drift.extend(extra.map(|(key, roots)| told("pin-extra", format!("root key {key} of root {}", joined(roots)))));
+    }
+    for held in &seen.held {
+        let reached = newest.get(&(Arc::clone(&held.root), Arc::clone(&held.repository))).copied().unwrap_or_default();
+        let wanted = reached.max(floors.get(&held.root).copied().unwrap_or_default());
+        if held.version < wanted {
+            drift.push(told("behind", format!("root {}: {} at version {}, others at {wanted}", held.root, held.repository, held.version)));
+        }
+    }
+    let trusted =
+        seen.unpinned.iter().map(|(key, repositories)| told("trusts-unpinned", format!("root key {key} for {}", joined(repositories))));
+    drift.extend(trusted);
+    drift
+}
+
+fn keys(merge: &Merge, majority: &Majority) -> Vec<FleetKey> {
+    let mut keys: BTreeMap<Arc<str>, FleetKey> = BTreeMap::new();
+    let key = |id: &Arc<str>| FleetKey {
+        id: Arc::clone(id),
+        fingerprint: merge.fingerprints.get(id).cloned(),
+        expected: majority.keys.contains(id),
+        roots: BTreeSet::new(),
+        pinned_by: 0,
+        unpinned_on: 0,
+        unpinned_for: BTreeSet::new(),
+    };
+    for id in &majority.keys {
+        keys.insert(Arc::clone(id), key(id));
+    }
+    for seen in merge.hosts.values() {
+        for (id, roots) in &seen.pins {
+            let known = keys.entry(Arc::clone(id)).or_insert_with(|| key(id));
+            known.pinned_by += 1;
+            known.roots.extend(roots.iter().cloned());
+        }
+        for (id, repositories) in &seen.unpinned {
+            let known = keys.entry(Arc::clone(id)).or_insert_with(|| key(id));
+            known.unpinned_on += 1;
+            known.unpinned_for.extend(repositories.iter().cloned());
+        }
+    }
+    keys.into_values().collect()
+}
+
+/// A few of them, and how many there are besides.
+fn joined(names: &BTreeSet<Arc<str>>) -> String {
+    let first: Vec<&str> = names.iter().take(4).map(|name| &**name).collect();
+    let more = names.len().saturating_sub(first.len());
+    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+}

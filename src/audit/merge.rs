@@ -1,0 +1,305 @@
+//! Reports of many hosts, read one after the other: each is capped, and of each is kept only what a fleet is compared by.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::escape::plain;
+use super::fleet::{Counts, HeldRoot, Seen};
+use crate::decide::survey::PinnedRoot;
+
+/// Takes in reports.
+#[derive(Debug, Default)]
+pub struct Merge {
+    /// By host; of two reports of one host the later one.
+    pub(super) hosts: BTreeMap<Arc<str>, Seen>,
+    pub(super) reports: usize,
+    pub(super) superseded: usize,
+    pub(super) unreadable: Vec<Unreadable>,
+    pub(super) fingerprints: BTreeMap<Arc<str>, Arc<str>>,
+    texts: HashSet<Arc<str>>,
+}
+
+/// A report that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Where it came from.
+    pub origin: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What a policy demands of every host.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// Its hash.
+    pub policy: String,
+    /// Its roots.
+    pub roots: Vec<PinnedRoot>,
+}
+
+/// The report of a host with 50,000 images.
+const MAX_REPORT: usize = 64 << 20;
+/// Reports at once.
+const MAX_REPORTS: usize = 100_000;
+/// What one report may say of each kind.
+const MAX_ITEMS: usize = 50_000;
+
+/// As much of a report as a fleet is compared by. Whatever else stands in it is passed over.
+#[derive(Debug, Deserialize)]
+struct Slim<'a> {
+    version: u64,
+    #[serde(borrow)]
+    host: Cow<'a, str>,
+    #[serde(borrow)]
+    at: Cow<'a, str>,
+    #[serde(borrow)]
+    outcome: Cow<'a, str>,
+    policy: Option<SlimPolicy>,
+    roots: Vec<SlimRoot>,
+    images: Vec<SlimImage>,
+    root_keys: Vec<SlimKey>,
+    findings: Vec<SlimFinding>,
+    untold: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimPolicy {
+    hash: String,
+    mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimRoot {
+    id: String,
+    keys: Vec<SlimPin>,
+    held: Vec<SlimHeld>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimPin {
+    id: String,
+    fingerprint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimHeld {
+    repository: String,
+    versions: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimImage {
+    judgement: Option<SlimJudgement>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimJudgement {
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Allowed,
+    Refused,
+    Unjudged,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimKey {
+    id: String,
+    fingerprint: Option<String>,
+    pinned_by: Vec<serde::de::IgnoredAny>,
+    repositories: Vec<SlimUse>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimUse {
+    repository: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimFinding {
+    severity: super::Severity,
+}
+
+impl Merge {
+    /// A file of one report, or of one a line; of a folder all its `*.json` and `*.jsonl`.
+    pub fn path(&mut self, path: &Path) {
+        if path.is_dir() {
+            return self.folder(path);
+        }
+        let origin = plain(&path.to_string_lossy());
+        match File::open(path) {
+            Ok(file) if file.metadata().is_ok_and(|found| found.is_file()) => {
+                self.lines(&origin, io::BufReader::with_capacity(1 << 20, file));
+            }
+            Ok(_) => self.unreadable(&origin, "not a plain file"),
+            Err(error) => self.unreadable(&origin, &error.to_string()),
+        }
+    }
+
+    fn folder(&mut self, folder: &Path) {
+        let reports =
+            std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>());
+        match reports {
+            Ok(mut paths) => {
+                paths.retain(|path| path.extension().is_some_and(|ending| ending == "json" || ending == "jsonl") && !path.is_dir());
+                paths.sort();
+                if paths.is_empty() {
+                    self.unreadable(&plain(&folder.to_string_lossy()), "no *.json or *.jsonl in it");
+                }
+                for path in paths {
+                    self.path(&path);
+                }
+            }
+            Err(error) => self.unreadable(&plain(&folder.to_string_lossy()), &error.to_string()),
+        }
+    }
+
+    /// Reports, one a line; or one that is written over many lines.
+    pub fn lines(&mut self, origin: &str, mut from: impl BufRead) {
+        let mut line = Vec::new();
+        let mut number = 0;
+        loop {
+            line.clear();
+            number += 1;
+            match (&mut from).take(u64::try_from(MAX_REPORT).unwrap_or(u64::MAX)).read_until(b'\n', &mut line) {
+                Ok(0) => return,
+                Ok(_) if line.trim_ascii().is_empty() => continue,
+                Ok(_) => {}
+                Err(error) => return self.unreadable(origin, &error.to_string()),
+            }
+            // The first line of a document that goes on: nothing but a report ends where a line does.
+            if number == 1 && !line.trim_ascii_end().ends_with(b"}") {
+                let left = MAX_REPORT.saturating_sub(line.len());
+                if let Err(error) = (&mut from).take(u64::try_from(left).unwrap_or(0)).read_to_end(&mut line) {
+                    return self.unreadable(origin, &error.to_string());
+                }
+            }
+            let place = if number == 1 { origin.to_owned() } else { format!("{origin}:{number}") };
+            if line.len() >= MAX_REPORT {
+                return self.unreadable(&place, &format!("longer than {MAX_REPORT} bytes"));
+            }
+            self.report(&place, &line);
+        }
+    }
+
+    /// One report.
+    pub fn report(&mut self, origin: &str, bytes: &[u8]) {
+        if self.reports >= MAX_REPORTS {
+            if self.reports == MAX_REPORTS {
+                self.unreadable(origin, &format!("more than {MAX_REPORTS} reports"));
+            }
+            self.reports += 1;
+            return;
+        }
+        self.reports += 1;
+        match serde_json::from_slice::<Slim<'_>>(bytes) {
+            Ok(slim) => match self.seen(&slim) {
+                Ok((host, seen)) => self.keep(host, seen),
+                Err(why) => self.unreadable(origin, &why),
+            },
+            Err(error) => self.unreadable(origin, &format!("not a report of `rootpin audit --json`: {error}")),
+        }
+    }
+
+    fn keep(&mut self, host: Arc<str>, seen: Seen) {
+        if let Some(known) = self.hosts.get(&host) {
+            self.superseded += 1;
+            if known.at >= seen.at {
+                return;
+            }
+        }
+        self.hosts.insert(host, seen);
+    }
+
+    fn seen(&mut self, slim: &Slim<'_>) -> Result<(Arc<str>, Seen), String> {
+        if slim.version != 1 {
+            return Err(format!("a report of version {}: this rootpin reads version 1", slim.version));
+        }
+        if slim.host.is_empty() || slim.host.chars().count() > 255 {
+            return Err("a host without a name, or with one of more than 255 characters".to_owned());
+        }
+        let at: Timestamp = slim.at.parse().map_err(|_| format!("{:?} is not a time", plain(&slim.at)))?;
+        let outcome = match &*slim.outcome {
+            "clean" => "clean",
+            "findings" => "findings",
+            "unknown" => "unknown",
+            other => return Err(format!("{:?} is not an outcome", plain(other))),
+        };
+        let items = [slim.roots.len(), slim.root_keys.len(), slim.roots.iter().map(|root| root.keys.len() + root.held.len()).sum()];
+        if items.into_iter().max() > Some(MAX_ITEMS) {
+            return Err(format!("more than {MAX_ITEMS} roots, keys or repositories"));
+        }
+        let mut counts = Counts { images: slim.images.len(), untold: slim.untold.len(), ..Counts::default() };
+        for image in &slim.images {
+            match image.judgement.as_ref().map(|judgement| judgement.outcome) {
+                Some(Outcome::Allowed) => counts.allowed += 1,
+                Some(Outcome::Refused) => counts.refused += 1,
+                Some(Outcome::Unjudged) | None => counts.unjudged += 1,
+            }
+        }
+        for finding in &slim.findings {
+            match finding.severity {
+                super::Severity::Error => counts.errors += 1,
+                super::Severity::Warning => counts.warnings += 1,
+                super::Severity::Info => {}
+            }
+        }
+        let policy = slim.policy.as_ref().map(|policy| (self.text(&policy.hash), self.text(&policy.mode)));
+        let (mut pins, mut held) = (BTreeMap::<Arc<str>, BTreeSet<Arc<str>>>::new(), Vec::new());
+        for root in &slim.roots {
+            let id = self.text(&root.id);
+            for key in &root.keys {
+                let pin = self.key(&key.id, key.fingerprint.as_deref());
+                pins.entry(pin).or_default().insert(Arc::clone(&id));
+            }
+            for one in &root.held {
+                if let Some(version) = one.versions.get("root") {
+                    held.push(HeldRoot { root: Arc::clone(&id), repository: self.text(&one.repository), version: *version });
+                }
+            }
+        }
+        let mut unpinned = BTreeMap::new();
+        for key in slim.root_keys.iter().filter(|key| key.pinned_by.is_empty() && !key.repositories.is_empty()) {
+            let id = self.key(&key.id, key.fingerprint.as_deref());
+            let of = key.repositories.iter().take(MAX_ITEMS).map(|seen| self.text(&seen.repository)).collect();
+            unpinned.insert(id, of);
+        }
+        Ok((self.text(&slim.host), Seen { at, outcome, policy, pins, held, unpinned, counts }))
+    }
+
+    fn key(&mut self, id: &str, fingerprint: Option<&str>) -> Arc<str> {
+        let id = self.text(id);
+        if let Some(fingerprint) = fingerprint {
+            let fingerprint = self.text(fingerprint);
+            self.fingerprints.entry(Arc::clone(&id)).or_insert(fingerprint);
+        }
+        id
+    }
+
+    /// Hosts of one fleet say the same things: each is kept once.
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let kept: Arc<str> = plain(text).into();
+        self.texts.insert(Arc::clone(&kept));
+        kept
+    }
+
+    fn unreadable(&mut self, origin: &str, why: &str) {
+        // A hostile stream of bad lines is as bad as a thousand of them.
+        if self.unreadable.len() < 1000 {
+            self.unreadable.push(Unreadable { origin: origin.to_owned(), why: plain(why) });
+        }
+    }
+}

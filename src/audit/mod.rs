@@ -1,0 +1,32 @@
+//! What a host trusts, looked at and told: resident images, pinned roots, trust directories; and what a fleet of such reports adds up to.
+//!
+//! Reads only. Nothing here lets an image through: every verdict is the decider's, and no floor is written for it.
+
+mod check;
+mod docker;
+mod escape;
+mod findings;
+mod fleet;
+mod folder;
+mod host;
+mod images;
+mod merge;
+mod page;
+mod picture;
+mod places;
+mod report;
+mod repository;
+mod sheet;
+mod surveyor;
+mod trust_directory;
+
+pub use check::SOON;
+pub use findings::{Code, Finding, Severity, Untold};
+pub use fleet::{Drift, Fleet, Host, Majority};
+pub use host::{Look, look};
+pub use images::{Engine, EngineKind};
+pub use merge::{Expected, Merge, Unreadable};
+pub use page::{fleet_page, host_page};
+pub use places::{TrustPlace, homes};
+pub use report::Report;
+pub use surveyor::Surveyor;

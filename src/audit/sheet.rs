@@ -1,0 +1,162 @@
+//! One self-contained HTML page: no request leaves it, and all text in it is text.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+/// A page being written.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    title: String,
+    body: String,
+}
+
+/// A cell of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cell {
+    Text(String),
+    /// An ID or a digest.
+    Code(String),
+    /// A word with its colour: `good`, `bad`, `odd` or `dim`.
+    Word(&'static str, String),
+    /// Several lines.
+    Lines(Vec<String>),
+}
+
+const STYLE: &str = include_str!("sheet.css");
+const SCRIPT: &str = include_str!("sheet.js");
+
+impl Sheet {
+    pub(super) fn new(title: &str) -> Self {
+        let mut sheet = Self { title: title.to_owned(), body: String::new() };
+        sheet.push(format_args!("<h1>{}</h1>", escaped(title)));
+        sheet
+    }
+
+    pub(super) fn paragraph(&mut self, class: &str, text: &str) {
+        self.push(format_args!("<p class=\"{class}\">{}</p>", escaped(text)));
+    }
+
+    /// Facts under their names.
+    pub(super) fn facts(&mut self, facts: &[(&str, Cell)]) {
+        self.push(format_args!("<dl>"));
+        for (name, value) in facts {
+            self.push(format_args!("<div><dt>{}</dt><dd>{}</dd></div>", escaped(name), value.html()));
+        }
+        self.push(format_args!("</dl>"));
+    }
+
+    /// A heading, and a table that sorts by the column whose head is pressed. Where there are no rows, that is said.
+    pub(super) fn table(&mut self, heading: &str, none: &str, head: &[&str], rows: &[Vec<Cell>]) {
+        self.push(format_args!("<section><h2>{} <small>{}</small></h2>", escaped(heading), rows.len()));
+        if rows.is_empty() {
+            self.paragraph("dim", none);
+        } else {
+            self.push(format_args!("<table><thead><tr>"));
+            for name in head {
+                self.push(format_args!("<th scope=\"col\"><button type=\"button\">{}</button></th>", escaped(name)));
+            }
+            self.push(format_args!("</tr></thead><tbody>"));
+            for row in rows {
+                self.push(format_args!("<tr>"));
+                for (cell, name) in row.iter().zip(head) {
+                    self.push(format_args!("<td data-label=\"{}\">{}</td>", escaped(name), cell.html()));
+                }
+                self.push(format_args!("</tr>"));
+            }
+            self.push(format_args!("</tbody></table>"));
+        }
+        self.push(format_args!("</section>"));
+    }
+
+    /// A heading and a picture, which is markup already.
+    pub(super) fn picture(&mut self, heading: &str, svg: &str) {
+        self.push(format_args!("<section><h2>{}</h2>{svg}</section>", escaped(heading)));
+    }
+
+    /// The whole page. Its policy lets nothing in but its own style and script, by their hashes.
+    pub(super) fn html(&self) -> String {
+        let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
+             base-uri 'none'; form-action 'none'\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+             <meta name=\"referrer\" content=\"no-referrer\"><link rel=\"icon\" href=\"data:,\"><title>{}</title><style>{STYLE}</style></head>\
+             <body>{}<script>{SCRIPT}</script></body></html>\n",
+            hash(STYLE),
+            hash(SCRIPT),
+            escaped(&self.title),
+            self.body
+        )
+    }
+
+    fn push(&mut self, markup: std::fmt::Arguments<'_>) {
+        // Writing to a String can't fail.
+        let _ = self.body.write_fmt(markup);
+        self.body.push('\n');
+    }
+}
+
+impl Cell {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    pub(super) fn count(count: usize) -> Self {
+        Self::Text(count.to_string())
+    }
+
+    fn html(&self) -> String {
+        match self {
+            Self::Text(text) => escaped(text),
+            Self::Code(text) => format!("<code>{}</code>", escaped(text)),
+            Self::Word(class, text) => format!("<b class=\"{class}\">{}</b>", escaped(text)),
+            Self::Lines(lines) => lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("<br>"),
+        }
+    }
+}
+
+/// Text as HTML, in elements and in quoted attributes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_text_is_text_and_nothing_is_fetched() {
+        let hostile = "</script><script>alert(1)</script>\"'><img src=http://x.example/>";
+        let mut sheet = Sheet::new(hostile);
+        sheet.paragraph("note", hostile);
+        sheet.facts(&[(hostile, Cell::text(hostile))]);
+        sheet.table(hostile, hostile, &[hostile], &[vec![Cell::Code(hostile.to_owned())], vec![Cell::Lines(vec![hostile.to_owned()])]]);
+        sheet.table(hostile, hostile, &[hostile], &[]);
+        let html = sheet.html();
+        assert_eq!(html.matches("<script").count(), 1);
+        assert!(!html.contains("<img") && !html.contains("src="), "{html}");
+        for elsewhere in ["http:", "https:", "//", "url(", "@import"] {
+            let own = html.replace("http://x.example/", "");
+            assert!(!own.contains(elsewhere), "{elsewhere}");
+        }
+        let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+        let between = |from: &str, to: &str| html.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
+        assert!(html.contains(&format!("style-src 'sha256-{}'", hash(&between("<style>", "</style>")))));
+        assert!(html.contains(&format!("script-src 'sha256-{}'", hash(&between("<script>", "</script>")))));
+    }
+}

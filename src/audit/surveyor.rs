@@ -1,0 +1,104 @@
+//! Who judges: the running daemon, or a policy and a state that no daemon has open.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::control::Client;
+use crate::control::wire::SurveyRequest;
+use crate::control::wire::survey_request::Image;
+use crate::decide::survey::{Asked, Survey, survey};
+use crate::decide::{Decider, policy_unusable};
+use crate::policy_dir::{Owner, PolicyDir};
+use crate::sources::{Credentials, Sources};
+use crate::state::Store;
+
+/// Who judges.
+#[derive(Debug)]
+pub enum Surveyor {
+    /// The daemon, over its control socket.
+    Daemon(Client),
+    /// This process.
+    Files(Box<Decider>),
+}
+
+/// For one question decided here; and how long to wait for another process that has the state open.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Images in one question to the daemon.
+const BATCH: usize = 500;
+/// The same where sources are asked, which takes time.
+const ONLINE_BATCH: usize = 10;
+
+impl Surveyor {
+    /// Judges by the policy in that folder and the state in that one, which must be there already.
+    ///
+    /// # Errors
+    /// One line: there is no state, or it can't be used.
+    pub fn files(policy: &Path, state: &Path, credentials: Credentials, online: bool) -> Result<Self, String> {
+        let empty = std::fs::read_dir(state).map_err(|error| format!("{}: {error}", state.display()))?.next().is_none();
+        if empty {
+            return Err(format!("{} holds no state; hint: name the folder that rootpin.toml calls `state`", state.display()));
+        }
+        let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), Timestamp::now());
+        let in_force = loaded.map(Arc::new).map_err(|errors| {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
+        });
+        let store = Store::open_waiting(state, Instant::now() + DEADLINE).map_err(|error| {
+            let refusal = error.refusal();
+            format!("{}; hint: {}", refusal.found, refusal.hint)
+        })?;
+        let sources = if online { Sources::new(Arc::new(credentials)) } else { Sources::silent() };
+        let decider = Decider::new(in_force, Arc::new(Sources::silent()), Arc::new(store), DEADLINE, false);
+        Ok(Self::Files(Box::new(decider.onlooker(Arc::new(sources)))))
+    }
+
+    /// `daemon` or `files`
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Daemon(_) => "daemon",
+            Self::Files(_) => "files",
+        }
+    }
+
+    /// Asks. What is asked in several parts is told as one.
+    ///
+    /// # Errors
+    /// One line: the daemon does not answer.
+    pub(super) async fn survey(&mut self, asked: &Asked, online: bool) -> Result<Survey, String> {
+        match self {
+            Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
+            Self::Daemon(client) => {
+                let image = |(name, digest): &(crate::image::ImageRef, crate::image::Digest)| Image {
+                    name: name.to_string(),
+                    digest: digest.to_string(),
+                };
+                let images: Vec<Image> = asked.images.iter().map(image).collect();
+                let repositories = asked.repositories.iter().map(ToString::to_string).collect();
+                let first = SurveyRequest { images: Vec::new(), repositories, roots: asked.roots, online };
+                let mut whole = ask(client, first).await?;
+                for batch in images.chunks(if online { ONLINE_BATCH } else { BATCH }) {
+                    let part = ask(client, SurveyRequest { images: batch.to_vec(), online, ..SurveyRequest::default() }).await?;
+                    if part.policy.as_ref().map(|policy| &policy.hash) != whole.policy.as_ref().map(|policy| &policy.hash) {
+                        return Err("the policy changed while the host was looked at; hint: run the audit again".to_owned());
+                    }
+                    whole.images.extend(part.images);
+                }
+                Ok(whole)
+            }
+        }
+    }
+}
+
+async fn ask(client: &mut Client, request: SurveyRequest) -> Result<Survey, String> {
+    let (images, repositories) = (request.images.len(), request.repositories.len());
+    let report = client.survey(request).await?;
+    let survey: Survey = serde_json::from_str(&report.json)
+        .map_err(|error| format!("the daemon's answer is not understood: {error}; hint: rootpin and rootpind must be of one version"))?;
+    if survey.images.len() != images || survey.repositories.len() != repositories {
+        return Err("the daemon's answer is to another question; hint: rootpin and rootpind must be of one version".to_owned());
+    }
+    Ok(survey)
+}
