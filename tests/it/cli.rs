@@ -61,10 +61,12 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         "sha256:e3b0…" => format!("sha256:{}", hex(b"")),
         "docker.io/library/alpine:3.20" if verb[0] == "policy" => V1.to_owned(),
         "docker.io/library/alpine:3.20" | "registry.example/app:1@sha256:…" => name.clone(),
+        // A copy: these examples change it.
+        "./policy" if verb[0] == "pin" => at("pinned"),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
         "./trust" | "reports/" | "one.json" | "two.json" | "audit.html" | "fleet.html" => at(word.trim_matches(['.', '/'])),
-        _ => word.to_owned(),
+        other => other.to_owned(),
     };
     // A long one goes on in the next line, as in a shell.
     let after = after.replace(" \\\n    ", " ");
@@ -74,7 +76,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
     let commands = commands.map(|command| command.split_whitespace().map(put_in).collect::<Vec<_>>());
     let of_host = |mut command: Vec<String>| {
         if verb[0] == "pin" && !command.iter().any(|word| word == "--policy") {
-            command.extend(["--policy".to_owned(), at("policy")]);
+            command.extend(["--policy".to_owned(), at("pinned")]);
         }
         // An audit looks at the machine; this one shall look at the test's host.
         if *verb == ["audit"] {
@@ -100,7 +102,9 @@ fn audited(world: &World) {
 #[test]
 fn every_verbs_help_has_examples_and_they_work() {
     let Some((world, daemon, image)) = host("c-examples") else { return };
-    world.write_policy(&world.policy().replace("\"]\nrole", &format!("\", \"{}\"]\nrole", Key::named("second").id())));
+    fs::create_dir(world.path("pinned")).unwrap();
+    let two_keys = world.policy().replace("\"]\nrole", &format!("\", \"{}\"]\nrole", Key::named("second").id()));
+    fs::write(world.path("pinned/policy.toml"), two_keys).unwrap();
     fs::write(world.path("web.pub"), Publisher::new(GUN).root_key().public_pem()).unwrap();
     fs::create_dir(world.path("tuf")).unwrap();
     fs::write(world.path("tuf/1.root.json"), include_bytes!("../data/tuf/1.root.json")).unwrap();

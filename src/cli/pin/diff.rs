@@ -1,6 +1,7 @@
 //! `rootpin pin diff`: what each source serves now against what is pinned.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -23,7 +24,10 @@ pub(in crate::cli) struct Arguments {
     names: Vec<String>,
     /// Folder of a Docker config.json with credentials
     #[arg(long, value_name = "DIR")]
-    docker_config: Option<std::path::PathBuf>,
+    docker_config: Option<PathBuf>,
+    /// Folder of containerd's hosts.toml files, by which registries are reached
+    #[arg(long, value_name = "DIR")]
+    hosts_dir: Option<PathBuf>,
     #[command(flatten)]
     policy: InPolicy,
 }
@@ -52,7 +56,9 @@ struct Compared {
 
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
     let policy = load(&arguments.policy.policy)?;
-    let sources = Sources::new(Arc::new(arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder)));
+    let sources = Sources::new(Arc::new(
+        arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder).with_hosts(arguments.hosts_dir),
+    ));
     let (targets, left_out) = targets(&policy, &arguments.names)?;
     let (mut answers, mut results, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     for (root, target) in &targets {

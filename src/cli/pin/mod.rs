@@ -96,6 +96,9 @@ pub(super) struct Asking {
     /// Folder of a Docker config.json with credentials
     #[arg(long, value_name = "DIR")]
     docker_config: Option<PathBuf>,
+    /// Folder of containerd's hosts.toml files, by which registries are reached
+    #[arg(long, value_name = "DIR")]
+    hosts_dir: Option<PathBuf>,
 }
 
 /// Why a verb did nothing.
@@ -137,7 +140,7 @@ pub(super) fn run(verb: Verb, output: Output) -> u8 {
 
 impl Asking {
     fn credentials(&self) -> Credentials {
-        self.docker_config.clone().map_or_else(Credentials::none, Credentials::in_folder)
+        self.docker_config.clone().map_or_else(Credentials::none, Credentials::in_folder).with_hosts(self.hosts_dir.clone())
     }
 
     fn tls_ca(&self) -> Result<Option<Vec<u8>>, Failure> {

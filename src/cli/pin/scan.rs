@@ -10,7 +10,7 @@ use super::{Asking, Failure, InPolicy, load, shown, unknown};
 use crate::cli::output::Output;
 use crate::image::{ImageRef, Repository};
 use crate::policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
-use crate::sources::Sources;
+use crate::sources::{Sources, TufLocation};
 use crate::trust::notary::{self, Request, Want};
 use crate::trust::{Code, Format, Refusal, RootFile};
 
@@ -140,26 +140,33 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
             }
         }
         Source::Tuf(url) => {
-            // The last place is the registry itself, whatever its mirrors show.
-            let places = sources.tuf(url, target.tls_ca.as_deref()).map_err(|error| error.refusal())?;
-            let location = places.last().ok_or_else(|| nothing(&format!("no place {url}")))?;
-            let reader = location.open(deadline.into()).await.map_err(|error| error.refusal())?;
-            let get =
-                async |name: &str| reader.get(name, None, RootFile::MAX_BYTES, deadline.into()).await.map_err(|error| error.refusal());
-            let (mut files, mut bytes_left) = (Vec::new(), MOST_BYTES);
-            let most = from.saturating_add(MOST_ROOTS);
-            while let Some(version) = Some(from.saturating_add(u64::try_from(files.len()).unwrap_or(u64::MAX))).filter(|at| *at < most) {
-                let Some(bytes) = get(&format!("{version}.root.json")).await? else { break };
-                bytes_left = bytes_left.checked_sub(bytes.len()).ok_or_else(|| too_much(url))?;
-                files.push((read(&bytes, Format::Tuf)?, bytes));
+            let mut silent = nothing(&format!("nowhere to look for {url}"));
+            // A registry may have mirrors: the first that answers is shown.
+            for location in sources.tuf(url, target.tls_ca.as_deref()).map_err(|error| error.refusal())? {
+                match ask_tuf(&location, url, from, deadline).await {
+                    Err(refusal) if refusal.code == Code::SourceUnreachable => silent = refusal,
+                    answer => return answer,
+                }
             }
-            if files.is_empty() && from == 1 {
-                let bytes = get("root.json").await?.ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
-                files.push((read(&bytes, Format::Tuf)?, bytes));
-            }
-            Ok(Seen { files })
+            Err(silent)
         }
     }
+}
+
+async fn ask_tuf(location: &Arc<TufLocation>, url: &MetadataUrl, from: u64, deadline: Instant) -> Result<Seen, Refusal> {
+    let reader = location.open(deadline.into()).await.map_err(|error| error.refusal())?;
+    let get = async |name: &str| reader.get(name, None, RootFile::MAX_BYTES, deadline.into()).await.map_err(|error| error.refusal());
+    let (mut files, mut bytes_left) = (Vec::new(), MOST_BYTES);
+    for version in from..from.saturating_add(MOST_ROOTS) {
+        let Some(bytes) = get(&format!("{version}.root.json")).await? else { break };
+        bytes_left = bytes_left.checked_sub(bytes.len()).ok_or_else(|| too_much(url))?;
+        files.push((read(&bytes, Format::Tuf)?, bytes));
+    }
+    if files.is_empty() && from == 1 {
+        let bytes = get("root.json").await?.ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
+        files.push((read(&bytes, Format::Tuf)?, bytes));
+    }
+    Ok(Seen { files })
 }
 
 fn read(bytes: &[u8], format: Format) -> Result<RootFile, Refusal> {
