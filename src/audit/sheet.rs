@@ -149,9 +149,9 @@ mod tests {
         sheet.table(hostile, hostile, &[hostile], &[]);
         let html = sheet.html();
         assert_eq!(html.matches("<script").count(), 1);
-        assert!(!html.contains("<img") && !html.contains("src="), "{html}");
-        for elsewhere in ["http:", "https:", "//", "url(", "@import"] {
-            let own = html.replace("http://x.example/", "");
+        assert!(!html.contains("<img"), "{html}");
+        let own = html.replace("src=http://x.example/", "");
+        for elsewhere in ["src=", "http:", "https:", "//", "url(", "@import"] {
             assert!(!own.contains(elsewhere), "{elsewhere}");
         }
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
