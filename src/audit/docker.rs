@@ -24,6 +24,24 @@ struct Summary {
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
     repo_digests: Option<Vec<String>>,
+    /// Of the containerd store, since dockerd 28.
+    #[serde(default)]
+    descriptor: Option<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+impl Summary {
+    /// What every tag stands for in the containerd store, which tells a digest for one of the repositories only. There the ID is that
+    /// digest; in the classic store it is the config's, and no repository is known under it.
+    fn target(&self) -> Option<Digest> {
+        let told = self.descriptor.as_ref().map_or(&self.id, |descriptor| &descriptor.digest);
+        let is_known = || self.repo_digests.iter().flatten().any(|known| known.rsplit('@').next() == Some(told.as_str()));
+        told.parse().ok().filter(|_| self.descriptor.is_some() || is_known())
+    }
 }
 
 /// Every image that dockerd has, under every name and digest.
@@ -57,7 +75,10 @@ fn named(summary: &Summary) -> Vec<Image> {
         let of_same = |(_, known): &(String, Option<ImageRef>)| {
             known.as_ref().filter(|known| tag.as_ref().is_some_and(|tag| tag.repository == known.repository)).and_then(|known| known.digest)
         };
-        let known: Vec<Digest> = digests.iter().filter_map(of_same).collect();
+        let mut known: Vec<Digest> = digests.iter().filter_map(of_same).collect();
+        if known.is_empty() {
+            known.extend(summary.target());
+        }
         if known.is_empty() {
             images.push((record.clone(), tag.clone(), None));
         }
@@ -88,9 +109,9 @@ mod tests {
 
     #[test]
     fn each_name_comes_with_the_digest_of_its_own_repository() {
-        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let (one, two, config) = (Digest::of(b"one"), Digest::of(b"two"), Digest::of(b"config"));
         let text = format!(
-            r#"[{{"Id":"{one}","RepoTags":["alpine:3.20","r.example/mirror:1","local:dev"],"RepoDigests":["alpine@{one}","r.example/mirror@{two}","r.example/moved@{two}"],"Size":1}},
+            r#"[{{"Id":"{config}","RepoTags":["alpine:3.20","r.example/mirror:1","local:dev"],"RepoDigests":["alpine@{one}","r.example/mirror@{two}","r.example/moved@{two}"],"Size":1}},
                {{"Id":"{two}","RepoTags":["<none>:<none>"],"RepoDigests":["<none>@<none>"]}},
                {{"Id":"{two}","RepoTags":null,"RepoDigests":["odd name@{two}"]}}]"#
         );
@@ -105,5 +126,18 @@ mod tests {
         ]
         .map(|(record, name, digest)| (record.to_owned(), name, digest));
         assert_eq!(read(&text), wanted);
+    }
+
+    /// As dockerd 28.5 and 26.1 list an image of the containerd store that was pulled under one name and tagged with another.
+    #[test]
+    fn in_the_containerd_store_every_tag_stands_for_the_image_s_own_digest() {
+        let one = Digest::of(b"one");
+        for descriptor in [format!(r#","Descriptor":{{"mediaType":"x","digest":"{one}","size":882}}"#), String::new()] {
+            let text =
+                format!(r#"[{{"Id":"{one}","RepoDigests":["local@{one}"],"RepoTags":["r.example/app:1","local:dev"]{descriptor}}}]"#);
+            let digests: Vec<_> = read(&text).into_iter().map(|(record, _, digest)| (record, digest)).collect();
+            let hex = Some(one.hex()[..4].to_owned());
+            assert_eq!(digests, [("r.example/app:1".to_owned(), hex.clone()), ("local:dev".to_owned(), hex)]);
+        }
     }
 }

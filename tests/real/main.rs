@@ -1,6 +1,7 @@
 //! Real engines, a real registry and a real Notary server against the real daemon. `tests/run` starts these; see `lab.sh`.
 #![cfg(test)]
 
+mod audit;
 mod cold;
 mod cri;
 mod daemon;
@@ -81,10 +82,15 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
         let found = questions.iter().all(|question| outcomes.contains(&question.outcome()) && question.code() == code);
         check(!questions.is_empty() && found, "the door was not asked, or the answer was another")
     };
+    let audited = |wanted: &str| {
+        let told = audit::outcomes(lab, &stage.name);
+        check(!told.is_empty() && told.iter().all(|one| one == wanted), &format!("an audit should say {wanted:?}, and says {told:?}"))
+    };
     match expect {
         Expect::Allowed => {
             check(result.is_ok() && unpacked > 0, "it should have come in")?;
-            judged(&["allowed"], "")
+            judged(&["allowed"], "")?;
+            audited("allowed -")
         }
         Expect::Unasked => {
             check(result.is_ok(), "it should have come in")?;
@@ -105,7 +111,8 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
         Expect::LetThrough(code) => {
             check(result.is_ok() && unpacked > 0, "it should have come in")?;
             judged(&["refused"], code)?;
-            check(questions.iter().all(daemon::Question::let_through), "it should be recorded as let through")
+            check(questions.iter().all(daemon::Question::let_through), "it should be recorded as let through")?;
+            audited(&format!("refused {code}"))
         }
     }
 }

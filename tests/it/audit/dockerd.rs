@@ -39,10 +39,11 @@ fn what_dockerd_has_is_judged_by_the_digest_that_it_was_pulled_as_and_what_was_b
     let daemon = world.start();
     assert_eq!(world.rootpin(&["verify", &format!("r.test/team/app:v1@{}", image.index.digest)]).code, 0);
     assert_eq!(daemon.stop().0, 0);
-    let other = Image::named("other").index.digest;
+    let Image { index, config, .. } = Image::named("other");
+    let other = index.digest;
     let list = json!([
         {"Id": image.config.digest, "RepoTags": ["r.test/team/app:v1"], "RepoDigests": [format!("r.test/team/app@{}", image.index.digest)]},
-        {"Id": other, "RepoTags": ["r.test/team/app:v1-patched", "alpine:3"], "RepoDigests": [format!("r.test/team/app@{other}")]},
+        {"Id": config.digest, "RepoTags": ["r.test/team/app:v1-patched", "alpine:3"], "RepoDigests": [format!("r.test/team/app@{other}")]},
         {"Id": other, "RepoTags": null, "RepoDigests": null},
     ]);
     let (report, code) = audited(&world, &listen(&world, "docker", 200, list.to_string()));
