@@ -169,7 +169,7 @@ fn set_member(members: &mut Map<String, Value>, name: &str, value: Option<&Value
     }
 }
 
-/// Drops the keys that no delegation lists any more.
+/// Drops the keys that no delegation lists any more, and the whole where there is no delegation.
 fn forget_unused_keys(document: &mut Document) {
     // Hash bins (TAP 15), which another tool made, list their keys elsewhere.
     if document.members("delegations").is_none_or(|delegations| delegations.contains_key("succinct_roles")) {
@@ -181,6 +181,9 @@ fn forget_unused_keys(document: &mut Document) {
             keys.retain(|id, _| used.contains(id));
         }
     });
+    if delegated(document).next().is_none() {
+        document.signed.remove("delegations");
+    }
 }
 
 #[cfg(test)]
