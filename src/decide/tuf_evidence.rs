@@ -156,6 +156,9 @@ impl TufLook<'_> {
         };
         news.progress.extend(update.progress());
         news.files.extend(update.files());
+        if let Ok(trusted) = &result {
+            keep_canonical(&mut news.files, trusted);
+        }
         result
     }
 
@@ -209,6 +212,9 @@ impl TufLook<'_> {
         };
         news.progress.extend(search.progress());
         news.files.extend(search.files());
+        if let Ok(found) = &result {
+            keep_canonical(&mut news.files, &found.trusted);
+        }
         result
     }
 
@@ -248,6 +254,16 @@ impl TufLook<'_> {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => log::error!("what was verified of {} before it failed is not kept: {error}", self.origin.source),
             Err(error) => log::error!("what was verified of {} before it failed is not kept: {error}", self.origin.source),
+        }
+    }
+}
+
+/// Of targets files, which may be long, the cache is to have the text that was verified.
+fn keep_canonical(files: &mut Files, trusted: &Trusted) {
+    for (name, bytes) in files {
+        if let Some(text) = trusted.canonical(name) {
+            bytes.clear();
+            bytes.extend_from_slice(text);
         }
     }
 }

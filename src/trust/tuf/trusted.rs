@@ -68,6 +68,14 @@ impl Trusted {
         self.0.chain.last.consistent
     }
 
+    /// What a cache is best to keep of a targets role's file, by [`super::Request::cache_name`]: its canonical text. Given back as the
+    /// cached file, to a host that has kept the floors too, it is verified without being made canonical again.
+    #[must_use]
+    pub fn canonical(&self, cache_name: &str) -> Option<&[u8]> {
+        let role = self.0.roles.get(cache_name.strip_suffix(".json")?)?;
+        Some(role.envelope.text())
+    }
+
     /// Version by role, of all that was looked at.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, u64> {
@@ -86,14 +94,14 @@ impl Trusted {
 }
 
 /// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses another file of a version that was seen.
-pub(super) fn note(floor: &mut Floor, role: &str, file: &Envelope) -> Result<(), Refusal> {
-    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed { version: file.version, signed: None });
+pub(super) fn note(floor: &mut Floor, role: &str, pin: &FileMeta, file: &Envelope) -> Result<(), Refusal> {
+    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed { version: file.version, signed: None, pin: None });
     match listed.signed {
         Some(seen) if listed.version == file.version && seen != file.statement => {
             Err(other_content(&file.file, file.version, &file.statement, &seen))
         }
         _ => {
-            *listed = Listed { version: file.version, signed: Some(file.statement) };
+            *listed = Listed { version: file.version, signed: Some(file.statement), pin: Some(pin.digest()) };
             Ok(())
         }
     }
