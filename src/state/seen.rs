@@ -87,6 +87,8 @@ struct ListedForm {
     version: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed: Option<Text<Digest>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Text<Digest>>,
 }
 
 /// The one record that says which others there are.
@@ -291,11 +293,12 @@ impl FloorForm {
 
 impl ListedForm {
     fn of(listed: &Listed) -> Self {
-        Self { version: listed.version, signed: listed.signed.map(Text) }
+        Self { version: listed.version, signed: listed.signed.map(Text), pin: listed.pin.map(Text) }
     }
 
     fn listed(self) -> Listed {
-        Listed { version: self.version, signed: self.signed.map(|Text(signed)| signed) }
+        let plain = |digest: Option<Text<Digest>>| digest.map(|Text(digest)| digest);
+        Listed { version: self.version, signed: plain(self.signed), pin: plain(self.pin) }
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Listed {
     pub version: u64,
     /// SHA-256 of the canonical signed bytes, once the file itself was verified: another file of the same version is refused.
     pub signed: Option<Digest>,
+    /// A digest of what the file was pinned to when it was verified.
+    pub pin: Option<Digest>,
 }
 
 /// The highest version that a host has seen of one role, and whose word that was.

@@ -8,7 +8,7 @@ mod text;
 use crate::json::Value;
 
 pub(super) use rewrite::rewrite;
-pub(super) use text::Text;
+pub(super) use text::{Members, Text};
 
 /// The canonical text of a value.
 #[must_use]

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use super::plain;
 
@@ -13,13 +12,13 @@ use super::plain;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::trust) struct Text<'a>(&'a [u8]);
 
-/// The members of an object, in the order of their names' bytes.
+/// The members of an object, in the order of their names' bytes. The object's end need not be known.
 #[derive(Clone)]
 pub(in crate::trust) struct Members<'a> {
+    /// From the next member on.
     rest: &'a [u8],
+    /// How long the text is that begins with the object.
     length: usize,
-    /// Where in the object the last member's value is.
-    value: Range<usize>,
 }
 
 impl<'a> Text<'a> {
@@ -41,31 +40,23 @@ impl<'a> Text<'a> {
     /// The member of that name, if this is an object that has it and it is not null.
     pub(in crate::trust) fn get(self, name: &str) -> Option<Text<'a>> {
         let mut members = self.members()?;
-        let found = std::iter::from_fn(|| members.step()).find(|(known, _)| known.is(name)).map(|(_, value)| value);
-        found.filter(|value| !value.is_null())
-    }
-
-    /// Where in this object's bytes the value of that member is.
-    pub(in crate::trust) fn place_of(self, name: &str) -> Option<Range<usize>> {
-        let mut members = self.members()?;
-        loop {
-            let (known, _) = members.step()?;
+        while let Some(known) = members.name() {
+            let value = members.value();
             if known.is(name) {
-                return Some(members.value());
+                return Some(value).filter(|value| !value.is_null());
             }
         }
+        None
     }
 
-    /// The members, if this is an object.
+    /// The members, if this is an object or begins with one.
     pub(in crate::trust) fn members(self) -> Option<Members<'a>> {
-        let rest = self.0.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        Some(Members { rest, length: self.0.len(), value: 0..0 })
+        Some(Members { rest: self.0.strip_prefix(b"{")?, length: self.0.len() })
     }
 
     /// The member that begins at that place of an object ([`Members::place`]).
     pub(in crate::trust) fn member_at(self, place: usize) -> Option<(Cow<'a, str>, Text<'a>)> {
-        let rest = self.0.strip_suffix(b"}")?.get(place..)?;
-        Members { rest, length: self.0.len(), value: 0..0 }.next()
+        Members { rest: self.0.get(place..)?, length: self.0.len() }.next()
     }
 
     /// The elements, if this is an array.
@@ -127,25 +118,34 @@ impl<'a> Text<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Where in the object the next member begins.
+    /// Where in the object it is: before a member, before the value of the one that was named, or at the end.
     pub(in crate::trust) fn place(&self) -> usize {
-        self.length.saturating_sub(1).saturating_sub(self.rest.len())
+        self.length.saturating_sub(self.rest.len())
     }
 
-    /// Where in the object the value is that was given last.
-    pub(in crate::trust) fn value(&self) -> Range<usize> {
-        self.value.clone()
+    /// The next member's name. Its value is to be taken, or entered and left, before the next one.
+    pub(in crate::trust) fn name(&mut self) -> Option<Text<'a>> {
+        let (name, after) = self.rest.split_at_checked(string(self.rest)).filter(|(name, _)| name.first() == Some(&b'"'))?;
+        self.rest = after.strip_prefix(b":")?;
+        Some(Text(name))
     }
 
-    /// The next member, its name as it stands.
-    pub(in crate::trust) fn step(&mut self) -> Option<(Text<'a>, Text<'a>)> {
-        let (name, after) = self.rest.split_at_checked(length(self.rest)).filter(|(name, _)| !name.is_empty())?;
-        let after = after.strip_prefix(b":")?;
-        let (value, after) = after.split_at_checked(length(after))?;
-        let end = self.length.saturating_sub(1).saturating_sub(after.len());
-        self.value = end.saturating_sub(value.len())..end;
-        self.rest = after.strip_prefix(b",").unwrap_or_default();
-        Some((Text(name), Text(value)))
+    /// The value of the member that was named.
+    pub(in crate::trust) fn value(&mut self) -> Text<'a> {
+        let (value, after) = self.rest.split_at_checked(length(self.rest)).unwrap_or_default();
+        self.rest = after.strip_prefix(b",").unwrap_or(after);
+        Text(value)
+    }
+
+    /// The members of that value, if it is an object: so that it is not looked through twice.
+    pub(in crate::trust) fn enter(&self) -> Option<Members<'a>> {
+        Text(self.rest).members()
+    }
+
+    /// Goes on after an object whose last member was taken.
+    pub(in crate::trust) fn leave(&mut self, inner: &Members<'a>) {
+        let after = inner.rest.strip_prefix(b"}").unwrap_or_default();
+        self.rest = after.strip_prefix(b",").unwrap_or(after);
     }
 }
 
@@ -153,8 +153,8 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, Text<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (name, value) = self.step()?;
-        Some((name.as_str()?, value))
+        let name = self.name()?;
+        Some((name.as_str()?, self.value()))
     }
 }
 
@@ -172,8 +172,8 @@ fn length(text: &[u8]) -> usize {
         match byte {
             b'"' => at += string(text.get(at..).unwrap_or_default()),
             b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
-            b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
-            b',' | b':' if depth == 0 => return at,
+            b',' | b':' | b'}' | b']' if depth == 0 => return at,
+            b'}' | b']' => (depth, at) = (depth - 1, at + 1),
             _ => {
                 at += 1;
                 continue;
@@ -236,12 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn a_value_s_place_is_where_its_bytes_are() {
-        let bytes = br#"{"a":1,"b":{"c":2},"d":3}"#;
-        for (name, value) in [("a", "1"), ("b", r#"{"c":2}"#), ("d", "3")] {
-            assert_eq!(&bytes[Text::of(bytes).place_of(name).unwrap()], value.as_bytes());
-        }
-        assert_eq!(Text::of(bytes).place_of("c"), None);
+    fn an_object_is_gone_through_without_its_end_being_known() {
+        let text = Text::of(br#"{"a":{"b":{},"c":2},"d":3},"e":4}"#);
+        let mut outer = text.members().unwrap();
+        assert!(outer.name().unwrap().is("a"));
+        let mut inner = outer.enter().unwrap();
+        assert!(inner.name().unwrap().is("b"));
+        let mut empty = inner.enter().unwrap();
+        assert!(empty.name().is_none());
+        inner.leave(&empty);
+        assert!(inner.name().unwrap().is("c") && inner.enter().is_none());
+        assert_eq!((inner.value().as_u64(), inner.name()), (Some(2), None));
+        outer.leave(&inner);
+        assert!(outer.name().unwrap().is("d"));
+        assert_eq!((outer.value().as_u64(), outer.name()), (Some(3), None));
+        assert_eq!(&text.bytes()[outer.place()..], br#"},"e":4}"#);
     }
 
     /// What is read of the text is what the tree of values has.
@@ -258,11 +267,11 @@ mod tests {
             Value::Object(all) => {
                 assert_eq!(text.members().unwrap().count(), all.iter().count());
                 let (mut members, mut all) = (text.members().unwrap(), all.iter());
-                while let Some((name, found)) = members.step() {
+                while let Some(name) = members.name() {
+                    let (place, found) = (members.place(), members.value());
                     let (known, value) = all.next().unwrap();
                     assert!(name.is(known));
-                    assert_eq!(&text.bytes()[members.value()], found.bytes());
-                    assert_eq!(text.place_of(known).unwrap(), members.value());
+                    assert_eq!(text.bytes().get(place..place + found.bytes().len()), Some(found.bytes()));
                     assert_eq!(text.get(known), Some(found).filter(|found| !found.is_null()));
                     assert_same(found, value);
                 }

@@ -49,13 +49,23 @@ impl Envelope {
             JsonError::Malformed(why) => malformed(file, &shown(&why)),
             JsonError::OverLimit { what, limit } => over_limit(&format!("{file} with more {what}"), limit, what),
         })?;
-        let whole = Text::of(&text);
-        let signatures = whole.get("signatures").and_then(signatures);
-        let signatures =
-            signatures.ok_or_else(|| malformed(file, "signatures that are not keyid and sig, each key's once, or too many"))?;
-        let signed = whole.place_of("signed").ok_or_else(|| malformed(file, "no \"signed\""))?;
+        let outline = Outline::of(file, &text)?;
+        let statement = outline.statement(&text);
+        Self::of(file, kind, text, outline, statement)
+    }
+
+    /// Takes canonical text if its `signed` object is the very one that was read before: bytes with that
+    /// digest need not be made canonical again. Any other text is given back.
+    pub(super) fn recall(file: &str, kind: &str, text: Vec<u8>, statement: Digest) -> Result<Result<Self, Refusal>, Vec<u8>> {
+        match Outline::of(file, &text) {
+            Ok(outline) if outline.statement(&text) == statement => Ok(Self::of(file, kind, text, outline, statement)),
+            _ => Err(text),
+        }
+    }
+
+    fn of(file: &str, kind: &str, text: Vec<u8>, outline: Outline, statement: Digest) -> Result<Self, Refusal> {
+        let Outline { signatures, signed, fields } = outline;
         let body = Text::of(text.get(signed.clone()).unwrap_or_default());
-        let fields = fields(body);
         let field = |name: &str| value(body, fields.get(name));
         let word = |name: &str| field(name).and_then(Text::as_str).unwrap_or_default();
         if word("_type") != kind {
@@ -69,7 +79,6 @@ impl Envelope {
         let version = version.ok_or_else(|| malformed(file, "a version that is not a whole number above 0"))?;
         let expires = word("expires");
         let expires = date(&expires).ok_or_else(|| malformed(file, &format!("an expiry {}, wanted an RFC 3339 date", shown(&expires))))?;
-        let statement = Digest::of(body.bytes());
         Ok(Self { file: file.to_owned(), statement, signed, fields, signatures, version, expires, text })
     }
 
@@ -115,23 +124,52 @@ pub(super) fn check_expiry(file: &str, version: u64, expires: Timestamp, now: Ti
     Err(Refusal::new(Code::Expired, found, format!("an expiry after {now}"), hint))
 }
 
+/// Where in canonical text what is.
+struct Outline {
+    signatures: Vec<Signature>,
+    signed: Range<usize>,
+    fields: BTreeMap<&'static str, Range<usize>>,
+}
+
+impl Outline {
+    /// Looks through the text once, for it may be long.
+    fn of(file: &str, text: &[u8]) -> Result<Self, Refusal> {
+        let mut listed = None;
+        let mut whole = Text::of(text).members().ok_or_else(|| malformed(file, "no object"))?;
+        while let Some(name) = whole.name() {
+            if name.is("signatures") {
+                listed = signatures(whole.value());
+            } else if name.is("signed") {
+                let begin = whole.place();
+                let mut body = whole.enter().ok_or_else(|| malformed(file, "\"signed\" that is no object"))?;
+                let mut fields = BTreeMap::new();
+                while let Some(name) = body.name() {
+                    let place = body.place();
+                    let length = body.value().bytes().len();
+                    if let Some(field) = FIELDS.into_iter().find(|field| name.is(field)) {
+                        fields.insert(field, place..place + length);
+                    }
+                }
+                // In the order of names, the signatures came before.
+                let wrong = "signatures that are not keyid and sig, each key's once, or too many";
+                let signatures = listed.ok_or_else(|| malformed(file, wrong))?;
+                return Ok(Self { signatures, signed: begin..begin + body.place() + 1, fields });
+            } else {
+                whole.value();
+            }
+        }
+        Err(malformed(file, "no \"signed\""))
+    }
+
+    fn statement(&self, text: &[u8]) -> Digest {
+        Digest::of(text.get(self.signed.clone()).unwrap_or_default())
+    }
+}
+
 /// A refusal because of a file's form.
 pub(super) fn malformed(file: &str, what: &str) -> Refusal {
     let hint = "this is not what the publisher's tools write; find out who answers in the source's place";
     Refusal::new(Code::Malformed, format!("{file} with {what}"), "metadata of The Update Framework 1.0", hint)
-}
-
-/// Looks through the object once, for it may be long.
-fn fields(body: Text<'_>) -> BTreeMap<&'static str, Range<usize>> {
-    let mut fields = BTreeMap::new();
-    if let Some(mut members) = body.members() {
-        while let Some((name, _)) = members.step() {
-            if let Some(field) = FIELDS.into_iter().find(|field| name.is(field)) {
-                fields.insert(field, members.value());
-            }
-        }
-    }
-    fields
 }
 
 fn value<'a>(body: Text<'a>, place: Option<&Range<usize>>) -> Option<Text<'a>> {

@@ -66,6 +66,12 @@ impl FileMeta {
         Err(Refusal::new(Code::Malformed, found, "the length and the hashes that signed metadata lists for it", hint))
     }
 
+    /// A digest of all that is demanded.
+    pub(super) fn digest(&self) -> Digest {
+        let Self { version, length, sha256, sha512 } = self;
+        Digest::of(format!("{version} {length:?} {sha256:?} {sha512:?}").as_bytes())
+    }
+
     /// Section 5.5.4: refuses any other version.
     pub(super) fn check_version(&self, file: &Envelope) -> Result<(), Refusal> {
         if file.version == self.version {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::image::Digest;
 use crate::trust::budget::{Budget, TUF_TARGETS_BYTES};
-use crate::trust::canonical::Text;
+use crate::trust::canonical::{Members, Text};
 use crate::trust::refusal::shown;
-use crate::trust::{KeyId, Refusal, Target, hex};
+use crate::trust::{Floor, KeyId, Refusal, Target, hex};
 
 use super::Listing;
 use super::delegation::Delegations;
@@ -35,11 +35,38 @@ impl Targets {
         let file = format!("{}.json", role.name);
         pin.check(&file, bytes)?;
         let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
+        Self::of(role, pin, envelope, revoked, budget)
+    }
+
+    /// The file as the cache has it: its canonical text, where the floor of the snapshot holds the digest of what is signed in it and
+    /// the same pin. Then this host has read it in a file that fitted that pin, and is spared that; its signatures are counted as ever. Anything else is
+    /// read as a file from the source is.
+    pub(super) fn recall(
+        role: &Role,
+        pin: &FileMeta,
+        bytes: Vec<u8>,
+        floor: &Floor,
+        revoked: &BTreeSet<KeyId>,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
+        let file = format!("{}.json", role.name);
+        let seen = floor.listed.get(&role.name).filter(|listed| listed.pin == Some(pin.digest())).and_then(|listed| listed.signed);
+        let recalled = match seen {
+            Some(statement) => Envelope::recall(&file, "targets", bytes, statement),
+            None => Err(bytes),
+        };
+        match recalled {
+            Ok(envelope) => Self::of(role, pin, envelope?, revoked, budget),
+            Err(bytes) => Self::read(role, pin, &bytes, revoked, budget),
+        }
+    }
+
+    fn of(role: &Role, pin: &FileMeta, envelope: Envelope, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
         let signers = role.signers(&envelope, revoked, budget)?;
         pin.check_version(&envelope)?;
         let targets = envelope.get("targets").ok_or_else(|| envelope.malformed("no \"targets\""))?;
         let starts = starts(targets, &envelope)?;
-        let delegations = envelope.get("delegations").map(|delegations| Delegations::read(delegations, &file));
+        let delegations = envelope.get("delegations").map(|delegations| Delegations::read(delegations, &envelope.file));
         let delegations = delegations.transpose()?.unwrap_or_default();
         Ok(Self { pin: pin.clone(), authority: role.authority(), signers, delegations, starts, envelope })
     }
@@ -70,8 +97,8 @@ fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
     let mut starts = Vec::new();
     loop {
         let place = members.place();
-        let Some((name, value)) = members.step() else { return Ok(starts) };
-        if !is_target(value) {
+        let Some(name) = members.name() else { return Ok(starts) };
+        if !take_target(&mut members) {
             let name = name.as_str().unwrap_or_default();
             return Err(envelope.malformed(&format!("target {} that is not length and hashes", shown(&name))));
         }
@@ -79,30 +106,39 @@ fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
     }
 }
 
-fn is_target(value: Text<'_>) -> bool {
+/// Goes past a target, if it is one.
+fn take_target(targets: &mut Members<'_>) -> bool {
     let (mut has_length, mut has_hashes) = (false, false);
-    let Some(mut members) = value.members() else { return false };
-    while let Some((name, value)) = members.step() {
+    let Some(mut members) = targets.enter() else { return false };
+    while let Some(name) = members.name() {
+        if name.is("hashes") {
+            has_hashes = take_hashes(&mut members);
+            if !has_hashes {
+                return false;
+            }
+            continue;
+        }
+        let value = members.value();
         if name.is("length") {
             has_length = value.as_u64().is_some();
-        } else if name.is("hashes") {
-            has_hashes = are_hashes(value);
         } else if name.is("custom") && !value.is_object() && !value.is_null() {
             return false;
         }
     }
+    targets.leave(&members);
     has_length && has_hashes
 }
 
-fn are_hashes(value: Text<'_>) -> bool {
-    let Some(mut members) = value.members() else { return false };
+fn take_hashes(members: &mut Members<'_>) -> bool {
+    let Some(mut hashes) = members.enter() else { return false };
     let mut any = false;
-    while let Some((_, hash)) = members.step() {
+    while hashes.name().is_some() {
         any = true;
-        if !hash.is_string() {
+        if !hashes.value().is_string() {
             return false;
         }
     }
+    members.leave(&hashes);
     any
 }
 

@@ -86,14 +86,14 @@ impl Trusted {
 }
 
 /// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses another file of a version that was seen.
-pub(super) fn note(floor: &mut Floor, role: &str, file: &Envelope) -> Result<(), Refusal> {
-    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed { version: file.version, signed: None });
+pub(super) fn note(floor: &mut Floor, role: &str, pin: &FileMeta, file: &Envelope) -> Result<(), Refusal> {
+    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed { version: file.version, signed: None, pin: None });
     match listed.signed {
         Some(seen) if listed.version == file.version && seen != file.statement => {
             Err(other_content(&file.file, file.version, &file.statement, &seen))
         }
         _ => {
-            *listed = Listed { version: file.version, signed: Some(file.statement) };
+            *listed = Listed { version: file.version, signed: Some(file.statement), pin: Some(pin.digest()) };
             Ok(())
         }
     }

@@ -219,7 +219,7 @@ impl Update {
         let ceiling = self.pins.max_age.and_then(|age| since.checked_add(age).ok());
         let expires = ceiling.map_or(envelope.expires, |ceiling| ceiling.min(envelope.expires));
         check_expiry("timestamp.json", envelope.version, expires, self.now)?;
-        raise(floors, claim, [("snapshot".to_owned(), Listed { version: snapshot.version, signed: None })].into(), Some(since));
+        raise(floors, claim, [("snapshot".to_owned(), Listed { version: snapshot.version, signed: None, pin: None })].into(), Some(since));
         self.check_policy("timestamp", &envelope)?;
         if let Some(bytes) = bytes {
             self.files.push(("timestamp.json".to_owned(), bytes.to_vec()));
@@ -270,11 +270,11 @@ impl Update {
         let floors = self.floors.as_mut().ok_or_else(|| malformed("the update", "no root"))?;
         floors.judge(&claim)?;
         let mut listed: std::collections::BTreeMap<String, Listed> =
-            snapshot.listed.iter().map(|(role, meta)| (role.clone(), Listed { version: meta.version, signed: None })).collect();
+            snapshot.listed.iter().map(|(role, meta)| (role.clone(), Listed { version: meta.version, signed: None, pin: None })).collect();
         // 5.5.5: none of what was listed before vanishes or goes back.
         for (role, before) in floors.standing(&claim).into_iter().flat_map(|floor| &floor.listed) {
             match listed.get_mut(role) {
-                Some(now) if now.version == before.version => now.signed = before.signed,
+                Some(now) if now.version == before.version => now.clone_from(before),
                 Some(now) if now.version > before.version => {}
                 now => return Err(went_back(&snapshot.envelope, role, now.map(|now| now.version), before.version)),
             }
@@ -303,7 +303,10 @@ impl Update {
 
     fn cached_targets(&mut self, stamp: Stamp, snapshot: Arc<Snapshot>, floor: Floor, answer: Answer) -> Result<Step<Trusted>, Refusal> {
         let cached = match answer {
-            Answer::Bytes(bytes) => self.read_targets(&snapshot, &bytes).ok(),
+            Answer::Bytes(bytes) => {
+                let (role, pin) = (self.chain.last.role("targets")?, snapshot.pin_of("targets")?);
+                Targets::recall(role, pin, bytes, &floor, &self.pins.revoked, &mut self.budget).ok()
+            }
             Answer::Missing => None,
         };
         match cached {
@@ -324,7 +327,7 @@ impl Update {
         targets: Arc<Targets>,
         bytes: Option<Vec<u8>>,
     ) -> Result<Step<Trusted>, Refusal> {
-        note(&mut floor, "targets", &targets.envelope)?;
+        note(&mut floor, "targets", &targets.pin, &targets.envelope)?;
         targets.envelope.check_expiry(self.now)?;
         self.check_policy("targets", &targets.envelope)?;
         if let Some(raised) = self.floors.as_mut().and_then(Floors::last_raised) {

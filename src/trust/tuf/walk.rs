@@ -66,7 +66,7 @@ impl Walk {
     pub(super) fn receive(&mut self, answer: Option<Answer>) -> Result<Option<Want>, Refusal> {
         match (self.asked.take(), answer) {
             (None, None) => Ok(None),
-            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => match self.read(&role, &bytes) {
+            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => match self.recall(&role, bytes) {
                 Ok(read) => self.take(&role, read).map(|()| None),
                 Err(_) => self.ask(role, From::Source).map(Some),
             },
@@ -168,9 +168,14 @@ impl Walk {
         Targets::read(role, self.state.snapshot.pin_of(&role.name)?, bytes, &self.state.revoked, &mut self.budget)
     }
 
+    fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<Targets, Refusal> {
+        let State { snapshot, floor, revoked, .. } = &self.state;
+        Targets::recall(role, snapshot.pin_of(&role.name)?, bytes, floor, revoked, &mut self.budget)
+    }
+
     fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {
         let before = self.state.floor.clone();
-        note(&mut self.state.floor, &role.name, &read.envelope)?;
+        note(&mut self.state.floor, &role.name, &read.pin, &read.envelope)?;
         self.news |= before != self.state.floor;
         read.envelope.check_expiry(self.now)?;
         self.state.roles.insert(role.name.clone(), Arc::new(read));

@@ -3,6 +3,7 @@
 mod advisories;
 mod attacks;
 pub(crate) mod publisher;
+mod recall;
 mod sigstore;
 
 use serde_json::json;
@@ -155,7 +156,8 @@ fn a_pinned_file_is_a_root_that_its_own_keys_signed() {
     let good = publisher.files["1.root.json"].clone();
     assert_eq!(PinnedRoot::read(good.clone()).unwrap().version(), 1);
     let text = String::from_utf8(good).unwrap();
-    for (from, to) in [("\"version\":1", "\"version\":2"), ("\"1.0.34\"", "\"2.0.0\""), ("\"_type\":\"root\"", "\"_type\":\"targets\"")] {
+    for (from, to) in [("\"version\": 1", "\"version\": 2"), ("\"1.0.34\"", "\"2.0.0\""), ("\"_type\": \"root\"", "\"_type\": \"targets\"")]
+    {
         assert!(text.contains(from));
         PinnedRoot::read(text.replace(from, to).into_bytes()).unwrap_err();
     }

@@ -42,7 +42,8 @@ pub(super) fn role(keys: &[u8], threshold: u64) -> Value {
 pub(super) fn sign(signed: &Value, keys: &[u8]) -> Vec<u8> {
     let message = rewrite(signed.to_string().as_bytes(), Limits { bytes: 1 << 24, depth: 32, values: 1 << 20 }).unwrap();
     let signature = |key: &u8| json!({ "keyid": format!("key-{key}"), "sig": hex(pair(*key).sign(&message).as_ref()) });
-    json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() }).to_string().into_bytes()
+    let file = json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() });
+    serde_json::to_vec_pretty(&file).unwrap()
 }
 
 pub(crate) fn target(content: &str) -> Value {
