@@ -1,6 +1,6 @@
 //! `rootpin repo clone`: a working folder on another machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -48,7 +48,9 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     working.keep(&metadata)?;
     working.keep_published(&metadata)?;
     working.settle(&settings)?;
-    let roles: Vec<_> = metadata.roles.keys().filter(|role| super::images::may_sign(&metadata, &working.keyring, role)).collect();
+    let delegated = metadata.delegations().filter_map(|(_, listed)| listed.get("name")?.as_str());
+    let all: BTreeSet<&str> = metadata.roles.keys().map(String::as_str).chain(delegated).collect();
+    let roles: Vec<_> = all.into_iter().filter(|role| super::images::may_sign(&metadata, &working.keyring, role)).collect();
     let report = json!({ "version": 1, "outcome": "cloned", "dir": verb.dir.display().to_string(), "may_sign": roles });
     output.value(&report, report_text);
     Ok(0)

@@ -110,12 +110,20 @@ fn holders(missing: &Value) -> String {
     list(missing, "holders").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether nothing of it counts yet.
+fn waits(report: &Value) -> bool {
+    let files = list(report, "files");
+    let missing = |file: &&Value| file.get("missing").is_some_and(Value::is_object);
+    report.get("waits_for").is_some_and(Value::is_object) || !files.is_empty() && files.iter().filter(missing).count() == files.len()
+}
+
 pub(super) fn ended_text(report: &Value) -> String {
     let places: Vec<_> = list(report, "published").iter().filter_map(Value::as_str).collect();
     let mut lines = vec![match text(report, "outcome") {
         "shown" => "nothing was signed (dry run)".to_owned(),
         "unchanged" => "nothing to do".to_owned(),
         "kept" => "kept here; rootpin repo publish brings it to the places".to_owned(),
+        _ if waits(report) => format!("it waits at {}", places.join(", ")),
         _ => format!("published at {}", places.join(", ")),
     }];
     lines.extend(list(report, "failed").iter().map(|one| {
