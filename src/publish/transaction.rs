@@ -1,14 +1,15 @@
 //! One change of a repository, whole: read the place, merge, change, sign, publish; and again where another machine was faster.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::PublishError;
-use super::changes::Entry;
-use super::draft::Draft;
+use super::changes::{self, Edits, Entry};
+use super::draft::{Draft, new_targets};
 use super::metadata::Metadata;
 use super::place::{self, At, Files, Place, Written};
 use super::plan::{Plan, Unlock};
@@ -119,7 +120,7 @@ impl Transaction<'_> {
     /// # Errors
     /// Nothing was changed then, here or at a place.
     pub async fn run(&mut self, change: &mut dyn Change, keys: &mut dyn Unlock) -> Result<Outcome, PublishError> {
-        let mut shown = false;
+        let mut shown: Option<BTreeMap<String, Edits>> = None;
         for tries in 0..TRIES {
             let found = self.find(&|entry| change.overrules(entry), change.restores()).await;
             let Found { mut draft, at, behind } = match found {
@@ -130,7 +131,13 @@ impl Transaction<'_> {
                 }
                 found => found?,
             };
+            // After a race that was lost: what was shown and agreed to is made, and nothing that another machine says of it meanwhile undone.
+            for (role, edits) in shown.iter().flatten() {
+                changes::apply(&mut draft.document(role).cloned().unwrap_or_else(new_targets), edits, |_| false)?;
+            }
+            let undone = draft.clone();
             change.make(&mut draft)?;
+            let edits = draft.edited.iter().map(|(role, edited)| (role.clone(), changes::diff(undone.document(role), edited))).collect();
             let before = draft.before.clone();
             let changed = draft.is_changed();
             let plan = Plan::of(draft, &self.working.keyring, &self.working.settings, self.now)?;
@@ -141,8 +148,11 @@ impl Transaction<'_> {
                 }
                 return Ok(Outcome::Nothing(Box::new(before)));
             }
-            if !std::mem::replace(&mut shown, true) && !change.confirm(&before, &plan)? {
-                return Ok(Outcome::Shown);
+            if shown.is_none() {
+                if !change.confirm(&before, &plan)? {
+                    return Ok(Outcome::Shown);
+                }
+                shown = Some(edits);
             }
             let sealed = self.verified(&plan.sign(keys)?, &before)?;
             match self.publish_first(at, &sealed).await? {
