@@ -168,3 +168,28 @@ async fn a_reader_who_is_shown_an_older_state_than_it_published_refuses_it() {
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.err.contains("version"), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_sign_one_tag_differently_at_one_moment_the_slower_one_is_told_and_undoes_nothing() {
+    let shelf = Shelf::founded().await;
+    shelf.second();
+    let start = shelf.tags();
+    shelf.sign("main", "a");
+    let mains = std::sync::Mutex::new(Some(shelf.tags()));
+    shelf.set(&start);
+    // What main published comes in when the other one is about to put its own.
+    shelf.registry.before(move |line, held| {
+        if line.starts_with("PUT /v2/trust/acme/manifests/rootpin-") {
+            held.tags.extend(mains.lock().unwrap().take().into_iter().flatten());
+        }
+        None
+    });
+    let words = ["--repo", "other", "sign", "r.test/app:a", "--digest", &digest("b"), "--length", "7"];
+    let mut sign = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    sign.arg("repo").args(words).current_dir(shelf.org.path("other").parent().unwrap()).env("ROOTPIN_PASSPHRASE", "correct horse");
+    let ended = tokio::task::block_in_place(|| sign.output().unwrap());
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && said.contains("r.test/app:a was signed as") && said.contains("sign it again"), "{said}");
+    shelf.registry.calm();
+    assert!(shelf.ok("main", &["list"]).contains(&digest("a")));
+}
