@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,9 +33,15 @@ pub struct Config {
     /// Folder of containerd's `hosts.toml` files, by which registries are reached: mirrors and CAs.
     #[serde(default)]
     pub hosts_dir: Option<PathBuf>,
+    /// Where the resolver answers engines that find it by `hosts.toml`: a loopback address with its port. None: there is no resolver.
+    #[serde(default)]
+    pub resolver: Option<SocketAddr>,
     /// The containerds whose doors this daemon keeps.
     #[serde(default, rename = "engine")]
     pub engines: Vec<Engine>,
+    /// The dockerds whose doors this daemon keeps.
+    #[serde(default, rename = "docker")]
+    pub dockers: Vec<Dockerd>,
 }
 
 /// One containerd and its pair of sockets: a gate must know whose content store to read.
@@ -49,6 +56,22 @@ pub struct Engine {
     pub gate: PathBuf,
     /// The socket of the applying gate: named in containerd's `unpack_config`.
     pub apply: PathBuf,
+    /// containerd's NRI socket, where containers are judged before they are made; none: they are not.
+    #[serde(default)]
+    pub nri: Option<PathBuf>,
+}
+
+/// One dockerd.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Dockerd {
+    /// A label for logs and `status`.
+    pub name: String,
+    /// dockerd's own socket.
+    pub socket: PathBuf,
+    /// The socket of the authorization plugin, where dockerd looks for it by its name; none: there is no plugin.
+    #[serde(default)]
+    pub authz: Option<PathBuf>,
 }
 
 /// The control socket where nothing else is said.
@@ -82,17 +105,23 @@ impl Config {
         let mut wrong = Vec::new();
         let mut names = BTreeSet::new();
         let mut sockets = BTreeSet::from([&self.control]);
-        for engine in &self.engines {
-            if engine.name.is_empty() || !names.insert(&engine.name) {
-                wrong.push(format!("engine name {:?} is empty or stands twice", engine.name));
-            }
-            for socket in [&engine.gate, &engine.apply] {
-                if !sockets.insert(socket) || *socket == engine.containerd {
-                    wrong.push(format!("socket {} is named twice", socket.display()));
-                }
+        for name in self.engines.iter().map(|engine| &engine.name).chain(self.dockers.iter().map(|docker| &docker.name)) {
+            if name.is_empty() || !names.insert(name) {
+                wrong.push(format!("engine name {name:?} is empty or stands twice"));
             }
         }
-        let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply]);
+        let gates = self.engines.iter().flat_map(|engine| [(&engine.gate, &engine.containerd), (&engine.apply, &engine.containerd)]);
+        let plugins = self.dockers.iter().filter_map(|docker| Some((docker.authz.as_ref()?, &docker.socket)));
+        for (socket, theirs) in gates.chain(plugins) {
+            if !sockets.insert(socket) || socket == theirs {
+                wrong.push(format!("socket {} is named twice", socket.display()));
+            }
+        }
+        if let Some(resolver) = self.resolver.filter(|resolver| !resolver.ip().is_loopback() || resolver.port() == 0) {
+            wrong.push(format!("resolver {resolver} is not a loopback address with a port, as 127.0.0.1:5055"));
+        }
+        let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply].into_iter().chain(&engine.nri));
+        let paths = paths.chain(self.dockers.iter().flat_map(|docker| [&docker.socket].into_iter().chain(&docker.authz)));
         let own = [&self.state, &self.control]
             .into_iter()
             .chain(&self.policy)
@@ -169,6 +198,13 @@ mod tests {
             "state = \"relative\"",
             "[[engine]]\nname = \"a\"",
             "[[engine]]\nname=\"a\"\ncontainerd=\"/c\"\ngate=\"/g\"\napply=\"/g\"",
+            "[[engine]]\nname=\"a\"\ncontainerd=\"/c\"\ngate=\"/g\"\napply=\"/a\"\nnri=\"n\"",
+            "[[engine]]\nname=\"a\"\ncontainerd=\"/c\"\ngate=\"/g\"\napply=\"/a\"\n[[docker]]\nname=\"a\"\nsocket=\"/d\"",
+            "[[docker]]\nname=\"a\"\nsocket=\"/d\"\nauthz=\"/d\"",
+            "[[docker]]\nname=\"a\"\nsocket=\"d\"",
+            "resolver = \"192.0.2.1:5055\"",
+            "resolver = \"127.0.0.1:0\"",
+            "resolver = \"127.0.0.1\"",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

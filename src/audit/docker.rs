@@ -1,16 +1,15 @@
 //! What dockerd has, in the classic store and in the containerd store: `GET /images/json` on its socket.
 
 use std::path::Path;
+use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
+use crate::hooks::Docker;
 use crate::image::{Digest, ImageRef};
 
-/// The list of a hundred thousand images.
-const MAX_BODY: usize = 64 << 20;
+/// dockerd sums up what each image weighs before it answers.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What dockerd calls an image, its name in full form where it is one, and the digest that the name stood for at its registry.
 pub(super) type Image = (String, Option<ImageRef>, Option<Digest>);
@@ -46,18 +45,7 @@ impl Summary {
 
 /// Every image that dockerd has, under every name and digest.
 pub(super) async fn images(socket: &Path) -> Result<Vec<Image>, String> {
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| said(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get("/images/json").header(http::header::HOST, "docker").body(Empty::<Bytes>::new());
-    let answer = sender.send_request(request.map_err(|error| said(&error))?).await.map_err(|error| said(&error))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|error| said(&error))?.to_bytes();
-    connection.abort();
-    if status != http::StatusCode::OK {
-        return Err(format!("answered {status} to GET /images/json"));
-    }
+    let body = Docker::at(socket, DEADLINE).get("/images/json").await?;
     let all: Vec<Summary> = serde_json::from_slice(&body).map_err(|error| format!("GET /images/json: {error}"))?;
     Ok(all.iter().flat_map(named).collect())
 }

@@ -10,8 +10,16 @@ use crate::image::{Chain, Descriptor, Digest, ImageRef};
 pub enum Door {
     /// The diff proxy that unpacks for `unpack_config`.
     Apply,
+    /// Docker's authorization plugin.
+    Authz,
     /// The diff proxy that stands first in the diff-service.
     Gate,
+    /// The registry endpoint that engines find by `hosts.toml`.
+    Resolver,
+    /// The run time: containerd's NRI.
+    Run,
+    /// Names that are there already: image events and sweeps.
+    Sweep,
     /// A person or a job: `rootpin verify`.
     Verify,
     /// containerd's image verifier.
@@ -91,7 +99,11 @@ impl Door {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "apply",
+            Self::Authz => "authz",
             Self::Gate => "gate",
+            Self::Resolver => "resolver",
+            Self::Run => "run",
+            Self::Sweep => "sweep",
             Self::Verify => "verify",
             Self::Verifier => "verifier",
         }

@@ -3,6 +3,7 @@
 mod claims;
 mod containerd;
 mod containerd_diff;
+mod dockerd;
 mod fail_closed;
 pub mod image_verifier;
 mod nonce;
@@ -10,3 +11,4 @@ pub mod socket;
 
 pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;
+pub use dockerd::{Answer, Docker};

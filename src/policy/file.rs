@@ -2,6 +2,7 @@
 
 use toml::de::DeTable;
 
+use super::doors::{self, Docker, SweepAction};
 use super::exempt::{self, ExemptDraft};
 use super::files::Reading;
 use super::fragment;
@@ -23,12 +24,19 @@ pub(super) struct Draft {
     pub(super) mode: Option<Mode>,
     pub(super) local: Local,
     pub(super) limits: Limits,
+    pub(super) docker: Docker,
+    pub(super) sweep: SweepAction,
+    pub(super) prove: bool,
     pub(super) roots: Vec<RootDraft>,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) images: Vec<ImageDraft>,
     pub(super) exempts: Vec<ExemptDraft>,
     pub(super) revoked: Vec<RevokedDraft>,
 }
+
+/// What stands at the top of a file.
+const KEYS: [&str; 14] =
+    ["version", "default", "mode", "root", "rule", "image", "local", "exempt", "revoked", "limits", "docker", "sweep", "prove", "fragment"];
 
 /// Which of the two kinds of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +74,7 @@ fn walk(text: &str, start: Place, kind: Kind, report: &mut Report, files: &mut R
     }
     let table = table.into_inner();
     let document = Section::new(if kind == Kind::Main { "the policy" } else { "the fragment" }, start, &table);
-    document.only(report, &["version", "default", "mode", "root", "rule", "image", "local", "exempt", "revoked", "limits", "fragment"]);
+    document.only(report, &KEYS);
     settings::check_version(&document, report);
     let mut draft = match kind {
         Kind::Fragment => Draft { owns: fragment::read_owns(&document, report), ..Draft::default() },
@@ -94,6 +102,9 @@ fn read_main(document: &Section<'_>, report: &mut Report) -> Draft {
         mode: document.parsed(report, "mode", Mode::parse).map(|at| at.value),
         local: settings::read_local(document, report),
         limits: settings::read_limits(document, report),
+        docker: doors::read_docker(document, report),
+        sweep: doors::read_sweep(document, report),
+        prove: doors::read_prove(document, report),
         ..Draft::default()
     }
 }

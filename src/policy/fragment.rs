@@ -9,7 +9,7 @@ use crate::image::Repository;
 
 /// Reads `[fragment] owns`, and reports what belongs in `policy.toml` alone.
 pub(super) fn read_owns(document: &Section<'_>, report: &mut Report) -> Option<At<Pattern>> {
-    for key in ["default", "mode", "limits", "local"] {
+    for key in ["default", "mode", "limits", "local", "docker", "sweep", "prove"] {
         if let Some(place) = document.key(key) {
             report.error(place, "fragment", format!("a fragment may not hold {key:?}"), "it is the whole host's: write it in policy.toml");
         }

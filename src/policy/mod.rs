@@ -5,6 +5,7 @@
 mod check;
 mod diagnostic;
 mod digest;
+mod doors;
 mod duration;
 mod exempt;
 mod explain;
@@ -36,6 +37,7 @@ use crate::image::{Digest, Repository, Tag};
 use crate::trust::KeyId;
 
 pub use diagnostic::{CODES, Diagnostic, Fault, Location, Severity};
+pub use doors::{Docker, SweepAction};
 pub use duration::parse_positive as parse_duration;
 pub use exempt::Exempt;
 pub use explain::{Explanation, Outcome, Step, explain};
@@ -70,6 +72,12 @@ pub struct Policy {
     pub local: Local,
     /// Bounds on exemptions and on outages.
     pub limits: Limits,
+    /// What dockerd may be asked for.
+    pub docker: Docker,
+    /// What a sweep does with what is not admitted.
+    pub sweep: SweepAction,
+    /// Whether `rootpin prove` may set up a root of its own for a minute.
+    pub prove: bool,
     /// What is legal and yet hardly meant.
     pub warnings: Vec<Diagnostic>,
     images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,

@@ -34,6 +34,12 @@ fn each_mistake_is_told_at_its_place() {
         ("[local]\ncontent = \"maybe\"\n", "4:11: bad-value"),
         ("[local]\ncontent = \"allow\"\nnamespaces = []\n", "5:14: bad-value"),
         ("[local]\ncontent = \"deny\"\nnamespaces = [\"moby\"]\n", "5:1: no-effect"),
+        ("[docker]\nswarm = true\n", "4:9: bad-value"),
+        ("[docker]\nplugins = \"yes\"\n", "4:11: bad-value"),
+        ("[docker]\nrequire-digest = \"true\"\n", "4:18: bad-value"),
+        ("[docker]\nbuild = \"deny\"\n", "4:1: unknown-key"),
+        ("[sweep]\naction = \"delete\"\n", "4:10: bad-value"),
+        ("prove = \"no\"\n", "3:9: bad-value"),
         // roots
         (&root_with("extra = 1"), "9:1: unknown-key"),
         (&root_with("max-age = \"0s\""), "9:11: bad-duration"),
