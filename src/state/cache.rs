@@ -7,10 +7,15 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use crate::image::Digest;
 use crate::trust::Subject;
 
 use super::directory;
+
+/// How many files are synced side by side.
+const AT_ONCE: usize = 8;
 
 /// The cache in a state directory.
 #[derive(Debug, Clone)]
@@ -60,22 +65,40 @@ impl Cache {
     pub fn write(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<()> {
         let folder = self.folder_of(server, subject);
         let mut written = false;
+        for files in files.chunks(AT_ONCE) {
+            written |= self.write_some(&folder, files)?;
+        }
+        if !written {
+            return Ok(());
+        }
+        directory::sync(&folder)?;
+        // Where the folders were made just now; else there is nothing to sync, and it costs next to nothing.
+        directory::sync(&self.folder)?;
+        self.folder.parent().map_or(Ok(()), directory::sync)
+    }
+
+    /// Writes those of a few files that are not there; whether there were any.
+    fn write_some(&self, folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<bool> {
+        let mut drafts = Vec::new();
         for (name, bytes) in files {
             let path = folder.join(file_name(name).ok_or_else(|| refused("the role's name is too long for a file"))?);
             if self.read_file(&path, bytes.len()).is_ok_and(|known| known == *bytes) {
                 continue;
             }
-            if !written {
-                self.make(&folder)?;
-                written = true;
+            if drafts.is_empty() {
+                self.make(folder)?;
             }
-            let mut draft = tempfile::Builder::new().prefix(".new-").tempfile_in(&folder)?;
+            let mut draft = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
             draft.write_all(bytes)?;
             draft.as_file().set_permissions(Permissions::from_mode(0o600))?;
-            draft.as_file().sync_all()?;
+            drafts.push((draft, path));
+        }
+        let written = !drafts.is_empty();
+        sync_all(&drafts)?;
+        for (draft, path) in drafts {
             draft.persist(&path)?;
         }
-        if written { directory::sync(&folder) } else { Ok(()) }
+        Ok(written)
     }
 
     /// Removes what is cached of one repository of one server.
@@ -99,7 +122,7 @@ impl Cache {
             match DirBuilder::new().mode(0o700).create(folder) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => self.check(&fs::symlink_metadata(folder)?, Metadata::is_dir)?,
                 Err(error) => return Err(error),
-                Ok(()) => folder.parent().map_or(Ok(()), directory::sync)?,
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -133,6 +156,19 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// Syncs all files side by side: a journal takes them up together, where one after the other would wait for as many commits.
+fn sync_all(drafts: &[(NamedTempFile, PathBuf)]) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let Some((first, others)) = drafts.split_first() else { return Ok(()) };
+        let syncing: Vec<_> = others.iter().map(|(draft, _)| scope.spawn(|| draft.as_file().sync_all())).collect();
+        let mut result = first.0.as_file().sync_all();
+        for one in syncing {
+            result = result.and(one.join().unwrap_or_else(|_| Err(refused("syncing it failed"))));
+        }
+        result
+    })
 }
 
 /// A file's name for a role's path: what is not plain is written as `%` and two hex digits, so that no role leaves the folder.

@@ -23,7 +23,6 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io_error(dir, &error))?;
-            dir.parent().map_or(Ok(()), sync).map_err(|error| io_error(dir, &error))?;
             return Ok(Kind::New);
         }
         Err(error) => return Err(io_error(dir, &error)),

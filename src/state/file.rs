@@ -46,7 +46,9 @@ pub(super) fn create(dir: &Path) -> Result<(), StateError> {
     database.close().map_err(|error| from_open(&draft, error))?;
     file.sync_all().map_err(|error| io(&error))?;
     // Unlike a rename, a link fails where another process was faster.
-    fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).and_then(|()| directory::sync(dir)).map_err(|error| io(&error))
+    fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).map_err(|error| io(&error))?;
+    // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
+    directory::sync(dir).and_then(|()| dir.parent().map_or(Ok(()), directory::sync)).map_err(|error| io(&error))
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
