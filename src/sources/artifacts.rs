@@ -1,5 +1,6 @@
 //! One repository of a registry, read and written (OCI distribution-spec, "Pull" and "Push"). Nothing is ever deleted.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use super::{Credentials, SourceError, escaped, shown};
 
 /// For one request, an upload of a large file among them.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// How often a request is made that the registry could not take at the moment.
+const TRIES: u32 = 5;
+/// The longest wait before the second of these; each further one is up to twice as long.
+const WAIT: Duration = Duration::from_millis(30);
 /// One page of a list of tags.
 const PAGE_BYTES: usize = 4 << 20;
 /// Pages of a list of tags.
@@ -52,13 +57,16 @@ impl Artifacts {
         let at = |endpoint: &Endpoint| Self { endpoint: endpoint.clone(), repository: repository.clone(), scope: scope.clone() };
         // Any answer to a question for a tag tells where the registry is.
         let tag = latest()?;
-        for endpoint in &endpoints {
-            let asked = at(endpoint).manifest(&tag).await.map(Some);
-            if endpoint.settle(asked).is_some() {
-                return Ok(at(endpoint));
+        again(SourceError::is_silent, async || {
+            for endpoint in &endpoints {
+                let asked = at(endpoint).under(&tag).await.map(Some);
+                if endpoint.settle(asked).is_some() {
+                    return Ok(at(endpoint));
+                }
             }
-        }
-        Err(SourceError::Silent { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
+            Err(SourceError::Silent { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
+        })
+        .await
     }
 
     /// The manifest under a tag; `None` where there is no such tag or repository.
@@ -66,6 +74,10 @@ impl Artifacts {
     /// # Errors
     /// See [`SourceError`].
     pub async fn manifest(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
+        again(SourceError::is_silent, async || self.under(tag).await).await
+    }
+
+    async fn under(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
         let reply = self.get(&format!("manifests/{tag}"), Self::MANIFEST, Document::LIMITS.bytes).await?;
         Ok(if registry::missing(&reply)? { None } else { Some(reply.body) })
     }
@@ -75,10 +87,11 @@ impl Artifacts {
     /// # Errors
     /// It is not there, or the registry sends other bytes.
     pub async fn blob(&self, digest: &Digest, max_bytes: usize) -> Result<Vec<u8>, SourceError> {
-        let reply = self.get(&format!("blobs/{digest}"), "*/*", max_bytes).await?;
-        if reply.status.as_u16() != 200 {
-            return Err(reply.error());
-        }
+        let reply = again(SourceError::is_silent, async || {
+            let reply = self.get(&format!("blobs/{digest}"), "*/*", max_bytes).await?;
+            if reply.status.as_u16() == 200 { Ok(reply) } else { Err(reply.error()) }
+        });
+        let reply = reply.await?;
         if Digest::of(&reply.body) == *digest {
             Ok(reply.body)
         } else {
@@ -91,6 +104,10 @@ impl Artifacts {
     /// # Errors
     /// The registry lists none, or too many.
     pub async fn tags(&self) -> Result<Vec<Tag>, SourceError> {
+        again(SourceError::is_silent, async || self.all_tags().await).await
+    }
+
+    async fn all_tags(&self) -> Result<Vec<Tag>, SourceError> {
         let mut url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
         let mut tags = Vec::new();
         for _ in 0..PAGES {
@@ -114,6 +131,10 @@ impl Artifacts {
     /// # Errors
     /// See [`SourceError`].
     pub async fn put_blob(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
+        again(may_pass, async || self.upload(bytes).await).await
+    }
+
+    async fn upload(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
         let digest = Digest::of(bytes);
         let there = self.endpoint.url(&self.repository, &format!("blobs/{digest}"))?;
         let head = self.ask(Method::HEAD, there, "*/*", 0, None).await?;
@@ -137,8 +158,11 @@ impl Artifacts {
     /// See [`SourceError`].
     pub async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
         let to = self.endpoint.url(&self.repository, &format!("manifests/{tag}"))?;
-        let put = self.ask(Method::PUT, to, "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
-        if put.status.as_u16() == 201 { Ok(()) } else { Err(put.error()) }
+        again(may_pass, async || {
+            let put = self.ask(Method::PUT, to.clone(), "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
+            if put.status.as_u16() == 201 { Ok(()) } else { Err(put.error()) }
+        })
+        .await
     }
 
     async fn get(&self, rest: &str, accept: &str, cap: usize) -> Result<Reply, SourceError> {
@@ -151,6 +175,26 @@ impl Artifacts {
         let ask = Ask { method, url, accept, cap, scope: &self.scope, redirects, send };
         self.endpoint.ask(&ask, Instant::now() + DEADLINE).await
     }
+}
+
+/// Makes a request until it does something else than `passes` says may pass. Each machine waits another time.
+async fn again<T>(passes: fn(&SourceError) -> bool, ask: impl AsyncFn() -> Result<T, SourceError>) -> Result<T, SourceError> {
+    for tries in 1..TRIES {
+        match ask().await {
+            Err(error) if passes(&error) => {
+                log::info!("{error}; trying again ({tries} of {})", TRIES - 1);
+                let share = u32::from(RandomState::new().hash_one(0).to_be_bytes()[0]);
+                tokio::time::sleep(WAIT * (1 << (tries - 1)) * (128 + share) / 384).await;
+            }
+            done => return done,
+        }
+    }
+    ask().await
+}
+
+/// Where several machines write at one moment, a registry that keeps files answers 400 or 404 to one of them, for a file that is half there.
+fn may_pass(error: &SourceError) -> bool {
+    matches!(error, SourceError::Silent { .. } | SourceError::Other { .. })
 }
 
 fn latest() -> Result<Tag, SourceError> {

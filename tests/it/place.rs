@@ -199,6 +199,25 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
 }
 
 #[tokio::test]
+async fn a_registry_that_fails_now_and_then_is_asked_again() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    for (status, text) in [(500, "one"), (503, "two"), (429, "three"), (400, "four")] {
+        registry.before(move |asked, held| {
+            // A registry answers 400 to what it is given, and not to who reads.
+            let fails = held.asked.len() % 4 == 0 && (status != 400 || asked.starts_with("PUT"));
+            fails.then(|| StatusCode::from_u16(status).unwrap())
+        });
+        done(&place, &state(text), "aa").await;
+        assert_eq!(read(&place).await.files, state(text), "{status}");
+    }
+    registry.before(|_, _| Some(StatusCode::FORBIDDEN));
+    let asked = registry.held.lock().unwrap().asked.len();
+    assert!(place.read(&Files::new()).await.is_err());
+    assert!(registry.held.lock().unwrap().asked.len() < asked + 3, "what is forbidden is not asked for again");
+}
+
+#[tokio::test]
 async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_is_found_again() {
     for number in 0.. {
         let registry = Registry::start().await;
