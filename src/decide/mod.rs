@@ -3,12 +3,14 @@
 mod bundle_export;
 mod bundle_import;
 mod decision;
+mod denied;
 mod evidence;
 mod judge;
 mod kept;
 mod named;
 mod notary_evidence;
 mod question;
+mod resolve;
 pub mod survey;
 mod tuf_evidence;
 mod unpinned;
@@ -189,7 +191,7 @@ impl Decider {
                         break;
                     }
                 }
-                told.unwrap_or_else(|| denied(judge::nowhere(&unpack.layer.digest), policy.mode))
+                told.unwrap_or_else(|| denied(denied::nowhere(&unpack.layer.digest), policy.mode))
             }
         };
         let (name, digest) = named.unzip();

@@ -12,6 +12,9 @@ use super::{SourceError, escaped, is_loopback, shown};
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+/// What OCI and Docker call an index, and what they call a manifest.
+const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFESTS: [&str; 2] = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 pub(super) const REDIRECTS: u8 = 3;
 
 /// Where a registry is asked: one of the ways to it.
@@ -55,6 +58,8 @@ pub struct Description {
     pub media_type: String,
     /// The digests that an index lists: one for each platform, and attestations beside them.
     pub manifests: Vec<Digest>,
+    /// The bytes themselves.
+    pub bytes: Vec<u8>,
 }
 
 /// What is under a name now; under a digest, if the name has one. `None`: the registry knows no such thing.
@@ -62,7 +67,8 @@ pub struct Description {
 /// # Errors
 /// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
 pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
-    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+    let wanted = if image.digest.is_some() { Capability::Pull } else { Capability::Resolve };
+    for endpoint in endpoints(client, &image.repository, wanted)? {
         if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
             return settled;
         }
@@ -133,21 +139,33 @@ async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -
         return Ok(None);
     }
     let other = |cause: String| SourceError::Other { url: shown(&reply.url), cause };
-    let found = Digest::of(&reply.body);
     let said = digest(&reply.headers, &reply.url)?;
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let described = Description::of(&reply.body, kind).map_err(other)?;
+    let found = described.digest;
     if let Some(wanted) = image.digest.or(said).filter(|wanted| *wanted != found) {
         return Err(other(format!("sent bytes of {found}, not of {wanted}")));
     }
-    let document = Document::parse(&reply.body).map_err(|error| other(format!("no image: {error}")))?;
-    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(|kind| kind.split(';').next().unwrap_or(kind));
-    let media_type = document.media_type().or(kind).filter(|kind| ACCEPT.split(", ").any(|known| known == *kind));
-    let media_type = media_type.ok_or_else(|| other("an image of no known media type".to_owned()))?.to_owned();
-    let manifests = match &document {
-        Document::Index { manifests, .. } => manifests.iter().map(|entry| entry.descriptor.digest).collect(),
-        Document::Manifest { .. } => Vec::new(),
-    };
-    let length = u64::try_from(reply.body.len()).unwrap_or(u64::MAX);
-    Ok(Some(Description { digest: found, length, media_type, manifests }))
+    Ok(Some(described))
+}
+
+impl Description {
+    /// What some bytes are: by their own word; else by the media type that comes with them, if that is of what they are; else what OCI
+    /// calls it, as only Docker's kinds must say what they are.
+    ///
+    /// # Errors
+    /// They are no manifest and no index, or of a media type that engines don't know.
+    pub fn of(bytes: &[u8], kind: Option<&str>) -> Result<Self, String> {
+        let document = Document::parse(bytes).map_err(|error| format!("no image: {error}"))?;
+        let (known, manifests) = match &document {
+            Document::Index { manifests, .. } => (INDEXES, manifests.iter().map(|entry| entry.descriptor.digest).collect()),
+            Document::Manifest { .. } => (MANIFESTS, Vec::new()),
+        };
+        let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim()).filter(|kind| known.contains(kind));
+        let media_type = document.media_type().or(kind).unwrap_or(known[0]).to_owned();
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(Self { digest: Digest::of(bytes), length, media_type, manifests, bytes: bytes.to_vec() })
+    }
 }
 
 impl Endpoint {
