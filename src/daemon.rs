@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
-use crate::hooks::{EngineGates, socket};
+use crate::hooks::{EngineGates, Resolver, socket};
 use crate::observe::{self, Observer};
 use crate::policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -72,12 +72,12 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let (in_force, taken) = first_policy(&policy_dir, started);
     let store = Arc::new(open_state(&config.state));
     let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
-    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()));
+    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
     let sources = Arc::new(Sources::new(credentials));
     let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
     let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
-    let status = Arc::new(StatusBoard::new(started, names));
+    let status = Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string())));
     observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
 
     let (stop, stopped) = watch::channel(false);
@@ -90,6 +90,15 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             doors.spawn(async move { gates.serve(door, listener, until).await });
         }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
+    }
+    if let Some(address) = config.resolver {
+        let (listener, engines) = Resolver::bind(address, &config.engines).await?;
+        let resolver = Arc::new(Resolver::new(Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&sources), engines));
+        let until = until_stopped(stopped.clone());
+        doors.spawn(async move {
+            resolver.serve(listener, until).await;
+            Ok(())
+        });
     }
     let (reload, reloads) = mpsc::channel(8);
     let watcher =

@@ -23,6 +23,8 @@ pub enum Unproven {
 pub struct StatusBoard {
     started: Timestamp,
     engines: Vec<String>,
+    /// Where the resolver listens, if there is one.
+    resolver: Option<String>,
     inner: Mutex<Found>,
 }
 
@@ -40,8 +42,8 @@ const UNTOLD: &str = "containerd doesn't tell whether it runs the verifier: a qu
 impl StatusBoard {
     /// Nothing checked yet.
     #[must_use]
-    pub fn new(started: Timestamp, engines: Vec<String>) -> Self {
-        Self { started, engines, inner: Mutex::default() }
+    pub fn new(started: Timestamp, engines: Vec<String>, resolver: Option<String>) -> Self {
+        Self { started, engines, resolver, inner: Mutex::default() }
     }
 
     /// What an engine's canary brought back.
@@ -100,6 +102,16 @@ impl StatusBoard {
                 None => ("not checked", None),
             };
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+        }
+        if let Some(address) = &self.resolver {
+            let last = asked(Door::Resolver, None);
+            let (state, detail) = match &last {
+                Some(_) => ("proven", format!("at {address}")),
+                None => {
+                    ("not checked", format!("at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"))
+                }
+            };
+            doors.push(json!({ "door": "resolver", "engine": null, "state": state, "last_question": last, "detail": detail }));
         }
         let policy = match decider.policy() {
             Ok(policy) => {

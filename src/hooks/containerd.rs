@@ -220,6 +220,24 @@ impl Containerd {
         Ok(document)
     }
 
+    /// The bytes of an index or a manifest, from whichever namespace holds them, and hashed.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn document_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Status> {
+        for namespace in self.namespaces_of_blob(digest).await? {
+            let request = within(&namespace, InfoRequest { digest: digest.to_string() })?;
+            let size = self.content().info(request).await?.into_inner().info.map_or(0, |info| info.size);
+            if size > MAX_DOCUMENT {
+                return Ok(None);
+            }
+            if let Some(bytes) = self.read(&namespace, digest, size).await?.filter(|bytes| Digest::of(bytes) == *digest) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
     /// The first bytes of a blob, if it is there. Not hashed here.
     async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
         let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;

@@ -152,6 +152,12 @@ impl Policy {
         self.revoked_key_reasons.get(key).map(String::as_str)
     }
 
+    /// Whether a registry may be asked for what is pulled from it: one that some entry names; any, where what no entry covers is only audited.
+    #[must_use]
+    pub fn may_ask(&self, host: &str) -> bool {
+        self.mode == Mode::Audit || self.hosts().contains(host)
+    }
+
     /// Every registry host that the policy names, to be told beside a name that no rule covers.
     #[must_use]
     pub fn hosts(&self) -> BTreeSet<&str> {

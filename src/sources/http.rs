@@ -176,16 +176,22 @@ impl fmt::Debug for Client {
 impl Reply {
     /// The error that a status means where the caller has no other reading of it (policy.md rule 8).
     pub(super) fn error(&self) -> SourceError {
-        let (url, status) = (shown(&self.url), self.status.as_u16());
-        match status {
-            401 | 403 => SourceError::Denied { url, status, tried: "without credentials".to_owned() },
-            429 | 500..=599 => SourceError::Silent { url, cause: format!("answered {status}") },
-            300..=399 => {
-                let location = self.headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
+        SourceError::of_status(shown(&self.url), self.status, &self.headers)
+    }
+}
+
+impl SourceError {
+    /// What a status means that is no answer to what was asked.
+    pub(super) fn of_status(url: String, status: StatusCode, headers: &HeaderMap) -> Self {
+        match status.as_u16() {
+            status @ (401 | 403) => Self::Denied { url, status, tried: "without credentials".to_owned() },
+            status @ (429 | 500..=599) => Self::Silent { url, cause: format!("answered {status}") },
+            status @ 300..=399 => {
+                let location = headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
                 let to = location.map_or_else(String::new, |to| format!(", a redirect to {to}"));
-                SourceError::Other { url, cause: format!("answered {status}{to}") }
+                Self::Other { url, cause: format!("answered {status}{to}") }
             }
-            _ => SourceError::Other { url, cause: format!("answered {status}") },
+            status => Self::Other { url, cause: format!("answered {status}") },
         }
     }
 }

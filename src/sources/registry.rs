@@ -10,7 +10,7 @@ use super::hosts::{self, Capability, Way};
 use super::http::{Ask, Client, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 /// What OCI and Docker call an index, and what they call a manifest.
 const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
@@ -80,7 +80,8 @@ pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> R
 /// this machine may speak plain http, as every engine's default has it.
 pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capability) -> Result<Vec<Endpoint>, SourceError> {
     let host = repository.host();
-    let said = client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted)).transpose()?.flatten();
+    let said =
+        client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted, client.credentials.resolver())).transpose()?.flatten();
     if let Some(ways) = said {
         let endpoint = |way: Way| {
             let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
@@ -178,6 +179,11 @@ impl Endpoint {
     /// Asks there.
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         self.client.ask(ask, deadline).await
+    }
+
+    /// Who asks there.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer or not what is wanted, or nobody speaks
