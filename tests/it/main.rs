@@ -22,6 +22,7 @@ mod policy_dir;
 mod publisher;
 mod repo;
 mod repo_keys;
+mod resolver;
 mod schema;
 mod sources;
 mod verifier;
