@@ -27,6 +27,7 @@ pub mod control;
 pub mod daemon;
 pub mod decide;
 pub mod hooks;
+pub mod hosts_dir;
 pub mod image;
 pub mod json;
 pub mod observe;

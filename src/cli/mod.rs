@@ -4,6 +4,7 @@
 
 mod audit;
 mod bundle;
+mod hosts;
 mod metrics;
 mod output;
 mod pin;
@@ -63,6 +64,9 @@ enum Verb {
     /// Carry a TUF repository's metadata to hosts without a network
     #[command(subcommand)]
     Bundle(bundle::Verb),
+    /// Have engines ask the resolver what a tag is, by their hosts.toml
+    #[command(subcommand)]
+    Hosts(hosts::Verb),
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
@@ -132,6 +136,7 @@ pub fn main() -> u8 {
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
+        Verb::Hosts(verb) => Ok(hosts::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),

@@ -65,6 +65,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         "./policy" if verb[0] == "pin" => at("pinned"),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
+        "/etc/containerd/certs.d" | "/etc/docker/certs.d" => at("certs.d"),
         "./trust" | "reports/" | "one.json" | "two.json" | "audit.html" | "fleet.html" => at(word.trim_matches(['.', '/'])),
         other => other.to_owned(),
     };
@@ -77,6 +78,9 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
     let of_host = |mut command: Vec<String>| {
         if verb[0] == "pin" && !command.iter().any(|word| word == "--policy") {
             command.extend(["--policy".to_owned(), at("pinned")]);
+        }
+        if verb[0] == "hosts" {
+            command.extend(["--resolver".to_owned(), "127.0.0.1:5055".to_owned(), "--dir".to_owned(), at("certs.d")]);
         }
         // An audit looks at the machine; this one shall look at the test's host.
         if *verb == ["audit"] {
@@ -125,6 +129,8 @@ fn every_verbs_help_has_examples_and_they_work() {
         "pin diff",
         "pin remove",
         "pin revoke",
+        "hosts write",
+        "hosts check",
         "state show",
         "state reset",
         "metrics",

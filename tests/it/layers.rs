@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("json", &[]),
     ("config", &[]),
+    ("hosts_dir", &[]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
@@ -25,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
         "cli",
         &[
             "config",
+            "hosts_dir",
             "image",
             "trust",
             "policy",

@@ -12,6 +12,7 @@ mod daemon;
 mod decide;
 mod fixtures;
 mod gates;
+mod hosts;
 mod keys;
 mod layers;
 mod pin;

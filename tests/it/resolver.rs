@@ -153,7 +153,10 @@ fn bytes_flow_through_by_their_digest_and_in_ranges() {
     assert_eq!((whole.status, whole.header("content-length")), (200, large.bytes.len().to_string().as_str()));
     assert!(Digest::of(whole.body.as_ref().unwrap()).to_string() == large.digest, "other bytes");
     let head = setting.ask("HEAD", &format!("/v2/team/app/blobs/{}", large.digest));
-    assert_eq!((head.status, head.header("content-length"), head.body.as_ref().unwrap().len()), (200, large.bytes.len().to_string().as_str(), 0));
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.as_ref().unwrap().len()),
+        (200, large.bytes.len().to_string().as_str(), 0)
+    );
     let path = format!("/v2/team/app/blobs/{}", image.layer.digest);
     let url = format!("http://{}{path}?ns=127.0.0.1%3A{}", setting.address, setting.upstream.port);
     let client = reqwest::Client::new();
