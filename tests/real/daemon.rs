@@ -42,9 +42,11 @@ impl Daemon {
             write(&folder.join("policy").join(name), text);
         }
         let mut config = format!(
-            "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n",
+            "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n\
+             resolver = \"{2}\"\n",
             folder.display(),
-            sockets.display()
+            sockets.display(),
+            lab.var("LAB_RESOLVER")
         );
         for (engine, socket) in [("containerd17", "LAB_CONTAINERD17"), ("containerd2", "LAB_CONTAINERD2")] {
             let (containerd, sockets) = (lab.var(socket), sockets.display());
@@ -87,6 +89,13 @@ impl Daemon {
     pub(crate) fn stop(mut self) {
         run(Command::new("sh").args(["-c", "kill \"$0\""]).arg(self.child.id().to_string()));
         assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
+    }
+
+    /// What the door of that name was asked of anything, all in all.
+    pub(crate) fn asked(&self, door: &str) -> Vec<Question> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        let records = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        records.filter(|record| record["door"] == door).map(Question).collect()
     }
 
     /// What that door was asked of the image, all in all.

@@ -75,6 +75,12 @@ impl Lab {
         run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root))
     }
 
+    /// Starts dockerd anew, with the same hosts.toml files as the others.
+    pub(crate) fn docker_with_certs(&self) {
+        self.script(&["stop", "dockerd28"]);
+        run(Command::new(SCRIPT).args(["start", "dockerd28"]).env("LAB_ROOT", &self.root).env("LAB_CERTS", "1"));
+    }
+
     /// The full name of an image in the lab's registry.
     pub(crate) fn name(&self, repository: &str, tag: &str) -> String {
         format!("{}/{repository}:{tag}", self.var("LAB_REGISTRY"))

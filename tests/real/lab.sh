@@ -13,7 +13,8 @@
 # Settings, by environment:
 #   LAB_CACHE     where packages are unpacked             (default: ${XDG_CACHE_HOME:-~/.cache}/rootpin-lab)
 #   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
-#   LAB_PORT      the registry's port; notary's server and signer take the next two (default: 5000)
+#   LAB_PORT      the registry's port; notary's server and signer take the next two, rootpin's resolver the one after (default: 5000)
+#   LAB_CERTS     the hosts.toml files that dockerd28 shall see: 1 for those in LAB_ROOT/etc/certs.d, which the others see anyway
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
 #
 # Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
@@ -25,6 +26,7 @@ ROOT=${LAB_ROOT:-$CACHE/lab}
 REGISTRY_PORT=${LAB_PORT:-5000}
 NOTARY_PORT=$((REGISTRY_PORT + 1))
 SIGNER_PORT=$((REGISTRY_PORT + 2))
+RESOLVER_PORT=$((REGISTRY_PORT + 3))
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # containerd 1.7, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites' programs run on
@@ -234,11 +236,15 @@ TOML
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     disable_snapshot_annotations = false
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "$ROOT/etc/certs.d"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "$ROOT/cni/bin"
     conf_dir = "$ROOT/cni/net.d"
 TOML
   else cat <<TOML
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "$ROOT/etc/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -258,12 +264,26 @@ start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
   await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed
 }
 
+# dockerd knows one folder of hosts.toml files, /etc/docker/certs.d: in a mount namespace of its own an /etc is laid over the machine's.
+# Containers don't run in there, as their mounts are not seen outside.
+with_certs() { # with_certs COMMAND...
+  local over=$ROOT/run/etc
+  mkdir -p "$over"
+  mount -t tmpfs tmpfs "$over"
+  mkdir -p "$over/upper/docker" "$over/work"
+  ln -s "$ROOT/etc/certs.d" "$over/upper/docker/certs.d"
+  mount -t overlay overlay -o "lowerdir=/etc,upperdir=$over/upper,workdir=$over/work" /etc
+  exec "$@"
+}
+
 start_dockerd28() {
   alive dockerd28 >/dev/null && return
   start_containerd containerd2 "$PKG_2" "$SOCK_2" 3
   mkdir -p "$ROOT/state/dockerd28" "$ROOT/run/dockerd28"
   echo '{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs"}' >"$ROOT/etc/dockerd28.json"
-  spawn dockerd28 env PATH="$PKG_2/usr/sbin:$PKG_2/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
+  local inside=()
+  [[ -z ${LAB_CERTS:-} ]] || inside=(unshare --mount --propagation private "$0" with-certs)
+  spawn dockerd28 "${inside[@]}" env PATH="$PKG_2/usr/sbin:$PKG_2/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
     "$PKG_2/usr/sbin/dockerd" --config-file "$ROOT/etc/dockerd28.json" --data-root "$ROOT/state/dockerd28" --exec-root "$ROOT/run/dockerd28" \
     --pidfile "$ROOT/run/dockerd28/daemon.pid" -H "unix://$SOCK_DOCKER" --containerd "$SOCK_2" \
     --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false
@@ -307,6 +327,7 @@ cmd_env() {
 LAB_CACHE=$CACHE
 LAB_ROOT=$ROOT
 LAB_REGISTRY=127.0.0.1:$REGISTRY_PORT
+LAB_RESOLVER=127.0.0.1:$RESOLVER_PORT
 LAB_NOTARY=$PKG_17/usr/bin/notary
 LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
@@ -334,6 +355,7 @@ command=${1:-}
 case $command in
   fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
   mirror) mirror ;;
+  with-certs) with_certs "$@" ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
   docker28) DOCKER_HOST=unix://$SOCK_DOCKER exec "$PKG_2/usr/bin/docker" "$@" ;;

@@ -15,6 +15,7 @@ mod own_rows;
 mod pin;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod resolver;
 mod rows;
 mod trust_server;
 
