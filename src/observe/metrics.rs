@@ -13,7 +13,7 @@ pub struct Metrics {
 }
 
 /// Name, type and meaning of every metric.
-const KNOWN: [(&str, &str, &str); 8] = [
+const KNOWN: [(&str, &str, &str); 10] = [
     ("rootpin_questions_total", "counter", "Questions asked, by door, engine, outcome and code."),
     ("rootpin_question_seconds_sum", "counter", "Time spent on questions, by door and engine."),
     ("rootpin_let_through_total", "counter", "Refusals that audit mode let through, by door and engine."),
@@ -21,6 +21,8 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
     ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
+    ("rootpin_resolver_requests_total", "counter", "Requests that engines made to the resolver, by the status of the answer."),
+    ("rootpin_resolver_seconds_sum", "counter", "Time spent at the resolver until the body of each answer could begin."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 

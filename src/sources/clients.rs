@@ -122,14 +122,17 @@ impl Sources {
         self.unless_silent(host, passage::pass(&client, wanted, deadline.into())).await
     }
 
-    /// What asking a registry comes to, where it isn't one that gave no answer a moment ago.
+    /// What asking a registry comes to, where it isn't one that gave no answer a moment ago. A status that counts as none is an answer
+    /// here: what fails with 500 may be one blob of many.
     async fn unless_silent<T>(&self, host: &str, asking: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
         let silence = Arc::clone(self.registries.lock().unwrap_or_else(PoisonError::into_inner).entry(host.to_owned()).or_default());
         if let Some(silent) = silence.of(host) {
             return Err(silent);
         }
         let answer = asking.await;
-        silence.remember(&answer);
+        if !matches!(&answer, Err(SourceError::Silent { cause, .. }) if cause.starts_with("answered ")) {
+            silence.remember(&answer);
+        }
         answer
     }
 

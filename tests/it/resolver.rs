@@ -3,6 +3,7 @@
 #[path = "resolver/upstream.rs"]
 mod upstream;
 
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use rootpin::image::Digest;
@@ -101,8 +102,9 @@ fn two_hundred_at_once_are_answered_while_the_registry_is_dead() {
             assert_eq!(answer.status, wanted, "{tag} while it {manner:?}: {answer:?}");
         }
         assert!(took < IN_TIME, "{took:?} while it {manner:?}");
-        // One at a time looks for a manifest, and a registry that gave no answer is left alone: over the guessed plain http and by TLS.
-        assert!(setting.upstream.asked().len() <= 8, "asked too often while it {manner:?}");
+        // One at a time looks for a manifest, for all that wait, and a registry that gave no answer is left alone.
+        let asked = setting.upstream.asked();
+        assert!(asked.len() <= 8, "asked too often while it {manner:?}: {asked:?}");
         let legacy = setting.ask("GET", "/v2/team/legacy/manifests/v1");
         assert_eq!(legacy.status, 502, "{legacy:?}");
         assert!(legacy.error().1.contains("could not judge") && legacy.error().1.contains("source-unreachable"), "{legacy:?}");
@@ -277,4 +279,22 @@ fn a_head_that_is_too_large_is_refused() {
     let many: Vec<_> = (0..100).map(|at| format!("x{at}")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), "y")).collect();
     assert_eq!(with(&many), 431);
+}
+
+#[test]
+fn only_roots_processes_are_answered() {
+    let Some(mut setting) = Setting::new("r-peer") else { return };
+    let image = Image::named("signed");
+    setting.sign("v1", &image);
+    let _daemon = setting.start();
+    let port = setting.address.rsplit(':').next().unwrap();
+    let question = format!("GET /v2/team/app/blobs/{}?ns=127.0.0.1%3A{} HTTP/1.0\\r\\n\\r\\n", image.layer.digest, setting.upstream.port);
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf '%b' '{question}' >&3; cat <&3");
+    let by = |user: u32| {
+        let output = std::process::Command::new("bash").args(["-c", &script]).uid(user).current_dir("/").output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(by(0).contains("layer of signed"));
+    let nobody = by(65534);
+    assert!(nobody.contains(" 403 ") && nobody.contains("only root's processes"), "{nobody}");
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::hooks::Containerd;
 use crate::image::{Digest, ImageRef};
@@ -17,19 +18,21 @@ const MAX_KEPT: usize = 16 << 20;
 const MAX_MANIFESTS: usize = 4096;
 /// So many registries' answers are waited for at a time, each of which may be 4 MiB.
 const MAX_FETCHES: usize = 16;
-/// For one engine's content store, which is on this host.
+/// For the engines' content stores, which are on this host.
 const RESIDENT: Duration = Duration::from_secs(1);
 
 /// Manifests by their digest.
 #[derive(Debug)]
 pub(super) struct Manifests {
     sources: Arc<Sources>,
-    engines: Vec<Containerd>,
+    engines: Vec<Arc<Containerd>>,
     kept: Mutex<Kept>,
-    /// One at a time looks for a digest: those that wait find what it found.
-    looking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// One at a time looks for a digest: those that wait find what it found, or when and why it found nothing.
+    looking: Mutex<HashMap<Digest, Arc<Turn>>>,
     fetches: Semaphore,
 }
+
+type Turn = tokio::sync::Mutex<Option<(Instant, Refusal)>>;
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -40,6 +43,7 @@ struct Kept {
 impl Manifests {
     pub(super) fn new(sources: Arc<Sources>, engines: Vec<Containerd>) -> Self {
         let fetches = Semaphore::new(MAX_FETCHES);
+        let engines = engines.into_iter().map(Arc::new).collect();
         Self { sources, engines, kept: Mutex::default(), looking: Mutex::default(), fetches }
     }
 
@@ -51,17 +55,22 @@ impl Manifests {
         if let Some(known) = self.known(&digest) {
             return Ok(known);
         }
-        let turn = self.turn(digest);
+        let (begun, turn) = (Instant::now(), self.turn(digest));
         let late = |_| late(name, &digest);
-        let _turn = tokio::time::timeout_at(deadline.into(), turn.lock()).await.map_err(late)?;
+        let mut turn = tokio::time::timeout_at(deadline.into(), turn.lock()).await.map_err(late)?;
         if let Some(known) = self.known(&digest) {
             return Ok(known);
         }
-        let found = match self.resident(&digest).await {
-            Some(found) => found,
-            None => tokio::time::timeout_at(deadline.into(), self.fetched(name, digest, deadline)).await.map_err(late)??,
-        };
-        Ok(self.keep(found))
+        if let Some((_, failed)) = turn.as_ref().filter(|(at, _)| *at > begun) {
+            return Err(failed.clone());
+        }
+        match self.found(name, digest, deadline).await {
+            Ok(found) => Ok(self.keep(found)),
+            Err(refusal) => {
+                *turn = Some((Instant::now(), refusal.clone()));
+                Err(refusal)
+            }
+        }
     }
 
     /// One that is kept here.
@@ -69,12 +78,38 @@ impl Manifests {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).known.get(digest).cloned()
     }
 
-    async fn resident(&self, digest: &Digest) -> Option<Description> {
+    /// What an engine holds; once that takes long, what the registry sends as well, whichever comes first.
+    async fn found(&self, name: &ImageRef, digest: Digest, deadline: Instant) -> Result<Description, Refusal> {
+        let (resident, fetched) = (self.resident(digest), self.fetched(name, digest, deadline));
+        tokio::pin!(resident, fetched);
+        match tokio::time::timeout(RESIDENT, &mut resident).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => return fetched.await,
+            Err(_) => {}
+        }
+        tokio::select! {
+            found = &mut resident => match found {
+                Some(found) => Ok(found),
+                None => fetched.await,
+            },
+            found = &mut fetched => match found {
+                Ok(found) => Ok(found),
+                Err(refusal) => tokio::time::timeout_at(deadline.into(), resident).await.ok().flatten().ok_or(refusal),
+            },
+        }
+    }
+
+    async fn resident(&self, digest: Digest) -> Option<Description> {
+        let mut looking = JoinSet::new();
         for engine in &self.engines {
-            let bytes = tokio::time::timeout(RESIDENT, engine.document_bytes(digest)).await;
-            if let Ok(Ok(Some(bytes))) = bytes
-                && let Ok(found) = Description::of(&bytes, None)
-            {
+            let engine = Arc::clone(engine);
+            looking.spawn(async move {
+                let bytes = engine.document_bytes(&digest).await.ok()??;
+                Description::of(&bytes, None).ok()
+            });
+        }
+        while let Some(found) = looking.join_next().await {
+            if let Ok(Some(found)) = found {
                 return Some(found);
             }
         }
@@ -82,7 +117,8 @@ impl Manifests {
     }
 
     async fn fetched(&self, name: &ImageRef, digest: Digest, deadline: Instant) -> Result<Description, Refusal> {
-        let _place = self.fetches.acquire().await.map_err(|_| late(name, &digest))?;
+        let place = tokio::time::timeout_at(deadline.into(), self.fetches.acquire()).await;
+        let Ok(Ok(_place)) = place else { return Err(late(name, &digest)) };
         let by_digest = ImageRef { tag: None, ..name.with_digest(digest) };
         self.sources.describe(&by_digest, deadline).await
     }
@@ -98,7 +134,7 @@ impl Manifests {
         found
     }
 
-    fn turn(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, digest: Digest) -> Arc<Turn> {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         looking.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(looking.entry(digest).or_default())

@@ -107,7 +107,7 @@ impl Resolver {
         let ours = tokio::task::spawn_blocking(move || peer::is_ours(peer, here)).await.unwrap_or(false);
         let service = hyper::service::service_fn(move |request| {
             let this = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(this.answer(&request, ours).await) }
+            async move { Ok::<_, Infallible>(this.counted(&request, ours).await) }
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
@@ -124,6 +124,16 @@ impl Resolver {
         if let Err(error) = ended {
             log::debug!("a connection from {peer} to the resolver: {error}");
         }
+    }
+
+    /// The answer, and how long it took until its body can begin.
+    async fn counted(&self, request: &Request<Incoming>, ours: bool) -> Answer {
+        let begun = Instant::now();
+        let answer = self.answer(request, ours).await;
+        let metrics = self.observer.metrics();
+        metrics.add("rootpin_resolver_requests_total", format!("status=\"{}\"", answer.status().as_u16()), 1.0);
+        metrics.add("rootpin_resolver_seconds_sum", String::new(), begun.elapsed().as_secs_f64());
+        answer
     }
 
     async fn answer(&self, request: &Request<Incoming>, ours: bool) -> Answer {

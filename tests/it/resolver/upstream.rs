@@ -222,9 +222,11 @@ impl Setting {
     /// The same question by so many at once, and how long the last answer took.
     pub(super) fn at_once(&self, tags: &[String]) -> (Vec<Answered>, Duration) {
         let began = Instant::now();
+        let client = reqwest::Client::new();
         let asking = tags.iter().map(|tag| {
+            let client = client.clone();
             let url = format!("http://{}/v2/team/app/manifests/{tag}?ns=127.0.0.1%3A{}", self.address, self.upstream.port);
-            self.world.runtime.spawn(async move { ask(&reqwest::Client::new(), "HEAD", &url, &[]).await })
+            self.world.runtime.spawn(async move { ask(&client, "HEAD", &url, &[]).await })
         });
         let asking: Vec<_> = asking.collect();
         let answers = self.world.runtime.block_on(async {
