@@ -139,7 +139,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
             Manner::Endless => {}
             _ => continue,
         }
-        while stream.write_all(&[b' '; 65536]).await.is_ok() {}
+        while stream.write_all(&[b' '; 8192]).await.is_ok() {}
     }
 }
 
@@ -200,7 +200,7 @@ impl Setting {
 
     /// Signs that a tag is this image, and lets the registry have it.
     pub(super) fn sign(&mut self, tag: &str, image: &Image) {
-        self.publisher.tag(tag, &image.index.digest, image.index.bytes.len() as u64);
+        self.publisher.tag(tag, &image.index.digest, u64::try_from(image.index.bytes.len()).unwrap());
         self.world.notary.publish(&self.publisher);
         self.upstream.push(tag, image);
     }
