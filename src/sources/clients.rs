@@ -14,6 +14,9 @@ use crate::trust::{Code, Refusal};
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);
 
+/// More registries and all of their silences are forgotten: they are asked, and found silent, anew.
+const MAX_REGISTRIES: usize = 4096;
+
 /// Everything outside that can be asked.
 #[derive(Debug)]
 pub struct Sources {
@@ -125,7 +128,13 @@ impl Sources {
     /// What asking a registry comes to, where it isn't one that gave no answer a moment ago. A status that counts as none is an answer
     /// here: what fails with 500 may be one blob of many.
     async fn unless_silent<T>(&self, host: &str, asking: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
-        let silence = Arc::clone(self.registries.lock().unwrap_or_else(PoisonError::into_inner).entry(host.to_owned()).or_default());
+        let silence = {
+            let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+            if registries.len() >= MAX_REGISTRIES {
+                registries.clear();
+            }
+            Arc::clone(registries.entry(host.to_owned()).or_default())
+        };
         if let Some(silent) = silence.of(host) {
             return Err(silent);
         }

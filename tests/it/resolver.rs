@@ -208,6 +208,8 @@ fn audit_mode_and_an_exemption_by_name_let_the_registrys_own_answer_pass_and_rec
     let told = setting.world.audit().pop().unwrap();
     assert_eq!((&told["outcome"], &told["code"], &told["let_through"]), (&"refused".into(), &"digest-mismatch".into(), &true.into()));
     assert_eq!((&told["name"], &told["digest"]), (&name.into(), &other.index.digest.clone().into()));
+    // Nobody has this one, so there is nothing to let through.
+    assert_eq!(setting.tag("HEAD", "nosuch").status, 403);
     // Of a registry that is silent, what is signed is all that is known.
     setting.upstream.behave(Manner::Status(503));
     setting.world.containerd.hold("k8s.io", |held| signed.hold(held));

@@ -38,6 +38,9 @@ use manifests::Manifests;
 const MAX_CONNECTIONS: usize = 1024;
 /// So many streams of bytes at a time: what hangs in them never keeps a tag waiting.
 const MAX_STREAMS: usize = 256;
+/// Connections that are only told why they are not answered, and for how long: no user of the host shall keep root's engines waiting.
+const MAX_STRANGERS: usize = 16;
+const STRANGER_TIME: Duration = Duration::from_secs(2);
 /// A request's head, and how long it may take to come, or the next one to follow.
 const MAX_HEAD: usize = 16 << 10;
 const MAX_HEADERS: usize = 64;
@@ -51,6 +54,8 @@ pub struct Resolver {
     sources: Arc<Sources>,
     manifests: Manifests,
     streams: Arc<Semaphore>,
+    places: Semaphore,
+    strangers: Semaphore,
 }
 
 impl Resolver {
@@ -58,7 +63,8 @@ impl Resolver {
     #[must_use]
     pub fn new(decider: Arc<Decider>, observer: Arc<Observer>, sources: Arc<Sources>, engines: Vec<Containerd>) -> Self {
         let manifests = Manifests::new(Arc::clone(&sources), engines);
-        Self { decider, observer, sources, manifests, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        let (streams, places) = (Arc::new(Semaphore::new(MAX_STREAMS)), Semaphore::new(MAX_CONNECTIONS));
+        Self { decider, observer, sources, manifests, streams, places, strangers: Semaphore::new(MAX_STRANGERS) }
     }
 
     /// Takes its port, and the way to the content stores of this host's engines.
@@ -74,11 +80,9 @@ impl Resolver {
     /// Answers until told to stop, and then what was asked before.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, until: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(());
-        let (mut connections, places) = (JoinSet::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let mut connections = JoinSet::new();
         tokio::pin!(until);
         loop {
-            // A further connection waits in the kernel's queue.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = &mut until => break,
@@ -86,11 +90,7 @@ impl Resolver {
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok((stream, peer)) => {
-                    let (this, stopped) = (Arc::clone(&self), stopped.clone());
-                    connections.spawn(async move {
-                        this.connection(stream, peer, stopped).await;
-                        drop(place);
-                    });
+                    connections.spawn(Arc::clone(&self).connection(stream, peer, stopped.clone()));
                 }
                 Err(error) => {
                     log::warn!("accepting a connection: {error}");
@@ -105,12 +105,15 @@ impl Resolver {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<()>) {
         let Ok(here) = stream.local_addr() else { return };
         let ours = tokio::task::spawn_blocking(move || peer::is_ours(peer, here)).await.unwrap_or(false);
-        let service = hyper::service::service_fn(move |request| {
+        let place = if ours { self.places.acquire().await.ok() } else { self.strangers.try_acquire().ok() };
+        let Some(_place) = place else { return };
+        let service = hyper::service::service_fn(|request| {
             let this = Arc::clone(&self);
             async move { Ok::<_, Infallible>(this.counted(&request, ours).await) }
         });
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        http.timer(TokioTimer::new()).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        http.keep_alive(ours).header_read_timeout(if ours { HEAD_TIME } else { STRANGER_TIME });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -167,13 +170,14 @@ impl Resolver {
             Err(_) => self.decider.unjudged_pull(Door::Resolver, Some(name.clone()), too_slow(deadline), begun),
         };
         self.observer.observe(&verdict);
-        let digest = match &verdict.decision {
-            Decision::Allow(_) | Decision::LetThrough(_) => verdict.digest,
-            Decision::Deny(denial) if denial.refusal.code.judged() => return Err(No::refused(verdict.reason())),
-            Decision::Deny(_) => return Err(No::unavailable(verdict.reason())),
+        let digest = match (&verdict.decision, verdict.digest) {
+            (Decision::Allow(_) | Decision::LetThrough(_), Some(digest)) => digest,
+            // Audit mode lets through what the registry has; it can't let through what nobody names.
+            (Decision::Deny(denial) | Decision::LetThrough(denial), _) if denial.refusal.code.judged() => {
+                return Err(No::refused(verdict.reason()));
+            }
+            (Decision::Deny(_) | Decision::LetThrough(_) | Decision::Allow(_), _) => return Err(No::unavailable(verdict.reason())),
         };
-        // Audit mode lets through what the registry has; it can't let through what nobody names.
-        let digest = digest.ok_or_else(|| No::unavailable(verdict.reason()))?;
         match self.manifests.of(name, digest, Instant::now() + deadline).await {
             Ok(found) => Ok(answer::manifest(&found, head)),
             Err(refusal) => {
@@ -191,13 +195,15 @@ impl Resolver {
         if let Some(known) = self.manifests.known(&digest).filter(|_| wanted.manifest && wanted.range.is_none()) {
             return Ok(answer::manifest(&known, wanted.method == Method::HEAD));
         }
-        let busy = |_| No::unavailable(format!("rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"));
-        let stream = Arc::clone(&self.streams).try_acquire_owned().map_err(busy)?;
+        let deadline = Instant::now() + self.decider.deadline();
+        let stream = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.streams).acquire_owned()).await;
+        let busy = || No::unavailable(format!("rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"));
+        let stream = stream.ok().and_then(Result::ok).ok_or_else(busy)?;
         let no = |error: SourceError| match error {
             SourceError::Silent { .. } => No::unavailable(told(&error.refusal())),
             other => No::unknown(told(&other.refusal())),
         };
-        let passage = self.sources.pass(&wanted, Instant::now() + self.decider.deadline()).await.map_err(no)?;
+        let passage = self.sources.pass(&wanted, deadline).await.map_err(no)?;
         let unknown = || No::unknown(format!("rootpin: {} has no {digest} at its registry", wanted.repository));
         Ok(answer::passed(passage.ok_or_else(unknown)?, &digest, stream))
     }
