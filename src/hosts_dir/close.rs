@@ -164,6 +164,7 @@ mod tests {
             diff,
             [
                 "capabilities = [\"pull\", \"push\"]",
+                "capabilities = [\"pull\", \"push\"]",
                 "  capabilities = [\"pull\"]  # both",
                 "[host.\"http://127.0.0.1:5055/resolve\"]",
                 "capabilities = [\"pull\", \"resolve\"]",
