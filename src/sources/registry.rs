@@ -151,19 +151,23 @@ async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -
 }
 
 impl Description {
-    /// What some bytes are: by their own word; else by the media type that comes with them, if that is of what they are; else what OCI
-    /// calls it, as only Docker's kinds must say what they are.
+    /// What the bytes are that some store holds, which has no media type for them: only Docker's kinds must say themselves what they are.
     ///
     /// # Errors
-    /// They are no manifest and no index, or of a media type that engines don't know.
-    pub fn of(bytes: &[u8], kind: Option<&str>) -> Result<Self, String> {
+    /// They are no manifest and no index.
+    pub fn of_stored(bytes: &[u8]) -> Result<Self, String> {
+        Self::of(bytes, Some(INDEXES[0])).or_else(|_| Self::of(bytes, Some(MANIFESTS[0])))
+    }
+
+    /// What some bytes are: by their own word, else by the media type that comes with them, if that is of what they are.
+    fn of(bytes: &[u8], kind: Option<&str>) -> Result<Self, String> {
         let document = Document::parse(bytes).map_err(|error| format!("no image: {error}"))?;
         let (known, manifests) = match &document {
             Document::Index { manifests, .. } => (INDEXES, manifests.iter().map(|entry| entry.descriptor.digest).collect()),
             Document::Manifest { .. } => (MANIFESTS, Vec::new()),
         };
         let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim()).filter(|kind| known.contains(kind));
-        let media_type = document.media_type().or(kind).unwrap_or(known[0]).to_owned();
+        let media_type = document.media_type().or(kind).ok_or("an image of no known media type")?.to_owned();
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(Self { digest: Digest::of(bytes), length, media_type, manifests, bytes: bytes.to_vec() })
     }

@@ -105,7 +105,7 @@ impl Manifests {
             let engine = Arc::clone(engine);
             looking.spawn(async move {
                 let bytes = engine.document_bytes(&digest).await.ok()??;
-                Description::of(&bytes, None).ok()
+                Description::of_stored(&bytes).ok()
             });
         }
         while let Some(found) = looking.join_next().await {
