@@ -42,7 +42,7 @@ struct Subject<'a> {
     manifest: Option<Digest>,
 }
 
-type Answer = Result<Admission, (Denial, Mode)>;
+pub(super) type Answer = Result<Admission, (Denial, Mode)>;
 
 impl<'a> Judge<'a> {
     pub(super) fn new(policy: &'a Policy, repositories: &'a Repositories, now: Timestamp, times: (Instant, Instant)) -> Self {
@@ -130,7 +130,7 @@ impl Judge<'_> {
         place.claims.iter().map(|claim| self.policy.mode_for(&claim.name.repository)).fold(self.policy.mode, Mode::max)
     }
 
-    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+    pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         let (digest, reason) = digests.iter().find_map(|digest| Some((digest, self.policy.revoked_digest(digest)?)))?;
         let refusal = Refusal::new(
             Code::Revoked,
@@ -275,7 +275,7 @@ impl Judge<'_> {
     }
 
     /// Whether the policy demands something of a name, so that nobody who tells another one beside it can make its bytes local.
-    fn covers(&self, name: &ImageRef) -> bool {
+    pub(super) fn covers(&self, name: &ImageRef) -> bool {
         self.policy.rule_for(&name.repository).is_some() || self.policy.images_for(&name.repository, name.tag.as_ref()).is_some()
     }
 
@@ -285,14 +285,22 @@ impl Judge<'_> {
         if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
             return Err((denial, self.policy.mode));
         }
-        if self.policy.local.allows(&place.namespace) {
+        self.local_bytes(
+            &place.namespace,
+            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
+        )
+    }
+
+    /// `[local]` for bytes of no registry, whatever they are.
+    pub(super) fn local_bytes(&self, namespace: &str, found: String) -> Answer {
+        if self.policy.local.allows(namespace) {
             let rule = "[local] content = \"allow\"".to_owned();
             return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX, mode: self.policy.mode });
         }
         let refusal = Refusal::new(
             Code::NotLocal,
-            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
-            "a layer of an image that a rule covers, or [local] content = \"allow\" for this namespace",
+            found,
+            format!("bytes of an image that a rule covers, or [local] content = \"allow\" for namespace {namespace}"),
             "pull the image by its signed name, or let local content in by the policy",
         );
         Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))

@@ -3,7 +3,9 @@
 mod bundle_export;
 mod bundle_import;
 mod decision;
+mod docker;
 mod evidence;
+mod held;
 mod judge;
 mod kept;
 mod named;
@@ -28,7 +30,9 @@ use crate::trust::{Code, Refusal};
 pub use bundle_export::Exported;
 pub use bundle_import::Imported;
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
+pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use evidence::{Evidence, Origin, Repositories};
+pub use held::Held;
 use kept::Kept;
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
 
