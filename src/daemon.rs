@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
-use crate::hooks::{EngineGates, socket};
+use crate::hooks::{DockerPlugin, EngineGates, socket};
 use crate::observe::{self, Observer};
 use crate::policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -90,6 +90,15 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             doors.spawn(async move { gates.serve(door, listener, until).await });
         }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
+    }
+    for dockerd in &config.dockers {
+        let Some(path) = &dockerd.authz else { continue };
+        let plugin = DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer));
+        let (listener, until) = (bind(path).await?, until_stopped(stopped.clone()));
+        doors.spawn(async move {
+            Arc::new(plugin).serve(listener, until).await;
+            Ok(())
+        });
     }
     let (reload, reloads) = mpsc::channel(8);
     let watcher =

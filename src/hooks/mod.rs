@@ -3,6 +3,7 @@
 mod claims;
 mod containerd;
 mod containerd_diff;
+mod docker_authz;
 mod dockerd;
 mod fail_closed;
 pub mod image_verifier;
@@ -11,4 +12,5 @@ pub mod socket;
 
 pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;
+pub use docker_authz::Plugin as DockerPlugin;
 pub use dockerd::{Answer, Docker};

@@ -17,8 +17,8 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("decide", &["image", "trust", "policy", "sources", "state"]),
     ("observe", &["decide"]),
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
-    // The verifier's binary is a client of the control socket.
-    ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
+    // The verifier's binary is a client of the control socket; a door to which a tag comes without its digest asks the registry for it.
+    ("hooks", &["config", "json", "image", "trust", "sources", "decide", "observe", "control"]),
     ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
