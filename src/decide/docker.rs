@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground};
-use super::held::Held;
+use super::held::{Answer, Held};
 use super::judge::Judge;
 use super::question::Door;
 use super::{Decider, Decision, Judged, Verdict, denied};
@@ -47,21 +47,23 @@ pub const DOCKER_NAMESPACE: &str = "moby";
 impl Decider {
     /// May dockerd do this?
     pub async fn docker_call(&self, call: Call, now: Timestamp) -> Verdict {
-        let (name, digest) = match &call.does {
-            Does::Local(names) => (names.first().cloned(), None),
-            Does::Tag(held) => (held.asked.clone(), Some(held.id)),
-            Does::Swarm | Does::Plugin | Does::Unclear(_) => (None, None),
+        let mut about = match &call.does {
+            Does::Local(names) => names.first().cloned().map(|name| (name, None)),
+            Does::Tag(held) => held.asked.clone().map(|name| (name, None)),
+            Does::Swarm | Does::Plugin | Does::Unclear(_) => None,
         };
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
                 let judge = self.judge(&policy, now, call.begun);
-                let judged = judge.docker_call(call.does, &call.shown).await;
+                let (judged, subject) = judge.docker_call(call.does, &call.shown).await;
+                about = subject.map(|(name, digest)| (name, Some(digest))).or(about);
                 self.conclude(&judge, judged, None, &[]).await
             }
         };
         let (door, took) = (Door::Authz, call.begun.elapsed());
-        let namespaces = vec![DOCKER_NAMESPACE.to_owned()];
+        let (namespaces, (name, digest)) =
+            (vec![DOCKER_NAMESPACE.to_owned()], about.map_or((None, None), |(name, digest)| (Some(name), digest)));
         Verdict { decision, door, engine: Some(call.engine), namespaces, name, digest, layer: None, at: now, took }
     }
 
@@ -86,11 +88,11 @@ impl Decider {
 }
 
 impl Judge<'_> {
-    async fn docker_call(&self, does: Does, shown: &str) -> Judged {
-        match does {
+    async fn docker_call(&self, does: Does, shown: &str) -> Answer {
+        let judged = match does {
             Does::Local(names) => self.docker_local(&names, shown),
             // A name of which the policy says something may be given to the bytes that it stands for.
-            Does::Tag(held) if held.asked.as_ref().is_some_and(|name| self.covers(name)) => self.held(&held).await.0,
+            Does::Tag(held) if held.asked.as_ref().is_some_and(|name| self.covers(name)) => return self.held(&held).await,
             Does::Tag(_) => self.docker_local(&[], shown),
             Does::Swarm => self.by_key(
                 "swarm",
@@ -108,7 +110,8 @@ impl Judge<'_> {
             Does::Unclear(refusal) => {
                 Judged { result: Err(Denial { refusal, rule: None, roots: Vec::new() }), mode: self.policy.strictest_mode() }
             }
-        }
+        };
+        (judged, None)
     }
 
     /// A name of which the policy says something stands for bytes that are signed, never for others, whatever `[local]` says.

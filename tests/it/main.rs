@@ -10,6 +10,7 @@ mod cli;
 mod containerd;
 mod daemon;
 mod decide;
+mod docker_authz;
 mod fixtures;
 mod gates;
 mod keys;
