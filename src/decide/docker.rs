@@ -62,8 +62,8 @@ impl Decider {
             }
         };
         let (door, took) = (Door::Authz, call.begun.elapsed());
-        let (namespaces, (name, digest)) =
-            (vec![DOCKER_NAMESPACE.to_owned()], about.map_or((None, None), |(name, digest)| (Some(name), digest)));
+        let (name, digest) = about.unzip();
+        let (namespaces, digest) = (vec![DOCKER_NAMESPACE.to_owned()], digest.flatten());
         Verdict { decision, door, engine: Some(call.engine), namespaces, name, digest, layer: None, at: now, took }
     }
 

@@ -108,18 +108,20 @@ impl Judge<'_> {
                 return self.no(held, refused);
             }
         }
+        let mut others = None;
         for name in &held.known {
             let digest = name.digest.unwrap_or(held.id);
-            if let Some(answer) = self.settled(held, name, digest, &mut refused).await {
+            if let Some(answer) = self.settled(held, name, digest, &mut others).await {
                 return answer;
             }
         }
-        let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
+        let uncovered = [&refused, &others].into_iter().flatten().all(|(denial, ..)| denial.refusal.code == Code::NoRule);
         if uncovered && !held.is_of_a_registry() {
             let local = Judged::from(self.local_bytes(&held.namespace, format!("image {} in namespace {}", held.id, held.namespace)));
             return (local, held.asked.clone().map(|name| (name, held.id)));
         }
-        self.no(held, refused)
+        // Who wrote a name is told of that one.
+        self.no(held, refused.or(others))
     }
 
     /// The answer where a name is these bytes; else the most telling denial is kept.

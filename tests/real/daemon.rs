@@ -36,6 +36,11 @@ impl Daemon {
 
     /// Starts with the state that the one before has left. Returns when it says that it is ready.
     pub(crate) fn restart(lab: &Lab, policy: &Policy) -> Self {
+        Self::with(lab, policy, "")
+    }
+
+    /// The same, with more in its configuration.
+    pub(crate) fn with(lab: &Lab, policy: &Policy, more: &str) -> Self {
         let (folder, sockets) = (folder(lab), lab.sockets());
         let _ = fs::remove_dir_all(folder.join("policy"));
         for (name, text) in policy {
@@ -54,6 +59,7 @@ impl Daemon {
                  gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
             );
         }
+        config.push_str(more);
         write(&folder.join("rootpin.toml"), config);
         fs::create_dir_all(&sockets).unwrap();
         let audit = folder.join("audit.jsonl");
@@ -89,12 +95,17 @@ impl Daemon {
         assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
     }
 
+    /// Every record, in the order of the questions.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    }
+
     /// What that door was asked of the image, all in all.
     pub(crate) fn questions(&self, door: Door, name: &str, image: &Image) -> Vec<Question> {
-        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
-        let records = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
         let digests: Vec<_> = image.blobs.iter().map(Blob::digest).collect();
-        records
+        self.records()
+            .into_iter()
             .filter(|record| {
                 let layer = record["layer"].as_str().unwrap_or_default();
                 record["door"] == door.asks()

@@ -72,7 +72,12 @@ impl Lab {
     }
 
     pub(crate) fn script(&self, arguments: &[&str]) -> String {
-        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root))
+        self.script_with(arguments, &[])
+    }
+
+    /// The same, with settings in its environment.
+    pub(crate) fn script_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> String {
+        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root).envs(settings.iter().copied()))
     }
 
     /// The full name of an image in the lab's registry.

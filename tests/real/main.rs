@@ -2,9 +2,11 @@
 #![cfg(test)]
 
 mod audit;
+mod authz;
 mod cold;
 mod cri;
 mod daemon;
+mod dockerd;
 mod door;
 mod image;
 mod install;
