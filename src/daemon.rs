@@ -77,7 +77,8 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
     let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
-    let status = Arc::new(StatusBoard::new(started, names));
+    let plugins = config.dockers.iter().filter(|docker| docker.authz.is_some()).map(|docker| docker.name.clone()).collect();
+    let status = Arc::new(StatusBoard::new(started, names, plugins));
     observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
 
     let (stop, stopped) = watch::channel(false);
@@ -93,10 +94,11 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     }
     for dockerd in &config.dockers {
         let Some(path) = &dockerd.authz else { continue };
-        let plugin = DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer));
+        let plugin = Arc::new(DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer)));
         let (listener, until) = (bind(path).await?, until_stopped(stopped.clone()));
+        tokio::spawn(Arc::clone(&plugin).prove(Arc::clone(&status)));
         doors.spawn(async move {
-            Arc::new(plugin).serve(listener, until).await;
+            plugin.serve(listener, until).await;
             Ok(())
         });
     }

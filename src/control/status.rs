@@ -12,9 +12,9 @@ use crate::observe::Observer;
 /// What came of a self-check that did not prove its door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unproven {
-    /// containerd said something else than the gate would: it passes the gate by.
+    /// The engine said something else than it would after asking: it passes the door by.
     Passed(String),
-    /// containerd said nothing.
+    /// The engine said nothing.
     Silent(String),
 }
 
@@ -23,6 +23,8 @@ pub enum Unproven {
 pub struct StatusBoard {
     started: Timestamp,
     engines: Vec<String>,
+    /// The dockerds that have an authorization plugin here.
+    plugins: Vec<String>,
     inner: Mutex<Found>,
 }
 
@@ -34,14 +36,29 @@ struct Found {
     policy_trouble: Option<String>,
 }
 
+impl Found {
+    /// What the last self-check of a door says of it; one that is passed by is for a person to mend.
+    fn proof(&self, engine: &str, red: &mut bool) -> (&'static str, Option<String>) {
+        match self.canaries.get(engine) {
+            None => ("not checked", None),
+            Some((_, Ok(()))) => ("proven", None),
+            Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
+            Some((at, Err(Unproven::Passed(why)))) => {
+                *red = true;
+                ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
+            }
+        }
+    }
+}
+
 /// Why the verifier is not checked.
 const UNTOLD: &str = "containerd doesn't tell whether it runs the verifier: a question that comes is the proof";
 
 impl StatusBoard {
     /// Nothing checked yet.
     #[must_use]
-    pub fn new(started: Timestamp, engines: Vec<String>) -> Self {
-        Self { started, engines, inner: Mutex::default() }
+    pub fn new(started: Timestamp, engines: Vec<String>, plugins: Vec<String>) -> Self {
+        Self { started, engines, plugins, inner: Mutex::default() }
     }
 
     /// What an engine's canary brought back.
@@ -80,15 +97,7 @@ impl StatusBoard {
         })];
         let mut red = false;
         for engine in &self.engines {
-            let (gate, detail) = match found.canaries.get(engine) {
-                None => ("not checked", None),
-                Some((_, Ok(()))) => ("proven", None),
-                Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
-                Some((at, Err(Unproven::Passed(why)))) => {
-                    red = true;
-                    ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
-                }
-            };
+            let (gate, detail) = found.proof(engine, &mut red);
             let last = asked(Door::Gate, Some(engine));
             doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last, "detail": detail }));
             let last = asked(Door::Apply, Some(engine));
@@ -100,6 +109,11 @@ impl StatusBoard {
                 None => ("not checked", None),
             };
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+        }
+        for plugin in &self.plugins {
+            let (state, detail) = found.proof(plugin, &mut red);
+            let last = asked(Door::Authz, Some(plugin));
+            doors.push(json!({ "door": "authz", "engine": plugin, "state": state, "last_question": last, "detail": detail }));
         }
         let policy = match decider.policy() {
             Ok(policy) => {

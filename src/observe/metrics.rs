@@ -20,7 +20,7 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ("rootpin_shared_signer_total", "counter", "Times one signer's key was first seen under a further repository."),
     ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
-    ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
+    ("rootpin_canary_ok", "gauge", "1 while a door proves that its engine asks it, by engine."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 

@@ -7,11 +7,12 @@ mod action;
 mod create;
 mod lookup;
 mod request;
+mod self_check;
 mod server;
 mod target;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use crate::observe::Observer;
 use crate::sources::Sources;
 use crate::trust::{Code, Refusal};
 use action::Action;
+use self_check::SelfCheck;
 
 /// Calls that are judged at once; each may hold a connection to dockerd, a trust server and a registry. Others wait, within their deadline.
 const MOST_JUDGED: usize = 64;
@@ -38,6 +40,7 @@ pub struct Plugin {
     sources: Arc<Sources>,
     observer: Arc<Observer>,
     judged: Semaphore,
+    self_check: SelfCheck,
 }
 
 /// What came of looking at a call: a verdict for each image of it. None: dockerd has nothing that it could do it with.
@@ -48,12 +51,24 @@ impl Plugin {
     #[must_use]
     pub fn new(dockerd: &Dockerd, decider: Arc<Decider>, sources: Arc<Sources>, observer: Arc<Observer>) -> Self {
         let docker = Docker::at(&dockerd.socket, decider.deadline());
-        Self { name: dockerd.name.clone(), docker, decider, sources, observer, judged: Semaphore::new(MOST_JUDGED) }
+        Self {
+            name: dockerd.name.clone(),
+            docker,
+            decider,
+            sources,
+            observer,
+            judged: Semaphore::new(MOST_JUDGED),
+            self_check: SelfCheck::default(),
+        }
     }
 
     /// Answers on a listener until told to stop.
     pub async fn serve(self: Arc<Self>, listener: tokio::net::UnixListener, stop: impl Future<Output = ()>) {
         server::serve(self, listener, stop).await;
+    }
+
+    fn deadline(&self) -> Duration {
+        self.decider.deadline()
     }
 
     /// Whether dockerd may go on; as the error, what its client is told.
@@ -66,6 +81,7 @@ impl Plugin {
         let shown = request.shown();
         let action = match action::read(&request) {
             Ok(Action::Pass) => {
+                self.self_check.shown(&request.uri);
                 log::debug!("dockerd {}: {shown} brings nothing in", self.name);
                 return Ok(());
             }
@@ -74,7 +90,7 @@ impl Plugin {
         };
         let pulled = if let Action::Pull(name) = &action { Some(name.clone()) } else { None };
         // A task of its own: one that panics is one call that is refused.
-        let (plugin, text, deadline) = (Arc::clone(&self), shown.clone(), self.decider.deadline());
+        let (plugin, text, deadline) = (Arc::clone(&self), shown.clone(), self.deadline());
         let judging = tokio::spawn(async move { tokio::time::timeout(deadline, plugin.judge(action, &text, begun)).await });
         let refusal = match judging.await {
             Ok(Ok(Ok(verdicts))) => return self.tell(&verdicts),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
@@ -19,6 +19,10 @@ use crate::hooks::socket;
 
 /// dockerd shows bodies of up to 4 MiB, here in base64, and up to 1 MiB of headers.
 const MAX_MESSAGE: usize = 8 << 20;
+/// Beyond this a message is large, as a container with a long environment is.
+const SMALL: u64 = 64 << 10;
+/// So many large messages are held at once: they are all that could fill the memory.
+const MOST_LARGE: usize = 8;
 /// dockerd has no limit on calls at once. More than are judged at once must find a place, or those could not ask dockerd.
 const MAX_CONNECTIONS: usize = 4096;
 
@@ -65,10 +69,7 @@ async fn answer(plugin: Arc<Plugin>, request: Request<Incoming>) -> Result<Respo
     Ok(match (method, path.as_str()) {
         (Method::POST, "/Plugin.Activate") => told(StatusCode::OK, &json!({ "Implements": ["authz"] })),
         (Method::POST, "/AuthZPlugin.AuthZReq") => {
-            let decided = match Limited::new(request.into_body(), MAX_MESSAGE).collect().await {
-                Ok(message) => plugin.decide(message.to_bytes()).await,
-                Err(error) => plugin.unread(&error.to_string()).await,
-            };
+            let decided = decided(plugin, request.into_body()).await;
             told(StatusCode::OK, &json!({ "Allow": decided.is_ok(), "Msg": decided.err().unwrap_or_default() }))
         }
         // What was allowed is done; its answer is dockerd's. Read to its end all the same, or dockerd could not send it.
@@ -79,6 +80,21 @@ async fn answer(plugin: Arc<Plugin>, request: Request<Incoming>) -> Result<Respo
         }
         _ => told(StatusCode::NOT_FOUND, &json!({ "Err": "rootpin: no such call; this is an authorization plugin of dockerd" })),
     })
+}
+
+async fn decided(plugin: Arc<Plugin>, body: Incoming) -> Result<(), String> {
+    static LARGE: Semaphore = Semaphore::const_new(MOST_LARGE);
+    let is_large = body.size_hint().upper().is_none_or(|length| length > SMALL);
+    let reading = async {
+        let place = if is_large { Some(LARGE.acquire().await.map_err(|error| error.to_string())?) } else { None };
+        let message = Limited::new(body, MAX_MESSAGE).collect().await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((message.to_bytes(), place))
+    };
+    match tokio::time::timeout(plugin.deadline(), reading).await {
+        Ok(Ok((message, _place))) => plugin.decide(message).await,
+        Ok(Err(why)) => plugin.unread(&why).await,
+        Err(_) => plugin.unread("it took too long").await,
+    }
 }
 
 fn told(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
