@@ -9,7 +9,7 @@ use crate::lab::{Lab, write};
 use crate::own::{Own, push_signed};
 use crate::say;
 
-/// What is in the registry: `app:1` is signed; `app:2` was signed for other bytes; nothing says anything of `evil:1`.
+/// What is in the registry: `app:1` and `app:3` are signed; `app:2` was signed for other bytes; nothing says anything of `evil:1`.
 struct Stage {
     own: Policy,
     app: String,
@@ -24,6 +24,7 @@ impl Stage {
         let (own, signed) = (Own::in_folder(lab, &app), Image::manifest("authz app"));
         push_signed(&own, "1", &signed);
         push_signed(&own, "2", &Image::manifest("authz app 2"));
+        push_signed(&own, "3", &Image::manifest("authz app 3"));
         lab.push(&Image::manifest("authz swapped"), &format!("{app}:2"));
         let evil = lab.name("authz/evil", "1");
         lab.push(&Image::manifest("authz evil"), &evil);
@@ -55,6 +56,7 @@ impl Stage {
         docker.docker(&["create", "--name", "old", "--network", "none", evil]).unwrap();
         docker.docker(&["tag", evil, &format!("{app}:1")]).unwrap();
         docker.docker(&["pull", &format!("{app}:2")]).unwrap();
+        docker.docker(&["pull", &format!("{app}:3")]).unwrap();
     }
 }
 
@@ -134,6 +136,17 @@ fn every_dockerd_takes_and_runs_what_is_signed_and_nothing_else() {
         checks.no(docker, &["create", "--network", "none", &two], "digest-mismatch");
         checks.no(docker, &["start", "old"], "no-rule");
         checks.no(docker, &["restart", "old"], "no-rule");
+        // An image that is mounted (docker 28) is one that is used, also where it is mounted in a signed one.
+        let mount = |source: &str| {
+            let mount = format!("{{\"Type\":\"image\",\"Source\":\"{source}\",\"Target\":\"/x\"}}");
+            let body = format!("{{\"Image\":\"{}:3\",\"hostconfig\":{{\"Mounts\":[{mount}]}}}}", stage.app);
+            docker.raw(&call("/containers/create", &[JSON], body.as_bytes(), false))
+        };
+        let (status, words) = mount(evil);
+        checks.that(docker, status == 403 && words.contains("no-rule"), &words);
+        let (status, words) = mount(&format!("{}:3", stage.app));
+        let fine = status == 201 || docker.name.starts_with("dockerd26") && status == 400;
+        checks.that(docker, fine, &words);
         // What brings bytes in.
         checks.no(docker, &["pull", evil], "no-rule");
         checks.no(docker, &["pull", &two], "digest-mismatch");
