@@ -104,9 +104,9 @@ impl Judge<'_> {
                     return answer;
                 }
             }
-            if refused.as_ref().is_some_and(|(denial, ..)| denial.refusal.code != Code::NoRule) {
-                return self.no(held, refused);
-            }
+        }
+        if let Some((denial, name, digest)) = refused.take_if(|(denial, ..)| denial.refusal.code != Code::NoRule) {
+            return (Judged { result: Err(denial), mode: self.mode_of_held(held) }, Some((name, digest)));
         }
         let mut others = None;
         for name in &held.known {
@@ -116,12 +116,13 @@ impl Judge<'_> {
             }
         }
         let uncovered = [&refused, &others].into_iter().flatten().all(|(denial, ..)| denial.refusal.code == Code::NoRule);
-        if uncovered && !held.is_of_a_registry() {
-            let local = Judged::from(self.local_bytes(&held.namespace, format!("image {} in namespace {}", held.id, held.namespace)));
-            return (local, held.asked.clone().map(|name| (name, held.id)));
-        }
+        let is_local = uncovered && !held.is_of_a_registry();
         // Who wrote a name is told of that one.
-        self.no(held, refused.or(others))
+        if let Some((denial, name, digest)) = refused.or(others).filter(|_| !is_local) {
+            return (Judged { result: Err(denial), mode: self.mode_of_held(held) }, Some((name, digest)));
+        }
+        let local = self.local_bytes(&held.namespace, format!("image {} in namespace {}", held.id, held.namespace));
+        (Judged::from(local), held.asked.clone().map(|name| (name, held.id)))
     }
 
     /// The answer where a name is these bytes; else the most telling denial is kept.
@@ -135,20 +136,16 @@ impl Judge<'_> {
         let judged = self.pull(&Pull { door: held.door, name: name.clone(), digest }).await;
         match judged.result {
             Ok(_) => Some((judged, Some((name.clone(), digest)))),
-            Err(denial) => {
+            Err(mut denial) => {
+                // No registry was asked, so none is to blame.
+                if denial.refusal.code == Code::DigestMismatch {
+                    denial.refusal.hint = format!("these are not the bytes that the name is to stand for; pull {name} to have those");
+                }
                 if refused.as_ref().is_none_or(|(known, ..)| rank(denial.refusal.code) > rank(known.refusal.code)) {
                     *refused = Some((denial, name.clone(), digest));
                 }
                 None
             }
-        }
-    }
-
-    fn no(&self, held: &Held, refused: Option<(Denial, ImageRef, Digest)>) -> Answer {
-        let mode = self.mode_of_held(held);
-        match refused {
-            Some((denial, name, digest)) => (Judged { result: Err(denial), mode }, Some((name, digest))),
-            None => (Judged { result: Err(too_many(held)), mode }, None),
         }
     }
 

@@ -204,7 +204,7 @@ fn what_was_revoked_or_may_be_local_or_must_have_a_digest_is_so_on_every_dockerd
         checks.yes(docker, &["create", "--name", "made", "--network", "none", "local:1", "/x"]);
         checks.yes(docker, &["commit", "made", "local:2"]);
         checks.yes(docker, &["tag", "local:1", "local:3"]);
-        checks.no(docker, &["tag", "local:1", &format!("{}:3", stage.app)], "no-statement");
+        checks.no(docker, &["tag", "local:1", &format!("{}:4", stage.app)], "no-statement");
         checks.no(docker, &["import", archive, &one], "not-local");
         checks.no(docker, &["pull", &stage.evil], "no-rule");
     }
