@@ -276,7 +276,9 @@ fn no_trap_of_http_gets_an_image_past_the_plugin() {
             if audited {
                 docker.start(&lab);
                 docker.cool();
-                // Let through, the first trap does what it is said to do.
+                // Once containerd has found the gate of this daemon, which may take seconds,
+                docker.docker(&["pull", &format!("{}:3", stage.app)]).unwrap();
+                // and let through, the first trap does what it is said to do.
                 docker.raw(&pulls[0].1);
                 checks.that(docker, docker.has(&stage.evil), "the form did not override the query: is this trap none?");
                 continue;
