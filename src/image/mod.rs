@@ -5,9 +5,11 @@ mod files;
 mod manifest;
 mod membership;
 mod reference;
+mod rootfs;
 
 pub use digest::{Digest, DigestError};
 pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
 pub use membership::{Blob, Chain};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag};
+pub use rootfs::chain_id;
