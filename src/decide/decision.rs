@@ -188,6 +188,7 @@ impl Verdict {
             (Some(name), _, _) => name.to_string(),
             (None, _, Some(layer)) => format!("layer {layer}"),
             (None, Some(digest), None) => digest.to_string(),
+            (None, None, None) if self.door == Door::Run => "a container".to_owned(),
             (None, None, None) => "a question".to_owned(),
         }
     }

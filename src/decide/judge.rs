@@ -13,7 +13,7 @@ use super::named::named;
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::unpinned;
 use super::{Evidence, Judged, Repositories};
-use crate::image::{Chain, Descriptor, Digest, ImageRef};
+use crate::image::{Chain, Digest, ImageRef};
 use crate::policy::{Exempt, Mode, Policy, Root, Rule};
 use crate::trust::tuf::Question;
 use crate::trust::{Code, Refusal};
@@ -66,9 +66,9 @@ impl Judge<'_> {
         Judged::from(answer)
     }
 
-    /// What one namespace says of a layer: the most trusted tellers of a name decide. Returns the claim that decided.
-    pub(super) async fn place(&self, place: &Place, layer: &Descriptor) -> (Judged, Option<Claim>) {
-        let mut digests = vec![layer.digest];
+    /// What one namespace says of a layer or a container, `what`: the most trusted tellers of a name decide. Returns the claim that decided.
+    pub(super) async fn place(&self, place: &Place, bytes: Digest, what: &str) -> (Judged, Option<Claim>) {
+        let mut digests = vec![bytes];
         if let Some(denial) = self.revoked(&digests) {
             return (Judged::from(Err((denial, self.mode_of(place)))), None);
         }
@@ -94,7 +94,7 @@ impl Judge<'_> {
         }
         let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
         if uncovered && !place.from_registry && !place.claims.iter().any(|claim| self.covers(&claim.name)) {
-            let local = self.local(place, layer);
+            let local = self.local(place, what);
             if local.is_ok() || refused.is_none() {
                 return (Judged::from(local), None);
             }
@@ -102,7 +102,7 @@ impl Judge<'_> {
         match refused {
             // The most specific is told; what lets one of the names pass under audit lets none of the others.
             Some((denial, mode, claim)) => (Judged::from(Err((denial, mode.max(self.mode_of(place))))), Some(claim)),
-            None => (Judged::from(Err((unnamed(place, layer), self.mode_of(place)))), None),
+            None => (Judged::from(Err((unnamed(place, what), self.mode_of(place)))), None),
         }
     }
 
@@ -280,7 +280,7 @@ impl Judge<'_> {
     }
 
     /// `[local]`: bytes that came from no registry.
-    fn local(&self, place: &Place, layer: &Descriptor) -> Answer {
+    fn local(&self, place: &Place, what: &str) -> Answer {
         let mut revoked = place.chains.iter().map(|chain| self.revoked(&revocable(chain)));
         if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
             return Err((denial, self.policy.mode));
@@ -291,8 +291,8 @@ impl Judge<'_> {
         }
         let refusal = Refusal::new(
             Code::NotLocal,
-            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
-            "a layer of an image that a rule covers, or [local] content = \"allow\" for this namespace",
+            format!("{what} in namespace {}, of no image that has a known name or source", place.namespace),
+            "an image that a rule covers, or [local] content = \"allow\" for this namespace",
             "pull the image by its signed name, or let local content in by the policy",
         );
         Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))
@@ -336,11 +336,11 @@ pub(super) fn nowhere(layer: &Digest) -> Denial {
     Denial { refusal, rule: None, roots: Vec::new() }
 }
 
-fn unnamed(place: &Place, layer: &Descriptor) -> Denial {
+fn unnamed(place: &Place, what: &str) -> Denial {
     let refusal = Refusal::new(
         Code::NoRule,
-        format!("layer {} in namespace {}, from a registry that the policy does not name", layer.digest, place.namespace),
-        "a layer of an image that a rule covers",
+        format!("{what} in namespace {}, from a registry that the policy does not name", place.namespace),
+        "an image that a rule covers",
         "add a [[rule]] for the registry and repository that it was pulled from",
     );
     Denial { refusal, rule: None, roots: Vec::new() }

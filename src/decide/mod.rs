@@ -9,6 +9,7 @@ mod kept;
 mod named;
 mod notary_evidence;
 mod question;
+mod run;
 pub mod survey;
 mod tuf_evidence;
 mod unpinned;
@@ -31,6 +32,7 @@ pub use decision::{Admission, Decision, Denial, Ground, Verdict};
 pub use evidence::{Evidence, Origin, Repositories};
 use kept::Kept;
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
+pub use run::Run;
 
 /// The policy in force, or why there is none.
 pub type InForce = Result<Arc<Policy>, Refusal>;
@@ -173,9 +175,10 @@ impl Decider {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
                 let judge = self.judge(&policy, now, begun);
+                let what = format!("layer {}", unpack.layer.digest);
                 let mut told = None;
                 for place in &unpack.places {
-                    let (judged, claim) = judge.place(place, &unpack.layer).await;
+                    let (judged, claim) = judge.place(place, unpack.layer.digest, &what).await;
                     let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
                     let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
                     let decision = self.conclude(&judge, judged, subject, &rows).await;
