@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
-use crate::hooks::{EngineGates, socket};
+use crate::hooks::{EngineGates, RunDoor, socket};
 use crate::observe::{self, Observer};
 use crate::policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -88,6 +88,11 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             let listener = bind(path).await?;
             let (gates, until) = (Arc::clone(&gates), until_stopped(stopped.clone()));
             doors.spawn(async move { gates.serve(door, listener, until).await });
+        }
+        if let Some(socket) = engine.nri.clone() {
+            let (gates, decider) = (Arc::clone(&gates), Arc::clone(&decider));
+            let door = RunDoor { socket, gates, decider, observer: Arc::clone(&observer), status: Arc::clone(&status) };
+            doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
         }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
     }

@@ -31,6 +31,8 @@ struct Found {
     canaries: BTreeMap<String, (Timestamp, Result<(), Unproven>)>,
     /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
     appliers: BTreeMap<String, Result<bool, String>>,
+    /// How many containers ran already that would not be let run, or why no container is asked for.
+    run_time: BTreeMap<String, Result<usize, String>>,
     policy_trouble: Option<String>,
 }
 
@@ -52,6 +54,11 @@ impl StatusBoard {
     /// Whether an engine has a differ at its applying gate's socket.
     pub fn applier(&self, engine: &str, found: Result<bool, String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
+    }
+
+    /// How many of an engine's containers ran already that would not be let run, or why none is asked for.
+    pub fn run_time(&self, engine: &str, found: Result<usize, String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).run_time.insert(engine.to_owned(), found);
     }
 
     /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
@@ -100,6 +107,16 @@ impl StatusBoard {
                 None => ("not checked", None),
             };
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+            if let Some(found_running) = found.run_time.get(engine) {
+                let last = asked(Door::Run, Some(engine));
+                red |= found_running.is_err();
+                let (state, detail) = match found_running {
+                    Ok(0) => (if last.is_some() { "proven" } else { "configured" }, None),
+                    Ok(refused) => ("configured", Some(format!("{refused} containers ran already that would not be let run: see the log"))),
+                    Err(why) => ("not checked", Some(format!("NOT ASKED, containers are made all the same: {why}"))),
+                };
+                doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+            }
         }
         let policy = match decider.policy() {
             Ok(policy) => {

@@ -28,7 +28,7 @@ const KEPT_DOCUMENTS: i64 = 32 << 20;
 const READ_WHOLE: i64 = 16 << 10;
 /// containerd sends no larger message unless it is told to. The labels of a hundred blobs come in one, and an index has one for each
 /// entry: what a registry puts into one index must not be what makes the store unreadable.
-const MAX_MESSAGE: usize = 16 << 20;
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
 
 /// One containerd, by its socket. Connects when first asked, and again after it was restarted.
 #[derive(Debug)]
@@ -152,7 +152,15 @@ impl Containerd {
     /// # Errors
     /// containerd's own; or there are more than the limit.
     pub async fn blobs(&self, namespace: &str) -> Result<Vec<BlobInfo>, Status> {
-        let request = within(namespace, ListContentRequest { filters: Vec::new() })?;
+        self.blobs_where(namespace, Vec::new()).await
+    }
+
+    /// Those of them that one of containerd's filters fits; all, where there is none.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(super) async fn blobs_where(&self, namespace: &str, filters: Vec<String>) -> Result<Vec<BlobInfo>, Status> {
+        let request = within(namespace, ListContentRequest { filters })?;
         let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = Vec::new();
         while let Some(answer) = answers.message().await? {
@@ -221,7 +229,7 @@ impl Containerd {
     }
 
     /// The first bytes of a blob, if it is there. Not hashed here.
-    async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
+    pub(super) async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
         let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;
         let gone = |status: Status| if status.code() == Code::NotFound { Ok(None) } else { Err(status) };
         let mut answers = match self.content().read(request).await {

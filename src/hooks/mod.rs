@@ -7,8 +7,10 @@ mod dockerd;
 mod fail_closed;
 pub mod image_verifier;
 mod nonce;
+mod nri;
 pub mod socket;
 
 pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;
 pub use dockerd::{Answer, Docker};
+pub use nri::RunDoor;
