@@ -31,7 +31,7 @@ struct Found {
     canaries: BTreeMap<String, (Timestamp, Result<(), Unproven>)>,
     /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
     appliers: BTreeMap<String, Result<bool, String>>,
-    /// How many containers ran already that would not be let run, or why no container is asked for.
+    /// How many containers ran already that may not run, or why no container is asked for.
     run_time: BTreeMap<String, Result<usize, String>>,
     policy_trouble: Option<String>,
 }
@@ -56,7 +56,7 @@ impl StatusBoard {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
     }
 
-    /// How many of an engine's containers ran already that would not be let run, or why none is asked for.
+    /// How many of an engine's containers ran already that may not run, or why none is asked for.
     pub fn run_time(&self, engine: &str, found: Result<usize, String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).run_time.insert(engine.to_owned(), found);
     }
@@ -112,7 +112,7 @@ impl StatusBoard {
                 red |= found_running.is_err();
                 let (state, detail) = match found_running {
                     Ok(0) => (if last.is_some() { "proven" } else { "configured" }, None),
-                    Ok(refused) => ("configured", Some(format!("{refused} containers ran already that would not be let run: see the log"))),
+                    Ok(refused) => ("configured", Some(format!("containers that ran already and may not run: {refused}, see the log"))),
                     Err(why) => ("not checked", Some(format!("NOT ASKED, containers are made all the same: {why}"))),
                 };
                 doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));

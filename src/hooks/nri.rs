@@ -88,7 +88,7 @@ impl RunDoor {
         self.status.run_time(&self.gates.name, Err(why));
     }
 
-    /// Tells that each container is asked for, and how many were running that would not be let in.
+    /// Tells that each container is asked for, and how many ran already that may not run.
     fn shut(&self, refused: usize) {
         self.set("rootpin_nri_connected", 1);
         self.set("rootpin_running_refused", refused);

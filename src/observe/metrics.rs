@@ -22,7 +22,7 @@ const KNOWN: [(&str, &str, &str); 10] = [
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
     ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
     ("rootpin_nri_connected", "gauge", "1 while containerd's NRI asks before it makes a container, by engine."),
-    ("rootpin_running_refused", "gauge", "Containers that ran when NRI was last connected and would not be let run, by engine."),
+    ("rootpin_running_refused", "gauge", "Containers that ran when NRI was last connected and may not run, by engine."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 

@@ -46,11 +46,11 @@ impl Daemon {
             folder.display(),
             sockets.display()
         );
-        for (engine, socket) in [("containerd17", "LAB_CONTAINERD17"), ("containerd2", "LAB_CONTAINERD2")] {
-            let (containerd, sockets) = (lab.var(socket), sockets.display());
+        for (engine, socket, nri) in [("containerd17", "LAB_CONTAINERD17", "LAB_NRI17"), ("containerd2", "LAB_CONTAINERD2", "LAB_NRI2")] {
+            let (containerd, nri, sockets) = (lab.var(socket), lab.var(nri), sockets.display());
             let _ = write!(
                 config,
-                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\n\
+                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\nnri = \"{nri}\"\n\
                  gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
             );
         }

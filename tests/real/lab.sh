@@ -227,9 +227,15 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
   path = "$ROOT/state/$1/opt"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = false
+  socket_path = "$ROOT/run/$1.nri.sock"
+  plugin_path = "$ROOT/state/$1/nri"
+  plugin_config_path = "$ROOT/etc/nri"
 TOML
   if [[ $2 == 2 ]]; then cat <<TOML
 [plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "127.0.0.1:$REGISTRY_PORT/lab/pause:v1"
   disable_tcp_service = true
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -239,6 +245,8 @@ TOML
     conf_dir = "$ROOT/cni/net.d"
 TOML
   else cat <<TOML
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "127.0.0.1:$REGISTRY_PORT/lab/pause:v1"
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -312,6 +320,8 @@ LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
 LAB_CONTAINERD17=$SOCK_17
 LAB_CONTAINERD2=$SOCK_2
+LAB_NRI17=$ROOT/run/containerd17.nri.sock
+LAB_NRI2=$ROOT/run/containerd2.nri.sock
 LAB_DOCKERD28=unix://$SOCK_DOCKER
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin

@@ -10,6 +10,7 @@ mod image;
 mod install;
 mod lab;
 mod notary;
+mod nri;
 mod own;
 mod own_rows;
 mod pin;

@@ -123,7 +123,7 @@ struct Image {
     /// What CRI was asked for: by a kubelet, always an image ID.
     #[serde(default)]
     image: String,
-    /// What the pod asked for. Kubelets tell it since 1.29, and containerd keeps it since 2.0.
+    /// What the pod asked for. Kubelets tell it since 1.29; containerd keeps it where it knows that version of CRI, as 2.x does.
     #[serde(default)]
     user_specified_image: String,
 }

@@ -71,10 +71,10 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
         let Some(_) = verdict.decision.denial() else { continue };
         refused += 1;
         if refused <= MAX_TOLD {
-            log::warn!("engine {engine}: {who} is there already, and would not be let run: {verdict}");
+            log::warn!("engine {engine}: {who} is there already and may not run: {verdict}");
         }
     }
-    log::info!("engine {engine}: {seen} containers are there already, {refused} of which would not be let run");
+    log::info!("engine {engine}: containers that are there already: {seen}; that may not run: {refused}");
     door.shut(refused);
 }
 

@@ -160,7 +160,7 @@ impl Session<'_> {
             Decision::Allow(_) | Decision::LetThrough(_) => Ok(Vec::new()),
             Decision::Deny(_) => {
                 let (engine, who) = (&self.door.gates.name, super::running::who(&pod, &container));
-                log::warn!("engine {engine}: {who} is not let {}", if moment == Moment::Create { "be made" } else { "run" });
+                log::info!("engine {engine}: {who} may not {}", if moment == Moment::Create { "be made" } else { "run" });
                 Err((Code::FailedPrecondition, verdict.reason()))
             }
         }
