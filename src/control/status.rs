@@ -110,9 +110,10 @@ impl StatusBoard {
             if let Some(found_running) = found.run_time.get(engine) {
                 let last = asked(Door::Run, Some(engine));
                 red |= found_running.is_err();
+                let asks = if last.is_some() { "proven" } else { "configured" };
                 let (state, detail) = match found_running {
-                    Ok(0) => (if last.is_some() { "proven" } else { "configured" }, None),
-                    Ok(refused) => ("configured", Some(format!("containers that ran already and may not run: {refused}, see the log"))),
+                    Ok(0) => (asks, None),
+                    Ok(refused) => (asks, Some(format!("containers that ran already and may not run: {refused}, see the log"))),
                     Err(why) => ("not checked", Some(format!("NOT ASKED, containers are made all the same: {why}"))),
                 };
                 doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));

@@ -14,6 +14,7 @@ mod fixtures;
 mod gates;
 mod keys;
 mod layers;
+mod nri;
 mod pin;
 mod place;
 mod place_attacks;

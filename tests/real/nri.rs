@@ -185,8 +185,10 @@ fn admitted_then_not(lab: &Lab, engine: &'static str) {
     change_policy(lab, &policy(&[(&pause_name, &pause), (&name, &image)], &[&image]));
     told(&node.create(&pod, &image.id(), &name).unwrap_err(), "revoked");
     told(&node.start(&created).unwrap_err(), "revoked");
-    change_policy(lab, &policy(&[(&name, &image)], &[&image]));
-    told(&node.pod("another").unwrap_err(), "no-rule");
+    change_policy(lab, &policy(&[(&name, &image)], &[]));
+    let words = node.create(&pod, &image.id(), &name).unwrap_err();
+    told(&words, "no-rule");
+    assert!(words.contains(&pause_name), "the pod's sandbox is of no image that is admitted: {words}");
 
     // What runs on is told, when a plugin connects.
     drop(daemon);

@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use containerd_client::services::v1::diff_client::DiffClient;
+use containerd_client::services::v1::snapshots::{Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse};
 use containerd_client::services::v1::{
-    ApplyRequest, ApplyResponse, Image, Info, InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest,
-    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest,
-    PluginsResponse, ReadContentRequest, ReadContentResponse,
+    ApplyRequest, ApplyResponse, Container, GetContainerRequest, GetContainerResponse, Image, Info, InfoRequest, InfoResponse, Lease,
+    ListContentRequest, ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse,
+    ListRequest, ListResponse, Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest, ReadContentResponse,
 };
 use containerd_client::types::Descriptor;
 use http::{HeaderMap, Request, Response};
@@ -46,6 +47,9 @@ pub struct Held {
     /// Name and digest of each image record.
     pub images: Vec<(String, String)>,
     pub leases: Vec<String>,
+    pub containers: Vec<Container>,
+    /// Key and parent of each snapshot of "overlayfs".
+    pub snapshots: Vec<(String, String)>,
 }
 
 /// What its Diff service does when it is asked to unpack.
@@ -152,15 +156,36 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         "introspection.v1.Introspection/Plugins" => {
             let address = |address: &String| HashMap::from([("address".to_owned(), address.clone())]);
             let plugin = |proxy| Plugin { r#type: "io.containerd.differ.v1".to_owned(), exports: address(proxy), ..Plugin::default() };
-            let plugins = inner.proxies.lock().unwrap().iter().map(plugin).collect();
-            unary(request, |_: PluginsRequest| Ok(PluginsResponse { plugins })).await
+            let differs: Vec<_> = inner.proxies.lock().unwrap().iter().map(plugin).collect();
+            let snapshotters = ["native", "overlayfs"].map(|id| Plugin { id: id.to_owned(), ..Plugin::default() });
+            unary(request, |asked: PluginsRequest| {
+                let of_snapshotters = asked.filters.iter().any(|filter| filter.contains("snapshotter"));
+                Ok(PluginsResponse { plugins: if of_snapshotters { snapshotters.to_vec() } else { differs } })
+            })
+            .await
+        }
+        "containers.v1.Containers/Get" => {
+            unary(request, |asked: GetContainerRequest| {
+                let found = held.containers.iter().find(|container| container.id == asked.id).cloned();
+                found.map(|found| GetContainerResponse { container: Some(found) }).ok_or_else(|| Status::not_found("no such container"))
+            })
+            .await
+        }
+        "snapshots.v1.Snapshots/Stat" => {
+            unary(request, |asked: StatSnapshotRequest| {
+                let found = held.snapshots.iter().find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key).cloned();
+                let info = |(name, parent)| StatSnapshotResponse { info: Some(Snapshot { name, parent, ..Snapshot::default() }) };
+                found.map(info).ok_or_else(|| Status::not_found("no such snapshot"))
+            })
+            .await
         }
         "leases.v1.Leases/List" => {
             let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
         }
         "images.v1.Images/List" => {
-            let target = |digest| Some(Descriptor { digest, ..Descriptor::default() });
+            let size = |digest: &String| held.blobs.iter().find(|blob| blob.digest == *digest).map_or(0, |blob| info(blob).size);
+            let target = |digest| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
             let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
             let images = held.images.into_iter().map(image).collect();
             unary(request, |_: ListImagesRequest| Ok(ListImagesResponse { images })).await
@@ -173,11 +198,14 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             .await
         }
         "content.v1.Content/List" => {
-            // Two messages, as a store with many blobs sends.
-            let half = held.blobs.len() / 2;
-            let parts =
-                [&held.blobs[..half], &held.blobs[half..]].map(|part| ListContentResponse { info: part.iter().map(info).collect() });
-            stream(request, |_: ListContentRequest| Ok(parts.to_vec())).await
+            stream(request, |asked: ListContentRequest| {
+                let fits = |blob: &&Blob| asked.filters.is_empty() || asked.filters.iter().any(|filter| has_label(blob, filter));
+                let found: Vec<_> = held.blobs.iter().filter(fits).map(info).collect();
+                // Two messages, as a store with many blobs sends.
+                let parts = [&found[..found.len() / 2], &found[found.len() / 2..]];
+                Ok(parts.map(|part| ListContentResponse { info: part.to_vec() }).to_vec())
+            })
+            .await
         }
         "content.v1.Content/Read" => {
             stream(request, |asked: ReadContentRequest| {
@@ -198,6 +226,12 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         }
         _ => Status::unimplemented("not in this containerd").into_http(),
     }
+}
+
+/// `labels."NAME"==VALUE`
+fn has_label(blob: &Blob, filter: &str) -> bool {
+    let (name, value) = filter.trim_start_matches("labels.").split_once("==").unwrap();
+    blob.labels.get(name.trim_matches('"')).is_some_and(|found| found == value)
 }
 
 async fn apply(inner: &Inner, asked: Asked) -> Result<ApplyResponse, Status> {

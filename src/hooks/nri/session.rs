@@ -24,8 +24,8 @@ const PLUGIN: &str = "nri.pkg.api.v1alpha1.Plugin";
 const NAME: &str = "rootpin";
 /// Before all other plugins: what they would change of a refused container is not asked for.
 const INDEX: &str = "00";
-/// What containerd is to ask about.
-const EVENTS: [Event; 3] = [Event::RunPodSandbox, Event::CreateContainer, Event::StartContainer];
+/// What containerd is to ask about. Not for sandboxes: containerd 2.1 leaves one that is refused running, and forgets it.
+const EVENTS: [Event; 2] = [Event::CreateContainer, Event::StartContainer];
 /// From the connection until all that runs is told: containerd serves one plugin after the other, each within 7 s.
 const BEGINNING: Duration = Duration::from_secs(30);
 /// containerd's own, where it doesn't tell: `plugin_request_timeout`.
@@ -121,14 +121,9 @@ impl Session<'_> {
                 let ContainerRequest { pod, container } = decode(&payload)?;
                 self.may_run(Moment::Start, pod, container).await
             }
-            (PLUGIN, "RunPodSandbox") => {
-                let ContainerRequest { pod, .. } = decode(&payload)?;
-                self.may_run(Moment::Sandbox, pod, None).await
-            }
             (PLUGIN, "StateChange") => {
                 let StateChangeEvent { event, pod, container } = decode(&payload)?;
                 match Event::try_from(event) {
-                    Ok(Event::RunPodSandbox) => self.may_run(Moment::Sandbox, pod, None).await,
                     Ok(Event::StartContainer) => self.may_run(Moment::Start, pod, container).await,
                     _ => Ok(Vec::new()),
                 }
@@ -150,20 +145,28 @@ impl Session<'_> {
         ConfigureResponse { events }
     }
 
-    /// The answer for one container: nothing to be changed, or no.
+    /// The answer for one container: nothing to be changed, or no. With the first question about it, its pod's sandbox is judged as well.
     async fn may_run(&self, moment: Moment, pod: Option<PodSandbox>, container: Option<Container>) -> Result<Vec<u8>, Refused> {
+        let until = Instant::now() + self.time;
         let (pod, container) = (pod.unwrap_or_default(), container.unwrap_or_default());
-        let id = if moment == Moment::Sandbox { &pod.id } else { &container.id };
-        let Some(verdict) = self.door.verdict(moment, id, self.time).await else { return Ok(Vec::new()) };
-        self.door.observer.observe(&verdict);
-        match &verdict.decision {
-            Decision::Allow(_) | Decision::LetThrough(_) => Ok(Vec::new()),
-            Decision::Deny(_) => {
-                let (engine, who) = (&self.door.gates.name, super::running::who(&pod, &container));
-                log::info!("engine {engine}: {who} may not {}", if moment == Moment::Create { "be made" } else { "run" });
-                Err((Code::FailedPrecondition, verdict.reason()))
+        let sandbox = (moment == Moment::Create).then_some((Moment::Sandbox, &pod.id));
+        for (moment, id) in sandbox.into_iter().chain([(moment, &container.id)]) {
+            let Some(verdict) = self.door.verdict(moment, id, until.saturating_duration_since(Instant::now())).await else { continue };
+            let admitted = matches!(verdict.decision, Decision::Allow(_));
+            // An admitted sandbox is not told anew with each of its containers.
+            if moment != Moment::Sandbox || !admitted {
+                self.door.observer.observe(&verdict);
+            }
+            match &verdict.decision {
+                Decision::Allow(_) | Decision::LetThrough(_) => {}
+                Decision::Deny(_) => {
+                    let (engine, who) = (&self.door.gates.name, super::running::who(&pod, &container));
+                    log::info!("engine {engine}: {who} may not {}", if moment == Moment::Start { "run" } else { "be made" });
+                    return Err((Code::FailedPrecondition, verdict.reason()));
+                }
             }
         }
+        Ok(Vec::new())
     }
 
     /// Once all that runs is told, and that is answered, containerd asks.
