@@ -90,8 +90,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             doors.spawn(async move { gates.serve(door, listener, until).await });
         }
         if let Some(socket) = engine.nri.clone() {
-            let (gates, decider) = (Arc::clone(&gates), Arc::clone(&decider));
-            let door = RunDoor { socket, gates, decider, observer: Arc::clone(&observer), status: Arc::clone(&status) };
+            let door = RunDoor::new(socket, Arc::clone(&gates), Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&status));
             doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
         }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));

@@ -195,6 +195,11 @@ impl Containerd {
         Ok(answer.images.into_iter().map(|image| (image.name, image.target.map(|target| target.digest).unwrap_or_default())).collect())
     }
 
+    /// Whether what that blob is need not be read any more.
+    pub(super) fn has_read(&self, digest: &Digest) -> bool {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner).known.contains_key(digest)
+    }
+
     /// The index or manifest that a blob is, read from the bytes and hashed; none for every other blob.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod images;
 mod made;
+mod proved;
 mod question;
 mod running;
 mod session;
@@ -37,19 +38,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The run-time door of one engine.
 #[derive(Debug)]
 pub struct RunDoor {
-    /// NRI's socket.
-    pub socket: PathBuf,
-    /// The engine.
-    pub gates: Arc<EngineGates>,
-    /// Answers.
-    pub decider: Arc<Decider>,
-    /// Tells.
-    pub observer: Arc<Observer>,
-    /// What `rootpin status` shows.
-    pub status: Arc<StatusBoard>,
+    socket: PathBuf,
+    gates: Arc<EngineGates>,
+    decider: Arc<Decider>,
+    observer: Arc<Observer>,
+    status: Arc<StatusBoard>,
+    proved: proved::Proved,
 }
 
 impl RunDoor {
+    /// The door that NRI's socket leads to.
+    #[must_use]
+    pub fn new(socket: PathBuf, gates: Arc<EngineGates>, decider: Arc<Decider>, observer: Arc<Observer>, status: Arc<StatusBoard>) -> Self {
+        Self { socket, gates, decider, observer, status, proved: proved::Proved::default() }
+    }
+
     /// Keeps connected until told to stop. A question that was asked is answered first.
     ///
     /// # Errors

@@ -55,6 +55,6 @@ mod tests {
         }
         let twice = good.replace("\"rootfs\"", "\"rootfs\":{\"diff_ids\":[]},\"rootfs\"");
         assert!(chain_id(twice.as_bytes()).is_err());
-        assert!(chain_id(config(&[Digest::of(b"x"); 1025]).as_bytes()).is_err());
+        assert!(chain_id(config(&vec![Digest::of(b"x"); 1025]).as_bytes()).is_err());
     }
 }

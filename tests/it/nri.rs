@@ -324,6 +324,34 @@ fn what_labels_and_records_claim_is_proved_from_the_bytes() {
 }
 
 #[test]
+fn a_signed_index_is_found_beside_and_below_others_over_the_same_manifest() {
+    let Some((world, image, chain)) = host("n-indexes") else { return };
+    let beside = image.claimed("mirror.test/app:v1");
+    let nested = json!({"schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": image.index.digest, "size": image.index.bytes.len()}]});
+    let nested = blob(nested.to_string().into_bytes());
+    world.containerd.hold("k8s.io", |held| {
+        beside.hold_as(held, "mirror.test/app:v1");
+        held.images.iter_mut().find(|(name, _)| *name == image.config.digest).unwrap().1.clone_from(&beside.index.digest);
+        hold_container(held, "asked", &chain, V1, &json!({"image": V1}), &image.config);
+        hold_container(held, "mirror", &chain, V1, &json!({"image": "mirror.test/app:v1"}), &image.config);
+    });
+    let (_daemon, nri) = start(&world);
+    let mut containerd = nri.take_up(0);
+    assert_eq!(containerd.start("asked"), Ok(Vec::new()));
+    assert_refused(containerd.start("mirror"), ": no-rule: ");
+
+    world.write_policy(&format!("{}[[image]]\nname = \"r.test/nested:v1\"\ndigest = \"{}\"\n", world.policy(), nested.digest));
+    assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
+    world.containerd.hold("k8s.io", |held| {
+        held.images.push(("r.test/nested:v1".to_owned(), nested.digest.clone()));
+        held.blobs.push(nested);
+        hold_container(held, "nested", &chain, V1, &json!({"image": "r.test/nested:v1"}), &image.config);
+    });
+    assert_eq!(containerd.start("nested"), Ok(Vec::new()));
+}
+
+#[test]
 fn a_pod_whose_sandbox_is_of_no_admitted_image_gets_no_containers() {
     let Some((world, _, _)) = host("n-pause") else { return };
     let (pause, pause_chain) = unpacked("pause layer", "pause");

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex};
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::snapshots::{Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse};
 use containerd_client::services::v1::{
-    ApplyRequest, ApplyResponse, Container, GetContainerRequest, GetContainerResponse, Image, Info, InfoRequest, InfoResponse, Lease,
-    ListContentRequest, ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListRequest, ListResponse, Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest, ReadContentResponse,
+    ApplyRequest, ApplyResponse, Container, GetContainerRequest, GetContainerResponse, GetImageRequest, GetImageResponse, Image, Info,
+    InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest, ListImagesResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest, PluginsResponse,
+    ReadContentRequest, ReadContentResponse,
 };
 use containerd_client::types::Descriptor;
 use http::{HeaderMap, Request, Response};
@@ -164,21 +165,6 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             })
             .await
         }
-        "containers.v1.Containers/Get" => {
-            unary(request, |asked: GetContainerRequest| {
-                let found = held.containers.iter().find(|container| container.id == asked.id).cloned();
-                found.map(|found| GetContainerResponse { container: Some(found) }).ok_or_else(|| Status::not_found("no such container"))
-            })
-            .await
-        }
-        "snapshots.v1.Snapshots/Stat" => {
-            unary(request, |asked: StatSnapshotRequest| {
-                let found = held.snapshots.iter().find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key).cloned();
-                let info = |(name, parent)| StatSnapshotResponse { info: Some(Snapshot { name, parent, ..Snapshot::default() }) };
-                found.map(info).ok_or_else(|| Status::not_found("no such snapshot"))
-            })
-            .await
-        }
         "leases.v1.Leases/List" => {
             let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
@@ -187,8 +173,22 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let size = |digest: &String| held.blobs.iter().find(|blob| blob.digest == *digest).map_or(0, |blob| info(blob).size);
             let target = |digest| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
             let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
-            let images = held.images.into_iter().map(image).collect();
-            unary(request, |_: ListImagesRequest| Ok(ListImagesResponse { images })).await
+            let images: Vec<_> = held.images.iter().cloned().map(image).collect();
+            unary(request, |asked: ListImagesRequest| {
+                let wanted: Vec<_> = asked.filters.iter().map(|filter| filter.trim_start_matches("target.digest==")).collect();
+                let fits = |image: &Image| wanted.is_empty() || wanted.contains(&image.target.as_ref().unwrap().digest.as_str());
+                Ok(ListImagesResponse { images: images.into_iter().filter(fits).collect() })
+            })
+            .await
+        }
+        "images.v1.Images/Get" => {
+            unary(request, |asked: GetImageRequest| {
+                let (name, digest) =
+                    held.images.into_iter().find(|(name, _)| *name == asked.name).ok_or_else(|| Status::not_found("no image"))?;
+                let target = Some(Descriptor { digest, ..Descriptor::default() });
+                Ok(GetImageResponse { image: Some(Image { name, target, ..Image::default() }) })
+            })
+            .await
         }
         "content.v1.Content/Info" => {
             unary(request, |asked: InfoRequest| {
@@ -212,6 +212,7 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
                 let found = held.blobs.iter().find(|blob| blob.digest == asked.digest && !blob.gone);
                 let bytes = &found.ok_or_else(|| Status::not_found("no such content"))?.bytes;
                 let size = usize::try_from(asked.size).unwrap().min(bytes.len());
+                let size = if size == 0 { bytes.len() } else { size };
                 let chunks = bytes[..size].chunks(100);
                 Ok(chunks.map(|chunk| ReadContentResponse { offset: 0, data: chunk.to_vec() }).collect())
             })
@@ -223,6 +224,27 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
                 async move { apply(&inner, Asked { namespace, lease, message: request.into_inner() }).await.map(tonic::Response::new) }
             });
             Grpc::new(ProstCodec::<ApplyResponse, ApplyRequest>::default()).unary(service, request).await
+        }
+        _ => answer_of_containers(held, request).await,
+    }
+}
+
+async fn answer_of_containers(held: Held, request: Request<axum::body::Body>) -> Response<Body> {
+    match request.uri().path().trim_start_matches("/containerd.services.") {
+        "containers.v1.Containers/Get" => {
+            unary(request, |asked: GetContainerRequest| {
+                let found = held.containers.iter().find(|container| container.id == asked.id).cloned();
+                found.map(|found| GetContainerResponse { container: Some(found) }).ok_or_else(|| Status::not_found("no such container"))
+            })
+            .await
+        }
+        "snapshots.v1.Snapshots/Stat" => {
+            unary(request, |asked: StatSnapshotRequest| {
+                let found = held.snapshots.iter().find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key).cloned();
+                let info = |(name, parent)| StatSnapshotResponse { info: Some(Snapshot { name, parent, ..Snapshot::default() }) };
+                found.map(info).ok_or_else(|| Status::not_found("no such snapshot"))
+            })
+            .await
         }
         _ => Status::unimplemented("not in this containerd").into_http(),
     }

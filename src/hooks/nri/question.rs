@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::made::{self, Unknown};
-use super::{NAMESPACE, RunDoor, images};
-use crate::decide::{Run, Verdict};
+use super::images::{Look, Search};
+use super::made::{self, Made, Unknown};
+use super::{NAMESPACE, RunDoor};
+use crate::decide::{Decision, Run, Verdict};
 use crate::image::Digest;
 use crate::trust::{Code, Refusal};
 
@@ -41,7 +42,19 @@ impl RunDoor {
             Ok(None) => return Some(self.unjudged(unknown(&Unknown::Odd(format!("no record of container {id}"))), begun)),
             Err(why) => return Some(self.unjudged(unknown(&why), begun)),
         };
-        let images = match images::of(containerd, &made).await {
+        // A yes needs one name, and a no all of them.
+        let near = self.judge_made(moment, &made, Look::Near, begun, time).await;
+        match near {
+            Some(verdict) if !matches!(verdict.decision, Decision::Allow(_)) => {
+                self.judge_made(moment, &made, Look::Everywhere, begun, time).await
+            }
+            near => near,
+        }
+    }
+
+    async fn judge_made(&self, moment: Moment, made: &Made, look: Look, begun: Instant, time: Duration) -> Option<Verdict> {
+        let search = Search { engine: &self.gates, proved: &self.proved, look };
+        let images = match search.images(made).await {
             Ok(images) => images,
             Err(status) => return Some(self.unjudged(unknown(&status.into()), begun)),
         };
