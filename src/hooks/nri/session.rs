@@ -1,5 +1,6 @@
 //! One connection to NRI: register, be configured, be told what runs, and answer for each container.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -45,7 +46,7 @@ type Refused = (Code, String);
 
 /// What is known of one connection.
 struct Session<'a> {
-    door: &'a std::sync::Arc<RunDoor>,
+    door: &'a Arc<RunDoor>,
     /// How long an answer may take.
     time: Duration,
     running: Running,
@@ -54,7 +55,7 @@ struct Session<'a> {
 
 impl RunDoor {
     /// Connects, and answers until the connection ends.
-    pub(super) async fn session(self: &std::sync::Arc<Self>, stop: &mut (impl Future<Output = ()> + Unpin)) -> Ended {
+    pub(super) async fn session(self: &Arc<Self>, stop: &mut (impl Future<Output = ()> + Unpin)) -> Ended {
         let mut session = Session { door: self, time: answer_time(REQUEST_TIMEOUT), running: Running::default(), connected: false };
         match session.run(stop).await {
             Ok(()) => Ended::Stopped,
@@ -76,7 +77,10 @@ impl Session<'_> {
         let register = RegisterPluginRequest { plugin_name: NAME.to_owned(), plugin_idx: INDEX.to_owned() };
         let (service, method, payload) = (RUNTIME.to_owned(), "RegisterPlugin".to_owned(), register.encode_to_vec());
         let request = Request { service, method, payload, timeout_nano: 0 };
-        let broken = |error: std::io::Error| error.to_string();
+        let broken = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "containerd ended the connection".to_owned(),
+            _ => error.to_string(),
+        };
         trunk.send(Line::Runtime, Kind::Request, 1, &request.encode_to_vec()).await.map_err(broken)?;
         loop {
             let Message { line, kind, stream, body } = tokio::select! {
@@ -151,7 +155,12 @@ impl Session<'_> {
         let (pod, container) = (pod.unwrap_or_default(), container.unwrap_or_default());
         let sandbox = (moment == Moment::Create).then_some((Moment::Sandbox, &pod.id));
         for (moment, id) in sandbox.into_iter().chain([(moment, &container.id)]) {
-            let Some(verdict) = self.door.verdict(moment, id, until.saturating_duration_since(Instant::now())).await else { continue };
+            let (door, id, time) = (Arc::clone(self.door), id.clone(), until.saturating_duration_since(Instant::now()));
+            // In a task of its own: a fault of ours refuses one container, and doesn't end the door.
+            let judged = tokio::spawn(async move { door.verdict(moment, &id, time).await }).await;
+            let judged =
+                judged.map_err(|fault| (Code::FailedPrecondition, format!("rootpin: could not judge: {fault}; hint: report it")))?;
+            let Some(verdict) = judged else { continue };
             let admitted = matches!(verdict.decision, Decision::Allow(_));
             // An admitted sandbox is not told anew with each of its containers.
             if moment != Moment::Sandbox || !admitted {
