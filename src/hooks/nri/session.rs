@@ -158,8 +158,13 @@ impl Session<'_> {
             let (door, id, time) = (Arc::clone(self.door), id.clone(), until.saturating_duration_since(Instant::now()));
             // In a task of its own: a fault of ours refuses one container, and doesn't end the door.
             let judged = tokio::spawn(async move { door.verdict(moment, &id, time).await }).await;
-            let judged =
-                judged.map_err(|fault| (Code::FailedPrecondition, format!("rootpin: could not judge: {fault}; hint: report it")))?;
+            let judged = judged.map_err(|fault| {
+                log::error!("engine {}: while a container was judged: {fault}", self.door.gates.name);
+                (
+                    Code::FailedPrecondition,
+                    "rootpin: could not judge a container: a fault in rootpin; hint: see its log, and report it".to_owned(),
+                )
+            })?;
             let Some(verdict) = judged else { continue };
             let admitted = matches!(verdict.decision, Decision::Allow(_));
             // An admitted sandbox is not told anew with each of its containers.
