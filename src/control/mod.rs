@@ -177,8 +177,8 @@ impl wire::control_server::Control for Control {
     async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
         let request = request.into_inner();
         let asked = asked(&request).map_err(Status::invalid_argument)?;
-        let sources = if request.online { Arc::clone(&self.sources) } else { Arc::new(Sources::silent()) };
-        let mut found = survey(&self.decider.onlooker(sources), &asked, Timestamp::now()).await;
+        let onlooker = if request.online { self.decider.onlooker(Arc::clone(&self.sources)) } else { self.decider.by_cache() };
+        let mut found = survey(&onlooker, &asked, Timestamp::now()).await;
         found.trouble.extend(self.status.trouble(&self.decider).filter(|_| found.policy.is_some()));
         let value = serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
         Ok(report(&value, 0))

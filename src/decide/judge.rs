@@ -11,6 +11,7 @@ use super::decision::{Admission, Denial, Ground, rank};
 use super::evidence::Look;
 use super::named::named;
 use super::question::{Claim, Place, Pull, ToldBy};
+use super::resident::Rests;
 use super::unpinned;
 use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Descriptor, Digest, ImageRef};
@@ -30,23 +31,24 @@ pub(super) struct Judge<'a> {
     times: (Instant, Instant),
     /// All metadata that was looked at, whatever came of it.
     seen: Mutex<Vec<Arc<Evidence>>>,
+    pub(super) rests: Rests,
 }
 
 /// A name that is to stand for some bytes.
-struct Subject<'a> {
-    name: &'a ImageRef,
-    told_by: ToldBy,
+pub(super) struct Subject<'a> {
+    pub(super) name: &'a ImageRef,
+    pub(super) told_by: ToldBy,
     /// What the name must stand for.
-    top: Digest,
+    pub(super) top: Digest,
     /// The platform's manifest, where it is known.
-    manifest: Option<Digest>,
+    pub(super) manifest: Option<Digest>,
 }
 
-type Answer = Result<Admission, (Denial, Mode)>;
+pub(super) type Answer = Result<Admission, (Denial, Mode)>;
 
 impl<'a> Judge<'a> {
     pub(super) fn new(policy: &'a Policy, repositories: &'a Repositories, now: Timestamp, times: (Instant, Instant)) -> Self {
-        Self { policy, repositories, now, times, seen: Mutex::default() }
+        Self { policy, repositories, now, times, seen: Mutex::default(), rests: Rests::default() }
     }
 
     /// The metadata that was looked at and is not written yet.
@@ -130,7 +132,7 @@ impl Judge<'_> {
         place.claims.iter().map(|claim| self.policy.mode_for(&claim.name.repository)).fold(self.policy.mode, Mode::max)
     }
 
-    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+    pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         let (digest, reason) = digests.iter().find_map(|digest| Some((digest, self.policy.revoked_digest(digest)?)))?;
         let refusal = Refusal::new(
             Code::Revoked,
@@ -142,7 +144,7 @@ impl Judge<'_> {
     }
 
     /// A name against its bytes, once nothing of them is revoked.
-    async fn name(&self, subject: &Subject<'_>) -> Answer {
+    pub(super) async fn name(&self, subject: &Subject<'_>) -> Answer {
         let mode = self.policy.mode_for(&subject.name.repository);
         let agrees = |digest: Digest| digest == subject.top || Some(digest) == subject.manifest;
         if let Some(asked) = subject.name.digest.filter(|asked| !agrees(*asked)) {
@@ -267,6 +269,7 @@ impl Judge<'_> {
         let question = subject.name.tag.clone().map_or(Question::Digest(subject.top), Question::Tag);
         let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
         let evidence = self.repositories.evidence(look, &gun, &question).await;
+        self.rests.on_root(evidence.as_ref().is_ok_and(|evidence| look.is_fresh(evidence.contact)));
         let evidence = evidence.map_err(|refusal| unpinned::told(refusal, self.policy, root, subject.name))?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
@@ -285,14 +288,19 @@ impl Judge<'_> {
         if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
             return Err((denial, self.policy.mode));
         }
-        if self.policy.local.allows(&place.namespace) {
+        self.local_bytes(&place.namespace, &format!("layer {} in namespace {}", layer.digest, place.namespace))
+    }
+
+    /// The same of bytes of which nothing is revoked.
+    pub(super) fn local_bytes(&self, namespace: &str, what: &str) -> Answer {
+        if self.policy.local.allows(namespace) {
             let rule = "[local] content = \"allow\"".to_owned();
             return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX, mode: self.policy.mode });
         }
         let refusal = Refusal::new(
             Code::NotLocal,
-            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
-            "a layer of an image that a rule covers, or [local] content = \"allow\" for this namespace",
+            format!("{what}, of no image that has a known name or source"),
+            "bytes of an image that a rule covers, or [local] content = \"allow\" for this namespace",
             "pull the image by its signed name, or let local content in by the policy",
         );
         Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))
@@ -332,6 +340,17 @@ pub(super) fn nowhere(layer: &Digest) -> Denial {
         format!("layer {layer} in no namespace of this containerd"),
         "a layer of an image that containerd holds",
         "pull the image by its signed name",
+    );
+    Denial { refusal, rule: None, roots: Vec::new() }
+}
+
+/// Bytes that came from a registry, under no name.
+pub(super) fn no_word(digest: &Digest, namespace: &str) -> Denial {
+    let refusal = Refusal::new(
+        Code::NoRule,
+        format!("{digest} in namespace {namespace} without a name, from a registry that the policy does not name"),
+        "an image with a name that a rule covers",
+        "pull the image by its signed name, or remove this one",
     );
     Denial { refusal, rule: None, roots: Vec::new() }
 }

@@ -4,11 +4,13 @@ mod bundle_export;
 mod bundle_import;
 mod decision;
 mod evidence;
+mod failures;
 mod judge;
 mod kept;
 mod named;
 mod notary_evidence;
 mod question;
+mod resident;
 pub mod survey;
 mod tuf_evidence;
 mod unpinned;
@@ -18,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::image::{Digest, ImageRef};
 use crate::policy::{Mode, Policy};
@@ -31,6 +34,7 @@ pub use decision::{Admission, Decision, Denial, Ground, Verdict};
 pub use evidence::{Evidence, Origin, Repositories};
 use kept::Kept;
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
+pub use resident::{Bytes, Named, Resident, Standing};
 
 /// The policy in force, or why there is none.
 pub type InForce = Result<Arc<Policy>, Refusal>;
@@ -46,6 +50,7 @@ pub struct Decider {
     keeps: bool,
     shared_signers: AtomicU64,
     kept: Kept,
+    changes: watch::Sender<()>,
 }
 
 /// What an inner step found: an admission, or a denial with the mode under which it stands.
@@ -59,7 +64,7 @@ impl Decider {
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps, keeps));
-        Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept: Kept::default() }
+        Self::of(policy, repositories, store, deadline, keeps)
     }
 
     /// One that judges by the same policy and the same state at the present time, and keeps nothing.
@@ -67,8 +72,26 @@ impl Decider {
     pub fn onlooker(&self, sources: Arc<Sources>) -> Self {
         let store = Arc::clone(&self.store);
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), true, false));
-        let (policy, deadline) = (RwLock::new(self.policy()), self.deadline);
-        Self { policy, repositories, store, deadline, keeps: false, shared_signers: AtomicU64::new(0), kept: Kept::default() }
+        Self::of(self.policy(), repositories, store, self.deadline, false)
+    }
+
+    /// One that judges by what is cached alone, and reads each piece of it once.
+    #[must_use]
+    pub fn by_cache(&self) -> Self {
+        let store = Arc::clone(&self.store);
+        let repositories = Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false).remembering_failures();
+        Self::of(self.policy(), Arc::new(repositories), store, self.deadline, false)
+    }
+
+    fn of(policy: InForce, repositories: Arc<Repositories>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
+        let (policy, kept, changes) = (RwLock::new(policy), Kept::default(), watch::Sender::new(()));
+        Self { policy, repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept, changes }
+    }
+
+    /// Wakes whoever holds decisions that another policy, or metadata that came otherwise than by a question, may have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// The policy in force.
@@ -82,6 +105,7 @@ impl Decider {
     /// Puts another policy in force.
     pub fn set_policy(&self, policy: Arc<Policy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Ok(policy);
+        self.changes.send_replace(());
     }
 
     /// How often a signer's key was first seen under a further repository.
@@ -103,6 +127,7 @@ impl Decider {
     pub fn forget(&self) {
         self.kept.clear();
         self.repositories.forget();
+        self.changes.send_replace(());
     }
 
     /// What this host has seen.

@@ -140,6 +140,12 @@ impl Policy {
         self.revoked_digests.get(digest).map(String::as_str)
     }
 
+    /// Whether any digest is revoked.
+    #[must_use]
+    pub fn revokes_digests(&self) -> bool {
+        !self.revoked_digests.is_empty()
+    }
+
     /// Canonical IDs of the keys whose signatures count nowhere.
     #[must_use]
     pub fn revoked_keys(&self) -> &BTreeSet<KeyId> {
