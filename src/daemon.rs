@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
-use crate::hooks::{EngineGates, socket};
+use crate::hooks::{EngineGates, socket, sweep};
 use crate::observe::{self, Observer};
 use crate::policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -91,6 +91,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
         }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
     }
+    let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     let watcher =
         Watcher { dir: policy_dir, taken, decider: Arc::clone(&decider), observer: Arc::clone(&observer), status: Arc::clone(&status) };
@@ -101,6 +102,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
         sources,
         status,
         reload: reload.clone(),
+        sweep,
         importing: tokio::sync::Mutex::default(),
     };
     let listener = bind(&config.control).await?;

@@ -11,6 +11,7 @@ pub mod policy;
 mod repo;
 mod state;
 mod status;
+mod sweep;
 mod verify;
 
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ enum Verb {
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
+    /// Judge every image name on this host's engines again, and say which are not admitted and what runs from them
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Arguments),
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -131,6 +135,7 @@ pub fn main() -> u8 {
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
+        Verb::Sweep(verb) => sweep::run(&arguments.control, &verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),

@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest};
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest};
 
 /// A host with thousands of repositories has a long answer to a survey.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -82,6 +82,14 @@ impl Client {
     /// One line.
     pub async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
         self.inner.survey(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Judges every name on this host's engines again. `dry_run`: removes nothing.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn sweep(&mut self, dry_run: bool) -> Result<Report, String> {
+        self.inner.sweep(SweepRequest { dry_run }).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
     /// Takes up a bundle, whose parts come one by one.

@@ -32,6 +32,24 @@ struct Found {
     /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
     appliers: BTreeMap<String, Result<bool, String>>,
     policy_trouble: Option<String>,
+    /// Of each sweeper: what it last found, and whether it hears of names as they are written.
+    swept: BTreeMap<String, Swept>,
+    watching: BTreeMap<String, Result<(), String>>,
+}
+
+/// How the names on an engine stand.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// When all were last looked at.
+    pub at: Option<Timestamp>,
+    /// How many there are.
+    pub images: usize,
+    /// How many of them the policy refuses.
+    pub refused: usize,
+    /// How many could not be judged.
+    pub unjudged: usize,
+    /// What could not be looked at.
+    pub trouble: Option<String>,
 }
 
 /// Why the verifier is not checked.
@@ -52,6 +70,16 @@ impl StatusBoard {
     /// Whether an engine has a differ at its applying gate's socket.
     pub fn applier(&self, engine: &str, found: Result<bool, String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
+    }
+
+    /// What a sweep found.
+    pub fn swept(&self, engine: &str, swept: Swept) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).swept.insert(engine.to_owned(), swept);
+    }
+
+    /// Whether an engine tells of names as they are written.
+    pub fn watching(&self, engine: &str, watching: Result<(), String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).watching.insert(engine.to_owned(), watching);
     }
 
     /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
@@ -101,6 +129,11 @@ impl StatusBoard {
             };
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
         }
+        for (engine, swept) in &found.swept {
+            let (door, red_of) = sweep_row(engine, swept, found.watching.get(engine));
+            red |= red_of;
+            doors.push(door);
+        }
         let policy = match decider.policy() {
             Ok(policy) => {
                 let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
@@ -126,4 +159,16 @@ impl StatusBoard {
         });
         (value, u32::from(red))
     }
+}
+
+/// The row of a sweeper, and whether a person must act.
+fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>) -> (Value, bool) {
+    let Swept { at, images, refused, unjudged, trouble } = swept;
+    let mut detail = format!("{images} names: {refused} refused, {unjudged} not judged");
+    detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
+    let deaf = watching.and_then(|watching| watching.as_ref().err());
+    detail.extend(deaf.map(|why| format!("; no events: {why}")));
+    let state = if watching.is_some_and(Result::is_ok) { "watching" } else { "not watching" };
+    let last = at.map(|at| at.to_string());
+    (json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail }), *refused > 0)
 }

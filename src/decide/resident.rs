@@ -43,8 +43,8 @@ pub struct Bytes {
     pub manifests: Vec<Digest>,
     /// Their configurations and layers.
     pub contents: Vec<Digest>,
-    /// Registry host without port and repository of each `distribution.source` label.
-    pub sources: Vec<(String, String)>,
+    /// Registry host without port and repository, from wherever the bytes were fetched; `None`: not looked up.
+    pub sources: Option<Vec<(String, String)>>,
 }
 
 /// What came of one name.
@@ -154,12 +154,12 @@ impl Judge<'_> {
         if let Some(denial) = self.revoked(&digests) {
             return Judged::from(Err((denial, mode)));
         }
-        let names: Vec<(ImageRef, ToldBy)> = match &named.name {
+        let asked: Vec<(ImageRef, ToldBy)> = match &named.name {
             Some(name) => vec![(name.clone(), ToldBy::Record)],
-            None => self.sources(&bytes.sources).map(|name| (name, ToldBy::Source)).collect(),
+            None => self.sources(bytes.sources.as_deref().unwrap_or_default()).map(|name| (name, ToldBy::Source)).collect(),
         };
         let mut refused: Option<(Denial, Mode)> = None;
-        for (name, told_by) in &names {
+        for (name, told_by) in &asked {
             // The index itself, and each platform under it: an entry of the policy may list either.
             let manifests = bytes.manifests.iter().copied().filter(|manifest| *manifest != named.digest).map(Some);
             for manifest in [None].into_iter().chain(manifests) {
@@ -177,7 +177,7 @@ impl Judge<'_> {
             }
         }
         let uncovered = refused.as_ref().is_none_or(|(denial, _)| denial.refusal.code == Code::NoRule);
-        if uncovered && image.bytes.is_some() && bytes.sources.is_empty() {
+        if uncovered && bytes.sources.as_ref().is_some_and(Vec::is_empty) {
             let local = self.local_bytes(&image.namespace, &format!("{} in namespace {}", named.digest, image.namespace));
             if local.is_ok() || refused.is_none() {
                 return Judged::from(local);

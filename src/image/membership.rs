@@ -46,6 +46,15 @@ impl Blob {
         }
     }
 
+    /// The configuration and the layers, if this is a manifest.
+    #[must_use]
+    pub fn content(&self) -> Vec<Digest> {
+        match &self.document {
+            Document::Manifest { config, layers, .. } => [config].into_iter().chain(layers).map(|entry| entry.digest).collect(),
+            Document::Index { .. } => Vec::new(),
+        }
+    }
+
     /// Those of these digests that stand among the manifests or the layers: worth a closer look, and no proof.
     pub fn refers_to<'a>(&'a self, digests: &'a HashSet<Digest>) -> impl Iterator<Item = Digest> + 'a {
         let (manifests, layers) = match &self.document {

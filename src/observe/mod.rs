@@ -3,6 +3,7 @@
 mod audit;
 mod log;
 mod metrics;
+mod plain;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::decide::{Decision, Door, Verdict};
 
 pub use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::escaped;
+pub use self::plain::plain;
 
 /// Where decisions are told.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
     // The verifier's binary is a client of the control socket.
     ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
-    ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
+    ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
         "cli",
