@@ -168,7 +168,7 @@ fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>)
     detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
     let deaf = watching.and_then(|watching| watching.as_ref().err());
     detail.extend(deaf.map(|why| format!("; no events: {why}")));
-    let state = if watching.is_some_and(Result::is_ok) { "watching" } else { "not watching" };
+    let state = watching.map_or("not checked", |watching| if watching.is_ok() { "watching" } else { "not watching" });
     let last = at.map(|at| at.to_string());
     (json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail }), *refused > 0)
 }

@@ -67,6 +67,40 @@ pub(super) struct Rests {
     doubted: AtomicBool,
 }
 
+/// What came of an image's names with a tag.
+#[derive(Debug, Default)]
+struct Tagged {
+    admitted: bool,
+    unjudged: Option<Denial>,
+    /// Whether roots were asked, and whether one of them gave no fresh word.
+    rests: (bool, bool),
+}
+
+impl Tagged {
+    fn add(&mut self, decision: &Decision, rests: (bool, bool)) {
+        self.rests = (self.rests.0 || rests.0, self.rests.1 || rests.1);
+        match decision.denial() {
+            None => self.admitted = true,
+            Some(denial) if !denial.refusal.code.judged() => self.unjudged = Some(denial.clone()),
+            Some(_) => {}
+        }
+    }
+
+    /// What that makes of a name without one; `None`: nothing is to be said of it.
+    fn over(&self, judged: Judged) -> Option<Judged> {
+        match &judged.result {
+            Err(denial) if denial.refusal.code == Code::Revoked => Some(judged),
+            Err(_) if self.admitted => None,
+            // They may yet be admitted under a name, and then this one would be, too.
+            Err(_) => Some(match &self.unjudged {
+                Some(unjudged) => Judged { result: Err(unjudged.clone()), mode: judged.mode },
+                None => judged,
+            }),
+            Ok(_) => Some(judged),
+        }
+    }
+}
+
 impl Rests {
     /// A root was asked, and its word is as fresh as it should be, or not.
     pub(super) fn on_root(&self, fresh: bool) {
@@ -121,19 +155,23 @@ impl Decider {
         let judge = self.judge(&policy, now, begun);
         let removes = policy.sweep == SweepAction::Remove;
         let mut standings: Vec<Option<Standing>> = image.names.iter().map(|_| None).collect();
-        let mut admitted = false;
-        // Those with a tag first: they are claims, which hold or don't.
-        for tagged in [true, false] {
-            for (named, place) in image.names.iter().zip(&mut standings).filter(|(named, _)| named.has_tag() == tagged) {
-                let judged = judge.resident(image, named).await;
-                let rests = judge.rests.take();
-                if !tagged && admitted && judged.result.as_ref().is_err_and(|denial| denial.refusal.code != Code::Revoked) {
-                    continue;
-                }
-                let decision = self.conclude(&judge, judged, None, &[]).await;
-                admitted |= decision.denial().is_none();
-                *place = Some(standing(verdict(image, named, decision, now, begun), rests, removes));
-            }
+        let mut tagged = Tagged::default();
+        // Those with a tag are claims, which hold or don't.
+        for (named, place) in image.names.iter().zip(&mut standings).filter(|(named, _)| named.has_tag()) {
+            let judged = judge.resident(image, named).await;
+            let rests = judge.rests.take();
+            let decision = self.conclude(&judge, judged, None, &[]).await;
+            tagged.add(&decision, rests);
+            *place = Some(standing(verdict(image, named, decision, now, begun), rests, removes));
+        }
+        // The others only say which bytes: they stand and fall with those.
+        for (named, place) in image.names.iter().zip(&mut standings).filter(|(named, _)| !named.has_tag()) {
+            let judged = judge.resident(image, named).await;
+            let (asked, doubted) = judge.rests.take();
+            let Some(judged) = tagged.over(judged) else { continue };
+            let rests = (asked || tagged.rests.0, doubted || tagged.rests.1);
+            let decision = self.conclude(&judge, judged, None, &[]).await;
+            *place = Some(standing(verdict(image, named, decision, now, begun), rests, removes));
         }
         standings
     }

@@ -19,7 +19,7 @@ use self::engine::Engine;
 use self::watch::{Wanted, Watch};
 use super::{Containerd, Docker};
 use crate::config::Config;
-use crate::control::{StatusBoard, SweepOrder};
+use crate::control::{StatusBoard, SweepOrder, Swept};
 use crate::decide::Decider;
 use crate::observe::{Observer, plain};
 
@@ -49,6 +49,7 @@ pub fn start(
     }
     engines.extend(config.dockers.iter().map(|known| (known.name.clone(), Engine::Docker(docker(&known.socket)))));
     let watches = engines.into_iter().map(|(name, engine)| {
+        status.swept(&name, Swept::default());
         let watch = Arc::new(Watch {
             name,
             engine: Arc::new(engine),

@@ -24,6 +24,7 @@ mod repo;
 mod repo_keys;
 mod schema;
 mod sources;
+mod sweep;
 mod verifier;
 mod workflow;
 #[path = "../support/world.rs"]

@@ -8,20 +8,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::{
-    ApplyRequest, ApplyResponse, Image, Info, InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest,
-    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest,
-    PluginsResponse, ReadContentRequest, ReadContentResponse,
+    ApplyRequest, ApplyResponse, Container, DeleteImageRequest, GetImageRequest, GetImageResponse, Image, ImageCreate, Info, InfoRequest,
+    InfoResponse, Lease, ListContainersRequest, ListContainersResponse, ListContentRequest, ListContentResponse, ListImagesRequest,
+    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, ListTasksRequest, ListTasksResponse,
+    Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest, ReadContentResponse, SubscribeRequest,
 };
-use containerd_client::types::Descriptor;
+use containerd_client::types::v1::Process;
+use containerd_client::types::{Descriptor, Envelope};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::service::Routes;
@@ -46,6 +50,8 @@ pub struct Held {
     /// Name and digest of each image record.
     pub images: Vec<(String, String)>,
     pub leases: Vec<String>,
+    /// ID and image's name of each container that runs.
+    pub running: Vec<(String, String)>,
 }
 
 /// What its Diff service does when it is asked to unpack.
@@ -78,6 +84,11 @@ struct Inner {
     proxies: Mutex<Vec<String>>,
     asked: Mutex<Vec<Asked>>,
     hung: AtomicBool,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Envelope>>>,
+    deleted: Mutex<Vec<DeleteImageRequest>>,
+    listed: AtomicUsize,
+    compares: AtomicBool,
+    moved: Mutex<HashMap<String, String>>,
 }
 
 impl Containerd {
@@ -89,6 +100,11 @@ impl Containerd {
             proxies: Mutex::default(),
             asked: Mutex::default(),
             hung: AtomicBool::new(false),
+            listeners: Mutex::default(),
+            deleted: Mutex::default(),
+            listed: AtomicUsize::new(0),
+            compares: AtomicBool::new(true),
+            moved: Mutex::default(),
         };
         let this = Self { inner: Arc::new(inner) };
         let inner = Arc::clone(&this.inner);
@@ -102,6 +118,62 @@ impl Containerd {
     /// Changes what a namespace holds.
     pub fn hold(&self, namespace: &str, change: impl FnOnce(&mut Held)) {
         change(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default());
+    }
+
+    /// Writes an image record as a client does: whoever listens hears of it.
+    pub fn write(&self, namespace: &str, name: &str, digest: &str) {
+        self.hold(namespace, |held| {
+            held.images.retain(|(known, _)| known != name);
+            held.images.push((name.to_owned(), digest.to_owned()));
+        });
+        self.tell(namespace, name);
+    }
+
+    /// Tells that a record was written.
+    pub fn tell(&self, namespace: &str, name: &str) {
+        let image = ImageCreate { name: name.to_owned(), ..ImageCreate::default() };
+        let event = prost_types::Any { type_url: "containerd.services.images.v1.ImageCreate".to_owned(), value: image.encode_to_vec() };
+        let topic = "/images/create".to_owned();
+        let envelope = Envelope { namespace: namespace.to_owned(), topic, event: Some(event), timestamp: None };
+        self.inner.listeners.lock().unwrap().retain(|listener| listener.send(envelope.clone()).is_ok());
+    }
+
+    /// How many listen to events.
+    pub fn listeners(&self) -> usize {
+        let mut listeners = self.inner.listeners.lock().unwrap();
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.len()
+    }
+
+    /// Ends every stream of events.
+    pub fn cut(&self) {
+        self.inner.listeners.lock().unwrap().clear();
+    }
+
+    /// Names of a namespace.
+    pub fn names(&self, namespace: &str) -> Vec<String> {
+        let held = self.inner.held.lock().unwrap();
+        held.get(namespace).map(|held| held.images.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
+    }
+
+    /// Every request to delete an image.
+    pub fn deleted(&self) -> Vec<DeleteImageRequest> {
+        self.inner.deleted.lock().unwrap().clone()
+    }
+
+    /// How often images were listed.
+    pub fn listed(&self) -> usize {
+        self.inner.listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it compares what a record stands for before it deletes it: 2.x does, 1.7 does not.
+    pub fn compares(&self, compares: bool) {
+        self.inner.compares.store(compares, Ordering::Relaxed);
+    }
+
+    /// Whoever looks at this record once more after the list finds that it has been given to other bytes.
+    pub fn moves(&self, name: &str, digest: &str) {
+        self.inner.moved.lock().unwrap().insert(name.to_owned(), digest.to_owned());
     }
 
     /// Forgets every namespace.
@@ -159,7 +231,53 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
         }
+        "images.v1.Images/Get" => {
+            unary(request, |asked: GetImageRequest| {
+                let found = held.images.into_iter().find(|(name, _)| *name == asked.name);
+                let (name, digest) = found.ok_or_else(|| Status::not_found("no such image"))?;
+                let digest = inner.moved.lock().unwrap().get(&name).cloned().unwrap_or(digest);
+                let target = Some(Descriptor { digest, ..Descriptor::default() });
+                Ok(GetImageResponse { image: Some(Image { name, target, ..Image::default() }) })
+            })
+            .await
+        }
+        "images.v1.Images/Delete" => {
+            unary(request, |asked: DeleteImageRequest| {
+                inner.deleted.lock().unwrap().push(asked.clone());
+                let mut held = inner.held.lock().unwrap();
+                let images = &mut held.get_mut(&namespace.unwrap()).unwrap().images;
+                let compares = inner.compares.load(Ordering::Relaxed);
+                let wanted = asked.target.map(|target| target.digest).filter(|_| compares);
+                let same = |(name, digest): &(String, String)| *name == asked.name && wanted.as_ref().is_none_or(|wanted| wanted == digest);
+                let at = images.iter().position(same).ok_or_else(|| Status::not_found("no such image"))?;
+                images.remove(at);
+                Ok(())
+            })
+            .await
+        }
+        "events.v1.Events/Subscribe" => {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            inner.listeners.lock().unwrap().push(sender);
+            let events = UnboundedReceiverStream::new(receiver).map(Ok);
+            let mut events = Some(events);
+            let service = tower::service_fn(|_: tonic::Request<SubscribeRequest>| {
+                std::future::ready(Ok::<_, Status>(tonic::Response::new(events.take().unwrap())))
+            });
+            Grpc::new(ProstCodec::<Envelope, SubscribeRequest>::default()).server_streaming(service, request).await
+        }
+        "tasks.v1.Tasks/List" => {
+            // RUNNING
+            let task = |(id, _): (String, String)| Process { id, status: 2, ..Process::default() };
+            let tasks = held.running.into_iter().map(task).collect();
+            unary(request, |_: ListTasksRequest| Ok(ListTasksResponse { tasks })).await
+        }
+        "containers.v1.Containers/List" => {
+            let container = |(id, image)| Container { id, image, ..Container::default() };
+            let containers = held.running.into_iter().map(container).collect();
+            unary(request, |_: ListContainersRequest| Ok(ListContainersResponse { containers })).await
+        }
         "images.v1.Images/List" => {
+            inner.listed.fetch_add(1, Ordering::Relaxed);
             let target = |digest| Some(Descriptor { digest, ..Descriptor::default() });
             let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
             let images = held.images.into_iter().map(image).collect();

@@ -37,7 +37,8 @@ pub(super) struct Image {
 /// A name of an image, as it is found or to go.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) image: Image,
+    /// Shared: nothing keeps an image from having a hundred thousand names.
+    pub(super) image: Arc<Image>,
     pub(super) named: Named,
     /// Whether the same bytes have a name here that is admitted.
     pub(super) admitted_elsewhere: bool,

@@ -1,6 +1,7 @@
 //! What is known of one engine's images: those that are not admitted, each told once, and what became of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -46,7 +47,8 @@ struct Finding {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     policy: Option<Digest>,
-    images: usize,
+    /// How many names there are.
+    pub(super) images: usize,
     findings: BTreeMap<Key, Finding>,
     running: Vec<Running>,
     loud: BTreeSet<(String, String)>,
@@ -82,7 +84,6 @@ impl Known {
         }
         self.policy = policy;
         let keys: BTreeSet<Key> = images.iter().flat_map(keys_of).collect();
-        self.images = keys.len();
         self.findings.retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
         self.untold = odd.iter().map(|record| plain(record)).collect();
         match running {
@@ -105,9 +106,10 @@ impl Known {
         let mut due = Due::default();
         for Judged { image, standings, trouble } in judged {
             self.untold.extend(trouble.map(|why| format!("image {}: {}", plain(&image.title()), plain(&why))));
+            let image = Arc::new(image);
             let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
             for (named, standing) in image.resident.names.iter().zip(standings) {
-                let target = Target { image: image.clone(), named: named.clone(), admitted_elsewhere };
+                let target = Target { image: Arc::clone(&image), named: named.clone(), admitted_elsewhere };
                 self.one(target, standing, (stage, removes), &mut due);
             }
         }

@@ -154,6 +154,7 @@ impl Watch {
             }
         };
         let begun = Instant::now();
+        self.known().images = held.images.iter().map(|image| image.resident.names.len()).sum();
         let (images, whole) = match look {
             Look::Whole | Look::All => {
                 let running = tokio::time::timeout(PATIENCE, self.engine.running()).await;
