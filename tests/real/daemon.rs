@@ -54,6 +54,8 @@ impl Daemon {
                  gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
             );
         }
+        let _ =
+            write!(config, "[[docker]]\nname = \"dockerd28\"\nsocket = \"{}\"\n", lab.var("LAB_DOCKERD28").trim_start_matches("unix://"));
         write(&folder.join("rootpin.toml"), config);
         fs::create_dir_all(&sockets).unwrap();
         let audit = folder.join("audit.jsonl");
@@ -87,6 +89,13 @@ impl Daemon {
     pub(crate) fn stop(mut self) {
         run(Command::new("sh").args(["-c", "kill \"$0\""]).arg(self.child.id().to_string()));
         assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
+    }
+
+    /// The records of the sweep's findings about that name.
+    pub(crate) fn swept(&self, engine: &str, name: &str) -> Vec<Question> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        let records = lines.filter_map(|line| serde_json::from_str::<Value>(&line.unwrap()).ok());
+        records.filter(|record| record["door"] == "sweep" && record["engine"] == engine && record["name"] == name).map(Question).collect()
     }
 
     /// What that door was asked of the image, all in all.

@@ -52,10 +52,20 @@ impl Image {
     /// The same, with `annotations` on every layer's descriptor.
     pub(crate) fn annotated(salt: &str, annotations: &Value) -> Self {
         let layers = ["first", "second"].map(|name| Blob::new(LAYER, tar(&[(name, format!("{name} layer of {salt}").as_bytes())])));
+        Self::of(layers, "/none", annotations)
+    }
+
+    /// One whose program waits for ever, on this kind of machine.
+    pub(crate) fn waiting(salt: &str) -> Self {
+        let layers = [("salt", salt.as_bytes()), ("wait", &waits())].map(|file| Blob::new(LAYER, tar(&[file])));
+        Self::of(layers, "/wait", &Value::Null)
+    }
+
+    fn of(layers: [Blob; 2], program: &str, annotations: &Value) -> Self {
         let ids: Vec<_> = layers.iter().map(Blob::digest).collect();
         let config = Blob::json(
             CONFIG,
-            &json!({"architecture": architecture(), "os": "linux", "config": {"Cmd": ["/none"]}, "rootfs": {"type": "layers", "diff_ids": ids}}),
+            &json!({"architecture": architecture(), "os": "linux", "config": {"Cmd": [program]}, "rootfs": {"type": "layers", "diff_ids": ids}}),
         );
         let descriptors: Vec<_> = layers
             .iter()
@@ -104,6 +114,35 @@ impl Image {
     }
 }
 
+/// A program of one segment that calls pause(2) over and over (ELF-64, "ELF Header" and "Program Header").
+fn waits() -> Vec<u8> {
+    let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
+        // mov eax, 34; syscall; jmp to the beginning
+        "x86_64" => (62, &[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7]),
+        // mov x0-x3, 0; mov x8, 73 (ppoll); svc 0; b to the beginning
+        _ => (
+            183,
+            &[
+                0, 0, 0x80, 0xd2, 1, 0, 0x80, 0xd2, 2, 0, 0x80, 0xd2, 3, 0, 0x80, 0xd2, 0x28, 9, 0x80, 0xd2, 1, 0, 0, 0xd4, 0xfa, 0xff,
+                0xff, 0x17,
+            ],
+        ),
+    };
+    let (base, headers) = (0x40_0000_u64, 120_u64);
+    let size = headers + u64::try_from(code.len()).unwrap();
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2_u16, machine].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(1_u32.to_le_bytes());
+    file.extend([base + headers, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend([1_u32, 5].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend([0, base, base, size, size, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(code);
+    file
+}
+
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -119,7 +158,7 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = [0_u8; 512];
         let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
-        put(100, "0000644\0");
+        put(100, "0000755\0");
         put(108, "0000000\0");
         put(116, "0000000\0");
         put(124, &format!("{:011o}\0", bytes.len()));

@@ -16,6 +16,7 @@ mod pin;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod rows;
+mod sweep;
 mod trust_server;
 
 use std::io::Write as _;
