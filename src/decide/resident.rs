@@ -52,12 +52,33 @@ pub struct Bytes {
 pub struct Standing {
     /// The judgement.
     pub verdict: Verdict,
-    /// Whether roots were asked, so that newer metadata may say otherwise.
-    pub rests_on_roots: bool,
-    /// Whether a no is the policy's own, or that of verified metadata as fresh as the policy wants it: never a source's failure.
-    pub firm: bool,
+    /// On whose word it rests.
+    pub word: Word,
     /// Whether the policy wants such a name gone.
     pub removes: bool,
+    /// Whether what the image is made of, or where it came from, may make a yes of a no.
+    pub by_bytes: bool,
+}
+
+/// On whose word a judgement rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The policy's alone.
+    Policy,
+    /// Roots were asked, and all metadata that holds is as fresh as the policy wants it.
+    Roots,
+    /// Roots were asked, and for one of them there was none: a source's failure, an unsigned answer, or what was cached.
+    Doubtful,
+}
+
+impl Word {
+    fn weaker(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Doubtful, _) | (_, Self::Doubtful) => Self::Doubtful,
+            (Self::Roots, _) | (_, Self::Roots) => Self::Roots,
+            (Self::Policy, Self::Policy) => Self::Policy,
+        }
+    }
 }
 
 /// On what an answer rests.
@@ -68,17 +89,16 @@ pub(super) struct Rests {
 }
 
 /// What came of an image's names with a tag.
-#[derive(Debug, Default)]
 struct Tagged {
     admitted: bool,
     unjudged: Option<Denial>,
-    /// Whether roots were asked, and whether one of them gave no fresh word.
-    rests: (bool, bool),
+    /// The weakest of theirs.
+    word: Word,
 }
 
 impl Tagged {
-    fn add(&mut self, decision: &Decision, rests: (bool, bool)) {
-        self.rests = (self.rests.0 || rests.0, self.rests.1 || rests.1);
+    fn add(&mut self, decision: &Decision, word: Word) {
+        self.word = self.word.weaker(word);
         match decision.denial() {
             None => self.admitted = true,
             Some(denial) if !denial.refusal.code.judged() => self.unjudged = Some(denial.clone()),
@@ -108,9 +128,13 @@ impl Rests {
         self.doubted.fetch_or(!fresh, Ordering::Relaxed);
     }
 
-    /// Whether roots were asked, and whether one of them gave no fresh word; for the next answer nothing is known.
-    fn take(&self) -> (bool, bool) {
-        (self.asked.swap(false, Ordering::Relaxed), self.doubted.swap(false, Ordering::Relaxed))
+    /// Whose word it is; for the next answer nothing is known.
+    fn take(&self) -> Word {
+        match (self.asked.swap(false, Ordering::Relaxed), self.doubted.swap(false, Ordering::Relaxed)) {
+            (false, _) => Word::Policy,
+            (true, false) => Word::Roots,
+            (true, true) => Word::Doubtful,
+        }
     }
 }
 
@@ -121,11 +145,17 @@ impl Standing {
         self.verdict.decision.denial().is_none()
     }
 
+    /// Whether roots were asked, so that newer metadata may say otherwise.
+    #[must_use]
+    pub fn rests_on_roots(&self) -> bool {
+        self.word != Word::Policy
+    }
+
     /// Whether the name could be taken from the engine on this no: enforced, judged, and firm.
     #[must_use]
     pub fn is_removable(&self) -> bool {
         match &self.verdict.decision {
-            Decision::Deny(denial) => self.firm && denial.refusal.code.judged(),
+            Decision::Deny(denial) => self.word != Word::Doubtful && denial.refusal.code.judged(),
             Decision::Allow(_) | Decision::LetThrough(_) => false,
         }
     }
@@ -134,7 +164,7 @@ impl Standing {
     #[must_use]
     pub fn is_told_at_once(&self) -> bool {
         let code = self.verdict.decision.denial().map(|denial| denial.refusal.code);
-        !self.rests_on_roots || matches!(code, Some(Code::Revoked | Code::BadSignature | Code::RootNotPinned))
+        !self.rests_on_roots() || matches!(code, Some(Code::Revoked | Code::BadSignature | Code::RootNotPinned))
     }
 }
 
@@ -147,31 +177,33 @@ impl Decider {
             Ok(policy) => policy,
             Err(refusal) => {
                 let denial = Denial { refusal, rule: None, roots: Vec::new() };
-                let told =
-                    |named: &Named| standing(verdict(image, named, Decision::Deny(denial.clone()), now, begun), (false, true), false);
+                let told = |named: &Named| {
+                    standing(verdict(image, named, Decision::Deny(denial.clone()), now, begun), Word::Doubtful, (false, false))
+                };
                 return image.names.iter().map(|named| Some(told(named))).collect();
             }
         };
         let judge = self.judge(&policy, now, begun);
         let removes = policy.sweep == SweepAction::Remove;
         let mut standings: Vec<Option<Standing>> = image.names.iter().map(|_| None).collect();
-        let mut tagged = Tagged::default();
+        let mut tagged = Tagged { admitted: false, unjudged: None, word: Word::Policy };
         // Those with a tag are claims, which hold or don't.
         for (named, place) in image.names.iter().zip(&mut standings).filter(|(named, _)| named.has_tag()) {
             let judged = judge.resident(image, named).await;
-            let rests = judge.rests.take();
+            let word = judge.rests.take();
             let decision = self.conclude(&judge, judged, None, &[]).await;
-            tagged.add(&decision, rests);
-            *place = Some(standing(verdict(image, named, decision, now, begun), rests, removes));
+            tagged.add(&decision, word);
+            let by_bytes = judge.bytes_matter(image, named);
+            *place = Some(standing(verdict(image, named, decision, now, begun), word, (removes, by_bytes)));
         }
         // The others only say which bytes: they stand and fall with those.
         for (named, place) in image.names.iter().zip(&mut standings).filter(|(named, _)| !named.has_tag()) {
             let judged = judge.resident(image, named).await;
-            let (asked, doubted) = judge.rests.take();
+            let word = judge.rests.take().weaker(tagged.word);
             let Some(judged) = tagged.over(judged) else { continue };
-            let rests = (asked || tagged.rests.0, doubted || tagged.rests.1);
             let decision = self.conclude(&judge, judged, None, &[]).await;
-            *place = Some(standing(verdict(image, named, decision, now, begun), rests, removes));
+            let by_bytes = judge.bytes_matter(image, named);
+            *place = Some(standing(verdict(image, named, decision, now, begun), word, (removes, by_bytes)));
         }
         standings
     }
@@ -224,6 +256,15 @@ impl Judge<'_> {
         Judged::from(Err(refused.unwrap_or_else(|| (no_word(&named.digest, &image.namespace), mode))))
     }
 
+    /// Whether the policy looks at more of this name's image than the digest that it stands for.
+    fn bytes_matter(&self, image: &Resident, named: &Named) -> bool {
+        let listed = |name: &ImageRef| {
+            let policy = self.policy;
+            policy.exempts_for(&name.repository).next().is_some() || policy.images().any(|bound| bound.repository == name.repository)
+        };
+        self.policy.local.allows(&image.namespace) || named.name.as_ref().is_none_or(listed)
+    }
+
     /// Repositories that bytes were fetched from, as far as the policy names such registries: the labels have no port.
     fn sources<'a>(&'a self, sources: &'a [(String, String)]) -> impl Iterator<Item = ImageRef> + 'a {
         sources.iter().flat_map(|(host, path)| {
@@ -243,8 +284,10 @@ impl Named {
     }
 }
 
-fn standing(verdict: Verdict, (asked, doubted): (bool, bool), removes: bool) -> Standing {
-    Standing { verdict, rests_on_roots: asked, firm: !doubted, removes }
+fn standing(verdict: Verdict, word: Word, (removes, by_bytes): (bool, bool)) -> Standing {
+    let no = verdict.decision.denial().map(|denial| denial.refusal.code);
+    let by_bytes = by_bytes && no.is_some_and(|code| code != Code::Revoked && code.judged());
+    Standing { verdict, word, removes, by_bytes }
 }
 
 fn verdict(image: &Resident, named: &Named, decision: Decision, now: Timestamp, begun: Instant) -> Verdict {

@@ -109,7 +109,10 @@ fn report(watches: &Watches, late: &[bool], decider: &Decider, dry_run: bool) ->
             );
         }
         let count = known.count();
-        engines.push(json!({ "engine": subject, "images": count.images, "refused": count.refused, "unjudged": count.unjudged }));
+        engines.push(json!({
+            "engine": subject, "images": count.images, "refused": count.refused, "unjudged": count.unjudged,
+            "microseconds": u64::try_from(known.took.as_micros()).unwrap_or(u64::MAX),
+        }));
     }
     let policy = decider.policy();
     let unjudged = findings.iter().any(|finding| finding.get("outcome").is_some_and(|outcome| outcome == "unjudged"));

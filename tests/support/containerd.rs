@@ -79,7 +79,7 @@ pub struct Containerd {
 }
 
 struct Inner {
-    held: Mutex<BTreeMap<String, Held>>,
+    held: Mutex<BTreeMap<String, Arc<Held>>>,
     differ: Mutex<Differ>,
     proxies: Mutex<Vec<String>>,
     asked: Mutex<Vec<Asked>>,
@@ -117,7 +117,7 @@ impl Containerd {
 
     /// Changes what a namespace holds.
     pub fn hold(&self, namespace: &str, change: impl FnOnce(&mut Held)) {
-        change(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default());
+        change(Arc::make_mut(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default()));
     }
 
     /// Writes an image record as a client does: whoever listens hears of it.
@@ -207,6 +207,7 @@ pub fn channel(socket: &Path) -> Channel {
     Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy()
 }
 
+#[allow(clippy::too_many_lines, reason = "one arm for each call")]
 async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Response<Body> {
     if inner.hung.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
@@ -228,12 +229,12 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             unary(request, |_: PluginsRequest| Ok(PluginsResponse { plugins })).await
         }
         "leases.v1.Leases/List" => {
-            let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();
+            let leases = held.leases.iter().cloned().map(|id| Lease { id, ..Lease::default() }).collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
         }
         "images.v1.Images/Get" => {
             unary(request, |asked: GetImageRequest| {
-                let found = held.images.into_iter().find(|(name, _)| *name == asked.name);
+                let found = held.images.iter().find(|(name, _)| *name == asked.name).cloned();
                 let (name, digest) = found.ok_or_else(|| Status::not_found("no such image"))?;
                 let digest = inner.moved.lock().unwrap().get(&name).cloned().unwrap_or(digest);
                 let target = Some(Descriptor { digest, ..Descriptor::default() });
@@ -245,7 +246,7 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             unary(request, |asked: DeleteImageRequest| {
                 inner.deleted.lock().unwrap().push(asked.clone());
                 let mut held = inner.held.lock().unwrap();
-                let images = &mut held.get_mut(&namespace.unwrap()).unwrap().images;
+                let images = &mut Arc::make_mut(held.get_mut(&namespace.unwrap()).unwrap()).images;
                 let compares = inner.compares.load(Ordering::Relaxed);
                 let wanted = asked.target.map(|target| target.digest).filter(|_| compares);
                 let same = |(name, digest): &(String, String)| *name == asked.name && wanted.as_ref().is_none_or(|wanted| wanted == digest);
@@ -268,19 +269,21 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         "tasks.v1.Tasks/List" => {
             // RUNNING
             let task = |(id, _): (String, String)| Process { id, status: 2, ..Process::default() };
-            let tasks = held.running.into_iter().map(task).collect();
+            let tasks = held.running.iter().cloned().map(task).collect();
             unary(request, |_: ListTasksRequest| Ok(ListTasksResponse { tasks })).await
         }
         "containers.v1.Containers/List" => {
             let container = |(id, image)| Container { id, image, ..Container::default() };
-            let containers = held.running.into_iter().map(container).collect();
+            let containers = held.running.iter().cloned().map(container).collect();
             unary(request, |_: ListContainersRequest| Ok(ListContainersResponse { containers })).await
         }
         "images.v1.Images/List" => {
             inner.listed.fetch_add(1, Ordering::Relaxed);
-            let target = |digest| Some(Descriptor { digest, ..Descriptor::default() });
+            let sizes: HashMap<&str, usize> = held.blobs.iter().map(|blob| (blob.digest.as_str(), blob.bytes.len())).collect();
+            let size = |digest: &str| i64::try_from(sizes.get(digest).copied().unwrap_or_default()).unwrap();
+            let target = |digest: String| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
             let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
-            let images = held.images.into_iter().map(image).collect();
+            let images = held.images.iter().cloned().map(image).collect();
             unary(request, |_: ListImagesRequest| Ok(ListImagesResponse { images })).await
         }
         "content.v1.Content/Info" => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -56,6 +57,8 @@ pub(super) struct Known {
     pub(super) untold: Vec<String>,
     /// When all was last looked at.
     pub(super) at: Option<Timestamp>,
+    /// How long that took, by the cache alone.
+    pub(super) took: Duration,
 }
 
 /// Namespace and record.
@@ -135,7 +138,7 @@ impl Known {
         let judgement = judgement(&no.verdict);
         let told = before.filter(|before| before.untold.is_none() && before.judgement.get("code") == judgement.get("code"));
         let action = told.map_or(Action::Reported, |before| before.action.clone());
-        let (removes, rests_on_roots) = (removes && no.removes && removable, no.rests_on_roots);
+        let (removes, rests_on_roots) = (removes && no.removes && removable, no.rests_on_roots());
         let mut untold = if told.is_some() { None } else { Some(no.verdict) };
         if at_once || stage == Stage::Sources {
             due.tell.extend(untold.take());

@@ -8,10 +8,12 @@ use tokio::task::JoinSet;
 
 use super::engine::{Engine, Image};
 use crate::decide::{Decider, Standing};
-use crate::trust::Code;
 
 /// Repositories that are asked about at one time: each may be of another server, which may be slow.
 const AT_ONCE: usize = 8;
+
+/// Looks by the cache at one time: most of it is waiting for the engine, where images are taken apart.
+const PARTS: usize = 4;
 
 /// An image with what came of each of its names.
 #[derive(Debug)]
@@ -25,12 +27,12 @@ pub(super) struct Judged {
 impl Judged {
     /// Whether newer metadata may say otherwise of some name.
     pub(super) fn rests_on_roots(&self) -> bool {
-        self.standings.iter().flatten().any(|standing| standing.rests_on_roots)
+        self.standings.iter().flatten().any(|standing| standing.rests_on_roots())
     }
 
     /// The same of a name that is not admitted.
     pub(super) fn may_be_mended(&self) -> bool {
-        self.standings.iter().flatten().any(|standing| standing.rests_on_roots && !standing.is_admitted())
+        self.standings.iter().flatten().any(|standing| standing.rests_on_roots() && !standing.is_admitted())
     }
 
     fn is_unjudged(&self) -> bool {
@@ -40,13 +42,23 @@ impl Judged {
 }
 
 /// By what is cached: each repository's metadata is read and verified once.
-pub(super) async fn by_cache(engine: &Engine, decider: &Decider, images: Vec<Image>) -> Vec<Judged> {
-    let (onlooker, now) = (decider.by_cache(), Timestamp::now());
-    let mut judged = Vec::with_capacity(images.len());
-    for image in images {
-        judged.push(one(engine, &onlooker, image, now).await);
+pub(super) async fn by_cache(engine: &Arc<Engine>, decider: &Decider, mut images: Vec<Image>) -> Vec<Judged> {
+    let (onlooker, now) = (Arc::new(decider.by_cache()), Timestamp::now());
+    let mut parts = JoinSet::new();
+    let part = images.len().div_ceil(PARTS).max(1);
+    while !images.is_empty() {
+        let rest = images.split_off(part.min(images.len()));
+        let (engine, onlooker) = (Arc::clone(engine), Arc::clone(&onlooker));
+        parts.spawn(async move {
+            let mut judged = Vec::with_capacity(images.len());
+            for image in images {
+                judged.push(one(&engine, &onlooker, image, now).await);
+            }
+            judged
+        });
+        images = rest;
     }
-    judged
+    parts.join_all().await.into_iter().flatten().collect()
 }
 
 /// By what the sources say now; what is verified on the way is kept, as for any other question.
@@ -90,10 +102,7 @@ async fn one(engine: &Engine, decider: &Decider, mut image: Image, now: Timestam
         trouble = engine.look_up(&mut image, false).await.err();
     }
     let mut standings = decider.resident(&image.resident, now).await;
-    let by_bytes = |standing: &Standing| {
-        standing.verdict.decision.denial().is_some_and(|denial| denial.refusal.code != Code::Revoked && denial.refusal.code.judged())
-    };
-    if trouble.is_none() && standings.iter().flatten().any(by_bytes) {
+    if trouble.is_none() && standings.iter().flatten().any(|standing| standing.by_bytes) {
         // A platform's manifest that the policy names, or where nameless bytes came from, may say otherwise.
         trouble = engine.look_up(&mut image, true).await.err();
         standings = decider.resident(&image.resident, now).await;

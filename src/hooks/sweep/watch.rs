@@ -143,6 +143,7 @@ impl Watch {
                 return Vec::new();
             }
         };
+        let begun = Instant::now();
         let held = tokio::time::timeout(PATIENCE, self.engine.held(&self.name)).await;
         let held = match held.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
             Ok(held) => held,
@@ -153,7 +154,6 @@ impl Watch {
                 return Vec::new();
             }
         };
-        let begun = Instant::now();
         self.known().images = held.images.iter().map(|image| image.resident.names.len()).sum();
         let (images, whole) = match look {
             Look::Whole | Look::All => {
@@ -176,7 +176,8 @@ impl Watch {
         self.settle(judged, Stage::Cache, removes).await;
         log::debug!("engine {}: {count} images judged by the cache in {:?}", self.name, begun.elapsed());
         if whole {
-            self.known().at = Some(Timestamp::now());
+            let mut known = self.known();
+            (known.at, known.took) = (Some(Timestamp::now()), begun.elapsed());
         }
         doubted
     }
