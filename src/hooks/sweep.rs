@@ -3,6 +3,8 @@
 
 mod engine;
 mod findings;
+mod in_containerd;
+mod in_docker;
 mod judging;
 mod pending;
 mod watch;
@@ -47,7 +49,8 @@ pub fn start(
         let dockers = config.dockers.iter().map(|known| docker(&known.socket)).collect();
         engines.push((engine.name.clone(), Engine::Containerd(Arc::new(containerd), dockers)));
     }
-    engines.extend(config.dockers.iter().map(|known| (known.name.clone(), Engine::Docker(docker(&known.socket)))));
+    let beside = !engines.is_empty();
+    engines.extend(config.dockers.iter().map(|known| (known.name.clone(), Engine::Docker(docker(&known.socket), beside))));
     let watches = engines.into_iter().map(|(name, engine)| {
         status.swept(&name, Swept::default());
         let watch = Arc::new(Watch {

@@ -86,17 +86,13 @@ fn a_name_that_is_written_past_every_door_is_told_at_once_with_what_would_change
 
 #[test]
 fn a_revoked_digest_shows_up_as_soon_as_the_policy_is_taken() {
-    for (what, digest) in [
-        ("index", |image: &Image| image.index.digest.clone()),
-        ("config", |image: &Image| image.config.digest.clone()),
-        ("layer", |image: &Image| image.layer.digest.clone()),
-    ] as [(&str, fn(&Image) -> String); 3]
-    {
-        let Some((world, image)) = host(&format!("s-revoked-{what}")) else { return };
+    let Image { index, config, layer, .. } = Image::named("signed");
+    for (what, digest) in [("index", index.digest), ("config", config.digest), ("layer", layer.digest)] {
+        let Some((world, _)) = host(&format!("s-revoked-{what}")) else { return };
         let mut daemon = watched(&world);
         assert_eq!(sweep(&world).1, 0);
         world.notary.hang(true);
-        let revoked = format!("[[revoked]]\ndigest = \"{}\"\nreason = \"CVE-2030-1\"\n", digest(&image));
+        let revoked = format!("[[revoked]]\ndigest = \"{digest}\"\nreason = \"CVE-2030-1\"\n");
         world.write_policy(&format!("{}{revoked}", world.policy()));
         daemon.line("is in force");
         let taken = Instant::now();
@@ -142,7 +138,7 @@ fn aliases_of_what_is_admitted_are_no_findings_and_those_of_what_is_not_are() {
 
 #[test]
 fn bytes_of_no_registry_stay_where_the_policy_lets_them_and_no_name_of_a_rule_makes_them_its_own() {
-    let Some((world, image)) = host("s-local") else { return };
+    let Some((world, _)) = host("s-local") else { return };
     let built = Image::named("built");
     let mut pulled = Image::named("pulled");
     pulled.manifest.labels.insert("containerd.io/distribution.source.elsewhere.example".to_owned(), "app".to_owned());
@@ -167,7 +163,6 @@ fn bytes_of_no_registry_stay_where_the_policy_lets_them_and_no_name_of_a_rule_ma
         ],
         "{report:#}"
     );
-    let _ = image;
 }
 
 #[test]

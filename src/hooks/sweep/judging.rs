@@ -27,7 +27,7 @@ pub(super) struct Judged {
 impl Judged {
     /// Whether newer metadata may say otherwise of some name.
     pub(super) fn rests_on_roots(&self) -> bool {
-        self.standings.iter().flatten().any(|standing| standing.rests_on_roots())
+        self.standings.iter().flatten().any(Standing::rests_on_roots)
     }
 
     /// The same of a name that is not admitted.

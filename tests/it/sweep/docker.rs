@@ -76,7 +76,7 @@ impl Docker {
 
 fn config(world: &World, docker: &Docker) -> String {
     let socket = docker.listen(world);
-    format!("{}[[docker]]\nname = \"docker\"\nsocket = {socket:?}\n", world.config())
+    format!("{}[[docker]]\nname = \"docker\"\nsocket = \"{}\"\n", world.config(), socket.display())
 }
 
 #[test]
