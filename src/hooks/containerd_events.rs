@@ -1,6 +1,7 @@
 //! containerd's image events: which names were written, by whatever way. They tell and can veto nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::services::v1::{ImageCreate, SubscribeRequest};
@@ -16,6 +17,9 @@ const TOPICS: [&str; 3] = ["/images/create", "/images/update", "/images/delete"]
 /// An event carries the image's labels.
 const MAX_MESSAGE: usize = 16 << 20;
 
+/// After so long without a no the stream is there.
+const NO_WORD: Duration = Duration::from_millis(500);
+
 /// Follows the events of one containerd until its stream ends. `connected` is called once it is there.
 ///
 /// # Errors
@@ -23,8 +27,19 @@ const MAX_MESSAGE: usize = 16 << 20;
 pub(super) async fn follow(containerd: &Containerd, pending: &Arc<Pending>, connected: impl FnOnce()) -> Result<(), Status> {
     let filters = TOPICS.iter().map(|topic| format!("topic==\"{topic}\"")).collect();
     let mut client = EventsClient::new(containerd.channel()).max_decoding_message_size(MAX_MESSAGE);
-    let mut events: Streaming<Envelope> = client.subscribe(SubscribeRequest { filters }).await?.into_inner();
+    let subscribed = client.subscribe(SubscribeRequest { filters });
+    tokio::pin!(subscribed);
+    // containerd sends nothing before the first event, but says at once where it will send none.
+    let begun = tokio::time::timeout(NO_WORD, &mut subscribed).await;
+    if let Ok(Err(status)) = begun {
+        return Err(status);
+    }
     connected();
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(_) => subscribed.await,
+    };
+    let mut events: Streaming<Envelope> = begun?.into_inner();
     while let Some(event) = events.message().await? {
         // Of all three the name is the first field.
         match event.event.map(|event| ImageCreate::decode(event.value.as_slice())) {

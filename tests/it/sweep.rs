@@ -31,8 +31,12 @@ fn watched_with(world: &World, config: &str) -> Daemon {
     daemon
 }
 
+/// A sweep's report, which is as documented.
 fn sweep(world: &World) -> (Value, i32) {
-    world.rootpin_json(&["sweep"])
+    let (report, code) = world.rootpin_json(&["sweep"]);
+    let schema: Value = serde_json::from_str(include_str!("../../docs/sweep.schema.json")).unwrap();
+    assert_eq!(crate::schema::errors(&schema, &report), Vec::<String>::new());
+    (report, code)
 }
 
 /// `record outcome code action` of each finding.

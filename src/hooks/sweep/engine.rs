@@ -1,11 +1,15 @@
 //! What a sweep asks of an engine: the images that it has, what runs, and to let go of a name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Pending, in_containerd, in_docker};
 use crate::decide::{Named, Resident};
 use crate::hooks::{Containerd, Docker};
 use crate::image::Digest;
+
+/// An engine that does not answer must not keep us from the next question.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An engine whose images are swept.
 #[derive(Debug)]
@@ -64,24 +68,30 @@ pub(super) enum Removal {
 impl Engine {
     /// Every image that the engine has.
     pub(super) async fn held(&self, engine: &str) -> Result<Held, String> {
-        match self {
-            Self::Containerd(containerd, _) => in_containerd::held(containerd, engine).await,
-            Self::Docker(docker, beside_containerd) => in_docker::held(docker, engine, *beside_containerd).await,
-        }
+        bounded(async {
+            match self {
+                Self::Containerd(containerd, _) => in_containerd::held(containerd, engine).await,
+                Self::Docker(docker, beside_containerd) => in_docker::held(docker, engine, *beside_containerd).await,
+            }
+        })
+        .await
     }
 
     /// Every container that runs.
     pub(super) async fn running(&self) -> Result<Vec<Running>, String> {
-        match self {
-            Self::Containerd(containerd, dockers) => in_containerd::running(containerd, dockers).await,
-            Self::Docker(docker, _) => in_docker::running(docker).await,
-        }
+        bounded(async {
+            match self {
+                Self::Containerd(containerd, dockers) => in_containerd::running(containerd, dockers).await,
+                Self::Docker(docker, _) => in_docker::running(docker).await,
+            }
+        })
+        .await
     }
 
     /// Looks up what an image is made of; and where it came from, if that is wanted too.
     pub(super) async fn look_up(&self, image: &mut Image, sources: bool) -> Result<(), String> {
         match self {
-            Self::Containerd(containerd, _) => in_containerd::look_up(containerd, image, sources).await,
+            Self::Containerd(containerd, _) => bounded(in_containerd::look_up(containerd, image, sources)).await,
             // All that is known of it stands in the list.
             Self::Docker(..) => Ok(()),
         }
@@ -90,7 +100,7 @@ impl Engine {
     /// Whether the name still stands for that.
     pub(super) async fn stands(&self, namespace: &str, named: &Named) -> Result<bool, String> {
         match self {
-            Self::Containerd(containerd, _) => in_containerd::stands(containerd, namespace, named).await,
+            Self::Containerd(containerd, _) => bounded(in_containerd::stands(containerd, namespace, named)).await,
             Self::Docker(docker, _) => in_docker::stands(docker, named).await,
         }
     }
@@ -104,7 +114,7 @@ impl Engine {
             return Ok(Removal::Changed);
         }
         match self {
-            Self::Containerd(containerd, _) => in_containerd::remove(containerd, namespace, named, last).await,
+            Self::Containerd(containerd, _) => bounded(in_containerd::remove(containerd, namespace, named, last)).await,
             Self::Docker(docker, _) => in_docker::remove(docker, named).await,
         }
     }
@@ -132,4 +142,8 @@ impl Running {
         let silent = self.digest.is_none() && (self.image.is_empty() || self.image.parse::<Digest>().is_ok());
         self.is_of(target) || (silent && self.namespace == target.image.resident.namespace)
     }
+}
+
+async fn bounded<T>(call: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
 }

@@ -13,6 +13,9 @@ use crate::decide::{Resident, Standing, Verdict};
 use crate::image::Digest;
 use crate::observe::{judgement, plain};
 
+/// As many are told by name of those that could not be looked at.
+const MAX_UNTOLD: usize = 200;
+
 /// By what a judgement was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -108,23 +111,28 @@ impl Known {
     pub(super) fn take(&mut self, judged: Vec<Judged>, stage: Stage, removes: bool) -> Due {
         let mut due = Due::default();
         for Judged { image, standings, trouble } in judged {
-            self.untold.extend(trouble.map(|why| format!("image {}: {}", plain(&image.title()), plain(&why))));
+            let whole = trouble.is_none();
+            if let Some(why) = trouble.filter(|_| self.untold.len() < MAX_UNTOLD) {
+                self.untold.push(format!("image {}: {}", plain(&image.title()), plain(&why)));
+            }
             let image = Arc::new(image);
             let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
             for (named, standing) in image.resident.names.iter().zip(standings) {
                 let target = Target { image: Arc::clone(&image), named: named.clone(), admitted_elsewhere };
-                self.one(target, standing, (stage, removes), &mut due);
+                self.one(target, standing, (stage, removes, whole), &mut due);
             }
         }
         due
     }
 
-    fn one(&mut self, target: Target, standing: Option<Standing>, (stage, removes): (Stage, bool), due: &mut Due) {
+    fn one(&mut self, target: Target, standing: Option<Standing>, (stage, removes, whole): (Stage, bool, bool), due: &mut Due) {
         let key = key(&target);
         let before = self.findings.get(&key).filter(|before| before.target.named.digest == target.named.digest);
         let Some(no) = standing.filter(|standing| !standing.is_admitted()) else {
-            // What the sources have refused stands until they are asked again: the cache may be older.
-            if !before.is_some_and(|before| stage == Stage::Cache && before.stage == Stage::Sources && before.rests_on_roots) {
+            // What the sources have refused stands until they are asked again: the cache may be older. And so does all where it could
+            // not be seen what an image is made of.
+            let by_sources = |before: &Finding| before.stage == Stage::Sources && before.rests_on_roots;
+            if whole && !before.is_some_and(|before| stage == Stage::Cache && by_sources(before)) {
                 self.findings.remove(&key);
             }
             return;

@@ -50,9 +50,11 @@ pub(super) async fn by_cache(engine: &Arc<Engine>, decider: &Decider, mut images
         let rest = images.split_off(part.min(images.len()));
         let (engine, onlooker) = (Arc::clone(engine), Arc::clone(&onlooker));
         parts.spawn(async move {
-            let mut judged = Vec::with_capacity(images.len());
+            let (mut judged, mut trouble) = (Vec::with_capacity(images.len()), None);
             for image in images {
-                judged.push(one(&engine, &onlooker, image, now).await);
+                let one = one(&engine, &onlooker, image, now, trouble.take()).await;
+                trouble.clone_from(&one.trouble);
+                judged.push(one);
             }
             judged
         });
@@ -84,7 +86,7 @@ pub(super) async fn by_sources(engine: Arc<Engine>, decider: Arc<Decider>, image
 async fn of_repository(engine: Arc<Engine>, decider: Arc<Decider>, images: Vec<Image>) -> Vec<Judged> {
     let mut judged: Vec<Judged> = Vec::new();
     for image in images {
-        let one = one(&engine, &decider, image, Timestamp::now()).await;
+        let one = one(&engine, &decider, image, Timestamp::now(), None).await;
         let silent = one.is_unjudged();
         judged.push(one);
         if silent {
@@ -95,10 +97,10 @@ async fn of_repository(engine: Arc<Engine>, decider: Arc<Decider>, images: Vec<I
     judged
 }
 
-async fn one(engine: &Engine, decider: &Decider, mut image: Image, now: Timestamp) -> Judged {
-    let mut trouble = None;
+/// `trouble`: what the engine failed of a moment ago. It is not asked again for each of thousands.
+async fn one(engine: &Engine, decider: &Decider, mut image: Image, now: Timestamp, mut trouble: Option<String>) -> Judged {
     // Only where bytes are revoked does an image that is admitted by name have to be taken apart.
-    if decider.revokes_digests() {
+    if decider.revokes_digests() && trouble.is_none() {
         trouble = engine.look_up(&mut image, false).await.err();
     }
     let mut standings = decider.resident(&image.resident, now).await;

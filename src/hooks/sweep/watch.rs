@@ -22,8 +22,6 @@ use crate::observe::{Observer, escaped, plain};
 const PERIOD: Duration = Duration::from_secs(3600);
 /// What is written together is looked at together; and a storm of events costs no more than this.
 const PAUSE: Duration = Duration::from_millis(250);
-/// An engine that does not answer must not keep us from the next question.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Until an engine that went away is looked for again, at first and at last.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Names told one by one in one go; `rootpin sweep` shows all.
@@ -144,8 +142,7 @@ impl Watch {
             }
         };
         let begun = Instant::now();
-        let held = tokio::time::timeout(PATIENCE, self.engine.held(&self.name)).await;
-        let held = match held.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
+        let held = match self.engine.held(&self.name).await {
             Ok(held) => held,
             Err(why) => {
                 log::warn!("engine {}: its images cannot be listed: {}", self.name, plain(&why));
@@ -157,8 +154,7 @@ impl Watch {
         self.known().images = held.images.iter().map(|image| image.resident.names.len()).sum();
         let (images, whole) = match look {
             Look::Whole | Look::All => {
-                let running = tokio::time::timeout(PATIENCE, self.engine.running()).await;
-                let running = running.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+                let running = self.engine.running().await;
                 self.known().begin(Some(policy), &held.images, &held.odd, running);
                 (held.images, matches!(look, Look::Whole))
             }
