@@ -116,6 +116,7 @@ fn every_verbs_help_has_examples_and_they_work() {
         "verify",
         "audit",
         "audit merge",
+        "sweep",
         "policy check",
         "policy explain",
         "policy reload",
@@ -163,6 +164,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
     let asking: &[&[&str]] = &[
         &["status"],
         &["verify", &name],
+        &["sweep"],
         &["policy", "explain", V1],
         &["policy", "reload"],
         &["state", "show"],

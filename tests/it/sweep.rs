@@ -68,7 +68,7 @@ fn a_name_that_is_written_past_every_door_is_told_at_once_with_what_would_change
     assert!(line.contains("no-rule") && line.contains("[door=sweep engine=main namespace=default"), "{line}");
     daemon.line("refused r.test/team/app:v1@sha256:");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    let audit: Vec<_> = world.audit().into_iter().filter(|record| record["door"] == "sweep").collect();
+    let audit = world.swept();
     assert_eq!(audit.len(), 2, "{audit:#?}");
     let (report, code) = sweep(&world);
     assert_eq!(code, 1);
@@ -79,7 +79,7 @@ fn a_name_that_is_written_past_every_door_is_told_at_once_with_what_would_change
     );
     until_counted(&world, "rootpin_resident_refused{engine=\"main\"} 2");
     // Told once, and no more.
-    assert_eq!(world.audit().iter().filter(|record| record["door"] == "sweep").count(), 2);
+    assert_eq!(world.swept().len(), 2);
     // What is gone is no finding any more.
     world.containerd.hold("default", |held| held.images.retain(|(name, _)| name.starts_with("r.test")));
     world.containerd.tell("default", "elsewhere.example/app:1");

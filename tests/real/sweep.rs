@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, Policy};
+use crate::daemon::Daemon;
 use crate::door::Door;
 use crate::image::Image;
 use crate::lab::{Lab, run, write};
@@ -21,7 +21,6 @@ struct Host<'lab> {
     lab: &'lab Lab,
     door: Door,
     daemon: Daemon,
-    policy: Policy,
 }
 
 impl Host<'_> {
@@ -88,9 +87,14 @@ fn host<'lab>(lab: &'lab Lab, door: Door, repository: &str) -> (Host<'lab>, Stri
     let (name, image) = (lab.name(repository, "v1"), Image::waiting(repository));
     let own = Own::new(lab, name.trim_end_matches(":v1"));
     push_signed(&own, "v1", &image);
-    let policy = own.policy(&[]);
-    let daemon = Daemon::start(lab, &policy);
-    let host = Host { lab, door, daemon, policy };
+    let daemon = Daemon::start(lab, &own.policy(&[]));
+    let host = Host { lab, door, daemon };
+    // The stream is there before the first event.
+    let end = Instant::now() + Duration::from_secs(5);
+    let watching = |row: &Value| row["door"] == "sweep" && row["engine"] == door.engine() && row["state"] == "watching";
+    while !host.status()["doors"].as_array().unwrap().iter().any(watching) {
+        assert!(Instant::now() < end, "{:#}", host.status());
+    }
     door.cool(lab);
     door.bring_when_connected(lab, &name, &image).unwrap_or_else(|words| panic!("{door}: {words}"));
     (host, name, image)
@@ -206,5 +210,4 @@ fn what_docker_tags_and_loads_into_the_containerd_store_is_told_at_once() {
     }
     assert!(docker(&["images"]).contains(name.split_once(":v1").unwrap().0), "what is admitted stays");
     docker(&["rm", "-f", "waits"]);
-    let _ = &host.policy;
 }

@@ -52,7 +52,7 @@ fn a_hundred_thousand_images_are_told_in_full_by_the_report_and_in_part_by_the_l
     let mut daemon = world.start();
     daemon.line("more names are not admitted; hint: `rootpin sweep` shows all");
     until_counted(&world, "rootpin_resident_refused{engine=\"main\"} 100000");
-    assert!(world.audit().len() <= 200, "{}", world.audit().len());
+    assert!(world.swept().len() <= 200, "{}", world.swept().len());
 }
 
 #[test]
