@@ -38,7 +38,7 @@ struct Finding {
     target: Target,
     judgement: Value,
     let_through: bool,
-    /// Whether [sweep] action = "remove" takes it, if nothing runs from it.
+    /// Whether `[sweep] action = "remove"` takes it, if nothing runs from it.
     removable: bool,
     stage: Stage,
     rests_on_roots: bool,
