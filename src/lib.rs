@@ -29,6 +29,7 @@ pub mod decide;
 pub mod hooks;
 pub mod image;
 pub mod json;
+pub mod nonce;
 pub mod observe;
 pub mod policy;
 pub mod policy_dir;

@@ -357,7 +357,7 @@ fn subject(claim: &Claim) -> Subject<'_> {
 }
 
 /// What `[[revoked]]` looks at: top, manifest, configuration and every layer.
-fn revocable(chain: &Chain) -> Vec<Digest> {
+pub(super) fn revocable(chain: &Chain) -> Vec<Digest> {
     let (config, layers) = chain.content();
     [chain.top(), chain.manifest(), config].into_iter().chain(layers).collect()
 }

@@ -6,9 +6,10 @@ mod containerd_diff;
 mod dockerd;
 mod fail_closed;
 pub mod image_verifier;
-mod nonce;
 pub mod socket;
 
 pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;
 pub use dockerd::{Answer, Docker};
+
+use crate::nonce;

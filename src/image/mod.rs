@@ -1,11 +1,13 @@
 //! What is asked about: names, digests, and the documents that list digests. Pure.
 
+mod canary;
 mod digest;
 mod files;
 mod manifest;
 mod membership;
 mod reference;
 
+pub use canary::{ARCHITECTURE, Canary, CanaryBlob, CanaryImage};
 pub use digest::{Digest, DigestError};
 pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
