@@ -7,6 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wire::control_client::ControlClient;
+use super::proof::ProofCall;
 use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest};
 
 /// A host with thousands of repositories has a long answer to a survey.
@@ -92,6 +93,14 @@ impl Client {
         self.inner.import(parts).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
+    /// Begins a proof, whose images and metadata are served on that port of 127.0.0.1, signed under this root.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, String> {
+        ProofCall::begin(&mut self.inner, port, root).await.map_err(|status| said(&status))
+    }
+
     /// Prometheus text.
     ///
     /// # Errors
@@ -101,7 +110,7 @@ impl Client {
     }
 }
 
-fn said(status: &Status) -> String {
+pub(super) fn said(status: &Status) -> String {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => {
             format!("the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`", status.message())

@@ -2,6 +2,8 @@
 
 mod client;
 mod import;
+mod proof;
+mod prove;
 mod status;
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 pub use client::Client;
 pub use import::import_report;
+pub use proof::{Found, ProofCall};
 pub use status::{StatusBoard, Unproven};
 
 use crate::decide::survey::{Asked, survey};
@@ -29,7 +32,10 @@ pub mod wire {
     tonic::include_proto!("rootpin.control.v1");
 }
 
-use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, Report, StateRequest, SurveyRequest};
+use wire::{
+    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report, StateRequest,
+    SurveyRequest,
+};
 
 /// The server side.
 #[derive(Debug)]
@@ -195,6 +201,12 @@ impl wire::control_server::Control for Control {
         import::tell(&result);
         let (value, exit) = import_report(&result);
         Ok(report(&value, exit.into()))
+    }
+
+    type ProveStream = tokio_stream::wrappers::ReceiverStream<Result<ProveResponse, Status>>;
+
+    async fn prove(&self, request: Request<tonic::Streaming<ProveRequest>>) -> Result<Response<Self::ProveStream>, Status> {
+        prove::prove(&self.decider, &self.observer, request).await
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

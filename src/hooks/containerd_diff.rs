@@ -314,8 +314,9 @@ impl Names for Known<'_> {
 
     fn registries(&self, host: &str) -> Vec<String> {
         let Ok(policy) = self.decider.policy() else { return Vec::new() };
+        let proving = self.decider.proving_at();
         let without_port = |registry: &&str| registry.rsplit_once(':').map_or(*registry, |(name, _)| name) == host;
-        policy.hosts().into_iter().filter(without_port).map(str::to_owned).collect()
+        policy.hosts().into_iter().chain(proving.as_deref()).filter(without_port).map(str::to_owned).collect()
     }
 }
 

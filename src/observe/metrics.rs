@@ -13,7 +13,7 @@ pub struct Metrics {
 }
 
 /// Name, type and meaning of every metric.
-const KNOWN: [(&str, &str, &str); 8] = [
+const KNOWN: [(&str, &str, &str); 10] = [
     ("rootpin_questions_total", "counter", "Questions asked, by door, engine, outcome and code."),
     ("rootpin_question_seconds_sum", "counter", "Time spent on questions, by door and engine."),
     ("rootpin_let_through_total", "counter", "Refusals that audit mode let through, by door and engine."),
@@ -21,6 +21,8 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
     ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
+    ("rootpin_prove_ok", "gauge", "1 where the last proof found a path shut, 0 where it did not, by path."),
+    ("rootpin_prove_seconds", "gauge", "When the last proof ended, in seconds since 1970."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 

@@ -45,6 +45,17 @@ impl Observer {
         }
     }
 
+    /// Tells something that is no decision, and that whoever reads the audit file has to know of: one object with an `event`.
+    pub fn event(&self, mut record: Value) {
+        if let Some(members) = record.as_object_mut() {
+            members.insert("version".to_owned(), json!(1));
+            members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
+        }
+        if let Some(audit) = &self.audit {
+            audit.append(&record);
+        }
+    }
+
     /// Opens the audit file anew, after it was rotated away.
     pub fn reopen(&self) {
         if let Some(audit) = &self.audit {
