@@ -33,6 +33,7 @@ pub mod nonce;
 pub mod observe;
 pub mod policy;
 pub mod policy_dir;
+pub mod prove;
 pub mod publish;
 pub mod sources;
 pub mod state;

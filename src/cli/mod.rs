@@ -8,6 +8,7 @@ mod metrics;
 mod output;
 mod pin;
 pub mod policy;
+mod prove;
 mod repo;
 mod state;
 mod status;
@@ -54,6 +55,9 @@ enum Verb {
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
+    /// Prove on this host that every way in is shut to what nobody signed
+    #[command(after_help = prove::EXAMPLES)]
+    Prove(prove::Arguments),
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -130,6 +134,7 @@ pub fn main() -> u8 {
             Ok(output.report(&report, status::reload_text))
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
+        Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),

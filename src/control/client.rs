@@ -6,8 +6,8 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::wire::control_client::ControlClient;
 use super::proof::ProofCall;
+use super::wire::control_client::ControlClient;
 use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest};
 
 /// A host with thousands of repositories has a long answer to a survey.

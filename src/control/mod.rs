@@ -33,8 +33,8 @@ pub mod wire {
 }
 
 use wire::{
-    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report, StateRequest,
-    SurveyRequest,
+    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report,
+    StateRequest, SurveyRequest,
 };
 
 /// The server side.

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("json", &[]),
+    ("nonce", &[]),
     ("config", &[]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
@@ -14,11 +15,13 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("sources", &["image", "trust", "policy"]),
     ("publish", &["json", "image", "trust", "policy", "sources"]),
     ("state", &["image", "trust"]),
-    ("decide", &["image", "trust", "policy", "sources", "state"]),
+    ("decide", &["nonce", "image", "trust", "policy", "sources", "state"]),
     ("observe", &["decide"]),
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
     // The verifier's binary is a client of the control socket.
-    ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
+    ("hooks", &["nonce", "config", "json", "image", "trust", "decide", "observe", "control"]),
+    // Brings images in as the engines' clients do, and signs for them.
+    ("prove", &["config", "image", "publish", "control", "hooks"]),
     ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
@@ -34,6 +37,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "decide",
             "observe",
             "control",
+            "prove",
             "audit",
             "daemon",
             "publish",

@@ -1,0 +1,153 @@
+//! What came of a path, and what that says of its door.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::path::{Control, Path};
+use super::{Offer, Tried};
+use crate::control::wire::prove_response::Asked;
+use crate::image::Canary;
+
+/// How one image fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It came in. `let_through`: somebody refused it, and audit mode let it pass.
+    Accepted {
+        /// The code of that refusal.
+        let_through: Option<String>,
+    },
+    /// Somebody of ours stopped it.
+    Refused {
+        /// The door; a dash where only the engine's words tell that it was one of ours.
+        door: String,
+        /// The refusal's code.
+        code: String,
+    },
+    /// It did not come in, and that was nobody of ours.
+    Failed(String),
+    /// It was not tried: it means nothing on this path, or nothing without the control.
+    Untried,
+}
+
+/// What is known of a path's door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Result {
+    /// What nobody signed was stopped, and what somebody signed was not.
+    Shut,
+    /// What nobody signed came in.
+    Open,
+    /// Neither was shown.
+    Unknown,
+}
+
+/// A path with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The path's stable name.
+    pub path: String,
+    /// What is known.
+    pub result: Result,
+    /// Why, or what there is to say besides.
+    pub note: String,
+    /// Every image, and how long it took.
+    pub images: Vec<(Canary, Fate, Duration)>,
+}
+
+impl Result {
+    /// `shut`, `open` or `unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shut => "shut",
+            Self::Open => "open",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How an image fared, by what the engine said and what the daemon was asked.
+pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
+    let (name, digest) = (offer.name.to_string(), offer.image.digest().to_string());
+    let mut noes = asked.iter().filter(|one| (one.name == name || one.digest == digest) && one.outcome != "allowed");
+    match &tried.outcome {
+        None => Fate::Untried,
+        Some(Ok(())) => Fate::Accepted { let_through: noes.find(|one| one.let_through).map(|one| one.code.clone()) },
+        Some(Err(words)) => match noes.find(|one| !one.let_through) {
+            Some(no) => Fate::Refused { door: no.door.clone(), code: no.code.clone() },
+            // A layer whose name is not known, or a call that names no image.
+            None if words.contains("rootpin: ") => Fate::Refused { door: "-".to_owned(), code: words.clone() },
+            None => Fate::Failed(words.clone()),
+        },
+    }
+}
+
+/// What all of it says of the path.
+pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>) -> Verdict {
+    let of = |wanted: Canary| images.iter().find(|(canary, ..)| *canary == wanted).map_or(&Fate::Untried, |(_, fate, _)| fate);
+    let (result, note) = judged(path, of(Canary::Signed), of(Canary::Unsigned), of(Canary::Known));
+    Verdict { path: path.name.clone(), result, note, images }
+}
+
+fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Result, String) {
+    match (unsigned, known) {
+        (Fate::Accepted { let_through: Some(code) }, _) => {
+            return (Result::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
+        }
+        (Fate::Accepted { let_through: None }, _) => return (Result::Open, "an unsigned image came in: nobody stopped it".to_owned()),
+        (_, Fate::Accepted { let_through: None }) if path.asks_by_name => {
+            return (Result::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
+        }
+        (Fate::Failed(why), _) => return (Result::Unknown, format!("the unsigned image failed by itself: {why}")),
+        (Fate::Untried, _) => return (Result::Unknown, "it was not tried".to_owned()),
+        (Fate::Refused { .. }, _) => {}
+    }
+    match (path.control, signed) {
+        (Control::None, _) | (_, Fate::Accepted { .. }) => {}
+        (Control::Optional, Fate::Refused { .. }) => return (Result::Shut, "for everything, signed or not".to_owned()),
+        (_, Fate::Refused { code, door }) => return (Result::Unknown, format!("the signed image was refused too, by {door}: {code}")),
+        (_, Fate::Failed(why)) => return (Result::Unknown, format!("the signed image failed by itself: {why}")),
+        (_, Fate::Untried) => return (Result::Unknown, "the signed image was not tried".to_owned()),
+    }
+    match known {
+        Fate::Accepted { .. } => {
+            (Result::Shut, "to unsigned bytes; known layers under another name come in, for which nobody is asked here".to_owned())
+        }
+        Fate::Failed(why) if path.asks_by_name => (Result::Unknown, format!("the image of known layers failed by itself: {why}")),
+        _ => (Result::Shut, String::new()),
+    }
+}
+
+impl Verdict {
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
+            let (outcome, door, code) = match fate {
+                Fate::Accepted { let_through } => ("accepted", None, let_through.as_ref()),
+                Fate::Refused { door, code } => ("refused", Some(door), Some(code)),
+                Fate::Failed(why) => ("failed", None, Some(why)),
+                Fate::Untried => ("untried", None, None),
+            };
+            let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            (canary.tag().to_owned(), json!({ "outcome": outcome, "door": door, "code": code, "milliseconds": milliseconds }))
+        };
+        let images: serde_json::Map<_, _> = self.images.iter().map(image).collect();
+        let note = Some(&self.note).filter(|note| !note.is_empty());
+        json!({ "path": self.path, "result": self.result.as_str(), "note": note, "images": images })
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { let_through: None } => f.write_str("accepted"),
+            Self::Accepted { let_through: Some(code) } => write!(f, "let through ({code})"),
+            Self::Refused { door, .. } if door == "-" => f.write_str("refused"),
+            Self::Refused { door, code } => write!(f, "refused by {door}: {code}"),
+            Self::Failed(_) => f.write_str("failed"),
+            Self::Untried => f.write_str("-"),
+        }
+    }
+}
