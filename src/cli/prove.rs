@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// Prove this path only; may be repeated. --list shows their names
     #[arg(long = "path", value_name = "NAME")]
     paths: Vec<String>,
+    /// Leave this path out, for one that the policy opens on purpose; may be repeated
+    #[arg(long, value_name = "NAME")]
+    except: Vec<String>,
     /// Show the paths that this host has, and prove nothing
     #[arg(long)]
     list: bool,
@@ -34,7 +37,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
     let control = if control == Path::new(DEFAULT_CONTROL) { config.control.clone() } else { control.to_owned() };
     super::block_on(async {
         let mut host = Host::look(&config).await;
-        if let Err(unknown) = host.only(&verb.paths) {
+        if let Err(unknown) = host.pick(&verb.paths, &verb.except) {
             output.error(&unknown);
             return Ok(EXIT_USAGE);
         }
@@ -71,13 +74,15 @@ fn text(report: &Report) -> String {
     let mut rows = vec![["path", "", "unsigned", "signed", "known layers"].map(str::to_owned).to_vec()];
     rows.extend(report.paths.iter().map(row));
     let mut lines = vec![table(&rows)];
-    lines.extend(
-        report
-            .paths
-            .iter()
-            .filter(|path| !path.note.is_empty())
-            .map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)),
-    );
+    let told = report.paths.iter().filter(|path| !path.note.is_empty() && !path.lets_known_layers_in());
+    lines.extend(told.map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)));
+    if report.paths.iter().any(Verdict::lets_known_layers_in) {
+        lines.push(
+            "known layers: where they are accepted, nobody is asked for the name; what is admitted is still bytes that somebody signed.\n\
+             The resolver, the authorization plugin and the sweep see the name"
+                .to_owned(),
+        );
+    }
     lines.extend(report.silent.iter().map(|(engine, why)| format!("{engine}: does not answer: {why}")));
     lines.extend(report.unproven.iter().map(|what| format!("not proven: {what}")));
     lines.extend(report.left.iter().map(|what| format!("LEFT BEHIND: {what}")));

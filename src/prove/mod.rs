@@ -100,6 +100,10 @@ impl Host {
                 Ok(engine) => host.engines.push(Arc::new(engine)),
                 Err(why) => host.silent.push((configured.name.clone(), why)),
             }
+            if host.engines.last().is_some_and(|engine| engine.name == configured.name && engine.version < (2, 0)) {
+                // Its resolver knows no plain HTTP (containerd 1.7, pkg/transfer/registry); what it unpacks is asked about as imports are.
+                host.unproven.push(format!("{}: pulls by the transfer service, for which containerd 1.7 wants TLS", configured.name));
+            }
             if configured.nri.is_some() {
                 host.unproven.push(format!("{}: NRI, which is asked when a container is made: a proof runs nothing", configured.name));
             }
@@ -126,16 +130,16 @@ impl Host {
         self.paths.iter().map(|path| path.name.as_str()).collect()
     }
 
-    /// Leaves these paths only.
+    /// Leaves these paths only, or all where none is named; and of them all but the others.
     ///
     /// # Errors
     /// There is no path of one of the names.
-    pub fn only(&mut self, names: &[String]) -> Result<(), String> {
-        if let Some(unknown) = names.iter().find(|name| !self.names().contains(&name.as_str())) {
-            let known = self.names().join(", ");
-            return Err(format!("no path {unknown:?} on this host; hint: there are {known}"));
+    pub fn pick(&mut self, only: &[String], except: &[String]) -> Result<(), String> {
+        let known = self.names();
+        if let Some(unknown) = only.iter().chain(except).find(|name| !known.contains(&name.as_str())) {
+            return Err(format!("no path {unknown:?} on this host; hint: there are {}", known.join(", ")));
         }
-        self.paths.retain(|path| names.is_empty() || names.contains(&path.name));
+        self.paths.retain(|path| (only.is_empty() || only.contains(&path.name)) && !except.contains(&path.name));
         Ok(())
     }
 

@@ -50,7 +50,9 @@ pub(super) fn of_engine(engine: &Arc<Engine>) -> Vec<Path> {
     ];
     if engine.has("io.containerd.grpc.v1", "transfer") {
         // The image verifier came with 2.0 (containerd, docs/image-verification.md).
-        paths.push(path("transfer-pull", engine.version >= (2, 0), Way::TransferPull(Arc::clone(engine))));
+        if engine.version >= (2, 0) {
+            paths.push(path("transfer-pull", true, Way::TransferPull(Arc::clone(engine))));
+        }
         paths.push(path("transfer-import", false, Way::TransferImport(Arc::clone(engine))));
     }
     if engine.has("io.containerd.grpc.v1", "cri") {
@@ -74,6 +76,7 @@ pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Pa
         path("load", false, local, docker::Way::Load),
         path("import", false, Control::None, docker::Way::Import),
         path("build", false, local, docker::Way::Build),
+        path("buildkit", false, Control::Optional, docker::Way::Buildkit),
     ]
 }
 

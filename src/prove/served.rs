@@ -67,7 +67,7 @@ impl Drop for Served {
     }
 }
 
-/// The images as a registry has them (OCI distribution-spec, "Pulling"), and the metadata by its names.
+/// The images as a registry has them (OCI distribution-spec, "Pulling"), a line that builds on each, and the metadata by its names.
 pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Vec<u8>>) -> Files {
     let mut files = Files::new();
     for offer in offers {
@@ -83,6 +83,11 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
                 files.insert(format!("{path}/blobs/{digest}"), file);
             }
         }
+    }
+    for offer in offers {
+        let line = format!("FROM {}\n", offer.name);
+        let file = File { media_type: "text/plain".to_owned(), digest: String::new(), bytes: line.into() };
+        files.insert(format!("/{}/{}", offer.name.repository.path(), offer.canary.tag()), file);
     }
     for (name, bytes) in metadata {
         let file = File { media_type: "application/json".to_owned(), digest: String::new(), bytes: bytes.into() };

@@ -55,6 +55,9 @@ pub struct Verdict {
     pub images: Vec<(Canary, Fate, Duration)>,
 }
 
+/// What is to be said of most paths.
+const KNOWN: &str = "but not to an unsigned image whose layers are all here already: nobody is asked for the name on this path";
+
 impl Result {
     /// `shut`, `open` or `unknown`.
     #[must_use]
@@ -95,6 +98,9 @@ fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Result,
         (Fate::Accepted { let_through: Some(code) }, _) => {
             return (Result::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
         }
+        (Fate::Accepted { let_through: None }, _) if path.control == Control::Optional => {
+            return (Result::Open, "an unsigned image came in, as local content: the policy's [local] lets it".to_owned());
+        }
         (Fate::Accepted { let_through: None }, _) => return (Result::Open, "an unsigned image came in: nobody stopped it".to_owned()),
         (_, Fate::Accepted { let_through: None }) if path.asks_by_name => {
             return (Result::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
@@ -111,15 +117,19 @@ fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Result,
         (_, Fate::Untried) => return (Result::Unknown, "the signed image was not tried".to_owned()),
     }
     match known {
-        Fate::Accepted { .. } => {
-            (Result::Shut, "to unsigned bytes; known layers under another name come in, for which nobody is asked here".to_owned())
-        }
+        Fate::Accepted { .. } => (Result::Shut, KNOWN.to_owned()),
         Fate::Failed(why) if path.asks_by_name => (Result::Unknown, format!("the image of known layers failed by itself: {why}")),
         _ => (Result::Shut, String::new()),
     }
 }
 
 impl Verdict {
+    /// Whether known layers come in, for which nobody is asked on this path.
+    #[must_use]
+    pub fn lets_known_layers_in(&self) -> bool {
+        self.note == KNOWN
+    }
+
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Value {

@@ -13,6 +13,7 @@ mod notary;
 mod own;
 mod own_rows;
 mod pin;
+mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod rows;
