@@ -50,7 +50,7 @@ impl Output {
     }
 
     /// Says what must not be overlooked, on standard error.
-    pub(super) fn warning(self, text: &str) {
+    pub(super) fn loudly(text: &str) {
         let _ = writeln!(std::io::stderr(), "rootpin: {text}");
     }
 

@@ -50,7 +50,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
         let report = host.prove(&mut client, interrupted()?, |path| output.progress(path)).await?;
         output.value(&report.json(), |_| text(&report));
         for path in report.paths.iter().filter(|path| path.result == Door::Open) {
-            output.warning(&format!("OPEN: {}: {}", path.path, path.note));
+            Output::loudly(&format!("OPEN: {}: {}", path.path, path.note));
         }
         Ok(report.exit_code())
     })

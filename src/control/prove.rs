@@ -74,10 +74,7 @@ async fn watch(
     answers: &mpsc::Sender<Result<ProveResponse, Status>>,
 ) -> (&'static str, Result<ProveResponse, Status>) {
     loop {
-        let request = match requests.message().await {
-            Ok(Some(request)) => request,
-            Ok(None) | Err(_) => return ("left", Err(Status::aborted("left"))),
-        };
+        let Ok(Some(request)) = requests.message().await else { return ("left", Err(Status::aborted("left"))) };
         if !proof.is_live() {
             let why = "the policy changed while it was being proved; hint: prove again, under the one in force now";
             return ("cut short", Err(Status::aborted(why)));

@@ -96,12 +96,12 @@ async fn images(docker: &Docker) -> Result<Vec<String>, String> {
         let id = image.get("Id")?.as_str()?.to_owned();
         is_ours(label).then_some(id)
     };
-    let named = |image: &Value| {
+    let known_by = |image: &Value| {
         let tags = Some(names(image, "RepoTags")).filter(|tags| !tags.is_empty());
         let digests = || Some(names(image, "RepoDigests")).filter(|digests| !digests.is_empty());
         tags.or_else(digests).unwrap_or_else(|| built(image).into_iter().collect())
     };
-    Ok(all.iter().flat_map(named).collect())
+    Ok(all.iter().flat_map(known_by).collect())
 }
 
 /// What `BuildKit` keeps of a proof's images, by its IDs.

@@ -147,47 +147,70 @@ impl Host {
     ///
     /// # Errors
     /// The daemon does not let it begin. One line.
-    pub async fn prove(
-        self,
-        client: &mut Client,
-        stop: impl Future<Output = ()>,
-        mut progress: impl FnMut(&str),
-    ) -> Result<Report, String> {
+    pub async fn prove(self, client: &mut Client, stop: impl Future<Output = ()>, progress: impl FnMut(&str)) -> Result<Report, String> {
         let served = Served::start().await?;
-        let signer = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
-        let mut call = client.prove(served.port(), signer.root()).await?;
+        let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
+        let mut call = client.prove(served.port(), key.root()).await?;
         let place = format!("{PREFIX}{}", call.nonce());
         let names = format!("127.0.0.1:{}/{place}/**", served.port());
         let offers = self.offers(&names)?;
         let signed = offers.iter().flatten().filter(|offer| offer.canary == Canary::Signed);
         let signed: BTreeMap<_, _> = signed.map(|offer| (offer.name.to_string(), offer.image.manifest.bytes.clone())).collect();
-        let metadata = signer.publish(&signed).map_err(|error| error.to_string())?;
+        let metadata = key.publish(&signed).map_err(|error| error.to_string())?;
         served.serve(served::files(&offers.concat(), &place, metadata));
 
-        let proving = async {
-            // What one that was killed has left.
-            self.clean().await;
-            let mut tried = Vec::new();
-            let end = Instant::now() + ALL;
-            for (path, offers) in self.paths.iter().zip(&offers) {
-                progress(&path.name);
-                tried.push(try_all(path, &place, offers, end).await);
-            }
-            self.conclude(&mut call, &offers, &tried).await
-        };
-        let concluded = tokio::select! {
-            concluded = proving => concluded,
-            () = stop => Err("interrupted".to_owned()),
+        // What one that was killed has left.
+        self.clean().await;
+        let concluded = match self.try_all(&place, &offers, stop, progress).await {
+            Some(tried) => self.conclude(&mut call, &offers, &tried).await,
+            None => Err("interrupted".to_owned()),
         };
         let (paths, cut_short) = match concluded {
             Ok(verdicts) => {
                 let found = verdicts.iter().map(|verdict| Found { path: verdict.path.clone(), result: verdict.result.as_str() });
-                (verdicts.clone(), call.end(&found.collect::<Vec<_>>()).await.err())
+                let ended = call.end(&found.collect::<Vec<_>>()).await;
+                (verdicts, ended.err())
             }
-            Err(why) => (Vec::new(), Some(why)),
+            Err(why) => {
+                drop(call);
+                (Vec::new(), Some(why))
+            }
         };
         let left = self.clean().await;
         Ok(Report { names, paths, silent: self.silent, unproven: self.unproven, left, cut_short })
+    }
+
+    /// Every image on every path, the control first; its layers are the known ones. Told to stop, it does so when the engine is done with
+    /// what it was told last, or something could come in after all was taken away.
+    async fn try_all(
+        &self,
+        namespace: &str,
+        offers: &[Vec<Offer>],
+        stop: impl Future<Output = ()>,
+        mut progress: impl FnMut(&str),
+    ) -> Option<Vec<Vec<Tried>>> {
+        let mut stop = std::pin::pin!(stop);
+        let end = Instant::now() + ALL;
+        let mut all = Vec::new();
+        for (path, offers) in self.paths.iter().zip(offers) {
+            progress(&path.name);
+            let mut tried: Vec<Tried> = Vec::new();
+            for offer in offers {
+                tokio::select! {
+                    biased;
+                    () = &mut stop => return None,
+                    () = std::future::ready(()) => {}
+                }
+                let control_is_in = tried.first().is_some_and(|control| matches!(control.outcome, Some(Ok(()))));
+                tried.push(if path.is_for(offer.canary, control_is_in) {
+                    try_one(path, namespace, offer, end).await
+                } else {
+                    Tried { outcome: None, took: Duration::ZERO }
+                });
+            }
+            all.push(tried);
+        }
+        Some(all)
     }
 
     /// Three images for each path, of a repository of its own.
@@ -227,27 +250,12 @@ impl Host {
     }
 }
 
-/// The control first; its layers are the known ones.
-async fn try_all(path: &Path, namespace: &str, offers: &[Offer], end: Instant) -> Vec<Tried> {
-    let mut tried: Vec<Tried> = Vec::new();
-    for offer in offers {
-        let control_is_in = tried.first().is_some_and(|control| matches!(control.outcome, Some(Ok(()))));
-        let means_something = match offer.canary {
-            Canary::Signed => path.control != path::Control::None,
-            Canary::Unsigned => true,
-            Canary::Known => control_is_in,
-        };
-        if !means_something {
-            tried.push(Tried { outcome: None, took: Duration::ZERO });
-            continue;
-        }
-        let begun = Instant::now();
-        let patience = PATIENCE.min(end.saturating_duration_since(begun));
-        let brought = tokio::time::timeout(patience, path.bring(namespace, offer)).await;
-        let outcome = brought.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
-        tried.push(Tried { outcome: Some(outcome), took: begun.elapsed() });
-    }
-    tried
+async fn try_one(path: &Path, namespace: &str, offer: &Offer, end: Instant) -> Tried {
+    let begun = Instant::now();
+    let patience = PATIENCE.min(end.saturating_duration_since(begun));
+    let brought = tokio::time::timeout(patience, path.bring(namespace, offer)).await;
+    let outcome = brought.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+    Tried { outcome: Some(outcome), took: begun.elapsed() }
 }
 
 /// Whether a name is one of some proof's: `127.0.0.1:PORT/rootpin-prove-NONCE/…`.

@@ -7,6 +7,7 @@ use super::client::Origin;
 use super::engine::Engine;
 use super::{Offer, client, cri, docker, resolver, transfer};
 use crate::hooks::Docker;
+use crate::image::Canary;
 
 /// One way. Its name is stable: `ENGINE/WAY`.
 #[derive(Debug, Clone)]
@@ -86,6 +87,15 @@ pub(super) fn of_resolver(at: SocketAddr) -> Path {
 }
 
 impl Path {
+    /// Whether an image means something here: that of known layers does once they are known.
+    pub(super) fn is_for(&self, canary: Canary, control_is_in: bool) -> bool {
+        match canary {
+            Canary::Signed => self.control != Control::None,
+            Canary::Unsigned => true,
+            Canary::Known => control_is_in,
+        }
+    }
+
     /// Brings an image in; or why it did not come, in the engine's words. `namespace` is for what lets one choose it.
     pub(super) async fn bring(&self, namespace: &str, offer: &Offer) -> Result<(), String> {
         let brought = match &self.way {

@@ -35,7 +35,7 @@ pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> R
     let mut answers = streaming.stream(within(namespace, None, ReceiverStream::new(sent))?).await?.into_inner();
     // The first answer says that the stream is known; the next that somebody reads.
     answers.message().await?;
-    let send = async {
+    let feeding = async {
         answers.message().await?;
         for chunk in archive::archive(offer).chunks(CHUNK) {
             messages.send(to_any(&Data { data: chunk.to_vec() })).await.map_err(lost)?;
@@ -50,7 +50,7 @@ pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> R
     let mut transfer = std::pin::pin!(transfer);
     tokio::select! {
         done = &mut transfer => done,
-        sent = send => { sent?; transfer.await }
+        fed = feeding => { fed?; transfer.await }
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
         None => Fate::Untried,
         Some(Ok(())) => Fate::Accepted { let_through: noes.find(|one| one.let_through).map(|one| one.code.clone()) },
         Some(Err(words)) => match noes.find(|one| !one.let_through) {
+            Some(no) if no.outcome == "unjudged" => Fate::Failed(format!("{} could not judge: {}", no.door, no.code)),
             Some(no) => Fate::Refused { door: no.door.clone(), code: no.code.clone() },
             // A layer whose name is not known, or a call that names no image.
             None if words.contains("rootpin: ") => Fate::Refused { door: "-".to_owned(), code: words.clone() },
