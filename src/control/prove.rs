@@ -30,7 +30,8 @@ pub(super) async fn prove(
     observer: &Arc<Observer>,
     request: Request<Streaming<ProveRequest>>,
 ) -> Result<Response<Answers>, Status> {
-    let pid = root_only(&request)?;
+    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let pid = root_only(peer.map(|peer| (peer.uid(), peer.pid())))?;
     let mut requests = request.into_inner();
     let first = tokio::time::timeout(BEGIN, requests.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no request"))??.ok_or_else(|| Status::invalid_argument("no request"))?;
@@ -57,11 +58,10 @@ pub(super) async fn prove(
 }
 
 /// The socket is root's alone; a proof wants to know it from the kernel too. The caller's process ID, for the record.
-fn root_only<T>(request: &Request<T>) -> Result<Option<i32>, Status> {
-    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+fn root_only(peer: Option<(u32, Option<i32>)>) -> Result<Option<i32>, Status> {
     match peer {
-        Some(peer) if peer.uid() == 0 => Ok(peer.pid()),
-        Some(peer) => Err(Status::permission_denied(format!("only root may prove, and this is user {}; hint: run it as root", peer.uid()))),
+        Some((0, pid)) => Ok(pid),
+        Some((user, _)) => Err(Status::permission_denied(format!("only root may prove, and this is user {user}; hint: run it as root"))),
         None => Err(Status::permission_denied("only root may prove, and the kernel doesn't say who asks")),
     }
 }
@@ -110,5 +110,18 @@ fn told(asked: &decide::Asked) -> Asked {
         code: asked.code.unwrap_or_default().to_owned(),
         let_through: asked.let_through,
         microseconds: u64::try_from(asked.took.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_proves_and_only_where_the_kernel_says_so() {
+        assert_eq!(root_only(Some((0, Some(7)))).unwrap(), Some(7));
+        for peer in [Some((1000, Some(7))), Some((u32::MAX, None)), None] {
+            assert_eq!(root_only(peer).unwrap_err().code(), tonic::Code::PermissionDenied);
+        }
     }
 }

@@ -162,3 +162,100 @@ impl fmt::Display for Fate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::prove::path;
+
+    fn accepted() -> Fate {
+        Fate::Accepted { let_through: None }
+    }
+
+    fn refused() -> Fate {
+        Fate::Refused { door: "gate".to_owned(), code: "no-statement".to_owned() }
+    }
+
+    fn failed() -> Fate {
+        Fate::Failed("connection refused".to_owned())
+    }
+
+    fn result(asks_by_name: bool, control: Control, signed: Fate, unsigned: Fate, known: Fate) -> Result {
+        let at: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mut path = path::of_resolver(at);
+        (path.asks_by_name, path.control) = (asks_by_name, control);
+        let images = [(Canary::Signed, signed), (Canary::Unsigned, unsigned), (Canary::Known, known)];
+        verdict(&path, images.map(|(canary, fate)| (canary, fate, Duration::ZERO)).into()).result
+    }
+
+    #[test]
+    fn only_a_path_that_stops_the_one_and_takes_the_other_is_shut() {
+        let required = |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
+        assert_eq!(required(accepted(), refused(), refused()), Result::Shut);
+        assert_eq!(required(accepted(), refused(), accepted()), Result::Shut);
+        assert_eq!(required(accepted(), accepted(), accepted()), Result::Open);
+        // Whatever else happened, it came in.
+        assert_eq!(required(refused(), accepted(), failed()), Result::Open);
+        let audit = Fate::Accepted { let_through: Some("no-statement".to_owned()) };
+        assert_eq!(required(accepted(), audit, accepted()), Result::Open);
+        for (signed, unsigned) in [
+            (refused(), refused()),
+            (failed(), refused()),
+            (Fate::Untried, refused()),
+            (accepted(), failed()),
+            (accepted(), Fate::Untried),
+            (failed(), failed()),
+        ] {
+            assert_eq!(required(signed.clone(), unsigned.clone(), Fate::Untried), Result::Unknown, "{signed:?} {unsigned:?}");
+        }
+    }
+
+    #[test]
+    fn known_layers_are_a_hole_where_somebody_should_be_asked_for_the_name() {
+        let by_name = |known| result(true, Control::Required, accepted(), refused(), known);
+        assert_eq!(by_name(refused()), Result::Shut);
+        assert_eq!(by_name(accepted()), Result::Open);
+        assert_eq!(by_name(failed()), Result::Unknown);
+    }
+
+    #[test]
+    fn a_path_that_nothing_may_come_in_by_needs_no_control() {
+        for control in [Control::Optional, Control::None] {
+            assert_eq!(
+                result(false, control, if control == Control::None { Fate::Untried } else { refused() }, refused(), Fate::Untried),
+                Result::Shut
+            );
+            assert_eq!(result(false, control, accepted(), accepted(), accepted()), Result::Open);
+        }
+        assert_eq!(result(false, Control::Optional, failed(), refused(), Fate::Untried), Result::Unknown);
+    }
+
+    #[test]
+    fn who_stopped_an_image_is_told_by_the_daemon_and_else_by_the_engine_s_words() {
+        let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned".parse::<crate::image::ImageRef>().unwrap();
+        let image = Canary::Unsigned.image(&name.repository);
+        let offer = Offer { name, canary: Canary::Unsigned, image };
+        let tried = |outcome: std::result::Result<(), &str>| Tried { outcome: Some(outcome.map_err(str::to_owned)), took: Duration::ZERO };
+        let asked = |outcome: &str, let_through| Asked {
+            door: "gate".to_owned(),
+            digest: offer.image.digest().to_string(),
+            outcome: outcome.to_owned(),
+            code: "no-statement".to_owned(),
+            let_through,
+            ..Asked::default()
+        };
+        let fate = |outcome, asked: &[Asked]| super::fate(&offer, &tried(outcome), asked);
+        assert_eq!(fate(Err("no"), &[asked("allowed", true), asked("refused", false)]), refused());
+        assert_eq!(fate(Err("no"), &[asked("refused", true)]), Fate::Failed("no".to_owned()), "audit mode let it pass");
+        assert!(matches!(fate(Err("no"), &[asked("unjudged", false)]), Fate::Failed(_)));
+        assert_eq!(fate(Err("no"), &[]), Fate::Failed("no".to_owned()));
+        assert!(matches!(fate(Err("x: rootpin: refused layer"), &[]), Fate::Refused { door, .. } if door == "-"));
+        let other = Asked { digest: "sha256:00".to_owned(), ..asked("refused", false) };
+        assert_eq!(fate(Err("no"), std::slice::from_ref(&other)), Fate::Failed("no".to_owned()));
+        // An engine that doesn't mind what it is told has let it in.
+        assert_eq!(fate(Ok(()), &[asked("refused", false)]), accepted());
+        assert_eq!(fate(Ok(()), &[asked("refused", true)]), Fate::Accepted { let_through: Some("no-statement".to_owned()) });
+    }
+}

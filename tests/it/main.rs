@@ -18,6 +18,7 @@ mod pin;
 mod place;
 mod place_attacks;
 mod policy_dir;
+mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod repo;

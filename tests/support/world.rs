@@ -281,6 +281,11 @@ impl Notary {
         files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
     }
 
+    /// Serves one more file.
+    pub fn serve(&self, path: &str, bytes: Vec<u8>) {
+        self.inner.files.lock().unwrap().insert(path.to_owned(), bytes);
+    }
+
     /// From now on no question is answered, or all are.
     pub fn hang(&self, hung: bool) {
         self.inner.hung.store(hung, Ordering::Relaxed);
