@@ -78,7 +78,7 @@ fn text(report: &Report) -> String {
     lines.extend(told.map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)));
     if report.paths.iter().any(Verdict::lets_known_layers_in) {
         lines.push(
-            "known layers: where they are accepted, nobody is asked for the name; what is admitted is still bytes that somebody signed.\n\
+            "known layers: where they are accepted, nobody is asked for the name: the layers are signed ones, the configuration need not be.\n\
              The resolver, the authorization plugin and the sweep see the name"
                 .to_owned(),
         );

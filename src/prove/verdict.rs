@@ -18,13 +18,15 @@ pub enum Fate {
         /// The code of that refusal.
         let_through: Option<String>,
     },
-    /// Somebody of ours stopped it.
+    /// One of our doors stopped it, as the daemon tells.
     Refused {
-        /// The door; a dash where only the engine's words tell that it was one of ours.
+        /// The door.
         door: String,
         /// The refusal's code.
         code: String,
     },
+    /// One of our doors stopped it, as the engine's words tell: what it was asked about had no name.
+    Stopped(String),
     /// It did not come in, and that was nobody of ours.
     Failed(String),
     /// It was not tried: it means nothing on this path, or nothing without the control.
@@ -55,6 +57,8 @@ pub struct Verdict {
     pub images: Vec<(Canary, Fate, Duration)>,
 }
 
+/// How a door's refusal begins, among an engine's own words.
+const REFUSED: &str = "rootpin: refused ";
 /// What is to be said of most paths.
 const KNOWN: &str = "but not to an unsigned image whose layers are all here already: nobody is asked for the name on this path";
 
@@ -80,8 +84,7 @@ pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
         Some(Err(words)) => match noes.find(|one| !one.let_through) {
             Some(no) if no.outcome == "unjudged" => Fate::Failed(format!("{} could not judge: {}", no.door, no.code)),
             Some(no) => Fate::Refused { door: no.door.clone(), code: no.code.clone() },
-            // A layer whose name is not known, or a call that names no image.
-            None if words.contains("rootpin: ") => Fate::Refused { door: "-".to_owned(), code: words.clone() },
+            None if words.contains(REFUSED) => Fate::Stopped(words.clone()),
             None => Fate::Failed(words.clone()),
         },
     }
@@ -108,12 +111,13 @@ fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Result,
         }
         (Fate::Failed(why), _) => return (Result::Unknown, format!("the unsigned image failed by itself: {why}")),
         (Fate::Untried, _) => return (Result::Unknown, "it was not tried".to_owned()),
-        (Fate::Refused { .. }, _) => {}
+        (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
     }
     match (path.control, signed) {
         (Control::None, _) | (_, Fate::Accepted { .. }) => {}
-        (Control::Optional, Fate::Refused { .. }) => return (Result::Shut, "for everything, signed or not".to_owned()),
+        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => return (Result::Shut, "for everything, signed or not".to_owned()),
         (_, Fate::Refused { code, door }) => return (Result::Unknown, format!("the signed image was refused too, by {door}: {code}")),
+        (_, Fate::Stopped(words)) => return (Result::Unknown, format!("the signed image was refused too: {words}")),
         (_, Fate::Failed(why)) => return (Result::Unknown, format!("the signed image failed by itself: {why}")),
         (_, Fate::Untried) => return (Result::Unknown, "the signed image was not tried".to_owned()),
     }
@@ -135,14 +139,16 @@ impl Verdict {
     #[must_use]
     pub fn json(&self) -> Value {
         let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
-            let (outcome, door, code) = match fate {
-                Fate::Accepted { let_through } => ("accepted", None, let_through.as_ref()),
-                Fate::Refused { door, code } => ("refused", Some(door), Some(code)),
-                Fate::Failed(why) => ("failed", None, Some(why)),
-                Fate::Untried => ("untried", None, None),
+            let (outcome, door, code, why) = match fate {
+                Fate::Accepted { let_through } => ("accepted", None, let_through.as_ref(), None),
+                Fate::Refused { door, code } => ("refused", Some(door), Some(code), None),
+                Fate::Stopped(words) => ("refused", None, None, Some(words)),
+                Fate::Failed(why) => ("failed", None, None, Some(why)),
+                Fate::Untried => ("untried", None, None, None),
             };
             let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            (canary.tag().to_owned(), json!({ "outcome": outcome, "door": door, "code": code, "milliseconds": milliseconds }))
+            let image = json!({ "outcome": outcome, "door": door, "code": code, "why": why, "milliseconds": milliseconds });
+            (canary.tag().to_owned(), image)
         };
         let images: serde_json::Map<_, _> = self.images.iter().map(image).collect();
         let note = Some(&self.note).filter(|note| !note.is_empty());
@@ -155,8 +161,8 @@ impl fmt::Display for Fate {
         match self {
             Self::Accepted { let_through: None } => f.write_str("accepted"),
             Self::Accepted { let_through: Some(code) } => write!(f, "let through ({code})"),
-            Self::Refused { door, .. } if door == "-" => f.write_str("refused"),
             Self::Refused { door, code } => write!(f, "refused by {door}: {code}"),
+            Self::Stopped(_) => f.write_str("refused"),
             Self::Failed(_) => f.write_str("failed"),
             Self::Untried => f.write_str("-"),
         }
@@ -251,7 +257,8 @@ mod tests {
         assert_eq!(fate(Err("no"), &[asked("refused", true)]), Fate::Failed("no".to_owned()), "audit mode let it pass");
         assert!(matches!(fate(Err("no"), &[asked("unjudged", false)]), Fate::Failed(_)));
         assert_eq!(fate(Err("no"), &[]), Fate::Failed("no".to_owned()));
-        assert!(matches!(fate(Err("x: rootpin: refused layer"), &[]), Fate::Refused { door, .. } if door == "-"));
+        assert_eq!(fate(Err("x: rootpin: refused layer"), &[]), Fate::Stopped("x: rootpin: refused layer".to_owned()));
+        assert!(matches!(fate(Err("x: rootpin: could not judge layer"), &[]), Fate::Failed(_)));
         let other = Asked { digest: "sha256:00".to_owned(), ..asked("refused", false) };
         assert_eq!(fate(Err("no"), std::slice::from_ref(&other)), Fate::Failed("no".to_owned()));
         // An engine that doesn't mind what it is told has let it in.
