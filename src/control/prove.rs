@@ -105,7 +105,7 @@ fn told(asked: &decide::Asked) -> Asked {
     Asked {
         door: asked.door.to_string(),
         name: asked.name.to_string(),
-        digest: asked.digest.to_string(),
+        digest: asked.digest.map(|digest| digest.to_string()).unwrap_or_default(),
         outcome: asked.outcome.to_owned(),
         code: asked.code.unwrap_or_default().to_owned(),
         let_through: asked.let_through,

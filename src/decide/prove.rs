@@ -54,8 +54,8 @@ pub struct Asked {
     pub door: Door,
     /// The name that decided; without its tag where only the repository is known.
     pub name: ImageRef,
-    /// What it would stand for.
-    pub digest: Digest,
+    /// What it would stand for, where that was asked.
+    pub digest: Option<Digest>,
     /// `allowed`, `refused` or `unjudged`.
     pub outcome: &'static str,
     /// Of a no.
@@ -171,7 +171,7 @@ impl Session {
     pub(super) async fn pull(&self, pull: &Pull, now: Timestamp, begun: Instant) -> Decision {
         let decision = self.decider.pull_by(&self.policy, pull, now, begun).await;
         let decision = only_the_control(decision, Some((&pull.name, pull.digest)));
-        self.note(pull.door, (&pull.name, pull.digest), &decision, begun);
+        self.note(pull.door, (&pull.name, Some(pull.digest)), &decision, begun.elapsed());
         decision
     }
 
@@ -186,12 +186,12 @@ impl Session {
         let (decision, claim) = self.decider.place_by(&self.policy, place, layer, now, begun).await;
         let decision = only_the_control(decision, claim.as_ref().map(|claim| (&claim.name, claim.chain.top())));
         if let Some(claim) = &claim {
-            self.note(door, (&claim.name, claim.chain.top()), &decision, begun);
+            self.note(door, (&claim.name, Some(claim.chain.top())), &decision, begun.elapsed());
         }
         (decision, claim)
     }
 
-    fn note(&self, door: Door, (name, digest): (&ImageRef, Digest), decision: &Decision, begun: Instant) {
+    fn note(&self, door: Door, (name, digest): (&ImageRef, Option<Digest>), decision: &Decision, took: Duration) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() < MAX_ASKED {
             asked.push(Asked {
@@ -201,7 +201,7 @@ impl Session {
                 outcome: decision.outcome(),
                 code: decision.denial().map(|denial| denial.refusal.code.as_str()),
                 let_through: decision.lets_through(),
-                took: begun.elapsed(),
+                took,
             });
         }
     }
