@@ -8,7 +8,7 @@ use super::output::{Output, table};
 use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::prove::{Door, Host, Report, Verdict};
+use crate::prove::{Finding, Host, Report, Verdict};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin prove\n  rootpin prove --list\n  rootpin prove --path containerd/cri-pull --path docker/pull --json\n\n\
     Two images of a few bytes are served on 127.0.0.1, one of them signed by a key that is gone afterwards, and every engine of rootpin.toml is\n\
@@ -49,7 +49,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
         let mut client = Client::connect(&control, TIMEOUT).await?;
         let report = host.prove(&mut client, interrupted()?, |path| output.progress(path)).await?;
         output.value(&report.json(), |_| text(&report));
-        for path in report.paths.iter().filter(|path| path.result == Door::Open) {
+        for path in report.paths.iter().filter(|path| path.result == Finding::Open) {
             Output::loudly(&format!("OPEN: {}: {}", path.path, path.note));
         }
         Ok(report.exit_code())
@@ -103,6 +103,6 @@ fn row(path: &Verdict) -> Vec<String> {
             took => format!("{fate}, {took} ms"),
         })
     };
-    let result = if path.result == Door::Open { "OPEN" } else { path.result.as_str() };
+    let result = if path.result == Finding::Open { "OPEN" } else { path.result.as_str() };
     vec![path.path.clone(), result.to_owned(), cell("unsigned"), cell("signed"), cell("known")]
 }

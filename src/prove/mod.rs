@@ -38,7 +38,7 @@ use crate::publish::OneOff;
 use engine::Engine;
 use path::Path;
 use served::Served;
-pub use verdict::{Fate, Result as Door, Verdict};
+pub use verdict::{Fate, Finding, Verdict};
 
 /// How everything begins that a proof makes: the first part of each image's path, and each namespace.
 const PREFIX: &str = "rootpin-prove-";
@@ -271,9 +271,9 @@ impl Report {
     /// 0 where every door is shut, 1 where one is open, 2 where neither was shown or something could not be taken away again.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let is = |result: Door| self.paths.iter().any(|path| path.result == result);
+        let is = |result: Finding| self.paths.iter().any(|path| path.result == result);
         let whole = !self.paths.is_empty() && self.silent.is_empty() && self.left.is_empty() && self.cut_short.is_none();
-        match (is(Door::Open), is(Door::Unknown) || !whole) {
+        match (is(Finding::Open), is(Finding::Unknown) || !whole) {
             (true, _) => 1,
             (false, true) => 2,
             (false, false) => 0,

@@ -35,7 +35,7 @@ pub enum Fate {
 
 /// What is known of a path's door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Result {
+pub enum Finding {
     /// What nobody signed was stopped, and what somebody signed was not.
     Shut,
     /// What nobody signed came in.
@@ -50,7 +50,7 @@ pub struct Verdict {
     /// The path's stable name.
     pub path: String,
     /// What is known.
-    pub result: Result,
+    pub result: Finding,
     /// Why, or what there is to say besides.
     pub note: String,
     /// Every image, and how long it took.
@@ -62,7 +62,7 @@ const REFUSED: &str = "rootpin: refused ";
 /// What is to be said of most paths.
 const KNOWN: &str = "but not to an unsigned image whose layers are all here already: nobody is asked for the name on this path";
 
-impl Result {
+impl Finding {
     /// `shut`, `open` or `unknown`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -97,34 +97,34 @@ pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>) -> Ver
     Verdict { path: path.name.clone(), result, note, images }
 }
 
-fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Result, String) {
+fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Finding, String) {
     match (unsigned, known) {
         (Fate::Accepted { let_through: Some(code) }, _) => {
-            return (Result::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
+            return (Finding::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
         }
         (Fate::Accepted { let_through: None }, _) if path.control == Control::Optional => {
-            return (Result::Open, "an unsigned image came in, as local content: the policy's [local] lets it".to_owned());
+            return (Finding::Open, "an unsigned image came in, as local content: the policy's [local] lets it".to_owned());
         }
-        (Fate::Accepted { let_through: None }, _) => return (Result::Open, "an unsigned image came in: nobody stopped it".to_owned()),
+        (Fate::Accepted { let_through: None }, _) => return (Finding::Open, "an unsigned image came in: nobody stopped it".to_owned()),
         (_, Fate::Accepted { let_through: None }) if path.asks_by_name => {
-            return (Result::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
+            return (Finding::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
         }
-        (Fate::Failed(why), _) => return (Result::Unknown, format!("the unsigned image failed by itself: {why}")),
-        (Fate::Untried, _) => return (Result::Unknown, "it was not tried".to_owned()),
+        (Fate::Failed(why), _) => return (Finding::Unknown, format!("the unsigned image failed by itself: {why}")),
+        (Fate::Untried, _) => return (Finding::Unknown, "it was not tried".to_owned()),
         (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
     }
     match (path.control, signed) {
         (Control::None, _) | (_, Fate::Accepted { .. }) => {}
-        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => return (Result::Shut, "for everything, signed or not".to_owned()),
-        (_, Fate::Refused { code, door }) => return (Result::Unknown, format!("the signed image was refused too, by {door}: {code}")),
-        (_, Fate::Stopped(words)) => return (Result::Unknown, format!("the signed image was refused too: {words}")),
-        (_, Fate::Failed(why)) => return (Result::Unknown, format!("the signed image failed by itself: {why}")),
-        (_, Fate::Untried) => return (Result::Unknown, "the signed image was not tried".to_owned()),
+        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => return (Finding::Shut, "for everything, signed or not".to_owned()),
+        (_, Fate::Refused { code, door }) => return (Finding::Unknown, format!("the signed image was refused too, by {door}: {code}")),
+        (_, Fate::Stopped(words)) => return (Finding::Unknown, format!("the signed image was refused too: {words}")),
+        (_, Fate::Failed(why)) => return (Finding::Unknown, format!("the signed image failed by itself: {why}")),
+        (_, Fate::Untried) => return (Finding::Unknown, "the signed image was not tried".to_owned()),
     }
     match known {
-        Fate::Accepted { .. } => (Result::Shut, KNOWN.to_owned()),
-        Fate::Failed(why) if path.asks_by_name => (Result::Unknown, format!("the image of known layers failed by itself: {why}")),
-        _ => (Result::Shut, String::new()),
+        Fate::Accepted { .. } => (Finding::Shut, KNOWN.to_owned()),
+        Fate::Failed(why) if path.asks_by_name => (Finding::Unknown, format!("the image of known layers failed by itself: {why}")),
+        _ => (Finding::Shut, String::new()),
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
         Fate::Failed("connection refused".to_owned())
     }
 
-    fn result(asks_by_name: bool, control: Control, signed: Fate, unsigned: Fate, known: Fate) -> Result {
+    fn result(asks_by_name: bool, control: Control, signed: Fate, unsigned: Fate, known: Fate) -> Finding {
         let at: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let mut path = path::of_resolver(at);
         (path.asks_by_name, path.control) = (asks_by_name, control);
@@ -199,13 +199,13 @@ mod tests {
     #[test]
     fn only_a_path_that_stops_the_one_and_takes_the_other_is_shut() {
         let required = |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
-        assert_eq!(required(accepted(), refused(), refused()), Result::Shut);
-        assert_eq!(required(accepted(), refused(), accepted()), Result::Shut);
-        assert_eq!(required(accepted(), accepted(), accepted()), Result::Open);
+        assert_eq!(required(accepted(), refused(), refused()), Finding::Shut);
+        assert_eq!(required(accepted(), refused(), accepted()), Finding::Shut);
+        assert_eq!(required(accepted(), accepted(), accepted()), Finding::Open);
         // Whatever else happened, it came in.
-        assert_eq!(required(refused(), accepted(), failed()), Result::Open);
+        assert_eq!(required(refused(), accepted(), failed()), Finding::Open);
         let audit = Fate::Accepted { let_through: Some("no-statement".to_owned()) };
-        assert_eq!(required(accepted(), audit, accepted()), Result::Open);
+        assert_eq!(required(accepted(), audit, accepted()), Finding::Open);
         for (signed, unsigned) in [
             (refused(), refused()),
             (failed(), refused()),
@@ -214,16 +214,16 @@ mod tests {
             (accepted(), Fate::Untried),
             (failed(), failed()),
         ] {
-            assert_eq!(required(signed.clone(), unsigned.clone(), Fate::Untried), Result::Unknown, "{signed:?} {unsigned:?}");
+            assert_eq!(required(signed.clone(), unsigned.clone(), Fate::Untried), Finding::Unknown, "{signed:?} {unsigned:?}");
         }
     }
 
     #[test]
     fn known_layers_are_a_hole_where_somebody_should_be_asked_for_the_name() {
         let by_name = |known| result(true, Control::Required, accepted(), refused(), known);
-        assert_eq!(by_name(refused()), Result::Shut);
-        assert_eq!(by_name(accepted()), Result::Open);
-        assert_eq!(by_name(failed()), Result::Unknown);
+        assert_eq!(by_name(refused()), Finding::Shut);
+        assert_eq!(by_name(accepted()), Finding::Open);
+        assert_eq!(by_name(failed()), Finding::Unknown);
     }
 
     #[test]
@@ -231,11 +231,11 @@ mod tests {
         for control in [Control::Optional, Control::None] {
             assert_eq!(
                 result(false, control, if control == Control::None { Fate::Untried } else { refused() }, refused(), Fate::Untried),
-                Result::Shut
+                Finding::Shut
             );
-            assert_eq!(result(false, control, accepted(), accepted(), accepted()), Result::Open);
+            assert_eq!(result(false, control, accepted(), accepted(), accepted()), Finding::Open);
         }
-        assert_eq!(result(false, Control::Optional, failed(), refused(), Fate::Untried), Result::Unknown);
+        assert_eq!(result(false, Control::Optional, failed(), refused(), Fate::Untried), Finding::Unknown);
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned".parse::<crate::image::ImageRef>().unwrap();
         let image = Canary::Unsigned.image(&name.repository);
         let offer = Offer { name, canary: Canary::Unsigned, image };
-        let tried = |outcome: std::result::Result<(), &str>| Tried { outcome: Some(outcome.map_err(str::to_owned)), took: Duration::ZERO };
+        let tried = |outcome: Result<(), &str>| Tried { outcome: Some(outcome.map_err(str::to_owned)), took: Duration::ZERO };
         let asked = |outcome: &str, let_through| Asked {
             door: "gate".to_owned(),
             digest: offer.image.digest().to_string(),

@@ -116,7 +116,7 @@ fn a_policy_that_changes_ends_a_proof_and_one_that_forbids_it_lets_none_begin() 
 #[test]
 fn what_is_no_proof_is_refused_in_one_line() {
     let Some(prover) = Prover::new("p-refused") else { return };
-    for (port, root) in [(0, prover.key.root()), (1, b"{}"), (1, &[b' '; 20_000])] {
+    for (port, root) in [(0, prover.key.root()), (1, b"{}"), (1, &vec![b' '; 20_000])] {
         let why = prover.world.runtime.block_on(async {
             let mut client = Client::connect(&prover.world.path("control"), Duration::from_secs(5)).await?;
             client.prove(port, root).await.map(|_| ())
