@@ -26,6 +26,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod decide;
+pub mod doctor;
 pub mod hooks;
 pub mod image;
 pub mod json;

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::{Files, Unreadable};
 
-pub use chain::Owner;
+pub use chain::{Owner, check_way};
 pub use edit::{Checked, EditRefused, Editing, Proposal, Step};
 
 /// No policy file, fragment or pinned file is longer.

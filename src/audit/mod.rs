@@ -21,6 +21,7 @@ mod surveyor;
 mod trust_directory;
 
 pub use check::SOON;
+pub use escape::plain;
 pub use findings::{Code, Finding, Severity, Untold};
 pub use fleet::{Drift, Fleet, Host, Majority};
 pub use host::{Look, look};

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bundle;
+mod doctor;
 mod metrics;
 mod output;
 mod pin;
@@ -54,6 +55,9 @@ enum Verb {
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
+    /// Ask the running engines which doors of this host stand open, and close them
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Arguments),
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -131,6 +135,7 @@ pub fn main() -> u8 {
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
+        Verb::Doctor(verb) => doctor::run(&arguments.control, &verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
