@@ -36,7 +36,7 @@ impl Lab {
 
     /// The packaged drop-ins with this lab's addresses. Its verifier is a script, because rootpin-verifier takes another control socket
     /// only by argument.
-    fn install_doors(&self) {
+    pub(crate) fn install_doors(&self) {
         for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")] {
             let mut install = Command::new(INSTALL);
             install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
@@ -59,7 +59,7 @@ impl Lab {
         self.root.join("rootpin/run")
     }
 
-    fn verifier(&self) -> PathBuf {
+    pub(crate) fn verifier(&self) -> PathBuf {
         self.root.join("rootpin/verifier")
     }
 
@@ -73,6 +73,11 @@ impl Lab {
 
     pub(crate) fn script(&self, arguments: &[&str]) -> String {
         run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root))
+    }
+
+    /// Starts with the main configuration that is there.
+    pub(crate) fn start_as_it_is(&self, service: &str) {
+        run(Command::new(SCRIPT).args(["start", service]).env("LAB_ROOT", &self.root).env("LAB_KEEP", "1"));
     }
 
     /// The full name of an image in the lab's registry.

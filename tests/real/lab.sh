@@ -15,6 +15,7 @@
 #   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
 #   LAB_PORT      the registry's port; notary's server and signer take the next two (default: 5000)
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
+#   LAB_KEEP      if set, a main configuration of containerd that is there is not written anew
 #
 # Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
 # Outside of LAB_ROOT, containerd itself leaves traces in /run/containerd and dockerd in /run/docker.
@@ -252,7 +253,7 @@ start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
   local name=$1 pkg=$2 sock=$3
   alive "$name" >/dev/null && return
   mkdir -p "$ROOT/etc/$name.d" "$ROOT/state/$name" "$ROOT/run/$name"
-  containerd_config "$name" "$4" >"$ROOT/etc/$name.toml"
+  [[ -n ${LAB_KEEP:-} && -s $ROOT/etc/$name.toml ]] || containerd_config "$name" "$4" >"$ROOT/etc/$name.toml"
   spawn "$name" env PATH="$pkg/usr/bin:$pkg/usr/sbin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
     "$pkg/usr/bin/containerd" --config "$ROOT/etc/$name.toml"
   await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed

@@ -5,6 +5,7 @@ mod audit;
 mod cold;
 mod cri;
 mod daemon;
+mod doctor;
 mod door;
 mod image;
 mod install;

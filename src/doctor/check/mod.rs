@@ -9,7 +9,7 @@ mod transfer;
 mod verifier;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 
