@@ -18,6 +18,9 @@ pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor
     rootpin doctor --json --accept remote-snapshotter\n\n\
     exit codes: 0 every door is shut, 1 one stands open, 2 something could not be looked at; docs/doctor.md lists the codes";
 
+/// As in the packaged drop-in.
+const VERIFIER: &str = "/usr/libexec/rootpin/verifier";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Where the daemon's engines are listed
@@ -32,6 +35,9 @@ pub(super) struct Arguments {
     /// With --fix: don't ask
     #[arg(long, requires = "fix")]
     yes: bool,
+    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold nothing else
+    #[arg(long, value_name = "DIR", default_value = VERIFIER)]
+    verifier: PathBuf,
     /// A code that is known and doesn't count; may stand several times
     #[arg(long, value_name = "CODE", value_parser = code)]
     accept: Vec<Code>,
@@ -58,7 +64,7 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     let mut value = found.report.json();
     let mut words = if arguments.fix { String::new() } else { report_text(&value) };
     if arguments.fix {
-        let plan = doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools(&config)?);
+        let plan = doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools(&config, &arguments.verifier)?);
         let written =
             if plan.is_empty() || arguments.dry_run || !agreed(arguments, &plan, output) { None } else { Some(write(&plan, output)?) };
         if written.is_some() {
@@ -80,17 +86,17 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
 fn examine(control: &Path, config: &Config, arguments: &Arguments) -> Result<Examination, String> {
     let mut found = super::block_on(async {
         let daemon = Client::connect(control, TIMEOUT).await;
-        Ok(doctor::examine(&arguments.config, config, daemon).await)
+        Ok(doctor::examine(&arguments.config, config, &arguments.verifier, daemon).await)
     })?;
     found.report.accepted.clone_from(&arguments.accept);
     Ok(found)
 }
 
 /// What lies beside this program, and the socket that the verifier must be told of.
-fn tools(config: &Config) -> Result<Tools, String> {
+fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
     let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
-    Ok(Tools { verifier: own.with_file_name("rootpin-verifier"), control })
+    Ok(Tools { verifier: own.with_file_name("rootpin-verifier"), folder: folder.to_owned(), control })
 }
 
 /// Shows the plan and asks.

@@ -40,11 +40,13 @@ pub struct Examination {
 }
 
 /// Looks at everything that rootpin.toml names, and for what it doesn't name.
-pub async fn examine(config_path: &Path, config: &Config, daemon: Result<Client, String>) -> Examination {
+///
+/// `verifier` is the folder for rootpin-verifier where a containerd has none of rootpin's own.
+pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemon: Result<Client, String>) -> Examination {
     let mut found = Examination { report: Report::default(), containerds: Vec::new(), dockers: Vec::new() };
     let mut known = Vec::new();
     let running = probe::engines();
-    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some() };
+    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier };
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;

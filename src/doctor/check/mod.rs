@@ -11,6 +11,7 @@ mod verifier;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::code::{Code, Severity};
@@ -23,7 +24,7 @@ pub(super) use differ::differs;
 pub(super) use dockerd::dockerd;
 pub(super) use others::{daemon, processes, sockets};
 pub(super) use transfer::entries;
-pub(super) use verifier::PROGRAM;
+pub(super) use verifier::{PROGRAM, SHARED};
 
 /// Diff plugins came with it.
 pub(super) const OLDEST: Version = Version(1, 7, 4);
@@ -32,15 +33,17 @@ pub(super) const VERIFIER: Version = Version(2, 0, 0);
 
 /// What rootpin.toml says that an engine's configuration must fit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'a> {
     /// For one question.
     pub(super) deadline: Duration,
     /// Whether there is a resolver, which engines find by hosts.toml.
     pub(super) resolver: bool,
+    /// The folder for rootpin-verifier where containerd has none of rootpin's own.
+    pub(super) verifier: &'a Path,
 }
 
 /// Every hole of one containerd.
-pub(super) fn containerd(facts: &Containerd, wanted: Wanted) -> Vec<Hole> {
+pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     let name = &facts.engine.name;
     if facts.version < OLDEST {
         let found = format!("containerd {} runs; no drop-in is written for it", facts.version);
@@ -48,7 +51,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted) -> Vec<Hole> {
         return vec![Hole::new(Code::ContainerdTooOld, name, found).change(change)];
     }
     let mut holes = differ::gate(facts);
-    holes.extend(verifier::verifier(facts, wanted.deadline));
+    holes.extend(verifier::verifier(facts, wanted));
     let Ok(config) = &facts.config else { return holes };
     holes.extend(differ::order(facts, config));
     holes.extend(transfer::transfer(facts, config));

@@ -13,7 +13,9 @@ use super::super::version::Version;
 use super::Wanted;
 use crate::config::{Dockerd, Engine};
 
-const WANTED: Wanted = Wanted { deadline: Duration::from_secs(8), resolver: false };
+fn wanted() -> Wanted<'static> {
+    Wanted { deadline: Duration::from_secs(8), resolver: false, verifier: Path::new("/usr/libexec/rootpin/verifier") }
+}
 
 /// A containerd in order.
 pub(in super::super) fn in_order(version: &str) -> Containerd {
@@ -95,7 +97,7 @@ fn config(facts: &mut Containerd) -> &mut Config {
 fn holes(version: &str, change: impl FnOnce(&mut Containerd)) -> Vec<Hole> {
     let mut facts = in_order(version);
     change(&mut facts);
-    super::containerd(&facts, WANTED)
+    super::containerd(&facts, wanted())
 }
 
 /// Its only hole, in a word: `severity code: found`.
@@ -292,7 +294,7 @@ fn a_list_of_folders_for_hosts_toml_is_open_only_where_the_resolver_lives_by_it(
     let mut facts = in_order("2.1.9");
     set(&mut facts, &["plugins", IMAGES, "registry", "config_path"], "/etc/containerd/certs.d:/etc/docker/certs.d");
     for (resolver, severity) in [(false, Severity::Weak), (true, Severity::Open)] {
-        let found = super::containerd(&facts, Wanted { resolver, ..WANTED });
+        let found = super::containerd(&facts, Wanted { resolver, ..wanted() });
         assert!(matches!(&found[..], [hole] if hole.code == Code::CriConfigPathList && hole.severity == severity), "{found:?}");
     }
     let found = hole("1.7.24", |facts| set(facts, &["plugins", "io.containerd.grpc.v1.cri", "registry", "config_path"], "/a:/b"));

@@ -1,18 +1,21 @@
 //! The image verifier of containerd 2: a folder of programs, and each of its ways to ask nobody (pkg/imageverifier/bindir/bindir.go).
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::super::code::Code;
 use super::super::config_files::at;
 use super::super::facts::{Containerd, Folder};
 use super::super::hole::{Fix, Hole};
-use super::VERIFIER;
+use super::{VERIFIER, Wanted};
 
 const PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
 /// The one program that the folder must hold.
 pub(crate) const PROGRAM: &str = "rootpin-verifier";
+/// Where containerd looks if nobody says otherwise: everyone's, so that rootpin's is another.
+pub(crate) const SHARED: &str = "/opt/containerd/image-verifier/bin";
 
-pub(super) fn verifier(facts: &Containerd, deadline: Duration) -> Vec<Hole> {
+pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     if facts.version < VERIFIER {
         return Vec::new();
     }
@@ -22,10 +25,13 @@ pub(super) fn verifier(facts: &Containerd, deadline: Duration) -> Vec<Hole> {
         let found = why.unwrap_or_else(|| format!("the plugin {PLUGIN} is not loaded"));
         let disabled = facts.config.as_ref().ok().map(|config| config.files.setter(&["disabled_plugins"])).unwrap_or_default();
         let change = format!("take \"{PLUGIN}\" out of disabled_plugins ({disabled})");
-        return vec![Hole::new(Code::VerifierOff, name, found).change(change)];
+        // Of some versions the transfer service does not load without it, and then nothing is pulled by it.
+        let weight = super::open_if(facts.works("io.containerd.transfer.v1.local"));
+        return vec![Hole::new(Code::VerifierOff, name, found).change(change).weighing(weight)];
     }
-    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder)).unwrap_or_default();
+    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder, wanted.verifier)).unwrap_or_default();
     let Ok(config) = &facts.config else { return holes };
+    let deadline = wanted.deadline;
     let setting = |key| at(&config.effective, &["plugins", PLUGIN, key]);
     let setter = |key| config.files.setter(&["plugins", PLUGIN, key]);
     let lines = |line: &str| format!("[plugins.'{PLUGIN}']\n  {line}");
@@ -51,10 +57,15 @@ pub(super) fn verifier(facts: &Containerd, deadline: Duration) -> Vec<Hole> {
     holes
 }
 
-fn in_folder(name: &str, folder: &Folder) -> Vec<Hole> {
+fn in_folder(name: &str, folder: &Folder, own: &Path) -> Vec<Hole> {
     let shown = folder.path.display();
-    let install = format!("install -D -m 0755 /usr/bin/{PROGRAM} {shown}/{PROGRAM}");
-    let hole = |code, found: String| Hole::new(code, name, found).change(install.clone()).fix(Fix::Verifier(folder.path.clone()));
+    let shared = folder.path.as_path() == Path::new(SHARED);
+    let to = if shared { own } else { &folder.path };
+    let mut install = format!("install -D -m 0755 /usr/bin/{PROGRAM} {}/{PROGRAM}", to.display());
+    if shared {
+        install = format!("{install}\n[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
+    }
+    let hole = |code, found: String| Hole::new(code, name, found).change(install.clone()).fix(Fix::Verifier(to.to_owned()));
     let mut holes = Vec::new();
     match folder.entries.as_deref() {
         None => return vec![hole(Code::VerifierMissing, format!("{shown} does not exist"))],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use super::super::check::{SETTINGS, VERIFIER, differs, entries};
+use super::super::check::{SETTINGS, SHARED, VERIFIER, differs, entries};
 use super::super::config_files::{ConfigFiles, at};
 use super::super::facts::{Config, Containerd};
 use super::{Edit, toml_file};
@@ -19,15 +19,13 @@ const TRANSFER: &str = "io.containerd.transfer.v1.local";
 const VERIFIERS: &str = "io.containerd.image-verifier.v1.bindir";
 const IMAGES: &str = "io.containerd.cri.v1.images";
 const NRI: &str = "io.containerd.nri.v1.nri";
-/// Where containerd looks for verifiers if nobody says otherwise: a folder for everyone's, not for one of rootpin's own.
-const SHARED: &str = "/opt/containerd/image-verifier/bin";
 /// Names for the drop-in, each later in order than the one before.
 const NAMES: usize = 16;
 
 /// The drop-in, and the main file if that does not import it yet.
-pub(super) fn edits(facts: &Containerd) -> Result<Vec<Edit>, String> {
+pub(super) fn edits(facts: &Containerd, folder: &Path) -> Result<Vec<Edit>, String> {
     let config = facts.config.as_ref().map_err(Clone::clone)?;
-    let text = render(facts, config)?;
+    let text = render(facts, config, folder)?;
     let mut before_it = Vec::new();
     let mut files = config.files.clone();
     if files.patterns.is_empty() {
@@ -63,7 +61,7 @@ fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> R
 }
 
 /// The whole text.
-fn render(facts: &Containerd, config: &Config) -> Result<String, String> {
+fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, String> {
     let one = facts.version < VERIFIER;
     let template = if one { ONE } else { TWO };
     let mut document: DocumentMut = template.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
@@ -88,9 +86,8 @@ fn render(facts: &Containerd, config: &Config) -> Result<String, String> {
         }
         return Ok(document.to_string());
     }
-    if let Some(folder) = facts.verifier.as_ref().map(|folder| &folder.path).filter(|path| path.as_path() != Path::new(SHARED)) {
-        set(top, &["plugins", VERIFIERS, "bin_dir"], text(folder))?;
-    }
+    let own = facts.verifier.as_ref().map(|folder| folder.path.as_path()).filter(|path| *path != Path::new(SHARED));
+    set(top, &["plugins", VERIFIERS, "bin_dir"], text(own.unwrap_or(folder)))?;
     let images = ["plugins", IMAGES];
     if facts.cri_may_transfer() {
         for (key, off) in SETTINGS {

@@ -53,6 +53,8 @@ pub struct Edit {
 pub struct Tools {
     /// `rootpin-verifier`, as it is installed on this host.
     pub verifier: PathBuf,
+    /// The folder for it where a containerd has none of rootpin's own.
+    pub folder: PathBuf,
     /// The daemon's control socket, if it is another than the usual one.
     pub control: Option<PathBuf>,
 }
@@ -92,19 +94,22 @@ pub fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tool
         let containerd = containerds.iter().find(|facts| facts.engine.name == engine);
         let docker = dockers.iter().find(|facts| facts.docker.name == engine);
         let done = match (fix, containerd, docker) {
-            (Fix::DropIn, Some(facts), _) => drop_in::edits(facts).map(|edits| plan.texts(engine, edits)),
+            (Fix::DropIn, Some(facts), _) => drop_in::edits(facts, &tools.folder).map(|edits| plan.texts(engine, edits)),
             (Fix::CriAnnotations, Some(facts), _) => {
                 toml_file::cri_annotations(facts, &plan.texts).map(|edit| plan.texts(engine, vec![edit]))
             }
             (Fix::Authorization(plugin), _, Some(facts)) => {
                 daemon_json::authorization(&facts.config, plugin).map(|edit| plan.texts(engine, vec![edit]))
             }
-            (Fix::Verifier(folder), _, _) => plan.verifier(folder, tools),
+            (Fix::Verifier(folder), Some(facts), _) => plan.verifier(folder, tools).and_then(|()| {
+                let moves = facts.verifier.as_ref().is_some_and(|now| now.path != *folder);
+                if moves { drop_in::edits(facts, folder).map(|edits| plan.texts(engine, edits)) } else { Ok(()) }
+            }),
             (Fix::Mode(path, mode), _, _) => {
                 plan.modes.push((path.clone(), *mode));
                 Ok(())
             }
-            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_), _, _) => Ok(()),
+            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_) | Fix::Verifier(_), _, _) => Ok(()),
         };
         if let Err(why) = done {
             plan.left.push(if engine.is_empty() { why } else { format!("{engine}: {why}") });
@@ -130,7 +135,7 @@ impl Plan {
     /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of ours, so that another control socket
     /// wants a script.
     fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), String> {
-        let Tools { verifier, control } = tools;
+        let Tools { verifier, control, .. } = tools;
         if !verifier.is_file() {
             return Err(format!("{} is not there; install rootpin's package, and run this again", verifier.display()));
         }

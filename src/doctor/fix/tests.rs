@@ -13,6 +13,7 @@ use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
 use super::{Edit, Plan, Tools, drop_in, plan, toml_file};
 
+const OWN: &str = "/usr/libexec/rootpin/verifier";
 const DIFF: [&str; 3] = ["plugins", "io.containerd.service.v1.diff-service", "default"];
 
 /// A folder of containerd's files, and the facts of a containerd that reads them.
@@ -32,7 +33,7 @@ fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::Temp
 
 fn planned(facts: &Containerd, fix: Fix) -> Plan {
     let hole = Hole::new(Code::GateOrder, "main", "").fix(fix);
-    plan(&[hole], std::slice::from_ref(facts), &[], &Tools { verifier: "/none".into(), control: None })
+    plan(&[hole], std::slice::from_ref(facts), &[], &Tools { verifier: "/none".into(), folder: OWN.into(), control: None })
 }
 
 fn table(edit: &Edit) -> toml::Table {
@@ -54,7 +55,7 @@ fn the_drop_in_is_what_the_installer_writes() {
         let installed: toml::Table = String::from_utf8(output.stdout).unwrap().parse().unwrap();
         let (_folder, mut facts) = host(version, IMPORTS, &[]);
         facts.version = Version::parse(version).unwrap();
-        assert_eq!(table(drop_in::edits(&facts).unwrap().last().unwrap()), installed, "{version}");
+        assert_eq!(table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap()), installed, "{version}");
     }
 }
 
@@ -62,7 +63,7 @@ fn the_drop_in_is_what_the_installer_writes() {
 fn it_goes_where_nothing_is_read_after_it() {
     let name = |drop_ins: &[(&str, &str)]| {
         let (_folder, facts) = host("2.1.9", IMPORTS, drop_ins);
-        let edits = drop_in::edits(&facts).unwrap();
+        let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
         assert_eq!(edits.len(), 1);
         edits[0].path.file_name().unwrap().to_string_lossy().into_owned()
     };
@@ -76,7 +77,7 @@ fn it_goes_where_nothing_is_read_after_it() {
 fn a_main_file_that_imports_nothing_gets_the_one_line_and_keeps_every_other_byte() {
     for main in ["version = 3 # three\n\n[grpc]\n  address = \"/x\"   # here\n", "# nothing\n", "version = 3\nimports = [ ] # none yet\n"] {
         let (folder, facts) = host("2.1.9", main, &[]);
-        let edits = drop_in::edits(&facts).unwrap();
+        let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
         assert_eq!(edits.len(), 2);
         let pattern = format!("\"{}/conf.d/*.toml\"", folder.path().display());
         assert!(edits[0].after.contains(&pattern), "{}", edits[0].after);
@@ -102,7 +103,7 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
         error: None,
     });
     facts.plugins.retain(|plugin| plugin.id != "native");
-    let written = table(drop_in::edits(&facts).unwrap().last().unwrap());
+    let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
     let order = &written["plugins"][DIFF[1]]["default"];
     assert_eq!(order.to_string(), "[\"rootpin\", \"erofs\", \"walking\"]");
     let transfer = &written["plugins"]["io.containerd.transfer.v1.local"];
@@ -117,7 +118,7 @@ fn settings_that_make_cri_pull_by_itself_are_set_back_and_none_is_set_that_was_r
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     set(&mut facts, &["plugins", "io.containerd.cri.v1.images", "max_concurrent_downloads"], 9);
     set(&mut facts, &["plugins", "io.containerd.cri.v1.images", "registry", "config_path"], "/a:/b");
-    let written = table(drop_in::edits(&facts).unwrap().last().unwrap());
+    let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
     let images = &written["plugins"]["io.containerd.cri.v1.images"];
     assert_eq!((images["max_concurrent_downloads"].as_integer(), images["registry"]["config_path"].as_str()), (Some(3), Some("/a")));
     assert!(images.get("discard_unpacked_layers").is_none());
@@ -143,7 +144,7 @@ fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
 fn two_changes_of_one_file_are_one_edit() {
     let (folder, facts) = host("1.7.24", "version = 2\n", &[]);
     let holes = [Fix::DropIn, Fix::CriAnnotations].map(|fix| Hole::new(Code::GateOrder, "main", "").fix(fix));
-    let plan = plan(&holes, &[facts], &[], &Tools { verifier: "/none".into(), control: None });
+    let plan = plan(&holes, &[facts], &[], &Tools { verifier: "/none".into(), folder: OWN.into(), control: None });
     assert_eq!(plan.texts.len(), 2);
     let main = table(&plan.texts[0]);
     assert_eq!(plan.texts[0].path, folder.path().join("config.toml"));
@@ -203,10 +204,13 @@ fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_
     let folder = tempfile::tempdir().unwrap();
     let (program, place) = (folder.path().join("rootpin-verifier"), folder.path().join("verifier"));
     fs::write(&program, "program").unwrap();
+    let mut facts = in_order("2.1.9");
+    facts.verifier.as_mut().unwrap().path.clone_from(&place);
+    let facts = [facts];
     let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(place.clone()))];
     let write = |control: Option<&str>| {
-        let tools = Tools { verifier: program.clone(), control: control.map(PathBuf::from) };
-        let plan = plan(&hole, &[], &[], &tools);
+        let tools = Tools { verifier: program.clone(), folder: OWN.into(), control: control.map(PathBuf::from) };
+        let plan = plan(&hole, &facts, &[], &tools);
         assert!(plan.diff().contains("verifier/rootpin-verifier"), "{}", plan.diff());
         plan.write("T").unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
@@ -218,4 +222,17 @@ fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_
     let script = write(Some("/it's here/control.sock"));
     assert!(script.contains("--control '/it'\\''s here/control.sock' \"$@\""), "{script}");
     assert!(folder.path().join("rootpin-verifier.bak-T").exists(), "beside the folder");
+}
+
+#[test]
+fn a_folder_that_is_everyones_is_left_and_one_of_rootpins_own_is_named_instead() {
+    let (folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    let (program, own) = (folder.path().join("rootpin-verifier"), folder.path().join("own"));
+    fs::write(&program, "program").unwrap();
+    facts.verifier.as_mut().unwrap().path = "/opt/containerd/image-verifier/bin".into();
+    let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(own.clone()))];
+    let plan = plan(&hole, &[facts], &[], &Tools { verifier: program.clone(), folder: own.clone(), control: None });
+    assert_eq!(plan.programs, [(program, own.join("rootpin-verifier"))]);
+    let bin_dir = &table(&plan.texts[0])["plugins"]["io.containerd.image-verifier.v1.bindir"]["bin_dir"];
+    assert_eq!(bin_dir.as_str(), own.to_str());
 }

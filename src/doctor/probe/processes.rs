@@ -34,9 +34,11 @@ pub(in super::super) fn engines() -> Vec<Process> {
     let found: BTreeMap<u32, Process> = numbers.filter_map(|pid| Some((pid, process(pid)?))).collect();
     let is_engine = |process: &&Process| {
         let service = process.words.windows(2).any(|words| words == ["system", "service"]);
+        // A process that has ended and is not yet taken note of has no words.
+        let lives = !process.words.is_empty();
         // A command such as `containerd config dump` doesn't listen.
         let command = process.name == "containerd" && process.words.iter().skip(1).any(|word| word == "config" || word == "--version");
-        if process.name == "podman" { service } else { ENGINES.contains(&process.name.as_str()) && !command }
+        if process.name == "podman" { service } else { ENGINES.contains(&process.name.as_str()) && lives && !command }
     };
     found.into_values().filter(|process| is_engine(&process)).collect()
 }
