@@ -154,12 +154,9 @@ fn anyhow_at<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
 fn says_nothing(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
-        Value::Integer(number) => *number == 0,
-        Value::Float(number) => *number == 0.0,
-        Value::Boolean(yes) => !yes,
         Value::Array(list) => list.is_empty(),
         Value::Table(table) => table.is_empty(),
-        Value::Datetime(_) => false,
+        Value::Boolean(_) | Value::Datetime(_) | Value::Float(_) | Value::Integer(_) => false,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
 pub(super) use dockerd::dockerd;
 pub(super) use others::{daemon, processes, sockets};
-pub(super) use transfer::entries;
+pub(super) use transfer::{entries, platform};
 pub(super) use verifier::{PROGRAM, SHARED};
 
 /// Diff plugins came with it.

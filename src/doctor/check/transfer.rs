@@ -20,7 +20,10 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
     let mut holes = Vec::new();
     let lines = |snapshotter: &str| {
         let differ = ours.first().unwrap_or(&"rootpin-apply");
-        format!("[[plugins.\"{TRANSFER}\".unpack_config]]\n  snapshotter = \"{snapshotter}\"\n  differ = \"{differ}\"")
+        let platform = platform();
+        format!(
+            "[[plugins.\"{TRANSFER}\".unpack_config]]\n  platform = \"{platform}\"\n  snapshotter = \"{snapshotter}\"\n  differ = \"{differ}\""
+        )
     };
     if entries.is_empty() {
         let found = "unpack_config is not set, so that containerd unpacks by its own differ";
@@ -48,4 +51,14 @@ pub(crate) fn entries(config: &Config) -> impl Iterator<Item = (&str, &str)> {
         let text = |key| entry.get(key).and_then(toml::Value::as_str).unwrap_or_default();
         (text("snapshotter"), text("differ"))
     })
+}
+
+/// This machine's, as containerd names it. An entry without one keeps the transfer service from loading.
+pub(crate) fn platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use super::super::check::{SETTINGS, SHARED, VERIFIER, differs, entries};
+use super::super::check::{SETTINGS, SHARED, VERIFIER, differs, entries, platform};
 use super::super::config_files::{ConfigFiles, at};
 use super::super::facts::{Config, Containerd};
 use super::{Edit, toml_file};
@@ -79,9 +79,12 @@ fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, 
     let others = if others.is_empty() { vec!["walking"] } else { others };
     set(top, &["plugins", DIFF, "default"], value(Array::from_iter(["rootpin"].into_iter().chain(others))))?;
     set(top, &["plugins", TRANSFER, "unpack_config"], Item::ArrayOfTables(unpack(facts, config)))?;
+    if facts.engine.nri.is_some() {
+        set(top, &["plugins", NRI, "disable"], value(false))?;
+    }
     if one {
         // The whole section is replaced in 1.7: what was set in it is said again.
-        for section in [DIFF, TRANSFER] {
+        for section in [DIFF, TRANSFER, NRI] {
             keep(top, section, config)?;
         }
         return Ok(document.to_string());
@@ -104,9 +107,6 @@ fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, 
         // CRI of 2.0 doesn't pull by the transfer service: the gate guards it, and the annotations tell it the name.
         images.remove("use_local_image_pull");
         images.insert("disable_snapshot_annotations", value(false));
-    }
-    if facts.engine.nri.is_some() {
-        set(top, &["plugins", NRI, "disable"], value(false))?;
     }
     Ok(document.to_string())
 }
@@ -131,21 +131,12 @@ fn unpack(facts: &Containerd, config: &Config) -> ArrayOfTables {
     tables.collect()
 }
 
-/// As containerd names this machine's.
-fn platform() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("linux/{architecture}")
-}
-
-/// Says again what is in force in a section, where the drop-in doesn't say it itself.
+/// Says again what is in force in a section that the drop-in has, where that doesn't say it itself.
 fn keep(top: &mut Table, section: &str, config: &Config) -> Result<(), String> {
-    let Some(now) = at(&config.effective, &["plugins", section]).and_then(toml::Value::as_table) else { return Ok(()) };
+    let said = top.get("plugins").and_then(|plugins| plugins.get(section)).is_some();
+    let Some(now) = at(&config.effective, &["plugins", section]).and_then(toml::Value::as_table).filter(|_| said) else { return Ok(()) };
     for (key, found) in now.iter().filter(|(_, found)| !found.is_table()) {
-        if ["default", "unpack_config"].contains(&key.as_str()) {
+        if ["default", "unpack_config", "disable"].contains(&key.as_str()) {
             continue;
         }
         let kept = toml_file::put(top, &["plugins", section, key], Item::Value(edit_value(found)));

@@ -125,6 +125,17 @@ fn settings_that_make_cri_pull_by_itself_are_set_back_and_none_is_set_that_was_r
 }
 
 #[test]
+fn the_run_time_door_is_opened_where_rootpin_toml_wants_it_with_all_else_of_its_section() {
+    for version in ["1.7.24", "2.1.9"] {
+        let (_folder, mut facts) = host(version, IMPORTS, &[]);
+        facts.engine.nri = Some("/run/nri/nri.sock".into());
+        let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
+        let nri = written["plugins"]["io.containerd.nri.v1.nri"].as_table().unwrap();
+        assert_eq!((nri["disable"].as_bool(), nri.contains_key("socket_path")), (Some(false), version == "1.7.24"), "{version}");
+    }
+}
+
+#[test]
 fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
     let section = "# cri\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # ours\n";
     let main = format!("version = 2\nimports = [\"HERE/conf.d/*.toml\"]\n{section}");
