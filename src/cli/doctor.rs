@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// A code that is known and doesn't count; may stand several times
     #[arg(long, value_name = "CODE", value_parser = code)]
     accept: Vec<Code>,
-    /// Write the count of each code to this file too, for node_exporter's textfile collector
+    /// Write the count of each code to this file too, for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ macro_rules! codes {
         /// What a doctor may find.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
-            $(#[doc = $meaning] $variant,)*
+            $(#[doc = concat!("`", $name, "`: see [`Code::meaning`]")] $variant,)*
         }
 
         impl Code {

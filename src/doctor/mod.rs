@@ -9,6 +9,7 @@ mod config_files;
 mod facts;
 mod fix;
 mod hole;
+mod metrics;
 mod probe;
 mod report;
 mod version;
@@ -84,7 +85,7 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
                 found.report.holes.extend(check::dockerd(&facts, &engines));
                 found.dockers.push(facts);
             }
-            Err(why) => found.report.untold(&docker.name, &why),
+            Err(why) => found.report.untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
         }
     }
     found.report.holes.extend(check::processes(&running, &known));

@@ -105,31 +105,4 @@ impl Report {
             "untold": self.untold,
         })
     }
-
-    /// For a node's exporter, in Prometheus' text format: one line for each code, so that a hole that was closed is seen to be.
-    #[must_use]
-    pub fn metrics(&self, now: i64) -> String {
-        let mut out =
-            "# HELP rootpin_doctor_holes Holes that rootpin doctor found, by code and severity.\n# TYPE rootpin_doctor_holes gauge\n"
-                .to_owned();
-        for code in Code::ALL {
-            for severity in [Severity::Open, Severity::Weak, Severity::Note] {
-                let count = self.holes.iter().filter(|hole| hole.code == *code && hole.severity == severity).count();
-                if count > 0 || severity == code.severity() {
-                    out.push_str(&format!(
-                        "rootpin_doctor_holes{{code=\"{}\",severity=\"{}\"}} {count}\n",
-                        code.as_str(),
-                        severity.as_str()
-                    ));
-                }
-            }
-        }
-        out.push_str("# HELP rootpin_doctor_untold What rootpin doctor could not look at.\n# TYPE rootpin_doctor_untold gauge\n");
-        out.push_str(&format!("rootpin_doctor_untold {}\n", self.untold.len()));
-        out.push_str("# HELP rootpin_doctor_exit_code How rootpin doctor ended.\n# TYPE rootpin_doctor_exit_code gauge\n");
-        out.push_str(&format!("rootpin_doctor_exit_code {}\n", self.exit_code()));
-        out.push_str("# HELP rootpin_doctor_time_seconds When rootpin doctor ended.\n# TYPE rootpin_doctor_time_seconds gauge\n");
-        out.push_str(&format!("rootpin_doctor_time_seconds {now}\n"));
-        out
-    }
 }

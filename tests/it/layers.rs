@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("json", &[]),
     ("config", &[]),
     ("image", &["json"]),
@@ -20,6 +20,8 @@ const LAYERS: [(&str, &[&str]); 16] = [
     // The verifier's binary is a client of the control socket.
     ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
     ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
+    // An audit's words and its way to write out what others wrote.
+    ("doctor", &["config", "policy", "policy_dir", "control", "hooks", "audit"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
         "cli",
@@ -35,6 +37,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "observe",
             "control",
             "audit",
+            "doctor",
             "daemon",
             "publish",
         ],

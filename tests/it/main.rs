@@ -10,6 +10,7 @@ mod cli;
 mod containerd;
 mod daemon;
 mod decide;
+mod doctor;
 mod fixtures;
 mod gates;
 mod keys;

@@ -69,20 +69,7 @@ fn cases() -> Vec<Case> {
             |lab| drop_in(lab, ONE, "version = 2\n[plugins.\"io.containerd.cri.v1.images\"]\n  x = 1\n"),
             without_site,
         ),
-        by_hand(
-            "section-replaced",
-            ONE,
-            |lab| {
-                drop_in(
-                    lab,
-                    ONE,
-                    &OLD_NAMES
-                        .replace("containerd]", "registry]")
-                        .replace("disable_snapshot_annotations = false", "config_path = \"/etc/c\""),
-                )
-            },
-            without_site,
-        ),
+        by_hand("section-replaced", ONE, |lab| drop_in(lab, ONE, REGISTRY), without_site),
         case("drop-in-ignored", TWO, not_imported, Bytes(Door::Local2)),
         cri(|lab| drop_in(lab, TWO, &images("use_local_image_pull = true"))),
         cri(|lab| drop_in(lab, TWO, &images("disable_snapshot_annotations = false"))),
@@ -110,6 +97,7 @@ fn cases() -> Vec<Case> {
 const ONE: &str = "containerd17";
 const TWO: &str = "containerd2";
 const ORDER: &str = "version = 2\n[plugins.\"io.containerd.service.v1.diff-service\"]\n  default = [\"walking\", \"rootpin\"]\n";
+const REGISTRY: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/c\"\n";
 const OLD_NAMES: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n";
 
 fn unpack(snapshotter: &str, differ: &str) -> String {
@@ -295,13 +283,12 @@ fn check(lab: &Lab, case: &Case, images: &Images, daemon: &mut Option<Daemon>) -
     if let Some(Err(words)) = let_in(lab, *lets, images) {
         return Err(format!("the hole is named and nothing comes in by it: {words}"));
     }
-    match close {
-        Some(close) => close(lab),
-        None => {
-            let (_, value) = examined(lab, engine, &["--fix", "--yes"]);
-            if value["fix"]["written"].as_array().is_none_or(Vec::is_empty) {
-                return Err(format!("--fix wrote nothing: {value:#}"));
-            }
+    if let Some(close) = close {
+        close(lab);
+    } else {
+        let (_, value) = examined(lab, engine, &["--fix", "--yes"]);
+        if value["fix"]["written"].as_array().is_none_or(Vec::is_empty) {
+            return Err(format!("--fix wrote nothing: {value:#}"));
         }
     }
     if *code != "socket-open" {
@@ -357,6 +344,7 @@ fn each_hole_that_the_doctor_names_is_one_and_what_it_says_closes_it() {
             failures.push(format!("{} {}: {why}", case.engine, case.code));
         }
     }
-    [ONE, TWO].map(|engine| reset(&lab, engine));
+    reset(&lab, ONE);
+    reset(&lab, TWO);
     assert!(failures.is_empty(), "{} holes are wrong:\n{}", failures.len(), failures.join("\n\n"));
 }

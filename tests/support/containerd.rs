@@ -15,7 +15,7 @@ use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::{
     ApplyRequest, ApplyResponse, Image, Info, InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest,
     ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest,
-    PluginsResponse, ReadContentRequest, ReadContentResponse,
+    PluginsResponse, ReadContentRequest, ReadContentResponse, VersionResponse,
 };
 use containerd_client::types::Descriptor;
 use http::{HeaderMap, Request, Response};
@@ -148,6 +148,10 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let name = |name: &String| Namespace { name: name.clone(), ..Namespace::default() };
             let namespaces = known.keys().map(name).collect();
             unary(request, |_: ListNamespacesRequest| Ok(ListNamespacesResponse { namespaces })).await
+        }
+        "version.v1.Version/Version" => {
+            let answer = VersionResponse { version: "v2.1.9".to_owned(), revision: String::new() };
+            unary(request, |(): ()| Ok(answer)).await
         }
         "introspection.v1.Introspection/Plugins" => {
             let address = |address: &String| HashMap::from([("address".to_owned(), address.clone())]);

@@ -26,13 +26,26 @@ pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hol
         };
         let found = format!("{name} runs{place} as process {pid} of user {uid}: {}", plain(&words.join(" ")));
         let change = match name.as_str() {
-            "containerd" => "name it in rootpin.toml as an [[engine]] with sockets of its own, and run this again; or stop it",
-            "dockerd" => "name it in rootpin.toml: [[docker]] name = \"docker\", socket = \"/run/docker.sock\"; or stop it",
-            _ => "stop it: rootpin has no door in it",
+            "containerd" => {
+                let socket = process.option(&["address", "a"]).map_or("/run/containerd/containerd.sock".to_owned(), |path| plain(&path));
+                format!("stop it, or name it in rootpin.toml and run this again:\n{}", engine_lines("second", &socket))
+            }
+            "dockerd" => {
+                let host = process.option(&["host", "H"]).and_then(|host| host.strip_prefix("unix://").map(plain));
+                let socket = host.unwrap_or("/run/docker.sock".to_owned());
+                format!("stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"")
+            }
+            _ => "stop it: rootpin has no door in it".to_owned(),
         };
         Hole::new(Code::UnlistedEngine, "", found).change(change).weighing(weight)
     };
     unknown.map(hole).collect()
+}
+
+/// What rootpin.toml says of a containerd.
+pub(super) fn engine_lines(name: &str, socket: &str) -> String {
+    let own = |door: &str| format!("{door} = \"/run/rootpin/{name}.{door}.sock\"");
+    format!("[[engine]]\nname = \"{name}\"\ncontainerd = \"{socket}\"\n{}\n{}", own("gate"), own("apply"))
 }
 
 /// Who can connect to the engines, and who can take the place of rootpin.

@@ -77,7 +77,7 @@ fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, 
     let known: Vec<&str> = known.collect();
     let others: Vec<&str> = differs(config).into_iter().filter(|differ| !known.contains(differ)).collect();
     let others = if others.is_empty() { vec!["walking"] } else { others };
-    set(top, &["plugins", DIFF, "default"], value(Array::from_iter(["rootpin"].into_iter().chain(others))))?;
+    set(top, &["plugins", DIFF, "default"], value(["rootpin"].into_iter().chain(others).collect::<Array>()))?;
     set(top, &["plugins", TRANSFER, "unpack_config"], Item::ArrayOfTables(unpack(facts, config)))?;
     if facts.engine.nri.is_some() {
         set(top, &["plugins", NRI, "disable"], value(false))?;

@@ -9,6 +9,7 @@ mod write;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,10 +77,10 @@ impl Plan {
             out.push_str(&diff.unified_diff().header(&from, &edit.path.display().to_string()).to_string());
         }
         for (from, to) in &self.programs {
-            out.push_str(&format!("copy {} to {}, mode 0755\n", from.display(), to.display()));
+            let _ = writeln!(out, "copy {} to {}, mode 0755", from.display(), to.display());
         }
         for (path, mode) in &self.modes {
-            out.push_str(&format!("give {} to root, mode {mode:04o}\n", path.display()));
+            let _ = writeln!(out, "give {} to root, mode {mode:04o}", path.display());
         }
         out
     }

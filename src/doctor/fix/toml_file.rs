@@ -31,7 +31,7 @@ pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, String> {
         list.ok_or_else(|| format!("{}: imports is no list", main.path.display()))?.push(pattern);
         document.to_string()
     } else {
-        set(&main.text, &["imports"], value(Array::from_iter([pattern])))?
+        set(&main.text, &["imports"], value([pattern].into_iter().collect::<Array>()))?
     };
     Ok(Edit { path: main.path.clone(), before: Some(main.text.clone()), after, mode: 0o644 })
 }

@@ -15,6 +15,7 @@ use super::super::check::VERIFIER;
 use super::super::config_files::{ConfigFiles, at};
 use super::super::facts::{Config, Containerd, Folder, Plugin, Process};
 use super::super::version::Version;
+use crate::audit::plain;
 use crate::config::Engine;
 use crate::hooks;
 use crate::policy_dir::{Owner, check_way};
@@ -56,6 +57,10 @@ pub(in super::super) async fn containerd(engine: &Engine, process: &Process) -> 
 }
 
 async fn configuration(process: &Process) -> Result<Config, String> {
+    if process.name != "containerd" {
+        let Process { pid, name, .. } = process;
+        return Err(format!("process {pid}, which listens there, is {}, and not containerd: its configuration is not known", plain(name)));
+    }
     let given = process.option(&["config", "c"]);
     let main = given.map_or_else(|| DEFAULT_CONFIG.into(), |given| process.path(&given));
     // It may see other files than we do: in a container, or in a mount namespace of its own.
@@ -68,7 +73,7 @@ async fn configuration(process: &Process) -> Result<Config, String> {
     let files = if main.exists() { ConfigFiles::read(&main, &BTreeMap::new())? } else { ConfigFiles::default() };
     let changed = process.started().and_then(|started| changed_after(&files, started + SLACK));
     let stray = stray(&main, &files);
-    Ok(Config { effective, files, changed, stray, main })
+    Ok(Config { effective, files, changed, main, stray })
 }
 
 /// A file, or a folder of drop-ins, that changed after that. The change of an entry counts, as that of bytes does: a drop-in that was

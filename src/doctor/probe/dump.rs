@@ -1,5 +1,6 @@
 //! What containerd makes of its files: its own program is asked, as `containerd --config FILE config dump`.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -17,7 +18,7 @@ const MAX_COMPLAINT: u64 = 64 << 10;
 ///
 /// The program is run as whoever runs this one, so it must be one that runs as that user, or as root, already.
 pub(super) async fn dump(process: &Process, config: &Path) -> Result<toml::Table, String> {
-    let own = std::fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).unwrap_or(u32::MAX);
+    let own = std::fs::metadata("/proc/self").map_or(u32::MAX, |found| found.uid());
     if process.uid != 0 && process.uid != own {
         return Err(format!("process {} belongs to user {}: its program is not run", process.pid, process.uid));
     }
