@@ -67,12 +67,12 @@ macro_rules! codes {
 
 codes! {
     ContainerdTooOld "containerd-too-old" Open "containerd is older than 1.7.4" "it has no diff plugins, so no gate can stand in it; told of one it panics at its start";
+    DoorNotAsked "door-not-asked" Open "a door that the daemon tries itself was not asked" "the engine passes the door by, whatever its configuration says";
     RestartPending "restart-pending" Open "a file of an engine's configuration changed after the engine started" "the engine runs by what it read at its start, which nobody can see any more";
     UnlistedEngine "unlisted-engine" Open "an engine runs that rootpin.toml does not name" "it pulls and unpacks images without asking rootpin";
 
     GateMissing "gate-missing" Open "containerd has no differ at the gate's socket" "whatever is not pulled by the transfer service is unpacked without asking";
     GateOrder "gate-order" Open "the gate is not the first differ of the diff-service" "the differ before it unpacks, and the gate is never asked";
-    GateNotAsked "gate-not-asked" Open "the daemon's own test layer did not come back from containerd refused by the gate" "containerd passes the gate by, whatever its configuration says";
     UnpackConfig "unpack-config" Open "the transfer service unpacks by another differ than the applying gate" "imports, and what the transfer service pulls, are unpacked without looking at the bytes";
     SnapshotterUnlisted "snapshotter-unlisted" Weak "a snapshotter that is in use has no entry in unpack_config" "the transfer service can't unpack for it, and who pulls past the service instead is not asked by name";
     RemoteSnapshotter "remote-snapshotter" Open "a snapshotter is another process" "a remote snapshotter (stargz, nydus, soci, overlaybd) mounts layers by itself: they are never unpacked, so no gate sees them";

@@ -57,7 +57,7 @@ fn what_an_engine_says_of_itself_is_judged_though_its_configuration_cannot_be_to
     let (report, code) = examined(&world, &[]);
     assert_eq!(code, 1, "{report}");
     // The fake unpacks whatever it is asked to, has no verifier, and is not containerd's own program.
-    assert_eq!(codes(&report), ["gate-missing", "gate-not-asked", "verifier-off"]);
+    assert_eq!(codes(&report), ["door-not-asked", "gate-missing", "verifier-off"]);
     assert_eq!(untold(&report), ["main"]);
     assert!(report["untold"][0]["why"].as_str().unwrap().contains("and not containerd"), "{report}");
     assert_eq!(report["engines"][0]["version"], "2.1.9");
@@ -65,7 +65,7 @@ fn what_an_engine_says_of_itself_is_judged_though_its_configuration_cannot_be_to
         assert!(["found", "why", "change"].iter().all(|member| hole[member].as_str().is_some_and(|text| !text.is_empty())), "{hole}");
     }
     world.containerd.proxy(&world.path("gate"));
-    assert_eq!(codes(&examined(&world, &[]).0), ["gate-not-asked", "verifier-off"]);
+    assert_eq!(codes(&examined(&world, &[]).0), ["door-not-asked", "verifier-off"]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_code_that_was_accepted_is_told_and_does_not_count() {
     let Some(world) = World::new("doc-accept") else { return };
     let _daemon = world.start();
     world.door("apply");
-    let all = ["--accept", "gate-missing", "--accept", "gate-not-asked", "--accept", "verifier-off"];
+    let all = ["--accept", "gate-missing", "--accept", "door-not-asked", "--accept", "verifier-off"];
     let (report, code) = examined(&world, &all);
     assert_eq!((code, report["outcome"].as_str()), (2, Some("untold")), "{report}");
     assert!(codes(&report).contains(&"gate-missing"));

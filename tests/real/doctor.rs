@@ -55,7 +55,7 @@ fn cases() -> Vec<Case> {
         case("gate-missing", ONE, |lab| fs::remove_file(folder(lab, ONE).join("rootpin.toml")).unwrap(), Bytes(Door::Local17)),
         case("gate-order", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
         case("gate-order", ONE, |lab| drop_in(lab, ONE, ORDER), Bytes(Door::Cri17)),
-        case("gate-not-asked", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
+        case("door-not-asked", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
         case("unpack-config", TWO, |lab| drop_in(lab, TWO, &unpack("overlayfs", "walking")), Bytes(Door::Import2)),
         case("unpack-config", ONE, |lab| drop_in(lab, ONE, &unpack("overlayfs", "walking")), Nothing),
         case("snapshotter-unlisted", TWO, |lab| drop_in(lab, TWO, &unpack("native", "rootpin-apply")), Nothing),
@@ -269,14 +269,14 @@ fn check(lab: &Lab, case: &Case, images: &Images, daemon: &mut Option<Daemon>) -
         _ => restart(lab, engine),
     }
     // The daemon's own canary runs once a minute, and at its start.
-    if *code == "gate-not-asked" {
+    if *code == "door-not-asked" {
         daemon.take();
         *daemon = Some(Daemon::restart(lab, &images.policy));
     }
     let end = Instant::now() + Duration::from_secs(10);
     while !examined(lab, engine, &[]).0.contains(&(*code).to_owned()) {
         let (found, value) = examined(lab, engine, &[]);
-        if *code != "gate-not-asked" || Instant::now() > end {
+        if *code != "door-not-asked" || Instant::now() > end {
             return Err(format!("open, and the doctor says {found:?}: {value:#}"));
         }
     }
@@ -294,7 +294,7 @@ fn check(lab: &Lab, case: &Case, images: &Images, daemon: &mut Option<Daemon>) -
     if *code != "socket-open" {
         restart(lab, engine);
     }
-    if *code == "gate-not-asked" {
+    if *code == "door-not-asked" {
         daemon.take();
         *daemon = Some(Daemon::restart(lab, &images.policy));
     }

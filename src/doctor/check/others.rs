@@ -94,11 +94,12 @@ fn group(gid: u32) -> String {
 pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) -> Vec<Hole> {
     let mut holes = Vec::new();
     let doors = status.and_then(|status| status["doors"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    for door in doors.iter().filter(|door| door["door"] == "gate") {
+    for door in doors {
         let detail = door["detail"].as_str().unwrap_or_default();
         if detail.starts_with("NOT ASKED") {
+            let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
             let change = "close the other holes of this engine and restart it; if none is left, see rootpin status and the engine's log";
-            holes.push(Hole::new(Code::GateNotAsked, door["engine"].as_str().unwrap_or_default(), detail).change(change));
+            holes.push(Hole::new(Code::DoorNotAsked, door["engine"].as_str().unwrap_or_default(), found).change(change));
         }
     }
     if let Some(known) = status.map(|status| &status["policy"]) {

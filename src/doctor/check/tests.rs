@@ -479,10 +479,10 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
 fn what_the_daemon_says_of_itself_is_told() {
     let status = json!({
         "policy": {"in_force": true, "mode": "audit"},
-        "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "NOT ASKED"}],
+        "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
     });
     let found: Vec<_> = super::daemon(Some(&status), None).iter().map(|hole| hole.code).collect();
-    assert_eq!(found, [Code::GateNotAsked, Code::PolicyAudit]);
+    assert_eq!(found, [Code::DoorNotAsked, Code::PolicyAudit]);
     let none = json!({"policy": {"in_force": false, "trouble": "broken"}, "doors": []});
     assert_eq!(super::daemon(Some(&none), None)[0].code, Code::PolicyMissing);
     assert!(super::daemon(None, None).is_empty() && super::daemon(Some(&json!(null)), None).is_empty());

@@ -78,7 +78,13 @@ fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, 
     let others: Vec<&str> = differs(config).into_iter().filter(|differ| !known.contains(differ)).collect();
     let others = if others.is_empty() { vec!["walking"] } else { others };
     set(top, &["plugins", DIFF, "default"], value(["rootpin"].into_iter().chain(others).collect::<Array>()))?;
-    set(top, &["plugins", TRANSFER, "unpack_config"], Item::ArrayOfTables(unpack(facts, config)))?;
+    let mut entries = unpack(facts, config);
+    let packaged = top.get("plugins").and_then(|plugins| plugins.get(TRANSFER)?.get("unpack_config")?.as_array_of_tables()?.get(0));
+    if let (Some(first), Some(packaged)) = (entries.get_mut(0), packaged) {
+        // The comment above it.
+        *first.decor_mut() = packaged.decor().clone();
+    }
+    set(top, &["plugins", TRANSFER, "unpack_config"], Item::ArrayOfTables(entries))?;
     if facts.engine.nri.is_some() {
         set(top, &["plugins", NRI, "disable"], value(false))?;
     }

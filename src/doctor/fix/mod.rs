@@ -95,17 +95,17 @@ pub fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tool
         let containerd = containerds.iter().find(|facts| facts.engine.name == engine);
         let docker = dockers.iter().find(|facts| facts.docker.name == engine);
         let done = match (fix, containerd, docker) {
-            (Fix::DropIn, Some(facts), _) => drop_in::edits(facts, &tools.folder).map(|edits| plan.texts(engine, edits)),
+            (Fix::DropIn, Some(facts), _) => plan.drop_in(facts, tools),
             (Fix::CriAnnotations, Some(facts), _) => {
                 toml_file::cri_annotations(facts, &plan.texts).map(|edit| plan.texts(engine, vec![edit]))
             }
             (Fix::Authorization(plugin), _, Some(facts)) => {
                 daemon_json::authorization(&facts.config, plugin).map(|edit| plan.texts(engine, vec![edit]))
             }
-            (Fix::Verifier(folder), Some(facts), _) => plan.verifier(folder, tools).and_then(|()| {
+            (Fix::Verifier(folder), Some(facts), _) => {
                 let moves = facts.verifier.as_ref().is_some_and(|now| now.path != *folder);
-                if moves { drop_in::edits(facts, folder).map(|edits| plan.texts(engine, edits)) } else { Ok(()) }
-            }),
+                if moves { plan.drop_in(facts, tools) } else { plan.verifier(folder, tools) }
+            }
             (Fix::Mode(path, mode), _, _) => {
                 plan.modes.push((path.clone(), *mode));
                 Ok(())
@@ -133,6 +133,16 @@ impl Plan {
         }
     }
 
+    /// The drop-in; and the verifier, where the drop-in moves its folder: an empty one would let every pull pass.
+    fn drop_in(&mut self, facts: &Containerd, tools: &Tools) -> Result<(), String> {
+        let moves = facts.verifier.as_ref().is_some_and(|now| now.path == Path::new(super::check::SHARED));
+        if moves {
+            self.verifier(&tools.folder, tools)?;
+        }
+        self.texts(&facts.engine.name, drop_in::edits(facts, &tools.folder)?);
+        Ok(())
+    }
+
     /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of ours, so that another control socket
     /// wants a script.
     fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), String> {
@@ -142,11 +152,15 @@ impl Plan {
         }
         let to = folder.join(super::check::PROGRAM);
         match control {
+            None if self.programs.iter().any(|(_, known)| *known == to) => {}
             None => self.programs.push((verifier.clone(), to)),
             Some(control) => {
                 let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
                 let after = format!("#!/bin/sh\nexec {} --control {} \"$@\"\n", quoted(verifier), quoted(control));
-                self.texts.push(Edit { before: text(&to)?, path: to, after, mode: 0o755 });
+                let edit = Edit { before: text(&to)?, path: to, after, mode: 0o755 };
+                if !self.texts.contains(&edit) && edit.before.as_ref() != Some(&edit.after) {
+                    self.texts.push(edit);
+                }
             }
         }
         Ok(())

@@ -242,8 +242,13 @@ fn a_folder_that_is_everyones_is_left_and_one_of_rootpins_own_is_named_instead()
     fs::write(&program, "program").unwrap();
     facts.verifier.as_mut().unwrap().path = "/opt/containerd/image-verifier/bin".into();
     let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(own.clone()))];
-    let plan = plan(&hole, &[facts], &[], &Tools { verifier: program.clone(), folder: own.clone(), control: None });
+    let tools = Tools { verifier: program.clone(), folder: own.clone(), control: None };
+    // A drop-in for another hole moves the folder too, and an empty one would let every pull pass.
+    let other = plan(&[Hole::new(Code::GateOrder, "main", "").fix(Fix::DropIn)], std::slice::from_ref(&facts), &[], &tools);
+    assert_eq!(other.programs, [(program.clone(), own.join("rootpin-verifier"))]);
+    let plan = plan(&hole, &[facts], &[], &tools);
     assert_eq!(plan.programs, [(program, own.join("rootpin-verifier"))]);
+    assert!(plan.texts[0].after.contains("# for what the transfer service unpacks"), "the packaged comments stay: {}", plan.texts[0].after);
     let bin_dir = &table(&plan.texts[0])["plugins"]["io.containerd.image-verifier.v1.bindir"]["bin_dir"];
     assert_eq!(bin_dir.as_str(), own.to_str());
 }
