@@ -50,6 +50,10 @@ fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> R
             }
             let path = pattern.folder.join(name);
             let mut proposed = super::proposed(others);
+            if let Some(main) = files.files.first() {
+                // It may be what containerd has without a file.
+                proposed.entry(main.path.clone()).or_insert_with(|| main.text.clone());
+            }
             proposed.insert(path.clone(), text.to_owned());
             let read = ConfigFiles::read(&config.main, &proposed)?;
             if read.files.last().is_some_and(|last| last.path == path) {

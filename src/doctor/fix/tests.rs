@@ -164,6 +164,15 @@ fn two_changes_of_one_file_are_one_edit() {
 }
 
 #[test]
+fn a_containerd_without_a_file_that_reads_a_folder_all_the_same_gets_the_drop_in() {
+    let (folder, mut facts) = host("2.1.9", IMPORTS, &[("site.toml", "")]);
+    fs::remove_file(folder.path().join("config.toml")).unwrap();
+    facts.version = Version(2, 2, 0);
+    let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
+    assert!(matches!(&edits[..], [edit] if edit.path == folder.path().join("conf.d/zz-rootpin.toml")), "{edits:?}");
+}
+
+#[test]
 fn what_cannot_be_planned_is_told() {
     let (folder, facts) = host("2.1.9", IMPORTS, &[]);
     fs::remove_file(folder.path().join("config.toml")).unwrap();
@@ -171,7 +180,7 @@ fn what_cannot_be_planned_is_told() {
     bare.config.as_mut().unwrap().files = files(&[]);
     let plan = planned(&bare, Fix::DropIn);
     assert!(plan.is_empty() && plan.left[0].contains("main: there is no ") && plan.left[0].contains("config default"), "{plan:?}");
-    let plan = planned(&bare, Fix::Verifier("/v".into()));
+    let plan = planned(&bare, Fix::Verifier(OWN.into()));
     assert!(plan.is_empty() && plan.left[0].contains("/none is not there"), "{plan:?}");
 }
 

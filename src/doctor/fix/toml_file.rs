@@ -15,7 +15,7 @@ pub(super) fn cri_annotations(facts: &Containerd, planned: &[Edit]) -> Result<Ed
     let config = facts.config.as_ref().map_err(Clone::clone)?;
     let files = &config.files.files;
     let with_section = files.iter().rev().find(|file| at(&file.table, &["plugins", CRI]).is_some());
-    let Some(file) = with_section.or(files.first()) else { return Err(no_main(config)) };
+    let Some(file) = with_section.or(files.first()).filter(|file| file.path.exists()) else { return Err(no_main(config)) };
     let text = planned.iter().find(|edit| edit.path == file.path).map_or(&file.text, |edit| &edit.after);
     let after = set(text, &["plugins", CRI, "containerd", "disable_snapshot_annotations"], value(false))?;
     Ok(Edit { path: file.path.clone(), before: Some(file.text.clone()), after, mode: 0o644 })
@@ -23,7 +23,7 @@ pub(super) fn cri_annotations(facts: &Containerd, planned: &[Edit]) -> Result<Ed
 
 /// The main file with one more pattern in its `imports`.
 pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, String> {
-    let Some(main) = config.files.files.first() else { return Err(no_main(config)) };
+    let Some(main) = config.files.files.first().filter(|main| main.path.exists()) else { return Err(no_main(config)) };
     let pattern = pattern.display().to_string();
     let after = if main.table.contains_key("imports") {
         let mut document: DocumentMut = main.text.parse().map_err(|error| format!("{}: {error}", main.path.display()))?;

@@ -70,7 +70,13 @@ async fn configuration(process: &Process) -> Result<Config, String> {
         return Err(format!("{} is another file for containerd than for this program", main.display()));
     }
     let effective = super::dump::dump(process, &main).await?;
-    let files = if main.exists() { ConfigFiles::read(&main, &BTreeMap::new())? } else { ConfigFiles::default() };
+    let mut proposed = BTreeMap::new();
+    if !main.exists() {
+        // What is imported without a word: from 2.2 on a folder of drop-ins.
+        let imports = effective.get("imports").cloned().unwrap_or(toml::Value::Array(Vec::new()));
+        proposed.insert(main.clone(), format!("imports = {imports}\n"));
+    }
+    let files = ConfigFiles::read(&main, &proposed)?;
     let changed = process.started().and_then(|started| changed_after(&files, started + SLACK));
     let stray = stray(&main, &files);
     Ok(Config { effective, files, changed, main, stray })
