@@ -1,193 +1,18 @@
-//! Every hole that `rootpin doctor` knows, on a real engine: opened, named, used; closed by `--fix` or as the doctor says; and then it
-//! names it no more, and what came in by it is refused.
+//! Every hole that `rootpin doctor` knows of a containerd, on a real one: opened, named, used; closed by `--fix` or as the doctor says; and
+//! then it names it no more, and what came in by it is refused.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Policy};
-use crate::door::Door;
+use crate::doctor_cases::Lets::{self, Bytes, Names, Nothing};
+use crate::doctor_cases::{Case, ONE, TWO, cases, drop_in, folder, mode};
 use crate::image::Image;
 use crate::lab::{Lab, write};
 use crate::own::{Own, push_signed};
-
-/// What an open hole lets in.
-#[derive(Clone, Copy, Debug)]
-enum Lets {
-    /// Bytes that nobody signed.
-    Bytes(Door),
-    /// A name that nobody signed, for bytes that are here already.
-    Names(Door),
-    /// Nothing that an engine's client could show.
-    Nothing,
-}
-
-/// One hole.
-struct Case {
-    code: &'static str,
-    engine: &'static str,
-    open: fn(&Lab),
-    /// By hand, as the doctor says; without, by `--fix`.
-    close: Option<fn(&Lab)>,
-    lets: Lets,
-}
-
-use Lets::{Bytes, Names, Nothing};
-
-fn cases() -> Vec<Case> {
-    let case = |code, engine, open, lets| Case { code, engine, open, close: None, lets };
-    let by_hand = |code, engine, open, close| Case { code, engine, open, close: Some(close), lets: Nothing };
-    let cri = |open| case("cri-local-pull", TWO, open, Names(Door::Cri2));
-    vec![
-        case("verifier-missing", TWO, |lab| fs::remove_dir_all(lab.verifier()).unwrap(), Names(Door::Ctr2)),
-        case("verifier-empty", TWO, |lab| fs::remove_file(program(lab)).unwrap(), Names(Door::Ctr2)),
-        case("verifier-foreign", TWO, foreign_verifier, Names(Door::Ctr2)),
-        case("verifier-limit", TWO, |lab| drop_in(lab, TWO, &bindir("max_verifiers = 0")), Names(Door::Ctr2)),
-        case("verifier-timeout", TWO, |lab| drop_in(lab, TWO, &bindir("per_verifier_timeout = \"1s\"")), Nothing),
-        case("verifier-writable", TWO, |lab| mode(&lab.verifier(), 0o777), Nothing),
-        by_hand("verifier-crowded", TWO, another_verifier, |lab| fs::remove_file(lab.verifier().join("10-other")).unwrap()),
-        by_hand("verifier-off", TWO, verifier_off, as_packaged),
-        case("gate-missing", TWO, |lab| fs::remove_file(folder(lab, TWO).join("rootpin.toml")).unwrap(), Bytes(Door::Local2)),
-        case("gate-missing", ONE, |lab| fs::remove_file(folder(lab, ONE).join("rootpin.toml")).unwrap(), Bytes(Door::Local17)),
-        case("gate-order", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
-        case("gate-order", ONE, |lab| drop_in(lab, ONE, ORDER), Bytes(Door::Cri17)),
-        case("door-not-asked", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
-        case("unpack-config", TWO, |lab| drop_in(lab, TWO, &unpack("overlayfs", "walking")), Bytes(Door::Import2)),
-        case("unpack-config", ONE, |lab| drop_in(lab, ONE, &unpack("overlayfs", "walking")), Nothing),
-        case("snapshotter-unlisted", TWO, |lab| drop_in(lab, TWO, &unpack("native", "rootpin-apply")), Nothing),
-        case("required-plugins", TWO, |lab| edit(lab, "containerd2.d/rootpin.toml", "required_plugins", "disabled_plugins_not"), Nothing),
-        by_hand("remote-snapshotter", TWO, remote_snapshotter, without_site),
-        by_hand("plugin-error", TWO, transfer_broken, as_packaged),
-        by_hand("config-ignored", TWO, |lab| drop_in(lab, TWO, OLD_NAMES), without_site),
-        by_hand(
-            "config-ignored",
-            ONE,
-            |lab| drop_in(lab, ONE, "version = 2\n[plugins.\"io.containerd.cri.v1.images\"]\n  x = 1\n"),
-            without_site,
-        ),
-        by_hand("section-replaced", ONE, |lab| drop_in(lab, ONE, REGISTRY), without_site),
-        case("drop-in-ignored", TWO, not_imported, Bytes(Door::Local2)),
-        cri(|lab| drop_in(lab, TWO, &images("use_local_image_pull = true"))),
-        cri(|lab| drop_in(lab, TWO, &images("disable_snapshot_annotations = false"))),
-        cri(|lab| drop_in(lab, TWO, &images("discard_unpacked_layers = true"))),
-        cri(|lab| drop_in(lab, TWO, &images("max_concurrent_downloads = 5"))),
-        cri(|lab| drop_in(lab, TWO, &images("image_pull_with_sync_fs = true"))),
-        Case {
-            close: Some(without_site),
-            ..cri(|lab| drop_in(lab, TWO, &images("registry.mirrors.\"r.test\".endpoint = [\"http://127.0.0.1:1\"]")))
-        },
-        case("cri-config-path-list", TWO, |lab| drop_in(lab, TWO, &images("registry.config_path = \"/etc/a:/etc/b\"")), Nothing),
-        case(
-            "cri-annotations",
-            ONE,
-            |lab| edit(lab, "containerd17.toml", "disable_snapshot_annotations = false", "discard_unpacked_layers = true"),
-            Nothing,
-        ),
-        case("nri-off", ONE, |_| {}, Nothing),
-        by_hand("nri-fails-open", TWO, |_| {}, |_| {}),
-        case("socket-open", TWO, |_| {}, Nothing),
-        by_hand("restart-pending", TWO, |_| {}, |_| {}),
-    ]
-}
-
-const ONE: &str = "containerd17";
-const TWO: &str = "containerd2";
-const ORDER: &str = "version = 2\n[plugins.\"io.containerd.service.v1.diff-service\"]\n  default = [\"walking\", \"rootpin\"]\n";
-const REGISTRY: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/c\"\n";
-const OLD_NAMES: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n";
-
-fn unpack(snapshotter: &str, differ: &str) -> String {
-    let platform = format!("linux/{}", crate::image::architecture());
-    format!(
-        "version = 2\n[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\n  platform = \"{platform}\"\n  \
-         snapshotter = \"{snapshotter}\"\n  differ = \"{differ}\"\n"
-    )
-}
-
-fn bindir(line: &str) -> String {
-    format!("version = 3\n[plugins.'io.containerd.image-verifier.v1.bindir']\n  {line}\n")
-}
-
-fn images(line: &str) -> String {
-    format!("version = 3\n[plugins.'io.containerd.cri.v1.images']\n  {line}\n")
-}
-
-fn folder(lab: &Lab, engine: &str) -> PathBuf {
-    lab.root.join(format!("etc/{engine}.d"))
-}
-
-/// A drop-in that is read after rootpin's.
-fn drop_in(lab: &Lab, engine: &str, text: &str) {
-    write(&folder(lab, engine).join("zz-site.toml"), text);
-}
-
-fn without_site(lab: &Lab) {
-    for engine in [ONE, TWO] {
-        let _ = fs::remove_file(folder(lab, engine).join("zz-site.toml"));
-    }
-}
-
-fn as_packaged(lab: &Lab) {
-    without_site(lab);
-    lab.install_doors();
-}
-
-fn edit(lab: &Lab, name: &str, from: &str, to: &str) {
-    let path = lab.root.join("etc").join(name);
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "{text}");
-    write(&path, text.replacen(from, to, 1));
-}
-
-fn mode(path: &std::path::Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-fn program(lab: &Lab) -> PathBuf {
-    lab.verifier().join("rootpin-verifier")
-}
-
-fn another_verifier(lab: &Lab) {
-    let path = lab.verifier().join("10-other");
-    write(&path, "#!/bin/sh\nexit 0\n");
-    mode(&path, 0o755);
-}
-
-fn foreign_verifier(lab: &Lab) {
-    another_verifier(lab);
-    fs::remove_file(program(lab)).unwrap();
-}
-
-fn verifier_off(lab: &Lab) {
-    drop_in(lab, TWO, "version = 3\ndisabled_plugins = [\"io.containerd.image-verifier.v1.bindir\"]\n");
-    // In 2.1 the transfer service does not load without it.
-    for needed in ["image-verifier.v1.bindir", "transfer.v1.local"] {
-        edit(lab, "containerd2.d/rootpin.toml", &format!("  \"io.containerd.{needed}\",\n"), "");
-    }
-}
-
-/// A differ that is not there, and nobody who insists on the transfer service.
-fn transfer_broken(lab: &Lab) {
-    drop_in(lab, TWO, &unpack("overlayfs", "missing"));
-    edit(lab, "containerd2.d/rootpin.toml", "  \"io.containerd.transfer.v1.local\",\n", "");
-}
-
-fn remote_snapshotter(lab: &Lab) {
-    drop_in(lab, TWO, "version = 3\n[proxy_plugins.stargz]\n  type = \"snapshot\"\n  address = \"/run/none.sock\"\n");
-}
-
-/// rootpin's drop-in in the folder beside the main file, and a main file that imports nothing.
-fn not_imported(lab: &Lab) {
-    let etc = lab.root.join("etc");
-    fs::create_dir_all(etc.join("conf.d")).unwrap();
-    fs::rename(folder(lab, TWO).join("rootpin.toml"), etc.join("conf.d/rootpin.toml")).unwrap();
-    let imports = format!("imports = [\"{}/*.toml\"]\n", folder(lab, TWO).display());
-    edit(lab, "containerd2.toml", &imports, "");
-}
 
 /// Everything as the package leaves it, and the engine running so.
 fn reset(lab: &Lab, engine: &str) {
@@ -214,10 +39,14 @@ struct Images {
 
 /// What the doctor says of one engine: its codes, and everything.
 fn examined(lab: &Lab, engine: &str, words: &[&str]) -> (Vec<String>, Value) {
-    let config = lab.root.join("rootpin/doctor.toml");
     let text = fs::read_to_string(lab.root.join("rootpin/rootpin.toml")).unwrap();
     // Where the run-time door is wanted, for both engines alike.
-    let text = text.replace("[[engine]]\n", "[[engine]]\nnri = \"/run/nri/nri.sock\"\n");
+    examined_by(lab, &text.replace("[[engine]]\n", "[[engine]]\nnri = \"/run/nri/nri.sock\"\n"), engine, words)
+}
+
+/// The same by another rootpin.toml than the daemon's.
+pub(crate) fn examined_by(lab: &Lab, text: &str, engine: &str, words: &[&str]) -> (Vec<String>, Value) {
+    let config = lab.root.join("rootpin/doctor.toml");
     write(&config, text);
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
     command.args(["doctor", "--json", "--config"]).arg(config).arg("--verifier").arg(lab.verifier()).args(words);
@@ -347,4 +176,43 @@ fn each_hole_that_the_doctor_names_is_one_and_what_it_says_closes_it() {
     reset(&lab, ONE);
     reset(&lab, TWO);
     assert!(failures.is_empty(), "{} holes are wrong:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn a_containerd_that_would_panic_on_a_drop_in_is_named_and_gets_none() {
+    let lab = Lab::start();
+    lab.script(&["start", "containerd16"]);
+    let config = format!(
+        "control = \"/none\"\n[[engine]]\nname = \"old\"\ncontainerd = \"{}\"\ngate = \"/run/old.gate.sock\"\napply = \"/run/old.apply.sock\"\n",
+        lab.var("LAB_CONTAINERD16")
+    );
+    let (codes, value) = examined_by(&lab, &config, "old", &["--fix", "--yes"]);
+    assert_eq!(codes, ["containerd-too-old"], "{value:#}");
+    assert!(value["fix"]["written"].is_null() && value["fix"]["diff"] == "", "{value:#}");
+    assert!(fs::read_dir(folder(&lab, "containerd16")).unwrap().next().is_none());
+    lab.script(&["stop", "containerd16"]);
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn an_engine_that_rootpin_toml_does_not_name_is_found_by_its_process() {
+    let lab = Lab::start();
+    let named = |name: &str, socket: &str| {
+        format!(
+            "[[engine]]\nname = \"{name}\"\ncontainerd = \"{}\"\ngate = \"/run/{name}.gate.sock\"\napply = \"/run/{name}.apply.sock\"\n",
+            lab.var(socket)
+        )
+    };
+    let found = |config: &str, path: &str| {
+        let (_, value) = examined_by(&lab, config, "", &[]);
+        let path = lab.root.join(path).display().to_string();
+        let holes = value["holes"].as_array().unwrap().iter();
+        holes.filter(|hole| hole["code"] == "unlisted-engine").any(|hole| hole["found"].as_str().unwrap().contains(&path))
+    };
+    let one = "control = \"/none\"\n".to_owned() + &named("one", "LAB_CONTAINERD17");
+    assert!(found(&one, "etc/containerd2.toml") && found(&one, "etc/dockerd28.json") && !found(&one, "etc/containerd17.toml"));
+    let docker = format!("[[docker]]\nname = \"docker\"\nsocket = \"{}\"\n", lab.var("LAB_DOCKERD28").trim_start_matches("unix://"));
+    let all = one + &named("two", "LAB_CONTAINERD2") + &docker;
+    assert!(!found(&all, "etc/containerd2.toml") && !found(&all, "etc/dockerd28.json"));
 }

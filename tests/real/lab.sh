@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines docker notary push: unpack Debian packages into the cache
-#   lab.sh start SERVICE...      registry notary containerd17 containerd2 dockerd28
+#   lab.sh fetch GROUP...        engines old docker notary push: unpack Debian packages into the cache
+#   lab.sh start SERVICE...      registry notary containerd16 containerd17 containerd2 dockerd28
 #   lab.sh stop [SERVICE...]     all that run, where none is named
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
@@ -29,11 +29,11 @@ SIGNER_PORT=$((REGISTRY_PORT + 2))
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # containerd 1.7, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites' programs run on
-# Debian 12's libc, their runc does not, so that one is Debian 12's own.
+# Debian 12's libc, their runc does not, so that one is Debian 12's own, and so is containerd 1.6.
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
-SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock SOCK_DOCKER=$ROOT/run/dockerd28.sock
-SERVICES=(dockerd28 containerd2 containerd17 notary-server notary-signer registry) # in the order in which they stop
+SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock SOCK_DOCKER=$ROOT/run/dockerd28.sock
+SERVICES=(dockerd28 containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
 
 ARCH=$(dpkg --print-architecture)
 TRIPLET=$(uname -m)-linux-gnu
@@ -109,6 +109,7 @@ cmd_fetch() {
   flock 9
   for group; do case $group in
     engines) unpack "$SUITE_17" containerd docker-registry; unpack "$SUITE_2" containerd ;;
+    old) unpack "$SUITE_HOST" containerd ;;
     docker) unpack "$SUITE_2" docker.io docker-cli; unpack "$SUITE_HOST" runc libseccomp2 libsystemd0 ;;
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
@@ -280,6 +281,7 @@ cmd_start() {
   for service; do case $service in
     registry) start_registry ;;
     notary) start_notary ;;
+    containerd16) start_containerd containerd16 "$PKG_HOST" "$SOCK_16" 2 ;;
     containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
     containerd2) start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
     dockerd28) start_dockerd28 ;;
@@ -311,6 +313,7 @@ LAB_REGISTRY=127.0.0.1:$REGISTRY_PORT
 LAB_NOTARY=$PKG_17/usr/bin/notary
 LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
+LAB_CONTAINERD16=$SOCK_16
 LAB_CONTAINERD17=$SOCK_17
 LAB_CONTAINERD2=$SOCK_2
 LAB_DOCKERD28=unix://$SOCK_DOCKER

@@ -6,6 +6,8 @@ mod cold;
 mod cri;
 mod daemon;
 mod doctor;
+mod doctor_cases;
+mod doctor_dockerd;
 mod door;
 mod image;
 mod install;

@@ -94,7 +94,7 @@ fn containerd(facts: &Docker, engines: &[PathBuf]) -> Option<Hole> {
     let change = if own {
         "start the system's containerd, and dockerd with: --containerd=/run/containerd/containerd.sock".to_owned()
     } else {
-        format!("name it in rootpin.toml, and run this again:\n{}", super::others::engine_lines("docker", &shown.to_string()))
+        format!("name it in rootpin.toml, and run this again:\n{}", super::others::engine_lines("dockers-containerd", &shown.to_string()))
     };
     Some(Hole::new(Code::DockerUnknownContainerd, &facts.docker.name, format!("its containerd is at {shown}")).change(change))
 }

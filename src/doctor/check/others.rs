@@ -42,7 +42,7 @@ pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hol
     unknown.map(hole).collect()
 }
 
-/// What rootpin.toml says of a containerd.
+/// What rootpin.toml says of a containerd. No two engines have one name, dockerds counted.
 pub(super) fn engine_lines(name: &str, socket: &str) -> String {
     let own = |door: &str| format!("{door} = \"/run/rootpin/{name}.{door}.sock\"");
     format!("[[engine]]\nname = \"{name}\"\ncontainerd = \"{socket}\"\n{}\n{}", own("gate"), own("apply"))
