@@ -76,6 +76,7 @@ codes! {
     UnpackConfig "unpack-config" Open "the transfer service unpacks by another differ than the applying gate" "imports, and what the transfer service pulls, are unpacked without looking at the bytes";
     SnapshotterUnlisted "snapshotter-unlisted" Weak "a snapshotter that is in use has no entry in unpack_config" "the transfer service can't unpack for it, and who pulls past the service instead is not asked by name";
     RemoteSnapshotter "remote-snapshotter" Open "a snapshotter is another process" "a remote snapshotter (stargz, nydus, soci, overlaybd) mounts layers by itself: they are never unpacked, so no gate sees them";
+    StreamProcessor "stream-processor" Weak "a stream processor is given ordinary layers" "a program changes layers after they were judged: what it puts out was signed by nobody";
     RequiredPlugins "required-plugins" Weak "required_plugins lacks a plugin that a door needs" "after a mistaken edit containerd starts without the door, instead of refusing to start";
     PluginError "plugin-error" Weak "a plugin that a door needs did not load" "what needs it fails, and what does not need it has one door less";
 

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_CONTROL};
 use crate::control::Client;
 use crate::policy::{self, Policy};
 use crate::policy_dir::{Owner, PolicyDir};
@@ -47,7 +47,8 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
     let mut found = Examination { report: Report::default(), containerds: Vec::new(), dockers: Vec::new() };
     let mut known = Vec::new();
     let running = probe::engines();
-    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier };
+    let control = Some(config.control.as_path()).filter(|control| *control != Path::new(DEFAULT_CONTROL));
+    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier, control };
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;

@@ -52,6 +52,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("unpack-config", ONE, |lab| drop_in(lab, ONE, &unpack("overlayfs", "walking")), Nothing),
         case("snapshotter-unlisted", TWO, |lab| drop_in(lab, TWO, &unpack("native", "rootpin-apply")), Nothing),
         case("required-plugins", TWO, |lab| edit(lab, "containerd2.d/rootpin.toml", "required_plugins", "disabled_plugins_not"), Nothing),
+        by_hand("stream-processor", TWO, |lab| drop_in(lab, TWO, PROCESSOR), without_site),
         by_hand("remote-snapshotter", TWO, remote_snapshotter, without_site),
         by_hand("plugin-error", TWO, transfer_broken, as_packaged),
         by_hand("config-ignored", TWO, |lab| drop_in(lab, TWO, OLD_NAMES), without_site),
@@ -89,6 +90,8 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) const ONE: &str = "containerd17";
 pub(crate) const TWO: &str = "containerd2";
 const ORDER: &str = "version = 2\n[plugins.\"io.containerd.service.v1.diff-service\"]\n  default = [\"walking\", \"rootpin\"]\n";
+const PROCESSOR: &str = "version = 3\n[stream_processors.own]\n  accepts = [\"application/vnd.oci.image.layer.v1.tar+gzip\"]\n  \
+     returns = \"application/vnd.oci.image.layer.v1.tar\"\n  path = \"/none\"\n";
 const REGISTRY: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/c\"\n";
 const OLD_NAMES: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n";
 

@@ -40,6 +40,8 @@ pub(super) struct Wanted<'a> {
     pub(super) resolver: bool,
     /// The folder for rootpin-verifier where containerd has none of rootpin's own.
     pub(super) verifier: &'a Path,
+    /// The daemon's socket, where that is not the usual one.
+    pub(super) control: Option<&'a Path>,
 }
 
 /// Every hole of one containerd.
@@ -55,6 +57,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     let Ok(config) = &facts.config else { return holes };
     holes.extend(differ::order(facts, config));
     holes.extend(transfer::transfer(facts, config));
+    holes.extend(transfer::processors(facts, config));
     holes.extend(config::required(facts, config));
     holes.extend(config::plugins(facts));
     holes.extend(config::ignored(facts, config));

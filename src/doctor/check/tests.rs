@@ -14,7 +14,7 @@ use super::Wanted;
 use crate::config::{Dockerd, Engine};
 
 fn wanted() -> Wanted<'static> {
-    Wanted { deadline: Duration::from_secs(8), resolver: false, verifier: Path::new("/usr/libexec/rootpin/verifier") }
+    Wanted { deadline: Duration::from_secs(8), resolver: false, verifier: Path::new("/usr/libexec/rootpin/verifier"), control: None }
 }
 
 /// A containerd in order.
@@ -203,6 +203,16 @@ fn a_snapshotter_of_another_process_is_a_hole() {
         error: None,
     };
     assert!(hole("2.1.9", |facts| facts.plugins.push(stargz.clone())).starts_with("open remote-snapshotter: snapshotter stargz"));
+}
+
+#[test]
+fn a_program_that_changes_ordinary_layers_is_named_and_one_for_encrypted_layers_is_not() {
+    let path = ["stream_processors", "own", "accepts"];
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let found = hole("2.1.9", |facts| set(facts, &path, list(&[gzip])));
+    let wanted = format!("weak stream-processor: own () is given [\"{gzip}\"], set by /etc/containerd/conf.d/site.toml:1");
+    assert_eq!(found, wanted);
+    assert_eq!(hole("2.1.9", |facts| set(facts, &path, list(&["application/vnd.oci.image.layer.v1.tar+encrypted"]))), "");
 }
 
 #[test]

@@ -44,6 +44,23 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
     holes
 }
 
+/// Programs that layers go through on their way from the content store to the snapshot (core/diff/stream.go). Those of encrypted layers must.
+pub(super) fn processors(facts: &Containerd, config: &Config) -> Vec<Hole> {
+    let all = at(&config.effective, &["stream_processors"]).and_then(toml::Value::as_table);
+    let hole = |(id, processor): (&String, &toml::Value)| {
+        let accepted = processor.get("accepts")?.as_array()?.iter().filter_map(toml::Value::as_str);
+        let ordinary: Vec<&str> = accepted.filter(|media_type| !media_type.ends_with("+encrypted")).collect();
+        let program = processor.get("path").and_then(toml::Value::as_str).unwrap_or_default();
+        if ordinary.is_empty() {
+            return None;
+        }
+        let found = format!("{id} ({program}) is given {ordinary:?}, {}", config.files.setter(&["stream_processors", id]));
+        let change = format!("take [stream_processors.\"{id}\"] out of that file, unless that program is trusted as containerd is");
+        Some(Hole::new(Code::StreamProcessor, &facts.engine.name, found).change(change))
+    };
+    all.into_iter().flatten().filter_map(hole).collect()
+}
+
 /// Snapshotter and differ of each entry of `unpack_config`.
 pub(crate) fn entries(config: &Config) -> impl Iterator<Item = (&str, &str)> {
     let entries = at(&config.effective, &UNPACK).and_then(toml::Value::as_array).into_iter().flatten();

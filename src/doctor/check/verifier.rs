@@ -29,7 +29,7 @@ pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
         let weight = super::open_if(facts.works("io.containerd.transfer.v1.local"));
         return vec![Hole::new(Code::VerifierOff, name, found).change(change).weighing(weight)];
     }
-    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder, wanted.verifier)).unwrap_or_default();
+    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder, wanted)).unwrap_or_default();
     let Ok(config) = &facts.config else { return holes };
     let deadline = wanted.deadline;
     let setting = |key| at(&config.effective, &["plugins", PLUGIN, key]);
@@ -57,11 +57,16 @@ pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     holes
 }
 
-fn in_folder(name: &str, folder: &Folder, own: &Path) -> Vec<Hole> {
+fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
-    let to = if shared { own } else { &folder.path };
+    let to = if shared { wanted.verifier } else { &folder.path };
     let mut install = format!("install -D -m 0755 /usr/bin/{PROGRAM} {}/{PROGRAM}", to.display());
+    if let Some(control) = wanted.control {
+        // containerd gives it no arguments of ours.
+        let (to, control) = (to.display(), control.display());
+        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec /usr/bin/{PROGRAM} --control {control} \"$@\"");
+    }
     if shared {
         install = format!("{install}\n[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
     }
