@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -62,11 +63,12 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     let control = if control == Path::new(DEFAULT_CONTROL) { &config.control } else { control };
     let mut found = examine(control, &config, arguments)?;
     let mut value = found.report.json();
-    let mut words = if arguments.fix { String::new() } else { report_text(&value) };
+    let mut words = report_text(&value);
     if arguments.fix {
         let plan = doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools(&config, &arguments.verifier)?);
-        let written =
-            if plan.is_empty() || arguments.dry_run || !agreed(arguments, &plan, output) { None } else { Some(write(&plan, output)?) };
+        let asks = !plan.is_empty() && !arguments.dry_run && !arguments.yes;
+        let agreed = if asks { agreed(&words, &plan, output) } else { arguments.yes && !plan.is_empty() };
+        let written = if agreed { Some(write(&plan, output)?) } else { None };
         if written.is_some() {
             found = examine(control, &config, arguments)?;
             value = found.report.json();
@@ -74,7 +76,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         if let Some(members) = value.as_object_mut() {
             members.insert("fix".to_owned(), fix_json(&plan, written.as_deref()));
         }
-        words = format!("{}{}", report_text(&value), fix_text(&value));
+        // Who was asked has seen all of it.
+        words = if asks && !agreed { "nothing is written".to_owned() } else { report_text(&value) + &fix_text(&value) };
     }
     if let Some(path) = &arguments.metrics {
         write_metrics(path, &found.report.metrics(Timestamp::now().as_second()))?;
@@ -99,12 +102,10 @@ fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
     Ok(Tools { verifier: own.with_file_name("rootpin-verifier"), folder: folder.to_owned(), control })
 }
 
-/// Shows the plan and asks.
-fn agreed(arguments: &Arguments, plan: &Plan, output: Output) -> bool {
-    if arguments.yes {
-        return true;
-    }
-    output.value(&Value::Null, |_| plan.diff());
+/// Shows what was found and the plan, and asks a person. What was typed before the question is not an answer to it.
+fn agreed(found: &str, plan: &Plan, output: Output) -> bool {
+    output.value(&Value::Null, |_| format!("{found}\n\n{}", plan.diff()));
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
     let _ = write!(error, "write this? [y/N] ").and_then(|()| error.flush());
     let mut line = String::new();

@@ -52,12 +52,12 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;
+            known.push(process.pid);
             let facts = probe::containerd(engine, &process).await?;
             Ok::<_, String>((process, facts))
         };
         match asked.await {
             Ok((process, facts)) => {
-                known.push(process.pid);
                 found.report.engine("containerd", &engine.name, &facts.version.to_string(), process.pid);
                 found.report.holes.extend(check::containerd(&facts, wanted));
                 if let Err(why) = &facts.config {

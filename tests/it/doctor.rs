@@ -46,7 +46,7 @@ fn an_engine_that_does_not_answer_is_named_and_nobody_is_told_that_all_is_shut()
     assert_eq!((code, report["outcome"].as_str()), (2, Some("untold")), "{report}");
     assert_eq!(untold(&report), ["main", "d", "rootpind"]);
     let text = world.rootpin(&["doctor", "--config", &world.path("rootpin.toml").display().to_string()]).out;
-    assert!(text.starts_with("not looked at: main: ") && text.contains("/none: No such file or directory"), "{text}");
+    assert!(text.contains("not looked at: main: ") && text.contains("/none: No such file or directory"), "{text}");
 }
 
 #[test]
