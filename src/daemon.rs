@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door, InForce, policy_unusable};
-use crate::hooks::{EngineGates, socket};
+use crate::hooks::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
 use crate::observe::{self, Observer};
 use crate::policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -72,12 +72,13 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let (in_force, taken) = first_policy(&policy_dir, started);
     let store = Arc::new(open_state(&config.state));
     let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
-    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()));
+    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
     let sources = Arc::new(Sources::new(credentials));
     let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
     let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
-    let status = Arc::new(StatusBoard::new(started, names));
+    let plugins = config.dockers.iter().filter(|docker| docker.authz.is_some()).map(|docker| docker.name.clone()).collect();
+    let status = Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins));
     observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
 
     let (stop, stopped) = watch::channel(false);
@@ -89,8 +90,32 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
             let (gates, until) = (Arc::clone(&gates), until_stopped(stopped.clone()));
             doors.spawn(async move { gates.serve(door, listener, until).await });
         }
+        if let Some(socket) = engine.nri.clone() {
+            let door = RunDoor::new(socket, Arc::clone(&gates), Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&status));
+            doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
+        }
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
     }
+    if let Some(address) = config.resolver {
+        let (listener, engines) = Resolver::bind(address, &config.engines).await?;
+        let resolver = Arc::new(Resolver::new(Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&sources), engines));
+        let until = until_stopped(stopped.clone());
+        doors.spawn(async move {
+            resolver.serve(listener, until).await;
+            Ok(())
+        });
+    }
+    for dockerd in &config.dockers {
+        let Some(path) = &dockerd.authz else { continue };
+        let plugin = Arc::new(DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer)));
+        let (listener, until) = (bind(path).await?, until_stopped(stopped.clone()));
+        tokio::spawn(Arc::clone(&plugin).prove(Arc::clone(&status)));
+        doors.spawn(async move {
+            plugin.serve(listener, until).await;
+            Ok(())
+        });
+    }
+    let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     let watcher =
         Watcher { dir: policy_dir, taken, decider: Arc::clone(&decider), observer: Arc::clone(&observer), status: Arc::clone(&status) };
@@ -101,6 +126,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
         sources,
         status,
         reload: reload.clone(),
+        sweep,
         importing: tokio::sync::Mutex::default(),
     };
     let listener = bind(&config.control).await?;

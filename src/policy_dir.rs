@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::{Files, Unreadable};
 
-pub use chain::Owner;
-pub use edit::{Checked, EditRefused, Editing, Proposal, Step};
+pub use chain::{Owner, check_way};
+pub use edit::{Checked, EditRefused, Editing, Proposal, Step, replace_file};
 
 /// No policy file, fragment or pinned file is longer.
 const MAX_BYTES: u64 = 1 << 20;

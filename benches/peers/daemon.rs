@@ -44,6 +44,9 @@ impl Daemon {
             control.display(),
             policy.display()
         );
+        if doors {
+            let _ = writeln!(config, "resolver = \"{}\"", lab.var("LAB_RESOLVER"));
+        }
         for engine in [Engine::Containerd17, Engine::Containerd2].into_iter().filter(|_| doors) {
             let (containerd, sockets, engine) = (lab.socket(engine), lab.sockets(), engine.name());
             let _ = write!(

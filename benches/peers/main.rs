@@ -19,6 +19,7 @@ mod lab;
 mod processes;
 mod pulls;
 mod report;
+mod resolver;
 mod stats;
 
 use std::fs;
@@ -116,7 +117,7 @@ fn main() {
         processes::cold(&stage, &mut report, many(60, 5));
         processes::verifier(&stage, &mut report, many(500, 20));
     }
-    if wanted("decisions") || wanted("pulls") {
+    if wanted("decisions") || wanted("pulls") || wanted("resolver") {
         let daemon = Daemon::start(&stage.lab, "rootpin", &stage.policy("60s"), true);
         if wanted("decisions") {
             decisions::memory(&stage, &daemon, &mut report, many(1000, 20));
@@ -124,6 +125,10 @@ fn main() {
         }
         if wanted("pulls") {
             pulls::pulls(&stage, &daemon, &mut report, many(10, 2));
+        }
+        if wanted("resolver") {
+            resolver::pulls(&stage, &daemon, &mut report, many(10, 2));
+            resolver::memory(&stage, &daemon, &mut report);
         }
         report.plain("rootpind, resident at the end", "60s", 1, "MiB", daemon.memory("VmRSS"), None);
     }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::check;
-use super::escape::plain;
 use super::findings::{Finding, Untold};
 use super::images::{self, Engine, Resident};
 use super::places::{self, TrustPlace};
@@ -13,6 +12,7 @@ use super::report::{KeyUse, Report, ResidentImage, RootKey};
 use super::surveyor::Surveyor;
 use crate::decide::survey::{Asked, Covered, Survey};
 use crate::image::{Digest, ImageRef, Repository};
+use crate::observe::plain;
 
 /// What is looked at.
 #[derive(Debug)]

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::docker;
-use super::escape::plain;
 use super::findings::Untold;
-use crate::hooks::Containerd;
+use crate::hooks::{Containerd, Docker, docker_images, name_of_record};
 use crate::image::{Digest, ImageRef};
+use crate::observe::plain;
 
 /// An engine whose images are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +61,11 @@ pub(super) async fn resident(engines: &[Engine]) -> (Vec<Resident>, Vec<Untold>)
 async fn of(engine: &Engine) -> Result<Vec<Resident>, String> {
     match engine.kind {
         EngineKind::Containerd => of_containerd(engine).await,
-        EngineKind::Docker => Ok(docker::images(&engine.socket)
+        // dockerd sums up what each image weighs before it answers.
+        EngineKind::Docker => Ok(docker_images(&Docker::at(&engine.socket, PATIENCE))
             .await?
             .into_iter()
+            .flat_map(|image| image.names)
             .map(|(record, name, digest)| Resident { engine: engine.name.clone(), namespace: None, record, name, digest })
             .collect()),
     }
@@ -92,18 +93,10 @@ type Named = (String, Option<ImageRef>, Option<Digest>);
 /// Records with their names read. CRI writes one more for each image, whose name is the ID of its config: nobody pulls by that, and
 /// the same bytes stand under their real name beside it.
 fn named(records: &[(String, String)]) -> Vec<Named> {
-    let read = |(record, digest): &(String, String)| (record.clone(), name(record), digest.parse::<Digest>().ok());
+    let read = |(record, digest): &(String, String)| (record.clone(), name_of_record(record), digest.parse::<Digest>().ok());
     let all: Vec<Named> = records.iter().map(read).collect();
     let has_name = |digest: &Option<Digest>| all.iter().any(|(_, name, known)| name.is_some() && known == digest);
     all.iter().filter(|(_, name, digest)| name.is_some() || !has_name(digest)).cloned().collect()
-}
-
-/// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the tag of an image that is called sha256.
-fn name(record: &str) -> Option<ImageRef> {
-    if record.parse::<Digest>().is_ok() || record.starts_with("moby-dangling@") || record.starts_with("overlayfs@") {
-        return None;
-    }
-    record.parse().ok()
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::escape::plain;
 use super::fleet::{Counts, HeldRoot, Seen};
 use crate::decide::survey::PinnedRoot;
+use crate::observe::plain;
 
 /// Takes in reports.
 #[derive(Debug, Default)]

@@ -3,8 +3,6 @@
 //! Reads only. Nothing here lets an image through: every verdict is the decider's, and no floor is written for it.
 
 mod check;
-mod docker;
-mod escape;
 mod findings;
 mod fleet;
 mod folder;

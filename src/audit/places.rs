@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::escape::plain;
 use super::findings::Untold;
 use super::folder::{Allowance, Folder};
 use super::report::TrustDirectory;
 use super::trust_directory;
+use crate::observe::plain;
 
 /// Where to look for trust directories.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

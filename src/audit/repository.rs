@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::escape::plain;
 use super::report::{ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole};
+use crate::observe::plain;
 use crate::trust::notary::{Inspection, ListedRole, ListedRoot, SeenFile};
 use crate::trust::{Fingerprint, KeyId, PublicKey, Refusal};
 

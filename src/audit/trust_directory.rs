@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::escape::plain;
 use super::findings::Untold;
 use super::folder::{Allowance, Folder, Kind};
 use super::report::TrustDirectory;
 use super::repository::{self, Inspected};
+use crate::observe::plain;
 
 /// What was read of one trust directory.
 #[derive(Debug)]

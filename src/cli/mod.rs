@@ -4,13 +4,17 @@
 
 mod audit;
 mod bundle;
+mod doctor;
+mod hosts;
 mod metrics;
 mod output;
 mod pin;
 pub mod policy;
+mod prove;
 mod repo;
 mod state;
 mod status;
+mod sweep;
 mod verify;
 
 use std::path::PathBuf;
@@ -54,6 +58,15 @@ enum Verb {
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
+    /// Ask the running engines which doors of this host stand open, and close them
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Arguments),
+    /// Prove on this host that every way in is shut to what nobody signed
+    #[command(after_help = prove::EXAMPLES)]
+    Prove(prove::Arguments),
+    /// Judge every image name on this host's engines again, and say which are not admitted and what runs from them
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Arguments),
     /// Check or explain the policy
     #[command(subcommand)]
     Policy(PolicyVerb),
@@ -63,6 +76,9 @@ enum Verb {
     /// Carry a TUF repository's metadata to hosts without a network
     #[command(subcommand)]
     Bundle(bundle::Verb),
+    /// Have engines ask the resolver what a tag is, by their hosts.toml
+    #[command(subcommand)]
+    Hosts(hosts::Verb),
     /// Show or forget what this host has seen
     #[command(subcommand)]
     State(state::Verb),
@@ -130,8 +146,12 @@ pub fn main() -> u8 {
             Ok(output.report(&report, status::reload_text))
         }),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
+        Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
+        Verb::Doctor(verb) => doctor::run(&arguments.control, &verb, output),
+        Verb::Sweep(verb) => sweep::run(&arguments.control, &verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
+        Verb::Hosts(verb) => Ok(hosts::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),

@@ -49,6 +49,11 @@ impl Output {
         }
     }
 
+    /// Says what must not be overlooked, on standard error.
+    pub(super) fn loudly(text: &str) {
+        let _ = writeln!(std::io::stderr(), "rootpin: {text}");
+    }
+
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
     pub(super) fn error(self, text: &str) {
         self.failed("unjudged", text);

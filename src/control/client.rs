@@ -6,8 +6,9 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest};
+use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest};
 
 /// A host with thousands of repositories has a long answer to a survey.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -84,12 +85,28 @@ impl Client {
         self.inner.survey(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
+    /// Judges every name on this host's engines again. `dry_run`: removes nothing.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn sweep(&mut self, dry_run: bool) -> Result<Report, String> {
+        self.inner.sweep(SweepRequest { dry_run }).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
     /// Takes up a bundle, whose parts come one by one.
     ///
     /// # Errors
     /// One line.
     pub async fn import(&mut self, parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static) -> Result<Report, String> {
         self.inner.import(parts).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+    }
+
+    /// Begins a proof, whose images and metadata are served on that port of 127.0.0.1, signed under this root.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, String> {
+        ProofCall::begin(&mut self.inner, port, root).await.map_err(|status| said(&status))
     }
 
     /// Prometheus text.
@@ -101,7 +118,7 @@ impl Client {
     }
 }
 
-fn said(status: &Status) -> String {
+pub(super) fn said(status: &Status) -> String {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => {
             format!("the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`", status.message())

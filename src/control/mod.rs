@@ -2,6 +2,8 @@
 
 mod client;
 mod import;
+mod proof;
+mod prove;
 mod status;
 
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use tonic::{Request, Response, Status};
 
 pub use client::Client;
 pub use import::import_report;
-pub use status::{StatusBoard, Unproven};
+pub use proof::{Found, ProofCall};
+pub use status::{StatusBoard, Swept, Unproven};
 
 use crate::decide::survey::{Asked, survey};
 use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
@@ -29,7 +32,19 @@ pub mod wire {
     tonic::include_proto!("rootpin.control.v1");
 }
 
-use wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, Report, StateRequest, SurveyRequest};
+use wire::{
+    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report,
+    StateRequest, SurveyRequest, SweepRequest,
+};
+
+/// A sweep that is wanted now.
+#[derive(Debug)]
+pub struct SweepOrder {
+    /// Whether nothing is to be removed by it.
+    pub dry_run: bool,
+    /// Gets the object of `rootpin sweep --json`, and the exit code.
+    pub answer: tokio::sync::oneshot::Sender<(Value, u32)>,
+}
 
 /// The server side.
 #[derive(Debug)]
@@ -44,6 +59,8 @@ pub struct Control {
     pub status: Arc<StatusBoard>,
     /// Wakes the task that looks at the policy.
     pub reload: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Sender<Result<(), String>>>,
+    /// Wakes the sweepers.
+    pub sweep: tokio::sync::mpsc::Sender<SweepOrder>,
     /// One bundle at a time: each may take half a gigabyte of the state's disk while it is read.
     pub importing: tokio::sync::Mutex<()>,
 }
@@ -177,11 +194,19 @@ impl wire::control_server::Control for Control {
     async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
         let request = request.into_inner();
         let asked = asked(&request).map_err(Status::invalid_argument)?;
-        let sources = if request.online { Arc::clone(&self.sources) } else { Arc::new(Sources::silent()) };
-        let mut found = survey(&self.decider.onlooker(sources), &asked, Timestamp::now()).await;
+        let onlooker = if request.online { self.decider.onlooker(Arc::clone(&self.sources)) } else { self.decider.by_cache() };
+        let mut found = survey(&onlooker, &asked, Timestamp::now()).await;
         found.trouble.extend(self.status.trouble(&self.decider).filter(|_| found.policy.is_some()));
         let value = serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
         Ok(report(&value, 0))
+    }
+
+    async fn sweep(&self, request: Request<SweepRequest>) -> Result<Response<Report>, Status> {
+        let (answer, swept) = tokio::sync::oneshot::channel();
+        let order = SweepOrder { dry_run: request.into_inner().dry_run, answer };
+        self.sweep.send(order).await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let (value, exit) = swept.await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        Ok(report(&value, exit))
     }
 
     async fn import(&self, request: Request<tonic::Streaming<ImportRequest>>) -> Result<Response<Report>, Status> {
@@ -195,6 +220,12 @@ impl wire::control_server::Control for Control {
         import::tell(&result);
         let (value, exit) = import_report(&result);
         Ok(report(&value, exit.into()))
+    }
+
+    type ProveStream = tokio_stream::wrappers::ReceiverStream<Result<ProveResponse, Status>>;
+
+    async fn prove(&self, request: Request<tonic::Streaming<ProveRequest>>) -> Result<Response<Self::ProveStream>, Status> {
+        prove::prove(&self.decider, &self.observer, request).await
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

@@ -12,9 +12,9 @@ use crate::observe::Observer;
 /// What came of a self-check that did not prove its door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unproven {
-    /// containerd said something else than the gate would: it passes the gate by.
+    /// The engine said something else than it would after asking: it passes the door by.
     Passed(String),
-    /// containerd said nothing.
+    /// The engine said nothing.
     Silent(String),
 }
 
@@ -23,6 +23,10 @@ pub enum Unproven {
 pub struct StatusBoard {
     started: Timestamp,
     engines: Vec<String>,
+    /// Where the resolver listens, if there is one.
+    resolver: Option<String>,
+    /// The dockerds that have an authorization plugin here.
+    plugins: Vec<String>,
     inner: Mutex<Found>,
 }
 
@@ -31,7 +35,42 @@ struct Found {
     canaries: BTreeMap<String, (Timestamp, Result<(), Unproven>)>,
     /// Whether the engine has a differ at the applying gate's socket, or why that is not known.
     appliers: BTreeMap<String, Result<bool, String>>,
+    /// How many containers ran already that may not run, or why no container is asked for.
+    run_time: BTreeMap<String, Result<usize, String>>,
     policy_trouble: Option<String>,
+    /// Of each sweeper: what it last found, and whether it hears of names as they are written.
+    swept: BTreeMap<String, Swept>,
+    watching: BTreeMap<String, Result<(), String>>,
+}
+
+/// How the names on an engine stand.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// When all were last looked at.
+    pub at: Option<Timestamp>,
+    /// How many there are.
+    pub images: usize,
+    /// How many of them the policy refuses.
+    pub refused: usize,
+    /// How many could not be judged.
+    pub unjudged: usize,
+    /// What could not be looked at.
+    pub trouble: Option<String>,
+}
+
+impl Found {
+    /// What the last self-check of a door says of it; one that is passed by is for a person to mend.
+    fn proof(&self, engine: &str, red: &mut bool) -> (&'static str, Option<String>) {
+        match self.canaries.get(engine) {
+            None => ("not checked", None),
+            Some((_, Ok(()))) => ("proven", None),
+            Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
+            Some((at, Err(Unproven::Passed(why)))) => {
+                *red = true;
+                ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
+            }
+        }
+    }
 }
 
 /// Why the verifier is not checked.
@@ -40,8 +79,8 @@ const UNTOLD: &str = "containerd doesn't tell whether it runs the verifier: a qu
 impl StatusBoard {
     /// Nothing checked yet.
     #[must_use]
-    pub fn new(started: Timestamp, engines: Vec<String>) -> Self {
-        Self { started, engines, inner: Mutex::default() }
+    pub fn new(started: Timestamp, engines: Vec<String>, resolver: Option<String>, plugins: Vec<String>) -> Self {
+        Self { started, engines, resolver, plugins, inner: Mutex::default() }
     }
 
     /// What an engine's canary brought back.
@@ -52,6 +91,21 @@ impl StatusBoard {
     /// Whether an engine has a differ at its applying gate's socket.
     pub fn applier(&self, engine: &str, found: Result<bool, String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
+    }
+
+    /// How many of an engine's containers ran already that may not run, or why none is asked for.
+    pub fn run_time(&self, engine: &str, found: Result<usize, String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).run_time.insert(engine.to_owned(), found);
+    }
+
+    /// What a sweep found.
+    pub fn swept(&self, engine: &str, swept: Swept) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).swept.insert(engine.to_owned(), swept);
+    }
+
+    /// Whether an engine tells of names as they are written.
+    pub fn watching(&self, engine: &str, watching: Result<(), String>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).watching.insert(engine.to_owned(), watching);
     }
 
     /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
@@ -80,15 +134,7 @@ impl StatusBoard {
         })];
         let mut red = false;
         for engine in &self.engines {
-            let (gate, detail) = match found.canaries.get(engine) {
-                None => ("not checked", None),
-                Some((_, Ok(()))) => ("proven", None),
-                Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
-                Some((at, Err(Unproven::Passed(why)))) => {
-                    red = true;
-                    ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
-                }
-            };
+            let (gate, detail) = found.proof(engine, &mut red);
             let last = asked(Door::Gate, Some(engine));
             doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last, "detail": detail }));
             let last = asked(Door::Apply, Some(engine));
@@ -100,6 +146,37 @@ impl StatusBoard {
                 None => ("not checked", None),
             };
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+            if let Some(found_running) = found.run_time.get(engine) {
+                let last = asked(Door::Run, Some(engine));
+                red |= found_running.is_err();
+                let asks = if last.is_some() { "proven" } else { "configured" };
+                let (state, detail) = match found_running {
+                    Ok(0) => (asks, None),
+                    Ok(refused) => (asks, Some(format!("containers that ran already and may not run: {refused}, see the log"))),
+                    Err(why) => ("not checked", Some(format!("NOT ASKED, containers are made all the same: {why}"))),
+                };
+                doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));
+            }
+        }
+        if let Some(address) = &self.resolver {
+            let last = asked(Door::Resolver, None);
+            let (state, detail) = match &last {
+                Some(_) => ("proven", format!("at {address}")),
+                None => {
+                    ("not checked", format!("at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"))
+                }
+            };
+            doors.push(json!({ "door": "resolver", "engine": null, "state": state, "last_question": last, "detail": detail }));
+        }
+        for plugin in &self.plugins {
+            let (state, detail) = found.proof(plugin, &mut red);
+            let last = asked(Door::Authz, Some(plugin));
+            doors.push(json!({ "door": "authz", "engine": plugin, "state": state, "last_question": last, "detail": detail }));
+        }
+        for (engine, swept) in &found.swept {
+            let (door, red_of) = sweep_row(engine, swept, found.watching.get(engine));
+            red |= red_of;
+            doors.push(door);
         }
         let policy = match decider.policy() {
             Ok(policy) => {
@@ -126,4 +203,16 @@ impl StatusBoard {
         });
         (value, u32::from(red))
     }
+}
+
+/// The row of a sweeper, and whether a person must act.
+fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>) -> (Value, bool) {
+    let Swept { at, images, refused, unjudged, trouble } = swept;
+    let mut detail = format!("{images} names: {refused} refused, {unjudged} not judged");
+    detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
+    let deaf = watching.and_then(|watching| watching.as_ref().err());
+    detail.extend(deaf.map(|why| format!("; no events: {why}")));
+    let state = watching.map_or("not checked", |watching| if watching.is_ok() { "watching" } else { "not watching" });
+    let last = at.map(|at| at.to_string());
+    (json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail }), *refused > 0)
 }

@@ -68,7 +68,9 @@ impl Decider {
             let roots = roots_for(&policy, root.as_deref(), &bundle, now)?;
             roots.into_iter().map(|(root, tuf)| import(&repositories, &policy, root, tuf, &bundle, now)).collect()
         };
-        tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error.to_string()))?
+        let imported = tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error.to_string()))?;
+        self.changes.send_replace(());
+        imported
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Ground {
     Exempt,
     /// Bytes that came from no registry, which the policy lets through in this namespace.
     Local,
+    /// A key of the policy lets all of its kind pass, as `[docker] swarm`.
+    PolicyKey,
 }
 
 /// A "no" with what was known when it was said.
@@ -85,7 +87,7 @@ pub struct Verdict {
 }
 
 impl Admission {
-    /// `signed`, `policy-pin`, `exempt` or `local`.
+    /// `signed`, `policy-pin`, `exempt`, `local` or `policy-key`.
     #[must_use]
     pub fn ground_name(&self) -> &'static str {
         match self.ground {
@@ -93,6 +95,7 @@ impl Admission {
             Ground::PolicyPin => "policy-pin",
             Ground::Exempt => "exempt",
             Ground::Local => "local",
+            Ground::PolicyKey => "policy-key",
         }
     }
 
@@ -119,7 +122,7 @@ impl Admission {
     pub fn roots(&self) -> Vec<&str> {
         match &self.ground {
             Ground::Signed(roots) => roots.iter().map(|(id, _)| id.as_str()).collect(),
-            Ground::PolicyPin | Ground::Exempt | Ground::Local => Vec::new(),
+            Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => Vec::new(),
         }
     }
 }
@@ -188,6 +191,8 @@ impl Verdict {
             (Some(name), _, _) => name.to_string(),
             (None, _, Some(layer)) => format!("layer {layer}"),
             (None, Some(digest), None) => digest.to_string(),
+            (None, None, None) if self.door == Door::Run => "a container".to_owned(),
+            (None, None, None) if self.door == Door::Authz => "a call of dockerd's API".to_owned(),
             (None, None, None) => "a question".to_owned(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::failures::Failures;
 use super::notary_evidence::NotarySlots;
 use super::tuf_evidence::TufSlots;
 use crate::image::Repository;
@@ -67,6 +68,7 @@ pub struct Repositories {
     pub(super) present: bool,
     /// Whether what was verified may be written.
     pub(super) keeps: bool,
+    pub(super) failures: Failures,
 }
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
@@ -114,6 +116,11 @@ impl Look<'_> {
         later(self.now, self.root.recheck)
     }
 
+    /// Whether evidence of that contact is as new as the policy wants it before sources are asked again.
+    pub(super) fn is_fresh(&self, contact: Timestamp) -> bool {
+        later(contact, self.root.recheck) >= self.now
+    }
+
     /// The last good contact, and the end of the time for which the cache may serve from there on.
     pub(super) fn offline_limit(
         &self,
@@ -130,7 +137,21 @@ impl Repositories {
     pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool, keeps: bool) -> Self {
         // A state that can't be used has no cache either; the state's own error is told.
         let cache = Cache::new(store.directory()).ok();
-        Self { sources, store, cache, notary: NotarySlots::default(), tuf: TufSlots::default(), present, keeps }
+        Self {
+            sources,
+            store,
+            cache,
+            notary: NotarySlots::default(),
+            tuf: TufSlots::default(),
+            present,
+            keeps,
+            failures: Failures::default(),
+        }
+    }
+
+    /// The same, where no source is ever asked.
+    pub(super) fn remembering_failures(self) -> Self {
+        Self { failures: Failures::remembered(), ..self }
     }
 
     /// What a root says of a repository: what is at hand, or what its sources say now, or what the cache holds while none answers.
@@ -171,6 +192,11 @@ impl Repositories {
             )),
             contact => Ok(contact),
         }
+    }
+
+    /// Until when what the cache holds answers without another look: where no source is asked, as long as it may serve at all.
+    pub(super) fn cached_until(&self, look: Look<'_>, limit: Timestamp) -> Timestamp {
+        if self.failures.are_remembered() { limit } else { look.recheck().min(limit) }
     }
 
     /// Writes files for which no source may be at hand.

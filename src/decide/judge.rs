@@ -1,19 +1,21 @@
 //! What the policy says of a name and its bytes, in the order of policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`,
 //! `[local]`, no.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground, rank};
+use super::denied::{exemption_over, no_rule, no_signed_name, short_of_quorum, unnamed};
 use super::evidence::Look;
 use super::named::named;
 use super::question::{Claim, Place, Pull, ToldBy};
+use super::resident::Rests;
 use super::unpinned;
 use super::{Evidence, Judged, Repositories};
-use crate::image::{Chain, Descriptor, Digest, ImageRef};
+use crate::image::{Chain, Digest, ImageRef, Repository};
 use crate::policy::{Exempt, Mode, Policy, Root, Rule};
 use crate::trust::tuf::Question;
 use crate::trust::{Code, Refusal};
@@ -27,32 +29,36 @@ pub(super) struct Judge<'a> {
     pub(super) repositories: &'a Repositories,
     pub(super) now: Timestamp,
     /// When the question came in, and until when sources may be asked for it.
-    times: (Instant, Instant),
-    /// All metadata that was looked at, whatever came of it.
-    seen: Mutex<Vec<Arc<Evidence>>>,
+    pub(super) times: (Instant, Instant),
+    /// What each root was found to say, whatever came of it: within one question it is asked once.
+    seen: Mutex<HashMap<Seen, Result<Arc<Evidence>, Refusal>>>,
+    pub(super) rests: Rests,
 }
+
+/// A root's id, the name that is signed, and what was asked about it.
+type Seen = (String, Repository, Question);
 
 /// A name that is to stand for some bytes.
-struct Subject<'a> {
-    name: &'a ImageRef,
-    told_by: ToldBy,
+pub(super) struct Subject<'a> {
+    pub(super) name: &'a ImageRef,
+    pub(super) told_by: ToldBy,
     /// What the name must stand for.
-    top: Digest,
+    pub(super) top: Digest,
     /// The platform's manifest, where it is known.
-    manifest: Option<Digest>,
+    pub(super) manifest: Option<Digest>,
 }
 
-type Answer = Result<Admission, (Denial, Mode)>;
+pub(super) type Answer = Result<Admission, (Denial, Mode)>;
 
 impl<'a> Judge<'a> {
     pub(super) fn new(policy: &'a Policy, repositories: &'a Repositories, now: Timestamp, times: (Instant, Instant)) -> Self {
-        Self { policy, repositories, now, times, seen: Mutex::default() }
+        Self { policy, repositories, now, times, seen: Mutex::default(), rests: Rests::default() }
     }
 
     /// The metadata that was looked at and is not written yet.
     pub(super) fn fresh_evidence(&self) -> Vec<Arc<Evidence>> {
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        seen.into_iter().filter(|evidence| evidence.is_unsaved()).collect()
+        seen.into_values().flatten().filter(|evidence| evidence.is_unsaved()).collect()
     }
 }
 
@@ -66,9 +72,9 @@ impl Judge<'_> {
         Judged::from(answer)
     }
 
-    /// What one namespace says of a layer: the most trusted tellers of a name decide. Returns the claim that decided.
-    pub(super) async fn place(&self, place: &Place, layer: &Descriptor) -> (Judged, Option<Claim>) {
-        let mut digests = vec![layer.digest];
+    /// What one namespace says of a layer or a container, `what`: the most trusted tellers of a name decide. Returns the claim that decided.
+    pub(super) async fn place(&self, place: &Place, bytes: Digest, what: &str) -> (Judged, Option<Claim>) {
+        let mut digests = vec![bytes];
         if let Some(denial) = self.revoked(&digests) {
             return (Judged::from(Err((denial, self.mode_of(place)))), None);
         }
@@ -94,7 +100,7 @@ impl Judge<'_> {
         }
         let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
         if uncovered && !place.from_registry && !place.claims.iter().any(|claim| self.covers(&claim.name)) {
-            let local = self.local(place, layer);
+            let local = self.local(place, what);
             if local.is_ok() || refused.is_none() {
                 return (Judged::from(local), None);
             }
@@ -102,7 +108,7 @@ impl Judge<'_> {
         match refused {
             // The most specific is told; what lets one of the names pass under audit lets none of the others.
             Some((denial, mode, claim)) => (Judged::from(Err((denial, mode.max(self.mode_of(place))))), Some(claim)),
-            None => (Judged::from(Err((unnamed(place, layer), self.mode_of(place)))), None),
+            None => (Judged::from(Err((unnamed(place, what), self.mode_of(place)))), None),
         }
     }
 
@@ -130,7 +136,7 @@ impl Judge<'_> {
         place.claims.iter().map(|claim| self.policy.mode_for(&claim.name.repository)).fold(self.policy.mode, Mode::max)
     }
 
-    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+    pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         let (digest, reason) = digests.iter().find_map(|digest| Some((digest, self.policy.revoked_digest(digest)?)))?;
         let refusal = Refusal::new(
             Code::Revoked,
@@ -142,7 +148,7 @@ impl Judge<'_> {
     }
 
     /// A name against its bytes, once nothing of them is revoked.
-    async fn name(&self, subject: &Subject<'_>) -> Answer {
+    pub(super) async fn name(&self, subject: &Subject<'_>) -> Answer {
         let mode = self.policy.mode_for(&subject.name.repository);
         let agrees = |digest: Digest| digest == subject.top || Some(digest) == subject.manifest;
         if let Some(asked) = subject.name.digest.filter(|asked| !agrees(*asked)) {
@@ -216,16 +222,7 @@ impl Judge<'_> {
         }
         match over {
             None => Ok(None),
-            Some(exempt) => Err(Denial {
-                refusal: Refusal::new(
-                    Code::ExemptionOver,
-                    format!("an exemption until {}", exempt.until),
-                    format!("one that holds at {}", self.now),
-                    "have the image signed, or renew the exemption with a new `until`",
-                ),
-                rule: Some(exempt.to_string()),
-                roots: Vec::new(),
-            }),
+            Some(exempt) => Err(exemption_over(exempt, self.now)),
         }
     }
 
@@ -247,13 +244,7 @@ impl Judge<'_> {
                 return Ok(Admission { ground: Ground::Signed(signed), rule: rule.to_string(), valid_until, mode: rule.mode });
             }
         }
-        // policy.md rule 9: refused only if the quorum couldn't be reached even were all silent roots to agree.
-        let possible = signed.len() + unjudged.len() >= rule.quorum;
-        let decisive = if possible { unjudged } else { refused };
-        let worst = decisive.into_iter().max_by_key(|refusal| rank(refusal.code));
-        let refusal = worst.unwrap_or_else(|| no_rule(subject.name).refusal);
-        let roots = rule.roots.iter().map(|root| root.id.clone()).collect();
-        Err(Denial { refusal, rule: Some(rule.to_string()), roots })
+        Err(short_of_quorum(rule, signed.len(), refused, unjudged, subject.name))
     }
 
     async fn root(
@@ -263,36 +254,62 @@ impl Judge<'_> {
         subject: &Subject<'_>,
         deadline: Instant,
     ) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
-        let gun = rule.signed_name(&subject.name.repository).ok_or_else(|| no_signed_name(rule, subject.name))?;
         let question = subject.name.tag.clone().map_or(Question::Digest(subject.top), Question::Tag);
-        let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
-        let evidence = self.repositories.evidence(look, &gun, &question).await;
-        let evidence = evidence.map_err(|refusal| unpinned::told(refusal, self.policy, root, subject.name))?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&evidence));
+        let evidence = self.evidence(rule, root, subject.name, question, deadline).await?;
         named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
         let until = evidence.valid_until;
         Ok((evidence, until))
     }
 
+    /// What a root says of a name.
+    pub(super) async fn evidence(
+        &self,
+        rule: &Rule,
+        root: &Root,
+        name: &ImageRef,
+        question: Question,
+        deadline: Instant,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let gun = rule.signed_name(&name.repository).ok_or_else(|| no_signed_name(rule, name))?;
+        let key = (root.id.clone(), gun, question);
+        let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
+        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let found = if let Some(known) = known {
+            known
+        } else {
+            let found = self.repositories.evidence(look, &key.1, &key.2).await;
+            let found = found.map_err(|refusal| unpinned::told(refusal, self.policy, root, name));
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+            found
+        };
+        self.rests.on_root(found.as_ref().is_ok_and(|evidence| look.is_fresh(evidence.contact)));
+        found
+    }
+
     /// Whether the policy demands something of a name, so that nobody who tells another one beside it can make its bytes local.
-    fn covers(&self, name: &ImageRef) -> bool {
+    pub(super) fn covers(&self, name: &ImageRef) -> bool {
         self.policy.rule_for(&name.repository).is_some() || self.policy.images_for(&name.repository, name.tag.as_ref()).is_some()
     }
 
     /// `[local]`: bytes that came from no registry.
-    fn local(&self, place: &Place, layer: &Descriptor) -> Answer {
+    fn local(&self, place: &Place, what: &str) -> Answer {
         let mut revoked = place.chains.iter().map(|chain| self.revoked(&revocable(chain)));
         if let Some(Some(denial)) = revoked.next().filter(|_| revoked.all(|denial| denial.is_some())) {
             return Err((denial, self.policy.mode));
         }
-        if self.policy.local.allows(&place.namespace) {
+        self.local_bytes(&place.namespace, format!("{what} in namespace {}, of no image that has a known name or source", place.namespace))
+    }
+
+    /// `[local]` for bytes of no registry, whatever they are.
+    pub(super) fn local_bytes(&self, namespace: &str, found: String) -> Answer {
+        if self.policy.local.allows(namespace) {
             let rule = "[local] content = \"allow\"".to_owned();
             return Ok(Admission { ground: Ground::Local, rule, valid_until: Timestamp::MAX, mode: self.policy.mode });
         }
         let refusal = Refusal::new(
             Code::NotLocal,
-            format!("layer {} in namespace {}, of no image that has a known name or source", layer.digest, place.namespace),
-            "a layer of an image that a rule covers, or [local] content = \"allow\" for this namespace",
+            found,
+            format!("bytes of an image that a rule covers, or [local] content = \"allow\" for namespace {namespace}"),
             "pull the image by its signed name, or let local content in by the policy",
         );
         Err((Denial { refusal, rule: Some("[local]".to_owned()), roots: Vec::new() }, self.policy.mode))
@@ -303,47 +320,6 @@ impl Judge<'_> {
 pub(super) fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
     let left = deadline.saturating_duration_since(now);
     now + left / u32::try_from(roots.max(1)).unwrap_or(u32::MAX)
-}
-
-fn no_rule(name: &ImageRef) -> Denial {
-    let refusal = Refusal::new(
-        Code::NoRule,
-        format!("no rule that covers {}", name.repository),
-        "a [[rule]], [[image]] or [[exempt]] for it",
-        format!("see `rootpin policy explain {}`; add a [[rule]] with the roots that may sign it", name.repository),
-    );
-    Denial { refusal, rule: None, roots: Vec::new() }
-}
-
-fn no_signed_name(rule: &Rule, name: &ImageRef) -> Refusal {
-    let signed_as = rule.signed_as.as_ref().map(ToString::to_string).unwrap_or_default();
-    Refusal::new(
-        Code::NoStatement,
-        format!("{}, which signed-as {signed_as:?} carries to no name in full form", name.repository),
-        "a name that a signed statement can carry",
-        "mend `signed-as`; official Docker images are docker.io/library/…",
-    )
-}
-
-/// A layer that no place holds.
-pub(super) fn nowhere(layer: &Digest) -> Denial {
-    let refusal = Refusal::new(
-        Code::NotLocal,
-        format!("layer {layer} in no namespace of this containerd"),
-        "a layer of an image that containerd holds",
-        "pull the image by its signed name",
-    );
-    Denial { refusal, rule: None, roots: Vec::new() }
-}
-
-fn unnamed(place: &Place, layer: &Descriptor) -> Denial {
-    let refusal = Refusal::new(
-        Code::NoRule,
-        format!("layer {} in namespace {}, from a registry that the policy does not name", layer.digest, place.namespace),
-        "a layer of an image that a rule covers",
-        "add a [[rule]] for the registry and repository that it was pulled from",
-    );
-    Denial { refusal, rule: None, roots: Vec::new() }
 }
 
 /// policy.md rule 7: whose word is enough for an exemption that names no bytes. That the verifier was asked of these bytes before is not:
@@ -357,7 +333,7 @@ fn subject(claim: &Claim) -> Subject<'_> {
 }
 
 /// What `[[revoked]]` looks at: top, manifest, configuration and every layer.
-fn revocable(chain: &Chain) -> Vec<Digest> {
+pub(super) fn revocable(chain: &Chain) -> Vec<Digest> {
     let (config, layers) = chain.content();
     [chain.top(), chain.manifest(), config].into_iter().chain(layers).collect()
 }

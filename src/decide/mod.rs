@@ -3,12 +3,20 @@
 mod bundle_export;
 mod bundle_import;
 mod decision;
+mod denied;
+mod docker;
 mod evidence;
+mod failures;
+mod held;
 mod judge;
 mod kept;
 mod named;
 mod notary_evidence;
+mod prove;
 mod question;
+mod resident;
+mod resolve;
+mod run;
 pub mod survey;
 mod tuf_evidence;
 mod unpinned;
@@ -18,8 +26,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
-use crate::image::{Digest, ImageRef};
+use crate::image::{Descriptor, Digest, ImageRef};
 use crate::policy::{Mode, Policy};
 use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
@@ -28,9 +37,15 @@ use crate::trust::{Code, Refusal};
 pub use bundle_export::Exported;
 pub use bundle_import::Imported;
 pub use decision::{Admission, Decision, Denial, Ground, Verdict};
+pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use evidence::{Evidence, Origin, Repositories};
+pub use held::Held;
 use kept::Kept;
+use prove::Proving;
+pub use prove::{Asked, Proof};
 pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
+pub use resident::{Bytes, Named, Resident, Standing};
+pub use run::Run;
 
 /// The policy in force, or why there is none.
 pub type InForce = Result<Arc<Policy>, Refusal>;
@@ -46,6 +61,8 @@ pub struct Decider {
     keeps: bool,
     shared_signers: AtomicU64,
     kept: Kept,
+    changes: watch::Sender<()>,
+    proving: Arc<Proving>,
 }
 
 /// What an inner step found: an admission, or a denial with the mode under which it stands.
@@ -59,16 +76,40 @@ impl Decider {
     #[must_use]
     pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps, keeps));
-        Self { policy: RwLock::new(policy), repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept: Kept::default() }
+        Self::of(policy, repositories, store, deadline, keeps)
     }
 
     /// One that judges by the same policy and the same state at the present time, and keeps nothing.
     #[must_use]
     pub fn onlooker(&self, sources: Arc<Sources>) -> Self {
+        let proving = Arc::clone(&self.proving);
+        Self { proving, ..self.keeping_nothing(self.policy(), sources) }
+    }
+
+    fn keeping_nothing(&self, policy: InForce, sources: Arc<Sources>) -> Self {
         let store = Arc::clone(&self.store);
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), true, false));
-        let (policy, deadline) = (RwLock::new(self.policy()), self.deadline);
-        Self { policy, repositories, store, deadline, keeps: false, shared_signers: AtomicU64::new(0), kept: Kept::default() }
+        Self::of(policy, repositories, store, self.deadline, false)
+    }
+
+    /// One that judges by what is cached alone, and reads each piece of it once.
+    #[must_use]
+    pub fn by_cache(&self) -> Self {
+        let store = Arc::clone(&self.store);
+        let repositories = Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false).remembering_failures();
+        let proving = Arc::clone(&self.proving);
+        Self { proving, ..Self::of(self.policy(), Arc::new(repositories), store, self.deadline, false) }
+    }
+
+    fn of(policy: InForce, repositories: Arc<Repositories>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
+        let (policy, kept, changes) = (RwLock::new(policy), Kept::default(), watch::Sender::new(()));
+        Self { policy, repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept, changes, proving: Arc::default() }
+    }
+
+    /// Wakes whoever holds decisions that another policy, or metadata that came otherwise than by a question, may have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// The policy in force.
@@ -79,9 +120,11 @@ impl Decider {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another policy in force.
+    /// Puts another policy in force. A proof ends with the one that allowed it.
     pub fn set_policy(&self, policy: Arc<Policy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Ok(policy);
+        self.proving.end();
+        self.changes.send_replace(());
     }
 
     /// How often a signer's key was first seen under a further repository.
@@ -103,6 +146,7 @@ impl Decider {
     pub fn forget(&self) {
         self.kept.clear();
         self.repositories.forget();
+        self.changes.send_replace(());
     }
 
     /// What this host has seen.
@@ -122,12 +166,10 @@ impl Decider {
         let begun = Instant::now();
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
-            Ok(policy) => {
-                let judge = self.judge(&policy, now, begun);
-                let judged = judge.pull(pull).await;
-                let rows = vec![(pull.digest, Kind::Top)];
-                self.conclude(&judge, judged, Some((&pull.name, pull.digest)), &rows).await
-            }
+            Ok(policy) => match self.proving.of_name(pull, &policy) {
+                Some(proof) => proof.pull(pull, now, begun).await,
+                None => self.pull_by(&policy, pull, now, begun).await,
+            },
         };
         Verdict {
             decision,
@@ -140,6 +182,12 @@ impl Decider {
             at: now,
             took: begun.elapsed(),
         }
+    }
+
+    async fn pull_by(&self, policy: &Policy, pull: &Pull, now: Timestamp, begun: Instant) -> Decision {
+        let judge = self.judge(policy, now, begun);
+        let judged = judge.pull(pull).await;
+        self.conclude(&judge, judged, Some((&pull.name, pull.digest)), &[(pull.digest, Kind::Top)]).await
     }
 
     /// The verdict on a name that never came to be judged: its digest is not known, or time was over.
@@ -172,13 +220,12 @@ impl Decider {
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
             Ok(policy) => {
-                let judge = self.judge(&policy, now, begun);
                 let mut told = None;
                 for place in &unpack.places {
-                    let (judged, claim) = judge.place(place, &unpack.layer).await;
-                    let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
-                    let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
-                    let decision = self.conclude(&judge, judged, subject, &rows).await;
+                    let (decision, claim) = match self.proving.of_place(place, &unpack.layer, &policy) {
+                        Some((proof, own)) => proof.place(unpack.door, &own, &unpack.layer, now, begun).await,
+                        None => self.place_by(&policy, place, &unpack.layer, now, begun).await,
+                    };
                     let stops = !decision.lets_through();
                     // What audit mode lets through is told, whatever the next namespace says.
                     if stops || !matches!(told, Some(Decision::LetThrough(_))) {
@@ -189,7 +236,7 @@ impl Decider {
                         break;
                     }
                 }
-                told.unwrap_or_else(|| denied(judge::nowhere(&unpack.layer.digest), policy.mode))
+                told.unwrap_or_else(|| denied(denied::nowhere(&unpack.layer.digest), policy.mode))
             }
         };
         let (name, digest) = named.unzip();
@@ -204,6 +251,22 @@ impl Decider {
             at: now,
             took: begun.elapsed(),
         }
+    }
+
+    /// What one namespace says of a layer, and the claim that decided.
+    async fn place_by(
+        &self,
+        policy: &Policy,
+        place: &Place,
+        layer: &Descriptor,
+        now: Timestamp,
+        begun: Instant,
+    ) -> (Decision, Option<Claim>) {
+        let judge = self.judge(policy, now, begun);
+        let (judged, claim) = judge.place(place, layer.digest, &format!("layer {}", layer.digest)).await;
+        let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
+        let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
+        (self.conclude(&judge, judged, subject, &rows).await, claim)
     }
 
     /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an admission: a floor that is lost is an

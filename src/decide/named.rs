@@ -23,7 +23,7 @@ pub(super) fn named(collection: &Collection, tag: Option<&Tag>, digest: Digest) 
     }
 }
 
-fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
+pub(super) fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
     Refusal::new(
         Code::NoStatement,
         format!("{asked}, which {} of {} does not name", collection.role, collection.gun),

@@ -35,26 +35,34 @@ impl Repositories {
         if let Some(known) = slot.as_ref().filter(|known| look.now < known.valid_until && known.contact <= clock) {
             return Ok(Arc::clone(known));
         }
+        if let Some(refusal) = self.failures.of(&look.root.id, Some(gun)) {
+            return Err(refusal);
+        }
         let origin = Origin { source: notary.server.clone(), subject: Subject::Gun(gun.clone()) };
         let contact = self.contact(&origin, slot.as_ref().map(|known| known.contact), clock)?;
         *slot = None;
         let this = NotaryLook { look, notary, gun, origin, repositories: self };
-        let evidence = match this.online().await {
-            Ok(outcome) => this.evidence(outcome, look.now, look.recheck()),
-            Err(Failure::No(refusal)) => return Err(refusal),
-            Err(Failure::Silent(why)) => {
-                let (contact, limit) = look.offline_limit(&this.origin, contact, &why)?;
-                // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
-                let outcome = Outcome { files: Files::new(), ..this.offline(&why)? };
-                this.evidence(outcome, contact, look.recheck().min(limit))
-            }
-        };
+        let evidence = this.verified(contact).await.inspect_err(|refusal| self.failures.add(&look.root.id, Some(gun), refusal))?;
         *slot = Some(Arc::clone(&evidence));
         Ok(evidence)
     }
 }
 
 impl NotaryLook<'_> {
+    /// What the server says; what the cache holds, where it says nothing.
+    async fn verified(&self, contact: Option<Timestamp>) -> Result<Arc<Evidence>, Refusal> {
+        match self.online().await {
+            Ok(outcome) => Ok(self.evidence(outcome, self.look.now, self.look.recheck())),
+            Err(Failure::No(refusal)) => Err(refusal),
+            Err(Failure::Silent(why)) => {
+                let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
+                // The files are there already. The floors are confirmed all the same: what was verified counts as seen, whatever was reset.
+                let outcome = Outcome { files: Files::new(), ..self.offline(&why)? };
+                Ok(self.evidence(outcome, contact, self.repositories.cached_until(self.look, limit)))
+            }
+        }
+    }
+
     fn evidence(&self, outcome: Outcome, contact: Timestamp, until: Timestamp) -> Arc<Evidence> {
         let Outcome { collection: verified, progress, files } = outcome;
         let valid_until = until.min(verified.get().expires);

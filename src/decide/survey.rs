@@ -222,7 +222,7 @@ fn judgement(verdict: &Verdict) -> Judgement {
         Decision::Allow(admission) => {
             let roots = match admission.ground() {
                 Ground::Signed(signed) => signed.iter().map(|(id, evidence)| word(id, evidence)).collect(),
-                Ground::PolicyPin | Ground::Exempt | Ground::Local => Vec::new(),
+                Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => Vec::new(),
             };
             (Some(admission.rule().to_owned()), roots, Some(admission.ground_name().to_owned()))
         }

@@ -69,12 +69,16 @@ impl Repositories {
         let mut news = News::default();
         let fresh = slot.as_ref().is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
         if !fresh {
+            if let Some(refusal) = self.failures.of(&look.root.id, None) {
+                return Err(refusal);
+            }
             let contact = self.contact(&this.origin, slot.as_ref().map(|known| known.contact), clock)?;
             let previous = slot.take();
             match this.update(previous.as_ref().map(|known| &known.trusted), contact, &mut news).await {
                 Ok(known) => *slot = Some(known),
                 Err(refusal) => {
                     this.keep_partly(news).await;
+                    self.failures.add(&look.root.id, None, &refusal);
                     return Err(refusal);
                 }
             }
@@ -125,7 +129,7 @@ impl TufLook<'_> {
         let why = if silent.is_empty() { "the policy names no metadata for it".to_owned() } else { silent.join("; ") };
         let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
         match self.update_from(&Place::Cache, previous, news).await {
-            Ok(trusted) => Ok(at_hand(trusted, contact, self.look.recheck().min(limit))),
+            Ok(trusted) => Ok(at_hand(trusted, contact, self.repositories.cached_until(self.look, limit))),
             Err(Failure::No(refusal)) => Err(refusal),
             Err(Failure::Silent(file)) => Err(not_in_cache(&file, &why)),
         }

@@ -28,7 +28,7 @@ const KEPT_DOCUMENTS: i64 = 32 << 20;
 const READ_WHOLE: i64 = 16 << 10;
 /// containerd sends no larger message unless it is told to. The labels of a hundred blobs come in one, and an index has one for each
 /// entry: what a registry puts into one index must not be what makes the store unreadable.
-const MAX_MESSAGE: usize = 16 << 20;
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
 
 /// One containerd, by its socket. Connects when first asked, and again after it was restarted.
 #[derive(Debug)]
@@ -152,7 +152,15 @@ impl Containerd {
     /// # Errors
     /// containerd's own; or there are more than the limit.
     pub async fn blobs(&self, namespace: &str) -> Result<Vec<BlobInfo>, Status> {
-        let request = within(namespace, ListContentRequest { filters: Vec::new() })?;
+        self.blobs_where(namespace, Vec::new()).await
+    }
+
+    /// Those of them that one of containerd's filters fits; all, where there is none.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(super) async fn blobs_where(&self, namespace: &str, filters: Vec<String>) -> Result<Vec<BlobInfo>, Status> {
+        let request = within(namespace, ListContentRequest { filters })?;
         let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = Vec::new();
         while let Some(answer) = answers.message().await? {
@@ -185,6 +193,11 @@ impl Containerd {
         let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
         let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
         Ok(answer.images.into_iter().map(|image| (image.name, image.target.map(|target| target.digest).unwrap_or_default())).collect())
+    }
+
+    /// Whether what that blob is need not be read any more.
+    pub(super) fn has_read(&self, digest: &Digest) -> bool {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner).known.contains_key(digest)
     }
 
     /// The index or manifest that a blob is, read from the bytes and hashed; none for every other blob.
@@ -220,8 +233,26 @@ impl Containerd {
         Ok(document)
     }
 
+    /// The bytes of an index or a manifest, from whichever namespace holds them, and hashed.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn document_bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Status> {
+        for namespace in self.namespaces_of_blob(digest).await? {
+            let request = within(&namespace, InfoRequest { digest: digest.to_string() })?;
+            let size = self.content().info(request).await?.into_inner().info.map_or(0, |info| info.size);
+            if size > MAX_DOCUMENT {
+                return Ok(None);
+            }
+            if let Some(bytes) = self.read(&namespace, digest, size).await?.filter(|bytes| Digest::of(bytes) == *digest) {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
     /// The first bytes of a blob, if it is there. Not hashed here.
-    async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
+    pub(super) async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
         let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;
         let gone = |status: Status| if status.code() == Code::NotFound { Ok(None) } else { Err(status) };
         let mut answers = match self.content().read(request).await {

@@ -104,7 +104,10 @@ impl EngineGates {
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != digest);
         match answer {
             Err(status) if status.message().contains(&canary_text(&digest)) => Ok(()),
-            Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+            // A connection that breaks is our own client's word, not containerd's: it is being restarted.
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || std::error::Error::source(&status).is_some() =>
+            {
                 Err(Unproven::Silent(format!("containerd does not answer: {}", status.message())))
             }
             Err(status) => Err(Unproven::Passed(format!("another answer came: {:?} {}", status.code(), status.message()))),
@@ -314,8 +317,9 @@ impl Names for Known<'_> {
 
     fn registries(&self, host: &str) -> Vec<String> {
         let Ok(policy) = self.decider.policy() else { return Vec::new() };
+        let proving = self.decider.proving_at();
         let without_port = |registry: &&str| registry.rsplit_once(':').map_or(*registry, |(name, _)| name) == host;
-        policy.hosts().into_iter().filter(without_port).map(str::to_owned).collect()
+        policy.hosts().into_iter().chain(proving.as_deref()).filter(without_port).map(str::to_owned).collect()
     }
 }
 

@@ -50,7 +50,12 @@ fn fresh_name(path: &Path) -> io::Result<PathBuf> {
 
 /// The connections that a listener takes, at most `MAX_CONNECTIONS` at a time: a further one waits in the kernel's queue.
 pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    connections_at_most(MAX_CONNECTIONS, listener)
+}
+
+/// The same, with another limit.
+pub fn connections_at_most(limit: usize, listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
+    let permits = Arc::new(Semaphore::new(limit));
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         loop {

@@ -1,4 +1,4 @@
-//! Proof that a layer belongs to an image: whole descriptors, in bytes that were hashed here.
+//! Proof that a layer or a configuration belongs to an image: whole descriptors, in bytes that were hashed here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Blob {
     document: Document,
 }
 
-/// A layer, the manifest that lists it, and the indexes above, up to the document that a name would stand for.
+/// A layer or a configuration, the manifest that lists it, and the indexes above, up to the document that a name would stand for.
 #[derive(Debug, Clone)]
 pub struct Chain {
     top: Arc<Blob>,
@@ -46,6 +46,15 @@ impl Blob {
         }
     }
 
+    /// The configuration and the layers, if this is a manifest.
+    #[must_use]
+    pub fn content(&self) -> Vec<Digest> {
+        match &self.document {
+            Document::Manifest { config, layers, .. } => [config].into_iter().chain(layers).map(|entry| entry.digest).collect(),
+            Document::Index { .. } => Vec::new(),
+        }
+    }
+
     /// Those of these digests that stand among the manifests or the layers: worth a closer look, and no proof.
     pub fn refers_to<'a>(&'a self, digests: &'a HashSet<Digest>) -> impl Iterator<Item = Digest> + 'a {
         let (manifests, layers) = match &self.document {
@@ -73,6 +82,17 @@ impl Chain {
     pub fn of_manifest(layer: &Descriptor, manifest: &Arc<Blob>) -> Option<Self> {
         match &manifest.document {
             Document::Manifest { layers, .. } if layers.contains(layer) => {
+                Some(Self { top: Arc::clone(manifest), manifest: Arc::clone(manifest) })
+            }
+            _ => None,
+        }
+    }
+
+    /// The chain that ends at a manifest of that configuration: none, unless it names it by digest and size.
+    #[must_use]
+    pub fn of_config(config: Digest, size: u64, manifest: &Arc<Blob>) -> Option<Self> {
+        match &manifest.document {
+            Document::Manifest { config: named, .. } if named.digest == config && named.size == size => {
                 Some(Self { top: Arc::clone(manifest), manifest: Arc::clone(manifest) })
             }
             _ => None,
@@ -140,6 +160,16 @@ mod tests {
         let index = index(MANIFEST, manifest.digest, manifest.size);
         assert_eq!(chain.under(&index).unwrap().top(), index.digest());
         assert_eq!(chain.under(&index).unwrap().manifest(), manifest.digest());
+    }
+
+    #[test]
+    fn a_configuration_is_proved_by_the_manifest_that_names_it() {
+        let manifest = manifest();
+        let config = Digest::of(b"config");
+        assert_eq!(Chain::of_config(config, 6, &manifest).unwrap().content().0, config);
+        assert!(Chain::of_config(config, 7, &manifest).is_none());
+        assert!(Chain::of_config(Digest::of(b"layer"), 5, &manifest).is_none());
+        assert!(Chain::of_config(manifest.digest, manifest.size, &index(MANIFEST, manifest.digest, manifest.size)).is_none());
     }
 
     #[test]

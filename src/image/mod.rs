@@ -1,13 +1,17 @@
 //! What is asked about: names, digests, and the documents that list digests. Pure.
 
+mod canary;
 mod digest;
 mod files;
 mod manifest;
 mod membership;
 mod reference;
+mod rootfs;
 
+pub use canary::{ARCHITECTURE, Canary, CanaryBlob, CanaryImage};
 pub use digest::{Digest, DigestError};
 pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
 pub use membership::{Blob, Chain};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag};
+pub use rootfs::chain_id;

@@ -13,14 +13,24 @@ pub struct Metrics {
 }
 
 /// Name, type and meaning of every metric.
-const KNOWN: [(&str, &str, &str); 8] = [
+const KNOWN: &[(&str, &str, &str)] = &[
     ("rootpin_questions_total", "counter", "Questions asked, by door, engine, outcome and code."),
     ("rootpin_question_seconds_sum", "counter", "Time spent on questions, by door and engine."),
     ("rootpin_let_through_total", "counter", "Refusals that audit mode let through, by door and engine."),
     ("rootpin_shared_signer_total", "counter", "Times one signer's key was first seen under a further repository."),
     ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
-    ("rootpin_canary_ok", "gauge", "1 while the gate proves that containerd asks it, by engine."),
+    ("rootpin_canary_ok", "gauge", "1 while a door proves that its engine asks it, by engine."),
+    ("rootpin_prove_ok", "gauge", "1 where the last proof found a path shut, 0 where it did not, by path."),
+    ("rootpin_prove_seconds", "gauge", "When the last proof ended, in seconds since 1970."),
+    ("rootpin_resolver_requests_total", "counter", "Requests that engines made to the resolver, by the status of the answer."),
+    ("rootpin_resolver_seconds_sum", "counter", "Time spent at the resolver until the body of each answer could begin."),
+    ("rootpin_nri_connected", "gauge", "1 while containerd's NRI asks before it makes a container, by engine."),
+    ("rootpin_running_refused", "gauge", "Containers that ran when NRI was last connected and may not run, by engine."),
+    ("rootpin_resident_images", "gauge", "Image names on this host, by engine."),
+    ("rootpin_resident_refused", "gauge", "Image names on this host that the policy refuses, by engine."),
+    ("rootpin_resident_unjudged", "gauge", "Image names on this host that could not be judged, by engine."),
+    ("rootpin_removed_total", "counter", "Image names that were removed because the policy refuses them, by engine."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 
@@ -52,7 +62,7 @@ impl Metrics {
     pub fn text(&self) -> String {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        for (name, kind, help) in KNOWN {
+        for &(name, kind, help) in KNOWN {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for ((_, labels), value) in values.iter().filter(|((known, _), _)| *known == name) {
                 let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };

@@ -3,6 +3,7 @@
 mod audit;
 mod log;
 mod metrics;
+mod plain;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::decide::{Decision, Door, Verdict};
 
 pub use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::escaped;
+pub use self::plain::plain;
 
 /// Where decisions are told.
 #[derive(Debug)]
@@ -42,6 +44,17 @@ impl Observer {
         self.metrics.count(verdict);
         if let Some(audit) = &self.audit {
             audit.append(&record(verdict));
+        }
+    }
+
+    /// Tells something that is no decision, and that whoever reads the audit file has to know of: one object with an `event`.
+    pub fn event(&self, mut record: Value) {
+        if let Some(members) = record.as_object_mut() {
+            members.insert("version".to_owned(), json!(1));
+            members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
+        }
+        if let Some(audit) = &self.audit {
+            audit.append(&record);
         }
     }
 

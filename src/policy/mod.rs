@@ -140,6 +140,12 @@ impl Policy {
         self.revoked_digests.get(digest).map(String::as_str)
     }
 
+    /// Whether any digest is revoked.
+    #[must_use]
+    pub fn revokes_digests(&self) -> bool {
+        !self.revoked_digests.is_empty()
+    }
+
     /// Canonical IDs of the keys whose signatures count nowhere.
     #[must_use]
     pub fn revoked_keys(&self) -> &BTreeSet<KeyId> {
@@ -150,6 +156,12 @@ impl Policy {
     #[must_use]
     pub fn revoked_key(&self, key: &KeyId) -> Option<&str> {
         self.revoked_key_reasons.get(key).map(String::as_str)
+    }
+
+    /// Whether a registry may be asked for what is pulled from it: one that some entry names; any, where what no entry covers is only audited.
+    #[must_use]
+    pub fn may_ask(&self, host: &str) -> bool {
+        self.mode == Mode::Audit || self.hosts().contains(host)
     }
 
     /// Every registry host that the policy names, to be told beside a name that no rule covers.

@@ -32,6 +32,14 @@ pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
     if metadata.is_file() { Ok(resolved) } else { Err(fault("not a plain file".to_owned(), "put a plain file there".to_owned())) }
 }
 
+/// Checks whatever is at a path, and the whole way to it: nobody but its owner can change it or put something else in its place.
+///
+/// # Errors
+/// Somebody can, or there is nothing; with what is at fault.
+pub fn check_way(path: &Path, owner: Owner) -> Result<(), Unreadable> {
+    walk(path, owner).map(|_| ())
+}
+
 /// Checks a directory and the whole way to it.
 pub(super) fn check_directory(path: &Path, owner: Owner) -> Result<(), Unreadable> {
     let (_, metadata) = walk(path, owner)?;

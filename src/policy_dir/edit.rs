@@ -194,6 +194,14 @@ impl Checked<'_> {
     }
 }
 
+/// Puts a text in place of a file, or in a new one: whole, or not at all. The old text stays beside it, as `NAME.bak`.
+///
+/// # Errors
+/// Something could not be written: then the file is as it was.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, &mut |_| Ok(()))
+}
+
 /// Adds a pinned file. One that is there already is left, if it is the same.
 fn pin(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = parent(path)?;

@@ -52,6 +52,14 @@ impl PrivateKey {
         Ok(key)
     }
 
+    /// Makes a key that is gone with this process.
+    ///
+    /// # Errors
+    /// The cryptographic library fails.
+    pub fn in_memory(kind: Kind) -> Result<Self, SigningError> {
+        Self::from_pkcs8(generate(kind)?.as_bytes())
+    }
+
     /// Reads a key from a file that only the caller can read.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -76,6 +76,19 @@ impl Client {
         }
         self.keep(realm, grant);
         Ok(second)
+    }
+
+    /// The same for an answer whose body is to be read by somebody else. Where a credential is wanted, a HEAD of the same finds it.
+    pub(super) async fn open(&self, ask: &Ask<'_>, range: Option<&HeaderValue>, deadline: Instant) -> Result<(Url, Response), SourceError> {
+        let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
+        let granted = self.granted(&realm);
+        let first = self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await?;
+        if !matches!(first.1.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(first);
+        }
+        self.ask(&Ask { method: Method::HEAD, url: ask.url.clone(), ..*ask }, deadline).await?;
+        let granted = self.granted(&realm);
+        self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await
     }
 
     async fn basic(&self, ask: &Ask<'_>, first: &Reply, deadline: Instant) -> Result<Grant, SourceError> {

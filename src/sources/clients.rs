@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::passage::{self, Passage, Wanted};
+use super::silence::Silence;
 use super::{Client, Credentials, NotaryServer, SourceError, TufLocation, registry};
 use crate::image::{Digest, ImageRef};
 use crate::policy::{MetadataUrl, NotaryRoot};
@@ -11,6 +13,9 @@ use crate::trust::{Code, Refusal};
 
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);
+
+/// More registries and all of their silences are forgotten: they are asked, and found silent, anew.
+const MAX_REGISTRIES: usize = 4096;
 
 /// Everything outside that can be asked.
 #[derive(Debug)]
@@ -23,13 +28,22 @@ pub struct Sources {
     /// Each holds the back-off of its server.
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
     locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
+    /// By host, those that gave no answer when they were last asked for an image.
+    registries: Mutex<HashMap<String, Arc<Silence>>>,
 }
 
 impl Sources {
     /// Sources that are asked with these credentials.
     #[must_use]
     pub fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials, silent: false, clients: Mutex::default(), servers: Mutex::default(), locations: Mutex::default() }
+        Self {
+            credentials,
+            silent: false,
+            clients: Mutex::default(),
+            servers: Mutex::default(),
+            locations: Mutex::default(),
+            registries: Mutex::default(),
+        }
     }
 
     /// Sources of which none is asked, so that what is cached has to do.
@@ -85,7 +99,8 @@ impl Sources {
     /// It doesn't answer, or doesn't know the tag.
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
-        let found = registry::resolve(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
+        let asking = registry::resolve(&client, name, deadline.into());
+        let found = self.unless_silent(name.repository.host(), asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -95,8 +110,39 @@ impl Sources {
     /// It doesn't answer, or doesn't know the name, or what is there is no image.
     pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
-        let found = registry::describe(&client, name, deadline.into()).await.map_err(|error| error.refusal())?;
+        let asking = registry::describe(&client, name, deadline.into());
+        let found = self.unless_silent(name.repository.host(), asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
+    }
+
+    /// Bytes by their digest, as they come in; `None`: the registry has none of them.
+    ///
+    /// # Errors
+    /// It doesn't answer, or doesn't let us read.
+    pub async fn pass(&self, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
+        let host = wanted.repository.host();
+        let client = self.client(host, None)?;
+        self.unless_silent(host, passage::pass(&client, wanted, deadline.into())).await
+    }
+
+    /// What asking a registry comes to, where it isn't one that gave no answer a moment ago. A status that counts as none is an answer
+    /// here: what fails with 500 may be one blob of many.
+    async fn unless_silent<T>(&self, host: &str, asking: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
+        let silence = {
+            let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+            if registries.len() >= MAX_REGISTRIES {
+                registries.clear();
+            }
+            Arc::clone(registries.entry(host.to_owned()).or_default())
+        };
+        if let Some(silent) = silence.of(host) {
+            return Err(silent);
+        }
+        let answer = asking.await;
+        if !matches!(&answer, Err(SourceError::Silent { cause, .. }) if cause.starts_with("answered ")) {
+            silence.remember(&answer);
+        }
+        answer
     }
 
     fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 pub struct Credentials {
     folder: Option<PathBuf>,
     hosts: Option<PathBuf>,
+    resolver: Option<SocketAddr>,
     search_path: Option<OsString>,
     warned: AtomicBool,
 }
@@ -82,6 +84,17 @@ impl Credentials {
     #[must_use]
     pub fn with_hosts(self, folder: Option<PathBuf>) -> Self {
         Self { hosts: folder, ..self }
+    }
+
+    /// Passes over the resolver of this host, which engines find by the same files, and which asks by these.
+    #[must_use]
+    pub fn without_resolver(self, resolver: Option<SocketAddr>) -> Self {
+        Self { resolver, ..self }
+    }
+
+    /// Where the resolver of this host listens.
+    pub(super) fn resolver(&self) -> Option<SocketAddr> {
+        self.resolver
     }
 
     /// Where the `hosts.toml` files are.

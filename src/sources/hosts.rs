@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -74,14 +75,15 @@ enum OneOrMore {
     More(Vec<PathBuf>),
 }
 
-/// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said of it.
-pub(super) fn ways(folder: &Path, host: &str, wanted: Capability) -> Result<Option<Vec<Way>>, SourceError> {
+/// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said of it. The resolver of this host is no
+/// way to anywhere: it would ask here again.
+pub(super) fn ways(folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, SourceError> {
     // A registry's name has no slash and is not `..`: it was read as one.
     for name in [host, "_default"] {
         let path = folder.join(name).join("hosts.toml");
         let wrong = |cause: String| SourceError::Other { url: path.display().to_string(), cause };
         match read(&path) {
-            Ok(text) => return parse(&text, path.parent().unwrap_or(folder), host, wanted).map(Some).map_err(wrong),
+            Ok(text) => return parse(&text, path.parent().unwrap_or(folder), host, wanted, resolver).map_err(wrong),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(wrong(error.to_string())),
         }
@@ -89,7 +91,7 @@ pub(super) fn ways(folder: &Path, host: &str, wanted: Capability) -> Result<Opti
     Ok(None)
 }
 
-fn parse(text: &str, folder: &Path, host: &str, wanted: Capability) -> Result<Vec<Way>, String> {
+fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     if file.host.len() > MOST {
         return Err(format!("more than {MOST} hosts"));
@@ -98,16 +100,30 @@ fn parse(text: &str, folder: &Path, host: &str, wanted: Capability) -> Result<Ve
     // In the order in which they are written.
     mirrors.sort_by_key(|(name, _)| name.span().start);
     let own = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let ours = |url: &str| resolver.is_some_and(|resolver| leads_to(url, resolver));
     let server = file.server.unwrap_or_else(|| format!("https://{own}"));
     let mut ways = Vec::new();
     for (name, mirror) in mirrors {
-        if mirror.can(wanted) {
+        if mirror.can(wanted) && !ours(name.get_ref()) {
             ways.push(mirror.way(name.get_ref(), folder, true)?);
         }
     }
+    if ours(&server) && ways.is_empty() {
+        return Ok(None);
+    }
+    let server = if ours(&server) { format!("https://{own}") } else { server };
     let of_server = Host { capabilities: None, ca: file.ca, skip_verify: file.skip_verify, override_path: file.override_path };
     ways.push(of_server.way(&server, folder, false)?);
-    Ok(ways)
+    Ok(Some(ways))
+}
+
+/// Whether a URL is that of a loopback address, by any of its names.
+fn leads_to(url: &str, address: SocketAddr) -> bool {
+    let Ok(url) = url.parse::<Url>() else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let bare: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let here = host.eq_ignore_ascii_case("localhost") || bare.is_some_and(|bare| bare == address.ip());
+    here && url.port_or_known_default() == Some(address.port())
 }
 
 impl Host {
@@ -175,7 +191,8 @@ mod tests {
     use super::*;
 
     fn apis(text: &str, wanted: Capability) -> Result<Vec<String>, String> {
-        Ok(parse(text, Path::new("/nowhere"), "r.example", wanted)?.into_iter().map(|way| way.api).collect())
+        let resolver = "127.0.0.1:5055".parse().ok();
+        Ok(parse(text, Path::new("/nowhere"), "r.example", wanted, resolver)?.into_iter().flatten().map(|way| way.api).collect())
     }
 
     #[test]
@@ -190,6 +207,19 @@ mod tests {
         assert_eq!(apis(text, Capability::Resolve).unwrap().len(), 3);
         assert_eq!(apis(text, Capability::Push).unwrap(), ["https://a.example/v2/cache", "https://r.example/v2"]);
         assert_eq!(apis("", Capability::Pull).unwrap(), ["https://r.example/v2"]);
+    }
+
+    #[test]
+    fn the_resolver_of_this_host_is_no_way_to_a_registry() {
+        let host = "[host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
+        let closed = format!("server = \"https://r.example\"\ncapabilities = [\"pull\"]\n{host}");
+        assert_eq!(apis(&closed, Capability::Resolve).unwrap(), ["https://r.example/v2"]);
+        for server in ["http://127.0.0.1:5055", "http://localhost:5055/"] {
+            assert!(apis(&format!("server = \"{server}\""), Capability::Pull).unwrap().is_empty());
+            let mirrored = format!("server = \"{server}\"\n[host.\"https://m.example\"]");
+            assert_eq!(apis(&mirrored, Capability::Pull).unwrap(), ["https://m.example/v2", "https://r.example/v2"]);
+        }
+        assert_eq!(apis("server = \"http://127.0.0.1:5056\"", Capability::Pull).unwrap(), ["http://127.0.0.1:5056/v2"]);
     }
 
     #[test]
@@ -219,7 +249,7 @@ mod tests {
             fs::write(dir.join("hosts.toml"), text).unwrap();
             fs::set_permissions(dir.join("hosts.toml"), fs::Permissions::from_mode(mode)).unwrap();
         };
-        let first = |host: &str| ways(folder.path(), host, Capability::Pull).map(|ways| ways.map(|ways| ways[0].api.clone()));
+        let first = |host: &str| ways(folder.path(), host, Capability::Pull, None).map(|ways| ways.map(|ways| ways[0].api.clone()));
         assert_eq!(first("r.example:5000").unwrap(), None);
         write("_default", "[host.\"https://all.example\"]", 0o644);
         assert_eq!(first("r.example:5000").unwrap().unwrap(), "https://all.example/v2");

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Certificate, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
@@ -123,6 +123,18 @@ impl Client {
 
     /// Asks once, without looking for credentials, and follows the redirects that the question allows.
     pub(super) async fn send(&self, ask: &Ask<'_>, authorization: Option<&HeaderValue>, deadline: Instant) -> Result<Reply, SourceError> {
+        let (url, response) = self.begin(ask, authorization, None, deadline).await?;
+        read(response, url, ask.cap, deadline).await
+    }
+
+    /// The same, and the body is still to be read: of an answer that is no redirect, or one more than may be followed.
+    pub(super) async fn begin(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<&HeaderValue>,
+        range: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<(Url, Response), SourceError> {
         let mut url = ask.url.clone();
         let mut left = ask.redirects;
         loop {
@@ -130,15 +142,18 @@ impl Client {
             if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
                 request = request.header(AUTHORIZATION, value.clone());
             }
+            if let Some(range) = range {
+                request = request.header(RANGE, range.clone());
+            }
             if let Some((kind, bytes)) = ask.send {
                 request = request.header(CONTENT_TYPE, kind).body(bytes.to_vec());
             }
-            let reply = exchange(request, url.clone(), ask.cap, deadline).await?;
-            if !reply.status.is_redirection() || left == 0 {
-                return Ok(reply);
+            let response = exchange(request, &url, deadline).await?;
+            if !response.status().is_redirection() || left == 0 {
+                return Ok((url, response));
             }
             left -= 1;
-            url = target(&reply)?;
+            url = target(&read(response, url, 0, deadline).await?)?;
         }
     }
 
@@ -147,7 +162,8 @@ impl Client {
         let body = form.query().unwrap_or_default().to_owned();
         let kind = (CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
-        exchange(request, url, cap, deadline).await
+        let response = exchange(request, &url, deadline).await?;
+        read(response, url, cap, deadline).await
     }
 }
 
@@ -160,32 +176,37 @@ impl fmt::Debug for Client {
 impl Reply {
     /// The error that a status means where the caller has no other reading of it (policy.md rule 8).
     pub(super) fn error(&self) -> SourceError {
-        let (url, status) = (shown(&self.url), self.status.as_u16());
-        match status {
-            401 | 403 => SourceError::Denied { url, status, tried: "without credentials".to_owned() },
-            429 | 500..=599 => SourceError::Silent { url, cause: format!("answered {status}") },
-            300..=399 => {
-                let location = self.headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
+        SourceError::of_status(shown(&self.url), self.status, &self.headers)
+    }
+}
+
+impl SourceError {
+    /// What a status means that is no answer to what was asked.
+    pub(super) fn of_status(url: String, status: StatusCode, headers: &HeaderMap) -> Self {
+        match status.as_u16() {
+            status @ (401 | 403) => Self::Denied { url, status, tried: "without credentials".to_owned() },
+            status @ (429 | 500..=599) => Self::Silent { url, cause: format!("answered {status}") },
+            status @ 300..=399 => {
+                let location = headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
                 let to = location.map_or_else(String::new, |to| format!(", a redirect to {to}"));
-                SourceError::Other { url, cause: format!("answered {status}{to}") }
+                Self::Other { url, cause: format!("answered {status}{to}") }
             }
-            _ => SourceError::Other { url, cause: format!("answered {status}") },
+            status => Self::Other { url, cause: format!("answered {status}") },
         }
     }
 }
 
-/// One request and its answer. A connection that breaks before the answer is whole, or that speaks no HTTP, is no answer.
-async fn exchange(request: RequestBuilder, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
-    if !may_ask(&url) {
-        return Err(SourceError::Other { url: shown(&url), cause: "neither https nor http to a loopback address".to_owned() });
+/// One request, and the head of its answer.
+async fn exchange(request: RequestBuilder, url: &Url, deadline: Instant) -> Result<Response, SourceError> {
+    if !may_ask(url) {
+        return Err(SourceError::Other { url: shown(url), cause: "neither https nor http to a loopback address".to_owned() });
     }
-    let late = |_| SourceError::Silent { url: shown(&url), cause: "no complete answer before the deadline".to_owned() };
-    let failed = |error: reqwest::Error| {
-        let (url, cause, ours) = (shown(&url), cause(&error), error.is_builder());
-        if ours { SourceError::Other { url, cause } } else { SourceError::Silent { url, cause } }
-    };
     let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
-    let mut response = sent.await.map_err(late)?.map_err(failed)?;
+    sent.await.map_err(|_| late(url))?.map_err(|error| failed(url, &error))
+}
+
+/// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no answer.
+async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
     let (status, headers) = (response.status(), response.headers().clone());
     if status != StatusCode::OK {
         drain(&mut response, deadline).await;
@@ -197,13 +218,22 @@ async fn exchange(request: RequestBuilder, url: Url, cap: usize, deadline: Insta
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(announced);
-    while let Some(chunk) = timeout_at(deadline, response.chunk()).await.map_err(late)?.map_err(failed)? {
+    while let Some(chunk) = timeout_at(deadline, response.chunk()).await.map_err(|_| late(&url))?.map_err(|error| failed(&url, &error))? {
         if chunk.len() > cap.saturating_sub(body.len()) {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
     Ok(Reply { url, status, headers, body })
+}
+
+fn late(url: &Url) -> SourceError {
+    SourceError::Silent { url: shown(url), cause: "no complete answer before the deadline".to_owned() }
+}
+
+fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
+    let (url, cause, ours) = (shown(url), cause(error), error.is_builder());
+    if ours { SourceError::Other { url, cause } } else { SourceError::Silent { url, cause } }
 }
 
 /// Reads a small body away, so that the connection serves again; what is longer or slower costs the connection.

@@ -14,6 +14,7 @@ pub mod credentials;
 mod hosts;
 pub mod http;
 mod notary_server;
+mod passage;
 pub mod registry;
 mod silence;
 mod tuf;
@@ -24,6 +25,7 @@ pub use clients::Sources;
 pub use credentials::Credentials;
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
+pub use passage::{Broken, Flow, Passage, Wanted};
 pub use registry::Description;
 pub use tuf::{TufLocation, TufReader};
 

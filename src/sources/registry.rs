@@ -10,8 +10,11 @@ use super::hosts::{self, Capability, Way};
 use super::http::{Ask, Client, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+/// What OCI and Docker call an index, and what they call a manifest.
+const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFESTS: [&str; 2] = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 pub(super) const REDIRECTS: u8 = 3;
 
 /// Where a registry is asked: one of the ways to it.
@@ -55,6 +58,8 @@ pub struct Description {
     pub media_type: String,
     /// The digests that an index lists: one for each platform, and attestations beside them.
     pub manifests: Vec<Digest>,
+    /// The bytes themselves.
+    pub bytes: Vec<u8>,
 }
 
 /// What is under a name now; under a digest, if the name has one. `None`: the registry knows no such thing.
@@ -62,7 +67,8 @@ pub struct Description {
 /// # Errors
 /// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
 pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
-    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
+    let wanted = if image.digest.is_some() { Capability::Pull } else { Capability::Resolve };
+    for endpoint in endpoints(client, &image.repository, wanted)? {
         if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
             return settled;
         }
@@ -74,7 +80,8 @@ pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> R
 /// this machine may speak plain http, as every engine's default has it.
 pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capability) -> Result<Vec<Endpoint>, SourceError> {
     let host = repository.host();
-    let said = client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted)).transpose()?.flatten();
+    let said =
+        client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted, client.credentials.resolver())).transpose()?.flatten();
     if let Some(ways) = said {
         let endpoint = |way: Way| {
             let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
@@ -133,21 +140,37 @@ async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -
         return Ok(None);
     }
     let other = |cause: String| SourceError::Other { url: shown(&reply.url), cause };
-    let found = Digest::of(&reply.body);
     let said = digest(&reply.headers, &reply.url)?;
+    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let described = Description::of(&reply.body, kind).map_err(other)?;
+    let found = described.digest;
     if let Some(wanted) = image.digest.or(said).filter(|wanted| *wanted != found) {
         return Err(other(format!("sent bytes of {found}, not of {wanted}")));
     }
-    let document = Document::parse(&reply.body).map_err(|error| other(format!("no image: {error}")))?;
-    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(|kind| kind.split(';').next().unwrap_or(kind));
-    let media_type = document.media_type().or(kind).filter(|kind| ACCEPT.split(", ").any(|known| known == *kind));
-    let media_type = media_type.ok_or_else(|| other("an image of no known media type".to_owned()))?.to_owned();
-    let manifests = match &document {
-        Document::Index { manifests, .. } => manifests.iter().map(|entry| entry.descriptor.digest).collect(),
-        Document::Manifest { .. } => Vec::new(),
-    };
-    let length = u64::try_from(reply.body.len()).unwrap_or(u64::MAX);
-    Ok(Some(Description { digest: found, length, media_type, manifests }))
+    Ok(Some(described))
+}
+
+impl Description {
+    /// What the bytes are that some store holds, which has no media type for them: only Docker's kinds must say themselves what they are.
+    ///
+    /// # Errors
+    /// They are no manifest and no index.
+    pub fn of_stored(bytes: &[u8]) -> Result<Self, String> {
+        Self::of(bytes, Some(INDEXES[0])).or_else(|_| Self::of(bytes, Some(MANIFESTS[0])))
+    }
+
+    /// What some bytes are: by their own word, else by the media type that comes with them, if that is of what they are.
+    fn of(bytes: &[u8], kind: Option<&str>) -> Result<Self, String> {
+        let document = Document::parse(bytes).map_err(|error| format!("no image: {error}"))?;
+        let (known, manifests) = match &document {
+            Document::Index { manifests, .. } => (INDEXES, manifests.iter().map(|entry| entry.descriptor.digest).collect()),
+            Document::Manifest { .. } => (MANIFESTS, Vec::new()),
+        };
+        let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim()).filter(|kind| known.contains(kind));
+        let media_type = document.media_type().or(kind).ok_or("an image of no known media type")?.to_owned();
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(Self { digest: Digest::of(bytes), length, media_type, manifests, bytes: bytes.to_vec() })
+    }
 }
 
 impl Endpoint {
@@ -160,6 +183,11 @@ impl Endpoint {
     /// Asks there.
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         self.client.ask(ask, deadline).await
+    }
+
+    /// Who asks there.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer or not what is wanted, or nobody speaks

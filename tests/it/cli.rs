@@ -65,6 +65,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         "./policy" if verb[0] == "pin" => at("pinned"),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
+        "/etc/containerd/certs.d" | "/etc/docker/certs.d" => at("certs.d"),
         "./trust" | "reports/" | "one.json" | "two.json" | "audit.html" | "fleet.html" => at(word.trim_matches(['.', '/'])),
         other => other.to_owned(),
     };
@@ -78,9 +79,16 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         if verb[0] == "pin" && !command.iter().any(|word| word == "--policy") {
             command.extend(["--policy".to_owned(), at("pinned")]);
         }
+        if verb[0] == "hosts" {
+            command.extend(["--resolver".to_owned(), "127.0.0.1:5055".to_owned(), "--dir".to_owned(), at("certs.d")]);
+        }
         // An audit looks at the machine; this one shall look at the test's host.
         if *verb == ["audit"] {
             command.extend(["--config".to_owned(), at("rootpin.toml"), "--docker".to_owned(), at("docker-empty")]);
+        }
+        // So does a doctor, which finds the engines of others too.
+        if *verb == ["doctor"] {
+            command.extend(["--config".to_owned(), at("rootpin.toml")]);
         }
         command
     };
@@ -108,14 +116,16 @@ fn every_verbs_help_has_examples_and_they_work() {
     fs::write(world.path("web.pub"), Publisher::new(GUN).root_key().public_pem()).unwrap();
     fs::create_dir(world.path("tuf")).unwrap();
     fs::write(world.path("tuf/1.root.json"), include_bytes!("../data/tuf/1.root.json")).unwrap();
-    // What `repo` and `bundle` do is tested where there is a repository.
-    let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| !["bundle", "repo"].contains(&verb[0].as_str())).collect();
+    // What `repo` and `bundle` do is tested where there is a repository, and `prove` where there are engines.
+    let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| !["bundle", "prove", "repo"].contains(&verb[0].as_str())).collect();
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
     let wanted = [
         "status",
         "verify",
         "audit",
         "audit merge",
+        "doctor",
+        "sweep",
         "policy check",
         "policy explain",
         "policy reload",
@@ -125,6 +135,8 @@ fn every_verbs_help_has_examples_and_they_work() {
         "pin diff",
         "pin remove",
         "pin revoke",
+        "hosts write",
+        "hosts check",
         "state show",
         "state reset",
         "metrics",
@@ -137,8 +149,12 @@ fn every_verbs_help_has_examples_and_they_work() {
     let works = |words: &Vec<String>| {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let ended = world.rootpin(&words);
-        // An audit also looks into the home directories of whoever runs the tests.
-        let most = i32::from(words[0] == "audit" && words[1] != "merge");
+        // An audit also looks into the home directories of whoever runs the tests, and a doctor can't know a containerd that is a fake.
+        let most = match words[0] {
+            "doctor" => 2,
+            "audit" => i32::from(words[1] != "merge"),
+            _ => 0,
+        };
         assert!((0..=most).contains(&ended.code) && !ended.out.trim().is_empty(), "{words:?}: {ended:?}");
     };
     asking.iter().for_each(works);
@@ -163,6 +179,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
     let asking: &[&[&str]] = &[
         &["status"],
         &["verify", &name],
+        &["sweep"],
         &["policy", "explain", V1],
         &["policy", "reload"],
         &["state", "show"],

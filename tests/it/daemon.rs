@@ -410,10 +410,11 @@ fn ask_hostile_things(world: &World) {
 #[test]
 fn no_control_character_reaches_the_log_or_an_engine_or_the_audit_file() {
     let Some((world, image)) = host("d-hostile") else { return };
+    world.write_policy(&world.policy().replace("role =", "recheck = \"0s\"\nrole ="));
     let daemon = world.start();
     ask_hostile_things(&world);
     assert_ne!(judged(&world, &image), "allowed");
-    let lines_of_audit = world.audit().len();
+    let lines_of_audit = world.audit().len() + world.swept().len();
     let text = fs::read_to_string(world.path("audit.jsonl")).unwrap();
     assert_eq!(text.lines().count(), lines_of_audit);
     let (_, lines) = daemon.stop();

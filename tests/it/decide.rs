@@ -9,4 +9,5 @@ mod offline;
 mod past;
 mod precedence;
 mod quorum;
+mod resolve;
 mod setup;

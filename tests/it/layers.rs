@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("json", &[]),
+    ("nonce", &[]),
     ("config", &[]),
+    ("hosts_dir", &[]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
@@ -14,17 +16,22 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("sources", &["image", "trust", "policy"]),
     ("publish", &["json", "image", "trust", "policy", "sources"]),
     ("state", &["image", "trust"]),
-    ("decide", &["image", "trust", "policy", "sources", "state"]),
+    ("decide", &["nonce", "image", "trust", "policy", "sources", "state"]),
     ("observe", &["decide"]),
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
-    // The verifier's binary is a client of the control socket.
-    ("hooks", &["config", "json", "image", "trust", "decide", "observe", "control"]),
-    ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "control", "hooks"]),
+    // The verifier's binary is a client of the control socket; the resolver hands on a registry's bytes.
+    ("hooks", &["nonce", "config", "json", "image", "trust", "sources", "decide", "observe", "control"]),
+    // Brings images in as the engines' clients do, and signs for them.
+    ("prove", &["config", "image", "publish", "control", "hooks"]),
+    ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
+    // An audit's words and its way to write out what others wrote.
+    ("doctor", &["config", "policy", "policy_dir", "observe", "control", "hooks", "audit"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
         "cli",
         &[
             "config",
+            "hosts_dir",
             "image",
             "trust",
             "policy",
@@ -34,7 +41,9 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "decide",
             "observe",
             "control",
+            "prove",
             "audit",
+            "doctor",
             "daemon",
             "publish",
         ],

@@ -10,20 +10,27 @@ mod cli;
 mod containerd;
 mod daemon;
 mod decide;
+mod docker_authz;
+mod doctor;
 mod fixtures;
 mod gates;
+mod hosts;
 mod keys;
 mod layers;
+mod nri;
 mod pin;
 mod place;
 mod place_attacks;
 mod policy_dir;
+mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod repo;
 mod repo_keys;
+mod resolver;
 mod schema;
 mod sources;
+mod sweep;
 mod verifier;
 mod workflow;
 #[path = "../support/world.rs"]

@@ -543,6 +543,10 @@ async fn an_image_is_described_by_the_bytes_that_its_registry_has() {
         "gone" => status(404),
         "lies" => Response::builder().header("docker-content-digest", Digest::of(b"x").to_string()).body(body.clone().into()).unwrap(),
         "page" => text("<html>"),
+        "mistyped" => {
+            let manifest = "application/vnd.oci.image.manifest.v1+json";
+            Response::builder().header("content-type", manifest).body(r#"{"schemaVersion":2,"manifests":[]}"#.into()).unwrap()
+        }
         "untyped" => text(r#"{"schemaVersion":2,"manifests":[]}"#),
         _ => Response::builder().header("content-type", kind).body(body.clone().into()).unwrap(),
     })
@@ -554,7 +558,7 @@ async fn an_image_is_described_by_the_bytes_that_its_registry_has() {
     assert_eq!((described.media_type.as_str(), described.manifests), (kind, vec![child]));
     assert_eq!(describe(&format!("@{digest}")).await.unwrap().unwrap().digest, digest);
     assert_eq!(describe(":gone").await.unwrap(), None);
-    for wrong in [":lies", ":page", ":untyped", &format!("@{child}")] {
+    for wrong in [":lies", ":page", ":untyped", ":mistyped", &format!("@{child}")] {
         assert!(matches!(describe(wrong).await, Err(SourceError::Other { .. })), "{wrong}");
     }
 }

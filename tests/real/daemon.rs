@@ -36,6 +36,11 @@ impl Daemon {
 
     /// Starts with the state that the one before has left. Returns when it says that it is ready.
     pub(crate) fn restart(lab: &Lab, policy: &Policy) -> Self {
+        Self::with(lab, policy, "")
+    }
+
+    /// The same, with more in its configuration.
+    pub(crate) fn with(lab: &Lab, policy: &Policy, more: &str) -> Self {
         let (folder, sockets) = (folder(lab), lab.sockets());
         let _ = fs::remove_dir_all(folder.join("policy"));
         for (name, text) in policy {
@@ -46,14 +51,17 @@ impl Daemon {
             folder.display(),
             sockets.display()
         );
-        for (engine, socket) in [("containerd17", "LAB_CONTAINERD17"), ("containerd2", "LAB_CONTAINERD2")] {
-            let (containerd, sockets) = (lab.var(socket), sockets.display());
+        for (engine, socket, nri) in [("containerd17", "LAB_CONTAINERD17", "LAB_NRI17"), ("containerd2", "LAB_CONTAINERD2", "LAB_NRI2")] {
+            let (containerd, nri, sockets) = (lab.var(socket), lab.var(nri), sockets.display());
             let _ = write!(
                 config,
-                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\n\
+                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\nnri = \"{nri}\"\n\
                  gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
             );
         }
+        let _ =
+            write!(config, "[[docker]]\nname = \"dockerd28\"\nsocket = \"{}\"\n", lab.var("LAB_DOCKERD28").trim_start_matches("unix://"));
+        config.push_str(more);
         write(&folder.join("rootpin.toml"), config);
         fs::create_dir_all(&sockets).unwrap();
         let audit = folder.join("audit.jsonl");
@@ -89,12 +97,29 @@ impl Daemon {
         assert!(self.child.wait().unwrap().success(), "rootpind did not end well");
     }
 
+    /// What the door of that name was asked of anything, all in all.
+    pub(crate) fn asked(&self, door: &str) -> Vec<Question> {
+        self.records().into_iter().filter(|record| record["door"] == door).map(Question).collect()
+    }
+
+    /// Every record, in the order of the questions.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    }
+
+    /// The records of the sweep's findings about that name.
+    pub(crate) fn swept(&self, engine: &str, name: &str) -> Vec<Question> {
+        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
+        let records = lines.filter_map(|line| serde_json::from_str::<Value>(&line.unwrap()).ok());
+        records.filter(|record| record["door"] == "sweep" && record["engine"] == engine && record["name"] == name).map(Question).collect()
+    }
+
     /// What that door was asked of the image, all in all.
     pub(crate) fn questions(&self, door: Door, name: &str, image: &Image) -> Vec<Question> {
-        let lines = BufReader::new(File::open(&self.audit).unwrap()).lines();
-        let records = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
         let digests: Vec<_> = image.blobs.iter().map(Blob::digest).collect();
-        records
+        self.records()
+            .into_iter()
             .filter(|record| {
                 let layer = record["layer"].as_str().unwrap_or_default();
                 record["door"] == door.asks()

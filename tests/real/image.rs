@@ -49,14 +49,30 @@ impl Image {
         Self::annotated(salt, &Value::Null)
     }
 
+    /// One manifest of a program that waits, and of a layer that holds `salt`. Those of one salt have all layers in common, and not the
+    /// configuration, which has this environment.
+    pub(crate) fn that_waits(salt: &str, environment: &str) -> Self {
+        let layers = [("wait", waiting_program()), ("salt", salt.as_bytes().to_vec())];
+        let layers = layers.map(|(name, bytes)| Blob::new(LAYER, tar(&[(name, &bytes)])));
+        Self::of(layers, &json!({"Cmd": ["/wait"], "Env": [environment]}), &Value::Null)
+    }
+
     /// The same, with `annotations` on every layer's descriptor.
     pub(crate) fn annotated(salt: &str, annotations: &Value) -> Self {
         let layers = ["first", "second"].map(|name| Blob::new(LAYER, tar(&[(name, format!("{name} layer of {salt}").as_bytes())])));
+        Self::of(layers, &json!({"Cmd": ["/none"]}), annotations)
+    }
+
+    /// One whose program waits for ever, on this kind of machine.
+    pub(crate) fn waiting(salt: &str) -> Self {
+        let layers = [("salt", salt.as_bytes()), ("wait", &waits())].map(|file| Blob::new(LAYER, tar(&[file])));
+        Self::of(layers, &json!({"Cmd": ["/wait"]}), &Value::Null)
+    }
+
+    fn of(layers: [Blob; 2], config: &Value, annotations: &Value) -> Self {
         let ids: Vec<_> = layers.iter().map(Blob::digest).collect();
-        let config = Blob::json(
-            CONFIG,
-            &json!({"architecture": architecture(), "os": "linux", "config": {"Cmd": ["/none"]}, "rootfs": {"type": "layers", "diff_ids": ids}}),
-        );
+        let rootfs = json!({"type": "layers", "diff_ids": ids});
+        let config = Blob::json(CONFIG, &json!({"architecture": architecture(), "os": "linux", "config": config, "rootfs": rootfs}));
         let descriptors: Vec<_> = layers
             .iter()
             .map(|layer| {
@@ -89,6 +105,11 @@ impl Image {
         self.top.digest()
     }
 
+    /// The configuration's digest, which CRI takes for the image's ID.
+    pub(crate) fn id(&self) -> String {
+        self.blobs[0].digest()
+    }
+
     /// An archive in the OCI layout that gives the image this name.
     pub(crate) fn archive(&self, name: &str) -> Vec<u8> {
         let mut top = self.top.descriptor();
@@ -104,7 +125,36 @@ impl Image {
     }
 }
 
-fn architecture() -> &'static str {
+/// A program of one segment that calls pause(2) over and over (ELF-64, "ELF Header" and "Program Header").
+fn waits() -> Vec<u8> {
+    let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
+        // mov eax, 34; syscall; jmp to the beginning
+        "x86_64" => (62, &[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7]),
+        // mov x0-x3, 0; mov x8, 73 (ppoll); svc 0; b to the beginning
+        _ => (
+            183,
+            &[
+                0, 0, 0x80, 0xd2, 1, 0, 0x80, 0xd2, 2, 0, 0x80, 0xd2, 3, 0, 0x80, 0xd2, 0x28, 9, 0x80, 0xd2, 1, 0, 0, 0xd4, 0xfa, 0xff,
+                0xff, 0x17,
+            ],
+        ),
+    };
+    let (base, headers) = (0x40_0000_u64, 120_u64);
+    let size = headers + u64::try_from(code.len()).unwrap();
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2_u16, machine].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(1_u32.to_le_bytes());
+    file.extend([base + headers, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend([1_u32, 5].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend([0, base, base, size, size, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(code);
+    file
+}
+
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -112,14 +162,38 @@ fn architecture() -> &'static str {
     }
 }
 
-/// Regular files in ustar form.
+/// An ELF program of a few instructions that does nothing for ever: no other one runs in every image.
+fn waiting_program() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let (machine, code): (u64, &[u32]) = match std::env::consts::ARCH {
+        // pause(): mov eax, 34; syscall; jmp to the beginning
+        "x86_64" => (62, &[0x0000_22b8, 0xeb05_0f00, 0x0000_00f7]),
+        // ppoll(0, 0, 0, 0): mov x0 to x4, 0; mov x8, 73; svc 0; b to the beginning
+        "aarch64" => (183, &[0xd280_0000, 0xd280_0001, 0xd280_0002, 0xd280_0003, 0xd280_0004, 0xd280_0928, 0xd400_0001, 0x17ff_fff9]),
+        other => panic!("no waiting program for {other}"),
+    };
+    let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let size = HEADERS + u64::try_from(code.len()).unwrap();
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut put = |fields: &[(usize, u64)]| fields.iter().for_each(|(width, value)| elf.extend(&value.to_le_bytes()[..*width]));
+    // executable, machine, version; entry, program headers, no section headers; flags and sizes
+    put(&[(2, 2), (2, machine), (4, 1), (8, BASE + HEADERS), (8, 64), (8, 0)]);
+    put(&[(4, 0), (2, 64), (2, 56), (2, 1), (2, 64), (2, 0), (2, 0)]);
+    // one segment, loaded to be read and run
+    put(&[(4, 1), (4, 5), (8, 0), (8, BASE), (8, BASE), (8, size), (8, size), (8, 0x1000)]);
+    elf.extend(code);
+    elf
+}
+
+/// Regular files in ustar form, which everybody may run.
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, bytes) in files {
         let mut header = [0_u8; 512];
         let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
-        put(100, "0000644\0");
+        put(100, "0000755\0");
         put(108, "0000000\0");
         put(116, "0000000\0");
         put(124, &format!("{:011o}\0", bytes.len()));

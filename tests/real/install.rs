@@ -1,4 +1,4 @@
-//! The installer of containerd's drop-in, against programs that only tell a version.
+//! The installers for containerd and dockerd, against programs that only tell a version.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -82,4 +82,50 @@ fn a_value_that_would_be_more_than_a_name_is_refused() {
     let installed = install("2.1.9", &["--engine", "a\"\nb"]);
     assert_eq!(installed.output.status.code(), Some(1));
     assert!(installed.drop_in.is_none());
+}
+
+const DOCKER_INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/docker/install");
+
+/// Runs dockerd's installer over a daemon.json, if there is one. What it says, and what daemon.json then is.
+fn install_plugin(version: &str, settings: Option<&str>, arguments: &[&str]) -> (Output, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("dockerd"), format!("#!/bin/sh\necho Docker version {version}, build 1234abc\n")).unwrap();
+    run(Command::new("chmod").arg("+x").arg(at("dockerd")));
+    if let Some(settings) = settings {
+        fs::write(at("daemon.json"), settings).unwrap();
+    }
+    let mut command = Command::new(DOCKER_INSTALL);
+    command.arg("--dockerd").arg(at("dockerd")).arg("--config").arg(at("daemon.json"));
+    command.arg("--to").arg(at("plugins")).arg("--units").arg(at("units")).args(arguments);
+    (command.output().unwrap(), folder)
+}
+
+#[test]
+fn dockerd_is_told_where_its_plugin_is_and_to_start_after_it() {
+    let (output, folder) = install_plugin("29.3.1", None, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("plugins/rootpin.spec"), "unix:///run/rootpin/docker.authz.sock\n");
+    assert!(read("units/docker.service.d/rootpin.conf").contains("After=rootpind.service"));
+    let settings: serde_json::Value = serde_json::from_str(&read("daemon.json")).unwrap();
+    assert_eq!(settings, serde_json::json!({"authorization-plugins": ["rootpin"]}));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("CVE-2026-34040"));
+}
+
+#[test]
+fn a_daemon_json_that_is_there_is_left_as_it_is_and_what_it_lacks_is_told() {
+    for (settings, lacks) in [
+        ("{\n  \"debug\": true\n}", true),
+        ("{\"authorization-plugins\": [\"other\"]}", true),
+        ("{\n\"authorization-plugins\" : [\n\"other\", \"rootpin\"]}", false),
+    ] {
+        let (output, folder) = install_plugin("26.1.5+dfsg1", Some(settings), &[]);
+        assert_eq!(fs::read_to_string(folder.path().join("daemon.json")).unwrap(), settings);
+        assert_eq!(!output.stdout.is_empty(), lacks, "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("CVE-2026-34040"));
+    }
+    let (output, folder) = install_plugin("28.5.2", None, &["--socket", "/x\n"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!folder.path().join("plugins").exists());
 }

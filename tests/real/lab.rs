@@ -36,7 +36,7 @@ impl Lab {
 
     /// The packaged drop-ins with this lab's addresses. Its verifier is a script, because rootpin-verifier takes another control socket
     /// only by argument.
-    fn install_doors(&self) {
+    pub(crate) fn install_doors(&self) {
         for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")] {
             let mut install = Command::new(INSTALL);
             install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
@@ -59,7 +59,7 @@ impl Lab {
         self.root.join("rootpin/run")
     }
 
-    fn verifier(&self) -> PathBuf {
+    pub(crate) fn verifier(&self) -> PathBuf {
         self.root.join("rootpin/verifier")
     }
 
@@ -72,7 +72,23 @@ impl Lab {
     }
 
     pub(crate) fn script(&self, arguments: &[&str]) -> String {
-        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root))
+        self.script_with(arguments, &[])
+    }
+
+    /// The same, with settings in its environment.
+    pub(crate) fn script_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> String {
+        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root).envs(settings.iter().copied()))
+    }
+
+    /// Starts dockerd anew, with the same hosts.toml files as the others.
+    pub(crate) fn docker_with_certs(&self) {
+        self.script(&["stop", "dockerd28"]);
+        run(Command::new(SCRIPT).args(["start", "dockerd28"]).env("LAB_ROOT", &self.root).env("LAB_CERTS", "1"));
+    }
+
+    /// Starts with the main configuration that is there.
+    pub(crate) fn start_as_it_is(&self, service: &str) {
+        run(Command::new(SCRIPT).args(["start", service]).env("LAB_ROOT", &self.root).env("LAB_KEEP", "1"));
     }
 
     /// The full name of an image in the lab's registry.

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines docker notary push: unpack Debian packages into the cache
-#   lab.sh start SERVICE...      registry notary containerd17 containerd2 dockerd28
+#   lab.sh fetch GROUP...        engines old docker notary push: unpack Debian packages into the cache
+#   lab.sh start SERVICE...      registry notary containerd16 containerd17 containerd2 dockerd26 dockerd28
+#                                dockerd26-overlay2 dockerd28-overlay2
 #   lab.sh stop [SERVICE...]     all that run, where none is named
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
-#   lab.sh ctr17|ctr2|docker28|notary|oras ARGS...
+#   lab.sh ctr17|ctr2|docker26|docker28|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
 # Settings, by environment:
@@ -15,6 +16,8 @@
 #   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
 #   LAB_PORT      the registry's port; notary's server and signer take the next two (default: 5000)
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
+#   LAB_DOCKERD_ARGS  more arguments for each dockerd that is started
+#   LAB_KEEP      if set, a configuration of containerd or dockerd that is there is not written anew
 #
 # Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
 # Outside of LAB_ROOT, containerd itself leaves traces in /run/containerd and dockerd in /run/docker.
@@ -27,12 +30,13 @@ NOTARY_PORT=$((REGISTRY_PORT + 1))
 SIGNER_PORT=$((REGISTRY_PORT + 2))
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# containerd 1.7, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites' programs run on
-# Debian 12's libc, their runc does not, so that one is Debian 12's own.
+# containerd 1.7, docker 26, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites'
+# programs run on Debian 12's libc, their runc does not, so that one is Debian 12's own, as is containerd 1.6.
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
-SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock SOCK_DOCKER=$ROOT/run/dockerd28.sock
-SERVICES=(dockerd28 containerd2 containerd17 notary-server notary-signer registry) # in the order in which they stop
+SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
+DOCKERDS=(dockerd26 dockerd28 dockerd26-overlay2 dockerd28-overlay2)
+SERVICES=("${DOCKERDS[@]}" containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
 
 ARCH=$(dpkg --print-architecture)
 TRIPLET=$(uname -m)-linux-gnu
@@ -108,7 +112,8 @@ cmd_fetch() {
   flock 9
   for group; do case $group in
     engines) unpack "$SUITE_17" containerd docker-registry; unpack "$SUITE_2" containerd ;;
-    docker) unpack "$SUITE_2" docker.io docker-cli; unpack "$SUITE_HOST" runc libseccomp2 libsystemd0 ;;
+    docker) unpack "$SUITE_17" docker.io docker-cli; unpack "$SUITE_2" docker.io docker-cli; unpack "$SUITE_HOST" runc libseccomp2 libsystemd0 ;;
+    old) unpack "$SUITE_HOST" containerd ;;
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
     *) die "no such group: $group" ;;
@@ -227,9 +232,15 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
   path = "$ROOT/state/$1/opt"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = false
+  socket_path = "$ROOT/run/$1.nri.sock"
+  plugin_path = "$ROOT/state/$1/nri"
+  plugin_config_path = "$ROOT/etc/nri"
 TOML
   if [[ $2 == 2 ]]; then cat <<TOML
 [plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "127.0.0.1:$REGISTRY_PORT/lab/pause:v1"
   disable_tcp_service = true
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -239,6 +250,8 @@ TOML
     conf_dir = "$ROOT/cni/net.d"
 TOML
   else cat <<TOML
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "127.0.0.1:$REGISTRY_PORT/lab/pause:v1"
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -252,22 +265,37 @@ start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
   local name=$1 pkg=$2 sock=$3
   alive "$name" >/dev/null && return
   mkdir -p "$ROOT/etc/$name.d" "$ROOT/state/$name" "$ROOT/run/$name"
-  containerd_config "$name" "$4" >"$ROOT/etc/$name.toml"
+  [[ -n ${LAB_KEEP:-} && -s $ROOT/etc/$name.toml ]] || containerd_config "$name" "$4" >"$ROOT/etc/$name.toml"
   spawn "$name" env PATH="$pkg/usr/bin:$pkg/usr/sbin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
     "$pkg/usr/bin/containerd" --config "$ROOT/etc/$name.toml"
   await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed
 }
 
-start_dockerd28() {
-  alive dockerd28 >/dev/null && return
-  start_containerd containerd2 "$PKG_2" "$SOCK_2" 3
-  mkdir -p "$ROOT/state/dockerd28" "$ROOT/run/dockerd28"
-  echo '{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs"}' >"$ROOT/etc/dockerd28.json"
-  spawn dockerd28 env PATH="$PKG_2/usr/sbin:$PKG_2/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
-    "$PKG_2/usr/sbin/dockerd" --config-file "$ROOT/etc/dockerd28.json" --data-root "$ROOT/state/dockerd28" --exec-root "$ROOT/run/dockerd28" \
-    --pidfile "$ROOT/run/dockerd28/daemon.pid" -H "unix://$SOCK_DOCKER" --containerd "$SOCK_2" \
-    --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false
-  await dockerd28 60 env DOCKER_HOST="unix://$SOCK_DOCKER" "$PKG_2/usr/bin/docker" version
+start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store, dockerdVERSION-overlay2 the classic one
+  local name=$1 pkg sock containerd config
+  alive "$name" >/dev/null && return
+  case $name in
+    dockerd26*) pkg=$PKG_17 containerd=$SOCK_17; start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
+    *) pkg=$PKG_2 containerd=$SOCK_2; start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
+  esac
+  config='{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs"}'
+  # Two dockerds share a containerd, and must not take each other's containers for their own leftovers.
+  [[ $name != *-overlay2 ]] || config='{"features": {"containerd-snapshotter": false}, "storage-driver": "overlay2", "containerd-namespace": "moby-overlay2"}'
+  sock=$ROOT/run/$name.sock
+  mkdir -p "$ROOT/state/$name" "$ROOT/run/$name"
+  [[ -n ${LAB_KEEP:-} && -s $ROOT/etc/$name.json ]] || echo "$config" >"$ROOT/etc/$name.json"
+  # shellcheck disable=SC2086 # arguments, split at blanks
+  spawn "$name" env PATH="$pkg/usr/sbin:$pkg/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
+    "$pkg/usr/sbin/dockerd" --config-file "$ROOT/etc/$name.json" --data-root "$ROOT/state/$name" --exec-root "$ROOT/run/$name" \
+    --pidfile "$ROOT/run/$name/daemon.pid" -H "unix://$sock" --containerd "$containerd" \
+    --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false ${LAB_DOCKERD_ARGS:-}
+  await "$name" 60 env DOCKER_HOST="unix://$sock" "$pkg/usr/bin/docker" version
+}
+
+docker() { # docker NAME ARGS...: the client of that version
+  local name=$1 pkg=$PKG_2; shift
+  [[ $name != docker26* ]] || pkg=$PKG_17
+  DOCKER_HOST=unix://$ROOT/run/dockerd${name#docker}.sock exec "$pkg/usr/bin/docker" "$@"
 }
 
 # ---------------------------------------------------------------- commands
@@ -279,9 +307,10 @@ cmd_start() {
   for service; do case $service in
     registry) start_registry ;;
     notary) start_notary ;;
+    containerd16) start_containerd containerd16 "$PKG_HOST" "$SOCK_16" 2 ;;
     containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
     containerd2) start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
-    dockerd28) start_dockerd28 ;;
+    dockerd26 | dockerd28 | dockerd26-overlay2 | dockerd28-overlay2) start_dockerd "$service" ;;
     *) die "no such service: $service" ;;
   esac; done
 }
@@ -310,9 +339,15 @@ LAB_REGISTRY=127.0.0.1:$REGISTRY_PORT
 LAB_NOTARY=$PKG_17/usr/bin/notary
 LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
+LAB_CONTAINERD16=$SOCK_16
 LAB_CONTAINERD17=$SOCK_17
 LAB_CONTAINERD2=$SOCK_2
-LAB_DOCKERD28=unix://$SOCK_DOCKER
+LAB_NRI17=$ROOT/run/containerd17.nri.sock
+LAB_NRI2=$ROOT/run/containerd2.nri.sock
+LAB_DOCKERD26=unix://$ROOT/run/dockerd26.sock
+LAB_DOCKERD28=unix://$ROOT/run/dockerd28.sock
+LAB_DOCKERD26_OVERLAY2=unix://$ROOT/run/dockerd26-overlay2.sock
+LAB_DOCKERD28_OVERLAY2=unix://$ROOT/run/dockerd28-overlay2.sock
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
 ENV
@@ -336,7 +371,7 @@ case $command in
   mirror) mirror ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
-  docker28) DOCKER_HOST=unix://$SOCK_DOCKER exec "$PKG_2/usr/bin/docker" "$@" ;;
+  docker26 | docker28 | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
   *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;

@@ -2,20 +2,29 @@
 #![cfg(test)]
 
 mod audit;
+mod authz;
 mod cold;
 mod cri;
 mod daemon;
+mod dockerd;
+mod doctor;
+mod doctor_cases;
+mod doctor_dockerd;
 mod door;
 mod image;
 mod install;
 mod lab;
 mod notary;
+mod nri;
 mod own;
 mod own_rows;
 mod pin;
+mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod resolver;
 mod rows;
+mod sweep;
 mod trust_server;
 
 use std::io::Write as _;

@@ -8,20 +8,26 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use containerd_client::services::v1::diff_client::DiffClient;
+use containerd_client::services::v1::snapshots::{Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse};
 use containerd_client::services::v1::{
-    ApplyRequest, ApplyResponse, Image, Info, InfoRequest, InfoResponse, Lease, ListContentRequest, ListContentResponse, ListImagesRequest,
-    ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse, ListRequest, ListResponse, Namespace, Plugin, PluginsRequest,
-    PluginsResponse, ReadContentRequest, ReadContentResponse,
+    ApplyRequest, ApplyResponse, Container, DeleteImageRequest, GetContainerRequest, GetContainerResponse, GetImageRequest,
+    GetImageResponse, Image, ImageCreate, Info, InfoRequest, InfoResponse, Lease, ListContainersRequest, ListContainersResponse,
+    ListContentRequest, ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse,
+    ListRequest, ListResponse, ListTasksRequest, ListTasksResponse, Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest,
+    ReadContentResponse, SubscribeRequest, VersionResponse,
 };
-use containerd_client::types::Descriptor;
+use containerd_client::types::v1::Process;
+use containerd_client::types::{Descriptor, Envelope};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::service::Routes;
@@ -46,6 +52,11 @@ pub struct Held {
     /// Name and digest of each image record.
     pub images: Vec<(String, String)>,
     pub leases: Vec<String>,
+    pub containers: Vec<Container>,
+    /// Key and parent of each snapshot of "overlayfs".
+    pub snapshots: Vec<(String, String)>,
+    /// ID and image's name of each container that runs.
+    pub running: Vec<(String, String)>,
 }
 
 /// What its Diff service does when it is asked to unpack.
@@ -73,11 +84,16 @@ pub struct Containerd {
 }
 
 struct Inner {
-    held: Mutex<BTreeMap<String, Held>>,
+    held: Mutex<BTreeMap<String, Arc<Held>>>,
     differ: Mutex<Differ>,
     proxies: Mutex<Vec<String>>,
     asked: Mutex<Vec<Asked>>,
     hung: AtomicBool,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Envelope>>>,
+    deleted: Mutex<Vec<DeleteImageRequest>>,
+    listed: AtomicUsize,
+    compares: AtomicBool,
+    moved: Mutex<HashMap<String, String>>,
 }
 
 impl Containerd {
@@ -89,6 +105,11 @@ impl Containerd {
             proxies: Mutex::default(),
             asked: Mutex::default(),
             hung: AtomicBool::new(false),
+            listeners: Mutex::default(),
+            deleted: Mutex::default(),
+            listed: AtomicUsize::new(0),
+            compares: AtomicBool::new(true),
+            moved: Mutex::default(),
         };
         let this = Self { inner: Arc::new(inner) };
         let inner = Arc::clone(&this.inner);
@@ -101,7 +122,63 @@ impl Containerd {
 
     /// Changes what a namespace holds.
     pub fn hold(&self, namespace: &str, change: impl FnOnce(&mut Held)) {
-        change(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default());
+        change(Arc::make_mut(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default()));
+    }
+
+    /// Writes an image record as a client does: whoever listens hears of it.
+    pub fn write(&self, namespace: &str, name: &str, digest: &str) {
+        self.hold(namespace, |held| {
+            held.images.retain(|(known, _)| known != name);
+            held.images.push((name.to_owned(), digest.to_owned()));
+        });
+        self.tell(namespace, name);
+    }
+
+    /// Tells that a record was written.
+    pub fn tell(&self, namespace: &str, name: &str) {
+        let image = ImageCreate { name: name.to_owned(), ..ImageCreate::default() };
+        let event = prost_types::Any { type_url: "containerd.services.images.v1.ImageCreate".to_owned(), value: image.encode_to_vec() };
+        let topic = "/images/create".to_owned();
+        let envelope = Envelope { namespace: namespace.to_owned(), topic, event: Some(event), timestamp: None };
+        self.inner.listeners.lock().unwrap().retain(|listener| listener.send(envelope.clone()).is_ok());
+    }
+
+    /// How many listen to events.
+    pub fn listeners(&self) -> usize {
+        let mut listeners = self.inner.listeners.lock().unwrap();
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.len()
+    }
+
+    /// Ends every stream of events.
+    pub fn cut(&self) {
+        self.inner.listeners.lock().unwrap().clear();
+    }
+
+    /// Names of a namespace.
+    pub fn names(&self, namespace: &str) -> Vec<String> {
+        let held = self.inner.held.lock().unwrap();
+        held.get(namespace).map(|held| held.images.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
+    }
+
+    /// Every request to delete an image.
+    pub fn deleted(&self) -> Vec<DeleteImageRequest> {
+        self.inner.deleted.lock().unwrap().clone()
+    }
+
+    /// How often images were listed.
+    pub fn listed(&self) -> usize {
+        self.inner.listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it compares what a record stands for before it deletes it: 2.x does, 1.7 does not.
+    pub fn compares(&self, compares: bool) {
+        self.inner.compares.store(compares, Ordering::Relaxed);
+    }
+
+    /// Whoever looks at this record once more after the list finds that it has been given to other bytes.
+    pub fn moves(&self, name: &str, digest: &str) {
+        self.inner.moved.lock().unwrap().insert(name.to_owned(), digest.to_owned());
     }
 
     /// Forgets every namespace.
@@ -135,6 +212,7 @@ pub fn channel(socket: &Path) -> Channel {
     Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy()
 }
 
+#[allow(clippy::too_many_lines, reason = "one arm for each call")]
 async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Response<Body> {
     if inner.hung.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
@@ -149,21 +227,83 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let namespaces = known.keys().map(name).collect();
             unary(request, |_: ListNamespacesRequest| Ok(ListNamespacesResponse { namespaces })).await
         }
+        "version.v1.Version/Version" => {
+            let answer = VersionResponse { version: "v2.1.9".to_owned(), revision: String::new() };
+            unary(request, |(): ()| Ok(answer)).await
+        }
         "introspection.v1.Introspection/Plugins" => {
             let address = |address: &String| HashMap::from([("address".to_owned(), address.clone())]);
             let plugin = |proxy| Plugin { r#type: "io.containerd.differ.v1".to_owned(), exports: address(proxy), ..Plugin::default() };
-            let plugins = inner.proxies.lock().unwrap().iter().map(plugin).collect();
-            unary(request, |_: PluginsRequest| Ok(PluginsResponse { plugins })).await
+            let differs: Vec<_> = inner.proxies.lock().unwrap().iter().map(plugin).collect();
+            let snapshotters = ["native", "overlayfs"].map(|id| Plugin { id: id.to_owned(), ..Plugin::default() });
+            unary(request, |asked: PluginsRequest| {
+                let of_snapshotters = asked.filters.iter().any(|filter| filter.contains("snapshotter"));
+                Ok(PluginsResponse { plugins: if of_snapshotters { snapshotters.to_vec() } else { differs } })
+            })
+            .await
         }
         "leases.v1.Leases/List" => {
-            let leases = held.leases.into_iter().map(|id| Lease { id, ..Lease::default() }).collect();
+            let leases = held.leases.iter().cloned().map(|id| Lease { id, ..Lease::default() }).collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
         }
+        "images.v1.Images/Get" => {
+            unary(request, |asked: GetImageRequest| {
+                let found = held.images.iter().find(|(name, _)| *name == asked.name).cloned();
+                let (name, digest) = found.ok_or_else(|| Status::not_found("no such image"))?;
+                let digest = inner.moved.lock().unwrap().get(&name).cloned().unwrap_or(digest);
+                let target = Some(Descriptor { digest, ..Descriptor::default() });
+                Ok(GetImageResponse { image: Some(Image { name, target, ..Image::default() }) })
+            })
+            .await
+        }
+        "images.v1.Images/Delete" => {
+            unary(request, |asked: DeleteImageRequest| {
+                inner.deleted.lock().unwrap().push(asked.clone());
+                let mut held = inner.held.lock().unwrap();
+                let images = &mut Arc::make_mut(held.get_mut(&namespace.unwrap()).unwrap()).images;
+                let compares = inner.compares.load(Ordering::Relaxed);
+                let wanted = asked.target.map(|target| target.digest).filter(|_| compares);
+                let same = |(name, digest): &(String, String)| *name == asked.name && wanted.as_ref().is_none_or(|wanted| wanted == digest);
+                let at = images.iter().position(same).ok_or_else(|| Status::not_found("no such image"))?;
+                images.remove(at);
+                Ok(())
+            })
+            .await
+        }
+        "events.v1.Events/Subscribe" => {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            inner.listeners.lock().unwrap().push(sender);
+            let events = UnboundedReceiverStream::new(receiver).map(Ok);
+            let mut events = Some(events);
+            let service = tower::service_fn(|_: tonic::Request<SubscribeRequest>| {
+                std::future::ready(Ok::<_, Status>(tonic::Response::new(events.take().unwrap())))
+            });
+            Grpc::new(ProstCodec::<Envelope, SubscribeRequest>::default()).server_streaming(service, request).await
+        }
+        "tasks.v1.Tasks/List" => {
+            // RUNNING
+            let task = |(id, _): (String, String)| Process { id, status: 2, ..Process::default() };
+            let tasks = held.running.iter().cloned().map(task).collect();
+            unary(request, |_: ListTasksRequest| Ok(ListTasksResponse { tasks })).await
+        }
+        "containers.v1.Containers/List" => {
+            let container = |(id, image)| Container { id, image, ..Container::default() };
+            let containers = held.running.iter().cloned().map(container).collect();
+            unary(request, |_: ListContainersRequest| Ok(ListContainersResponse { containers })).await
+        }
         "images.v1.Images/List" => {
-            let target = |digest| Some(Descriptor { digest, ..Descriptor::default() });
+            inner.listed.fetch_add(1, Ordering::Relaxed);
+            let sizes: HashMap<&str, usize> = held.blobs.iter().map(|blob| (blob.digest.as_str(), blob.bytes.len())).collect();
+            let size = |digest: &str| i64::try_from(sizes.get(digest).copied().unwrap_or_default()).unwrap();
+            let target = |digest: String| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
             let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
-            let images = held.images.into_iter().map(image).collect();
-            unary(request, |_: ListImagesRequest| Ok(ListImagesResponse { images })).await
+            let images: Vec<_> = held.images.iter().cloned().map(image).collect();
+            unary(request, |asked: ListImagesRequest| {
+                let wanted: Vec<_> = asked.filters.iter().map(|filter| filter.trim_start_matches("target.digest==")).collect();
+                let fits = |image: &Image| wanted.is_empty() || wanted.contains(&image.target.as_ref().unwrap().digest.as_str());
+                Ok(ListImagesResponse { images: images.into_iter().filter(fits).collect() })
+            })
+            .await
         }
         "content.v1.Content/Info" => {
             unary(request, |asked: InfoRequest| {
@@ -173,17 +313,21 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             .await
         }
         "content.v1.Content/List" => {
-            // Two messages, as a store with many blobs sends.
-            let half = held.blobs.len() / 2;
-            let parts =
-                [&held.blobs[..half], &held.blobs[half..]].map(|part| ListContentResponse { info: part.iter().map(info).collect() });
-            stream(request, |_: ListContentRequest| Ok(parts.to_vec())).await
+            stream(request, |asked: ListContentRequest| {
+                let fits = |blob: &&Blob| asked.filters.is_empty() || asked.filters.iter().any(|filter| has_label(blob, filter));
+                let found: Vec<_> = held.blobs.iter().filter(fits).map(info).collect();
+                // Two messages, as a store with many blobs sends.
+                let parts = [&found[..found.len() / 2], &found[found.len() / 2..]];
+                Ok(parts.map(|part| ListContentResponse { info: part.to_vec() }).to_vec())
+            })
+            .await
         }
         "content.v1.Content/Read" => {
             stream(request, |asked: ReadContentRequest| {
                 let found = held.blobs.iter().find(|blob| blob.digest == asked.digest && !blob.gone);
                 let bytes = &found.ok_or_else(|| Status::not_found("no such content"))?.bytes;
                 let size = usize::try_from(asked.size).unwrap().min(bytes.len());
+                let size = if size == 0 { bytes.len() } else { size };
                 let chunks = bytes[..size].chunks(100);
                 Ok(chunks.map(|chunk| ReadContentResponse { offset: 0, data: chunk.to_vec() }).collect())
             })
@@ -196,8 +340,35 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             });
             Grpc::new(ProstCodec::<ApplyResponse, ApplyRequest>::default()).unary(service, request).await
         }
+        _ => answer_of_containers(held, request).await,
+    }
+}
+
+async fn answer_of_containers(held: Arc<Held>, request: Request<axum::body::Body>) -> Response<Body> {
+    match request.uri().path().trim_start_matches("/containerd.services.") {
+        "containers.v1.Containers/Get" => {
+            unary(request, |asked: GetContainerRequest| {
+                let found = held.containers.iter().find(|container| container.id == asked.id).cloned();
+                found.map(|found| GetContainerResponse { container: Some(found) }).ok_or_else(|| Status::not_found("no such container"))
+            })
+            .await
+        }
+        "snapshots.v1.Snapshots/Stat" => {
+            unary(request, |asked: StatSnapshotRequest| {
+                let found = held.snapshots.iter().find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key).cloned();
+                let info = |(name, parent)| StatSnapshotResponse { info: Some(Snapshot { name, parent, ..Snapshot::default() }) };
+                found.map(info).ok_or_else(|| Status::not_found("no such snapshot"))
+            })
+            .await
+        }
         _ => Status::unimplemented("not in this containerd").into_http(),
     }
+}
+
+/// `labels."NAME"==VALUE`
+fn has_label(blob: &Blob, filter: &str) -> bool {
+    let (name, value) = filter.trim_start_matches("labels.").split_once("==").unwrap();
+    blob.labels.get(name.trim_matches('"')).is_some_and(|found| found == value)
 }
 
 async fn apply(inner: &Inner, asked: Asked) -> Result<ApplyResponse, Status> {

@@ -244,8 +244,17 @@ impl World {
         }
     }
 
-    /// The lines of the audit file.
+    /// The lines of the audit file that questions made; sweeps come and go by themselves.
     pub fn audit(&self) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["door"] != "sweep").collect()
+    }
+
+    /// Those that sweeps made.
+    pub fn swept(&self) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["door"] == "sweep").collect()
+    }
+
+    fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("audit.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
@@ -279,6 +288,11 @@ impl Notary {
         let mut files = self.inner.files.lock().unwrap();
         files.retain(|path, _| !path.starts_with(&base));
         files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
+    }
+
+    /// Serves one more file.
+    pub fn serve(&self, path: &str, bytes: Vec<u8>) {
+        self.inner.files.lock().unwrap().insert(path.to_owned(), bytes);
     }
 
     /// From now on no question is answered, or all are.

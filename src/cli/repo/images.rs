@@ -74,7 +74,7 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
     let path = format!("{repository}:{tag}");
     let image = ImageRef { repository, tag: Some(tag), digest: verb.digest };
     let described = match (verb.digest, verb.length) {
-        (Some(digest), Some(length)) => Description { digest, length, media_type: String::new(), manifests: Vec::new() },
+        (Some(digest), Some(length)) => Description { digest, length, media_type: String::new(), manifests: Vec::new(), bytes: Vec::new() },
         _ => describe(here, &image).await?,
     };
     let about = about(&format!("sign {path}"), &described);
@@ -111,7 +111,7 @@ async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishE
 }
 
 fn about(what: &str, described: &Description) -> Vec<String> {
-    let Description { digest, length, media_type, manifests } = described;
+    let Description { digest, length, media_type, manifests, .. } = described;
     let kind = if media_type.is_empty() { String::new() } else { format!(", {media_type}") };
     let platforms = if manifests.is_empty() { String::new() } else { format!(", {} manifests", manifests.len()) };
     vec![what.to_owned(), format!("  {digest}, {length} bytes{kind}{platforms}")]

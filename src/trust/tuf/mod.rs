@@ -115,7 +115,7 @@ pub enum Step<T> {
 }
 
 /// What is asked of a repository of images.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     /// What the tag stands for.
     Tag(Tag),

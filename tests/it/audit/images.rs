@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{audit, finding, findings, report, report_by_files};
 use crate::publisher::Publisher;
-use crate::world::{GUN, Image, World};
+use crate::world::{Daemon, GUN, Image, World};
 
 /// A signed image that a verification has put into the cache, one of another name, other bytes under the signed name, and one without a name.
 fn host(name: &str) -> Option<(World, Image)> {
@@ -25,6 +25,14 @@ fn host(name: &str) -> Option<(World, Image)> {
         nameless.hold_as(held, &nameless.config.digest);
     });
     Some((world, image))
+}
+
+/// A daemon that has no engine, and so looks at nothing by itself; the audit is told of one.
+fn start(world: &World) -> Daemon {
+    let config = world.config();
+    let daemon = world.start_ready(config.split("[[engine]]").next().unwrap());
+    fs::write(world.path("rootpin.toml"), config).unwrap();
+    daemon
 }
 
 fn verdicts(report: &Value) -> Vec<String> {
@@ -48,7 +56,7 @@ const WANTED: [&str; 4] = [
 #[test]
 fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_alike() {
     let Some((world, image)) = host("a-images") else { return };
-    let daemon = world.start();
+    let daemon = start(&world);
     let name = format!("r.test/team/app:v1@{}", image.index.digest);
     assert_eq!(world.rootpin(&["verify", &name]).code, 0);
     let asked = world.notary.questions();
@@ -85,7 +93,7 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
 #[test]
 fn offline_what_is_not_cached_could_not_be_told_and_online_the_source_is_asked_and_nothing_kept() {
     let Some((world, _)) = host("a-online") else { return };
-    let daemon = world.start();
+    let daemon = start(&world);
     let (report_offline, code) = report(&world, &[]);
     assert_eq!((code, world.notary.questions()), (2, 0));
     assert!(
@@ -104,7 +112,7 @@ fn offline_what_is_not_cached_could_not_be_told_and_online_the_source_is_asked_a
 #[test]
 fn a_policy_that_does_not_load_and_an_engine_that_is_not_there_could_not_be_told() {
     let Some((world, _)) = host("a-broken") else { return };
-    let daemon = world.start();
+    let daemon = start(&world);
     world.write_policy("version = 1\n");
     assert_eq!(world.rootpin(&["policy", "reload"]).code, 1);
     // The last good policy stays in force; that the one on disk is broken is told.
@@ -131,7 +139,7 @@ fn the_page_is_whole_and_hostile_names_are_text_in_it() {
     let hostile = "<script>alert(1)</script>\u{1b}[2J";
     let image = Image::named("hostile");
     world.containerd.hold("default", |held| image.hold_as(held, hostile));
-    world.start().stop();
+    start(&world).stop();
     let page = world.path("audit.html");
     let (policy, state) = (world.path("policy").display().to_string(), world.path("state").display().to_string());
     let words = ["--policy", &policy, "--state", &state, "--html", &page.display().to_string(), "--host", "web-1"];

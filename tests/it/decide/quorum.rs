@@ -6,7 +6,7 @@ use super::setup::{APP, Host, Manner, Server, image, publisher, pull, rule, said
 use crate::publisher::{Key, Publisher};
 
 /// The same repository under keys of its own.
-fn rekeyed(publisher: &Publisher, name: &str) -> Publisher {
+pub(super) fn rekeyed(publisher: &Publisher, name: &str) -> Publisher {
     let mut other = publisher.clone();
     for (role, listed) in &mut other.roles {
         let key = Key::named(&format!("{name} {role}"));

@@ -4,7 +4,8 @@
 const MAX_CHARACTERS: usize = 2000;
 
 /// The text with control characters and those that turn the direction of writing escaped, and cut.
-pub(super) fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     let safe = |character: char| {
         !character.is_control()
             && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -1,18 +1,23 @@
 //! What dockerd has, in the classic store and in the containerd store: `GET /images/json` on its socket.
 
-use std::path::Path;
-use std::time::Duration;
-
 use serde::Deserialize;
 
-use crate::hooks::Docker;
+use super::Docker;
 use crate::image::{Digest, ImageRef};
 
-/// dockerd sums up what each image weighs before it answers.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 /// What dockerd calls an image, its name in full form where it is one, and the digest that the name stood for at its registry.
-pub(super) type Image = (String, Option<ImageRef>, Option<Digest>);
+pub(super) type DockerName = (String, Option<ImageRef>, Option<Digest>);
+
+/// One image that dockerd has.
+#[derive(Debug)]
+pub struct DockerImage {
+    /// Its ID: in the classic store the digest of its config.
+    pub id: String,
+    /// Every name and digest; the ID alone, where it has none.
+    pub names: Vec<DockerName>,
+    /// The repositories that dockerd knows it under: in the classic store those that it was pulled from or pushed to.
+    pub repositories: Vec<ImageRef>,
+}
 
 /// An entry of the list (Docker Engine API, `ImageSummary`).
 #[derive(Debug, Deserialize)]
@@ -43,21 +48,30 @@ impl Summary {
     }
 }
 
-/// Every image that dockerd has, under every name and digest.
-pub(super) async fn images(socket: &Path) -> Result<Vec<Image>, String> {
-    let body = Docker::at(socket, DEADLINE).get("/images/json").await?;
+/// Every image that dockerd has.
+///
+/// # Errors
+/// dockerd does not answer, or not with a list of images.
+pub async fn images(docker: &Docker) -> Result<Vec<DockerImage>, String> {
+    let body = docker.get("/images/json").await?;
     let all: Vec<Summary> = serde_json::from_slice(&body).map_err(|error| format!("GET /images/json: {error}"))?;
-    Ok(all.iter().flat_map(named).collect())
+    Ok(all.into_iter().map(read).collect())
+}
+
+fn read(summary: Summary) -> DockerImage {
+    let names = named(&summary);
+    let repositories = summary.repo_digests.iter().flatten().filter_map(|name| name.parse().ok()).collect();
+    DockerImage { id: summary.id, names, repositories }
 }
 
 /// A tag stands for the digests that its repository is known under; one that has none was never pulled from there or pushed.
-fn named(summary: &Summary) -> Vec<Image> {
-    let read = |names: &Option<Vec<String>>| -> Vec<(String, Option<ImageRef>)> {
+fn named(summary: &Summary) -> Vec<DockerName> {
+    let names_of = |names: &Option<Vec<String>>| -> Vec<(String, Option<ImageRef>)> {
         // What has no name stands as <none>.
         let names = names.iter().flatten().filter(|name| !name.contains("<none>"));
         names.map(|name| (name.clone(), name.parse::<ImageRef>().ok())).collect()
     };
-    let (tags, digests) = (read(&summary.repo_tags), read(&summary.repo_digests));
+    let (tags, digests) = (names_of(&summary.repo_tags), names_of(&summary.repo_digests));
     let mut images = Vec::new();
     for (record, tag) in &tags {
         let of_same = |(_, known): &(String, Option<ImageRef>)| {
@@ -88,11 +102,12 @@ fn named(summary: &Summary) -> Vec<Image> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<(String, Option<String>, Option<String>)> {
+    fn told(text: &str) -> Vec<(String, Option<String>, Option<String>)> {
         let all: Vec<Summary> = serde_json::from_str(text).unwrap();
-        let told =
-            |(record, name, digest): Image| (record, name.map(|name| name.to_string()), digest.map(|digest| digest.hex()[..4].to_owned()));
-        all.iter().flat_map(named).map(told).collect()
+        let one = |(record, name, digest): DockerName| {
+            (record, name.map(|name| name.to_string()), digest.map(|digest| digest.hex()[..4].to_owned()))
+        };
+        all.iter().flat_map(named).map(one).collect()
     }
 
     #[test]
@@ -113,7 +128,7 @@ mod tests {
             (&*format!("odd name@{two}"), None, None),
         ]
         .map(|(record, name, digest)| (record.to_owned(), name, digest));
-        assert_eq!(read(&text), wanted);
+        assert_eq!(told(&text), wanted);
     }
 
     /// As dockerd 28.5 and 26.1 list an image of the containerd store that was pulled under one name and tagged with another.
@@ -123,7 +138,7 @@ mod tests {
         for descriptor in [format!(r#","Descriptor":{{"mediaType":"x","digest":"{one}","size":882}}"#), String::new()] {
             let text =
                 format!(r#"[{{"Id":"{one}","RepoDigests":["local@{one}"],"RepoTags":["r.example/app:1","local:dev"]{descriptor}}}]"#);
-            let digests: Vec<_> = read(&text).into_iter().map(|(record, _, digest)| (record, digest)).collect();
+            let digests: Vec<_> = told(&text).into_iter().map(|(record, _, digest)| (record, digest)).collect();
             let hex = Some(one.hex()[..4].to_owned());
             assert_eq!(digests, [("r.example/app:1".to_owned(), hex.clone()), ("local:dev".to_owned(), hex)]);
         }

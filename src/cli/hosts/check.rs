@@ -1,0 +1,98 @@
+//! `rootpin hosts check`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Failure, Where, registry};
+use crate::cli::output::{Output, list, text};
+use crate::hosts_dir::{Hole, HostsFile, Place, holes, registries};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// Registries, as image names have them; `_default` for those without a file of their own
+    #[arg(value_name = "REGISTRY", value_parser = registry)]
+    registries: Vec<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    let resolver = arguments.at.resolver()?;
+    let mut files = Vec::new();
+    for dir in arguments.at.dirs()? {
+        let unreadable = |error: io::Error| Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()));
+        if dir.to_string_lossy().contains(':') {
+            let found = "a list of folders, which CRI of containerd 2.1 and later takes for one that is not there";
+            files.push(told(&dir, None, None, &[hole("dir-list", found, "have config_path name one folder, and check that")]));
+            continue;
+        }
+        let asked = match &arguments.registries {
+            named if !named.is_empty() => named.clone(),
+            _ => registries(&dir)
+                .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) })
+                .map_err(unreadable)?,
+        };
+        if asked.is_empty() {
+            let hint = "name the registries that images come from: rootpin hosts write docker.io";
+            files.push(told(
+                &dir,
+                None,
+                None,
+                &[hole("no-file", "no registry has a hosts.toml here, so each says itself what its tags are", hint)],
+            ));
+        }
+        for registry in asked {
+            let place = Place::of(&dir, &registry).map_err(unreadable)?;
+            let found = holes_at(place.as_ref(), &registry, resolver).map_err(unreadable)?;
+            files.push(told(&dir, Some(&registry), place.map(|place| place.file()), &found));
+        }
+    }
+    let open = files.iter().any(|file| !list(file, "findings").is_empty());
+    let outcome = if open { "open" } else { "closed" };
+    output.value(&json!({ "version": 1, "outcome": outcome, "resolver": resolver.to_string(), "files": files }), report);
+    Ok(u8::from(open))
+}
+
+fn holes_at(place: Option<&Place>, registry: &str, resolver: std::net::SocketAddr) -> io::Result<Vec<Hole>> {
+    let hint = format!("rootpin hosts write {registry}");
+    let Some(place) = place else {
+        return Ok(vec![hole("no-file", "no hosts.toml, so the registry says itself what its tags are", &hint)]);
+    };
+    let Some(text) = place.text()? else {
+        return Ok(vec![hole("no-file", "a folder without hosts.toml, so the registry says itself what its tags are", &hint)]);
+    };
+    let name = if place.is_default { crate::hosts_dir::DEFAULT } else { registry };
+    let mut found = match text.parse::<HostsFile>() {
+        Ok(file) => holes(&file, name, resolver),
+        Err(error) => vec![Hole::malformed(&error)],
+    };
+    found.extend(place.writable());
+    Ok(found)
+}
+
+fn hole(code: &'static str, found: &str, hint: &str) -> Hole {
+    Hole { code, found: found.to_owned(), hint: hint.to_owned() }
+}
+
+fn told(dir: &Path, registry: Option<&str>, file: Option<PathBuf>, holes: &[Hole]) -> Value {
+    let hole = |hole: &Hole| json!({ "code": hole.code, "found": hole.found, "hint": hole.hint });
+    let findings: Vec<_> = holes.iter().map(hole).collect();
+    json!({ "dir": dir.display().to_string(), "registry": registry, "file": file.map(|file| file.display().to_string()), "findings": findings })
+}
+
+fn report(value: &Value) -> String {
+    let mut lines = Vec::new();
+    for file in list(value, "files") {
+        let findings = list(file, "findings");
+        let state = if findings.is_empty() { "closed" } else { "open" };
+        let at = file.get("file").and_then(Value::as_str).unwrap_or_else(|| text(file, "dir"));
+        lines.push(format!("{state}: {} in {at}", file.get("registry").and_then(Value::as_str).unwrap_or("every registry")));
+        for finding in findings {
+            lines.push(format!("  {}: {}", text(finding, "code"), text(finding, "found")));
+            lines.push(format!("  hint: {}", text(finding, "hint")));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,123 @@
+//! `rootpin hosts`: the `hosts.toml` files by which engines find the resolver.
+
+mod check;
+mod write;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::EXIT_USAGE;
+use super::output::Output;
+use crate::config::{self, DEFAULT_CONFIG};
+use crate::hosts_dir::DEFAULT;
+use crate::image::Repository;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Make engines ask the resolver, and nobody else, what a tag of these registries is
+    #[command(
+        long_about = "Make engines ask the resolver, and nobody else, what a tag of these registries is.\n\n\
+            Writes the hosts.toml of each registry, or changes what is open in it: the registry itself and its mirrors keep `pull` and \
+            `push` and lose `resolve`. CAs, client certificates, headers, comments and every other line stay. The old text is kept as \
+            hosts.toml.bak. A file that is closed is left as it is, and one that is not understood is refused.\n\n\
+            `_default` stands for all registries without a file of their own. With it every byte of theirs comes through the resolver, by \
+            the credentials of rootpin.toml's docker-config.",
+        after_help = "examples:\n  rootpin hosts write docker.io registry.example:5000\n  \
+            rootpin hosts write --dry-run --dir /etc/containerd/certs.d docker.io"
+    )]
+    Write(write::Arguments),
+    /// Say which hosts.toml let somebody else than the resolver say what a tag is
+    #[command(
+        long_about = "Say which hosts.toml let somebody else than the resolver say what a tag is. One code for each hole:\n  \
+            no-file          the registry has no hosts.toml, so it says itself\n  \
+            malformed        engines pass over a file that they don't understand\n  \
+            no-server        no server is named, and then the registry may resolve\n  \
+            server-resolves  the server may resolve\n  \
+            host-resolves    another host may resolve\n  \
+            no-resolver      the resolver is not asked\n  \
+            writable         others than root can change it\n  \
+            dir-list         a folder is a list with colons, of which CRI of containerd 2.1 and later takes none\n\n\
+            Without a registry, every folder that is there is checked. Ends with 0 if all is closed, 1 if not.",
+        after_help = "examples:\n  rootpin hosts check\n  rootpin hosts check docker.io --dir /etc/docker/certs.d --json"
+    )]
+    Check(check::Arguments),
+}
+
+/// Which files, and whose resolver.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// A folder of hosts.toml files: an engine's `config_path` or certs.d; can be given more than once [default: /etc/containerd/certs.d
+    /// where /etc/containerd is, and /etc/docker/certs.d where /etc/docker is]
+    #[arg(long = "dir", value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Where the resolver listens [default: `resolver` of rootpin.toml]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<SocketAddr>,
+    /// The rootpin.toml that says so
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// Why a verb did nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Wrong usage: 64.
+    Usage(String),
+    /// The answer is no: 1.
+    Refused(String),
+    /// It can't be told: 2.
+    Unknown(String),
+}
+
+pub(super) fn run(verb: Verb, output: Output) -> u8 {
+    let result = match verb {
+        Verb::Write(arguments) => write::run(&arguments, output),
+        Verb::Check(arguments) => check::run(&arguments, output),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(Failure::Usage(text)) => {
+            output.refused(&text);
+            EXIT_USAGE
+        }
+        Err(Failure::Refused(text)) => {
+            output.refused(&text);
+            1
+        }
+        Err(Failure::Unknown(text)) => {
+            output.error(&text);
+            2
+        }
+    }
+}
+
+impl Where {
+    fn resolver(&self) -> Result<SocketAddr, Failure> {
+        if let Some(resolver) = self.resolver {
+            let usable = resolver.ip().is_loopback() && resolver.port() != 0;
+            let wanted = || Failure::Usage(format!("{resolver} is not a loopback address with a port; hint: wanted 127.0.0.1:PORT"));
+            return if usable { Ok(resolver) } else { Err(wanted()) };
+        }
+        let hint = "write resolver = \"127.0.0.1:5055\" there, or name it by --resolver";
+        let config = config::load(&self.config).map_err(|error| Failure::Unknown(format!("{}; hint: {hint}", error.trim_end())))?;
+        let none = || Failure::Unknown(format!("{} has no resolver; hint: {hint}", self.config.display()));
+        config.resolver.ok_or_else(none)
+    }
+
+    fn dirs(&self) -> Result<Vec<PathBuf>, Failure> {
+        if !self.dirs.is_empty() {
+            return Ok(self.dirs.clone());
+        }
+        let engines = ["/etc/containerd", "/etc/docker"].map(Path::new);
+        let dirs: Vec<_> = engines.iter().filter(|engine| engine.is_dir()).map(|engine| engine.join("certs.d")).collect();
+        let none = "neither /etc/containerd nor /etc/docker is here; hint: name an engine's folder of hosts.toml files by --dir";
+        if dirs.is_empty() { Err(Failure::Unknown(none.to_owned())) } else { Ok(dirs) }
+    }
+}
+
+/// A registry's name as engines look for its folder, which is part of a path.
+fn registry(text: &str) -> Result<String, String> {
+    let known = Repository::from_full(&format!("{text}/library/x")).is_ok_and(|repository| repository.host() == text);
+    let wanted = "wanted a registry's host as image names have it, as docker.io or registry.example:5000, or _default";
+    if text == DEFAULT || known { Ok(text.to_owned()) } else { Err(wanted.to_owned()) }
+}

@@ -1,0 +1,118 @@
+//! `rootpin hosts write`.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::{Failure, Where, registry};
+use crate::cli::output::{Output, list, text};
+use crate::hosts_dir::{Place, close};
+use crate::policy_dir::replace_file;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// Registries, as image names have them; `_default` for those without a file of their own
+    #[arg(value_name = "REGISTRY", required = true, value_parser = registry)]
+    registries: Vec<String>,
+    #[command(flatten)]
+    at: Where,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// One file, as it is and as it is to be.
+#[derive(Debug)]
+struct Change {
+    file: PathBuf,
+    before: Option<String>,
+    after: String,
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    let resolver = arguments.at.resolver()?;
+    let dirs = arguments.at.dirs()?;
+    if let Some(dir) = dirs.iter().find(|dir| dir.to_string_lossy().contains(':')) {
+        return Err(Failure::Usage(format!("{} is a list of folders; hint: name each by its own --dir", dir.display())));
+    }
+    // All of it is known to be possible before any of it is done.
+    let mut changes = Vec::new();
+    for dir in &dirs {
+        for registry in &arguments.registries {
+            let place = Place::own(dir, registry).map_err(|error| failed(dir, &error))?;
+            let file = place.file();
+            let read = |error: io::Error| failed(&file, &error);
+            let (before, beside) = (place.text().map_err(read)?, place.certificates().map_err(read)?);
+            let after = close(before.as_deref(), registry, resolver, &beside)
+                .map_err(|hole| Failure::Refused(format!("{}: {}: {}; hint: {}", file.display(), hole.code, hole.found, hole.hint)))?;
+            changes.push(Change { file, before, after });
+        }
+    }
+    if !arguments.dry_run {
+        for change in changes.iter().filter(|change| change.changes()) {
+            change.write().map_err(|error| failed(&change.file, &error))?;
+        }
+    }
+    let outcome = match changes.iter().any(Change::changes) {
+        false => "unchanged",
+        true if arguments.dry_run => "dry-run",
+        true => "written",
+    };
+    let files: Vec<_> = changes.iter().map(|change| change.told(arguments.dry_run)).collect();
+    output.value(&json!({ "version": 1, "outcome": outcome, "resolver": resolver.to_string(), "files": files }), report);
+    Ok(0)
+}
+
+impl Change {
+    fn changes(&self) -> bool {
+        self.before.as_ref() != Some(&self.after)
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        // Behind links, so that a link stays one.
+        let path = if self.before.is_some() { std::fs::canonicalize(&self.file)? } else { self.file.clone() };
+        replace_file(&path, self.after.as_bytes())
+    }
+
+    fn told(&self, dry_run: bool) -> Value {
+        let name = self.file.display().to_string();
+        let from = if self.before.is_some() { name.as_str() } else { "/dev/null" };
+        let diff = TextDiff::from_lines(self.before.as_deref().unwrap_or_default(), &self.after);
+        let diff = diff.unified_diff().header(from, &name).to_string();
+        let backup = (self.before.is_some() && self.changes() && !dry_run).then(|| format!("{name}.bak"));
+        json!({ "file": name, "changed": self.changes(), "diff": diff, "backup": backup })
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Unknown(format!(
+        "{}: {error}; hint: run as root, and see that it is a folder or file that can be read and written",
+        path.display()
+    ))
+}
+
+fn report(value: &Value) -> String {
+    let mut lines = Vec::new();
+    for file in list(value, "files") {
+        let name = text(file, "file");
+        if file.get("changed").and_then(Value::as_bool) != Some(true) {
+            lines.push(format!("closed already: {name}"));
+            continue;
+        }
+        lines.push(text(file, "diff").trim_end().to_owned());
+        if text(value, "outcome") == "written" {
+            let backup = file.get("backup").and_then(Value::as_str).map(|backup| format!("; the old text is in {backup}"));
+            lines.push(format!("written: {name}{}", backup.unwrap_or_default()));
+        }
+    }
+    if text(value, "outcome") == "written" {
+        lines.push("hint: engines read these files at each pull; containerd's CRI only if its config_path names this folder".to_owned());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,127 @@
+//! CRI: whether it pulls by the transfer service, and what it tells the doors.
+
+use super::super::code::{Code, Severity};
+use super::super::config_files::at;
+use super::super::facts::{Config, Containerd, Cri};
+use super::super::hole::{Fix, Hole};
+use super::super::version::Version;
+
+const IMAGES: &str = "io.containerd.cri.v1.images";
+const NRI: &str = "io.containerd.nri.v1.nri";
+
+/// Settings that make CRI of 2.1 and later pull by itself, with the value that doesn't (`CheckLocalImagePullConfigs` in
+/// internal/cri/config/config.go).
+pub(crate) const SETTINGS: [(&str, Off); 5] = [
+    ("use_local_image_pull", Off::False),
+    ("disable_snapshot_annotations", Off::True),
+    ("discard_unpacked_layers", Off::False),
+    ("max_concurrent_downloads", Off::Three),
+    ("image_pull_with_sync_fs", Off::False),
+];
+/// The same for tables, which no drop-in can empty.
+const TABLES: [&str; 3] = ["registry.mirrors", "registry.configs", "registry.auths"];
+
+/// A value that keeps CRI at the transfer service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Off {
+    /// `false`
+    False,
+    /// `true`
+    True,
+    /// `3`
+    Three,
+}
+
+impl Off {
+    /// The value.
+    pub(crate) fn value(self) -> toml::Value {
+        match self {
+            Self::False => false.into(),
+            Self::True => true.into(),
+            Self::Three => 3.into(),
+        }
+    }
+}
+
+pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: bool) -> Vec<Hole> {
+    let name = &facts.engine.name;
+    if !facts.cri_may_transfer() {
+        return annotations(facts, config, cri).into_iter().collect();
+    }
+    let mut holes = Vec::new();
+    for (key, off) in SETTINGS {
+        if let Some(value) = cri.get(key).filter(|value| **value != off.value()) {
+            let found = format!("{key} = {value}, {}", config.files.setter(&cri.path(key)));
+            let lines = format!("[plugins.'{IMAGES}']\n  {key} = {}", off.value());
+            holes.push(Hole::new(Code::CriLocalPull, name, found).change(lines).fix(Fix::DropIn));
+        }
+    }
+    for key in TABLES {
+        if cri.get(key).and_then(toml::Value::as_table).is_some_and(|table| !table.is_empty()) {
+            let found = format!("{key} is not empty, {}", config.files.setter(&cri.path(key)));
+            let change = format!("take {key} out of that file, and say the same by hosts.toml in config_path (docs/doctor.md)");
+            holes.push(Hole::new(Code::CriLocalPull, name, found).change(change));
+        }
+    }
+    if holes.is_empty()
+        && let Some(list) = cri.get("registry.config_path").and_then(toml::Value::as_str).filter(|path| path.contains(':'))
+    {
+        let found = format!("config_path = {list:?}, {}", config.files.setter(&cri.path("registry.config_path")));
+        let lines = format!("[plugins.'{IMAGES}'.registry]\n  config_path = \"{}\"", list.split(':').next().unwrap_or_default());
+        let hole = Hole::new(Code::CriConfigPathList, name, found).change(lines).fix(Fix::DropIn);
+        holes.push(hole.weighing(super::open_if(resolver)));
+    }
+    holes
+}
+
+/// Before 2.1 CRI always asks the gate, and tells it the name if it is let.
+fn annotations(facts: &Containerd, config: &Config, cri: &Cri<'_>) -> Option<Hole> {
+    if !cri.is("disable_snapshot_annotations") {
+        return None;
+    }
+    let path = cri.path("disable_snapshot_annotations");
+    let found = format!("disable_snapshot_annotations = true, {}", config.files.setter(&path));
+    let (section, fix) = if facts.version < Version(2, 0, 0) {
+        ("[plugins.\"io.containerd.grpc.v1.cri\".containerd]".to_owned(), Fix::CriAnnotations)
+    } else {
+        (format!("[plugins.'{IMAGES}']"), Fix::DropIn)
+    };
+    let lines = format!("{section}\n  disable_snapshot_annotations = false");
+    Some(Hole::new(Code::CriAnnotations, &facts.engine.name, found).change(lines).fix(fix))
+}
+
+/// The run-time door, where rootpin.toml wants one.
+pub(super) fn nri(facts: &Containerd, config: &Config) -> Vec<Hole> {
+    let Some(socket) = &facts.engine.nri else { return Vec::new() };
+    let name = &facts.engine.name;
+    let setting = |key| at(&config.effective, &["plugins", NRI, key]);
+    let off = !facts.works(NRI) || setting("disable").and_then(toml::Value::as_bool) == Some(true);
+    let other = setting("socket_path").and_then(toml::Value::as_str).filter(|path| !same_file(path, socket));
+    let lines = |line: &str| format!("[plugins.\"{NRI}\"]\n  {line}");
+    if off {
+        let found = format!("disable = true, {}", config.files.setter(&["plugins", NRI, "disable"]));
+        return vec![Hole::new(Code::NriOff, name, found).change(lines("disable = false")).fix(Fix::DropIn)];
+    }
+    if let Some(other) = other {
+        let found = format!("socket_path is {other:?}, and rootpin.toml names {}", socket.display());
+        return vec![Hole::new(Code::NriOff, name, found).change(format!("nri = {other:?} in rootpin.toml"))];
+    }
+    let required = at(&config.effective, &["plugins", NRI, "default_validator", "required_plugins"]).and_then(toml::Value::as_array);
+    let ours = required.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("rootpin")));
+    if facts.version < Version(2, 2, 0) {
+        let found = format!("containerd {} can't require an NRI plugin", facts.version);
+        return vec![Hole::new(Code::NriFailsOpen, name, found).change("upgrade containerd to 2.2 or later")];
+    }
+    if ours {
+        return Vec::new();
+    }
+    let found = "default_validator does not require rootpin";
+    let lines = format!("[plugins.'{NRI}'.default_validator]\n  enable = true\n  required_plugins = [\"rootpin\"]");
+    vec![Hole::new(Code::NriFailsOpen, name, found).change(lines).weighing(Severity::Weak)]
+}
+
+/// /var/run is /run on most hosts.
+fn same_file(one: &str, other: &std::path::Path) -> bool {
+    let short = |path: &str| path.strip_prefix("/var/run/").map_or(path.to_owned(), |rest| format!("/run/{rest}"));
+    short(one) == short(&other.to_string_lossy())
+}

@@ -1,0 +1,100 @@
+//! dockerd: which store it has, which containerd, and whom it asks.
+
+use std::path::{Path, PathBuf};
+
+use super::super::code::Code;
+use super::super::facts::Docker;
+use super::super::hole::{Fix, Hole};
+use super::super::version::Version;
+
+/// The first release of each line in which a request with a length of nought reaches the plugin as what it is (CVE-2024-41110).
+const EMPTY_BODY: [Version; 4] = [Version(23, 0, 15), Version(25, 0, 6), Version(26, 1, 5), Version(27, 1, 1)];
+/// The same of a request that is too long to be handed on (CVE-2026-34040).
+const LONG_BODY: Version = Version(29, 3, 1);
+/// Where dockerd looks for plugins by their names (pkg/plugins/discovery.go).
+const PLUGINS: &str = "/run/docker/plugins";
+
+/// Every hole of one dockerd. `engines` are the containerds that rootpin.toml names.
+pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole> {
+    let name = &facts.docker.name;
+    let mut holes: Vec<Hole> = authorization(facts).into_iter().collect();
+    if facts.containerd_store {
+        holes.extend(containerd(facts, engines));
+    }
+    if !facts.authorization.is_empty() {
+        let mut known = Vec::new();
+        if has_empty_body(facts.version) {
+            known.push("CVE-2024-41110");
+        }
+        if facts.version < LONG_BODY {
+            known.push("CVE-2026-34040");
+        }
+        if !known.is_empty() {
+            let found = format!("dockerd {}: {}, unless its distribution has mended it", facts.version, known.join(" and "));
+            let change = format!("upgrade dockerd to {LONG_BODY} or later");
+            holes.push(Hole::new(Code::DockerAuthzBypass, name, found).change(change));
+        }
+    }
+    for warning in facts.warnings.iter().filter(|warning| warning.contains("is accessible on http")) {
+        let change = "take -H tcp://… away, or require client certificates: tlsverify";
+        holes.push(Hole::new(Code::DockerExposed, name, warning).change(change));
+    }
+    holes
+}
+
+fn has_empty_body(version: Version) -> bool {
+    let fixed = EMPTY_BODY.into_iter().find(|fixed| fixed.0 == version.0);
+    // 24 got no release with it.
+    fixed.map_or(version.0 < 27, |fixed| version < fixed)
+}
+
+fn authorization(facts: &Docker) -> Option<Hole> {
+    let name = &facts.docker.name;
+    let store = if facts.containerd_store { "the containerd store" } else { "a classic store" };
+    let severity = super::open_if(!facts.containerd_store);
+    let Some(socket) = &facts.docker.authz else {
+        let found = format!("driver {} ({store}), and rootpin.toml gives this dockerd no authz", facts.driver);
+        let line = format!("authz = \"{PLUGINS}/rootpin.sock\"   # below [[docker]] {name:?} in rootpin.toml; then run this again");
+        return Some(Hole::new(Code::DockerNoAuthz, name, found).change(line).weighing(severity));
+    };
+    let plugin = plugin_name(socket)?;
+    if facts.authorization.contains(&plugin) {
+        return None;
+    }
+    let found = format!("driver {} ({store}); it asks {:?}, and not {plugin}", facts.driver, facts.authorization);
+    let mut all = facts.authorization.clone();
+    all.push(plugin.clone());
+    let hole = Hole::new(Code::DockerNoAuthz, name, found).weighing(severity);
+    if facts.authorization_by_flag {
+        return Some(hole.change(format!("--authorization-plugin={plugin} on dockerd's command line, where the others are")));
+    }
+    let line = format!("\"authorization-plugins\": {}", serde_json::json!(all));
+    let looked_for = [Path::new(PLUGINS), Path::new("/var/run/docker/plugins")].iter().any(|folder| socket.starts_with(folder));
+    let line = if looked_for { line } else { format!("{line}\nand the plugin's socket in {PLUGINS}, where dockerd looks for it") };
+    let hole = hole.change(format!("in {}:\n{line}", facts.config.display()));
+    Some(if looked_for { hole.fix(Fix::Authorization(plugin)) } else { hole })
+}
+
+/// The name by which dockerd finds the plugin at that socket.
+pub(super) fn plugin_name(socket: &Path) -> Option<String> {
+    socket.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+}
+
+/// A containerd that is no engine of ours unpacks unasked.
+fn containerd(facts: &Docker, engines: &[PathBuf]) -> Option<Hole> {
+    let resolved = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let theirs = facts.containerd.as_deref()?;
+    if engines.iter().any(|engine| resolved(engine) == resolved(theirs)) {
+        return None;
+    }
+    let shown = theirs.display();
+    // cmd/dockerd starts its own containerd below its exec root where it finds no other.
+    let own = theirs.to_string_lossy().contains("/docker/containerd/")
+        || theirs.ends_with("containerd/containerd.sock") && !theirs.starts_with("/run/containerd");
+    let change = if own {
+        "start the system's containerd, and dockerd with: --containerd=/run/containerd/containerd.sock".to_owned()
+    } else {
+        format!("name it in rootpin.toml, and run this again:\n{}", super::others::engine_lines("dockers-containerd", &shown.to_string()))
+    };
+    Some(Hole::new(Code::DockerUnknownContainerd, &facts.docker.name, format!("its containerd is at {shown}")).change(change))
+}

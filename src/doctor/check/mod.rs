@@ -1,0 +1,85 @@
+//! From what is known of an engine to the holes that are open in it. Asks nobody.
+
+mod config;
+mod cri;
+mod differ;
+mod dockerd;
+mod others;
+mod transfer;
+mod verifier;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::code::{Code, Severity};
+use super::facts::Containerd;
+use super::hole::Hole;
+use super::version::Version;
+
+pub(super) use cri::SETTINGS;
+pub(super) use differ::differs;
+pub(super) use dockerd::dockerd;
+pub(super) use others::{daemon, processes, sockets};
+pub(super) use transfer::{entries, platform};
+pub(super) use verifier::{PROGRAM, SHARED};
+
+/// Diff plugins came with it.
+pub(super) const OLDEST: Version = Version(1, 7, 4);
+/// The image verifier came with it.
+pub(super) const VERIFIER: Version = Version(2, 0, 0);
+
+/// What rootpin.toml says that an engine's configuration must fit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// For one question.
+    pub(super) deadline: Duration,
+    /// Whether there is a resolver, which engines find by hosts.toml.
+    pub(super) resolver: bool,
+    /// The folder for rootpin-verifier where containerd has none of rootpin's own.
+    pub(super) verifier: &'a Path,
+    /// The daemon's socket, where that is not the usual one.
+    pub(super) control: Option<&'a Path>,
+}
+
+/// Every hole of one containerd.
+pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
+    let name = &facts.engine.name;
+    if facts.version < OLDEST {
+        let found = format!("containerd {} runs; no drop-in is written for it", facts.version);
+        let change = "upgrade containerd to 1.7.4 or later: the one of Debian 13, or containerd.io from Docker";
+        return vec![Hole::new(Code::ContainerdTooOld, name, found).change(change)];
+    }
+    let mut holes = differ::gate(facts);
+    holes.extend(verifier::verifier(facts, wanted));
+    let Ok(config) = &facts.config else { return holes };
+    holes.extend(differ::order(facts, config));
+    holes.extend(transfer::transfer(facts, config));
+    holes.extend(transfer::processors(facts, config));
+    holes.extend(config::required(facts, config));
+    holes.extend(config::plugins(facts));
+    holes.extend(config::ignored(facts, config));
+    holes.extend(config::replaced(facts, config));
+    if let Some(cri) = facts.cri() {
+        holes.extend(cri::cri(facts, config, &cri, wanted.resolver));
+    }
+    holes.extend(cri::nri(facts, config));
+    if let Some(changed) = &config.changed {
+        let found = format!("{} changed after containerd had started", changed.display());
+        holes.push(Hole::new(Code::RestartPending, name, found).change("restart it, as: systemctl restart containerd"));
+    }
+    for path in &config.stray {
+        let found = format!("{} is not imported", path.display());
+        let folder = path.parent().unwrap_or(path).display();
+        let change = format!("put this line at the top of the main configuration:\nimports = [\"{folder}/*.toml\"]");
+        holes.push(Hole::new(Code::DropInIgnored, name, found).change(change).fix(super::hole::Fix::DropIn));
+    }
+    holes
+}
+
+/// A hole whose weight is that of what is named in it.
+fn open_if(open: bool) -> Severity {
+    if open { Severity::Open } else { Severity::Weak }
+}

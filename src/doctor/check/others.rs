@@ -1,0 +1,119 @@
+//! What is no setting of one engine: engines that nobody named, sockets, and what rootpin itself says.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::code::{Code, Severity};
+use super::super::facts::Process;
+use super::super::hole::{Fix, Hole};
+use crate::config::Config;
+use crate::observe::plain;
+use crate::policy::Policy;
+use crate::policy_dir::{Owner, check_way};
+
+/// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are.
+pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hole> {
+    let unknown = running.iter().filter(|process| !known.contains(&process.pid));
+    let hole = |process: &Process| {
+        let Process { pid, name, uid, words, contained } = process;
+        let (place, weight) = match (contained, uid) {
+            (true, _) => (" in a container", Severity::Weak),
+            (false, 0) => ("", Severity::Open),
+            (false, _) => (" for a user", Severity::Weak),
+        };
+        let found = format!("{name} runs{place} as process {pid} of user {uid}: {}", plain(&words.join(" ")));
+        let change = match name.as_str() {
+            "containerd" => {
+                let socket = process.option(&["address", "a"]).map_or("/run/containerd/containerd.sock".to_owned(), |path| plain(&path));
+                format!("stop it, or name it in rootpin.toml and run this again:\n{}", engine_lines("second", &socket))
+            }
+            "dockerd" => {
+                let host = process.option(&["host", "H"]).and_then(|host| host.strip_prefix("unix://").map(plain));
+                let socket = host.unwrap_or("/run/docker.sock".to_owned());
+                format!("stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"")
+            }
+            _ => "stop it: rootpin has no door in it".to_owned(),
+        };
+        Hole::new(Code::UnlistedEngine, "", found).change(change).weighing(weight)
+    };
+    unknown.map(hole).collect()
+}
+
+/// What rootpin.toml says of a containerd. No two engines have one name, dockerds counted.
+pub(super) fn engine_lines(name: &str, socket: &str) -> String {
+    let own = |door: &str| format!("{door} = \"/run/rootpin/{name}.{door}.sock\"");
+    format!("[[engine]]\nname = \"{name}\"\ncontainerd = \"{socket}\"\n{}\n{}", own("gate"), own("apply"))
+}
+
+/// Who can connect to the engines, and who can take the place of rootpin.
+pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let engines = config.engines.iter().map(|engine| (&engine.name, &engine.containerd));
+    for (name, socket) in engines.chain(config.dockers.iter().map(|docker| (&docker.name, &docker.socket))) {
+        let Ok(metadata) = fs::metadata(socket) else { continue };
+        let (mode, shown) = (metadata.mode() & 0o7777, socket.display());
+        if mode & 0o002 != 0 {
+            let found = format!("{shown} has mode {mode:04o}: every user can connect");
+            let hole = Hole::new(Code::SocketOpen, name, found).change(format!("chmod 0660 {shown}"));
+            holes.push(hole.fix(Fix::Mode(socket.clone(), 0o660)));
+        } else if mode & 0o020 != 0 && metadata.gid() != 0 {
+            let found = format!("{shown} has mode {mode:04o} and group {}: whose members are root in all but name", group(metadata.gid()));
+            let change = "leave nobody in that group who is not to be root, or give the socket to group root";
+            holes.push(Hole::new(Code::SocketOpen, name, found).change(change).weighing(Severity::Weak));
+        }
+    }
+    let gates = config.engines.iter().flat_map(|engine| [(&engine.name, &engine.gate), (&engine.name, &engine.apply)]);
+    let plugins = config.dockers.iter().filter_map(|docker| Some((&docker.name, docker.authz.as_ref()?)));
+    let control = String::new();
+    let mut folders: Vec<&Path> = Vec::new();
+    for (name, socket) in gates.chain(plugins).chain([(&control, &config.control)]) {
+        let Some(folder) = socket.parent().filter(|folder| folder.exists() && !folders.contains(folder)) else { continue };
+        folders.push(folder);
+        if let Err(fault) = check_way(folder, Owner::Root) {
+            holes.push(Hole::new(Code::SocketReplaceable, name, fault.message).change(fault.hint));
+        }
+    }
+    holes
+}
+
+/// A group's name, where it has one.
+fn group(gid: u32) -> String {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == gid.to_string()).then(|| plain(name))
+    });
+    name.unwrap_or_else(|| gid.to_string())
+}
+
+/// What the daemon says of itself, and its policy where it could be read.
+pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let doors = status.and_then(|status| status["doors"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    for door in doors {
+        let detail = door["detail"].as_str().unwrap_or_default();
+        if detail.starts_with("NOT ASKED") {
+            let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
+            let change = "close the other holes of this engine and restart it; if none is left, see rootpin status and the engine's log";
+            holes.push(Hole::new(Code::DoorNotAsked, door["engine"].as_str().unwrap_or_default(), found).change(change));
+        }
+    }
+    if let Some(known) = status.map(|status| &status["policy"]) {
+        if known["in_force"] == false {
+            let found = known["trouble"].as_str().unwrap_or("no policy is in force");
+            holes.push(Hole::new(Code::PolicyMissing, "", found).change("see rootpin policy check"));
+        } else if known["mode"] == "audit" {
+            let change = "mode = \"enforce\" in policy.toml, once the audit log has no refusal that is wrong";
+            holes.push(Hole::new(Code::PolicyAudit, "", "mode = \"audit\"").change(change));
+        }
+    }
+    if let Some(namespaces) = policy.filter(|policy| policy.local.allow).map(|policy| &policy.local.namespaces) {
+        let found = format!("[local] content = \"allow\" in {namespaces:?}");
+        holes.push(Hole::new(Code::PolicyLocal, "", found).change("content = \"deny\", where nothing is built on this host"));
+    }
+    holes
+}

@@ -1,0 +1,132 @@
+//! The image verifier of containerd 2: a folder of programs, and each of its ways to ask nobody (pkg/imageverifier/bindir/bindir.go).
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::code::Code;
+use super::super::config_files::at;
+use super::super::facts::{Containerd, Folder};
+use super::super::hole::{Fix, Hole};
+use super::{VERIFIER, Wanted};
+
+const PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
+/// The one program that the folder must hold.
+pub(crate) const PROGRAM: &str = "rootpin-verifier";
+/// Where containerd looks if nobody says otherwise: everyone's, so that rootpin's is another.
+pub(crate) const SHARED: &str = "/opt/containerd/image-verifier/bin";
+
+pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
+    if facts.version < VERIFIER {
+        return Vec::new();
+    }
+    let name = &facts.engine.name;
+    if !facts.works(PLUGIN) {
+        let why = facts.plugin(PLUGIN).and_then(|plugin| plugin.error.clone());
+        let found = why.unwrap_or_else(|| format!("the plugin {PLUGIN} is not loaded"));
+        let disabled = facts.config.as_ref().ok().map(|config| config.files.setter(&["disabled_plugins"])).unwrap_or_default();
+        let change = format!("take \"{PLUGIN}\" out of disabled_plugins ({disabled})");
+        // Of some versions the transfer service does not load without it, and then nothing is pulled by it.
+        let weight = super::open_if(facts.works("io.containerd.transfer.v1.local"));
+        return vec![Hole::new(Code::VerifierOff, name, found).change(change).weighing(weight)];
+    }
+    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder, wanted)).unwrap_or_default();
+    let Ok(config) = &facts.config else { return holes };
+    let deadline = wanted.deadline;
+    let setting = |key| at(&config.effective, &["plugins", PLUGIN, key]);
+    let setter = |key| config.files.setter(&["plugins", PLUGIN, key]);
+    let lines = |line: &str| format!("[plugins.'{PLUGIN}']\n  {line}");
+    if let Some(most) = setting("max_verifiers").and_then(toml::Value::as_integer).filter(|most| *most >= 0) {
+        let entries = facts.verifier.as_ref().and_then(|folder| folder.entries.as_deref()).unwrap_or_default();
+        // Those past the limit are left out in the order of names.
+        let ours = entries.iter().position(|entry| entry == PROGRAM).and_then(|at| i64::try_from(at).ok()).unwrap_or_default();
+        if ours >= most {
+            let found =
+                format!("max_verifiers is {most} and rootpin-verifier is number {} in the folder, {}", ours + 1, setter("max_verifiers"));
+            holes.push(Hole::new(Code::VerifierLimit, name, found).change(lines("max_verifiers = -1")).fix(Fix::DropIn));
+        }
+    }
+    if let Some(text) = setting("per_verifier_timeout").and_then(toml::Value::as_str)
+        && let Some(limit) = go_duration(text)
+        && limit <= deadline
+    {
+        let found =
+            format!("per_verifier_timeout is {text} and rootpin's deadline {}s, {}", deadline.as_secs(), setter("per_verifier_timeout"));
+        let enough = lines(&format!("per_verifier_timeout = \"{}s\"", deadline.as_secs() + 2));
+        holes.push(Hole::new(Code::VerifierTimeout, name, found).change(enough).fix(Fix::DropIn));
+    }
+    holes
+}
+
+fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
+    let shown = folder.path.display();
+    let shared = folder.path.as_path() == Path::new(SHARED);
+    let to = if shared { wanted.verifier } else { &folder.path };
+    let mut install = format!("install -D -m 0755 /usr/bin/{PROGRAM} {}/{PROGRAM}", to.display());
+    if let Some(control) = wanted.control {
+        // containerd gives it no arguments of ours.
+        let (to, control) = (to.display(), control.display());
+        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec /usr/bin/{PROGRAM} --control {control} \"$@\"");
+    }
+    if shared {
+        install = format!("{install}\n[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
+    }
+    let hole = |code, found: String| Hole::new(code, name, found).change(install.clone()).fix(Fix::Verifier(to.to_owned()));
+    let mut holes = Vec::new();
+    match folder.entries.as_deref() {
+        None => return vec![hole(Code::VerifierMissing, format!("{shown} does not exist"))],
+        Some([]) => holes.push(hole(Code::VerifierEmpty, format!("{shown} is empty"))),
+        Some(entries) if !entries.iter().any(|entry| entry == PROGRAM) => {
+            holes.push(hole(Code::VerifierForeign, format!("{shown} holds {entries:?}")));
+        }
+        Some([_]) => {}
+        Some(entries) => {
+            let found = format!("{shown} holds {entries:?}");
+            let change = format!("move all but {PROGRAM} out of {shown}; what else is to be asked wants a limit: max_verifiers = -1");
+            holes.push(Hole::new(Code::VerifierCrowded, name, found).change(change));
+        }
+    }
+    if let Some((why, fault)) = &folder.writable {
+        let hole = Hole::new(Code::VerifierWritable, name, why);
+        holes.push(match fault {
+            Some(path) => hole.change(format!("chown root:root {0}; chmod 0755 {0}", path.display())).fix(Fix::Mode(path.clone(), 0o755)),
+            None => hole.change("let nobody but root write there, or move the folder: bin_dir"),
+        });
+    }
+    holes
+}
+
+/// `1h2m3.5s`, as Go writes and reads it; the least of it is milliseconds.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    let mut left = text;
+    while !left.is_empty() {
+        let digits = left.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, rest) = left.split_at_checked(digits)?;
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at_checked(end)?;
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            "us" | "µs" | "ns" => 0.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * seconds;
+        left = rest;
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, seconds) in [("10s", 10.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h0m0s", 3600.0), ("1.5s", 1.5)] {
+            assert_eq!(go_duration(text), Duration::try_from_secs_f64(seconds).ok(), "{text}");
+        }
+        assert_eq!((go_duration("10"), go_duration("x")), (None, None));
+    }
+}

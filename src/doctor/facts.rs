@@ -1,0 +1,196 @@
+//! What is known of an engine: asked for once, and then judged without asking again.
+
+use std::path::PathBuf;
+
+use super::config_files::{ConfigFiles, at};
+use super::version::Version;
+use crate::config::{Dockerd, Engine};
+
+/// One containerd, as it runs.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    /// As rootpin.toml names it.
+    pub engine: Engine,
+    /// What it says it is.
+    pub version: Version,
+    /// What it has loaded, or tried to.
+    pub plugins: Vec<Plugin>,
+    /// Its configuration; or why that cannot be told.
+    pub config: Result<Config, String>,
+    /// The folder of its image verifier, where it has one.
+    pub verifier: Option<Folder>,
+}
+
+/// A plugin, as containerd's introspection service lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// As `io.containerd.differ.v1`.
+    pub kind: String,
+    /// As `walking`.
+    pub id: String,
+    /// Of a proxy: the socket of the other process.
+    pub address: Option<String>,
+    /// Why it did not load.
+    pub error: Option<String>,
+}
+
+/// A configuration that is in force.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// What containerd makes of its files: `containerd config dump`.
+    pub effective: toml::Table,
+    /// The files.
+    pub files: ConfigFiles,
+    /// A file or folder of them that changed after containerd had started.
+    pub changed: Option<PathBuf>,
+    /// The main file.
+    pub main: PathBuf,
+    /// Drop-ins of rootpin in a folder that is not imported.
+    pub stray: Vec<PathBuf>,
+}
+
+/// A folder of programs that are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The names in it; none: there is no such folder.
+    pub entries: Option<Vec<String>>,
+    /// Why others than root can change it, and the path whose mode is at fault if that is the folder or a file in it.
+    pub writable: Option<(String, Option<PathBuf>)>,
+}
+
+/// One dockerd, as it runs.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    /// As rootpin.toml names it.
+    pub docker: Dockerd,
+    /// What it says it is.
+    pub version: Version,
+    /// Whether its images are in containerd.
+    pub containerd_store: bool,
+    /// The storage driver; with images in containerd it is a snapshotter.
+    pub driver: String,
+    /// containerd's socket, where dockerd tells it.
+    pub containerd: Option<PathBuf>,
+    /// Its authorization plugins.
+    pub authorization: Vec<String>,
+    /// What it warns of itself.
+    pub warnings: Vec<String>,
+    /// Its configuration.
+    pub config: PathBuf,
+    /// Whether plugins are named on its command line, where daemon.json must not name them again.
+    pub authorization_by_flag: bool,
+}
+
+/// A process that is an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Its number.
+    pub(super) pid: u32,
+    /// Its name: `containerd`, `dockerd`, `buildkitd`, `crio`, `podman`.
+    pub(super) name: String,
+    /// The user it runs as.
+    pub(super) uid: u32,
+    /// Its command line.
+    pub(super) words: Vec<String>,
+    /// Whether it has another root directory than this program: it runs in a container.
+    pub(super) contained: bool,
+}
+
+impl Plugin {
+    /// As `io.containerd.differ.v1.walking`: the name in `required_plugins`.
+    #[must_use]
+    pub fn full(&self) -> String {
+        format!("{}.{}", self.kind, self.id)
+    }
+}
+
+impl Containerd {
+    /// The plugin of that full name.
+    #[must_use]
+    pub fn plugin(&self, full: &str) -> Option<&Plugin> {
+        self.plugins.iter().find(|plugin| plugin.full() == full)
+    }
+
+    /// Whether it is there and works.
+    #[must_use]
+    pub fn works(&self, full: &str) -> bool {
+        self.plugin(full).is_some_and(|plugin| plugin.error.is_none())
+    }
+
+    /// The differs that are proxies to this socket.
+    #[must_use]
+    pub fn differs_at(&self, socket: &std::path::Path) -> Vec<&str> {
+        let there = |plugin: &&Plugin| {
+            plugin.kind == "io.containerd.differ.v1" && plugin.address.as_deref().is_some_and(|address| same_socket(address, socket))
+        };
+        self.plugins.iter().filter(there).map(|plugin| plugin.id.as_str()).collect()
+    }
+
+    /// Whether CRI pulls images here, and with which settings.
+    #[must_use]
+    pub fn cri(&self) -> Option<Cri<'_>> {
+        let config = self.config.as_ref().ok()?;
+        let runs = self.works("io.containerd.grpc.v1.cri");
+        runs.then(|| Cri { config, two: self.version >= Version(2, 0, 0) })
+    }
+
+    /// Whether its CRI can pull by the transfer service.
+    #[must_use]
+    pub fn cri_may_transfer(&self) -> bool {
+        self.version >= Version(2, 1, 0)
+    }
+}
+
+/// An address in `proxy_plugins`, which may have a scheme.
+fn same_socket(address: &str, socket: &std::path::Path) -> bool {
+    std::path::Path::new(address.strip_prefix("unix://").unwrap_or(address)) == socket
+}
+
+/// CRI's settings for images, wherever that version keeps them.
+#[derive(Debug, Clone, Copy)]
+pub struct Cri<'a> {
+    config: &'a Config,
+    two: bool,
+}
+
+impl<'a> Cri<'a> {
+    /// The path of a setting. In 1.7 what has to do with snapshots is one table deeper.
+    #[must_use]
+    pub fn path(&self, key: &'a str) -> Vec<&'a str> {
+        let deeper = ["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"].contains(&key);
+        let mut path = match (self.two, deeper) {
+            (true, _) => vec!["plugins", "io.containerd.cri.v1.images"],
+            (false, true) => vec!["plugins", "io.containerd.grpc.v1.cri", "containerd"],
+            (false, false) => vec!["plugins", "io.containerd.grpc.v1.cri"],
+        };
+        path.extend(key.split('.'));
+        path
+    }
+
+    /// The value in force.
+    #[must_use]
+    pub fn get(&self, key: &'a str) -> Option<&'a toml::Value> {
+        at(&self.config.effective, &self.path(key))
+    }
+
+    /// Whether that setting is `true`.
+    #[must_use]
+    pub fn is(&self, key: &'a str) -> bool {
+        self.get(key).and_then(toml::Value::as_bool) == Some(true)
+    }
+
+    /// Every snapshotter that containers may be made with: CRI's own, and those of single runtimes.
+    #[must_use]
+    pub fn snapshotters(&self) -> Vec<&'a str> {
+        let runtime = if self.two { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
+        let runtimes = at(&self.config.effective, &["plugins", runtime, "containerd", "runtimes"]).and_then(toml::Value::as_table);
+        let single = runtimes.into_iter().flat_map(|table| table.values()).filter_map(|one| one.get("snapshotter"));
+        let mut names: Vec<&str> = self.get("snapshotter").into_iter().chain(single).filter_map(toml::Value::as_str).collect();
+        names.retain(|name| !name.is_empty());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

@@ -1,0 +1,112 @@
+//! Which doors of this host stand open: the running engines are asked, and each hole is told with what closes it.
+//!
+//! `probe` asks, `check` judges what was told, `fix` plans and writes. Nothing is written unless that is asked for, and no engine is ever
+//! restarted.
+
+mod check;
+mod code;
+mod config_files;
+mod facts;
+mod fix;
+mod hole;
+mod metrics;
+mod probe;
+mod report;
+mod version;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::config::{Config, DEFAULT_CONTROL};
+use crate::control::Client;
+use crate::policy::{self, Policy};
+use crate::policy_dir::{Owner, PolicyDir};
+
+pub use code::{Code, Severity};
+pub use facts::{Containerd, Docker};
+pub use fix::{Edit, Plan, Tools, Written, plan};
+pub use hole::{Fix, Hole};
+pub use report::{Engine, Report, Untold};
+
+/// What was found, and what it was found by.
+#[derive(Debug)]
+pub struct Examination {
+    /// For people and programs.
+    pub report: Report,
+    /// The containerds that answered.
+    pub containerds: Vec<Containerd>,
+    /// The dockerds that answered.
+    pub dockers: Vec<Docker>,
+}
+
+/// Looks at everything that rootpin.toml names, and for what it doesn't name.
+///
+/// `verifier` is the folder for rootpin-verifier where a containerd has none of rootpin's own.
+pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemon: Result<Client, String>) -> Examination {
+    let mut found = Examination { report: Report::default(), containerds: Vec::new(), dockers: Vec::new() };
+    let mut known = Vec::new();
+    let running = probe::engines();
+    let control = Some(config.control.as_path()).filter(|control| *control != Path::new(DEFAULT_CONTROL));
+    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier, control };
+    for engine in &config.engines {
+        let asked = async {
+            let process = probe::listener(&engine.containerd).await?;
+            known.push(process.pid);
+            let facts = probe::containerd(engine, &process).await?;
+            Ok::<_, String>((process, facts))
+        };
+        match asked.await {
+            Ok((process, facts)) => {
+                found.report.engine("containerd", &engine.name, &facts.version.to_string(), process.pid);
+                found.report.holes.extend(check::containerd(&facts, wanted));
+                if let Err(why) = &facts.config {
+                    found.report.untold(&engine.name, why);
+                }
+                found.containerds.push(facts);
+            }
+            Err(why) => found.report.untold(&engine.name, &why),
+        }
+    }
+    let engines: Vec<_> = config.engines.iter().map(|engine| engine.containerd.clone()).collect();
+    for docker in &config.dockers {
+        let process = match probe::listener(&docker.socket).await {
+            // systemd listens in its place; which of several it is then can't be told.
+            Ok(process) if process.name != "dockerd" => {
+                let mut all = running.iter().filter(|process| process.name == "dockerd" && !process.contained);
+                all.next().filter(|_| all.next().is_none()).cloned()
+            }
+            found => found.ok(),
+        };
+        match probe::dockerd(docker, process.as_ref()).await {
+            Ok(facts) => {
+                known.extend(process.as_ref().map(|process| process.pid));
+                let pid = process.map(|process| process.pid).unwrap_or_default();
+                found.report.engine("dockerd", &docker.name, &facts.version.to_string(), pid);
+                found.report.holes.extend(check::dockerd(&facts, &engines));
+                found.dockers.push(facts);
+            }
+            Err(why) => found.report.untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
+        }
+    }
+    found.report.holes.extend(check::processes(&running, &known));
+    found.report.holes.extend(check::sockets(config));
+    let status = match daemon {
+        Ok(mut client) => client.status().await,
+        Err(why) => Err(why),
+    };
+    let status = status.and_then(|report| serde_json::from_str(&report.json).map_err(|error| error.to_string()));
+    if let Err(why) = &status {
+        found.report.untold("rootpind", why);
+    }
+    found.report.holes.extend(check::daemon(status.as_ref().ok(), read_policy(config_path, config).as_ref()));
+    found.report.finish();
+    found
+}
+
+/// The policy as it stands on disk. What is wrong with it is the daemon's to tell.
+fn read_policy(config_path: &Path, config: &Config) -> Option<Policy> {
+    let beside = std::path::absolute(config_path).ok()?.parent()?.to_owned();
+    let files = PolicyDir::open(config.policy.as_deref().unwrap_or(&beside), Owner::Root);
+    policy::load(&files, Timestamp::now()).ok()
+}

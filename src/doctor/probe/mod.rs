@@ -1,0 +1,20 @@
+//! Asks the engines that run, and looks at their processes and files. Changes nothing.
+
+mod containerd;
+mod dockerd;
+mod dump;
+mod processes;
+
+use std::time::Duration;
+
+pub(super) use containerd::containerd;
+pub(super) use dockerd::dockerd;
+pub(super) use processes::{engines, listener};
+
+/// For one answer of an engine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ends whatever takes too long.
+async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer to {what} within {PATIENCE:?}")))
+}

@@ -1,0 +1,150 @@
+//! The image records of one containerd, with what they stand for; and the one thing that rootpin may do to them.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{DeleteImageRequest, GetImageRequest, InfoRequest, ListImagesRequest};
+use containerd_client::types::Descriptor;
+use tonic::{Code, Status};
+
+use super::containerd::{BlobInfo, Containerd, within};
+use crate::decide::Bytes;
+use crate::image::{Blob, Digest, ImageRef};
+
+/// containerd itself sends no larger message unless it is told to, which makes some sixty thousand records of one namespace.
+const MAX_MESSAGE: usize = 64 << 20;
+/// An index has a few platforms, and attestations beside them.
+const MAX_DOCUMENTS: usize = 256;
+
+/// An image record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// Its name, as it stands there.
+    pub name: String,
+    /// What it stands for.
+    pub target: Target,
+}
+
+/// What a record stands for, as it stands there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Its digest, of whatever kind.
+    pub digest: String,
+    /// Its size, as whoever wrote the record says.
+    pub size: i64,
+}
+
+/// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the tag of an image that is called sha256.
+#[must_use]
+pub fn name_of_record(record: &str) -> Option<ImageRef> {
+    if record.parse::<Digest>().is_ok() || record.starts_with("moby-dangling@") || record.starts_with("overlayfs@") {
+        return None;
+    }
+    record.parse().ok()
+}
+
+impl Containerd {
+    /// Every image record of a namespace.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+        let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
+        let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
+        Ok(answer.images.into_iter().map(|image| ImageRecord { name: image.name, target: target(image.target) }).collect())
+    }
+
+    /// What the platforms of an image are made of, as far as it is here, from documents that were hashed.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn bytes(&self, namespace: &str, top: Digest, size: i64) -> Result<Bytes, Status> {
+        let mut bytes = Bytes::default();
+        let mut seen = HashSet::from([top]);
+        let mut open = VecDeque::from([(top, size, None::<Arc<Blob>>)]);
+        while let Some((digest, size, parent)) = open.pop_front() {
+            let Some(document) = self.document_of(namespace, digest, size).await? else { continue };
+            let contents = document.content();
+            // A manifest stands for its index where that lists it by its whole descriptor; what it holds is on this host in any case.
+            if !contents.is_empty() && parent.is_none_or(|parent| parent.lists(&document)) {
+                bytes.manifests.push(digest);
+            }
+            bytes.contents.extend([digest].into_iter().chain(contents));
+            for entry in document.entries().iter().map(|entry| &entry.descriptor) {
+                if seen.len() < MAX_DOCUMENTS && seen.insert(entry.digest) {
+                    open.push_back((entry.digest, i64::try_from(entry.size).unwrap_or(i64::MAX), Some(Arc::clone(&document))));
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Registries and repositories that these blobs are labelled with.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn sources(&self, namespace: &str, digests: &[Digest]) -> Result<Vec<(String, String)>, Status> {
+        let mut sources = Vec::new();
+        for digest in digests {
+            let info = self.info(namespace, digest).await?;
+            let told = info.iter().flat_map(BlobInfo::sources).map(|(host, path)| (host.to_owned(), path.to_owned()));
+            sources.extend(told.collect::<Vec<_>>());
+        }
+        sources.sort();
+        sources.dedup();
+        Ok(sources)
+    }
+
+    /// What a record stands for now; none where it is gone.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<Target>, Status> {
+        let request = within(namespace, GetImageRequest { name: name.to_owned() })?;
+        match ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).get(request).await {
+            Ok(answer) => Ok(answer.into_inner().image.map(|image| target(image.target))),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Deletes a record that stands for this. Since 2.0 containerd itself compares the digest; before, whoever asks has to have looked a
+    /// moment ago. `sync`: wait until what nothing holds any more is gone.
+    ///
+    /// # Errors
+    /// containerd's own; `NotFound` where the record is gone, or stands for something else.
+    pub async fn delete(&self, namespace: &str, name: &str, target: &Target, sync: bool) -> Result<(), Status> {
+        let target = Descriptor { digest: target.digest.clone(), size: target.size, ..Descriptor::default() };
+        let request = within(namespace, DeleteImageRequest { name: name.to_owned(), sync, target: Some(target) })?;
+        ImagesClient::new(self.channel()).delete(request).await.map(|_| ())
+    }
+
+    /// A document, with the size that the store knows where the one that was told does not fit.
+    async fn document_of(&self, namespace: &str, digest: Digest, size: i64) -> Result<Option<Arc<Blob>>, Status> {
+        let told = BlobInfo { digest, size, labels: std::collections::HashMap::new() };
+        match self.document(namespace, &told).await {
+            Ok(Some(document)) => return Ok(Some(document)),
+            Err(status) if status.code() != Code::OutOfRange => return Err(status),
+            Ok(None) | Err(_) => {}
+        }
+        match self.info(namespace, &digest).await? {
+            Some(info) if info.size != size => self.document(namespace, &info).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn info(&self, namespace: &str, digest: &Digest) -> Result<Option<BlobInfo>, Status> {
+        let request = within(namespace, InfoRequest { digest: digest.to_string() })?;
+        match ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).info(request).await {
+            Ok(answer) => Ok(answer.into_inner().info.map(|info| BlobInfo { digest: *digest, size: info.size, labels: info.labels })),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+}
+
+fn target(target: Option<Descriptor>) -> Target {
+    target.map(|target| Target { digest: target.digest, size: target.size }).unwrap_or_default()
+}

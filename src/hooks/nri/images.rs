@@ -1,0 +1,186 @@
+//! Which images unpack to a container's snapshot, proved from the bytes: a configuration whose layers give that chain ID, a manifest that
+//! names the configuration, the indexes above it, and the records whose target is one of these.
+
+use std::collections::{BTreeSet, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{GetImageRequest, Image, ListImagesRequest};
+use oci_spec::image::MediaType;
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+
+use super::NAMESPACE;
+use super::made::Made;
+use super::proved::Proved;
+use crate::decide::{Claim, Place, ToldBy};
+use crate::hooks::EngineGates;
+use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, within};
+use crate::image::{Chain, Digest, ImageRef};
+
+/// As for a layer: archives put an index over an index at most.
+const MAX_DEPTH: usize = 3;
+/// How many documents are read at once.
+const AT_ONCE: usize = 32;
+
+/// The images that a container can have been made of.
+#[derive(Debug)]
+pub(super) struct Images {
+    /// With the names to be judged.
+    pub(super) place: Place,
+    /// Whether there are several configurations, and it is not known which one the container has.
+    pub(super) ambiguous: bool,
+}
+
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At what was proved before, and at the targets of the records that CRI keeps under a configuration's digest: it is enough for a yes.
+    Near,
+    /// Through the whole store. A node has thousands of images, and it takes a second to read their indexes for the first time.
+    Everywhere,
+}
+
+/// What an image record points at, and all names of it.
+type Record = (BlobInfo, BTreeSet<String>);
+
+/// Looks for them.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    pub(super) engine: &'a Arc<EngineGates>,
+    pub(super) proved: &'a Proved,
+    pub(super) look: Look,
+}
+
+impl Search<'_> {
+    /// Finds the images.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(super) async fn images(&self, made: &Made) -> Result<Images, Status> {
+        let containerd = &self.engine.containerd;
+        let configs = self.proved.configs(containerd, made, self.look).await?;
+        let mut manifests = Vec::new();
+        for config in &configs {
+            manifests.extend(self.proved.manifests(containerd, *config, self.look).await?);
+        }
+        let from_registry = manifests.iter().any(|manifest| manifest.from_registry);
+        let records = match self.look {
+            Look::Near => self.near(made, &configs, manifests.iter().map(|manifest| manifest.chain.top())).await?,
+            Look::Everywhere => self.records(Vec::new()).await?,
+        };
+        self.read(&records).await?;
+        let mut found = Vec::new();
+        for manifest in &manifests {
+            for (target, names) in &records {
+                if let Some(chain) = self.climb(&manifest.chain, target.clone(), MAX_DEPTH).await? {
+                    found.push((chain, names));
+                }
+            }
+        }
+        // Which one it is, where its record is known: all records of an image have the same configuration in CRI's eyes.
+        if let (None, Some(record)) = (made.config, &made.record) {
+            let of_record = |names: &BTreeSet<String>| names.contains(record);
+            let meant: BTreeSet<_> = found.iter().filter(|(_, names)| of_record(names)).map(|(chain, _)| chain.content().0).collect();
+            found.retain(|(chain, _)| meant.contains(&chain.content().0));
+        }
+        let claims = found.iter().flat_map(|(chain, names)| claims(chain, names, made.asked.as_ref())).collect();
+        let chains = found.into_iter().map(|(chain, _)| chain).collect();
+        Ok(Images { place: Place { namespace: NAMESPACE.to_owned(), chains, claims, from_registry }, ambiguous: configs.len() > 1 })
+    }
+
+    /// Reads what the image records point at, so that no question has to wait for it.
+    pub(super) async fn warm(&self) -> Result<(), Status> {
+        self.read(&self.records(Vec::new()).await?).await
+    }
+
+    /// Reads the targets that are not known yet, side by side.
+    async fn read(&self, records: &[Record]) -> Result<(), Status> {
+        let known = |target: &BlobInfo| self.engine.containerd.has_read(&target.digest);
+        let unread: Vec<_> = records.iter().map(|(target, _)| target).filter(|target| !known(target)).collect();
+        for some in unread.chunks(AT_ONCE) {
+            let mut reads = JoinSet::new();
+            for target in some {
+                let (engine, target) = (Arc::clone(self.engine), (*target).clone());
+                reads.spawn(async move { engine.containerd.document(NAMESPACE, &target).await.map(|_| ()) });
+            }
+            while let Some(read) = reads.join_next().await {
+                read.map_err(|error| Status::internal(error.to_string()))??;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of the same targets as those that CRI keeps for the image, and of its manifests.
+    async fn near(&self, made: &Made, configs: &[Digest], manifests: impl Iterator<Item = Digest>) -> Result<Vec<Record>, Status> {
+        let mut targets: BTreeSet<String> = manifests.map(|manifest| manifest.to_string()).collect();
+        for name in configs.iter().map(ToString::to_string).chain(made.record.clone()) {
+            match self.client().get(within(NAMESPACE, GetImageRequest { name })?).await {
+                Ok(answer) => targets.extend(answer.into_inner().image.and_then(|image| image.target).map(|target| target.digest)),
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) => return Err(status),
+            }
+        }
+        // No filter at all would be one that all records fit.
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.records(targets.into_iter().map(|target| format!("target.digest=={target}")).collect()).await
+    }
+
+    /// The records that one of the filters fits; all, where there is none.
+    async fn records(&self, filters: Vec<String>) -> Result<Vec<Record>, Status> {
+        let images = self.client().list(within(NAMESPACE, ListImagesRequest { filters })?).await?.into_inner().images;
+        let mut targets: HashMap<Digest, Record> = HashMap::new();
+        for Image { name, target, .. } in images {
+            let Some(target) = target else { continue };
+            let Ok(digest) = target.digest.parse() else { continue };
+            let fresh = || (BlobInfo { digest, size: target.size, labels: HashMap::new() }, BTreeSet::new());
+            targets.entry(digest).or_insert_with(fresh).1.insert(name);
+        }
+        Ok(targets.into_values().collect())
+    }
+
+    fn client(&self) -> ImagesClient<tonic::transport::Channel> {
+        ImagesClient::new(self.engine.containerd.channel()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The chain from a document down to that manifest: none, where the manifest is not below it.
+    fn climb<'a>(
+        &'a self,
+        manifest: &'a Chain,
+        target: BlobInfo,
+        depth: usize,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Chain>, Status>> + Send + 'a>> {
+        Box::pin(async move {
+            if target.digest == manifest.top() {
+                return Ok(Some(manifest.clone()));
+            }
+            let Some(document) = self.engine.containerd.document(NAMESPACE, &target).await? else { return Ok(None) };
+            if let Some(chain) = manifest.under(&document) {
+                return Ok(Some(chain));
+            }
+            let index = MediaType::ImageIndex.to_string();
+            for entry in document.entries().iter().filter(|entry| depth > 0 && entry.descriptor.media_type == index) {
+                let Ok(size) = i64::try_from(entry.descriptor.size) else { continue };
+                let below = BlobInfo { digest: entry.descriptor.digest, size, labels: HashMap::new() };
+                if let Some(chain) = self.climb(manifest, below, depth - 1).await?.and_then(|below| below.under(&document)) {
+                    return Ok(Some(chain));
+                }
+            }
+            Ok(None)
+        })
+    }
+}
+
+/// The name that was asked for; else every record's name. Clients write full names: what would first have to be made one (CRI's
+/// `sha256:…`) is nobody's word on a repository.
+fn claims(chain: &Chain, names: &BTreeSet<String>, asked: Option<&ImageRef>) -> Vec<Claim> {
+    if let Some(name) = asked {
+        return vec![Claim { told_by: ToldBy::Client, name: name.clone(), chain: chain.clone() }];
+    }
+    let full = |name: &String| name.parse::<ImageRef>().ok().filter(|parsed| name.starts_with(parsed.repository.as_str()));
+    let names = names.iter().filter_map(full);
+    names.map(|name| Claim { told_by: ToldBy::Record, name, chain: chain.clone() }).collect()
+}

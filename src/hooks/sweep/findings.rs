@@ -1,0 +1,259 @@
+//! What is known of one engine's images: those that are not admitted, each told once, and what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::engine::{Image, Running, Target};
+use super::judging::Judged;
+use crate::decide::{Resident, Standing, Verdict};
+use crate::image::Digest;
+use crate::observe::{judgement, plain};
+
+/// As many are told by name of those that could not be looked at.
+const MAX_UNTOLD: usize = 200;
+
+/// By what a judgement was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Cache,
+    Sources,
+}
+
+/// What was done about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    Reported,
+    Removed,
+    /// It was to go, and stays for this reason.
+    Kept(String),
+}
+
+/// A name that is not admitted.
+#[derive(Debug)]
+struct Finding {
+    target: Target,
+    judgement: Value,
+    let_through: bool,
+    /// Whether `[sweep] action = "remove"` takes it, if nothing runs from it.
+    removable: bool,
+    stage: Stage,
+    rests_on_roots: bool,
+    action: Action,
+    /// Until it is told.
+    untold: Option<Verdict>,
+}
+
+/// What is known of one engine.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    policy: Option<Digest>,
+    /// How many names there are.
+    pub(super) images: usize,
+    findings: BTreeMap<Key, Finding>,
+    running: Vec<Running>,
+    loud: BTreeSet<(String, String)>,
+    /// What could not be looked at.
+    pub(super) untold: Vec<String>,
+    /// When all was last looked at.
+    pub(super) at: Option<Timestamp>,
+    /// How long that took, by the cache alone.
+    pub(super) took: Duration,
+}
+
+/// Namespace and record.
+type Key = (String, String);
+
+/// How many there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) images: usize,
+    pub(super) refused: usize,
+    pub(super) unjudged: usize,
+}
+
+/// What is to be done after some were judged.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) tell: Vec<Verdict>,
+    pub(super) remove: Vec<Target>,
+}
+
+impl Known {
+    /// Everything is looked at anew; of what another policy said nothing is left.
+    pub(super) fn begin(&mut self, policy: Option<Digest>, images: &[Image], odd: &[String], running: Result<Vec<Running>, String>) {
+        if self.policy != policy {
+            self.findings.clear();
+        }
+        self.policy = policy;
+        let keys: BTreeSet<Key> = images.iter().flat_map(keys_of).collect();
+        self.findings.retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
+        self.untold = odd.iter().map(|record| plain(record)).collect();
+        match running {
+            Ok(running) => self.running = running,
+            Err(why) => self.untold.push(format!("what runs: {}", plain(&why))),
+        }
+    }
+
+    /// These names are no longer there.
+    pub(super) fn gone<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
+        for key in keys {
+            if self.findings.get(key).is_some_and(|finding| finding.action != Action::Removed) {
+                self.findings.remove(key);
+            }
+        }
+    }
+
+    /// Takes up what was judged. `removes`: whether anything may be removed now.
+    pub(super) fn take(&mut self, judged: Vec<Judged>, stage: Stage, removes: bool) -> Due {
+        let mut due = Due::default();
+        for Judged { image, standings, trouble } in judged {
+            let whole = trouble.is_none();
+            if let Some(why) = trouble.filter(|_| self.untold.len() < MAX_UNTOLD) {
+                self.untold.push(format!("image {}: {}", plain(&image.title()), plain(&why)));
+            }
+            let image = Arc::new(image);
+            let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
+            for (named, standing) in image.resident.names.iter().zip(standings) {
+                let target = Target { image: Arc::clone(&image), named: named.clone(), admitted_elsewhere };
+                self.one(target, standing, (stage, removes, whole), &mut due);
+            }
+        }
+        due
+    }
+
+    fn one(&mut self, target: Target, standing: Option<Standing>, (stage, removes, whole): (Stage, bool, bool), due: &mut Due) {
+        let key = key(&target);
+        let before = self.findings.get(&key).filter(|before| before.target.named.digest == target.named.digest);
+        let Some(no) = standing.filter(|standing| !standing.is_admitted()) else {
+            // What the sources have refused stands until they are asked again: the cache may be older. And so does all where it could
+            // not be seen what an image is made of.
+            let by_sources = |before: &Finding| before.stage == Stage::Sources && before.rests_on_roots;
+            if whole && !before.is_some_and(|before| stage == Stage::Cache && by_sources(before)) {
+                self.findings.remove(&key);
+            }
+            return;
+        };
+        // Where no source answers, what the cache has said stands: also a yes.
+        let unjudged = no.verdict.decision.outcome() == "unjudged";
+        if stage == Stage::Sources && unjudged && before.is_none_or(Finding::is_refused) {
+            return;
+        }
+        let (removable, at_once, let_through) = (no.is_removable(), no.is_told_at_once(), no.verdict.decision.lets_through());
+        let judgement = judgement(&no.verdict);
+        let told = before.filter(|before| before.untold.is_none() && before.judgement.get("code") == judgement.get("code"));
+        let action = told.map_or(Action::Reported, |before| before.action.clone());
+        let (removes, rests_on_roots) = (removes && no.removes && removable, no.rests_on_roots());
+        let mut untold = if told.is_some() { None } else { Some(no.verdict) };
+        if at_once || stage == Stage::Sources {
+            due.tell.extend(untold.take());
+        }
+        if removes && (stage == Stage::Sources || !rests_on_roots) {
+            due.remove.push(target.clone());
+        }
+        self.findings.insert(key, Finding { target, judgement, let_through, removable, stage, rests_on_roots, action, untold });
+    }
+
+    /// What waited for newer metadata, and is to be told now that there is none.
+    pub(super) fn waited(&mut self) -> Vec<Verdict> {
+        self.findings.values_mut().filter_map(|finding| finding.untold.take()).collect()
+    }
+
+    /// What became of a name that was to go.
+    pub(super) fn acted(&mut self, target: &Target, action: Action) {
+        if let Some(finding) = self.findings.get_mut(&key(target)) {
+            finding.action = action;
+        }
+    }
+
+    /// Containers that run from what is refused, each once.
+    pub(super) fn loud(&mut self) -> Vec<(String, String)> {
+        let refused = self.running.iter().filter_map(|container| {
+            let finding =
+                self.findings.values().find(|finding| finding.is_refused() && !finding.let_through && finding.is_used_by(container))?;
+            Some((container.id.clone(), finding.title()))
+        });
+        let refused: BTreeSet<_> = refused.collect();
+        let fresh = refused.difference(&self.loud).cloned().collect();
+        self.loud = refused;
+        fresh
+    }
+
+    pub(super) fn count(&self) -> Count {
+        let there = || self.findings.values().filter(|finding| finding.action != Action::Removed);
+        let refused = there().filter(|finding| finding.is_refused()).count();
+        Count { images: self.images, refused, unjudged: there().count() - refused }
+    }
+
+    /// The findings and the running containers, as `rootpin sweep --json` shows them.
+    pub(super) fn json(&self, engine: &str) -> (Vec<Value>, Vec<Value>) {
+        let findings = self.findings.values().map(|finding| finding.json(engine, &self.running)).collect();
+        let running = self.running.iter().map(|container| {
+            let finding = self.findings.values().find(|finding| finding.is_used_by(container));
+            let known = container.digest.is_some() || finding.is_some();
+            let outcome = finding.map_or(if known { "allowed" } else { "unknown" }, |finding| finding.outcome());
+            json!({
+                "engine": plain(engine), "namespace": plain(&container.namespace), "id": plain(&container.id), "image": plain(&container.image),
+                "digest": container.digest.map(|digest| digest.to_string()), "outcome": outcome,
+            })
+        });
+        (findings, running.collect())
+    }
+}
+
+impl Finding {
+    fn outcome(&self) -> &str {
+        self.judgement.get("outcome").and_then(Value::as_str).unwrap_or("unjudged")
+    }
+
+    fn is_refused(&self) -> bool {
+        self.outcome() == "refused"
+    }
+
+    /// Whether a container is known to run from it.
+    fn is_used_by(&self, container: &Running) -> bool {
+        container.is_of(&self.target)
+    }
+
+    fn title(&self) -> String {
+        let (record, digest) = (plain(&self.target.named.record), self.target.named.digest);
+        if record.contains('@') { record } else { format!("{record}@{digest}") }
+    }
+
+    fn json(&self, engine: &str, running: &[Running]) -> Value {
+        let containers: Vec<String> = running.iter().filter(|one| self.is_used_by(one)).map(|one| plain(&one.id)).collect();
+        let (action, kept) = match &self.action {
+            Action::Reported => ("reported", None),
+            Action::Removed => ("removed", None),
+            Action::Kept(why) => ("kept", Some(plain(why))),
+        };
+        let of = |name: &str| self.judgement.get(name).cloned().unwrap_or_default();
+        json!({
+            "engine": plain(engine), "namespace": plain(&self.target.image.resident.namespace), "record": plain(&self.target.named.record),
+            "name": of("name"), "digest": of("digest"), "outcome": of("outcome"), "code": of("code"), "rule": of("rule"), "roots": of("roots"),
+            "found": of("found"), "wanted": of("wanted"), "hint": of("hint"), "let_through": self.let_through,
+            "asked": if self.stage == Stage::Sources { "sources" } else { "cache" },
+            "removable": self.removable, "action": action, "kept": kept, "containers": containers,
+        })
+    }
+}
+
+impl Image {
+    fn title(&self) -> String {
+        let Resident { namespace, names, .. } = &self.resident;
+        let name = names.first().map(|named| named.record.as_str()).unwrap_or_default();
+        format!("{name} in namespace {namespace}")
+    }
+}
+
+fn key(target: &Target) -> Key {
+    (target.image.resident.namespace.clone(), target.named.record.clone())
+}
+
+/// The records of an image.
+pub(super) fn keys_of(image: &Image) -> impl Iterator<Item = Key> + '_ {
+    image.resident.names.iter().map(|named| (image.resident.namespace.clone(), named.record.clone()))
+}

@@ -1,0 +1,123 @@
+//! A sweep of one containerd: every record of every namespace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+
+use super::engine::{Held, Image, Removal, Running};
+use super::{Pending, in_docker};
+use crate::decide::{Named, Resident};
+use crate::hooks::containerd_images::{self, ImageRecord, name_of_record};
+use crate::hooks::{Containerd, Docker, containerd_events};
+use crate::image::Digest;
+
+pub(super) async fn held(containerd: &Containerd, engine: &str) -> Result<Held, String> {
+    let mut held = Held::default();
+    for namespace in containerd.namespaces().await.map_err(said)? {
+        group(&mut held, engine, &namespace, containerd.records(&namespace).await.map_err(said)?);
+    }
+    Ok(held)
+}
+
+/// Records by what they stand for.
+fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecord>) {
+    let mut images: BTreeMap<Digest, Image> = BTreeMap::new();
+    for ImageRecord { name: record, target } in records {
+        let Ok(digest) = target.digest.parse() else {
+            held.odd.push(format!("{record} in namespace {namespace} stands for {}, which is no sha256 digest", target.digest));
+            continue;
+        };
+        let image = images.entry(digest).or_insert_with(|| {
+            let (engine, namespace) = (engine.to_owned(), namespace.to_owned());
+            Image { resident: Resident { engine, namespace, names: Vec::new(), bytes: None }, size: target.size }
+        });
+        image.resident.names.push(Named { name: name_of_record(&record), record, digest });
+    }
+    held.images.extend(images.into_values());
+}
+
+pub(super) async fn running(containerd: &Containerd, dockers: &[Docker]) -> Result<Vec<Running>, String> {
+    let mut running = Vec::new();
+    for namespace in containerd.namespaces().await.map_err(said)? {
+        let found = containerd.running(&namespace).await.map_err(said)?;
+        if found.is_empty() {
+            continue;
+        }
+        let records = containerd.records(&namespace).await.map_err(said)?;
+        let digests: HashMap<String, String> = records.into_iter().map(|record| (record.name, record.target.digest)).collect();
+        // dockerd tells containerd nothing of an image; its own ID for the container is the same.
+        let nameless = found.iter().any(|container| container.image.is_empty());
+        let told = if nameless { in_docker::images_by_container(dockers).await } else { HashMap::new() };
+        running.extend(found.into_iter().map(|container| {
+            let recorded = digests.get(&container.image).and_then(|digest| digest.parse().ok());
+            let digest = recorded.or_else(|| told.get(&container.id).copied());
+            Running { namespace: namespace.clone(), id: container.id, image: container.image, digest }
+        }));
+    }
+    Ok(running)
+}
+
+pub(super) async fn look_up(containerd: &Containerd, image: &mut Image, sources: bool) -> Result<(), String> {
+    let Some(top) = image.resident.names.first().map(|named| named.digest) else { return Ok(()) };
+    let namespace = &image.resident.namespace;
+    let mut bytes = match image.resident.bytes.take() {
+        Some(bytes) => bytes,
+        None => containerd.bytes(namespace, top, image.size).await.map_err(said)?,
+    };
+    if sources && bytes.sources.is_none() {
+        // Layers of a registry's image are in what was built on it, too.
+        let documents: Vec<Digest> = [top].into_iter().chain(bytes.manifests.iter().copied()).collect();
+        bytes.sources = Some(containerd.sources(namespace, &documents).await.map_err(said)?);
+    }
+    image.resident.bytes = Some(bytes);
+    Ok(())
+}
+
+pub(super) async fn stands(containerd: &Containerd, namespace: &str, named: &Named) -> Result<bool, String> {
+    let target = containerd.target(namespace, &named.record).await.map_err(said)?;
+    Ok(target.is_some_and(|target| target.digest == named.digest.to_string()))
+}
+
+pub(super) async fn remove(containerd: &Containerd, namespace: &str, named: &Named, last: bool) -> Result<Removal, String> {
+    let target = containerd_images::Target { digest: named.digest.to_string(), size: 0 };
+    match containerd.delete(namespace, &named.record, &target, last).await {
+        Ok(()) => Ok(Removal::Removed),
+        Err(status) if status.code() == Code::NotFound => Ok(Removal::Changed),
+        Err(status) => Err(said(status)),
+    }
+}
+
+pub(super) async fn follow(containerd: &Containerd, pending: &Arc<Pending>, connected: impl FnOnce()) -> Result<(), String> {
+    containerd_events::follow(containerd, pending, connected).await.map_err(said)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn said(status: Status) -> String {
+    format!("{}: {}", status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_same_bytes_are_one_image_and_one_for_no_sha256_digest_is_told() {
+        let record =
+            |name: &str, digest: String| ImageRecord { name: name.to_owned(), target: containerd_images::Target { digest, size: 1 } };
+        let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+        let mut held = Held::default();
+        let records = vec![
+            record("r.example/a:1", one.to_string()),
+            record(&Digest::of(b"config").to_string(), one.to_string()),
+            record("r.example/b:1", other.to_string()),
+            record("r.example/c:1", format!("sha512:{}", "0".repeat(128))),
+        ];
+        group(&mut held, "main", "k8s.io", records);
+        let mut names: Vec<_> = held.images.iter().map(|image| image.resident.names.len()).collect();
+        names.sort_unstable();
+        assert_eq!((names, held.odd.len()), (vec![1, 2], 1));
+        let ids: Vec<_> = held.images.iter().flat_map(|image| &image.resident.names).filter(|named| named.name.is_none()).collect();
+        assert_eq!(ids.len(), 1, "an ID is no name");
+    }
+}

@@ -1,0 +1,95 @@
+//! What leaves a `hosts.toml` open.
+
+use std::net::SocketAddr;
+
+use toml_edit::Table;
+
+use super::document::{HostsFile, capabilities};
+use super::{DEFAULT, url};
+
+/// One way by which somebody else than the resolver says what a tag is, or by which nobody does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// Its stable name.
+    pub code: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What to change.
+    pub hint: String,
+}
+
+impl Hole {
+    pub(super) fn new(code: &'static str, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, found: found.into(), hint: hint.into() }
+    }
+
+    /// Engines pass over a file that they don't understand.
+    #[must_use]
+    pub fn malformed(why: &str) -> Self {
+        let found = format!("the file is not understood, and then engines pass over it and ask the registry: {}", why.trim());
+        Self::new("malformed", found, "mend it by hand; `rootpin hosts write` then closes it")
+    }
+}
+
+/// What is open in the file of a registry, or in that of `_default`; nothing, if the resolver alone says what a tag is.
+#[must_use]
+pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    let server = file.server().filter(|server| !server.is_empty());
+    let server_is_ours = server.is_some_and(|server| is_resolver(server, resolver));
+    let by_server = resolves(file.root());
+    match server {
+        None => holes.push(Hole::new(
+            "no-server",
+            "no server is named, so the registry itself is the last host, and may resolve",
+            format!("name it at the top of the file, as server = \"{}\"", default_server(registry, resolver)),
+        )),
+        Some(server) if by_server && !server_is_ours => holes.push(Hole::new(
+            "server-resolves",
+            format!("the server, {server}, may say what a tag is"),
+            "write capabilities = [\"pull\", \"push\"] below the server, before any [host.…]",
+        )),
+        Some(_) => {}
+    }
+    let mut asked = server_is_ours && by_server;
+    for (host, table) in file.hosts().unwrap_or_default() {
+        if is_resolver(host, resolver) {
+            asked |= resolves(table);
+        } else if resolves(table) {
+            let hint = format!("write capabilities = [\"pull\"] below [host.\"{host}\"]");
+            holes.push(Hole::new("host-resolves", format!("the host {host} may say what a tag is"), hint));
+        }
+    }
+    if !asked {
+        let hint = format!("add [host.\"{}\"] with capabilities = [\"pull\", \"resolve\"]", url(resolver, registry));
+        holes.push(Hole::new("no-resolver", format!("the resolver at {resolver} is not asked what a tag is"), hint));
+    }
+    holes
+}
+
+fn resolves(table: &Table) -> bool {
+    // What is not understood is told as such, and was understood here.
+    capabilities(table).is_ok_and(super::document::Capabilities::resolves)
+}
+
+/// Whether a host of the file is the resolver: its address, and no path but its own.
+pub(super) fn is_resolver(host: &str, resolver: SocketAddr) -> bool {
+    let whole = [url(resolver, ""), url(resolver, DEFAULT)];
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let host = host.strip_suffix("/v2").unwrap_or(host);
+    whole.iter().any(|url| url == host)
+}
+
+/// The registry itself. Engines speak plain http to one of this machine, unless it is on the port of https.
+pub(super) fn default_server(registry: &str, resolver: SocketAddr) -> String {
+    if registry == DEFAULT {
+        return url(resolver, DEFAULT);
+    }
+    let (name, port) = registry.rsplit_once(':').unwrap_or((registry, ""));
+    let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match registry {
+        "docker.io" => "https://registry-1.docker.io".to_owned(),
+        _ if local && !["", "443"].contains(&port) => format!("http://{registry}"),
+        _ => format!("https://{registry}"),
+    }
+}

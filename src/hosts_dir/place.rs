@@ -1,0 +1,162 @@
+//! Where an engine finds the file of a registry, below the folder that it was told (containerd, `HostDirFromRoot`).
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::document::MAX_BYTES;
+use super::{Certificates, DEFAULT, Hole};
+
+/// The folder of one registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    folder: PathBuf,
+    /// Whether it is that of `_default`, which stands for the registry.
+    pub is_default: bool,
+}
+
+impl Place {
+    /// The folder that an engine looks into for a registry: the first of three that is there. `None`: none of them is.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub fn of(root: &Path, registry: &str) -> io::Result<Option<Self>> {
+        for name in [with_port(registry).as_str(), registry, DEFAULT] {
+            let folder = root.join(name);
+            if folder.try_exists()? {
+                return Ok(Some(Self { folder, is_default: name == DEFAULT && registry != DEFAULT }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The folder of the registry's own, there or to be made.
+    ///
+    /// # Errors
+    /// It can't be looked at.
+    pub fn own(root: &Path, registry: &str) -> io::Result<Self> {
+        let found = Self::of(root, registry)?.filter(|place| !place.is_default);
+        Ok(found.unwrap_or_else(|| Self { folder: root.join(registry), is_default: false }))
+    }
+
+    /// The file itself.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("hosts.toml")
+    }
+
+    /// Its text, if there is such a file.
+    ///
+    /// # Errors
+    /// It can't be read, or is no text of a size that such a file has.
+    pub fn text(&self) -> io::Result<Option<String>> {
+        let file = match fs::File::open(self.file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a plain file"));
+        }
+        let (mut text, most) = (String::new(), u64::try_from(MAX_BYTES).unwrap_or(u64::MAX));
+        file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+        Ok(Some(text))
+    }
+
+    /// That others than root may change who says what a tag is.
+    #[must_use]
+    pub fn writable(&self) -> Option<Hole> {
+        let (file, ours) = (self.file(), [0, rustix::process::geteuid().as_raw()]);
+        let open = |path: &Path| fs::metadata(path).is_ok_and(|about| about.mode() & 0o022 != 0 || !ours.contains(&about.uid()));
+        let which = [file.as_path(), self.folder.as_path()].into_iter().find(|path| open(path))?;
+        let found = format!("others than root can write to {}", which.display());
+        Some(Hole::new("writable", found, format!("chown root {0}; chmod go-w {0}", which.display())))
+    }
+
+    /// The certificates beside it.
+    ///
+    /// # Errors
+    /// The folder can't be listed.
+    pub fn certificates(&self) -> io::Result<Certificates> {
+        let mut names = Vec::new();
+        match fs::read_dir(&self.folder) {
+            Ok(entries) => {
+                for entry in entries {
+                    names.extend(entry?.file_name().into_string());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        names.sort();
+        let kind = |name: &String| Path::new(name).extension().and_then(|kind| kind.to_str().map(str::to_owned));
+        let key = |certificate: &str| format!("{}.key", certificate.trim_end_matches(".cert"));
+        let pair = |name: &String| (name.clone(), Some(key(name)).filter(|key| names.contains(key)));
+        Ok(Certificates {
+            ca: names.iter().filter(|name| kind(name).as_deref() == Some("crt")).cloned().collect(),
+            client: names.iter().filter(|name| kind(name).as_deref() == Some("cert")).map(pair).collect(),
+        })
+    }
+}
+
+/// The registries that have a folder.
+///
+/// # Errors
+/// The folder can't be listed.
+pub fn registries(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if fs::metadata(entry.path()).is_ok_and(|about| about.is_dir()) {
+            names.extend(entry.file_name().into_string().map(|name| without_port(&name)));
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// `host_5000_`, which engines look for before `host:5000`.
+fn with_port(registry: &str) -> String {
+    registry.rsplit_once(':').map_or_else(|| registry.to_owned(), |(host, port)| format!("{host}_{port}_"))
+}
+
+fn without_port(folder: &str) -> String {
+    let parts = folder.strip_suffix('_').and_then(|rest| rest.rsplit_once('_'));
+    let port = parts.filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    port.map_or_else(|| folder.to_owned(), |(host, port)| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_three_folders_is_looked_into() {
+        let root = tempfile::tempdir().unwrap();
+        let found = || Place::of(root.path(), "r.example:5000").unwrap().map(|place| place.folder.file_name().unwrap().to_owned());
+        assert_eq!(found(), None);
+        for name in ["_default", "r.example:5000", "r.example_5000_"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            assert_eq!(found().unwrap(), name);
+        }
+        assert!(Place::of(root.path(), "other.example").unwrap().unwrap().is_default);
+        assert_eq!(Place::own(root.path(), "other.example").unwrap().file(), root.path().join("other.example/hosts.toml"));
+        assert_eq!(registries(root.path()).unwrap(), ["_default", "r.example:5000"]);
+    }
+
+    #[test]
+    fn a_client_certificate_goes_with_its_key() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::own(root.path(), "r.example").unwrap();
+        assert_eq!(place.certificates().unwrap(), Certificates::default());
+        fs::create_dir(root.path().join("r.example")).unwrap();
+        for name in ["ca.crt", "a.cert", "a.key", "b.cert", "notes"] {
+            fs::write(root.path().join("r.example").join(name), "x").unwrap();
+        }
+        let found = place.certificates().unwrap();
+        assert_eq!(found.ca, ["ca.crt"]);
+        assert_eq!(found.client, [("a.cert".to_owned(), Some("a.key".to_owned())), ("b.cert".to_owned(), None)]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Bytes of a registry by their digest, handed on as they come in. They are never held here as a whole, and nothing is said of them: who
+//! asked for a digest hashes what arrives.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body, Frame};
+use reqwest::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::hosts::Capability;
+use super::http::{Ask, Client};
+use super::registry::{self, Endpoint, REDIRECTS};
+use super::{SourceError, shown};
+use crate::image::{Digest, Repository};
+
+/// A registry that sends nothing for so long in the midst of an answer has stopped.
+const IDLE: Duration = Duration::from_secs(30);
+/// What of an answer's head is handed on.
+const HEADERS: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_RANGE, ACCEPT_RANGES];
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// GET or HEAD.
+    pub method: Method,
+    /// Of which repository.
+    pub repository: Repository,
+    /// A manifest, or a blob.
+    pub manifest: bool,
+    /// By which digest.
+    pub digest: Digest,
+    /// `Range`, as it was asked with.
+    pub range: Option<HeaderValue>,
+}
+
+/// A registry's answer, of which the head has come.
+#[derive(Debug)]
+pub struct Passage {
+    /// 200, 206, or 416.
+    pub status: StatusCode,
+    /// What of its head is handed on.
+    pub headers: HeaderMap,
+    /// What is still to come.
+    pub body: Flow,
+}
+
+/// A body that flows through.
+pub struct Flow {
+    body: reqwest::Body,
+    idle: Pin<Box<Sleep>>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body broke off: the one who reads it sees that it is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The registry sends nothing any more.
+    #[error("the registry sent nothing for {IDLE:?}")]
+    Idle,
+    /// The connection ended.
+    #[error(transparent)]
+    Lost(#[from] reqwest::Error),
+}
+
+/// Asks the ways to a registry, one after the other. `None`: none of them has it.
+pub(super) async fn pass(client: &Client, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
+    for endpoint in registry::endpoints(client, &wanted.repository, Capability::Pull)? {
+        if let Some(settled) = endpoint.settle(pass_from(&endpoint, wanted, deadline).await) {
+            return settled;
+        }
+    }
+    Ok(None)
+}
+
+async fn pass_from(endpoint: &Endpoint, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
+    let Wanted { method, repository, digest, .. } = wanted;
+    let (kind, accept) = if wanted.manifest { ("manifests", registry::ACCEPT) } else { ("blobs", "*/*") };
+    let url = endpoint.url(repository, &format!("{kind}/{digest}"))?;
+    let scope = registry::scope(repository);
+    let ask = Ask { method: method.clone(), url, accept, cap: 0, scope: &scope, redirects: REDIRECTS, send: None };
+    let (url, response) = endpoint.client().open(&ask, wanted.range.as_ref(), deadline).await?;
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Passage::of(response))),
+        StatusCode::NOT_FOUND => Ok(None),
+        status => Err(SourceError::of_status(shown(&url), status, response.headers())),
+    }
+}
+
+impl Passage {
+    fn of(response: Response) -> Self {
+        let known = |name: HeaderName| Some((response.headers().get(&name)?.clone(), name));
+        let headers = HEADERS.into_iter().filter_map(known).map(|(value, name)| (name, value)).collect();
+        let (status, body) = (response.status(), http::Response::<reqwest::Body>::from(response).into_body());
+        Self { status, headers, body: Flow { body, idle: Box::pin(sleep(IDLE)), place: None } }
+    }
+}
+
+impl Flow {
+    /// Keeps a place among those that may flow at a time until it ends.
+    #[must_use]
+    pub fn keeping(self, place: OwnedSemaphorePermit) -> Self {
+        Self { place: Some(place), ..self }
+    }
+}
+
+impl Body for Flow {
+    type Data = hyper::body::Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Broken>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.idle.as_mut().reset(Instant::now() + IDLE);
+                Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)))
+            }
+            Poll::Pending => self.idle.as_mut().poll(context).map(|()| Some(Err(Broken::Idle))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Flow").field("place", &self.place.is_some()).finish_non_exhaustive()
+    }
+}
