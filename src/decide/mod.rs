@@ -284,7 +284,10 @@ impl Decider {
                 let row = |(digest, kind): &(Digest, Kind)| {
                     let (name, top) = subject?;
                     let (policy, valid_until, rule) = (judge.policy.hash, admission.valid_until, admission.rule.clone());
-                    Some((*digest, Row { name: name.clone(), top, kind: *kind, policy, valid_until, rule }))
+                    // A row is kept as text, in which a bare repository, as a source label tells it, would be its tag `latest`.
+                    let bare = name.tag.is_none() && name.digest.is_none();
+                    let name = if bare { name.with_digest(top) } else { name.clone() };
+                    Some((*digest, Row { name, top, kind: *kind, policy, valid_until, rule }))
                 };
                 // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
                 let rows = rows.iter().filter_map(row).collect();
