@@ -47,9 +47,11 @@ impl Daemon {
             write(&folder.join("policy").join(name), text);
         }
         let mut config = format!(
-            "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n",
+            "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n\
+             resolver = \"{2}\"\n",
             folder.display(),
-            sockets.display()
+            sockets.display(),
+            lab.var("LAB_RESOLVER")
         );
         for (engine, socket, nri) in [("containerd17", "LAB_CONTAINERD17", "LAB_NRI17"), ("containerd2", "LAB_CONTAINERD2", "LAB_NRI2")] {
             let (containerd, nri, sockets) = (lab.var(socket), lab.var(nri), sockets.display());

@@ -14,7 +14,8 @@
 # Settings, by environment:
 #   LAB_CACHE     where packages are unpacked             (default: ${XDG_CACHE_HOME:-~/.cache}/rootpin-lab)
 #   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
-#   LAB_PORT      the registry's port; notary's server and signer take the next two (default: 5000)
+#   LAB_PORT      the registry's port; notary's server and signer take the next two, rootpin's resolver the one after (default: 5000)
+#   LAB_CERTS     the hosts.toml files that a dockerd shall see: 1 for those in LAB_ROOT/etc/certs.d, which the others see anyway
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
 #   LAB_DOCKERD_ARGS  more arguments for each dockerd that is started
 #   LAB_KEEP      if set, a configuration of containerd or dockerd that is there is not written anew
@@ -28,6 +29,7 @@ ROOT=${LAB_ROOT:-$CACHE/lab}
 REGISTRY_PORT=${LAB_PORT:-5000}
 NOTARY_PORT=$((REGISTRY_PORT + 1))
 SIGNER_PORT=$((REGISTRY_PORT + 2))
+RESOLVER_PORT=$((REGISTRY_PORT + 3))
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # containerd 1.7, docker 26, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites'
@@ -245,6 +247,8 @@ TOML
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     disable_snapshot_annotations = false
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "$ROOT/etc/certs.d"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "$ROOT/cni/bin"
     conf_dir = "$ROOT/cni/net.d"
@@ -252,6 +256,8 @@ TOML
   else cat <<TOML
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "127.0.0.1:$REGISTRY_PORT/lab/pause:v1"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "$ROOT/etc/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
@@ -271,6 +277,18 @@ start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
   await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed
 }
 
+# dockerd knows one folder of hosts.toml files, /etc/docker/certs.d: in a mount namespace of its own an /etc is laid over the machine's.
+# Containers don't run in there, as their mounts are not seen outside.
+with_certs() { # with_certs COMMAND...
+  local over=$ROOT/run/etc
+  mkdir -p "$over"
+  mount -t tmpfs tmpfs "$over"
+  mkdir -p "$over/upper/docker" "$over/work"
+  ln -s "$ROOT/etc/certs.d" "$over/upper/docker/certs.d"
+  mount -t overlay overlay -o "lowerdir=/etc,upperdir=$over/upper,workdir=$over/work" /etc
+  exec "$@"
+}
+
 start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store, dockerdVERSION-overlay2 the classic one
   local name=$1 pkg sock containerd config
   alive "$name" >/dev/null && return
@@ -284,8 +302,10 @@ start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store,
   sock=$ROOT/run/$name.sock
   mkdir -p "$ROOT/state/$name" "$ROOT/run/$name"
   [[ -n ${LAB_KEEP:-} && -s $ROOT/etc/$name.json ]] || echo "$config" >"$ROOT/etc/$name.json"
+  local inside=()
+  [[ -z ${LAB_CERTS:-} ]] || inside=(unshare --mount --propagation private "$0" with-certs)
   # shellcheck disable=SC2086 # arguments, split at blanks
-  spawn "$name" env PATH="$pkg/usr/sbin:$pkg/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
+  spawn "$name" "${inside[@]}" env PATH="$pkg/usr/sbin:$pkg/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
     "$pkg/usr/sbin/dockerd" --config-file "$ROOT/etc/$name.json" --data-root "$ROOT/state/$name" --exec-root "$ROOT/run/$name" \
     --pidfile "$ROOT/run/$name/daemon.pid" -H "unix://$sock" --containerd "$containerd" \
     --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false ${LAB_DOCKERD_ARGS:-}
@@ -340,6 +360,7 @@ LAB_NOTARY=$PKG_17/usr/bin/notary
 LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
 LAB_CONTAINERD16=$SOCK_16
+LAB_RESOLVER=127.0.0.1:$RESOLVER_PORT
 LAB_CONTAINERD17=$SOCK_17
 LAB_CONTAINERD2=$SOCK_2
 LAB_NRI17=$ROOT/run/containerd17.nri.sock
@@ -369,6 +390,7 @@ command=${1:-}
 case $command in
   fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
   mirror) mirror ;;
+  with-certs) with_certs "$@" ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
   docker26 | docker28 | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
