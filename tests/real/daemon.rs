@@ -61,8 +61,10 @@ impl Daemon {
                  gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
             );
         }
-        let _ =
-            write!(config, "[[docker]]\nname = \"dockerd28\"\nsocket = \"{}\"\n", lab.var("LAB_DOCKERD28").trim_start_matches("unix://"));
+        if !more.contains("name = \"dockerd28\"") {
+            let socket = lab.var("LAB_DOCKERD28").trim_start_matches("unix://");
+            let _ = write!(config, "[[docker]]\nname = \"dockerd28\"\nsocket = \"{socket}\"\n");
+        }
         config.push_str(more);
         write(&folder.join("rootpin.toml"), config);
         fs::create_dir_all(&sockets).unwrap();
