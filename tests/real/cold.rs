@@ -61,7 +61,7 @@ async fn snapshots(channel: &Channel, namespace: &str) -> Vec<Info> {
     all
 }
 
-fn within<T>(namespace: &str, message: T) -> Request<T> {
+pub(crate) fn within<T>(namespace: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("containerd-namespace", namespace.parse().unwrap());
     request

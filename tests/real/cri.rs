@@ -129,12 +129,17 @@ pub(crate) async fn pull_image(channel: Channel, name: &str) -> Result<String, S
 
 /// Whether there is an image of that name, as a kubelet would ask.
 pub(crate) async fn knows_image(channel: Channel, name: &str) -> bool {
+    image_id(channel, name).await.is_some()
+}
+
+/// The ID of the image of that name, by which a kubelet then calls it.
+pub(crate) async fn image_id(channel: Channel, name: &str) -> Option<String> {
     let request = PullImageRequest { image: Some(ImageSpec { image: name.to_owned(), ..Default::default() }) };
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<PullImageRequest, ImageStatusResponse>::default();
     let path = PathAndQuery::from_static("/runtime.v1.ImageService/ImageStatus");
-    client.unary(tonic::Request::new(request), path, codec).await.unwrap().into_inner().image.is_some()
+    client.unary(tonic::Request::new(request), path, codec).await.unwrap().into_inner().image.map(|image| image.id)
 }
 
 /// A pod without containers. Returns its ID.

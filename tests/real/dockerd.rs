@@ -40,9 +40,14 @@ impl Dockerd {
 
     /// Starts it anew, with the plugin, which must be there.
     pub(crate) fn start(&self, lab: &Lab) {
+        self.start_with(lab, &[]);
+    }
+
+    /// The same, with settings for the lab.
+    pub(crate) fn start_with(&self, lab: &Lab, settings: &[(&str, &str)]) {
         lab.script(&["stop", self.name]);
-        let plugin = self.plugin.file_stem().unwrap().to_str().unwrap();
-        lab.script_with(&["start", self.name], &[("LAB_DOCKERD_ARGS", &format!("--authorization-plugin={plugin}"))]);
+        let arguments = format!("--authorization-plugin={}", self.plugin.file_stem().unwrap().to_str().unwrap());
+        lab.script_with(&["start", self.name], &[settings, &[("LAB_DOCKERD_ARGS", &arguments)]].concat());
     }
 
     /// Its client's words, as success or failure. A containerd that missed the gate a moment ago may wait up to three seconds before it

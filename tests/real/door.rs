@@ -128,7 +128,8 @@ impl fmt::Display for Door {
     }
 }
 
-fn words(command: &mut Command) -> Result<String, String> {
+/// What a client says, as success or failure.
+pub(crate) fn words(command: &mut Command) -> Result<String, String> {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     if output.status.success() { Ok(words) } else { Err(words) }

@@ -69,6 +69,13 @@ impl Image {
         Self::of(layers, &json!({"Cmd": ["/wait"]}), &Value::Null)
     }
 
+    /// The same, in layers that no other salt has.
+    pub(crate) fn waiting_alone(salt: &str) -> Self {
+        let program = tar(&[("salt", salt.as_bytes()), ("wait", &waiting_program())]);
+        let layers = [program, tar(&[("more", salt.as_bytes())])].map(|bytes| Blob::new(LAYER, bytes));
+        Self::of(layers, &json!({"Cmd": ["/wait"]}), &Value::Null)
+    }
+
     fn of(layers: [Blob; 2], config: &Value, annotations: &Value) -> Self {
         let ids: Vec<_> = layers.iter().map(Blob::digest).collect();
         let rootfs = json!({"type": "layers", "diff_ids": ids});
@@ -105,12 +112,28 @@ impl Image {
         self.top.digest()
     }
 
-    /// The configuration's digest, which CRI takes for the image's ID.
+    /// A manifest of the same layers with another environment.
+    pub(crate) fn configured_otherwise(&self) -> Self {
+        let [config, layers @ ..] = &self.blobs[..] else { panic!("no config") };
+        let mut value: Value = serde_json::from_slice(&config.bytes).unwrap();
+        value["config"]["Env"] = json!(["LD_PRELOAD=/salt"]);
+        let config = Blob::json(CONFIG, &value);
+        let mut manifest: Value = serde_json::from_slice(&self.top.bytes).unwrap();
+        manifest["config"] = config.descriptor();
+        Self { top: Blob::json(MANIFEST, &manifest), manifests: Vec::new(), blobs: [&[config], layers].concat() }
+    }
+
+    /// Of a manifest: its layers, which are tar archives.
+    pub(crate) fn layers(&self) -> &[Blob] {
+        &self.blobs[1..]
+    }
+
+    /// The configuration's digest, which CRI and Docker's classic store take for the image's ID.
     pub(crate) fn id(&self) -> String {
         self.blobs[0].digest()
     }
 
-    /// An archive in the OCI layout that gives the image this name.
+    /// An archive in the OCI layout that gives the image this name, with the list beside it that Docker's classic store reads.
     pub(crate) fn archive(&self, name: &str) -> Vec<u8> {
         let mut top = self.top.descriptor();
         let tag = name.rsplit(':').next().unwrap();
@@ -118,8 +141,13 @@ impl Image {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}).to_string();
         let mut files =
             vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()), ("index.json".to_owned(), index.into_bytes())];
+        let path = |blob: &Blob| format!("blobs/{}", blob.digest().replace(':', "/"));
+        if let [config, layers @ ..] = &self.blobs[..] {
+            let list = json!([{"Config": path(config), "RepoTags": [name], "Layers": layers.iter().map(path).collect::<Vec<_>>()}]);
+            files.push(("manifest.json".to_owned(), list.to_string().into_bytes()));
+        }
         for blob in self.blobs.iter().chain(&self.manifests).chain([&self.top]) {
-            files.push((format!("blobs/{}", blob.digest().replace(':', "/")), blob.bytes.clone()));
+            files.push((path(blob), blob.bytes.clone()));
         }
         tar(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect::<Vec<_>>())
     }

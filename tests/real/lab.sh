@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build: unpack Debian packages into the cache
 #   lab.sh start SERVICE...      registry notary containerd16 containerd17 containerd2 dockerd26 dockerd28
-#                                dockerd26-overlay2 dockerd28-overlay2
+#                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2
 #   lab.sh stop [SERVICE...]     all that run, where none is named
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
-#   lab.sh ctr17|ctr2|docker26|docker28|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
+#   lab.sh ctr17|ctr2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
 # Settings, by environment:
@@ -37,7 +37,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
-DOCKERDS=(dockerd26 dockerd28 dockerd26-overlay2 dockerd28-overlay2)
+DOCKERDS=(dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
 SERVICES=("${DOCKERDS[@]}" containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
 
 ARCH=$(dpkg --print-architecture)
@@ -118,6 +118,7 @@ cmd_fetch() {
     old) unpack "$SUITE_HOST" containerd ;;
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
+    build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
     *) die "no such group: $group" ;;
   esac; done
   exec 9>&-
@@ -299,6 +300,7 @@ start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store,
   config='{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs"}'
   # Two dockerds share a containerd, and must not take each other's containers for their own leftovers.
   [[ $name != *-overlay2 ]] || config='{"features": {"containerd-snapshotter": false}, "storage-driver": "overlay2", "containerd-namespace": "moby-overlay2"}'
+  [[ $name != *-plugin ]] || config='{"features": {"containerd-snapshotter": true}, "storage-driver": "overlayfs", "containerd-namespace": "moby-plugin"}'
   sock=$ROOT/run/$name.sock
   mkdir -p "$ROOT/state/$name" "$ROOT/run/$name"
   [[ -n ${LAB_KEEP:-} && -s $ROOT/etc/$name.json ]] || echo "$config" >"$ROOT/etc/$name.json"
@@ -330,7 +332,7 @@ cmd_start() {
     containerd16) start_containerd containerd16 "$PKG_HOST" "$SOCK_16" 2 ;;
     containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
     containerd2) start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
-    dockerd26 | dockerd28 | dockerd26-overlay2 | dockerd28-overlay2) start_dockerd "$service" ;;
+    dockerd26 | dockerd28 | dockerd28-plugin | dockerd26-overlay2 | dockerd28-overlay2) start_dockerd "$service" ;;
     *) die "no such service: $service" ;;
   esac; done
 }
@@ -367,10 +369,12 @@ LAB_NRI17=$ROOT/run/containerd17.nri.sock
 LAB_NRI2=$ROOT/run/containerd2.nri.sock
 LAB_DOCKERD26=unix://$ROOT/run/dockerd26.sock
 LAB_DOCKERD28=unix://$ROOT/run/dockerd28.sock
+LAB_DOCKERD28_PLUGIN=unix://$ROOT/run/dockerd28-plugin.sock
 LAB_DOCKERD26_OVERLAY2=unix://$ROOT/run/dockerd26-overlay2.sock
 LAB_DOCKERD28_OVERLAY2=unix://$ROOT/run/dockerd28-overlay2.sock
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
+LAB_BUILDX=$PKG_2/usr/libexec/docker/cli-plugins
 ENV
 }
 
@@ -393,7 +397,7 @@ case $command in
   with-certs) with_certs "$@" ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
-  docker26 | docker28 | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
+  docker26 | docker28 | docker28-plugin | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
   *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;

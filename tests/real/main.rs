@@ -18,6 +18,7 @@ mod notary;
 mod nri;
 mod own;
 mod own_rows;
+mod paths;
 mod pin;
 mod prove;
 #[path = "../support/publisher.rs"]
