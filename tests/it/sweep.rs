@@ -68,10 +68,10 @@ fn a_name_that_is_written_past_every_door_is_told_at_once_with_what_would_change
     assert!(line.contains("no-rule") && line.contains("[door=sweep engine=main namespace=default"), "{line}");
     daemon.line("refused r.test/team/app:v1@sha256:");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    let audit = world.swept();
-    assert_eq!(audit.len(), 2, "{audit:#?}");
     let (report, code) = sweep(&world);
     assert_eq!(code, 1);
+    let audit = world.swept();
+    assert_eq!(audit.len(), 2, "{audit:#?}");
     assert_eq!(
         findings(&report),
         ["elsewhere.example/app:1 refused no-rule reported", "r.test/team/app:v1 refused digest-mismatch reported"],
