@@ -71,7 +71,13 @@ pub(crate) fn cases() -> Vec<Case> {
         cri(|lab| drop_in(lab, TWO, &images("image_pull_with_sync_fs = true"))),
         Case {
             close: Some(without_site),
-            ..cri(|lab| drop_in(lab, TWO, &images("registry.mirrors.\"r.test\".endpoint = [\"http://127.0.0.1:1\"]")))
+            ..cri(|lab| {
+                drop_in(
+                    lab,
+                    TWO,
+                    &images("registry.config_path = \"\"\n  registry.mirrors.\"r.test\".endpoint = [\"http://127.0.0.1:1\"]"),
+                );
+            })
         },
         case("cri-config-path-list", TWO, |lab| drop_in(lab, TWO, &images("registry.config_path = \"/etc/a:/etc/b\"")), Nothing),
         case(
@@ -80,7 +86,7 @@ pub(crate) fn cases() -> Vec<Case> {
             |lab| edit(lab, "containerd17.toml", "disable_snapshot_annotations = false", "discard_unpacked_layers = true"),
             Nothing,
         ),
-        case("nri-off", ONE, |_| {}, Nothing),
+        case("nri-off", ONE, |lab| edit(lab, "containerd17.toml", "  disable = false", "  disable = true"), Nothing),
         by_hand("nri-fails-open", TWO, |_| {}, |_| {}),
         case("socket-open", TWO, |_| {}, Nothing),
         by_hand("restart-pending", TWO, |_| {}, |_| {}),

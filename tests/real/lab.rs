@@ -41,7 +41,10 @@ impl Lab {
             let mut install = Command::new(INSTALL);
             install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
             install.arg("--sockets").arg(self.sockets()).arg("--verifier").arg(self.verifier());
-            run(install.arg("--to").arg(self.root.join(format!("etc/{engine}.d"))));
+            // What another test has left there.
+            let folder = self.root.join(format!("etc/{engine}.d"));
+            let _ = std::fs::remove_dir_all(&folder);
+            run(install.arg("--to").arg(folder));
         }
         let script = format!(
             "#!/bin/sh\nexec {} --control {} \"$@\"\n",

@@ -137,6 +137,8 @@ fn bring_and_kill(lab: &Lab, stage: &mut Stage, door: Door) -> Result<String, St
         daemon.kill();
         bringing.join().unwrap()
     });
+    // A sweep at its start would ask for what is there.
+    door.cool(lab);
     stage.daemon = Some(Daemon::start(lab, stage.killed.as_ref().unwrap()));
     result
 }

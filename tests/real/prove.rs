@@ -28,13 +28,9 @@ fn policy(more: &str) -> Policy {
     vec![("policy.toml", format!("version = 1\ndefault = \"deny\"\n{more}{image}"))]
 }
 
-/// The daemon's configuration with the dockerd, which is only proved here.
+/// The daemon's configuration.
 fn config(lab: &Lab) -> PathBuf {
-    let text = fs::read_to_string(lab.root.join("rootpin/rootpin.toml")).unwrap();
-    let socket = lab.var("LAB_DOCKERD28").trim_start_matches("unix://");
-    let file = lab.root.join("rootpin/prove.toml");
-    write(&file, format!("{text}[[docker]]\nname = \"docker28\"\nsocket = \"{socket}\"\n"));
-    file
+    lab.root.join("rootpin/rootpin.toml")
 }
 
 fn command(lab: &Lab, arguments: &[&str]) -> Command {
@@ -129,7 +125,7 @@ fn a_proof_finds_every_door_shut_and_leaves_nothing_behind() {
     let ways = ["client-pull", "client-import", "transfer-import", "cri-pull"];
     let mut wanted: BTreeSet<String> = ENGINES.iter().flat_map(|(engine, _)| ways.map(|way| format!("{engine}/{way}"))).collect();
     wanted.insert("containerd2/transfer-pull".to_owned());
-    wanted.extend(["pull", "load", "import", "build", "buildkit"].map(|way| format!("docker28/{way}")));
+    wanted.extend(["pull", "load", "import", "build", "buildkit"].map(|way| format!("dockerd28/{way}")));
     let mut shut = proof.paths("shut");
     shut.remove("resolver");
     assert_eq!(shut, wanted.iter().map(String::as_str).collect());
@@ -168,7 +164,7 @@ fn a_door_that_is_unhooked_is_named() {
 
     let order = "version = 3\n[plugins.'io.containerd.service.v1.diff-service']\ndefault = [\"walking\"]\n";
     with_drop_in(&lab, "containerd2", Some(order));
-    let by_docker = ["docker28/pull", "docker28/load", "docker28/import", "docker28/build", "docker28/buildkit"];
+    let by_docker = ["dockerd28/pull", "dockerd28/load", "dockerd28/import", "dockerd28/build", "dockerd28/buildkit"];
     prove(&lab, &[]).names(&[&["containerd2/client-pull", "containerd2/client-import"][..], &by_docker].concat());
 
     let platform = rootpin::image::ARCHITECTURE;

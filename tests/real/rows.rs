@@ -287,6 +287,10 @@ fn killed(lab: &Lab, repository: &str) -> Stage {
     let server = TrustServer::start();
     server.hang();
     let policy = hostile_policy(&server, &publisher, "");
+    // A sweep at its start would ask for what is there.
+    for door in Door::ALL {
+        door.cool(lab);
+    }
     let stage = pull(lab, repository, image, Daemon::start(lab, &policy));
     Stage { server: Some(server), killed: Some(policy), ..stage }
 }
