@@ -58,7 +58,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         );
         return Ok(EXIT_USAGE);
     }
-    let config = config::load(&arguments.config)?;
+    let config =
+        config::load(&arguments.config).map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     // The daemon that this configuration starts; --control names another.
     let control = if control == Path::new(DEFAULT_CONTROL) { &config.control } else { control };
     let mut found = examine(control, &config, arguments)?;

@@ -16,7 +16,7 @@ pub(super) const EXAMPLES: &str = "examples:\n  rootpin sweep\n  rootpin sweep -
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Remove nothing, and show what [sweep] action = "remove" would
+    /// Remove nothing, and show what `[sweep] action = "remove"` would
     #[arg(long)]
     dry_run: bool,
 }
