@@ -93,8 +93,12 @@ fn listing(lab: &Lab) -> String {
     let docker = Docker::at(lab.var("LAB_DOCKERD28").trim_start_matches("unix://").as_ref(), Duration::from_secs(10));
     for path in ["/images/json?all=1", "/containers/json?all=1", "/system/df?type=build-cache"] {
         let answer = lab.runtime.block_on(docker.get(path)).unwrap();
-        lines.push(format!("docker {path} {}", String::from_utf8_lossy(&answer)));
+        let value: Value = serde_json::from_slice(&answer).unwrap();
+        let listed = value.as_array().or_else(|| value["BuildCache"].as_array()).cloned().unwrap_or_default();
+        lines.extend(listed.iter().map(|one| format!("docker {path} {one}")));
     }
+    // dockerd lists what it has built in another order each time.
+    lines.sort();
     lines.join("\n")
 }
 
