@@ -1,5 +1,8 @@
 //! Every hole from what real engines told: containerd 1.7.24 and 2.1.9 with the packaged drop-ins, and one thing changed.
 
+mod dockerd;
+mod others;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -393,127 +396,4 @@ fn a_drop_in_that_is_not_read_and_an_engine_that_was_not_restarted_are_holes() {
     assert_eq!(found, "weak drop-in-ignored: /etc/containerd/conf.d/rootpin.toml is not imported");
     let found = hole("2.1.9", |facts| config(facts).changed = Some("/etc/containerd/conf.d".into()));
     assert_eq!(found, "open restart-pending: /etc/containerd/conf.d changed after containerd had started");
-}
-
-fn docker(change: impl FnOnce(&mut Docker)) -> String {
-    let mut facts = Docker {
-        docker: Dockerd {
-            name: "main".to_owned(),
-            socket: "/run/docker.sock".into(),
-            authz: Some("/run/docker/plugins/rootpin.sock".into()),
-        },
-        version: Version(29, 3, 1),
-        containerd_store: true,
-        driver: "overlayfs".to_owned(),
-        containerd: Some("/run/containerd/containerd.sock".into()),
-        authorization: vec!["rootpin".to_owned()],
-        warnings: Vec::new(),
-        config: "/etc/docker/daemon.json".into(),
-        authorization_by_flag: false,
-    };
-    change(&mut facts);
-    let holes = super::dockerd(&facts, &["/run/containerd/containerd.sock".into()]);
-    let words: Vec<_> = holes.iter().map(|hole| format!("{} {}: {}", hole.severity.as_str(), hole.code.as_str(), hole.found)).collect();
-    words.join("\n")
-}
-
-#[test]
-fn a_dockerd_that_asks_the_plugin_and_uses_a_known_containerd_has_no_hole() {
-    assert_eq!(docker(|_| {}), "");
-}
-
-#[test]
-fn a_dockerd_that_asks_another_plugin_or_none_is_open_with_a_classic_store_and_weak_with_containerds() {
-    for plugins in [vec![], vec!["opa".to_owned()]] {
-        let classic = docker(|facts| {
-            (facts.containerd_store, facts.driver, facts.authorization) = (false, "overlay2".to_owned(), plugins.clone());
-        });
-        assert!(classic.starts_with("open docker-no-authz: driver overlay2 (a classic store); it asks ["), "{classic}");
-        assert!(docker(|facts| facts.authorization = plugins).starts_with("weak docker-no-authz: "));
-    }
-    assert!(docker(|facts| facts.docker.authz = None).starts_with("weak docker-no-authz: "));
-}
-
-#[test]
-fn a_containerd_that_dockerd_started_by_itself_is_a_hole_with_its_store_only() {
-    for own in ["/var/run/docker/containerd/containerd.sock", "/run/other.sock"] {
-        let found = docker(|facts| facts.containerd = Some(own.into()));
-        assert_eq!(found, format!("open docker-unknown-containerd: its containerd is at {own}"));
-        let classic = docker(|facts| {
-            facts.containerd = Some(own.into());
-            facts.containerd_store = false;
-        });
-        assert_eq!(classic, "");
-    }
-}
-
-#[test]
-fn published_bypasses_of_authorization_plugins_are_told_by_version() {
-    for (version, wanted) in [
-        (Version(20, 10, 24), "CVE-2024-41110 and CVE-2026-34040"),
-        (Version(24, 0, 9), "CVE-2024-41110 and CVE-2026-34040"),
-        (Version(26, 1, 4), "CVE-2024-41110 and CVE-2026-34040"),
-        (Version(26, 1, 5), ": CVE-2026-34040"),
-        (Version(27, 1, 1), ": CVE-2026-34040"),
-        (Version(29, 3, 0), ": CVE-2026-34040"),
-    ] {
-        let found = docker(|facts| facts.version = version);
-        assert!(found.starts_with("weak docker-authz-bypass") && found.contains(wanted), "{found}");
-    }
-}
-
-#[test]
-fn an_api_that_the_network_reaches_is_a_hole() {
-    let warning = "WARNING: API is accessible on http://0.0.0.0:2375 without encryption.";
-    assert!(docker(|facts| facts.warnings.push(warning.to_owned())).starts_with("open docker-exposed: WARNING: API"));
-}
-
-#[test]
-fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users() {
-    let process = |pid, name: &str, uid, contained| Process {
-        pid,
-        name: name.to_owned(),
-        uid,
-        words: vec![name.to_owned(), "\u{1b}[2J".to_owned()],
-        contained,
-    };
-    let all =
-        [process(1, "containerd", 0, false), process(2, "crio", 0, false), process(3, "dockerd", 0, true), process(4, "podman", 7, false)];
-    let found = super::processes(&all, &[1]);
-    let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
-    assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
-    assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
-}
-
-#[test]
-fn what_the_daemon_says_of_itself_is_told() {
-    let status = json!({
-        "policy": {"in_force": true, "mode": "audit"},
-        "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
-    });
-    let found: Vec<_> = super::daemon(Some(&status), None).iter().map(|hole| hole.code).collect();
-    assert_eq!(found, [Code::DoorNotAsked, Code::PolicyAudit]);
-    let none = json!({"policy": {"in_force": false, "trouble": "broken"}, "doors": []});
-    assert_eq!(super::daemon(Some(&none), None)[0].code, Code::PolicyMissing);
-    assert!(super::daemon(None, None).is_empty() && super::daemon(Some(&json!(null)), None).is_empty());
-}
-
-#[test]
-fn sockets_that_others_may_use_are_holes() {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("containerd.sock");
-    fs::write(&socket, "").unwrap();
-    let mode = |mode| {
-        fs::set_permissions(&socket, Permissions::from_mode(mode)).unwrap();
-        let mut engine = in_order("2.1.9").engine;
-        engine.containerd.clone_from(&socket);
-        let mut config: crate::config::Config = toml::from_str("control = \"/run/control.sock\"").unwrap();
-        config.engines.push(engine);
-        super::sockets(&config).into_iter().filter(|hole| hole.code == Code::SocketOpen).map(|hole| hole.found).collect::<Vec<_>>()
-    };
-    assert!(mode(0o666)[0].contains("mode 0666: every user can connect"));
-    assert_eq!(mode(0o600), Vec::<String>::new());
-    assert!(Path::new(&socket).exists());
 }

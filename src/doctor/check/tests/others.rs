@@ -1,0 +1,53 @@
+//! What is open beside the engines' own configuration: other engines, the daemon, sockets.
+
+use super::*;
+
+#[test]
+fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users() {
+    let process = |pid, name: &str, uid, contained| Process {
+        pid,
+        name: name.to_owned(),
+        uid,
+        words: vec![name.to_owned(), "\u{1b}[2J".to_owned()],
+        contained,
+    };
+    let all =
+        [process(1, "containerd", 0, false), process(2, "crio", 0, false), process(3, "dockerd", 0, true), process(4, "podman", 7, false)];
+    let found = super::super::processes(&all, &[1]);
+    let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
+    assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
+    assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
+}
+
+#[test]
+fn what_the_daemon_says_of_itself_is_told() {
+    let status = json!({
+        "policy": {"in_force": true, "mode": "audit"},
+        "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
+    });
+    let found: Vec<_> = super::super::daemon(Some(&status), None).iter().map(|hole| hole.code).collect();
+    assert_eq!(found, [Code::DoorNotAsked, Code::PolicyAudit]);
+    let none = json!({"policy": {"in_force": false, "trouble": "broken"}, "doors": []});
+    assert_eq!(super::super::daemon(Some(&none), None)[0].code, Code::PolicyMissing);
+    assert!(super::super::daemon(None, None).is_empty() && super::super::daemon(Some(&json!(null)), None).is_empty());
+}
+
+#[test]
+fn sockets_that_others_may_use_are_holes() {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("containerd.sock");
+    fs::write(&socket, "").unwrap();
+    let mode = |mode| {
+        fs::set_permissions(&socket, Permissions::from_mode(mode)).unwrap();
+        let mut engine = in_order("2.1.9").engine;
+        engine.containerd.clone_from(&socket);
+        let mut config: crate::config::Config = toml::from_str("control = \"/run/control.sock\"").unwrap();
+        config.engines.push(engine);
+        super::super::sockets(&config).into_iter().filter(|hole| hole.code == Code::SocketOpen).map(|hole| hole.found).collect::<Vec<_>>()
+    };
+    assert!(mode(0o666)[0].contains("mode 0666: every user can connect"));
+    assert_eq!(mode(0o600), Vec::<String>::new());
+    assert!(Path::new(&socket).exists());
+}
