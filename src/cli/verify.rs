@@ -63,15 +63,15 @@ async fn decide(
     output: Output,
 ) -> Result<u8, String> {
     let now = at.unwrap_or_else(Timestamp::now);
+    // The policy is read and the registry asked while the state is opened, which waits for the disk.
+    let dir = state.to_owned();
+    let open = move || Store::open_waiting(&dir, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(&dir, &error));
+    let opening = tokio::task::spawn_blocking(open);
     let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), now);
     let in_force = loaded.map(Arc::new).map_err(|errors| {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
         policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
     });
-    // The registry is asked while the state is opened, which waits for the disk.
-    let dir = state.to_owned();
-    let open = move || Store::open_waiting(&dir, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(&dir, &error));
-    let opening = tokio::task::spawn_blocking(open);
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let resolved = digest_of(&sources, name, "", DEADLINE).await;
     let store = opening.await.map_err(|error| error.to_string())?;

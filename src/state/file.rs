@@ -1,13 +1,18 @@
 //! The one file: making it, opening it whole, writing to it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ops::Bound;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition};
+use redb::{
+    BackendError, Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
+};
 
 use super::seen::{CONTACTS, Changes, Draft, FLOORS, Seen, Summary};
 use super::{Fault, StateError, directory, ledger, record};
@@ -33,22 +38,36 @@ pub(super) fn draft_path(dir: &Path) -> PathBuf {
     dir.join("state.redb.new")
 }
 
-/// Makes the file, with nothing in it. It gets its name only when it is whole, and takes no other's.
-pub(super) fn create(dir: &Path) -> Result<(), StateError> {
+/// Makes the file, with nothing in it, and opens it. It gets its name only when it is whole, and takes no other's.
+pub(super) fn create(dir: &Path) -> Result<(Database, Seen), StateError> {
     let (path, draft) = (path(dir), draft_path(dir));
     let io = |error: &io::Error| directory::io_error(&draft, error);
     // What an earlier start left when it was cut short.
     let _ = fs::remove_file(&draft);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
-    let backend = file.try_clone().map_err(|error| io(&error)).and_then(|file| Unsynced::new(&draft, file))?;
+    let syncs = Arc::new(AtomicBool::new(false));
+    let backend = file.try_clone().map_err(|error| io(&error)).and_then(|file| Draftable::new(&draft, file, Arc::clone(&syncs)))?;
     let database = builder().create_with_backend(backend).map_err(|error| from_open(&draft, error))?;
-    initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
-    database.close().map_err(|error| from_open(&draft, error))?;
+    let seen = initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
+    syncs.store(true, Ordering::Relaxed);
     file.sync_all().map_err(|error| io(&error))?;
-    // Unlike a rename, a link fails where another process was faster.
-    fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft)).map_err(|error| io(&error))?;
+    // Unlike a rename, a link takes no other's name. Who else starts just now may have taken it, or the draft's.
+    let linked = fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft));
+    match fs::metadata(&path).and_then(|named| Ok(same(&named, &file.metadata()?))) {
+        Ok(true) => {}
+        Ok(false) => {
+            let _ = fs::remove_file(&draft);
+            return Err(StateError::InUse { path });
+        }
+        Err(error) => return Err(io(&linked.err().unwrap_or(error))),
+    }
     // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
-    directory::sync(dir).and_then(|()| dir.parent().map_or(Ok(()), directory::sync)).map_err(|error| io(&error))
+    directory::sync(dir).and_then(|()| dir.parent().map_or(Ok(()), directory::sync)).map_err(|error| io(&error))?;
+    Ok((database, seen))
+}
+
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
@@ -61,46 +80,76 @@ pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
     .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
 }
 
-/// A file that nobody knows yet: it is synced once, when it is whole, and not a dozen times on the way there.
+/// A file that nobody knows yet is synced once, when it is whole, and not a dozen times on the way there; from then on as redb asks.
 #[derive(Debug)]
-struct Unsynced(FileBackend);
+struct Draftable {
+    file: FileBackend,
+    syncs: Arc<AtomicBool>,
+}
 
-impl Unsynced {
-    fn new(path: &Path, file: File) -> Result<Self, StateError> {
-        FileBackend::new(file).map(Self).map_err(|error| from_open(path, error))
+impl Draftable {
+    fn new(path: &Path, file: File, syncs: Arc<AtomicBool>) -> Result<Self, StateError> {
+        FileBackend::new(file).map(|file| Self { file, syncs }).map_err(|error| from_open(path, error))
     }
 }
 
-impl StorageBackend for Unsynced {
+impl StorageBackend for Draftable {
+    fn sync_data(&self) -> io::Result<()> {
+        if self.syncs.load(Ordering::Relaxed) { self.file.sync_data() } else { Ok(()) }
+    }
+
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
+        self.file.set_len(len)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.file.write(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.file.close()
+    }
+
+    // The locks keep a second process out; without these redb takes none.
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
     }
 }
 
 /// The first records of a new file.
-pub(super) fn initialise(database: &Database) -> Result<(), Fault> {
+pub(super) fn initialise(database: &Database) -> Result<Seen, Fault> {
     let mut draft = Draft::of(&Seen::default());
-    write(database, &mut draft, &[])
+    write(database, &mut draft, &[])?;
+    Ok(draft.seen)
 }
 
 /// Reads all that was seen, and checks it against the summary.

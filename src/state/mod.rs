@@ -94,7 +94,8 @@ impl Store {
         let path = file::path(dir);
         if directory::prepare(dir, &path, &file::draft_path(dir))? == directory::Kind::New {
             log::warn!("{}: a new state: nothing that was seen before on this host protects it from rollback", path.display());
-            file::create(dir)?;
+            let (database, seen) = file::create(dir)?;
+            return Ok(Self::of(path, database, seen));
         }
         let (database, seen) = file::open(&path)?;
         Ok(Self::of(path, database, seen))

@@ -99,6 +99,5 @@ pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(directory::io_error(&path, &error)),
     };
-    file::create(dir)?;
-    Store::open(dir).map(|_| moved)
+    file::create(dir).map(|_| moved)
 }
