@@ -13,7 +13,7 @@ use crate::image::Repository;
 use crate::policy::{Policy, Root, RootKind};
 use crate::sources::{SourceError, Sources};
 use crate::state::Store;
-use crate::state::cache::Cache;
+use crate::state::cache::{Cache, Drafts};
 use crate::trust::tuf::Question;
 use crate::trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
@@ -165,12 +165,19 @@ impl Repositories {
         }
     }
 
-    /// Writes the files of evidence whose floors are safe now. A cache that can't be written costs a fetch, never a decision.
-    pub fn saved(&self, evidence: &Evidence) {
-        let files = evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    /// Writes the files of evidence, without their names, which they get when its floors are safe ([`Repositories::saved`]). A cache
+    /// that can't be written costs a fetch, never a decision.
+    pub fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
         let Origin { source, subject } = &evidence.origin;
-        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.write(source, subject, &files)) {
-            log::error!("cannot keep the metadata of {subject}: {error}");
+        let unsaved = evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cache.as_ref()?.draft(source, subject, unsaved.as_ref()?).map_err(|error| unkept(subject, &error)).ok()
+    }
+
+    /// The floors of evidence are safe now; its files get their names.
+    pub fn saved(&self, evidence: &Evidence, drafts: Option<Drafts>) {
+        evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = drafts.map(Drafts::keep) {
+            unkept(&evidence.origin.subject, &error);
         }
     }
 
@@ -236,6 +243,10 @@ impl<K: Eq + std::hash::Hash, T: Default> Slots<K, T> {
 
 /// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,
 /// cached metadata is no fresher than it was.
+fn unkept(subject: &Subject, error: &std::io::Error) {
+    log::error!("cannot keep the metadata of {subject}: {error}");
+}
+
 fn offline_of(policy: &Policy, root: &Root) -> SignedDuration {
     root.max_age.map_or(policy.limits.offline, |max_age| max_age.min(policy.limits.offline))
 }

@@ -23,6 +23,7 @@ mod unpinned;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -324,9 +325,14 @@ impl Decider {
             let verified = fresh.iter().flat_map(|evidence| &evidence.progress).collect();
             let contacts =
                 fresh.iter().map(|evidence| (evidence.origin.source.as_str(), &evidence.origin.subject, evidence.contact)).collect();
-            let committed = store.commit(&Additions { now, verified, contacts, rows })?;
-            for evidence in &fresh {
-                repositories.saved(evidence);
+            // The cache's files are written while the floors are, for the disk is waited for in both.
+            let (committed, drafts) = thread::scope(|scope| {
+                let drafting = scope.spawn(|| fresh.iter().map(|evidence| repositories.draft(evidence)).collect::<Vec<_>>());
+                (store.commit(&Additions { now, verified, contacts, rows }), drafting.join().unwrap_or_default())
+            });
+            let committed = committed?;
+            for (evidence, drafts) in fresh.iter().zip(drafts) {
+                repositories.saved(evidence, drafts);
             }
             Ok::<_, StateError>(committed)
         };

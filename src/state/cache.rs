@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::image::Digest;
 use crate::trust::Subject;
@@ -63,22 +63,26 @@ impl Cache {
     /// # Errors
     /// A file could not be written. What was verified holds all the same.
     pub fn write(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<()> {
-        let folder = self.folder_of(server, subject);
-        let mut written = false;
-        for files in files.chunks(AT_ONCE) {
-            written |= self.write_some(&folder, files)?;
-        }
-        if !written {
-            return Ok(());
-        }
-        directory::sync(&folder)?;
-        // Where the folders were made just now; else there is nothing to sync, and it costs next to nothing.
-        directory::sync(&self.folder)?;
-        self.folder.parent().map_or(Ok(()), directory::sync)
+        self.draft(server, subject, files)?.keep()
     }
 
-    /// Writes those of a few files that are not there; whether there were any.
-    fn write_some(&self, folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<bool> {
+    /// Writes and syncs those that are not there already. They have no names yet, and are gone if they get none.
+    ///
+    /// # Errors
+    /// A file could not be written.
+    pub fn draft(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<Drafts> {
+        let folder = self.folder_of(server, subject);
+        let mut drafts = Vec::new();
+        for files in files.chunks(AT_ONCE) {
+            let written = self.write_some(&folder, files)?;
+            // An open file each is too many for a large repository.
+            drafts.extend(written.into_iter().map(|(draft, path)| (draft.into_temp_path(), path)));
+        }
+        Ok(Drafts { cache: self.folder.clone(), folder, files: drafts })
+    }
+
+    /// Writes those of a few files that are not there.
+    fn write_some(&self, folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<Vec<(NamedTempFile, PathBuf)>> {
         let mut drafts = Vec::new();
         for (name, bytes) in files {
             let path = folder.join(file_name(name).ok_or_else(|| refused("the role's name is too long for a file"))?);
@@ -93,12 +97,8 @@ impl Cache {
             draft.as_file().set_permissions(Permissions::from_mode(0o600))?;
             drafts.push((draft, path));
         }
-        let written = !drafts.is_empty();
         sync_all(&drafts)?;
-        for (draft, path) in drafts {
-            draft.persist(&path)?;
-        }
-        Ok(written)
+        Ok(drafts)
     }
 
     /// Removes what is cached of one repository of one server.
@@ -155,6 +155,33 @@ impl Cache {
             return Err(refused("others may write it"));
         }
         Ok(())
+    }
+}
+
+/// Files that are written and synced, and wait for their names.
+#[derive(Debug)]
+pub struct Drafts {
+    cache: PathBuf,
+    folder: PathBuf,
+    files: Vec<(TempPath, PathBuf)>,
+}
+
+impl Drafts {
+    /// Gives them their names.
+    ///
+    /// # Errors
+    /// A name could not be given or synced.
+    pub fn keep(self) -> io::Result<()> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        for (draft, path) in self.files {
+            draft.persist(path)?;
+        }
+        directory::sync(&self.folder)?;
+        // Where the folders were made just now; else there is nothing to sync, and it costs next to nothing.
+        directory::sync(&self.cache)?;
+        self.cache.parent().map_or(Ok(()), directory::sync)
     }
 }
 
@@ -252,6 +279,17 @@ mod tests {
         cache.write(SERVER, &gun, &[("root.json".to_owned(), b"root 2".to_vec())]).unwrap();
         assert_eq!(cache.read(SERVER, &gun, "root.json", 100).unwrap(), b"root 2");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn files_that_get_no_names_are_gone_and_the_old_ones_stay() {
+        let (_dir, cache, gun, folder) = written();
+        let drafts = cache.draft(SERVER, &gun, &[("root.json".to_owned(), b"root 2".to_vec())]).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+        assert_eq!(cache.files(SERVER, &gun, 100), files());
+        drop(drafts);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        assert_eq!(cache.files(SERVER, &gun, 100), files());
     }
 
     #[test]

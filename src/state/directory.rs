@@ -42,7 +42,12 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
         Ok(found) => check_file(file, &found, own).and_then(|()| check_mode(dir, &metadata)).map(|()| Kind::Existing),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-            if entries.map_err(|error| io_error(dir, &error))?.iter().any(|path| path != draft) {
+            let entries = entries.map_err(|error| io_error(dir, &error))?;
+            if entries.iter().any(|path| path == file) {
+                // Another process has made it just now.
+                return prepare(dir, file, draft);
+            }
+            if entries.iter().any(|path| path != draft) {
                 let why = format!("the directory is not new, yet {} is not in it", file.display());
                 return Err(unusable(dir, &why, "put the file back, or see `rootpin state reset --help`"));
             }

@@ -1,9 +1,9 @@
 //! The one file: making it, opening it whole, writing to it.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +42,10 @@ pub(super) fn draft_path(dir: &Path) -> PathBuf {
 pub(super) fn create(dir: &Path) -> Result<(Database, Seen), StateError> {
     let (path, draft) = (path(dir), draft_path(dir));
     let io = |error: &io::Error| directory::io_error(&draft, error);
+    let in_use = || StateError::InUse { path: path.clone() };
+    // One process at a time makes it, or one would take the draft of another.
+    let making = File::open(dir).map_err(|error| io(&error))?;
+    making.try_lock().map_err(|error| if let TryLockError::Error(error) = error { io(&error) } else { in_use() })?;
     // What an earlier start left when it was cut short.
     let _ = fs::remove_file(&draft);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
@@ -51,23 +55,14 @@ pub(super) fn create(dir: &Path) -> Result<(Database, Seen), StateError> {
     let seen = initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
     syncs.store(true, Ordering::Relaxed);
     file.sync_all().map_err(|error| io(&error))?;
-    // Unlike a rename, a link takes no other's name. Who else starts just now may have taken it, or the draft's.
-    let linked = fs::hard_link(&draft, &path).and_then(|()| fs::remove_file(&draft));
-    match fs::metadata(&path).and_then(|named| Ok(same(&named, &file.metadata()?))) {
-        Ok(true) => {}
-        Ok(false) => {
-            let _ = fs::remove_file(&draft);
-            return Err(StateError::InUse { path });
-        }
-        Err(error) => return Err(io(&linked.err().unwrap_or(error))),
-    }
+    // Unlike a rename, a link takes no other's name.
+    let linked = fs::hard_link(&draft, &path);
+    let removed = fs::remove_file(&draft);
+    linked.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { in_use() } else { io(&error) })?;
     // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
-    directory::sync(dir).and_then(|()| dir.parent().map_or(Ok(()), directory::sync)).map_err(|error| io(&error))?;
+    let synced = removed.and_then(|()| making.sync_all()).and_then(|()| dir.parent().map_or(Ok(()), directory::sync));
+    synced.map_err(|error| io(&error))?;
     Ok((database, seen))
-}
-
-fn same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.

@@ -127,6 +127,27 @@ fn a_second_opener_is_told_that_the_state_is_in_use_and_may_wait() {
 }
 
 #[test]
+fn first_starts_at_one_moment_lose_nothing_of_what_one_of_them_was_told_is_kept() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().unwrap();
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let (dir, together) = (&dir, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    let store = Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30)).unwrap();
+                    see(&store, 1, &verified(name, 3)).unwrap();
+                });
+            }
+        });
+        let store = Store::open(dir.path()).unwrap();
+        assert!(["a", "b", "c", "d"].iter().all(|name| version(&store, name, "timestamp") == Some(3)));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn a_state_that_cannot_be_opened_is_set_aside_only_when_asked_to() {
     let dir = tempfile::tempdir().unwrap();
     see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
