@@ -32,7 +32,8 @@ pub struct Working {
     pub keyring: Keyring,
     /// The root that hosts pin; none before the first one is signed.
     pub pinned: Option<Arc<PinnedRoot>>,
-    /// This folder's name among publishers: 16 hex digits.
+    /// Which publisher's tag of a registry this folder writes to: a hex digit, so that clones that come and go leave no more than 16. Folders
+    /// may share one.
     pub publisher: String,
     _lock: File,
 }
@@ -52,11 +53,8 @@ impl Working {
         };
         let id = folder.join(PUBLISHER);
         let publisher = fs::read_to_string(&id).map_err(|error| failed(&id, error))?.trim().to_owned();
-        if publisher.len() != 16 || !publisher.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(PublishError::Wrong(format!(
-                "{} is not 16 hex digits; hint: copy no working folder, clone the repository",
-                id.display()
-            )));
+        if publisher.len() != 1 || !publisher.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(PublishError::Wrong(format!("{} is no hex digit; hint: write any one into it", id.display())));
         }
         let keyring = Keyring::open(&folder.join(KEYS))?;
         Ok(Self { folder: folder.to_owned(), settings, keyring, pinned, publisher, _lock: lock })
@@ -74,9 +72,9 @@ impl Working {
         if folder.join(settings::FILE).exists() {
             return Err(PublishError::Wrong(format!("{} is a working folder already; hint: give another one", folder.display())));
         }
-        let mut id = [0_u8; 8];
+        let mut id = [0_u8];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| PublishError::Wrong("the system gives no random bytes".to_owned()))?;
-        let publisher = id.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let publisher = format!("{:x}", id[0] % 16);
         let keyring = Keyring::open(&folder.join(KEYS))?;
         Ok(Self { folder: folder.to_owned(), settings, keyring, pinned: None, publisher, _lock: lock })
     }

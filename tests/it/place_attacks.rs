@@ -52,7 +52,7 @@ impl Shelf {
     fn second(&self) {
         let copied = Command::new("cp").arg("-r").arg(self.org.path("main")).arg(self.org.path("other")).status().unwrap();
         assert!(copied.success());
-        fs::write(self.org.path("other/publisher"), "00000000000000ff\n").unwrap();
+        fs::write(self.org.path("other/publisher"), "f\n").unwrap();
     }
 
     fn tags(&self) -> Tags {
@@ -76,7 +76,7 @@ fn forged(found: &[u8], wrote: &[u8]) -> Vec<u8> {
         layer["mediaType"] = json!("application/vnd.rootpin.found+json");
         forged["layers"].as_array_mut().unwrap().push(layer);
     }
-    forged["annotations"][PUBLISHERS] = json!(r#"{"evil":1}"#);
+    forged["annotations"][PUBLISHERS] = json!(r#"{"evil":[1,1]}"#);
     forged.to_string().into_bytes()
 }
 

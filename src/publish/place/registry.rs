@@ -2,17 +2,19 @@
 //! The tag moves at once, so a reader sees a whole state.
 //!
 //! A registry can't be asked to move a tag only if nobody else has. So that no publisher's change is lost all the same:
-//! * every publisher has a tag of its own, `rootpin-ID`, and puts its manifest there *before* it puts it under the tag that readers use;
-//! * every manifest says in an annotation up to which write of which publisher it knows (a version vector);
+//! * every publisher has a tag, `rootpin-ID`, and puts its manifest there *before* it puts it under the tag that readers use;
+//! * every manifest says in an annotation up to which write under which publisher's tag it knows (a version vector);
 //! * the one under a publisher's tag also lists the files that the publisher found, so that others can tell what it changed;
-//! * after it has put the readers' tag, a publisher looks at all the others' tags. One that its own manifest doesn't know wrote at the same
-//!   moment, and is merged. Of two, the one that put the readers' tag last always finds the other's, for that was put before.
+//! * after it has put the readers' tag, a publisher looks at all publishers' tags. What its own manifest doesn't know was written at the
+//!   same moment, and is merged. Of two, the one that put the readers' tag last always finds the other's, for that was put before.
+//! * there are few tags, however many machines come and go, so some share one. Each write has a number of its own as well, so of two at the
+//!   same moment under one tag, the one that was written over finds the other's there, and merges it.
 //! * what a publisher left that broke off is found in the same way by the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{At, Files, Found, PlaceError, State, Unmerged, WAITING, Written};
 use crate::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
@@ -31,7 +33,7 @@ const TAG: &str = "rootpin-";
 const FILE_BYTES: u64 = 64 << 20;
 /// All of a state's files.
 const ALL_BYTES: u64 = 512 << 20;
-/// Machines that publish to one place, and so tags that are looked at.
+/// Publishers' tags that are looked at: more than working folders take ([`crate::publish::Working`]).
 const MOST_PUBLISHERS: usize = 256;
 /// Writes of one publisher: so far numbers in JSON are the same to all.
 const MOST_WRITES: u64 = 1 << 53;
@@ -48,8 +50,8 @@ pub(super) struct Top {
 
 type Listed = BTreeMap<String, Descriptor>;
 
-/// By publisher, how many writes of it are known.
-type Vector = BTreeMap<String, u64>;
+/// By publisher, the last write under its tag that is known: which one it was, and a random number, for two may be the same one.
+type Vector = BTreeMap<String, (u64, u32)>;
 
 /// One registry's repository that is read or written.
 struct Shelf {
@@ -77,7 +79,7 @@ pub(super) async fn read(repository: &Repository, tag: &Tag, credentials: &Arc<C
         let found = if follows { Some(shelf.files(&other.found, &files).await?) } else { None };
         unmerged.push(Unmerged { found, files: shelf.files(&other.files, &files).await? });
         // Shown from here on: whoever writes next has merged it. What is written after this look is not known by it.
-        other.known.into_iter().for_each(|(publisher, count)| raise(&mut top.known, publisher, count));
+        other.known.into_iter().for_each(|(publisher, write)| raise(&mut top.known, publisher, write));
     }
     Ok(Found { files, at: At(State::Registry(top)), unmerged })
 }
@@ -104,7 +106,7 @@ fn in_order(mut others: Vec<(Tag, Top)>, known: &Vector) -> Vec<(Tag, Top)> {
     while !others.is_empty() {
         let next = others.iter().position(|(tag, top)| top.follows(tag, &known)).unwrap_or_default();
         let (tag, top) = others.remove(next);
-        top.known.iter().for_each(|(publisher, count)| raise(&mut known, publisher.clone(), *count));
+        top.known.iter().for_each(|(publisher, write)| raise(&mut known, publisher.clone(), *write));
         ordered.push((tag, top));
     }
     ordered
@@ -123,9 +125,10 @@ pub(super) async fn write(
         return Ok(Written::Lost);
     }
     let mut top = Top { known: read.known.clone(), ..Top::default() };
-    let mine = top.known.entry(publisher.to_owned()).or_default();
-    *mine = mine.saturating_add(1);
-    if *mine >= MOST_WRITES || top.known.len() > MOST_PUBLISHERS {
+    let (before, _) = read.known.get(publisher).copied().unwrap_or_default();
+    let mine = before.saturating_add(1);
+    top.known.insert(publisher.to_owned(), (mine, number_of_its_own().ok_or_else(|| shelf.strange("the system gives no random bytes"))?));
+    if mine >= MOST_WRITES || top.known.len() > MOST_PUBLISHERS {
         return Err(shelf.strange(&format!("more than {MOST_PUBLISHERS} publishers, or writes beyond all counting")));
     }
     for (name, bytes) in files {
@@ -179,15 +182,15 @@ pub(super) async fn write(
 impl Top {
     /// Whether nothing was written here that a manifest of that knowledge doesn't have.
     fn is_known_to(&self, known: &Vector) -> bool {
-        self.known.iter().all(|(publisher, count)| known.get(publisher).is_some_and(|known| known >= count))
+        self.known.iter().all(|(publisher, write)| covers(known, publisher, *write))
     }
 
     /// Whether this is one write of that tag's publisher on top of what is known: what it found is the state before it, then.
     fn follows(&self, tag: &Tag, known: &Vector) -> bool {
         let own = tag.as_str().strip_prefix(TAG).unwrap_or_default();
-        self.known.iter().all(|(publisher, count)| {
-            let before = if publisher == own { count.saturating_sub(1) } else { *count };
-            known.get(publisher).copied().unwrap_or_default() >= before
+        self.known.iter().all(|(publisher, write)| match known.get(publisher) {
+            known if publisher == own => known.map_or(0, |known| known.0) >= write.0.saturating_sub(1),
+            _ => covers(known, publisher, *write),
         })
     }
 }
@@ -214,7 +217,7 @@ impl Shelf {
             Some(text) => text
                 .as_str()
                 .and_then(|text| serde_json::from_str::<Vector>(text).ok())
-                .filter(|known| known.len() <= MOST_PUBLISHERS && known.values().all(|count| *count < MOST_WRITES))
+                .filter(|known| known.len() <= MOST_PUBLISHERS && known.values().all(|(count, _)| *count < MOST_WRITES))
                 .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
         };
         let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
@@ -251,9 +254,24 @@ impl Shelf {
     }
 }
 
-fn raise(known: &mut Vector, publisher: String, count: u64) {
-    let there = known.entry(publisher).or_default();
-    *there = count.max(*there);
+fn covers(known: &Vector, publisher: &str, write: (u64, u32)) -> bool {
+    known.get(publisher).is_some_and(|known| known.0 > write.0 || *known == write)
+}
+
+fn raise(known: &mut Vector, publisher: String, write: (u64, u32)) {
+    let there = known.entry(publisher).or_insert(write);
+    if there.0 < write.0 {
+        *there = write;
+    } else if there.0 == write.0 && *there != write {
+        // Both are known: the next one under that tag will be later than either.
+        *there = (write.0 + 1, 0);
+    }
+}
+
+fn number_of_its_own() -> Option<u32> {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(u32::from_le_bytes(bytes))
 }
 
 fn length(text: &str) -> u64 {
@@ -279,8 +297,7 @@ fn manifest(config: &Descriptor, top: &Top) -> String {
     let found = top.found.iter().map(|(name, file)| (name, Descriptor { media_type: FOUND.to_owned(), ..file.clone() }));
     let files = top.files.iter().map(|(name, file)| (name, file.clone())).chain(found);
     let layers: Vec<_> = files.map(|(name, file)| descriptor(&file, json!({ FILE_NAME: name }))).collect();
-    let known: Map<_, _> = top.known.iter().map(|(publisher, count)| (publisher.clone(), Value::from(*count))).collect();
-    let annotations = if known.is_empty() { json!({}) } else { json!({ PUBLISHERS: Value::Object(known).to_string() }) };
+    let annotations = if top.known.is_empty() { json!({}) } else { json!({ PUBLISHERS: json!(top.known).to_string() }) };
     let config = descriptor(config, Value::Null);
     json!({ "schemaVersion": 2, "mediaType": Artifacts::MANIFEST, "config": config, "layers": layers, "annotations": annotations })
         .to_string()

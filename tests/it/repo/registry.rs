@@ -23,8 +23,8 @@ async fn an_old_state_under_another_publishers_tag_brings_nothing_back_that_was_
     let old = registry.held.lock().unwrap().tags["latest"].clone();
     org.ok("main", &["revoke", "r.test/tool:1"]);
     let mut evil: Value = serde_json::from_slice(&old).unwrap();
-    evil["annotations"]["dev.rootpin.publishers"] = Value::String("{\"00000000000000ff\":1}".to_owned());
-    registry.held.lock().unwrap().tags.insert("rootpin-00000000000000ff".to_owned(), evil.to_string().into_bytes());
+    evil["annotations"]["dev.rootpin.publishers"] = Value::String("{\"ff\":[1,1]}".to_owned());
+    registry.held.lock().unwrap().tags.insert("rootpin-ff".to_owned(), evil.to_string().into_bytes());
     let ended = org.sign("main", "r.test/tool:3", "three");
     assert!(ended.code == 0 && ended.out.contains("note: what another publisher left"), "{ended:?}");
     // Another machine, which saw the state before the revocation last, is not deceived either.
@@ -44,6 +44,10 @@ async fn machines_that_publish_to_a_registry_at_the_same_moment_all_succeed_and_
         for file in ["targets.pem", "targets.pub", "online.pem", "online.pub"] {
             fs::copy(org.path("main/keys").join(file), org.path(machine).join("keys").join(file)).unwrap();
         }
+        // There are sixteen of a publisher's tags, whatever number of clones there were; here two share one.
+        let publisher = org.path(machine).join("publisher");
+        assert_eq!(fs::read_to_string(&publisher).unwrap().trim().len(), 1);
+        fs::write(publisher, if machine == "one" { "1\n" } else { "2\n" }).unwrap();
     }
     std::thread::scope(|scope| {
         for machine in machines {
