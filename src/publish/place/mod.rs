@@ -90,7 +90,10 @@ pub enum PlaceError {
     #[error("{0}")]
     Registry(#[from] SourceError),
     /// What is there is not what a publisher writes.
-    #[error("{0}: {1}; hint: somebody else writes there, or it is no place of metadata")]
+    #[error(
+        "{0}: {1}; hint: somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \
+         rootpin-… too, and filled again by `rootpin repo publish`"
+    )]
     Strange(String, String),
 }
 

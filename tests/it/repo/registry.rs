@@ -76,3 +76,26 @@ async fn what_a_delegated_key_signs_waits_in_the_registry_for_the_online_key() {
     org.ok("main", &["refresh"]);
     assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "allowed", "{}", digest("one"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_somebody_spoiled_is_emptied_and_filled_again() {
+    let (registry, org) = org().await;
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    let whole = registry.held.lock().unwrap().tags["latest"].clone();
+    let many: Value = (0..300).map(|number| (number.to_string(), serde_json::json!([1, 1]))).collect::<serde_json::Map<_, _>>().into();
+    for publishers in [many.to_string(), format!(r#"{{"{}":[9007199254740991,1]}}"#, publisher(&org))] {
+        let mut spoiled: Value = serde_json::from_slice(&whole).unwrap();
+        spoiled["annotations"]["dev.rootpin.publishers"] = Value::String(publishers);
+        registry.held.lock().unwrap().tags.insert("latest".to_owned(), spoiled.to_string().into_bytes());
+        let ended = org.sign("main", "r.test/tool:2", "two");
+        assert!(ended.code == 2 && ended.err.contains("emptied, the tags rootpin-… too"), "{ended:?}");
+        registry.held.lock().unwrap().tags.clear();
+        org.ok("main", &["publish"]);
+        assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
+    }
+    assert_eq!(org.sign("main", "r.test/tool:2", "two").code, 0);
+}
+
+fn publisher(org: &Org) -> String {
+    fs::read_to_string(org.path("main/publisher")).unwrap().trim().to_owned()
+}
