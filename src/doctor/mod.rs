@@ -49,6 +49,9 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
     let running = probe::engines();
     let control = Some(config.control.as_path()).filter(|control| *control != Path::new(DEFAULT_CONTROL));
     let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier, control };
+    let policy = read_policy(config_path, config);
+    let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
+    let resolver = config.resolver.map(|at| check::hosts::Resolver { at, registries });
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;
@@ -60,6 +63,7 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
             Ok((process, facts)) => {
                 found.report.engine("containerd", &engine.name, &facts.version.to_string(), process.pid);
                 found.report.holes.extend(check::containerd(&facts, wanted));
+                found.report.holes.extend(resolver.iter().flat_map(|resolver| check::hosts::cri(&facts, resolver)));
                 if let Err(why) = &facts.config {
                     found.report.untold(&engine.name, why);
                 }
@@ -84,6 +88,7 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
                 let pid = process.map(|process| process.pid).unwrap_or_default();
                 found.report.engine("dockerd", &docker.name, &facts.version.to_string(), pid);
                 found.report.holes.extend(check::dockerd(&facts, &engines));
+                found.report.holes.extend(resolver.iter().flat_map(|resolver| check::hosts::dockerd(&facts, resolver)));
                 found.dockers.push(facts);
             }
             Err(why) => found.report.untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
@@ -99,7 +104,7 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
     if let Err(why) = &status {
         found.report.untold("rootpind", why);
     }
-    found.report.holes.extend(check::daemon(status.as_ref().ok(), read_policy(config_path, config).as_ref()));
+    found.report.holes.extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
     found.report.finish();
     found
 }

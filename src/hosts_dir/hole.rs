@@ -1,11 +1,15 @@
 //! What leaves a `hosts.toml` open.
 
+use std::io;
 use std::net::SocketAddr;
 
 use toml_edit::Table;
 
 use super::document::{HostsFile, capabilities};
-use super::{DEFAULT, url};
+use super::{DEFAULT, Place, url};
+
+/// The code of a registry that has no file.
+pub const NO_FILE: &str = "no-file";
 
 /// One way by which somebody else than the resolver says what a tag is, or by which nobody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,24 @@ impl Hole {
         let found = format!("the file is not understood, and then engines pass over it and ask the registry: {}", why.trim());
         Self::new("malformed", found, "mend it by hand; `rootpin hosts write` then closes it")
     }
+}
+
+/// What is open where an engine looks for a registry's file; `None`: it finds nothing.
+///
+/// # Errors
+/// The file can't be read.
+pub fn holes_at(place: Option<&Place>, registry: &str, resolver: SocketAddr) -> io::Result<Vec<Hole>> {
+    let hint = format!("rootpin hosts write {registry}");
+    let none = |found| Ok(vec![Hole::new(NO_FILE, found, &hint)]);
+    let Some(place) = place else { return none("no hosts.toml, so the registry says itself what its tags are") };
+    let Some(text) = place.text()? else { return none("a folder without hosts.toml, so the registry says itself what its tags are") };
+    let name = if place.is_default { DEFAULT } else { registry };
+    let mut found = match text.parse::<HostsFile>() {
+        Ok(file) => holes(&file, name, resolver),
+        Err(error) => vec![Hole::malformed(&error)],
+    };
+    found.extend(place.writable());
+    Ok(found)
 }
 
 /// What is open in the file of a registry, or in that of `_default`; nothing, if the resolver alone says what a tag is.

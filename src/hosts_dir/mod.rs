@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 pub use close::{Certificates, close};
 pub use document::HostsFile;
-pub use hole::{Hole, holes};
+pub use hole::{Hole, NO_FILE, holes, holes_at};
 pub use place::{Place, registries};
 
 /// The name of the folder that stands for every registry without one of its own.

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("prove", &["config", "image", "publish", "control", "hooks"]),
     ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     // An audit's words and its way to write out what others wrote.
-    ("doctor", &["config", "policy", "policy_dir", "observe", "control", "hooks", "audit"]),
+    ("doctor", &["config", "hosts_dir", "policy", "policy_dir", "observe", "control", "hooks", "audit"]),
     ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
         "cli",

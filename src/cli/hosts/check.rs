@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
-use crate::hosts_dir::{Hole, HostsFile, Place, holes, registries};
+use crate::hosts_dir::{Hole, Place, holes_at, registries};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -53,23 +53,6 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let outcome = if open { "open" } else { "closed" };
     output.value(&json!({ "version": 1, "outcome": outcome, "resolver": resolver.to_string(), "files": files }), report);
     Ok(u8::from(open))
-}
-
-fn holes_at(place: Option<&Place>, registry: &str, resolver: std::net::SocketAddr) -> io::Result<Vec<Hole>> {
-    let hint = format!("rootpin hosts write {registry}");
-    let Some(place) = place else {
-        return Ok(vec![hole("no-file", "no hosts.toml, so the registry says itself what its tags are", &hint)]);
-    };
-    let Some(text) = place.text()? else {
-        return Ok(vec![hole("no-file", "a folder without hosts.toml, so the registry says itself what its tags are", &hint)]);
-    };
-    let name = if place.is_default { crate::hosts_dir::DEFAULT } else { registry };
-    let mut found = match text.parse::<HostsFile>() {
-        Ok(file) => holes(&file, name, resolver),
-        Err(error) => vec![Hole::malformed(&error)],
-    };
-    found.extend(place.writable());
-    Ok(found)
 }
 
 fn hole(code: &'static str, found: &str, hint: &str) -> Hole {

@@ -4,6 +4,7 @@ mod config;
 mod cri;
 mod differ;
 mod dockerd;
+pub(super) mod hosts;
 mod others;
 mod transfer;
 mod verifier;

@@ -1,0 +1,128 @@
+//! `hosts.toml`, by which engines find the resolver: whether each registry's leads to it, and to nobody else.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::super::code::Code;
+use super::super::facts::{Containerd, Docker};
+use super::super::hole::Hole;
+use super::super::version::Version;
+use crate::hosts_dir::{NO_FILE, Place, holes_at, registries};
+
+/// dockerd with images in containerd reads them from this version on, there and nowhere else.
+const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
+
+/// What an engine's files must be like.
+#[derive(Debug)]
+pub(in super::super) struct Resolver<'a> {
+    /// Where it listens.
+    pub(in super::super) at: SocketAddr,
+    /// The registries that the policy names.
+    pub(in super::super) registries: BTreeSet<&'a str>,
+}
+
+/// Of CRI, which alone among a containerd's clients has one folder that is known.
+pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<Hole> {
+    let Some(cri) = facts.cri() else { return Vec::new() };
+    let paths = cri.get("registry.config_path").and_then(toml::Value::as_str).unwrap_or_default();
+    if paths.is_empty() {
+        let section = cri.path("registry").join("'.'");
+        let change = format!("['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
+        return vec![Hole::new(Code::HostsOpen, &facts.engine.name, "CRI has no config_path, so it reads no hosts.toml").change(change)];
+    }
+    if paths.contains(':') && facts.version >= Version(2, 1, 0) {
+        return Vec::new(); // It reads none of them, which has a code of its own.
+    }
+    let folders: Vec<PathBuf> = paths.split(':').map(PathBuf::from).collect();
+    open(&facts.engine.name, &folders, resolver)
+}
+
+pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<Hole> {
+    let (since, folder) = DOCKERD;
+    if facts.containerd_store && facts.version >= since { open(&facts.docker.name, &[folder.into()], resolver) } else { Vec::new() }
+}
+
+fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole> {
+    let here = folders.iter().flat_map(|folder| registries(folder).unwrap_or_default());
+    let all: BTreeSet<String> = here.chain(resolver.registries.iter().map(|&registry| registry.to_owned())).collect();
+    let shown = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    let (mut holes, mut missing) = (Vec::new(), Vec::new());
+    for registry in all {
+        let place = first(folders, &registry);
+        let found = place.and_then(|place| Ok((holes_at(place.as_ref(), &registry, resolver.at)?, place)));
+        match found {
+            Ok((found, _)) if found.is_empty() => {}
+            Ok((found, _)) if found.iter().any(|hole| hole.code == NO_FILE) => missing.push(registry),
+            Ok((found, place)) => {
+                let file = place.map(|place| place.file().display().to_string()).unwrap_or_default();
+                let (what, hints): (Vec<_>, Vec<_>) = found.into_iter().map(|hole| (hole.found, hole.hint)).unzip();
+                let hole = Hole::new(Code::HostsOpen, engine, format!("{registry} in {file}: {}", what.join("; ")));
+                holes.push(hole.change(hints.join("\n")));
+            }
+            Err(error) => {
+                let hole = Hole::new(Code::HostsOpen, engine, format!("{registry} in {shown}: {error}"));
+                holes.push(hole.change(format!("see rootpin hosts check --dir {shown} {registry}")));
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let found = format!("no hosts.toml in {shown} for {}: each says itself what its tags are", missing.join(", "));
+        let dir = folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
+        holes.push(Hole::new(Code::HostsOpen, engine, found).change(format!("rootpin hosts write --dir {dir} {}", missing.join(" "))));
+    }
+    holes
+}
+
+/// The first of several folders that has something for a registry.
+fn first(folders: &[PathBuf], registry: &str) -> std::io::Result<Option<Place>> {
+    for folder in folders.iter().map(PathBuf::as_path).filter(|folder: &&Path| folder.exists()) {
+        if let Some(place) = Place::of(folder, registry)? {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn opened(folder: &Path, registries: &[&str]) -> Vec<(String, String)> {
+        let resolver = Resolver { at: "127.0.0.1:5055".parse().unwrap(), registries: registries.iter().copied().collect() };
+        open("main", &[folder.to_owned()], &resolver).into_iter().map(|hole| (hole.found, hole.change)).collect()
+    }
+
+    fn write(folder: &Path, registry: &str, text: &str) {
+        fs::create_dir_all(folder.join(registry)).unwrap();
+        fs::write(folder.join(registry).join("hosts.toml"), text).unwrap();
+    }
+
+    #[test]
+    fn a_cri_that_reads_no_hosts_toml_is_open() {
+        let resolver = Resolver { at: "127.0.0.1:5055".parse().unwrap(), registries: BTreeSet::new() };
+        let holes = cri(&super::super::tests::in_order("1.7.24"), &resolver);
+        assert!(matches!(&holes[..], [hole] if hole.found.contains("no config_path")), "{holes:?}");
+        assert!(holes[0].change.starts_with("['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"), "{holes:?}");
+    }
+
+    #[test]
+    fn a_registry_of_the_policy_without_a_file_is_open_and_one_that_leads_to_the_resolver_alone_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = opened(dir.path(), &["r.example", "docker.io"]);
+        assert!(found.len() == 1 && found[0].0.contains("for docker.io, r.example"), "{found:?}");
+        assert_eq!(found[0].1, format!("rootpin hosts write --dir {} docker.io r.example", dir.path().display()));
+        let closed = "server = \"https://r.example\"\ncapabilities = [\"pull\", \"push\"]\n\
+            [host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
+        write(dir.path(), "r.example", closed);
+        assert_eq!(opened(dir.path(), &["r.example"]), []);
+        // A file for a registry that the policy doesn't name, and one that nobody understands.
+        write(dir.path(), "other.example", "server = \"https://other.example\"\n");
+        write(dir.path(), "odd.example", "server = [");
+        let found = opened(dir.path(), &["r.example"]);
+        assert!(found.len() == 2 && found[0].0.contains("odd.example") && found[0].0.contains("not understood"), "{found:?}");
+        assert!(found[1].0.contains("other.example/hosts.toml") && found[1].1.contains("5055/resolve"), "{found:?}");
+    }
+}
