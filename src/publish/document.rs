@@ -135,7 +135,15 @@ fn strict_value(value: &Value) -> Option<strict::Value> {
 
 /// A value that was read strictly, to be put into a document.
 fn loose_value(value: &strict::Value) -> Value {
-    serde_json::from_slice(&canonical::encode(value)).unwrap_or_default()
+    // Not by way of the canonical form: that has the line feeds of a key in PEM as they are, which no reader of JSON takes.
+    match value {
+        strict::Value::Array(values) => values.iter().map(loose_value).collect(),
+        strict::Value::Bool(value) => json!(value),
+        strict::Value::Integer(value) => json!(value),
+        strict::Value::Null => Value::Null,
+        strict::Value::Object(members) => members.iter().map(|(name, value)| (name.to_owned(), loose_value(value))).collect(),
+        strict::Value::String(value) => json!(value),
+    }
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {

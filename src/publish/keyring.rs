@@ -155,10 +155,8 @@ pub fn public_key_from_pem(text: &str) -> Result<Value, SigningError> {
 
 fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {
     check_new(folder, name)?;
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(SigningError::File(folder.display().to_string(), error)),
-        _ => Ok(()),
-    }
+    let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    made.map_err(|error| SigningError::File(folder.display().to_string(), error))
 }
 
 /// Whether a new key can be called so; worth asking before a person is asked for a passphrase.

@@ -176,6 +176,15 @@ fn what_was_signed_is_allowed_what_was_not_is_refused_and_what_was_revoked_is_re
 }
 
 #[test]
+fn a_repository_of_p256_keys_is_made_and_believed() {
+    let org = Org::new();
+    org.ok("main", &["init", "--names", "r.test/**", "--publish", &org.place(), "--key-type", "ecdsa"]);
+    assert_eq!(org.sign("main", "r.test/team/app:1", "one").code, 0);
+    org.ok("main", &["rotate", "online"]);
+    assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "allowed");
+}
+
+#[test]
 fn a_name_that_is_not_the_organisations_own_is_not_signed() {
     let org = Org::founded();
     let ended = org.sign("main", "other.test/team/app:1", "one");

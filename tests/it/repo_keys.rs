@@ -55,6 +55,17 @@ fn a_passphrase_comes_from_a_private_file_standard_input_or_the_environment_and_
 }
 
 #[test]
+fn a_key_may_be_the_first_thing_in_a_folder_that_is_not_there_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let alice = dir.path().join("alice");
+    let made = key(&alice, &["generate", "alice"], &[("ROOTPIN_PASSPHRASE", "secret")], b"");
+    assert!(made.code == 0 && alice.join("keys/alice.pub").is_file(), "{made:?}");
+    for folder in [&alice, &alice.join("keys")] {
+        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+    }
+}
+
+#[test]
 fn a_key_in_a_token_is_made_and_listed_there() {
     let dir = tempfile::tempdir().unwrap();
     let conf = dir.path().join("softhsm2.conf");

@@ -14,6 +14,7 @@ use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Draft, Metadata, PublishError, Working, way};
 use crate::sources::{Description, Sources};
+use crate::trust::Code;
 
 /// For what a registry is asked.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -68,7 +69,8 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
     let (repository, tag) = tagged(&verb.name)?;
     if !working.settings.owns(&repository) {
         return Err(PublishError::Wrong(format!(
-            "{repository} is none of this repository's names; hint: add it to names in repository.toml, or endorse what others build"
+            "{repository} is none of this repository's names: {}; hint: add it to names in repository.toml, or endorse what others build",
+            working.settings.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }
     let path = format!("{repository}:{tag}");
@@ -107,7 +109,16 @@ pub(super) async fn endorse(here: &Here, verb: Endorse, output: Output) -> Resul
 async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishError> {
     let sources = Sources::new(Arc::clone(&here.credentials));
     let described = sources.describe(image, Instant::now() + DEADLINE).await;
-    described.map_err(|refusal| PublishError::Wrong(format!("{}; hint: {}", refusal.found, refusal.hint)))
+    described.map_err(|refusal| {
+        // The hint of a refusal is for hosts; here no name is taken with a digest in it.
+        let hint = match refusal.code {
+            Code::NoStatement => {
+                "push the image first, or check the name; what is not there yet is signed by --digest sha256:… --length BYTES"
+            }
+            _ => &refusal.hint,
+        };
+        PublishError::Wrong(format!("{}; hint: {hint}", refusal.found))
+    })
 }
 
 fn about(what: &str, described: &Description) -> Vec<String> {

@@ -22,9 +22,9 @@ use jiff::Timestamp;
 
 use super::output::Output;
 use crate::policy::MetadataUrl;
-use crate::publish::place::Place;
+use crate::publish::place::{Place, PlaceError};
 use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
-use crate::sources::Credentials;
+use crate::sources::{Credentials, SourceError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -111,8 +111,22 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
             Verb::List(verb) => list::run(&here, &verb, output).await,
             Verb::Status(verb) => status::run(&here, &verb, output).await,
         };
-        done.map_err(|error| error.to_string())
+        done.map_err(|error| told(&error))
     })
+}
+
+/// An error of a registry with what to do about it, which the registry's client can't know.
+fn told(error: &PublishError) -> String {
+    let hint = match error {
+        PublishError::Place(PlaceError::Registry(SourceError::Silent { .. })) => {
+            "nothing was published; does the registry run, and is its address right? then the same command again"
+        }
+        PublishError::Place(PlaceError::Registry(SourceError::Denied { .. })) => {
+            "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; hint: {hint}")
 }
 
 /// Where a verb works, and with which credentials.

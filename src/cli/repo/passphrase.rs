@@ -1,10 +1,14 @@
 //! Where a passphrase comes from: a file, the environment, or a question on the terminal without echo.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::publish::key::SigningError;
@@ -27,6 +31,9 @@ pub(super) struct Passphrases {
     /// What standard input said: it can be read once.
     #[arg(skip)]
     input: Input,
+    /// What was typed for new keys, which sign in the same verb.
+    #[arg(skip)]
+    made: Made,
 }
 
 /// Shared by all clones; shown by none.
@@ -39,11 +46,22 @@ impl fmt::Debug for Input {
     }
 }
 
+/// By the names of the keys; shared by all clones, and shown by none.
+#[derive(Clone, Default)]
+struct Made(Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>);
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Made")
+    }
+}
+
 impl Passphrases {
     /// The passphrase of a key that is there, or a token's PIN.
     pub(super) fn of(&self, name: &str) -> Result<String, SigningError> {
-        match self.given(name)? {
-            Some(given) => Ok(given),
+        let made = || self.made.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(|typed| typed.as_str().to_owned());
+        match self.given(name)?.or_else(made) {
+            Some(known) => Ok(known),
             None => ask(&format!("passphrase of {name}: "), name),
         }
     }
@@ -57,6 +75,7 @@ impl Passphrases {
             let first = Zeroizing::new(ask(&format!("passphrase for the new key {name}: "), name)?);
             let second = Zeroizing::new(ask("the same again: ", name)?);
             if first == second {
+                self.made.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), first.clone());
                 return Ok(first.as_str().to_owned());
             }
         }
@@ -101,9 +120,46 @@ impl Passphrases {
 }
 
 fn ask(question: &str, name: &str) -> Result<String, SigningError> {
+    keep_echo();
     rpassword::prompt_password(question).map_err(|error| {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return SigningError::Passphrase(format!("no passphrase for {name}: interrupted"));
+        }
         SigningError::Passphrase(format!(
             "no passphrase for {name}: there is no terminal to ask ({error}); hint: give --passphrase-file FILE (mode 0600, or - for standard input), or set {ENVIRONMENT}"
         ))
+    })
+}
+
+/// Has a signal that ends the program give the terminal its echo back first: it is off while a passphrase is typed.
+fn keep_echo() {
+    static KEPT: OnceLock<()> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let Ok(terminal) = File::open("/dev/tty") else { return };
+        let Ok(before) = tcgetattr(&terminal) else { return };
+        let (ready, listening) = mpsc::channel();
+        std::thread::spawn(move || {
+            if let Ok(code) = ended_by(&ready) {
+                _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+                std::process::exit(code);
+            }
+        });
+        _ = listening.recv();
+    });
+}
+
+/// Waits for such a signal: the exit code that a shell gives it.
+fn ended_by(ready: &mpsc::Sender<()>) -> io::Result<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut hangup, mut interrupt) = (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?);
+        let (mut quit, mut terminate) = (signal(SignalKind::quit())?, signal(SignalKind::terminate())?);
+        _ = ready.send(());
+        Ok(tokio::select! {
+            _ = hangup.recv() => 129,
+            _ = interrupt.recv() => 130,
+            _ = quit.recv() => 131,
+            _ = terminate.recv() => 143,
+        })
     })
 }
