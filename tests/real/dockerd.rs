@@ -61,7 +61,7 @@ impl Dockerd {
             let words = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             match output.status.success() {
                 true => return Ok(words.trim().to_owned()),
-                false if words.contains("Error while dialing") && Instant::now() < end => {}
+                false if words.contains("connection error: desc") && Instant::now() < end => {}
                 false => return Err(words),
             }
         }

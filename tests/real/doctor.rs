@@ -37,10 +37,16 @@ struct Images {
     policy: Policy,
 }
 
-/// What the doctor says of one engine: its codes, and everything.
+/// What the doctor says of one engine: its codes, and everything. Without the resolver, which would refuse names that holes let in.
 fn examined(lab: &Lab, engine: &str, words: &[&str]) -> (Vec<String>, Value) {
-    let text = fs::read_to_string(lab.root.join("rootpin/rootpin.toml")).unwrap();
+    let text = the_daemon_s(lab);
+    let text: String = text.lines().filter(|line| !line.starts_with("resolver")).fold(String::new(), |text, line| text + line + "\n");
     examined_by(lab, &text, engine, words)
+}
+
+/// The daemon's rootpin.toml.
+pub(crate) fn the_daemon_s(lab: &Lab) -> String {
+    fs::read_to_string(lab.root.join("rootpin/rootpin.toml")).unwrap()
 }
 
 /// The same by another rootpin.toml than the daemon's.

@@ -84,7 +84,7 @@ impl Door {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
             match self.bring(lab, name, image) {
-                Err(words) if words.contains("Error while dialing") && Instant::now() < end => self.cool(lab),
+                Err(words) if words.contains("connection error: desc") && Instant::now() < end => self.cool(lab),
                 result => return result,
             }
         }

@@ -95,7 +95,7 @@ fn when_connected(call: impl Fn() -> Result<String, String>) -> Result<String, S
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         match call() {
-            Err(words) if words.contains("Error while dialing") && Instant::now() < end => {}
+            Err(words) if words.contains("connection error: desc") && Instant::now() < end => {}
             result => return result,
         }
     }

@@ -49,7 +49,7 @@ fn prove_by(command: &mut Command) -> Proof {
     loop {
         let Output { status, stdout, stderr } = command.output().unwrap();
         let words = String::from_utf8_lossy(&stdout).into_owned();
-        if !words.contains("Error while dialing") || Instant::now() > end {
+        if !words.contains("connection error: desc") || Instant::now() > end {
             let json = serde_json::from_str(&words).unwrap_or_else(|error| panic!("{error}: {words}"));
             return Proof { exit: status.code(), json, errors: String::from_utf8_lossy(&stderr).into_owned() };
         }

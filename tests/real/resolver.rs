@@ -12,6 +12,7 @@ use tonic::Request;
 use crate::cold;
 use crate::cri;
 use crate::daemon::Daemon;
+use crate::doctor::{examined_by, the_daemon_s};
 use crate::image::Image;
 use crate::lab::{Lab, run};
 use crate::own::{Own, push_signed};
@@ -129,6 +130,22 @@ impl Drop for Closed {
     }
 }
 
+/// That the doctor tells where the registry's file is missing, and nothing where it is as `rootpin hosts write` made it.
+fn assert_hosts_are_looked_at(lab: &Lab) {
+    let told = |engine| examined_by(lab, &the_daemon_s(lab), engine, &[]);
+    let away = certs(lab).with_extension("away");
+    for open in [false, true] {
+        for engine in ["containerd17", "containerd2"] {
+            let (codes, value) = told(engine);
+            assert_eq!(codes.iter().any(|code| code == "hosts-open"), open, "{engine}: {value:#}");
+        }
+        if !open {
+            fs::rename(certs(lab), &away).unwrap();
+        }
+    }
+    fs::rename(&away, certs(lab)).unwrap();
+}
+
 #[test]
 #[ignore = "needs real engines: use tests/run"]
 fn a_tag_is_what_is_signed_in_every_engine_that_reads_hosts_toml() {
@@ -141,6 +158,9 @@ fn a_tag_is_what_is_signed_in_every_engine_that_reads_hosts_toml() {
         let (first, second, evil) = (image("first"), image("second"), image("evil"));
         push_signed(&own, "v1", &first);
         let mut daemon = Daemon::start(lab, &own.policy(&[]));
+        if number == 0 {
+            assert_hosts_are_looked_at(lab);
+        }
         engine.cool(lab);
         let pull = |name: &str| engine.pull_when_connected(lab, name);
         let has = || engine.digest(lab, &name);

@@ -88,7 +88,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("audit mode, unsigned", audit_mode, all(LetThrough("no-statement"))),
         row("the policy is broken at start", broken_policy, all(Refused("policy-unusable"))),
         row("the daemon is killed in mid-question", killed, by_engine("rejected image (exit code 1)", "error reading from server: EOF")),
-        row("the daemon is stopped", stopped, by_engine("rejected image (exit code 1)", "Error while dialing")),
+        row("the daemon is stopped", stopped, by_engine("rejected image (exit code 1)", "connection error: desc")),
     ]
 }
 
