@@ -15,7 +15,7 @@ use super::place::{self, At, Files, Place, Written};
 use super::plan::{Plan, Unlock};
 use super::working::Working;
 use crate::policy::MetadataUrl;
-use crate::trust::Code;
+use crate::trust::{Code, Floor};
 
 /// How often a race may be lost.
 const TRIES: u8 = 8;
@@ -199,7 +199,7 @@ impl Transaction<'_> {
         let seen = base.as_ref().or(ours.as_ref()).map(|seen| seen.floors.clone()).unwrap_or_default();
         let theirs = match (Metadata::read(&files, self.working.root()?, &seen), &base, &ours) {
             (Err(why), Some(base), Some(ours)) => {
-                let mut draft = self.rejoined(place, &at, &files, base).await?.ok_or(why)?;
+                let mut draft = self.rejoined(place, &at, &files, base, &unmerged).await?.ok_or(why)?;
                 draft.merge(Some(base), ours, overrules)?;
                 for other in &unmerged {
                     self.take_over(&mut draft, other);
@@ -228,11 +228,25 @@ impl Transaction<'_> {
 
     /// What was published from here and the one write that another publisher, who had not seen it, put in its place. None, where the place
     /// shows something else: then it is an older state, or another history.
-    async fn rejoined(&self, place: &Place, at: &At, files: &Files, base: &Metadata) -> Result<Option<Draft>, PublishError> {
-        let Some(found) = place.found(at, files).await? else { return Ok(None) };
-        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[]);
+    async fn rejoined(
+        &self,
+        place: &Place,
+        at: &At,
+        files: &Files,
+        base: &Metadata,
+        unmerged: &[place::Unmerged],
+    ) -> Result<Option<Draft>, PublishError> {
+        // Where the two share a publisher's tag, and the one of here wrote over the other's there, both began with what it had found.
+        let ours = || unmerged.iter().find(|other| other.files == base.files()).and_then(|ours| ours.found.clone());
+        let Some(found) = place.found(at, files).await?.or_else(ours) else { return Ok(None) };
+        let read = |files: &Files, seen: &[Floor]| Metadata::read(files, self.working.root()?, seen);
+        let Ok(found) = read(&found, &[]) else { return Ok(None) };
+        let Ok(wrote) = read(files, &found.floors) else { return Ok(None) };
+        if wrote.same(&found) {
+            return Ok(None);
+        }
         let mut draft = Draft::on(base.clone());
-        let taken = read(&found).and_then(|found| draft.take(&found, &read(files)?));
+        let taken = draft.take(&found, &wrote);
         Ok(taken.is_ok().then_some(draft))
     }
 

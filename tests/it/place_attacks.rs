@@ -48,11 +48,17 @@ impl Shelf {
         ["base", "a", "b", "c", "d"].into_iter().filter(|tag| list.contains(&format!("r.test/app:{tag}"))).map(str::to_owned).collect()
     }
 
-    /// A second machine with the same keys.
+    /// A second machine with the same keys and another publisher's tag.
     fn second(&self) {
+        self.second_sharing();
+        let other = if self.main_tag() == "rootpin-f" { "e" } else { "f" };
+        fs::write(self.org.path("other/publisher"), format!("{other}\n")).unwrap();
+    }
+
+    /// A second machine with the same keys and the same publisher's tag.
+    fn second_sharing(&self) {
         let copied = Command::new("cp").arg("-r").arg(self.org.path("main")).arg(self.org.path("other")).status().unwrap();
         assert!(copied.success());
-        fs::write(self.org.path("other/publisher"), "f\n").unwrap();
     }
 
     fn tags(&self) -> Tags {
@@ -113,9 +119,13 @@ async fn a_revocation_that_was_made_at_the_same_moment_is_not_undone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_published_and_written_over_by_one_that_broke_off_is_found_again_by_either() {
-    for next in ["main", "other"] {
+    for (next, share) in [("main", false), ("other", false), ("main", true), ("other", true)] {
         let shelf = Shelf::founded().await;
-        shelf.second();
+        if share {
+            shelf.second_sharing()
+        } else {
+            shelf.second()
+        }
         let start = shelf.tags();
         shelf.sign("main", "a");
         let ours = shelf.tags();
