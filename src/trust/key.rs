@@ -3,13 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, EcdsaVerificationAlgorithm,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::spki::SubjectPublicKeyInfo;
@@ -195,11 +196,10 @@ impl PublicKey {
             return self.verify_by(scheme, message, hash, signature);
         }
         match (&self.material, method) {
-            (Material::P256(key), "ecdsa") => {
-                p256::ecdsa::Signature::from_slice(signature).is_ok_and(|signature| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
+            (Material::P256(point), "ecdsa") => verify_ecdsa(&ECDSA_P256_SHA256_FIXED, point, hash, signature),
+            (Material::P384(point), "ecdsa") => {
+                der_signature(signature, 48).is_some_and(|signature| verify_ecdsa(&ECDSA_P384_SHA256_ASN1, point, hash, &signature))
             }
-            (Material::P384(point), "ecdsa") => der_signature(signature, 48)
-                .is_some_and(|signature| UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).verify(message, &signature).is_ok()),
             (Material::Rsa(key), "rsapss") => UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).verify(message, signature).is_ok(),
             (Material::Rsa(key), "rsapkcs1v15") if allow_pkcs1 => {
                 UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature).is_ok()
@@ -211,9 +211,7 @@ impl PublicKey {
 
     fn verify_by(&self, scheme: Scheme, message: &[u8], hash: &Digest, signature: &[u8]) -> bool {
         match (&self.material, scheme) {
-            (Material::P256(key), Scheme::EcdsaP256Sha256) => {
-                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
-            }
+            (Material::P256(point), Scheme::EcdsaP256Sha256) => verify_ecdsa(&ECDSA_P256_SHA256_ASN1, point, hash, signature),
             (Material::P384(point), Scheme::EcdsaP384Sha384) => {
                 UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, point).verify(message, signature).is_ok()
             }
@@ -250,8 +248,9 @@ impl Scheme {
 /// What a key is made of, checked.
 #[derive(Debug, Clone)]
 enum Material {
-    P256(p256::ecdsa::VerifyingKey),
     /// An uncompressed point.
+    P256(Vec<u8>),
+    /// Likewise.
     P384(Vec<u8>),
     /// DER of an `RSAPublicKey`.
     Rsa(Vec<u8>),
@@ -276,8 +275,8 @@ impl Material {
         let parameters = spki.algorithm.parameters;
         let material = if spki.algorithm.oid == EC_PUBLIC_KEY {
             match parameters?.decode_as::<ObjectIdentifier>().ok()? {
-                P256 if point.len() == 65 => Self::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?),
-                P384 if point.len() == 97 && ParsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).is_ok() => Self::P384(point.to_vec()),
+                P256 if point.len() == 65 && is_point(&ECDSA_P256_SHA256_ASN1, point) => Self::P256(point.to_vec()),
+                P384 if point.len() == 97 && is_point(&ECDSA_P384_SHA384_ASN1, point) => Self::P384(point.to_vec()),
                 _ => return None,
             }
         } else if spki.algorithm.oid == RSA_ENCRYPTION && parameters == Some(AnyRef::NULL) && is_strong_rsa(point) {
@@ -301,8 +300,8 @@ impl Material {
             let bytes = hex::decode(public)?;
             match bytes.len() {
                 32 => Self::Ed25519(bytes.try_into().ok()?),
-                65 => Self::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(&bytes).ok()?),
-                97 if ParsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, &bytes).is_ok() => Self::P384(bytes),
+                65 if is_point(&ECDSA_P256_SHA256_ASN1, &bytes) => Self::P256(bytes),
+                97 if is_point(&ECDSA_P384_SHA384_ASN1, &bytes) => Self::P384(bytes),
                 _ => return None,
             }
         };
@@ -316,7 +315,7 @@ impl Material {
     /// DER of the subject public key info of the kinds that metadata writes so.
     fn spki(&self) -> Option<Vec<u8>> {
         let (oid, parameters, key) = match self {
-            Self::P256(key) => (EC_PUBLIC_KEY, Some(&P256), key.to_sec1_point(false).as_bytes().to_vec()),
+            Self::P256(point) => (EC_PUBLIC_KEY, Some(&P256), point.clone()),
             Self::P384(point) => (EC_PUBLIC_KEY, Some(&P384), point.clone()),
             Self::Rsa(key) => (RSA_ENCRYPTION, None, key.clone()),
             Self::Ed25519(_) | Self::Unknown => return None,
@@ -366,6 +365,18 @@ fn is_strong_rsa(key: &[u8]) -> bool {
         u32::try_from(modulus.as_bytes().len()).ok()?.checked_mul(8)?.checked_sub(spare)
     };
     read().is_some_and(|bits| (2048..=8192).contains(&bits)) && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
+}
+
+/// Whether these bytes are a point of the curve in the uncompressed form; in the hybrid one (SEC 1, section 2.3.3) a key would stand under
+/// a second ID.
+fn is_point(algorithm: &'static EcdsaVerificationAlgorithm, bytes: &[u8]) -> bool {
+    bytes.first() == Some(&4) && ParsedPublicKey::new(algorithm, bytes).is_ok()
+}
+
+/// Whether a signature is over what has that SHA-256.
+fn verify_ecdsa(algorithm: &'static EcdsaVerificationAlgorithm, point: &[u8], hash: &Digest, signature: &[u8]) -> bool {
+    digest::Digest::import_less_safe(hash.as_bytes(), &digest::SHA256)
+        .is_ok_and(|hash| UnparsedPublicKey::new(algorithm, point).verify_digest(&hash, signature).is_ok())
 }
 
 /// Raw `r‖s`, each exactly `width` bytes, as a DER `ECDSA-Sig-Value` (RFC 3279, section 2.2.3).
@@ -566,6 +577,52 @@ mod tests {
         assert!(tuf("rsa", "rsassa-pss-sha384", &pem).verify("", b"message", &sign(&RSA_PSS_SHA384), false));
         assert_ne!(tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).id(), key.id());
         assert!(!tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+    }
+
+    #[test]
+    fn a_p256_signature_is_taken_in_its_one_encoding_only() {
+        use p256::ecdsa::signature::Signer as _;
+        let pair = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = pair.verifying_key().to_sec1_point(false);
+        let (tuf_key, notary_key) =
+            (tuf("ecdsa", "ecdsa-sha2-nistp256", &in_hex(point.as_bytes())), Material::P256(point.as_bytes().to_vec()));
+        let notary_key = PublicKey { material: notary_key, scheme: None, ..tuf_key.clone() };
+        // High bits that are not set: no padding in DER.
+        let signed = (0..=255_u8).map(|byte| ([byte], pair.sign(&[byte])));
+        let ([byte], signature) =
+            signed.into_iter().find(|(_, signed): &(_, p256::ecdsa::Signature)| signed.to_der().as_bytes().len() == 70).unwrap();
+        let (raw, der) = (signature.to_bytes().to_vec(), signature.to_der().as_bytes().to_vec());
+        assert!(tuf_key.verify("", &[byte], &der, false) && notary_key.verify("ecdsa", &[byte], &raw, false));
+        assert!(!tuf_key.verify("", &[!byte], &der, false) && !notary_key.verify("ecdsa", &[!byte], &raw, false));
+        let (r, s) = der[4..].split_at(32);
+        let zero = [0; 32];
+        let odd: [&[&[u8]]; 9] = [
+            &[&der, b"\0"],
+            &[&der[..69]],
+            &[&[0x30, 0x81, 0x44], &der[2..]],
+            &[&[0x30, 0x80], &der[2..], &[0, 0]],
+            &[&[0x30, 0x45, 0x02, 0x21, 0x00], r, s],
+            &[&[0x30, 0x26, 0x02, 0x20], r, &[0x02, 0x02, 0x00, 0x00]],
+            &[&[0x30, 0x25, 0x02, 0x01, 0x00], s],
+            &[&raw],
+            &[b""],
+        ];
+        for odd in odd {
+            assert!(!tuf_key.verify("", &[byte], &odd.concat(), false), "{odd:?}");
+        }
+        for odd in [&raw[..63], &[&raw[..], b"\0"].concat(), &[&raw[..32], &zero].concat(), &[&zero, &raw[32..]].concat(), &der, b""] {
+            assert!(!notary_key.verify("ecdsa", &[byte], odd, false), "{odd:?}");
+        }
+        let p384 = aws_lc_rs::signature::EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
+        let mut p384 = aws_lc_rs::signature::KeyPair::public_key(&p384).as_ref().to_vec();
+        assert!(Material::from_tuf("ecdsa", &in_hex(&p384)).is_some());
+        p384[0] = 6 + p384[96] % 2;
+        assert!(Material::from_tuf("ecdsa", &in_hex(&p384)).is_none(), "the hybrid form");
+        for (at, byte) in [(64, point.as_bytes()[64] ^ 1), (0, 2), (0, 6), (0, 7)] {
+            let mut odd = point.as_bytes().to_vec();
+            odd[at] = byte;
+            assert!(Material::from_tuf("ecdsa", &in_hex(&odd)).is_none(), "a point beside the curve, or in another form");
+        }
     }
 
     #[test]
