@@ -10,14 +10,14 @@ use super::StateError;
 /// What a directory is when the state is opened in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Missing until now, or empty: the file may be created.
+    /// Missing until now, or empty, or left when the file was being made: it may be made.
     New,
     /// It holds the file.
     Existing,
 }
 
 /// Checks the directory, and makes it if it is missing. `file` is the state's file in it, and `draft` the name under which that is
-/// made: a draft alone is what is left where the very first start was cut short, when nothing was seen yet.
+/// made: it is still there only where the very first start was cut short, when nothing was seen yet.
 pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, StateError> {
     let metadata = match fs::metadata(dir) {
         Ok(metadata) => metadata,
@@ -39,7 +39,13 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
         ));
     }
     match fs::symlink_metadata(file) {
-        Ok(found) => check_file(file, &found, own).and_then(|()| check_mode(dir, &metadata)).map(|()| Kind::Existing),
+        Ok(found) => {
+            check_file(file, &found, own)?;
+            check_mode(dir, &metadata)?;
+            // Or, where the power failed when both names were there, it would speak for a new state one day.
+            remove(draft).map_err(|error| io_error(draft, &error))?;
+            Ok(Kind::Existing)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
             let entries = entries.map_err(|error| io_error(dir, &error))?;
@@ -47,7 +53,7 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
                 // Another process has made it just now.
                 return prepare(dir, file, draft);
             }
-            if entries.iter().any(|path| path != draft) {
+            if !entries.is_empty() && !entries.iter().any(|path| path == draft) {
                 let why = format!("the directory is not new, yet {} is not in it", file.display());
                 return Err(unusable(dir, &why, "put the file back, or see `rootpin state reset --help`"));
             }
@@ -56,6 +62,11 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
         }
         Err(error) => Err(io_error(file, &error)),
     }
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(file: &Path) -> io::Result<()> {
+    fs::remove_file(file).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Makes the names in a directory last.

@@ -105,4 +105,12 @@ macro_rules! fault_from {
     };
 }
 
-fault_from!(redb::CommitError, redb::DatabaseError, redb::SetDurabilityError, redb::StorageError, redb::TableError, redb::TransactionError);
+fault_from!(
+    std::io::Error,
+    redb::CommitError,
+    redb::DatabaseError,
+    redb::SetDurabilityError,
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError
+);

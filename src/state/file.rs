@@ -38,14 +38,28 @@ pub(super) fn draft_path(dir: &Path) -> PathBuf {
     dir.join("state.redb.new")
 }
 
-/// Makes the file, with nothing in it, and opens it. It gets its name only when it is whole, and takes no other's.
-pub(super) fn create(dir: &Path) -> Result<(Database, Seen), StateError> {
+/// A file that is made and open, and has no name yet: nothing that was seen is in it. Nobody else makes one meanwhile.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    path: PathBuf,
+    draft: PathBuf,
+    file: File,
+    /// The directory, locked.
+    making: File,
+    syncs: Arc<AtomicBool>,
+}
+
+/// Makes the file, with nothing in it, and opens it. It gets its name when it is whole.
+pub(super) fn create(dir: &Path) -> Result<(Database, Seen, Unnamed), StateError> {
     let (path, draft) = (path(dir), draft_path(dir));
     let io = |error: &io::Error| directory::io_error(&draft, error);
     let in_use = || StateError::InUse { path: path.clone() };
     // One process at a time makes it, or one would take the draft of another.
     let making = File::open(dir).map_err(|error| io(&error))?;
     making.try_lock().map_err(|error| if let TryLockError::Error(error) = error { io(&error) } else { in_use() })?;
+    if fs::symlink_metadata(&path).is_ok() {
+        return Err(in_use());
+    }
     // What an earlier start left when it was cut short.
     let _ = fs::remove_file(&draft);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
@@ -53,16 +67,33 @@ pub(super) fn create(dir: &Path) -> Result<(Database, Seen), StateError> {
     let backend = file.try_clone().map_err(|error| io(&error)).and_then(|file| Draftable::new(&draft, file, Arc::clone(&syncs)))?;
     let database = builder().create_with_backend(backend).map_err(|error| from_open(&draft, error))?;
     let seen = initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
-    syncs.store(true, Ordering::Relaxed);
-    file.sync_all().map_err(|error| io(&error))?;
-    // Unlike a rename, a link takes no other's name.
-    let linked = fs::hard_link(&draft, &path);
-    let removed = fs::remove_file(&draft);
-    linked.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { in_use() } else { io(&error) })?;
-    // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
-    let synced = removed.and_then(|()| making.sync_all()).and_then(|()| dir.parent().map_or(Ok(()), directory::sync));
-    synced.map_err(|error| io(&error))?;
-    Ok((database, seen))
+    Ok((database, seen, Unnamed { path, draft, file, making, syncs }))
+}
+
+impl Unnamed {
+    /// Syncs the file and gives it its name, which it takes from no other.
+    pub(super) fn name(self) -> Result<(), Fault> {
+        let Self { path, draft, file, making, syncs } = self;
+        syncs.store(true, Ordering::Relaxed);
+        file.sync_all()?;
+        // Unlike a rename, a link takes no other's name.
+        fs::hard_link(&draft, &path)?;
+        directory::remove(&draft)?;
+        // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
+        making.sync_all()?;
+        path.parent().and_then(Path::parent).map_or(Ok(()), directory::sync)?;
+        Ok(())
+    }
+}
+
+/// Opens the file that is there, or makes one where there can't be any yet.
+pub(super) fn open_or_create(dir: &Path) -> Result<(Database, Seen, Option<Unnamed>), StateError> {
+    let path = path(dir);
+    if directory::prepare(dir, &path, &draft_path(dir))? == directory::Kind::New {
+        log::warn!("{}: a new state: nothing that was seen before on this host protects it from rollback", path.display());
+        return create(dir).map(|(database, seen, unnamed)| (database, seen, Some(unnamed)));
+    }
+    open(&path).map(|(database, seen)| (database, seen, None))
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
@@ -75,7 +106,7 @@ pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
     .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
 }
 
-/// A file that nobody knows yet is synced once, when it is whole, and not a dozen times on the way there; from then on as redb asks.
+/// A file without a name is synced once, before it gets one, and not a dozen times on the way there; from then on as redb asks.
 #[derive(Debug)]
 struct Draftable {
     file: FileBackend,

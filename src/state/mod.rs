@@ -9,8 +9,8 @@
 //!    that rots and is copied by a later commit is caught at the next open by the checksum of each record (`record`).
 //! 3. All floors of a repository are one record, and one summary record holds a digest over all records (`seen`): a record that is
 //!    missing, or an older one in its place, doesn't match it.
-//! 4. The file is only ever made in a new directory (`directory`), under another name until it is whole (`file`). Whatever else is
-//!    wrong is an error that stops decisions, until a person resets the state ([`Store::reset`], [`start_anew`]).
+//! 4. The file is only ever made in a new directory (`directory`), under another name until what was seen first is in it (`file`).
+//!    Whatever else is wrong is an error that stops decisions, until a person resets the state ([`Store::reset`], [`start_anew`]).
 //!
 //! It does not defend against a whole older file put in the place of this one: who can do that is root.
 
@@ -41,6 +41,7 @@ use crate::image::Digest;
 use crate::trust::{Floor, KeyId, Progress, Subject, Verified};
 
 use error::Fault;
+use file::Unnamed;
 use seen::{Draft, Seen, Trouble};
 
 pub use error::StateError;
@@ -55,6 +56,8 @@ pub struct Store {
     path: PathBuf,
     /// `None` after a failed write: what the file holds is then known only by opening it again.
     database: RwLock<Option<Database>>,
+    /// The name that a new file gets when the first thing is written to it.
+    unnamed: Mutex<Option<Unnamed>>,
     seen: RwLock<Arc<Seen>>,
     /// Why the state cannot be used at all: then nothing is read from it and nothing written.
     broken: Option<(String, String)>,
@@ -91,14 +94,8 @@ impl Store {
     /// # Errors
     /// [`StateError::InUse`] where another process has it; else it is unusable.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let path = file::path(dir);
-        if directory::prepare(dir, &path, &file::draft_path(dir))? == directory::Kind::New {
-            log::warn!("{}: a new state: nothing that was seen before on this host protects it from rollback", path.display());
-            let (database, seen) = file::create(dir)?;
-            return Ok(Self::of(path, database, seen));
-        }
-        let (database, seen) = file::open(&path)?;
-        Ok(Self::of(path, database, seen))
+        let (database, seen, unnamed) = file::open_or_create(dir)?;
+        Ok(Self::of(file::path(dir), database, seen, unnamed))
     }
 
     /// Opens the state, and waits for another process that has it open, up to the deadline.
@@ -120,8 +117,9 @@ impl Store {
         }
     }
 
-    fn of(path: PathBuf, database: Database, seen: Seen) -> Self {
-        Self { path, database: RwLock::new(Some(database)), seen: RwLock::new(Arc::new(seen)), broken: None, pruned: Mutex::new(None) }
+    fn of(path: PathBuf, database: Database, seen: Seen, unnamed: Option<Unnamed>) -> Self {
+        let (database, unnamed, seen) = (RwLock::new(Some(database)), Mutex::new(unnamed), RwLock::new(Arc::new(seen)));
+        Self { path, database, unnamed, seen, broken: None, pruned: Mutex::new(None) }
     }
 
     /// A state that could not be opened, as one that answers every call with why: a daemon that serves with it refuses, and says so.
@@ -130,7 +128,8 @@ impl Store {
         let refusal = error.refusal();
         let broken = Some((refusal.found, refusal.hint));
         let seen = RwLock::new(Arc::new(Seen::default()));
-        Self { path: file::path(dir), database: RwLock::new(None), seen, broken, pruned: Mutex::new(None) }
+        let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
+        Self { path: file::path(dir), database, unnamed, seen, broken, pruned }
     }
 
     /// Whether the state can be relied on, as far as is known without a look at the file.
@@ -225,6 +224,9 @@ impl Store {
     /// Writes a draft; only then is it what was seen.
     fn write(&self, database: &Database, mut draft: Draft, rows: &[ledger::Change]) -> Result<(), Trouble> {
         file::write(database, &mut draft, rows)?;
+        if let Some(unnamed) = self.unnamed.lock().map_err(|_| self.poisoned())?.take() {
+            unnamed.name()?;
+        }
         *self.seen.write().map_err(|_| self.poisoned())? = Arc::new(draft.seen);
         Ok(())
     }
@@ -260,11 +262,12 @@ impl Store {
         drop(guard);
         let mut guard = self.database.write().map_err(|_| self.poisoned())?;
         if guard.is_none() {
-            let (database, seen) = file::open(&self.path)?;
+            let (database, seen, unnamed) = file::open_or_create(self.directory())?;
             let mut current = self.seen.write().map_err(|_| self.poisoned())?;
             if seen.writes < current.writes {
                 return Err(self.unusable("the file is older than what was read from it before"));
             }
+            *self.unnamed.lock().map_err(|_| self.poisoned())? = unnamed;
             *current = Arc::new(seen);
             *guard = Some(database);
         }

@@ -99,5 +99,7 @@ pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(directory::io_error(&path, &error)),
     };
-    file::create(dir).map(|_| moved)
+    let (_database, _, unnamed) = file::create(dir)?;
+    unnamed.name().map_err(|fault| file::from_fault(&path, &fault))?;
+    Ok(moved)
 }

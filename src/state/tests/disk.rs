@@ -160,7 +160,7 @@ pub(super) fn open(disk: &Disk) -> Result<Store, StateError> {
             file::initialise(&database).map_err(unusable)?;
         }
         let seen = file::load(&database).map_err(unusable)?;
-        Ok(Store::of(path.to_owned(), database, seen))
+        Ok(Store::of(path.to_owned(), database, seen, None))
     })
     .unwrap_or_else(|| Err(unusable(super::super::error::Fault::new("panic"))))
 }

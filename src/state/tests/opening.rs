@@ -46,7 +46,7 @@ fn a_state_is_made_in_a_missing_or_empty_directory_and_nobody_else_can_read_it()
 #[test]
 fn a_directory_that_is_not_new_is_refused_where_the_file_is_not_in_it() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
     fs::create_dir(dir.path().join("cache")).unwrap();
     fs::remove_file(dir.path().join("state.redb")).unwrap();
     assert!(refusal(dir.path()).contains("not new"));
@@ -55,9 +55,56 @@ fn a_directory_that_is_not_new_is_refused_where_the_file_is_not_in_it() {
 #[test]
 fn a_first_start_that_was_cut_short_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("state.redb.new"), b"redb").unwrap();
-    drop(Store::open(dir.path()).unwrap());
-    assert!(!dir.path().join("state.redb.new").exists());
+    // The cache's files may be on their way when the state gets its name.
+    fs::create_dir(dir.path().join("cache")).unwrap();
+    let draft = dir.path().join("state.redb.new");
+    fs::write(&draft, b"redb").unwrap();
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    assert!(!draft.exists());
+    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+}
+
+#[test]
+fn a_new_state_gets_its_name_with_the_first_thing_that_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    for _ in 0..2 {
+        drop(Store::open(dir.path()).unwrap());
+        assert_eq!(names(), ["state.redb.new"]);
+    }
+    let store = Store::open(dir.path()).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    assert_eq!(names(), ["state.redb"]);
+    see(&store, 2, &verified("app", 4)).unwrap();
+    drop(store);
+    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(4));
+}
+
+#[test]
+fn a_new_state_that_can_get_no_name_keeps_nothing_and_says_so_until_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    let store = Store::open(dir.path()).unwrap();
+    fs::create_dir(&file).unwrap();
+    for _ in 0..2 {
+        see(&store, 1, &verified("app", 3)).unwrap_err();
+    }
+    fs::remove_dir(&file).unwrap();
+    see(&store, 1, &verified("app", 3)).unwrap();
+    drop(store);
+    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+}
+
+#[test]
+fn a_name_that_a_lost_first_start_left_beside_the_file_does_not_speak_for_a_new_state() {
+    let dir = tempfile::tempdir().unwrap();
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    let file = dir.path().join("state.redb");
+    fs::hard_link(&file, dir.path().join("state.redb.new")).unwrap();
+    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+    fs::create_dir(dir.path().join("cache")).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert!(refusal(dir.path()).contains("not new"));
 }
 
 #[test]
@@ -87,7 +134,7 @@ fn a_file_that_is_empty_truncated_or_something_else_is_refused_and_left_as_it_is
 #[test]
 fn a_file_or_directory_that_others_can_open_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
     let file = dir.path().join("state.redb");
     set_mode(dir.path(), 0o750);
     assert!(refusal(dir.path()).contains("0750"));
@@ -101,7 +148,7 @@ fn a_file_or_directory_that_others_can_open_is_refused() {
 #[test]
 fn a_file_or_directory_of_another_owner_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
     let file = dir.path().join("state.redb");
     if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
         return; // Only root can give files away.
