@@ -1,8 +1,7 @@
 //! One change of a repository, whole: read the place, merge, change, sign, publish; and again where another machine was faster.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -92,17 +91,18 @@ pub struct Transaction<'a> {
 
 /// What is being done at the moment; a clone says the same.
 #[derive(Debug, Clone, Default)]
-pub struct Doing(Rc<RefCell<String>>);
+pub struct Doing(Arc<Mutex<String>>);
 
 impl Doing {
-    /// What it is; empty, before anything is.
+    /// What it is; empty, where nobody waits for anything.
     #[must_use]
     pub fn now(&self) -> String {
-        self.0.borrow().clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, what: &str, url: &MetadataUrl) {
-        *self.0.borrow_mut() = format!("{what} {url}");
+    /// Says what it is from now on, and gives what it was.
+    pub fn set(&self, what: impl Into<String>) -> String {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), what.into())
     }
 }
 
@@ -154,6 +154,7 @@ impl Transaction<'_> {
                 }
                 shown = Some(edits);
             }
+            self.doing.set("signing");
             let sealed = self.verified(&plan.sign(keys)?, &before)?;
             match self.publish_first(at, &sealed).await? {
                 Some(published) => return self.finish(sealed, published).await,
@@ -185,7 +186,7 @@ impl Transaction<'_> {
         };
         let base = self.working.published()?;
         let known = base.as_ref().or(ours.as_ref()).map(Metadata::files).unwrap_or_default();
-        self.doing.set("reading", url);
+        self.doing.set(format!("reading {url}"));
         let place::Found { files, at, unmerged } = place.read(&known).await?;
         if files.is_empty() {
             let ours = ours.ok_or_else(nothing_here)?;
@@ -267,7 +268,7 @@ impl Transaction<'_> {
     /// Writes to the first place; none, where another machine was faster.
     async fn publish_first(&self, at: Option<At>, sealed: &Metadata) -> Result<Option<Vec<MetadataUrl>>, PublishError> {
         let (Some((url, place)), Some(at)) = (self.places.first(), at) else { return Ok(Some(Vec::new())) };
-        self.doing.set("publishing to", url);
+        self.doing.set(format!("publishing to {url}"));
         match place.write(&at, &sealed.files(), &self.working.publisher).await? {
             Written::Done(_) => Ok(Some(vec![url.clone()])),
             Written::Lost => Ok(None),
@@ -275,13 +276,14 @@ impl Transaction<'_> {
     }
 
     async fn finish(&mut self, sealed: Metadata, mut published: Vec<MetadataUrl>) -> Result<Outcome, PublishError> {
+        self.doing.set("keeping it here");
         self.working.keep(&sealed)?;
         if !published.is_empty() {
             self.working.keep_published(&sealed)?;
         }
         let mut failed = Vec::new();
         for (url, place) in self.places.iter().skip(1) {
-            self.doing.set("publishing to", url);
+            self.doing.set(format!("publishing to {url}"));
             match self.bring(place, &sealed).await {
                 Ok(()) => published.push(url.clone()),
                 Err(error) => failed.push((url.clone(), error.to_string())),

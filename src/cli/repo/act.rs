@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,7 +15,7 @@ use crate::cli::output::Output;
 use crate::publish::changes::Entry;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Unlock, Working};
+use crate::publish::{Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Transaction, Unlock, Working};
 
 /// How long nothing is said.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -51,9 +53,9 @@ pub(super) struct Act<'a> {
 /// Runs it in a working folder.
 pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &Options, output: Output) -> Result<u8, PublishError> {
     let mut transaction = here.transaction(working, options.local)?;
-    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null };
-    let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
     let doing = transaction.doing.clone();
+    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null, doing: doing.clone() };
+    let mut keys = Unlocked { doing: doing.clone(), ..Unlocked::new(&working.keyring, &options.passphrases) };
     let outcome = telling(output, &doing, transaction.run(&mut asking, &mut keys)).await?;
     let report = ended(&outcome, asking.plan, &transaction.notes);
     output.value(&report, report::ended_text);
@@ -61,15 +63,30 @@ pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &
     Ok(if failed { 2 } else { 0 })
 }
 
+/// What there is at the first place, merged with what is here.
+pub(super) async fn look(transaction: &mut Transaction<'_>, output: Output) -> Result<Draft, PublishError> {
+    let doing = transaction.doing.clone();
+    telling(output, &doing, transaction.look(&|_| false)).await
+}
+
 /// Waits for something, and says from time to time what it is that takes so long.
 pub(super) async fn telling<T>(output: Output, doing: &Doing, work: impl Future<Output = T>) -> T {
-    let mut work = Box::pin(work);
-    loop {
-        match tokio::time::timeout(PATIENCE, &mut work).await {
-            Ok(done) => return done,
-            Err(_) => output.progress(&doing.now()),
+    Box::pin(telling_every(PATIENCE, doing, move |what| output.progress(what), work)).await
+}
+
+async fn telling_every<T>(every: Duration, doing: &Doing, say: impl Fn(&str) + Send + 'static, work: impl Future<Output = T>) -> T {
+    let (done, over) = mpsc::channel::<()>();
+    let doing = doing.clone();
+    // From a thread of its own: what takes long may be computing, which keeps this one busy.
+    let teller = thread::spawn(move || {
+        while over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            say(&doing.now());
         }
-    }
+    });
+    let result = Box::pin(work).await;
+    drop(done);
+    let _ = teller.join();
+    result
 }
 
 struct Asking<'a, 'b> {
@@ -78,6 +95,7 @@ struct Asking<'a, 'b> {
     output: Output,
     keyring: &'a Keyring,
     plan: Value,
+    doing: Doing,
 }
 
 impl Change for Asking<'_, '_> {
@@ -102,10 +120,18 @@ impl Change for Asking<'_, '_> {
             return Ok(false);
         }
         if plan.steps().any(|step| !step.keys.is_empty()) {
-            ask(self.options)?;
+            quietly(&self.doing, || ask(self.options))?;
         }
         Ok(true)
     }
+}
+
+/// Does what waits for a person: no word comes in between.
+fn quietly<T>(doing: &Doing, work: impl FnOnce() -> T) -> T {
+    let was = doing.set("");
+    let result = work();
+    doing.set(was);
+    result
 }
 
 /// Asks whether to sign, if there is somebody to ask.
@@ -130,19 +156,20 @@ pub(super) struct Unlocked<'a> {
     keyring: &'a Keyring,
     passphrases: &'a Passphrases,
     open: BTreeMap<String, Box<dyn Signer>>,
+    doing: Doing,
 }
 
 impl<'a> Unlocked<'a> {
     pub(super) fn new(keyring: &'a Keyring, passphrases: &'a Passphrases) -> Self {
-        Self { keyring, passphrases, open: BTreeMap::new() }
+        Self { keyring, passphrases, open: BTreeMap::new(), doing: Doing::default() }
     }
 }
 
 impl Unlock for Unlocked<'_> {
     fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError> {
         if !self.open.contains_key(keyid) {
-            let passphrases = self.passphrases;
-            let signer = self.keyring.unlock(keyid, &mut |entry| passphrases.of(&entry.name))?;
+            let (passphrases, doing) = (self.passphrases, &self.doing);
+            let signer = self.keyring.unlock(keyid, &mut |entry| quietly(doing, || passphrases.of(&entry.name)))?;
             self.open.insert(keyid.to_owned(), signer);
         }
         self.open.get(keyid).map(AsRef::as_ref).ok_or(SigningError::Unusable("a key that vanished"))
@@ -177,4 +204,24 @@ fn ended(outcome: &Outcome, mut plan: Value, notes: &[String]) -> Value {
         object.extend(members.map(|(name, value)| (name.to_owned(), value)));
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_told_though_it_never_waits_for_anything_and_not_while_somebody_is_asked() {
+        let (doing, (told, tells)) = (Doing::default(), mpsc::channel());
+        let say = move |what: &str| drop(told.send(what.to_owned()));
+        let work = async {
+            doing.set("signing");
+            // All that was said before.
+            let computing = || tells.iter().find(|what| what == "signing");
+            assert!(computing().is_some());
+            quietly(&doing, || assert!(tells.iter().any(|what| what.is_empty())));
+            assert!(computing().is_some());
+        };
+        telling_every(Duration::from_millis(1), &doing, say, work).await;
+    }
 }

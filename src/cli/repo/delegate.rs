@@ -113,7 +113,7 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
 
 async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let draft = Box::pin(here.transaction(&working, verb.options.local)?.look(&|_| false)).await?;
+    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let of_role = |listed: &Value| text(listed, "name") == verb.role;
     let by = draft.next.delegations().find(|(_, listed)| of_role(listed)).map(|(by, _)| by.to_owned());
     let by = by.ok_or_else(|| PublishError::Wrong(format!("nothing is delegated to {}; hint: rootpin repo delegate list", verb.role)))?;
@@ -178,7 +178,7 @@ pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishEr
 
 async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let metadata = Box::pin(here.transaction(&working, verb.local)?.look(&|_| false)).await?.next;
+    let metadata = act::look(&mut here.transaction(&working, verb.local)?, output).await?.next;
     let delegation = |(by, listed): (&str, &Value)| {
         let keyids = list(listed, "keyids").iter().filter_map(Value::as_str);
         let keys: Vec<_> = keyids.map(|keyid| key_name(keyid, &metadata, &working.keyring)).collect();

@@ -120,7 +120,7 @@ async fn begin_in(
         working.settle(settings)?;
     }
     let mut report = report(working)?;
-    let published = super::publish_all(here, working, options.local).await;
+    let published = super::publish_all(here, working, options.local, output).await;
     if let Some(object) = report.as_object_mut() {
         object.insert("published".to_owned(), json!(published.as_ref().ok()));
         object.insert("error".to_owned(), json!(published.as_ref().err().map(ToString::to_string)));

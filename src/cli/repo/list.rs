@@ -19,9 +19,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let mut transaction = here.transaction(&working, verb.local)?;
-    let doing = transaction.doing.clone();
-    let draft = act::telling(output, &doing, transaction.look(&|_| false)).await?;
+    let draft = act::look(&mut here.transaction(&working, verb.local)?, output).await?;
     let images: Vec<_> = images(&draft.next).filter(|image| matches(verb.pattern.as_ref(), text(image, "name"))).collect();
     output.value(&json!({ "version": 1, "images": images }), images_text);
     Ok(0)

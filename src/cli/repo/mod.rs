@@ -153,12 +153,13 @@ impl Here {
 }
 
 /// Brings what is in the folder to its places.
-async fn publish_all(here: &Here, working: &Working, local: bool) -> Result<Vec<String>, PublishError> {
+async fn publish_all(here: &Here, working: &Working, local: bool, output: Output) -> Result<Vec<String>, PublishError> {
     let mut transaction = here.transaction(working, local)?;
     if transaction.places.is_empty() {
         return Ok(Vec::new());
     }
-    match Box::pin(transaction.run(&mut publish::Bring, &mut publish::Bring)).await? {
+    let doing = transaction.doing.clone();
+    match act::telling(output, &doing, transaction.run(&mut publish::Bring, &mut publish::Bring)).await? {
         Outcome::Done { published, failed, .. } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
         Outcome::Done { failed, .. } => {
             let failed: Vec<_> = failed.iter().map(|(place, why)| format!("{place}: {why}")).collect();

@@ -106,7 +106,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         return finish(here, &working, proposal, &verb.options, output).await;
     }
     let mut working = here.open()?;
-    let metadata = Box::pin(here.transaction(&working, verb.options.local)?.look(&|_| false)).await?.next;
+    let metadata = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?.next;
     let document = changed_root(&mut working, &metadata, &verb)?;
     let mut proposal = Proposal::new(newest(&metadata), document, Timestamp::now(), working.settings.term("root"))?;
     if let Some(file) = &verb.propose {

@@ -22,12 +22,11 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     working.root()?;
     let mut transaction = here.transaction(&working, verb.local)?;
     let (now, mut unknown) = (transaction.now, None);
-    let doing = transaction.doing.clone();
-    let draft = match act::telling(output, &doing, transaction.look(&|_| false)).await {
+    let draft = match act::look(&mut transaction, output).await {
         Ok(draft) => draft,
         Err(PublishError::Place(error)) => {
             unknown = Some(error.to_string());
-            Box::pin(here.transaction(&working, true)?.look(&|_| false)).await?
+            act::look(&mut here.transaction(&working, true)?, output).await?
         }
         Err(error) => return Err(error),
     };
