@@ -1,5 +1,6 @@
 //! What differs between two states of a targets role, entry by entry, and how that is brought to a third: the three-way merge.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -37,8 +38,10 @@ pub type Edits = BTreeMap<Entry, Edit>;
 pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
     let (old, new) = (before.map(entries).unwrap_or_default(), entries(after));
     let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let edit = |entry: &Entry| Edit { before: old.get(entry).cloned(), after: new.get(entry).cloned() };
-    all.into_iter().map(|entry| (entry.clone(), edit(entry))).filter(|(_, edit)| edit.before != edit.after).collect()
+    let differs = |entry: &&&Entry| old.get(**entry) != new.get(**entry);
+    let owned = |value: Option<&Cow<'_, Value>>| value.map(|value| value.clone().into_owned());
+    let edit = |entry: &Entry| Edit { before: owned(old.get(entry)), after: owned(new.get(entry)) };
+    all.iter().filter(differs).map(|entry| ((*entry).clone(), edit(entry))).collect()
 }
 
 /// The entry as it stands.
@@ -100,10 +103,13 @@ fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> Strin
     }
 }
 
-fn entries(document: &Document) -> BTreeMap<Entry, Value> {
-    let targets = document.members("targets").into_iter().flatten().map(|(path, value)| (Entry::Target(path.clone()), value.clone()));
-    let delegations = delegated(document).map(|listed| (Entry::Delegation(name(listed).to_owned()), delegation(document, listed)));
-    let holders = document.members(HOLDERS).into_iter().flatten().map(|(keyid, holder)| (Entry::Holder(keyid.clone()), holder.clone()));
+fn entries(document: &Document) -> BTreeMap<Entry, Cow<'_, Value>> {
+    let targets =
+        document.members("targets").into_iter().flatten().map(|(path, value)| (Entry::Target(path.clone()), Cow::Borrowed(value)));
+    let delegations =
+        delegated(document).map(|listed| (Entry::Delegation(name(listed).to_owned()), Cow::Owned(delegation(document, listed))));
+    let holders = document.members(HOLDERS).into_iter().flatten();
+    let holders = holders.map(|(keyid, holder)| (Entry::Holder(keyid.clone()), Cow::Borrowed(holder)));
     targets.chain(delegations).chain(holders).collect()
 }
 

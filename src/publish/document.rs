@@ -47,10 +47,10 @@ impl Document {
     /// The file. Control characters are escaped in it, unlike in what is signed.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let signatures: Vec<_> = self.signatures.iter().map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig })).collect();
-        let mut bytes = json!({ "signatures": signatures, "signed": self.signed }).to_string().into_bytes();
-        bytes.push(b'\n');
-        bytes
+        let signatures: Value = self.signatures.iter().map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig })).collect();
+        // Piece by piece: one value of the whole would be a copy of it.
+        let signed = serde_json::to_string(&self.signed).unwrap_or_default();
+        format!("{{\"signatures\":{signatures},\"signed\":{signed}}}\n").into_bytes()
     }
 
     /// Its version; 0, before it has one.

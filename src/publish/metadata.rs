@@ -1,6 +1,7 @@
 //! A whole repository as a publisher holds it: read from its files, verified by the same engine as on every host.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,9 +13,13 @@ use super::place::{Files, WAITING};
 use crate::trust::tuf::{Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update};
 use crate::trust::{Floor, Progress, Refusal, Verified};
 
-/// One file, and what is in it.
+/// One file, which many states of a repository may share: a large one is read once, and not copied with each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub struct File(Arc<Content>);
+
+/// What a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Content {
     /// What is in it.
     pub document: Document,
     /// The file as it was published.
@@ -55,48 +60,59 @@ impl File {
     /// A file that was just signed.
     pub(super) fn of(document: Document) -> Self {
         let bytes = document.to_bytes();
-        Self { document, bytes }
+        Self(Arc::new(Content { document, bytes }))
     }
 
-    fn read(files: &Files, name: &str) -> Result<Self, PublishError> {
+    fn read(files: &Files, name: &str, known: Option<&Metadata>) -> Result<Self, PublishError> {
         let bytes = files.get(name).ok_or_else(|| PublishError::Incomplete(name.to_owned()))?;
-        Ok(Self { document: Document::read(name, bytes)?, bytes: bytes.clone() })
+        if let Some(same) = known.and_then(|known| known.all().find(|file| file.bytes == *bytes)) {
+            return Ok(same.clone());
+        }
+        Ok(Self(Arc::new(Content { document: Document::read(name, bytes)?, bytes: bytes.clone() })))
+    }
+}
+
+impl Deref for File {
+    type Target = Content;
+
+    fn deref(&self) -> &Content {
+        &self.0
     }
 }
 
 impl Metadata {
     /// Reads and verifies a repository. `seen`: the floors of what was read before, behind which nothing may go. Expiry doesn't count: what
-    /// has expired is to be renewed.
+    /// has expired is to be renewed. All is verified; files that are `known` are not taken apart again.
     ///
     /// # Errors
     /// A file is missing or malformed, or the whole doesn't hold under the pinned root.
-    pub fn read(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Self, PublishError> {
+    pub fn read(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor], known: Option<&Self>) -> Result<Self, PublishError> {
         let (trusted, mut broken, floors) = verify(files, pinned, seen)?;
         let versions = trusted.versions();
         let version = |role: &str| versions.get(role).copied().unwrap_or_default();
         let last = version("root");
         let roots = files.keys().filter_map(|name| name.strip_suffix(".root.json")?.parse::<u64>().ok()).filter(|found| *found <= last);
-        let roots = roots.map(|version| Ok((version, File::read(files, &Request::Root(version).file_name())?)));
+        let roots = roots.map(|version| Ok((version, File::read(files, &Request::Root(version).file_name(), known)?)));
         let roots = roots.collect::<Result<BTreeMap<_, _>, PublishError>>()?;
-        let snapshot = File::read(files, &Request::Snapshot(Some(version("snapshot"))).file_name())?;
+        let snapshot = File::read(files, &Request::Snapshot(Some(version("snapshot"))).file_name(), known)?;
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
             let role = name.strip_suffix(".json").unwrap_or(name);
             let request = Request::Role(role.to_owned(), meta.get("version").and_then(Value::as_u64));
-            roles.insert(role.to_owned(), File::read(files, &request.file_name())?);
+            roles.insert(role.to_owned(), File::read(files, &request.file_name(), known)?);
         }
         broken.retain(|role, _| roles.contains_key(role));
-        let timestamp = File::read(files, "timestamp.json")?;
+        let timestamp = File::read(files, "timestamp.json", known)?;
         let mut read = Self { roots, timestamp, snapshot, roles, waiting: BTreeMap::new(), broken, floors };
-        read.waiting = read.waiting_in(files);
+        read.waiting = read.waiting_in(files, known);
         Ok(read)
     }
 
     /// What waits for signatures or for the snapshot's key. Nothing but its signatures speaks for it: what no key of its role has signed,
     /// or is not newer than what is published, is not looked at.
-    fn waiting_in(&self, files: &Files) -> BTreeMap<String, File> {
+    fn waiting_in(&self, files: &Files, known: Option<&Self>) -> BTreeMap<String, File> {
         let names = files.keys().filter(|name| name.starts_with(WAITING));
-        let read = names.filter_map(|name| Some((role_of(name).ok()?, File::read(files, name).ok()?)));
+        let read = names.filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
         read.filter(|(role, file)| {
             let signed = self.authority(role).is_some_and(|authority| !self.signers(&authority, &file.document).is_empty());
             let is_targets = file.document.signed.get("_type").and_then(Value::as_str) == Some("targets");
@@ -104,6 +120,11 @@ impl Metadata {
             signed && is_targets && newer && !TOP_LEVEL.contains(&role.as_str())
         })
         .collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &File> {
+        let online = [&self.timestamp, &self.snapshot].into_iter();
+        online.chain(self.roots.values()).chain(self.roles.values()).chain(self.waiting.values())
     }
 
     /// A targets role as it is to be gone on from: what waits, or else what is published.

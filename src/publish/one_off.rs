@@ -88,9 +88,9 @@ mod tests {
         let (one, other) = (make(), make());
         let files = one.publish(&BTreeMap::from([("127.0.0.1:1/a:1".to_owned(), b"manifest".to_vec())])).unwrap();
         let pinned = |of: &OneOff| Arc::new(PinnedRoot::read(of.root().to_vec()).unwrap());
-        let read = Metadata::read(&files, &pinned(&one), &[]).unwrap();
+        let read = Metadata::read(&files, &pinned(&one), &[], None).unwrap();
         let listed = read.roles["targets"].document.members("targets").unwrap();
         assert_eq!(listed["127.0.0.1:1/a:1"]["hashes"]["sha256"], Digest::of(b"manifest").hex());
-        assert!(Metadata::read(&files, &pinned(&other), &[]).is_err());
+        assert!(Metadata::read(&files, &pinned(&other), &[], None).is_err());
     }
 }

@@ -166,7 +166,7 @@ impl Transaction<'_> {
 
     /// A repository that was just signed, judged as every host will.
     fn verified(&self, sealed: &Metadata, before: &Metadata) -> Result<Metadata, PublishError> {
-        let read = Metadata::read(&sealed.files(), self.working.root()?, &before.floors)?;
+        let read = Metadata::read(&sealed.files(), self.working.root()?, &before.floors, Some(sealed))?;
         match read.broken.iter().find(|(role, _)| !before.broken.contains_key(*role) && changed(before, &read, role)) {
             Some((role, why)) => Err(PublishError::Wrong(format!("{role} would not hold: {why}"))),
             None => Ok(read),
@@ -179,12 +179,12 @@ impl Transaction<'_> {
 
     async fn find(&mut self, overrules: &dyn Fn(&Entry) -> bool, restores: bool) -> Result<Found, PublishError> {
         self.working.root()?;
-        let ours = self.working.ours()?;
+        let ours = self.working.ours(None)?;
         let Some((url, place)) = self.places.first() else {
             let ours = ours.ok_or_else(nothing_here)?;
             return Ok(Found { draft: Draft::on(ours), at: None, behind: false });
         };
-        let base = self.working.published()?;
+        let base = self.working.published(ours.as_ref())?;
         let known = base.as_ref().or(ours.as_ref()).map(Metadata::files).unwrap_or_default();
         self.doing.set(format!("reading {url}"));
         let place::Found { files, at, unmerged } = place.read(&known).await?;
@@ -198,7 +198,7 @@ impl Transaction<'_> {
             return Ok(Found { draft: Draft::on(ours), at: Some(at), behind: true });
         }
         let seen = base.as_ref().or(ours.as_ref()).map(|seen| seen.floors.clone()).unwrap_or_default();
-        let theirs = match (Metadata::read(&files, self.working.root()?, &seen), &base, &ours) {
+        let theirs = match (Metadata::read(&files, self.working.root()?, &seen, base.as_ref().or(ours.as_ref())), &base, &ours) {
             (Err(why), Some(base), Some(ours)) => {
                 let mut draft = self.rejoined(place, &at, &files, base, &unmerged).await?.ok_or(why)?;
                 draft.merge(Some(base), ours, overrules)?;
@@ -240,7 +240,7 @@ impl Transaction<'_> {
         // Where the two share a publisher's tag, and the one of here wrote over the other's there, both began with what it had found.
         let ours = || unmerged.iter().find(|other| other.files == base.files()).and_then(|ours| ours.found.clone());
         let Some(found) = place.found(at, files).await?.or_else(ours) else { return Ok(None) };
-        let read = |files: &Files, seen: &[Floor]| Metadata::read(files, self.working.root()?, seen);
+        let read = |files: &Files, seen: &[Floor]| Metadata::read(files, self.working.root()?, seen, Some(base));
         let Ok(found) = read(&found, &[]) else { return Ok(None) };
         let Ok(wrote) = read(files, &found.floors) else { return Ok(None) };
         if wrote.same(&found) {
@@ -253,7 +253,8 @@ impl Transaction<'_> {
 
     /// Merges what another publisher has put beside the place's newest state: the two wrote at one moment, or it broke off.
     fn take_over(&mut self, draft: &mut Draft, other: &place::Unmerged) {
-        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[]);
+        let known = draft.before.clone();
+        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[], Some(&known));
         let taken = match &other.found {
             Some(found) => {
                 read(found).and_then(|found| Ok((found, read(&other.files)?))).and_then(|(found, wrote)| draft.take(&found, &wrote))
@@ -298,7 +299,7 @@ impl Transaction<'_> {
         for tries in 0..TRIES {
             let place::Found { files: there, at, .. } = place.read(&files).await?;
             if !there.is_empty() {
-                let there = Metadata::read(&there, self.working.root()?, &[])?;
+                let there = Metadata::read(&there, self.working.root()?, &[], Some(sealed))?;
                 if there.same(sealed) || there.timestamp.document.version() > sealed.timestamp.document.version() {
                     return Ok(());
                 }

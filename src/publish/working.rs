@@ -128,20 +128,20 @@ impl Working {
         self.pinned.as_ref().ok_or_else(|| PublishError::Wrong(wanted.to_owned()))
     }
 
-    /// What is here, and what of it was published last; none where there is nothing.
+    /// What is here, and what of it was published last; none where there is nothing. `known` as for [`Metadata::read`].
     ///
     /// # Errors
     /// The files can't be read, or don't hold.
-    pub fn ours(&self) -> Result<Option<Metadata>, PublishError> {
-        self.read(METADATA)
+    pub fn ours(&self, known: Option<&Metadata>) -> Result<Option<Metadata>, PublishError> {
+        self.read(METADATA, known)
     }
 
     /// What was last read from the first place or written to it.
     ///
     /// # Errors
     /// As [`Self::ours`].
-    pub fn published(&self) -> Result<Option<Metadata>, PublishError> {
-        self.read(PUBLISHED)
+    pub fn published(&self, known: Option<&Metadata>) -> Result<Option<Metadata>, PublishError> {
+        self.read(PUBLISHED, known)
     }
 
     /// Keeps what is here now.
@@ -176,13 +176,13 @@ impl Working {
         write(path, bytes)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Metadata>, PublishError> {
+    fn read(&self, name: &str, known: Option<&Metadata>) -> Result<Option<Metadata>, PublishError> {
         let folder = self.folder.join(name);
         let files = read_folder(&folder).map_err(|error| failed(&folder, error))?;
         if !files.contains_key("timestamp.json") {
             return Ok(None);
         }
-        Metadata::read(&files, self.root()?, &[]).map(Some)
+        Metadata::read(&files, self.root()?, &[], known).map(Some)
     }
 
     fn store(&self, name: &str, files: &Files) -> Result<(), PublishError> {

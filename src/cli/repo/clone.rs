@@ -41,7 +41,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     if files.is_empty() {
         return Err(PublishError::State(format!("{} has nothing; hint: rootpin repo init begins a repository", verb.place)));
     }
-    let metadata = Metadata::read(&files, &pinned, &[])?;
+    let metadata = Metadata::read(&files, &pinned, &[], None)?;
     let settings = Settings::text(&verb.names, &[verb.place.to_string()], &[]);
     let mut working = Working::begin(&verb.dir, &settings)?;
     working.pin(root)?;

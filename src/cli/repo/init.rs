@@ -114,7 +114,7 @@ async fn begin_in(
     let sealed = plan.sign(&mut keys)?;
     drop(keys);
     working.pin(sealed.roots.values().next().map(|file| file.bytes.clone()).unwrap_or_default())?;
-    let sealed = Metadata::read(&sealed.files(), working.root()?, &[])?;
+    let sealed = Metadata::read(&sealed.files(), working.root()?, &[], None)?;
     working.keep(&sealed)?;
     if let Some(settings) = settings {
         working.settle(settings)?;

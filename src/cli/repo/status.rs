@@ -30,7 +30,8 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
         }
         Err(error) => return Err(error),
     };
-    let (published, ours) = (working.published()?, working.ours()?);
+    let known = Some(&draft.before);
+    let (published, ours) = (working.published(known)?, working.ours(known)?);
     let unpublished = match (&published, &ours) {
         (Some(published), Some(ours)) => !published.same(ours),
         (None, Some(_)) => true,
