@@ -60,6 +60,16 @@ pub enum SourceError {
         /// The cap.
         limit: usize,
     },
+    /// A file of this host that can't be read.
+    #[error("{url}: {cause}")]
+    Unreadable {
+        /// The file.
+        url: String,
+        /// Why.
+        cause: String,
+        /// Whether it is that rootpin may not; else what holds the file does not answer, a mount for one.
+        denied: bool,
+    },
     /// Any other answer: a redirect, an unexpected status, something that is not understood.
     #[error("{url}: {cause}")]
     Other {
@@ -74,7 +84,7 @@ impl SourceError {
     /// Whether this counts as no answer, so that cached metadata may serve (policy.md rule 8).
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::Silent { .. })
+        matches!(self, Self::Silent { .. } | Self::Unreadable { denied: false, .. })
     }
 
     /// The "could not judge" that it means for a question.
@@ -104,6 +114,24 @@ impl SourceError {
                 format!("{url} sent more than {limit} bytes"),
                 format!("at most {limit} bytes"),
                 "the server sends something else than was published, or not this file",
+            ),
+            Self::Unreadable { url, cause, denied: true } => Refusal::new(
+                Code::SourceDenied,
+                format!("{url}: {cause}"),
+                "a file that rootpin may read",
+                "rootpind is root without capabilities: let the group root or all read the file (chmod o+r) and enter the folders above it (chmod o+x)",
+            ),
+            Self::Unreadable { url, cause, denied: false } => Refusal::new(
+                Code::SourceUnreachable,
+                format!("{url}: {cause}"),
+                "a file that can be read",
+                "check that what the folder is on is mounted and answers",
+            ),
+            Self::Other { url, cause } if url.starts_with("file:") => Refusal::new(
+                Code::Malformed,
+                format!("{url}: {cause}"),
+                "a plain file",
+                "put nothing but the published files into that folder",
             ),
             Self::Other { url, cause } => Refusal::new(
                 Code::Malformed,

@@ -107,7 +107,7 @@ fn speaks_plain(error: &SourceError) -> bool {
     match error {
         SourceError::Silent { cause, .. } => cause.starts_with("answered "),
         SourceError::Other { cause, .. } => cause != "answered 400",
-        SourceError::Denied { .. } | SourceError::TooLarge { .. } => true,
+        SourceError::Denied { .. } | SourceError::TooLarge { .. } | SourceError::Unreadable { .. } => true,
     }
 }
 
