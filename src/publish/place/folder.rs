@@ -116,8 +116,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Whole or not at all, and for everybody to read, as what is published is.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(folder)?;
     file.write_all(bytes)?;
+    // Whatever the umask is, which a service that signs has for the sake of its keys.
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

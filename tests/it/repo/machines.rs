@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use super::{Org, digest};
+use crate::world::run;
 
 #[test]
 fn a_delegated_key_signs_its_names_and_no_others_and_is_cut_off_without_touching_the_rest() {
@@ -217,5 +219,18 @@ fn a_working_folder_and_its_keys_are_its_owners_alone() {
     for name in ["main", "main/keys", "main/keys/targets.pem"] {
         let mode = fs::metadata(org.path(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
+}
+
+#[test]
+fn what_is_published_is_for_everybody_to_read_whatever_the_umask_of_who_signs() {
+    let org = Org::founded();
+    let refresh = [env!("CARGO_BIN_EXE_rootpin"), "repo", "--repo", "main", "refresh"];
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 077; exec \"$@\"", "sh"]).args(refresh).current_dir(org.path(""));
+    let ended = run(shell.env("ROOTPIN_PASSPHRASE", "correct horse"), b"");
+    assert!(ended.code == 0 && ended.out.contains("published"), "{ended:?}");
+    for name in ["timestamp.json", "2.snapshot.json"] {
+        assert_eq!(fs::metadata(org.path("place").join(name)).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
     }
 }
