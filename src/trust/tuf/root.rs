@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::image::Digest;
 use crate::trust::budget::{Budget, ROOT_BYTES};
+use crate::trust::canonical::Text;
 use crate::trust::floors::Claim;
 use crate::trust::key::PublicKey;
 use crate::trust::root_file;
@@ -121,7 +122,8 @@ impl Root {
             let listing = listed.and_then(|roles| roles.get(name)).ok_or_else(|| envelope.malformed(&format!("no role {name}")))?;
             roles.insert(name, Role::read(name, listing, &mut keys, file)?);
         }
-        let consistent = envelope.get("consistent_snapshot").is_some_and(|consistent| consistent.as_bool() == Some(true));
+        let consistent = envelope.get("consistent_snapshot").map_or(Some(false), Text::as_bool);
+        let consistent = consistent.ok_or_else(|| envelope.malformed("a consistent_snapshot that is neither true nor false"))?;
         Ok(Self { envelope, roles, consistent })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::image::{Digest, Repository};
-use crate::trust::{Collection, KeyId, Progress, Refusal, Target, Verified};
+use crate::trust::{Code, Collection, KeyId, Progress, Refusal, Target, Verified};
 
 use super::targets::{Targets, listing, target};
 use super::trusted::{State, Trusted};
@@ -51,7 +51,7 @@ impl Search {
             return Ok(Step::Fetch(want));
         }
         let named = match &self.question {
-            Question::Tag(tag) => self.tag(tag.as_str())?,
+            Question::Tag(tag) => self.image(tag.as_str())?,
             Question::Digest(digest) => self.digest(*digest)?,
         };
         match named {
@@ -68,6 +68,21 @@ impl Search {
     /// The files that were verified and came from the source, by [`super::Request::cache_name`].
     pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
         self.walk.files()
+    }
+
+    /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
+    fn image(&self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+        let named = self.tag(tag)?;
+        let path = format!("{}:{tag}", self.gun);
+        let odd = named.as_ref().ok().filter(|named| named.targets.is_empty()).and_then(|named| named.used.last());
+        match odd.filter(|role| role.find(&path).is_some()) {
+            Some(role) => {
+                let found = format!("{} with the target {path} and no sha256 of 64 digits", role.envelope.file);
+                let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
+                Err(Refusal::new(Code::Malformed, found, "a target with the digest of an image", hint))
+            }
+            None => Ok(named),
+        }
     }
 
     /// What the tag is; as the inner error, a role that is to be fetched first.

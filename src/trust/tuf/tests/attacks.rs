@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 
+use crate::image::Digest;
+use crate::trust::tuf::Question;
+
 use super::publisher::{EXPIRES, Host, Publisher, key, role, sign, target};
 
 pub(super) fn signed(publisher: &Publisher, file: &str) -> Value {
@@ -217,4 +220,40 @@ fn two_files_of_one_version_are_not_both_taken() {
     twin.publish();
     assert_eq!(twin.versions["targets"], 2);
     assert_eq!(host.code(&twin), "rollback");
+}
+
+#[test]
+fn a_refusal_says_that_a_key_is_of_a_kind_not_known_here() {
+    let mut publisher = Publisher::new();
+    let mut root = signed(&publisher, "1.root.json");
+    root["version"] = 2.into();
+    root["keys"]["key-2"]["scheme"] = "ed448".into();
+    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    let mut host = Host::of(&publisher);
+    let refusal = host.update(&publisher).unwrap_err();
+    assert!(refusal.found.ends_with("0 distinct keys (of its role's keys, 1 of a kind or scheme not known here)"), "{}", refusal.found);
+}
+
+#[test]
+fn a_tag_that_is_listed_without_a_sha256_is_refused_as_that_and_not_as_missing() {
+    let mut publisher = Publisher::new();
+    publisher.names.insert("r.example/app:2".to_owned(), json!({ "length": 3, "hashes": { "sha512": "00" } }));
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let question = Question::Tag("2".parse().unwrap());
+    let refusal = host.search(&publisher, "r.example/app", &question).unwrap_err();
+    assert!(refusal.found.contains("the target r.example/app:2 and no sha256"), "{}", refusal.found);
+    // A digest is found by the tags that have one.
+    let question = Question::Digest(Digest::of(b"one"));
+    assert_eq!(host.search(&publisher, "r.example/app", &question).unwrap().collection.get().targets.len(), 1);
+}
+
+#[test]
+fn a_root_that_says_neither_true_nor_false_of_consistent_snapshots_is_refused() {
+    let mut publisher = Publisher::new();
+    let mut root = signed(&publisher, "1.root.json");
+    root["version"] = 2.into();
+    root["consistent_snapshot"] = "true".into();
+    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    assert_eq!(Host::of(&publisher).code(&publisher), "malformed");
 }
