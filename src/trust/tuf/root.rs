@@ -113,7 +113,9 @@ impl Eq for PinnedRoot {}
 
 impl Root {
     fn read(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
-        budget.take_root()?;
+        // A chain grows with the years.
+        let long = |refusal| Refusal { hint: "pin a later root file of the publisher's, from which fewer follow".to_owned(), ..refusal };
+        budget.take_root().map_err(long)?;
         let envelope = Envelope::read(file, "root", bytes, ROOT_BYTES, budget)?;
         let (keys, listed) = (envelope.get("keys").filter(|keys| keys.is_object()), envelope.get("roles"));
         let mut keys = Keys::of(keys.ok_or_else(|| envelope.malformed("no \"keys\""))?);

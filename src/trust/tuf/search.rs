@@ -99,13 +99,10 @@ impl Search {
         })
     }
 
-    /// A tag that stands for the digest.
+    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is neither fetched nor need it hold.
     fn digest(&self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
-        let all = match self.walk.all_that_may_name(&prefix)? {
-            Ok(all) => all,
-            Err(role) => return Ok(Err(role)),
-        };
+        let (all, end) = self.walk.all_that_may_name(&prefix);
         let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
         let of_role = |role: &Arc<Targets>| -> Vec<String> {
             role.below(&prefix).filter(|(_, value)| target(*value).is_some_and(|target| stands(&target))).map(|(tag, _)| tag).collect()
@@ -118,7 +115,10 @@ impl Search {
                 Err(role) => return Ok(Err(role)),
             }
         }
-        Ok(Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used: all }))
+        match end? {
+            Some(role) => Ok(Err(role)),
+            None => Ok(Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used: all })),
+        }
     }
 
     fn found(&self, named: Named) -> Found {

@@ -121,9 +121,15 @@ impl Walk {
         Ok(Way::Nowhere(used))
     }
 
-    /// Every role that may name some path that begins so; as the inner error one that is not at hand.
-    pub(super) fn all_that_may_name(&self, prefix: &str) -> Result<Result<Vec<Arc<Targets>>, Role>, Refusal> {
-        let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
+    /// The roles that may name some path that begins so, in their order, and the first of them that is not at hand or does not hold.
+    pub(super) fn all_that_may_name(&self, prefix: &str) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
+        let mut used = Vec::new();
+        let end = self.gather(prefix, &mut used);
+        (used, end)
+    }
+
+    fn gather(&self, prefix: &str, used: &mut Vec<Arc<Targets>>) -> Result<Option<Role>, Refusal> {
+        let mut visited = BTreeSet::new();
         let mut budget = Budget::of_tuf();
         let mut left = vec![self.state.chain.last.role("targets")?.clone()];
         while let Some(role) = left.pop() {
@@ -131,17 +137,17 @@ impl Walk {
                 continue;
             }
             budget.take_role()?;
-            let Some(file) = self.at_hand(&role)? else { return Ok(Err(role)) };
+            let Some(file) = self.at_hand(&role)? else { return Ok(Some(role)) };
+            used.push(Arc::clone(&file));
             let edges = file.delegations.may_name(prefix).map_err(|bins| {
                 let mut refusal =
                     over_limit(&format!("a digest without a tag, which may be in any of {bins} roles"), 64, "targets roles in one search");
                 "ask for the image with its tag: the repository parts its tags by hash".clone_into(&mut refusal.hint);
                 refusal
             })?;
-            used.push(Arc::clone(&file));
-            left.extend(edges.into_iter().map(|edge| edge.role));
+            left.extend(edges.into_iter().rev().map(|edge| edge.role));
         }
-        Ok(Ok(used))
+        Ok(None)
     }
 
     /// A role's file, if it was verified under these very keys (each edge by its own delegator) and is not over.

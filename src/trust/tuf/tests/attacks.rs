@@ -257,3 +257,27 @@ fn a_root_that_says_neither_true_nor_false_of_consistent_snapshots_is_refused() 
     publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
     assert_eq!(Host::of(&publisher).code(&publisher), "malformed");
 }
+
+#[test]
+fn a_digest_is_found_though_a_role_with_less_precedence_is_over_or_missing() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "one of theirs"), false);
+    publisher.delegate("rest", 22, &["r.example/*/*"], ("r.example/rest/app:1", "one of the rest"), false);
+    publisher.publish();
+    publisher.files.remove("1.rest.json");
+    let mut host = Host::of(&publisher);
+    let mut ask = |content: &str| host.search(&publisher, "r.example/team/app", &Question::Digest(Digest::of(content.as_bytes())));
+    assert_eq!(ask("one of theirs").unwrap().collection.get().targets.len(), 1);
+    assert_eq!(ask("of nobody").unwrap_err().code.as_str(), "role-missing");
+}
+
+#[test]
+fn a_chain_of_roots_that_grew_too_long_is_refused_with_what_to_do() {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    for _ in 0..257 {
+        publisher.publish_root(&[]);
+    }
+    let refusal = host.update(&publisher).unwrap_err();
+    assert!(refusal.hint.starts_with("pin a later root file"), "{}", refusal.hint);
+}
