@@ -53,9 +53,13 @@ struct Bins {
 const PATTERN_BYTES: usize = 1024;
 
 impl Paths {
-    fn check_size(&self) -> Result<(), &'static str> {
+    fn all(&self) -> &[String] {
         let (Self::Patterns(all) | Self::HashPrefixes(all)) = self;
-        if all.iter().all(|one| one.len() <= PATTERN_BYTES) { Ok(()) } else { Err("a path of more than 1024 bytes") }
+        all
+    }
+
+    fn check_size(&self) -> Result<(), &'static str> {
+        if self.all().iter().all(|one| one.len() <= PATTERN_BYTES) { Ok(()) } else { Err("a path of more than 1024 bytes") }
     }
 }
 
@@ -82,6 +86,11 @@ impl Delegations {
             (None, Some(bins)) => Ok(Self { roles: Vec::new(), bins: Some(Bins::read(bins, keys, file)?) }),
             _ => Err(wrong("delegations with neither or both of roles and succinct_roles")),
         }
+    }
+
+    /// How many bytes are compared with a path.
+    pub(super) fn matched_bytes(&self) -> usize {
+        self.roles.iter().flat_map(|delegation| delegation.paths.all()).map(String::len).sum()
     }
 
     /// The roles that may answer for a path, the most trusted first.

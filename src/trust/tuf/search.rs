@@ -50,9 +50,9 @@ impl Search {
         if let Some(want) = self.walk.receive(answer)? {
             return Ok(Step::Fetch(want));
         }
-        let named = match &self.question {
+        let named = match self.question.clone() {
             Question::Tag(tag) => self.image(tag.as_str())?,
-            Question::Digest(digest) => self.digest(*digest)?,
+            Question::Digest(digest) => self.digest(digest)?,
         };
         match named {
             Ok(named) => Ok(Step::Done(self.found(named))),
@@ -71,7 +71,7 @@ impl Search {
     }
 
     /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
-    fn image(&self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+    fn image(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
         let named = self.tag(tag)?;
         let path = format!("{}:{tag}", self.gun);
         let odd = named.as_ref().ok().filter(|named| named.targets.is_empty()).and_then(|named| named.used.last());
@@ -86,7 +86,7 @@ impl Search {
     }
 
     /// What the tag is; as the inner error, a role that is to be fetched first.
-    fn tag(&self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+    fn tag(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
         let path = format!("{}:{tag}", self.gun);
         Ok(match self.walk.way(&path)? {
             Way::Missing(role) => Err(role),
@@ -100,14 +100,18 @@ impl Search {
     }
 
     /// A tag that stands for the digest. As for a tag, what comes after the role that says so is neither fetched nor need it hold.
-    fn digest(&self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
+    fn digest(&mut self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
         let (all, end) = self.walk.all_that_may_name(&prefix);
         let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
-        let of_role = |role: &Arc<Targets>| -> Vec<String> {
-            role.below(&prefix).filter(|(_, value)| target(*value).is_some_and(|target| stands(&target))).map(|(tag, _)| tag).collect()
-        };
-        for tag in all.iter().flat_map(of_role).collect::<BTreeSet<_>>() {
+        let mut tags = BTreeSet::new();
+        for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
+            self.walk.take_tags(value.bytes().len())?;
+            if target(value).is_some_and(|target| stands(&target)) {
+                tags.insert(tag);
+            }
+        }
+        for tag in tags {
             // A role that is asked first may say that the tag is something else.
             match self.tag(&tag)? {
                 Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => return Ok(Ok(named)),

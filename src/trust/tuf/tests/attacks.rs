@@ -281,3 +281,24 @@ fn a_chain_of_roots_that_grew_too_long_is_refused_with_what_to_do() {
     let refusal = host.update(&publisher).unwrap_err();
     assert!(refusal.hint.starts_with("pin a later root file"), "{}", refusal.hint);
 }
+
+#[test]
+fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
+    let mut publisher = Publisher::new();
+    let slow = format!("r.example/*{}b/app:*", "a".repeat(900));
+    let gun = format!("r.example/{}/app", "a".repeat(100));
+    let path = |tag: usize| format!("{gun}:{tag}");
+    // Each of many tags stands for the digest, and a role with precedence says otherwise: each is looked up, by way of all patterns.
+    publisher.delegate("first", 21, &["r.example/*/*"], (&path(0), "other"), false);
+    publisher.delegate("slow", 21, &vec![slow.as_str(); 1000], ("r.example/x:1", "other"), false);
+    publisher.delegate("many", 21, &["r.example/*/*"], (&path(0), "wanted"), false);
+    for (role, content) in [("first", "other"), ("many", "wanted")] {
+        let targets = &mut publisher.delegated.get_mut(role).unwrap().0;
+        targets.extend((0..1000).map(|tag| (path(tag), target(content))));
+    }
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let refusal = host.search(&publisher, &gun, &Question::Digest(Digest::of(b"wanted"))).unwrap_err();
+    assert_eq!(refusal.code.as_str(), "over-limit", "{}", refusal.found);
+    assert_eq!(host.tag(&publisher, &gun, "7"), Some(Digest::of(b"other")));
+}
