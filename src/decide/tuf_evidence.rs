@@ -109,7 +109,9 @@ impl TufLook<'_> {
             // One that keeps us waiting must not take the others' time too.
             let deadline = share(Instant::now(), self.look.deadline, places.len() - at);
             let done = match open(place, deadline).await {
-                Ok(reader) => self.update_from(&Place::Reader(&reader, deadline), previous, news).await,
+                Ok(reader) => {
+                    self.update_from(&Place::Reader(&reader, deadline), previous, news).await.map_err(|failure| seen_at(place, failure))
+                }
                 Err(failure) => Err(failure),
             };
             match done {
@@ -183,7 +185,10 @@ impl TufLook<'_> {
         for (at, place) in places.iter().enumerate() {
             let deadline = share(Instant::now(), self.look.deadline, places.len() - at);
             let done = match open(place, deadline).await {
-                Ok(reader) => self.search_from(&Place::Reader(&reader, deadline), trusted, gun, question, news).await,
+                Ok(reader) => {
+                    let found = self.search_from(&Place::Reader(&reader, deadline), trusted, gun, question, news).await;
+                    found.map_err(|failure| seen_at(place, failure))
+                }
                 Err(failure) => Err(failure),
             };
             match done {
@@ -269,6 +274,16 @@ impl TufLook<'_> {
 pub(super) async fn open(place: &Result<Arc<TufLocation>, SourceError>, deadline: Instant) -> Result<TufReader, Failure> {
     let location = place.as_ref().map_err(Clone::clone)?;
     Ok(location.open(deadline.into()).await?)
+}
+
+/// A refusal that says which of the places showed what was found.
+fn seen_at(place: &Result<Arc<TufLocation>, SourceError>, failure: Failure) -> Failure {
+    match (failure, place) {
+        (Failure::No(refusal), Ok(place)) if !refusal.found.contains("://") => {
+            Failure::No(Refusal { found: format!("{} (seen at {})", refusal.found, place.url()), ..refusal })
+        }
+        (failure, _) => failure,
+    }
 }
 
 /// By what metadata of a root is kept.
@@ -420,6 +435,25 @@ mod tests {
             let both = policy_of(&publisher, &[&lying, &good], "");
             assert_eq!(pull(&decider(both, &state("both")), "r.example/team/app:1", "of a team").await, "allowed");
         }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_no_answer_and_a_file_that_is_not_there_names_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new();
+        let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+        let policy = policy_of(&publisher, &[&folder], "");
+        assert_eq!(pull(&decider(Arc::clone(&policy), &state), "r.example/app:1", "one").await, "source-unreachable");
+        write(&folder, &publisher);
+        assert_eq!(pull(&decider(Arc::clone(&policy), &state), "r.example/app:1", "one").await, "allowed");
+        std::fs::rename(&folder, dir.path().join("unmounted")).unwrap();
+        assert_eq!(pull(&decider(Arc::clone(&policy), &state), "r.example/app:1", "one").await, "allowed", "from the cache");
+        std::fs::create_dir(&folder).unwrap();
+        let decider = decider(policy, &state);
+        let name: ImageRef = "r.example/app:1".parse().unwrap();
+        let verdict = decider.pull(&Pull { door: Door::Verify, name, digest: Digest::of(b"one") }, NOW.parse().unwrap()).await;
+        let crate::decide::Decision::Deny(denial) = verdict.decision else { panic!("allowed") };
+        assert_eq!(denial.refusal.found, format!("no timestamp.json (seen at file://{})", folder.display()));
     }
 
     #[tokio::test]

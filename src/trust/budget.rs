@@ -22,6 +22,10 @@ pub(super) const TUF_SNAPSHOT_BYTES: usize = 4 << 20;
 /// Targets roles that one search looks at. python-tuf has 32; a name without a tag has to be looked for in more of them.
 const ROLES: usize = 64;
 
+/// Bytes of patterns and of paths that one search compares. A search begins anew with each role that it fetched: 10,000 patterns of 100
+/// bytes may be compared as often as there may be roles.
+const MATCHING: usize = 2 * TUF_TARGETS_BYTES;
+
 /// Root files in one chain. python-tuf has 256.
 const ROOTS: usize = 256;
 /// Signatures that are checked. Two thresholds for each of the roots, each by two keys.
@@ -54,12 +58,13 @@ pub(super) struct Budget {
     most_bytes: usize,
     roles: usize,
     most_roles: usize,
+    matching: usize,
 }
 
 impl Budget {
     /// A whole budget.
     pub(super) fn new() -> Self {
-        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES, most_bytes: BYTES, roles: ROLES, most_roles: ROLES }
+        Self { roots: ROOTS, signatures: SIGNATURES, bytes: BYTES, most_bytes: BYTES, roles: ROLES, most_roles: ROLES, matching: MATCHING }
     }
 
     /// A whole budget for metadata of The Update Framework 1.0.
@@ -76,6 +81,11 @@ impl Budget {
     /// One more targets role to look at.
     pub(super) fn take_role(&mut self) -> Result<(), Refusal> {
         take(&mut self.roles, 1, self.most_roles, "targets roles in one search")
+    }
+
+    /// So many bytes of patterns and of paths to compare.
+    pub(super) fn take_matching(&mut self, bytes: usize) -> Result<(), Refusal> {
+        take(&mut self.matching, bytes, MATCHING, "bytes of patterns and paths to compare in one search")
     }
 
     /// One more root file in the chain.

@@ -11,12 +11,27 @@ pub(super) fn date(text: &str) -> Option<Timestamp> {
         Some(_) => return None,
         None => rest,
     };
-    if matches!(offset, "Z" | "+00:00" | "-00:00") { text.parse().ok() } else { None }
+    if !matches!(offset, "Z" | "+00:00" | "-00:00") {
+        return None;
+    }
+    // The last day of what a timestamp here can be is not a whole one, and what is never to expire ends with the year 9999.
+    let last = || text.strip_prefix("9999-12-3").and_then(|rest| format!("2000-12-3{rest}").parse::<Timestamp>().ok());
+    text.parse().ok().or_else(|| last().map(|_| Timestamp::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_days_of_the_year_9999_are_dates_too() {
+        for last in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999-14:00", "9999-12-31T00:00:00Z"] {
+            assert_eq!(date(last), Some(Timestamp::MAX), "{last}");
+        }
+        for bad in ["9999-12-32T00:00:00Z", "9999-12-31T24:00:00Z", "9999-12-31T23:59:59+99:00", "9999-13-31T00:00:00Z"] {
+            assert_eq!(date(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn dates_are_rfc_3339_with_any_offset_and_fraction() {

@@ -17,7 +17,7 @@ use x509_cert::spki::SubjectPublicKeyInfo;
 
 use super::canonical::Text;
 use super::certificate::Certificate;
-use super::{canonical, hex, pem};
+use super::{canonical, hex, pem, weak_point};
 use crate::image::Digest;
 use crate::json::Value;
 
@@ -120,7 +120,7 @@ impl PublicKey {
         let bytes = STANDARD.decode(&public).map_err(|error| KeyError(format!("keyval.public: {error}")))?;
         let scoped = KeyId::of(&keytype, &public);
         let (material, certificates) = match keytype.as_str() {
-            "ed25519" => (<[u8; 32]>::try_from(bytes).ok().map(Material::Ed25519), Vec::new()),
+            "ed25519" => (Material::ed25519(&bytes), Vec::new()),
             "ecdsa" | "rsa" => (Material::from_spki(&bytes), Vec::new()),
             "ecdsa-x509" | "rsa-x509" => {
                 let certificates = certificates(&bytes);
@@ -282,11 +282,15 @@ impl Material {
         } else if spki.algorithm.oid == RSA_ENCRYPTION && parameters == Some(AnyRef::NULL) && is_strong_rsa(point) {
             Self::Rsa(point.to_vec())
         } else if spki.algorithm.oid == ID_ED25519 && parameters.is_none() {
-            Self::Ed25519(point.try_into().ok()?)
+            Self::ed25519(point)?
         } else {
             return None;
         };
         (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_))).then_some(material)
+    }
+
+    fn ed25519(key: &[u8]) -> Option<Self> {
+        key.try_into().ok().filter(|key| !weak_point::is_weak(key)).map(Self::Ed25519)
     }
 
     /// Reads a key's public part as TUF 1.0 writes it: PEM, or in hex the 32 bytes of Ed25519 or a point of a curve.
@@ -299,7 +303,7 @@ impl Material {
         } else {
             let bytes = hex::decode(public)?;
             match bytes.len() {
-                32 => Self::Ed25519(bytes.try_into().ok()?),
+                32 => Self::ed25519(&bytes)?,
                 65 if is_point(&ECDSA_P256_SHA256_ASN1, &bytes) => Self::P256(bytes),
                 97 if is_point(&ECDSA_P384_SHA384_ASN1, &bytes) => Self::P384(bytes),
                 _ => return None,

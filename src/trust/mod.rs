@@ -18,6 +18,7 @@ mod refusal;
 mod root_file;
 mod threshold;
 pub mod tuf;
+mod weak_point;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

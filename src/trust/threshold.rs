@@ -70,7 +70,9 @@ pub(super) fn signers(
         let found = format!("{} signed only with revoked keys {}", signed.file, list(&revoked));
         return Err(Refusal::new(Code::Revoked, found, wanted, "have it signed by keys that the policy does not revoke"));
     }
-    let found = format!("{} with good signatures of {} distinct keys", signed.file, counted.len());
+    let unknown = keys.iter().filter(|key| key.kind().is_empty()).count();
+    let unknown = if unknown == 0 { String::new() } else { format!(" (of its role's keys, {unknown} of a kind or scheme not known here)") };
+    let found = format!("{} with good signatures of {} distinct keys{unknown}", signed.file, counted.len());
     Err(Refusal::new(
         Code::BadSignature,
         found,

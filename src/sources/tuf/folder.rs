@@ -8,6 +8,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::sources::{SourceError, escaped};
 
+/// Whether the folder is there at all: a mount that is missing is no answer about the repository.
+pub(super) async fn open(folder: &Path, deadline: Instant) -> Result<(), SourceError> {
+    let silent = |cause: &str| SourceError::Silent { url: escaped(&format!("file://{}", folder.display())), cause: cause.to_owned() };
+    let found = timeout_at(deadline, tokio::fs::metadata(folder)).await.map_err(|_| silent("not read before the deadline"))?;
+    match found {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(silent("no such folder")),
+        // What else is wrong with it each file tells.
+        _ => Ok(()),
+    }
+}
+
 /// One file of the folder.
 pub(super) async fn get(folder: &Path, name: &str, max_bytes: usize, deadline: Instant) -> Result<Option<Vec<u8>>, SourceError> {
     let path = folder.join(name);

@@ -75,7 +75,8 @@ impl TufLocation {
     pub async fn open(self: &Arc<Self>, deadline: Instant) -> Result<TufReader, SourceError> {
         let layers = match &self.url {
             MetadataUrl::Oci { repository, tag } => self.unless_silent(layers::open(&self.ways, repository, tag, deadline)).await?,
-            MetadataUrl::Http(_) | MetadataUrl::File(_) => None,
+            MetadataUrl::File(folder) => folder::open(folder, deadline).await.map(|()| None)?,
+            MetadataUrl::Http(_) => None,
         };
         if layers.is_none() && self.ways.first().is_some_and(Endpoint::is_mirror) {
             // A mirror need not have what its registry has: that is no answer about the repository.

@@ -1,6 +1,6 @@
 //! Whom a targets role delegates to, for which paths (section 4.5, and TAP 15).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
@@ -53,9 +53,13 @@ struct Bins {
 const PATTERN_BYTES: usize = 1024;
 
 impl Paths {
-    fn check_size(&self) -> Result<(), &'static str> {
+    fn all(&self) -> &[String] {
         let (Self::Patterns(all) | Self::HashPrefixes(all)) = self;
-        if all.iter().all(|one| one.len() <= PATTERN_BYTES) { Ok(()) } else { Err("a path of more than 1024 bytes") }
+        all
+    }
+
+    fn check_size(&self) -> Result<(), &'static str> {
+        if self.all().iter().all(|one| one.len() <= PATTERN_BYTES) { Ok(()) } else { Err("a path of more than 1024 bytes") }
     }
 }
 
@@ -69,9 +73,9 @@ impl Delegations {
                 let mut names = BTreeSet::new();
                 let mut read = Vec::new();
                 // Once for all: each role takes some of them.
-                let keys: BTreeMap<_, _> = keys.members().into_iter().flatten().collect();
+                let mut keys = Keys::of(keys);
                 for listing in roles.elements().ok_or_else(|| wrong("delegations that are no list of roles"))? {
-                    let delegation = Delegation::read(listing, &keys, file)?;
+                    let delegation = Delegation::read(listing, &mut keys, file)?;
                     if !names.insert(delegation.edge.role.name.clone()) {
                         return Err(wrong(&format!("two delegations to {}", shown(&delegation.edge.role.name))));
                     }
@@ -82,6 +86,11 @@ impl Delegations {
             (None, Some(bins)) => Ok(Self { roles: Vec::new(), bins: Some(Bins::read(bins, keys, file)?) }),
             _ => Err(wrong("delegations with neither or both of roles and succinct_roles")),
         }
+    }
+
+    /// How many bytes are compared with a path.
+    pub(super) fn matched_bytes(&self) -> usize {
+        self.roles.iter().flat_map(|delegation| delegation.paths.all()).map(String::len).sum()
     }
 
     /// The roles that may answer for a path, the most trusted first.
@@ -120,7 +129,7 @@ impl Delegations {
 }
 
 impl Delegation {
-    fn read(listing: Text<'_>, keys: &Keys<'_>, file: &str) -> Result<Self, Refusal> {
+    fn read(listing: Text<'_>, keys: &mut Keys<'_>, file: &str) -> Result<Self, Refusal> {
         let name = listing.get("name").and_then(Text::as_str).unwrap_or_default();
         let wrong = |what: &str| malformed(file, &format!("a delegation to {}: {what}", shown(&name)));
         // A role of that name would take the place of another in the snapshot.
@@ -158,8 +167,7 @@ impl Bins {
         let prefix = listing.get("name_prefix").and_then(Text::as_str).ok_or_else(|| wrong("no name_prefix"))?;
         let bits = listing.get("bit_length").and_then(Text::as_u64).and_then(|bits| u32::try_from(bits).ok());
         let bits = bits.filter(|bits| (1..=32).contains(bits)).ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
-        let keys = keys.members().into_iter().flatten().collect();
-        Ok(Self { role: Role::read(&prefix, listing, &keys, file)?, bits })
+        Ok(Self { role: Role::read(&prefix, listing, &mut Keys::of(keys), file)?, bits })
     }
 
     fn of(&self, hash: &[u8; 32]) -> Option<Edge> {
@@ -193,6 +201,15 @@ mod tests {
 
     fn names(edges: &[Edge]) -> Vec<&str> {
         edges.iter().map(|edge| edge.role.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_key_that_many_roles_have_is_read_once() {
+        let key = r#"{"keytype":"ed25519","keyval":{"public":"00"},"scheme":"ed25519"}"#;
+        let role = |name: &str| role(name, r#""paths":[]"#).replace(r#""keyids":[]"#, r#""keyids":["k"]"#);
+        let text = format!(r#"{{"keys":{{"k":{key}}},"roles":[{},{}]}}"#, role("a"), role("b"));
+        let roles = Delegations::read(Text::of(text.as_bytes()), "targets.json").unwrap().roles;
+        assert!(std::sync::Arc::ptr_eq(&roles[0].edge.role.keys[0], &roles[1].edge.role.keys[0]));
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(super) fn may_reach(pattern: &str, prefix: &str) -> bool {
 
 /// Whether the glob names the whole segment.
 fn names(glob: &str, segment: &str) -> bool {
+    // Where there is no set each character but `*` takes one: what is too long is told at once.
+    if !glob.contains('[') && glob.chars().filter(|character| *character != '*').count() > segment.chars().count() {
+        return false;
+    }
     let glob: Vec<Part> = parts(glob);
     let text: Vec<char> = segment.chars().collect();
     // One step back to the last `*` is enough: an earlier one could only have taken what the later one can take as well.

@@ -2,24 +2,28 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::trust::budget::Budget;
 use crate::trust::canonical::Text;
-use crate::trust::key::PublicKey;
+use crate::trust::key::{KeyError, PublicKey};
 use crate::trust::refusal::shown;
 use crate::trust::threshold::{self, Counting};
 use crate::trust::{KeyId, Refusal};
 
 use super::envelope::{Envelope, malformed};
 
-/// Keys as a file lists them, by ID.
-pub(super) type Keys<'a> = BTreeMap<Cow<'a, str>, Text<'a>>;
+/// Keys as a file lists them, by ID. Each is read once, or a file of many roles that all have many keys would cost too much.
+pub(super) struct Keys<'a> {
+    listed: BTreeMap<Cow<'a, str>, Text<'a>>,
+    read: BTreeMap<String, Arc<PublicKey>>,
+}
 
 /// A role as its delegator lists it.
 #[derive(Debug, Clone)]
 pub(super) struct Role {
     pub(super) name: String,
-    pub(super) keys: Vec<PublicKey>,
+    pub(super) keys: Vec<Arc<PublicKey>>,
     pub(super) threshold: u64,
 }
 
@@ -30,10 +34,26 @@ pub(super) struct Authority {
     threshold: u64,
 }
 
+impl<'a> Keys<'a> {
+    pub(super) fn of(listed: Text<'a>) -> Self {
+        Self { listed: listed.members().into_iter().flatten().collect(), read: BTreeMap::new() }
+    }
+
+    fn get(&mut self, id: &str) -> Result<Option<Arc<PublicKey>>, KeyError> {
+        if let Some(key) = self.read.get(id) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let Some(listed) = self.listed.get(id) else { return Ok(None) };
+        let key = Arc::new(PublicKey::from_tuf(id, *listed)?);
+        self.read.insert(id.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+}
+
 impl Role {
     /// Reads `{"keyids": […], "threshold": …}`, taking the keys from the map `keys`. A key ID that stands for no key, and a key that is
     /// not understood, count for nothing (section 4.2, and TAP 12: IDs are opaque).
-    pub(super) fn read(name: &str, listing: Text<'_>, keys: &Keys<'_>, file: &str) -> Result<Self, Refusal> {
+    pub(super) fn read(name: &str, listing: Text<'_>, keys: &mut Keys<'_>, file: &str) -> Result<Self, Refusal> {
         let wrong = |what: &str| malformed(file, &format!("role {}: {what}", shown(name)));
         let threshold = listing.get("threshold").and_then(Text::as_u64).filter(|threshold| *threshold >= 1);
         let threshold = threshold.ok_or_else(|| wrong("a threshold that is not a whole number above 0"))?;
@@ -46,16 +66,14 @@ impl Role {
                 return Err(wrong(&format!("key {} twice", shown(&id))));
             }
             Budget::allow_keys(listed.len())?;
-            if let Some(key) = keys.get(id.as_str()) {
-                of_role.push(PublicKey::from_tuf(&id, *key).map_err(|error| wrong(&format!("key {}: {error}", shown(&id))))?);
-            }
+            of_role.extend(keys.get(&id).map_err(|error| wrong(&format!("key {}: {error}", shown(&id))))?);
         }
         Ok(Self { name: name.to_owned(), keys: of_role, threshold })
     }
 
     /// Canonical IDs of the keys.
     pub(super) fn ids(&self) -> BTreeSet<KeyId> {
-        self.keys.iter().map(PublicKey::id).collect()
+        self.keys.iter().map(|key| key.id()).collect()
     }
 
     /// What signs for it.
@@ -65,7 +83,7 @@ impl Role {
 
     /// The keys that signed a file, if they are enough.
     pub(super) fn signers(&self, file: &Envelope, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
-        let keys: Vec<&PublicKey> = self.keys.iter().collect();
+        let keys: Vec<&PublicKey> = self.keys.iter().map(AsRef::as_ref).collect();
         threshold::signers(&keys, self.threshold, file.signed(), Counting { revoked, allow_rsa_pkcs1v15: false }, budget)
     }
 }

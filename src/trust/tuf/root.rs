@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use crate::image::Digest;
 use crate::trust::budget::{Budget, ROOT_BYTES};
+use crate::trust::canonical::Text;
 use crate::trust::floors::Claim;
+use crate::trust::key::PublicKey;
 use crate::trust::root_file;
 use crate::trust::threshold;
 use crate::trust::{Code, Format, KeyId, Refusal, RootFile};
 
 use super::envelope::{Envelope, malformed};
-use super::role::Role;
+use super::role::{Keys, Role};
 
 /// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry means nothing (section 5.2).
 #[derive(Debug)]
@@ -45,10 +47,11 @@ const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
 pub(in crate::trust) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
     let budget = &mut Budget::of_tuf();
     let root = Root::read("root.json", bytes, budget)?;
-    let all: Vec<_> = root.roles.values().flat_map(|role| role.keys.iter().cloned()).collect();
+    let all: Vec<_> = root.roles.values().flat_map(|role| role.keys.iter().map(|key| PublicKey::clone(key))).collect();
     let signers = root_file::signers(&all, root.envelope.signed(), budget)?;
     let (version, expires, sha256) = (root.envelope.version, root.envelope.expires, Digest::of(bytes));
-    let Role { threshold, keys, .. } = root.role("root")?.clone();
+    let Role { threshold, keys, .. } = root.role("root")?;
+    let (threshold, keys) = (*threshold, keys.iter().map(|key| PublicKey::clone(key)).collect());
     Ok(RootFile { format: Format::Tuf, version, expires, sha256, threshold, keys, signers })
 }
 
@@ -110,16 +113,19 @@ impl Eq for PinnedRoot {}
 
 impl Root {
     fn read(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
-        budget.take_root()?;
+        // A chain grows with the years.
+        let long = |refusal| Refusal { hint: "pin a later root file of the publisher's, from which fewer follow".to_owned(), ..refusal };
+        budget.take_root().map_err(long)?;
         let envelope = Envelope::read(file, "root", bytes, ROOT_BYTES, budget)?;
         let (keys, listed) = (envelope.get("keys").filter(|keys| keys.is_object()), envelope.get("roles"));
-        let keys = keys.ok_or_else(|| envelope.malformed("no \"keys\""))?.members().into_iter().flatten().collect();
+        let mut keys = Keys::of(keys.ok_or_else(|| envelope.malformed("no \"keys\""))?);
         let mut roles = BTreeMap::new();
         for name in ROLES {
             let listing = listed.and_then(|roles| roles.get(name)).ok_or_else(|| envelope.malformed(&format!("no role {name}")))?;
-            roles.insert(name, Role::read(name, listing, &keys, file)?);
+            roles.insert(name, Role::read(name, listing, &mut keys, file)?);
         }
-        let consistent = envelope.get("consistent_snapshot").is_some_and(|consistent| consistent.as_bool() == Some(true));
+        let consistent = envelope.get("consistent_snapshot").map_or(Some(false), Text::as_bool);
+        let consistent = consistent.ok_or_else(|| envelope.malformed("a consistent_snapshot that is neither true nor false"))?;
         Ok(Self { envelope, roles, consistent })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::image::{Digest, Repository};
-use crate::trust::{Collection, KeyId, Progress, Refusal, Target, Verified};
+use crate::trust::{Code, Collection, KeyId, Progress, Refusal, Target, Verified};
 
 use super::targets::{Targets, listing, target};
 use super::trusted::{State, Trusted};
@@ -50,9 +50,9 @@ impl Search {
         if let Some(want) = self.walk.receive(answer)? {
             return Ok(Step::Fetch(want));
         }
-        let named = match &self.question {
-            Question::Tag(tag) => self.tag(tag.as_str())?,
-            Question::Digest(digest) => self.digest(*digest)?,
+        let named = match self.question.clone() {
+            Question::Tag(tag) => self.image(tag.as_str())?,
+            Question::Digest(digest) => self.digest(digest)?,
         };
         match named {
             Ok(named) => Ok(Step::Done(self.found(named))),
@@ -70,8 +70,23 @@ impl Search {
         self.walk.files()
     }
 
+    /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
+    fn image(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+        let named = self.tag(tag)?;
+        let path = format!("{}:{tag}", self.gun);
+        let odd = named.as_ref().ok().filter(|named| named.targets.is_empty()).and_then(|named| named.used.last());
+        match odd.filter(|role| role.find(&path).is_some()) {
+            Some(role) => {
+                let found = format!("{} with the target {path} and no sha256 of 64 digits", role.envelope.file);
+                let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
+                Err(Refusal::new(Code::Malformed, found, "a target with the digest of an image", hint))
+            }
+            None => Ok(named),
+        }
+    }
+
     /// What the tag is; as the inner error, a role that is to be fetched first.
-    fn tag(&self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+    fn tag(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
         let path = format!("{}:{tag}", self.gun);
         Ok(match self.walk.way(&path)? {
             Way::Missing(role) => Err(role),
@@ -84,18 +99,19 @@ impl Search {
         })
     }
 
-    /// A tag that stands for the digest.
-    fn digest(&self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
+    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is neither fetched nor need it hold.
+    fn digest(&mut self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
-        let all = match self.walk.all_that_may_name(&prefix)? {
-            Ok(all) => all,
-            Err(role) => return Ok(Err(role)),
-        };
+        let (all, end) = self.walk.all_that_may_name(&prefix);
         let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
-        let of_role = |role: &Arc<Targets>| -> Vec<String> {
-            role.below(&prefix).filter(|(_, value)| target(*value).is_some_and(|target| stands(&target))).map(|(tag, _)| tag).collect()
-        };
-        for tag in all.iter().flat_map(of_role).collect::<BTreeSet<_>>() {
+        let mut tags = BTreeSet::new();
+        for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
+            self.walk.take_tags(value.bytes().len())?;
+            if target(value).is_some_and(|target| stands(&target)) {
+                tags.insert(tag);
+            }
+        }
+        for tag in tags {
             // A role that is asked first may say that the tag is something else.
             match self.tag(&tag)? {
                 Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => return Ok(Ok(named)),
@@ -103,7 +119,10 @@ impl Search {
                 Err(role) => return Ok(Err(role)),
             }
         }
-        Ok(Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used: all }))
+        match end? {
+            Some(role) => Ok(Err(role)),
+            None => Ok(Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used: all })),
+        }
     }
 
     fn found(&self, named: Named) -> Found {

@@ -378,7 +378,7 @@ pub(super) fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
         Answer::Bytes(bytes) => Ok(bytes),
         Answer::Missing => {
             let hint = "the repository at this source is not complete: check the address, or have it published again";
-            Err(Refusal::new(Code::RoleMissing, format!("no {file} at the source"), "the file", hint))
+            Err(Refusal::new(Code::RoleMissing, format!("no {file}"), "the file", hint))
         }
     }
 }

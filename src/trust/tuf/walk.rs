@@ -97,7 +97,7 @@ impl Walk {
     }
 
     /// Where a path leads, as far as the roles are at hand.
-    pub(super) fn way(&self, path: &str) -> Result<Way, Refusal> {
+    pub(super) fn way(&mut self, path: &str) -> Result<Way, Refusal> {
         let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
         let mut budget = Budget::of_tuf();
         let mut left = vec![Edge { role: self.state.chain.last.role("targets")?.clone(), terminating: false }];
@@ -108,9 +108,11 @@ impl Walk {
             budget.take_role()?;
             let Some(file) = self.at_hand(&role)? else { return Ok(Way::Missing(role)) };
             used.push(Arc::clone(&file));
+            self.budget.take_matching(path.len())?;
             if file.find(path).is_some() {
                 return Ok(Way::Named(file, used));
             }
+            self.budget.take_matching(file.delegations.matched_bytes())?;
             let mut edges = file.delegations.towards(path);
             if let Some(end) = edges.iter().position(|edge| edge.terminating) {
                 edges.truncate(end + 1);
@@ -121,9 +123,15 @@ impl Walk {
         Ok(Way::Nowhere(used))
     }
 
-    /// Every role that may name some path that begins so; as the inner error one that is not at hand.
-    pub(super) fn all_that_may_name(&self, prefix: &str) -> Result<Result<Vec<Arc<Targets>>, Role>, Refusal> {
-        let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
+    /// The roles that may name some path that begins so, in their order, and the first of them that is not at hand or does not hold.
+    pub(super) fn all_that_may_name(&mut self, prefix: &str) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
+        let mut used = Vec::new();
+        let end = self.gather(prefix, &mut used);
+        (used, end)
+    }
+
+    fn gather(&mut self, prefix: &str, used: &mut Vec<Arc<Targets>>) -> Result<Option<Role>, Refusal> {
+        let mut visited = BTreeSet::new();
         let mut budget = Budget::of_tuf();
         let mut left = vec![self.state.chain.last.role("targets")?.clone()];
         while let Some(role) = left.pop() {
@@ -131,17 +139,23 @@ impl Walk {
                 continue;
             }
             budget.take_role()?;
-            let Some(file) = self.at_hand(&role)? else { return Ok(Err(role)) };
+            let Some(file) = self.at_hand(&role)? else { return Ok(Some(role)) };
+            used.push(Arc::clone(&file));
+            self.budget.take_matching(file.delegations.matched_bytes())?;
             let edges = file.delegations.may_name(prefix).map_err(|bins| {
                 let mut refusal =
                     over_limit(&format!("a digest without a tag, which may be in any of {bins} roles"), 64, "targets roles in one search");
                 "ask for the image with its tag: the repository parts its tags by hash".clone_into(&mut refusal.hint);
                 refusal
             })?;
-            used.push(Arc::clone(&file));
-            left.extend(edges.into_iter().map(|edge| edge.role));
+            left.extend(edges.into_iter().rev().map(|edge| edge.role));
         }
-        Ok(Ok(used))
+        Ok(None)
+    }
+
+    /// So many bytes of tags to look at.
+    pub(super) fn take_tags(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.budget.take_matching(bytes)
     }
 
     /// A role's file, if it was verified under these very keys (each edge by its own delegator) and is not over.

@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 
+use crate::image::Digest;
+use crate::trust::tuf::Question;
+
 use super::publisher::{EXPIRES, Host, Publisher, key, role, sign, target};
 
 pub(super) fn signed(publisher: &Publisher, file: &str) -> Value {
@@ -217,4 +220,85 @@ fn two_files_of_one_version_are_not_both_taken() {
     twin.publish();
     assert_eq!(twin.versions["targets"], 2);
     assert_eq!(host.code(&twin), "rollback");
+}
+
+#[test]
+fn a_refusal_says_that_a_key_is_of_a_kind_not_known_here() {
+    let mut publisher = Publisher::new();
+    let mut root = signed(&publisher, "1.root.json");
+    root["version"] = 2.into();
+    root["keys"]["key-2"]["scheme"] = "ed448".into();
+    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    let mut host = Host::of(&publisher);
+    let refusal = host.update(&publisher).unwrap_err();
+    assert!(refusal.found.ends_with("0 distinct keys (of its role's keys, 1 of a kind or scheme not known here)"), "{}", refusal.found);
+}
+
+#[test]
+fn a_tag_that_is_listed_without_a_sha256_is_refused_as_that_and_not_as_missing() {
+    let mut publisher = Publisher::new();
+    publisher.names.insert("r.example/app:2".to_owned(), json!({ "length": 3, "hashes": { "sha512": "00" } }));
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let question = Question::Tag("2".parse().unwrap());
+    let refusal = host.search(&publisher, "r.example/app", &question).unwrap_err();
+    assert!(refusal.found.contains("the target r.example/app:2 and no sha256"), "{}", refusal.found);
+    // A digest is found by the tags that have one.
+    let question = Question::Digest(Digest::of(b"one"));
+    assert_eq!(host.search(&publisher, "r.example/app", &question).unwrap().collection.get().targets.len(), 1);
+}
+
+#[test]
+fn a_root_that_says_neither_true_nor_false_of_consistent_snapshots_is_refused() {
+    let mut publisher = Publisher::new();
+    let mut root = signed(&publisher, "1.root.json");
+    root["version"] = 2.into();
+    root["consistent_snapshot"] = "true".into();
+    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    assert_eq!(Host::of(&publisher).code(&publisher), "malformed");
+}
+
+#[test]
+fn a_digest_is_found_though_a_role_with_less_precedence_is_over_or_missing() {
+    let mut publisher = Publisher::new();
+    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "one of theirs"), false);
+    publisher.delegate("rest", 22, &["r.example/*/*"], ("r.example/rest/app:1", "one of the rest"), false);
+    publisher.publish();
+    publisher.files.remove("1.rest.json");
+    let mut host = Host::of(&publisher);
+    let mut ask = |content: &str| host.search(&publisher, "r.example/team/app", &Question::Digest(Digest::of(content.as_bytes())));
+    assert_eq!(ask("one of theirs").unwrap().collection.get().targets.len(), 1);
+    assert_eq!(ask("of nobody").unwrap_err().code.as_str(), "role-missing");
+}
+
+#[test]
+fn a_chain_of_roots_that_grew_too_long_is_refused_with_what_to_do() {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    for _ in 0..257 {
+        publisher.publish_root(&[]);
+    }
+    let refusal = host.update(&publisher).unwrap_err();
+    assert!(refusal.hint.starts_with("pin a later root file"), "{}", refusal.hint);
+}
+
+#[test]
+fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
+    let mut publisher = Publisher::new();
+    let slow = format!("r.example/*{}b/app:*", "a".repeat(900));
+    let gun = format!("r.example/{}/app", "a".repeat(100));
+    let path = |tag: usize| format!("{gun}:{tag}");
+    // Each of many tags stands for the digest, and a role with precedence says otherwise: each is looked up, by way of all patterns.
+    publisher.delegate("first", 21, &["r.example/*/*"], (&path(0), "other"), false);
+    publisher.delegate("slow", 21, &vec![slow.as_str(); 1000], ("r.example/x:1", "other"), false);
+    publisher.delegate("many", 21, &["r.example/*/*"], (&path(0), "wanted"), false);
+    for (role, content) in [("first", "other"), ("many", "wanted")] {
+        let targets = &mut publisher.delegated.get_mut(role).unwrap().0;
+        targets.extend((0..1000).map(|tag| (path(tag), target(content))));
+    }
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let refusal = host.search(&publisher, &gun, &Question::Digest(Digest::of(b"wanted"))).unwrap_err();
+    assert_eq!(refusal.code.as_str(), "over-limit", "{}", refusal.found);
+    assert_eq!(host.tag(&publisher, &gun, "7"), Some(Digest::of(b"other")));
 }
