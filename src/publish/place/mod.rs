@@ -147,7 +147,7 @@ impl Place {
     pub async fn write(&self, at: &At, files: &Files, publisher: &str) -> Result<Written, PlaceError> {
         match (self, &at.0) {
             (Self::Folder(folder), State::Folder(before)) => {
-                folder::write(folder, before, files).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
+                folder::write(folder, before, files).await.map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
             }
             (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
                 registry::write(repository, tag, credentials, top, files, publisher).await
