@@ -22,6 +22,8 @@ pub struct Plan {
     pub online: Vec<Step>,
     /// Why they are not signed though they should be.
     pub offline: Option<Missing>,
+    /// Roles to which nothing delegates any more: what waited for them is dropped.
+    pub dropped: Vec<String>,
     next: Metadata,
     /// By role, a version that is taken.
     taken: BTreeMap<String, u64>,
@@ -71,7 +73,7 @@ impl Plan {
         // A new root alone is listed nowhere.
         let rekeyed = other_keys("snapshot") || other_keys("timestamp");
         let mut changed = renew || rekeyed;
-        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, next, taken };
+        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, dropped: Vec::new(), next, taken };
         let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
         // `targets` first: whom it delegates to counts for what comes after.
         let mut names: Vec<String> = edited.keys().cloned().chain(open).collect();
@@ -162,6 +164,12 @@ impl Plan {
         (keyring, settings, now): (&Keyring, &Settings, Timestamp),
     ) -> Result<(), PublishError> {
         let document = match edited {
+            // Whoever was cut off may have signed on: that must not keep others from publishing.
+            None if self.next.authority(&role).is_none() => {
+                self.next.waiting.remove(&role);
+                self.dropped.push(role);
+                return Ok(());
+            }
             Some(mut document) => {
                 let versions = [self.next.newest(&role), before.roles.get(&role)].into_iter().flatten().map(|file| file.document.version());
                 document.date(versions.chain(self.taken.get(&role).copied()).max().unwrap_or_default() + 1, now, settings.term(&role))?;

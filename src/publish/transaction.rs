@@ -135,12 +135,18 @@ impl Transaction<'_> {
             for (role, edits) in shown.iter().flatten() {
                 changes::apply(&mut draft.document(role).cloned().unwrap_or_else(new_targets), edits, |_| false)?;
             }
+            let mut dropped = draft.drop_undelegated();
             let undone = draft.clone();
             change.make(&mut draft)?;
             let edits = draft.edited.iter().map(|(role, edited)| (role.clone(), changes::diff(undone.document(role), edited))).collect();
             let before = draft.before.clone();
-            let changed = draft.is_changed();
+            // What waits here alone and is dropped changes nothing at the place.
+            let changed = draft.is_changed() || draft.next.waiting != undone.next.waiting || !dropped.is_empty();
             let plan = Plan::of(draft, &self.working.keyring, &self.working.settings, self.now)?;
+            dropped.extend(plan.dropped.iter().cloned());
+            let note = |role: &String| format!("what waited for {role} is dropped: nothing delegates to it any more");
+            let new: Vec<_> = dropped.iter().map(note).filter(|note| !self.notes.contains(note)).collect();
+            self.notes.extend(new);
             if !changed && plan.steps().all(|step| step.keys.is_empty()) && !behind {
                 if change.restores() {
                     let published = self.places.first().map(|(url, _)| url.clone()).into_iter().collect();

@@ -23,6 +23,32 @@ fn a_delegated_key_signs_its_names_and_no_others_and_is_cut_off_without_touching
 }
 
 #[test]
+fn a_signer_is_cut_off_though_something_of_its_waits_and_though_it_signs_on() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    let name = ["sign", "r.test/team/a/app:2", "--digest", &digest("two"), "--length", "7", "--local"];
+    org.ok("team-a", &name);
+    let said = org.ok("main", &["delegate", "remove", "team-a"]);
+    assert!(said.contains("what waited for team-a is dropped"), "{said}");
+    assert_eq!(org.repo("main", &["status"]).code, 0);
+    assert_eq!(org.json("team-a", &["status"])["unpublished"], true);
+    let said = org.ok("team-a", &["publish"]);
+    assert!(said.contains("what waited for team-a is dropped"), "{said}");
+    assert_eq!(org.json("team-a", &["status"])["unpublished"], false);
+}
+
+#[test]
+fn what_waits_here_alone_is_dropped_though_the_place_has_moved_on() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    org.ok("team-a", &["sign", "r.test/team/a/app:1", "--digest", &digest("one"), "--length", "7", "--local"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    org.ok("team-a", &["approve", "team-a", "--drop"]);
+    assert_eq!(org.json("team-a", &["status"])["waiting"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn who_may_sign_a_name_is_said_where_no_key_may() {
     let org = Org::founded();
     org.delegated("team-a", "r.test/team/a/**");
