@@ -145,12 +145,12 @@ pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, new: &token::New
     read_entry(folder, name)
 }
 
-/// The key object of a public key in PEM: `SubjectPublicKeyInfo` of P-256 or ed25519.
+/// The key object of a public key in PEM, which `file` has: `SubjectPublicKeyInfo` of P-256 or ed25519.
 ///
 /// # Errors
 /// It is none.
-pub fn public_key_from_pem(text: &str) -> Result<Value, SigningError> {
-    from_pem(text).map_err(|why| SigningError::Public("the public key".to_owned(), why))
+pub fn public_key_from_pem(file: &str, text: &str) -> Result<Value, SigningError> {
+    from_pem(text).map_err(|why| SigningError::Public(file.to_owned(), why))
 }
 
 fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {

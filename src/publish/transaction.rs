@@ -1,7 +1,7 @@
 //! One change of a repository, whole: read the place, merge, change, sign, publish; and again where another machine was faster.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -160,7 +160,8 @@ impl Transaction<'_> {
                 }
                 shown = Some(edits);
             }
-            let sealed = self.verified(&plan.sign(keys)?, &before)?;
+            let signed: BTreeSet<_> = plan.steps().filter(|step| !step.keys.is_empty()).map(|step| step.role.clone()).collect();
+            let sealed = self.verified(&plan.sign(keys)?, &before, &signed)?;
             match self.publish_first(at, &sealed).await? {
                 Some(published) => return self.finish(sealed, published).await,
                 None => wait(tries).await,
@@ -169,10 +170,10 @@ impl Transaction<'_> {
         Err(PublishError::State(format!("other machines published before this one {TRIES} times; hint: try again")))
     }
 
-    /// A repository that was just signed, judged as every host will.
-    fn verified(&self, sealed: &Metadata, before: &Metadata) -> Result<Metadata, PublishError> {
+    /// A repository that was just signed, judged as every host will. A role of others that doesn't hold keeps nobody else from publishing.
+    fn verified(&self, sealed: &Metadata, before: &Metadata, signed: &BTreeSet<String>) -> Result<Metadata, PublishError> {
         let read = Metadata::read(&sealed.files(), self.working.root()?, &before.floors)?;
-        match read.broken.iter().find(|(role, _)| !before.broken.contains_key(*role) && changed(before, &read, role)) {
+        match read.broken.iter().find(|(role, _)| !before.broken.contains_key(*role) && signed.contains(*role)) {
             Some((role, why)) => Err(PublishError::Wrong(format!("{role} would not hold: {why}"))),
             None => Ok(read),
         }
@@ -314,10 +315,6 @@ impl Transaction<'_> {
         }
         Err(PublishError::State("other machines published at the same time; hint: try again".to_owned()))
     }
-}
-
-fn changed(before: &Metadata, now: &Metadata, role: &str) -> bool {
-    before.roles.get(role) != now.roles.get(role)
 }
 
 fn nothing_here() -> PublishError {

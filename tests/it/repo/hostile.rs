@@ -2,7 +2,24 @@
 
 use std::fs;
 
+use rootpin::publish::key::Signer;
+use rootpin::publish::key_file::PrivateKey;
+use serde_json::{Value, json};
+
 use super::{Org, digest};
+
+/// Puts another version of a role, signed by the machine of its name, where what waits is.
+pub(crate) fn waits(org: &Org, role: &str, change: impl FnOnce(&mut Value)) {
+    let published = fs::read(org.path(&format!("place/1.{role}.json"))).unwrap();
+    let mut signed = serde_json::from_slice::<Value>(&published).unwrap()["signed"].take();
+    signed["version"] = json!(2);
+    change(&mut signed);
+    let key = PrivateKey::load(&org.path(role).join(format!("keys/{role}.pem")), "correct horse").unwrap();
+    let signature = key.sign(&serde_json::to_vec(&signed).unwrap()).unwrap();
+    let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = json!({ "signatures": [{ "keyid": key.keyid(), "sig": signature }], "signed": signed });
+    fs::write(org.path(&format!("place/waiting/{role}.json")), file.to_string()).unwrap();
+}
 
 #[test]
 fn what_waits_without_a_good_signature_is_not_looked_at() {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
+
 use super::{Org, digest};
 
 #[test]
@@ -49,6 +51,37 @@ fn what_waits_here_alone_is_dropped_though_the_place_has_moved_on() {
 }
 
 #[test]
+fn one_role_is_delegated_to_once_and_a_signer_who_lists_another_s_keeps_nobody_from_publishing() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    org.delegated("team-b", "r.test/team/b/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    let key = org.path("team-a/keys/team-a.pub").display().to_string();
+    let add = |role: &str| {
+        let words = ["delegate", "add", role, "--by", "team-a", "--key", &key, "--paths", "r.test/team/a/app"];
+        org.repo("team-a", &words)
+    };
+    for role in ["team-a", "team-b"] {
+        let ended = add(role);
+        assert!(ended.code == 2 && ended.err.contains(&format!("targets delegates to {role} already")), "{ended:?}");
+    }
+    // By a publisher of its own, which doesn't care.
+    super::hostile::waits(&org, "team-a", |signed| {
+        let key = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": "00".repeat(32) } });
+        let role = json!({ "name": "team-b", "keyids": ["00"], "threshold": 1, "terminating": true, "paths": ["*"] });
+        signed["delegations"] = json!({ "keys": { "00": key }, "roles": [role] });
+    });
+    org.ok("main", &["refresh"]);
+    assert_eq!(org.sign("team-b", "r.test/team/b/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    for name in ["r.test/team/b/app:1", "r.test/team/a/app:1"] {
+        assert_eq!(org.verify("host", name, "one"), "allowed", "{name}");
+    }
+}
+
+#[test]
 fn who_may_sign_a_name_is_said_where_no_key_may() {
     let org = Org::founded();
     org.delegated("team-a", "r.test/team/a/**");
@@ -69,7 +102,7 @@ fn a_pattern_that_reaches_the_names_of_others_is_not_delegated() {
         let ended = org.repo("main", &["delegate", "add", "alice", "--key", &public, "--paths", pattern]);
         assert!(ended.code == 2 && ended.err.contains("hint: "), "{pattern}: {ended:?}");
     }
-    for role in ["targets", "latest", "rootpin-1", "a/b", ""] {
+    for role in ["targets", "latest", "rootpin-1", "a/b", "", "2.root", "10.targets"] {
         let ended = org.repo("main", &["delegate", "add", role, "--key", &public, "--paths", "r.test/tool"]);
         assert_eq!(ended.code, 2, "{role}: {ended:?}");
     }
