@@ -282,6 +282,19 @@ async fn a_role_that_is_called_as_the_readers_tag_takes_nothing_s_place() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_called_as_an_image_s_tag_does_not_write_over_it() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    let at = read(&place).await.at;
+    let image = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{}","size":1}},"layers":[]}}"#, Digest::of(b"x"));
+    registry.held.lock().unwrap().tags.insert("team".to_owned(), image.clone().into_bytes());
+    let error = place.write(&at, &state("one"), "aa").await.unwrap_err();
+    assert!(matches!(error, PlaceError::Strange(..)) && error.to_string().contains("tag team"), "{error}");
+    let held = registry.held.lock().unwrap();
+    assert!(held.tags["team"] == image.into_bytes() && !held.tags.contains_key("latest"));
+}
+
+#[tokio::test]
 async fn under_a_role_s_own_tag_the_file_before_stays_for_those_who_have_the_old_snapshot() {
     let registry = Registry::start().await;
     let place = registry.place();
@@ -328,6 +341,9 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
         format!(r#"{{"schemaVersion":2,{config},"layers":[{layers}],"annotations":{annotations}}}"#).leak()
     };
     wrong("[]").await;
+    // An image: it would be written over.
+    let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1}}"#);
+    wrong(manifest(&layer, "{}")).await;
     wrong(manifest("", r#"{"dev.rootpin.publishers":"[]"}"#)).await;
     wrong(manifest("", r#"{"dev.rootpin.publishers":"{\"a\":[-1,1]}"}"#)).await;
     let huge = format!(

@@ -122,9 +122,9 @@ async fn what_was_published_and_written_over_by_one_that_broke_off_is_found_agai
     for (next, share) in [("main", false), ("other", false), ("main", true), ("other", true)] {
         let shelf = Shelf::founded().await;
         if share {
-            shelf.second_sharing()
+            shelf.second_sharing();
         } else {
-            shelf.second()
+            shelf.second();
         }
         let start = shelf.tags();
         shelf.sign("main", "a");

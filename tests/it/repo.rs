@@ -202,6 +202,43 @@ fn a_dry_run_shows_all_and_writes_nothing() {
 }
 
 #[test]
+fn init_finds_out_what_is_wrong_before_it_makes_keys_and_writes_over_nothing() {
+    let org = Org::new();
+    let init = |more: &[&str]| org.repo("-", &[&["init", "main", "--names", "r.test/**"], more].concat());
+    for (words, said) in [
+        (&["--root-threshold", "2"][..], "2 of 1 root keys would have to sign"),
+        (&["--root-keys", "0"], "1 of 0 root keys"),
+        (&["--root-threshold", "0"], "0 of 1 root keys"),
+        (&["--holder", "rot-1=Bob"], "there is no such key"),
+        (&["--publish", "https://r.test/trust"], "can only be read"),
+        (&["--expires", "root=9999999d"], "longer than a hundred years"),
+    ] {
+        for dry in [&["--dry-run"][..], &[]] {
+            let ended = init(&[words, dry].concat());
+            assert!(ended.code == 2 && ended.err.contains(said) && ended.err.contains("hint: "), "{words:?}: {ended:?}");
+        }
+        assert!(!org.path("main").exists(), "{words:?}");
+    }
+    fs::create_dir(org.path("main")).unwrap();
+    fs::write(org.path("main/root.json"), "somebody's").unwrap();
+    let ended = init(&[]);
+    assert!(ended.code == 2 && ended.err.contains("root.json is there already"), "{ended:?}");
+    assert_eq!(fs::read_to_string(org.path("main/root.json")).unwrap(), "somebody's");
+    fs::remove_file(org.path("main/root.json")).unwrap();
+    assert_eq!(init(&[]).code, 0);
+    // As if it had broken off at the end.
+    fs::remove_file(org.path("main/repository.toml")).unwrap();
+    assert_eq!(init(&[]).code, 0);
+}
+
+#[test]
+fn what_is_missing_on_the_command_line_is_told_with_an_example() {
+    let org = Org::new();
+    let ended = org.repo("-", &["clone", "file:///x", "dir", "--root", "root.json", "--sha256", "00"]);
+    assert!(ended.code == 64 && ended.err.contains("--names") && ended.err.contains("example: rootpin repo clone"), "{ended:?}");
+}
+
+#[test]
 fn every_verb_has_help_with_an_example() {
     let org = Org::new();
     let help = |words: &[&str]| org.ok("-", &[words, &["--help"]].concat());

@@ -29,9 +29,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
-    let root = Working::read_file(&verb.root)?;
+    let root = std::fs::read(&verb.root).map_err(|error| {
+        let hint = "wanted a root file of it, as its DIR/root.json; whoever keeps it gives it to you";
+        PublishError::Wrong(format!("{}: {error}; hint: {hint}", verb.root.display()))
+    })?;
     let found = Digest::of(&root).hex();
-    if found != verb.sha256 {
+    let told = verb.sha256.strip_prefix("sha256:").unwrap_or(&verb.sha256);
+    if !found.eq_ignore_ascii_case(told) {
         let hint = "ask whoever gave you the file; don't go on with this one";
         return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
     }
@@ -43,7 +47,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     let metadata = Metadata::read(&files, &pinned, &[])?;
     let settings = Settings::text(&verb.names, &[verb.place.to_string()], &[]);
-    let mut working = Working::begin(&verb.dir, &settings)?;
+    let mut working = Working::begin(&verb.dir, &settings, Some(&root))?;
     working.pin(root)?;
     working.keep(&metadata)?;
     working.keep_published(&metadata)?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Here;
 use super::act::{self, Act, Options};
-use super::report::key_name;
+use super::report::{key_name, of_others};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Tag;
 use crate::policy::MetadataUrl;
@@ -211,6 +211,7 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
 }
 
 fn list_text(report: &Value) -> String {
+    let report = &of_others(report);
     let row = |one: &Value| {
         let words = |name: &str| list(one, name).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
         let threshold = one.get("threshold").map(ToString::to_string).unwrap_or_default();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Here;
 use super::act::{self, Act, Options, Unlocked};
 use super::init;
+use super::report::of_others;
 use crate::cli::output::{Output, list, table, text};
 use crate::publish::key::{Kind, Signer, SigningError};
 use crate::publish::key_file::PrivateKey;
@@ -263,8 +264,13 @@ fn show(proposal: &Proposal, output: Output) {
     let expires = proposal.new.expires().map(|expires| expires.to_string()).unwrap_or_default();
     let mut lines = vec![format!("root {} until {expires}", proposal.new.version())];
     lines.extend(proposal.differences());
-    lines.push(table(&proposal.roles()));
-    output.value(&json!(lines), |lines| lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"));
+    let report = json!({ "lines": lines, "roles": proposal.roles() });
+    output.value(&report, |report| {
+        let report = of_others(report);
+        let words = |of: &[Value]| of.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+        let rows: Vec<_> = list(&report, "roles").iter().map(|row| words(row.as_array().map_or(&[], Vec::as_slice))).collect();
+        format!("{}\n{}", words(list(&report, "lines")).join("\n"), table(&rows))
+    });
 }
 
 /// The one key that was given.
@@ -298,6 +304,7 @@ fn named(proposal: &Proposal, keyid: &str) -> String {
 }
 
 fn proposed_text(report: &Value) -> String {
+    let report = &of_others(report);
     let file = text(report, "file");
     let mut lines: Vec<String> = Vec::new();
     for missing in list(report, "missing") {

@@ -64,12 +64,11 @@ pub fn read_folder(folder: &Path) -> io::Result<Files> {
 /// A file can't be written; then the old state or the new one is there.
 pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let waits = match waiting(folder)? {
-        Some(there) => there,
-        None => {
-            fs::create_dir(folder.join(WAITING))?;
-            waiting(folder)?.ok_or(io::ErrorKind::NotFound)?
-        }
+    let waits = if let Some(there) = waiting(folder)? {
+        there
+    } else {
+        fs::create_dir(folder.join(WAITING))?;
+        waiting(folder)?.ok_or(io::ErrorKind::NotFound)?
     };
     for step in [Step::Versioned, Step::Timestamp, Step::Roots, Step::Waiting] {
         for (name, bytes) in files.iter().filter(|(name, _)| Step::of(name) == step) {

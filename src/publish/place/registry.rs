@@ -151,6 +151,7 @@ pub(super) async fn write(
             let old = read.files.iter().filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
             let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
             files.insert(name.clone(), descriptor.clone());
+            shelf.top(&role).await?;
             shelf.artifacts.put_manifest(&role, manifest(&config, &Top { files, ..Top::default() }).as_bytes()).await?;
         }
     }
@@ -221,6 +222,10 @@ impl Shelf {
                 .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
         };
         let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        // It would be written over.
+        if files.is_empty() {
+            return Err(wrong("an image, or something else without metadata, has this tag"));
+        }
         Ok(Top { digest: Some(Digest::of(&bytes)), files, found, known })
     }
 
