@@ -131,6 +131,14 @@ pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Resu
     read_entry(folder, name)
 }
 
+/// Writes the NAME.pub that is missing beside a NAME.pem: making the key broke off between the two.
+///
+/// # Errors
+/// The passphrase is wrong, or a file can't be read or written.
+pub fn complete(folder: &Path, name: &str, passphrase: &str) -> Result<(), SigningError> {
+    write_pub(folder, name, &PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.key())
+}
+
 /// Makes a key inside a token, from where it can't be taken: NAME.token, which says where it is, and NAME.pub.
 ///
 /// # Errors

@@ -69,9 +69,9 @@ impl Plan {
     /// A role that nothing speaks for, or a term beyond all time.
     pub fn of(draft: Draft, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<Self, PublishError> {
         let Draft { before, next, mut edited, renew, approved, taken } = draft;
-        let other_keys = |role: &str| before.authority(role) != next.authority(role);
+        let other_keys = |role: &str, next: &Metadata| before.authority(role) != next.authority(role);
         // A new root alone is listed nowhere.
-        let rekeyed = other_keys("snapshot") || other_keys("timestamp");
+        let rekeyed = other_keys("snapshot", &next) || other_keys("timestamp", &next);
         let mut changed = renew || rekeyed;
         let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, dropped: Vec::new(), next, taken };
         let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
@@ -88,6 +88,19 @@ impl Plan {
                 let document = plan.next.roles.get(&role).map(|file| file.document.clone());
                 plan.plan_role(role, document, true, &before, (keyring, settings, now))?;
             }
+        }
+        let lacks = match plan.roles.iter().find(|step| step.role == "targets") {
+            Some(step) => step.missing.clone(),
+            None => {
+                plan.next.roles.get("targets").and_then(|file| signing("targets", &file.document, &before, &plan.next, keyring, false)?.1)
+            }
+        };
+        if let Some(missing) = lacks.filter(|_| other_keys("targets", &plan.next)) {
+            return Err(PublishError::Wrong(format!(
+                "the new root gives targets other keys, of which {} more must sign it; hint: do this where they are: {}",
+                missing.count,
+                plan.next.named(&missing.keys)
+            )));
         }
         changed |= plan.next.roles != before.roles;
         if changed {

@@ -149,6 +149,9 @@ impl Transaction<'_> {
             self.notes.extend(new);
             if !changed && plan.steps().all(|step| step.keys.is_empty()) && !behind {
                 if change.restores() {
+                    if !change.confirm(&before, &plan)? {
+                        return Ok(Outcome::Shown);
+                    }
                     let published = self.places.first().map(|(url, _)| url.clone()).into_iter().collect();
                     return self.finish(before, published).await;
                 }

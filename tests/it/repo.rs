@@ -193,6 +193,16 @@ fn a_name_that_is_not_the_organisations_own_is_not_signed() {
 }
 
 #[test]
+fn a_dry_run_of_publishing_to_one_more_place_writes_nothing_there() {
+    let org = Org::founded();
+    let other = format!("file://{}", org.path("other").display());
+    let shown = org.ok("main", &["publish", &other, "--dry-run"]);
+    assert!(shown.contains("dry run") && !org.path("other").exists(), "{shown}");
+    org.ok("main", &["publish", &other]);
+    assert!(org.path("other/timestamp.json").exists());
+}
+
+#[test]
 fn a_dry_run_shows_all_and_writes_nothing() {
     let org = Org::founded();
     let before = (org.tree("main"), org.tree("place"));
@@ -226,9 +236,16 @@ fn init_finds_out_what_is_wrong_before_it_makes_keys_and_writes_over_nothing() {
     assert_eq!(fs::read_to_string(org.path("main/root.json")).unwrap(), "somebody's");
     fs::remove_file(org.path("main/root.json")).unwrap();
     assert_eq!(init(&[]).code, 0);
-    // As if it had broken off at the end.
+    // As if it had broken off at the end, within a key, or within the first publishing.
     fs::remove_file(org.path("main/repository.toml")).unwrap();
     assert_eq!(init(&[]).code, 0);
+    for file in ["main/repository.toml", "main/keys/targets.pub"] {
+        fs::remove_file(org.path(file)).unwrap();
+    }
+    fs::create_dir(org.path("place")).unwrap();
+    fs::copy(org.path("main/metadata/1.snapshot.json"), org.path("place/1.snapshot.json")).unwrap();
+    let ended = init(&["--publish", &org.place()]);
+    assert!(ended.code == 0 && ended.out.contains("published at"), "{ended:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::rotate;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::publish::key::Kind;
-use crate::publish::keyring::generate;
+use crate::publish::keyring::{complete, generate};
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
 use crate::publish::{Document, Metadata, Plan, Proposal, PublishError, Settings, Working};
 
@@ -168,7 +168,12 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
         KeyType::Ecdsa => Kind::P256,
     };
     for name in names(verb) {
-        if !working.keyring.keys().iter().any(|entry| entry.name == name) {
+        if working.keyring.keys().iter().any(|entry| entry.name == name) {
+            continue;
+        }
+        if working.keys_folder().join(format!("{name}.pem")).exists() {
+            complete(&working.keys_folder(), &name, &Zeroizing::new(verb.options.passphrases.of(&name)?))?;
+        } else {
             let passphrase = Zeroizing::new(verb.options.passphrases.of_new(&name)?);
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
         }

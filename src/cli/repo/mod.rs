@@ -15,6 +15,7 @@ mod report;
 mod rotate;
 mod status;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -123,6 +124,9 @@ fn told(error: &PublishError) -> String {
         }
         PublishError::Place(PlaceError::Registry(SourceError::Denied { .. })) => {
             "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR"
+        }
+        PublishError::Place(PlaceError::Folder(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
+            "the user who publishes must be able to read and write there; then: rootpin repo publish"
         }
         _ => return error.to_string(),
     };

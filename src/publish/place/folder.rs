@@ -17,6 +17,11 @@ const ALL_BYTES: u64 = 512 << 20;
 /// More than any repository has.
 const FILES: usize = 20_000;
 const LOCK: &str = ".rootpin.lock";
+const TIMESTAMP: &str = "timestamp.json";
+/// How a file is called that is not whole yet.
+const NEW: &str = ".new";
+/// How often a folder that is written to meanwhile is read.
+const TRIES: u8 = 50;
 /// How long somebody else may hold the lock: far longer than writing takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -28,6 +33,32 @@ const AS_IT_IS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::
 /// # Errors
 /// Something in it can't be read, is no plain file, or is too much.
 pub fn read_folder(folder: &Path) -> io::Result<Files> {
+    let mut tries = 0;
+    loop {
+        // Somebody may write meanwhile. What the timestamp leads to was there before it was, so it is looked at before all else.
+        let before = timestamp(folder)?;
+        let read = read_once(folder);
+        let torn = match &read {
+            Ok(files) => files.get(TIMESTAMP) != before.as_ref(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        tries += 1;
+        if !torn || tries >= TRIES {
+            return read;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn timestamp(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read(&folder.join(TIMESTAMP)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(TIMESTAMP, &error)),
+    }
+}
+
+fn read_once(folder: &Path) -> io::Result<Files> {
     let mut files = Files::new();
     let mut all = 0_u64;
     for prefix in ["", WAITING] {
@@ -80,6 +111,15 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
     }
     File::open(folder.join(WAITING))?.sync_all()?;
+    // What a write that broke off has left. Nobody else writes now.
+    for entry in fs::read_dir(folder)?.chain(fs::read_dir(folder.join(WAITING))?) {
+        let path = entry?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(NEW))
+            && fs::symlink_metadata(&path)?.is_file()
+        {
+            fs::remove_file(path)?;
+        }
+    }
     for name in read_names(folder)? {
         match name.strip_prefix(WAITING) {
             _ if !is_over(&name, files) => {}
@@ -155,7 +195,7 @@ enum Step {
 impl Step {
     fn of(name: &str) -> Self {
         match name {
-            "timestamp.json" => Self::Timestamp,
+            TIMESTAMP => Self::Timestamp,
             name if name.starts_with(WAITING) => Self::Waiting,
             name if name.ends_with(".root.json") && version(name).is_some() => Self::Roots,
             _ => Self::Versioned,
@@ -180,7 +220,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Whole or not at all, and for everybody to read, as what is published is.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(NEW).permissions(fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -276,6 +316,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("1.targets.json")).unwrap();
         assert!(read_folder(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_read_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &state(1)).unwrap();
+        fs::write(folder.path().join(".newabcdef"), "broke off").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (2..60).for_each(|version| write_folder(folder.path(), &state(version)).unwrap()));
+            for _ in 0..200 {
+                let files = read_folder(folder.path()).unwrap();
+                let (_, version) = std::str::from_utf8(&files["timestamp.json"]).unwrap().split_once(' ').unwrap();
+                assert!(files.contains_key(&format!("{version}.snapshot.json")), "{version}: {:?}", files.keys());
+            }
+        });
+        assert!(!folder.path().join(".newabcdef").exists());
     }
 
     #[tokio::test]

@@ -121,6 +121,8 @@ impl Place {
             Self::Folder(folder) => {
                 let files = read_folder(folder).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
                 let at = At(State::Folder(folder::in_place(&files)));
+                // The first write to it broke off, or it was emptied but for some: nothing leads to the rest.
+                let files = if files.contains_key("timestamp.json") { files } else { Files::new() };
                 Ok(Found { files, at, unmerged: Vec::new() })
             }
             Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,

@@ -113,6 +113,18 @@ fn who_signs_a_root_sees_all_of_it_whatever_the_file_says_was_before() {
 }
 
 #[test]
+fn targets_are_not_given_to_keys_that_cannot_sign_them_here() {
+    let org = Org::founded();
+    let public = org.key("alice", "alice");
+    let ended = org.repo("main", &["rotate", "targets", "--key", &public]);
+    assert!(ended.code == 2 && ended.err.contains("1 more must sign it") && ended.err.contains("alice ("), "{ended:?}");
+    org.ok("main", &["rotate", "targets", "--key", &public, "--keep"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    org.ok("main", &["rotate", "targets", "--remove", "alice"]);
+    assert_eq!(org.verify("host", "r.test/tool:1", "tool"), "allowed");
+}
+
+#[test]
 fn a_machine_with_the_root_key_alone_renews_the_root() {
     let org = Org::founded();
     let online = org.without("main", "online");
