@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::Here;
+use super::report::of_others;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::policy::MetadataUrl;
@@ -61,6 +62,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
 }
 
 fn report_text(report: &Value) -> String {
+    let report = &of_others(report);
     let dir = text(report, "dir");
     let roles: Vec<_> = crate::cli::output::list(report, "may_sign").iter().filter_map(Value::as_str).collect();
     if roles.is_empty() {

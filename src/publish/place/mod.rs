@@ -89,6 +89,11 @@ pub enum PlaceError {
     /// A registry did not do as asked.
     #[error("{0}")]
     Registry(#[from] SourceError),
+    /// A registry that failed after it had taken what other publishers merge.
+    #[error(
+        "{0}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list shows it"
+    )]
+    Unfinished(SourceError),
     /// What is there is not what a publisher writes.
     #[error(
         "{0}: {1}; hint: somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \

@@ -166,6 +166,15 @@ pub(super) async fn write(
         return Err(shelf.strange("the tag is one that a publisher keeps for itself"));
     }
     shelf.artifacts.put_manifest(&own, of_own.as_bytes()).await?;
+    show(&shelf, read, top, &whole).await.map_err(|error| match error {
+        PlaceError::Registry(error) => PlaceError::Unfinished(error),
+        error => error,
+    })
+}
+
+/// Puts the readers' tag, where the state that was read is still there, and looks whether others wrote at the same moment.
+async fn show(shelf: &Shelf, read: &Top, mut top: Top, whole: &str) -> Result<Written, PlaceError> {
+    let tag = &shelf.tag;
     // Blobs take their time. Readers who saw a newer state meanwhile would refuse this one.
     if shelf.top(tag).await?.digest != read.digest {
         return Ok(Written::Lost);

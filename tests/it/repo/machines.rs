@@ -229,7 +229,7 @@ fn a_place_that_shows_an_older_state_or_none_is_refused() {
         fs::write(path, bytes).unwrap();
     }
     let ended = org.sign("main", "r.test/tool:2", "two");
-    assert!(ended.code == 2 && ended.err.contains("rollback"), "{ended:?}");
+    assert!(ended.code == 2 && ended.err.contains("rollback") && ended.err.contains("hint: the place shows an older state"), "{ended:?}");
     fs::remove_dir_all(org.path("place")).unwrap();
     org.ok("main", &["publish"]);
     assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
