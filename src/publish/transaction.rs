@@ -18,7 +18,7 @@ use crate::policy::MetadataUrl;
 use crate::trust::{Code, Floor};
 
 /// How often a race may be lost.
-const TRIES: u8 = 8;
+const TRIES: u8 = 16;
 /// How often a state that went back is looked at again.
 const PATIENCE: u8 = 4;
 /// The longest wait after a race that was lost.
@@ -126,7 +126,7 @@ impl Transaction<'_> {
             let Found { mut draft, at, behind } = match found {
                 // Another machine may be about to merge what it has just overtaken.
                 Err(PublishError::Refused(refusal)) if refusal.code == Code::Rollback && self.is_at_registry() && tries < PATIENCE => {
-                    wait(TRIES).await;
+                    wait(8).await;
                     continue;
                 }
                 found => found?,

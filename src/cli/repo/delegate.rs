@@ -107,7 +107,12 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         let holder = verb.holder.get(index).unwrap_or(name);
         wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
     }
-    let about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
+    let mut about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
+    let draft = Box::pin(here.transaction(&working, verb.options.local)?.look(&|_| false)).await?;
+    let before = draft.next.roles.get(&verb.role).filter(|_| draft.next.authority(&verb.role).is_none());
+    if let Some(names) = before.and_then(|file| file.document.members("targets")).filter(|names| !names.is_empty()) {
+        about.push(format!("  it was delegated to before: what these keys signed then counts again, {} names", names.len()));
+    }
     set(here, &working, Set { by: verb.by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
 }
 

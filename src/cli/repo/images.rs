@@ -115,6 +115,7 @@ async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishE
             Code::NoStatement => {
                 "push the image first, or check the name; what is not there yet is signed by --digest sha256:… --length BYTES"
             }
+            Code::SourceDenied => "log in as somebody who may pull there (docker login REGISTRY), or give --docker-config DIR",
             _ => &refusal.hint,
         };
         PublishError::Wrong(format!("{}; hint: {hint}", refusal.found))

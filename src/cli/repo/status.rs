@@ -46,7 +46,7 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     }
     output.value(&report, status_text);
     let roles = list(&report, "roles");
-    let bad = roles.iter().any(|role| text(role, "state") == "expired") || !list(&report, "waiting").is_empty();
+    let bad = roles.iter().any(|role| matches!(text(role, "state"), "expired" | "broken")) || !list(&report, "waiting").is_empty();
     Ok(if unknown.is_some() { 2 } else { u8::from(bad) })
 }
 

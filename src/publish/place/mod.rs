@@ -94,6 +94,9 @@ pub enum PlaceError {
         "{0}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list shows it"
     )]
     Unfinished(SourceError),
+    /// A tag that would be written over.
+    #[error("{0} is an image's, or of something else without metadata; hint: give the metadata a repository or a tag of its own")]
+    Taken(String),
     /// What is there is not what a publisher writes.
     #[error(
         "{0}: {1}; hint: somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \

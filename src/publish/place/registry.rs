@@ -233,7 +233,7 @@ impl Shelf {
         let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
         // It would be written over.
         if files.is_empty() {
-            return Err(wrong("an image, or something else without metadata, has this tag"));
+            return Err(PlaceError::Taken(format!("{} (tag {tag})", self.name)));
         }
         Ok(Top { digest: Some(Digest::of(&bytes)), files, found, known })
     }

@@ -22,6 +22,15 @@ fn a_delegated_key_signs_its_names_and_no_others_and_is_cut_off_without_touching
     org.ok("main", &["delegate", "remove", "team-a"]);
     assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "no-statement");
     assert_eq!(org.verify("host", "r.test/tool:1", "tool"), "allowed");
+    let public = org.path("team-a/keys/team-a.pub").display().to_string();
+    let add = ["delegate", "add", "team-a", "--key", &public, "--paths", "r.test/team/a/**"];
+    let said = org.ok("main", &add);
+    assert!(said.contains("counts again, 1 names"), "{said}");
+    assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "allowed");
+    // Another key: what the former one signed does not hold until it is signed anew.
+    let other = org.key("bob", "bob");
+    org.ok("main", &["delegate", "add", "team-a", "--key", &other, "--paths", "r.test/team/a/**"]);
+    assert_eq!(org.repo("main", &["status"]).code, 1);
 }
 
 #[test]
