@@ -20,7 +20,8 @@ mod verify;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::Client;
@@ -174,6 +175,13 @@ pub fn daemon_main() -> u8 {
 /// Help and version are no mistakes; everything else is.
 fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let command = std::env::args().skip(1).fold(Arguments::command(), |command, word| {
+            let below = command.find_subcommand(&word).cloned();
+            below.unwrap_or(command)
+        });
+        command.get_after_help().into_iter().for_each(|example| Output::example(&example.to_string()));
+    }
     if error.use_stderr() { EXIT_USAGE } else { 0 }
 }
 

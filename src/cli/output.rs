@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::control::wire::Report;
+use crate::observe::plain_lines;
 
 /// How a verb speaks.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ impl Output {
 
     /// One object or its text.
     pub(super) fn value(self, value: &Value, text: impl FnOnce(&Value) -> String) {
-        say(&if self.json { value.to_string() } else { text(value) });
+        say(&if self.json { value.to_string() } else { plain_lines(&text(value)) });
     }
 
     /// Says what takes so long, for people who wait: on standard error, where it is in nobody's way.
@@ -52,6 +53,11 @@ impl Output {
     /// Says what must not be overlooked, on standard error.
     pub(super) fn loudly(text: &str) {
         let _ = writeln!(std::io::stderr(), "rootpin: {text}");
+    }
+
+    /// Shows how a verb is used, after what is wrong with it.
+    pub(super) fn example(text: &str) {
+        let _ = writeln!(std::io::stderr(), "\n{text}");
     }
 
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
@@ -68,7 +74,8 @@ impl Output {
         if self.json {
             say(&json!({ "version": 1, "outcome": outcome, "error": text }).to_string());
         }
-        let (problem, hint) = text.split_once("; hint: ").unwrap_or((text, ""));
+        let text = plain_lines(text);
+        let (problem, hint) = text.split_once("; hint: ").unwrap_or((&text, ""));
         let _ = writeln!(std::io::stderr(), "rootpin: {problem}");
         if !hint.is_empty() {
             let _ = writeln!(std::io::stderr(), "hint: {hint}");

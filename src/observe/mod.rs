@@ -16,7 +16,7 @@ use crate::decide::{Decision, Door, Verdict};
 
 pub use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::escaped;
-pub use self::plain::plain;
+pub use self::plain::{plain, plain_lines};
 
 /// Where decisions are told.
 #[derive(Debug)]

@@ -155,6 +155,19 @@ impl Proposal {
         lines
     }
 
+    /// What the new root says: each role, and how many of which keys sign for it.
+    #[must_use]
+    pub fn roles(&self) -> Vec<Vec<String>> {
+        let roles = self.new.members("roles").into_iter().flatten();
+        let row = |(role, listed): (&String, &Value)| {
+            let ids = listed.get("keyids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let keys: Vec<_> =
+                ids.map(|keyid| self.holder(keyid).map_or(keyid.to_owned(), |holder| format!("{holder} ({keyid})"))).collect();
+            vec![format!("  {role}"), format!("{} of {}", listed.get("threshold").unwrap_or(&Value::Null), keys.join(", "))]
+        };
+        roles.map(row).collect()
+    }
+
     fn parts(&self) -> Vec<&Document> {
         self.old.iter().chain([&self.new]).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::PublishError;
 use super::changes::{self, Edits, Entry};
 use super::document::Document;
-use super::metadata::{File, Metadata};
+use super::metadata::{File, Metadata, delegated, name};
 
 /// A repository with changes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -114,6 +114,15 @@ impl Draft {
         merged.merge(Some(found), wrote, |_| false)?;
         *self = merged;
         Ok(())
+    }
+
+    /// Drops what was changed here of roles that were cut off meanwhile: nobody can sign it any more.
+    pub(super) fn drop_undelegated(&mut self) -> Vec<String> {
+        let listed = |role: &str| self.edited.values().flat_map(delegated).any(|listed| name(listed) == role);
+        let over = |role: &&String| self.next.authority(role).is_none() && !listed(role);
+        let over: Vec<String> = self.edited.keys().filter(over).cloned().collect();
+        self.edited.retain(|role, _| !over.contains(role));
+        over
     }
 
     /// Whether there is anything to sign or to publish.

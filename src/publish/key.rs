@@ -42,8 +42,8 @@ pub enum Kind {
 /// Why a key was not made, not read, or did not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// The key's file can't be read or written.
-    #[error("the key file {0}: {1}")]
+    /// A file of a key, a passphrase or a token can't be read or written.
+    #[error("{0}: {1}")]
     File(String, io::Error),
     /// Others than its owner could read the key's file, or another than the caller owns it.
     #[error("{0} {1}; hint: what signs belongs to the user who signs, with mode 0600")]
@@ -60,6 +60,9 @@ pub enum SigningError {
     /// Neither an encrypted PKCS#8 key nor one of the kinds that can sign.
     #[error("{0}; hint: wanted an encrypted PKCS#8 key (PEM) of P-256 or ed25519")]
     Unusable(&'static str),
+    /// A private key's file that holds none, or one in the open.
+    #[error("{0}: {1}; hint: wanted an encrypted PKCS#8 key (PEM) of P-256 or ed25519, as `rootpin repo key generate` writes it")]
+    Private(String, &'static str),
     /// A public key's file that holds none, or not the one of the private key.
     #[error("{0}: {1}; hint: wanted one public key (PEM) of P-256 or ed25519, as `rootpin repo key generate` writes it")]
     Public(String, &'static str),

@@ -66,14 +66,15 @@ impl PrivateKey {
     /// The file can't be read, others can read it, the passphrase is wrong, or it holds no key of [`Kind`].
     pub fn load(file: &Path, passphrase: &str) -> Result<Self, SigningError> {
         let pem = read_private(file)?;
-        let (label, encrypted) = SecretDocument::from_pem(&pem).map_err(|_| SigningError::Unusable("the key file is not PEM"))?;
+        let wrong = |why| SigningError::Private(file.display().to_string(), why);
+        let (label, encrypted) = SecretDocument::from_pem(&pem).map_err(|_| wrong("not PEM"))?;
         if label != LABEL {
-            return Err(SigningError::Unusable("the key file is not encrypted"));
+            return Err(wrong("not encrypted"));
         }
         let encrypted = EncryptedPrivateKeyInfoRef::try_from(encrypted.as_bytes());
-        let encrypted = encrypted.map_err(|_| SigningError::Unusable("the key file holds no encrypted PKCS#8"))?;
+        let encrypted = encrypted.map_err(|_| wrong("no encrypted PKCS#8"))?;
         let der = encrypted.decrypt(passphrase).map_err(|_| SigningError::Locked(file.display().to_string()))?;
-        Self::from_pkcs8(der.as_bytes())
+        Self::from_pkcs8(der.as_bytes()).map_err(|_| wrong("a key of another kind"))
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, SigningError> {

@@ -131,6 +131,14 @@ pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Resu
     read_entry(folder, name)
 }
 
+/// Writes the NAME.pub that is missing beside a NAME.pem: making the key broke off between the two.
+///
+/// # Errors
+/// The passphrase is wrong, or a file can't be read or written.
+pub fn complete(folder: &Path, name: &str, passphrase: &str) -> Result<(), SigningError> {
+    write_pub(folder, name, &PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.key())
+}
+
 /// Makes a key inside a token, from where it can't be taken: NAME.token, which says where it is, and NAME.pub.
 ///
 /// # Errors
@@ -145,12 +153,12 @@ pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, new: &token::New
     read_entry(folder, name)
 }
 
-/// The key object of a public key in PEM: `SubjectPublicKeyInfo` of P-256 or ed25519.
+/// The key object of a public key in PEM, which `file` has: `SubjectPublicKeyInfo` of P-256 or ed25519.
 ///
 /// # Errors
 /// It is none.
-pub fn public_key_from_pem(text: &str) -> Result<Value, SigningError> {
-    from_pem(text).map_err(|why| SigningError::Public("the public key".to_owned(), why))
+pub fn public_key_from_pem(file: &str, text: &str) -> Result<Value, SigningError> {
+    from_pem(text).map_err(|why| SigningError::Public(file.to_owned(), why))
 }
 
 fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {

@@ -22,6 +22,8 @@ pub struct Plan {
     pub online: Vec<Step>,
     /// Why they are not signed though they should be.
     pub offline: Option<Missing>,
+    /// Roles to which nothing delegates any more: what waited for them is dropped.
+    pub dropped: Vec<String>,
     next: Metadata,
     /// By role, a version that is taken.
     taken: BTreeMap<String, u64>,
@@ -67,11 +69,11 @@ impl Plan {
     /// A role that nothing speaks for, or a term beyond all time.
     pub fn of(draft: Draft, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<Self, PublishError> {
         let Draft { before, next, mut edited, renew, approved, taken } = draft;
-        let other_keys = |role: &str| before.authority(role) != next.authority(role);
+        let other_keys = |role: &str, next: &Metadata| before.authority(role) != next.authority(role);
         // A new root alone is listed nowhere.
-        let rekeyed = other_keys("snapshot") || other_keys("timestamp");
+        let rekeyed = other_keys("snapshot", &next) || other_keys("timestamp", &next);
         let mut changed = renew || rekeyed;
-        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, next, taken };
+        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, dropped: Vec::new(), next, taken };
         let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
         // `targets` first: whom it delegates to counts for what comes after.
         let mut names: Vec<String> = edited.keys().cloned().chain(open).collect();
@@ -86,6 +88,19 @@ impl Plan {
                 let document = plan.next.roles.get(&role).map(|file| file.document.clone());
                 plan.plan_role(role, document, true, &before, (keyring, settings, now))?;
             }
+        }
+        let lacks = match plan.roles.iter().find(|step| step.role == "targets") {
+            Some(step) => step.missing.clone(),
+            None => {
+                plan.next.roles.get("targets").and_then(|file| signing("targets", &file.document, &before, &plan.next, keyring, false)?.1)
+            }
+        };
+        if let Some(missing) = lacks.filter(|_| other_keys("targets", &plan.next)) {
+            return Err(PublishError::Wrong(format!(
+                "the new root gives targets other keys, of which {} more must sign it; hint: do this where they are: {}",
+                missing.count,
+                plan.next.named(&missing.keys)
+            )));
         }
         changed |= plan.next.roles != before.roles;
         if changed {
@@ -162,6 +177,12 @@ impl Plan {
         (keyring, settings, now): (&Keyring, &Settings, Timestamp),
     ) -> Result<(), PublishError> {
         let document = match edited {
+            // Whoever was cut off may have signed on: that must not keep others from publishing.
+            None if self.next.authority(&role).is_none() => {
+                self.next.waiting.remove(&role);
+                self.dropped.push(role);
+                return Ok(());
+            }
             Some(mut document) => {
                 let versions = [self.next.newest(&role), before.roles.get(&role)].into_iter().flatten().map(|file| file.document.version());
                 document.date(versions.chain(self.taken.get(&role).copied()).max().unwrap_or_default() + 1, now, settings.term(&role))?;

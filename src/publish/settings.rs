@@ -45,6 +45,8 @@ struct File {
 /// How long a role's file holds, in days, where nothing else is said.
 const TERMS: [(&str, i64); 4] = [("root", 365), ("targets", 90), ("snapshot", 7), ("timestamp", 3)];
 
+const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 36525);
+
 impl Settings {
     /// Reads the file's text.
     ///
@@ -66,7 +68,11 @@ impl Settings {
             if !terms.contains_key(&role) {
                 return Err(wrong(format!("[expires] {role:?}; hint: root, targets (delegated roles too), snapshot or timestamp")));
             }
-            terms.insert(role, parse_duration(&term).map_err(|fault| wrong(fault.to_string()))?);
+            let length = parse_duration(&term).map_err(|fault| wrong(fault.to_string()))?;
+            if length > LONGEST {
+                return Err(wrong(format!("[expires] {role}: {term} is longer than a hundred years; hint: root = \"365d\"")));
+            }
+            terms.insert(role, length);
         }
         let endorses = patterns(&file.endorses).map_err(wrong)?;
         let (publish, metadata) = (places(&file.publish).map_err(wrong)?, places(&file.metadata).map_err(wrong)?);
@@ -170,6 +176,7 @@ mod tests {
             "version = 1\nnames = [\"r.example/**\"]\npublish = [\"ftp://x\"]",
             "version = 1\nnames = [\"r.example/**\"]\n[expires]\nteam = \"1d\"",
             "version = 1\nnames = [\"r.example/**\"]\n[expires]\nroot = \"0s\"",
+            "version = 1\nnames = [\"r.example/**\"]\n[expires]\nroot = \"40000d\"",
         ] {
             assert!(Settings::parse(text).is_err(), "{text}");
         }

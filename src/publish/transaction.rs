@@ -1,6 +1,6 @@
 //! One change of a repository, whole: read the place, merge, change, sign, publish; and again where another machine was faster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::policy::MetadataUrl;
 use crate::trust::{Code, Floor};
 
 /// How often a race may be lost.
-const TRIES: u8 = 8;
+const TRIES: u8 = 16;
 /// How often a state that went back is looked at again.
 const PATIENCE: u8 = 4;
 /// The longest wait after a race that was lost.
@@ -126,7 +126,7 @@ impl Transaction<'_> {
             let Found { mut draft, at, behind } = match found {
                 // Another machine may be about to merge what it has just overtaken.
                 Err(PublishError::Refused(refusal)) if refusal.code == Code::Rollback && self.is_at_registry() && tries < PATIENCE => {
-                    wait(TRIES).await;
+                    wait(8).await;
                     continue;
                 }
                 found => found?,
@@ -135,14 +135,23 @@ impl Transaction<'_> {
             for (role, edits) in shown.iter().flatten() {
                 changes::apply(&mut draft.document(role).cloned().unwrap_or_else(new_targets), edits, |_| false)?;
             }
+            let mut dropped = draft.drop_undelegated();
             let undone = draft.clone();
             change.make(&mut draft)?;
             let edits = draft.edited.iter().map(|(role, edited)| (role.clone(), changes::diff(undone.document(role), edited))).collect();
             let before = draft.before.clone();
-            let changed = draft.is_changed();
+            // What waits here alone and is dropped changes nothing at the place.
+            let changed = draft.is_changed() || draft.next.waiting != undone.next.waiting || !dropped.is_empty();
             let plan = Plan::of(draft, &self.working.keyring, &self.working.settings, self.now)?;
+            dropped.extend(plan.dropped.iter().cloned());
+            let note = |role: &String| format!("what waited for {role} is dropped: nothing delegates to it any more");
+            let new: Vec<_> = dropped.iter().map(note).filter(|note| !self.notes.contains(note)).collect();
+            self.notes.extend(new);
             if !changed && plan.steps().all(|step| step.keys.is_empty()) && !behind {
                 if change.restores() {
+                    if !change.confirm(&before, &plan)? {
+                        return Ok(Outcome::Shown);
+                    }
                     let published = self.places.first().map(|(url, _)| url.clone()).into_iter().collect();
                     return self.finish(before, published).await;
                 }
@@ -154,8 +163,9 @@ impl Transaction<'_> {
                 }
                 shown = Some(edits);
             }
+            let signed: BTreeSet<_> = plan.steps().filter(|step| !step.keys.is_empty()).map(|step| step.role.clone()).collect();
             self.doing.set("signing");
-            let sealed = self.verified(&plan.sign(keys)?, &before)?;
+            let sealed = self.verified(&plan.sign(keys)?, &before, &signed)?;
             match self.publish_first(at, &sealed).await? {
                 Some(published) => return self.finish(sealed, published).await,
                 None => wait(tries).await,
@@ -164,10 +174,10 @@ impl Transaction<'_> {
         Err(PublishError::State(format!("other machines published before this one {TRIES} times; hint: try again")))
     }
 
-    /// A repository that was just signed, judged as every host will.
-    fn verified(&self, sealed: &Metadata, before: &Metadata) -> Result<Metadata, PublishError> {
+    /// A repository that was just signed, judged as every host will. A role of others that doesn't hold keeps nobody else from publishing.
+    fn verified(&self, sealed: &Metadata, before: &Metadata, signed: &BTreeSet<String>) -> Result<Metadata, PublishError> {
         let read = Metadata::read(&sealed.files(), self.working.root()?, &before.floors, Some(sealed))?;
-        match read.broken.iter().find(|(role, _)| !before.broken.contains_key(*role) && changed(before, &read, role)) {
+        match read.broken.iter().find(|(role, _)| !before.broken.contains_key(*role) && signed.contains(*role)) {
             Some((role, why)) => Err(PublishError::Wrong(format!("{role} would not hold: {why}"))),
             None => Ok(read),
         }
@@ -311,10 +321,6 @@ impl Transaction<'_> {
         }
         Err(PublishError::State("other machines published at the same time; hint: try again".to_owned()))
     }
-}
-
-fn changed(before: &Metadata, now: &Metadata, role: &str) -> bool {
-    before.roles.get(role) != now.roles.get(role)
 }
 
 fn nothing_here() -> PublishError {

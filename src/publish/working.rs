@@ -6,7 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::PublishError;
+use super::document::Document;
 use super::keyring::Keyring;
 use super::metadata::Metadata;
 use super::place::{Files, read_folder, write_folder};
@@ -52,7 +55,10 @@ impl Working {
             Err(error) => return Err(failed(&folder.join(PINNED), error)),
         };
         let id = folder.join(PUBLISHER);
-        let publisher = fs::read_to_string(&id).map_err(|error| failed(&id, error))?.trim().to_owned();
+        let publisher = match fs::read_to_string(&id) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| failed(&id, error))?.trim().to_owned(),
+        };
         if publisher.len() != 1 || !publisher.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(PublishError::Wrong(format!("{} is no hex digit; hint: write any one into it", id.display())));
         }
@@ -60,11 +66,12 @@ impl Working {
         Ok(Self { folder: folder.to_owned(), settings, keyring, pinned, publisher, _lock: lock })
     }
 
-    /// Begins a folder, which may hold keys already. It is a working folder when it is [`Self::settle`]d.
+    /// Begins a folder, which may hold keys already. It is a working folder when it is [`Self::settle`]d. `root`: what is to be pinned, if
+    /// that is known.
     ///
     /// # Errors
-    /// It is a working folder already, or can't be written.
-    pub fn begin(folder: &Path, settings: &str) -> Result<Self, PublishError> {
+    /// It is a working folder already, holds a root of somebody else, or can't be written.
+    pub fn begin(folder: &Path, settings: &str, root: Option<&[u8]>) -> Result<Self, PublishError> {
         let settings = Settings::parse(settings)?;
         make_folder(folder)?;
         make_folder(&folder.join(KEYS))?;
@@ -76,6 +83,15 @@ impl Working {
         aws_lc_rs::rand::fill(&mut id).map_err(|_| PublishError::Wrong("the system gives no random bytes".to_owned()))?;
         let publisher = format!("{:x}", id[0] % 16);
         let keyring = Keyring::open(&folder.join(KEYS))?;
+        let pinned = folder.join(PINNED);
+        // What an attempt that broke off has left is of the keys that it made.
+        let ours = |there: &[u8]| root == Some(there) || root.is_none() && is_of(&keyring, there);
+        if fs::read(&pinned).is_ok_and(|there| !ours(&there)) {
+            return Err(PublishError::Wrong(format!(
+                "{} is there already, and not of the keys in keys/; hint: give another folder, or move it away",
+                pinned.display()
+            )));
+        }
         Ok(Self { folder: folder.to_owned(), settings, keyring, pinned: None, publisher, _lock: lock })
     }
 
@@ -182,7 +198,13 @@ impl Working {
         if !files.contains_key("timestamp.json") {
             return Ok(None);
         }
-        Metadata::read(&files, self.root()?, &[], known).map(Some)
+        let read = Metadata::read(&files, self.root()?, &[], known).map_err(|error| {
+            let why = error.to_string();
+            let why = why.split("; hint: ").next().unwrap_or_default();
+            let hint = "it is damaged; restore the working folder, or clone the place to another one and take keys/ along";
+            PublishError::State(format!("{}: {why}; hint: {hint}", folder.display()))
+        });
+        read.map(Some)
     }
 
     fn store(&self, name: &str, files: &Files) -> Result<(), PublishError> {
@@ -200,10 +222,21 @@ pub fn pinned_root(bytes: Vec<u8>) -> Result<Arc<PinnedRoot>, PublishError> {
     PinnedRoot::read(bytes).map(Arc::new).map_err(PublishError::Refused)
 }
 
+/// Whether a root file lists no root keys but those of the keyring.
+fn is_of(keyring: &Keyring, root: &[u8]) -> bool {
+    let Ok(root) = Document::read(PINNED, root) else { return false };
+    let listed = root.members("roles").and_then(|roles| roles.get("root")?.get("keyids")?.as_array());
+    let known = |listed: &Value| keyring.keys().iter().any(|entry| listed.as_str() == Some(&entry.keyid));
+    listed.is_some_and(|listed| listed.iter().all(known))
+}
+
 fn lock(folder: &Path) -> Result<File, PublishError> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|error| failed(&path, error))?;
-    file.lock().map_err(|error| failed(&path, error))?;
+    if file.try_lock().is_err() {
+        log::warn!("another process works in {}: waiting for it …", folder.display());
+        file.lock().map_err(|error| failed(&path, error))?;
+    }
     Ok(file)
 }
 

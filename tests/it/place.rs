@@ -238,7 +238,11 @@ async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_
                 assert!(matches!(written, Written::Done(_)) && visible && number > 20, "request {number}");
                 break;
             }
-            Err(error) => assert!(error.to_string().contains("answered 500"), "{error}"),
+            Err(error) => {
+                assert!(error.to_string().contains("answered 500"), "{error}");
+                // Nobody is told that nothing came of what others will take up.
+                assert_eq!(matches!(error, PlaceError::Unfinished(_)), visible || !found.unmerged.is_empty(), "request {number}: {error}");
+            }
         }
         if !visible && !found.unmerged.is_empty() {
             assert_eq!(found.unmerged, [write_of("old", "new")]);
@@ -282,6 +286,19 @@ async fn a_role_that_is_called_as_the_readers_tag_takes_nothing_s_place() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_called_as_an_image_s_tag_does_not_write_over_it() {
+    let registry = Registry::start().await;
+    let place = registry.place();
+    let at = read(&place).await.at;
+    let image = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{}","size":1}},"layers":[]}}"#, Digest::of(b"x"));
+    registry.held.lock().unwrap().tags.insert("team".to_owned(), image.clone().into_bytes());
+    let error = place.write(&at, &state("one"), "aa").await.unwrap_err();
+    assert!(matches!(error, PlaceError::Taken(_)) && error.to_string().contains("tag team"), "{error}");
+    let held = registry.held.lock().unwrap();
+    assert!(held.tags["team"] == image.into_bytes() && !held.tags.contains_key("latest"));
+}
+
+#[tokio::test]
 async fn under_a_role_s_own_tag_the_file_before_stays_for_those_who_have_the_old_snapshot() {
     let registry = Registry::start().await;
     let place = registry.place();
@@ -320,7 +337,7 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
         let registry = Registry::start().await;
         registry.held.lock().unwrap().tags.insert("latest".to_owned(), manifest.as_bytes().to_vec());
         let error = registry.place().read(&Files::new()).await.unwrap_err();
-        assert!(matches!(error, PlaceError::Strange(..)), "{error}");
+        assert!(matches!(error, PlaceError::Strange(..) | PlaceError::Taken(_)), "{error}");
     };
     let digest = Digest::of(b"x");
     let config = format!(r#""config":{{"mediaType":"c","digest":"{digest}","size":1}}"#);
@@ -328,6 +345,9 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
         format!(r#"{{"schemaVersion":2,{config},"layers":[{layers}],"annotations":{annotations}}}"#).leak()
     };
     wrong("[]").await;
+    // An image: it would be written over.
+    let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1}}"#);
+    wrong(manifest(&layer, "{}")).await;
     wrong(manifest("", r#"{"dev.rootpin.publishers":"[]"}"#)).await;
     wrong(manifest("", r#"{"dev.rootpin.publishers":"{\"a\":[-1,1]}"}"#)).await;
     let huge = format!(

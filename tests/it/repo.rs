@@ -193,12 +193,66 @@ fn a_name_that_is_not_the_organisations_own_is_not_signed() {
 }
 
 #[test]
+fn a_dry_run_of_publishing_to_one_more_place_writes_nothing_there() {
+    let org = Org::founded();
+    let other = format!("file://{}", org.path("other").display());
+    let shown = org.ok("main", &["publish", &other, "--dry-run"]);
+    assert!(shown.contains("dry run") && !org.path("other").exists(), "{shown}");
+    org.ok("main", &["publish", &other]);
+    assert!(org.path("other/timestamp.json").exists());
+}
+
+#[test]
 fn a_dry_run_shows_all_and_writes_nothing() {
     let org = Org::founded();
     let before = (org.tree("main"), org.tree("place"));
     let shown = org.ok("main", &["sign", "r.test/tool:1", "--digest", &digest("one"), "--length", "7", "--dry-run"]);
     assert!(shown.contains("signed by targets") && shown.contains("signed by online") && shown.contains("dry run"), "{shown}");
     assert_eq!((org.tree("main"), org.tree("place")), before);
+}
+
+#[test]
+fn init_finds_out_what_is_wrong_before_it_makes_keys_and_writes_over_nothing() {
+    let org = Org::new();
+    let init = |more: &[&str]| org.repo("-", &[&["init", "main", "--names", "r.test/**"], more].concat());
+    for (words, said) in [
+        (&["--root-threshold", "2"][..], "2 of 1 root keys would have to sign"),
+        (&["--root-keys", "0"], "1 of 0 root keys"),
+        (&["--root-threshold", "0"], "0 of 1 root keys"),
+        (&["--holder", "rot-1=Bob"], "there is no such key"),
+        (&["--publish", "https://r.test/trust"], "can only be read"),
+        (&["--expires", "root=9999999d"], "longer than a hundred years"),
+    ] {
+        for dry in [&["--dry-run"][..], &[]] {
+            let ended = init(&[words, dry].concat());
+            assert!(ended.code == 2 && ended.err.contains(said) && ended.err.contains("hint: "), "{words:?}: {ended:?}");
+        }
+        assert!(!org.path("main").exists(), "{words:?}");
+    }
+    fs::create_dir(org.path("main")).unwrap();
+    fs::write(org.path("main/root.json"), "somebody's").unwrap();
+    let ended = init(&[]);
+    assert!(ended.code == 2 && ended.err.contains("root.json is there already"), "{ended:?}");
+    assert_eq!(fs::read_to_string(org.path("main/root.json")).unwrap(), "somebody's");
+    fs::remove_file(org.path("main/root.json")).unwrap();
+    assert_eq!(init(&[]).code, 0);
+    // As if it had broken off at the end, within a key, or within the first publishing.
+    fs::remove_file(org.path("main/repository.toml")).unwrap();
+    assert_eq!(init(&[]).code, 0);
+    for file in ["main/repository.toml", "main/keys/targets.pub"] {
+        fs::remove_file(org.path(file)).unwrap();
+    }
+    fs::create_dir(org.path("place")).unwrap();
+    fs::copy(org.path("main/metadata/1.snapshot.json"), org.path("place/1.snapshot.json")).unwrap();
+    let ended = init(&["--publish", &org.place()]);
+    assert!(ended.code == 0 && ended.out.contains("published at"), "{ended:?}");
+}
+
+#[test]
+fn what_is_missing_on_the_command_line_is_told_with_an_example() {
+    let org = Org::new();
+    let ended = org.repo("-", &["clone", "file:///x", "dir", "--root", "root.json", "--sha256", "00"]);
+    assert!(ended.code == 64 && ended.err.contains("--names") && ended.err.contains("example: rootpin repo clone"), "{ended:?}");
 }
 
 #[test]

@@ -55,6 +55,20 @@ fn a_passphrase_comes_from_a_private_file_standard_input_or_the_environment_and_
 }
 
 #[test]
+fn a_passphrase_on_standard_input_is_what_it_is_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    let file = dir.path().join("crlf");
+    fs::write(&file, "secret\r\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(key(&repo, &["generate", "a", "--passphrase-file", "-"], &[], b"secret\r\n").code, 0);
+    assert!(rootpin::publish::key_file::PrivateKey::load(&repo.join("keys/a.pem"), "secret").is_ok());
+    let ended = key(&repo, &["generate", "b", "--passphrase-file", "-"], &[], &[b'x'; 5000]);
+    assert!(ended.code == 2 && ended.err.contains("longer than 4095 bytes"), "{ended:?}");
+    assert!(!repo.join("keys/b.pem").exists());
+}
+
+#[test]
 fn a_key_may_be_the_first_thing_in_a_folder_that_is_not_there_yet() {
     let dir = tempfile::tempdir().unwrap();
     let alice = dir.path().join("alice");

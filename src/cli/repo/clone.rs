@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::Here;
+use super::report::of_others;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::policy::MetadataUrl;
@@ -29,9 +30,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
-    let root = Working::read_file(&verb.root)?;
+    let root = std::fs::read(&verb.root).map_err(|error| {
+        let hint = "wanted a root file of it, as its DIR/root.json; whoever keeps it gives it to you";
+        PublishError::Wrong(format!("{}: {error}; hint: {hint}", verb.root.display()))
+    })?;
     let found = Digest::of(&root).hex();
-    if found != verb.sha256 {
+    let told = verb.sha256.strip_prefix("sha256:").unwrap_or(&verb.sha256);
+    if !found.eq_ignore_ascii_case(told) {
         let hint = "ask whoever gave you the file; don't go on with this one";
         return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
     }
@@ -43,7 +48,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     let metadata = Metadata::read(&files, &pinned, &[], None)?;
     let settings = Settings::text(&verb.names, &[verb.place.to_string()], &[]);
-    let mut working = Working::begin(&verb.dir, &settings)?;
+    let mut working = Working::begin(&verb.dir, &settings, Some(&root))?;
     working.pin(root)?;
     working.keep(&metadata)?;
     working.keep_published(&metadata)?;
@@ -57,6 +62,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
 }
 
 fn report_text(report: &Value) -> String {
+    let report = &of_others(report);
     let dir = text(report, "dir");
     let roles: Vec<_> = crate::cli::output::list(report, "may_sign").iter().filter_map(Value::as_str).collect();
     if roles.is_empty() {

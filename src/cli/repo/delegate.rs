@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::Here;
 use super::act::{self, Act, Options};
-use super::report::key_name;
+use super::report::{key_name, of_others};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Tag;
 use crate::policy::MetadataUrl;
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::public_key_from_pem;
-use crate::publish::{Draft, PublishError, Working, delegated_paths, key_object};
+use crate::publish::{Draft, Metadata, PublishError, Working, delegated_paths, key_object};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -107,7 +107,12 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         let holder = verb.holder.get(index).unwrap_or(name);
         wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
     }
-    let about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
+    let mut about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
+    let draft = Box::pin(here.transaction(&working, verb.options.local)?.look(&|_| false)).await?;
+    let before = draft.next.roles.get(&verb.role).filter(|_| draft.next.authority(&verb.role).is_none());
+    if let Some(names) = before.and_then(|file| file.document.members("targets")).filter(|names| !names.is_empty()) {
+        about.push(format!("  it was delegated to before: what these keys signed then counts again, {} names", names.len()));
+    }
     set(here, &working, Set { by: verb.by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
 }
 
@@ -145,10 +150,20 @@ async fn set(here: &Here, working: &Working, set: Set, options: &Options, output
             |(entry, after): &(Entry, Option<Value>)| (entry.clone(), Edit { before: present(document, entry), after: after.clone() });
         let made = edits.get_or_insert_with(|| wanted.iter().map(edit).collect()).clone();
         super::images::check_waiting(draft, &working.keyring, &by)?;
+        check_delegator(&draft.next, &entry, &by)?;
         draft.edit(&by, &made, |_| false)
     };
-    let act = Act { make: &mut make, decides: Some(entry), restores: false, about };
+    let act = Act { make: &mut make, decides: Some(entry.clone()), restores: false, about };
     act::run(here, working, act, options, output).await
+}
+
+/// One role is delegated to by one other: its one file can't be signed by the keys that two say.
+fn check_delegator(metadata: &Metadata, entry: &Entry, by: &str) -> Result<(), PublishError> {
+    let Entry::Delegation(role) = entry else { return Ok(()) };
+    match metadata.delegations().find(|(other, listed)| *other != by && text(listed, "name") == role) {
+        Some((other, _)) => Err(PublishError::Wrong(format!("{other} delegates to {role} already; hint: give the new role another name"))),
+        None => Ok(()),
+    }
 }
 
 /// The name is that of a file, and in a registry that of a tag.
@@ -157,6 +172,10 @@ fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
         |why: &str| Err(PublishError::Wrong(format!("{role:?} {why}; hint: a role's name is letters, digits, . _ and -, as team-a")));
     if role.parse::<Tag>().is_err() {
         return wrong("can't be a role");
+    }
+    // A cache keeps it as 2.root.json, and that is the root's second version.
+    if role.split_once('.').is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit())) {
+        return wrong("reads as the version of another role's file");
     }
     let taken = |url: &MetadataUrl| matches!(url, MetadataUrl::Oci { tag, .. } if tag.as_str() == role);
     if matches!(role, "root" | "targets" | "snapshot" | "timestamp" | "latest") || role.starts_with("rootpin-") {
@@ -170,8 +189,11 @@ fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
 
 /// A public key's file: its ID, the key, and the file's name.
 pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishError> {
-    let bytes = Working::read_file(file)?;
-    let (keyid, key) = key_object(&public_key_from_pem(&String::from_utf8_lossy(&bytes))?);
+    let shown = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| {
+        PublishError::Wrong(format!("{shown}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"))
+    })?;
+    let (keyid, key) = key_object(&public_key_from_pem(&shown, &String::from_utf8_lossy(&bytes))?);
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok((keyid, key, name))
 }
@@ -194,6 +216,7 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
 }
 
 fn list_text(report: &Value) -> String {
+    let report = &of_others(report);
     let row = |one: &Value| {
         let words = |name: &str| list(one, name).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
         let threshold = one.get("threshold").map(ToString::to_string).unwrap_or_default();

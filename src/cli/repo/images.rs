@@ -27,7 +27,7 @@ pub(super) struct Sign {
     #[arg(long, value_name = "sha256:…")]
     digest: Option<Digest>,
     /// Its length in bytes, where no registry is to be asked
-    #[arg(long, value_name = "BYTES", requires = "digest")]
+    #[arg(long, value_name = "BYTES", requires = "digest", value_parser = clap::value_parser!(u64).range(1..1 << 53))]
     length: Option<u64>,
     /// The role that signs; else the most specific one that a key here may sign for
     #[arg(long)]
@@ -115,6 +115,7 @@ async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishE
             Code::NoStatement => {
                 "push the image first, or check the name; what is not there yet is signed by --digest sha256:… --length BYTES"
             }
+            Code::SourceDenied => "log in as somebody who may pull there (docker login REGISTRY), or give --docker-config DIR",
             _ => &refusal.hint,
         };
         PublishError::Wrong(format!("{}; hint: {hint}", refusal.found))

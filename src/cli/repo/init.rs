@@ -12,7 +12,7 @@ use super::rotate;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::publish::key::Kind;
-use crate::publish::keyring::generate;
+use crate::publish::keyring::{complete, generate};
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
 use crate::publish::{Document, Metadata, Plan, Proposal, PublishError, Settings, Working};
 
@@ -54,8 +54,8 @@ enum KeyType {
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let folder = verb.dir.clone().unwrap_or_else(|| here.repo.clone());
     let settings = Settings::text(&verb.names, &verb.publish, &verb.expires);
+    check(here, &verb, &Settings::parse(&settings)?)?;
     if verb.options.dry_run {
-        Settings::parse(&settings)?;
         let about =
             json!({ "version": 1, "outcome": "shown", "dir": folder.display().to_string(), "keys": names(&verb), "settings": settings });
         output.value(&about, |about| {
@@ -64,7 +64,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         });
         return Ok(0);
     }
-    let mut working = Working::begin(&folder, &settings)?;
+    let mut working = Working::begin(&folder, &settings, None)?;
     for (url, place) in here.transaction(&working, verb.options.local)?.places {
         if !place.read(&BTreeMap::new()).await?.files.is_empty() {
             return Err(PublishError::State(format!(
@@ -126,7 +126,14 @@ async fn begin_in(
         object.insert("error".to_owned(), json!(published.as_ref().err().map(ToString::to_string)));
     }
     output.value(&report, report_text);
-    published.map(|_| 0)
+    match published {
+        // One object, with the error in it.
+        Err(error) if output.json => {
+            Output::loudly(&super::told(&error));
+            Ok(2)
+        }
+        published => published.map(|_| 0),
+    }
 }
 
 fn term(text: &str) -> Result<(String, String), String> {
@@ -140,13 +147,33 @@ fn names(verb: &Arguments) -> Vec<String> {
     roots.chain(["targets".to_owned(), "online".to_owned()]).collect()
 }
 
+/// What would be found out only after keys were made and passphrases given.
+fn check(here: &Here, verb: &Arguments, settings: &Settings) -> Result<(), PublishError> {
+    let (keys, threshold) = (verb.root_keys, verb.root_threshold);
+    if threshold < 1 || keys < threshold {
+        return Err(PublishError::Wrong(format!(
+            "{threshold} of {keys} root keys would have to sign; hint: --root-keys N, and --root-threshold from 1 to N"
+        )));
+    }
+    let names = names(verb);
+    if let Some((key, _)) = verb.holder.iter().find(|(key, _)| !names.contains(key)) {
+        return Err(PublishError::Wrong(format!("--holder {key}=…: there is no such key; hint: the keys are {}", names.join(", "))));
+    }
+    settings.publish.iter().try_for_each(|url| here.place(url).map(drop))
+}
+
 fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError> {
     let kind = match verb.key_type {
         KeyType::Ed25519 => Kind::Ed25519,
         KeyType::Ecdsa => Kind::P256,
     };
     for name in names(verb) {
-        if !working.keyring.keys().iter().any(|entry| entry.name == name) {
+        if working.keyring.keys().iter().any(|entry| entry.name == name) {
+            continue;
+        }
+        if working.keys_folder().join(format!("{name}.pem")).exists() {
+            complete(&working.keys_folder(), &name, &Zeroizing::new(verb.options.passphrases.of(&name)?))?;
+        } else {
             let passphrase = Zeroizing::new(verb.options.passphrases.of_new(&name)?);
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
         }

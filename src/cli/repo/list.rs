@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::report::of_others;
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Repository;
@@ -48,6 +49,7 @@ fn matches(pattern: Option<&Pattern>, name: &str) -> bool {
 }
 
 fn images_text(report: &Value) -> String {
+    let report = &of_others(report);
     let row = |image: &Value| {
         let decides = image.get("decides").and_then(Value::as_bool) == Some(true);
         let note = if decides { "" } else { "not asked: another role decides" };

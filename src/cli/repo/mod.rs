@@ -15,6 +15,7 @@ mod report;
 mod rotate;
 mod status;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::policy::MetadataUrl;
 use crate::publish::place::{Place, PlaceError};
 use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
 use crate::sources::{Credentials, SourceError};
+use crate::trust::Code;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -117,12 +119,22 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
 
 /// An error of a registry with what to do about it, which the registry's client can't know.
 fn told(error: &PublishError) -> String {
+    if let PublishError::Refused(refusal) = error
+        && refusal.code == Code::Rollback
+    {
+        let hint = "the place shows an older state than was seen here, or another history; if it was restored from a backup, empty it (of a registry the \
+                    tags rootpin-… too) and fill it again where the newest state is: rootpin repo publish";
+        return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
+    }
     let hint = match error {
         PublishError::Place(PlaceError::Registry(SourceError::Silent { .. })) => {
             "nothing was published; does the registry run, and is its address right? then the same command again"
         }
         PublishError::Place(PlaceError::Registry(SourceError::Denied { .. })) => {
             "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR"
+        }
+        PublishError::Place(PlaceError::Folder(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
+            "the user who publishes must be able to read and write there; then: rootpin repo publish"
         }
         _ => return error.to_string(),
     };

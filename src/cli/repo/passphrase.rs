@@ -114,6 +114,14 @@ impl Passphrases {
                 byte => line.push(byte),
             }
         }
+        // Part of it would be a passphrase that no other way gives.
+        if u64::try_from(line.len()).map_or(true, |length| length >= LONGEST) {
+            return Err(failed(io::Error::other(format!("its first line is longer than {} bytes", LONGEST - 1))));
+        }
+        // As a line of a file ends.
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
         let text = std::str::from_utf8(&line).map_err(|error| failed(io::Error::other(error)))?.to_owned();
         Ok(self.input.0.get_or_init(|| Zeroizing::new(text)))
     }
@@ -122,8 +130,12 @@ impl Passphrases {
 fn ask(question: &str, name: &str) -> Result<String, SigningError> {
     keep_echo();
     rpassword::prompt_password(question).map_err(|error| {
-        if error.kind() == io::ErrorKind::Interrupted {
-            return SigningError::Passphrase(format!("no passphrase for {name}: interrupted"));
+        match error.kind() {
+            io::ErrorKind::Interrupted => return SigningError::Passphrase(format!("no passphrase for {name}: interrupted")),
+            io::ErrorKind::UnexpectedEof => {
+                return SigningError::Passphrase(format!("no passphrase for {name}: the input ended before one was typed"));
+            }
+            _ => {}
         }
         SigningError::Passphrase(format!(
             "no passphrase for {name}: there is no terminal to ask ({error}); hint: give --passphrase-file FILE (mode 0600, or - for standard input), or set {ENVIRONMENT}"

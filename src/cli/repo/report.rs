@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cli::output::{list, table, text};
+use crate::observe::plain_lines;
 use crate::publish::changes::{self, Entry};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Metadata, Missing, Plan, Step};
@@ -56,7 +57,18 @@ pub(super) fn key_name(keyid: &str, metadata: &Metadata, keyring: &Keyring) -> S
     }
 }
 
+/// A report for a terminal: names of others' stay within their line.
+pub(super) fn of_others(report: &Value) -> Value {
+    match report {
+        Value::String(text) => plain_lines(text).replace('\n', "\\u{a}").into(),
+        Value::Array(values) => values.iter().map(of_others).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), of_others(value))).collect(),
+        other => other.clone(),
+    }
+}
+
 pub(super) fn plan_text(plan: &Value) -> String {
+    let plan = &of_others(plan);
     let mut lines: Vec<String> = list(plan, "about").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     for file in list(plan, "files") {
         for change in list(file, "changes").iter().filter(|change| text(change, "kind") != "holder") {
@@ -118,6 +130,7 @@ fn waits(report: &Value) -> bool {
 }
 
 pub(super) fn ended_text(report: &Value) -> String {
+    let report = &of_others(report);
     let places: Vec<_> = list(report, "published").iter().filter_map(Value::as_str).collect();
     let mut lines = vec![match text(report, "outcome") {
         "shown" => "nothing was signed (dry run)".to_owned(),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::Here;
 use super::act::{self, Act, Options, Unlocked};
 use super::init;
-use crate::cli::output::{Output, list, text};
+use super::report::of_others;
+use crate::cli::output::{Output, list, table, text};
 use crate::publish::key::{Kind, Signer, SigningError};
 use crate::publish::key_file::PrivateKey;
 use crate::publish::keyring::{Keyring, generate};
@@ -105,11 +106,21 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         }
         return finish(here, &working, proposal, &verb.options, output).await;
     }
+    if let Some(file) = verb.propose.as_deref().filter(|file| file.exists()) {
+        return Err(PublishError::Wrong(format!(
+            "{} is there already, and may have been signed; hint: give another name, or remove it",
+            file.display()
+        )));
+    }
     let mut working = here.open()?;
     let metadata = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?.next;
     let document = changed_root(&mut working, &metadata, &verb)?;
     let mut proposal = Proposal::new(newest(&metadata), document, Timestamp::now(), working.settings.term("root"))?;
     if let Some(file) = &verb.propose {
+        if verb.options.dry_run {
+            show(&proposal, output);
+            return Ok(only_shown(output));
+        }
         return hand_on(&proposal, file, output);
     }
     let open = proposal.open_keys(&working.keyring);
@@ -197,7 +208,11 @@ async fn finish(here: &Here, working: &Working, proposal: Proposal, options: &Op
 fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
     let mut proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
     show(&proposal, output);
+    if verb.options.dry_run {
+        return Ok(only_shown(output));
+    }
     if let Some(path) = &verb.key_file {
+        act::ask(&verb.options)?;
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let passphrase = verb.options.passphrases.of(&name)?;
         let key = PrivateKey::load(path, &passphrase)?;
@@ -208,6 +223,7 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
         proposal.sign(&[keyid], &mut One(key))?;
     } else {
         let working = here.open()?;
+        check_old(&proposal, file, &working)?;
         let open = proposal.open_keys(&working.keyring);
         if open.is_empty() {
             return Err(PublishError::Wrong(
@@ -220,14 +236,41 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
     hand_on(&proposal, file, output)
 }
 
-/// Says how a proposed root differs from the one before, and who has to sign it.
+/// Refuses what does not follow the root that is known here.
+fn check_old(proposal: &Proposal, file: &Path, working: &Working) -> Result<(), PublishError> {
+    let ours = if working.pinned.is_some() { working.ours(None)? } else { None };
+    let known = proposal.old.as_ref().zip(ours.as_ref()).and_then(|(old, ours)| Some((old, ours.roots.get(&old.version())?)));
+    match known {
+        Some((old, here)) if here.document.signed != old.signed => Err(PublishError::Wrong(format!(
+            "{} follows another root {} than the one here; hint: it was changed on its way, or is another repository's",
+            file.display(),
+            old.version()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn only_shown(output: Output) -> u8 {
+    let report = json!({ "version": 1, "outcome": "shown" });
+    output.value(&report, |_| "nothing was signed (dry run)".to_owned());
+    0
+}
+
+/// Says how a proposed root differs from the one before, and all that it says: the one before may be what somebody wrote into the file.
 fn show(proposal: &Proposal, output: Output) {
     if output.json {
         return;
     }
-    let mut lines = vec![format!("root {}", proposal.new.version())];
+    let expires = proposal.new.expires().map(|expires| expires.to_string()).unwrap_or_default();
+    let mut lines = vec![format!("root {} until {expires}", proposal.new.version())];
     lines.extend(proposal.differences());
-    output.value(&json!(lines), |lines| lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"));
+    let report = json!({ "lines": lines, "roles": proposal.roles() });
+    output.value(&report, |report| {
+        let report = of_others(report);
+        let words = |of: &[Value]| of.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+        let rows: Vec<_> = list(&report, "roles").iter().map(|row| words(row.as_array().map_or(&[], Vec::as_slice))).collect();
+        format!("{}\n{}", words(list(&report, "lines")).join("\n"), table(&rows))
+    });
 }
 
 /// The one key that was given.
@@ -261,6 +304,7 @@ fn named(proposal: &Proposal, keyid: &str) -> String {
 }
 
 fn proposed_text(report: &Value) -> String {
+    let report = &of_others(report);
     let file = text(report, "file");
     let mut lines: Vec<String> = Vec::new();
     for missing in list(report, "missing") {

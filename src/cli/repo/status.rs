@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::report::{key_name, missing_json};
+use super::report::{key_name, missing_json, of_others};
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Digest;
@@ -46,7 +46,7 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     }
     output.value(&report, status_text);
     let roles = list(&report, "roles");
-    let bad = roles.iter().any(|role| text(role, "state") == "expired") || !list(&report, "waiting").is_empty();
+    let bad = roles.iter().any(|role| matches!(text(role, "state"), "expired" | "broken")) || !list(&report, "waiting").is_empty();
     Ok(if unknown.is_some() { 2 } else { u8::from(bad) })
 }
 
@@ -129,6 +129,7 @@ fn waiting_json(role: &str, document: &Document, metadata: &Metadata, keyring: &
 }
 
 fn status_text(report: &Value) -> String {
+    let report = &of_others(report);
     let row = |role: &Value| {
         let keys = list(role, "keys").iter().map(|key| {
             let here = key.get("here").and_then(Value::as_bool) == Some(true);

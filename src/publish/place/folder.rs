@@ -1,25 +1,70 @@
 //! A repository's files in a folder: a web server's, or a publisher's own. The timestamp's rename is the moment at which all is new.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags, open, unlinkat};
 
 use super::{At, Files, State, WAITING, Written};
 
 /// One file; hosts take none above 32 MiB.
 const FILE_BYTES: u64 = 64 << 20;
+/// All of them.
+const ALL_BYTES: u64 = 512 << 20;
 /// More than any repository has.
 const FILES: usize = 20_000;
 const LOCK: &str = ".rootpin.lock";
+const TIMESTAMP: &str = "timestamp.json";
+/// How a file is called that is not whole yet.
+const NEW: &str = ".new";
+/// How often a folder that is written to meanwhile is read.
+const TRIES: u8 = 50;
+/// How long somebody else may hold the lock: far longer than writing takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+/// Others may write to the folder: what is opened there is no link to elsewhere, and no pipe that holds who opens it.
+const AS_IT_IS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Every metadata file of the folder; none, where it is not there.
 ///
 /// # Errors
 /// Something in it can't be read, is no plain file, or is too much.
 pub fn read_folder(folder: &Path) -> io::Result<Files> {
+    let mut tries = 0;
+    loop {
+        // Somebody may write meanwhile. What the timestamp leads to was there before it was, so it is looked at before all else.
+        let before = timestamp(folder)?;
+        let read = read_once(folder);
+        let torn = match &read {
+            Ok(files) => files.get(TIMESTAMP) != before.as_ref(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        tries += 1;
+        if !torn || tries >= TRIES {
+            return read;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn timestamp(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read(&folder.join(TIMESTAMP)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(TIMESTAMP, &error)),
+    }
+}
+
+fn read_once(folder: &Path) -> io::Result<Files> {
     let mut files = Files::new();
+    let mut all = 0_u64;
     for prefix in ["", WAITING] {
+        if !prefix.is_empty() && waiting(folder)?.is_none() {
+            continue;
+        }
         let entries = match fs::read_dir(folder.join(prefix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries?,
@@ -31,7 +76,12 @@ pub fn read_folder(folder: &Path) -> io::Result<Files> {
             if files.len() >= FILES {
                 return Err(io::Error::other(format!("more than {FILES} files")));
             }
-            files.insert(format!("{prefix}{name}"), read(&entry.path()).map_err(|error| named(name, &error))?);
+            let bytes = read(&entry.path()).map_err(|error| named(name, &error))?;
+            all = all.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            if all > ALL_BYTES {
+                return Err(io::Error::other(format!("files of more than {ALL_BYTES} bytes")));
+            }
+            files.insert(format!("{prefix}{name}"), bytes);
         }
     }
     Ok(files)
@@ -44,7 +94,13 @@ pub fn read_folder(folder: &Path) -> io::Result<Files> {
 /// # Errors
 /// A file can't be written; then the old state or the new one is there.
 pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
-    fs::create_dir_all(folder.join(WAITING))?;
+    fs::create_dir_all(folder)?;
+    let waits = if let Some(there) = waiting(folder)? {
+        there
+    } else {
+        fs::create_dir(folder.join(WAITING))?;
+        waiting(folder)?.ok_or(io::ErrorKind::NotFound)?
+    };
     for step in [Step::Versioned, Step::Timestamp, Step::Roots, Step::Waiting] {
         for (name, bytes) in files.iter().filter(|(name, _)| Step::of(name) == step) {
             let path = folder.join(name);
@@ -55,9 +111,21 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
     }
     File::open(folder.join(WAITING))?.sync_all()?;
+    // What a write that broke off has left. Nobody else writes now.
+    for entry in fs::read_dir(folder)?.chain(fs::read_dir(folder.join(WAITING))?) {
+        let path = entry?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(NEW))
+            && fs::symlink_metadata(&path)?.is_file()
+        {
+            fs::remove_file(path)?;
+        }
+    }
     for name in read_names(folder)? {
-        if is_over(&name, files) {
-            fs::remove_file(folder.join(&name))?;
+        match name.strip_prefix(WAITING) {
+            _ if !is_over(&name, files) => {}
+            // In the folder that was looked at, whatever has its name by now.
+            Some(name) => unlinkat(&waits, name, AtFlags::empty())?,
+            None => fs::remove_file(folder.join(&name))?,
         }
     }
     Ok(())
@@ -71,15 +139,49 @@ pub(super) fn in_place(files: &Files) -> Files {
 }
 
 /// Writes, if the folder still has the timestamp that was read, and what waited.
-pub(super) fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
+pub(super) async fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
     fs::create_dir_all(folder)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
-    lock.lock()?;
+    let _lock = locked(folder, PATIENCE).await.map_err(|error| named(LOCK, &error))?;
     if in_place(&read_folder(folder)?) != *before {
         return Ok(Written::Lost);
     }
     write_folder(folder, files)?;
     Ok(Written::Done(At(State::Folder(in_place(files)))))
+}
+
+/// Holds the folder's lock, once nobody else does.
+async fn locked(folder: &Path, patience: Duration) -> io::Result<File> {
+    let flags = AS_IT_IS.union(OFlags::CREATE).union(OFlags::WRONLY);
+    let file = File::from(open(folder.join(LOCK), flags, Mode::from_raw_mode(0o666))?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    let end = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other(format!(
+                    "somebody else has held it for {} seconds; hint: fuser shows who",
+                    patience.as_secs()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// The folder of what waits, if it is there. A link would lead to files of others, which would be taken for what waits no longer.
+fn waiting(folder: &Path) -> io::Result<Option<File>> {
+    match open(folder.join(WAITING.trim_end_matches('/')), AS_IT_IS.union(OFlags::DIRECTORY), Mode::empty()) {
+        Ok(there) => Ok(Some(File::from(there))),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+            Err(named(WAITING, &io::Error::other("a link or a file, and no folder")))
+        }
+        Err(error) => Err(named(WAITING, &error.into())),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,7 +195,7 @@ enum Step {
 impl Step {
     fn of(name: &str) -> Self {
         match name {
-            "timestamp.json" => Self::Timestamp,
+            TIMESTAMP => Self::Timestamp,
             name if name.starts_with(WAITING) => Self::Waiting,
             name if name.ends_with(".root.json") && version(name).is_some() => Self::Roots,
             _ => Self::Versioned,
@@ -102,11 +204,13 @@ impl Step {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
+    let plain = |yes: bool| if yes { Ok(()) } else { Err(io::Error::other("not a plain file")) };
+    // A link is told so before it is opened, and one that came since is not followed.
+    plain(fs::symlink_metadata(path)?.is_file())?;
+    let file = File::from(open(path, AS_IT_IS, Mode::empty())?);
+    plain(file.metadata()?.is_file())?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).map_or(true, |length| length > FILE_BYTES) {
         return Err(io::Error::other(format!("more than {FILE_BYTES} bytes")));
     }
@@ -116,7 +220,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Whole or not at all, and for everybody to read, as what is published is.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(folder)?;
     file.write_all(bytes)?;
     // Whatever the umask is, which a service that signs has for the sake of its keys.
     file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
@@ -180,19 +284,19 @@ mod tests {
         assert_eq!(fs::metadata(folder.path().join("timestamp.json")).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
-    #[test]
-    fn who_read_another_state_than_is_there_is_told_and_nothing_is_written() {
+    #[tokio::test]
+    async fn who_read_another_state_than_is_there_is_told_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let read = |version: u64| in_place(&state(version));
-        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
-        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).unwrap(), Written::Done(_)));
-        assert!(matches!(write(folder.path(), &Files::new(), &state(2)).unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).await.unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).await.unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &Files::new(), &state(2)).await.unwrap(), Written::Lost));
         assert_eq!(read_folder(folder.path()).unwrap(), state(1));
         let mut waits = state(1);
         waits.insert("waiting/team.json".to_owned(), b"team".to_vec());
-        assert!(matches!(write(folder.path(), &read(1), &waits).unwrap(), Written::Done(_)));
-        assert!(matches!(write(folder.path(), &read(1), &state(2)).unwrap(), Written::Lost));
-        assert!(matches!(write(folder.path(), &in_place(&waits), &state(2)).unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &read(1), &waits).await.unwrap(), Written::Done(_)));
+        assert!(matches!(write(folder.path(), &read(1), &state(2)).await.unwrap(), Written::Lost));
+        assert!(matches!(write(folder.path(), &in_place(&waits), &state(2)).await.unwrap(), Written::Done(_)));
     }
 
     #[test]
@@ -214,6 +318,50 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("1.targets.json")).unwrap();
         assert!(read_folder(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_read_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &state(1)).unwrap();
+        fs::write(folder.path().join(".newabcdef"), "broke off").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (2..60).for_each(|version| write_folder(folder.path(), &state(version)).unwrap()));
+            for _ in 0..200 {
+                let files = read_folder(folder.path()).unwrap();
+                let (_, version) = std::str::from_utf8(&files["timestamp.json"]).unwrap().split_once(' ').unwrap();
+                assert!(files.contains_key(&format!("{version}.snapshot.json")), "{version}: {:?}", files.keys());
+            }
+        });
+        assert!(!folder.path().join(".newabcdef").exists());
+    }
+
+    #[tokio::test]
+    async fn what_somebody_puts_there_leads_to_no_file_elsewhere_and_holds_nobody() {
+        let (folder, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let theirs = others.path().join("daemon.json");
+        fs::write(&theirs, "{}").unwrap();
+        std::os::unix::fs::symlink(others.path(), folder.path().join("waiting")).unwrap();
+        assert!(read_folder(folder.path()).is_err() && write_folder(folder.path(), &state(1)).is_err());
+        assert!(theirs.exists());
+        fs::remove_file(folder.path().join("waiting")).unwrap();
+        let lock = folder.path().join(LOCK);
+        std::os::unix::fs::symlink(others.path().join("made"), &lock).unwrap();
+        assert!(write(folder.path(), &Files::new(), &state(1)).await.is_err());
+        assert!(!others.path().join("made").exists());
+        fs::remove_file(&lock).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
+        assert!(write(folder.path(), &Files::new(), &state(1)).await.is_err());
+        fs::remove_file(&lock).unwrap();
+        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).await.unwrap(), Written::Done(_)));
+    }
+
+    #[tokio::test]
+    async fn who_never_lets_go_of_the_lock_is_not_waited_for_forever() {
+        let folder = tempfile::tempdir().unwrap();
+        let _held = locked(folder.path(), Duration::ZERO).await.unwrap();
+        let error = locked(folder.path(), Duration::ZERO).await.unwrap_err().to_string();
+        assert!(error.contains("somebody else has held it"), "{error}");
     }
 
     #[test]

@@ -89,6 +89,14 @@ pub enum PlaceError {
     /// A registry did not do as asked.
     #[error("{0}")]
     Registry(#[from] SourceError),
+    /// A registry that failed after it had taken what other publishers merge.
+    #[error(
+        "{0}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list shows it"
+    )]
+    Unfinished(SourceError),
+    /// A tag that would be written over.
+    #[error("{0} is an image's, or of something else without metadata; hint: give the metadata a repository or a tag of its own")]
+    Taken(String),
     /// What is there is not what a publisher writes.
     #[error(
         "{0}: {1}; hint: somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \
@@ -121,6 +129,8 @@ impl Place {
             Self::Folder(folder) => {
                 let files = read_folder(folder).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
                 let at = At(State::Folder(folder::in_place(&files)));
+                // The first write to it broke off, or it was emptied but for some: nothing leads to the rest.
+                let files = if files.contains_key("timestamp.json") { files } else { Files::new() };
                 Ok(Found { files, at, unmerged: Vec::new() })
             }
             Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,
@@ -147,7 +157,7 @@ impl Place {
     pub async fn write(&self, at: &At, files: &Files, publisher: &str) -> Result<Written, PlaceError> {
         match (self, &at.0) {
             (Self::Folder(folder), State::Folder(before)) => {
-                folder::write(folder, before, files).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
+                folder::write(folder, before, files).await.map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
             }
             (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
                 registry::write(repository, tag, credentials, top, files, publisher).await

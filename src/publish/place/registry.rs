@@ -151,6 +151,7 @@ pub(super) async fn write(
             let old = read.files.iter().filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
             let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
             files.insert(name.clone(), descriptor.clone());
+            shelf.top(&role).await?;
             shelf.artifacts.put_manifest(&role, manifest(&config, &Top { files, ..Top::default() }).as_bytes()).await?;
         }
     }
@@ -165,6 +166,15 @@ pub(super) async fn write(
         return Err(shelf.strange("the tag is one that a publisher keeps for itself"));
     }
     shelf.artifacts.put_manifest(&own, of_own.as_bytes()).await?;
+    show(&shelf, read, top, &whole).await.map_err(|error| match error {
+        PlaceError::Registry(error) => PlaceError::Unfinished(error),
+        error => error,
+    })
+}
+
+/// Puts the readers' tag, where the state that was read is still there, and looks whether others wrote at the same moment.
+async fn show(shelf: &Shelf, read: &Top, mut top: Top, whole: &str) -> Result<Written, PlaceError> {
+    let tag = &shelf.tag;
     // Blobs take their time. Readers who saw a newer state meanwhile would refuse this one.
     if shelf.top(tag).await?.digest != read.digest {
         return Ok(Written::Lost);
@@ -221,6 +231,10 @@ impl Shelf {
                 .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
         };
         let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        // It would be written over.
+        if files.is_empty() {
+            return Err(PlaceError::Taken(format!("{} (tag {tag})", self.name)));
+        }
         Ok(Top { digest: Some(Digest::of(&bytes)), files, found, known })
     }
 

@@ -1,6 +1,6 @@
 //! Every targets role of a repository that may name something below a prefix: for whoever carries a repository elsewhere or publishes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 
@@ -11,12 +11,13 @@ use super::trusted::Trusted;
 use super::walk::Walk;
 use super::{Answer, From, Step};
 
-/// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on past it: nothing is allowed by it.
+/// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on past it: nothing is allowed by it. Those
+/// nearer to the top come first, so that no delegated role, by listing another's name with keys of its own, has that one fail.
 #[derive(Debug)]
 pub struct Sweep {
     walk: Walk,
     prefix: String,
-    left: Vec<Role>,
+    left: VecDeque<Role>,
     visited: BTreeSet<String>,
     asked: Option<Role>,
     failed: BTreeMap<String, Refusal>,
@@ -37,7 +38,7 @@ impl Sweep {
     /// # Errors
     /// None that a [`Trusted`] can have; it has all top-level roles.
     pub fn start(trusted: &Trusted, prefix: &str, now: Timestamp) -> Result<Self, Refusal> {
-        let left = vec![trusted.0.chain.last.role("targets")?.clone()];
+        let left = VecDeque::from([trusted.0.chain.last.role("targets")?.clone()]);
         let walk = Walk::sweep(trusted, now);
         Ok(Self { walk, prefix: prefix.to_owned(), left, visited: BTreeSet::new(), asked: None, failed: BTreeMap::new() })
     }
@@ -59,7 +60,7 @@ impl Sweep {
             }
             (Err(refusal), None) => return Err(refusal),
         }
-        while let Some(role) = self.left.pop() {
+        while let Some(role) = self.left.pop_front() {
             if !self.visited.insert(role.name.clone()) || !self.walk.is_published(&role) {
                 continue;
             }
@@ -91,7 +92,7 @@ impl Sweep {
     /// Goes past a role that holds, to those it delegates to.
     fn pass(&mut self, role: &Role) -> Result<(), Refusal> {
         match self.walk.at_hand(role) {
-            Ok(Some(file)) => self.left.extend(file.delegations.reaching(&self.prefix)?.into_iter().rev()),
+            Ok(Some(file)) => self.left.extend(file.delegations.reaching(&self.prefix)?),
             Ok(None) => {}
             Err(refusal) => {
                 self.failed.insert(role.name.clone(), refusal);

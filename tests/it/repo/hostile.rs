@@ -2,7 +2,24 @@
 
 use std::fs;
 
+use rootpin::publish::key::Signer;
+use rootpin::publish::key_file::PrivateKey;
+use serde_json::{Value, json};
+
 use super::{Org, digest};
+
+/// Puts another version of a role, signed by the machine of its name, where what waits is.
+pub(crate) fn waits(org: &Org, role: &str, change: impl FnOnce(&mut Value)) {
+    let published = fs::read(org.path(&format!("place/1.{role}.json"))).unwrap();
+    let mut signed = serde_json::from_slice::<Value>(&published).unwrap()["signed"].take();
+    signed["version"] = json!(2);
+    change(&mut signed);
+    let key = PrivateKey::load(&org.path(role).join(format!("keys/{role}.pem")), "correct horse").unwrap();
+    let signature = key.sign(&serde_json::to_vec(&signed).unwrap()).unwrap();
+    let signature = signature.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let file = json!({ "signatures": [{ "keyid": key.keyid(), "sig": signature }], "signed": signed });
+    fs::write(org.path(&format!("place/waiting/{role}.json")), file.to_string()).unwrap();
+}
 
 #[test]
 fn what_waits_without_a_good_signature_is_not_looked_at() {
@@ -22,6 +39,22 @@ fn what_waits_without_a_good_signature_is_not_looked_at() {
     assert_eq!(org.sign("main", "r.test/tool:2", "two").code, 0);
     assert_eq!(org.verify("host", "r.test/tool:9", "one"), "no-statement");
     assert_eq!(org.verify("host", "r.test/tool:2", "two"), "allowed");
+}
+
+#[test]
+fn a_signer_s_names_stay_within_their_line() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    waits(&org, "team-a", |signed| {
+        let target = json!({ "length": 1, "hashes": { "sha256": "00".repeat(32) } });
+        signed["targets"] = json!({ "r.test/team/a/x\u{9b}2Jall is well": target });
+    });
+    for words in [&["refresh", "--dry-run"][..], &["refresh"], &["list"]] {
+        let said = org.ok("main", words);
+        assert!(!said.contains('\u{9b}') && said.contains("\\u{9b}"), "{said:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use serde_json::json;
+
 use super::{Org, digest};
 use crate::world::run;
 
@@ -22,6 +24,72 @@ fn a_delegated_key_signs_its_names_and_no_others_and_is_cut_off_without_touching
     org.ok("main", &["delegate", "remove", "team-a"]);
     assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "no-statement");
     assert_eq!(org.verify("host", "r.test/tool:1", "tool"), "allowed");
+    let public = org.path("team-a/keys/team-a.pub").display().to_string();
+    let add = ["delegate", "add", "team-a", "--key", &public, "--paths", "r.test/team/a/**"];
+    let said = org.ok("main", &add);
+    assert!(said.contains("counts again, 1 names"), "{said}");
+    assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "allowed");
+    // Another key: what the former one signed does not hold until it is signed anew.
+    let other = org.key("bob", "bob");
+    org.ok("main", &["delegate", "add", "team-a", "--key", &other, "--paths", "r.test/team/a/**"]);
+    assert_eq!(org.repo("main", &["status"]).code, 1);
+}
+
+#[test]
+fn a_signer_is_cut_off_though_something_of_its_waits_and_though_it_signs_on() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    let name = ["sign", "r.test/team/a/app:2", "--digest", &digest("two"), "--length", "7", "--local"];
+    org.ok("team-a", &name);
+    let said = org.ok("main", &["delegate", "remove", "team-a"]);
+    assert!(said.contains("what waited for team-a is dropped"), "{said}");
+    assert_eq!(org.repo("main", &["status"]).code, 0);
+    assert_eq!(org.json("team-a", &["status"])["unpublished"], true);
+    let said = org.ok("team-a", &["publish"]);
+    assert!(said.contains("what waited for team-a is dropped"), "{said}");
+    assert_eq!(org.json("team-a", &["status"])["unpublished"], false);
+}
+
+#[test]
+fn what_waits_here_alone_is_dropped_though_the_place_has_moved_on() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    org.ok("team-a", &["sign", "r.test/team/a/app:1", "--digest", &digest("one"), "--length", "7", "--local"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    org.ok("team-a", &["approve", "team-a", "--drop"]);
+    assert_eq!(org.json("team-a", &["status"])["waiting"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn one_role_is_delegated_to_once_and_a_signer_who_lists_another_s_keeps_nobody_from_publishing() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    org.delegated("team-b", "r.test/team/b/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    let key = org.path("team-a/keys/team-a.pub").display().to_string();
+    let add = |role: &str| {
+        let words = ["delegate", "add", role, "--by", "team-a", "--key", &key, "--paths", "r.test/team/a/app"];
+        org.repo("team-a", &words)
+    };
+    for role in ["team-a", "team-b"] {
+        let ended = add(role);
+        assert!(ended.code == 2 && ended.err.contains(&format!("targets delegates to {role} already")), "{ended:?}");
+    }
+    // By a publisher of its own, which doesn't care.
+    super::hostile::waits(&org, "team-a", |signed| {
+        let key = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": "00".repeat(32) } });
+        let role = json!({ "name": "team-b", "keyids": ["00"], "threshold": 1, "terminating": true, "paths": ["*"] });
+        signed["delegations"] = json!({ "keys": { "00": key }, "roles": [role] });
+    });
+    org.ok("main", &["refresh"]);
+    assert_eq!(org.sign("team-b", "r.test/team/b/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    for name in ["r.test/team/b/app:1", "r.test/team/a/app:1"] {
+        assert_eq!(org.verify("host", name, "one"), "allowed", "{name}");
+    }
 }
 
 #[test]
@@ -45,7 +113,7 @@ fn a_pattern_that_reaches_the_names_of_others_is_not_delegated() {
         let ended = org.repo("main", &["delegate", "add", "alice", "--key", &public, "--paths", pattern]);
         assert!(ended.code == 2 && ended.err.contains("hint: "), "{pattern}: {ended:?}");
     }
-    for role in ["targets", "latest", "rootpin-1", "a/b", ""] {
+    for role in ["targets", "latest", "rootpin-1", "a/b", "", "2.root", "10.targets"] {
         let ended = org.repo("main", &["delegate", "add", role, "--key", &public, "--paths", "r.test/tool"]);
         assert_eq!(ended.code, 2, "{role}: {ended:?}");
     }
@@ -172,7 +240,7 @@ fn a_place_that_shows_an_older_state_or_none_is_refused() {
         fs::write(path, bytes).unwrap();
     }
     let ended = org.sign("main", "r.test/tool:2", "two");
-    assert!(ended.code == 2 && ended.err.contains("rollback"), "{ended:?}");
+    assert!(ended.code == 2 && ended.err.contains("rollback") && ended.err.contains("hint: the place shows an older state"), "{ended:?}");
     fs::remove_dir_all(org.path("place")).unwrap();
     org.ok("main", &["publish"]);
     assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");

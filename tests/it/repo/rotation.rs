@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use super::{Org, digest};
 
 #[test]
@@ -81,6 +83,45 @@ fn a_root_of_three_holders_is_begun_and_replaced_by_a_file_that_travels() {
     assert_eq!(org.json("main", &["status"])["newest_root"]["version"], 2);
     let ended = org.repo("main", &["rotate", "root", "--finish", &file]);
     assert_eq!(ended.code, 0, "done already: {ended:?}");
+}
+
+#[test]
+fn who_signs_a_root_sees_all_of_it_whatever_the_file_says_was_before() {
+    let org = Org::founded();
+    let (file, key) = (org.path("next.json"), org.path("main/keys/root-1.pem").display().to_string());
+    let name = file.display().to_string();
+    let propose = ["rotate", "root", "--renew", "--propose", &name];
+    let shown = org.ok("main", &[&propose[..], &["--dry-run"]].concat());
+    assert!(shown.contains("nothing was signed") && !file.exists(), "{shown}");
+    org.ok("main", &propose);
+    let again = org.repo("main", &propose);
+    assert!(again.code == 2 && again.err.contains("may have been signed"), "{again:?}");
+
+    // Somebody on its way gives the targets another key, and says that it had it before.
+    let online = org.json("main", &["key", "list"])["keys"][0]["keyid"].as_str().unwrap().to_owned();
+    let mut proposal: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for root in ["old", "new"] {
+        proposal[root]["signed"]["roles"]["targets"]["keyids"] = json!([online]);
+    }
+    let changed = proposal.to_string();
+    fs::write(&file, &changed).unwrap();
+    let shown = org.ok("-", &["rotate", "root", "--sign", &name, "--key-file", &key, "--dry-run"]);
+    assert!(shown.contains(&format!("targets    1 of online ({online})")) && shown.contains("root 2 until "), "{shown}");
+    let ended = org.repo("main", &["rotate", "root", "--sign", &name]);
+    assert!(ended.code == 2 && ended.err.contains("follows another root 1"), "{ended:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), changed, "signed");
+}
+
+#[test]
+fn targets_are_not_given_to_keys_that_cannot_sign_them_here() {
+    let org = Org::founded();
+    let public = org.key("alice", "alice");
+    let ended = org.repo("main", &["rotate", "targets", "--key", &public]);
+    assert!(ended.code == 2 && ended.err.contains("1 more must sign it") && ended.err.contains("alice ("), "{ended:?}");
+    org.ok("main", &["rotate", "targets", "--key", &public, "--keep"]);
+    assert_eq!(org.sign("main", "r.test/tool:1", "tool").code, 0);
+    org.ok("main", &["rotate", "targets", "--remove", "alice"]);
+    assert_eq!(org.verify("host", "r.test/tool:1", "tool"), "allowed");
 }
 
 #[test]
