@@ -104,8 +104,14 @@ impl Envelope {
     }
 
     /// Refuses a file that is past its expiry, which is over at the second that it names (sections 5.3.10, 5.4.4, 5.5.6, 5.6.6).
+    /// There is no grace.
     pub(super) fn check_expiry(&self, now: Timestamp) -> Result<(), Refusal> {
-        check_expiry(&self.file, self.version, self.expires, now)
+        if now < self.expires {
+            return Ok(());
+        }
+        let found = format!("{} version {} expired at {}", self.file, self.version, self.expires);
+        let hint = "have the publisher sign it anew, and check this host's clock";
+        Err(Refusal::new(Code::Expired, found, format!("an expiry after {now}"), hint))
     }
 
     /// A refusal because of this file's form.
@@ -114,14 +120,16 @@ impl Envelope {
     }
 }
 
-/// Refuses what is past its expiry. There is no grace.
-pub(super) fn check_expiry(file: &str, version: u64, expires: Timestamp, now: Timestamp) -> Result<(), Refusal> {
-    if now < expires {
-        return Ok(());
+/// Refuses what this host has known for longer than the policy's ceiling on freshness, though it has not expired.
+pub(super) fn check_age(file: &Envelope, since: Timestamp, ceiling: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
+    match ceiling {
+        Some(ceiling) if now >= ceiling => {
+            let found = format!("{} version {}, first seen at {since} and too old at {ceiling}", file.file, file.version);
+            let hint = "have the publisher sign a newer one, or ask whether the source is held back; the root's max-age in the policy says how old";
+            Err(Refusal::new(Code::Expired, found, "a version that is no older than the root's max-age", hint))
+        }
+        _ => Ok(()),
     }
-    let found = format!("{file} version {version} expired at {expires}");
-    let hint = "have the publisher sign it anew, and check this host's clock";
-    Err(Refusal::new(Code::Expired, found, format!("an expiry after {now}"), hint))
 }
 
 /// Where in canonical text what is.

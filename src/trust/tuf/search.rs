@@ -106,7 +106,7 @@ impl Search {
         let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
         let mut tags = BTreeSet::new();
         for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
-            self.walk.take_tags(value.bytes().len())?;
+            self.walk.take_tags(prefix.len() + tag.len())?;
             if target(value).is_some_and(|target| stands(&target)) {
                 tags.insert(tag);
             }

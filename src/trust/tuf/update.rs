@@ -9,7 +9,7 @@ use crate::trust::budget::{Budget, ROOT_BYTES, TIMESTAMP_BYTES, TUF_SNAPSHOT_BYT
 use crate::trust::floors::{Claim, Floors};
 use crate::trust::{Code, Floor, Listed, Progress, Refusal, Subject, Verified};
 
-use super::envelope::{Envelope, check_expiry, malformed};
+use super::envelope::{Envelope, check_age, malformed};
 use super::meta::{self, FileMeta};
 use super::root::Chain;
 use super::targets::Targets;
@@ -218,7 +218,8 @@ impl Update {
         let since = standing.filter(|floor| floor.version == envelope.version).and_then(|floor| floor.since).unwrap_or(self.now);
         let ceiling = self.pins.max_age.and_then(|age| since.checked_add(age).ok());
         let expires = ceiling.map_or(envelope.expires, |ceiling| ceiling.min(envelope.expires));
-        check_expiry("timestamp.json", envelope.version, expires, self.now)?;
+        envelope.check_expiry(self.now)?;
+        check_age(&envelope, since, ceiling, self.now)?;
         raise(floors, claim, [("snapshot".to_owned(), Listed { version: snapshot.version, signed: None, pin: None })].into(), Some(since));
         self.check_policy("timestamp", &envelope)?;
         if let Some(bytes) = bytes {

@@ -130,7 +130,10 @@ fn a_timestamp_that_stands_still_grows_older_than_max_age() {
     "2030-01-03T23:59:59Z".clone_into(&mut host.now);
     assert_eq!(host.code(&publisher), "ok");
     "2030-01-04T00:00:00Z".clone_into(&mut host.now);
-    assert_eq!(host.code(&publisher), "expired");
+    let refusal = host.update(&publisher).unwrap_err();
+    assert_eq!(refusal.code.as_str(), "expired");
+    let found = "timestamp.json version 1, first seen at 2030-01-01T00:00:00Z and too old at 2030-01-04T00:00:00Z";
+    assert_eq!(refusal.found, found, "it has not expired");
     publisher.publish_timestamp();
     assert_eq!(host.code(&publisher), "ok");
 }
