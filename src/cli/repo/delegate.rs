@@ -150,7 +150,9 @@ async fn set(here: &Here, working: &Working, set: Set, options: &Options, output
             |(entry, after): &(Entry, Option<Value>)| (entry.clone(), Edit { before: present(document, entry), after: after.clone() });
         let made = edits.get_or_insert_with(|| wanted.iter().map(edit).collect()).clone();
         super::images::check_waiting(draft, &working.keyring, &by)?;
-        check_delegator(&draft.next, &entry, &by)?;
+        if wanted.iter().any(|(of, after)| *of == entry && after.is_some()) {
+            check_delegator(&draft.next, &entry, &by)?;
+        }
         draft.edit(&by, &made, |_| false)
     };
     let act = Act { make: &mut make, decides: Some(entry.clone()), restores: false, about };

@@ -134,7 +134,7 @@ fn told(error: &PublishError) -> String {
             "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR"
         }
         PublishError::Place(PlaceError::Folder(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
-            "the user who publishes must be able to read and write there; then: rootpin repo publish"
+            "the user who publishes must be able to read and write there; then the same command again, or after init: rootpin repo publish"
         }
         _ => return error.to_string(),
     };

@@ -89,11 +89,19 @@ impl Sweep {
         self.walk.files()
     }
 
-    /// Goes past a role that holds, to those it delegates to.
+    /// Goes past a role that holds, to those it delegates to. A delegated one that names too many fails alone.
     fn pass(&mut self, role: &Role) -> Result<(), Refusal> {
-        match self.walk.at_hand(role) {
-            Ok(Some(file)) => self.left.extend(file.delegations.reaching(&self.prefix)?),
-            Ok(None) => {}
+        let edges = match self.walk.at_hand(role) {
+            Ok(Some(file)) => file.delegations.reaching(&self.prefix),
+            Ok(None) => Ok(Vec::new()),
+            Err(refusal) => {
+                self.failed.insert(role.name.clone(), refusal);
+                return Ok(());
+            }
+        };
+        match edges {
+            Ok(edges) => self.left.extend(edges),
+            Err(refusal) if role.name == "targets" => return Err(refusal),
             Err(refusal) => {
                 self.failed.insert(role.name.clone(), refusal);
             }

@@ -42,6 +42,28 @@ fn what_waits_without_a_good_signature_is_not_looked_at() {
 }
 
 #[test]
+fn a_signer_that_delegates_to_everybody_stops_nobody_and_is_cut_off() {
+    let org = Org::founded();
+    org.delegated("team-a", "r.test/team/a/**");
+    assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "one").code, 0);
+    org.ok("main", &["refresh"]);
+    let itself = json!([{ "name": "team-a", "keyids": [], "threshold": 1, "terminating": false, "paths": ["*"] }]);
+    let bins = json!({ "keyids": [], "threshold": 1, "bit_length": 16, "name_prefix": "bin" });
+    for delegations in [json!({ "keys": {}, "succinct_roles": bins }), json!({ "keys": {}, "roles": itself })] {
+        waits(&org, "team-a", |signed| signed["delegations"] = delegations);
+        org.repo("main", &["refresh"]);
+        let ended = org.sign("main", "r.test/tool:1", "tool");
+        assert_eq!(ended.code, 0, "{ended:?}");
+        org.ok("main", &["delegate", "remove", "team-a"]);
+        assert_eq!(org.verify("host", "r.test/tool:1", "tool"), "allowed");
+        org.ok(
+            "main",
+            &["delegate", "add", "team-a", "--key", &org.path("team-a/keys/team-a.pub").display().to_string(), "--paths", "r.test/tool"],
+        );
+    }
+}
+
+#[test]
 fn a_signer_s_names_stay_within_their_line() {
     let org = Org::founded();
     org.delegated("team-a", "r.test/team/a/**");
