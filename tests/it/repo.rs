@@ -185,6 +185,24 @@ fn a_repository_of_p256_keys_is_made_and_believed() {
 }
 
 #[test]
+fn several_names_are_signed_and_revoked_in_one_change_or_none_of_them() {
+    let org = Org::founded();
+    let (a, b) = ("r.test/team/app:1", "r.test/team/app:latest");
+    let sign = |names: &[&str]| org.repo("main", &[&["sign"], names, &["--digest", &digest("one"), "--length", "7"]].concat());
+    let ended = sign(&[a, "r.test/other:1", b]);
+    assert!(ended.code == 2 && ended.err.contains("r.test/other is none of this repository's names"), "{ended:?}");
+    assert_eq!(org.verify("host", a, "one"), "no-statement");
+    let ended = sign(&[a, b, a]);
+    assert!(ended.code == 0 && ended.out.contains("  targets    2  "), "{ended:?}");
+    assert_eq!((org.verify("host", a, "one"), org.verify("host", b, "one")), ("allowed".to_owned(), "allowed".to_owned()));
+    let ended = org.repo("main", &["revoke", a, "r.test/team/app:never", b]);
+    assert!(ended.code == 2 && ended.err.contains("r.test/team/app:never is not signed"), "{ended:?}");
+    assert_eq!(org.verify("host", a, "one"), "allowed");
+    org.ok("main", &["revoke", a, b]);
+    assert_eq!((org.verify("host", a, "one"), org.verify("host", b, "one")), ("no-statement".to_owned(), "no-statement".to_owned()));
+}
+
+#[test]
 fn a_name_that_is_not_the_organisations_own_is_not_signed() {
     let org = Org::founded();
     let ended = org.sign("main", "other.test/team/app:1", "one");

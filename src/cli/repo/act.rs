@@ -1,6 +1,6 @@
 //! Carries out what changes a repository: shows it, asks, has keys unlocked, and tells how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -42,8 +42,8 @@ pub(super) type Make<'a> = &'a mut dyn FnMut(&mut Draft) -> Result<(), PublishEr
 /// A verb's part in a change.
 pub(super) struct Act<'a> {
     pub(super) make: Make<'a>,
-    /// The entry that it decides, whatever was there.
-    pub(super) decides: Option<Entry>,
+    /// The entries that it decides, whatever was there.
+    pub(super) decides: BTreeSet<Entry>,
     /// Whether it fills a place that was emptied.
     pub(super) restores: bool,
     /// What the verb says first.
@@ -104,7 +104,7 @@ impl Change for Asking<'_, '_> {
     }
 
     fn overrules(&self, entry: &Entry) -> bool {
-        self.act.decides.as_ref() == Some(entry)
+        self.act.decides.contains(entry)
     }
 
     fn restores(&self) -> bool {

@@ -36,6 +36,6 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         Ok(())
     };
     let about = vec![if verb.drop { "drop what waits" } else { "approve what waits" }.to_owned()];
-    let act = Act { make: &mut make, decides: None, restores: false, about };
+    let act = Act { make: &mut make, decides: [].into(), restores: false, about };
     act::run(here, &working, act, &verb.options, output).await
 }

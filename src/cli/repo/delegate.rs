@@ -155,7 +155,7 @@ async fn set(here: &Here, working: &Working, set: Set, options: &Options, output
         }
         draft.edit(&by, &made, |_| false)
     };
-    let act = Act { make: &mut make, decides: Some(entry.clone()), restores: false, about };
+    let act = Act { make: &mut make, decides: [entry.clone()].into(), restores: false, about };
     act::run(here, working, act, options, output).await
 }
 

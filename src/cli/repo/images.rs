@@ -1,5 +1,6 @@
 //! `rootpin repo sign`, `endorse` and `revoke`: what names of images stand for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::cli::output::Output;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Draft, Metadata, PublishError, Working, way};
+use crate::publish::{Doing, Draft, Metadata, PublishError, Working, way};
 use crate::sources::{Description, Sources};
 use crate::trust::Code;
 
@@ -21,9 +22,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Sign {
-    /// NAME:TAG
-    name: String,
-    /// The manifest's or index's digest; else the registry says what the tag is now, and that is shown
+    /// Signed together, in one change
+    #[arg(required = true, value_name = "NAME:TAG")]
+    names: Vec<String>,
+    /// The manifest's or index's digest, of all of them; else the registry says what each tag is now, and that is shown
     #[arg(long, value_name = "sha256:…")]
     digest: Option<Digest>,
     /// Its length in bytes, where no registry is to be asked
@@ -55,9 +57,10 @@ pub(super) struct Endorse {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
-    /// NAME:TAG
-    name: String,
-    /// The role that takes it back; else every one that lists it
+    /// Taken back together, in one change
+    #[arg(required = true, value_name = "NAME:TAG")]
+    names: Vec<String>,
+    /// The role that takes them back; else every one that lists one of them
     #[arg(long)]
     role: Option<String>,
     #[command(flatten)]
@@ -66,22 +69,27 @@ pub(super) struct Revoke {
 
 pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let (repository, tag) = tagged(&verb.name)?;
-    if !working.settings.owns(&repository) {
+    let images = verb.names.iter().map(|name| tagged(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some((repository, _)) = images.iter().find(|(repository, _)| !working.settings.owns(repository)) {
         return Err(PublishError::Wrong(format!(
             "{repository} is none of this repository's names: {}; hint: add it to names in repository.toml, or endorse what others build",
             working.settings.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
     }
-    let path = format!("{repository}:{tag}");
-    let image = ImageRef { repository, tag: Some(tag), digest: verb.digest };
-    let described = match (verb.digest, verb.length) {
-        (Some(digest), Some(length)) => Description { digest, length, media_type: String::new(), manifests: Vec::new(), bytes: Vec::new() },
-        _ => describe(here, &image).await?,
-    };
-    let about = about(&format!("sign {path}"), &described);
-    let value = target(&described, None);
-    put(here, &working, Put { path, value, about, role: verb.role }, &verb.options, output).await
+    let mut put = Put { role: verb.role, ..Put::default() };
+    for (repository, tag) in images {
+        let path = format!("{repository}:{tag}");
+        let image = ImageRef { repository, tag: Some(tag), digest: verb.digest };
+        let described = match (verb.digest, verb.length) {
+            (Some(digest), Some(length)) => {
+                Description { digest, length, media_type: String::new(), manifests: Vec::new(), bytes: Vec::new() }
+            }
+            _ => describe(here, &image, output).await?,
+        };
+        put.about.extend(about(&format!("sign {path}"), &described));
+        put.targets.insert(path, target(&described, None));
+    }
+    self::put(here, &working, put, &verb.options, output).await
 }
 
 pub(super) async fn endorse(here: &Here, verb: Endorse, output: Output) -> Result<u8, PublishError> {
@@ -96,19 +104,21 @@ pub(super) async fn endorse(here: &Here, verb: Endorse, output: Output) -> Resul
     let from = verb.from.as_deref().unwrap_or(&verb.name);
     let (source, source_tag) = tagged(from)?;
     let image = ImageRef { repository: source, tag: Some(source_tag), digest: verb.digest };
-    let described = describe(here, &image).await?;
+    let described = describe(here, &image, output).await?;
     let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let name = ImageRef { digest: None, ..image }.to_string();
     let about = about(&format!("endorse {path} as {name}"), &described);
     let source = json!({ "name": name, "digest": described.digest.to_string(), "at": at });
-    let value = target(&described, Some(source));
-    put(here, &working, Put { path, value, about, role: verb.role }, &verb.options, output).await
+    let targets = [(path, target(&described, Some(source)))].into();
+    put(here, &working, Put { targets, about, role: verb.role }, &verb.options, output).await
 }
 
 /// What the registry has under that name now.
-async fn describe(here: &Here, image: &ImageRef) -> Result<Description, PublishError> {
+async fn describe(here: &Here, image: &ImageRef, output: Output) -> Result<Description, PublishError> {
     let sources = Sources::new(Arc::clone(&here.credentials));
-    let described = sources.describe(image, Instant::now() + DEADLINE).await;
+    let doing = Doing::default();
+    doing.set(format!("asking the registry for {image}"));
+    let described = act::telling(output, &doing, sources.describe(image, Instant::now() + DEADLINE)).await;
     described.map_err(|refusal| {
         // The hint of a refusal is for hosts; here no name is taken with a digest in it.
         let hint = match refusal.code {
@@ -147,68 +157,84 @@ fn target(described: &Description, source: Option<Value>) -> Value {
     target
 }
 
-/// What a path is to stand for.
+/// What paths are to stand for.
+#[derive(Default)]
 struct Put {
-    path: String,
-    value: Value,
+    targets: BTreeMap<String, Value>,
     about: Vec<String>,
     role: Option<String>,
 }
 
+/// Edits by role.
+type OfRoles = BTreeMap<String, Edits>;
+
 async fn put(here: &Here, working: &Working, put: Put, options: &Options, output: Output) -> Result<u8, PublishError> {
-    let Put { path, value, about, role } = put;
-    let entry = Entry::Target(path.clone());
-    let mut edits: Option<(String, Edits)> = None;
+    let Put { targets, about, role } = put;
+    let mut edits: Option<OfRoles> = None;
     let mut make = |draft: &mut Draft| {
         if edits.is_none() {
-            let role = match &role {
-                Some(role) => role.clone(),
-                None => role_for(&draft.next, &working.keyring, &path)?,
-            };
-            let before = draft.document(&role).and_then(|document| present(document, &entry));
-            let edit = Edit { before, after: Some(value.clone()) };
-            edits = Some((role, [(entry.clone(), edit)].into()));
+            let mut all = OfRoles::new();
+            for (path, value) in &targets {
+                let role = match &role {
+                    Some(role) => role.clone(),
+                    None => role_for(&draft.next, &working.keyring, path)?,
+                };
+                change(&mut all, draft, role, path, Some(value));
+            }
+            edits = Some(all);
         }
-        let Some((role, edits)) = &edits else { return Ok(()) };
-        check_way(&draft.next, role, &path)?;
-        check_waiting(draft, &working.keyring, role)?;
-        draft.edit(role, edits, |_| false)
+        for (role, edits) in edits.iter().flatten() {
+            for path in targets.keys().filter(|path| edits.contains_key(&Entry::Target((*path).clone()))) {
+                check_way(&draft.next, role, path)?;
+            }
+            check_waiting(draft, &working.keyring, role)?;
+            draft.edit(role, edits, |_| false)?;
+        }
+        Ok(())
     };
-    let act = Act { make: &mut make, decides: Some(entry.clone()), restores: false, about };
+    let act = Act { make: &mut make, decides: targets.keys().cloned().map(Entry::Target).collect(), restores: false, about };
     act::run(here, working, act, options, output).await
 }
 
 pub(super) async fn revoke(here: &Here, verb: Revoke, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let (repository, tag) = tagged(&verb.name)?;
-    let path = format!("{repository}:{tag}");
-    let entry = Entry::Target(path.clone());
-    let mut edits: Option<Vec<(String, Edits)>> = None;
+    let path = |name: &String| tagged(name).map(|(repository, tag)| format!("{repository}:{tag}"));
+    let paths = verb.names.iter().map(path).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut edits: Option<OfRoles> = None;
     let mut make = |draft: &mut Draft| {
         if edits.is_none() {
-            let listing = draft.next.roles.keys().chain(draft.next.waiting.keys()).filter(|role| way::lists(&draft.next, role, &path));
-            let mut roles: Vec<String> = listing.cloned().collect();
-            roles.dedup();
-            roles.retain(|role| verb.role.as_ref().is_none_or(|only| only == role));
-            if roles.is_empty() {
-                return Err(PublishError::Wrong(format!("{path} is not signed; hint: rootpin repo list shows what is")));
+            let mut all = OfRoles::new();
+            for path in &paths {
+                let listing = draft.next.roles.keys().chain(draft.next.waiting.keys()).filter(|role| way::lists(&draft.next, role, path));
+                let roles = listing.filter(|role| verb.role.as_ref().is_none_or(|only| only == *role)).cloned().collect::<BTreeSet<_>>();
+                if roles.is_empty() {
+                    return Err(PublishError::Wrong(format!("{path} is not signed; hint: rootpin repo list shows what is")));
+                }
+                for role in roles {
+                    change(&mut all, draft, role, path, None);
+                }
             }
-            let edit = |role: &String| {
-                let before = draft.document(role).and_then(|document| present(document, &entry));
-                (role.clone(), Edits::from([(entry.clone(), Edit { before, after: None })]))
-            };
-            edits = Some(roles.iter().map(edit).collect());
+            edits = Some(all);
         }
         for (role, edits) in edits.iter().flatten() {
             check_waiting(draft, &working.keyring, role)?;
-            check_key(&draft.next, &working.keyring, role, &path)?;
+            if let Some(path) = paths.iter().find(|path| edits.contains_key(&Entry::Target((*path).clone()))) {
+                check_key(&draft.next, &working.keyring, role, path)?;
+            }
             draft.edit(role, edits, |_| false)?;
         }
         Ok(())
     };
-    let about = vec![format!("revoke {path}")];
-    let act = Act { make: &mut make, decides: Some(entry.clone()), restores: false, about };
+    let about = paths.iter().map(|path| format!("revoke {path}")).collect();
+    let act = Act { make: &mut make, decides: paths.iter().cloned().map(Entry::Target).collect(), restores: false, about };
     act::run(here, &working, act, &verb.options, output).await
+}
+
+/// Adds what a path is to be in a role.
+fn change(all: &mut OfRoles, draft: &Draft, role: String, path: &str, after: Option<&Value>) {
+    let entry = Entry::Target(path.to_owned());
+    let before = draft.document(&role).and_then(|document| present(document, &entry));
+    all.entry(role).or_default().insert(entry, Edit { before, after: after.cloned() });
 }
 
 /// A name with a tag, and nothing else.

@@ -24,7 +24,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         ));
     }
     let mut make = |_: &mut Draft| Ok(());
-    let act = Act { make: &mut make, decides: None, restores: true, about: vec!["publish".to_owned()] };
+    let act = Act { make: &mut make, decides: [].into(), restores: true, about: vec!["publish".to_owned()] };
     act::run(here, &working, act, &verb.options, output).await
 }
 

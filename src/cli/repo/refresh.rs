@@ -39,6 +39,6 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         }
         Ok(())
     };
-    let act = Act { make: &mut make, decides: None, restores: false, about: vec!["refresh".to_owned()] };
+    let act = Act { make: &mut make, decides: [].into(), restores: false, about: vec!["refresh".to_owned()] };
     act::run(here, &working, act, &verb.options, output).await
 }

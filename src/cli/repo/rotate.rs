@@ -200,7 +200,7 @@ fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, Strin
 async fn finish(here: &Here, working: &Working, proposal: Proposal, options: &Options, output: Output) -> Result<u8, PublishError> {
     let about = vec![format!("publish root {}", proposal.new.version())];
     let mut make = |draft: &mut Draft| with_root(draft, &proposal);
-    let act = Act { make: &mut make, decides: None, restores: false, about };
+    let act = Act { make: &mut make, decides: [].into(), restores: false, about };
     act::run(here, working, act, options, output).await
 }
 
