@@ -73,6 +73,9 @@ pub struct Repositories {
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
 const MAX_SLOTS: usize = 4096;
+/// What to do where no place answers.
+pub(super) const CHECK_PLACES: &str =
+    "check the addresses that the root names, their certificates and the network between; of a file:// place, that it is there and mounted";
 
 /// No verified file is larger (`trust` caps each role at less).
 const MAX_CACHED: usize = 64 << 20;
@@ -270,7 +273,7 @@ fn offline_limit(
             Code::SourceUnreachable,
             format!("no answer from {source}: {silence}"),
             "an answer, since this host has not had one for this repository yet",
-            "check the server's address, its certificate and the network between",
+            CHECK_PLACES,
         )),
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Evidence;
 use super::decision::rank;
-use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
+use super::evidence::{CHECK_PLACES, Failure, Files, Look, Origin, Repositories, Slots};
 use super::judge::share;
 use crate::image::{Digest, Repository};
 use crate::policy::TufRoot;
@@ -301,7 +301,7 @@ fn not_in_cache(file: &str, silence: &str) -> Refusal {
         Code::SourceUnreachable,
         format!("no answer: {silence}; and no {file} in the cache that fits"),
         "the answer of one of the root's places, or complete cached metadata",
-        "check the addresses of the root's metadata, their certificates and the network between",
+        CHECK_PLACES,
     )
 }
 
@@ -310,7 +310,7 @@ fn unreachable_role(why: &str) -> Refusal {
         Code::SourceUnreachable,
         format!("no answer about a delegated role: {why}"),
         "the role's file from one of the root's places, or in the cache",
-        "check the addresses of the root's metadata, their certificates and the network between",
+        CHECK_PLACES,
     )
 }
 

@@ -248,7 +248,8 @@ impl Transaction<'_> {
         unmerged: &[place::Unmerged],
     ) -> Result<Option<Draft>, PublishError> {
         // Where the two share a publisher's tag, and the one of here wrote over the other's there, both began with what it had found.
-        let ours = || unmerged.iter().find(|other| other.files == base.files()).and_then(|ours| ours.found.clone());
+        let written = base.files();
+        let ours = || unmerged.iter().find(|other| other.files == written).and_then(|ours| ours.found.clone());
         let Some(found) = place.found(at, files).await?.or_else(ours) else { return Ok(None) };
         let read = |files: &Files, seen: &[Floor]| Metadata::read(files, self.working.root()?, seen, Some(base));
         let Ok(found) = read(&found, &[]) else { return Ok(None) };

@@ -34,7 +34,7 @@ use crate::trust::{Code, Refusal};
 /// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// No answer: connect, DNS, TLS or time-out failure, a connection that broke off, 5xx, 429.
+    /// No answer: connect, DNS, TLS or time-out failure, a connection that broke off, 5xx, 429; of a folder, that it or its disk is away.
     #[error("{url}: {cause}")]
     Silent {
         /// What was asked for.
@@ -60,15 +60,13 @@ pub enum SourceError {
         /// The cap.
         limit: usize,
     },
-    /// A file of this host that can't be read.
+    /// A file of this host that rootpin may not read.
     #[error("{url}: {cause}")]
     Unreadable {
         /// The file.
         url: String,
         /// Why.
         cause: String,
-        /// Whether it is that rootpin may not; else what holds the file does not answer, a mount for one.
-        denied: bool,
     },
     /// Any other answer: a redirect, an unexpected status, something that is not understood.
     #[error("{url}: {cause}")]
@@ -84,7 +82,7 @@ impl SourceError {
     /// Whether this counts as no answer, so that cached metadata may serve (policy.md rule 8).
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::Silent { .. } | Self::Unreadable { denied: false, .. })
+        matches!(self, Self::Silent { .. })
     }
 
     /// The "could not judge" that it means for a question.
@@ -96,6 +94,12 @@ impl SourceError {
                 format!("no trusted connection to {url}: {cause}"),
                 "an answer over TLS that verifies",
                 "a private CA is named by the root's tls-ca in the policy; else the system's store must know the issuer",
+            ),
+            Self::Silent { url, cause } if url.starts_with("file:") => Refusal::new(
+                Code::SourceUnreachable,
+                format!("{url}: {cause}"),
+                "a file that can be read",
+                "check that the folder is there, and that what it is on is mounted",
             ),
             Self::Silent { url, cause } => Refusal::new(
                 Code::SourceUnreachable,
@@ -115,17 +119,11 @@ impl SourceError {
                 format!("at most {limit} bytes"),
                 "the server sends something else than was published, or not this file",
             ),
-            Self::Unreadable { url, cause, denied: true } => Refusal::new(
+            Self::Unreadable { url, cause } => Refusal::new(
                 Code::SourceDenied,
                 format!("{url}: {cause}"),
                 "a file that rootpin may read",
                 "rootpind is root without capabilities: let the group root or all read the file (chmod o+r) and enter the folders above it (chmod o+x)",
-            ),
-            Self::Unreadable { url, cause, denied: false } => Refusal::new(
-                Code::SourceUnreachable,
-                format!("{url}: {cause}"),
-                "a file that can be read",
-                "check that what the folder is on is mounted and answers",
             ),
             Self::Other { url, cause } if url.starts_with("file:") => Refusal::new(
                 Code::Malformed,

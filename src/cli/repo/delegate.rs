@@ -108,7 +108,7 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
     }
     let mut about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
-    let draft = Box::pin(here.transaction(&working, verb.options.local)?.look(&|_| false)).await?;
+    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let before = draft.next.roles.get(&verb.role).filter(|_| draft.next.authority(&verb.role).is_none());
     if let Some(names) = before.and_then(|file| file.document.members("targets")).filter(|names| !names.is_empty()) {
         about.push(format!("  it was delegated to before: what these keys signed then counts again, {} names", names.len()));

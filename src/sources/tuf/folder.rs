@@ -33,10 +33,10 @@ pub(super) async fn get(folder: &Path, name: &str, max_bytes: usize, deadline: I
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.raw_os_error().is_none() => Err(SourceError::Other { url: url(), cause: escaped(&error.to_string()) }),
-        Err(error) => {
-            let denied = error.kind() == ErrorKind::PermissionDenied;
-            Err(SourceError::Unreadable { url: url(), cause: escaped(&error.to_string()), denied })
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(SourceError::Unreadable { url: url(), cause: escaped(&error.to_string()) })
         }
+        Err(error) => Err(SourceError::Silent { url: url(), cause: escaped(&error.to_string()) }),
     }
 }
 
