@@ -16,6 +16,8 @@ use super::{SourceError, escaped, is_loopback, shown};
 use crate::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a ping that stays unanswered tells.
+const PINGS: Duration = Duration::from_secs(4);
 /// A refused answer's body is read only so that the connection can serve again.
 const DRAIN_BYTES: usize = 16 << 10;
 const DRAIN_TIME: Duration = Duration::from_millis(250);
@@ -55,7 +57,7 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: &'a str,
-    /// At most so many bytes of body.
+    /// At most so many bytes of body; none of it is read where that is 0, or where the method is HEAD.
     pub(super) cap: usize,
     /// `repository:NAME:pull`, for the token service.
     pub(super) scope: &'a str,
@@ -65,7 +67,7 @@ pub(super) struct Ask<'a> {
     pub(super) send: Option<(&'a str, &'a [u8])>,
 }
 
-/// A server's answer: the body only where the status is 200.
+/// A server's answer: the body only where the status is 200 and a body was asked for.
 #[derive(Debug)]
 pub(super) struct Reply {
     /// Where it came from, after redirects.
@@ -83,7 +85,7 @@ impl Client {
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         let with = |certificates: Vec<Certificate>| {
-            let built = builder(proxy.as_ref()).tls_certs_only(certificates).build();
+            let built = builder(proxy.as_ref(), PINGS).tls_certs_only(certificates).build();
             built.map_err(|error| ClientError::Tls(cause(&error)))
         };
         let secure = match tls_ca {
@@ -101,7 +103,7 @@ impl Client {
         let secure = match known.entry(Digest::of(ca)) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
-                let built = builder(self.proxy.as_ref()).tls_certs_merge(certificates(ca)?).build();
+                let built = builder(self.proxy.as_ref(), PINGS).tls_certs_merge(certificates(ca)?).build();
                 new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?).clone()
             }
         };
@@ -113,7 +115,7 @@ impl Client {
             return &self.plain;
         }
         self.secure.get_or_init(|| {
-            builder(self.proxy.as_ref()).build().unwrap_or_else(|error| {
+            builder(self.proxy.as_ref(), PINGS).build().unwrap_or_else(|error| {
                 // A host without CA certificates can still serve from loopback sources and private CAs; https fails at the handshake.
                 log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
                 self.plain.clone()
@@ -124,7 +126,9 @@ impl Client {
     /// Asks once, without looking for credentials, and follows the redirects that the question allows.
     pub(super) async fn send(&self, ask: &Ask<'_>, authorization: Option<&HeaderValue>, deadline: Instant) -> Result<Reply, SourceError> {
         let (url, response) = self.begin(ask, authorization, None, deadline).await?;
-        read(response, url, ask.cap, deadline).await
+        // Over HTTP/2 the answer to a HEAD announces the length of the body that a GET would have.
+        let cap = if ask.method == Method::HEAD { 0 } else { ask.cap };
+        read(response, url, cap, deadline).await
     }
 
     /// The same, and the body is still to be read: of an answer that is no redirect, or one more than may be followed.
@@ -208,7 +212,7 @@ async fn exchange(request: RequestBuilder, url: &Url, deadline: Instant) -> Resu
 /// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no answer.
 async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
     let (status, headers) = (response.status(), response.headers().clone());
-    if status != StatusCode::OK {
+    if status != StatusCode::OK || cap == 0 {
         drain(&mut response, deadline).await;
         return Ok(Reply { url, status, headers, body: Vec::new() });
     }
@@ -268,10 +272,13 @@ pub(super) fn may_ask(url: &Url) -> bool {
     }
 }
 
-fn builder(proxy: Option<&Proxy>) -> reqwest::ClientBuilder {
+/// `pings`: how long a connection with questions under way may be silent before it is pinged, and how long an answer to that may take.
+fn builder(proxy: Option<&Proxy>, pings: Duration) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("rootpin/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(pings)
+        .http2_keep_alive_timeout(pings)
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_gzip()
@@ -317,7 +324,55 @@ fn cause(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_of_http_2_whose_other_end_vanished_is_given_up_and_another_one_made() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let made = Arc::clone(&connections);
+        tokio::spawn(async move {
+            let mut vanished = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let gone = Arc::new(tokio::sync::Notify::new());
+                let first = made.fetch_add(1, Ordering::SeqCst) == 0;
+                let (asked, told) = (AtomicUsize::new(0), Arc::clone(&gone));
+                let service = hyper::service::service_fn(move |_| {
+                    let vanishes = first && asked.fetch_add(1, Ordering::SeqCst) == 1;
+                    if vanishes {
+                        told.notify_one();
+                    }
+                    async move {
+                        if vanishes {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Empty::<&[u8]>::new()))
+                    }
+                });
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+                if first {
+                    // Held open by nobody who reads.
+                    tokio::select! { _ = &mut connection => {}, () = gone.notified() => {} }
+                    vanished.push(connection);
+                } else {
+                    tokio::spawn(connection);
+                }
+            }
+        });
+        let client = builder(None, Duration::from_millis(100)).http2_prior_knowledge().build().unwrap();
+        let ask = async || tokio::time::timeout(Duration::from_secs(60), client.get(&url).send()).await.unwrap();
+        assert!(ask().await.is_ok());
+        // It may have been sent on the dead connection, or be tried again.
+        let _ = ask().await;
+        assert!(ask().await.is_ok());
+        assert_eq!(connections.load(Ordering::SeqCst), 2);
+    }
 
     fn reply(at: &str, location: &str) -> Reply {
         let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);

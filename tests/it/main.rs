@@ -25,12 +25,14 @@ mod policy_dir;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod registry;
 mod repo;
 mod repo_keys;
 mod resolver;
 mod schema;
 mod sources;
 mod sweep;
+mod tls;
 mod verifier;
 mod workflow;
 #[path = "../support/world.rs"]

@@ -3,113 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use axum::body::{Body, to_bytes};
-use axum::extract::Request as Received;
-use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use axum::http::StatusCode;
 use rootpin::image::Digest;
 use rootpin::policy::MetadataUrl;
 use rootpin::publish::place::{Files, Found, Place, PlaceError, Unmerged, Written};
 use rootpin::sources::Credentials;
-use tokio::net::TcpListener;
 
-/// What a registry holds.
-#[derive(Default)]
-pub(crate) struct Held {
-    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
-    pub(crate) tags: BTreeMap<String, Vec<u8>>,
-    /// What was asked, as `METHOD PATH`.
-    pub(crate) asked: Vec<String>,
-}
-
-type Before = Box<dyn Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync>;
-
-/// A registry of one repository, `trust/acme`. A test may look at each request before it is answered, change what there is, and refuse it.
-pub(crate) struct Registry {
-    pub(crate) port: u16,
-    pub(crate) held: Arc<Mutex<Held>>,
-    before: Arc<Mutex<Option<Before>>>,
-}
-
-impl Registry {
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let registry = Self { port: listener.local_addr().unwrap().port(), held: Arc::default(), before: Arc::default() };
-        let (held, before) = (Arc::clone(&registry.held), Arc::clone(&registry.before));
-        let app = axum::Router::new().fallback(move |request: Received| {
-            let (held, before) = (Arc::clone(&held), Arc::clone(&before));
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = to_bytes(body, 1 << 24).await.unwrap().to_vec();
-                let line = format!("{} {}", parts.method, parts.uri);
-                let mut held = held.lock().unwrap();
-                held.asked.push(line.clone());
-                if let Some(status) = before.lock().unwrap().as_ref().and_then(|before| before(&line, &mut held)) {
-                    return Response::builder().status(status).body(Body::empty()).unwrap();
-                }
-                answer(&parts.method, &parts.uri.to_string(), body, &mut held)
-            }
-        });
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        registry
-    }
-
-    pub(crate) fn place(&self) -> Place {
-        let url: MetadataUrl = format!("oci://127.0.0.1:{}/trust/acme", self.port).parse().unwrap();
-        Place::of(&url, &Arc::new(Credentials::none())).unwrap()
-    }
-
-    pub(crate) fn before(&self, before: impl Fn(&str, &mut Held) -> Option<StatusCode> + Send + Sync + 'static) {
-        *self.before.lock().unwrap() = Some(Box::new(before));
-    }
-
-    pub(crate) fn calm(&self) {
-        *self.before.lock().unwrap() = None;
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.held.lock().unwrap().tags.keys().cloned().collect()
-    }
-}
-
-fn answer(method: &Method, uri: &str, body: Vec<u8>, held: &mut Held) -> Response {
-    let say = |status: u16, header: Option<(&str, String)>, body: Vec<u8>| {
-        let response = Response::builder().status(status);
-        let response = header.into_iter().fold(response, |response, (name, value)| response.header(name, value));
-        response.body(Body::from(body)).unwrap()
-    };
-    let rest = uri.strip_prefix("/v2/trust/acme/").unwrap();
-    match (method.as_str(), rest) {
-        ("GET", list) if list.starts_with("tags/list") => {
-            // Two a page.
-            let after = list.split("last=").nth(1).unwrap_or("");
-            let all: Vec<_> = held.tags.keys().filter(|tag| tag.as_str() > after).collect();
-            let page: Vec<_> = all.iter().take(2).collect();
-            let next = (all.len() > 2).then(|| ("link", format!("</v2/trust/acme/tags/list?n=2&last={}>; rel=\"next\"", page[1])));
-            say(200, next, serde_json::json!({ "name": "trust/acme", "tags": page }).to_string().into_bytes())
-        }
-        ("GET", manifest) if manifest.starts_with("manifests/") => match held.tags.get(&manifest[10..]) {
-            Some(bytes) => say(200, None, bytes.clone()),
-            None => say(404, None, Vec::new()),
-        },
-        ("PUT", manifest) if manifest.starts_with("manifests/") => {
-            held.tags.insert(manifest[10..].to_owned(), body);
-            say(201, None, Vec::new())
-        }
-        ("POST", "blobs/uploads/") => say(202, Some(("location", "/v2/trust/acme/blobs/uploads/1?state=x".to_owned())), Vec::new()),
-        ("PUT", upload) if upload.starts_with("blobs/uploads/1?state=x&digest=") => {
-            let digest = upload[31..].replace("%3A", ":");
-            assert_eq!(digest, Digest::of(&body).to_string());
-            held.blobs.insert(digest, body);
-            say(201, None, Vec::new())
-        }
-        ("GET" | "HEAD", blob) if blob.starts_with("blobs/") => match held.blobs.get(&blob[6..]) {
-            Some(bytes) => say(200, None, bytes.clone()),
-            None => say(404, None, Vec::new()),
-        },
-        other => panic!("{other:?}"),
-    }
-}
+use crate::registry::Registry;
 
 fn state(text: &str) -> Files {
     ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "1.team.json", "waiting/team.json"]

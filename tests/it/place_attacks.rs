@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::place::Registry;
+use crate::registry::Registry;
 use crate::repo::{Org, digest};
 
 const PUBLISHERS: &str = "dev.rootpin.publishers";

@@ -1,6 +1,7 @@
 //! `rootpin repo` by the real binary: what publishers do, and what hosts make of it.
 
 mod hostile;
+mod http2;
 mod machines;
 mod registry;
 mod rotation;
@@ -21,13 +22,15 @@ use crate::world::{Ended, run};
 pub(crate) struct Org {
     dir: TempDir,
     place: String,
+    /// How its registry is reached.
+    hosts: Option<PathBuf>,
 }
 
 impl Org {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = format!("file://{}", dir.path().join("place").display());
-        Self { dir, place }
+        Self { dir, place, hosts: None }
     }
 
     /// One that has a repository in the folder `place`, made in `main`.
@@ -38,6 +41,11 @@ impl Org {
     /// One that has it in a registry.
     pub(crate) fn founded_at(place: String) -> Self {
         Self { place, ..Self::new() }.found()
+    }
+
+    /// One that has it in a registry, which is reached as the files in this folder say.
+    pub(crate) fn founded_by_hosts(place: String, hosts: PathBuf) -> Self {
+        Self { place, hosts: Some(hosts), ..Self::new() }.found()
     }
 
     fn found(self) -> Self {
@@ -58,7 +66,7 @@ impl Org {
     pub(crate) fn repo(&self, machine: &str, words: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
         command.env("ROOTPIN_PASSPHRASE", "correct horse").env("HOME", self.dir.path()).current_dir(self.dir.path());
-        run(command.args(["repo", "--repo", machine]).args(words), b"")
+        run(command.args(["repo", "--repo", machine]).args(self.reached()).args(words), b"")
     }
 
     pub(crate) fn ok(&self, machine: &str, words: &[&str]) -> String {
@@ -118,10 +126,14 @@ impl Org {
         let name = format!("{name}@{}", digest(content));
         let (policy, state) = (policy.display().to_string(), state.display().to_string());
         let words = ["verify", "--json", "--policy", &policy, "--state", &state, &name];
-        let ended = run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(words), b"");
+        let ended = run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(words).args(self.reached()), b"");
         let verdict: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{name}: {ended:?}"));
         let code = verdict["code"].as_str();
         code.map_or_else(|| verdict["outcome"].as_str().unwrap().to_owned(), str::to_owned)
+    }
+
+    fn reached(&self) -> Vec<String> {
+        self.hosts.iter().flat_map(|hosts| ["--hosts-dir".to_owned(), hosts.display().to_string()]).collect()
     }
 
     fn pin(&self, policy: &Path, root: &Path) {

@@ -1,5 +1,6 @@
 //! Sources against servers that answer whatever a test wants.
 
+mod http2;
 mod tuf;
 
 use std::fs;
@@ -19,8 +20,8 @@ use rootpin::trust::notary::{Answer, Request, Want};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+
+use crate::tls::Authority;
 
 /// What a server was asked: `METHOD PATH?QUERY`, `Authorization`, and the body.
 #[derive(Debug, Clone, PartialEq)]
@@ -472,17 +473,8 @@ async fn a_redirect_s_target_gets_no_credentials_however_it_asks() {
 
 /// A CA and a TLS server whose certificate it signed, which answers everything with 200, a digest and "file".
 async fn tls_server() -> (String, u16) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new([]).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_der = ca.self_signed(&ca_key).unwrap().der().to_vec();
-    let key = KeyPair::generate().unwrap();
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let authority = Authority::new();
+    let acceptor = authority.server(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -500,8 +492,7 @@ async fn tls_server() -> (String, u16) {
             });
         }
     });
-    let lines: Vec<String> = STANDARD.encode(ca_der).as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect();
-    (format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n")), port)
+    (authority.pem(), port)
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::{Org, digest};
-use crate::place::Registry;
+use crate::registry::Registry;
 
 async fn org() -> (Registry, Org) {
     let registry = Registry::start().await;
