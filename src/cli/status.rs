@@ -40,5 +40,9 @@ fn status_text(value: &Value) -> String {
         rows.push(["door", "engine", "state", "last_question", "detail"].map(|name| text(door, name).to_owned()).to_vec());
     }
     lines.push(table(&rows));
+    let why: Vec<_> = list(value, "why").iter().filter_map(Value::as_str).collect();
+    if !why.is_empty() {
+        lines.push(format!("NOT IN ORDER: {}", why.join("; ")));
+    }
     lines.join("\n")
 }

@@ -14,6 +14,8 @@ use crate::observe::Observer;
 pub enum Unproven {
     /// The engine said something else than it would after asking: it passes the door by.
     Passed(String),
+    /// The engine asks, and does on another road what the door would refuse.
+    Bypassed(String),
     /// The engine said nothing.
     Silent(String),
 }
@@ -60,14 +62,18 @@ pub struct Swept {
 
 impl Found {
     /// What the last self-check of a door says of it; one that is passed by is for a person to mend.
-    fn proof(&self, engine: &str, red: &mut bool) -> (&'static str, Option<String>) {
+    fn proof(&self, door: Door, engine: &str, red: &mut Vec<String>) -> (&'static str, Option<String>) {
         match self.canaries.get(engine) {
             None => ("not checked", None),
             Some((_, Ok(()))) => ("proven", None),
-            Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {at}: {why}"))),
+            Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {}: {why}", seconds(*at)))),
             Some((at, Err(Unproven::Passed(why)))) => {
-                *red = true;
-                ("not checked", Some(format!("NOT ASKED at {at}: {why}")))
+                red.push(format!("{engine} does not ask {}", door.as_str()));
+                ("not checked", Some(format!("NOT ASKED at {}: {why}", seconds(*at))))
+            }
+            Some((at, Err(Unproven::Bypassed(why)))) => {
+                red.push(format!("{engine} has a way past {}", door.as_str()));
+                ("bypassed", Some(format!("BYPASSED at {}: {why}", seconds(*at))))
             }
         }
     }
@@ -124,7 +130,7 @@ impl StatusBoard {
     #[must_use]
     pub fn report(&self, decider: &Decider, observer: &Observer) -> (Value, u32) {
         let found = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = |door, engine: Option<&str>| observer.last_question(door, engine).map(|at| at.to_string());
+        let asked = |door, engine: Option<&str>| observer.last_question(door, engine).map(seconds);
         let mut doors = vec![json!({
             "door": Door::Verifier.as_str(),
             "engine": null,
@@ -132,9 +138,9 @@ impl StatusBoard {
             "last_question": asked(Door::Verifier, None),
             "detail": if asked(Door::Verifier, None).is_some() { None } else { Some(UNTOLD) },
         })];
-        let mut red = false;
+        let mut red = Vec::new();
         for engine in &self.engines {
-            let (gate, detail) = found.proof(engine, &mut red);
+            let (gate, detail) = found.proof(Door::Gate, engine, &mut red);
             let last = asked(Door::Gate, Some(engine));
             doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last, "detail": detail }));
             let last = asked(Door::Apply, Some(engine));
@@ -148,7 +154,9 @@ impl StatusBoard {
             doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
             if let Some(found_running) = found.run_time.get(engine) {
                 let last = asked(Door::Run, Some(engine));
-                red |= found_running.is_err();
+                if found_running.is_err() {
+                    red.push(format!("{engine} does not ask run"));
+                }
                 let asks = if last.is_some() { "proven" } else { "configured" };
                 let (state, detail) = match found_running {
                     Ok(0) => (asks, None),
@@ -169,50 +177,58 @@ impl StatusBoard {
             doors.push(json!({ "door": "resolver", "engine": null, "state": state, "last_question": last, "detail": detail }));
         }
         for plugin in &self.plugins {
-            let (state, detail) = found.proof(plugin, &mut red);
+            let (state, detail) = found.proof(Door::Authz, plugin, &mut red);
             let last = asked(Door::Authz, Some(plugin));
             doors.push(json!({ "door": "authz", "engine": plugin, "state": state, "last_question": last, "detail": detail }));
         }
         for (engine, swept) in &found.swept {
-            let (door, red_of) = sweep_row(engine, swept, found.watching.get(engine));
-            red |= red_of;
-            doors.push(door);
+            if swept.refused > 0 {
+                red.push(format!("{engine} has names that are refused: {}, see rootpin sweep --dry-run", swept.refused));
+            }
+            doors.push(sweep_row(engine, swept, found.watching.get(engine)));
         }
         let policy = match decider.policy() {
             Ok(policy) => {
                 let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
                 let mode = policy.mode.as_str();
-                red |= found.policy_trouble.is_some();
-                json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode, "trouble": found.policy_trouble, "warnings": warnings })
+                red.extend(found.policy_trouble.iter().map(|_| "the policy on disk is not in force".to_owned()));
+                json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode, "local": policy.local.allow, "trouble": found.policy_trouble,
+                    "warnings": warnings })
             }
             Err(refusal) => {
-                red = true;
+                red.push("no policy is in force".to_owned());
                 json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
             }
         };
         let state = decider.store().trouble();
-        red |= state.is_some();
+        red.extend(state.iter().map(|_| "the state is in trouble".to_owned()));
         let value = json!({
             "version": 1,
-            "ok": !red,
+            "ok": red.is_empty(),
+            "why": red,
             "rootpin": env!("CARGO_PKG_VERSION"),
-            "started": self.started.to_string(),
+            "started": seconds(self.started),
             "policy": policy,
             "state": { "ok": state.is_none(), "trouble": state },
             "doors": doors,
         });
-        (value, u32::from(red))
+        (value, u32::from(!red.is_empty()))
     }
 }
 
-/// The row of a sweeper, and whether a person must act.
-fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>) -> (Value, bool) {
+/// A time as people read it: nobody needs the nanoseconds of a question.
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The row of a sweeper.
+fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>) -> Value {
     let Swept { at, images, refused, unjudged, trouble } = swept;
     let mut detail = format!("{images} names: {refused} refused, {unjudged} not judged");
     detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
     let deaf = watching.and_then(|watching| watching.as_ref().err());
     detail.extend(deaf.map(|why| format!("; no events: {why}")));
     let state = watching.map_or("not checked", |watching| if watching.is_ok() { "watching" } else { "not watching" });
-    let last = at.map(|at| at.to_string());
-    (json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail }), *refused > 0)
+    let last = at.map(seconds);
+    json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail })
 }

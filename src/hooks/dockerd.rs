@@ -6,12 +6,23 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 /// The list of a hundred thousand images.
 const MAX_BODY: usize = 64 << 20;
 /// An event carries the labels of an image.
 const MAX_LINE: usize = 1 << 20;
+
+/// A call of BuildKit that changes nothing (moby/buildkit, api/services/control/control.proto).
+pub(super) const GRPC_CALL: &str = "/moby.buildkit.v1.Control/ListWorkers";
+/// The message of a call without arguments: not compressed, and of no length (gRPC over HTTP/2, "Length-Prefixed-Message").
+const NO_ARGUMENTS: &[u8] = &[0; 5];
+/// `PERMISSION_DENIED` and `UNAUTHENTICATED`: what a server answers that asked somebody (gRPC, doc/statuscodes.md).
+const DENIED: [&str; 2] = ["7", "16"];
+
+/// What it means that a dockerd answers gRPC.
+pub const GRPC_BYPASS: &str = "dockerd answers gRPC on its own socket (HTTP/2 without TLS) and shows it no authorization plugin: whoever may \
+    use the socket builds images past the plugin";
 
 /// One dockerd, by its socket.
 #[derive(Debug, Clone)]
@@ -53,6 +64,37 @@ impl Docker {
         let asked = format!("{method} {path}");
         let answered = tokio::time::timeout(self.deadline, self.exchange(method, path, headers, body)).await;
         answered.map_err(|_| format!("no answer to {asked} within {:?}", self.deadline))?
+    }
+
+    /// Whether dockerd answers gRPC to HTTP/2 without TLS. From 29.2 on it does, before it asks any authorization plugin (moby,
+    /// daemon/command/httphandler.go).
+    ///
+    /// # Errors
+    /// It can't be reached, or does not answer in time.
+    pub async fn answers_grpc(&self) -> Result<bool, String> {
+        let answered = tokio::time::timeout(self.deadline, self.ask_grpc()).await;
+        answered.map_err(|_| format!("no answer to a gRPC call within {:?}", self.deadline))?
+    }
+
+    async fn ask_grpc(&self) -> Result<bool, String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|error| said(&error))?;
+        // A server of HTTP/1.1 alone answers HTTP/2's preface with words that are no HTTP/2.
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let Ok((mut sender, connection)) = handshake else { return Ok(false) };
+        let _connection = AbortOnDrop(tokio::spawn(connection));
+        let request = http::Request::post(format!("http://docker{GRPC_CALL}")).header(http::header::CONTENT_TYPE, "application/grpc");
+        let request = request.header(http::header::TE, "trailers").body(Full::new(Bytes::from_static(NO_ARGUMENTS)));
+        let Ok(answer) = sender.send_request(request.map_err(|error| said(&error))?).await else { return Ok(false) };
+        let kind = answer.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        if !kind.starts_with(b"application/grpc") {
+            return Ok(false);
+        }
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| said(&error))?;
+        let status = |headers: &HeaderMap| headers.get("grpc-status").and_then(|status| status.to_str().ok()).map(str::to_owned);
+        let status = status(&head.headers).or_else(|| body.trailers().and_then(status));
+        Ok(!status.is_some_and(|status| DENIED.contains(&status.as_str())))
     }
 
     /// Hands over the lines of an answer that goes on for as long as dockerd runs. `begun` is called when it begins.
@@ -115,5 +157,53 @@ struct AbortOnDrop(tokio::task::JoinHandle<Result<(), hyper::Error>>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Response;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    /// A server on a unix socket, by HTTP/2 or by HTTP/1.1, whose every answer has this type and this `grpc-status`.
+    async fn answers(http2: bool, kind: &'static str, status: &'static str) -> Result<bool, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(move |_| async move {
+                let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.parse().unwrap())]);
+                let frames = [Frame::data(Bytes::from_static(NO_ARGUMENTS)), Frame::trailers(trailers)];
+                let body = StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, Infallible>)));
+                Response::builder().header(http::header::CONTENT_TYPE, kind).body(body)
+            });
+            let io = TokioIo::new(stream);
+            if http2 {
+                let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+            } else {
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+            }
+        });
+        let answered = Docker::at(&socket, Duration::from_secs(10)).answers_grpc().await;
+        server.abort();
+        answered
+    }
+
+    #[tokio::test]
+    async fn a_dockerd_that_answers_grpc_past_its_plugins_is_told_from_one_that_does_not() {
+        assert_eq!(answers(true, "application/grpc", "0").await, Ok(true));
+        assert_eq!(answers(true, "application/grpc+proto", "12").await, Ok(true), "it has no such call, and looked without asking");
+        assert_eq!(answers(true, "application/grpc", "7").await, Ok(false), "somebody was asked, and said no");
+        assert_eq!(answers(true, "application/json", "0").await, Ok(false), "the API, which shows its calls to the plugins");
+        assert_eq!(answers(false, "application/grpc", "0").await, Ok(false), "docker 29.1 and before");
+        let gone = Docker::at("/none/docker.sock".as_ref(), Duration::from_secs(10)).answers_grpc().await;
+        assert!(gone.is_err(), "{gone:?}");
     }
 }

@@ -21,7 +21,7 @@ pub use containerd_diff::EngineGates;
 pub use containerd_images::name_of_record;
 pub use docker_authz::Plugin as DockerPlugin;
 pub use docker_images::{DockerImage, images as docker_images};
-pub use dockerd::{Answer, Docker};
+pub use dockerd::{Answer, Docker, GRPC_BYPASS};
 pub use nri::RunDoor;
 pub use resolver::Resolver;
 

@@ -60,8 +60,23 @@ struct Offer {
 /// What came of bringing one image in; nothing, where it was not tried.
 #[derive(Debug, Clone)]
 struct Tried {
-    outcome: Option<Result<(), String>>,
+    outcome: Option<Result<(), Failure>>,
     took: Duration,
+}
+
+/// Why an image did not come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// In the engine's words.
+    Said(String),
+    /// The engine has no such way.
+    NoWay,
+}
+
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self::Said(words)
+    }
 }
 
 /// The ways onto a host, and what they lead to.
@@ -150,6 +165,7 @@ impl Host {
     pub async fn prove(self, client: &mut Client, stop: impl Future<Output = ()>, progress: impl FnMut(&str)) -> Result<Report, String> {
         let served = Served::start().await?;
         let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
+        let local = lets_local_content_pass(client).await?;
         let mut call = client.prove(served.port(), key.root()).await?;
         let place = format!("{PREFIX}{}", call.nonce());
         let names = format!("127.0.0.1:{}/{place}/**", served.port());
@@ -162,7 +178,7 @@ impl Host {
         // What one that was killed has left.
         self.clean().await;
         let concluded = match self.try_all(&place, &offers, stop, progress).await {
-            Some(tried) => self.conclude(&mut call, &offers, &tried).await,
+            Some(tried) => self.conclude(&mut call, &offers, &tried, local).await,
             None => Err("interrupted".to_owned()),
         };
         let (paths, cut_short) = match concluded {
@@ -228,11 +244,17 @@ impl Host {
         offers.collect()
     }
 
-    async fn conclude(&self, call: &mut ProofCall, offers: &[Vec<Offer>], tried: &[Vec<Tried>]) -> Result<Vec<Verdict>, String> {
+    async fn conclude(
+        &self,
+        call: &mut ProofCall,
+        offers: &[Vec<Offer>],
+        tried: &[Vec<Tried>],
+        local: bool,
+    ) -> Result<Vec<Verdict>, String> {
         let asked = call.asked().await?;
         let verdict = |((path, offers), tried): ((&Path, &Vec<Offer>), &Vec<Tried>)| {
             let images = offers.iter().zip(tried).map(|(offer, tried)| (offer.canary, verdict::fate(offer, tried, &asked), tried.took));
-            verdict::verdict(path, images.collect())
+            verdict::verdict(path, images.collect(), local)
         };
         Ok(self.paths.iter().zip(offers).zip(tried).map(verdict).collect())
     }
@@ -250,11 +272,17 @@ impl Host {
     }
 }
 
+/// Whether the policy in force has `[local] content = "allow"`, under which a build may bring in what nobody signed.
+async fn lets_local_content_pass(client: &mut Client) -> Result<bool, String> {
+    let status: Value = serde_json::from_str(&client.status().await?.json).map_err(|error| error.to_string())?;
+    Ok(status.get("policy").and_then(|policy| policy.get("local")) == Some(&Value::Bool(true)))
+}
+
 async fn try_one(path: &Path, namespace: &str, offer: &Offer, end: Instant) -> Tried {
     let begun = Instant::now();
     let patience = PATIENCE.min(end.saturating_duration_since(begun));
     let brought = tokio::time::timeout(patience, path.bring(namespace, offer)).await;
-    let outcome = brought.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+    let outcome = brought.unwrap_or_else(|_| Err(Failure::Said(format!("no answer within {:.1} s", patience.as_secs_f64()))));
     Tried { outcome: Some(outcome), took: begun.elapsed() }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client::Origin;
 use super::engine::Engine;
-use super::{Offer, client, cri, docker, resolver, transfer};
+use super::{Failure, Offer, client, cri, docker, resolver, transfer};
 use crate::hooks::Docker;
 use crate::image::Canary;
 
@@ -38,6 +38,8 @@ enum Way {
     TransferImport(Arc<Engine>),
     Cri(Arc<Engine>),
     Docker(Arc<Docker>, docker::Way),
+    /// No image comes by it: whether dockerd answers it says all.
+    Grpc(Arc<Docker>),
     Resolver(SocketAddr),
 }
 
@@ -72,13 +74,19 @@ pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Pa
         way: Way::Docker(Arc::clone(docker), of),
     };
     let local = if authz { Control::Optional } else { Control::Required };
-    vec![
+    let mut paths = vec![
         path("pull", authz, Control::Required, docker::Way::Pull),
         path("load", false, local, docker::Way::Load),
         path("import", false, Control::None, docker::Way::Import),
         path("build", false, local, docker::Way::Build),
         path("buildkit", false, Control::Optional, docker::Way::Buildkit),
-    ]
+    ];
+    if authz {
+        // Where there is no plugin, nothing is passed by.
+        let way = Way::Grpc(Arc::clone(docker));
+        paths.push(Path { name: format!("{name}/grpc"), asks_by_name: false, control: Control::None, way });
+    }
+    paths
 }
 
 /// The resolver, which answers whoever asks it for a tag.
@@ -96,16 +104,22 @@ impl Path {
         }
     }
 
-    /// Brings an image in; or why it did not come, in the engine's words. `namespace` is for what lets one choose it.
-    pub(super) async fn bring(&self, namespace: &str, offer: &Offer) -> Result<(), String> {
+    /// Whether it is `BuildKit` behind dockerd's plugins.
+    pub(super) fn is_grpc(&self) -> bool {
+        matches!(self.way, Way::Grpc(_))
+    }
+
+    /// Brings an image in; or why it did not come. `namespace` is for what lets one choose it.
+    pub(super) async fn bring(&self, namespace: &str, offer: &Offer) -> Result<(), Failure> {
         let brought = match &self.way {
             Way::Client(engine, origin) => client::bring(engine, namespace, offer, *origin).await,
             Way::TransferPull(engine) => transfer::pull(engine, namespace, offer).await,
             Way::TransferImport(engine) => transfer::import(engine, namespace, offer).await,
             Way::Cri(engine) => cri::pull(engine, &offer.name.to_string()).await,
-            Way::Docker(docker, way) => return docker::bring(docker, *way, offer).await,
-            Way::Resolver(at) => return resolver::resolve(*at, offer).await,
+            Way::Docker(docker, way) => return Ok(docker::bring(docker, *way, offer).await?),
+            Way::Grpc(docker) => return if docker.answers_grpc().await? { Ok(()) } else { Err(Failure::NoWay) },
+            Way::Resolver(at) => return Ok(resolver::resolve(*at, offer).await?),
         };
-        brought.map_err(|status| status.message().to_owned())
+        brought.map_err(|status| Failure::Said(status.message().to_owned()))
     }
 }

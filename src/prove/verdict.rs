@@ -6,17 +6,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::path::{Control, Path};
-use super::{Offer, Tried};
+use super::{Failure, Offer, Tried};
 use crate::control::wire::prove_response::Asked;
+use crate::hooks::GRPC_BYPASS;
 use crate::image::Canary;
 
 /// How one image fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It came in. `let_through`: somebody refused it, and audit mode let it pass.
+    /// It came in.
     Accepted {
-        /// The code of that refusal.
+        /// The code of a refusal that audit mode let pass.
         let_through: Option<String>,
+        /// Whether any door was asked for it.
+        asked: bool,
     },
     /// One of our doors stopped it, as the daemon tells.
     Refused {
@@ -29,6 +32,8 @@ pub enum Fate {
     Stopped(String),
     /// It did not come in, and that was nobody of ours.
     Failed(String),
+    /// The engine has no such way.
+    NoWay,
     /// It was not tried: it means nothing on this path, or nothing without the control.
     Untried,
 }
@@ -77,11 +82,16 @@ impl Finding {
 /// How an image fared, by what the engine said and what the daemon was asked.
 pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
     let (name, digest) = (offer.name.to_string(), offer.image.digest().to_string());
-    let mut noes = asked.iter().filter(|one| (one.name == name || one.digest == digest) && one.outcome != "allowed");
+    let of_it = || asked.iter().filter(|one| one.name == name || one.digest == digest);
+    let mut noes = of_it().filter(|one| one.outcome != "allowed");
     match &tried.outcome {
         None => Fate::Untried,
-        Some(Ok(())) => Fate::Accepted { let_through: noes.find(|one| one.let_through).map(|one| one.code.clone()) },
-        Some(Err(words)) => match noes.find(|one| !one.let_through) {
+        Some(Ok(())) => {
+            let let_through = noes.find(|one| one.let_through).map(|one| one.code.clone());
+            Fate::Accepted { let_through, asked: of_it().next().is_some() }
+        }
+        Some(Err(Failure::NoWay)) => Fate::NoWay,
+        Some(Err(Failure::Said(words))) => match noes.find(|one| !one.let_through) {
             Some(no) if no.outcome == "unjudged" => Fate::Failed(format!("{} could not judge: {}", no.door, no.code)),
             Some(no) => Fate::Refused { door: no.door.clone(), code: no.code.clone() },
             None if words.contains(REFUSED) => Fate::Stopped(words.clone()),
@@ -90,27 +100,32 @@ pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
     }
 }
 
-/// What all of it says of the path.
-pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>) -> Verdict {
+/// What all of it says of the path. `local`: the policy lets local content pass.
+pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local: bool) -> Verdict {
     let of = |wanted: Canary| images.iter().find(|(canary, ..)| *canary == wanted).map_or(&Fate::Untried, |(_, fate, _)| fate);
-    let (result, note) = judged(path, of(Canary::Signed), of(Canary::Unsigned), of(Canary::Known));
+    let (result, note) = judged(path, of(Canary::Signed), of(Canary::Unsigned), of(Canary::Known), local);
     Verdict { path: path.name.clone(), result, note, images }
 }
 
-fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Finding, String) {
+fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate, local: bool) -> (Finding, String) {
     match (unsigned, known) {
-        (Fate::Accepted { let_through: Some(code) }, _) => {
+        (Fate::Accepted { .. }, _) if path.is_grpc() => return (Finding::Open, GRPC_BYPASS.to_owned()),
+        (Fate::Accepted { let_through: Some(code), .. }, _) => {
             return (Finding::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
         }
-        (Fate::Accepted { let_through: None }, _) if path.control == Control::Optional => {
+        (Fate::Accepted { .. }, _) if path.control == Control::Optional && local => {
             return (Finding::Open, "an unsigned image came in, as local content: the policy's [local] lets it".to_owned());
         }
-        (Fate::Accepted { let_through: None }, _) => return (Finding::Open, "an unsigned image came in: nobody stopped it".to_owned()),
-        (_, Fate::Accepted { let_through: None }) if path.asks_by_name => {
+        (Fate::Accepted { asked: false, .. }, _) => return (Finding::Open, "an unsigned image came in: no door was asked".to_owned()),
+        (Fate::Accepted { asked: true, .. }, _) => {
+            return (Finding::Open, "an unsigned image came in: a door was asked, and did not stop it".to_owned());
+        }
+        (_, Fate::Accepted { let_through: None, .. }) if path.asks_by_name => {
             return (Finding::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
         }
         (Fate::Failed(why), _) => return (Finding::Unknown, format!("the unsigned image failed by itself: {why}")),
         (Fate::Untried, _) => return (Finding::Unknown, "it was not tried".to_owned()),
+        (Fate::NoWay, _) => return (Finding::Shut, String::new()),
         (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
     }
     match (path.control, signed) {
@@ -119,7 +134,7 @@ fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate) -> (Finding
         (_, Fate::Refused { code, door }) => return (Finding::Unknown, format!("the signed image was refused too, by {door}: {code}")),
         (_, Fate::Stopped(words)) => return (Finding::Unknown, format!("the signed image was refused too: {words}")),
         (_, Fate::Failed(why)) => return (Finding::Unknown, format!("the signed image failed by itself: {why}")),
-        (_, Fate::Untried) => return (Finding::Unknown, "the signed image was not tried".to_owned()),
+        (_, Fate::Untried | Fate::NoWay) => return (Finding::Unknown, "the signed image was not tried".to_owned()),
     }
     match known {
         Fate::Accepted { .. } => (Finding::Shut, KNOWN.to_owned()),
@@ -140,10 +155,11 @@ impl Verdict {
     pub fn json(&self) -> Value {
         let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
             let (outcome, door, code, why) = match fate {
-                Fate::Accepted { let_through } => ("accepted", None, let_through.as_ref(), None),
+                Fate::Accepted { let_through, .. } => ("accepted", None, let_through.as_ref(), None),
                 Fate::Refused { door, code } => ("refused", Some(door), Some(code), None),
                 Fate::Stopped(words) => ("refused", None, None, Some(words)),
                 Fate::Failed(why) => ("failed", None, None, Some(why)),
+                Fate::NoWay => ("no-way", None, None, None),
                 Fate::Untried => ("untried", None, None, None),
             };
             let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -159,11 +175,12 @@ impl Verdict {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { let_through: None } => f.write_str("accepted"),
-            Self::Accepted { let_through: Some(code) } => write!(f, "let through ({code})"),
+            Self::Accepted { let_through: None, .. } => f.write_str("accepted"),
+            Self::Accepted { let_through: Some(code), .. } => write!(f, "let through ({code})"),
             Self::Refused { door, code } => write!(f, "refused by {door}: {code}"),
             Self::Stopped(_) => f.write_str("refused"),
             Self::Failed(_) => f.write_str("failed"),
+            Self::NoWay => f.write_str("no such way"),
             Self::Untried => f.write_str("-"),
         }
     }
@@ -177,7 +194,7 @@ mod tests {
     use crate::prove::path;
 
     fn accepted() -> Fate {
-        Fate::Accepted { let_through: None }
+        Fate::Accepted { let_through: None, asked: true }
     }
 
     fn refused() -> Fate {
@@ -193,7 +210,7 @@ mod tests {
         let mut path = path::of_resolver(at);
         (path.asks_by_name, path.control) = (asks_by_name, control);
         let images = [(Canary::Signed, signed), (Canary::Unsigned, unsigned), (Canary::Known, known)];
-        verdict(&path, images.map(|(canary, fate)| (canary, fate, Duration::ZERO)).into()).result
+        verdict(&path, images.map(|(canary, fate)| (canary, fate, Duration::ZERO)).into(), false).result
     }
 
     #[test]
@@ -204,7 +221,7 @@ mod tests {
         assert_eq!(required(accepted(), accepted(), accepted()), Finding::Open);
         // Whatever else happened, it came in.
         assert_eq!(required(refused(), accepted(), failed()), Finding::Open);
-        let audit = Fate::Accepted { let_through: Some("no-statement".to_owned()) };
+        let audit = Fate::Accepted { let_through: Some("no-statement".to_owned()), asked: true };
         assert_eq!(required(accepted(), audit, accepted()), Finding::Open);
         for (signed, unsigned) in [
             (refused(), refused()),
@@ -243,7 +260,10 @@ mod tests {
         let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned".parse::<crate::image::ImageRef>().unwrap();
         let image = Canary::Unsigned.image(&name.repository);
         let offer = Offer { name, canary: Canary::Unsigned, image };
-        let tried = |outcome: Result<(), &str>| Tried { outcome: Some(outcome.map_err(str::to_owned)), took: Duration::ZERO };
+        let tried = |outcome: Result<(), &str>| Tried {
+            outcome: Some(outcome.map_err(|words| Failure::Said(words.to_owned()))),
+            took: Duration::ZERO,
+        };
         let asked = |outcome: &str, let_through| Asked {
             door: "gate".to_owned(),
             digest: offer.image.digest().to_string(),
@@ -263,6 +283,34 @@ mod tests {
         assert_eq!(fate(Err("no"), std::slice::from_ref(&other)), Fate::Failed("no".to_owned()));
         // An engine that doesn't mind what it is told has let it in.
         assert_eq!(fate(Ok(()), &[asked("refused", false)]), accepted());
-        assert_eq!(fate(Ok(()), &[asked("refused", true)]), Fate::Accepted { let_through: Some("no-statement".to_owned()) });
+        assert_eq!(fate(Ok(()), &[asked("refused", true)]), Fate::Accepted { let_through: Some("no-statement".to_owned()), asked: true });
+    }
+
+    #[test]
+    fn a_note_gives_the_cause_and_local_content_only_where_the_policy_lets_it() {
+        let mut path = path::of_resolver("127.0.0.1:1".parse().unwrap());
+        (path.asks_by_name, path.control) = (false, Control::Optional);
+        let note = |asked, local| {
+            let images = vec![(Canary::Unsigned, Fate::Accepted { let_through: None, asked }, Duration::ZERO)];
+            verdict(&path, images, local).note
+        };
+        assert_eq!(note(false, false), "an unsigned image came in: no door was asked");
+        assert_eq!(note(true, false), "an unsigned image came in: a door was asked, and did not stop it");
+        assert_eq!(note(false, true), "an unsigned image came in, as local content: the policy's [local] lets it");
+    }
+
+    #[test]
+    fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_not() {
+        let docker = std::sync::Arc::new(crate::hooks::Docker::at("/none".as_ref(), Duration::ZERO));
+        let paths = path::of_docker("main", &docker, true);
+        let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
+        let found = |fate: Fate| {
+            let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
+            (verdict.result, verdict.note)
+        };
+        assert_eq!(found(Fate::Accepted { let_through: None, asked: false }), (Finding::Open, GRPC_BYPASS.to_owned()));
+        assert_eq!(found(Fate::NoWay), (Finding::Shut, String::new()));
+        assert_eq!(found(failed()).0, Finding::Unknown);
+        assert!(path::of_docker("main", &docker, false).iter().all(|path| path.name != "main/grpc"), "no plugin, nothing to get past");
     }
 }

@@ -9,9 +9,14 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method};
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rootpin::hooks::Docker;
 use rootpin::image::Digest;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 
 use crate::world::{GUN, PATIENCE, World};
 
@@ -24,6 +29,8 @@ struct Dockerd {
     hung: Arc<AtomicBool>,
     /// Runs without the plugin.
     unplugged: Arc<AtomicBool>,
+    /// Answers gRPC, as docker 29.2 does, without showing it to the plugin.
+    grpc: Arc<AtomicBool>,
     /// Questions about images.
     asked: Arc<AtomicUsize>,
 }
@@ -44,7 +51,9 @@ impl Dockerd {
             async move {
                 let path = request.uri().path().to_owned();
                 if !this.unplugged.load(Ordering::Relaxed) {
-                    let message = message(request.method().as_str(), &request.uri().to_string(), &[], "");
+                    // By HTTP/2 the URI has a host in it, which dockerd leaves out.
+                    let uri = request.uri().path_and_query().unwrap().as_str();
+                    let message = message(request.method().as_str(), uri, &[], "");
                     assert!(ask(&plugin, message).await.allow, "the plugin refuses its own question {path}");
                 }
                 this.asked.fetch_add(usize::from(path.starts_with("/images/")), Ordering::Relaxed);
@@ -59,9 +68,33 @@ impl Dockerd {
         });
         this.answers.lock().unwrap().insert("/_ping".to_owned(), json!("OK"));
         let _inside = world.runtime.enter();
-        let listener = tokio::net::UnixListener::bind(world.path("dockerd")).unwrap();
+        let api = world.path("dockerd-api");
+        let listener = tokio::net::UnixListener::bind(&api).unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
+        let (front, served) = (tokio::net::UnixListener::bind(world.path("dockerd")).unwrap(), this.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = front.accept().await {
+                tokio::spawn(served.clone().connection(stream, api.clone()));
+            }
+        });
         this
+    }
+
+    /// HTTP/2 is gRPC, where that is answered; all else is the API's.
+    async fn connection(self, stream: UnixStream, api: PathBuf) -> std::io::Result<()> {
+        let (mut read, write) = stream.into_split();
+        let mut first = [0; 3];
+        read.read_exact(&mut first).await?;
+        let mut stream = tokio::io::join(std::io::Cursor::new(first).chain(read), write);
+        if &first == b"PRI" && self.grpc.load(Ordering::Relaxed) {
+            let answer = service_fn(|_| async {
+                let answer = http::Response::builder().header("content-type", "application/grpc").header("grpc-status", "0");
+                answer.body(http_body_util::Empty::<Bytes>::new())
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            return server.serve_connection(TokioIo::new(stream), answer).await.map_err(std::io::Error::other);
+        }
+        tokio::io::copy_bidirectional(&mut stream, &mut UnixStream::connect(api).await?).await.map(drop)
     }
 
     /// An image of the classic store, by every way to name it.
@@ -399,5 +432,17 @@ fn the_status_says_whether_dockerd_shows_the_plugin_its_calls() {
     assert!(entry["detail"].as_str().unwrap().contains("NOT ASKED") && entry["state"] == "not checked", "{entry}");
     let (status, code) = world.rootpin_json(&["status"]);
     assert_eq!((&status["ok"], code), (&json!(false), 1));
+    daemon.stop();
+}
+
+#[test]
+fn a_dockerd_that_answers_grpc_past_the_plugin_is_never_called_proven() {
+    let Some((world, dockerd, config)) = world("docker-grpc") else { return };
+    dockerd.grpc.store(true, Ordering::Relaxed);
+    let daemon = world.start_ready(&config);
+    let entry = world.door_when("authz", |entry| entry["state"] == "bypassed");
+    assert!(entry["detail"].as_str().unwrap().starts_with("BYPASSED at "), "{entry}");
+    let (status, code) = world.rootpin_json(&["status"]);
+    assert!(code == 1 && status["why"].as_array().unwrap().contains(&json!("docker has a way past authz")), "{status}");
     daemon.stop();
 }

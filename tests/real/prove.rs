@@ -263,7 +263,7 @@ fn an_authorization_plugin_that_is_not_asked_is_named() {
         prove_by(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["prove", "--json"]).args(arguments))
     };
     let shut = of_docker();
-    assert_eq!((shut.exit, shut.paths("shut").len()), (Some(0), 5 * ALL.len()), "{:#}", shut.json);
+    assert_eq!((shut.exit, shut.paths("shut").len()), (Some(0), 6 * ALL.len()), "{:#}", shut.json);
 
     for verb in ["stop", "start"] {
         lab.script(&[&[verb], &ALL[..]].concat());

@@ -75,6 +75,7 @@ fn passes(method: &str, segments: &[&str]) -> bool {
         (
             "POST",
             ["auth"]
+            | ["moby.buildkit.v1.Control", "ListWorkers"]
             | ["build", "prune" | "cancel"]
             | ["exec", _, .., "start" | "resize"]
             | ["containers" | "images" | "networks" | "volumes", "prune"]

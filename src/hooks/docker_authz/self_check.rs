@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Plugin;
 use crate::control::{StatusBoard, Unproven};
+use crate::hooks::dockerd::{GRPC_BYPASS, GRPC_CALL};
 use crate::hooks::nonce;
 use crate::observe;
 
@@ -42,16 +43,20 @@ impl Plugin {
         let mut last = Ok(());
         loop {
             let result = self.canary().await;
-            if let Err(Unproven::Passed(why)) = &result
-                && result != last
-            {
-                log::error!("docker {}: dockerd does not ask the plugin: {why}", self.name);
+            if result != last {
+                match &result {
+                    Err(Unproven::Passed(why)) => log::error!("docker {}: dockerd does not ask the plugin: {why}", self.name),
+                    Err(Unproven::Bypassed(why)) => log::error!("docker {}: {why}", self.name),
+                    Ok(()) | Err(Unproven::Silent(_)) => {}
+                }
             }
             last.clone_from(&result);
             let label = format!("engine=\"{}\"", observe::escaped(&self.name));
             self.observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
             status.canary(&self.name, Timestamp::now(), result);
-            tokio::time::sleep(if last.is_ok() { EVERY } else { UNPROVEN }).await;
+            // What is bypassed is so until somebody changes dockerd.
+            let settled = matches!(last, Ok(()) | Err(Unproven::Bypassed(_)));
+            tokio::time::sleep(if settled { EVERY } else { UNPROVEN }).await;
         }
     }
 
@@ -65,10 +70,21 @@ impl Plugin {
         self.self_check.begin(&uri);
         let answer = self.docker.get(&uri).await;
         match (self.self_check.end(), answer) {
-            (true, _) => Ok(()),
+            (true, _) => self.is_not_bypassed().await,
             (false, Ok(_)) => Err(Unproven::Passed(
                 "it answered and did not ask; hint: put the plugin's name into \"authorization-plugins\" of daemon.json".to_owned(),
             )),
+            (false, Err(why)) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
+        }
+    }
+
+    /// A plugin proves nothing where dockerd does on another road what the plugin would refuse.
+    async fn is_not_bypassed(&self) -> Result<(), Unproven> {
+        self.self_check.begin(GRPC_CALL);
+        let answered = self.docker.answers_grpc().await;
+        match (self.self_check.end(), answered) {
+            (true, _) | (false, Ok(false)) => Ok(()),
+            (false, Ok(true)) => Err(Unproven::Bypassed(format!("{GRPC_BYPASS}; hint: see docker-authz-bypass in rootpin doctor"))),
             (false, Err(why)) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
         }
     }
