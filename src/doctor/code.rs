@@ -97,14 +97,18 @@ codes! {
     CriAnnotations "cri-annotations" Weak "CRI does not tell the gate which name it pulls" "the gate then knows the layer only, and can't bind a tag to its digest";
     CriConfigPathList "cri-config-path-list" Weak "CRI's config_path names more than one folder while CRI pulls by the transfer service" "containerd takes the list for the name of one folder, finds nothing, and ignores every hosts.toml";
     HostsOpen "hosts-open" Open "by hosts.toml, an engine has somebody else than rootpin's resolver say what a tag is" "the registry or its mirror says it then, and a tag that was moved is pulled until its bytes are judged";
+    CriRestore "cri-restore" Weak "CRI makes containers of checkpoint archives" "what is restored, memory among it, was signed by nobody and comes through no gate";
     NriOff "nri-off" Weak "containerd has NRI off, or at another socket, though rootpin.toml names one" "containers are made without the run-time door";
-    NriFailsOpen "nri-fails-open" Note "containerd before 2.2 goes on without an NRI plugin that is away" "while rootpind is down, containers of images that are no longer admitted can be made";
+    NriFailsOpen "nri-fails-open" Note "containerd goes on without an NRI plugin that is away" "while rootpind is down, containers of images that are no longer admitted can be made";
 
     DockerNoAuthz "docker-no-authz" Open "dockerd does not ask rootpin's authorization plugin" "with a classic store nothing else sees a pull; with the containerd store nothing else sees tags, loads and known layers";
     DockerUnknownContainerd "docker-unknown-containerd" Open "dockerd uses a containerd that is no engine of rootpin.toml" "the containerd that dockerd starts or embeds by itself has a configuration that it writes anew each time, so no gate can stand in it";
-    DockerAuthzBypass "docker-authz-bypass" Weak "this dockerd has a published bypass of authorization plugins" "a request can reach the plugin without its body; rootpin's plugin refuses such requests, and is the only thing that does";
+    DockerAuthzBypass "docker-authz-bypass" Weak "this dockerd has a known way past authorization plugins" "what dockerd does not show to the plugin, or shows without its body, the plugin can't judge";
+    DockerSwarm "docker-swarm" Open "this dockerd is a node of a swarm" "its managers give it containers, whose images it pulls without showing a plugin anything";
+    DockerMigration "docker-migration" Weak "dockerd may move the images of its classic store into containerd" "at its start it copies their layers into snapshots and writes their names, and asks nobody; a sweep tells of the names afterwards";
     DockerExposed "docker-exposed" Open "dockerd's API is open to the network without client certificates" "who reaches it is root on this host";
 
+    ContainerdExposed "containerd-exposed" Open "containerd's API is open to the network without client certificates" "who reaches it writes image records and snapshots past every door";
     SocketOpen "socket-open" Open "others than root can connect to an engine's socket" "who can connect can write image records and snapshots past every door";
     SocketReplaceable "socket-replaceable" Open "others than root can take the place of one of rootpin's sockets" "a gate that says Unimplemented lets everything pass";
 

@@ -81,6 +81,14 @@ pub struct Docker {
     pub config: PathBuf,
     /// Whether plugins are named on its command line, where daemon.json must not name them again.
     pub authorization_by_flag: bool,
+    /// Whether it answers gRPC on its socket, past every plugin; none: that could not be tried.
+    pub answers_grpc: Option<bool>,
+    /// Docker Hub's mirrors: `registry-mirrors`.
+    pub mirrors: Vec<String>,
+    /// The features that its configuration turns on, as far as that could be read.
+    pub features: Vec<String>,
+    /// Whether it is a node of a swarm.
+    pub in_swarm: bool,
 }
 
 /// A process that is an engine.
@@ -187,6 +195,8 @@ impl<'a> Cri<'a> {
         let runtime = if self.two { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
         let runtimes = at(&self.config.effective, &["plugins", runtime, "containerd", "runtimes"]).and_then(toml::Value::as_table);
         let single = runtimes.into_iter().flat_map(|table| table.values()).filter_map(|one| one.get("snapshotter"));
+        let platforms = self.get("runtime_platforms").and_then(toml::Value::as_table);
+        let single = single.chain(platforms.into_iter().flat_map(|table| table.values()).filter_map(|one| one.get("snapshotter")));
         let mut names: Vec<&str> = self.get("snapshotter").into_iter().chain(single).filter_map(toml::Value::as_str).collect();
         names.retain(|name| !name.is_empty());
         names.sort_unstable();

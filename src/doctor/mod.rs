@@ -56,11 +56,15 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;
             known.push(process.pid);
+            if let Some(hole) = check::embedded(engine, &process) {
+                return Ok((process, Err(hole)));
+            }
             let facts = probe::containerd(engine, &process).await?;
-            Ok::<_, String>((process, facts))
+            Ok::<_, String>((process, Ok(facts)))
         };
         match asked.await {
-            Ok((process, facts)) => {
+            Ok((_, Err(hole))) => found.report.holes.push(hole),
+            Ok((process, Ok(facts))) => {
                 found.report.engine("containerd", &engine.name, &facts.version.to_string(), process.pid);
                 found.report.holes.extend(check::containerd(&facts, wanted));
                 found.report.holes.extend(resolver.iter().flat_map(|resolver| check::hosts::cri(&facts, resolver)));
@@ -94,7 +98,7 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
             Err(why) => found.report.untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
         }
     }
-    found.report.holes.extend(check::processes(&running, &known));
+    found.report.holes.extend(check::processes(&running, &known, &engines));
     found.report.holes.extend(check::sockets(config));
     let status = match daemon {
         Ok(mut client) => client.status().await,

@@ -53,6 +53,21 @@ pub fn holes_at(place: Option<&Place>, registry: &str, resolver: SocketAddr) -> 
     Ok(found)
 }
 
+/// That dockerd's `registry-mirrors` stand before the only host that a file names for Docker Hub; two hosts end them (moby,
+/// daemon/hosts.go, `mergeLegacyConfig`). `place` is where dockerd looks for docker.io's.
+///
+/// # Errors
+/// The file can't be read.
+pub fn mirrored(place: &Place, mirrors: &[String]) -> io::Result<Option<Hole>> {
+    let Some(Ok(file)) = place.text()?.map(|text| text.parse::<HostsFile>()) else { return Ok(None) };
+    if mirrors.is_empty() || !file.hosts().unwrap_or_default().is_empty() {
+        return Ok(None);
+    }
+    let found = format!("dockerd puts its registry-mirrors, {}, before the one host that is named here for docker.io", mirrors.join(", "));
+    let hint = "rootpin hosts write docker.io, which names two and so ends registry-mirrors; a mirror of bytes is then a [host.\"URL\"] with capabilities = [\"pull\"] in that file";
+    Ok(Some(Hole::new("mirrors", found, hint)))
+}
+
 /// What is open in the file of a registry, or in that of `_default`; nothing, if the resolver alone says what a tag is.
 #[must_use]
 pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole> {

@@ -14,11 +14,14 @@ use std::net::SocketAddr;
 
 pub use close::{Certificates, close};
 pub use document::HostsFile;
-pub use hole::{Hole, NO_FILE, holes, holes_at};
+pub use hole::{Hole, NO_FILE, holes, holes_at, mirrored};
 pub use place::{Place, registries};
 
 /// The name of the folder that stands for every registry without one of its own.
 pub const DEFAULT: &str = "_default";
+
+/// Docker Hub, which alone has mirrors of dockerd's own.
+pub const DOCKER_HUB: &str = "docker.io";
 
 /// Below it the resolver answers tags only, so that the engine asks the registry itself for bytes, with its own credentials.
 const RESOLVE_ONLY: &str = "/resolve";

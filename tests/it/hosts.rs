@@ -164,3 +164,22 @@ fn a_registry_is_a_host_and_a_resolver_is_on_loopback() {
     let ended = run(elsewhere.args(["hosts", "write", "docker.io", "--resolver", "192.0.2.1:5055", "--dir"]).arg(certs.dir()), b"");
     assert_eq!(ended.code, 64, "{ended:?}");
 }
+
+#[test]
+fn mirrors_in_a_daemon_json_beside_the_folder_are_a_hole_until_docker_hub_has_a_file_of_its_own() {
+    let etc = tempfile::tempdir().unwrap();
+    let dir = etc.path().join("certs.d");
+    let rootpin = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        run(command.arg("hosts").args(words).args(["--resolver", RESOLVER, "--dir"]).arg(&dir), b"")
+    };
+    assert_eq!(rootpin(&["write", "_default"]).code, 0);
+    assert_eq!(rootpin(&["check"]).code, 0);
+    fs::write(etc.path().join("daemon.json"), r#"{"registry-mirrors": ["http://127.0.0.1:17310"]}"#).unwrap();
+    for words in [&["check"][..], &["check", "docker.io"]] {
+        let open = rootpin(words);
+        assert!(open.code == 1 && open.out.contains("mirrors: ") && open.out.contains("http://127.0.0.1:17310"), "{open:?}");
+    }
+    assert_eq!(rootpin(&["write", "docker.io"]).code, 0);
+    assert_eq!(rootpin(&["check"]).code, 0);
+}

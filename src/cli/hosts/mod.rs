@@ -35,6 +35,7 @@ pub(super) enum Verb {
             server-resolves  the server may resolve\n  \
             host-resolves    another host may resolve\n  \
             no-resolver      the resolver is not asked\n  \
+            mirrors          dockerd's registry-mirrors say what Docker Hub's tags are\n  \
             writable         others than root can change it\n  \
             dir-list         a folder is a list with colons, of which CRI of containerd 2.1 and later takes none\n\n\
             Without a registry, every folder that is there is checked. Ends with 0 if all is closed, 1 if not.",

@@ -106,18 +106,40 @@ pub(super) fn nri(facts: &Containerd, config: &Config) -> Vec<Hole> {
         let found = format!("socket_path is {other:?}, and rootpin.toml names {}", socket.display());
         return vec![Hole::new(Code::NriOff, name, found).change(format!("nri = {other:?} in rootpin.toml"))];
     }
-    let required = at(&config.effective, &["plugins", NRI, "default_validator", "required_plugins"]).and_then(toml::Value::as_array);
-    let ours = required.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("rootpin")));
+    if setting("disable_connections").and_then(toml::Value::as_bool) == Some(true) {
+        let found = format!("disable_connections = true, {}", config.files.setter(&["plugins", NRI, "disable_connections"]));
+        return vec![Hole::new(Code::NriOff, name, found).change(lines("disable_connections = false"))];
+    }
     if facts.version < Version(2, 2, 0) {
         let found = format!("containerd {} can't require an NRI plugin", facts.version);
         return vec![Hole::new(Code::NriFailsOpen, name, found).change("upgrade containerd to 2.2 or later")];
     }
-    if ours {
-        return Vec::new();
+    let found = validator(config).into_iter();
+    found.map(|(found, change)| Hole::new(Code::NriFailsOpen, name, found).change(change).weighing(Severity::Weak)).collect()
+}
+
+/// What lets containers be made without the plugin, and the lines that end it (containerd/nri, plugins/default-validator).
+fn validator(config: &Config) -> Vec<(String, String)> {
+    const TOLERATE: &str = "tolerate_missing_plugins_annotation";
+    let path = |key| ["plugins", NRI, "default_validator", key];
+    let setting = |key| at(&config.effective, &path(key));
+    let required = setting("required_plugins").and_then(toml::Value::as_array);
+    let ours = required.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("rootpin")));
+    let enabled = setting("enable").and_then(toml::Value::as_bool) == Some(true);
+    let section = format!("[plugins.'{NRI}'.default_validator]");
+    let mut found = Vec::new();
+    if !ours || !enabled {
+        let mut names: Vec<&str> = required.into_iter().flatten().filter_map(toml::Value::as_str).collect();
+        names.extend((!ours).then_some("rootpin"));
+        let what = if ours { "default_validator is not enabled" } else { "default_validator does not require rootpin" };
+        found.push((what.to_owned(), format!("{section}\n  enable = true\n  required_plugins = {}", serde_json::json!(names))));
     }
-    let found = "default_validator does not require rootpin";
-    let lines = format!("[plugins.'{NRI}'.default_validator]\n  enable = true\n  required_plugins = [\"rootpin\"]");
-    vec![Hole::new(Code::NriFailsOpen, name, found).change(lines).weighing(Severity::Weak)]
+    if let Some(annotation) = setting(TOLERATE).and_then(toml::Value::as_str).filter(|annotation| !annotation.is_empty()) {
+        let setter = config.files.setter(&path(TOLERATE));
+        let what = format!("{TOLERATE} = {annotation:?}, {setter}: a pod with that annotation does without rootpin");
+        found.push((what, format!("{section}\n  {TOLERATE} = \"\"")));
+    }
+    found
 }
 
 /// /var/run is /run on most hosts.

@@ -3,14 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::super::code::Code;
-use super::super::facts::Docker;
+use super::super::facts::{Docker, Process};
 use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
+use crate::config::Engine;
+use crate::hooks;
 
 /// The first release of each line in which a request with a length of nought reaches the plugin as what it is (CVE-2024-41110).
 const EMPTY_BODY: [Version; 4] = [Version(23, 0, 15), Version(25, 0, 6), Version(26, 1, 5), Version(27, 1, 1)];
 /// The same of a request that is too long to be handed on (CVE-2026-34040).
 const LONG_BODY: Version = Version(29, 3, 1);
+/// From this one on dockerd answers gRPC before it asks any plugin (moby, daemon/command/httphandler.go).
+const GRPC: Version = Version(29, 2, 0);
+/// The features that move images past a door (moby, `initContainerd` and `NewDaemon`).
+const EMBEDDED: &str = "embedded-containerd";
+const MIGRATION: &str = "containerd-migration";
 /// Where dockerd looks for plugins by their names (pkg/plugins/discovery.go).
 const PLUGINS: &str = "/run/docker/plugins";
 
@@ -22,24 +29,77 @@ pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole
         holes.extend(containerd(facts, engines));
     }
     if !facts.authorization.is_empty() {
-        let mut known = Vec::new();
-        if has_empty_body(facts.version) {
-            known.push("CVE-2024-41110");
-        }
-        if facts.version < LONG_BODY {
-            known.push("CVE-2026-34040");
-        }
-        if !known.is_empty() {
-            let found = format!("dockerd {}: {}, unless its distribution has mended it", facts.version, known.join(" and "));
-            let change = format!("upgrade dockerd to {LONG_BODY} or later");
-            holes.push(Hole::new(Code::DockerAuthzBypass, name, found).change(change));
-        }
+        holes.extend(unshown_body(facts));
+        holes.extend(grpc(facts));
+    }
+    if facts.in_swarm {
+        let change = "docker swarm leave, where no swarm is meant";
+        let hole = Hole::new(Code::DockerSwarm, name, "GET /info says that it is in a swarm").change(change);
+        holes.push(hole.weighing(super::open_if(!facts.containerd_store)));
+    }
+    if facts.features.iter().any(|feature| feature == MIGRATION) {
+        let found = format!("feature {MIGRATION:?} is on");
+        holes.push(Hole::new(Code::DockerMigration, name, found).change(take_out(facts, MIGRATION)));
     }
     for warning in facts.warnings.iter().filter(|warning| warning.contains("is accessible on http")) {
         let change = "take -H tcp://… away, or require client certificates: tlsverify";
         holes.push(Hole::new(Code::DockerExposed, name, warning).change(change));
     }
     holes
+}
+
+/// Calls that reach the plugin without their body.
+fn unshown_body(facts: &Docker) -> Option<Hole> {
+    let mut known = Vec::new();
+    if has_empty_body(facts.version) {
+        known.push("CVE-2024-41110");
+    }
+    if facts.version < LONG_BODY {
+        known.push("CVE-2026-34040");
+    }
+    if known.is_empty() {
+        return None;
+    }
+    let found = format!("dockerd {}: {}, unless its distribution has mended it", facts.version, known.join(" and "));
+    let change = if facts.containerd_store {
+        format!("upgrade dockerd to {LONG_BODY} or later")
+    } else {
+        // The release that mends it has a worse one.
+        format!("rootpin's plugin refuses such calls; have a dockerd below {GRPC} in which they are mended")
+    };
+    Some(Hole::new(Code::DockerAuthzBypass, &facts.docker.name, found).change(change))
+}
+
+/// `BuildKit`, by gRPC on dockerd's own socket.
+fn grpc(facts: &Docker) -> Option<Hole> {
+    if !facts.answers_grpc.unwrap_or(facts.version >= GRPC) {
+        return None;
+    }
+    let (store, change) = if facts.containerd_store {
+        let change = format!(
+            "nothing in dockerd's configuration closes it; the gate judges each layer all the same. To close it: dockerd below {GRPC}, or \
+             give dockerd's socket to root alone"
+        );
+        ("the containerd store, so the gate is asked for layers", change)
+    } else {
+        let change = format!(
+            "nothing in dockerd's configuration closes it: have a dockerd below {GRPC}, or the containerd store, whose layers the gate \
+             judges; in {}:\n\"features\": {{\"containerd-snapshotter\": true}}",
+            facts.config.display()
+        );
+        ("a classic store, so nobody is asked for what is built by it", change)
+    };
+    let found = format!("dockerd {}: {} ({store})", facts.version, hooks::GRPC_BYPASS);
+    let severity = super::open_if(!facts.containerd_store);
+    Some(Hole::new(Code::DockerAuthzBypass, &facts.docker.name, found).change(change).weighing(severity))
+}
+
+/// How a feature is turned off.
+fn take_out(facts: &Docker, feature: &str) -> String {
+    format!(
+        "take {feature:?} out of \"features\" in {} (or --feature {feature} from dockerd's command line), and restart dockerd",
+        facts.config.display()
+    )
 }
 
 fn has_empty_body(version: Version) -> bool {
@@ -80,9 +140,28 @@ pub(super) fn plugin_name(socket: &Path) -> Option<String> {
     socket.file_stem().map(|stem| stem.to_string_lossy().into_owned())
 }
 
+/// The feature counts before `--containerd` does. Of 29.7 dockerd warns of it.
+fn is_embedded(facts: &Docker) -> bool {
+    facts.features.iter().any(|feature| feature == EMBEDDED) || facts.warnings.iter().any(|warning| warning.contains(EMBEDDED))
+}
+
+/// An engine of rootpin.toml that is a part of dockerd: it has no configuration that could name a gate.
+pub(in super::super) fn embedded(engine: &Engine, listener: &Process) -> Option<Hole> {
+    if listener.name != "dockerd" {
+        return None;
+    }
+    let found = format!("dockerd itself, process {}, listens at {}: no gate can stand in it", listener.pid, engine.containerd.display());
+    let change = format!("take {EMBEDDED:?} out of dockerd's \"features\", and this [[engine]] out of rootpin.toml");
+    Some(Hole::new(Code::DockerUnknownContainerd, &engine.name, found).change(change))
+}
+
 /// A containerd that is no engine of ours unpacks unasked.
 fn containerd(facts: &Docker, engines: &[PathBuf]) -> Option<Hole> {
     let resolved = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if is_embedded(facts) {
+        let found = format!("feature {EMBEDDED:?} is on: its containerd is a part of dockerd, in which no gate can stand");
+        return Some(Hole::new(Code::DockerUnknownContainerd, &facts.docker.name, found).change(take_out(facts, EMBEDDED)));
+    }
     let theirs = facts.containerd.as_deref()?;
     if engines.iter().any(|engine| resolved(engine) == resolved(theirs)) {
         return None;

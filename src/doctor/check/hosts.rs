@@ -8,7 +8,7 @@ use super::super::code::Code;
 use super::super::facts::{Containerd, Docker};
 use super::super::hole::Hole;
 use super::super::version::Version;
-use crate::hosts_dir::{NO_FILE, Place, holes_at, registries};
+use crate::hosts_dir::{DOCKER_HUB, NO_FILE, Place, holes_at, mirrored, registries};
 
 /// dockerd with images in containerd reads them from this version on, there and nowhere else.
 const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
@@ -40,7 +40,20 @@ pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<
 
 pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<Hole> {
     let (since, folder) = DOCKERD;
-    if facts.containerd_store && facts.version >= since { open(&facts.docker.name, &[folder.into()], resolver) } else { Vec::new() }
+    if !facts.containerd_store || facts.version < since {
+        return Vec::new();
+    }
+    let mut holes = open(&facts.docker.name, &[folder.into()], resolver);
+    holes.extend(mirrors(&facts.docker.name, Path::new(folder), &facts.mirrors));
+    holes
+}
+
+/// dockerd's own mirrors of Docker Hub.
+fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
+    let place = Place::of(folder, DOCKER_HUB).ok()??;
+    let found = mirrored(&place, mirrors).ok()??;
+    let hole = Hole::new(Code::HostsOpen, docker, format!("{DOCKER_HUB} in {}: {}", place.file().display(), found.found));
+    Some(hole.change(format!("rootpin hosts write --dir {} {DOCKER_HUB}", folder.display())))
 }
 
 fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole> {
@@ -124,5 +137,23 @@ mod tests {
         let found = opened(dir.path(), &["r.example"]);
         assert!(found.len() == 2 && found[0].0.contains("odd.example") && found[0].0.contains("not understood"), "{found:?}");
         assert!(found[1].0.contains("other.example/hosts.toml") && found[1].1.contains("5055/resolve"), "{found:?}");
+    }
+
+    #[test]
+    fn mirrors_of_dockerd_are_open_beside_a_default_that_is_closed_and_docker_io_s_own_file_ends_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |given: &[&str]| mirrors("main", dir.path(), &given.iter().map(|&mirror| mirror.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["https://m.example/"]), None, "that there is no file at all is another hole");
+        write(dir.path(), "_default", "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n");
+        assert_eq!(opened(dir.path(), &["docker.io"]), []);
+        let hole = of(&["https://m.example/"]).unwrap();
+        assert!(hole.code == Code::HostsOpen && hole.found.contains("https://m.example/"), "{hole:?}");
+        assert_eq!(hole.change, format!("rootpin hosts write --dir {} docker.io", dir.path().display()));
+        assert_eq!(of(&[]), None);
+        let closed =
+            crate::hosts_dir::close(None, "docker.io", "127.0.0.1:5055".parse().unwrap(), &crate::hosts_dir::Certificates::default())
+                .unwrap();
+        write(dir.path(), "docker.io", &closed);
+        assert_eq!(of(&["https://m.example/"]), None);
     }
 }

@@ -6,6 +6,7 @@ mod differ;
 mod dockerd;
 pub(super) mod hosts;
 mod others;
+mod roads;
 mod transfer;
 mod verifier;
 
@@ -22,7 +23,7 @@ use super::version::Version;
 
 pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
-pub(super) use dockerd::dockerd;
+pub(super) use dockerd::{dockerd, embedded};
 pub(super) use others::{daemon, processes, sockets};
 pub(super) use transfer::{entries, platform};
 pub(super) use verifier::{PROGRAM, SHARED};
@@ -67,6 +68,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
         holes.extend(cri::cri(facts, config, &cri, wanted.resolver));
     }
     holes.extend(cri::nri(facts, config));
+    holes.extend(roads::roads(facts, config));
     if let Some(changed) = &config.changed {
         let found = format!("{} changed after containerd had started", changed.display());
         holes.push(Hole::new(Code::RestartPending, name, found).change("restart it, as: systemctl restart containerd"));

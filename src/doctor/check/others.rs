@@ -1,12 +1,14 @@
 //! What is no setting of one engine: engines that nobody named, sockets, and what rootpin itself says.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::super::code::{Code, Severity};
+use super::super::config_files::at;
 use super::super::facts::Process;
 use super::super::hole::{Fix, Hole};
 use crate::config::Config;
@@ -14,9 +16,16 @@ use crate::observe::plain;
 use crate::policy::Policy;
 use crate::policy_dir::{Owner, check_way};
 
-/// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are.
-pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hole> {
-    let unknown = running.iter().filter(|process| !known.contains(&process.pid));
+/// No configuration of an engine is longer.
+const MAX_CONFIG: u64 = 1 << 20;
+/// What to do about a containerd that dockerd keeps for itself.
+const DOCKERS_OWN: &str = "it is dockerd's own, and dockerd writes its configuration anew at each start, so no gate can stand in it: start the \
+    system's containerd, and dockerd with --containerd=/run/containerd/containerd.sock";
+
+/// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are, `engines` the sockets of its
+/// containerds.
+pub(in super::super) fn processes(running: &[Process], known: &[u32], engines: &[PathBuf]) -> Vec<Hole> {
+    let unknown = running.iter().filter(|process| !known.contains(&process.pid) && !builds_by(process, engines));
     let hole = |process: &Process| {
         let Process { pid, name, uid, words, contained } = process;
         let (place, weight) = match (contained, uid) {
@@ -26,8 +35,10 @@ pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hol
         };
         let found = format!("{name} runs{place} as process {pid} of user {uid}: {}", plain(&words.join(" ")));
         let change = match name.as_str() {
+            "containerd" if process.option(&["config", "c"]).is_some_and(|config| is_of_dockerd(&config)) => DOCKERS_OWN.to_owned(),
             "containerd" => {
-                let socket = process.option(&["address", "a"]).map_or("/run/containerd/containerd.sock".to_owned(), |path| plain(&path));
+                let socket = process.option(&["address", "a"]).or_else(|| listens_at(process));
+                let socket = socket.map_or("/run/containerd/containerd.sock".to_owned(), |path| plain(&path));
                 format!("stop it, or name it in rootpin.toml and run this again:\n{}", engine_lines("second", &socket))
             }
             "dockerd" => {
@@ -35,11 +46,53 @@ pub(in super::super) fn processes(running: &[Process], known: &[u32]) -> Vec<Hol
                 let socket = host.unwrap_or("/run/docker.sock".to_owned());
                 format!("stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"")
             }
+            "buildkitd" => "stop it, or have it build by a containerd of rootpin.toml alone: \
+                --oci-worker=false --containerd-worker=true --containerd-worker-addr=SOCKET"
+                .to_owned(),
             _ => "stop it: rootpin has no door in it".to_owned(),
         };
         Hole::new(Code::UnlistedEngine, "", found).change(change).weighing(weight)
     };
     unknown.map(hole).collect()
+}
+
+/// dockerd writes its own containerd's configuration anew at each start (moby, daemon/internal/containerd/server).
+fn is_of_dockerd(config: &str) -> bool {
+    config.ends_with("/containerd/containerd.toml") && !config.starts_with("/etc/")
+}
+
+/// Whether a buildkitd has no other worker than a containerd of rootpin.toml, whose gate then judges what it unpacks (moby/buildkit,
+/// docs/buildkitd.toml.md). Command line counts before file.
+fn builds_by(process: &Process, engines: &[PathBuf]) -> bool {
+    if process.name != "buildkitd" || process.contained {
+        return false;
+    }
+    let file = process.option(&["config"]).unwrap_or("/etc/buildkit/buildkitd.toml".to_owned());
+    let file = table_of(&process.path(&file)).unwrap_or_default();
+    let setting = |worker: &str, flag: &str, key: &str| {
+        let of_file = || file.get("worker")?.get(worker)?.get(key).cloned();
+        let text = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        process.option(&[flag]).or_else(|| of_file().map(text))
+    };
+    let own = setting("oci", "oci-worker", "enabled");
+    let by = setting("containerd", "containerd-worker-addr", "address").unwrap_or("/run/containerd/containerd.sock".to_owned());
+    let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    own.as_deref() == Some("false")
+        && engines.iter().any(|engine| resolved(engine) == resolved(Path::new(by.trim_start_matches("unix://"))))
+}
+
+/// Where a containerd listens by its configuration, in which 2.3 has another place for it.
+fn listens_at(process: &Process) -> Option<String> {
+    let file = process.option(&["config", "c"]).unwrap_or("/etc/containerd/config.toml".to_owned());
+    let config = table_of(&process.path(&file))?;
+    let of_server = || at(&config, &["plugins", "io.containerd.server.v1.grpc", "address"]);
+    at(&config, &["grpc", "address"]).or_else(of_server)?.as_str().filter(|address| !address.is_empty()).map(str::to_owned)
+}
+
+fn table_of(file: &Path) -> Option<toml::Table> {
+    let mut text = String::new();
+    fs::File::open(file).ok()?.take(MAX_CONFIG).read_to_string(&mut text).ok()?;
+    text.parse().ok()
 }
 
 /// What rootpin.toml says of a containerd. No two engines have one name, dockerds counted.

@@ -319,16 +319,59 @@ fn a_list_of_folders_for_hosts_toml_is_open_only_where_the_resolver_lives_by_it(
 
 #[test]
 fn the_run_time_door_is_looked_at_where_rootpin_toml_wants_one() {
-    let with = |version: &str, change: fn(&mut Containerd)| {
+    let with = |version: &str, change: &dyn Fn(&mut Containerd)| {
         hole(version, |facts| {
             facts.engine.nri = Some("/run/nri/nri.sock".into());
             change(facts);
         })
     };
-    assert!(with("1.7.24", |_| {}).starts_with("weak nri-off: disable = true"));
-    assert!(with("2.1.9", |_| {}).starts_with("note nri-fails-open: containerd 2.1.9"));
-    assert!(with("2.1.9", |facts| facts.version = Version(2, 2, 0)).starts_with("weak nri-fails-open: default_validator"));
-    assert!(with("2.1.9", |facts| facts.engine.nri = Some("/run/other.sock".into())).starts_with("weak nri-off: socket_path"));
+    assert!(with("1.7.24", &|_| {}).starts_with("weak nri-off: disable = true"));
+    assert!(with("2.1.9", &|_| {}).starts_with("note nri-fails-open: containerd 2.1.9"));
+    assert!(with("2.1.9", &|facts| facts.version = Version(2, 2, 0)).starts_with("weak nri-fails-open: default_validator"));
+    assert!(with("2.1.9", &|facts| facts.engine.nri = Some("/run/other.sock".into())).starts_with("weak nri-off: socket_path"));
+    let set = |lines: &str| {
+        with("2.1.9", &|facts| {
+            facts.version = Version(2, 2, 0);
+            let table = format!("[plugins.'io.containerd.nri.v1.nri']\n{lines}").parse::<toml::Table>().unwrap();
+            let nri = table["plugins"]["io.containerd.nri.v1.nri"].as_table().unwrap().clone();
+            let effective = &mut facts.config.as_mut().unwrap().effective;
+            effective["plugins"]["io.containerd.nri.v1.nri"].as_table_mut().unwrap().extend(nri);
+        })
+    };
+    assert!(set("disable_connections = true").starts_with("weak nri-off: disable_connections = true"));
+    let required = "default_validator.required_plugins = [\"rootpin\"]\n";
+    assert!(set(required).starts_with("weak nri-fails-open: default_validator is not enabled"));
+    let enabled = format!("{required}default_validator.enable = true\n");
+    assert_eq!(set(&enabled), "");
+    let excused = set(&format!("{enabled}default_validator.tolerate_missing_plugins_annotation = \"x.example/y\""));
+    assert!(excused.starts_with("weak nri-fails-open: tolerate_missing_plugins_annotation = \"x.example/y\""), "{excused}");
+}
+
+#[test]
+fn settings_that_open_another_way_to_containerd_are_named() {
+    let with = |lines: &str| {
+        let lines = lines.parse::<toml::Table>().unwrap();
+        hole("2.1.9", |facts| {
+            let effective = &mut facts.config.as_mut().unwrap().effective;
+            for (section, table) in lines {
+                let plugins = effective["plugins"].as_table_mut().unwrap();
+                let table = table.as_table().unwrap().clone();
+                match plugins.get_mut(&section) {
+                    Some(known) => known.as_table_mut().unwrap().extend(table),
+                    None if section == "grpc" => _ = effective.insert(section, table.into()),
+                    None => _ = plugins.insert(section, table.into()),
+                }
+            }
+        })
+    };
+    let exposed = "open containerd-exposed: it listens at 0.0.0.0:1234";
+    assert!(with("[grpc]\ntcp_address = \"0.0.0.0:1234\"").starts_with(exposed));
+    assert!(with("['io.containerd.server.v1.grpc-tcp']\naddress = \"0.0.0.0:1234\"").starts_with(exposed));
+    assert_eq!(with("['io.containerd.server.v1.grpc-tcp']\naddress = \"0.0.0.0:1234\"\ntls_ca = \"/ca.pem\""), "");
+    let restore = with("['io.containerd.cri.v1.runtime']\nenable_experimental_restore_via_create = true");
+    assert!(restore.starts_with("weak cri-restore: "), "{restore}");
+    let other = with("['io.containerd.cri.v1.images'.runtime_platforms.kata]\nsnapshotter = \"devmapper\"");
+    assert!(other.contains("snapshotter-unlisted"), "{other}");
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! One dockerd: `GET /info` and `GET /version`, and the command line that it was started with.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::facts::{Docker, Process};
 use super::super::version::Version;
 use crate::config::Dockerd;
 use crate::hooks;
 
+/// No daemon.json is longer.
+const MAX_CONFIG: u64 = 1 << 20;
 /// Where dockerd looks where its command line says nothing.
 const DEFAULT_CONFIG: &str = "/etc/docker/daemon.json";
 /// Where it finds the system's containerd (cmd/dockerd: `systemContainerdRunning`).
@@ -30,6 +35,24 @@ struct Info {
     warnings: Option<Vec<String>>,
     #[serde(default)]
     server_version: String,
+    #[serde(default)]
+    registry_config: Option<Registries>,
+    #[serde(default)]
+    swarm: Option<Swarm>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Registries {
+    #[serde(default)]
+    mirrors: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Swarm {
+    #[serde(default)]
+    local_node_state: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,8 +71,9 @@ struct Address {
 
 /// All that is to be known of a dockerd that answers. `process` is its own, where that is known.
 pub(in super::super) async fn dockerd(docker: &Dockerd, process: Option<&Process>) -> Result<Docker, String> {
-    let body = hooks::Docker::at(&docker.socket, super::PATIENCE).get("/info").await?;
-    read(&body, docker, process)
+    let api = hooks::Docker::at(&docker.socket, super::PATIENCE);
+    let body = api.get("/info").await?;
+    Ok(Docker { answers_grpc: api.answers_grpc().await.ok(), ..read(&body, docker, process)? })
 }
 
 fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Docker, String> {
@@ -63,6 +87,9 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
     // Before 27 it doesn't tell.
     let containerd = told.or_else(|| option(&["containerd"])).or_else(|| process.map(|_| SYSTEM_CONTAINERD.to_owned()));
     let config = option(&["config-file"]).map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
+    let mut features = features(&text_of(&config));
+    features.extend(process.map(features_by_flag).unwrap_or_default());
+    let swarm = info.swarm.map(|swarm| swarm.local_node_state).unwrap_or_default();
     Ok(Docker {
         docker: docker.clone(),
         version,
@@ -73,5 +100,52 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
         warnings: info.warnings.unwrap_or_default(),
         config,
         authorization_by_flag: option(&["authorization-plugin", "authorization-plugins"]).is_some(),
+        answers_grpc: None,
+        mirrors: info.registry_config.and_then(|registries| registries.mirrors).unwrap_or_default(),
+        features,
+        in_swarm: !["", "inactive"].contains(&swarm.as_str()),
     })
+}
+
+/// What stands in daemon.json; nothing, where it can't be read.
+fn text_of(config: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(config).and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text));
+    if read.is_ok() { text } else { String::new() }
+}
+
+fn features(daemon_json: &str) -> Vec<String> {
+    let config: Value = serde_json::from_str(daemon_json).unwrap_or_default();
+    let features = config.get("features").and_then(Value::as_object);
+    features.into_iter().flatten().filter(|(_, on)| **on == Value::Bool(true)).map(|(name, _)| name.clone()).collect()
+}
+
+/// `--feature NAME`, or `--feature NAME=true`.
+fn features_by_flag(process: &Process) -> Vec<String> {
+    let given = process.options(&["feature"]).into_iter();
+    let on = |given: String| given.split_once('=').map_or(Some(given.clone()), |(name, on)| (on == "true").then(|| name.to_owned()));
+    given.filter_map(on).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_a_pull_off_a_door_is_read_of_info_and_of_the_configuration() {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&config, r#"{"features": {"embedded-containerd": true, "cdi": false}}"#).unwrap();
+        let words = ["dockerd", "--config-file", config.path().to_str().unwrap(), "--feature", "containerd-migration", "--feature=x=false"];
+        let words = words.map(str::to_owned).to_vec();
+        let process = Process { pid: 1, name: "dockerd".to_owned(), uid: 0, words, contained: false };
+        let docker = Dockerd { name: "main".to_owned(), socket: "/run/docker.sock".into(), authz: None };
+        let body =
+            r#"{"ServerVersion": "29.7.2", "RegistryConfig": {"Mirrors": ["https://m.example/"]}, "Swarm": {"LocalNodeState": "pending"}}"#;
+        let facts = read(body.as_bytes(), &docker, Some(&process)).unwrap();
+        assert_eq!(facts.features, ["embedded-containerd", "containerd-migration"]);
+        assert_eq!((facts.mirrors, facts.in_swarm), (vec!["https://m.example/".to_owned()], true));
+        let plain = br#"{"ServerVersion": "26.1.5", "RegistryConfig": {"Mirrors": null}, "Swarm": {"LocalNodeState": "inactive"}}"#;
+        let facts = read(plain, &docker, None).unwrap();
+        assert_eq!((facts.mirrors, facts.in_swarm), (Vec::new(), false));
+    }
 }

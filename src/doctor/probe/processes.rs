@@ -59,19 +59,25 @@ fn process(pid: u32) -> Option<Process> {
 impl Process {
     /// The value of an option on its command line, in the ways in which Go's programs take it.
     pub(in super::super) fn option(&self, names: &[&str]) -> Option<String> {
+        self.options(names).into_iter().next()
+    }
+
+    /// Every value of an option that may be given more than once.
+    pub(in super::super) fn options(&self, names: &[&str]) -> Vec<String> {
         let mut words = self.words.iter().skip(1);
+        let mut found = Vec::new();
         while let Some(word) = words.next() {
             let bare = word.trim_start_matches('-');
             if bare.len() == word.len() {
                 continue;
             }
             match bare.split_once('=') {
-                Some((name, value)) if names.contains(&name) => return Some(value.to_owned()),
-                None if names.contains(&bare) => return words.next().cloned(),
+                Some((name, value)) if names.contains(&name) => found.push(value.to_owned()),
+                None if names.contains(&bare) => found.extend(words.next().cloned()),
                 _ => {}
             }
         }
-        None
+        found
     }
 
     /// A path from its command line, from where the process stands.

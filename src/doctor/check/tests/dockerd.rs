@@ -3,6 +3,12 @@
 use super::*;
 
 fn docker(change: impl FnOnce(&mut Docker)) -> String {
+    let holes = holes(change);
+    let words: Vec<_> = holes.iter().map(|hole| format!("{} {}: {}", hole.severity.as_str(), hole.code.as_str(), hole.found)).collect();
+    words.join("\n")
+}
+
+fn holes(change: impl FnOnce(&mut Docker)) -> Vec<Hole> {
     let mut facts = Docker {
         docker: Dockerd {
             name: "main".to_owned(),
@@ -17,11 +23,13 @@ fn docker(change: impl FnOnce(&mut Docker)) -> String {
         warnings: Vec::new(),
         config: "/etc/docker/daemon.json".into(),
         authorization_by_flag: false,
+        answers_grpc: Some(false),
+        mirrors: Vec::new(),
+        features: Vec::new(),
+        in_swarm: false,
     };
     change(&mut facts);
-    let holes = super::super::dockerd(&facts, &["/run/containerd/containerd.sock".into()]);
-    let words: Vec<_> = holes.iter().map(|hole| format!("{} {}: {}", hole.severity.as_str(), hole.code.as_str(), hole.found)).collect();
-    words.join("\n")
+    super::super::dockerd(&facts, &["/run/containerd/containerd.sock".into()])
 }
 
 #[test]
@@ -73,4 +81,55 @@ fn published_bypasses_of_authorization_plugins_are_told_by_version() {
 fn an_api_that_the_network_reaches_is_a_hole() {
     let warning = "WARNING: API is accessible on http://0.0.0.0:2375 without encryption.";
     assert!(docker(|facts| facts.warnings.push(warning.to_owned())).starts_with("open docker-exposed: WARNING: API"));
+}
+
+#[test]
+fn a_dockerd_that_answers_grpc_past_its_plugins_is_open_with_a_classic_store_and_weak_with_containerds() {
+    let asked = |answers_grpc, version, classic: bool| {
+        docker(|facts| {
+            (facts.answers_grpc, facts.version, facts.containerd_store) = (answers_grpc, version, !classic);
+        })
+    };
+    let of_29_7 = Version(29, 7, 2);
+    assert!(asked(Some(true), of_29_7, true).starts_with("open docker-authz-bypass: dockerd 29.7.2: dockerd answers gRPC"));
+    assert!(asked(Some(true), of_29_7, false).starts_with("weak docker-authz-bypass: dockerd 29.7.2: dockerd answers gRPC"));
+    assert_eq!(asked(Some(false), of_29_7, true), "", "a later one that has closed it");
+    assert!(asked(None, of_29_7, true).starts_with("open docker-authz-bypass"), "it could not be tried");
+    assert!(!asked(None, Version(29, 1, 5), true).contains("gRPC"));
+    let nobody = docker(|facts| {
+        facts.answers_grpc = Some(true);
+        facts.authorization.clear();
+    });
+    assert!(!nobody.contains("docker-authz-bypass"), "there is nothing to get past: {nobody}");
+}
+
+#[test]
+fn an_advice_for_one_bypass_does_not_lead_into_a_worse_one() {
+    let changes = |containerd_store, version| {
+        let found = holes(|facts| (facts.containerd_store, facts.version) = (containerd_store, version));
+        found.into_iter().map(|hole| hole.change).collect::<String>()
+    };
+    assert_eq!(changes(true, Version(28, 5, 2)), "upgrade dockerd to 29.3.1 or later");
+    assert!(changes(false, Version(28, 5, 2)).contains("have a dockerd below 29.2.0"));
+}
+
+#[test]
+fn an_embedded_containerd_is_a_hole_that_naming_another_one_does_not_close() {
+    let warning = "WARNING: Running with experimental embedded-containerd mode.";
+    for embedded in
+        [holes(|facts| facts.features.push("embedded-containerd".to_owned())), holes(|facts| facts.warnings.push(warning.to_owned()))]
+    {
+        assert!(matches!(&embedded[..], [hole] if hole.code == Code::DockerUnknownContainerd), "{embedded:?}");
+        assert!(
+            embedded[0].change.starts_with("take \"embedded-containerd\" out of \"features\" in /etc/docker/daemon.json"),
+            "{embedded:?}"
+        );
+    }
+}
+
+#[test]
+fn what_comes_in_without_a_call_is_told_swarms_tasks_and_a_store_that_moves() {
+    assert!(docker(|facts| facts.in_swarm = true).starts_with("weak docker-swarm"));
+    assert!(docker(|facts| (facts.in_swarm, facts.containerd_store) = (true, false)).starts_with("open docker-swarm"));
+    assert!(docker(|facts| facts.features.push("containerd-migration".to_owned())).starts_with("weak docker-migration"));
 }

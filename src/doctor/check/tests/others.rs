@@ -13,7 +13,7 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
     };
     let all =
         [process(1, "containerd", 0, false), process(2, "crio", 0, false), process(3, "dockerd", 0, true), process(4, "podman", 7, false)];
-    let found = super::super::processes(&all, &[1]);
+    let found = super::super::processes(&all, &[1], &[]);
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
     assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
     assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
@@ -50,4 +50,39 @@ fn sockets_that_others_may_use_are_holes() {
     assert!(mode(0o666)[0].contains("mode 0666: every user can connect"));
     assert_eq!(mode(0o600), Vec::<String>::new());
     assert!(Path::new(&socket).exists());
+}
+
+#[test]
+fn a_buildkitd_whose_only_worker_is_a_listed_containerd_is_no_hole() {
+    let run = |words: &[&str]| {
+        let words = [&["buildkitd", "--config", "/none"], words].concat().iter().map(|&word| word.to_owned()).collect();
+        let process = Process { pid: std::process::id(), name: "buildkitd".to_owned(), uid: 0, words, contained: false };
+        super::super::processes(&[process], &[], &["/run/listed.sock".into()]).len()
+    };
+    assert_eq!(run(&["--oci-worker=false", "--containerd-worker=true", "--containerd-worker-addr=/run/listed.sock"]), 0);
+    assert_eq!(run(&["--oci-worker=false", "--containerd-worker-addr", "/run/other.sock"]), 1);
+    assert_eq!(run(&["--containerd-worker-addr=/run/listed.sock"]), 1, "its own worker is on where nothing is said");
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&config, "[worker.oci]\nenabled = false\n[worker.containerd]\naddress = \"/run/listed.sock\"\n").unwrap();
+    assert_eq!(run(&["--config", "/none"]), 1);
+    let words = ["buildkitd", "--config", config.path().to_str().unwrap()].map(str::to_owned).to_vec();
+    let process = Process { pid: std::process::id(), name: "buildkitd".to_owned(), uid: 0, words, contained: false };
+    assert_eq!(super::super::processes(&[process], &[], &["/run/listed.sock".into()]), []);
+}
+
+#[test]
+fn an_unlisted_containerd_is_named_by_the_socket_that_its_configuration_has() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let change = |file: &str| {
+        let words = ["containerd", "--config", file].map(str::to_owned).to_vec();
+        let process = Process { pid: std::process::id(), name: "containerd".to_owned(), uid: 0, words, contained: false };
+        super::super::processes(&[process], &[], &[])[0].change.clone()
+    };
+    let file = config.path().to_str().unwrap();
+    for text in ["[grpc]\naddress = \"/run/x.sock\"\n", "[plugins.'io.containerd.server.v1.grpc']\naddress = \"/run/x.sock\"\n"] {
+        std::fs::write(&config, text).unwrap();
+        assert!(change(file).contains("containerd = \"/run/x.sock\"\n"), "{}", change(file));
+    }
+    let own = change("/var/run/docker/containerd/containerd.toml");
+    assert!(own.contains("dockerd with --containerd=") && !own.contains("[[engine]]"), "{own}");
 }
