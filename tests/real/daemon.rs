@@ -17,6 +17,17 @@ use crate::lab::{Lab, run, write};
 /// The files of a policy by their names; `policy.toml` is one of them.
 pub(crate) type Policy = Vec<(&'static str, String)>;
 
+/// A containerd of the lab, by the number that ends its names, in rootpin.toml.
+pub(crate) fn engine(lab: &Lab, number: &str) -> String {
+    let (containerd, nri) = (lab.var(&format!("LAB_CONTAINERD{number}")), lab.var(&format!("LAB_NRI{number}")));
+    let sockets = lab.sockets().join(format!("containerd{number}"));
+    format!(
+        "[[engine]]\nname = \"containerd{number}\"\ncontainerd = \"{containerd}\"\nnri = \"{nri}\"\n\
+         gate = \"{0}.gate.sock\"\napply = \"{0}.apply.sock\"\n",
+        sockets.display()
+    )
+}
+
 /// rootpind for all engines of the lab. Killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
@@ -53,13 +64,8 @@ impl Daemon {
             sockets.display(),
             lab.var("LAB_RESOLVER")
         );
-        for (engine, socket, nri) in [("containerd17", "LAB_CONTAINERD17", "LAB_NRI17"), ("containerd2", "LAB_CONTAINERD2", "LAB_NRI2")] {
-            let (containerd, nri, sockets) = (lab.var(socket), lab.var(nri), sockets.display());
-            let _ = write!(
-                config,
-                "[[engine]]\nname = \"{engine}\"\ncontainerd = \"{containerd}\"\nnri = \"{nri}\"\n\
-                 gate = \"{sockets}/{engine}.gate.sock\"\napply = \"{sockets}/{engine}.apply.sock\"\n"
-            );
+        for number in ["17", "2"] {
+            config.push_str(&engine(lab, number));
         }
         if !more.contains("name = \"dockerd28\"") {
             let socket = lab.var("LAB_DOCKERD28").trim_start_matches("unix://");

@@ -25,7 +25,11 @@ pub(crate) const ALL: [&str; 4] = ["dockerd26", "dockerd28", "dockerd26-overlay2
 
 impl Dockerd {
     pub(crate) fn new(lab: &Lab, name: &'static str) -> Self {
-        let bin = if name.starts_with("dockerd26") { "LAB_BIN17" } else { "LAB_BIN2" };
+        let bin = match &name[..9] {
+            "dockerd26" => "LAB_BIN17",
+            "dockerd29" => "LAB_BIN23",
+            _ => "LAB_BIN2",
+        };
         let port = lab.var("LAB_REGISTRY").rsplit(':').next().unwrap();
         let socket = lab.var(&format!("LAB_{}", name.to_uppercase().replace('-', "_"))).trim_start_matches("unix://").into();
         fs::create_dir_all("/run/docker/plugins").unwrap();

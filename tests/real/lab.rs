@@ -29,6 +29,9 @@ impl Lab {
             printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let lab = Self { root: root.into(), runtime, env, http: reqwest::Client::new() };
+        if lab.has_engines() {
+            lab.script(&["link-engines"]);
+        }
         lab.install_doors();
         lab.script(&["start", "registry", "notary", "containerd17", "containerd2", "dockerd28"]);
         lab
@@ -37,7 +40,8 @@ impl Lab {
     /// The packaged drop-ins with this lab's addresses. Its verifier is a script, because rootpin-verifier takes another control socket
     /// only by argument.
     pub(crate) fn install_doors(&self) {
-        for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")] {
+        let newest = self.has_engines().then_some(("containerd23", "LAB_BIN23"));
+        for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")].into_iter().chain(newest) {
             let mut install = Command::new(INSTALL);
             install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
             install.arg("--sockets").arg(self.sockets()).arg("--verifier").arg(self.verifier());
@@ -55,6 +59,11 @@ impl Lab {
         let file = self.verifier().join("rootpin-verifier");
         std::fs::write(&file, script).unwrap();
         run(Command::new("chmod").arg("0755").arg(file));
+    }
+
+    /// Whether there are engines that Debian does not package: `ROOTPIN_ENGINES` is their folder.
+    pub(crate) fn has_engines(&self) -> bool {
+        !self.var("LAB_ENGINES").is_empty()
     }
 
     /// Where rootpind's sockets are.

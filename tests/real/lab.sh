@@ -3,12 +3,13 @@
 #
 #   lab.sh fetch GROUP...        engines old docker notary push build: unpack Debian packages into the cache
 #   lab.sh start SERVICE...      registry notary containerd16 containerd17 containerd2 dockerd26 dockerd28
-#                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2
+#                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
+#                                containerd23 dockerd29 dockerd29-plugin dockerd29-overlay2
 #   lab.sh stop [SERVICE...]     all that run, where none is named
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
-#   lab.sh ctr17|ctr2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
+#   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
 # Settings, by environment:
@@ -18,6 +19,8 @@
 #   LAB_CERTS     the hosts.toml files that a dockerd shall see: 1 for those in LAB_ROOT/etc/certs.d, which the others see anyway
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
 #   LAB_DOCKERD_ARGS  more arguments for each dockerd that is started
+#   ROOTPIN_ENGINES  a folder with engines that Debian does not package: containerd-2.3, ctr-2.3, dockerd-29, docker-29, runc and
+#                    containerd-shim-runc-v2; without it there are none of their services
 #   LAB_KEEP      if set, a configuration of containerd or dockerd that is there is not written anew
 #
 # Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
@@ -37,8 +40,9 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
-DOCKERDS=(dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
-SERVICES=("${DOCKERDS[@]}" containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
+PKG_23=$ROOT/engines SOCK_23=$ROOT/run/containerd23.sock
+DOCKERDS=(dockerd29 dockerd29-plugin dockerd29-overlay2 dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
+SERVICES=("${DOCKERDS[@]}" containerd23 containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
 
 ARCH=$(dpkg --print-architecture)
 TRIPLET=$(uname -m)-linux-gnu
@@ -278,6 +282,20 @@ start_containerd() { # start_containerd NAME PACKAGES SOCKET CONFIG-VERSION
   await "$name" 30 "$pkg/usr/bin/ctr" -a "$sock" namespaces ls # `ctr version` answers even where the metadata plugin failed
 }
 
+link_engines() { # the engines of ROOTPIN_ENGINES, laid out as a package's
+  local from=${ROOTPIN_ENGINES:-} to=$PKG_23/usr/bin name
+  [[ -n $from ]] || die "ROOTPIN_ENGINES is not set: there is no folder of engines that Debian does not package"
+  for name in containerd-2.3 ctr-2.3 dockerd-29 docker-29 runc containerd-shim-runc-v2; do
+    [[ -x $from/$name ]] || die "ROOTPIN_ENGINES: there is no $from/$name"
+  done
+  mkdir -p "$to" "$PKG_23/usr/sbin"
+  for name in containerd-2.3 ctr-2.3 docker-29 runc containerd-shim-runc-v2; do ln -sfn "$from/$name" "$to/${name%-[0-9]*}"; done
+  ln -sfn "$from/dockerd-29" "$PKG_23/usr/sbin/dockerd"
+  ln -sfn "$from/containerd-shim-runc-v2" "$to/containerd-shim-runc-v2"
+}
+
+start_containerd23() { link_engines; start_containerd containerd23 "$PKG_23" "$SOCK_23" 3; }
+
 # dockerd knows one folder of hosts.toml files, /etc/docker/certs.d: in a mount namespace of its own an /etc is laid over the machine's.
 # Containers don't run in there, as their mounts are not seen outside.
 with_certs() { # with_certs COMMAND...
@@ -294,6 +312,7 @@ start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store,
   local name=$1 pkg sock containerd config
   alive "$name" >/dev/null && return
   case $name in
+    dockerd29*) pkg=$PKG_23 containerd=$SOCK_23; start_containerd23 ;;
     dockerd26*) pkg=$PKG_17 containerd=$SOCK_17; start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
     *) pkg=$PKG_2 containerd=$SOCK_2; start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
   esac
@@ -310,13 +329,14 @@ start_dockerd() { # start_dockerd NAME: dockerdVERSION has the containerd store,
   spawn "$name" "${inside[@]}" env PATH="$pkg/usr/sbin:$pkg/usr/bin:$PKG_HOST/usr/sbin:$PKG_HOST/usr/bin:$PATH" LD_LIBRARY_PATH="$LIBS" \
     "$pkg/usr/sbin/dockerd" --config-file "$ROOT/etc/$name.json" --data-root "$ROOT/state/$name" --exec-root "$ROOT/run/$name" \
     --pidfile "$ROOT/run/$name/daemon.pid" -H "unix://$sock" --containerd "$containerd" \
-    --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false ${LAB_DOCKERD_ARGS:-}
+    --iptables=false --ip6tables=false --bridge=none --ip-forward=false --ip-masq=false --userland-proxy=false ${LAB_DOCKERD_ARGS:-}
   await "$name" 60 env DOCKER_HOST="unix://$sock" "$pkg/usr/bin/docker" version
 }
 
 docker() { # docker NAME ARGS...: the client of that version
   local name=$1 pkg=$PKG_2; shift
   [[ $name != docker26* ]] || pkg=$PKG_17
+  [[ $name != docker29* ]] || pkg=$PKG_23
   DOCKER_HOST=unix://$ROOT/run/dockerd${name#docker}.sock exec "$pkg/usr/bin/docker" "$@"
 }
 
@@ -332,7 +352,8 @@ cmd_start() {
     containerd16) start_containerd containerd16 "$PKG_HOST" "$SOCK_16" 2 ;;
     containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
     containerd2) start_containerd containerd2 "$PKG_2" "$SOCK_2" 3 ;;
-    dockerd26 | dockerd28 | dockerd28-plugin | dockerd26-overlay2 | dockerd28-overlay2) start_dockerd "$service" ;;
+    containerd23) start_containerd23 ;;
+    dockerd29 | dockerd29-plugin | dockerd29-overlay2 | dockerd26 | dockerd28 | dockerd28-plugin | dockerd26-overlay2 | dockerd28-overlay2) start_dockerd "$service" ;;
     *) die "no such service: $service" ;;
   esac; done
 }
@@ -372,6 +393,13 @@ LAB_DOCKERD28=unix://$ROOT/run/dockerd28.sock
 LAB_DOCKERD28_PLUGIN=unix://$ROOT/run/dockerd28-plugin.sock
 LAB_DOCKERD26_OVERLAY2=unix://$ROOT/run/dockerd26-overlay2.sock
 LAB_DOCKERD28_OVERLAY2=unix://$ROOT/run/dockerd28-overlay2.sock
+LAB_ENGINES=${ROOTPIN_ENGINES:-}
+LAB_CONTAINERD23=$SOCK_23
+LAB_NRI23=$ROOT/run/containerd23.nri.sock
+LAB_DOCKERD29=unix://$ROOT/run/dockerd29.sock
+LAB_DOCKERD29_PLUGIN=unix://$ROOT/run/dockerd29-plugin.sock
+LAB_DOCKERD29_OVERLAY2=unix://$ROOT/run/dockerd29-overlay2.sock
+LAB_BIN23=$PKG_23/usr/bin
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
 LAB_BUILDX=$PKG_2/usr/libexec/docker/cli-plugins
@@ -394,10 +422,12 @@ command=${1:-}
 case $command in
   fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
   mirror) mirror ;;
+  link-engines) link_engines ;;
   with-certs) with_certs "$@" ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
+  ctr23) exec "$PKG_23/usr/bin/ctr" -a "$SOCK_23" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;
-  docker26 | docker28 | docker28-plugin | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
+  docker29 | docker29-plugin | docker29-overlay2 | docker26 | docker28 | docker28-plugin | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
   *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;

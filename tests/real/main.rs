@@ -24,6 +24,7 @@ mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod resolver;
+mod roads;
 mod rows;
 mod sweep;
 mod trust_server;

@@ -27,6 +27,8 @@ pub(crate) enum Danger {
     Base,
     /// The name.
     Anything,
+    /// Its bytes, unpacked by a builder, which runs programs of them without a container of dockerd's.
+    Unpacked,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ enum Path {
     Any(fn(&Try<'_>) -> Tried),
     /// One that only Docker has.
     Docker(fn(&Try<'_>, Docker) -> Tried),
+    /// One that a dockerd has from 29.2 on.
+    Grpc(fn(&Try<'_>, Docker) -> Tried),
 }
 
 /// One cell's images: they have tags and layers that no other cell's have.
@@ -76,6 +80,17 @@ pub(crate) fn cases() -> Vec<Case> {
         case("build, `[local]` allowed: `FROM` a signed image", "fromsigned", Policy::Local, Danger::None, Path::Docker(build_on_signed)),
         case("… `FROM` a tag that nobody signed", "fromunsigned", Policy::Local, Danger::Anything, Path::Docker(build_on_unsigned)),
         case("… `FROM` a signed tag moved to other bytes", "fromswapped", Policy::Local, Danger::Base, Path::Docker(build_on_swapped)),
+        case("… `FROM` bytes that nobody signed, by digest", "fromdigest", Policy::Local, Danger::Anything, Path::Docker(build_by_digest)),
+        case("… `FROM` the same registry by another name", "fromalias", Policy::Local, Danger::Anything, Path::Docker(build_by_alias)),
+        case("… `COPY --from` an image that nobody signed", "copyfrom", Policy::Local, Danger::Anything, Path::Docker(build_copies)),
+        case("… `# syntax` of an image that nobody signed", "syntax", Policy::Local, Danger::Unpacked, Path::Docker(build_by_syntax)),
+        case(
+            "build by gRPC on dockerd's socket: `FROM` the same bytes by digest",
+            "grpc",
+            Policy::Strict,
+            Danger::Unpacked,
+            Path::Grpc(build_by_grpc),
+        ),
         case("tag, as above, `[sweep] action = \"remove\"`", "removed", Policy::Remove, Danger::Name, Path::Any(retag)),
     ]
 }
@@ -93,6 +108,7 @@ impl Case {
         match self.path {
             Path::Any(run) => Some(run(images)),
             Path::Docker(run) => Some(run(images, images.column.docker()?)),
+            Path::Grpc(run) => Some(run(images, images.column.docker().filter(|docker| docker.answers_grpc())?)),
         }
     }
 }
@@ -230,9 +246,62 @@ fn build_on_swapped(images: &Try<'_>, docker: Docker) -> Tried {
     build(images, docker, &images.name)
 }
 
-fn build(images: &Try<'_>, docker: Docker, base: &str) -> Tried {
+fn build_by_digest(images: &Try<'_>, docker: Docker) -> Tried {
+    let name = format!("{}-unsigned", images.name);
+    images.lab().push(&images.hostile, &name);
+    build(images, docker, &format!("{}@{}", name.rsplit_once(':').unwrap().0, images.hostile.digest()))
+}
+
+/// Past the API, and so past every plugin.
+fn build_by_grpc(images: &Try<'_>, docker: Docker) -> Tried {
+    let name = format!("{}-unsigned", images.name);
+    images.lab().push(&images.hostile, &name);
+    let base = format!("{}@{}", name.rsplit_once(':').unwrap().0, images.hostile.digest());
     let context = images.lab().root.join("paths/context");
     write(&context.join("Dockerfile"), format!("FROM {base}\nCOPY file /file\n"));
+    write(&context.join("file"), &name);
+    let builder = docker.service();
+    let buildx = |words: &[&str]| {
+        let mut client = docker.client(images.lab());
+        client.arg("buildx").args(words);
+        client
+    };
+    let _ = words(&mut buildx(&["rm", builder]));
+    words(&mut buildx(&["create", "--driver", "remote", "--name", builder, &docker.host(images.lab())])).unwrap();
+    let built = format!("built-{}:1", name.rsplit(':').next().unwrap());
+    let output = format!("type=moby,name=docker.io/library/{built}");
+    images.attempt(&built, || words(buildx(&["build", "--builder", builder, "--output", &output]).arg(context)))
+}
+
+/// No file of hosts and no rule knows the registry by it.
+fn build_by_alias(images: &Try<'_>, docker: Docker) -> Tried {
+    let name = format!("{}-unsigned", images.name);
+    images.lab().push(&images.hostile, &name);
+    build(images, docker, &name.replacen("127.0.0.1", "localhost", 1))
+}
+
+fn build_copies(images: &Try<'_>, docker: Docker) -> Tried {
+    images.push(&images.signed);
+    let name = format!("{}-unsigned", images.name);
+    images.lab().push(&images.hostile, &name);
+    build_of(images, docker, &name, &format!("FROM {}\nCOPY --from={name} /wait /copied\n", images.name))
+}
+
+/// An image whose program isn't there: that `BuildKit` is about to run it is all that shows.
+fn build_by_syntax(images: &Try<'_>, docker: Docker) -> Tried {
+    images.push(&images.signed);
+    let name = format!("{}-unsigned", images.name);
+    images.lab().push(&Image::manifest(&format!("frontend {name}")), &name);
+    build_of(images, docker, &name, &format!("# syntax={name}\nFROM {}\nCOPY file /file\n", images.name))
+}
+
+fn build(images: &Try<'_>, docker: Docker, base: &str) -> Tried {
+    build_of(images, docker, base, &format!("FROM {base}\nCOPY file /file\n"))
+}
+
+fn build_of(images: &Try<'_>, docker: Docker, base: &str, dockerfile: &str) -> Tried {
+    let context = images.lab().root.join("paths/context");
+    write(&context.join("Dockerfile"), dockerfile);
     write(&context.join("file"), base);
     let built = format!("built-{}:1", base.rsplit(':').next().unwrap());
     images.attempt(&built, || words(docker.client(images.lab()).args(["build", "--pull", "--tag", &built]).arg(context)))

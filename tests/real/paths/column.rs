@@ -34,6 +34,8 @@ pub(crate) enum Column {
 pub(crate) enum Containerd {
     V17,
     V21,
+    /// Only with `ROOTPIN_ENGINES`, as docker 29.
+    V23,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +47,23 @@ pub(crate) enum Docker {
     /// With the store that is Docker's own, and the plugin.
     V26Classic,
     V28Classic,
+    V29,
+    V29Plugin,
+    V29Classic,
 }
 
 impl Column {
-    pub(crate) const ALL: [Self; 9] = [
+    /// In the order of the table.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Ctr(Containerd::V23),
+        Self::Cri(Containerd::V23),
         Self::Ctr(Containerd::V21),
         Self::Cri(Containerd::V21),
         Self::Ctr(Containerd::V17),
         Self::Cri(Containerd::V17),
+        Self::Docker(Docker::V29),
+        Self::Docker(Docker::V29Plugin),
+        Self::Docker(Docker::V29Classic),
         Self::Docker(Docker::V28),
         Self::Docker(Docker::V28Plugin),
         Self::Docker(Docker::V28Classic),
@@ -60,8 +71,26 @@ impl Column {
         Self::Docker(Docker::V26Classic),
     ];
 
+    /// Those whose engines are at hand.
+    pub(crate) fn at_hand(lab: &Lab) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|column| lab.has_engines() || !column.is_unpackaged()).collect()
+    }
+
+    /// Whether Debian does not package its engine.
+    pub(crate) fn is_unpackaged(self) -> bool {
+        match self {
+            Self::Ctr(containerd) | Self::Cri(containerd) => containerd == Containerd::V23,
+            Self::Docker(docker) => docker.is_unpackaged(),
+        }
+    }
+
     pub(crate) fn title(self) -> &'static str {
         match self {
+            Self::Ctr(Containerd::V23) => "`ctr` 2.3",
+            Self::Cri(Containerd::V23) => "CRI 2.3",
+            Self::Docker(Docker::V29) => "docker 29 containerd store",
+            Self::Docker(Docker::V29Plugin) => "docker 29 containerd store, plugin",
+            Self::Docker(Docker::V29Classic) => "docker 29 overlay2, plugin",
             Self::Ctr(Containerd::V21) => "`ctr` 2.1",
             Self::Cri(Containerd::V21) => "CRI 2.1",
             Self::Ctr(Containerd::V17) => "`ctr` 1.7",
@@ -197,6 +226,7 @@ impl Containerd {
         match self {
             Self::V17 => "LAB_BIN17",
             Self::V21 => "LAB_BIN2",
+            Self::V23 => "LAB_BIN23",
         }
     }
 
@@ -204,6 +234,7 @@ impl Containerd {
         match self {
             Self::V17 => "LAB_CONTAINERD17",
             Self::V21 => "LAB_CONTAINERD2",
+            Self::V23 => "LAB_CONTAINERD23",
         }
     }
 
@@ -213,7 +244,18 @@ impl Containerd {
 }
 
 impl Docker {
-    pub(crate) const ALL: [Self; 5] = [Self::V26, Self::V28, Self::V28Plugin, Self::V26Classic, Self::V28Classic];
+    const ALL: [Self; 8] =
+        [Self::V26, Self::V28, Self::V28Plugin, Self::V26Classic, Self::V28Classic, Self::V29, Self::V29Plugin, Self::V29Classic];
+
+    /// Those that are at hand.
+    pub(crate) fn at_hand(lab: &Lab) -> impl Iterator<Item = Self> {
+        let all = lab.has_engines();
+        Self::ALL.into_iter().filter(move |docker| all || !docker.is_unpackaged())
+    }
+
+    fn is_unpackaged(self) -> bool {
+        matches!(self, Self::V29 | Self::V29Plugin | Self::V29Classic)
+    }
 
     /// The service's name in the lab.
     pub(crate) fn service(self) -> &'static str {
@@ -223,22 +265,38 @@ impl Docker {
             Self::V28Plugin => "dockerd28-plugin",
             Self::V26Classic => "dockerd26-overlay2",
             Self::V28Classic => "dockerd28-overlay2",
+            Self::V29 => "dockerd29",
+            Self::V29Plugin => "dockerd29-plugin",
+            Self::V29Classic => "dockerd29-overlay2",
         }
     }
 
     pub(crate) fn has_plugin(self) -> bool {
-        !matches!(self, Self::V26 | Self::V28)
+        !matches!(self, Self::V26 | Self::V28 | Self::V29)
     }
 
     fn is_classic(self) -> bool {
-        matches!(self, Self::V26Classic | Self::V28Classic)
+        matches!(self, Self::V26Classic | Self::V28Classic | Self::V29Classic)
+    }
+
+    /// Whether it answers gRPC on its socket.
+    pub(crate) fn answers_grpc(self) -> bool {
+        matches!(self, Self::V29 | Self::V29Plugin | Self::V29Classic)
+    }
+
+    /// The URL of its socket.
+    pub(crate) fn host(self, lab: &Lab) -> String {
+        lab.var(&format!("LAB_{}", self.service().to_uppercase().replace('-', "_"))).to_owned()
     }
 
     pub(crate) fn client(self, lab: &Lab) -> Command {
-        let bin = if matches!(self, Self::V26 | Self::V26Classic) { "LAB_BIN17" } else { "LAB_BIN2" };
-        let host = lab.var(&format!("LAB_{}", self.service().to_uppercase().replace('-', "_")));
+        let bin = match self {
+            Self::V26 | Self::V26Classic => "LAB_BIN17",
+            Self::V28 | Self::V28Plugin | Self::V28Classic => "LAB_BIN2",
+            Self::V29 | Self::V29Plugin | Self::V29Classic => "LAB_BIN23",
+        };
         let mut docker = Command::new(lab.path(bin).join("docker"));
-        docker.env("DOCKER_HOST", host).env("DOCKER_CONFIG", lab.root.join("paths/docker"));
+        docker.env("DOCKER_HOST", self.host(lab)).env("DOCKER_CONFIG", lab.root.join("paths/docker"));
         docker
     }
 

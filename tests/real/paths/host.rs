@@ -1,6 +1,7 @@
 //! The host: rootpind with all its doors, engines that are told of them, a publisher whose key is pinned, and policies that differ in
 //! what else they allow.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::case::Try;
 use super::column::Docker;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, engine};
 use crate::dockerd::Dockerd;
 use crate::image::Image;
 use crate::lab::{Lab, run, write};
@@ -46,18 +47,23 @@ impl<'lab> Host<'lab> {
     pub(crate) fn start(lab: &'lab Lab) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let repository = format!("paths{now}");
-        let plugins = Docker::ALL.into_iter().filter(|docker| docker.has_plugin()).map(|docker| Dockerd::new(lab, docker.service()));
+        let plugins = Docker::at_hand(lab).filter(|docker| docker.has_plugin()).map(|docker| Dockerd::new(lab, docker.service()));
         let mut host = Self { lab, repository, server: TrustServer::start(), plugins: plugins.collect(), daemon: None };
         let mut hosts = host.rootpin();
         hosts.args(["hosts", "write", lab.var("LAB_REGISTRY"), "--resolver", lab.var("LAB_RESOLVER"), "--dir"]);
         run(hosts.arg(host.certs()));
         write(&lab.root.join("paths/docker/config.json"), format!("{{\"cliPluginsExtraDirs\": [\"{}\"]}}", lab.var("LAB_BUILDX")));
-        let sections: String = host.plugins.iter().map(Dockerd::config).collect();
+        let mut sections: String = host.plugins.iter().map(Dockerd::config).collect();
+        if lab.has_engines() {
+            let socket = lab.var("LAB_DOCKERD29").trim_start_matches("unix://");
+            let _ = write!(sections, "{}[[docker]]\nname = \"dockerd29\"\nsocket = \"{socket}\"\n", engine(lab, "23"));
+            lab.script(&["start", "containerd23"]);
+        }
         let _ = fs::remove_dir_all(host.folder().join("state"));
         host.daemon = Some(Daemon::with(lab, &vec![("policy.toml", host.text(Policy::Strict))], &sections));
         // dockerd looks for its files of hosts and for its plugin when it starts.
         let settings = [("LAB_CERTS", "1")];
-        for docker in Docker::ALL.into_iter().filter(|docker| !docker.has_plugin()) {
+        for docker in Docker::at_hand(lab).filter(|docker| !docker.has_plugin()) {
             lab.script(&["stop", docker.service()]);
             lab.script_with(&["start", docker.service()], &settings);
         }

@@ -31,12 +31,21 @@ pub(crate) enum Outcome {
 pub(crate) fn of(case: &Case, images: &Try<'_>) -> Result<Outcome, String> {
     let Some(tried) = case.run(images) else { return Ok(Outcome::None) };
     let (lab, column, name) = (images.host.lab, images.column, &tried.name);
+    if case.danger == Danger::Unpacked {
+        return match (first_refusal(images, &tried), &tried.said) {
+            (Some(door), _) => Ok(Outcome::Refused(door)),
+            (None, Ok(_)) => Ok(Outcome::Open),
+            // All that was missing is the program, or the network that it would run in: the lab's dockerds have none.
+            (None, Err(words)) if words.contains("/none") || words.contains("network bridge not found") => Ok(Outcome::Open),
+            (None, said) => Err(format!("no door refused, and all the same: {said:?}")),
+        };
+    }
     let strange = || {
         column.stands_for(lab, name).is_some_and(|found| match case.danger {
             Danger::None => false,
             Danger::Name => found != column.identity(&images.signed),
             Danger::Base => !column.is_built_on(lab, name, &images.signed),
-            Danger::Anything => true,
+            Danger::Anything | Danger::Unpacked => true,
         })
     };
     let reported = strange() && first_refusal(images, &tried).is_none() && until(|| is_reported(images, &tried).then_some(())).is_some();
