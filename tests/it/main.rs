@@ -33,6 +33,7 @@ mod schema;
 mod sources;
 mod sweep;
 mod tls;
+mod toolchain;
 mod verifier;
 mod workflow;
 #[path = "../support/world.rs"]
