@@ -5,6 +5,8 @@
 mod audit;
 mod bundle;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod hosts;
 mod metrics;
 mod output;
