@@ -137,10 +137,9 @@ fn words(text: &str) -> Vec<String> {
     for letter in text.chars() {
         match quote {
             Some(end) if letter == end => quote = None,
-            Some(_) => word.push(letter),
             None if letter == '\'' => quote = Some('\''),
             None if letter.is_whitespace() => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
-            None => word.push(letter),
+            _ => word.push(letter),
         }
     }
     words.extend((!word.is_empty()).then_some(word));
@@ -213,7 +212,8 @@ fn wrong(typed: &Typed) -> Option<String> {
     // Several verbs in one mention.
     if let Some(at) = words.iter().position(|word| word.contains('|')) {
         let each = |verb: &str| {
-            let words: Vec<_> = words.iter().enumerate().map(|(place, word)| if place == at { verb } else { word }).collect();
+            let mut words = words.clone();
+            verb.clone_into(&mut words[at]);
             wrong(&Typed { place: typed.place.clone(), text: words.join(" "), whole: false })
         };
         return words[at].split('|').find_map(each);
@@ -295,14 +295,8 @@ fn each_path_and_each_link_in_the_documents_leads_to_something() {
 fn each_toml_in_the_documents_is_toml() {
     for (name, text) in documents() {
         for block in text.split("```toml\n").skip(1) {
-            let block: String = block
-                .split("```")
-                .next()
-                .unwrap()
-                .lines()
-                .filter(|line| line.trim() != "…")
-                .map(|line| format!("{}\n", line.trim_start()))
-                .collect();
+            let lines = block.split("```").next().unwrap().lines().map(str::trim_start).filter(|line| *line != "…");
+            let block = lines.collect::<Vec<_>>().join("\n");
             if let Err(error) = block.parse::<toml::Table>() {
                 panic!("{name}: {error}\n{block}");
             }

@@ -55,7 +55,7 @@ die() { say "$*"; exit 1; }
 
 mirror() {
   local uri=${LAB_MIRROR:-}
-  [[ -n $uri ]] || uri=$(apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+  [[ -n $uri ]] || uri=$(apt-get indextargets -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
     awk -F'|' -v suite="$SUITE_HOST" '$1 == "Debian" && $2 == suite {print $3; exit}')
   # before the first apt-get update apt has no targets: read its sources
   [[ -n $uri ]] || uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
