@@ -54,6 +54,16 @@ pub(super) async fn bring(docker: &Docker, way: Way, offer: &Offer) -> Result<()
     }
 }
 
+/// What no proof shows of a dockerd, by its `GET /info`: its images have names of this host, and it is told to bring them.
+pub(super) fn unproven(name: &str, info: &[u8]) -> Vec<String> {
+    let info: Value = serde_json::from_slice(info).unwrap_or_default();
+    let mirrors = info.pointer("/RegistryConfig/Mirrors").and_then(Value::as_array).is_some_and(|mirrors| !mirrors.is_empty());
+    let swarm = info.pointer("/Swarm/LocalNodeState").and_then(Value::as_str).is_some_and(|state| !["", "inactive"].contains(&state));
+    let mirrors = mirrors.then(|| format!("{name}: Docker Hub's registry-mirrors, of which rootpin doctor tells"));
+    let swarm = swarm.then(|| format!("{name}: what a swarm's managers have it run, of which no plugin is told"));
+    mirrors.into_iter().chain(swarm).collect()
+}
+
 /// An error stands in the answer's body, which begins before anything was done (Docker Engine API, `errorDetail`); of a load that was
 /// refused while it was unpacked, it stands among the words for people.
 fn failure(body: &str) -> Option<String> {
@@ -143,5 +153,13 @@ mod tests {
         ] {
             assert_eq!(failure(body).as_deref(), wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn what_a_dockerd_does_by_itself_is_told_to_be_unproven() {
+        let of = |info: &str| unproven("main", info.as_bytes()).len();
+        assert_eq!(of(r#"{"RegistryConfig": {"Mirrors": ["https://m.example/"]}, "Swarm": {"LocalNodeState": "active"}}"#), 2);
+        assert_eq!(of(r#"{"RegistryConfig": {"Mirrors": []}, "Swarm": {"LocalNodeState": "inactive"}}"#), 0);
+        assert_eq!(of("no JSON"), 0);
     }
 }

@@ -125,8 +125,9 @@ impl Host {
         }
         for configured in &config.dockers {
             let docker = Arc::new(Docker::at(&configured.socket, PATIENCE));
-            match docker.get("/version").await {
-                Ok(_) => {
+            match docker.get("/info").await {
+                Ok(info) => {
+                    host.unproven.extend(docker::unproven(&configured.name, &info));
                     host.paths.extend(path::of_docker(&configured.name, &docker, configured.authz.is_some()));
                     host.dockers.push((configured.name.clone(), docker));
                 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 use crate::cri;
-use crate::daemon::{Daemon, Policy};
+use crate::daemon::{Daemon, Policy, engine};
+use crate::doctor::{examined_by, the_daemon_s};
 use crate::image::Image;
 use crate::lab::{Lab, run, write};
 
@@ -23,7 +24,11 @@ struct Node<'lab> {
 
 impl<'lab> Node<'lab> {
     fn new(lab: &'lab Lab, engine: &'static str) -> Self {
-        let (socket, bin) = if engine == "containerd17" { ("LAB_CONTAINERD17", "LAB_BIN17") } else { ("LAB_CONTAINERD2", "LAB_BIN2") };
+        let (socket, bin) = match engine {
+            "containerd17" => ("LAB_CONTAINERD17", "LAB_BIN17"),
+            "containerd23" => ("LAB_CONTAINERD23", "LAB_BIN23"),
+            _ => ("LAB_CONTAINERD2", "LAB_BIN2"),
+        };
         let channel = lab.runtime.block_on(containerd_client::connect(lab.path(socket))).unwrap();
         let mut ctr = Command::new(lab.path(bin).join("ctr"));
         ctr.arg("-a").arg(lab.path(socket)).args(["-n", "k8s.io", "images"]);
@@ -200,4 +205,42 @@ fn admitted_then_not(lab: &Lab, engine: &'static str) {
     // Below 2.2, containerd goes on without its plugin.
     daemon.kill();
     node.create(&pod, &image.id(), &name).expect("NRI of this containerd fails open");
+}
+
+/// The first container after the plugin died is made in any case: containerd learns of it by asking for that one.
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn a_validator_that_is_not_enabled_lets_containers_be_made_without_rootpin_and_is_named_until_it_is() {
+    const ENGINE: &str = "containerd23";
+    let lab = Lab::start();
+    if !lab.has_engines() {
+        return crate::say("ROOTPIN_ENGINES is not set: no containerd that can require an NRI plugin is tried");
+    }
+    let (pause_name, pause) = (lab.name("lab/pause", "v1"), Image::that_waits("pause", "PART=pause"));
+    let (name, image) = (lab.name("real/validated", "v1"), Image::that_waits("validated", "FLAVOUR=good"));
+    lab.push(&pause, &pause_name);
+    lab.push(&image, &name);
+    let drop_in = lab.root.join(format!("etc/{ENGINE}.d/zz-nri.toml"));
+    for enabled in [false, true] {
+        let lines = format!("enable = {enabled}\nrequired_plugins = [\"rootpin\"]\n");
+        write(&drop_in, format!("version = 3\n[plugins.'io.containerd.nri.v1.nri'.default_validator]\n{lines}"));
+        lab.script(&["stop", ENGINE]);
+        lab.script(&["start", ENGINE]);
+        let mut node = Node::new(&lab, ENGINE);
+        let mut daemon = Daemon::with(&lab, &policy(&[(&pause_name, &pause), (&name, &image)], &[]), &engine(&lab, "23"));
+        node.row(|row| row["state"] != "not checked");
+        let (codes, examined) = examined_by(&lab, &the_daemon_s(&lab), ENGINE, &[]);
+        assert_eq!(codes.contains(&"nri-fails-open".to_owned()), !enabled, "{examined:#}");
+        let pod = node.pod("validated").unwrap();
+        node.pull(&name);
+        daemon.kill();
+        let made: Vec<_> = (0..3).map(|_| node.create(&pod, &image.id(), &name)).collect();
+        let after_the_first = &made[1..];
+        assert!(after_the_first.iter().all(|made| made.is_err() == enabled), "{made:?}");
+        assert!(
+            !enabled || after_the_first.iter().all(|made| made.as_ref().unwrap_err().contains("required plugin \"rootpin\"")),
+            "{made:?}"
+        );
+    }
+    std::fs::remove_file(drop_in).unwrap();
 }
