@@ -13,7 +13,7 @@ use super::report::{At, Report};
 use super::root::{read_pinned, read_tls_ca, warn_of_tls_ca};
 use super::section::Section;
 use crate::image::Digest;
-use crate::trust::{KeyId, tuf};
+use crate::trust::{Code, KeyId, tuf};
 
 /// A repository of The Update Framework 1.0, known by its root file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl fmt::Display for TufRoot {
     }
 }
 
-pub(super) const KEYS: [&str; 5] = ["file", "sha256", "metadata", "tls-ca", "floor"];
+pub(super) const KEYS: [&str; 6] = ["file", "sha256", "metadata", "tls-ca", "floor", "allow-rsa-pkcs1v15"];
 
 /// Reads what such a root has besides what all have.
 pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Reading<'_>) -> Option<TufRoot> {
@@ -55,7 +55,8 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
         &[("file", "the root file to begin with, as roots/acme.root.json"), ("sha256", "the digest of that file, as sha256sum prints it")],
     );
     let sha256 = section.parsed(report, "sha256", parse_sha256);
-    let pinned = section.text(report, "file").and_then(|path| read_root(&path, sha256.as_ref(), report, files));
+    let allow_rsa_pkcs1v15 = section.flag(report, "allow-rsa-pkcs1v15").is_some_and(|at| at.value);
+    let pinned = section.text(report, "file").and_then(|path| read_root(&path, sha256.as_ref(), allow_rsa_pkcs1v15, report, files));
     let metadata = section.list(report, "metadata", metadata_url::parse).unwrap_or_default();
     for (at, url) in metadata.iter().enumerate() {
         if metadata.iter().take(at).any(|earlier| earlier.value == url.value) {
@@ -77,7 +78,13 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
 }
 
 /// The pinned file: the bytes that the policy means, and a root that verifies by itself.
-fn read_root(path: &At<&str>, sha256: Option<&At<Digest>>, report: &mut Report, files: &mut Reading<'_>) -> Option<tuf::PinnedRoot> {
+fn read_root(
+    path: &At<&str>,
+    sha256: Option<&At<Digest>>,
+    allow_rsa_pkcs1v15: bool,
+    report: &mut Report,
+    files: &mut Reading<'_>,
+) -> Option<tuf::PinnedRoot> {
     let bytes = read_pinned(path.value, path.place, report, files)?;
     let found = Digest::of(bytes);
     if let Some(wanted) = sha256.filter(|wanted| wanted.value != found) {
@@ -90,10 +97,15 @@ fn read_root(path: &At<&str>, sha256: Option<&At<Digest>>, report: &mut Report, 
         );
         return None;
     }
-    match tuf::PinnedRoot::read(bytes.to_vec()) {
+    match tuf::PinnedRoot::read_allowing(bytes.to_vec(), allow_rsa_pkcs1v15) {
         Ok(pinned) => Some(pinned),
         Err(refusal) => {
-            report.error(path.place, "bad-file", format!("{}: {refusal}", path.value), "the file must be a root.json of TUF 1.0");
+            let hint = if refusal.code == Code::BadSignature {
+                refusal.hint.clone()
+            } else {
+                "the file must be a root.json of TUF 1.0".to_owned()
+            };
+            report.error(path.place, "bad-file", format!("{}: {refusal}", path.value), hint);
             None
         }
     }

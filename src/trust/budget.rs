@@ -106,7 +106,15 @@ impl Budget {
 
     /// 2^`bits` hash bins in one sweep.
     pub(super) fn allow_bins(bits: u32) -> Result<(), Refusal> {
-        take(&mut SWEEP_ROLES.clone(), 1_usize.checked_shl(bits).unwrap_or(usize::MAX), SWEEP_ROLES, "targets roles in one sweep")
+        let count = 1_usize.checked_shl(bits).unwrap_or(usize::MAX);
+        let hint = "nothing is wrong with so many hash bins: a host asks for the one of an image; what carries a repository whole \
+            (rootpin repo, bundles) does not go through them all";
+        let what = "targets roles in one sweep";
+        take(&mut SWEEP_ROLES.clone(), count, SWEEP_ROLES, what).map_err(|refusal| Refusal {
+            found: format!("a delegation to {count} hash bins"),
+            hint: hint.to_owned(),
+            ..refusal
+        })
     }
 
     /// So many keys in one role.

@@ -9,6 +9,8 @@ use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::time::Time;
 
+use crate::image::Digest;
+
 /// `id-at-commonName` (RFC 5280, appendix A.1).
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
@@ -25,6 +27,8 @@ const WEAK: [ObjectIdentifier; 4] = [
 pub struct Certificate {
     /// DER of its subject public key info.
     pub key: Vec<u8>,
+    /// SHA-256 of its DER: what `openssl x509 -fingerprint -sha256` prints.
+    pub sha256: Digest,
     /// The subject's only common name; none where there are several, or one that is not plain text.
     pub common_name: Option<String>,
     /// Start of its validity.
@@ -51,6 +55,7 @@ impl Certificate {
         };
         Ok(Self {
             key,
+            sha256: Digest::of(der),
             common_name: common_name(&certificate),
             not_before: time(&body.validity().not_before)?,
             not_after: time(&body.validity().not_after)?,

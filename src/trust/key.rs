@@ -17,7 +17,7 @@ use x509_cert::spki::SubjectPublicKeyInfo;
 
 use super::canonical::Text;
 use super::certificate::Certificate;
-use super::{canonical, hex, pem, weak_point};
+use super::{canonical, hex, key_file, pem, weak_point};
 use crate::image::Digest;
 use crate::json::Value;
 
@@ -39,6 +39,8 @@ pub struct PublicKey {
     certificates: Vec<Certificate>,
     /// How this key signs, where its own metadata says so (TUF 1.0); Notary's signatures say it.
     scheme: Option<Scheme>,
+    /// What its metadata calls its kind, where that is not known here.
+    unknown: Option<String>,
 }
 
 /// How a key of TUF 1.0 signs (1.0.34, section 4.2, and securesystemslib).
@@ -50,6 +52,8 @@ enum Scheme {
     RsaPssSha256,
     RsaPssSha384,
     RsaPssSha512,
+    /// Counts only where the policy allows it.
+    RsaPkcs1Sha256,
 }
 
 impl KeyId {
@@ -100,9 +104,49 @@ impl FromStr for KeyId {
 impl PublicKey {
     /// A bare key, or the one in that certificate, by DER of its subject public key info; none where its kind is not known here.
     pub(super) fn from_spki(der: &[u8], certificate: Option<Certificate>) -> Option<Self> {
-        let material = Material::from_spki(der)?;
+        Self::of(Material::from_spki(der)?, certificate)
+    }
+
+    /// A bare Ed25519 key, by its 32 bytes.
+    pub(crate) fn of_ed25519(bytes: &[u8]) -> Option<Self> {
+        Self::of(Material::ed25519(bytes)?, None)
+    }
+
+    /// A bare key of P-256 or P-384, by its uncompressed point.
+    pub(crate) fn of_point(bytes: &[u8]) -> Option<Self> {
+        Self::of(Material::of_point(bytes)?, None)
+    }
+
+    /// A bare RSA key, by DER of its `RSAPublicKey` (RFC 8017, appendix A.1.1).
+    pub(crate) fn of_rsa(der: &[u8]) -> Option<Self> {
+        Self::of(is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()))?, None)
+    }
+
+    fn of(material: Material, certificate: Option<Certificate>) -> Option<Self> {
         let id = material.id()?;
-        Some(Self { id, scoped: id.to_string(), material, certificates: certificate.into_iter().collect(), scheme: None })
+        let certificates = certificate.into_iter().collect();
+        Some(Self { id, scoped: id.to_string(), material, certificates, scheme: None, unknown: None })
+    }
+
+    /// Whether these bytes are a subject public key info, of whatever kind.
+    pub(super) fn is_spki(der: &[u8]) -> bool {
+        SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).is_ok()
+    }
+
+    /// Why [`Self::from_spki`] takes no key from these bytes, with what converts it.
+    pub(super) fn why_not(der: &[u8]) -> &'static str {
+        let other = "a public key of another kind: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519";
+        let Ok(spki) = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der) else { return other };
+        if spki.algorithm.oid != EC_PUBLIC_KEY {
+            return other;
+        }
+        if spki.algorithm.parameters.is_none_or(|parameters| parameters.decode_as::<ObjectIdentifier>().is_err()) {
+            return "a key that spells out its curve; convert it: openssl ec -pubin -in FILE -param_enc named_curve -out NEW";
+        }
+        match spki.subject_public_key.as_bytes().and_then(<[u8]>::first) {
+            Some(2 | 3 | 6 | 7) => "a compressed or hybrid point; convert it: openssl ec -pubin -in FILE -conv_form uncompressed -out NEW",
+            _ => other,
+        }
     }
 
     /// Reads a key as metadata writes it: `{"keytype": …, "keyval": {"public": …}}`.
@@ -129,7 +173,8 @@ impl PublicKey {
             _ => (None, Vec::new()),
         };
         let material = material.filter(|material| material.keytype() == keytype.trim_end_matches("-x509")).unwrap_or(Material::Unknown);
-        Ok(Self { id: material.id().unwrap_or(scoped), scoped: scoped.to_string(), material, certificates, scheme: None })
+        let unknown = matches!(material, Material::Unknown).then(|| keytype.clone());
+        Ok(Self { id: material.id().unwrap_or(scoped), scoped: scoped.to_string(), material, certificates, scheme: None, unknown })
     }
 
     /// Reads a key as TUF 1.0 writes it: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`, listed under any ID.
@@ -148,7 +193,33 @@ impl PublicKey {
         let material = material.filter(|_| signs.is_some()).unwrap_or(Material::Unknown);
         // No other key has this ID: it is hashed over more than a key.
         let unknown = || KeyId(*Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()).as_bytes());
-        Ok(Self { id: material.id().unwrap_or_else(unknown), scoped: keyid.to_owned(), material, certificates: Vec::new(), scheme: signs })
+        let id = material.id().unwrap_or_else(unknown);
+        let named = matches!(material, Material::Unknown)
+            .then(|| if keytype == scheme { scheme.into_owned() } else { format!("{keytype} {scheme}") });
+        Ok(Self { id, scoped: keyid.to_owned(), material, certificates: Vec::new(), scheme: signs, unknown: named })
+    }
+
+    /// Keytype, scheme and public part as the metadata of TUF 1.0 that is made here lists the key; none where its kind is not known here.
+    #[must_use]
+    pub fn as_tuf(&self) -> Option<(&'static str, &'static str, String)> {
+        let pem = || key_file::to_pem(self);
+        Some(match &self.material {
+            Material::Ed25519(key) => ("ed25519", "ed25519", Digest::from_bytes(*key).hex()),
+            Material::P256(_) => ("ecdsa", "ecdsa-sha2-nistp256", pem()?),
+            Material::P384(_) => ("ecdsa", "ecdsa-sha2-nistp384", pem()?),
+            Material::Rsa(_) => ("rsa", "rsassa-pss-sha256", pem()?),
+            Material::Unknown => return None,
+        })
+    }
+
+    /// What its metadata calls its kind and scheme, where they are not known here.
+    pub(super) fn unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
+    }
+
+    /// Whether it signs by RSA PKCS#1 v1.5, which a policy must allow.
+    pub(super) fn is_pkcs1v15(&self) -> bool {
+        self.scheme == Some(Scheme::RsaPkcs1Sha256)
     }
 
     /// The canonical key ID: the same for a bare key and for every certificate over it.
@@ -193,7 +264,7 @@ impl PublicKey {
     /// The same where the message's digest is known: a large one is not hashed for each of its signatures.
     pub(super) fn verify_hashed(&self, method: &str, message: &[u8], hash: &Digest, signature: &[u8], allow_pkcs1: bool) -> bool {
         if let Some(scheme) = self.scheme {
-            return self.verify_by(scheme, message, hash, signature);
+            return (allow_pkcs1 || scheme != Scheme::RsaPkcs1Sha256) && self.verify_by(scheme, message, hash, signature);
         }
         match (&self.material, method) {
             (Material::P256(point), "ecdsa") => verify_ecdsa(&ECDSA_P256_SHA256_FIXED, point, hash, signature),
@@ -225,6 +296,9 @@ impl PublicKey {
             (Material::Rsa(key), Scheme::RsaPssSha512) => {
                 UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA512, key).verify(message, signature).is_ok()
             }
+            (Material::Rsa(key), Scheme::RsaPkcs1Sha256) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(message, signature).is_ok()
+            }
             _ => false,
         }
     }
@@ -240,6 +314,7 @@ impl Scheme {
             (Material::Rsa(_), "rsassa-pss-sha256") => Some(Self::RsaPssSha256),
             (Material::Rsa(_), "rsassa-pss-sha384") => Some(Self::RsaPssSha384),
             (Material::Rsa(_), "rsassa-pss-sha512") => Some(Self::RsaPssSha512),
+            (Material::Rsa(_), "rsa-pkcs1v15-sha256") => Some(Self::RsaPkcs1Sha256),
             _ => None,
         }
     }
@@ -275,8 +350,8 @@ impl Material {
         let parameters = spki.algorithm.parameters;
         let material = if spki.algorithm.oid == EC_PUBLIC_KEY {
             match parameters?.decode_as::<ObjectIdentifier>().ok()? {
-                P256 if point.len() == 65 && is_point(&ECDSA_P256_SHA256_ASN1, point) => Self::P256(point.to_vec()),
-                P384 if point.len() == 97 && is_point(&ECDSA_P384_SHA384_ASN1, point) => Self::P384(point.to_vec()),
+                P256 if point.len() == 65 => Self::of_point(point)?,
+                P384 if point.len() == 97 => Self::of_point(point)?,
                 _ => return None,
             }
         } else if spki.algorithm.oid == RSA_ENCRYPTION && parameters == Some(AnyRef::NULL) && is_strong_rsa(point) {
@@ -293,6 +368,14 @@ impl Material {
         key.try_into().ok().filter(|key| !weak_point::is_weak(key)).map(Self::Ed25519)
     }
 
+    fn of_point(bytes: &[u8]) -> Option<Self> {
+        match bytes.len() {
+            65 if is_point(&ECDSA_P256_SHA256_ASN1, bytes) => Some(Self::P256(bytes.to_vec())),
+            97 if is_point(&ECDSA_P384_SHA384_ASN1, bytes) => Some(Self::P384(bytes.to_vec())),
+            _ => None,
+        }
+    }
+
     /// Reads a key's public part as TUF 1.0 writes it: PEM, or in hex the 32 bytes of Ed25519 or a point of a curve.
     fn from_tuf(keytype: &str, public: &str) -> Option<Self> {
         let material = if public.contains("-----BEGIN") {
@@ -302,12 +385,7 @@ impl Material {
             }
         } else {
             let bytes = hex::decode(public)?;
-            match bytes.len() {
-                32 => Self::ed25519(&bytes)?,
-                65 if is_point(&ECDSA_P256_SHA256_ASN1, &bytes) => Self::P256(bytes),
-                97 if is_point(&ECDSA_P384_SHA384_ASN1, &bytes) => Self::P384(bytes),
-                _ => return None,
-            }
+            if bytes.len() == 32 { Self::ed25519(&bytes)? } else { Self::of_point(&bytes)? }
         };
         let named = match keytype {
             "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" => "ecdsa",

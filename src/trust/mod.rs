@@ -13,7 +13,7 @@ mod hex;
 pub mod key;
 pub mod key_file;
 pub mod notary;
-mod pem;
+pub(crate) mod pem;
 mod refusal;
 mod root_file;
 mod threshold;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::budget::Budget;
 use super::key::PublicKey;
+use super::refusal::shown;
 use super::{Code, KeyId, Refusal};
 use crate::image::Digest;
 
@@ -70,16 +71,23 @@ pub(super) fn signers(
         let found = format!("{} signed only with revoked keys {}", signed.file, list(&revoked));
         return Err(Refusal::new(Code::Revoked, found, wanted, "have it signed by keys that the policy does not revoke"));
     }
-    let unknown = keys.iter().filter(|key| key.kind().is_empty()).count();
-    let unknown = if unknown == 0 { String::new() } else { format!(" (of its role's keys, {unknown} of a kind or scheme not known here)") };
-    let found = format!("{} with good signatures of {} distinct keys{unknown}", signed.file, counted.len());
-    Err(Refusal::new(
-        Code::BadSignature,
-        found,
-        wanted,
-        "have the file signed by enough of its role's keys; nothing on this host can replace that",
-    ))
+    let unknown: Vec<&str> = keys.iter().filter_map(|key| key.unknown()).collect();
+    let not_allowed = keys.iter().filter(|key| key.is_pkcs1v15() && !counting.allow_rsa_pkcs1v15).count();
+    let (mut found, mut hint) = (format!("{} with good signatures of {} distinct keys", signed.file, counted.len()), ENOUGH);
+    if !unknown.is_empty() {
+        let kinds: BTreeSet<String> = unknown.iter().take(8).map(|kind| shown(kind)).collect();
+        let kinds: Vec<String> = kinds.into_iter().collect();
+        found = format!("{found} (of its role's keys, {} of a kind or scheme not known here: {})", unknown.len(), kinds.join(", "));
+    }
+    if not_allowed > 0 {
+        found = format!("{found} ({not_allowed} of its role's keys sign by \"rsa-pkcs1v15-sha256\", which does not count)");
+        hint =
+            "have the publisher move to rsassa-pss-sha256; until then allow-rsa-pkcs1v15 = true in the policy's [[root]] lets them count";
+    }
+    Err(Refusal::new(Code::BadSignature, found, wanted, hint))
 }
+
+const ENOUGH: &str = "have the file signed by enough of its role's keys; nothing on this host can replace that";
 
 /// Key IDs for people.
 pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {

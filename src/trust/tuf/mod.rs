@@ -36,7 +36,7 @@ pub use pattern::matches as path_matches;
 pub use root::PinnedRoot;
 pub(super) use root::list_root;
 pub use search::{PathSearch, Search};
-pub use signed_by::signed_by;
+pub use signed_by::{key_id, signed_by};
 pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
 pub use update::Update;

@@ -82,8 +82,8 @@ impl Role {
     }
 
     /// The keys that signed a file, if they are enough.
-    pub(super) fn signers(&self, file: &Envelope, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
+    pub(super) fn signers(&self, file: &Envelope, counting: Counting<'_>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
         let keys: Vec<&PublicKey> = self.keys.iter().map(AsRef::as_ref).collect();
-        threshold::signers(&keys, self.threshold, file.signed(), Counting { revoked, allow_rsa_pkcs1v15: false }, budget)
+        threshold::signers(&keys, self.threshold, file.signed(), counting, budget)
     }
 }

@@ -9,7 +9,7 @@ use crate::trust::canonical::Text;
 use crate::trust::floors::Claim;
 use crate::trust::key::PublicKey;
 use crate::trust::root_file;
-use crate::trust::threshold;
+use crate::trust::threshold::{self, Counting};
 use crate::trust::{Code, Format, KeyId, Refusal, RootFile};
 
 use super::envelope::{Envelope, malformed};
@@ -39,6 +39,8 @@ pub(super) struct Chain {
     /// Canonical IDs of the root keys that *signed*, over all files of the chain. A key that is only listed says nothing: anybody can list
     /// another repository's key, and would have a say in that one's floors.
     pub(super) signers: BTreeSet<KeyId>,
+    /// Whether RSA signatures may be PKCS#1 v1.5.
+    allow_rsa_pkcs1v15: bool,
 }
 
 const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
@@ -61,7 +63,15 @@ impl PinnedRoot {
     /// # Errors
     /// It is no root file, or not signed by enough of its own keys.
     pub fn read(bytes: Vec<u8>) -> Result<Self, Refusal> {
-        let chain = Chain::begin("the pinned root file", &bytes, &mut Budget::of_tuf())?;
+        Self::read_allowing(bytes, false)
+    }
+
+    /// The same; `rsa_pkcs1v15`: whether RSA signatures may be PKCS#1 v1.5, in this file and in all that it leads to.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_allowing(bytes: Vec<u8>, rsa_pkcs1v15: bool) -> Result<Self, Refusal> {
+        let chain = Chain::begin("the pinned root file", &bytes, rsa_pkcs1v15, &mut Budget::of_tuf())?;
         Ok(Self { keys: chain.last.role("root")?.ids(), chain, bytes })
     }
 
@@ -105,7 +115,7 @@ impl PinnedRoot {
 
 impl PartialEq for PinnedRoot {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
+        self.bytes() == other.bytes() && self.chain.allow_rsa_pkcs1v15 == other.chain.allow_rsa_pkcs1v15
     }
 }
 
@@ -145,16 +155,22 @@ impl Root {
     }
 
     /// The keys of that root role that signed this file, if they are enough.
-    fn signers(&self, by: &Root, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
-        by.role("root")?.signers(&self.envelope, revoked, budget)
+    fn signers(&self, by: &Root, counting: Counting<'_>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
+        by.role("root")?.signers(&self.envelope, counting, budget)
     }
 }
 
 impl Chain {
     /// Begins with a root file that nothing but its own signatures speak for.
-    fn begin(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
+    fn begin(file: &str, bytes: &[u8], allow_rsa_pkcs1v15: bool, budget: &mut Budget) -> Result<Self, Refusal> {
         let last = Root::read(file, bytes, budget)?;
-        Ok(Self { signers: last.signers(&last, &BTreeSet::new(), budget)?, last: Arc::new(last) })
+        let counting = Counting { revoked: &BTreeSet::new(), allow_rsa_pkcs1v15 };
+        Ok(Self { signers: last.signers(&last, counting, budget)?, last: Arc::new(last), allow_rsa_pkcs1v15 })
+    }
+
+    /// Whose signatures count under these revoked keys.
+    pub(super) fn counting<'a>(&self, revoked: &'a BTreeSet<KeyId>) -> Counting<'a> {
+        Counting { revoked, allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15 }
     }
 
     /// Goes on with the file of the next version: exactly that one (section 5.3.5), signed by enough keys of the one before and by enough
@@ -168,10 +184,10 @@ impl Chain {
         }
         // A revoked key leads nowhere, not even to the root that replaces it: who stole it could sign another one. Then a later root file
         // is to be pinned.
-        let mut signers = self.signers.clone();
-        signers.append(&mut next.signers(&self.last, revoked, budget).map_err(|refusal| next.unpinned(refusal))?);
-        signers.append(&mut next.signers(&next, revoked, budget)?);
-        Ok(Self { last: Arc::new(next), signers })
+        let (mut signers, counting) = (self.signers.clone(), self.counting(revoked));
+        signers.append(&mut next.signers(&self.last, counting, budget).map_err(|refusal| next.unpinned(refusal))?);
+        signers.append(&mut next.signers(&next, counting, budget)?);
+        Ok(Self { last: Arc::new(next), signers, allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15 })
     }
 
     pub(super) fn version(&self) -> u64 {

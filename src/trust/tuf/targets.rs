@@ -6,6 +6,7 @@ use crate::image::Digest;
 use crate::trust::budget::{Budget, TUF_TARGETS_BYTES};
 use crate::trust::canonical::{Members, Text};
 use crate::trust::refusal::shown;
+use crate::trust::threshold::Counting;
 use crate::trust::{Floor, KeyId, Refusal, Target, hex};
 
 use super::Listing;
@@ -31,11 +32,11 @@ pub(super) struct Targets {
 
 impl Targets {
     /// Reads and verifies the file of that role (section 5.6.1 to 5.6.4; expiry is left).
-    pub(super) fn read(role: &Role, pin: &FileMeta, bytes: &[u8], revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
+    pub(super) fn read(role: &Role, pin: &FileMeta, bytes: &[u8], counting: Counting<'_>, budget: &mut Budget) -> Result<Self, Refusal> {
         let file = format!("{}.json", role.name);
         pin.check(&file, bytes)?;
         let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
-        Self::of(role, pin, envelope, revoked, budget)
+        Self::of(role, pin, envelope, counting, budget)
     }
 
     /// The file as the cache has it: its canonical text, where the floor of the snapshot holds the digest of what is signed in it and
@@ -46,7 +47,7 @@ impl Targets {
         pin: &FileMeta,
         bytes: Vec<u8>,
         floor: &Floor,
-        revoked: &BTreeSet<KeyId>,
+        counting: Counting<'_>,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
         let file = format!("{}.json", role.name);
@@ -56,13 +57,13 @@ impl Targets {
             None => Err(bytes),
         };
         match recalled {
-            Ok(envelope) => Self::of(role, pin, envelope?, revoked, budget),
-            Err(bytes) => Self::read(role, pin, &bytes, revoked, budget),
+            Ok(envelope) => Self::of(role, pin, envelope?, counting, budget),
+            Err(bytes) => Self::read(role, pin, &bytes, counting, budget),
         }
     }
 
-    fn of(role: &Role, pin: &FileMeta, envelope: Envelope, revoked: &BTreeSet<KeyId>, budget: &mut Budget) -> Result<Self, Refusal> {
-        let signers = role.signers(&envelope, revoked, budget)?;
+    fn of(role: &Role, pin: &FileMeta, envelope: Envelope, counting: Counting<'_>, budget: &mut Budget) -> Result<Self, Refusal> {
+        let signers = role.signers(&envelope, counting, budget)?;
         pin.check_version(&envelope)?;
         let targets = envelope.get("targets").ok_or_else(|| envelope.malformed("no \"targets\""))?;
         let starts = starts(targets, &envelope)?;

@@ -179,12 +179,18 @@ impl Walk {
     }
 
     fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<Targets, Refusal> {
-        Targets::read(role, self.state.snapshot.pin_of(&role.name)?, bytes, &self.state.revoked, &mut self.budget)
+        Targets::read(
+            role,
+            self.state.snapshot.pin_of(&role.name)?,
+            bytes,
+            self.state.chain.counting(&self.state.revoked),
+            &mut self.budget,
+        )
     }
 
     fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<Targets, Refusal> {
-        let State { snapshot, floor, revoked, .. } = &self.state;
-        Targets::recall(role, snapshot.pin_of(&role.name)?, bytes, floor, revoked, &mut self.budget)
+        let State { chain, snapshot, floor, revoked, .. } = &self.state;
+        Targets::recall(role, snapshot.pin_of(&role.name)?, bytes, floor, chain.counting(revoked), &mut self.budget)
     }
 
     fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {
