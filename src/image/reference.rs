@@ -62,10 +62,11 @@ impl Repository {
     /// A repository from a name that is in full form already, without tag or digest.
     ///
     /// # Errors
-    /// The text is no repository, or not in full form (nothing is normalised here).
+    /// The text is no repository, or not in full form (nothing but a host's case is normalised here).
     pub fn from_full(text: &str) -> Result<Self, ReferenceError> {
         let image: ImageRef = text.parse()?;
-        let bare = image.digest.is_none() && image.repository.0 == text;
+        // Of a host case says nothing; a path has no upper case.
+        let bare = image.digest.is_none() && image.repository.0.eq_ignore_ascii_case(text);
         if bare { Ok(image.repository) } else { Err(ReferenceError::new(text, "not a repository in full form")) }
     }
 }
@@ -110,7 +111,7 @@ impl FromStr for ImageRef {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
             _ => (DOCKER_HUB, name),
         };
-        let host = if host == "index.docker.io" { DOCKER_HUB } else { host };
+        let host = if ["index.docker.io", DOCKER_HUB].iter().any(|hub| host.eq_ignore_ascii_case(hub)) { DOCKER_HUB } else { host };
         let library = if host == DOCKER_HUB && !path.contains('/') { "library/" } else { "" };
         let path = format!("{library}{path}");
         if !is_host(host) {
@@ -122,7 +123,8 @@ impl FromStr for ImageRef {
         if !path.split('/').all(is_component) {
             return Err(refused("a part of the path is not lower-case letters and digits, joined by . _ __ or -"));
         }
-        let repository = Repository(format!("{host}/{path}"));
+        // Names of hosts are the same in either case (RFC 4343), to registries as to DNS.
+        let repository = Repository(format!("{}/{path}", host.to_ascii_lowercase()));
         Ok(Self { repository, tag, digest })
     }
 }
@@ -207,6 +209,14 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_the_same_in_either_case_and_a_tag_is_not() {
+        assert_eq!(full("Registry.Example:5000/team/app:V1"), "registry.example:5000/team/app:V1");
+        assert_eq!(full("Docker.IO/alpine"), "docker.io/library/alpine:latest");
+        assert_eq!(Repository::from_full("REGISTRY.example/team/app").unwrap().as_str(), "registry.example/team/app");
+        assert!(Repository::from_full("registry.example/Team/app").is_err());
+    }
+
+    #[test]
     fn tag_and_digest_are_both_kept_and_a_digest_alone_gets_no_tag() {
         let digest = Digest::of(b"x");
         assert_eq!(full(&format!("h.example/a@{digest}")), format!("h.example/a@{digest}"));
@@ -243,8 +253,11 @@ mod tests {
             use oci_spec::distribution::Reference;
             match (text.parse::<ImageRef>(), text.parse::<Reference>()) {
                 (Ok(ours), Ok(theirs)) => {
-                    proptest::prop_assert_eq!(ours.repository.host(), theirs.registry());
-                    proptest::prop_assert_eq!(ours.repository.path(), theirs.repository());
+                    proptest::prop_assert_eq!(ours.repository.host(), theirs.registry().to_ascii_lowercase());
+                    // Another spelling of the hub is the hub here, which has a library.
+                    let hub = ours.repository.host() == DOCKER_HUB && theirs.registry() != DOCKER_HUB;
+                    let path = if hub { ours.repository.path().trim_start_matches("library/") } else { ours.repository.path() };
+                    proptest::prop_assert_eq!(path, theirs.repository());
                     proptest::prop_assert_eq!(ours.tag.as_ref().map(Tag::as_str), theirs.tag());
                     proptest::prop_assert_eq!(ours.digest.map(|digest| digest.to_string()), theirs.digest().map(str::to_owned));
                 }

@@ -155,6 +155,9 @@ impl fmt::Display for Pattern {
 /// Reads a pattern.
 pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
     check_full_form(text, "bad-pattern")?;
+    let (host, path) = text.split_once('/').unwrap_or((text, ""));
+    let text = format!("{}/{path}", host.to_ascii_lowercase());
+    let text = text.as_str();
     let parts: Vec<&str> = text.split('/').collect();
     let last = parts.len().saturating_sub(1);
     let mut segments = Vec::with_capacity(parts.len());
@@ -195,8 +198,8 @@ pub(super) fn check_full_form(text: &str, code: &'static str) -> Result<(), Faul
     if text.contains('@') {
         return fault("it has a digest", "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests");
     }
-    if text.chars().any(|c| c.is_ascii_uppercase()) {
-        return fault("it has upper-case letters", "names are lower case");
+    if text.split_once('/').is_some_and(|(_, path)| path.chars().any(|c| c.is_ascii_uppercase())) {
+        return fault("its path has upper-case letters", "paths are lower case");
     }
     let Some((host, path)) = text.split_once('/') else {
         return fault("it is a short name", &format!("write the full form, as docker.io/library/{text}"));
@@ -240,6 +243,12 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_the_same_in_either_case() {
+        assert_eq!(pattern("H.Example:5000/a/**"), pattern("h.example:5000/a/**"));
+        assert!(pattern("H.example/a").matches(&repository("h.EXAMPLE/a")));
+    }
+
+    #[test]
     fn one_star_is_one_segment_and_two_are_one_or_more() {
         let matches = |text: &str, name: &str| pattern(text).matches(&repository(name));
         assert!(matches("h.example/a/*", "h.example/a/b"));
@@ -262,7 +271,7 @@ mod tests {
             "docker.io/alpine",
             "docker.io/*",
             "index.docker.io/library/a",
-            "H.example/a",
+            "h.example/A",
             "h.example/A",
             "h.example",
             "h.example/",
