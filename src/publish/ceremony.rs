@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
-use super::metadata::{File, HOLDERS};
+use super::metadata::{File, HOLDERS, RoleKey, role_keys};
 use super::plan::{Missing, Unlock};
+use crate::trust::KeyId;
 
 /// What the file calls itself.
 const KIND: &str = "rootpin root proposal";
@@ -70,26 +71,31 @@ impl Proposal {
 
     /// The keys of a keyring that could sign and have not.
     #[must_use]
-    pub fn open_keys(&self, keyring: &Keyring) -> Vec<String> {
-        let listed = self.parts().into_iter().flat_map(|root| root_keys(root).into_iter().map(move |keyid| (root, keyid)));
-        let open = listed.filter(|(root, keyid)| !self.has_signed(root, keyid)).map(|(_, keyid)| keyid);
-        let here = |keyid: &String| keyring.keys().iter().any(|entry| entry.private && entry.keyid == *keyid);
-        open.filter(here).collect::<BTreeSet<_>>().into_iter().collect()
+    pub fn open_keys(&self, keyring: &Keyring) -> Vec<RoleKey> {
+        let open = self.listed().into_iter().filter(|key| self.new.signed_by(key).is_none());
+        open.filter(|key| key.id.is_some_and(|id| keyring.signs_with(id))).collect()
     }
 
-    /// Whether the key is one of the old root's or the new one's.
+    /// A key as the old root and the new one list it: each of its IDs once.
     #[must_use]
-    pub fn lists(&self, keyid: &str) -> bool {
-        self.parts().into_iter().any(|root| root_keys(root).iter().any(|listed| listed == keyid))
+    pub fn listings(&self, id: KeyId) -> Vec<RoleKey> {
+        self.listed().into_iter().filter(|key| key.id == Some(id)).collect()
+    }
+
+    /// The keys of both roots, each ID once.
+    fn listed(&self) -> Vec<RoleKey> {
+        let mut seen = BTreeSet::new();
+        self.parts().into_iter().flat_map(root_keys).filter(|key| seen.insert((key.keyid.clone(), key.id))).collect()
     }
 
     /// Signs with these keys.
     ///
     /// # Errors
     /// A key does not sign.
-    pub fn sign(&mut self, keyids: &[String], keys: &mut dyn Unlock) -> Result<(), PublishError> {
-        for keyid in keyids {
-            self.new.sign(keys.unlock(keyid)?, keyid)?;
+    pub fn sign(&mut self, listed: &[RoleKey], keys: &mut dyn Unlock) -> Result<(), PublishError> {
+        for key in listed {
+            let Some(id) = key.id else { continue };
+            self.new.sign(keys.unlock(id)?, key)?;
         }
         Ok(())
     }
@@ -102,18 +108,17 @@ impl Proposal {
 
     /// The same, once these keys have signed.
     #[must_use]
-    pub fn missing_after(&self, signing: &[String]) -> Vec<Missing> {
+    pub fn missing_after(&self, signing: &[RoleKey]) -> Vec<Missing> {
         let names = ["the old root", "the new root"];
         let names = if self.old.is_some() { &names[..] } else { names.get(1..).unwrap_or_default() };
         let missing = self.parts().into_iter().zip(names).filter_map(|(root, name)| {
             let listed = root_keys(root);
-            let mut seen = BTreeSet::new();
-            let key = |keyid: &str| root.members("keys").and_then(|keys| keys.get(keyid));
-            let signed = listed.iter().filter_map(|keyid| self.new.signed_by(keyid, key(keyid)?)).filter(|id| seen.insert(*id)).count();
-            let (will, keys): (Vec<_>, Vec<_>) =
-                listed.into_iter().filter(|keyid| !self.has_signed(root, keyid)).partition(|keyid| signing.contains(keyid));
-            let signed = signed + will.len();
-            let count = threshold(root).saturating_sub(signed);
+            // By its material each key counts once, under however many IDs a root lists it.
+            let mut signed: BTreeSet<KeyId> = listed.iter().filter_map(|key| self.new.signed_by(key)).collect();
+            signed.extend(listed.iter().filter(|key| signing.contains(key)).filter_map(|key| key.id));
+            let count = threshold(root).saturating_sub(signed.len());
+            let open = listed.into_iter().filter(|key| key.id.is_none_or(|id| !signed.contains(&id)));
+            let keys = open.map(|key| key.keyid).collect();
             (count > 0).then(|| Missing { role: (*name).to_owned(), count, keys })
         });
         missing.collect()
@@ -123,7 +128,9 @@ impl Proposal {
     #[must_use]
     pub fn holder(&self, keyid: &str) -> Option<String> {
         let named = |root: &Document| root.members(HOLDERS)?.get(keyid)?.as_str().map(str::to_owned);
-        self.parts().into_iter().rev().find_map(named)
+        // As tuf-on-ci lists a key's holder.
+        let owner = |root: &Document| root.members("keys")?.get(keyid)?.get("x-tuf-on-ci-keyowner")?.as_str().map(str::to_owned);
+        self.parts().into_iter().rev().find_map(|root| named(root).or_else(|| owner(root)))
     }
 
     /// What the new root says of each role that the old one says otherwise, in words.
@@ -171,16 +178,11 @@ impl Proposal {
     fn parts(&self) -> Vec<&Document> {
         self.old.iter().chain([&self.new]).collect()
     }
-
-    fn has_signed(&self, root: &Document, keyid: &str) -> bool {
-        let key = root.members("keys").and_then(|keys| keys.get(keyid));
-        key.is_some_and(|key| self.new.signed_by(keyid, key).is_some())
-    }
 }
 
-fn root_keys(root: &Document) -> Vec<String> {
-    let role = root.members("roles").and_then(|roles| roles.get("root")?.get("keyids")?.as_array());
-    role.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+fn root_keys(root: &Document) -> Vec<RoleKey> {
+    let role = root.members("roles").and_then(|roles| roles.get("root"));
+    role.and_then(|role| role_keys(role, root.members("keys"))).unwrap_or_default()
 }
 
 fn threshold(root: &Document) -> usize {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::PublishError;
 use super::key::{Signer, SigningError};
+use super::metadata::RoleKey;
 use crate::image::Digest;
 use crate::json::{self as strict, Limits};
 use crate::trust::{KeyId, canonical, tuf};
@@ -74,16 +75,17 @@ impl Document {
         Ok(())
     }
 
-    /// Adds a signature of this key, under the ID that its role lists, in place of an earlier one.
-    pub(super) fn sign(&mut self, signer: &dyn Signer, keyid: &str) -> Result<(), SigningError> {
-        let signature = signer.sign(&self.canonical()?)?;
-        self.signatures.retain(|(known, _)| known != keyid);
-        self.signatures.push((keyid.to_owned(), hex(&signature)));
+    /// Adds a signature of this key, under the ID and by the scheme that its role lists, in place of an earlier one.
+    pub(super) fn sign(&mut self, signer: &dyn Signer, listed: &RoleKey) -> Result<(), SigningError> {
+        let scheme = listed.key.get("scheme").and_then(Value::as_str).unwrap_or_default();
+        let signature = signer.sign(&self.canonical()?, scheme)?;
+        self.signatures.retain(|(known, _)| *known != listed.keyid);
+        self.signatures.push((listed.keyid.clone(), hex(&signature)));
         Ok(())
     }
 
-    /// Whether that key, as metadata lists it, has signed; its canonical ID, by which two listings of one key count once.
-    pub(super) fn signed_by(&self, keyid: &str, key: &Value) -> Option<KeyId> {
+    /// Whether that key has signed; its canonical ID, by which two listings of one key count once.
+    pub(super) fn signed_by(&self, RoleKey { keyid, key, .. }: &RoleKey) -> Option<KeyId> {
         let (_, signature) = self.signatures.iter().find(|(known, _)| known == keyid)?;
         tuf::signed_by(keyid, &strict_value(key)?, &self.canonical().ok()?, &bytes(signature)?)
     }
@@ -116,34 +118,22 @@ impl Document {
 
     /// What is signed.
     fn canonical(&self) -> Result<Vec<u8>, SigningError> {
-        let text = serde_json::to_vec(&self.signed).map_err(|_| SigningError::Unusable("a document that can't be written"))?;
-        let value = strict::parse(&text, LIMITS).map_err(|_| SigningError::Unusable("a document that is no strict JSON"))?;
+        let wrong = |why: &str| SigningError::Unusable(why.to_owned());
+        let text = serde_json::to_vec(&self.signed).map_err(|_| wrong("a document that can't be written"))?;
+        let value = strict::parse(&text, LIMITS).map_err(|_| wrong("a document that is no strict JSON"))?;
         Ok(canonical::encode(&value))
     }
 }
 
-/// A key's ID (TUF 1.0.34, section 4.2), and the key as a document lists it.
+/// The canonical ID of a key as metadata lists it, whatever tool made the listing; none, where its kind or scheme is not known here.
 #[must_use]
-pub fn key_object(key: &strict::Value) -> (String, Value) {
-    (Digest::of(&canonical::encode(key)).hex(), loose_value(key))
+pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
+    tuf::key_id(keyid, &strict_value(key)?)
 }
 
 /// The same value, as it is read from what is signed.
-fn strict_value(value: &Value) -> Option<strict::Value> {
+pub(super) fn strict_value(value: &Value) -> Option<strict::Value> {
     strict::parse(&serde_json::to_vec(value).ok()?, LIMITS).ok()
-}
-
-/// A value that was read strictly, to be put into a document.
-fn loose_value(value: &strict::Value) -> Value {
-    // Not by way of the canonical form: that has the line feeds of a key in PEM as they are, which no reader of JSON takes.
-    match value {
-        strict::Value::Array(values) => values.iter().map(loose_value).collect(),
-        strict::Value::Bool(value) => json!(value),
-        strict::Value::Integer(value) => json!(value),
-        strict::Value::Null => Value::Null,
-        strict::Value::Object(members) => members.iter().map(|(name, value)| (name.to_owned(), loose_value(value))).collect(),
-        strict::Value::String(value) => json!(value),
-    }
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {

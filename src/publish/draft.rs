@@ -101,10 +101,10 @@ impl Draft {
             }
             // One whose keys were taken from it since could go on otherwise.
             let signed = |file: &File| match self.next.authority(role) {
-                Some(authority) => !self.next.signers(&authority, &file.document).is_empty(),
+                Some(authority) => !Metadata::signers(&authority, &file.document).is_empty(),
                 // It may come with its delegation.
                 None if found.authority(role).is_some() => false,
-                None => wrote.authority(role).is_some_and(|authority| !wrote.signers(&authority, &file.document).is_empty()),
+                None => wrote.authority(role).is_some_and(|authority| !Metadata::signers(&authority, &file.document).is_empty()),
             };
             if was != here && there != here && !here.is_some_and(signed) {
                 return Err(PublishError::Conflict(format!("no key that signs for {role} now has signed it")));

@@ -3,31 +3,24 @@
 use std::fmt;
 use std::io;
 
-use crate::image::Digest;
-use crate::json::Value;
-use crate::trust::canonical;
+use super::public_key::key_object;
+use crate::trust::PublicKey;
 
 /// Something that signs: a key file, or a token that keeps the key to itself.
 pub trait Signer: fmt::Debug {
-    /// The public key as TUF metadata lists it (TUF 1.0.34, section 4.2): `keytype`, `scheme`, `keyval`.
-    fn key(&self) -> Value;
+    /// The public key.
+    fn public(&self) -> &PublicKey;
 
-    /// A signature of the message as TUF metadata carries it, before it is written as hex.
+    /// A signature of the message by that scheme of TUF metadata (TUF 1.0.34, section 4.2), before it is written as hex.
     ///
     /// # Errors
-    /// The key is out of reach or refuses.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningError>;
+    /// The key is out of reach, refuses, or has no such scheme.
+    fn sign(&self, message: &[u8], scheme: &str) -> Result<Vec<u8>, SigningError>;
 
-    /// The key's ID (TUF 1.0.34, section 4.2).
+    /// The key's ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list the same key under others.
     fn keyid(&self) -> String {
-        keyid(&self.key())
+        key_object(self.public()).0
     }
-}
-
-/// The ID of a key (TUF 1.0.34, section 4.2): SHA-256 of the canonical form of its object, as hex digits.
-#[must_use]
-pub fn keyid(key: &Value) -> String {
-    Digest::of(&canonical::encode(key)).hex()
 }
 
 /// Kinds of key that can be made.
@@ -57,15 +50,15 @@ pub enum SigningError {
     /// Wrong passphrase, or a damaged file: the cipher can't tell one from the other.
     #[error("the key {0} can't be decrypted; hint: the passphrase is wrong, or the file is damaged")]
     Locked(String),
-    /// Neither an encrypted PKCS#8 key nor one of the kinds that can sign.
-    #[error("{0}; hint: wanted an encrypted PKCS#8 key (PEM) of P-256 or ed25519")]
-    Unusable(&'static str),
-    /// A private key's file that holds none, or one in the open.
-    #[error("{0}: {1}; hint: wanted an encrypted PKCS#8 key (PEM) of P-256 or ed25519, as `rootpin repo key generate` writes it")]
-    Private(String, &'static str),
+    /// No key that can sign, or not here.
+    #[error("{0}")]
+    Unusable(String),
+    /// A private key's file that can't be used: the file, why, and what to type.
+    #[error("{0}: {1}; hint: {2}")]
+    Private(String, String, String),
     /// A public key's file that holds none, or not the one of the private key.
-    #[error("{0}: {1}; hint: wanted one public key (PEM) of P-256 or ed25519, as `rootpin repo key generate` writes it")]
-    Public(String, &'static str),
+    #[error("{0}: {1}; hint: wanted one public key or certificate: PEM or DER of P-256, P-384, RSA or ed25519")]
+    Public(String, String),
     /// A name that no key can have, or one that is taken.
     #[error("{0}")]
     Name(String),

@@ -5,17 +5,20 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::key::{Kind, Signer, SigningError, keyid};
-use super::key_file::PrivateKey;
-use super::private_file::{read_public, write_new};
-use super::public_key::{from_pem, to_pem};
+use super::key::{Kind, Signer, SigningError};
+use super::key_file::{LockedKey, PrivateKey};
+use super::private_file::{read_private, read_public, write_new};
+use super::public_key::{key_object, only_key};
 use super::token::{self, TokenFile};
-use crate::json::Value;
+use crate::trust::{KeyId, PublicKey, key_file};
 
 /// How often a passphrase may be wrong.
 const TRIES: usize = 3;
+/// The extensions of a private key's file: that of OpenSSL, and that of Notary and Docker.
+const PRIVATE: [&str; 2] = ["pem", "key"];
 
 /// The keys of a folder.
 #[derive(Debug)]
@@ -27,31 +30,45 @@ pub struct Keyring {
 /// One key.
 #[derive(Debug, Clone)]
 pub struct KeyEntry {
-    /// What people call it: its files are NAME.pub and NAME.pem or NAME.token.
+    /// What people call it: its files are NAME.pub and NAME.pem, NAME.key or NAME.token.
     pub name: String,
-    /// Its ID (TUF 1.0.34, section 4.2).
+    /// Its ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list it under others: it is known by [`Self::id`].
     pub keyid: String,
-    /// Its object as TUF metadata lists it.
-    pub key: Value,
+    /// The key.
+    pub public: PublicKey,
     /// Whether it can sign here.
     pub private: bool,
     /// The token that keeps the private part, where it is no file.
     pub token: Option<String>,
+    /// Why the private part that lies here can't sign.
+    pub unusable: Option<String>,
 }
 
 impl KeyEntry {
-    /// `ed25519` or `ecdsa`.
+    /// Its canonical ID, whoever lists it.
     #[must_use]
-    pub fn keytype(&self) -> &str {
-        self.key.get("keytype").and_then(Value::as_str).unwrap_or_default()
+    pub fn id(&self) -> KeyId {
+        self.public.id()
+    }
+
+    /// Its object as the metadata that is made here lists it.
+    #[must_use]
+    pub fn key(&self) -> Value {
+        key_object(&self.public).1
+    }
+
+    /// `ed25519`, `ecdsa` or `rsa`.
+    #[must_use]
+    pub fn keytype(&self) -> &'static str {
+        self.public.kind()
     }
 }
 
 impl Keyring {
-    /// Reads a folder; one that is not there has no keys.
+    /// Reads a folder; one that is not there has no keys. A file that can't be used is warned of, and costs nothing but its key.
     ///
     /// # Errors
-    /// It can't be read, or a public key or a token's file in it is none.
+    /// The folder can't be read.
     pub fn open(folder: &Path) -> Result<Self, SigningError> {
         let failed = |error| SigningError::File(folder.display().to_string(), error);
         let entries = match fs::read_dir(folder) {
@@ -61,14 +78,19 @@ impl Keyring {
         };
         let mut keys = Vec::new();
         for path in entries.iter().map(fs::DirEntry::path) {
-            let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|name| check_name(name).is_ok()) else { continue };
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            match extension {
-                Some("pub") => keys.push(read_entry(folder, name)?),
-                Some("pem" | "token") if !folder.join(format!("{name}.pub")).exists() => {
-                    log::warn!("{}: not used: there is no {name}.pub beside it", path.display());
+            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let is_key = extension == "pub" || extension == "token" || PRIVATE.contains(&extension);
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_key) else { continue };
+            if let Err(error) = check_name(name) {
+                log::warn!("{} is not used: {error}", path.display());
+            } else if extension == "pub" {
+                match read_entry(folder, name) {
+                    Ok(entry) => keys.push(entry),
+                    Err(error) => log::warn!("the key {name} is not used: {error}"),
                 }
-                _ => {}
+            } else if !folder.join(format!("{name}.pub")).exists() {
+                let path = path.display();
+                log::warn!("{path} is not used: there is no {name}.pub beside it; hint: rootpin repo key add {name} --file {path}");
             }
         }
         keys.sort_by(|one: &KeyEntry, other| one.name.cmp(&other.name));
@@ -81,6 +103,20 @@ impl Keyring {
         &self.keys
     }
 
+    /// The key with that canonical ID, if it is here: one that can sign before one that can't.
+    #[must_use]
+    pub fn find(&self, id: KeyId) -> Option<&KeyEntry> {
+        let mut found = self.keys.iter().filter(|entry| entry.id() == id);
+        let first = found.next()?;
+        Some(if first.private { first } else { found.find(|entry| entry.private).unwrap_or(first) })
+    }
+
+    /// Whether that key can sign here.
+    #[must_use]
+    pub fn signs_with(&self, id: KeyId) -> bool {
+        self.find(id).is_some_and(|entry| entry.private)
+    }
+
     /// Unlocks the private part of a key. `ask` says its passphrase, or its token's PIN; a passphrase that is wrong is asked for again,
     /// as long as the answer is another one. A PIN is not: tokens count wrong ones, and lock themselves.
     ///
@@ -88,35 +124,41 @@ impl Keyring {
     /// It is not here, or the answer is wrong.
     pub fn unlock(
         &self,
-        keyid: &str,
+        id: KeyId,
         ask: &mut dyn FnMut(&KeyEntry) -> Result<String, SigningError>,
     ) -> Result<Box<dyn Signer>, SigningError> {
-        let entry = self.keys.iter().find(|entry| entry.keyid == keyid && entry.private);
-        let entry = entry.ok_or(SigningError::Unusable("the private part of the key is not here"))?;
+        let entry = self.find(id).filter(|entry| entry.private);
+        let entry = entry.ok_or_else(|| SigningError::Unusable(format!("the private part of the key {id} is not here")))?;
         if entry.token.is_some() {
-            let file = TokenFile::read(&self.file(&entry.name, "token"))?;
+            let file = TokenFile::read(&self.folder.join(format!("{}.token", entry.name)))?;
             let pin = Zeroizing::new(ask(entry)?);
-            return Ok(Box::new(file.unlock(&entry.key, pin)?));
+            return Ok(Box::new(file.unlock(pin)?));
         }
+        let file = private_file(&self.folder, &entry.name);
+        let locked = LockedKey::read(&file.ok_or_else(|| SigningError::Unusable(format!("the file of the key {} is gone", entry.name)))?)?;
         let mut wrong = None;
         for _ in 0..TRIES {
             let passphrase = Zeroizing::new(ask(entry)?);
             if wrong.as_ref() == Some(&passphrase) {
                 break;
             }
-            match PrivateKey::load(&self.file(&entry.name, "pem"), &passphrase) {
-                Ok(key) if key.key() == entry.key => return Ok(Box::new(key)),
-                Ok(_) => return Err(SigningError::Public(format!("{}.pub", entry.name), "not the public key of the file beside it")),
+            match locked.unlock(&passphrase) {
+                Ok(key) if key.public().id() == id => return Ok(Box::new(key)),
+                Ok(_) => {
+                    let why = "not the public key of the private one beside it".to_owned();
+                    return Err(SigningError::Public(format!("{}.pub", entry.name), why));
+                }
                 Err(SigningError::Locked(_)) => wrong = Some(passphrase),
                 Err(error) => return Err(error),
             }
         }
         Err(SigningError::Locked(entry.name.clone()))
     }
+}
 
-    fn file(&self, name: &str, extension: &str) -> PathBuf {
-        self.folder.join(format!("{name}.{extension}"))
-    }
+/// The file of a private key, if there is one.
+fn private_file(folder: &Path, name: &str) -> Option<PathBuf> {
+    PRIVATE.iter().map(|extension| folder.join(format!("{name}.{extension}"))).find(|file| file.exists())
 }
 
 /// Makes a key: NAME.pem, encrypted, and NAME.pub, which one hands to others. A folder that is missing is made.
@@ -126,8 +168,39 @@ impl Keyring {
 pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
     let file = folder.join(format!("{name}.pem"));
-    let key = PrivateKey::generate(kind, &file, passphrase)?.key();
-    write_pub(folder, name, &key).inspect_err(|_| _ = fs::remove_file(&file))?;
+    let key = PrivateKey::generate(kind, &file, passphrase)?;
+    write_pub(folder, name, key.public()).inspect_err(|_| _ = fs::remove_file(&file))?;
+    read_entry(folder, name)
+}
+
+/// Takes a private key's file up that another tool made: NAME.pem with its bytes as they are, and NAME.pub. One that lies in the folder
+/// under that name already only gets its NAME.pub.
+///
+/// # Errors
+/// The name is taken or is none, the file is no key that can sign, the passphrase is wrong, or a file can't be read or written.
+pub fn add(
+    folder: &Path,
+    name: &str,
+    file: &Path,
+    ask: &mut dyn FnMut() -> Result<String, SigningError>,
+) -> Result<KeyEntry, SigningError> {
+    check_name(name)?;
+    let canonical = |path: &Path| fs::canonicalize(path).ok();
+    let there =
+        private_file(folder, name).filter(|there| canonical(there) == canonical(file) && !folder.join(format!("{name}.pub")).exists());
+    if there.is_none() {
+        check_new(folder, name)?;
+    }
+    let locked = LockedKey::read(file)?;
+    let key = locked.unlock(&Zeroizing::new(ask()?))?;
+    if there.is_some() {
+        write_pub(folder, name, key.public())?;
+    } else {
+        prepare(folder, name)?;
+        let copy = folder.join(format!("{name}.pem"));
+        write_new(&copy, &read_private(file)?)?;
+        write_pub(folder, name, key.public()).inspect_err(|_| _ = fs::remove_file(&copy))?;
+    }
     read_entry(folder, name)
 }
 
@@ -136,29 +209,43 @@ pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Resu
 /// # Errors
 /// The passphrase is wrong, or a file can't be read or written.
 pub fn complete(folder: &Path, name: &str, passphrase: &str) -> Result<(), SigningError> {
-    write_pub(folder, name, &PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.key())
+    write_pub(folder, name, PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.public())
 }
 
 /// Makes a key inside a token, from where it can't be taken: NAME.token, which says where it is, and NAME.pub.
 ///
 /// # Errors
 /// The name is taken or is none, the token refuses, or a file can't be written.
-pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, new: &token::NewKey<'_>) -> Result<KeyEntry, SigningError> {
+pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, at: &token::At<'_>) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
-    let file = folder.join(format!("{name}.token"));
-    token::generate(new, name, kind, &mut |made, key| {
-        write_new(&file, made.text().as_bytes())?;
-        write_pub(folder, name, key).inspect_err(|_| _ = fs::remove_file(&file))
-    })?;
+    token::generate(at, name, kind, &mut |made| keep_token(folder, name, made))?;
     read_entry(folder, name)
 }
 
-/// The key object of a public key in PEM, which `file` has: `SubjectPublicKeyInfo` of P-256 or ed25519.
+/// Takes a key up that a token has already: NAME.token and NAME.pub.
+///
+/// # Errors
+/// The name is taken or is none, the token has no such key or more than one, or a file can't be written.
+pub fn add_of_token(folder: &Path, name: &str, at: &token::At<'_>, which: &token::Which) -> Result<KeyEntry, SigningError> {
+    check_new(folder, name)?;
+    let found = token::find(at, which)?;
+    prepare(folder, name)?;
+    keep_token(folder, name, &found)?;
+    read_entry(folder, name)
+}
+
+fn keep_token(folder: &Path, name: &str, token: &TokenFile) -> Result<(), SigningError> {
+    let file = folder.join(format!("{name}.token"));
+    write_new(&file, token.text().as_bytes())?;
+    write_pub(folder, name, &token.key).inspect_err(|_| _ = fs::remove_file(&file))
+}
+
+/// The public key that a file has, of whatever form.
 ///
 /// # Errors
 /// It is none.
-pub fn public_key_from_pem(file: &str, text: &str) -> Result<Value, SigningError> {
-    from_pem(text).map_err(|why| SigningError::Public(file.to_owned(), why))
+pub fn read_public_key(file: &Path) -> Result<PublicKey, SigningError> {
+    only_key(&read_public(file)?).map_err(|why| SigningError::Public(file.display().to_string(), why))
 }
 
 fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {
@@ -173,27 +260,37 @@ fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {
 /// The name is taken, or is none.
 pub fn check_new(folder: &Path, name: &str) -> Result<(), SigningError> {
     check_name(name)?;
-    let taken = ["pub", "pem", "token"].map(|extension| folder.join(format!("{name}.{extension}"))).into_iter().find(|path| path.exists());
+    let extensions = PRIVATE.into_iter().chain(["pub", "token"]);
+    let taken = extensions.map(|extension| folder.join(format!("{name}.{extension}"))).find(|path| path.exists());
     taken
         .map_or(Ok(()), |path| Err(SigningError::Name(format!("{} is there already; hint: give the new key another name", path.display()))))
 }
 
-fn write_pub(folder: &Path, name: &str, key: &Value) -> Result<(), SigningError> {
-    let text = to_pem(key).ok_or(SigningError::Crypto("a new key has no public part"))?;
+fn write_pub(folder: &Path, name: &str, key: &PublicKey) -> Result<(), SigningError> {
+    let text = key_file::to_pem(key).ok_or(SigningError::Crypto("a new key has no public part"))?;
     write_new(&folder.join(format!("{name}.pub")), text.as_bytes())
 }
 
+/// A key by its NAME.pub. What is wrong with its private part costs that part alone.
 fn read_entry(folder: &Path, name: &str) -> Result<KeyEntry, SigningError> {
-    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
-    let public = file("pub");
-    let wrong = |why| SigningError::Public(public.display().to_string(), why);
-    let key = from_pem(&read_public(&public)?).map_err(wrong)?;
-    let token = if file("token").exists() { Some(TokenFile::read(&file("token"))?) } else { None };
-    if token.as_ref().is_some_and(|token| token.key != key) {
-        return Err(wrong("not the public key of the token's file beside it"));
+    let path = folder.join(format!("{name}.pub"));
+    let public = read_public_key(&path)?;
+    let token = folder.join(format!("{name}.token"));
+    let read = if token.exists() {
+        TokenFile::read(&token).and_then(|token| {
+            let differs =
+                || SigningError::Public(path.display().to_string(), "not the public key of the token's file beside it".to_owned());
+            if token.key.id() == public.id() { Ok((true, Some(token.place()))) } else { Err(differs()) }
+        })
+    } else {
+        private_file(folder, name).map_or(Ok((false, None)), |file| LockedKey::read(&file).map(|_| (true, None)))
+    };
+    let unusable = read.as_ref().err().map(ToString::to_string);
+    if let Some(why) = &unusable {
+        log::warn!("the key {name} can't sign: {why}");
     }
-    let (private, token) = (token.is_some() || file("pem").exists(), token.map(|token| token.place()));
-    Ok(KeyEntry { name: name.to_owned(), keyid: keyid(&key), key, private, token })
+    let (private, token) = read.unwrap_or_default();
+    Ok(KeyEntry { name: name.to_owned(), keyid: key_object(&public).0, public, private, token, unusable })
 }
 
 /// A name is a file's, and stands in a terminal.
@@ -213,8 +310,8 @@ mod tests {
 
     fn unlock(keyring: &Keyring, answers: &[&str]) -> (usize, Result<Box<dyn Signer>, SigningError>) {
         let mut asked = 0;
-        let keyid = keyring.keys()[0].keyid.clone();
-        let signer = keyring.unlock(&keyid, &mut |_| {
+        let id = keyring.keys()[0].id();
+        let signer = keyring.unlock(id, &mut |_| {
             asked += 1;
             Ok(answers[(asked - 1).min(answers.len() - 1)].to_owned())
         });
@@ -232,7 +329,7 @@ mod tests {
         let entry = &keyring.keys()[0];
         assert_eq!((entry.name.as_str(), &entry.keyid, entry.private), ("root-1", &made.keyid, true));
         let signer = unlock(&keyring, &["correct horse"]).1.unwrap();
-        assert_eq!((signer.keyid(), signer.key()), (made.keyid, made.key));
+        assert_eq!((signer.keyid(), signer.public().id()), (made.keyid.clone(), made.id()));
     }
 
     #[test]
@@ -244,7 +341,7 @@ mod tests {
             let (times, signer) = unlock(&keyring, answers);
             assert_eq!((times, signer.is_ok()), (asked, good), "{answers:?}");
         }
-        let refused = keyring.unlock(&keyring.keys()[0].keyid, &mut |_| Err(SigningError::Passphrase("no terminal".to_owned())));
+        let refused = keyring.unlock(keyring.keys()[0].id(), &mut |_| Err(SigningError::Passphrase("no terminal".to_owned())));
         assert_eq!(refused.unwrap_err().to_string(), "no terminal");
     }
 
@@ -258,7 +355,7 @@ mod tests {
         let keyring = Keyring::open(&ours).unwrap();
         let other = &keyring.keys()[1];
         assert!(!other.private);
-        assert!(keyring.unlock(&other.keyid, &mut |_| Ok("p".to_owned())).is_err());
+        assert!(keyring.unlock(other.id(), &mut |_| Ok("p".to_owned())).is_err());
         fs::copy(theirs.join("b.pub"), ours.join("a.pub")).unwrap();
         let keyring = Keyring::open(&ours).unwrap();
         assert!(matches!(unlock(&keyring, &["p"]).1, Err(SigningError::Public(..))));

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::PublishError;
-use super::document::{Document, listing};
+use super::document::{Document, listing, material};
 use super::place::{Files, WAITING};
 use crate::trust::tuf::{Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update};
-use crate::trust::{Floor, Progress, Refusal, Verified};
+use crate::trust::{Floor, KeyId, Progress, Refusal, Verified};
 
 /// One file, which many states of a repository may share: a large one is read once, and not copied with each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +45,34 @@ pub struct Metadata {
     pub floors: Vec<Floor>,
 }
 
+/// A key as one file lists it: other tools list the same key under other IDs and in other forms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleKey {
+    /// The ID by which the file names it.
+    pub keyid: String,
+    /// Its object; null, where the file lists none under that ID.
+    pub key: Value,
+    /// Its canonical ID, by which it is known; none, where its kind or scheme is not known here.
+    pub id: Option<KeyId>,
+}
+
 /// Which keys sign for a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// Their IDs.
-    pub keyids: Vec<String>,
+    /// The keys.
+    pub keys: Vec<RoleKey>,
     /// How many must.
     pub threshold: usize,
     /// The role that says so: `root`, `targets` or a delegated one.
     pub by: String,
+}
+
+impl Authority {
+    /// The IDs of its keys.
+    #[must_use]
+    pub fn keyids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.keyid.clone()).collect()
+    }
 }
 
 impl File {
@@ -98,6 +117,9 @@ impl Metadata {
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
             let role = name.strip_suffix(".json").unwrap_or(name);
+            if TOP_LEVEL.contains(&role) {
+                continue;
+            }
             let request = Request::Role(role.to_owned(), meta.get("version").and_then(Value::as_u64));
             roles.insert(role.to_owned(), File::read(files, &request.file_name(), known)?);
         }
@@ -114,7 +136,7 @@ impl Metadata {
         let names = files.keys().filter(|name| name.starts_with(WAITING));
         let read = names.filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
         read.filter(|(role, file)| {
-            let signed = self.authority(role).is_some_and(|authority| !self.signers(&authority, &file.document).is_empty());
+            let signed = self.authority(role).is_some_and(|authority| !Self::signers(&authority, &file.document).is_empty());
             let is_targets = file.document.signed.get("_type").and_then(Value::as_str) == Some("targets");
             let newer = self.roles.get(role).is_none_or(|published| published.document.version() < file.document.version());
             signed && is_targets && newer && !TOP_LEVEL.contains(&role.as_str())
@@ -135,10 +157,9 @@ impl Metadata {
 
     /// Those of a role's keys that have signed a document, each key once.
     #[must_use]
-    pub fn signers(&self, authority: &Authority, document: &Document) -> Vec<String> {
+    pub fn signers(authority: &Authority, document: &Document) -> Vec<RoleKey> {
         let mut seen = BTreeSet::new();
-        let signed = |keyid: &&String| self.key(keyid).and_then(|key| document.signed_by(keyid, key));
-        authority.keyids.iter().filter(|keyid| signed(keyid).is_some_and(|key| seen.insert(key))).cloned().collect()
+        authority.keys.iter().filter(|key| document.signed_by(key).is_some_and(|id| seen.insert(id))).cloned().collect()
     }
 
     /// A repository of nothing but its first root.
@@ -188,9 +209,11 @@ impl Metadata {
     pub fn authority(&self, role: &str) -> Option<Authority> {
         let root = self.root().ok()?;
         if let Some(listed) = root.members("roles").and_then(|roles| roles.get(role)) {
-            return authority(listed, "root");
+            return authority(listed, root.members("keys"), "root");
         }
-        self.delegations().find(|(_, listed)| name(listed) == role).and_then(|(by, listed)| authority(listed, by))
+        let (by, listed) = self.delegations().find(|(_, listed)| name(listed) == role)?;
+        let keys = self.roles.get(by).and_then(|file| file.document.members("delegations")?.get("keys")?.as_object());
+        authority(listed, keys, by)
     }
 
     /// All delegations: who delegates, and the role as it is listed. Those of `targets` first.
@@ -206,7 +229,9 @@ impl Metadata {
         let roots = self.roots.values().rev().map(|file| &file.document);
         let documents = roots.chain(self.roles.values().map(|file| &file.document));
         let holders = documents.filter_map(|document| document.members(HOLDERS)?.get(keyid)?.as_str());
-        holders.map(str::to_owned).next()
+        // As tuf-on-ci lists a key's holder.
+        let owner = || self.key(keyid)?.get("x-tuf-on-ci-keyowner")?.as_str();
+        holders.map(str::to_owned).next().or_else(|| owner().map(str::to_owned))
     }
 
     /// Keys for people: who holds them, and the beginnings of their IDs.
@@ -219,7 +244,7 @@ impl Metadata {
         keyids.iter().map(named).collect::<Vec<_>>().join(", ")
     }
 
-    /// A key as metadata lists it.
+    /// A key as metadata lists it, for people: two files may list two keys under one ID.
     #[must_use]
     pub fn key(&self, keyid: &str) -> Option<&Value> {
         let of_root = self.root().ok()?.members("keys").and_then(|keys| keys.get(keyid));
@@ -229,7 +254,11 @@ impl Metadata {
 
     /// What the next snapshot lists.
     pub(super) fn meta(&self) -> Map<String, Value> {
-        self.roles.iter().map(|(role, file)| (format!("{role}.json"), listing(file.document.version(), &file.bytes))).collect()
+        // Old tools list the root too, and clients let nothing vanish that was listed.
+        let root = self.snapshot.document.members("meta").and_then(|meta| meta.get("root.json")).and(self.roots.values().next_back());
+        let root = root.map(|file| ("root.json".to_owned(), listing(file.document.version(), &file.bytes)));
+        let roles = self.roles.iter().map(|(role, file)| (format!("{role}.json"), listing(file.document.version(), &file.bytes)));
+        roles.chain(root).collect()
     }
 }
 
@@ -249,10 +278,19 @@ pub(super) fn name(listed: &Value) -> &str {
     listed.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn authority(listed: &Value, by: &str) -> Option<Authority> {
-    let keyids = listed.get("keyids")?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+fn authority(listed: &Value, keys: Option<&Map<String, Value>>, by: &str) -> Option<Authority> {
     let threshold = usize::try_from(listed.get("threshold")?.as_u64()?).ok()?;
-    Some(Authority { keyids, threshold, by: by.to_owned() })
+    Some(Authority { keys: role_keys(listed, keys)?, threshold, by: by.to_owned() })
+}
+
+/// The keys of a listed role, of those that its file lists.
+pub(super) fn role_keys(listed: &Value, keys: Option<&Map<String, Value>>) -> Option<Vec<RoleKey>> {
+    let listed = listed.get("keyids")?.as_array()?.iter().filter_map(Value::as_str);
+    let read = |keyid: &str| {
+        let key = keys.and_then(|keys| keys.get(keyid)).cloned().unwrap_or_default();
+        RoleKey { keyid: keyid.to_owned(), id: material(keyid, &key), key }
+    };
+    Some(listed.map(read).collect())
 }
 
 /// The role of a waiting file. Its name is encoded as a published one is.

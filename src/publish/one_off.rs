@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::PublishError;
-use super::document::{Document, key_object, listing};
+use super::document::{Document, listing};
 use super::draft::new_targets;
 use super::key::{Kind, Signer as _};
 use super::key_file::PrivateKey;
-use super::metadata::{File, Metadata};
+use super::metadata::{File, Metadata, RoleKey};
 use super::place::Files;
+use super::public_key::key_object;
 use super::root::{ROLES, RoleKeys, root_document};
 use crate::image::Digest;
 
@@ -31,7 +32,7 @@ impl OneOff {
     /// The cryptographic library fails, or the term ends after all time.
     pub fn new(now: Timestamp, term: SignedDuration) -> Result<Self, PublishError> {
         let key = PrivateKey::in_memory(Kind::Ed25519)?;
-        let (keyid, object) = key_object(&key.key());
+        let (keyid, object) = key_object(key.public());
         let only = RoleKeys { keys: vec![(keyid, object, "a proof".to_owned())], threshold: 1 };
         let root = root_document(&ROLES.map(|role| (role.to_owned(), only.clone())).into())?;
         let mut this = Self { key, root: File::of(root.clone()), now, term };
@@ -69,7 +70,8 @@ impl OneOff {
 
     fn signed(&self, mut document: Document) -> Result<File, PublishError> {
         document.date(1, self.now, self.term)?;
-        document.sign(&self.key, &self.key.keyid())?;
+        let (keyid, key) = key_object(self.key.public());
+        document.sign(&self.key, &RoleKey { keyid, key, id: Some(self.key.public().id()) })?;
         Ok(File::of(document))
     }
 }

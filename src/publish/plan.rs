@@ -10,8 +10,9 @@ use super::document::{Document, listing};
 use super::draft::Draft;
 use super::key::{Signer, SigningError};
 use super::keyring::Keyring;
-use super::metadata::{Authority, File, Metadata};
+use super::metadata::{Authority, File, Metadata, RoleKey};
 use super::settings::Settings;
+use crate::trust::KeyId;
 
 /// What is signed, in this order.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub struct Step {
     pub role: String,
     /// The file, dated. The snapshot and the timestamp get what they list when it is known.
     pub document: Document,
-    /// IDs of the keys that sign here.
-    pub keys: Vec<String>,
+    /// The keys that sign here.
+    pub keys: Vec<RoleKey>,
     /// What is missing then; the file waits for that.
     pub missing: Option<Missing>,
 }
@@ -53,13 +54,13 @@ pub struct Missing {
     pub keys: Vec<String>,
 }
 
-/// Gives a key that signs, by its ID.
+/// Gives a key that signs, by its canonical ID.
 pub trait Unlock {
     /// The key.
     ///
     /// # Errors
     /// It is locked, and stays so.
-    fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError>;
+    fn unlock(&mut self, id: KeyId) -> Result<&dyn Signer, SigningError>;
 }
 
 impl Plan {
@@ -238,51 +239,48 @@ fn signing(
     next: &Metadata,
     keyring: &Keyring,
     signs: bool,
-) -> Option<(Vec<String>, Option<Missing>)> {
+) -> Option<(Vec<RoleKey>, Option<Missing>)> {
     let authority = next.authority(role)?;
-    let (mut keys, missing) = needed(role, document, &authority, next, keyring, signs);
+    let (mut keys, missing) = needed(role, document, &authority, keyring, signs);
     let old = before.authority(role).filter(|old| *old != authority && old.by == "root");
     if let Some(old) = old {
-        let (more, _) = needed(role, document, &old, before, keyring, signs);
+        let (more, _) = needed(role, document, &old, keyring, signs);
         keys.extend(more.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
     }
     Some((keys, missing))
 }
 
-fn needed(
-    role: &str,
-    document: &Document,
-    authority: &Authority,
-    metadata: &Metadata,
-    keyring: &Keyring,
-    signs: bool,
-) -> (Vec<String>, Option<Missing>) {
-    let have = metadata.signers(authority, document);
-    let open: Vec<&String> = authority.keyids.iter().filter(|keyid| !have.contains(keyid)).collect();
+fn needed(role: &str, document: &Document, authority: &Authority, keyring: &Keyring, signs: bool) -> (Vec<RoleKey>, Option<Missing>) {
+    let have = Metadata::signers(authority, document);
+    // A key that is listed twice, under two IDs, signs once.
+    let mut seen: BTreeSet<KeyId> = have.iter().filter_map(|key| key.id).collect();
+    let open: Vec<&RoleKey> = authority.keys.iter().filter(|key| key.id.is_none_or(|id| seen.insert(id))).collect();
     let lacking = authority.threshold.saturating_sub(have.len());
     let wanted = if signs { lacking } else { 0 };
-    let keys: Vec<String> = open.iter().filter(|keyid| at_hand(keyring, keyid)).take(wanted).map(|keyid| (*keyid).clone()).collect();
+    let keys: Vec<RoleKey> = open.iter().filter(|key| at_hand(keyring, key)).take(wanted).map(|key| (*key).clone()).collect();
     let count = lacking - keys.len();
-    let rest = open.into_iter().filter(|keyid| !keys.contains(keyid)).cloned().collect();
+    let rest = open.into_iter().filter(|key| !keys.contains(key)).map(|key| key.keyid.clone()).collect();
     (keys, (count > 0).then(|| Missing { role: role.to_owned(), count, keys: rest }))
 }
 
 /// Roles whose keys were changed by their delegator: they are signed anew, if a new key is at hand.
 fn roles_with_other_keys(before: &Metadata, next: &Metadata, keyring: &Keyring) -> Vec<String> {
     let other = |role: &&String| match (before.authority(role), next.authority(role)) {
-        (Some(old), Some(new)) => old != new && new.keyids.iter().any(|keyid| at_hand(keyring, keyid)),
+        (Some(old), Some(new)) => old != new && new.keys.iter().any(|key| at_hand(keyring, key)),
         _ => false,
     };
     next.roles.keys().filter(other).cloned().collect()
 }
 
-fn at_hand(keyring: &Keyring, keyid: &str) -> bool {
-    keyring.keys().iter().any(|entry| entry.private && entry.keyid == keyid)
+fn at_hand(keyring: &Keyring, key: &RoleKey) -> bool {
+    key.id.is_some_and(|id| keyring.signs_with(id))
 }
 
-fn sign(document: &mut Document, signers: &[String], keys: &mut dyn Unlock) -> Result<(), PublishError> {
-    for keyid in signers.iter().collect::<BTreeSet<_>>() {
-        document.sign(keys.unlock(keyid)?, keyid)?;
+fn sign(document: &mut Document, signers: &[RoleKey], keys: &mut dyn Unlock) -> Result<(), PublishError> {
+    let signers: BTreeMap<&str, &RoleKey> = signers.iter().map(|key| (key.keyid.as_str(), key)).collect();
+    for key in signers.into_values() {
+        let id = key.id.ok_or_else(|| SigningError::Unusable(format!("the key {} is of a kind that is not known here", key.keyid)))?;
+        document.sign(keys.unlock(id)?, key)?;
     }
     Ok(())
 }

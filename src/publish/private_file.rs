@@ -15,20 +15,20 @@ const MAX_FILE: usize = 64 * 1024;
 /// Reads a file that only the caller can read. The checks are made on the file that is then read, not on its name.
 ///
 /// # Errors
-/// It can't be read, is no text or too long, or others could read it.
-pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SigningError> {
+/// It can't be read, is too long, or others could read it.
+pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, SigningError> {
     let (file, metadata) = open(path)?;
     if metadata.mode() & 0o077 != 0 {
         return Err(SigningError::Exposed(shown(path), format!("has mode {:04o}", metadata.mode() & 0o7777)));
     }
     owned(path, &metadata)?;
-    text_of(path, file)
+    bytes_of(path, file)
 }
 
 /// Reads a file that may be handed around, as a public key is.
-pub(super) fn read_public(path: &Path) -> Result<String, SigningError> {
+pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, SigningError> {
     let (file, _) = open(path)?;
-    text_of(path, file).map(|text| text.as_str().to_owned())
+    bytes_of(path, file).map(|bytes| bytes.to_vec())
 }
 
 /// The path without links of something that only root or the caller can change: the file, and every folder on the way to it.
@@ -86,16 +86,16 @@ pub(super) fn owned(path: &Path, metadata: &Metadata) -> Result<(), SigningError
     Err(SigningError::Exposed(shown(path), format!("belongs to user {}", metadata.uid())))
 }
 
-fn text_of(path: &Path, file: File) -> Result<Zeroizing<String>, SigningError> {
+fn bytes_of(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, SigningError> {
     let failed = |error| SigningError::File(shown(path), error);
-    // All at once: a text that grows leaves copies behind that nobody wipes.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE + 1));
+    // All at once: what grows leaves copies behind that nobody wipes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
     let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(most).read_to_string(&mut text).map_err(failed)?;
-    if text.len() > MAX_FILE {
+    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_FILE {
         return Err(failed(io::Error::other(format!("longer than {MAX_FILE} bytes"))));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 fn shown(path: &Path) -> String {
@@ -117,7 +117,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("passphrase");
         write_new(&path, b"secret\n").unwrap();
-        assert_eq!(read_private(&path).unwrap().as_str(), "secret\n");
+        assert_eq!(read_private(&path).unwrap().as_slice(), b"secret\n");
         assert!(write_new(&path, b"other").is_err(), "written over");
         for mode in [0o640, 0o604, 0o620] {
             set_mode(&path, mode);

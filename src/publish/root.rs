@@ -1,12 +1,12 @@
 //! Root documents: the first one, and how another follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
 use super::ceremony::Proposal;
-use super::document::Document;
+use super::document::{Document, material};
 use super::draft::{Draft, new_targets};
 use super::metadata::{File, HOLDERS, Metadata};
 
@@ -42,17 +42,17 @@ pub fn root_document(roles: &BTreeMap<String, RoleKeys>) -> Result<Document, Pub
 /// # Errors
 /// As [`root_document`].
 pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold }: &RoleKeys) -> Result<(), PublishError> {
-    let mut ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
+    let ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
     let listed = json!({ "keyids": ids, "threshold": threshold });
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.len() < keys.len() {
+    // By material: another tool's ID for a key that is here already makes no second key of it.
+    let distinct: BTreeSet<_> = keys.iter().map(|(keyid, key, _)| material(keyid, key).ok_or(keyid)).collect();
+    if distinct.len() < keys.len() {
         return Err(PublishError::Wrong(format!("one key twice for {role}")));
     }
-    if u64::try_from(ids.len()).map_or(true, |count| count < *threshold) || *threshold < 1 {
+    if u64::try_from(keys.len()).map_or(true, |count| count < *threshold) || *threshold < 1 {
         return Err(PublishError::Wrong(format!(
             "{role} would have {} keys, of which {threshold} must sign; hint: give more keys, or a threshold from 1 to their number",
-            ids.len()
+            keys.len()
         )));
     }
     document.edit("keys", |listed| listed.extend(keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone()))));
@@ -63,6 +63,15 @@ pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold 
     document.edit("keys", unused);
     document.edit(HOLDERS, unused);
     Ok(())
+}
+
+/// A key as a file lists it already, or as given: one key under two IDs in one file would be two to other tools.
+#[must_use]
+pub fn as_listed(keys: Option<&Map<String, Value>>, keyid: String, key: Value) -> (String, Value) {
+    let id = material(&keyid, &key);
+    let same = |(known, listed): &(&String, &Value)| id.is_some() && material(known, listed) == id;
+    let listed = keys.filter(|keys| !keys.contains_key(&keyid)).and_then(|keys| keys.iter().find(same));
+    listed.map_or((keyid, key), |(known, listed)| (known.clone(), listed.clone()))
 }
 
 /// What a repository begins as: its first root, signed, and targets without any.

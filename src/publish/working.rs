@@ -6,12 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, role_keys};
 use super::place::{Files, read_folder, write_folder};
 use super::settings::{self, Settings};
 use crate::trust::tuf::PinnedRoot;
@@ -225,9 +223,9 @@ pub fn pinned_root(bytes: Vec<u8>) -> Result<Arc<PinnedRoot>, PublishError> {
 /// Whether a root file lists no root keys but those of the keyring.
 fn is_of(keyring: &Keyring, root: &[u8]) -> bool {
     let Ok(root) = Document::read(PINNED, root) else { return false };
-    let listed = root.members("roles").and_then(|roles| roles.get("root")?.get("keyids")?.as_array());
-    let known = |listed: &Value| keyring.keys().iter().any(|entry| listed.as_str() == Some(&entry.keyid));
-    listed.is_some_and(|listed| listed.iter().all(known))
+    let listed = root.members("roles").and_then(|roles| roles.get("root"));
+    let keys = listed.and_then(|listed| role_keys(listed, root.members("keys")));
+    keys.is_some_and(|keys| keys.iter().all(|key| key.id.is_some_and(|id| keyring.find(id).is_some())))
 }
 
 fn lock(folder: &Path) -> Result<File, PublishError> {

@@ -1,4 +1,5 @@
-"""Repositories that python-tuf makes, as `rootpin verify` judges them: python_tuf.py ROOTPIN. `tests/run` starts this.
+"""Repositories that python-tuf makes, as `rootpin verify` judges them and `rootpin repo` goes on with them: python_tuf.py ROOTPIN.
+`tests/run` starts this.
 
 Each has the shape of something that is in use: keys of every kind, delegations by patterns and by hash prefixes, hash bins, roles of
 names that no file can have, files with and without versions in their names, and metadata that is over.
@@ -6,6 +7,7 @@ names that no file can have, files with and without versions in their names, and
 
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,7 +15,10 @@ import tempfile
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 
-from securesystemslib.signer import CryptoSigner
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -27,6 +32,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.api.serialization.json import JSONSerializer
+from tuf.api.exceptions import DownloadHTTPError
+from tuf.ngclient import FetcherInterface, Updater
 
 ROOTPIN = sys.argv[1]
 REGISTRY = "registry.example:5000"
@@ -163,6 +170,132 @@ def repositories(folder):
         yield over, [("app:1", "one", "expired")]
 
 
+PASSPHRASE = b"correct horse"
+P256, P384 = lambda: ec.generate_private_key(ec.SECP256R1()), lambda: ec.generate_private_key(ec.SECP384R1())
+
+
+def hashed(key):
+    return hashlib.sha256(encode_canonical(key).encode()).hexdigest()
+
+
+def plain(role, key):
+    return hashed(key), key
+
+
+def with_members(**members):
+    """A tool that adds members to a key and hashes them too."""
+    return lambda role, key: (hashed({**key, **members}), {**key, **members})
+
+
+def with_public(change):
+    def listed(role, key):
+        key = {**key, "keyval": {"public": change(key["keyval"]["public"])}}
+        return hashed(key), key
+
+    return listed
+
+
+# How tools list the very same keys: how one is made, and its ID and object in the root.
+SHAPES = {
+    "python-tuf": (ed25519.Ed25519PrivateKey.generate, plain),
+    "python-tuf-ecdsa": (P256, plain),
+    "python-tuf-p384": (P384, plain),
+    "python-tuf-rsa": (lambda: rsa.generate_private_key(65537, 2048), plain),
+    "go-tuf": (ed25519.Ed25519PrivateKey.generate, with_members(keyid_hash_algorithms=["sha256", "sha512"])),
+    "tuf-on-ci": (P256, with_members(**{"x-tuf-on-ci-keyowner": "@alice"})),
+    "tuf-on-ci-online": (P256, lambda role, key: (hashed(key), {**key, "x-tuf-on-ci-online-uri": "gcpkms://projects/x"})),
+    "opaque": (ed25519.Ed25519PrivateKey.generate, lambda role, key: (f"{role}-key-2026", key)),
+    "old-type": (P256, lambda role, key: plain(role, {**key, "keytype": "ecdsa-sha2-nistp256"})),
+    "tuftool": (P256, with_public(lambda pem: pem.rstrip("\n"))),
+    "crlf": (P256, with_public(lambda pem: pem.replace("\n", "\r\n"))),
+    "private": (
+        ed25519.Ed25519PrivateKey.generate,
+        lambda role, key: (hashed({**key, "keyval": {"private": "", **key["keyval"]}}), key),
+    ),
+}
+
+
+class Listed:
+    """A signer under the ID that a root lists."""
+
+    def __init__(self, signer, keyid, key):
+        rest = {name: value for name, value in key.items() if name not in ("keytype", "scheme", "keyval")}
+        self.signer = signer
+        self.public_key = SSlibKey(keyid, key["keytype"], key["scheme"], key["keyval"], rest)
+
+    def sign(self, data):
+        signature = self.signer.sign(data)
+        signature.keyid = self.public_key.keyid
+        return signature
+
+
+class Folder(FetcherInterface):
+    def _fetch(self, url):
+        path = pathlib.Path(urllib.parse.unquote(urllib.parse.urlparse(url).path))
+        if not path.exists():
+            raise DownloadHTTPError("no such file", 404)
+        yield path.read_bytes()
+
+
+def seen_by_python_tuf(folder, root, name):
+    """The digest that python-tuf's client finds for a name, from the first root on."""
+    with tempfile.TemporaryDirectory() as client:
+        updater = Updater(client, f"file://{folder}/", fetcher=Folder(), bootstrap=root)
+        found = updater.get_targetinfo(f"{REGISTRY}/{name}")
+        return found and found.hashes["sha256"]
+
+
+def gone_on_with(folder, shape):
+    """A repository in that shape: cloned, signed, refreshed, delegated and rotated by rootpin, and read by python-tuf after each."""
+    make, listed = SHAPES[shape]
+    repository = Repository(folder / shape, ["ed25519"] * 4, top=targets({"app:1": "one"}))
+    work = folder / f"{shape}.work"
+    (work / "keys").mkdir(parents=True)
+    repository.root = Root(expires=NOW + timedelta(days=365), consistent_snapshot=True)
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        private = make()
+        signer = CryptoSigner(private)
+        key = {"keytype": signer.public_key.keytype, "scheme": signer.public_key.scheme, "keyval": dict(signer.public_key.keyval)}
+        repository.signers[role] = [Listed(signer, *listed(role, key))]
+        repository.root.add_key(repository.signers[role][0].public_key, role)
+        file = work / "keys" / f"{role}.pem"
+        encryption = serialization.BestAvailableEncryption(PASSPHRASE)
+        file.touch(0o600)
+        file.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+        public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        file.with_suffix(".pub").write_bytes(public)
+    repository.publish()
+    root = (repository.folder / "1.root.json").read_bytes()
+
+    def rootpin(*words):
+        environment = {**os.environ, "ROOTPIN_PASSPHRASE": PASSPHRASE.decode()}
+        done = subprocess.run([ROOTPIN, "repo", "--repo", work, *words], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"{shape}: {words}: {done.stdout}{done.stderr}"
+
+    pinned = folder / f"{shape}.root.json"
+    pinned.write_bytes(root)
+    name = f"{REGISTRY}/app:2"
+    team = ("--key", str(work / "keys/team.pub"))
+    for words in (
+        ("clone", f"file://{repository.folder}", str(work), "--root", str(pinned), "--sha256", hashlib.sha256(root).hexdigest(),
+         "--names", f"{REGISTRY}/**"),
+        ("sign", name, "--digest", f"sha256:{digest('two')}", "--length", "3"),
+        ("refresh",),
+        ("key", "generate", "team"),
+        ("delegate", "add", "team", *team, "--paths", f"{REGISTRY}/team/**"),
+        ("rotate", "root", "--renew"),
+        ("rotate", "root", "--keep", *team),
+        ("rotate", "online"),
+        ("rotate", "targets"),
+    ):
+        rootpin(*words)
+        if words[0] not in ("clone", "key"):
+            for content, image in (("one", "app:1"), ("two", "app:2")):
+                found = seen_by_python_tuf(repository.folder, root, image)
+                assert found == digest(content), f"{shape}: after {words[0]} python-tuf finds {found} for {image}"
+    assert judged(repository, "app:2", "two") == "allowed", shape
+
+
 def main():
     count = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -173,6 +306,10 @@ def main():
                 assert found == wanted, f"{repository.folder.name}: {name} as {content!r} is {found}, wanted {wanted}"
                 count += 1
     print(f"{count} judgements of python-tuf's repositories")
+    with tempfile.TemporaryDirectory() as folder:
+        for shape in SHAPES:
+            gone_on_with(pathlib.Path(folder), shape)
+    print(f"{len(SHAPES)} shapes of repositories gone on with, and read by python-tuf")
 
 
 main()

@@ -5,6 +5,7 @@ mod http2;
 mod machines;
 mod registry;
 mod rotation;
+mod shapes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

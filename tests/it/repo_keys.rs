@@ -99,4 +99,83 @@ fn a_key_in_a_token_is_made_and_listed_there() {
     assert_eq!(names(dir.path()), [("root-1".to_owned(), "ecdsa".into(), place)]);
     let kept = fs::read_to_string(dir.path().join("keys/root-1.token")).unwrap();
     assert!(!kept.contains("4321"), "{kept}");
+    // Another folder takes the same key up.
+    let other = dir.path().join("other");
+    let add = ["add", "signer", "--token", MODULE, "--token-label", "acme", "--token-key", "root-1", "--passphrase-file", "-"];
+    let added = key(&other, &add, &environment, b"4321\n");
+    assert!(added.code == 0 && added.out.starts_with("added signer (ecdsa) in the token acme (/"), "{added:?}");
+    assert_eq!(fs::read(other.join("keys/signer.pub")).unwrap(), fs::read(dir.path().join("keys/root-1.pub")).unwrap());
+    let none = key(
+        &other,
+        &["add", "b", "--token", MODULE, "--token-label", "acme", "--token-key-id", "ff", "--passphrase-file", "-"],
+        &environment,
+        b"4321\n",
+    );
+    assert!(none.code == 2 && none.err.contains("0 of its private keys are meant; it has \"root-1\" (id "), "{none:?}");
+}
+
+/// A private copy of a key of the tests' data; it opens by "passphrase".
+fn private(dir: &Path, name: &str) -> String {
+    let file = dir.join(name);
+    fs::copy(format!("{}/tests/data/keys/private/{name}", env!("CARGO_MANIFEST_DIR")), &file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn a_key_that_notary_or_docker_made_is_taken_up_as_it_is_and_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, environment) = (dir.path().join("repo"), [("ROOTPIN_PASSPHRASE", "passphrase")]);
+    for (name, file) in [("targets", "notary.key"), ("online", "docker.key"), ("root-1", "p384.pem")] {
+        let file = private(dir.path(), file);
+        let wrong = key(&repo, &["add", name, "--file", &file], &[("ROOTPIN_PASSPHRASE", "wrong")], b"");
+        assert!(wrong.code == 2 && wrong.err.contains("can't be decrypted"), "{wrong:?}");
+        let added = key(&repo, &["add", name, "--file", &file], &environment, b"");
+        assert!(added.code == 0 && added.out.starts_with(&format!("added {name} (ecdsa)\n")), "{added:?}");
+        assert_eq!(fs::read(repo.join(format!("keys/{name}.pem"))).unwrap(), fs::read(&file).unwrap());
+    }
+    let mut init = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    init.envs(environment).args(["repo", "init"]).arg(&repo).args(["--names", "r.test/**", "--local", "--yes"]);
+    let made = run(&mut init, b"");
+    assert_eq!(made.code, 0, "{made:?}");
+    // One that lies in the folder already, under Notary's extension, gets its public part.
+    fs::copy(private(dir.path(), "ec.pem"), repo.join("keys/alice.key")).unwrap();
+    let file = repo.join("keys/alice.key").display().to_string();
+    let listed = key(&repo, &["list"], &[], b"");
+    assert!(listed.err.contains(&format!("hint: rootpin repo key add alice --file {file}")), "{listed:?}");
+    assert_eq!(key(&repo, &["add", "alice", "--file", &file], &environment, b"").code, 0);
+    assert!(repo.join("keys/alice.pub").is_file() && !repo.join("keys/alice.pem").exists());
+}
+
+#[test]
+fn a_key_file_that_can_not_be_used_costs_a_warning_and_never_the_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = [("ROOTPIN_PASSPHRASE", "passphrase")];
+    assert_eq!(key(dir.path(), &["generate", "good"], &environment, b"").code, 0);
+    let keys = dir.path().join("keys");
+    fs::copy(private(dir.path(), "legacy.pem"), keys.join("old.pem")).unwrap();
+    let forms = format!("{}/tests/data/keys/forms", env!("CARGO_MANIFEST_DIR"));
+    fs::copy(format!("{forms}/plain.pub"), keys.join("old.pub")).unwrap();
+    fs::copy(format!("{forms}/openssh.pub"), keys.join("ssh.pub")).unwrap();
+    fs::copy(keys.join("good.pem"), keys.join("open.pem")).unwrap();
+    fs::copy(keys.join("good.pub"), keys.join("open.pub")).unwrap();
+    fs::set_permissions(keys.join("open.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(keys.join("my key.pub"), "").unwrap();
+    let listed = key(dir.path(), &["list", "--json"], &[], b"");
+    assert_eq!(listed.code, 0, "{listed:?}");
+    for warned in [
+        "the key old can't sign: ",
+        "encrypted in the way of old OpenSSL; hint: convert it: openssl pkcs8 -topk8 -in ",
+        "the key ssh is not used: ",
+        "ssh-keygen -e -m PKCS8 -f FILE",
+        "the key open can't sign: ",
+        "has mode 0644",
+        "my key.pub is not used: ",
+    ] {
+        assert!(listed.err.contains(warned), "{warned}: {}", listed.err);
+    }
+    let value: Value = serde_json::from_str(&listed.out).unwrap();
+    let private: Vec<_> =
+        value["keys"].as_array().unwrap().iter().map(|key| (key["name"].as_str().unwrap(), key["private"] == true)).collect();
+    assert_eq!(private, [("good", true), ("old", false), ("open", false)]);
 }

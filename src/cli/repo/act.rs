@@ -6,16 +6,19 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Here;
 use super::passphrase::Passphrases;
 use super::report::{self, plan_json};
+use super::term::RootTerm;
 use crate::cli::output::Output;
 use crate::publish::changes::Entry;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Transaction, Unlock, Working};
+use crate::trust::KeyId;
 
 /// How long nothing is said.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -54,13 +57,22 @@ pub(super) struct Act<'a> {
 pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &Options, output: Output) -> Result<u8, PublishError> {
     let mut transaction = here.transaction(working, options.local)?;
     let doing = transaction.doing.clone();
-    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null, doing: doing.clone() };
+    let now = transaction.now;
+    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null, doing: doing.clone(), now, term: None };
     let mut keys = Unlocked { doing: doing.clone(), ..Unlocked::new(&working.keyring, &options.passphrases) };
     let outcome = telling(output, &doing, transaction.run(&mut asking, &mut keys)).await?;
-    let report = ended(&outcome, asking.plan, &transaction.notes);
+    let mut report = ended(&outcome, asking.plan, &transaction.notes);
+    let term = match &outcome {
+        Outcome::Done { metadata, .. } | Outcome::Nothing(metadata) => Some(RootTerm::of(metadata, now)),
+        Outcome::Shown => asking.term,
+    };
+    if let (Some(term), Some(object)) = (&term, report.as_object_mut()) {
+        object.insert("root".to_owned(), term.json());
+    }
     output.value(&report, report::ended_text);
     let failed = matches!(&outcome, Outcome::Done { failed, .. } if !failed.is_empty());
-    Ok(if failed { 2 } else { 0 })
+    let exit = if failed { 2 } else { 0 };
+    Ok(term.map_or(exit, |term| term.said(exit)))
 }
 
 /// What there is at the first place, merged with what is here.
@@ -96,6 +108,9 @@ struct Asking<'a, 'b> {
     keyring: &'a Keyring,
     plan: Value,
     doing: Doing,
+    now: Timestamp,
+    /// That of the root as it would be.
+    term: Option<RootTerm>,
 }
 
 impl Change for Asking<'_, '_> {
@@ -113,6 +128,7 @@ impl Change for Asking<'_, '_> {
 
     fn confirm(&mut self, before: &Metadata, plan: &Plan) -> Result<bool, PublishError> {
         self.plan = plan_json(before, plan, self.keyring, &self.act.about);
+        self.term = Some(RootTerm::of(plan.next(), self.now));
         if !self.output.json {
             self.output.value(&self.plan, report::plan_text);
         }
@@ -155,7 +171,7 @@ fn go_on() -> Result<bool, PublishError> {
 pub(super) struct Unlocked<'a> {
     keyring: &'a Keyring,
     passphrases: &'a Passphrases,
-    open: BTreeMap<String, Box<dyn Signer>>,
+    open: BTreeMap<KeyId, Box<dyn Signer>>,
     doing: Doing,
 }
 
@@ -166,13 +182,13 @@ impl<'a> Unlocked<'a> {
 }
 
 impl Unlock for Unlocked<'_> {
-    fn unlock(&mut self, keyid: &str) -> Result<&dyn Signer, SigningError> {
-        if !self.open.contains_key(keyid) {
+    fn unlock(&mut self, id: KeyId) -> Result<&dyn Signer, SigningError> {
+        if !self.open.contains_key(&id) {
             let (passphrases, doing) = (self.passphrases, &self.doing);
-            let signer = self.keyring.unlock(keyid, &mut |entry| quietly(doing, || passphrases.of(&entry.name)))?;
-            self.open.insert(keyid.to_owned(), signer);
+            let signer = self.keyring.unlock(id, &mut |entry| quietly(doing, || passphrases.of(&entry.name)))?;
+            self.open.insert(id, signer);
         }
-        self.open.get(keyid).map(AsRef::as_ref).ok_or(SigningError::Unusable("a key that vanished"))
+        self.open.get(&id).map(AsRef::as_ref).ok_or_else(|| SigningError::Unusable("a key that vanished".to_owned()))
     }
 }
 

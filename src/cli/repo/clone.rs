@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Here;
 use super::report::of_others;
+use super::term::RootTerm;
 use crate::cli::output::{Output, text};
 use crate::image::Digest;
 use crate::policy::MetadataUrl;
 use crate::publish::{Metadata, PublishError, Settings, Working, pinned_root};
+use crate::trust::Told;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -35,8 +38,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         PublishError::Wrong(format!("{}: {error}; hint: {hint}", verb.root.display()))
     })?;
     let found = Digest::of(&root).hex();
-    let told = verb.sha256.strip_prefix("sha256:").unwrap_or(&verb.sha256);
-    if !found.eq_ignore_ascii_case(told) {
+    let told: Result<Told, _> = verb.sha256.parse();
+    if !told.is_ok_and(|told| told.is_of_file(&Digest::of(&root))) {
         let hint = "ask whoever gave you the file; don't go on with this one";
         return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
     }
@@ -56,9 +59,11 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let delegated = metadata.delegations().filter_map(|(_, listed)| listed.get("name")?.as_str());
     let all: BTreeSet<&str> = metadata.roles.keys().map(String::as_str).chain(delegated).collect();
     let roles: Vec<_> = all.into_iter().filter(|role| super::images::may_sign(&metadata, &working.keyring, role)).collect();
-    let report = json!({ "version": 1, "outcome": "cloned", "dir": verb.dir.display().to_string(), "may_sign": roles });
+    let term = RootTerm::of(&metadata, Timestamp::now());
+    let dir = verb.dir.display().to_string();
+    let report = json!({ "version": 1, "outcome": "cloned", "dir": dir, "may_sign": roles, "root": term.json() });
     output.value(&report, report_text);
-    Ok(0)
+    Ok(term.said(0))
 }
 
 fn report_text(report: &Value) -> String {

@@ -7,11 +7,14 @@ use serde_json::{Map, Value, json};
 use super::Here;
 use super::act::{self, Act, Options};
 use super::report::{key_name, of_others};
+use super::term::RootTerm;
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Tag;
 use crate::policy::MetadataUrl;
 use crate::publish::changes::{Edit, Edits, Entry, present};
-use crate::publish::keyring::public_key_from_pem;
+use crate::publish::key::SigningError;
+use crate::publish::keyring::read_public_key;
+use crate::publish::root::as_listed;
 use crate::publish::{Draft, Metadata, PublishError, Working, delegated_paths, key_object};
 
 #[derive(Debug, clap::Subcommand)]
@@ -88,6 +91,13 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         )));
     }
     let keys = verb.key.iter().map(|file| read_key(file)).collect::<Result<Vec<_>, _>>()?;
+    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
+    let known = draft.document(&verb.by).and_then(|document| document.members("delegations")?.get("keys")?.as_object());
+    let as_known = |(keyid, key, name)| {
+        let (keyid, key) = as_listed(known, keyid, key);
+        (keyid, key, name)
+    };
+    let keys: Vec<(String, Value, String)> = keys.into_iter().map(as_known).collect();
     let mut ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
     let listed = json!({
         "name": verb.role, "keyids": ids, "threshold": verb.threshold, "paths": paths, "terminating": !verb.not_terminating,
@@ -108,7 +118,6 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
     }
     let mut about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
-    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let before = draft.next.roles.get(&verb.role).filter(|_| draft.next.authority(&verb.role).is_none());
     if let Some(names) = before.and_then(|file| file.document.members("targets")).filter(|names| !names.is_empty()) {
         about.push(format!("  it was delegated to before: what these keys signed then counts again, {} names", names.len()));
@@ -191,18 +200,22 @@ fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
 
 /// A public key's file: its ID, the key, and the file's name.
 pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishError> {
-    let shown = file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|error| {
-        PublishError::Wrong(format!("{shown}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"))
+    let public = read_public_key(file).map_err(|error| match error {
+        SigningError::File(file, error) => {
+            PublishError::Wrong(format!("{file}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"))
+        }
+        error => error.into(),
     })?;
-    let (keyid, key) = key_object(&public_key_from_pem(&shown, &String::from_utf8_lossy(&bytes))?);
+    let (keyid, key) = key_object(&public);
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok((keyid, key, name))
 }
 
 async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let metadata = act::look(&mut here.transaction(&working, verb.local)?, output).await?.next;
+    let mut transaction = here.transaction(&working, verb.local)?;
+    let metadata = act::look(&mut transaction, output).await?.next;
+    let term = RootTerm::of(&metadata, transaction.now);
     let delegation = |(by, listed): (&str, &Value)| {
         let keyids = list(listed, "keyids").iter().filter_map(Value::as_str);
         let keys: Vec<_> = keyids.map(|keyid| key_name(keyid, &metadata, &working.keyring)).collect();
@@ -213,8 +226,8 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
         })
     };
     let delegations: Vec<_> = metadata.delegations().map(delegation).collect();
-    output.value(&json!({ "version": 1, "delegations": delegations }), list_text);
-    Ok(0)
+    output.value(&json!({ "version": 1, "delegations": delegations, "root": term.json() }), list_text);
+    Ok(term.said(0))
 }
 
 fn list_text(report: &Value) -> String {

@@ -248,7 +248,7 @@ pub(super) fn tagged(name: &str) -> Result<(Repository, Tag), PublishError> {
 
 pub(super) fn may_sign(metadata: &Metadata, keyring: &Keyring, role: &str) -> bool {
     let authority = metadata.authority(role);
-    authority.is_some_and(|authority| keyring.keys().iter().any(|entry| entry.private && authority.keyids.contains(&entry.keyid)))
+    authority.is_some_and(|authority| authority.keys.iter().any(|key| key.id.is_some_and(|id| keyring.signs_with(id))))
 }
 
 /// The role to sign a path in: the one that decides it already, or else the most specific one, if a key here may sign for it.
@@ -265,7 +265,7 @@ fn role_for(metadata: &Metadata, keyring: &Keyring, path: &str) -> Result<String
 }
 
 fn signers(metadata: &Metadata, keyring: &Keyring, role: &str) -> String {
-    let keyids = metadata.authority(role).map(|authority| authority.keyids).unwrap_or_default();
+    let keyids = metadata.authority(role).map(|authority| authority.keyids()).unwrap_or_default();
     keyids.iter().map(|keyid| key_name(keyid, metadata, keyring)).collect::<Vec<_>>().join(", ")
 }
 
@@ -298,12 +298,12 @@ fn check_way(metadata: &Metadata, role: &str, path: &str) -> Result<(), PublishE
 pub(super) fn check_waiting(draft: &Draft, keyring: &Keyring, role: &str) -> Result<(), PublishError> {
     let Some(file) = draft.next.waiting.get(role) else { return Ok(()) };
     let Some(authority) = draft.next.authority(role) else { return Ok(()) };
-    let signed = draft.next.signers(&authority, &file.document);
-    let here = keyring.keys().iter().any(|entry| entry.private && signed.contains(&entry.keyid));
+    let signed = Metadata::signers(&authority, &file.document);
+    let here = signed.iter().any(|key| key.id.is_some_and(|id| keyring.signs_with(id)));
     if here || signed.len() >= authority.threshold {
         return Ok(());
     }
-    let signed: Vec<_> = signed.iter().map(|keyid| key_name(keyid, &draft.next, keyring)).collect();
+    let signed: Vec<_> = signed.iter().map(|key| key_name(&key.keyid, &draft.next, keyring)).collect();
     Err(PublishError::Wrong(format!(
         "{role} waits with changes by {}; hint: look at them with rootpin repo approve {role} --dry-run, and approve or drop them first",
         signed.join(", ")

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::report::of_others;
+use super::term::RootTerm;
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Repository;
@@ -20,10 +21,12 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let draft = act::look(&mut here.transaction(&working, verb.local)?, output).await?;
+    let mut transaction = here.transaction(&working, verb.local)?;
+    let draft = act::look(&mut transaction, output).await?;
+    let term = RootTerm::of(&draft.next, transaction.now);
     let images: Vec<_> = images(&draft.next).filter(|image| matches(verb.pattern.as_ref(), text(image, "name"))).collect();
-    output.value(&json!({ "version": 1, "images": images }), images_text);
-    Ok(0)
+    output.value(&json!({ "version": 1, "images": images, "root": term.json() }), images_text);
+    Ok(term.said(0))
 }
 
 /// Every name that some role lists, with what it stands for there and whether that role decides it.

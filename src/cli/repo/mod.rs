@@ -14,6 +14,7 @@ mod refresh;
 mod report;
 mod rotate;
 mod status;
+mod term;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -124,6 +125,13 @@ fn told(error: &PublishError) -> String {
     {
         let hint = "the place shows an older state than was seen here, or another history; if it was restored from a backup, empty it (of a registry the \
                     tags rootpin-… too) and fill it again where the newest state is: rootpin repo publish";
+        return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
+    }
+    if let PublishError::Refused(refusal) = error
+        && refusal.unpinned_root
+    {
+        let hint = "the place has another repository, or one that was begun anew; if that is right, clone it to another folder with a root file \
+                    of its own: rootpin repo clone PLACE DIR --root FILE --sha256 HEX --names PATTERN";
         return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
     }
     let hint = match error {

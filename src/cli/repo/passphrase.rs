@@ -84,16 +84,17 @@ impl Passphrases {
 
     fn given(&self, name: &str) -> Result<Option<String>, SigningError> {
         let text = match &self.passphrase_file {
-            Some(file) if file == Path::new("-") => self.input()?.clone(),
+            Some(file) if file == Path::new("-") => Zeroizing::new(self.input()?.as_bytes().to_vec()),
             Some(file) => read_private(file)?,
             None => match std::env::var(ENVIRONMENT) {
-                Ok(text) => Zeroizing::new(text),
+                Ok(text) => Zeroizing::new(text.into_bytes()),
                 Err(std::env::VarError::NotPresent) => return Ok(None),
                 Err(std::env::VarError::NotUnicode(_)) => {
                     return Err(SigningError::Passphrase(format!("{ENVIRONMENT} is not UTF-8")));
                 }
             },
         };
+        let text = str::from_utf8(&text).map_err(|_| SigningError::Passphrase(format!("the passphrase given for {name} is not UTF-8")))?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
             return Err(SigningError::Passphrase(format!("the passphrase given for {name} is empty; hint: an empty one protects nothing")));

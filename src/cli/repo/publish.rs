@@ -6,6 +6,7 @@ use crate::cli::output::Output;
 use crate::policy::MetadataUrl;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::{Change, Draft, Metadata, Plan, PublishError, Unlock};
+use crate::trust::KeyId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -46,7 +47,7 @@ impl Change for Bring {
 }
 
 impl Unlock for Bring {
-    fn unlock(&mut self, _keyid: &str) -> Result<&dyn Signer, SigningError> {
-        Err(SigningError::Unusable("a new repository that needs another signature"))
+    fn unlock(&mut self, _id: KeyId) -> Result<&dyn Signer, SigningError> {
+        Err(SigningError::Unusable("a new repository that needs another signature".to_owned()))
     }
 }

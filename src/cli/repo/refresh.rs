@@ -1,5 +1,7 @@
 //! `rootpin repo refresh`: signs anew what would expire, and takes up what waits for the online key.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::Here;
@@ -30,8 +32,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         draft.renew |= verb.if_within.is_none_or(|term| online.into_iter().any(|document| within(document, term)));
         for (role, file) in &draft.next.roles {
             let here = draft.next.authority(role).is_some_and(|authority| {
-                let here = working.keyring.keys().iter().filter(|entry| entry.private && authority.keyids.contains(&entry.keyid)).count();
-                here >= authority.threshold
+                let here = authority.keys.iter().filter_map(|key| key.id.filter(|id| working.keyring.signs_with(*id)));
+                here.collect::<BTreeSet<_>>().len() >= authority.threshold
             });
             if here && within(&file.document, working.settings.term(role) / 3) && !draft.next.waiting.contains_key(role) {
                 draft.edited.insert(role.clone(), file.document.clone());

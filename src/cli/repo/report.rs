@@ -8,7 +8,7 @@ use crate::cli::output::{list, table, text};
 use crate::observe::plain_lines;
 use crate::publish::changes::{self, Entry};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Metadata, Missing, Plan, Step};
+use crate::publish::{Metadata, Missing, Plan, Step, material};
 
 /// A plan, before anything is signed.
 pub(super) fn plan_json(before: &Metadata, plan: &Plan, keyring: &Keyring, about: &[String]) -> Value {
@@ -30,7 +30,7 @@ fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring)
             "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })
     });
     let changes: Vec<Value> = changes.collect();
-    let signers: Vec<String> = step.keys.iter().map(|keyid| key_name(keyid, next, keyring)).collect();
+    let signers: Vec<String> = step.keys.iter().map(|key| key_name(&key.keyid, next, keyring)).collect();
     json!({
         "role": step.role,
         "version": step.document.version(),
@@ -49,7 +49,8 @@ pub(super) fn missing_json(missing: &Missing, metadata: &Metadata, keyring: &Key
 
 /// A key for people: who holds it, or its name here, and the beginning of its ID.
 pub(super) fn key_name(keyid: &str, metadata: &Metadata, keyring: &Keyring) -> String {
-    let here = keyring.keys().iter().find(|entry| entry.keyid == keyid).map(|entry| entry.name.clone());
+    let id = metadata.key(keyid).and_then(|key| material(keyid, key));
+    let here = id.and_then(|id| keyring.find(id)).map(|entry| entry.name.clone());
     let short: String = keyid.chars().take(8).collect();
     match metadata.holder(keyid).or(here) {
         Some(name) => format!("{name} ({short})"),

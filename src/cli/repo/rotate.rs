@@ -14,8 +14,9 @@ use crate::cli::output::{Output, list, table, text};
 use crate::publish::key::{Kind, Signer, SigningError};
 use crate::publish::key_file::PrivateKey;
 use crate::publish::keyring::{Keyring, generate};
-use crate::publish::root::{RoleKeys, newest, set_role, with_root};
-use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, Unlock, Working};
+use crate::publish::root::{RoleKeys, as_listed, newest, set_role, with_root};
+use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, RoleKey, Unlock, Working};
+use crate::trust::KeyId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -151,6 +152,7 @@ fn changed_root(working: &mut Working, metadata: &Metadata, verb: &Arguments) ->
     let mut new = Vec::new();
     for (index, file) in verb.key.iter().enumerate() {
         let (keyid, key, name) = super::delegate::read_key(file)?;
+        let (keyid, key) = as_listed(document.members("keys"), keyid, key);
         new.push((keyid, key, verb.holder.get(index).cloned().unwrap_or(name)));
     }
     if new.is_empty() && !verb.renew && verb.remove.is_empty() && !verb.keep {
@@ -160,14 +162,14 @@ fn changed_root(working: &mut Working, metadata: &Metadata, verb: &Arguments) ->
     for role in verb.role.roles() {
         let authority = metadata.authority(role).ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}")))?;
         let mut keys = Vec::new();
-        for keyid in authority.keyids {
+        for RoleKey { keyid, key, .. } in authority.keys {
             let holder = metadata.holder(&keyid).unwrap_or_default();
             let leaves = |word: &&String| **word == holder || word.len() >= 4 && keyid.starts_with(word.as_str());
             let named: Vec<_> = verb.remove.iter().filter(leaves).collect();
             unmatched.retain(|word| !named.contains(word));
             let stays = if verb.remove.is_empty() { verb.keep || verb.renew } else { named.is_empty() };
-            if let Some(key) = metadata.key(&keyid).filter(|_| stays) {
-                keys.push((keyid, key.clone(), holder));
+            if stays && !key.is_null() {
+                keys.push((keyid, key, holder));
             }
         }
         keys.extend(new.iter().filter(|(keyid, ..)| !keys.iter().any(|(known, ..)| known == keyid)).cloned().collect::<Vec<_>>());
@@ -216,11 +218,11 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let passphrase = verb.options.passphrases.of(&name)?;
         let key = PrivateKey::load(path, &passphrase)?;
-        let keyid = key.keyid();
-        if !proposal.lists(&keyid) {
+        let listings = proposal.listings(key.public().id());
+        if listings.is_empty() {
             return Err(PublishError::Wrong(format!("{} is no key of the old root or the new one", path.display())));
         }
-        proposal.sign(&[keyid], &mut One(key))?;
+        proposal.sign(&listings, &mut One(key))?;
     } else {
         let working = here.open()?;
         check_old(&proposal, file, &working)?;
@@ -277,7 +279,7 @@ fn show(proposal: &Proposal, output: Output) {
 struct One(PrivateKey);
 
 impl Unlock for One {
-    fn unlock(&mut self, _keyid: &str) -> Result<&dyn Signer, SigningError> {
+    fn unlock(&mut self, _id: KeyId) -> Result<&dyn Signer, SigningError> {
         Ok(&self.0)
     }
 }
@@ -324,6 +326,5 @@ fn proposed_text(report: &Value) -> String {
 pub(super) fn entry(keyring: &Keyring, name: &str, holder: String) -> Result<(String, Value, String), PublishError> {
     let entry = keyring.keys().iter().find(|entry| entry.name == name);
     let entry = entry.ok_or_else(|| PublishError::Wrong(format!("there is no key {name} in keys/; hint: rootpin repo key list")))?;
-    let (keyid, key) = crate::publish::key_object(&entry.key);
-    Ok((keyid, key, holder))
+    Ok((entry.keyid.clone(), entry.key(), holder))
 }

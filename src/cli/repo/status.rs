@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::report::{key_name, missing_json, of_others};
+use super::term::RootTerm;
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::image::Digest;
 use crate::publish::keyring::Keyring;
-use crate::publish::{Document, Metadata, Missing, PublishError, Settings, Working};
+use crate::publish::{Document, Metadata, Missing, PublishError, RoleKey, Settings, Working};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -44,10 +45,14 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
         object.insert("place_error".to_owned(), json!(unknown));
         object.insert("notes".to_owned(), json!(transaction.notes));
     }
+    let term = RootTerm::of(&draft.next, now);
+    if let Some(object) = report.as_object_mut() {
+        object.insert("root".to_owned(), term.json());
+    }
     output.value(&report, status_text);
     let roles = list(&report, "roles");
     let bad = roles.iter().any(|role| matches!(text(role, "state"), "expired" | "broken")) || !list(&report, "waiting").is_empty();
-    Ok(if unknown.is_some() { 2 } else { u8::from(bad) })
+    Ok(term.said(if unknown.is_some() { 2 } else { u8::from(bad) }))
 }
 
 fn report(metadata: &Metadata, working: &Working, now: Timestamp) -> Result<Value, PublishError> {
@@ -80,9 +85,9 @@ fn role_json(
 ) -> Option<Value> {
     // Nothing delegates to it any more: it stays listed, and means nothing.
     let authority = metadata.authority(role)?;
-    let key = |keyid: &String| {
-        let here = keyring.keys().iter().any(|entry| entry.private && entry.keyid == *keyid);
-        json!({ "name": key_name(keyid, metadata, keyring), "keyid": keyid, "here": here })
+    let key = |key: &RoleKey| {
+        let here = key.id.is_some_and(|id| keyring.signs_with(id));
+        json!({ "name": key_name(&key.keyid, metadata, keyring), "keyid": key.keyid, "here": here })
     };
     let listed = metadata.delegations().find(|(_, listed)| listed.get("name").and_then(Value::as_str) == Some(role));
     Some(json!({
@@ -96,7 +101,7 @@ fn role_json(
         },
         "broken": metadata.broken.get(role),
         "threshold": authority.threshold,
-        "keys": authority.keyids.iter().map(key).collect::<Vec<_>>(),
+        "keys": authority.keys.iter().map(key).collect::<Vec<_>>(),
         "delegated_by": if authority.by == "root" { None } else { Some(authority.by) },
         "paths": listed.and_then(|(_, listed)| listed.get("paths")),
     }))
@@ -114,14 +119,14 @@ fn state(file: &Document, term: SignedDuration, now: Timestamp) -> &'static str 
 
 fn waiting_json(role: &str, document: &Document, metadata: &Metadata, keyring: &Keyring) -> Value {
     let authority = metadata.authority(role);
-    let signed = authority.as_ref().map(|authority| metadata.signers(authority, document)).unwrap_or_default();
-    let names: Vec<_> = signed.iter().map(|keyid| key_name(keyid, metadata, keyring)).collect();
+    let signed = authority.as_ref().map(|authority| Metadata::signers(authority, document)).unwrap_or_default();
+    let names: Vec<_> = signed.iter().map(|key| key_name(&key.keyid, metadata, keyring)).collect();
     let open = authority.as_ref().map(|authority| {
-        let keys = authority.keyids.iter().filter(|keyid| !signed.contains(keyid)).cloned().collect();
+        let keys = authority.keys.iter().filter(|key| !signed.contains(key)).map(|key| key.keyid.clone()).collect();
         Missing { role: role.to_owned(), count: authority.threshold.saturating_sub(signed.len()), keys }
     });
     let for_online = || {
-        let keys = metadata.authority("snapshot").map(|authority| authority.keyids).unwrap_or_default();
+        let keys = metadata.authority("snapshot").map(|authority| authority.keyids()).unwrap_or_default();
         Missing { role: "snapshot".to_owned(), count: 1, keys }
     };
     let missing = open.filter(|missing| missing.count > 0).unwrap_or_else(for_online);

@@ -15,7 +15,7 @@ pub(crate) fn waits(org: &Org, role: &str, change: impl FnOnce(&mut Value)) {
     signed["version"] = json!(2);
     change(&mut signed);
     let key = PrivateKey::load(&org.path(role).join(format!("keys/{role}.pem")), "correct horse").unwrap();
-    let signature = key.sign(&serde_json::to_vec(&signed).unwrap()).unwrap();
+    let signature = key.sign(&serde_json::to_vec(&signed).unwrap(), "ed25519").unwrap();
     let signature = signature.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let file = json!({ "signatures": [{ "keyid": key.keyid(), "sig": signature }], "signed": signed });
     fs::write(org.path(&format!("place/waiting/{role}.json")), file.to_string()).unwrap();

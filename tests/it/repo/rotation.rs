@@ -183,3 +183,29 @@ fn what_has_expired_is_told_and_renewed() {
     assert_eq!(org.verify("host", "r.test/tool:1", "one"), "allowed");
     assert_eq!(org.repo("main", &["status"]).code, 0, "{}", digest("one"));
 }
+
+#[test]
+fn a_root_that_is_over_soon_is_said_by_every_verb_that_reads_the_repository() {
+    let org = Org::new();
+    org.ok("main", &["init", "--names", "r.test/**", "--publish", &org.place(), "--expires", "root=20d"]);
+    let team = org.key("team", "team");
+    let verbs: [&[&str]; 7] = [
+        &["sign", "r.test/tool:1", "--digest", &digest("one"), "--length", "7"],
+        &["delegate", "add", "team", "--key", &team, "--paths", "r.test/team/*"],
+        &["delegate", "list"],
+        &["refresh", "--dry-run"],
+        &["list"],
+        &["publish"],
+        &["status"],
+    ];
+    for verb in verbs {
+        let ended = org.repo("main", verb);
+        assert!(ended.code == 0 && ended.err.contains("root 1 expires at 20"), "{verb:?}: {ended:?}");
+        assert!(ended.err.contains("hint: rootpin repo rotate root --renew"), "{verb:?}: {ended:?}");
+    }
+    assert_eq!(org.json("main", &["status"])["root"]["state"], "expires soon");
+    let settings = fs::read_to_string(org.path("main/repository.toml")).unwrap();
+    fs::write(org.path("main/repository.toml"), settings.replace("20d", "365d")).unwrap();
+    let renewed = org.repo("main", &["rotate", "root", "--renew"]);
+    assert!(renewed.code == 0 && !renewed.err.contains("expires at"), "{renewed:?}");
+}
