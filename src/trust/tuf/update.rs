@@ -42,6 +42,8 @@ enum At {
     CachedTimestamp(Envelope),
     Snapshot(Stamp, From),
     Targets(Stamp, Arc<Snapshot>, Floor, From),
+    /// After a refusal: the source's own root file of a version that is known here.
+    OtherRoot(Refusal, u64),
     Over,
 }
 
@@ -73,12 +75,19 @@ impl Update {
             (At::Begin, None) => Ok(self.begin()),
             (At::Root(From::Cache), Some(answer)) => Ok(self.cached_root(&answer)),
             (At::Root(From::Source), Some(Answer::Bytes(bytes))) => {
-                self.chain = self.chain.extend(&bytes, &self.pins.revoked, &mut self.budget)?;
+                match self.chain.extend(&bytes, &self.pins.revoked, &mut self.budget) {
+                    Ok(chain) => self.chain = chain,
+                    Err(refusal) => return self.explained(refusal),
+                }
                 self.files.push((Request::Root(self.chain.version()).cache_name(), bytes));
                 Ok(self.want_root(From::Source))
             }
             (At::Root(From::Source), Some(Answer::Missing)) => self.settle_root(),
-            (At::Timestamp, Some(answer)) => self.timestamp(&present("timestamp.json", answer)?),
+            (At::Timestamp, Some(answer)) => {
+                let step = self.timestamp(&present("timestamp.json", answer)?);
+                step.or_else(|refusal| self.explained(refusal))
+            }
+            (At::OtherRoot(refusal, version), Some(answer)) => self.compare_root(refusal, version, answer),
             (At::CachedTimestamp(twin), Some(answer)) => self.cached_timestamp(&twin, answer),
             (At::Snapshot(stamp, From::Cache), Some(answer)) => self.cached_snapshot(stamp, answer),
             (At::Snapshot(stamp, From::Source), Some(answer)) => {
@@ -160,6 +169,39 @@ impl Update {
         Ok(self.want(At::Timestamp, Request::Timestamp, TIMESTAMP_BYTES, From::Source))
     }
 
+    /// A file that none of the keys signed which the roots here list: the source may have another history of roots. It is refused in any
+    /// case; the source's root of a version that is known here tells a person why.
+    fn explained(&mut self, refusal: Refusal) -> Result<Step<Trusted>, Refusal> {
+        if refusal.code != Code::BadSignature {
+            return Err(refusal);
+        }
+        let version = self.chain.version();
+        Ok(self.want(At::OtherRoot(refusal, version), Request::Root(version), ROOT_BYTES, From::Source))
+    }
+
+    fn compare_root(&mut self, refusal: Refusal, version: u64, answer: Answer) -> Result<Step<Trusted>, Refusal> {
+        let pinned = self.pins.root.version();
+        let bytes = match answer {
+            Answer::Bytes(bytes) => bytes,
+            // A history that was begun anew is shorter.
+            Answer::Missing if version > pinned => {
+                return Ok(self.want(At::OtherRoot(refusal, pinned), Request::Root(pinned), ROOT_BYTES, From::Source));
+            }
+            Answer::Missing => return Err(refusal),
+        };
+        let here = if version == pinned { self.pins.root.chain() } else { &self.chain };
+        let file = format!("{version}.root.json");
+        match Envelope::read(&file, "root", &bytes, ROOT_BYTES, &mut self.budget) {
+            Ok(there) if there.statement != here.last.envelope.statement => {
+                let found =
+                    format!("{}; root {version} at the source differs from root {version} here: another history of roots", refusal.found);
+                let hint = "see both with rootpin pin diff; if the publisher says that the repository was begun anew, pin its root: rootpin pin add ID --replace";
+                Err(Refusal { found, hint: hint.to_owned(), ..refusal }.of_unpinned_root())
+            }
+            _ => Err(refusal),
+        }
+    }
+
     /// Section 5.4.
     fn timestamp(&mut self, bytes: &[u8]) -> Result<Step<Trusted>, Refusal> {
         let envelope = self.read_timestamp(bytes)?;
@@ -172,7 +214,7 @@ impl Update {
                 let previous = self.previous.as_ref().map(|previous| Arc::clone(&previous.0.timestamp));
                 match previous.filter(|previous| previous.statement == floor.signed) {
                     Some(previous) => {
-                        role.signers(&previous, &self.pins.revoked, &mut self.budget)?;
+                        role.signers(&previous, self.chain.counting(&self.pins.revoked), &mut self.budget)?;
                         self.admit_timestamp(previous, None)
                     }
                     None => Ok(self.want(At::CachedTimestamp(envelope), Request::Timestamp, TIMESTAMP_BYTES, From::Cache)),
@@ -199,7 +241,7 @@ impl Update {
 
     fn read_timestamp(&mut self, bytes: &[u8]) -> Result<Envelope, Refusal> {
         let envelope = Envelope::read("timestamp.json", "timestamp", bytes, TIMESTAMP_BYTES, &mut self.budget)?;
-        self.chain.last.role("timestamp")?.signers(&envelope, &self.pins.revoked, &mut self.budget)?;
+        self.chain.last.role("timestamp")?.signers(&envelope, self.chain.counting(&self.pins.revoked), &mut self.budget)?;
         Ok(envelope)
     }
 
@@ -259,7 +301,7 @@ impl Update {
         stamp.snapshot.check("snapshot.json", bytes)?;
         let envelope = Envelope::read("snapshot.json", "snapshot", bytes, TUF_SNAPSHOT_BYTES, &mut self.budget)?;
         let role = self.chain.last.role("snapshot")?;
-        role.signers(&envelope, &self.pins.revoked, &mut self.budget)?;
+        role.signers(&envelope, self.chain.counting(&self.pins.revoked), &mut self.budget)?;
         stamp.snapshot.check_version(&envelope)?;
         let listed = meta::listing(&envelope)?;
         Ok(Arc::new(Snapshot { pin: stamp.snapshot.clone(), authority: role.authority(), listed, envelope }))
@@ -306,7 +348,7 @@ impl Update {
         let cached = match answer {
             Answer::Bytes(bytes) => {
                 let (role, pin) = (self.chain.last.role("targets")?, snapshot.pin_of("targets")?);
-                Targets::recall(role, pin, bytes, &floor, &self.pins.revoked, &mut self.budget).ok()
+                Targets::recall(role, pin, bytes, &floor, self.chain.counting(&self.pins.revoked), &mut self.budget).ok()
             }
             Answer::Missing => None,
         };
@@ -317,7 +359,13 @@ impl Update {
     }
 
     fn read_targets(&mut self, snapshot: &Snapshot, bytes: &[u8]) -> Result<Targets, Refusal> {
-        Targets::read(self.chain.last.role("targets")?, snapshot.pin_of("targets")?, bytes, &self.pins.revoked, &mut self.budget)
+        Targets::read(
+            self.chain.last.role("targets")?,
+            snapshot.pin_of("targets")?,
+            bytes,
+            self.chain.counting(&self.pins.revoked),
+            &mut self.budget,
+        )
     }
 
     fn finish(

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::image::Digest;
+use crate::trust::Code;
 use crate::trust::tuf::Question;
 
 use super::publisher::{EXPIRES, Host, Publisher, key, role, sign, target};
@@ -226,15 +227,41 @@ fn two_files_of_one_version_are_not_both_taken() {
 }
 
 #[test]
-fn a_refusal_says_that_a_key_is_of_a_kind_not_known_here() {
+fn a_refusal_says_that_the_source_has_another_history_of_roots() {
+    let (publisher, mut other) = (Publisher::new(), Publisher::new());
+    let mut root = signed(&other, "1.root.json");
+    root["expires"] = "2035-01-01T00:00:00Z".into();
+    other.files.insert("1.root.json".to_owned(), sign(&root, &[1]));
+    let mut timestamp = signed(&other, "timestamp.json");
+    timestamp["version"] = 9.into();
+    // By a key that this history's root does not list.
+    other.files.insert("timestamp.json".to_owned(), sign(&timestamp, &[77]));
+    let mut host = Host::of(&publisher);
+    host.update(&publisher).unwrap();
+    let refusal = host.update(&other).unwrap_err();
+    assert!(refusal.code == Code::BadSignature && refusal.unpinned_root, "{refusal}");
+    assert!(refusal.found.contains("root 1 at the source differs from root 1 here") && refusal.hint.contains("pin diff"), "{refusal}");
+    // The same history with a bad timestamp is no other one.
+    other.files.insert("1.root.json".to_owned(), publisher.files["1.root.json"].clone());
+    let refusal = host.update(&other).unwrap_err();
+    assert!(!refusal.unpinned_root && !refusal.found.contains("differs"), "{refusal}");
+}
+
+#[test]
+fn a_refusal_names_the_kind_and_scheme_of_a_key_that_is_not_known_here() {
     let mut publisher = Publisher::new();
     let mut root = signed(&publisher, "1.root.json");
     root["version"] = 2.into();
-    root["keys"]["key-2"]["scheme"] = "ed448".into();
+    root["keys"]["key-2"]["keytype"] = "ml-dsa".into();
+    root["keys"]["key-2"]["scheme"] = "ml-dsa-65/1".into();
     publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
     let mut host = Host::of(&publisher);
     let refusal = host.update(&publisher).unwrap_err();
-    assert!(refusal.found.ends_with("0 distinct keys (of its role's keys, 1 of a kind or scheme not known here)"), "{}", refusal.found);
+    assert!(
+        refusal.found.ends_with("0 distinct keys (of its role's keys, 1 of a kind or scheme not known here: \"ml-dsa ml-dsa-65/1\")"),
+        "{}",
+        refusal.found
+    );
 }
 
 #[test]
