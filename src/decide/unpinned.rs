@@ -21,8 +21,8 @@ pub(super) fn told(refusal: Refusal, policy: &Policy, root: &Root, name: &ImageR
     let Some(source) = source else { return refusal };
     let dir = policy.dir.as_deref().filter(|dir| *dir != DEFAULT_DIR).map_or(String::new(), |dir| format!(" --policy {}", word(dir)));
     let hint = format!(
-        "rootpin pin diff{dir} {} shows what differs; if the publisher changed the root key, have them tell you its fingerprint by another way than this source, then run: \
-         rootpin pin add {}{dir} {source}   # asks for the fingerprint",
+        "see what differs: rootpin pin diff{dir} {}; if the publisher changed the root key, have them tell you its fingerprint by another \
+         way than this source, then run: rootpin pin add {}{dir} {source}   # asks for the fingerprint",
         name.repository, root.id
     );
     Refusal { hint, ..refusal }

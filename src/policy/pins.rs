@@ -9,6 +9,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::pattern::Pattern;
+
 /// A table to add: its header, as `root`, and its keys in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTable {
@@ -76,7 +78,34 @@ pub fn append(text: &str, tables: &[NewTable]) -> Result<String, EditError> {
 pub fn add_keys(text: &str, id: &str, entries: &[String]) -> Result<String, EditError> {
     let document = parse(text)?;
     let (_, root) = root(&document, id)?;
-    let keys = root.get("keys").ok_or(EditError::ByHand)?;
+    let out = with_entries(text, root.get("keys").ok_or(EditError::ByHand)?, entries)?;
+    proven(text, out, |policy| {
+        let keys = root_value(policy, id)?.get_mut("keys")?.as_array_mut()?;
+        keys.extend(entries.iter().cloned().map(Value::String));
+        Some(())
+    })
+}
+
+/// Adds a root to the `roots` of the rule for a pattern.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn add_root_to_rule(text: &str, pattern: &str, id: &str) -> Result<String, EditError> {
+    let document = parse(text)?;
+    let is_pattern = |text: Option<&str>| text.is_some_and(|text| text.parse().is_ok_and(|found: Pattern| found.as_str() == pattern));
+    let of_pattern = |table: &DeTable<'_>| is_pattern(table.get("match").and_then(|value| value.get_ref().as_str()));
+    let (_, rule) = tables(&document, "rule").into_iter().find(|(_, table)| of_pattern(table)).ok_or(EditError::ByHand)?;
+    let out = with_entries(text, rule.get("roots").ok_or(EditError::ByHand)?, &[id.to_owned()])?;
+    proven(text, out, |policy| {
+        let rules = policy.get_mut("rule")?.as_array_mut()?.iter_mut();
+        let rule = rules.filter_map(Value::as_table_mut).find(|rule| is_pattern(rule.get("match").and_then(Value::as_str)))?;
+        rule.get_mut("roots")?.as_array_mut()?.push(Value::String(id.to_owned()));
+        Some(())
+    })
+}
+
+/// The text with more entries at the end of a list that has some.
+fn with_entries(text: &str, keys: &Spanned<DeValue<'_>>, entries: &[String]) -> Result<String, EditError> {
     let elements = keys.get_ref().as_array().ok_or(EditError::ByHand)?;
     let last = elements.iter().next_back().ok_or(EditError::ByHand)?.span();
     // From behind the last entry to the bracket: perhaps a comma, comments, line breaks.
@@ -99,11 +128,7 @@ pub fn add_keys(text: &str, id: &str, entries: &[String]) -> Result<String, Edit
     } else {
         out.insert_str(last.end, &format!(", {}", quoted.join(", ")));
     }
-    proven(text, out, |policy| {
-        let keys = root_value(policy, id)?.get_mut("keys")?.as_array_mut()?;
-        keys.extend(entries.iter().cloned().map(Value::String));
-        Some(())
-    })
+    Ok(out)
 }
 
 /// Takes an entry out of the `keys` of a root.

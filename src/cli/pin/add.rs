@@ -1,6 +1,6 @@
 //! `rootpin pin add`: keys whose fingerprint a person was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{Asking, Changing, Failure, shown, unknown};
 use crate::cli::output::Output;
 use crate::image::Digest;
 use crate::policy::pins::{self, NewTable};
-use crate::policy::{Policy, Root, RootKind};
+use crate::policy::{Pattern, Policy, Root, RootKind, Rule};
 use crate::sources::Sources;
 use crate::trust::{PublicKey, RootFile, key_file};
 
@@ -73,7 +73,7 @@ struct Fields {
     /// Where its TUF metadata is read; several are asked in order
     #[arg(long, value_name = "URL")]
     metadata: Vec<String>,
-    /// A rule for these names, too: a root without a rule is an error
+    /// A rule for these names, too: a root without a rule is an error. A rule that stands for this very pattern gets the root added to its own
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
     /// The oldest timestamp to accept, as 72h
@@ -197,7 +197,7 @@ fn add_to(
             let name = pinned.keys().next().cloned().unwrap_or_default();
             let values = [("file", name), ("sha256", chosen.sha256.hex())];
             let after = pins::replace(&before, &root.id, &values)?;
-            finish_root(change, &root.id, chosen, Some(before), after, file, pinned, output)
+            finish_root(change, &root.id, chosen, Some(before), after, file, pinned, &[], output)
         }
         (RootKind::Notary(_), Material::Roots(_)) => {
             Err(Failure::Usage(format!("the root {} is of Notary, and this is a root file of TUF", root.id)))
@@ -222,10 +222,19 @@ fn add_new(
         let text = format!("the policy has no root {id:?}, and no rule would name it");
         return Err(Failure::Usage(format!("{text}; hint: say for which images it is, by --match registry.example/team/**")));
     }
-    let file = change.file()?;
+    let standing: Vec<&Rule> = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| is_named(fields, rule)).collect();
+    let file = file_of(&change, &standing)?;
     let before = change.text(&file)?;
     let fresh = if file == MAIN { "version = 1\ndefault = \"deny\"\n".to_owned() } else { fragment_head(&fields.matches) };
-    let text = before.clone().unwrap_or(fresh);
+    let mut text = before.clone().unwrap_or(fresh);
+    let mut more = Vec::new();
+    for rule in &standing {
+        text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
+        let roots: Vec<&str> = rule.roots.iter().map(|root| root.id.as_str()).chain([id]).collect();
+        let quorum = rule.quorum;
+        more.push(format!("the rule {} has the roots {}, of which {quorum} must say yes", rule.pattern.as_str(), roots.join(", ")));
+    }
+    let matches: Vec<String> = fields.matches.iter().filter(|text| !standing.iter().any(|rule| is_pattern(text, rule))).cloned().collect();
     let (tls_ca, mut pinned) = tls_ca(arguments)?;
     let kind = |wanted: &str| match fields.kind.as_deref() {
         Some(kind) if kind != wanted => Err(Failure::Usage(format!("--type {kind}, but what is to be pinned is of type {wanted}"))),
@@ -251,8 +260,9 @@ fn add_new(
             values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
             values.extend([("keys", Toml::from(entries)), ("role", role)]);
             values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &fields.matches))?;
-            let edit = edit_of_keys(id, &keys, file, before, after, pinned);
+            let after = pins::append(&text, &tables(values, id, &matches))?;
+            let mut edit = edit_of_keys(id, &keys, file, before, after, pinned);
+            edit.words = [vec![edit.words], more].concat().join("\n");
             finish_keys(change, edit, id, &keys, output)
         }
         Material::Roots(files) => {
@@ -273,9 +283,30 @@ fn add_new(
             values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
             values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
             values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &fields.matches))?;
-            finish_root(change, id, chosen, before, after, file, pinned, output)
+            let after = pins::append(&text, &tables(values, id, &matches))?;
+            finish_root(change, id, chosen, before, after, file, pinned, &more, output)
         }
+    }
+}
+
+fn is_named(fields: &Fields, rule: &Rule) -> bool {
+    fields.matches.iter().any(|text| is_pattern(text, rule))
+}
+
+fn is_pattern(text: &str, rule: &Rule) -> bool {
+    text.parse().is_ok_and(|pattern: Pattern| pattern == rule.pattern)
+}
+
+/// The file that is edited: that of the rules which stand and get another root, or the one that was named.
+fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
+    let files: BTreeSet<String> = standing.iter().map(|rule| rule.location.file.to_string()).collect();
+    let mut files = files.into_iter();
+    match (files.next(), files.next()) {
+        (None, _) => change.file(),
+        (Some(file), None) if !change.is_fragment_named() || change.file()? == file => Ok(file),
+        (Some(file), _) => Err(Failure::Usage(format!(
+            "the rules for these patterns stand in {file} and elsewhere; hint: one command for each file, without --fragment"
+        ))),
     }
 }
 
@@ -338,9 +369,11 @@ fn finish_root(
     after: String,
     file: String,
     pinned: Pinned,
+    more: &[String],
     output: Output,
 ) -> Result<u8, Failure> {
     let words = format!("pinned for {id}: root file version {}, sha256 {}", root.version, root.sha256.hex());
+    let words = [&[words], more].concat().join("\n");
     let members = json!({ "root": id, "root_file": shown::root_json(root) });
     let is_root = |policy: &Policy| match policy.roots.get(id).map(|root| &root.kind) {
         Some(RootKind::Tuf(tuf)) => tuf.sha256 == root.sha256,

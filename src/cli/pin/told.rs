@@ -41,7 +41,7 @@ impl Teller {
         match self {
             Self::Given(told) => {
                 if let Some(other) = told.iter().find(|told| !keys.iter().any(|key| told.is_of(key))) {
-                    return Err(differs(&other.to_string()));
+                    return Err(differs(other, keys));
                 }
                 left.retain(|key| !told.iter().any(|told| told.is_of(key)));
             }
@@ -51,7 +51,7 @@ impl Teller {
                     let before = left.len();
                     left.retain(|key| !told.is_of(key));
                     if left.len() == before {
-                        return Err(differs(&told.to_string()));
+                        return Err(differs(&told, keys));
                     }
                 }
             }
@@ -72,7 +72,7 @@ impl Teller {
         let keys: Vec<&PublicKey> = newest.0.keys.iter().collect();
         match self {
             Self::Given(told) => match &**told {
-                [one] if by_file(one).is_some() => by_file(one).ok_or_else(|| differs(&one.to_string())),
+                [one] if by_file(one).is_some() => by_file(one).ok_or_else(|| differs(one, &keys)),
                 _ => self.confirm_keys(&keys).map(|()| newest),
             },
             Self::Asked => {
@@ -106,7 +106,13 @@ fn standard_input() -> Result<String, Failure> {
 }
 
 /// What was found is not told: a person who sees it would be led to type it.
-fn differs(told: &str) -> Failure {
+fn differs(told: &Told, keys: &[&PublicKey]) -> Failure {
+    if keys.iter().any(|key| told.is_certificate_id_of(key)) {
+        let hint = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
+            publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";
+        let text = format!("{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it");
+        return Failure::Refused(format!("{text}; nothing is pinned; hint: {hint}"));
+    }
     let hint = "either the fingerprint is of another key or file, or somebody answers in the publisher's place: ask the publisher";
     Failure::Refused(format!("{told} is not the fingerprint of what was found; nothing is pinned; hint: {hint}"))
 }

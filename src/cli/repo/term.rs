@@ -67,7 +67,7 @@ impl RootTerm {
             }
             State::Over => format!("root {} expired at {expires}: hosts refuse all that this repository says", self.version),
         };
-        let hint = "rootpin repo rotate root --renew signs it anew, where enough of its keys are (else with --propose FILE)";
+        let hint = "sign it anew where enough of its keys are (elsewhere with --propose FILE): rootpin repo rotate root --renew";
         Some(format!("{found}\nhint: {hint}"))
     }
 }

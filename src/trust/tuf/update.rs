@@ -195,7 +195,7 @@ impl Update {
             Ok(there) if there.statement != here.last.envelope.statement => {
                 let found =
                     format!("{}; root {version} at the source differs from root {version} here: another history of roots", refusal.found);
-                let hint = "see both with rootpin pin diff; if the publisher says that the repository was begun anew, pin its root: rootpin pin add ID --replace";
+                let hint = "see both with rootpin pin diff; if the publisher says that the repository was begun anew, pin its root: rootpin pin add ID --replace --from FILE";
                 Err(Refusal { found, hint: hint.to_owned(), ..refusal }.of_unpinned_root())
             }
             _ => Err(refusal),

@@ -68,7 +68,6 @@ fn without_all_that_a_root_needs_nothing_is_changed() {
         ([&["add", "web", "--fragment", "../x.toml", "--from", &from][..], &complete].concat(), 64),
         ([&["add", "web", "--from", &both][..], &complete].concat(), 1),
         ([&["add", "web", "--match", "alpine", "--from", &from][..], &complete].concat(), 1),
-        ([&["add", "web", "--match", "r.test/team/*", "--from", &from][..], &complete].concat(), 1),
         ([&["add", "web", "--from", &private][..], &complete].concat(), 2),
         ([&["add", "web", "--from", "/no/such/file"][..], &complete].concat(), 2),
         (vec!["add", "tuf", "--from", &root, "--match", WEB, "--fingerprint", &id], 1),
@@ -224,4 +223,36 @@ fn the_first_pin_of_a_host_makes_its_policy() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(policy(&world).starts_with("version = 1\ndefault = \"deny\"\n\n[[root]]\n"));
     assert!(!world.path("policy/policy.toml.bak").exists());
+}
+
+#[test]
+fn names_that_have_a_rule_get_a_second_root_by_one_command_and_keep_the_first() {
+    let Some(world) = World::new("p-second") else { return };
+    let text = format!("{}\n# ours\n", world.policy());
+    world.write_policy(&text);
+    let key = Key::named("second");
+    let from = write(&world, "second.pub", key.public_pem());
+    let told = fingerprint(&key);
+    let pattern = world.policy().lines().find_map(|line| line.strip_prefix("match = ")).unwrap().trim_matches('"').to_owned();
+    let words = ["add", "second", "--from", &from, "--server", "https://n.example", "--role", "targets", "--fingerprint", &told];
+    let added = world.pin(&[&words[..], &["--match", &pattern, "--match", WEB]].concat());
+    assert!(added.code == 0 && added.out.contains(&format!("the rule {pattern} has the roots ")), "{added:?}");
+    let (listed, _) = world.pin_json(&["list"]);
+    let second = listed["roots"].as_array().unwrap().iter().find(|root| root["id"] == "second").unwrap();
+    assert_eq!(second["rules"], serde_json::json!([pattern, WEB]));
+    assert_eq!(world.rootpin(&["policy", "check", &world.path("policy").display().to_string()]).code, 0);
+    assert!(policy(&world).contains(", \"second\"]") && policy(&world).contains("# ours\n"), "{}", policy(&world));
+}
+
+#[test]
+fn what_docker_calls_root_key_is_told_from_the_key_with_where_its_own_id_is() {
+    let Some(world) = World::new("p-root-key") else { return };
+    let root = include_bytes!("../../data/notary/vectors/shared-root-key/app/root.json");
+    let from = write(&world, "app.json", root);
+    let file: serde_json::Value = serde_json::from_slice(root).unwrap();
+    let root_key = file["signed"]["roles"]["root"]["keyids"][0].as_str().unwrap();
+    let words = ["add", "web", "--from", &from, "--server", "https://n.example", "--role", "targets", "--match", WEB];
+    let refused = world.pin(&[&words[..], &["--fingerprint", root_key]].concat());
+    assert!(refused.code == 1 && refused.err.contains("which docker trust inspect calls Root Key"), "{refused:?}");
+    assert!(refused.err.contains("grep -l 'role: root' ~/.docker/trust/private/*.key"), "{refused:?}");
 }

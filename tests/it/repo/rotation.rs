@@ -201,7 +201,7 @@ fn a_root_that_is_over_soon_is_said_by_every_verb_that_reads_the_repository() {
     for verb in verbs {
         let ended = org.repo("main", verb);
         assert!(ended.code == 0 && ended.err.contains("root 1 expires at 20"), "{verb:?}: {ended:?}");
-        assert!(ended.err.contains("hint: rootpin repo rotate root --renew"), "{verb:?}: {ended:?}");
+        assert!(ended.err.contains(": rootpin repo rotate root --renew\n"), "{verb:?}: {ended:?}");
     }
     assert_eq!(org.json("main", &["status"])["root"]["state"], "expires soon");
     let settings = fs::read_to_string(org.path("main/repository.toml")).unwrap();
