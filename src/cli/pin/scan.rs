@@ -135,7 +135,10 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
             let server = sources.notary_at(server, target.tls_ca.as_deref()).map_err(|error| error.refusal())?;
             let want = Want { request: Request::LatestRoot, max_bytes: RootFile::MAX_BYTES };
             match server.get(gun, &want, deadline.into()).await.map_err(|error| error.refusal())? {
-                notary::Answer::Bytes(bytes) => Ok(Seen { files: vec![(read(&bytes, Format::Notary)?, bytes)] }),
+                notary::Answer::Bytes(bytes) => match read(&bytes, Format::Notary) {
+                    Ok(file) => Ok(Seen { files: vec![(file, bytes)] }),
+                    Err(refusal) => Err(no_notary(&server.url(), gun, &bytes, refusal)),
+                },
                 notary::Answer::Missing => Err(nothing(&format!("no root.json of {gun} at {}", server.url()))),
             }
         }
@@ -167,6 +170,22 @@ async fn ask_tuf(location: &Arc<TufLocation>, url: &MetadataUrl, from: u64, dead
         files.push((read(&bytes, Format::Tuf)?, bytes));
     }
     Ok(Seen { files })
+}
+
+/// An answer that no Notary server gives: the address, what was asked there, and what came.
+fn no_notary(url: &str, gun: &Repository, bytes: &[u8], refusal: Refusal) -> Refusal {
+    let first = bytes.trim_ascii_start();
+    let came = if first.starts_with(b"<") {
+        "a page of HTML".to_owned()
+    } else if first.starts_with(b"{") {
+        refusal.found.clone()
+    } else {
+        format!("{} bytes that are no JSON", bytes.len())
+    };
+    let url = url.trim_end_matches('/');
+    let found = format!("{url}/v2/{gun}/_trust/tuf/root.json answered with {came}");
+    let hint = "is this the address of a Notary server? a registry or a web page at the same host is none; a TUF repository is named by its URL alone";
+    Refusal { found, hint: hint.to_owned(), ..refusal }
 }
 
 fn read(bytes: &[u8], format: Format) -> Result<RootFile, Refusal> {
@@ -225,3 +244,21 @@ const NOTICE: &str = "UNVERIFIED: this is what was answered just now. Whoever an
     so a fingerprint that you copy from here proves nothing.";
 const HINT: &str = "have the publisher tell you the fingerprint by another way (in person, by phone, on paper, from the key file itself), \
     compare it with this, and give theirs to: rootpin pin add";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_no_notary_server_is_named_with_what_it_answered() {
+        let gun = Repository::from_full("registry.example/team/app").unwrap();
+        for (bytes, came) in
+            [(&b"\n<!doctype html>"[..], "a page of HTML"), (b"hello", "5 bytes that are no JSON"), (b"{}", "no root.json")]
+        {
+            let refusal = no_notary("https://n.example/", &gun, bytes, read(bytes, Format::Notary).unwrap_err());
+            let asked = "https://n.example/v2/registry.example/team/app/_trust/tuf/root.json answered with ";
+            assert!(refusal.found.starts_with(asked) && refusal.found.contains(came), "{}", refusal.found);
+            assert!(refusal.hint.contains("address of a Notary server"), "{}", refusal.hint);
+        }
+    }
+}
