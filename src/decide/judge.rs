@@ -2,6 +2,7 @@
 //! `[local]`, no.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -100,7 +101,10 @@ impl Judge<'_> {
         }
         let uncovered = refused.as_ref().is_none_or(|(denial, ..)| denial.refusal.code == Code::NoRule);
         if uncovered && !place.from_registry && !place.claims.iter().any(|claim| self.covers(&claim.name)) {
-            let local = self.local(place, what);
+            let local = match self.variants(place).await {
+                Some(refused) => Err(refused),
+                None => self.local(place, what),
+            };
             if local.is_ok() || refused.is_none() {
                 return (Judged::from(local), None);
             }
@@ -110,6 +114,24 @@ impl Judge<'_> {
             Some((denial, mode, claim)) => (Judged::from(Err((denial, mode.max(self.mode_of(place))))), Some(claim)),
             None => (Judged::from(Err((unnamed(place, what), self.mode_of(place)))), None),
         }
+    }
+
+    /// A layer that was compressed anew is local only where every blob that it can have been made of may be unpacked too. The first refusal of
+    /// such a blob, with the mode under which it stands.
+    fn variants<'b>(&'b self, place: &'b Place) -> Pin<Box<dyn Future<Output = Option<(Denial, Mode)>> + Send + 'b>> {
+        Box::pin(async move {
+            if !self.policy.local.allows(&place.namespace) {
+                return None;
+            }
+            for (digest, variant) in &place.variants {
+                let what = format!("layer {digest}, which the layer was made of by compressing it anew,");
+                let (judged, _) = self.place(variant, *digest, &what).await;
+                if let Err(denial) = judged.result {
+                    return Some((denial, judged.mode));
+                }
+            }
+            None
+        })
     }
 
     /// policy.md rule 7: an exemption without digests needs a name that the client wrote, also where an annotation, which may be
@@ -322,10 +344,11 @@ pub(super) fn share(now: Instant, deadline: Instant, roots: usize) -> Instant {
     now + left / u32::try_from(roots.max(1)).unwrap_or(u32::MAX)
 }
 
-/// policy.md rule 7: whose word is enough for an exemption that names no bytes. That the verifier was asked of these bytes before is not:
-/// they may come by another way now.
+/// policy.md rule 7: whose word is enough for an exemption that names no bytes. An image record is not, because an archive names itself: a
+/// registry that was asked for the name has left its mark on the blobs. That the verifier was asked of these bytes before is not either: they
+/// may come by another way now.
 fn by_client(told_by: ToldBy) -> bool {
-    matches!(told_by, ToldBy::Client | ToldBy::Record | ToldBy::Source)
+    matches!(told_by, ToldBy::Client | ToldBy::Source)
 }
 
 fn subject(claim: &Claim) -> Subject<'_> {

@@ -351,7 +351,8 @@ mod tests {
             let chain = Chain::of_manifest(layer, &Arc::new(Blob::read(manifest).unwrap())).unwrap();
             let claim = |(told_by, name): &(ToldBy, &ImageRef)| Claim { told_by: *told_by, name: (*name).clone(), chain: chain.clone() };
             let claims = claims.iter().map(claim).collect();
-            let place = Place { namespace: "k8s.io".to_owned(), chains: vec![chain.clone()], claims, from_registry: false };
+            let place =
+                Place { namespace: "k8s.io".to_owned(), chains: vec![chain.clone()], claims, from_registry: false, variants: Vec::new() };
             let (engine, layer) = ("containerd".to_owned(), layer.clone());
             let unpack = Unpack { door: Door::Gate, engine, layer, places: vec![place], begun: Instant::now() };
             told(&self.decider.unpack(&unpack, Timestamp::now()).await.decision)

@@ -74,8 +74,10 @@ pub struct Place {
     pub chains: Vec<Chain>,
     /// Names for them, the more trusted tellers first.
     pub claims: Vec<Claim>,
-    /// Whether the layer or a document above it was fetched from a registry.
+    /// Whether any sign says that the layer, or a document above it, was fetched from a registry.
     pub from_registry: bool,
+    /// Blobs of the same files in another compression, of which this layer may have been made here, and what is known of each.
+    pub variants: Vec<(Digest, Place)>,
 }
 
 /// May this layer be unpacked?

@@ -9,7 +9,7 @@ use super::denied::no_word;
 use super::judge::{Judge, Subject};
 use super::question::{Door, ToldBy};
 use super::{Decider, Decision, Denial, Judged, Verdict};
-use crate::image::{Digest, ImageRef, Repository};
+use crate::image::{Digest, ImageRef, Repository, host_name};
 use crate::policy::{Mode, SweepAction};
 use crate::trust::Code;
 
@@ -42,9 +42,12 @@ pub struct Named {
 pub struct Bytes {
     /// The platforms' manifests that are here.
     pub manifests: Vec<Digest>,
-    /// Their configurations and layers.
+    /// Their configurations.
+    pub configs: Vec<Digest>,
+    /// All that they are made of: indexes, manifests, configurations and layers.
     pub contents: Vec<Digest>,
-    /// Registry host without port and repository, from wherever the bytes were fetched; `None`: not looked up.
+    /// Registry host without port and repository, from wherever the bytes were fetched; `None`: not looked up. Both are empty where bytes were
+    /// fetched and nothing says from where.
     pub sources: Option<Vec<(String, String)>>,
 }
 
@@ -230,6 +233,8 @@ impl Judge<'_> {
             return Judged::from(Err((denial, mode)));
         }
         let asked: Vec<(ImageRef, ToldBy)> = match &named.name {
+            // A name that a registry was asked for has left its mark; an archive gives itself any name.
+            Some(name) if is_fetched(name, bytes.sources.as_deref()) => vec![(name.clone(), ToldBy::Source)],
             Some(name) => vec![(name.clone(), ToldBy::Record)],
             None => self.sources(bytes.sources.as_deref().unwrap_or_default()).map(|name| (name, ToldBy::Source)).collect(),
         };
@@ -276,14 +281,19 @@ impl Judge<'_> {
     /// Repositories that bytes were fetched from, as far as the policy names such registries: the labels have no port.
     fn sources<'a>(&'a self, sources: &'a [(String, String)]) -> impl Iterator<Item = ImageRef> + 'a {
         sources.iter().flat_map(|(host, path)| {
-            let registries =
-                self.policy.hosts().into_iter().filter(move |known| known.rsplit_once(':').map_or(*known, |(name, _)| name) == host);
+            let registries = self.policy.hosts().into_iter().filter(move |known| host_name(known) == host);
             registries.filter_map(move |registry| {
                 let repository = Repository::from_full(&format!("{registry}/{path}")).ok()?;
                 Some(ImageRef { repository, tag: None, digest: None })
             })
         })
     }
+}
+
+/// Whether bytes of these sources were fetched from the name's repository.
+fn is_fetched(name: &ImageRef, sources: Option<&[(String, String)]>) -> bool {
+    let own = (host_name(name.repository.host()), name.repository.path());
+    sources.unwrap_or_default().iter().any(|(host, path)| (host.as_str(), path.as_str()) == own)
 }
 
 impl Named {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::containerd::{BlobInfo, Containerd};
+use super::containerd::{BlobInfo, Containerd, RecordedName};
 use crate::decide::{Claim, Place, ToldBy};
 use crate::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
 
@@ -58,30 +58,22 @@ pub(super) async fn gather(
     let (blobs, records) = tokio::try_join!(containerd.blobs(namespace), containerd.image_records(namespace))?;
     let by_digest = blobs.iter().map(|info| (info.digest, info)).collect();
     let search = Search { containerd, namespace, blobs: &blobs, by_digest };
-    let chains = search.chains(layer).await?;
-    let mut place = Place { namespace: namespace.to_owned(), chains, claims: Vec::new(), from_registry: false };
-    search.annotated(&mut place, annotations)?;
-    if !place.chains.is_empty() {
-        recorded(&mut place, &records);
-        search.imported(&mut place).await?;
-        let mut known: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
-        for chain in &place.chains {
-            let told = known.entry(chain.top()).or_insert_with(|| names.admitted(&chain.top()));
-            place.claims.extend(told.iter().map(|name| Claim { told_by: ToldBy::Ledger, name: name.clone(), chain: chain.clone() }));
-        }
+    let mut place = search.place(names, &records, layer, annotations).await?;
+    for variant in search.by_digest.get(&layer.digest).into_iter().flat_map(|info| info.variants()) {
+        place.variants.push((variant, search.variant(names, &records, variant).await?));
     }
-    search.sourced(&mut place, names, layer);
     Ok(place)
 }
 
 /// Names of image records whose target is a chain's top. Clients write full names; what would first have to be made one (CRI's
 /// `sha256:…`, docker's `moby-dangling@…`) is nobody's word on a repository.
-fn recorded(place: &mut Place, records: &[(String, Digest)]) {
-    for (name, target) in records {
+fn recorded(place: &mut Place, records: &[RecordedName]) {
+    for RecordedName { name, target, is_of_registry } in records {
         let chains: Vec<Chain> = place.chains.iter().filter(|chain| chain.top() == *target).cloned().collect();
         if chains.is_empty() {
             continue;
         }
+        place.from_registry |= is_of_registry;
         let Some(name) = name.parse::<ImageRef>().ok().filter(|parsed| name.starts_with(parsed.repository.as_str())) else { continue };
         place.claims.extend(chains.into_iter().map(|chain| Claim { told_by: ToldBy::Record, name: name.clone(), chain }));
     }
@@ -95,6 +87,46 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// What the namespace knows of one layer.
+    async fn place(
+        &self,
+        names: &(dyn Names + Sync),
+        records: &[RecordedName],
+        layer: &Descriptor,
+        annotations: &HashMap<String, String>,
+    ) -> Result<Place, Unknown> {
+        let chains = self.chains(layer).await?;
+        let namespace = self.namespace.to_owned();
+        let mut place = Place { namespace, chains, claims: Vec::new(), from_registry: false, variants: Vec::new() };
+        self.annotated(&mut place, annotations)?;
+        if !place.chains.is_empty() {
+            recorded(&mut place, records);
+            self.imported(&mut place).await?;
+            let mut known: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
+            for chain in &place.chains {
+                let told = known.entry(chain.top()).or_insert_with(|| names.admitted(&chain.top()));
+                place.claims.extend(told.iter().map(|name| Claim { told_by: ToldBy::Ledger, name: name.clone(), chain: chain.clone() }));
+            }
+        }
+        self.sourced(&mut place, names, layer);
+        Ok(place)
+    }
+
+    /// The same of a blob that holds the layer's files in another compression. One that is gone, or of which no more is known than its
+    /// digest, may have come from anywhere.
+    async fn variant(&self, names: &(dyn Names + Sync), records: &[RecordedName], digest: Digest) -> Result<Place, Unknown> {
+        match self.by_digest.get(&digest).and_then(|info| info.descriptor()) {
+            Some(layer) => self.place(names, records, &layer, &HashMap::new()).await,
+            None => Ok(Place {
+                namespace: self.namespace.to_owned(),
+                chains: Vec::new(),
+                claims: Vec::new(),
+                from_registry: true,
+                variants: Vec::new(),
+            }),
+        }
+    }
+
     /// Every chain of documents in the namespace that ends in the layer, those with fewer indexes first.
     async fn chains(&self, layer: &Descriptor) -> Result<Vec<Chain>, Status> {
         let manifests = self.listing(&[layer.digest].into()).await?;
@@ -158,7 +190,7 @@ impl Search<'_> {
         let tops: HashSet<Digest> = place.chains.iter().map(Chain::top).collect();
         let mut names = BTreeSet::new();
         for (info, index) in self.listing(&tops).await? {
-            let entries = index.entries().iter().filter(|entry| info.sources().next().is_none() && tops.contains(&entry.descriptor.digest));
+            let entries = index.entries().iter().filter(|entry| !info.is_of_registry() && tops.contains(&entry.descriptor.digest));
             names.extend(
                 entries.filter_map(|entry| Some((entry.descriptor.digest, entry.claimed_name.as_deref()?.parse::<ImageRef>().ok()?))),
             );
@@ -171,17 +203,17 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Repositories that the blobs were fetched from, where the policy names such a registry. The labels have no port.
+    /// Repositories that the blobs were fetched from, where the policy names such a registry; and whether any of them was fetched at all. The
+    /// configuration tells it too: where containerd corrects an old manifest's media types, the new one has no label of its own.
     fn sourced(&self, place: &mut Place, names: &dyn Names, layer: &Descriptor) {
         let mut seen = HashSet::new();
-        let labels = |digest: &Digest| self.by_digest.get(digest).into_iter().flat_map(|info| info.sources()).collect::<Vec<_>>();
-        place.from_registry = !labels(&layer.digest).is_empty();
+        let known = |digest: &Digest| self.by_digest.get(digest).copied();
+        place.from_registry |= known(&layer.digest).is_some_and(BlobInfo::is_of_registry);
         for chain in &place.chains {
-            let sources = [chain.manifest(), chain.top(), layer.digest];
-            for (host, path) in sources.iter().flat_map(labels) {
-                place.from_registry = true;
-                for registry in names.registries(host) {
-                    let Ok(repository) = Repository::from_full(&format!("{registry}/{path}")) else { continue };
+            let blobs = [chain.manifest(), chain.top(), chain.content().0, layer.digest];
+            for info in blobs.iter().filter_map(known) {
+                place.from_registry |= info.is_of_registry();
+                for repository in repositories(names, info.sources()) {
                     if seen.insert((repository.clone(), chain.top(), chain.manifest())) {
                         let name = ImageRef { repository, tag: None, digest: None };
                         place.claims.push(Claim { told_by: ToldBy::Source, name, chain: chain.clone() });
@@ -190,4 +222,12 @@ impl Search<'_> {
             }
         }
     }
+}
+
+/// The repositories of the policy's registries that labels name. The labels have no port.
+pub(super) fn repositories<'a>(names: &dyn Names, sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Repository> {
+    let full = |(host, path): (&str, &'a str)| {
+        names.registries(host).into_iter().filter_map(move |registry| Repository::from_full(&format!("{registry}/{path}")).ok())
+    };
+    sources.flat_map(full).collect()
 }

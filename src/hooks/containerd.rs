@@ -16,7 +16,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::image::{Blob, Digest, Document};
+use crate::image::{Blob, Descriptor, Digest, Document};
 
 /// containerd's own limit on a manifest is 4 MiB as well; a larger blob is a layer.
 const MAX_DOCUMENT: i64 = 4 << 20;
@@ -29,6 +29,23 @@ const READ_WHOLE: i64 = 16 << 10;
 /// containerd sends no larger message unless it is told to. The labels of a hundred blobs come in one, and an index has one for each
 /// entry: what a registry puts into one index must not be what makes the store unreadable.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
+/// The label that clients of registries write on what they fetch, before a dot and the registry's host. containerd writes it without a host
+/// where the name has none, as in `ctr images pull :5000/app:v1` (core/remotes/docker/handler.go).
+const SOURCE: &str = "containerd.io/distribution.source";
+/// What containerd 1.7 writes on the layers of a Docker schema 1 manifest, and nothing else (remotes/docker/schema1/converter.go).
+const SCHEMA_1: &str = "containerd.io/docker.schema1.";
+/// The label of the image record that containerd 1.7 makes of such a manifest (images/labels.go).
+const CONVERTED: &str = "io.containerd.image/converted-docker-schema1";
+/// `BuildKit` writes this on every blob that it has; and the next one, as containerd's differs do, on those that it made itself. What has
+/// the first alone was fetched: a base image's layer, or one of a remote cache, whose manifest it doesn't store (cache/refs.go, blobs.go).
+const BUILDKIT: &str = "buildkit.io/blob/mediatype";
+const MADE: &str = "containerd.io/uncompressed";
+/// How `BuildKit` links blobs of the same files in several compressions (cache/refs.go, `linkBlob`).
+const VARIANT: &str = "containerd.io/gc.ref.content.blob-";
+/// One layer has as many variants as there are kinds of compression.
+const MAX_VARIANTS: usize = 8;
+/// containerd writes no label whose key and value are longer together (pkg/labels/validate.go).
+const MAX_LABEL: usize = 4096;
 
 /// One containerd, by its socket. Connects when first asked, and again after it was restarted.
 #[derive(Debug)]
@@ -69,14 +86,58 @@ impl BlobInfo {
     /// Registry host (without port) and repository for each `containerd.io/distribution.source.HOST` label.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().flat_map(|(name, repositories)| {
-            let host = name.strip_prefix("containerd.io/distribution.source.").unwrap_or_default();
+            let host = name.strip_prefix(SOURCE).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
             repositories.split(',').filter(move |path| !host.is_empty() && !path.is_empty()).map(move |path| (host, path))
         })
+    }
+
+    /// Whether any sign says that these bytes were fetched, also one that names no repository.
+    pub fn is_of_registry(&self) -> bool {
+        let fetched_by_buildkit = self.labels.contains_key(BUILDKIT) && !self.labels.contains_key(MADE);
+        fetched_by_buildkit || self.labels.keys().any(|name| name.starts_with(SOURCE) || name.starts_with(SCHEMA_1))
+    }
+
+    /// Other blobs of the same files, of which `BuildKit` may have made this one.
+    pub(super) fn variants(&self) -> impl Iterator<Item = Digest> {
+        let linked = self.labels.iter().filter(|(name, _)| name.starts_with(VARIANT));
+        linked.filter_map(|(_, digest)| digest.parse().ok()).filter(|digest| *digest != self.digest).take(MAX_VARIANTS)
+    }
+
+    /// This blob as a manifest lists it, by what `BuildKit` wrote down.
+    pub(super) fn descriptor(&self) -> Option<Descriptor> {
+        let media_type = self.labels.get(BUILDKIT)?.clone();
+        Some(Descriptor { media_type, digest: self.digest, size: u64::try_from(self.size).ok()? })
     }
 
     fn may_be_document(&self) -> bool {
         self.size > 0 && self.size <= MAX_DOCUMENT
     }
+}
+
+/// An image record, as far as it tells of a layer.
+#[derive(Debug, Clone)]
+pub struct RecordedName {
+    /// Its name, as it stands there.
+    pub name: String,
+    /// What it stands for.
+    pub target: Digest,
+    /// Whether the record itself shows that a registry was asked, though the blobs may not.
+    pub is_of_registry: bool,
+}
+
+/// Whether a record shows that a registry was asked: by a label, or by a name of which a pull leaves no mark on the blobs.
+pub(super) fn record_is_of_registry(name: &str, labels: &HashMap<String, String>) -> bool {
+    labels.contains_key(CONVERTED) || leaves_no_mark(name)
+}
+
+/// containerd writes no label without a value, nor one that is too long; and it reads a name as an address, so that characters which no
+/// repository has can make the path another one than it seems.
+fn leaves_no_mark(name: &str) -> bool {
+    let Some((host, rest)) = name.split_once('/') else { return false };
+    let path = rest.split([':', '@']).next().unwrap_or_default();
+    let odd = name.contains(['%', '?', '#']) || path.split('/').any(|segment| matches!(segment, "." | ".."));
+    let empty = path.trim_matches('/').is_empty();
+    odd || empty || SOURCE.len() + 1 + host.len() + path.len() > MAX_LABEL
 }
 
 impl Containerd {
@@ -176,13 +237,19 @@ impl Containerd {
         Ok(blobs)
     }
 
-    /// Name and digest of every image record of a namespace.
+    /// Every image record of a namespace that stands for a sha256 digest.
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn image_records(&self, namespace: &str) -> Result<Vec<(String, Digest)>, Status> {
-        let records = self.resident_images(namespace).await?;
-        Ok(records.into_iter().filter_map(|(name, digest)| Some((name, digest.parse().ok()?))).collect())
+    pub async fn image_records(&self, namespace: &str) -> Result<Vec<RecordedName>, Status> {
+        let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
+        let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
+        let record = |image: containerd_client::services::v1::Image| {
+            let target = image.target?.digest.parse().ok()?;
+            let is_of_registry = record_is_of_registry(&image.name, &image.labels);
+            Some(RecordedName { name: image.name, target, is_of_registry })
+        };
+        Ok(answer.images.into_iter().filter_map(record).collect())
     }
 
     /// Name and digest of every image record of a namespace, as they stand there.
@@ -292,4 +359,62 @@ pub(super) fn within<T>(namespace: &str, message: T) -> Result<Request<T>, Statu
 #[must_use]
 pub(super) fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Option<&'a str> {
     metadata.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(labels: &[(&str, &str)]) -> BlobInfo {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        BlobInfo { digest: Digest::of(b"x"), size: 1, labels }
+    }
+
+    #[test]
+    fn every_label_that_only_a_fetch_leaves_makes_bytes_a_registrys() {
+        for fetched in [
+            &[("containerd.io/distribution.source.r.example", "team/app")][..],
+            &[("containerd.io/distribution.source.", "team/app")],
+            &[("containerd.io/distribution.source", "team/app")],
+            &[("containerd.io/distribution.source.::1", ",")],
+            &[("containerd.io/docker.schema1.empty-layer", "false"), ("containerd.io/uncompressed", "sha256:0")],
+            &[("buildkit.io/blob/mediatype", "application/vnd.oci.image.layer.v1.tar+gzip")],
+        ] {
+            assert!(blob(fetched).is_of_registry(), "{fetched:?}");
+        }
+        for made in [
+            &[][..],
+            &[("containerd.io/uncompressed", "sha256:0")],
+            &[("buildkit.io/blob/mediatype", "x"), ("containerd.io/uncompressed", "sha256:0")],
+            &[("containerd.io/gc.ref.content.0", "sha256:0"), ("org.example.source", "r.example/team/app")],
+        ] {
+            assert!(!blob(made).is_of_registry(), "{made:?}");
+        }
+    }
+
+    #[test]
+    fn a_variant_is_another_blob_that_buildkit_links_to() {
+        let other = Digest::of(b"other").to_string();
+        let own = Digest::of(b"x").to_string();
+        let link = |digest: &str| format!("containerd.io/gc.ref.content.blob-{digest}");
+        let linked = blob(&[(&link(&other), &other), (&link(&own), &own), ("containerd.io/gc.ref.content.0", &other)]);
+        assert_eq!(linked.variants().collect::<Vec<_>>(), [Digest::of(b"other")]);
+        assert_eq!(linked.descriptor(), None);
+        assert_eq!(blob(&[("buildkit.io/blob/mediatype", "gz")]).descriptor().unwrap().media_type, "gz");
+    }
+
+    #[test]
+    fn a_record_of_which_a_pull_leaves_no_mark_is_a_registrys() {
+        let (none, converted) = (HashMap::new(), HashMap::from([(CONVERTED.to_owned(), "sha256:0".to_owned())]));
+        let long = format!("r.example/{}:v1", "a".repeat(4096));
+        for name in ["h:5000/:v1", "h:5000//:v1", "h/..:v1", "h/a/../:v1", "h/%2e%2e:v1", "h/#a:v1", "h/?a:v1", "h/@sha256:0", &long] {
+            assert!(record_is_of_registry(name, &none), "{name}");
+        }
+        for name in
+            ["r.example/team/app:v1", "docker.io/library/app:v1", ":5000/app:v1", "import-2026-11-29@sha256:0", "sha256:0", "v1", ""]
+        {
+            assert!(!record_is_of_registry(name, &none), "{name}");
+            assert!(record_is_of_registry(name, &converted), "{name}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::fail_closed::Mark;
 use super::{nonce, socket};
 use crate::control::Unproven;
 use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
-use crate::image::{Descriptor, Digest};
+use crate::image::{Descriptor, Digest, Repository, host_name};
 use crate::observe::Observer;
 use crate::trust::{self, Refusal};
 
@@ -135,6 +135,11 @@ impl EngineGates {
         let request = super::containerd::within("rootpin-selftest", message)?;
         let call = async { DiffClient::new(self.containerd.channel()).apply(request).await };
         tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
+    }
+
+    /// The repositories of the policy's registries that labels name.
+    pub(super) fn repositories<'a>(&self, sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Repository> {
+        claims::repositories(&Known { decider: &self.decider }, sources)
     }
 
     fn is_canary(&self, digest: &Digest) -> bool {
@@ -318,8 +323,7 @@ impl Names for Known<'_> {
     fn registries(&self, host: &str) -> Vec<String> {
         let Ok(policy) = self.decider.policy() else { return Vec::new() };
         let proving = self.decider.proving_at();
-        let without_port = |registry: &&str| registry.rsplit_once(':').map_or(*registry, |(name, _)| name) == host;
-        policy.hosts().into_iter().chain(proving.as_deref()).filter(without_port).map(str::to_owned).collect()
+        policy.hosts().into_iter().chain(proving.as_deref()).filter(|registry| host_name(registry) == host).map(str::to_owned).collect()
     }
 }
 

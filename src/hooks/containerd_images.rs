@@ -9,7 +9,7 @@ use containerd_client::services::v1::{DeleteImageRequest, GetImageRequest, InfoR
 use containerd_client::types::Descriptor;
 use tonic::{Code, Status};
 
-use super::containerd::{BlobInfo, Containerd, within};
+use super::containerd::{BlobInfo, Containerd, record_is_of_registry, within};
 use crate::decide::Bytes;
 use crate::image::{Blob, Digest, ImageRef};
 
@@ -25,6 +25,8 @@ pub struct ImageRecord {
     pub name: String,
     /// What it stands for.
     pub target: Target,
+    /// Whether the record itself shows that a registry was asked, though the blobs may not.
+    pub is_of_registry: bool,
 }
 
 /// What a record stands for, as it stands there.
@@ -53,7 +55,14 @@ impl Containerd {
     pub async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
         let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
         let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
-        Ok(answer.images.into_iter().map(|image| ImageRecord { name: image.name, target: target(image.target) }).collect())
+        Ok(answer
+            .images
+            .into_iter()
+            .map(|image| {
+                let is_of_registry = record_is_of_registry(&image.name, &image.labels);
+                ImageRecord { name: image.name, target: target(image.target), is_of_registry }
+            })
+            .collect())
     }
 
     /// What the platforms of an image are made of, as far as it is here, from documents that were hashed.
@@ -71,6 +80,7 @@ impl Containerd {
             if !contents.is_empty() && parent.is_none_or(|parent| parent.lists(&document)) {
                 bytes.manifests.push(digest);
             }
+            bytes.configs.extend(document.config());
             bytes.contents.extend([digest].into_iter().chain(contents));
             for entry in document.entries().iter().map(|entry| &entry.descriptor) {
                 if seen.len() < MAX_DOCUMENTS && seen.insert(entry.digest) {
@@ -81,7 +91,7 @@ impl Containerd {
         Ok(bytes)
     }
 
-    /// Registries and repositories that these blobs are labelled with.
+    /// Registries and repositories that these blobs are labelled with; empty ones where a blob was fetched and has no such label.
     ///
     /// # Errors
     /// containerd's own.
@@ -89,8 +99,12 @@ impl Containerd {
         let mut sources = Vec::new();
         for digest in digests {
             let info = self.info(namespace, digest).await?;
-            let told = info.iter().flat_map(BlobInfo::sources).map(|(host, path)| (host.to_owned(), path.to_owned()));
-            sources.extend(told.collect::<Vec<_>>());
+            let Some(info) = info.filter(BlobInfo::is_of_registry) else { continue };
+            let before = sources.len();
+            sources.extend(info.sources().map(|(host, path)| (host.to_owned(), path.to_owned())));
+            if sources.len() == before {
+                sources.push((String::new(), String::new()));
+            }
         }
         sources.sort();
         sources.dedup();
@@ -135,7 +149,8 @@ impl Containerd {
         }
     }
 
-    async fn info(&self, namespace: &str, digest: &Digest) -> Result<Option<BlobInfo>, Status> {
+    /// What the store says of one blob; none where it is not there.
+    pub(super) async fn info(&self, namespace: &str, digest: &Digest) -> Result<Option<BlobInfo>, Status> {
         let request = within(namespace, InfoRequest { digest: digest.to_string() })?;
         match ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).info(request).await {
             Ok(answer) => Ok(answer.into_inner().info.map(|info| BlobInfo { digest: *digest, size: info.size, labels: info.labels })),

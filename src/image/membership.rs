@@ -55,6 +55,15 @@ impl Blob {
         }
     }
 
+    /// The configuration, if this is a manifest.
+    #[must_use]
+    pub fn config(&self) -> Option<Digest> {
+        match &self.document {
+            Document::Manifest { config, .. } => Some(config.digest),
+            Document::Index { .. } => None,
+        }
+    }
+
     /// Those of these digests that stand among the manifests or the layers: worth a closer look, and no proof.
     pub fn refers_to<'a>(&'a self, digests: &'a HashSet<Digest>) -> impl Iterator<Item = Digest> + 'a {
         let (manifests, layers) = match &self.document {

@@ -13,5 +13,5 @@ pub use digest::{Digest, DigestError};
 pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError, OCI_INDEX};
 pub use membership::{Blob, Chain};
-pub use reference::{ImageRef, ReferenceError, Repository, Tag};
+pub use reference::{ImageRef, ReferenceError, Repository, Tag, host_name};
 pub use rootfs::chain_id;

@@ -71,6 +71,15 @@ impl Repository {
     }
 }
 
+/// A registry's host without its port, as engines write it on what they fetch from there: an IPv6 address has no brackets either.
+#[must_use]
+pub fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|address| address.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
 impl Tag {
     /// The text of the tag.
     #[must_use]

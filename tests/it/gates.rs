@@ -451,7 +451,18 @@ fn an_image_record_without_a_repository_is_nobodys_word_for_an_exemption() {
     let hex = Image::named("old").config.digest;
     world.containerd.hold("k8s.io", |held| old.hold_as(held, &hex));
     assert_refused(&world, old.unpack(), &[("containerd-namespace", "k8s.io")], "not-local");
+    // Nor is a full name, which an archive can give itself: a registry that was asked for it has left its mark.
     world.containerd.hold("k8s.io", |held| held.images.push(("docker.io/library/old:1".to_owned(), old.index.digest.clone())));
+    assert_refused(&world, old.unpack(), &[("containerd-namespace", "k8s.io")], "no-rule");
+    let mark = |repository: &'static str| {
+        move |held: &mut crate::containerd::Held| {
+            let labels = held.blobs.iter_mut().map(|blob| &mut blob.labels);
+            labels.for_each(|labels| _ = labels.insert("containerd.io/distribution.source.docker.io".to_owned(), repository.to_owned()));
+        }
+    };
+    world.containerd.hold("k8s.io", mark("elsewhere/old"));
+    assert_refused(&world, old.unpack(), &[("containerd-namespace", "k8s.io")], "no-rule");
+    world.containerd.hold("k8s.io", mark("elsewhere/old,library/old"));
     assert_allowed(&world, old.unpack(), &[("containerd-namespace", "k8s.io")]);
 }
 

@@ -17,6 +17,7 @@ mod gates;
 mod hosts;
 mod keys;
 mod layers;
+mod local;
 mod nri;
 mod pin;
 mod place;

@@ -51,6 +51,8 @@ pub struct Held {
     pub blobs: Vec<Blob>,
     /// Name and digest of each image record.
     pub images: Vec<(String, String)>,
+    /// Labels of image records, by name.
+    pub image_labels: HashMap<String, HashMap<String, String>>,
     pub leases: Vec<String>,
     pub containers: Vec<Container>,
     /// Key and parent of each snapshot of "overlayfs".
@@ -296,7 +298,10 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let sizes: HashMap<&str, usize> = held.blobs.iter().map(|blob| (blob.digest.as_str(), blob.bytes.len())).collect();
             let size = |digest: &str| i64::try_from(sizes.get(digest).copied().unwrap_or_default()).unwrap();
             let target = |digest: String| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
-            let image = |(name, digest)| Image { name, target: target(digest), ..Image::default() };
+            let image = |(name, digest): (String, String)| {
+                let labels = held.image_labels.get(&name).cloned().unwrap_or_default();
+                Image { name, target: target(digest), labels, ..Image::default() }
+            };
             let images: Vec<_> = held.images.iter().cloned().map(image).collect();
             unary(request, |asked: ListImagesRequest| {
                 let wanted: Vec<_> = asked.filters.iter().map(|filter| filter.trim_start_matches("target.digest==")).collect();

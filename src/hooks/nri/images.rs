@@ -15,8 +15,8 @@ use super::made::Made;
 use super::proved::Proved;
 use crate::decide::{Claim, Place, ToldBy};
 use crate::hooks::EngineGates;
-use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, within};
-use crate::image::{Chain, Digest, ImageRef, OCI_INDEX};
+use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
+use crate::image::{Chain, Digest, ImageRef, OCI_INDEX, Repository};
 
 /// As for a layer: archives put an index over an index at most.
 const MAX_DEPTH: usize = 3;
@@ -41,8 +41,16 @@ pub(super) enum Look {
     Everywhere,
 }
 
-/// What an image record points at, and all names of it.
-type Record = (BlobInfo, BTreeSet<String>);
+/// What an image record points at, and the records of it.
+type Record = (BlobInfo, Names);
+
+/// The names of all records of one target.
+#[derive(Debug, Default)]
+struct Names {
+    names: BTreeSet<String>,
+    /// Whether one of the records shows that a registry was asked, though the blobs may not.
+    is_of_registry: bool,
+}
 
 /// Looks for them.
 #[derive(Debug)]
@@ -64,7 +72,7 @@ impl Search<'_> {
         for config in &configs {
             manifests.extend(self.proved.manifests(containerd, *config, self.look).await?);
         }
-        let from_registry = manifests.iter().any(|manifest| manifest.from_registry);
+        let mut from_registry = manifests.iter().any(|manifest| manifest.from_registry);
         let records = match self.look {
             Look::Near => self.near(made, &configs, manifests.iter().map(|manifest| manifest.chain.top())).await?,
             Look::Everywhere => self.records(Vec::new()).await?,
@@ -72,21 +80,25 @@ impl Search<'_> {
         self.read(&records).await?;
         let mut found = Vec::new();
         for manifest in &manifests {
+            let sources = manifest.sources.iter().map(|(host, path)| (host.as_str(), path.as_str()));
+            let fetched_from: BTreeSet<_> = self.engine.repositories(sources).into_iter().collect();
             for (target, names) in &records {
                 if let Some(chain) = self.climb(&manifest.chain, target.clone(), MAX_DEPTH).await? {
-                    found.push((chain, names));
+                    from_registry |= names.is_of_registry;
+                    found.push((chain, &names.names, fetched_from.clone()));
                 }
             }
         }
         // Which one it is, where its record is known: all records of an image have the same configuration in CRI's eyes.
         if let (None, Some(record)) = (made.config, &made.record) {
             let of_record = |names: &BTreeSet<String>| names.contains(record);
-            let meant: BTreeSet<_> = found.iter().filter(|(_, names)| of_record(names)).map(|(chain, _)| chain.content().0).collect();
-            found.retain(|(chain, _)| meant.contains(&chain.content().0));
+            let meant: BTreeSet<_> = found.iter().filter(|(_, names, _)| of_record(names)).map(|(chain, ..)| chain.content().0).collect();
+            found.retain(|(chain, ..)| meant.contains(&chain.content().0));
         }
-        let claims = found.iter().flat_map(|(chain, names)| claims(chain, names, made.asked.as_ref())).collect();
-        let chains = found.into_iter().map(|(chain, _)| chain).collect();
-        Ok(Images { place: Place { namespace: NAMESPACE.to_owned(), chains, claims, from_registry }, ambiguous: configs.len() > 1 })
+        let claims = found.iter().flat_map(|(chain, names, from)| claims(chain, names, made.asked.as_ref(), from)).collect();
+        let chains = found.into_iter().map(|(chain, ..)| chain).collect();
+        let place = Place { namespace: NAMESPACE.to_owned(), chains, claims, from_registry, variants: Vec::new() };
+        Ok(Images { place, ambiguous: configs.len() > 1 })
     }
 
     /// Reads what the image records point at, so that no question has to wait for it.
@@ -132,11 +144,13 @@ impl Search<'_> {
     async fn records(&self, filters: Vec<String>) -> Result<Vec<Record>, Status> {
         let images = self.client().list(within(NAMESPACE, ListImagesRequest { filters })?).await?.into_inner().images;
         let mut targets: HashMap<Digest, Record> = HashMap::new();
-        for Image { name, target, .. } in images {
+        for Image { name, target, labels, .. } in images {
             let Some(target) = target else { continue };
             let Ok(digest) = target.digest.parse() else { continue };
-            let fresh = || (BlobInfo { digest, size: target.size, labels: HashMap::new() }, BTreeSet::new());
-            targets.entry(digest).or_insert_with(fresh).1.insert(name);
+            let fresh = || (BlobInfo { digest, size: target.size, labels: HashMap::new() }, Names::default());
+            let known = &mut targets.entry(digest).or_insert_with(fresh).1;
+            known.is_of_registry |= record_is_of_registry(&name, &labels);
+            known.names.insert(name);
         }
         Ok(targets.into_values().collect())
     }
@@ -172,13 +186,17 @@ impl Search<'_> {
     }
 }
 
-/// The name that was asked for; else every record's name. Clients write full names: what would first have to be made one (CRI's
-/// `sha256:…`) is nobody's word on a repository.
-fn claims(chain: &Chain, names: &BTreeSet<String>, asked: Option<&ImageRef>) -> Vec<Claim> {
+/// The name that was asked for; else every record's name, and the repositories that the image was fetched from. Clients write full names: what
+/// would first have to be made one (CRI's `sha256:…`) is nobody's word on a repository. A pod's word for a name is no more than a record,
+/// unless the image was fetched from there: an archive may have brought other bytes under it.
+fn claims(chain: &Chain, names: &BTreeSet<String>, asked: Option<&ImageRef>, fetched_from: &BTreeSet<Repository>) -> Vec<Claim> {
+    let claim = |told_by, name| Claim { told_by, name, chain: chain.clone() };
     if let Some(name) = asked {
-        return vec![Claim { told_by: ToldBy::Client, name: name.clone(), chain: chain.clone() }];
+        let told_by = if fetched_from.contains(&name.repository) { ToldBy::Client } else { ToldBy::Record };
+        return vec![claim(told_by, name.clone())];
     }
     let full = |name: &String| name.parse::<ImageRef>().ok().filter(|parsed| name.starts_with(parsed.repository.as_str()));
-    let names = names.iter().filter_map(full);
-    names.map(|name| Claim { told_by: ToldBy::Record, name, chain: chain.clone() }).collect()
+    let recorded = names.iter().filter_map(full).map(|name| claim(ToldBy::Record, name));
+    let bare = |repository: &Repository| ImageRef { repository: repository.clone(), tag: None, digest: None };
+    recorded.chain(fetched_from.iter().map(|repository| claim(ToldBy::Source, bare(repository)))).collect()
 }

@@ -36,8 +36,10 @@ struct Known {
 pub(super) struct Manifest {
     /// The chain that ends at it.
     pub(super) chain: Chain,
-    /// Whether it was fetched from a registry.
+    /// Whether it, or the configuration, was fetched from a registry.
     pub(super) from_registry: bool,
+    /// Registry host without port and repository that it is labelled with.
+    pub(super) sources: Vec<(String, String)>,
 }
 
 impl Proved {
@@ -70,12 +72,15 @@ impl Proved {
         let Some((size, _)) = self.chain_id(containerd, config).await? else { return Ok(Vec::new()) };
         // What pulls and imports write, and what BuildKit does.
         let filters = ["config", "0"].map(|kind| format!("labels.\"containerd.io/gc.ref.content.{kind}\"=={config}"));
+        let config_info = containerd.info(NAMESPACE, &config).await?;
+        let config_of_registry = config_info.is_some_and(|info| info.is_of_registry());
         let mut manifests = Vec::new();
         for info in containerd.blobs_where(NAMESPACE, filters.to_vec()).await? {
             let document = containerd.document(NAMESPACE, &info).await?;
-            let from_registry = info.sources().next().is_some();
+            let from_registry = config_of_registry || info.is_of_registry();
+            let sources: Vec<_> = info.sources().map(|(host, path)| (host.to_owned(), path.to_owned())).collect();
             let chain = document.and_then(|document| Chain::of_config(config, size, &document));
-            manifests.extend(chain.map(|chain| Manifest { chain, from_registry }));
+            manifests.extend(chain.map(|chain| Manifest { chain, from_registry, sources }));
         }
         self.known().manifests.insert(config, manifests.clone());
         Ok(manifests)

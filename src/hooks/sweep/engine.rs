@@ -25,6 +25,8 @@ pub(super) enum Engine {
 pub(super) struct Image {
     pub(super) resident: Resident,
     pub(super) size: i64,
+    /// Whether a record shows that a registry was asked, though the blobs may not.
+    pub(super) is_of_registry: bool,
 }
 
 /// A name of an image, as it is found or to go.

@@ -23,15 +23,16 @@ pub(super) async fn held(containerd: &Containerd, engine: &str) -> Result<Held, 
 /// Records by what they stand for.
 fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecord>) {
     let mut images: BTreeMap<Digest, Image> = BTreeMap::new();
-    for ImageRecord { name: record, target } in records {
+    for ImageRecord { name: record, target, is_of_registry } in records {
         let Ok(digest) = target.digest.parse() else {
             held.odd.push(format!("{record} in namespace {namespace} stands for {}, which is no sha256 digest", target.digest));
             continue;
         };
         let image = images.entry(digest).or_insert_with(|| {
             let (engine, namespace) = (engine.to_owned(), namespace.to_owned());
-            Image { resident: Resident { engine, namespace, names: Vec::new(), bytes: None }, size: target.size }
+            Image { resident: Resident { engine, namespace, names: Vec::new(), bytes: None }, size: target.size, is_of_registry: false }
         });
+        image.is_of_registry |= is_of_registry;
         image.resident.names.push(Named { name: name_of_record(&record), record, digest });
     }
     held.images.extend(images.into_values());
@@ -67,8 +68,12 @@ pub(super) async fn look_up(containerd: &Containerd, image: &mut Image, sources:
     };
     if sources && bytes.sources.is_none() {
         // Layers of a registry's image are in what was built on it, too.
-        let documents: Vec<Digest> = [top].into_iter().chain(bytes.manifests.iter().copied()).collect();
-        bytes.sources = Some(containerd.sources(namespace, &documents).await.map_err(said)?);
+        let documents: Vec<Digest> = [top].iter().chain(&bytes.manifests).chain(&bytes.configs).copied().collect();
+        let mut sources = containerd.sources(namespace, &documents).await.map_err(said)?;
+        if image.is_of_registry && sources.is_empty() {
+            sources.push((String::new(), String::new()));
+        }
+        bytes.sources = Some(sources);
     }
     image.resident.bytes = Some(bytes);
     Ok(())
@@ -103,8 +108,11 @@ mod tests {
 
     #[test]
     fn records_of_the_same_bytes_are_one_image_and_one_for_no_sha256_digest_is_told() {
-        let record =
-            |name: &str, digest: String| ImageRecord { name: name.to_owned(), target: containerd_images::Target { digest, size: 1 } };
+        let record = |name: &str, digest: String| ImageRecord {
+            name: name.to_owned(),
+            target: containerd_images::Target { digest, size: 1 },
+            is_of_registry: false,
+        };
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         let mut held = Held::default();
         let records = vec![

@@ -11,7 +11,7 @@ use super::Pending;
 use super::engine::{Held, Image, Removal, Running};
 use crate::decide::{Bytes as Known, Named, Resident};
 use crate::hooks::{Docker, DockerImage, docker_images};
-use crate::image::{Digest, ImageRef};
+use crate::image::{Digest, ImageRef, host_name};
 
 /// dockerd's namespace in containerd, and the one that `[local]` means for its classic store.
 const MOBY: &str = "moby";
@@ -67,13 +67,10 @@ fn classic(engine: &str, image: DockerImage, id: Digest) -> Image {
     // A name that no registry gave a digest for stands for the bytes that are here, and no root can have signed those.
     let read = |(record, name, digest): (String, _, Option<Digest>)| Named { record, name, digest: digest.unwrap_or(id) };
     let names = image.names.into_iter().map(read).collect();
-    let source = |name: &ImageRef| {
-        let host = name.repository.host();
-        (host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned(), name.repository.path().to_owned())
-    };
+    let source = |name: &ImageRef| (host_name(name.repository.host()).to_owned(), name.repository.path().to_owned());
     let sources = Some(image.repositories.iter().map(source).collect());
-    let bytes = Some(Known { manifests: Vec::new(), contents: vec![id], sources });
-    Image { resident: Resident { engine: engine.to_owned(), namespace: MOBY.to_owned(), names, bytes }, size: 0 }
+    let bytes = Some(Known { manifests: Vec::new(), configs: vec![id], contents: vec![id], sources });
+    Image { resident: Resident { engine: engine.to_owned(), namespace: MOBY.to_owned(), names, bytes }, size: 0, is_of_registry: false }
 }
 
 pub(super) async fn running(docker: &Docker) -> Result<Vec<Running>, String> {

@@ -57,13 +57,14 @@ async fn a_shared_layer_is_allowed_by_the_signed_one_of_the_images_that_the_same
 }
 
 #[tokio::test]
-async fn an_exemption_by_name_alone_needs_a_name_that_the_client_wrote() {
+async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_the_name() {
     let host = Host::new();
     let decider = host.decider(&exempt(APP));
     let image = image("vendor's");
     let cases = [
         (ToldBy::Annotation, "refused no-rule"),
-        (ToldBy::Record, "allowed exempt"),
+        (ToldBy::Client, "allowed exempt"),
+        (ToldBy::Record, "refused no-rule"),
         (ToldBy::Import, "refused no-rule"),
         (ToldBy::Ledger, "refused no-rule"),
         (ToldBy::Source, "allowed exempt"),
@@ -74,12 +75,12 @@ async fn an_exemption_by_name_alone_needs_a_name_that_the_client_wrote() {
             assert_eq!(said(&verdict), wanted, "{told_by} {name}: {verdict}");
         }
     }
-    // Where the annotation names it, the record or the label may still say so; another repository's label may not.
-    let annotated = || image.claim(ToldBy::Annotation, &format!("{APP}:v1"));
-    for told_by in [ToldBy::Record, ToldBy::Source] {
-        let claims = vec![annotated(), image.claim(told_by, APP)];
+    // Where an annotation or a record names it, the label may still say so; another repository's label may not.
+    for told_by in [ToldBy::Annotation, ToldBy::Record] {
+        let named = || image.claim(told_by, &format!("{APP}:v1"));
+        let claims = vec![named(), image.claim(ToldBy::Source, APP)];
         assert_eq!(said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await), "allowed exempt", "{told_by}");
-        let claims = vec![annotated(), image.claim(told_by, "registry.test/team/else")];
+        let claims = vec![named(), image.claim(ToldBy::Source, "registry.test/team/else")];
         assert_eq!(said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await), "refused no-rule", "{told_by}");
     }
 }

@@ -324,7 +324,7 @@ pub(super) async fn pull_at(decider: &Decider, name: &str, digest: Digest, now: 
 /// What one namespace of containerd knows: fetched from a registry.
 pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> Place {
     let chains = claims.iter().map(|claim| claim.chain.clone()).collect();
-    Place { namespace: namespace.to_owned(), chains, claims, from_registry: true }
+    Place { namespace: namespace.to_owned(), chains, claims, from_registry: true, variants: Vec::new() }
 }
 
 /// The same of bytes that came from no registry.
