@@ -1,5 +1,7 @@
 //! The daemon, start to end: configuration, log, policy, state, sockets, ready, serve, drain.
 
+mod watcher;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,18 +15,14 @@ use tonic::transport::Server;
 use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
-use crate::decide::{Decider, Door, InForce, policy_unusable};
+use crate::decide::{Decider, Door};
 use crate::hooks::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
 use crate::observe::{self, Observer};
-use crate::policy;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::LastGood;
 use crate::sources::{Credentials, Sources};
-use crate::state::Store;
+use crate::state::{Mark, Store};
+use watcher::{Candidate, SETTLE, Watcher, first_policy};
 
-/// How often the policy's files are looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a changed file must stay as it is before it is taken: a copy cut short may be valid TOML.
-const SETTLE: Duration = Duration::from_secs(1);
 /// How often each gate proves that it is asked.
 const CANARY: Duration = Duration::from_secs(60);
 /// Until one comes back right, while containerd may be starting.
@@ -69,8 +67,10 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let started = Timestamp::now();
     let beside = std::path::absolute(config_path).ok().and_then(|path| path.parent().map(Path::to_owned));
     let policy_dir = config.policy.clone().or(beside).unwrap_or_else(|| config::DEFAULT_POLICY.into());
-    let (in_force, taken) = first_policy(&policy_dir, started);
     let store = Arc::new(open_state(&config.state));
+    let last_good = LastGood::beside(&config.state);
+    let first = Candidate::read(&policy_dir);
+    let in_force = first_policy(&first, &last_good, &policy_dir);
     let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
     let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
     let sources = Arc::new(Sources::new(credentials));
@@ -78,8 +78,11 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
     let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
     let plugins = config.dockers.iter().filter(|docker| docker.authz.is_some()).map(|docker| docker.name.clone()).collect();
-    let status = Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins));
+    let status =
+        Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins, Mark::beside(config_path)));
     observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
+    // Before the first question: it says by which clock none may be judged.
+    let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
 
     let (stop, stopped) = watch::channel(false);
     let mut doors = JoinSet::new();
@@ -117,8 +120,6 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     }
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
-    let watcher =
-        Watcher { dir: policy_dir, taken, decider: Arc::clone(&decider), observer: Arc::clone(&observer), status: Arc::clone(&status) };
     tokio::spawn(watcher.watch(reloads));
     let control = Control {
         decider,
@@ -203,115 +204,6 @@ fn open_state(dir: &Path) -> Store {
         log::error!("{error}; every question that needs it is refused");
         Store::broken(dir, &error)
     })
-}
-
-/// The first policy. One that does not load is no reason not to serve: everything is refused, saying why.
-fn first_policy(dir: &Path, now: Timestamp) -> (InForce, PolicyDir) {
-    let (loaded, files) = load(dir, now);
-    let in_force = loaded.map(|policy| {
-        tell(&policy);
-        Arc::new(policy)
-    });
-    let in_force = in_force.map_err(|why| {
-        log::error!("{why}; everything is refused until it loads");
-        policy_unusable(&why)
-    });
-    (in_force, files)
-}
-
-/// What is legal in it and yet hardly meant.
-fn tell(policy: &policy::Policy) {
-    for warning in &policy.warnings {
-        log::warn!("{warning}");
-    }
-}
-
-/// Loads the policy, and keeps what it was read from, to see when that changes.
-fn load(dir: &Path, now: Timestamp) -> (Result<policy::Policy, String>, PolicyDir) {
-    let files = PolicyDir::open(dir, Owner::Root);
-    let loaded = policy::load(&files, now).map_err(|errors| summary(dir, &errors));
-    (loaded, files)
-}
-
-/// The first error and how many there are: enough for a refusal; `rootpin policy check` shows all.
-fn summary(dir: &Path, errors: &[policy::Diagnostic]) -> String {
-    let first = errors.first().map(|error| error.to_string().lines().next().unwrap_or_default().to_owned()).unwrap_or_default();
-    let more = if errors.len() > 1 { format!(" (and {} more)", errors.len() - 1) } else { String::new() };
-    format!("the policy in {} does not load: {first}{more}", dir.display())
-}
-
-/// Looks at the policy's files and takes what has changed.
-struct Watcher {
-    dir: PathBuf,
-    /// What the last look that was taken had read.
-    taken: PolicyDir,
-    decider: Arc<Decider>,
-    observer: Arc<Observer>,
-    status: Arc<StatusBoard>,
-}
-
-impl Watcher {
-    async fn watch(mut self, mut reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) {
-        let mut next: Option<Candidate> = None;
-        let mut waiting: Vec<oneshot::Sender<Result<(), String>>> = Vec::new();
-        self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(self.decider.policy().is_ok())));
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                request = reloads.recv() => match request {
-                    Some(request) => waiting.push(request),
-                    None => return,
-                },
-            }
-            if self.taken.look() == self.taken.identity() {
-                next = None;
-            } else {
-                // What is taken is what was read at the first of two looks that agree, with every file that it names.
-                let same = next.take().filter(|next| next.files.look() == next.files.identity());
-                match same {
-                    Some(next) if next.since.elapsed() >= SETTLE => self.take(next),
-                    Some(unsettled) => next = Some(unsettled),
-                    None => next = Some(Candidate::read(&self.dir)),
-                }
-            }
-            if next.is_none() {
-                for told in waiting.drain(..) {
-                    let _ = told.send(self.status.trouble(&self.decider).map_or(Ok(()), Err));
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, next: Candidate) {
-        self.taken = next.files;
-        let result = next.loaded.map(|policy| {
-            tell(&policy);
-            log::info!("policy {} is in force", policy.hash);
-            self.decider.set_policy(Arc::new(policy));
-        });
-        if let Err(why) = &result {
-            let stays = if self.decider.policy().is_ok() { "the last good one stays in force" } else { "everything is refused" };
-            log::error!("{why}; {stays}");
-        }
-        let word = if result.is_ok() { "taken" } else { "refused" };
-        self.observer.metrics().add("rootpin_policy_loads_total", format!("result=\"{word}\""), 1.0);
-        self.observer.metrics().set("rootpin_policy_ok", String::new(), f64::from(u8::from(result.is_ok())));
-        self.status.policy_trouble(result.err());
-    }
-}
-
-/// What a changed folder holds, until it is seen to stand still.
-struct Candidate {
-    loaded: Result<policy::Policy, String>,
-    files: PolicyDir,
-    since: Instant,
-}
-
-impl Candidate {
-    fn read(dir: &Path) -> Self {
-        let (loaded, files) = load(dir, Timestamp::now());
-        Self { loaded, files, since: Instant::now() }
-    }
 }
 
 /// Proves over and over that containerd asks the gate.

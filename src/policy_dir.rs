@@ -1,7 +1,9 @@
 //! The policy's directory on disk: what is read there is the owner's own, or it is not read.
 
 mod chain;
+mod earliest;
 mod edit;
+mod last;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -10,10 +12,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::policy::{Files, Unreadable};
+use jiff::Timestamp;
+
+use crate::policy::{self, Diagnostic, Files, Policy, Unreadable};
 
 pub use chain::{Owner, check_way};
+pub use earliest::Earliest;
 pub use edit::{Checked, EditRefused, Editing, Proposal, Step, replace_file};
+pub use last::LastGood;
 
 /// No policy file, fragment or pinned file is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -69,6 +75,28 @@ impl PolicyDir {
         let names = self.identity().files.into_keys().chain(fragments.iter().cloned());
         let files = names.map(|name| (name.clone(), self.stamp(&name))).collect();
         Identity { files, fragments }
+    }
+
+    /// Loads the policy. By a clock that can't be right no end is too far away or over: then the earliest time that can be right counts.
+    pub fn load(&self, now: Timestamp) -> (Result<Policy, Vec<Diagnostic>>, Earliest) {
+        let loaded = policy::load(self, now);
+        let earliest = self.earliest();
+        if now < earliest.at { (policy::load(self, earliest.at), earliest) } else { (loaded, earliest) }
+    }
+
+    /// The earliest time that a clock can rightly show, by the program's build and the files that were read.
+    #[must_use]
+    pub fn earliest(&self) -> Earliest {
+        let identity = self.identity();
+        let written = identity.files.iter().filter_map(|(name, stamp)| Some((stamp.as_ref()?.modified.0, name)));
+        written.max().map_or_else(Earliest::of_build, |(seconds, name)| Earliest::of_build().or(&self.dir.join(name), seconds))
+    }
+
+    /// What was read, for [`LastGood`]: the bytes of each file, if they are still the ones that were read.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let names = self.identity().files.into_keys();
+        names.filter_map(|name| Some((name.clone(), self.read_checked(&name).1.ok()?))).collect()
     }
 
     fn stamp(&self, relative: &str) -> Option<Stamp> {

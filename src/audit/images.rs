@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::findings::Untold;
-use crate::hooks::{Containerd, Docker, docker_images, name_of_record};
+use crate::hooks::{Containerd, Docker, docker_images, is_id, name_of_record};
 use crate::image::{Digest, ImageRef};
 use crate::observe::plain;
 
@@ -96,7 +96,7 @@ fn named(records: &[(String, String)]) -> Vec<Named> {
     let read = |(record, digest): &(String, String)| (record.clone(), name_of_record(record), digest.parse::<Digest>().ok());
     let all: Vec<Named> = records.iter().map(read).collect();
     let has_name = |digest: &Option<Digest>| all.iter().any(|(_, name, known)| name.is_some() && known == digest);
-    all.iter().filter(|(_, name, digest)| name.is_some() || !has_name(digest)).cloned().collect()
+    all.iter().filter(|(record, name, digest)| name.is_some() || !is_id(record) || !has_name(digest)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -112,12 +112,15 @@ mod tests {
             record(&digest("config of app"), "app"),
             record(&digest("config of other"), "other"),
             ("r.example/odd:1".to_owned(), "sha512:00".to_owned()),
+            // Nobody can have meant it as an ID: it is shown, whatever else stands for the same bytes.
+            record("HOST:x/A:1", "app"),
         ];
         let read: Vec<_> = named(&records).into_iter().map(|(record, name, digest)| (record, name.is_some(), digest.is_some())).collect();
         let wanted = [
             ("r.example/app:1".to_owned(), true, true),
             (digest("config of other"), false, true),
             ("r.example/odd:1".to_owned(), true, false),
+            ("HOST:x/A:1".to_owned(), false, true),
         ];
         assert_eq!(read, wanted);
     }

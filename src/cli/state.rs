@@ -1,13 +1,17 @@
 //! `rootpin state show` and `rootpin state reset`: through the daemon, which holds the state while it runs, or on a state folder.
 
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::output::{Output, list, table, text};
-use crate::policy_dir::{Owner, PolicyDir};
-use crate::state::{self, Store};
+use crate::control::Client;
+use crate::control::wire::StateRequest;
+use crate::observe::plain_lines;
+use crate::policy_dir::{Owner, PolicyDir, replace_file};
+use crate::state::{self, Mark, Store};
 
 /// How long to wait for another process that has the state open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -22,12 +26,16 @@ pub(super) enum Verb {
         state: Option<PathBuf>,
     },
     /// Forget what was seen under a root of the policy, and print it: the next answer of its server is believed as the first
-    #[command(after_help = "examples:\n  rootpin state reset --root acme\n  \
+    #[command(after_help = "examples:\n  rootpin state reset --root acme --dry-run\n  rootpin state reset --root acme\n  \
+        rootpin state reset --contacts   (after a clock that ran ahead was set right)\n  \
         rootpin state reset --unreadable --state /var/lib/rootpin   (with the daemon stopped)")]
     Reset {
         /// The root's id in the policy
-        #[arg(long, value_name = "ID", required_unless_present = "unreadable", conflicts_with = "unreadable")]
+        #[arg(long, value_name = "ID", required_unless_present_any = ["unreadable", "contacts"], conflicts_with_all = ["unreadable", "contacts"])]
         root: Option<String>,
+        /// Forget only times that lie ahead of the clock: last good contacts, and when versions were first seen. Floors stay
+        #[arg(long, conflicts_with = "unreadable")]
+        contacts: bool,
         /// A state folder that no daemon has open
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
@@ -35,9 +43,31 @@ pub(super) enum Verb {
         #[arg(long, value_name = "DIR", default_value = crate::config::DEFAULT_POLICY)]
         policy: PathBuf,
         /// Set a state that cannot be opened aside, and begin with nothing seen
-        #[arg(long, requires = "state")]
+        #[arg(long, requires = "state", conflicts_with = "dry_run")]
         unreadable: bool,
+        /// Show what would be forgotten, and forget nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Ask nothing
+        #[arg(long)]
+        yes: bool,
     },
+    /// Write down, beside the configuration, that this state is the one of this host: another one in its place is then a loss
+    #[command(after_help = "examples:\n  rootpin state acknowledge   (once on a new host; changes nothing when it is run again)\n  \
+        rootpin state acknowledge --lost   (the state that was known is gone for good)")]
+    Acknowledge {
+        /// Also where another state was acknowledged on this host, whose floors are lost
+        #[arg(long)]
+        lost: bool,
+    },
+}
+
+/// What a reset is about.
+struct Reset {
+    root: String,
+    contacts: bool,
+    /// The state folder, and the policy that knows the root; none: the daemon has them.
+    here: Option<(PathBuf, PathBuf)>,
 }
 
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, String> {
@@ -47,30 +77,101 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
             output.value(&state::overview_json(&overview), show_text);
             Ok(0)
         }
-        Verb::Show { state: None } => super::asked(control, async |client| Ok(output.report(&client.state("").await?, show_text))),
-        Verb::Reset { state: Some(dir), unreadable: true, .. } => {
+        Verb::Show { state: None } => {
+            super::asked(control, async |client| Ok(output.report(&client.state(StateRequest::default()).await?, show_text)))
+        }
+        Verb::Reset { state: Some(dir), unreadable: true, yes, .. } => {
+            if !yes && asks(output) && !agreed(&format!("{}: all that this host has seen is forgotten", dir.display())) {
+                return Ok(1);
+            }
             let aside = state::start_anew(&dir).map_err(|error| error.refusal().to_string())?;
             let aside = aside.map(|path| path.display().to_string());
             output.value(&json!({ "version": 1, "set_aside": aside }), |value| {
-                format!("a new state; the old file is {}", text(value, "set_aside"))
+                format!(
+                    "a new state; the old file is {}\nhint: start rootpind, then run: rootpin state acknowledge --lost",
+                    text(value, "set_aside")
+                )
             });
             Ok(0)
         }
-        Verb::Reset { root, state: Some(dir), policy, .. } => {
-            let id = root.unwrap_or_default();
-            let loaded = crate::policy::load(&PolicyDir::open(&policy, Owner::RootOrCaller), jiff::Timestamp::now());
-            let loaded = loaded
-                .map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), policy.display()))?;
-            let root = loaded.roots.get(&id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
-            let forgotten = state::forget_root(&open(&dir)?, root.floor_keys()).map_err(|error| error.refusal().to_string())?;
-            output.value(&forgotten, reset_text);
+        Verb::Reset { root, contacts, state, policy, dry_run, yes, .. } => {
+            let reset = Reset { root: root.unwrap_or_default(), contacts, here: state.map(|state| (state, policy)) };
+            let shown = if contacts { contacts_text } else { reset_text };
+            if !dry_run && !yes && asks(output) {
+                let would = reset.run(control, true)?;
+                if !agreed(&shown(&would)) {
+                    return Ok(1);
+                }
+            }
+            output.value(&reset.run(control, dry_run)?, shown);
             Ok(0)
         }
-        Verb::Reset { root, state: None, .. } => {
-            let id = root.unwrap_or_default();
-            super::asked(control, async |client| Ok(output.report(&client.state(&id).await?, reset_text)))
-        }
+        Verb::Acknowledge { lost } => acknowledge(control, lost, output),
     }
+}
+
+impl Reset {
+    fn run(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
+        let Some((dir, policy)) = &self.here else { return self.ask(control, dry_run) };
+        let store = open(dir)?;
+        let failed = |error: state::StateError| error.refusal().to_string();
+        if self.contacts {
+            return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
+        }
+        let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());
+        let loaded =
+            loaded.map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), policy.display()))?;
+        let root = loaded.roots.get(&self.root).ok_or_else(|| format!("the policy has no root {:?}", self.root))?;
+        state::forget_root(&store, root.floor_keys(), dry_run).map_err(failed)
+    }
+
+    fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
+        let request = StateRequest { reset_root: self.root.clone(), reset_contacts: self.contacts, dry_run, ..StateRequest::default() };
+        told(control, request)
+    }
+}
+
+/// What the daemon says to it.
+fn told(control: &Path, request: StateRequest) -> Result<Value, String> {
+    super::block_on(async {
+        let report = Client::connect(control, super::TIMEOUT).await?.state(request).await?;
+        serde_json::from_str(&report.json).map_err(|error| format!("the daemon's answer is not understood: {error}"))
+    })
+}
+
+/// Whether there is a person to ask.
+fn asks(output: Output) -> bool {
+    !output.json && io::stdin().is_terminal()
+}
+
+fn agreed(what: &str) -> bool {
+    let mut errors = io::stderr();
+    let _ = write!(errors, "{}\nforget this? [y/N] ", plain_lines(what)).and_then(|()| errors.flush());
+    let mut line = String::new();
+    let read = io::stdin().lock().take(100).read_line(&mut line);
+    read.is_ok() && ["y", "yes"].contains(&line.trim())
+}
+
+/// The daemon says which state it has; the mark is written here, because the daemon has no business in the configuration's folder.
+fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String> {
+    let found = told(control, StateRequest { identify: true, ..StateRequest::default() })?;
+    let (id, standing, mark) = (text(&found, "id"), text(&found, "standing"), text(&found, "mark"));
+    if standing == "acknowledged" && Path::new(mark).exists() {
+        output.value(&found, |_| format!("acknowledged already: {mark}"));
+        return Ok(0);
+    }
+    // Acknowledged without a mark is what an earlier rootpin left: it has an ID from now on.
+    let known = matches!(standing, "new" | "acknowledged") || lost;
+    if !known {
+        output.refused(&format!(
+            "{mark} names another state than the one that rootpind has: its floors are lost, or its volume is not mounted; hint: restore it and \
+             restart rootpind; if it is gone for good: rootpin state acknowledge --lost"
+        ));
+        return Ok(1);
+    }
+    replace_file(Path::new(mark), Mark::text(id).as_bytes()).map_err(|error| format!("{mark}: {error}; hint: run as root"))?;
+    output.value(&found, |value| format!("this host's state is {id}, begun at {}\nwritten: {mark}", text(value, "begun")));
+    Ok(0)
 }
 
 fn open(dir: &Path) -> Result<Store, String> {
@@ -113,5 +214,24 @@ fn reset_text(value: &Value) -> String {
     if lines.is_empty() {
         lines.push("nothing was seen under this root".to_owned());
     }
+    lines.extend(unchanged(value));
     lines.join("\n")
+}
+
+fn contacts_text(value: &Value) -> String {
+    let contact = |one: &Value| {
+        format!("forgotten: the contact with {} about {} at {}", text(one, "source"), text(one, "repository"), text(one, "at"))
+    };
+    let seen =
+        |one: &Value| format!("forgotten: that {} {} was first seen at {}", text(one, "repository"), text(one, "role"), text(one, "at"));
+    let mut lines: Vec<_> = list(value, "contacts").iter().map(contact).chain(list(value, "first_seen").iter().map(seen)).collect();
+    if lines.is_empty() {
+        lines.push("no time in the state is ahead of the clock".to_owned());
+    }
+    lines.extend(unchanged(value));
+    lines.join("\n")
+}
+
+fn unchanged(value: &Value) -> Option<String> {
+    value.get("dry_run").and_then(Value::as_bool).unwrap_or_default().then(|| "nothing is changed: --dry-run".to_owned())
 }

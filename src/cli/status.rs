@@ -28,13 +28,18 @@ fn status_text(value: &Value) -> String {
         lines.extend(list(policy, "warnings").iter().filter_map(Value::as_str).map(|warning| format!("policy: {warning}")));
     }
     if let Some(state) = value.get("state") {
-        lines.push(
-            state
-                .get("trouble")
-                .and_then(Value::as_str)
-                .map_or("state: in order".to_owned(), |trouble| format!("state: TROUBLE: {trouble}")),
-        );
+        let said = |name: &str| state.get(name).and_then(Value::as_str);
+        let trouble = said("trouble").map(|trouble| format!("TROUBLE: {trouble}"));
+        let standing = trouble.or_else(|| said("told").map(str::to_owned)).unwrap_or_else(|| "in order".to_owned());
+        lines.push(format!("state: {standing}"));
     }
+    for part in ["clock", "audit"] {
+        let trouble = value.get(part).and_then(|part| part.get("trouble")).and_then(Value::as_str);
+        lines.extend(trouble.map(|trouble| format!("{part}: TROUBLE: {trouble}")));
+    }
+    lines.extend(
+        list(value, "roots").iter().filter_map(|root| root.get("trouble")?.as_str()).map(|trouble| format!("root: TROUBLE: {trouble}")),
+    );
     let mut rows = vec![["door", "engine", "state", "last question", ""].map(str::to_owned).to_vec()];
     for door in list(value, "doors") {
         rows.push(["door", "engine", "state", "last_question", "detail"].map(|name| text(door, name).to_owned()).to_vec());

@@ -62,12 +62,18 @@ async fn decide(
     credentials: Credentials,
     output: Output,
 ) -> Result<u8, String> {
-    let now = at.unwrap_or_else(Timestamp::now);
     // The policy is read and the registry asked while the state is opened, which waits for the disk.
     let dir = state.to_owned();
     let open = move || Store::open_waiting(&dir, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(&dir, &error));
     let opening = tokio::task::spawn_blocking(open);
-    let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), now);
+    let files = PolicyDir::open(policy, Owner::RootOrCaller);
+    // As of another time the clock has nothing to say.
+    let (loaded, earliest) = if let Some(at) = at {
+        (crate::policy::load(&files, at), None)
+    } else {
+        let (loaded, earliest) = files.load(Timestamp::now());
+        (loaded, Some(earliest))
+    };
     let in_force = loaded.map(Arc::new).map_err(|errors| {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
         policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
@@ -76,6 +82,9 @@ async fn decide(
     let resolved = digest_of(&sources, name, "", DEADLINE).await;
     let store = opening.await.map_err(|error| error.to_string())?;
     let decider = Decider::new(in_force, Arc::clone(&sources), Arc::new(store), DEADLINE, at.is_none());
+    if let Some(earliest) = earliest {
+        decider.set_earliest(earliest.at, &earliest.why);
+    }
     let verdict = match resolved {
         // Whoever had the state open until now has made contact since `now`, and the clock did not go back for that.
         Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, at.unwrap_or_else(Timestamp::now)).await,

@@ -25,12 +25,16 @@ impl Client {
     /// # Errors
     /// One line that says which socket, and what to do.
     pub async fn connect(socket: &Path, timeout: Duration) -> Result<Self, String> {
-        let unreachable = |why: &dyn std::fmt::Display| {
-            format!("the daemon does not answer at {}: {why}; hint: is rootpind running? see `systemctl status rootpind`", socket.display())
+        let unreachable = |why: &(dyn std::error::Error + 'static)| {
+            let hint = match deepest_io(why).map(std::io::Error::kind) {
+                Some(std::io::ErrorKind::PermissionDenied) => "run as root: the daemon answers nobody else",
+                _ => "is rootpind running? see `systemctl status rootpind`",
+            };
+            format!("the daemon does not answer at {}: {}; hint: {hint}", socket.display(), deepest(why))
         };
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| unreachable(&error))?;
         let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
-        let channel = endpoint.connect().await.map_err(|error| unreachable(&deepest(&error)))?;
+        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
         Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE) })
     }
 
@@ -68,12 +72,11 @@ impl Client {
         self.inner.reload(Empty {}).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
-    /// What this host has seen; with a root's ID: forget what was seen under it.
+    /// What this host has seen, or the explicit way to forget some of it.
     ///
     /// # Errors
     /// One line.
-    pub async fn state(&mut self, reset_root: &str) -> Result<Report, String> {
-        let request = StateRequest { reset_root: reset_root.to_owned() };
+    pub async fn state(&mut self, request: StateRequest) -> Result<Report, String> {
         self.inner.state(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
     }
 
@@ -134,4 +137,9 @@ fn deepest(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+fn deepest_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|error| error.downcast_ref::<std::io::Error>())
 }

@@ -1,6 +1,7 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
 mod client;
+mod health;
 mod import;
 mod proof;
 mod prove;
@@ -107,12 +108,40 @@ fn state_report(decider: &Decider) -> Result<Value, String> {
     decider.store().show().map(|overview| state::overview_json(&overview)).map_err(|error| error.to_string())
 }
 
-fn reset(decider: &Decider, id: &str) -> Result<Value, String> {
+/// Which state this is, and how it stands to the mark beside the configuration.
+fn identity(decider: &Decider, status: &StatusBoard) -> Result<Value, String> {
+    let origin = decider.store().identify().map_err(|error| error.to_string())?;
+    let standing = status.mark().standing(decider.store());
+    Ok(json!({
+        "version": 1,
+        "id": origin.id,
+        "begun": origin.begun.to_string(),
+        "standing": standing.as_str(),
+        "mark": status.mark().path().display().to_string(),
+    }))
+}
+
+fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, String> {
+    let now = Timestamp::now();
+    if let Some(why) = decider.clock_trouble(now) {
+        return Err(format!("{why}; hint: set the host's clock first: what is after it is forgotten"));
+    }
+    let forgotten = state::forget_contacts(decider.store(), now, dry_run).map_err(|error| error.to_string())?;
+    if !dry_run {
+        decider.forget();
+        log::warn!("state reset of contacts: {forgotten}");
+    }
+    Ok(forgotten)
+}
+
+fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
     let policy = decider.policy().map_err(|refusal| refusal.to_string())?;
     let root = policy.roots.get(id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
-    let forgotten = state::forget_root(decider.store(), root.floor_keys()).map_err(|error| error.to_string())?;
-    decider.forget();
-    log::warn!("state reset for root {id}: {forgotten}");
+    let forgotten = state::forget_root(decider.store(), root.floor_keys(), dry_run).map_err(|error| error.to_string())?;
+    if !dry_run {
+        decider.forget();
+        log::warn!("state reset for root {id}: {forgotten}");
+    }
     Ok(forgotten)
 }
 
@@ -184,9 +213,14 @@ impl wire::control_server::Control for Control {
     }
 
     async fn state(&self, request: Request<StateRequest>) -> Result<Response<Report>, Status> {
-        let id = request.into_inner().reset_root;
-        let decider = Arc::clone(&self.decider);
-        let work = move || if id.is_empty() { state_report(&decider) } else { reset(&decider, &id) };
+        let asked = request.into_inner();
+        let (decider, status) = (Arc::clone(&self.decider), Arc::clone(&self.status));
+        let work = move || match asked {
+            StateRequest { identify: true, .. } => identity(&decider, &status),
+            StateRequest { reset_contacts: true, dry_run, .. } => reset_contacts(&decider, dry_run),
+            StateRequest { reset_root, dry_run, .. } if !reset_root.is_empty() => reset(&decider, &reset_root, dry_run),
+            _ => state_report(&decider),
+        };
         let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
         done.map(|value| report(&value, 0)).map_err(Status::failed_precondition)
     }
@@ -230,7 +264,11 @@ impl wire::control_server::Control for Control {
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {
         let shared = u32::try_from(self.decider.shared_signers()).unwrap_or(u32::MAX);
-        self.observer.metrics().set("rootpin_shared_signer_total", String::new(), shared.into());
+        let metrics = self.observer.metrics();
+        metrics.set("rootpin_shared_signer_total", String::new(), shared.into());
+        for (name, labels, value) in health::gauges(self.status.mark(), &self.decider, &self.observer, Timestamp::now()) {
+            metrics.set(name, labels, value);
+        }
         Ok(Response::new(MetricsResponse { text: self.observer.metrics().text() }))
     }
 }

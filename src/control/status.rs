@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::health;
 use crate::decide::{Decider, Door};
 use crate::observe::Observer;
+use crate::state::Mark;
 
 /// What came of a self-check that did not prove its door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub struct StatusBoard {
     resolver: Option<String>,
     /// The dockerds that have an authorization plugin here.
     plugins: Vec<String>,
+    mark: Mark,
     inner: Mutex<Found>,
 }
 
@@ -85,8 +88,14 @@ const UNTOLD: &str = "containerd doesn't tell whether it runs the verifier: a qu
 impl StatusBoard {
     /// Nothing checked yet.
     #[must_use]
-    pub fn new(started: Timestamp, engines: Vec<String>, resolver: Option<String>, plugins: Vec<String>) -> Self {
-        Self { started, engines, resolver, plugins, inner: Mutex::default() }
+    pub fn new(started: Timestamp, engines: Vec<String>, resolver: Option<String>, plugins: Vec<String>, mark: Mark) -> Self {
+        Self { started, engines, resolver, plugins, mark, inner: Mutex::default() }
+    }
+
+    /// Where the state that a person knows of is written down.
+    #[must_use]
+    pub fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// What an engine's canary brought back.
@@ -200,8 +209,13 @@ impl StatusBoard {
                 json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
             }
         };
-        let state = decider.store().trouble();
-        red.extend(state.iter().map(|_| "the state is in trouble".to_owned()));
+        let now = Timestamp::now();
+        let state = health::state(&self.mark, decider, &mut red);
+        let clock = decider.clock_trouble(now);
+        red.extend(clock.iter().map(|_| "the clock can't be right".to_owned()));
+        let audit = observer.audit_trouble();
+        red.extend(audit.iter().map(|_| "decisions are not recorded".to_owned()));
+        let roots = health::roots(decider, now, &mut red);
         let value = json!({
             "version": 1,
             "ok": red.is_empty(),
@@ -209,7 +223,10 @@ impl StatusBoard {
             "rootpin": env!("CARGO_PKG_VERSION"),
             "started": seconds(self.started),
             "policy": policy,
-            "state": { "ok": state.is_none(), "trouble": state },
+            "state": state,
+            "clock": { "ok": clock.is_none(), "trouble": clock },
+            "audit": { "ok": audit.is_none(), "trouble": audit },
+            "roots": roots,
             "doors": doors,
         });
         (value, u32::from(!red.is_empty()))

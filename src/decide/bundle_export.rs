@@ -66,7 +66,7 @@ impl Decider {
                 hint,
             ));
         };
-        let look = Look { policy: &policy, root, now, begun, deadline: begun + self.for_sources() };
+        let look = Look { policy: &policy, root, now, begun, deadline: begun + self.for_sources(), again: false };
         let this = TufLook { look, root: tuf, origin: origin(&root.id), repositories: &self.repositories, anew: true };
         let mut news = News::default();
         let exported = this.export(prefixes, &mut news).await;

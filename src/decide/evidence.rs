@@ -31,6 +31,8 @@ pub struct Evidence {
     pub origin: Origin,
     /// The last good contact that it rests on.
     pub contact: Timestamp,
+    /// When its source was last asked, with or without an answer.
+    pub(super) asked: Mutex<Timestamp>,
     /// Until when it answers without another look.
     pub valid_until: Timestamp,
     /// What is still to be written: the files, once the floors are safe.
@@ -55,6 +57,8 @@ pub(super) struct Look<'a> {
     /// When the question came in, and until when sources may be asked for it.
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
+    /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment ago, so the source is asked before its time.
+    pub(super) again: bool,
 }
 
 /// Where metadata comes from, and what is kept of it.
@@ -69,7 +73,13 @@ pub struct Repositories {
     /// Whether what was verified may be written.
     pub(super) keeps: bool,
     pub(super) failures: Failures,
+    /// Before when it can't be, and what shows that. Shared by all who judge by the present time.
+    pub(super) earliest: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
+
+/// A source is asked before its time at most this often for names that it may not have: whoever asks for such names must not choose how much
+/// work that is.
+pub(super) const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
 const MAX_SLOTS: usize = 4096;
@@ -102,6 +112,16 @@ impl From<SourceError> for Failure {
 }
 
 impl Evidence {
+    /// When its source was last asked.
+    pub(super) fn asked(&self) -> Timestamp {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its source was asked once more, in vain.
+    pub(super) fn was_asked(&self, at: Timestamp) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
     /// Whether it has not been written yet.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -117,6 +137,11 @@ impl Look<'_> {
     /// Until when what is verified now answers without another look.
     pub(super) fn recheck(&self) -> Timestamp {
         later(self.now, self.root.recheck)
+    }
+
+    /// Whether the source may be asked once more, which was asked then.
+    pub(super) fn asks_again(&self, asked: Timestamp) -> bool {
+        self.again && later(asked, AGAIN) <= self.now
     }
 
     /// Whether evidence of that contact is as new as the policy wants it before sources are asked again.
@@ -149,6 +174,7 @@ impl Repositories {
             present,
             keeps,
             failures: Failures::default(),
+            earliest: Arc::default(),
         }
     }
 
@@ -162,6 +188,9 @@ impl Repositories {
     /// # Errors
     /// The refusal: what was wrong with the metadata, or why there is none.
     pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository, question: &Question) -> Result<Arc<Evidence>, Refusal> {
+        if let Some(refusal) = self.implausible(look.now) {
+            return Err(refusal);
+        }
         match &look.root.kind {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
             RootKind::Tuf(tuf) => self.of_tuf(look, tuf, gun, question).await,
@@ -192,13 +221,16 @@ impl Repositories {
 
     /// The last good contact, unless it lies in the future: then the clock went back, and no expiry can be judged by it.
     pub(super) fn contact(&self, origin: &Origin, at_hand: Option<Timestamp>, clock: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        if let Some(refusal) = self.implausible(clock) {
+            return Err(refusal);
+        }
         let contact = self.store.contact(&origin.source, &origin.subject).map_err(|error| error.refusal())?.max(at_hand);
         match contact {
             Some(contact) if self.present && contact > clock => Err(Refusal::new(
                 Code::Clock,
                 format!("a clock at {clock}"),
                 format!("a time after the last good contact with {}, {contact}", origin.source),
-                "set the host's clock; if the contact was made under a clock that ran ahead, `rootpin state reset --root ID` forgets it",
+                "set the host's clock; if the contact was made under a clock that ran ahead, and the clock is right by now, forget it with: rootpin state reset --contacts",
             )),
             contact => Ok(contact),
         }
@@ -284,7 +316,7 @@ fn clock(now: Timestamp, since: Duration) -> Timestamp {
     later(now, SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX))
 }
 
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -9,15 +9,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::decision::{Admission, Denial, Ground, rank};
-use super::denied::{exemption_over, no_rule, no_signed_name, short_of_quorum, unnamed};
-use super::evidence::Look;
-use super::named::named;
+use super::denied::{exemption_over, no_rule, short_of_quorum, unnamed};
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::resident::Rests;
-use super::unpinned;
 use super::{Evidence, Judged, Repositories};
 use crate::image::{Chain, Digest, ImageRef, Repository};
-use crate::policy::{Exempt, Mode, Policy, Root, Rule};
+use crate::policy::{Exempt, Mode, Policy, Rule};
 use crate::trust::tuf::Question;
 use crate::trust::{Code, Refusal};
 
@@ -32,12 +29,14 @@ pub(super) struct Judge<'a> {
     /// When the question came in, and until when sources may be asked for it.
     pub(super) times: (Instant, Instant),
     /// What each root was found to say, whatever came of it: within one question it is asked once.
-    seen: Mutex<HashMap<Seen, Result<Arc<Evidence>, Refusal>>>,
+    pub(super) seen: Mutex<HashMap<Seen, Result<Arc<Evidence>, Refusal>>>,
     pub(super) rests: Rests,
+    /// Why nothing that rests on time can be judged, and nothing be kept: the clock can't be right.
+    pub(super) clock: Option<Refusal>,
 }
 
 /// A root's id, the name that is signed, and what was asked about it.
-type Seen = (String, Repository, Question);
+pub(super) type Seen = (String, Repository, Question);
 
 /// A name that is to stand for some bytes.
 pub(super) struct Subject<'a> {
@@ -49,11 +48,15 @@ pub(super) struct Subject<'a> {
     pub(super) manifest: Option<Digest>,
 }
 
+/// The first refusal of a layer's variants, which are judged as the layer itself is.
+type Variants<'a> = Pin<Box<dyn Future<Output = Option<(Denial, Mode)>> + Send + 'a>>;
+
 pub(super) type Answer = Result<Admission, (Denial, Mode)>;
 
 impl<'a> Judge<'a> {
     pub(super) fn new(policy: &'a Policy, repositories: &'a Repositories, now: Timestamp, times: (Instant, Instant)) -> Self {
-        Self { policy, repositories, now, times, seen: Mutex::default(), rests: Rests::default() }
+        let clock = repositories.implausible(now);
+        Self { policy, repositories, now, times, seen: Mutex::default(), rests: Rests::default(), clock }
     }
 
     /// The metadata that was looked at and is not written yet.
@@ -118,7 +121,7 @@ impl Judge<'_> {
 
     /// A layer that was compressed anew is local only where every blob that it can have been made of may be unpacked too. The first refusal of
     /// such a blob, with the mode under which it stands.
-    fn variants<'b>(&'b self, place: &'b Place) -> Pin<Box<dyn Future<Output = Option<(Denial, Mode)>> + Send + 'b>> {
+    fn variants<'b>(&'b self, place: &'b Place) -> Variants<'b> {
         Box::pin(async move {
             if !self.policy.local.allows(&place.namespace) {
                 return None;
@@ -235,6 +238,9 @@ impl Judge<'_> {
             if !exempt.digests.as_ref().is_none_or(listed) {
                 continue;
             }
+            if let Some(refusal) = &self.clock {
+                return Err(Denial { refusal: refusal.clone(), rule: Some(exempt.to_string()), roots: Vec::new() });
+            }
             if exempt.is_over(self.now) {
                 over = Some(exempt);
             } else if exempt.digests.is_some() || by_client(subject.told_by) {
@@ -267,45 +273,6 @@ impl Judge<'_> {
             }
         }
         Err(short_of_quorum(rule, signed.len(), refused, unjudged, subject.name))
-    }
-
-    async fn root(
-        &self,
-        rule: &Rule,
-        root: &Root,
-        subject: &Subject<'_>,
-        deadline: Instant,
-    ) -> Result<(Arc<Evidence>, Timestamp), Refusal> {
-        let question = subject.name.tag.clone().map_or(Question::Digest(subject.top), Question::Tag);
-        let evidence = self.evidence(rule, root, subject.name, question, deadline).await?;
-        named(evidence.verified.get(), subject.name.tag.as_ref(), subject.top)?;
-        let until = evidence.valid_until;
-        Ok((evidence, until))
-    }
-
-    /// What a root says of a name.
-    pub(super) async fn evidence(
-        &self,
-        rule: &Rule,
-        root: &Root,
-        name: &ImageRef,
-        question: Question,
-        deadline: Instant,
-    ) -> Result<Arc<Evidence>, Refusal> {
-        let gun = rule.signed_name(&name.repository).ok_or_else(|| no_signed_name(rule, name))?;
-        let key = (root.id.clone(), gun, question);
-        let look = Look { policy: self.policy, root, now: self.now, begun: self.times.0, deadline };
-        let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let found = if let Some(known) = known {
-            known
-        } else {
-            let found = self.repositories.evidence(look, &key.1, &key.2).await;
-            let found = found.map_err(|refusal| unpinned::told(refusal, self.policy, root, name));
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
-            found
-        };
-        self.rests.on_root(found.as_ref().is_ok_and(|evidence| look.is_fresh(evidence.contact)));
-        found
     }
 
     /// Whether the policy demands something of a name, so that nobody who tells another one beside it can make its bytes local.

@@ -2,6 +2,7 @@
 
 mod bundle_export;
 mod bundle_import;
+mod clock;
 mod decision;
 mod denied;
 mod docker;
@@ -16,6 +17,8 @@ mod prove;
 mod question;
 mod resident;
 mod resolve;
+mod root_evidence;
+mod root_expiry;
 mod run;
 pub mod survey;
 mod tuf_evidence;
@@ -89,15 +92,17 @@ impl Decider {
 
     fn keeping_nothing(&self, policy: InForce, sources: Arc<Sources>) -> Self {
         let store = Arc::clone(&self.store);
-        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), true, false));
-        Self::of(policy, repositories, store, self.deadline, false)
+        let mut repositories = Repositories::new(sources, Arc::clone(&store), true, false);
+        repositories.earliest = Arc::clone(&self.repositories.earliest);
+        Self::of(policy, Arc::new(repositories), store, self.deadline, false)
     }
 
     /// One that judges by what is cached alone, and reads each piece of it once.
     #[must_use]
     pub fn by_cache(&self) -> Self {
         let store = Arc::clone(&self.store);
-        let repositories = Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false).remembering_failures();
+        let mut repositories = Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false).remembering_failures();
+        repositories.earliest = Arc::clone(&self.repositories.earliest);
         let proving = Arc::clone(&self.proving);
         Self { proving, ..Self::of(self.policy(), Arc::new(repositories), store, self.deadline, false) }
     }
@@ -291,7 +296,8 @@ impl Decider {
                     Some((*digest, Row { name, top, kind: *kind, policy, valid_until, rule }))
                 };
                 // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
-                let rows = rows.iter().filter_map(row).collect();
+                // Nothing is kept by a clock that can't be right.
+                let rows = if judge.clock.is_some() { Vec::new() } else { rows.iter().filter_map(row).collect() };
                 match self.keep(fresh, rows, judge.now).await {
                     Ok(()) => Decision::Allow(admission),
                     Err(refusal) => {

@@ -32,7 +32,9 @@ impl Repositories {
         // One question at a time: those that wait find the answer of the first.
         let mut slot = slot.lock().await;
         let clock = look.clock();
-        if let Some(known) = slot.as_ref().filter(|known| look.now < known.valid_until && known.contact <= clock) {
+        let fresh = slot.as_ref().filter(|known| look.now < known.valid_until && known.contact <= clock).cloned();
+        let again = !self.failures.are_remembered() && fresh.as_ref().is_some_and(|known| look.asks_again(known.asked()));
+        if let Some(known) = fresh.as_ref().filter(|_| !again) {
             return Ok(Arc::clone(known));
         }
         if let Some(refusal) = self.failures.of(&look.root.id, Some(gun)) {
@@ -42,7 +44,18 @@ impl Repositories {
         let contact = self.contact(&origin, slot.as_ref().map(|known| known.contact), clock)?;
         *slot = None;
         let this = NotaryLook { look, notary, gun, origin, repositories: self };
-        let evidence = this.verified(contact).await.inspect_err(|refusal| self.failures.add(&look.root.id, Some(gun), refusal))?;
+        let evidence = match (this.verified(contact).await, fresh) {
+            (Ok(evidence), _) => evidence,
+            // What was asked before its time takes nothing away from what holds.
+            (Err(_), Some(known)) => {
+                known.was_asked(look.now);
+                known
+            }
+            (Err(refusal), None) => {
+                self.failures.add(&look.root.id, Some(gun), &refusal);
+                return Err(refusal);
+            }
+        };
         *slot = Some(Arc::clone(&evidence));
         Ok(evidence)
     }
@@ -67,7 +80,8 @@ impl NotaryLook<'_> {
         let Outcome { collection: verified, progress, files } = outcome;
         let valid_until = until.min(verified.get().expires);
         let (progress, origin) = (vec![progress], self.origin.clone());
-        Arc::new(Evidence { verified, progress, origin, contact, valid_until, unsaved: Mutex::new(Some(files)) })
+        let (asked, unsaved) = (Mutex::new(self.look.now), Mutex::new(Some(files)));
+        Arc::new(Evidence { verified, progress, origin, contact, asked, valid_until, unsaved })
     }
 
     fn start(&self) -> Result<Update, Refusal> {

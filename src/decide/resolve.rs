@@ -81,7 +81,7 @@ impl Judge<'_> {
         if let Some(bound) = self.policy.images_for(&name.repository, Some(tag)) {
             return Proposed { digests: self.chosen_first(name, bound.digests.iter().copied().collect()).await, denial: None };
         }
-        let holds = || self.policy.exempts_for(&name.repository).filter(|exempt| !exempt.is_over(self.now));
+        let holds = || self.policy.exempts_for(&name.repository).filter(|exempt| self.clock.is_none() && !exempt.is_over(self.now));
         let mut silence = None;
         if mode == Mode::Audit || holds().any(|exempt| exempt.digests.is_none()) {
             match self.registry(name).await {
@@ -146,6 +146,9 @@ impl Judge<'_> {
 
     /// That the only exemption of a name is over, as the judgement of any digest under it tells.
     fn over(&self, name: &ImageRef) -> Option<Denial> {
+        if let (Some(refusal), Some(_)) = (&self.clock, self.policy.exempts_for(&name.repository).next()) {
+            return Some(plain(refusal.clone()));
+        }
         self.policy.exempts_for(&name.repository).find(|exempt| exempt.is_over(self.now)).map(|exempt| exemption_over(exempt, self.now))
     }
 }

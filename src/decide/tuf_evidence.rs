@@ -24,6 +24,8 @@ pub(super) type TufSlots = Slots<(Digest, String), Option<AtHand>>;
 pub(super) struct AtHand {
     pub(super) trusted: Trusted,
     contact: Timestamp,
+    /// When the places were last asked, with or without an answer.
+    asked: Timestamp,
     valid_until: Timestamp,
 }
 
@@ -67,15 +69,24 @@ impl Repositories {
         let clock = look.clock();
         let this = TufLook { look, root, origin: origin(&look.root.id), repositories: self, anew: false };
         let mut news = News::default();
-        let fresh = slot.as_ref().is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
-        if !fresh {
+        let mut fresh = slot.as_ref().is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
+        let again = fresh && !self.failures.are_remembered() && slot.as_ref().is_some_and(|known| look.asks_again(known.asked));
+        if !fresh || again {
             if let Some(refusal) = self.failures.of(&look.root.id, None) {
                 return Err(refusal);
             }
             let contact = self.contact(&this.origin, slot.as_ref().map(|known| known.contact), clock)?;
             let previous = slot.take();
             match this.update(previous.as_ref().map(|known| &known.trusted), contact, &mut news).await {
-                Ok(known) => *slot = Some(known),
+                Ok(known) => {
+                    *slot = Some(known);
+                    fresh = false;
+                }
+                // What was asked before its time takes nothing away from what holds; what was verified binds all the same.
+                Err(_) if again => {
+                    this.keep_partly(std::mem::take(&mut news)).await;
+                    *slot = previous.map(|known| AtHand { asked: look.now, ..known });
+                }
                 Err(refusal) => {
                     this.keep_partly(news).await;
                     self.failures.add(&look.root.id, None, &refusal);
@@ -90,7 +101,8 @@ impl Repositories {
                 let valid_until = known.valid_until.min(verified.get().expires);
                 let unsaved = (!fresh || !news.progress.is_empty() || !news.files.is_empty()).then_some(news.files);
                 let (progress, origin, contact) = (news.progress, this.origin, known.contact);
-                Ok(Arc::new(Evidence { verified, progress, origin, contact, valid_until, unsaved: Mutex::new(unsaved) }))
+                let (asked, unsaved) = (Mutex::new(known.asked), Mutex::new(unsaved));
+                Ok(Arc::new(Evidence { verified, progress, origin, contact, asked, valid_until, unsaved }))
             }
             Err(refusal) => {
                 this.keep_partly(news).await;
@@ -115,7 +127,7 @@ impl TufLook<'_> {
                 Err(failure) => Err(failure),
             };
             match done {
-                Ok(trusted) => return Ok(at_hand(trusted, self.look.now, self.look.recheck())),
+                Ok(trusted) => return Ok(at_hand(trusted, self.look, (self.look.now, self.look.recheck()))),
                 Err(Failure::Silent(why)) => silent.push(why),
                 // The most telling no is told: a place that lies is of more weight than one that is only behind.
                 Err(Failure::No(refusal)) => {
@@ -131,7 +143,7 @@ impl TufLook<'_> {
         let why = if silent.is_empty() { "the policy names no metadata for it".to_owned() } else { silent.join("; ") };
         let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
         match self.update_from(&Place::Cache, previous, news).await {
-            Ok(trusted) => Ok(at_hand(trusted, contact, self.repositories.cached_until(self.look, limit))),
+            Ok(trusted) => Ok(at_hand(trusted, self.look, (contact, self.repositories.cached_until(self.look, limit)))),
             Err(Failure::No(refusal)) => Err(refusal),
             Err(Failure::Silent(file)) => Err(not_in_cache(&file, &why)),
         }
@@ -291,9 +303,9 @@ pub(super) fn origin(root: &str) -> Origin {
     Origin { source: format!("root {root}"), subject: Subject::Tuf }
 }
 
-fn at_hand(trusted: Trusted, contact: Timestamp, until: Timestamp) -> AtHand {
+fn at_hand(trusted: Trusted, look: Look<'_>, (contact, until): (Timestamp, Timestamp)) -> AtHand {
     let valid_until = until.min(trusted.expires());
-    AtHand { trusted, contact, valid_until }
+    AtHand { trusted, contact, asked: look.now, valid_until }
 }
 
 fn not_in_cache(file: &str, silence: &str) -> Refusal {

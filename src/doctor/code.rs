@@ -112,6 +112,9 @@ codes! {
     SocketOpen "socket-open" Open "others than root can connect to an engine's socket" "who can connect can write image records and snapshots past every door";
     SocketReplaceable "socket-replaceable" Open "others than root can take the place of one of rootpin's sockets" "a gate that says Unimplemented lets everything pass";
 
+    StateLost "state-lost" Open "another state was acknowledged on this host than the one that rootpind has" "its rollback floors are lost or not mounted, so that metadata which this host saw replaced would be taken again";
+    StateNew "state-new" Weak "nobody has acknowledged this host's state" "an empty folder in place of a volume that isn't mounted looks like a first start";
+
     PolicyAudit "policy-audit" Note "the policy's mode is audit" "nothing is refused";
     PolicyLocal "policy-local" Note "the policy lets local content pass" "whoever may build, load or import brings in what nobody signed";
     PolicyMissing "policy-missing" Note "no policy is in force" "every image is refused until it loads";

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::config::{Config, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 use crate::policy_dir::{Owner, PolicyDir};
 
 pub use code::{Code, Severity};
@@ -117,5 +117,5 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
 fn read_policy(config_path: &Path, config: &Config) -> Option<Policy> {
     let beside = std::path::absolute(config_path).ok()?.parent()?.to_owned();
     let files = PolicyDir::open(config.policy.as_deref().unwrap_or(&beside), Owner::Root);
-    policy::load(&files, Timestamp::now()).ok()
+    files.load(Timestamp::now()).0.ok()
 }

@@ -41,10 +41,15 @@ pub struct Target {
 /// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the tag of an image that is called sha256.
 #[must_use]
 pub fn name_of_record(record: &str) -> Option<ImageRef> {
-    if record.parse::<Digest>().is_ok() || record.starts_with("moby-dangling@") || record.starts_with("overlayfs@") {
-        return None;
-    }
-    record.parse().ok()
+    if is_id(record) { None } else { record.parse().ok() }
+}
+
+/// Whether a record is one that engines make beside an image's name: no name, and none is missed.
+#[must_use]
+pub(crate) fn is_id(record: &str) -> bool {
+    let internal = ["moby-dangling@", "overlayfs@", "import-"];
+    record.parse::<Digest>().is_ok()
+        || internal.iter().any(|prefix| record.strip_prefix(prefix).is_some_and(|rest| rest.contains("sha256:")))
 }
 
 impl Containerd {

@@ -4,8 +4,8 @@
 //! There is no judgement in it: it asks the daemon, and whatever is odd is exit 1.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::config::DEFAULT_CONTROL;
 use crate::control::Client;
@@ -14,6 +14,8 @@ use crate::json::{self, Limits};
 
 /// containerd gives a verifier 10 s, and the daemon has a shorter deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(9);
+/// How long a daemon that restarts may be away.
+const RESTART: Duration = Duration::from_secs(2);
 const DESCRIPTOR: &str = "application/vnd.oci.descriptor.v1+json";
 /// A descriptor with annotations; containerd sends some hundred bytes.
 const LIMITS: Limits = Limits { bytes: 1 << 20, depth: 8, values: 10_000 };
@@ -49,12 +51,23 @@ fn run() -> Result<(bool, String), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async {
         let call = async {
-            let mut client = Client::connect(&asked.control, TIMEOUT).await?;
+            let mut client = connect(&asked.control).await?;
             client.decide("verifier", &asked.name, &asked.digest.to_string()).await
         };
         tokio::time::timeout(TIMEOUT, call).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
     })?;
     Ok((answer.let_through, answer.reason))
+}
+
+/// While rootpind restarts its socket is away for a moment, and a pull that fails of it is not tried again by everybody.
+async fn connect(control: &Path) -> Result<Client, String> {
+    let end = Instant::now() + RESTART;
+    loop {
+        match Client::connect(control, TIMEOUT).await {
+            Err(_) if Instant::now() < end => tokio::time::sleep(Duration::from_millis(50)).await,
+            result => return result,
+        }
+    }
 }
 
 fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<Asked, String> {

@@ -18,6 +18,7 @@ pub mod sweep;
 
 pub use containerd::Containerd;
 pub use containerd_diff::EngineGates;
+pub(crate) use containerd_images::is_id;
 pub use containerd_images::name_of_record;
 pub use docker_authz::Plugin as DockerPlugin;
 pub use docker_images::{DockerImage, images as docker_images};

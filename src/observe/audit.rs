@@ -12,32 +12,100 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) struct AuditFile {
     path: PathBuf,
-    file: Mutex<File>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// Whether a line was cut off and what there is of it could not be taken back.
+    broken: bool,
+    /// Why the last line is not there.
+    trouble: Option<String>,
 }
 
 impl AuditFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let file = append_to(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
+        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file, broken: false, trouble: None }) })
     }
 
-    /// Writes one line at once, so that two decisions never share one.
-    pub(super) fn append(&self, record: &Value) {
-        let line = format!("{record}\n");
-        let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
-        if let Err(error) = written {
-            log::error!("cannot write to the audit log {}: {error}; the decision stands", self.path.display());
+    /// Writes one line at once, so that two decisions never share one; whether it is there. What a full disk takes of a line is taken back.
+    pub(super) fn append(&self, record: &Value) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = if state.broken { format!("\n{record}\n") } else { format!("{record}\n") };
+        let before = state.file.metadata().map(|metadata| metadata.len());
+        match state.file.write_all(line.as_bytes()) {
+            Ok(()) => {
+                state.broken = false;
+                if state.trouble.take().is_some() {
+                    log::warn!("the audit log {} can be written again", self.path.display());
+                }
+                true
+            }
+            Err(error) => {
+                let taken_back = before.and_then(|length| state.file.set_len(length));
+                state.broken |= taken_back.is_err();
+                // Once, and not for each of a thousand decisions: status and metrics say it as long as it lasts.
+                if state.trouble.replace(error.to_string()).is_none() {
+                    log::error!("cannot write to the audit log {}: {error}; decisions stand, and are not recorded", self.path.display());
+                }
+                false
+            }
         }
     }
 
     pub(super) fn reopen(&self) {
         match append_to(&self.path) {
-            Ok(file) => *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file,
+            Ok(file) => {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                (state.file, state.broken) = (file, false);
+            }
             Err(error) => log::error!("cannot reopen the audit log {}: {error}; going on with the old one", self.path.display()),
         }
+    }
+
+    /// Why the last record could not be written, if it could not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.trouble.as_ref().map(|why| format!("{}: {why}; decisions are not recorded; hint: make room there", self.path.display()))
     }
 }
 
 fn append_to(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_can_take_nothing_is_trouble_until_it_can() {
+        // Every write to it fails as on a full disk (full(4)).
+        let full = AuditFile::open(Path::new("/dev/full")).unwrap();
+        assert_eq!(full.trouble(), None);
+        assert!(!full.append(&json!({ "n": 1 })));
+        assert!(full.trouble().unwrap().starts_with("/dev/full: No space left on device"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let good = AuditFile { path: path.clone(), ..full };
+        good.reopen();
+        assert!(good.append(&json!({ "n": 2 })));
+        assert_eq!((good.trouble(), std::fs::read_to_string(path).unwrap()), (None, "{\"n\":2}\n".to_owned()));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_ended_before_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        std::fs::write(&path, "{\"cut\":").unwrap();
+        let audit = AuditFile::open(&path).unwrap();
+        audit.state.lock().unwrap().broken = true;
+        audit.append(&json!({ "n": 1 }));
+        audit.append(&json!({ "n": 2 }));
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"cut\":\n{\"n\":1}\n{\"n\":2}\n");
+    }
 }

@@ -31,6 +31,18 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("rootpin_resident_refused", "gauge", "Image names on this host that the policy refuses, by engine."),
     ("rootpin_resident_unjudged", "gauge", "Image names on this host that could not be judged, by engine."),
     ("rootpin_removed_total", "counter", "Image names that were removed because the policy refuses them, by engine."),
+    ("rootpin_clock_ok", "gauge", "1 while the clock can be right: not before rootpin was built, nor before the policy was written."),
+    ("rootpin_state_ok", "gauge", "1 while the state can be used."),
+    ("rootpin_state_acknowledged", "gauge", "1 where the state is the one that was acknowledged on this host."),
+    ("rootpin_state_lost", "gauge", "1 where another state was acknowledged on this host: its floors are lost or elsewhere."),
+    ("rootpin_state_begun_seconds", "gauge", "When the state was made, in seconds since 1970."),
+    (
+        "rootpin_root_expires_seconds",
+        "gauge",
+        "When a root's own metadata expires, in seconds since 1970, as far as it is known here, by root.",
+    ),
+    ("rootpin_audit_ok", "gauge", "1 while the audit file can be written."),
+    ("rootpin_audit_lost_total", "counter", "Decisions that are not in the audit file, because it could not be written."),
     ("rootpin_start_seconds", "gauge", "When the daemon started, in seconds since 1970."),
 ];
 

@@ -24,6 +24,9 @@ pub struct Observer {
     audit: Option<audit::AuditFile>,
     metrics: metrics::Metrics,
     last: Mutex<BTreeMap<(Door, Option<String>), Timestamp>>,
+    /// The host's name and the hash of the policy in force, which stand in every record.
+    host: String,
+    policy: Mutex<Option<String>>,
 }
 
 impl Observer {
@@ -33,7 +36,32 @@ impl Observer {
     /// It cannot be opened.
     pub fn new(audit: Option<&Path>) -> Result<Self, String> {
         let audit = audit.map(audit::AuditFile::open).transpose()?;
-        Ok(Self { audit, metrics: metrics::Metrics::default(), last: Mutex::default() })
+        // Read once: a host that is renamed is another one to whoever reads its records.
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
+        Ok(Self { audit, metrics: metrics::Metrics::default(), last: Mutex::default(), host, policy: Mutex::default() })
+    }
+
+    /// The policy by which decisions are made from now on.
+    pub fn policy_in_force(&self, hash: Option<String>) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = hash;
+    }
+
+    /// Why decisions are not recorded, if they are not.
+    #[must_use]
+    pub fn audit_trouble(&self) -> Option<String> {
+        self.audit.as_ref()?.trouble()
+    }
+
+    /// Writes a record, with what every one has.
+    fn append(&self, mut record: Value) {
+        let Some(audit) = &self.audit else { return };
+        if let Some(members) = record.as_object_mut() {
+            members.insert("host".to_owned(), json!(self.host));
+            members.insert("policy".to_owned(), json!(*self.policy.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
+        if !audit.append(&record) {
+            self.metrics.add("rootpin_audit_lost_total", String::new(), 1.0);
+        }
     }
 
     /// Tells one decision. What can't be told is an error in the log, and the decision stands.
@@ -42,9 +70,7 @@ impl Observer {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict.at);
         log::decision(verdict);
         self.metrics.count(verdict);
-        if let Some(audit) = &self.audit {
-            audit.append(&record(verdict));
-        }
+        self.append(record(verdict));
     }
 
     /// Tells something that is no decision, and that whoever reads the audit file has to know of: one object with an `event`.
@@ -53,9 +79,7 @@ impl Observer {
             members.insert("version".to_owned(), json!(1));
             members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
         }
-        if let Some(audit) = &self.audit {
-            audit.append(&record);
-        }
+        self.append(record);
     }
 
     /// Opens the audit file anew, after it was rotated away.

@@ -66,15 +66,23 @@ impl<'a> Reading<'a> {
 
     /// What `sha256sum FILE… | sha256sum` prints for the files in the order of their names' bytes (`LC_ALL=C`).
     pub(super) fn hash(&self) -> Digest {
-        let mut sums = String::new();
-        for (name, bytes) in &self.read {
-            if let Ok(bytes) = bytes {
-                // Writing to a String can't fail.
-                let _ = writeln!(sums, "{}  {name}", Digest::of(bytes).hex());
-            }
-        }
-        Digest::of(sums.as_bytes())
+        of_all(self.read.iter().filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))))
     }
+}
+
+/// The hash of a policy that is read from exactly these files.
+#[must_use]
+pub fn hash(files: &BTreeMap<String, Vec<u8>>) -> Digest {
+    of_all(files.iter())
+}
+
+fn of_all<'a>(files: impl Iterator<Item = (&'a String, &'a Vec<u8>)>) -> Digest {
+    let mut sums = String::new();
+    for (name, bytes) in files {
+        // Writing to a String can't fail.
+        let _ = writeln!(sums, "{}  {name}", Digest::of(bytes).hex());
+    }
+    Digest::of(sums.as_bytes())
 }
 
 #[cfg(test)]

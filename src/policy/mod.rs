@@ -41,7 +41,7 @@ pub use doors::{Docker, SweepAction};
 pub use duration::parse_positive as parse_duration;
 pub use exempt::Exempt;
 pub use explain::{Explanation, Outcome, Step, explain};
-pub use files::{Files, Unreadable};
+pub use files::{Files, Unreadable, hash};
 pub use image::BoundImage;
 pub use load::load;
 pub use metadata_url::MetadataUrl;

@@ -12,15 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{
     BackendError, Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
+    TableError,
 };
 
-use super::seen::{CONTACTS, Changes, Draft, FLOORS, Seen, Summary};
+use super::seen::{CONTACTS, Changes, Draft, FLOORS, ORIGIN, ORIGIN_KEY, Seen, Summary};
 use super::{Fault, StateError, directory, ledger, record};
 
 type Named = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// By repository: floors, replay index. By source and repository: last good contact. And one record that sums these up.
 const TABLES: [Named; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
+/// Which state this is. One that an earlier rootpin made has no such table.
+const ORIGINS: Named = TableDefinition::new(ORIGIN);
 const SUMMARY: &str = "summary";
 const SUMMARIES: Named = TableDefinition::new(SUMMARY);
 const SUMMARY_KEY: &str = "all";
@@ -174,6 +177,7 @@ impl StorageBackend for Draftable {
 /// The first records of a new file.
 pub(super) fn initialise(database: &Database) -> Result<Seen, Fault> {
     let mut draft = Draft::of(&Seen::default());
+    draft.identify()?;
     write(database, &mut draft, &[])?;
     Ok(draft.seen)
 }
@@ -188,6 +192,15 @@ pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
             let (key, value) = row?;
             seen.take(&name, key.value(), value.value())?;
         }
+    }
+    match transaction.open_table(ORIGINS) {
+        Ok(table) => {
+            if let Some(value) = table.get(ORIGIN_KEY)? {
+                seen.take(ORIGIN, ORIGIN_KEY, value.value())?;
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     let summary = transaction.open_table(SUMMARIES)?;
     let summary = summary.get(SUMMARY_KEY)?.ok_or_else(|| Fault::new("the summary is missing"))?;
@@ -211,7 +224,7 @@ fn write_once(database: &Database, seen: &mut Seen, changes: &Changes, rows: &[l
     // Its own checksums are no proof against chosen content; two phases do not rest on them after a crash.
     transaction.set_two_phase_commit(true);
     seen.writes += 1;
-    for table in TABLES {
+    for table in TABLES.into_iter().chain([ORIGINS]) {
         let name = redb::TableHandle::name(&table).to_owned();
         let mut table = transaction.open_table(table)?;
         for ((_, key), value) in changes.iter().filter(|((of, _), _)| *of == name) {

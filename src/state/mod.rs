@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod floor;
 mod ledger;
+mod mark;
 mod record;
 mod report;
 mod reset;
@@ -46,8 +47,10 @@ use seen::{Draft, Seen, Trouble};
 
 pub use error::StateError;
 pub use ledger::{Kind, Row};
-pub use report::{forget_root, overview_json};
-pub use reset::{Forgotten, ForgottenRepository, Scope, start_anew};
+pub use mark::{Mark, Standing};
+pub use report::{forget_contacts, forget_root, overview_json};
+pub use reset::{Forgotten, ForgottenRepository, ForgottenTimes, Scope, start_anew};
+pub use seen::Origin;
 pub use show::{Contact, Overview, SeenRepository};
 
 /// The open state. One process has it at a time; its threads share it.
@@ -154,6 +157,31 @@ impl Store {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
+    /// What tells this state from every other one; none in a state that an earlier rootpin made.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn origin(&self) -> Result<Option<Origin>, StateError> {
+        Ok(self.seen()?.origin.clone())
+    }
+
+    /// The same, for good: a state that has none gets one, and one that is still without a file has it from now on.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn identify(&self) -> Result<Origin, StateError> {
+        let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
+        self.with_database(|database| {
+            let mut draft = Draft::of(&*self.seen()?);
+            let origin = draft.identify()?;
+            let unnamed = self.unnamed.lock().map_err(|_| self.poisoned())?.is_some();
+            if unnamed || !draft.changes.is_empty() {
+                self.write(database, draft, &[])?;
+            }
+            Ok(origin)
+        })
+    }
+
     /// All floors of a repository, under whatever root keys.
     ///
     /// # Errors
@@ -168,6 +196,15 @@ impl Store {
     /// The state is unusable.
     pub fn contact(&self, source: &str, subject: &Subject) -> Result<Option<Timestamp>, StateError> {
         Ok(self.seen()?.contacts.get(&(source.to_owned(), subject.clone())).map(|entry| entry.value))
+    }
+
+    /// What a source was asked about with success.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn subjects_of(&self, source: &str) -> Result<Vec<Subject>, StateError> {
+        let seen = self.seen()?;
+        Ok(seen.contacts.keys().filter(|(known, _)| known == source).map(|(_, subject)| subject.clone()).collect())
     }
 
     /// The repository for which signed bytes of a targets role were seen first.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cache::Cache;
-use super::{Overview, Scope, StateError, Store};
-use crate::trust::{Floor, KeyId};
+use super::{ForgottenTimes, Overview, Scope, StateError, Store};
+use crate::trust::{Floor, KeyId, Subject};
 
 /// The object of `rootpin state show --json`.
 #[must_use]
@@ -40,13 +41,30 @@ pub fn overview_json(overview: &Overview) -> Value {
     })
 }
 
-/// Forgets what was seen under a root's keys, and what is cached of it. Returns the object of `rootpin state reset --json`.
+/// Forgets the times that can't be right where the clock is right. Returns the object of `rootpin state reset --contacts --json`.
 ///
 /// # Errors
 /// The state is unusable.
-pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>) -> Result<Value, StateError> {
-    let forgotten = store.reset(Scope::RootKeys(keys))?;
-    let cache = Cache::new(store.directory()).ok();
+pub fn forget_contacts(store: &Store, now: Timestamp, dry_run: bool) -> Result<Value, StateError> {
+    let ForgottenTimes { contacts, first_seen } = store.reset_contacts(now, dry_run)?;
+    let contact = |(source, subject, at): &(String, Subject, Timestamp)| json!({ "source": source, "repository": subject.to_string(), "at": at.to_string() });
+    let seen = |(subject, role, at): &(Subject, String, Timestamp)| json!({ "repository": subject.to_string(), "role": role, "at": at.to_string() });
+    Ok(json!({
+        "version": 1,
+        "dry_run": dry_run,
+        "contacts": contacts.iter().map(contact).collect::<Vec<_>>(),
+        "first_seen": first_seen.iter().map(seen).collect::<Vec<_>>(),
+    }))
+}
+
+/// Forgets what was seen under a root's keys, and what is cached of it; or only says what that is. Returns the object of
+/// `rootpin state reset --json`.
+///
+/// # Errors
+/// The state is unusable.
+pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>, dry_run: bool) -> Result<Value, StateError> {
+    let forgotten = store.reset(Scope::RootKeys(keys), dry_run)?;
+    let cache = Cache::new(store.directory()).ok().filter(|_| !dry_run);
     for repository in &forgotten.repositories {
         for source in &repository.contacts {
             if let Some(Err(error)) = cache.as_ref().map(|cache| cache.forget(source, &repository.subject)) {
@@ -62,7 +80,7 @@ pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>) -> Result<Value, State
             "contacts": one.contacts,
         })
     });
-    Ok(json!({ "version": 1, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }))
+    Ok(json!({ "version": 1, "dry_run": dry_run, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }))
 }
 
 fn floor(floor: &Floor) -> Value {

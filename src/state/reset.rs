@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::trust::{Floor, KeyId, Subject};
 
 use super::seen::Draft;
@@ -40,12 +42,56 @@ pub struct ForgottenRepository {
     pub contacts: Vec<String>,
 }
 
+/// Times that were forgotten, and nothing else.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ForgottenTimes {
+    /// Contacts: their sources, and what the metadata is about.
+    pub contacts: Vec<(String, Subject, Timestamp)>,
+    /// When versions were first seen, by repository and role: they count as first seen when they are verified the next time.
+    pub first_seen: Vec<(Subject, String, Timestamp)>,
+}
+
+/// rootpin is younger than this: what bears an earlier time was seen under a clock that was wrong.
+const FIRST: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
 impl Store {
-    /// Forgets, in one transaction, and says what.
+    /// Forgets the times that can't be right where the clock is right: those after now, and those before there was a rootpin. Floors stay.
+    /// `dry_run`: only says which.
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn reset(&self, scope: Scope<'_>) -> Result<Forgotten, StateError> {
+    pub fn reset_contacts(&self, now: Timestamp, dry_run: bool) -> Result<ForgottenTimes, StateError> {
+        let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
+        let is_wrong = |at: &Timestamp| *at > now || *at < FIRST;
+        self.with_database(|database| {
+            let seen = self.seen()?;
+            let mut draft = Draft::of(&seen);
+            let mut forgotten = ForgottenTimes::default();
+            for ((source, subject), entry) in seen.contacts.iter().filter(|(_, entry)| is_wrong(&entry.value)) {
+                draft.forget_contact(source, subject);
+                forgotten.contacts.push((source.clone(), subject.clone(), entry.value));
+            }
+            for (subject, entry) in &seen.repositories {
+                let mut record = entry.value.clone();
+                for floor in &mut record.floors {
+                    if let Some(since) = floor.since.take_if(|since| is_wrong(since)) {
+                        forgotten.first_seen.push((subject.clone(), floor.role.clone(), since));
+                    }
+                }
+                draft.put(subject, record)?;
+            }
+            if !dry_run && !draft.changes.is_empty() {
+                self.write(database, draft, &[])?;
+            }
+            Ok(forgotten)
+        })
+    }
+
+    /// Forgets, in one transaction, and says what. `dry_run`: only says what.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn reset(&self, scope: Scope<'_>, dry_run: bool) -> Result<Forgotten, StateError> {
         let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
         self.with_database(|database| {
             let seen = self.seen()?;
@@ -74,7 +120,9 @@ impl Store {
             if !forgotten.repositories.is_empty() {
                 let rows = ledger::clear(database)?;
                 forgotten.rows = rows.len();
-                self.write(database, draft, &rows)?;
+                if !dry_run {
+                    self.write(database, draft, &rows)?;
+                }
             }
             Ok(forgotten)
         })

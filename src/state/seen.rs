@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::image::Digest;
+use crate::nonce;
 use crate::trust::{Floor, KeyId, Listed, Progress, Subject};
 
 use super::record::{self, Checksum, Framed, Text};
@@ -16,6 +17,9 @@ use super::{Fault, StateError, contact, floor};
 /// The tables that the summary covers.
 pub(super) const FLOORS: &str = "floors";
 pub(super) const CONTACTS: &str = "contacts";
+/// The table of the one record that says which state this is. The summary does not cover it: nothing is allowed by it.
+pub(super) const ORIGIN: &str = "origin";
+pub(super) const ORIGIN_KEY: &str = "this";
 
 /// How many signed files of one repository are remembered for the replay check. A publisher who signs each day is remembered for
 /// most of a year, which is longer than a targets file is valid in practice.
@@ -37,11 +41,28 @@ pub(super) struct Entry<T> {
     checksum: Checksum,
 }
 
+/// What tells one state from every other one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// 32 lower-case hex digits.
+    pub id: String,
+    /// When it was made, by the clock of that time.
+    pub begun: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginForm {
+    id: String,
+    begun: Text<Timestamp>,
+}
+
 /// All that was seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) repositories: BTreeMap<Subject, Arc<Entry<Record>>>,
     pub(super) contacts: BTreeMap<(String, Subject), Entry<Timestamp>>,
+    pub(super) origin: Option<Origin>,
     /// Counts the writes.
     pub(super) writes: u64,
 }
@@ -106,7 +127,10 @@ const FORMAT: u8 = 1;
 impl Seen {
     /// Takes up one record of the file.
     pub(super) fn take(&mut self, table: &str, key: &str, bytes: &[u8]) -> Result<(), Fault> {
-        if table == FLOORS {
+        if table == ORIGIN {
+            let (OriginForm { id, begun: Text(begun) }, _) = record::decode(table, key.as_bytes(), bytes)?;
+            self.origin = Some(Origin { id, begun });
+        } else if table == FLOORS {
             let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
             let value = Record::from_form(form)?;
             self.repositories.insert(subject(key)?, Arc::new(Entry { value, checksum }));
@@ -156,6 +180,19 @@ impl Draft {
         self.changes.keys().any(|(table, _)| *table == FLOORS)
     }
 
+    /// Which state this is: one that is not told from others yet is from now on.
+    pub(super) fn identify(&mut self) -> Result<Origin, Fault> {
+        if let Some(origin) = &self.seen.origin {
+            return Ok(origin.clone());
+        }
+        let origin = Origin { id: nonce::random_hex()?, begun: Timestamp::now() };
+        let form = OriginForm { id: origin.id.clone(), begun: Text(origin.begun) };
+        let framed = record::encode(ORIGIN, ORIGIN_KEY.as_bytes(), &form)?;
+        self.changes.insert((ORIGIN, ORIGIN_KEY.to_owned()), Some(framed.bytes));
+        self.seen.origin = Some(origin.clone());
+        Ok(origin)
+    }
+
     /// Adds what a verification showed; returns the signers that are new here and known from another repository.
     pub(super) fn add(&mut self, progress: &Progress) -> Result<Vec<(KeyId, Subject)>, Trouble> {
         let subject = &progress.subject;
@@ -194,6 +231,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Forgets one contact.
+    pub(super) fn forget_contact(&mut self, source: &str, subject: &Subject) {
+        self.seen.contacts.remove(&(source.to_owned(), subject.clone()));
+        self.changes.insert((CONTACTS, format!("{source}\n{subject}")), None);
+    }
+
     /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
     pub(super) fn put(&mut self, subject: &Subject, record: Record) -> Result<(), Fault> {
         if self.seen.repositories.get(subject).is_some_and(|entry| entry.value == record) {
@@ -218,8 +261,7 @@ impl Draft {
         let sources: Vec<String> =
             self.seen.contacts.keys().filter(|(_, about)| about == subject).map(|(source, _)| source.clone()).collect();
         for source in &sources {
-            self.seen.contacts.remove(&(source.clone(), subject.clone()));
-            self.changes.insert((CONTACTS, format!("{source}\n{subject}")), None);
+            self.forget_contact(source, subject);
         }
         sources
     }

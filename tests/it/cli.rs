@@ -139,6 +139,7 @@ fn every_verbs_help_has_examples_and_they_work() {
         "hosts check",
         "state show",
         "state reset",
+        "state acknowledge",
         "metrics",
     ];
     assert_eq!(named, wanted);

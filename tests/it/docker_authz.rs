@@ -411,6 +411,7 @@ fn audit_mode_lets_calls_through_and_records_them_and_no_policy_lets_none() {
     assert_eq!(told, wanted);
     daemon.stop();
     world.write_policy("version = 2");
+    std::fs::remove_file(world.path("state/policy.last")).unwrap();
     let daemon = world.start_ready(&config);
     for answer in [world.create("x.test/evil:1"), world.post("/images/load"), world.post("/images//create")] {
         assert!(answer.is_no("policy-unusable"), "{answer:?}");

@@ -57,7 +57,7 @@ fn what_an_engine_says_of_itself_is_judged_though_its_configuration_cannot_be_to
     let (report, code) = examined(&world, &[]);
     assert_eq!(code, 1, "{report}");
     // The fake unpacks whatever it is asked to, has no verifier, and is not containerd's own program.
-    assert_eq!(codes(&report), ["door-not-asked", "gate-missing", "verifier-off"]);
+    assert_eq!(codes(&report), ["door-not-asked", "gate-missing", "state-new", "verifier-off"]);
     assert_eq!(untold(&report), ["main"]);
     assert!(report["untold"][0]["why"].as_str().unwrap().contains("and not containerd"), "{report}");
     assert_eq!(report["engines"][0]["version"], "2.1.9");
@@ -65,6 +65,7 @@ fn what_an_engine_says_of_itself_is_judged_though_its_configuration_cannot_be_to
         assert!(["found", "why", "change"].iter().all(|member| hole[member].as_str().is_some_and(|text| !text.is_empty())), "{hole}");
     }
     world.containerd.proxy(&world.path("gate"));
+    assert_eq!(world.rootpin(&["state", "acknowledge"]).code, 0);
     assert_eq!(codes(&examined(&world, &[]).0), ["door-not-asked", "verifier-off"]);
 }
 

@@ -33,6 +33,7 @@ mod resolver;
 mod schema;
 mod sources;
 mod sweep;
+mod time_and_loss;
 mod tls;
 mod toolchain;
 mod verifier;

@@ -264,6 +264,7 @@ fn without_a_policy_or_a_trust_server_nothing_is_resolved_and_that_is_no_judgeme
     assert!(answer.reason.contains("rootpin: could not judge") && answer.reason.contains("source-unreachable"), "{answer:?}");
     assert_eq!(daemon.stop().0, 0);
     setting.world.write_policy("version = 2\n");
+    std::fs::remove_file(setting.world.path("state/policy.last")).unwrap();
     let _daemon = setting.start();
     let answer = setting.tag("GET", "v1");
     assert_eq!((answer.status, answer.error().0.as_str()), (502, "UNAVAILABLE"));

@@ -34,7 +34,7 @@ fn a_signed_name_goes_on_and_every_other_one_stops_with_a_reason() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_stops_the_pull_at_once() {
+fn a_daemon_that_is_not_there_stops_the_pull_after_two_seconds() {
     let Some(world) = World::new("v-absent") else { return };
     let begun = Instant::now();
     assert_stops(&world.verifier(V1, DIGEST), "could not judge: the daemon does not answer");
@@ -46,6 +46,22 @@ fn a_daemon_that_is_not_there_stops_the_pull_at_once() {
     std::fs::write(world.path("control"), "no socket").unwrap();
     assert_stops(&world.verifier(V1, DIGEST), "could not judge");
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_daemon_that_comes_back_within_two_seconds_costs_no_pull() {
+    let Some(world) = World::new("v-restart") else { return };
+    let image = Image::named("signed");
+    world.sign(&image.index.digest);
+    drop(world.start());
+    let asking = start(&mut world.verifier_command(V1, &image.index.digest), descriptor(&image.index.digest).as_bytes());
+    let _daemon = world.start();
+    let ended = ended(asking.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+fn descriptor(digest: &str) -> String {
+    format!(r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{digest}","size":7}}"#)
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod door;
 mod image;
 mod install;
 mod lab;
+mod local;
 mod notary;
 mod nri;
 mod own;

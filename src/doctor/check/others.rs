@@ -155,6 +155,15 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
             holes.push(Hole::new(Code::DoorNotAsked, door["engine"].as_str().unwrap_or_default(), found).change(change));
         }
     }
+    if let Some(known) = status.map(|status| &status["state"]) {
+        let found = known["told"].as_str().unwrap_or_default();
+        let (found, change) = found.split_once("; hint: ").unwrap_or((found, "see rootpin status"));
+        match known["standing"].as_str() {
+            Some("lost") => holes.push(Hole::new(Code::StateLost, "", found).change(change)),
+            Some("new") => holes.push(Hole::new(Code::StateNew, "", found).change(change)),
+            _ => {}
+        }
+    }
     if let Some(known) = status.map(|status| &status["policy"]) {
         if known["in_force"] == false {
             let found = known["trouble"].as_str().unwrap_or("no policy is in force");

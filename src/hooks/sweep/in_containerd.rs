@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use super::engine::{Held, Image, Removal, Running};
 use super::{Pending, in_docker};
 use crate::decide::{Named, Resident};
-use crate::hooks::containerd_images::{self, ImageRecord, name_of_record};
+use crate::hooks::containerd_images::{self, ImageRecord, is_id, name_of_record};
 use crate::hooks::{Containerd, Docker, containerd_events};
 use crate::image::Digest;
 
@@ -33,7 +33,11 @@ fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecor
             Image { resident: Resident { engine, namespace, names: Vec::new(), bytes: None }, size: target.size, is_of_registry: false }
         });
         image.is_of_registry |= is_of_registry;
-        image.resident.names.push(Named { name: name_of_record(&record), record, digest });
+        let name = name_of_record(&record);
+        if name.is_none() && !is_id(&record) {
+            held.odd.push(format!("a name that rootpin can't read, and no policy covers, in namespace {namespace}: {record:?}"));
+        }
+        image.resident.names.push(Named { record, name, digest });
     }
     held.images.extend(images.into_values());
 }
@@ -122,10 +126,12 @@ mod tests {
             record("r.example/c:1", format!("sha512:{}", "0".repeat(128))),
         ];
         group(&mut held, "main", "k8s.io", records);
+        assert_eq!(held.odd.len(), 1);
+        group(&mut held, "main", "default", vec![record("HOST:x/A:1", other.to_string())]);
         let mut names: Vec<_> = held.images.iter().map(|image| image.resident.names.len()).collect();
         names.sort_unstable();
-        assert_eq!((names, held.odd.len()), (vec![1, 2], 1));
+        assert_eq!((names, held.odd.len()), (vec![1, 1, 2], 2));
         let ids: Vec<_> = held.images.iter().flat_map(|image| &image.resident.names).filter(|named| named.name.is_none()).collect();
-        assert_eq!(ids.len(), 1, "an ID is no name");
+        assert_eq!(ids.len(), 2, "an ID is no name, nor is what can't be read");
     }
 }

@@ -167,7 +167,7 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
     see(&store, 1, &with_floors("both", vec![floor("root", &[1], 2, &[1]), floor("timestamp", &[7], 2, &[2])], "both")).unwrap();
     let rows = vec![(Digest::of(b"layer"), row("app:v1", 60))];
     store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
-    let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2]))).unwrap();
+    let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2])), false).unwrap();
     let told: Vec<_> =
         forgotten.repositories.iter().map(|one| (one.subject.to_string(), one.floors.len(), one.statements, one.contacts.len())).collect();
     assert_eq!((told, forgotten.rows), (vec![(gun("app").to_string(), 5, 1, 1), (gun("both").to_string(), 1, 0, 0)], 1));
@@ -175,8 +175,8 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
     assert_eq!(after.repositories.len(), 2);
     assert_eq!((version(&store, "kept", "root"), version(&store, "both", "timestamp")), (Some(2), Some(2)));
     assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), None);
-    assert_eq!(store.reset(Scope::RootKeys(&keys(&[1]))).unwrap(), Forgotten::default());
-    assert_eq!(store.reset(Scope::Repository(&gun("kept"))).unwrap().repositories.len(), 1);
+    assert_eq!(store.reset(Scope::RootKeys(&keys(&[1])), false).unwrap(), Forgotten::default());
+    assert_eq!(store.reset(Scope::Repository(&gun("kept")), false).unwrap().repositories.len(), 1);
     drop(store);
     assert_eq!(Store::open(dir.path()).unwrap().show().unwrap().repositories.len(), 1);
 }

@@ -9,7 +9,7 @@ use rootpin::state::Store;
 use rootpin::trust::Subject;
 
 use super::setup::{
-    APP, Host, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull, pull_at, reference, rule, said, unpack,
+    APP, Host, Manner, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull, pull_at, reference, rule, said, unpack,
 };
 
 #[tokio::test]
@@ -23,9 +23,11 @@ async fn within_recheck_nobody_is_asked_and_after_it_the_server_is() {
     assert_eq!(first.len(), 6);
     for time in ["0s", "59s", "59s"] {
         assert_eq!(said(&pull_at(&decider, &name, digest, after(time)).await), "allowed signed");
-        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), digest, after(time)).await), "refused no-statement");
         assert!(usual.server.asked().is_empty(), "{time}");
     }
+    // Of what it does not have it asks before that, though not at once.
+    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), digest, after("4s")).await), "refused no-statement");
+    assert!(usual.server.asked().is_empty());
     assert_eq!(said(&pull_at(&decider, &name, digest, after("60s")).await), "allowed signed");
     // Files that are named by their hash and are here already are not fetched again.
     let again: Vec<_> = usual.server.asked().iter().map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned()).collect();
@@ -196,4 +198,75 @@ async fn one_broken_repository_says_nothing_of_another() {
     assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "refused bad-signature");
     assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", usual.image.digest()).await), "allowed signed");
     assert!(usual.host.store().history(&Subject::Gun(reference(APP).repository)).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_was_signed_a_moment_ago_has_its_source_asked_once_before_its_time() {
+    let usual = Usual::new().await;
+    let decider = usual.host.decider(&usual.policy(""));
+    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "allowed signed");
+    let (new, moved) = (image("new").digest(), image("moved").digest());
+    let mut publisher = usual.publisher.clone();
+    publisher.tag("v2", &new.to_string(), 7);
+    publisher.tick();
+    usual.server.publish(&publisher);
+    // Within a few seconds nobody makes it ask again; and what it says tells how old the metadata is.
+    let verdict = pull_at(&decider, &format!("{APP}:v2"), new, after("2s")).await;
+    assert_eq!(said(&verdict), "refused no-statement");
+    assert!(verdict.reason().contains("when the metadata was fetched? ask again after 2030-01-01T00:00:05Z"), "{verdict}");
+    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), new, after("6s")).await), "allowed signed");
+    // A tag that was moved to other bytes, too.
+    publisher.tag("v2", &moved.to_string(), 7);
+    publisher.tick();
+    usual.server.publish(&publisher);
+    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), moved, after("12s")).await), "allowed signed");
+    // A hundred names that nobody signed cost one look in five seconds.
+    usual.server.asked();
+    for number in 0..100 {
+        let verdict = pull_at(&decider, &format!("{APP}:x{number}"), new, after("20s")).await;
+        assert_eq!(said(&verdict), "refused no-statement");
+    }
+    assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_when_it_is_asked_before_its_time_takes_nothing_from_what_holds() {
+    let usual = Usual::new().await;
+    let decider = usual.host.decider(&usual.policy(""));
+    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "allowed signed");
+    for (manner, time) in [(Manner::Garbage, "10s"), (Manner::Status(404), "20s"), (Manner::Status(503), "30s")] {
+        usual.server.behave(manner);
+        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), usual.image.digest(), after(time)).await), "refused no-statement");
+        assert!(!usual.server.asked().is_empty(), "{time}");
+        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v1"), usual.image.digest(), after(time)).await), "allowed signed");
+    }
+}
+
+#[tokio::test]
+async fn by_a_clock_that_can_not_be_right_nothing_that_rests_on_time_is_judged_and_nothing_kept() {
+    let usual = Usual::new().await;
+    let more = format!(
+        "[[image]]\nname = \"{APP}:boot\"\ndigest = \"{0}\"\n[[exempt]]\nmatch = \"registry.test/legacy\"\nuntil = 2030-02-01T00:00:00Z\n\
+         reason = \"x\"\n[[exempt]]\nmatch = \"registry.test/bytes\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"x\"\ndigests = [\"{0}\"]\n",
+        usual.image.digest()
+    );
+    let decider = usual.host.decider(&usual.policy(&more));
+    decider.set_earliest(at("2029-12-31T00:00:00Z"), "the policy was written then");
+    let cases = [
+        (format!("{APP}:v1"), "unjudged clock"),
+        ("registry.test/legacy:1".to_owned(), "unjudged clock"),
+        ("registry.test/bytes:1".to_owned(), "unjudged clock"),
+        (format!("{APP}:boot"), "allowed policy-pin"),
+        ("registry.test/other:1".to_owned(), "refused no-rule"),
+    ];
+    for (name, wanted) in &cases {
+        for time in ["1970-01-01T00:01:00Z", "2029-12-30T23:59:59Z"] {
+            assert_eq!(said(&pull_at(&decider, name, usual.image.digest(), at(time)).await), *wanted, "{name} at {time}");
+        }
+    }
+    let seen = usual.host.store().show().unwrap();
+    assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty(), "{seen:?}");
+    assert!(usual.server.asked().is_empty());
+    assert!(decider.clock_trouble(at("1970-01-01T00:01:00Z")).is_some() && decider.clock_trouble(at(NOW)).is_none());
+    assert_eq!(said(&pull(&decider, &cases[0].0, usual.image.digest()).await), "allowed signed", "the clock is right by now");
 }

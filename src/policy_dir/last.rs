@@ -1,0 +1,150 @@
+//! The last policy that loaded, kept beside the state: a mistake in a policy must not keep a host from coming up after a reboot, any more than it
+//! stops one that runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::image::Digest;
+use crate::policy::{self, Policy};
+
+/// Some hundred fragments of the largest size.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Where it is kept.
+#[derive(Debug, Clone)]
+pub struct LastGood {
+    file: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    version: u8,
+    hash: String,
+    /// Texts by name: keys and certificates in DER have none, and are written as hex.
+    files: BTreeMap<String, String>,
+}
+
+impl LastGood {
+    /// In a state's folder.
+    #[must_use]
+    pub fn beside(state: &Path) -> Self {
+        Self { file: state.join("policy.last") }
+    }
+
+    /// Keeps the files of a policy, if it is not the one that is kept. Says nothing of files that have changed since it was loaded.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep(&self, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        let same = policy::hash(files) == hash;
+        if !same || self.read().is_ok_and(|form| form.hash == hash.to_string()) {
+            return Ok(());
+        }
+        let files = files.iter().map(|(name, bytes)| (name.clone(), hex(bytes))).collect();
+        let text = serde_json::to_vec(&Form { version: 1, hash: hash.to_string(), files })?;
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        fresh.write_all(&text)?;
+        fresh.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(&self.file)?;
+        File::open(folder)?.sync_all()
+    }
+
+    /// The policy that is kept, whole and with its own hash; none where there is none, or where anybody else could have written it.
+    #[must_use]
+    pub fn load(&self, dir: &Path, now: Timestamp) -> Option<Policy> {
+        let form = self.read().ok()?;
+        let files: Option<BTreeMap<_, _>> = form.files.into_iter().map(|(name, text)| Some((name, bytes(&text)?))).collect();
+        let mut policy = policy::load(&files?, now).ok().filter(|policy| policy.hash.to_string() == form.hash)?;
+        policy.dir = dir.to_str().map(str::to_owned);
+        Some(policy)
+    }
+
+    fn read(&self) -> io::Result<Form> {
+        let odd = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+        let metadata = fs::symlink_metadata(&self.file)?;
+        let owner = fs::metadata("/proc/self")?.uid();
+        if !metadata.is_file() || metadata.uid() != owner || metadata.mode() & 0o022 != 0 {
+            return Err(odd("not a plain file of our own"));
+        }
+        let mut text = Vec::new();
+        File::open(&self.file)?.take(MAX_BYTES).read_to_end(&mut text)?;
+        let form: Form = serde_json::from_slice(&text)?;
+        if form.version == 1 { Ok(form) } else { Err(odd("of another version")) }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    hex.as_bytes().chunks(2).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> BTreeMap<String, Vec<u8>> {
+        BTreeMap::from([("policy.toml".to_owned(), format!("version = 1\ndefault = \"deny\"\n{text}").into_bytes())])
+    }
+
+    fn now() -> Timestamp {
+        "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn the_policy_that_was_kept_comes_back_with_its_hash_and_no_other_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let last = LastGood::beside(dir.path());
+        assert!(last.load(dir.path(), now()).is_none());
+        let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
+        last.keep(first.hash, &files("mode = \"audit\"\n")).unwrap();
+        assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
+        // The files have changed since the policy was read: what is there by now was not judged.
+        let second = policy::load(&files(""), now()).unwrap();
+        last.keep(second.hash, &files("mode = \"audit\"\n")).unwrap();
+        assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
+        last.keep(second.hash, &files("")).unwrap();
+        assert_eq!(last.load(dir.path(), now()).unwrap().hash, second.hash);
+    }
+
+    #[test]
+    fn what_others_can_write_or_what_was_changed_is_not_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let last = LastGood::beside(dir.path());
+        let policy = policy::load(&files(""), now()).unwrap();
+        last.keep(policy.hash, &files("")).unwrap();
+        fs::set_permissions(&last.file, fs::Permissions::from_mode(0o620)).unwrap();
+        assert!(last.load(dir.path(), now()).is_none());
+        fs::set_permissions(&last.file, fs::Permissions::from_mode(0o600)).unwrap();
+        let text = fs::read_to_string(&last.file).unwrap();
+        let other = hex(&files("mode = \"audit\"\n")["policy.toml"]);
+        fs::write(&last.file, text.replace(&hex(&files("")["policy.toml"]), &other)).unwrap();
+        assert!(last.load(dir.path(), now()).is_none());
+    }
+
+    #[test]
+    fn bytes_are_the_same_after_they_were_written_as_hex() {
+        assert_eq!(bytes(&hex(&[0, 1, 0xfe, 0xff])).unwrap(), [0, 1, 0xfe, 0xff]);
+        assert_eq!((bytes("0"), bytes("0g")), (None, None));
+    }
+}

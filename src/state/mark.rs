@@ -1,0 +1,141 @@
+//! Whether this state is the one that a person knows of.
+//!
+//! Floors that are lost look like floors that were never there: a volume that isn't mounted is an empty folder. So the state has an ID, and
+//! `rootpin state acknowledge` writes it down beside the configuration, where no volume of the state's takes it away. A new state without such
+//! a mark is a first start, and is told as new until somebody acknowledges it; one beside the mark of another state is a loss.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Origin, Store};
+
+/// The file of the mark.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    path: PathBuf,
+}
+
+/// How a state stands to its mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The mark names this state; or there is neither mark nor ID, as an earlier rootpin left it.
+    Acknowledged,
+    /// Nobody has acknowledged this state, nor one before it.
+    New(Origin),
+    /// The mark names another state, whose floors are lost or elsewhere.
+    Lost {
+        /// The ID in the mark.
+        known: String,
+        /// This state; none where an earlier rootpin made it.
+        origin: Option<Origin>,
+    },
+    /// The mark can't be read, or the state can't.
+    Unknown(String),
+}
+
+impl Standing {
+    /// `acknowledged`, `new`, `lost` or `unknown`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::New(_) => "new",
+            Self::Lost { .. } => "lost",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl Mark {
+    /// Beside a configuration.
+    #[must_use]
+    pub fn beside(config: &Path) -> Self {
+        let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+        Self { path: config.with_file_name("state-id") }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the state stands to it.
+    #[must_use]
+    pub fn standing(&self, store: &Store) -> Standing {
+        match (store.origin(), self.read()) {
+            (Err(error), _) => Standing::Unknown(error.to_string()),
+            (_, Err(error)) => Standing::Unknown(format!("{}: {error}", self.path.display())),
+            (Ok(Some(origin)), Ok(None)) => Standing::New(origin),
+            (Ok(Some(origin)), Ok(Some(known))) if origin.id == known => Standing::Acknowledged,
+            (Ok(None), Ok(None)) => Standing::Acknowledged,
+            (Ok(origin), Ok(Some(known))) => Standing::Lost { known, origin },
+        }
+    }
+
+    /// The ID in it; none where there is no such file.
+    fn read(&self) -> io::Result<Option<String>> {
+        let odd = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+        let metadata = match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata?,
+        };
+        let own = fs::metadata("/proc/self")?.uid();
+        if !metadata.is_file() || metadata.len() > 4096 {
+            return Err(odd("not the file that rootpin writes"));
+        }
+        if ![0, own].contains(&metadata.uid()) || metadata.mode() & 0o022 != 0 {
+            return Err(odd("others can write it; hint: chown root and chmod 644"));
+        }
+        let text = fs::read_to_string(&self.path)?;
+        let id = text.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
+        let hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hex { Ok(Some(id.to_owned())) } else { Err(odd("no ID of a state in it; hint: rootpin state acknowledge --lost")) }
+    }
+
+    /// The text to write there.
+    #[must_use]
+    pub fn text(id: &str) -> String {
+        format!("# the state that this host's rollback floors are in; written by: rootpin state acknowledge\n{id}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_state_is_new_until_it_is_acknowledged_and_another_one_in_its_place_is_a_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = Mark::beside(&dir.path().join("rootpin.toml"));
+        let open = |name: &str| Store::open(&dir.path().join(name)).unwrap();
+        let first = open("state");
+        let Standing::New(origin) = mark.standing(&first) else { panic!("{:?}", mark.standing(&first)) };
+        assert_eq!(first.identify().unwrap(), origin);
+        fs::write(mark.path(), Mark::text(&origin.id)).unwrap();
+        assert_eq!(mark.standing(&first), Standing::Acknowledged);
+        drop(first);
+        assert_eq!(mark.standing(&open("state")), Standing::Acknowledged, "though nothing was seen yet");
+        let second = open("unmounted");
+        let Standing::Lost { known, .. } = mark.standing(&second) else { panic!("{:?}", mark.standing(&second)) };
+        assert_eq!(known, origin.id);
+        fs::write(mark.path(), "x").unwrap();
+        assert_eq!(mark.standing(&second).as_str(), "unknown");
+    }
+
+    #[test]
+    fn a_state_that_was_written_keeps_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = {
+            let store = Store::open(dir.path()).unwrap();
+            let subject = crate::trust::Subject::Tuf;
+            let contacts = vec![("root a", &subject, jiff::Timestamp::now())];
+            let additions = crate::state::Additions { now: jiff::Timestamp::now(), verified: Vec::new(), contacts, rows: Vec::new() };
+            store.commit(&additions).unwrap();
+            store.identify().unwrap()
+        };
+        assert_eq!(Store::open(dir.path()).unwrap().identify().unwrap(), id);
+    }
+}
