@@ -30,6 +30,9 @@ pub struct Config {
     /// Folder of a Docker config.json with credentials for trust servers and registries.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
+    /// How long a credential helper of that file may take.
+    #[serde(default = "default_helper_timeout", deserialize_with = "duration")]
+    pub credential_helper_timeout: Duration,
     /// Folder of containerd's `hosts.toml` files, by which registries are reached: mirrors and CAs.
     #[serde(default)]
     pub hosts_dir: Option<PathBuf>,
@@ -74,6 +77,8 @@ pub struct Dockerd {
     pub authz: Option<PathBuf>,
 }
 
+/// The longest that a credential helper may take.
+const MAX_HELPER_TIMEOUT: Duration = Duration::from_secs(120);
 /// The control socket where nothing else is said.
 pub const DEFAULT_CONTROL: &str = "/run/rootpin/control.sock";
 /// The configuration where nothing else is said.
@@ -136,6 +141,9 @@ impl Config {
         if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
             wrong.push(format!("deadline must be between 1s and {}s", MAX_DEADLINE.as_secs()));
         }
+        if self.credential_helper_timeout.is_zero() || self.credential_helper_timeout > MAX_HELPER_TIMEOUT {
+            wrong.push(format!("credential-helper-timeout must be between 1s and {}s", MAX_HELPER_TIMEOUT.as_secs()));
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 }
@@ -146,6 +154,10 @@ fn default_state() -> PathBuf {
 
 fn default_control() -> PathBuf {
     DEFAULT_CONTROL.into()
+}
+
+fn default_helper_timeout() -> Duration {
+    Duration::from_secs(10)
 }
 
 fn default_deadline() -> Duration {

@@ -72,6 +72,7 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     let first = Candidate::read(&policy_dir);
     let in_force = first_policy(&first, &last_good, &policy_dir);
     let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = credentials.helper_timeout(config.credential_helper_timeout);
     let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
     let sources = Arc::new(Sources::new(credentials));
     let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));

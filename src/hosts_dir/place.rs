@@ -40,6 +40,12 @@ impl Place {
         Ok(found.unwrap_or_else(|| Self { folder: root.join(registry), is_default: false }))
     }
 
+    /// The folder itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file itself.
     #[must_use]
     pub fn file(&self) -> PathBuf {

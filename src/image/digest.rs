@@ -11,8 +11,16 @@ pub struct Digest([u8; 32]);
 
 /// Text that is not a digest as rootpin takes one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a digest: wanted sha256: and 64 lower-case hex digits")]
+#[error("{0:?} {why}", why = why(.0))]
 pub struct DigestError(String);
+
+fn why(text: &str) -> &'static str {
+    if text.starts_with("sha512:") || text.starts_with("sha384:") {
+        "is of another algorithm: only sha256 is signed for and taken"
+    } else {
+        "is not a digest: wanted sha256: and 64 lower-case hex digits"
+    }
+}
 
 impl Digest {
     /// The digest of these bytes.
@@ -86,6 +94,12 @@ fn nibble(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_of_another_algorithm_is_refused_with_the_reason() {
+        let error = format!("sha512:{}", "0".repeat(128)).parse::<Digest>().unwrap_err().to_string();
+        assert!(error.contains("another algorithm") && error.contains("only sha256"), "{error}");
+    }
 
     #[test]
     fn a_digest_is_written_as_it_was_read() {

@@ -138,15 +138,22 @@ impl FromStr for ImageRef {
     }
 }
 
-/// Labels of letters, digits and inner hyphens, joined by dots, and a port.
+/// Labels of letters, digits and inner hyphens, joined by dots, or an address of IPv6 in brackets; and a port.
 fn is_host(host: &str) -> bool {
+    if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address.parse::<core::net::Ipv6Addr>().is_ok() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    }
     let (name, port) = host.split_once(':').unwrap_or((host, "0"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     let label = |label: &str| {
         let ends = label.bytes().next().is_some_and(plain) && label.bytes().last().is_some_and(plain);
         ends && label.bytes().all(|byte| plain(byte) || byte == b'-')
     };
-    name.split('.').all(label) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    name.split('.').all(label) && is_port(port)
+}
+
+fn is_port(port: &str) -> bool {
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (OCI distribution-spec, "Pulling manifests").
@@ -215,6 +222,8 @@ mod tests {
         assert_eq!(full("index.docker.io/library/alpine:3"), "docker.io/library/alpine:3");
         assert_eq!(full("127.0.0.1:5000/demo/busy:v1"), "127.0.0.1:5000/demo/busy:v1");
         assert_eq!(full("localhost/x"), "localhost/x:latest");
+        assert_eq!(full("[::1]:5000/demo/busy:v1"), "[::1]:5000/demo/busy:v1");
+        assert_eq!(full("[2001:db8::7]/demo"), "[2001:db8::7]/demo:latest");
     }
 
     #[test]
@@ -247,6 +256,12 @@ mod tests {
             "h.example/a:é",
             "h.example/a:b?c",
             "h.éxample/a",
+            "[::1/a",
+            "[::1]5000/a",
+            "[::1]:/a",
+            "[::g]/a",
+            "[127.0.0.1]/a",
+            "::1/a",
         ] {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad} gave {}", full(bad));
         }

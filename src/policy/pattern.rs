@@ -243,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_ipv6_is_a_host_of_a_pattern_too() {
+        let pattern = parse("[::1]:5000/team/**").unwrap();
+        assert!(pattern.matches(&Repository::from_full("[::1]:5000/team/app").unwrap()));
+        assert_eq!(pattern.host(), "[::1]:5000");
+        assert!(parse("[::1:5000/team/**").is_err());
+    }
+
+    #[test]
     fn a_host_is_the_same_in_either_case() {
         assert_eq!(pattern("H.Example:5000/a/**"), pattern("h.example:5000/a/**"));
         assert!(pattern("H.example/a").matches(&repository("h.EXAMPLE/a")));

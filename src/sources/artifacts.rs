@@ -22,6 +22,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const TRIES: u32 = 5;
 /// The longest wait before the second of these; each further one is up to twice as long.
 const WAIT: Duration = Duration::from_millis(30);
+/// The longest wait that a registry can ask for.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// One page of a list of tags.
 const PAGE_BYTES: usize = 4 << 20;
 /// Pages of a list of tags.
@@ -64,7 +66,7 @@ impl Artifacts {
                     return Ok(at(endpoint));
                 }
             }
-            Err(SourceError::Silent { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
+            Err(SourceError::Unreachable { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
         })
         .await
     }
@@ -99,12 +101,15 @@ impl Artifacts {
         }
     }
 
-    /// All tags.
+    /// All tags; `None`: this registry lists none, or not to us.
     ///
     /// # Errors
-    /// The registry lists none, or too many.
-    pub async fn tags(&self) -> Result<Vec<Tag>, SourceError> {
-        again(SourceError::is_silent, async || self.all_tags().await).await
+    /// It does not answer, or lists too many.
+    pub async fn tags(&self) -> Result<Option<Vec<Tag>>, SourceError> {
+        match again(SourceError::is_silent, async || self.all_tags().await).await {
+            Err(SourceError::Denied { .. } | SourceError::Answered { status: 400 | 405 | 501, .. }) => Ok(None),
+            tags => tags.map(Some),
+        }
     }
 
     async fn all_tags(&self) -> Result<Vec<Tag>, SourceError> {
@@ -143,13 +148,13 @@ impl Artifacts {
         }
         let begin = self.endpoint.url(&self.repository, "blobs/uploads/")?;
         let started = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
-        if started.status.as_u16() != 202 {
+        if !started.status.is_success() {
             return Err(started.error());
         }
         let mut to = location(&started)?;
         to.query_pairs_mut().append_pair("digest", &digest.to_string());
         let put = self.ask(Method::PUT, to, "*/*", 0, Some(("application/octet-stream", bytes))).await?;
-        if put.status.as_u16() == 201 { Ok(digest) } else { Err(put.error()) }
+        if put.status.is_success() { Ok(digest) } else { Err(put.error()) }
     }
 
     /// Puts a manifest under a tag, in place of what is there.
@@ -160,7 +165,7 @@ impl Artifacts {
         let to = self.endpoint.url(&self.repository, &format!("manifests/{tag}"))?;
         again(may_pass, async || {
             let put = self.ask(Method::PUT, to.clone(), "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
-            if put.status.as_u16() == 201 { Ok(()) } else { Err(put.error()) }
+            if put.status.is_success() { Ok(()) } else { Err(put.error()) }
         })
         .await
     }
@@ -183,8 +188,7 @@ async fn again<T>(passes: fn(&SourceError) -> bool, ask: impl AsyncFn() -> Resul
         match ask().await {
             Err(error) if passes(&error) => {
                 log::info!("{error}; trying again ({tries} of {})", TRIES - 1);
-                let share = u32::from(RandomState::new().hash_one(0).to_be_bytes()[0]);
-                tokio::time::sleep(WAIT * (1 << (tries - 1)) * (128 + share) / 384).await;
+                tokio::time::sleep(wait(&error, tries, RandomState::new().hash_one(0).to_be_bytes()[0])).await;
             }
             done => return done,
         }
@@ -192,9 +196,18 @@ async fn again<T>(passes: fn(&SourceError) -> bool, ask: impl AsyncFn() -> Resul
     ask().await
 }
 
+/// How long to wait after so many tries, by chance: as long as the registry wants, if that is not too long.
+fn wait(error: &SourceError, tries: u32, chance: u8) -> Duration {
+    let own = WAIT * (1 << (tries - 1)) * (128 + u32::from(chance)) / 384;
+    match error {
+        SourceError::Answered { again_in: Some(seconds), .. } => own + Duration::from_secs(*seconds).min(MAX_WAIT),
+        _ => own,
+    }
+}
+
 /// Where several machines write at one moment, a registry that keeps files answers 400 or 404 to one of them, for a file that is half there.
 fn may_pass(error: &SourceError) -> bool {
-    matches!(error, SourceError::Silent { .. } | SourceError::Other { .. })
+    error.is_silent() || matches!(error, SourceError::Answered { .. } | SourceError::Other { .. })
 }
 
 fn latest() -> Result<Tag, SourceError> {

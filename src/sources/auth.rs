@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::challenge::{Challenge, challenge};
 use super::credentials::{Credential, place};
-use super::http::{Ask, Client, Reply, may_ask};
+use super::http::{Ask, Client, Reply, may_ask, read};
 use super::{SourceError, is_loopback, shown};
 
 /// What a grant is good for: a server's origin and a scope.
@@ -59,17 +59,7 @@ impl Client {
         if !denied(&first) {
             return Ok(first);
         }
-        self.forget(&realm);
-        let Some(wanted) = challenge(&first.headers) else {
-            return Err(denial(&first, granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried)));
-        };
-        if first.url.origin() != ask.url.origin() {
-            return Err(denial(&first, "without credentials: it is where a redirect led".to_owned()));
-        }
-        let grant = match wanted {
-            Challenge::Basic => self.basic(ask, &first, deadline).await?,
-            Challenge::Bearer { realm, service } => self.bearer(ask, &first, (&realm, service.as_deref()), deadline).await?,
-        };
+        let grant = self.answer(ask, &first, granted, deadline).await?;
         let second = self.send(ask, Some(&grant.header), deadline).await?;
         if denied(&second) {
             return Err(denial(&second, grant.tried));
@@ -78,23 +68,46 @@ impl Client {
         Ok(second)
     }
 
-    /// The same for an answer whose body is to be read by somebody else. Where a credential is wanted, a HEAD of the same finds it.
+    /// The same for an answer whose body is to be read by somebody else.
     pub(super) async fn open(&self, ask: &Ask<'_>, range: Option<&HeaderValue>, deadline: Instant) -> Result<(Url, Response), SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
         let granted = self.granted(&realm);
-        let first = self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await?;
-        if !matches!(first.1.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Ok(first);
+        let (url, first) = self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await?;
+        if !matches!(first.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok((url, first));
         }
-        self.ask(&Ask { method: Method::HEAD, url: ask.url.clone(), ..*ask }, deadline).await?;
-        let granted = self.granted(&realm);
-        self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await
+        let first = read(first, url, 0, deadline).await?;
+        let grant = self.answer(ask, &first, granted, deadline).await?;
+        let (url, second) = self.begin(ask, Some(&grant.header), range, deadline).await?;
+        if matches!(second.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(denial(&read(second, url, 0, deadline).await?, grant.tried));
+        }
+        self.keep(realm, grant);
+        Ok((url, second))
+    }
+
+    /// What opens a server that denied a question, which was asked with `granted`.
+    async fn answer(&self, ask: &Ask<'_>, first: &Reply, granted: Option<Grant>, deadline: Instant) -> Result<Grant, SourceError> {
+        self.forget(&(ask.url.origin().ascii_serialization(), ask.scope.to_owned()));
+        let Some(wanted) = challenge(&first.headers) else {
+            return Err(denial(first, granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried)));
+        };
+        if first.url.origin() != ask.url.origin() {
+            return Err(denial(first, "without credentials: it is where a redirect led".to_owned()));
+        }
+        match wanted {
+            Challenge::Basic => self.basic(ask, first, deadline).await,
+            Challenge::Bearer { realm, service } => self.bearer(ask, first, (&realm, service.as_deref()), deadline).await,
+        }
     }
 
     async fn basic(&self, ask: &Ask<'_>, first: &Reply, deadline: Instant) -> Result<Grant, SourceError> {
         let host = authority(&ask.url);
+        if !keeps_secrets(&ask.url) {
+            return Err(denial(first, "without credentials: none are sent over plain http".to_owned()));
+        }
         let config = self.credentials.read().await.map_err(|error| denial(first, format!("without credentials: {error}")))?;
-        match self.credentials.find(&config, &host, deadline).await {
+        match self.credentials.find(&config, &host, repository(ask.scope), deadline).await {
             Ok(Some(Credential::Password { user, password })) => Ok(Grant {
                 header: basic_header(&user, &password.0, &first.url)?,
                 until: Instant::now() + BASIC_LIFE,
@@ -119,7 +132,7 @@ impl Client {
             url: shown(&first.url),
             cause: format!("answered {} and names a token service that is not asked: {}", first.status.as_u16(), super::escaped(realm)),
         })?;
-        let (credential, tried) = self.for_token(&ask.url, &realm, deadline).await;
+        let (credential, tried) = self.for_token(&ask.url, ask.scope, &realm, deadline).await;
         let reply = self.token(&realm, service, ask.scope, credential, deadline).await?;
         match reply.status.as_u16() {
             200 => {}
@@ -137,11 +150,14 @@ impl Client {
     }
 
     /// The credential that may go to that token service, and how to speak of it.
-    async fn for_token(&self, server: &Url, realm: &Url, deadline: Instant) -> (Option<Credential>, String) {
+    async fn for_token(&self, server: &Url, scope: &str, realm: &Url, deadline: Instant) -> (Option<Credential>, String) {
         let (host, service) = (authority(server), authority(realm));
+        if !keeps_secrets(server) {
+            return (None, format!("with an anonymous token: {host} speaks plain http, and what a credential opens would be sent over it"));
+        }
         let found = async {
             let config = self.credentials.read().await?;
-            Ok::<_, String>((self.credentials.find(&config, &host, deadline).await?, config.names(&service)))
+            Ok::<_, String>((self.credentials.find(&config, &host, repository(scope), deadline).await?, config.names(&service)))
         };
         match found.await {
             Err(error) => (None, format!("with an anonymous token: {error}")),
@@ -229,7 +245,12 @@ fn denied(reply: &Reply) -> bool {
 }
 
 fn denial(reply: &Reply, tried: String) -> SourceError {
-    SourceError::Denied { url: shown(&reply.url), status: reply.status.as_u16(), tried }
+    SourceError::Denied { url: shown(&reply.url), status: reply.status.as_u16(), tried, said: reply.said.clone() }
+}
+
+/// Whether nobody on the way reads along.
+fn keeps_secrets(server: &Url) -> bool {
+    server.scheme() == "https" || server.host_str().is_some_and(is_loopback)
 }
 
 /// A token service is asked over https, or over http where both it and the server are on this machine.
@@ -244,6 +265,12 @@ fn realm_url(realm: &str, server: &Url) -> Option<Url> {
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The repository of a scope.
+fn repository(scope: &str) -> &str {
+    let named = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':'));
+    named.map_or("", |(name, _)| name)
 }
 
 fn basic_header(user: &str, password: &str, url: &Url) -> Result<HeaderValue, SourceError> {

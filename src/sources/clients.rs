@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::passage::{self, Passage, Wanted};
 use super::silence::Silence;
 use super::{Client, Credentials, NotaryServer, SourceError, TufLocation, registry};
-use crate::image::{Digest, ImageRef};
+use crate::image::{Digest, ImageRef, Repository};
 use crate::policy::{MetadataUrl, NotaryRoot};
 use crate::trust::{Code, Refusal};
 
@@ -28,7 +28,7 @@ pub struct Sources {
     /// Each holds the back-off of its server.
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
     locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
-    /// By host, those that gave no answer when they were last asked for an image.
+    /// By host, what gave no answer when it was last asked for an image.
     registries: Mutex<HashMap<String, Arc<Silence>>>,
 }
 
@@ -100,7 +100,7 @@ impl Sources {
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let asking = registry::resolve(&client, name, deadline.into());
-        let found = self.unless_silent(name.repository.host(), asking).await.map_err(|error| error.refusal())?;
+        let found = self.unless_silent(&name.repository, asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -111,7 +111,7 @@ impl Sources {
     pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let asking = registry::describe(&client, name, deadline.into());
-        let found = self.unless_silent(name.repository.host(), asking).await.map_err(|error| error.refusal())?;
+        let found = self.unless_silent(&name.repository, asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -122,12 +122,17 @@ impl Sources {
     pub async fn pass(&self, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
         let host = wanted.repository.host();
         let client = self.client(host, None)?;
-        self.unless_silent(host, passage::pass(&client, wanted, deadline.into())).await
+        self.unless_silent(&wanted.repository, passage::pass(&client, wanted, deadline.into())).await
     }
 
     /// What asking a registry comes to, where it isn't one that gave no answer a moment ago. A status that counts as none is an answer
     /// here: what fails with 500 may be one blob of many.
-    async fn unless_silent<T>(&self, host: &str, asking: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
+    async fn unless_silent<T>(
+        &self,
+        repository: &Repository,
+        asking: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        let (host, path) = (repository.host(), repository.path());
         let silence = {
             let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
             if registries.len() >= MAX_REGISTRIES {
@@ -135,12 +140,12 @@ impl Sources {
             }
             Arc::clone(registries.entry(host.to_owned()).or_default())
         };
-        if let Some(silent) = silence.of(host) {
+        if let Some(silent) = silence.of(path, host) {
             return Err(silent);
         }
         let answer = asking.await;
-        if !matches!(&answer, Err(SourceError::Silent { cause, .. }) if cause.starts_with("answered ")) {
-            silence.remember(&answer);
+        if !matches!(&answer, Err(SourceError::Answered { .. })) {
+            silence.remember(path, &answer);
         }
         answer
     }

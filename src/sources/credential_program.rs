@@ -2,24 +2,27 @@
 //!
 //! A helper is somebody else's program: it gets a deadline, a cap on what it says, and is killed with all it started.
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::credentials::{Credential, Secret};
 
 /// Helpers that hang must not pile up.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
-const MOST_TIME: Duration = Duration::from_secs(3);
+/// An answer for which nobody waited any more serves the next question, if that comes soon.
+const KEPT: Duration = Duration::from_secs(60);
 const MOST_BYTES: u64 = 64 << 10;
 const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -30,19 +33,74 @@ struct Answer {
     secret: String,
 }
 
-/// Asks the helper of that name. `Ok(None)`: it knows nothing of the server. An error says what went wrong, never what was said.
-pub(super) async fn get(
+/// What a helper answered, and when.
+type Answered = (Result<Option<Credential>, String>, Instant);
+/// By a helper's name and the server that it is asked for, the answer that comes.
+type Asked = HashMap<(String, String), watch::Receiver<Option<Answered>>>;
+
+/// The helpers that are being asked. One that takes longer than a question goes on, and its answer serves the next question.
+#[derive(Debug)]
+pub(super) struct Helpers {
+    pub(super) timeout: Duration,
+    pub(super) search_path: Option<OsString>,
+    asked: Mutex<Asked>,
+}
+
+impl Helpers {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, search_path: None, asked: Mutex::default() }
+    }
+
+    /// Asks the helper of that name for a server. `Ok(None)`: it knows nothing of it. An error says what went wrong, never what was said.
+    pub(super) async fn get(
+        &self,
+        name: &str,
+        server: &str,
+        config: Option<&Path>,
+        deadline: Instant,
+    ) -> Result<Option<Credential>, String> {
+        let key = (name.to_owned(), server.to_owned());
+        let mut answer = self.begin(&key, config);
+        // Half of the time is left for asking without credentials.
+        let now = Instant::now();
+        let limit = now + deadline.saturating_duration_since(now) / 2;
+        let shown = format!("docker-credential-{}", super::escaped(name));
+        let late = |_| format!("{shown} did not answer in time; its answer serves the next question");
+        let answered = timeout_at(limit, answer.wait_for(Option::is_some)).await.map_err(late)?;
+        let answered = answered.map_err(|_| format!("{shown} was given up"))?.clone();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        answered.map_or(Ok(None), |(answer, _)| answer)
+    }
+
+    /// The answer that comes or has come; else the helper is asked.
+    fn begin(&self, key: &(String, String), config: Option<&Path>) -> watch::Receiver<Option<Answered>> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, answer| answer.borrow().as_ref().is_none_or(|(_, at)| at.elapsed() < KEPT));
+        if let Some(answer) = asked.get(key) {
+            return answer.clone();
+        }
+        let (sender, answer) = watch::channel(None);
+        let ((name, server), config, search_path) = (key.clone(), config.map(Path::to_owned), self.search_path.clone());
+        let limit = Instant::now() + self.timeout;
+        tokio::spawn(async move {
+            let answer = get(&name, &server, config.as_deref(), search_path, limit).await;
+            // Kept until somebody asks, or too long.
+            let _ = sender.send(Some((answer, Instant::now())));
+        });
+        asked.insert(key.clone(), answer.clone());
+        answer
+    }
+}
+
+async fn get(
     name: &str,
     server: &str,
     config: Option<&Path>,
     search_path: Option<OsString>,
-    deadline: Instant,
+    limit: Instant,
 ) -> Result<Option<Credential>, String> {
     let shown = format!("docker-credential-{}", super::escaped(name));
     let program = find(name, search_path).ok_or_else(|| format!("{shown} is not on PATH"))?;
-    // Half of the time is left for asking without credentials.
-    let now = Instant::now();
-    let limit = (now + MOST_TIME).min(now + deadline.saturating_duration_since(now) / 2);
     let late = |_| format!("{shown} did not answer in time");
     let permit = timeout_at(limit, AT_ONCE.acquire()).await.map_err(late)?;
     let mut command = Command::new(program);
@@ -155,6 +213,34 @@ mod tests {
     async fn a_helper_that_hangs_does_not_hold_up_the_question() {
         let answer = ask("sleep 600", Duration::from_millis(60)).await;
         assert!(answer.unwrap_err().contains("in time"));
+    }
+
+    #[tokio::test]
+    async fn the_answer_of_a_slow_helper_serves_the_next_question_and_is_asked_for_once() {
+        let (folder, path) = helper(
+            "cat >/dev/null; echo asked >> log; while ! [ -e go ]; do sleep 0.01; done; echo '{\"Username\":\"u\",\"Secret\":\"s\"}'",
+        );
+        let helpers = Helpers { search_path: Some(path), ..Helpers::new(LONG) };
+        let ask = async |time: Duration| helpers.get("test", "r.example", None, Instant::now() + time).await;
+        let mut first = ask(Duration::from_millis(100)).await;
+        // Another test's fork may still hold the fresh program open.
+        while first.as_ref().is_err_and(|error| error.contains("busy")) {
+            first = ask(Duration::from_millis(100)).await;
+        }
+        assert!(first.unwrap_err().contains("serves the next question"));
+        fs::write(folder.path().join("go"), "").unwrap();
+        assert_eq!(ask(LONG).await, Ok(Some(Credential::password("u", "s"))));
+        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "asked\n");
+        assert!(ask(LONG).await.is_ok(), "what was handed on is not kept");
+        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "asked\nasked\n");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_takes_longer_than_it_may_is_given_up() {
+        let (_folder, path) = helper("sleep 600");
+        let helpers = Helpers { search_path: Some(path), ..Helpers::new(Duration::from_millis(60)) };
+        let error = helpers.get("test", "r.example", None, Instant::now() + LONG).await.unwrap_err();
+        assert!(error.contains("did not answer in time") || error.contains("busy"), "{error}");
     }
 
     #[tokio::test]

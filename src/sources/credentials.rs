@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use super::credential_program;
+use super::credential_program::Helpers;
 
 /// No config.json is longer.
 const MOST: u64 = 1 << 20;
@@ -27,14 +28,23 @@ const MOST: u64 = 1 << 20;
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Where credentials come from: a folder with Docker's `config.json`, or nowhere.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Credentials {
     folder: Option<PathBuf>,
     hosts: Option<PathBuf>,
     resolver: Option<SocketAddr>,
-    search_path: Option<OsString>,
+    helpers: Helpers,
     warned: AtomicBool,
 }
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { folder: None, hosts: None, resolver: None, helpers: Helpers::new(HELPER_TIMEOUT), warned: AtomicBool::new(false) }
+    }
+}
+
+/// How long a credential helper may take where nothing else is said.
+pub const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something secret, which no log and no debug output shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,12 +59,12 @@ pub(super) enum Credential {
     IdentityToken(Secret),
 }
 
-/// A `config.json`, as far as it concerns us.
+/// A `config.json`, as far as it concerns us. Docker's own reader takes null for nothing everywhere.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Config {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    cred_helpers: Option<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
 }
 
@@ -104,8 +114,16 @@ impl Credentials {
 
     /// Looks for credential helpers in these directories instead of those of `PATH`.
     #[must_use]
-    pub fn search_path(self, path: impl Into<OsString>) -> Self {
-        Self { search_path: Some(path.into()), ..self }
+    pub fn search_path(mut self, path: impl Into<OsString>) -> Self {
+        self.helpers.search_path = Some(path.into());
+        self
+    }
+
+    /// Lets a credential helper take so long.
+    #[must_use]
+    pub fn helper_timeout(mut self, timeout: Duration) -> Self {
+        self.helpers.timeout = timeout;
+        self
     }
 
     /// The configuration as it stands now; empty where no folder is configured or no file is in it.
@@ -130,25 +148,32 @@ impl Credentials {
         serde_json::from_slice(&bytes).map_err(|error| failed(&format!("no such JSON at line {} column {}", error.line(), error.column())))
     }
 
-    /// The credential for that host, asking a helper program where one is configured. `Ok(None)`: there is none.
-    pub(super) async fn find(&self, config: &Config, host: &str, deadline: Instant) -> Result<Option<Credential>, String> {
+    /// The credential for that host's repository, asking a helper program where one is configured. `Ok(None)`: there is none.
+    pub(super) async fn find(
+        &self,
+        config: &Config,
+        host: &str,
+        repository: &str,
+        deadline: Instant,
+    ) -> Result<Option<Credential>, String> {
         let place = place(host);
-        let listed = config.auths.iter().find(|(key, _)| self::place(key) == place);
+        let listed = best(config.auths.iter().flatten(), &place, repository);
         // A helper knows a server under the key that Docker logged in with, which stands in auths beside it.
         let key = match listed {
-            Some((key, _)) => key.clone(),
-            None if place == "docker.io" => HUB_KEY.to_owned(),
-            None => place.clone(),
+            Some((key, _)) if fit(key, &place, repository) == Some(0) => key.clone(),
+            _ if place == "docker.io" => HUB_KEY.to_owned(),
+            _ => place.clone(),
         };
-        let program = config.cred_helpers.iter().find(|(key, _)| self::place(key) == place).map(|(_, program)| program);
-        if let Some(program) = program {
-            return credential_program::get(program, &key, self.folder.as_deref(), self.search_path.clone(), deadline).await;
+        let named = best(config.cred_helpers.iter().flatten(), &place, repository).and_then(|(_, program)| program.as_ref());
+        if let Some(program) = named {
+            return self.helpers.get(program, &key, self.folder.as_deref(), deadline).await;
         }
-        if let Some(credential) = listed.map(|(_, entry)| entry.credential()).transpose()?.flatten() {
+        let entry = listed.and_then(|(_, entry)| entry.as_ref());
+        if let Some(credential) = entry.map(Entry::credential).transpose()?.flatten() {
             return Ok(Some(credential));
         }
-        match &config.creds_store {
-            Some(store) => credential_program::get(store, &key, self.folder.as_deref(), self.search_path.clone(), deadline).await,
+        match config.creds_store.as_ref().filter(|store| !store.is_empty()) {
+            Some(store) => self.helpers.get(store, &key, self.folder.as_deref(), deadline).await,
             None => Ok(None),
         }
     }
@@ -158,8 +183,29 @@ impl Config {
     /// Whether the file names that host, even by an empty entry.
     pub(super) fn names(&self, host: &str) -> bool {
         let place = place(host);
-        self.auths.keys().chain(self.cred_helpers.keys()).any(|key| self::place(key) == place)
+        let keys = self.auths.iter().flatten().map(|(key, _)| key).chain(self.cred_helpers.iter().flatten().map(|(key, _)| key));
+        keys.into_iter().any(|key| self::place(key) == place)
     }
+}
+
+/// The entry whose key fits best: that of the longest path.
+fn best<'a, T>(entries: impl Iterator<Item = (&'a String, T)>, place: &str, repository: &str) -> Option<(&'a String, T)> {
+    let fits = entries.filter_map(|(key, value)| Some((fit(key, place, repository)?, key, value)));
+    fits.max_by_key(|(length, ..)| *length).map(|(_, key, value)| (key, value))
+}
+
+/// How long the path of a key is that is for that repository too; 0: it is for all of the host; `None`: for another place. Podman and Skopeo
+/// write such keys (containers-auth.json(5)). An address with a scheme, or of an API's version, is the host's.
+fn fit(key: &str, place: &str, repository: &str) -> Option<usize> {
+    if self::place(key) != place {
+        return None;
+    }
+    let path = key.trim().split_once('/').map_or("", |(_, path)| path.trim_matches('/'));
+    if key.contains("://") || matches!(path.split('/').next(), Some("" | "v1" | "v2")) {
+        return Some(0);
+    }
+    let within = repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    within.then_some(path.len())
 }
 
 impl Entry {
@@ -208,16 +254,18 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     async fn find(json: &str, host: &str) -> Result<Option<Credential>, String> {
+        find_for(json, host, "team/app").await
+    }
+
+    async fn find_for(json: &str, host: &str, repository: &str) -> Result<Option<Credential>, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), json).unwrap();
         let credentials = Credentials::in_folder(folder.path());
         let config = credentials.read().await?;
-        credentials.find(&config, host, Instant::now() + Duration::from_secs(5)).await
+        credentials.find(&config, host, repository, Instant::now() + Duration::from_secs(5)).await
     }
 
     fn pair() -> Credential {
@@ -239,6 +287,33 @@ mod tests {
             for host in ["docker.io", "registry-1.docker.io", "notary.docker.io"] {
                 assert_eq!(find(&json, host).await, Ok(Some(pair())), "{key} {host}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_with_a_path_is_for_what_is_below_it_and_the_longest_one_counts() {
+        let user = |name: &str| Ok(Some(Credential::password(name, "p")));
+        let entry = |user: &str| format!(r#"{{"username":"{user}","password":"p"}}"#);
+        let (host, team, app) = (entry("host"), entry("team"), entry("app"));
+        let json = format!(r#"{{"auths":{{"r.example/team/app":{app},"r.example/team":{team},"https://r.example/v1/":{host}}}}}"#);
+        for (repository, name) in
+            [("team/app", "app"), ("team/app/web", "app"), ("team/apps", "team"), ("team", "team"), ("teams/app", "host"), ("", "host")]
+        {
+            assert_eq!(find_for(&json, "r.example", repository).await, user(name), "{repository}");
+        }
+        let json = format!(r#"{{"auths":{{"r.example/team":{team},"docker.io/library":{app}}}}}"#);
+        assert_eq!(find_for(&json, "r.example", "other/app").await, Ok(None));
+        assert_eq!(find_for(&json, "registry-1.docker.io", "library/alpine").await, user("app"));
+    }
+
+    #[tokio::test]
+    async fn null_is_nothing_wherever_it_stands() {
+        let json =
+            r#"{"auths":{"other.example":null,"r.example":{"auth":"dTpwOnc=","identitytoken":null}},"credHelpers":null,"credsStore":null}"#;
+        assert_eq!(find(json, "r.example").await, Ok(Some(pair())));
+        assert_eq!(find(json, "other.example").await, Ok(None));
+        for json in [r#"{"auths":null}"#, r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null},"credsStore":""}"#] {
+            assert_eq!(find(json, "r.example").await, Ok(None), "{json}");
         }
     }
 
@@ -273,7 +348,7 @@ mod tests {
         for credentials in [Credentials::none(), absent] {
             let config = credentials.read().await.unwrap();
             assert!(!config.names("docker.io"));
-            assert_eq!(credentials.find(&config, "docker.io", Instant::now()).await, Ok(None));
+            assert_eq!(credentials.find(&config, "docker.io", "", Instant::now()).await, Ok(None));
         }
     }
 

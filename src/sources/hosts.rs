@@ -1,8 +1,9 @@
-//! containerd's `hosts.toml`: by which mirrors a registry is reached, and which CA each of them has.
+//! containerd's `hosts.toml`: by which mirrors a registry is reached, which CA each of them has, and which certificate it wants to see.
 //!
-//! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's `config_path`: `HOST[:PORT]/hosts.toml`, else
-//! `_default/hosts.toml`. A mirror may be stale or hostile: what it says is verified like everything else. What would have a connection
-//! go unverified (`skip_verify`, plain http to another machine) is an error and not a setting.
+//! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's `config_path`: the first of `HOST_PORT_`,
+//! `HOST[:PORT]` and `_default` that is there, with a `hosts.toml`, or else with Docker's `*.crt`, `*.cert` and `*.key`. A mirror may be stale
+//! or hostile: what it says is verified like everything else. So plain http to another machine is asked where the file says so, and is sent
+//! no credentials. TLS that is not verified (`skip_verify`) is an error and not a setting: it would look like what it is not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,8 +16,9 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::http::may_ask;
 use super::{SourceError, escaped};
+use crate::hosts_dir::{Certificates, Place};
+use crate::image::Digest;
 
 /// No such file is larger.
 const MAX_BYTES: u64 = 256 << 10;
@@ -41,8 +43,19 @@ pub(super) struct Way {
     pub(super) api: String,
     /// PEM of the CAs to trust beside the system's.
     pub(super) ca: Option<Vec<u8>>,
+    /// PEM of the certificate to show, and of its key.
+    pub(super) identity: Option<Vec<u8>>,
     /// Whether another is to be tried where this one has no answer or not what is wanted.
     pub(super) mirror: bool,
+}
+
+impl Way {
+    /// One for each pair of CAs and certificate; none, where there is neither.
+    pub(super) fn tls(&self) -> Option<Digest> {
+        let parts = [&self.ca, &self.identity];
+        let all: Vec<u8> = parts.into_iter().flat_map(|part| part.iter().flatten().chain(b"\0")).copied().collect();
+        parts.iter().any(|part| part.is_some()).then(|| Digest::of(&all))
+    }
 }
 
 /// The file, as far as it matters here. Other keys of containerd's are passed over.
@@ -50,6 +63,7 @@ pub(super) struct Way {
 struct File {
     server: Option<String>,
     ca: Option<OneOrMore>,
+    client: Option<Clients>,
     #[serde(default)]
     skip_verify: bool,
     #[serde(default)]
@@ -62,6 +76,7 @@ struct File {
 struct Host {
     capabilities: Option<Vec<String>>,
     ca: Option<OneOrMore>,
+    client: Option<Clients>,
     #[serde(default)]
     skip_verify: bool,
     #[serde(default)]
@@ -75,20 +90,58 @@ enum OneOrMore {
     More(Vec<PathBuf>),
 }
 
+/// A file with certificate and key, or several, or pairs of files (containerd, docs/hosts.md, "client field").
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Clients {
+    One(PathBuf),
+    Files(Vec<PathBuf>),
+    Pairs(Vec<Vec<PathBuf>>),
+}
+
+impl Clients {
+    /// The first one, of whose files the second may be missing or empty. Which of several a server would want nobody knows.
+    fn first(&self) -> Vec<&Path> {
+        let files: Vec<&Path> = match self {
+            Self::One(file) => vec![file],
+            Self::Files(files) => files.first().map(|file| vec![file.as_path()]).unwrap_or_default(),
+            Self::Pairs(pairs) => pairs.first().map(|pair| pair.iter().map(PathBuf::as_path).collect()).unwrap_or_default(),
+        };
+        files.into_iter().filter(|file| !file.as_os_str().is_empty()).collect()
+    }
+}
+
 /// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said of it. The resolver of this host is no
 /// way to anywhere: it would ask here again.
 pub(super) fn ways(folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, SourceError> {
     // A registry's name has no slash and is not `..`: it was read as one.
-    for name in [host, "_default"] {
-        let path = folder.join(name).join("hosts.toml");
-        let wrong = |cause: String| SourceError::Other { url: path.display().to_string(), cause };
-        match read(&path) {
-            Ok(text) => return parse(&text, path.parent().unwrap_or(folder), host, wanted, resolver).map_err(wrong),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(wrong(error.to_string())),
+    let wrong = |path: &Path, cause: String| SourceError::Other { url: path.display().to_string(), cause };
+    let place = Place::of(folder, host).map_err(|error| wrong(folder, error.to_string()))?;
+    let Some(place) = place else { return Ok(None) };
+    let path = place.file();
+    match read(&path) {
+        Ok(text) => parse(&text, place.folder(), host, wanted, resolver).map_err(|cause| wrong(&path, cause)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let beside = place.certificates().map_err(|error| wrong(place.folder(), error.to_string()))?;
+            by_certificates(&beside, place.folder(), host).map(Some).map_err(|cause| wrong(place.folder(), cause))
         }
+        Err(error) => Err(wrong(&path, error.to_string())),
     }
-    Ok(None)
+}
+
+/// The registry itself, where its folder has Docker's files only.
+fn by_certificates(beside: &Certificates, folder: &Path, host: &str) -> Result<Vec<Way>, String> {
+    let ca = (!beside.ca.is_empty()).then(|| OneOrMore::More(beside.ca.iter().map(PathBuf::from).collect()));
+    let pair = |(certificate, key): &(String, Option<String>)| {
+        let files = [Some(certificate.as_str()), key.as_deref()];
+        Clients::Pairs(vec![files.into_iter().flatten().map(PathBuf::from).collect()])
+    };
+    let itself = Host { capabilities: None, ca, client: beside.client.first().map(pair), skip_verify: false, override_path: false };
+    Ok(vec![itself.way(&format!("https://{}", own_name(host)), folder, false)?])
+}
+
+fn own_name(host: &str) -> &str {
+    if host == "docker.io" { "registry-1.docker.io" } else { host }
 }
 
 fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, String> {
@@ -99,7 +152,7 @@ fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Op
     let mut mirrors: Vec<_> = file.host.iter().collect();
     // In the order in which they are written.
     mirrors.sort_by_key(|(name, _)| name.span().start);
-    let own = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let own = own_name(host);
     let ours = |url: &str| resolver.is_some_and(|resolver| leads_to(url, resolver));
     let server = file.server.unwrap_or_else(|| format!("https://{own}"));
     let mut ways = Vec::new();
@@ -112,7 +165,8 @@ fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Op
         return Ok(None);
     }
     let server = if ours(&server) { format!("https://{own}") } else { server };
-    let of_server = Host { capabilities: None, ca: file.ca, skip_verify: file.skip_verify, override_path: file.override_path };
+    let of_server =
+        Host { capabilities: None, ca: file.ca, client: file.client, skip_verify: file.skip_verify, override_path: file.override_path };
     ways.push(of_server.way(&server, folder, false)?);
     Ok(Some(ways))
 }
@@ -148,8 +202,8 @@ impl Host {
         if !bare || parsed.host_str().is_none() {
             return Err(format!("{shown} is not scheme, host and path alone"));
         }
-        if !may_ask(&parsed) {
-            return Err(format!("{shown} is neither https nor http to a loopback address"));
+        if !matches!(parsed.scheme(), "https" | "http") {
+            return Err(format!("{shown} is neither https nor http"));
         }
         let trimmed = parsed.as_str().trim_end_matches('/');
         let api = if self.override_path || trimmed.ends_with("/v2") { trimmed.to_owned() } else { format!("{trimmed}/v2") };
@@ -158,13 +212,18 @@ impl Host {
             Some(OneOrMore::One(path)) => std::slice::from_ref(path),
             Some(OneOrMore::More(paths)) => paths.as_slice(),
         };
-        let mut ca = Vec::new();
-        for path in listed {
-            let text = read(&folder.join(path)).map_err(|error| format!("ca {}: {error}", path.display()))?;
-            ca.extend_from_slice(text.as_bytes());
-            ca.push(b'\n');
-        }
-        Ok(Way { api, ca: (!ca.is_empty()).then_some(ca), mirror })
+        let read_all = |what: &str, paths: &[&Path]| {
+            let mut all = Vec::new();
+            for path in paths {
+                let text = read(&folder.join(path)).map_err(|error| format!("{what} {}: {error}", path.display()))?;
+                all.extend_from_slice(text.as_bytes());
+                all.push(b'\n');
+            }
+            Ok::<_, String>((!all.is_empty()).then_some(all))
+        };
+        let ca = read_all("ca", &listed.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let identity = read_all("client", &self.client.as_ref().map(Clients::first).unwrap_or_default())?;
+        Ok(Way { api, ca, identity, mirror })
     }
 }
 
@@ -227,8 +286,9 @@ mod tests {
         for text in [
             "skip_verify = true",
             "[host.\"https://a.example\"]\nskip_verify = true",
-            "[host.\"http://a.example\"]",
-            "server = \"http://r.example\"",
+            "[host.\"ftp://a.example\"]",
+            "client = \"missing.pem\"",
+            "client = 1",
             "[host.\"https://u:p@a.example\"]",
             "[host.\"https://a.example?x\"]",
             "[host.\"https://a.example\"]\nca = \"missing.pem\"",
@@ -238,6 +298,7 @@ mod tests {
             assert!(apis(text, Capability::Pull).is_err(), "{text}");
         }
         assert_eq!(apis("[host.\"http://127.0.0.1:5000\"]", Capability::Pull).unwrap()[0], "http://127.0.0.1:5000/v2");
+        assert_eq!(apis("server = \"http://r.example\"", Capability::Pull).unwrap(), ["http://r.example/v2"]);
     }
 
     #[test]
@@ -258,5 +319,39 @@ mod tests {
         write("r.example:5000", "[host.\"https://one.example\"]", 0o666);
         let error = first("r.example:5000").unwrap_err().to_string();
         assert!(error.contains("r.example:5000/hosts.toml") && error.contains("others than root"), "{error}");
+    }
+
+    #[test]
+    fn the_folder_that_engines_look_into_first_counts_and_docker_s_files_where_it_has_no_hosts_toml() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        };
+        let found = |host: &str| ways(root.path(), host, Capability::Pull, None).unwrap();
+        write("_default/hosts.toml", "server = \"https://default.example\"");
+        write("r.example:5000/hosts.toml", "server = \"https://second.example\"");
+        write("r.example_5000_/hosts.toml", "server = \"https://first.example\"");
+        assert_eq!(found("r.example:5000").unwrap()[0].api, "https://first.example/v2");
+        for (name, text) in [("ca.crt", "CA"), ("client.cert", "CERT"), ("client.key", "KEY")] {
+            write(&format!("docker.io/{name}"), text);
+        }
+        let way = found("docker.io").unwrap().remove(0);
+        assert_eq!(way.api, "https://registry-1.docker.io/v2");
+        assert_eq!((way.ca.unwrap(), way.identity.unwrap()), (b"CA\n".to_vec(), b"CERT\nKEY\n".to_vec()));
+        for client in [
+            "client = \"both.pem\"",
+            "client = [\"both.pem\", \"other.pem\"]",
+            "client = [[\"c.pem\", \"k.pem\"]]",
+            "client = [[\"both.pem\", \"\"]]",
+        ] {
+            for (name, text) in [("both.pem", "CERT\nKEY"), ("c.pem", "CERT"), ("k.pem", "KEY")] {
+                write(&format!("r.example/{name}"), text);
+            }
+            write("r.example/hosts.toml", client);
+            assert_eq!(found("r.example").unwrap()[0].identity.as_deref(), Some(&b"CERT\nKEY\n"[..]), "{client}");
+        }
     }
 }

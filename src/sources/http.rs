@@ -6,32 +6,42 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
-use reqwest::{Certificate, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+};
+use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Grant, Realm};
 use super::credentials::Credentials;
+use super::hosts::Way;
+use super::said::{MAX_BODY, Said};
 use super::{SourceError, escaped, is_loopback, shown};
 use crate::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a ping that stays unanswered tells.
 const PINGS: Duration = Duration::from_secs(4);
-/// A refused answer's body is read only so that the connection can serve again.
+/// A refused answer's body is read for the server's words, and so that the connection can serve again.
 const DRAIN_BYTES: usize = 16 << 10;
 const DRAIN_TIME: Duration = Duration::from_millis(250);
+/// Codings that change the bytes. Storages name others, such as aws-chunked, and send the file as it is.
+const PACKED: [&str; 6] = ["gzip", "deflate", "br", "zstd", "compress", "lzma"];
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all of it.
 #[derive(Clone)]
 pub struct Client {
-    /// For http, to loopback: trusts no CA.
+    /// For http, to loopback or where a registry is said to speak nothing else: trusts no CA.
     plain: reqwest::Client,
     /// For https. The system's CAs take longer to read than a question takes, so they are read when they are first needed.
     secure: Arc<OnceLock<reqwest::Client>>,
-    /// For https to servers that have a CA beside the system's, by the digest of its PEM. None, where the only CA was given.
-    extended: Option<Arc<Mutex<HashMap<Digest, reqwest::Client>>>>,
+    /// For https to registries that have a CA beside the system's or want a certificate, by the digest of these.
+    extended: Arc<Mutex<HashMap<Digest, reqwest::Client>>>,
+    /// The PEM of the only CA that counts, where one was given.
+    only_ca: Option<Arc<[u8]>>,
+    /// The origin that is asked over plain http though it is another machine: the host's owner says so.
+    plain_at: Option<String>,
     proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
@@ -43,8 +53,11 @@ pub enum ClientError {
     /// The private CA's PEM holds no certificate that can be used.
     #[error("tls-ca: {0}")]
     Ca(String),
-    /// A proxy variable is no URL of an HTTP proxy. The value may hold a password and is not repeated.
-    #[error("{0} is not the URL of an HTTP proxy")]
+    /// The certificate to show to a registry, or its key, can't be used.
+    #[error("client: {0}")]
+    Identity(String),
+    /// A proxy variable is no URL of an HTTP or SOCKS proxy. The value may hold a password and is not repeated.
+    #[error("{0} is not the URL of a proxy: http, https, socks5 or socks5h")]
     Proxy(&'static str),
     /// TLS could not be set up.
     #[error("TLS: {0}")]
@@ -75,6 +88,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// With another status: the server's words for it.
+    pub(super) said: Said,
 }
 
 impl Client {
@@ -92,22 +107,41 @@ impl Client {
             Some(pem) => OnceLock::from(with(certificates(pem)?)?),
             None => OnceLock::new(),
         };
-        let extended = tls_ca.is_none().then(Arc::default);
-        Ok(Self { plain: with(Vec::new())?, secure: Arc::new(secure), extended, proxy, credentials, grants: Arc::default() })
+        Ok(Self {
+            plain: with(Vec::new())?,
+            secure: Arc::new(secure),
+            extended: Arc::default(),
+            only_ca: tls_ca.map(Arc::from),
+            plain_at: None,
+            proxy,
+            credentials,
+            grants: Arc::default(),
+        })
     }
 
-    /// The same client for a server whose CA this PEM holds, which counts beside the system's. Where the policy gave the only CA, it stays that.
-    pub(super) fn trusting(&self, ca: &[u8]) -> Result<Self, ClientError> {
-        let Some(extended) = &self.extended else { return Ok(self.clone()) };
-        let mut known = extended.lock().unwrap_or_else(PoisonError::into_inner);
-        let secure = match known.entry(Digest::of(ca)) {
+    /// The same client for a registry that is reached in that way: its CA counts beside the system's, unless the policy gave the only one.
+    pub(super) fn reaching(&self, way: &Way) -> Result<Self, ClientError> {
+        let url: Option<Url> = way.api.parse().ok();
+        let plain_at = url.filter(|url| url.scheme() == "http").map(|url| url.origin().ascii_serialization());
+        let this = Self { plain_at, ..self.clone() };
+        let Some(key) = way.tls().filter(|_| self.only_ca.is_none() || way.identity.is_some()) else { return Ok(this) };
+        let mut known = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
+        let secure = match known.entry(key) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
-                let built = builder(self.proxy.as_ref(), PINGS).tls_certs_merge(certificates(ca)?).build();
+                let builder = builder(self.proxy.as_ref(), PINGS);
+                let builder = match (&self.only_ca, &way.ca) {
+                    (Some(only), _) => builder.tls_certs_only(certificates(only)?),
+                    (None, Some(ca)) => builder.tls_certs_merge(certificates(ca)?),
+                    (None, None) => builder,
+                };
+                let identity = way.identity.as_deref().map(Identity::from_pem).transpose();
+                let identity = identity.map_err(|error| ClientError::Identity(cause(&error)))?;
+                let built = identity.into_iter().fold(builder, reqwest::ClientBuilder::identity).build();
                 new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?).clone()
             }
         };
-        Ok(Self { secure: Arc::new(OnceLock::from(secure)), ..self.clone() })
+        Ok(Self { secure: Arc::new(OnceLock::from(secure)), ..this })
     }
 
     fn http_for(&self, url: &Url) -> &reqwest::Client {
@@ -152,7 +186,7 @@ impl Client {
             if let Some((kind, bytes)) = ask.send {
                 request = request.header(CONTENT_TYPE, kind).body(bytes.to_vec());
             }
-            let response = exchange(request, &url, deadline).await?;
+            let response = self.exchange(request, &url, deadline).await?;
             if !response.status().is_redirection() || left == 0 {
                 return Ok((url, response));
             }
@@ -166,8 +200,18 @@ impl Client {
         let body = form.query().unwrap_or_default().to_owned();
         let kind = (CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
-        let response = exchange(request, &url, deadline).await?;
+        let response = self.exchange(request, &url, deadline).await?;
         read(response, url, cap, deadline).await
+    }
+
+    /// One request, and the head of its answer.
+    async fn exchange(&self, request: RequestBuilder, url: &Url, deadline: Instant) -> Result<Response, SourceError> {
+        let plain = || self.plain_at.as_ref().is_some_and(|origin| url.origin().ascii_serialization() == *origin);
+        if !may_ask(url) && !plain() {
+            return Err(SourceError::Other { url: shown(url), cause: "neither https nor http to a loopback address".to_owned() });
+        }
+        let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
+        sent.await.map_err(|_| late(url))?.map_err(|error| failed(url, &error))
     }
 }
 
@@ -180,41 +224,42 @@ impl fmt::Debug for Client {
 impl Reply {
     /// The error that a status means where the caller has no other reading of it (policy.md rule 8).
     pub(super) fn error(&self) -> SourceError {
-        SourceError::of_status(shown(&self.url), self.status, &self.headers)
+        SourceError::of_status(shown(&self.url), self.status, &self.headers, self.said.clone())
     }
 }
 
 impl SourceError {
     /// What a status means that is no answer to what was asked.
-    pub(super) fn of_status(url: String, status: StatusCode, headers: &HeaderMap) -> Self {
+    pub(super) fn of_status(url: String, status: StatusCode, headers: &HeaderMap, said: Said) -> Self {
+        let text = |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()));
         match status.as_u16() {
-            status @ (401 | 403) => Self::Denied { url, status, tried: "without credentials".to_owned() },
-            status @ (429 | 500..=599) => Self::Silent { url, cause: format!("answered {status}") },
+            status @ (401 | 403) => Self::Denied { url, status, tried: "without credentials".to_owned(), said },
             status @ 300..=399 => {
-                let location = headers.get(LOCATION).map(|value| escaped(&String::from_utf8_lossy(value.as_bytes())));
-                let to = location.map_or_else(String::new, |to| format!(", a redirect to {to}"));
-                Self::Other { url, cause: format!("answered {status}{to}") }
+                let said = text(LOCATION).map_or(said, |to| Said::text(&format!("a redirect to {to}")));
+                Self::Answered { url, status, said, again_in: None }
             }
-            status => Self::Other { url, cause: format!("answered {status}") },
+            status => {
+                let again_in = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+                Self::Answered { url, status, said, again_in }
+            }
         }
     }
 }
 
-/// One request, and the head of its answer.
-async fn exchange(request: RequestBuilder, url: &Url, deadline: Instant) -> Result<Response, SourceError> {
-    if !may_ask(url) {
-        return Err(SourceError::Other { url: shown(url), cause: "neither https nor http to a loopback address".to_owned() });
-    }
-    let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
-    sent.await.map_err(|_| late(url))?.map_err(|error| failed(url, &error))
-}
-
 /// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no answer.
-async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
+pub(super) async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
     let (status, headers) = (response.status(), response.headers().clone());
     if status != StatusCode::OK || cap == 0 {
-        drain(&mut response, deadline).await;
-        return Ok(Reply { url, status, headers, body: Vec::new() });
+        let body = drain(&mut response, deadline).await;
+        let said = if status.is_success() { Said::default() } else { Said::of(&headers, &body) };
+        return Ok(Reply { url, status, headers, body: Vec::new(), said });
+    }
+    // None was accepted. A file that is stored packed is another one than was signed.
+    let coding = headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_ascii_lowercase());
+    if let Some(coding) = coding.filter(|coding| PACKED.iter().any(|packed| coding.contains(packed))) {
+        let coding = escaped(&coding);
+        let cause = format!("sent Content-Encoding {coding}, which was not asked for: the server must keep and send its files unpacked");
+        return Err(SourceError::Other { url: shown(&url), cause });
     }
     let too_large = || SourceError::TooLarge { url: shown(&url), limit: cap };
     let announced = response.content_length().map_or(Ok(0), usize::try_from).map_err(|_| too_large())?;
@@ -228,7 +273,7 @@ async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Reply { url, status, headers, body })
+    Ok(Reply { url, status, headers, body, said: Said::default() })
 }
 
 fn late(url: &Url) -> SourceError {
@@ -236,15 +281,22 @@ fn late(url: &Url) -> SourceError {
 }
 
 fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
-    let (url, cause, ours) = (shown(url), cause(error), error.is_builder());
-    if ours { SourceError::Other { url, cause } } else { SourceError::Silent { url, cause } }
+    let (url, cause) = (shown(url), cause(error));
+    if error.is_builder() {
+        SourceError::Other { url, cause }
+    } else if error.is_connect() {
+        SourceError::Unreachable { url, cause }
+    } else {
+        SourceError::Silent { url, cause }
+    }
 }
 
-/// Reads a small body away, so that the connection serves again; what is longer or slower costs the connection.
-async fn drain(response: &mut Response, deadline: Instant) {
-    let mut left = DRAIN_BYTES;
+/// Reads a small body away, so that the connection serves again; what is longer or slower costs the connection. Returns its beginning.
+async fn drain(response: &mut Response, deadline: Instant) -> Vec<u8> {
+    let (mut left, mut begin) = (DRAIN_BYTES, Vec::new());
     let read = async {
         while let Ok(Some(chunk)) = response.chunk().await {
+            begin.extend(chunk.iter().take(MAX_BODY.saturating_sub(begin.len())));
             left = left.saturating_sub(chunk.len());
             if left == 0 {
                 break;
@@ -252,6 +304,7 @@ async fn drain(response: &mut Response, deadline: Instant) {
         }
     };
     let _ = timeout_at(deadline.min(Instant::now() + DRAIN_TIME), read).await;
+    begin
 }
 
 /// Where a redirect leads: never from https to http, and to http only on this machine.
@@ -302,9 +355,15 @@ fn proxy(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Pro
     let named = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find_map(|name| Some((name, variable(name)?)));
     let Some((name, value)) = named else { return Ok(None) };
     let direct = variable("NO_PROXY").or_else(|| variable("no_proxy"));
-    let direct = direct.map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
+    let direct = direct.map_or_else(|| LOOPBACK.to_owned(), |list| format!("{},{LOOPBACK}", names_of(&list)));
     let proxy = Proxy::https(&value).map_err(|_| ClientError::Proxy(name))?;
     Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
+}
+
+/// `NO_PROXY` with `*.example` as `.example`: others read it so, and the client that we use takes the star for a letter.
+fn names_of(list: &str) -> String {
+    let names = list.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name)).collect::<Vec<_>>().join(",")
 }
 
 /// The deepest cause, which says what happened; the outer ones only say that something did.
@@ -337,7 +396,7 @@ mod tests {
         let connections = Arc::new(AtomicUsize::new(0));
         let made = Arc::clone(&connections);
         tokio::spawn(async move {
-            let mut vanished = Vec::new();
+            let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let gone = Arc::new(tokio::sync::Notify::new());
                 let first = made.fetch_add(1, Ordering::SeqCst) == 0;
@@ -359,7 +418,7 @@ mod tests {
                 if first {
                     // Held open by nobody who reads.
                     tokio::select! { _ = &mut connection => {}, () = gone.notified() => {} }
-                    vanished.push(connection);
+                    held.push(connection);
                 } else {
                     tokio::spawn(connection);
                 }
@@ -376,7 +435,7 @@ mod tests {
 
     fn reply(at: &str, location: &str) -> Reply {
         let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
-        Reply { url: at.parse().unwrap(), status: StatusCode::FOUND, headers, body: Vec::new() }
+        Reply { url: at.parse().unwrap(), status: StatusCode::FOUND, headers, body: Vec::new(), said: Said::default() }
     }
 
     #[test]
@@ -392,7 +451,7 @@ mod tests {
             ("https://a.example/x", "file:///etc/passwd"),
             ("https://a.example/x", "//"),
         ] {
-            assert!(matches!(target(&reply(at, location)), Err(SourceError::Other { .. })), "{location}");
+            assert!(matches!(target(&reply(at, location)), Err(SourceError::Answered { status: 302, .. })), "{location}");
         }
     }
 
@@ -422,6 +481,8 @@ mod tests {
         let proxy = with(&[("https_proxy", "http://p.example:3128"), ("NO_PROXY", "in.example")]).unwrap().unwrap();
         let shown = format!("{proxy:?}");
         assert!(shown.contains("in.example,localhost,127.0.0.0/8,::1"), "{shown}");
+        assert_eq!(names_of("*.in.example, b.example .c.example,*"), ".in.example,b.example,.c.example,*");
+        assert!(with(&[("ALL_PROXY", "socks5h://p.example:1080")]).unwrap().is_some());
     }
 
     #[test]

@@ -16,17 +16,19 @@ pub mod http;
 mod notary_server;
 mod passage;
 pub mod registry;
+mod said;
 mod silence;
 mod tuf;
 
 pub use artifacts::Artifacts;
 pub use bundle::{Bundle, MAX_BUNDLE, write_bundle};
 pub use clients::Sources;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, HELPER_TIMEOUT};
 pub use http::{Client, ClientError};
 pub use notary_server::NotaryServer;
 pub use passage::{Broken, Flow, Passage, Wanted};
 pub use registry::Description;
+pub use said::Said;
 pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};
@@ -34,7 +36,15 @@ use crate::trust::{Code, Refusal};
 /// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// No answer: connect, DNS, TLS or time-out failure, a connection that broke off, 5xx, 429; of a folder, that it or its disk is away.
+    /// Its server could not be reached: connect, DNS or TLS failure.
+    #[error("{url}: {cause}")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// The deepest cause that is known.
+        cause: String,
+    },
+    /// No answer from a server that was reached: none in time, or a connection that broke off; of a folder, that it or its disk is away.
     #[error("{url}: {cause}")]
     Silent {
         /// What was asked for.
@@ -42,8 +52,20 @@ pub enum SourceError {
         /// The deepest cause that is known.
         cause: String,
     },
+    /// A status that is no answer to what was asked: 429 and 5xx, which count as none (policy.md rule 8), or one that is not understood.
+    #[error("{url}: answered {status}{said}")]
+    Answered {
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: u16,
+        /// The server's words for it.
+        said: Said,
+        /// After how many seconds the server wants to be asked again.
+        again_in: Option<u64>,
+    },
     /// 401 or 403, after what credentials there are were tried.
-    #[error("{url}: answered {status} ({tried})")]
+    #[error("{url}: answered {status} ({tried}){said}")]
     Denied {
         /// What was asked for.
         url: String,
@@ -51,6 +73,8 @@ pub enum SourceError {
         status: u16,
         /// With which credentials, or why without.
         tried: String,
+        /// The server's words for it.
+        said: Said,
     },
     /// More bytes than were allowed.
     #[error("{url}: more than {limit} bytes")]
@@ -68,7 +92,7 @@ pub enum SourceError {
         /// Why.
         cause: String,
     },
-    /// Any other answer: a redirect, an unexpected status, something that is not understood.
+    /// Any other answer: a redirect that is not followed, something that is not understood.
     #[error("{url}: {cause}")]
     Other {
         /// What was asked for.
@@ -82,18 +106,37 @@ impl SourceError {
     /// Whether this counts as no answer, so that cached metadata may serve (policy.md rule 8).
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::Silent { .. })
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            Self::Answered { status, .. } => matches!(status, 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// The same of another file of that server, with a word about what is done.
+    fn at(self, url: &str, more: &str) -> Self {
+        let url = url.to_owned();
+        match self {
+            Self::Unreachable { cause, .. } => Self::Unreachable { url, cause: cause + more },
+            Self::Silent { cause, .. } => Self::Silent { url, cause: cause + more },
+            Self::Answered { status, mut said, again_in, .. } => {
+                said.text = if said.text.is_empty() { more.trim_start().to_owned() } else { said.text + more };
+                Self::Answered { url, status, said, again_in }
+            }
+            other => other,
+        }
     }
 
     /// The "could not judge" that it means for a question.
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Silent { url, cause } if cause.contains("certificate") => Refusal::new(
+            Self::Unreachable { url, cause } if cause.contains("certificate") => Refusal::new(
                 Code::SourceUnreachable,
                 format!("no trusted connection to {url}: {cause}"),
                 "an answer over TLS that verifies",
-                "a private CA is named by the root's tls-ca in the policy; else the system's store must know the issuer",
+                "a private CA is named by the root's tls-ca in the policy, for a registry by its folder in hosts-dir; else the system's store must \
+                 know the issuer",
             ),
             Self::Silent { url, cause } if url.starts_with("file:") => Refusal::new(
                 Code::SourceUnreachable,
@@ -101,15 +144,27 @@ impl SourceError {
                 "a file that can be read",
                 "check that the folder is there, and that what it is on is mounted",
             ),
-            Self::Silent { url, cause } => Refusal::new(
+            Self::Answered { url, status, said, .. } if self.is_silent() => Refusal::new(
+                Code::SourceUnreachable,
+                format!("{url} answered {status}{said}"),
+                "an answer",
+                "the server fails, or wants to be asked less often: its log says why; what was verified before serves meanwhile",
+            ),
+            Self::Answered { url, status, said, .. } => Refusal::new(
+                Code::Malformed,
+                format!("{url} answered {status}{said}"),
+                "a plain answer, 200 or 404",
+                "check that the address is that of the server itself and spelled as the server has it",
+            ),
+            Self::Unreachable { url, cause } | Self::Silent { url, cause } => Refusal::new(
                 Code::SourceUnreachable,
                 format!("no answer from {url}: {cause}"),
                 "an answer",
                 "check that the server runs and that this host reaches it: DNS, route, firewall, HTTPS_PROXY and NO_PROXY",
             ),
-            Self::Denied { url, status, tried } => Refusal::new(
+            Self::Denied { url, status, tried, said } => Refusal::new(
                 Code::SourceDenied,
-                format!("{url} answered {status} ({tried})"),
+                format!("{url} answered {status} ({tried}){said}"),
                 "an answer to a reader",
                 "give credentials that may pull in the config.json of rootpin.toml's docker-config",
             ),
@@ -135,7 +190,7 @@ impl SourceError {
                 Code::Malformed,
                 format!("{url}: {cause}"),
                 "a plain answer, 200 or 404",
-                "check that the URL is that of the server itself: redirects are not followed",
+                "check that the URL is that of the server itself, and that nothing between answers in its place",
             ),
         }
     }
@@ -174,8 +229,10 @@ mod tests {
         let cause = || "connection refused".to_owned();
         for (error, code) in [
             (SourceError::Silent { url: url(), cause: cause() }, Code::SourceUnreachable),
-            (SourceError::Silent { url: url(), cause: "invalid peer certificate: UnknownIssuer".into() }, Code::SourceUnreachable),
-            (SourceError::Denied { url: url(), status: 401, tried: "anonymously".into() }, Code::SourceDenied),
+            (SourceError::Answered { url: url(), status: 503, said: Said::default(), again_in: None }, Code::SourceUnreachable),
+            (SourceError::Answered { url: url(), status: 418, said: Said::default(), again_in: None }, Code::Malformed),
+            (SourceError::Unreachable { url: url(), cause: "invalid peer certificate: UnknownIssuer".into() }, Code::SourceUnreachable),
+            (SourceError::Denied { url: url(), status: 401, tried: "anonymously".into(), said: Said::default() }, Code::SourceDenied),
             (SourceError::TooLarge { url: url(), limit: 3 }, Code::OverLimit),
             (SourceError::Other { url: url(), cause: cause() }, Code::Malformed),
         ] {

@@ -7,10 +7,11 @@ use crate::image::Repository;
 use crate::trust::notary::{Answer, Request, Want};
 
 use super::http::{Ask, Client, may_ask};
+use super::said::in_place_of_json;
 use super::silence::Silence;
 use super::{SourceError, escaped, shown};
 
-/// A Notary v1 server. While it does not answer it is left alone for a while, and each question in that while gets its last silence.
+/// A Notary v1 server. While it, or one repository of it, does not answer it is left alone for a while.
 #[derive(Debug)]
 pub struct NotaryServer {
     url: Url,
@@ -49,19 +50,23 @@ impl NotaryServer {
     pub async fn get(&self, gun: &Repository, want: &Want, deadline: Instant) -> Result<Answer, SourceError> {
         let url = self.file(gun, &want.request)?;
         let scope = format!("repository:{gun}:pull");
-        if let Some(silence) = self.silence.of(&shown(&url)) {
+        let repository = gun.to_string();
+        if let Some(silence) = self.silence.of(&repository, &shown(&url)) {
             return Err(silence);
         }
         let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0, send: None };
         let answer = match self.client.ask(&ask, deadline).await {
             Ok(reply) => match reply.status.as_u16() {
-                200 => Ok(Answer::Bytes(reply.body)),
+                200 => match in_place_of_json(&reply.headers, &reply.body) {
+                    Some(what) => Err(SourceError::Other { url: shown(&reply.url), cause: what }),
+                    None => Ok(Answer::Bytes(reply.body)),
+                },
                 404 => Ok(Answer::Missing),
                 _ => Err(reply.error()),
             },
             Err(error) => Err(error),
         };
-        self.silence.remember(&answer);
+        self.silence.remember(&repository, &answer);
         answer
     }
 

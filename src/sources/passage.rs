@@ -12,10 +12,10 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::SourceError;
 use super::hosts::Capability;
-use super::http::{Ask, Client};
+use super::http::{self, Ask, Client};
 use super::registry::{self, Endpoint, REDIRECTS};
-use super::{SourceError, shown};
 use crate::image::{Digest, Repository};
 
 /// A registry that sends nothing for so long in the midst of an answer has stopped.
@@ -87,7 +87,7 @@ async fn pass_from(endpoint: &Endpoint, wanted: &Wanted, deadline: Instant) -> R
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Passage::of(response))),
         StatusCode::NOT_FOUND => Ok(None),
-        status => Err(SourceError::of_status(shown(&url), status, response.headers())),
+        _ => Err(http::read(response, url, 0, deadline).await?.error()),
     }
 }
 
@@ -95,7 +95,7 @@ impl Passage {
     fn of(response: Response) -> Self {
         let known = |name: HeaderName| Some((response.headers().get(&name)?.clone(), name));
         let headers = HEADERS.into_iter().filter_map(known).map(|(value, name)| (name, value)).collect();
-        let (status, body) = (response.status(), http::Response::<reqwest::Body>::from(response).into_body());
+        let (status, body) = (response.status(), ::http::Response::<reqwest::Body>::from(response).into_body());
         Self { status, headers, body: Flow { body, idle: Box::pin(sleep(IDLE)), place: None } }
     }
 }

@@ -1,7 +1,7 @@
 //! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"), and what is under it.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::image::{Digest, Document, ImageRef, Repository};
@@ -23,8 +23,8 @@ pub(super) struct Endpoint {
     client: Client,
     /// Where its API begins: `https://r.example/v2`.
     api: String,
-    /// What is trusted beside the system's store.
-    ca: Option<Digest>,
+    /// What is trusted beside the system's store, and shown.
+    tls: Option<Digest>,
     /// Whether nobody said that it is there: plain http, tried first at a registry of this machine.
     guessed: bool,
     mirror: bool,
@@ -85,8 +85,8 @@ pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capabi
     if let Some(ways) = said {
         let endpoint = |way: Way| {
             let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
-            let client = way.ca.as_ref().map_or_else(|| Ok(client.clone()), |ca| client.trusting(ca)).map_err(other)?;
-            Ok(Endpoint { client, api: way.api.clone(), ca: way.ca.as_deref().map(Digest::of), guessed: false, mirror: way.mirror })
+            let client = client.reaching(&way).map_err(other)?;
+            Ok(Endpoint { client, api: way.api.clone(), tls: way.tls(), guessed: false, mirror: way.mirror })
         };
         return ways.into_iter().map(endpoint).collect();
     }
@@ -94,7 +94,7 @@ pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capabi
     let at = |scheme: &str| Endpoint {
         client: client.clone(),
         api: format!("{scheme}://{host}/v2"),
-        ca: None,
+        tls: None,
         guessed: scheme == "http",
         mirror: false,
     };
@@ -105,9 +105,9 @@ pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capabi
 /// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
 fn speaks_plain(error: &SourceError) -> bool {
     match error {
-        SourceError::Silent { cause, .. } => cause.starts_with("answered "),
-        SourceError::Other { cause, .. } => cause != "answered 400",
-        SourceError::Denied { .. } | SourceError::TooLarge { .. } | SourceError::Unreadable { .. } => true,
+        SourceError::Unreachable { .. } | SourceError::Silent { .. } => false,
+        SourceError::Answered { status, .. } => *status != 400,
+        SourceError::Other { .. } | SourceError::Denied { .. } | SourceError::TooLarge { .. } | SourceError::Unreadable { .. } => true,
     }
 }
 
@@ -117,12 +117,19 @@ async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) ->
     let scope = scope(&image.repository);
     let mut ask =
         Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
-    let head = client.ask(&ask, deadline).await?;
-    if missing(&head)? {
-        return Ok(None);
-    }
-    if let Some(digest) = digest(&head.headers, &head.url)? {
-        return Ok(Some(digest));
+    match client.ask(&ask, deadline).await {
+        Ok(head) if head.status == StatusCode::OK => {
+            if let Some(digest) = digest(&head.headers, &head.url)? {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(head) if head.status == StatusCode::NOT_FOUND => return Ok(None),
+        // Not all registries do HEAD, and those that don't say so in many ways.
+        Ok(head) if head.status.is_client_error() && head.status != StatusCode::TOO_MANY_REQUESTS => {}
+        Ok(head) if head.status == StatusCode::NOT_IMPLEMENTED => {}
+        Ok(head) => return Err(head.error()),
+        Err(SourceError::Denied { .. }) => {}
+        Err(error) => return Err(error),
     }
     ask.method = Method::GET;
     let whole = client.ask(&ask, deadline).await?;
@@ -214,9 +221,9 @@ impl Endpoint {
         &self.api
     }
 
-    /// Whether it is the same way, trusting the same CA.
+    /// Whether it is the same way, with the same certificates.
     pub(super) fn is_as(&self, other: &Self) -> bool {
-        self.api == other.api && self.ca == other.ca
+        self.api == other.api && self.tls == other.tls
     }
 
     /// Whether another way is to be tried where it has no answer.

@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
     ("policy_dir", &["image", "policy"]),
-    ("sources", &["image", "trust", "policy"]),
+    ("sources", &["hosts_dir", "image", "trust", "policy"]),
     ("publish", &["json", "image", "trust", "policy", "sources"]),
     ("state", &["nonce", "image", "trust"]),
     ("decide", &["nonce", "image", "trust", "policy", "sources", "state"]),

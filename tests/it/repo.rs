@@ -3,6 +3,7 @@
 mod hostile;
 mod http2;
 mod machines;
+mod proxy;
 mod registry;
 mod rotation;
 mod shapes;

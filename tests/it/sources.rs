@@ -1,5 +1,6 @@
 //! Sources against servers that answer whatever a test wants.
 
+mod hosts;
 mod http2;
 mod tuf;
 
@@ -15,7 +16,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootpin::image::{Digest, ImageRef, Repository};
-use rootpin::sources::{Client, Credentials, NotaryServer, SourceError, registry};
+use rootpin::sources::{Client, Credentials, NotaryServer, SourceError, Sources, registry};
 use rootpin::trust::notary::{Answer, Request, Want};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -181,7 +182,7 @@ async fn each_status_means_what_the_policy_says_of_it() {
     for code in [201, 204, 206, 400, 405, 410, 451] {
         let fake = Fake::start(move |_| status(code)).await;
         let error = get(&fake.notary(Credentials::none())).await.unwrap_err();
-        assert!(matches!(error, SourceError::Other { .. }), "{error}");
+        assert!(matches!(error, SourceError::Answered { status, .. } if status == code) && !error.is_silent(), "{error}");
     }
 }
 
@@ -192,7 +193,7 @@ async fn a_trust_server_s_redirect_is_an_answer_and_is_not_followed() {
         let to = format!("{}/x", other.url());
         let fake = Fake::start(move |_| with(code, "location", &to)).await;
         let error = get(&fake.notary(Credentials::none())).await.unwrap_err();
-        assert!(matches!(&error, SourceError::Other { cause, .. } if cause.contains("redirect to http")), "{error}");
+        assert!(matches!(&error, SourceError::Answered { said, .. } if said.text.contains("redirect to http")), "{error}");
     }
     assert_eq!(other.asked(), []);
 }
@@ -245,9 +246,76 @@ async fn a_connection_that_breaks_off_or_speaks_no_http_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_body_is_never_unpacked() {
-    let fake = Fake::raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\x00\x00", false).await;
-    assert_eq!(get(&fake.notary(Credentials::none())).await, Ok(Answer::Bytes(vec![0x1f, 0x8b, 8, 0, 0])));
+async fn a_body_is_never_unpacked_and_one_that_is_packed_is_named() {
+    for coding in ["gzip", "deflate", "br"] {
+        let fake = Fake::start(move |_| Response::builder().header("content-encoding", coding).body(Body::from("file")).unwrap()).await;
+        let error = get(&fake.notary(Credentials::none())).await.unwrap_err();
+        assert!(matches!(&error, SourceError::Other { cause, .. } if cause.contains(&format!("Content-Encoding {coding}"))), "{error}");
+    }
+    let fake = Fake::start(|_| Response::builder().header("content-encoding", "Identity").body(Body::from("file")).unwrap()).await;
+    assert!(get(&fake.notary(Credentials::none())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_page_or_an_edited_file_in_place_of_metadata_is_named() {
+    let page = "<!DOCTYPE html><html><head><title>Sign in to\n the proxy</title></head></html>";
+    for (body, words) in [(page, "an HTML page, \"Sign in to the proxy\""), ("\u{feff}{}", "byte order mark")] {
+        let fake = Fake::start(move |_| text(body)).await;
+        let error = get(&fake.notary(Credentials::none())).await.unwrap_err();
+        assert!(matches!(&error, SourceError::Other { cause, .. } if cause.contains(words)), "{error}");
+        assert!(!error.is_silent());
+    }
+}
+
+#[tokio::test]
+async fn one_repository_s_failures_silence_no_other_of_the_same_trust_server() {
+    let fake = Fake::start(|asked| if asked.line.contains("/attacker/") { status(500) } else { text("file") }).await;
+    let server = fake.notary(Credentials::none());
+    let ask = async |gun: &str| {
+        let want = Want { request: Request::Timestamp, max_bytes: 100 };
+        server.get(&Repository::from_full(gun).unwrap(), &want, soon()).await
+    };
+    for _ in 0..5 {
+        assert!(ask("r.example/attacker/app").await.unwrap_err().is_silent());
+        assert!(ask("r.example/victim/app").await.is_ok());
+    }
+    assert_eq!(fake.asked().iter().filter(|asked| asked.line.contains("/attacker/")).count(), 1);
+}
+
+#[tokio::test]
+async fn one_repository_that_hangs_silences_no_other_of_the_same_registry() {
+    let digest = Digest::of(b"manifest");
+    let (registry, folder) = (crate::registry::Registry::start().await, tempfile::tempdir().unwrap());
+    registry.stands_for("r.example", folder.path());
+    registry.quirk(move |asked, _| {
+        let pending = Body::from_stream(tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        if asked.line.contains("/attacker/") {
+            Some(Response::new(pending))
+        } else {
+            Some(with(200, "docker-content-digest", &digest.to_string()))
+        }
+    });
+    let sources = Sources::new(Arc::new(Credentials::none().with_hosts(Some(folder.path().to_owned()))));
+    let resolve = async |name: &str, limit: Duration| sources.resolve(&name.parse().unwrap(), std::time::Instant::now() + limit).await;
+    for _ in 0..3 {
+        assert!(resolve("r.example/attacker/app:v1", Duration::from_millis(100)).await.is_err());
+        assert_eq!(resolve("r.example/victim/app:v1", Duration::from_secs(20)).await.unwrap(), digest);
+    }
+    let asked = registry.held.lock().unwrap().asked.clone();
+    assert_eq!(asked.iter().filter(|line| line.starts_with("HEAD") && line.contains("/attacker/")).count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_left_alone_for_all_of_its_repositories() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let server = NotaryServer::new(&url, client(Credentials::none())).unwrap();
+    let want = Want { request: Request::Timestamp, max_bytes: 100 };
+    let first = server.get(&Repository::from_full("r.example/one").unwrap(), &want, soon()).await.unwrap_err();
+    assert!(matches!(first, SourceError::Unreachable { .. }), "{first}");
+    let second = server.get(&Repository::from_full("r.example/two").unwrap(), &want, soon()).await.unwrap_err();
+    assert!(matches!(&second, SourceError::Unreachable { cause, .. } if cause.contains("asked again in")), "{second}");
 }
 
 #[tokio::test]
@@ -419,6 +487,28 @@ async fn without_a_digest_header_the_manifest_is_fetched_and_hashed() {
     assert_eq!(registry::resolve(&client, &fake.image(""), soon()).await, Ok(Some(Digest::of(b"manifest"))));
     let lines: Vec<_> = fake.asked().into_iter().map(|asked| asked.line).collect();
     assert_eq!(lines, ["HEAD /v2/team/app/manifests/latest", "GET /v2/team/app/manifests/latest"]);
+}
+
+#[tokio::test]
+async fn where_a_registry_does_no_head_a_get_tells_the_digest() {
+    for code in [400, 401, 403, 405, 415, 501] {
+        let fake = Fake::start(move |asked| if asked.line.starts_with("HEAD") { status(code) } else { text("manifest") }).await;
+        let answer = registry::resolve(&client(Credentials::none()), &fake.image(":v1"), soon()).await;
+        assert_eq!(answer, Ok(Some(Digest::of(b"manifest"))), "{code}");
+    }
+    for code in [429, 500, 503] {
+        let fake = Fake::start(move |asked| if asked.line.starts_with("HEAD") { status(code) } else { text("manifest") }).await;
+        assert!(registry::resolve(&client(Credentials::none()), &fake.image(":v1"), soon()).await.unwrap_err().is_silent(), "{code}");
+    }
+    // What denies a GET too is a denial, in the registry's words.
+    let fake = Fake::start(|_| {
+        let body = r#"{"errors":[{"code":"DENIED","message":"not for you"}]}"#;
+        Response::builder().status(403).body(Body::from(body)).unwrap()
+    })
+    .await;
+    let error = registry::resolve(&client(Credentials::none()), &fake.image(":v1"), soon()).await.unwrap_err();
+    assert!(matches!(error, SourceError::Denied { status: 403, .. }) && error.to_string().contains("DENIED: not for you"), "{error}");
+    assert!(error.refusal().found.contains("DENIED: not for you"));
 }
 
 #[tokio::test]

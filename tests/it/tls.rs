@@ -4,15 +4,22 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// A CA that no system's store knows.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: Vec<u8>,
+}
+
+/// A certificate and its key, as PEM.
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
@@ -30,11 +37,36 @@ impl Authority {
 
     /// A server of this machine that offers these protocols, the best first.
     pub(crate) fn server(&self, protocols: &[&str]) -> TlsAcceptor {
+        self.acceptor(protocols, false)
+    }
+
+    /// The same, and it lets in only clients whose certificate this CA signed.
+    pub(crate) fn server_for_clients(&self, protocols: &[&str]) -> TlsAcceptor {
+        self.acceptor(protocols, true)
+    }
+
+    /// A client that this CA knows.
+    pub(crate) fn client(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["client".to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity { certificate: pem("CERTIFICATE", certificate.der()), key: pem("PRIVATE KEY", &key.serialize_der()) }
+    }
+
+    fn acceptor(&self, protocols: &[&str], clients: bool) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let names = ["127.0.0.1", "::1", "localhost", "registry.test"].map(str::to_owned);
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
+        let builder = if clients {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.der.clone().into()).unwrap();
+            ServerConfig::builder().with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+        } else {
+            ServerConfig::builder().with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(vec![leaf.der().clone()], key).unwrap();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }

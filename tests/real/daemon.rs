@@ -50,16 +50,17 @@ impl Daemon {
         Self::with(lab, policy, "")
     }
 
-    /// The same, with more in its configuration.
+    /// The same, with more in its configuration: keys, or tables.
     pub(crate) fn with(lab: &Lab, policy: &Policy, more: &str) -> Self {
         let (folder, sockets) = (folder(lab), lab.sockets());
+        let (keys, tables) = if more.starts_with('[') { ("", more) } else { (more, "") };
         let _ = fs::remove_dir_all(folder.join("policy"));
         for (name, text) in policy {
             write(&folder.join("policy").join(name), text);
         }
         let mut config = format!(
             "state = \"{0}/state\"\ncontrol = \"{1}/control.sock\"\npolicy = \"{0}/policy\"\naudit-log = \"{0}/audit.jsonl\"\n\
-             resolver = \"{2}\"\n",
+             resolver = \"{2}\"\n{keys}",
             folder.display(),
             sockets.display(),
             lab.var("LAB_RESOLVER")
@@ -71,7 +72,7 @@ impl Daemon {
             let socket = lab.var("LAB_DOCKERD28").trim_start_matches("unix://");
             let _ = write!(config, "[[docker]]\nname = \"dockerd28\"\nsocket = \"{socket}\"\n");
         }
-        config.push_str(more);
+        config.push_str(tables);
         write(&folder.join("rootpin.toml"), config);
         fs::create_dir_all(&sockets).unwrap();
         let audit = folder.join("audit.jsonl");

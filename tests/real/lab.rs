@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::image::{Blob, Image};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
+pub(crate) const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
 pub(crate) const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/containerd/install");
 
 /// Stops its services when dropped.

@@ -2,7 +2,7 @@
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
 #   lab.sh fetch GROUP...        engines old docker notary push build: unpack Debian packages into the cache
-#   lab.sh start SERVICE...      registry notary containerd16 containerd17 containerd2 dockerd26 dockerd28
+#   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
 #                                containerd23 dockerd29 dockerd29-plugin dockerd29-overlay2
 #   lab.sh stop [SERVICE...]     all that run, where none is named
@@ -10,12 +10,14 @@
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
 #   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
+#   lab.sh with-names COMMAND    a command that finds the registry under its name, registry.lab.test
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
 # Settings, by environment:
 #   LAB_CACHE     where packages are unpacked             (default: ${XDG_CACHE_HOME:-~/.cache}/rootpin-lab)
 #   LAB_ROOT      where daemons keep state, sockets, logs (default: $LAB_CACHE/lab)
-#   LAB_PORT      the registry's port; notary's server and signer take the next two, rootpin's resolver the one after (default: 5000)
+#   LAB_PORT      the registry's port; notary's server and signer take the next two, rootpin's resolver and the registry's TLS the two
+#                 after (default: 5000)
 #   LAB_CERTS     the hosts.toml files that a dockerd shall see: 1 for those in LAB_ROOT/etc/certs.d, which the others see anyway
 #   LAB_MIRROR    the Debian mirror                       (default: what apt uses here)
 #   LAB_DOCKERD_ARGS  more arguments for each dockerd that is started
@@ -33,6 +35,7 @@ REGISTRY_PORT=${LAB_PORT:-5000}
 NOTARY_PORT=$((REGISTRY_PORT + 1))
 SIGNER_PORT=$((REGISTRY_PORT + 2))
 RESOLVER_PORT=$((REGISTRY_PORT + 3))
+TLS_PORT=$((REGISTRY_PORT + 4)) TLS_NAME=registry.lab.test
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # containerd 1.7, docker 26, docker-registry and notary come from trixie; containerd 2.1 and docker 28 from forky; both suites'
@@ -42,7 +45,7 @@ PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
 PKG_23=$ROOT/engines SOCK_23=$ROOT/run/containerd23.sock
 DOCKERDS=(dockerd29 dockerd29-plugin dockerd29-overlay2 dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
-SERVICES=("${DOCKERDS[@]}" containerd23 containerd2 containerd17 containerd16 notary-server notary-signer registry) # in the order in which they stop
+SERVICES=("${DOCKERDS[@]}" containerd23 containerd2 containerd17 containerd16 notary-server notary-signer registry-tls registry) # in the order in which they stop
 
 ARCH=$(dpkg --print-architecture)
 TRIPLET=$(uname -m)-linux-gnu
@@ -172,17 +175,27 @@ free() { ! listens "$1" || die "port $1 is taken; set LAB_PORT"; }
 # ---------------------------------------------------------------- services
 
 certificates() { # a CA of the lab's own, and one certificate for the notary server and signer
+  authority
+  certificate server DNS:localhost,IP:127.0.0.1
+}
+
+authority() {
   local dir=$ROOT/pki
-  [[ -s $dir/server.crt ]] && return
+  [[ -s $dir/ca.crt ]] && return
   command -v openssl >/dev/null || die "openssl is missing: apt-get install openssl"
   mkdir -p "$dir"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/O=Lab/CN=Lab CA" -keyout "$dir/ca.key" \
     -out "$dir/ca.crt" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
-  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/O=Lab/CN=localhost" -keyout "$dir/server.key" \
-    -out "$dir/server.csr" 2>/dev/null
-  openssl x509 -req -days 3650 -in "$dir/server.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -out "$dir/server.crt" \
+}
+
+certificate() { # certificate FILE NAMES: one that the lab's CA signed
+  local dir=$ROOT/pki file=$1 names=$2
+  [[ -s $dir/$file.crt ]] && return
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/O=Lab/CN=localhost" -keyout "$dir/$file.key" \
+    -out "$dir/$file.csr" 2>/dev/null
+  openssl x509 -req -days 3650 -in "$dir/$file.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -out "$dir/$file.crt" \
     -extfile <(printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment \
-      extendedKeyUsage=serverAuth,clientAuth subjectAltName=DNS:localhost,IP:127.0.0.1) 2>/dev/null
+      extendedKeyUsage=serverAuth,clientAuth "subjectAltName=$names") 2>/dev/null
 }
 
 start_registry() {
@@ -196,6 +209,29 @@ http: {addr: "127.0.0.1:$REGISTRY_PORT", secret: lab}
 YAML
   spawn registry env OTEL_TRACES_EXPORTER=none "$PKG_17/usr/bin/docker-registry" serve "$ROOT/etc/registry.yml"
   await registry 10 listens "$REGISTRY_PORT"
+}
+
+start_registry_tls() { # the same images, by HTTP/2 over TLS
+  alive registry-tls >/dev/null && return
+  free "$TLS_PORT"
+  authority
+  certificate registry "DNS:$TLS_NAME,IP:127.0.0.1"
+  mkdir -p "$ROOT/etc" "$ROOT/state/registry"
+  cat >"$ROOT/etc/registry-tls.yml" <<YAML
+version: 0.1
+storage: {filesystem: {rootdirectory: $ROOT/state/registry}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$TLS_PORT", secret: lab, tls: {certificate: $ROOT/pki/registry.crt, key: $ROOT/pki/registry.key}}
+YAML
+  spawn registry-tls env OTEL_TRACES_EXPORTER=none "$PKG_17/usr/bin/docker-registry" serve "$ROOT/etc/registry-tls.yml"
+  await registry-tls 10 listens "$TLS_PORT"
+}
+
+# The machine's /etc/hosts stays as it is: another is laid over it in a mount namespace of the command's own.
+with_names() { # with_names COMMAND...
+  mkdir -p "$ROOT/run"
+  { cat /etc/hosts; echo "127.0.0.1 $TLS_NAME"; } >"$ROOT/run/hosts.$$"
+  # shellcheck disable=SC2016 # expanded by that shell
+  exec unshare --mount --propagation private bash -c 'mount --bind "$0" /etc/hosts && rm "$0" && exec "$@"' "$ROOT/run/hosts.$$" "$@"
 }
 
 start_notary() { # server and signer keep all in memory: a restarted server knows nothing
@@ -348,6 +384,7 @@ cmd_start() {
   touch "$ROOT/.rootpin-lab" # says to purge that the folder is its own
   for service; do case $service in
     registry) start_registry ;;
+    registry-tls) start_registry_tls ;;
     notary) start_notary ;;
     containerd16) start_containerd containerd16 "$PKG_HOST" "$SOCK_16" 2 ;;
     containerd17) start_containerd containerd17 "$PKG_17" "$SOCK_17" 2 ;;
@@ -379,6 +416,8 @@ cmd_env() {
 LAB_CACHE=$CACHE
 LAB_ROOT=$ROOT
 LAB_REGISTRY=127.0.0.1:$REGISTRY_PORT
+LAB_REGISTRY_TLS=$TLS_NAME:$TLS_PORT
+LAB_CA=$ROOT/pki/ca.crt
 LAB_NOTARY=$PKG_17/usr/bin/notary
 LAB_NOTARY_URL=https://127.0.0.1:$NOTARY_PORT
 LAB_NOTARY_CA=$ROOT/pki/ca.crt
@@ -424,6 +463,7 @@ case $command in
   mirror) mirror ;;
   link-engines) link_engines ;;
   with-certs) with_certs "$@" ;;
+  with-names) with_names "$@" ;;
   ctr17) exec "$PKG_17/usr/bin/ctr" -a "$SOCK_17" "$@" ;;
   ctr23) exec "$PKG_23/usr/bin/ctr" -a "$SOCK_23" "$@" ;;
   ctr2) exec "$PKG_2/usr/bin/ctr" -a "$SOCK_2" "$@" ;;

@@ -24,6 +24,7 @@ mod pin;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod registry_tls;
 mod resolver;
 mod roads;
 mod rows;

@@ -26,7 +26,7 @@ use super::output::Output;
 use crate::policy::MetadataUrl;
 use crate::publish::place::{Place, PlaceError};
 use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
-use crate::sources::{Credentials, SourceError};
+use crate::sources::Credentials;
 use crate::trust::Code;
 
 #[derive(Debug, clap::Args)]
@@ -135,12 +135,6 @@ fn told(error: &PublishError) -> String {
         return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
     }
     let hint = match error {
-        PublishError::Place(PlaceError::Registry(SourceError::Silent { .. })) => {
-            "nothing was published; does the registry run, and is its address right? then the same command again"
-        }
-        PublishError::Place(PlaceError::Registry(SourceError::Denied { .. })) => {
-            "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR"
-        }
         PublishError::Place(PlaceError::Folder(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
             "the user who publishes must be able to read and write there; then the same command again, or after init: rootpin repo publish"
         }

@@ -200,7 +200,7 @@ impl Resolver {
         let busy = || No::unavailable(format!("rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"));
         let stream = stream.ok().and_then(Result::ok).ok_or_else(busy)?;
         let no = |error: SourceError| match error {
-            SourceError::Silent { .. } => No::unavailable(told(&error.refusal())),
+            error if error.is_silent() => No::unavailable(told(&error.refusal())),
             other => No::unknown(told(&other.refusal())),
         };
         let passage = self.sources.pass(&wanted, deadline).await.map_err(no)?;

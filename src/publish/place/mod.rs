@@ -2,6 +2,7 @@
 //! is written over: who was slower is told so, and merges.
 
 mod folder;
+mod refused;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -87,11 +88,13 @@ pub enum PlaceError {
     #[error("{0}: {1}")]
     Folder(String, std::io::Error),
     /// A registry did not do as asked.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = refused::Hint(.0))]
     Registry(#[from] SourceError),
     /// A registry that failed after it had taken what other publishers merge.
     #[error(
-        "{0}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list shows it"
+        "{0}{hint}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list \
+         shows it",
+        hint = refused::Hint(.0)
     )]
     Unfinished(SourceError),
     /// A tag that would be written over.

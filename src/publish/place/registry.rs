@@ -259,7 +259,10 @@ impl Shelf {
     /// The tags of all publishers. Those that are known are looked at though a list, which may lag behind, does not have them.
     async fn publishers(&self, known: &Vector) -> Result<Vec<Tag>, PlaceError> {
         let known = known.keys().filter_map(|publisher| format!("{TAG}{publisher}").parse().ok());
-        let all = self.artifacts.tags().await?.into_iter().chain(known).filter(|tag: &Tag| tag.as_str().starts_with(TAG));
+        // Where no tags are listed, all that a publisher can have ([`crate::publish::Working`]) are asked for.
+        let every = || "0123456789abcdef".chars().filter_map(|publisher| format!("{TAG}{publisher}").parse().ok()).collect();
+        let all =
+            self.artifacts.tags().await?.unwrap_or_else(every).into_iter().chain(known).filter(|tag: &Tag| tag.as_str().starts_with(TAG));
         let tags: BTreeSet<_> = all.filter(|tag| *tag != self.tag).collect();
         if tags.len() > MOST_PUBLISHERS {
             return Err(self.strange(&format!("{} tags {TAG}…, which is more publishers than anybody has", tags.len())));

@@ -86,11 +86,12 @@ impl TufLocation {
     }
 
     async fn unless_silent<T>(&self, asked: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
-        if let Some(silence) = self.silence.of(&self.url()) {
+        // Each place is one repository.
+        if let Some(silence) = self.silence.of("", &self.url()) {
             return Err(silence);
         }
         let answer = asked.await;
-        self.silence.remember(&answer);
+        self.silence.remember("", &answer);
         answer
     }
 }

@@ -4,9 +4,11 @@ use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use crate::sources::http::{Ask, Client, may_ask};
+use crate::sources::registry::REDIRECTS;
+use crate::sources::said::in_place_of_json;
 use crate::sources::{SourceError, escaped, shown};
 
-/// One file. Redirects are not followed.
+/// One file. A redirect to its storage is followed, within the file's cap and without credentials.
 pub(super) async fn get(
     client: &Client,
     base: &str,
@@ -14,15 +16,19 @@ pub(super) async fn get(
     max_bytes: usize,
     deadline: Instant,
 ) -> Result<Option<Vec<u8>>, SourceError> {
-    let ask = Ask { method: Method::GET, url: file(base, name)?, accept: "*/*", cap: max_bytes, scope: "", redirects: 0, send: None };
+    let ask =
+        Ask { method: Method::GET, url: file(base, name)?, accept: "*/*", cap: max_bytes, scope: "", redirects: REDIRECTS, send: None };
     let reply = match client.ask(&ask, deadline).await {
         // An object store that doesn't list says 403 of what isn't there; each update asks for the root after the last one.
         Err(SourceError::Denied { status: 403, .. }) if is_numbered_root(name) => return Ok(None),
         reply => reply?,
     };
     match reply.status.as_u16() {
-        200 => Ok(Some(reply.body)),
-        404 => Ok(None),
+        200 => match in_place_of_json(&reply.headers, &reply.body) {
+            Some(what) => Err(SourceError::Other { url: shown(&reply.url), cause: what }),
+            None => Ok(Some(reply.body)),
+        },
+        404 | 410 => Ok(None),
         _ => Err(reply.error()),
     }
 }

@@ -62,14 +62,33 @@ async fn a_403_is_no_file_where_the_next_root_is_asked_for_and_a_denial_elsewher
 }
 
 #[tokio::test]
-async fn a_web_server_s_redirect_is_not_followed_and_its_files_end_at_their_cap() {
-    let other = Fake::start(|_| text("file")).await;
-    let to = other.url();
-    let fake = Fake::start(move |_| with(302, "location", &to)).await;
-    assert!(matches!(get(&web(&fake), "timestamp.json").await, Err(SourceError::Other { .. })));
-    assert_eq!(other.asked(), []);
-    let fake = Fake::start(|_| text("x".repeat(101))).await;
-    assert!(matches!(get(&web(&fake), "timestamp.json").await, Err(SourceError::TooLarge { limit: 100, .. })));
+async fn a_web_server_s_redirects_are_followed_three_times_without_credentials_and_within_the_cap() {
+    let storage = Fake::start(|asked| if asked.line.contains("long") { text("x".repeat(101)) } else { text("file") }).await;
+    let to = format!("http://localhost:{}", storage.port);
+    let fake = Fake::start(move |asked| match &asked.authorization {
+        Some(given) if *given == alice_header() => with(302, "location", &format!("{to}{}", asked.line.trim_start_matches("GET "))),
+        _ => with(401, "www-authenticate", "Basic realm=x"),
+    })
+    .await;
+    let (_folder, credentials) = alice(&format!("127.0.0.1:{}", fake.port), "");
+    let url = MetadataUrl::Http(format!("{}/meta", fake.url()));
+    let location = Arc::new(TufLocation::all(&url, &client(credentials)).unwrap().pop().unwrap());
+    assert_eq!(get(&location, "timestamp.json").await, Ok(Some(b"file".to_vec())));
+    assert_eq!((storage.asked()[0].line.as_str(), storage.asked()[0].authorization.as_deref()), ("GET /meta/timestamp.json", None));
+    assert!(matches!(get(&location, "1.long.json").await, Err(SourceError::TooLarge { limit: 100, .. })));
+    let circle = Fake::start(|_| with(302, "location", "/again")).await;
+    assert!(matches!(get(&web(&circle), "timestamp.json").await, Err(SourceError::Answered { status: 302, .. })));
+    assert_eq!(circle.asked().len(), 4);
+    let away = Fake::start(|_| with(302, "location", "http://192.0.2.1/")).await;
+    assert!(get(&web(&away), "timestamp.json").await.is_err(), "plain http leads nowhere but to this machine");
+}
+
+#[tokio::test]
+async fn a_login_page_in_place_of_a_file_is_named() {
+    let fake =
+        Fake::start(|_| Response::builder().header("content-type", "text/html").body("<title>Sign in</title>".into()).unwrap()).await;
+    let error = get(&web(&fake), "timestamp.json").await.unwrap_err();
+    assert!(matches!(&error, SourceError::Other { cause, .. } if cause.contains("an HTML page, \"Sign in\"")), "{error}");
 }
 
 #[tokio::test]

@@ -1,0 +1,52 @@
+//! What to do about a registry that does not take what is published.
+
+use std::fmt;
+
+use crate::sources::SourceError;
+
+/// The hint for a registry's error, with the `; hint: ` in front; nothing, where none is known that is true.
+pub(super) struct Hint<'a>(pub(super) &'a SourceError);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hint(self.0).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
+    }
+}
+
+const IMMUTABLE: &str = "the tags of metadata must be writable again: except this repository, or its tags latest (or the one in the address) and rootpin-*, \
+     from the registry's rule that tags are immutable, then rootpin repo publish; or publish to another place, by publish in repository.toml";
+const QUOTA: &str =
+    "the quota of the registry for this is full: raise it, or delete images there that nobody needs, then rootpin repo publish";
+const LOGIN: &str = "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR";
+const UNKNOWN: &str = "create the repository at the registry first, which this one does not do by itself, then rootpin repo publish";
+const READ_ONLY: &str = "this registry takes no writes now (a mirror, or maintenance): give the address of the one that does, or wait, then rootpin repo publish";
+const TYPES: &str = "this registry takes images only, and no manifests of other media types: publish to another one, or to a folder that a web server serves";
+const TOO_LARGE: &str =
+    "something before the registry limits the size of an upload (in nginx: client_max_body_size): raise that, then rootpin repo publish";
+const LATER: &str = "the registry fails at the moment or is asked too often: rootpin repo publish, later";
+const AWAY: &str = "does the registry run, and is its address right? then rootpin repo publish";
+
+fn hint(error: &SourceError) -> Option<&'static str> {
+    let says = |said: &crate::sources::Said, words: &[&str]| {
+        let text = said.text.to_ascii_lowercase();
+        words.iter().any(|word| text.contains(word))
+    };
+    match error {
+        SourceError::Unreachable { .. } | SourceError::Silent { .. } => Some(AWAY),
+        SourceError::Denied { said, .. } if says(said, &["quota", "storage", "limit"]) => Some(QUOTA),
+        SourceError::Denied { said, .. } if says(said, &["immutable"]) => Some(IMMUTABLE),
+        SourceError::Denied { .. } => Some(LOGIN),
+        SourceError::Answered { .. } if error.is_silent() => Some(LATER),
+        SourceError::Answered { status, said, .. } => match (status, said.code.as_str()) {
+            (409 | 412, _) | (_, "TAG_INVALID" | "PRECONDITION") => Some(IMMUTABLE),
+            _ if says(said, &["immutable", "overwrit"]) => Some(IMMUTABLE),
+            (_, "NAME_UNKNOWN") | (404, _) => Some(UNKNOWN),
+            (413 | 507, _) if says(said, &["quota", "storage"]) => Some(QUOTA),
+            (413, _) => Some(TOO_LARGE),
+            (415, _) | (_, "MANIFEST_INVALID") => Some(TYPES),
+            (405, _) | (_, "UNSUPPORTED") => Some(READ_ONLY),
+            _ => None,
+        },
+        SourceError::TooLarge { .. } | SourceError::Unreadable { .. } | SourceError::Other { .. } => None,
+    }
+}
