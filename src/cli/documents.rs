@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory as _, Parser as _};
 
 use super::{Arguments, DaemonArguments};
 
-/// What follows the name where a sentence is about the program.
+/// What follows the name where a sentence about the program begins with it.
 const PROSE: &[&str] = &[
     "and", "asks", "can", "can't", "decides", "does", "has", "in", "itself", "keeps", "knows", "lies", "may", "reads", "root", "takes",
     "verifies", "warns",
@@ -20,6 +20,8 @@ struct Typed {
     text: String,
     /// Whether it is to be run as it stands, and not only mentioned.
     whole: bool,
+    /// Whether it is a command for certain, and not a sentence about the program.
+    command: bool,
 }
 
 fn top() -> &'static Path {
@@ -83,10 +85,10 @@ fn in_document(name: &str, text: &str) -> Vec<Typed> {
             None => None,
         };
         if let Some(code) = code.filter(|code| code.starts_with("rootpin ") || code.starts_with("rootpind ")) {
-            found.push(Typed { place, text: bare(code).to_owned(), whole: true });
+            found.push(Typed { place, text: bare(code).to_owned(), whole: true, command: true });
         } else if fence.is_none() {
             let spans = line.split('`').skip(1).step_by(2).filter(|span| span.starts_with("rootpin "));
-            found.extend(spans.map(|span| Typed { place: place.clone(), text: span.to_owned(), whole: false }));
+            found.extend(spans.map(|span| Typed { place: place.clone(), text: span.to_owned(), whole: false, command: true }));
         }
     }
     found
@@ -124,7 +126,9 @@ fn in_source(path: &Path) -> Vec<Typed> {
                 // In an example it stands alone on its line.
                 let alone = before.ends_with("example: ") || (before == "  " && line.contains("\\n"));
                 let whole = alone && !command.contains('{');
-                found.push(Typed { place: format!("{name}:{number}"), text: bare(&format!("rootpin {command}")).to_owned(), whole });
+                let text = bare(&format!("rootpin {command}")).to_owned();
+                let command = whole || before.ends_with(['`', '$']) || before.ends_with(": ");
+                found.push(Typed { place: format!("{name}:{number}"), text, whole, command });
             }
         }
     }
@@ -205,6 +209,9 @@ fn wrong(typed: &Typed) -> Option<String> {
     if !second.starts_with(|first: char| first.is_ascii_lowercase() || first == '-') || !typed.whole && PROSE.contains(&second) {
         return None;
     }
+    if !typed.command && Arguments::command().find_subcommand(second).is_none() {
+        return None;
+    }
     if typed.whole {
         let words = words.iter().map(|word| uncut(word));
         return Arguments::try_parse_from(words).err().map(|error| error.to_string());
@@ -214,7 +221,7 @@ fn wrong(typed: &Typed) -> Option<String> {
         let each = |verb: &str| {
             let mut words = words.clone();
             verb.clone_into(&mut words[at]);
-            wrong(&Typed { place: typed.place.clone(), text: words.join(" "), whole: false })
+            wrong(&Typed { place: typed.place.clone(), text: words.join(" "), whole: false, command: true })
         };
         return words[at].split('|').find_map(each);
     }
@@ -254,7 +261,7 @@ fn each_command_in_a_unit_is_taken_as_it_is_typed() {
     for path in files("packaging/systemd", ".service") {
         let text = fs::read_to_string(&path).unwrap();
         let commands = text.lines().filter_map(|line| line.strip_prefix("Exec")?.split_once('=')?.1.strip_prefix("/usr/bin/"));
-        typed.extend(commands.map(|text| Typed { place: path.display().to_string(), text: text.to_owned(), whole: true }));
+        typed.extend(commands.map(|text| Typed { place: path.display().to_string(), text: text.to_owned(), whole: true, command: true }));
     }
     assert!(typed.len() > 3, "the units' commands are not found any more");
     all_taken(&typed);
