@@ -6,7 +6,7 @@ use crate::world::World;
 
 /// The words of the command that the hint ends with.
 fn command(hint: &str) -> Vec<String> {
-    let (_, command) = hint.split_once(": rootpin ").unwrap_or_else(|| panic!("no command in {hint:?}"));
+    let (_, command) = hint.rsplit_once(": rootpin ").unwrap_or_else(|| panic!("no command in {hint:?}"));
     let (command, _) = command.split_once("   # ").unwrap();
     command.split(' ').map(str::to_owned).collect()
 }
