@@ -106,7 +106,7 @@ impl Place {
     }
 }
 
-/// The registries that have a folder.
+/// The registries that have a folder. One whose name no engine looks for, as `_backup`, is none.
 ///
 /// # Errors
 /// The folder can't be listed.
@@ -115,12 +115,19 @@ pub fn registries(root: &Path) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         if fs::metadata(entry.path()).is_ok_and(|about| about.is_dir()) {
-            names.extend(entry.file_name().into_string().map(|name| without_port(&name)));
+            let name = entry.file_name().into_string().ok().map(|name| without_port(&name));
+            names.extend(name.filter(|name| is_looked_for(name)));
         }
     }
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Whether the name can be that of a registry in an image's name, or stands for those without a folder of their own.
+fn is_looked_for(name: &str) -> bool {
+    let of_a_host = |sign: char| sign.is_ascii_alphanumeric() || ".-:[]".contains(sign);
+    name == DEFAULT || name.starts_with(|sign: char| sign.is_ascii_alphanumeric() || sign == '[') && name.chars().all(of_a_host)
 }
 
 /// `host_5000_`, which engines look for before `host:5000`.
@@ -150,6 +157,18 @@ mod tests {
         assert!(Place::of(root.path(), "other.example").unwrap().unwrap().is_default);
         assert_eq!(Place::own(root.path(), "other.example").unwrap().file(), root.path().join("other.example/hosts.toml"));
         assert_eq!(registries(root.path()).unwrap(), ["_default", "r.example:5000"]);
+    }
+
+    #[test]
+    fn a_folder_that_no_engine_looks_for_is_no_registry() {
+        let root = tempfile::tempdir().unwrap();
+        for name in
+            ["_backup", "localhost__32000", "docker.io.bak_2024", "old registry", ".git", "[::1]_5000_", "localhost_32000_", "r.example"]
+        {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        fs::write(root.path().join("notes.example"), "no folder").unwrap();
+        assert_eq!(registries(root.path()).unwrap(), ["[::1]:5000", "localhost:32000", "r.example"]);
     }
 
     #[test]
