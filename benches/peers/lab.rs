@@ -12,7 +12,6 @@ use crate::cold;
 use crate::image::{Image, MANIFEST, sha256};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
-const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/containerd/install");
 
 /// Stops its services when dropped.
 pub(crate) struct Lab {
@@ -57,7 +56,6 @@ impl Lab {
         fs::create_dir_all(folder.join("run")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let lab = Self { folder, programs, runtime, env, http: reqwest::Client::new() };
-        lab.write_verifier();
         lab.script(&["start", "registry", "notary"]);
         for engine in [Engine::Containerd17, Engine::Containerd2] {
             lab.restart(engine, true);
@@ -85,24 +83,28 @@ impl Lab {
         assert!(status.success(), "lab.sh {arguments:?} failed: see {}", self.folder.join("lab.log").display());
     }
 
-    /// rootpin-verifier takes another control socket only by argument, and containerd gives it none.
-    fn write_verifier(&self) {
-        let file = self.folder.join("verifier/rootpin-verifier");
-        let (verifier, control) = (self.programs.join("rootpin-verifier"), self.sockets().join("control.sock"));
-        write(&file, format!("#!/bin/sh\nexec {} --control {} \"$@\"\n", verifier.display(), control.display()));
-        run(Command::new("chmod").arg("0755").arg(file));
-    }
-
     /// Starts a containerd anew, with or without the packaged drop-in.
     pub(crate) fn restart(&self, engine: Engine, guarded: bool) {
         self.script(&["stop", engine.name()]);
         let drop_ins = PathBuf::from(self.var("LAB_ROOT")).join(format!("etc/{}.d", engine.name()));
         let _ = fs::remove_file(drop_ins.join("rootpin.toml"));
         if guarded {
-            let mut install = Command::new(INSTALL);
-            install.args(["--engine", engine.name(), "--containerd"]).arg(self.client(engine, "containerd"));
-            install.arg("--sockets").arg(self.sockets()).arg("--verifier").arg(self.folder.join("verifier"));
-            run(install.arg("--to").arg(&drop_ins));
+            self.script(&["configure", engine.name()]);
+            let door = |door: &str| self.sockets().join(format!("{}.{door}.sock", engine.name()));
+            let text = format!(
+                "control = \"{}\"\n[[engine]]\nname = \"{}\"\ncontainerd = \"{}\"\ngate = \"{}\"\napply = \"{}\"\n",
+                self.sockets().join("control.sock").display(),
+                engine.name(),
+                self.socket(engine).display(),
+                door("gate").display(),
+                door("apply").display()
+            );
+            let config = self.folder.join("install.toml");
+            write(&config, text);
+            let mut install = self.program("rootpin");
+            install.args(["install", "--yes", "--config"]).arg(config).arg("--containerd").arg(self.client(engine, "containerd"));
+            let main = PathBuf::from(self.var("LAB_ROOT")).join(format!("etc/{}.toml", engine.name()));
+            run(install.arg("--containerd-config").arg(main).arg("--verifier").arg(self.folder.join("verifier")));
         }
         self.script(&["start", engine.name()]);
     }

@@ -1,26 +1,22 @@
 //! `rootpin doctor`: which doors of this host stand open, and what closes them.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::termios::{QueueSelector, tcflush};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::output::{Output, list, text};
-use super::{EXIT_USAGE, TIMEOUT};
+use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::doctor::{self, Code, Examination, Plan, Tools, Written};
+use crate::doctor::{self, Accepted, Examination, Tools};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor --fix --dry-run   (shows what would be written)\n  \
-    rootpin doctor --json --accept remote-snapshotter\n\n\
+    rootpin doctor --json --accept unlisted-engine:buildkitd\n\n\
     exit codes: 0 every door is shut, 1 one stands open, 2 something could not be looked at; docs/doctor.md lists the codes";
-
-/// As in the packaged drop-in.
-const VERIFIER: &str = "/usr/libexec/rootpin/verifier";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,18 +33,15 @@ pub(super) struct Arguments {
     #[arg(long, requires = "fix")]
     yes: bool,
     /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold nothing else
-    #[arg(long, value_name = "DIR", default_value = VERIFIER)]
+    #[arg(long, value_name = "DIR", default_value = fix::VERIFIER)]
     verifier: PathBuf,
-    /// A code that is known and doesn't count; may stand several times
-    #[arg(long, value_name = "CODE", value_parser = code)]
-    accept: Vec<Code>,
+    /// What is known and doesn't count: a code, or only its holes of one engine's name or with that word in what was found; may stand
+    /// several times
+    #[arg(long, value_name = "CODE[:SUBJECT]")]
+    accept: Vec<Accepted>,
     /// Write the count of each code to this file too, for the textfile collector of Prometheus' node exporter
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-}
-
-fn code(text: &str) -> Result<Code, String> {
-    Code::ALL.iter().copied().find(|code| code.as_str() == text).ok_or_else(|| "no such code; docs/doctor.md lists them".to_owned())
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, String> {
@@ -62,23 +55,27 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         config::load(&arguments.config).map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     // The daemon that this configuration starts; --control names another.
     let control = if control == Path::new(DEFAULT_CONTROL) { &config.control } else { control };
-    let mut found = examine(control, &config, arguments)?;
+    let tools = fix::tools(&config, &arguments.verifier)?;
+    let mut found = examine(control, &config, arguments, &tools)?;
     let mut value = found.report.json();
     let mut words = report_text(&value);
     if arguments.fix {
-        let plan = doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools(&config, &arguments.verifier)?);
-        let asks = !plan.is_empty() && !arguments.dry_run && !arguments.yes;
-        let agreed = if asks { agreed(&words, &plan, output) } else { arguments.yes && !plan.is_empty() };
-        let written = if agreed { Some(write(&plan, output)?) } else { None };
-        if written.is_some() {
-            found = examine(control, &config, arguments)?;
+        let plan = super::block_on(async { Ok(doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools).await) })?;
+        let consent = fix::Consent { dry_run: arguments.dry_run, yes: arguments.yes };
+        let done = fix::carry_out(&plan, consent, &words, output)?;
+        if done.written() {
+            found = examine(control, &config, arguments, &tools)?;
             value = found.report.json();
         }
         if let Some(members) = value.as_object_mut() {
-            members.insert("fix".to_owned(), fix_json(&plan, written.as_deref()));
+            members.insert("fix".to_owned(), done.json(&plan));
         }
         // Who was asked has seen all of it.
-        words = if asks && !agreed { "nothing is written".to_owned() } else { report_text(&value) + &fix_text(&value) };
+        words = if done.refused() {
+            "nothing is written".to_owned()
+        } else {
+            report_text(&value) + &value.get("fix").map(fix::text_of).unwrap_or_default()
+        };
     }
     if let Some(path) = &arguments.metrics {
         write_metrics(path, &found.report.metrics(Timestamp::now().as_second()))?;
@@ -87,74 +84,13 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     Ok(found.report.exit_code())
 }
 
-fn examine(control: &Path, config: &Config, arguments: &Arguments) -> Result<Examination, String> {
+fn examine(control: &Path, config: &Config, arguments: &Arguments, tools: &Tools) -> Result<Examination, String> {
     let mut found = super::block_on(async {
         let daemon = Client::connect(control, TIMEOUT).await;
-        Ok(doctor::examine(&arguments.config, config, &arguments.verifier, daemon).await)
+        Ok(doctor::examine(&arguments.config, config, tools, daemon).await)
     })?;
     found.report.accepted.clone_from(&arguments.accept);
     Ok(found)
-}
-
-/// What lies beside this program, and the socket that the verifier must be told of.
-fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
-    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
-    let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
-    Ok(Tools { verifier: own.with_file_name("rootpin-verifier"), folder: folder.to_owned(), control })
-}
-
-/// Shows what was found and the plan, and asks a person. What was typed before the question is not an answer to it.
-fn agreed(found: &str, plan: &Plan, output: Output) -> bool {
-    output.value(&Value::Null, |_| format!("{found}\n\n{}", plan.diff()));
-    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
-    let mut error = io::stderr();
-    let _ = write!(error, "write this? [y/N] ").and_then(|()| error.flush());
-    let mut line = String::new();
-    let read = io::stdin().lock().take(100).read_line(&mut line);
-    read.is_ok() && ["y", "yes"].contains(&line.trim())
-}
-
-fn write(plan: &Plan, output: Output) -> Result<Vec<Written>, String> {
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    plan.write(&time).map_err(|(done, why)| {
-        for written in done {
-            output.progress(&format!("written: {}", written.path.display()));
-        }
-        why
-    })
-}
-
-fn fix_json(plan: &Plan, written: Option<&[Written]>) -> Value {
-    let shown = |written: &Written| json!({ "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
-    json!({
-        "diff": plan.diff(),
-        "written": written.map(|written| written.iter().map(shown).collect::<Vec<_>>()),
-        "restart": plan.restart,
-        "left": plan.left,
-    })
-}
-
-fn fix_text(value: &Value) -> String {
-    let fix = &value["fix"];
-    let mut out = String::new();
-    if fix["diff"].as_str().is_none_or(str::is_empty) {
-        out.push_str("\nnothing here can be written for you");
-    } else if let Some(written) = fix["written"].as_array() {
-        for one in written {
-            let backup = one["backup"].as_str().map(|backup| format!("; what was there is in {backup}")).unwrap_or_default();
-            let _ = write!(out, "\nwritten: {}{backup}", text(one, "file"));
-        }
-    } else {
-        let _ = write!(out, "\n{}nothing is written", text(fix, "diff"));
-    }
-    for left in list(fix, "left").iter().filter_map(Value::as_str) {
-        let _ = write!(out, "\nnot done: {left}");
-    }
-    let restart: Vec<&str> = list(fix, "restart").iter().filter_map(Value::as_str).collect();
-    if !restart.is_empty() && fix["written"].is_array() {
-        let _ = write!(out, "\nhint: restart {}, then run rootpin doctor again", restart.join(", "));
-    }
-    out
 }
 
 fn report_text(value: &Value) -> String {

@@ -7,7 +7,9 @@ mod bundle;
 mod doctor;
 #[cfg(test)]
 mod documents;
+mod fix;
 mod hosts;
+mod install;
 mod metrics;
 mod output;
 mod pin;
@@ -64,6 +66,9 @@ enum Verb {
     /// Ask the running engines which doors of this host stand open, and close them
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
+    /// Have the engines of rootpin.toml ask rootpin: write what their configurations lack, as they themselves take it
+    #[command(after_help = install::EXAMPLES)]
+    Install(install::Arguments),
     /// Prove on this host that every way in is shut to what nobody signed
     #[command(after_help = prove::EXAMPLES)]
     Prove(prove::Arguments),
@@ -152,6 +157,7 @@ pub fn main() -> u8 {
         Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
         Verb::Doctor(verb) => doctor::run(&arguments.control, &verb, output),
+        Verb::Install(verb) => install::run(&verb, output),
         Verb::Sweep(verb) => sweep::run(&arguments.control, &verb, output),
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::Hosts(verb) => Ok(hosts::run(verb, output)),

@@ -89,6 +89,7 @@ codes! {
     VerifierLimit "verifier-limit" Open "max_verifiers leaves rootpin-verifier out" "containerd leaves out, in the order of names, what is over the limit, and lets the pull pass";
     VerifierTimeout "verifier-timeout" Weak "per_verifier_timeout is not longer than rootpin's deadline" "containerd ends the question before it is answered, and the refusal has no reason in it";
 
+    ConfigRefused "config-refused" Weak "containerd would not start with its configuration" "it runs by what it read at its start; the next restart takes the node down";
     ConfigIgnored "config-ignored" Weak "containerd ignores a key of its configuration" "what somebody wrote there is not in force, and at most a warning in the log says so";
     DropInIgnored "drop-in-ignored" Weak "a drop-in of rootpin lies where containerd does not read it" "what it says is not in force";
     SectionReplaced "section-replaced" Weak "a drop-in replaces a whole section of containerd 1.7's configuration" "the keys that the drop-in does not repeat are back at their defaults";

@@ -1,11 +1,13 @@
 //! containerd's configuration as files, in the order in which containerd reads them: what is read later wins.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
+use toml_edit::{Array, DocumentMut, value};
 
 /// Nobody writes a longer one by hand.
 const MAX_FILE: u64 = 1 << 20;
@@ -46,7 +48,7 @@ impl ConfigFiles {
     /// order of its `imports`, then what those import. `proposed` are texts that take the place of files, or are not there yet.
     ///
     /// # Errors
-    /// A file cannot be read or is no TOML, or a pattern is of a kind that is not understood here.
+    /// A file cannot be read or is no TOML.
     pub fn read(main: &Path, proposed: &BTreeMap<PathBuf, String>) -> Result<Self, String> {
         let mut this = Self::default();
         let mut pending = VecDeque::from([main.to_owned()]);
@@ -67,7 +69,7 @@ impl ConfigFiles {
             for import in imports.iter().filter_map(toml::Value::as_str) {
                 let import = clean(&path.parent().unwrap_or(Path::new("/")).join(import));
                 if import.to_string_lossy().contains('*') {
-                    let pattern = Pattern::new(&import)?;
+                    let pattern = Pattern::new(&import);
                     pending.extend(pattern.matches(proposed).map_err(|error| format!("{}: {error}", import.display()))?);
                     this.patterns.push(pattern);
                 } else {
@@ -77,6 +79,30 @@ impl ConfigFiles {
             this.files.push(ConfigFile { path, text, table });
         }
         Ok(this)
+    }
+
+    /// Copies the files into a folder, so that an engine which reads the copy makes the same of it; those that are not wanted stay away.
+    /// Returns the main file's place, where nothing is if there is no main file.
+    ///
+    /// # Errors
+    /// A file can't be written.
+    pub(super) fn copy(&self, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+        let main = folder.join("config.toml");
+        let write = |path: &Path, text: String| fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()));
+        let mut imports = Array::new();
+        for (number, file) in self.files.iter().enumerate().skip(1).filter(|(_, file)| wanted(&file.path)) {
+            let path = folder.join(format!("{number:04}.toml"));
+            let mut document = document(file)?;
+            document.remove("imports");
+            write(&path, document.to_string())?;
+            imports.push(path.display().to_string());
+        }
+        let Some(first) = self.files.first() else { return Ok(main) };
+        let mut document = document(first)?;
+        document.remove("imports");
+        document.insert("imports", value(imports));
+        write(&main, document.to_string())?;
+        Ok(main)
     }
 
     /// The last file that has this key, with the key's line.
@@ -91,38 +117,27 @@ impl ConfigFiles {
         self.who_sets(path).map_or("not set in any file".to_owned(), |(file, line)| format!("set by {}:{line}", file.path.display()))
     }
 
-    /// `version` of the main file; without one it is the first.
+    /// `version` of the main file, where it says one.
     #[must_use]
-    pub fn version(&self) -> i64 {
-        self.files.first().and_then(|file| file.table.get("version")?.as_integer()).unwrap_or(1)
+    pub fn version(&self) -> Option<i64> {
+        self.files.first().and_then(|file| file.table.get("version")?.as_integer())
     }
 }
 
 impl Pattern {
-    fn new(path: &Path) -> Result<Self, String> {
+    fn new(path: &Path) -> Self {
         let (folder, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default().to_string_lossy());
-        let odd = |text: &str, signs: &[char]| text.contains(signs);
-        if odd(&folder.to_string_lossy(), &['*', '?', '[', '\\']) || odd(&name, &['?', '[', '\\']) {
-            return Err(format!(
-                "the pattern {} in imports is not understood here: wanted FOLDER/NAME with * in NAME only",
-                path.display()
-            ));
-        }
-        Ok(Self { folder: folder.to_owned(), name: name.into_owned() })
+        Self { folder: folder.to_owned(), name: name.into_owned() }
     }
 
     /// The files that match, in the order of their names.
     fn matches(&self, proposed: &BTreeMap<PathBuf, String>) -> io::Result<BTreeSet<PathBuf>> {
-        let mut found: BTreeSet<PathBuf> = proposed.keys().filter(|path| path.parent() == Some(&self.folder)).cloned().collect();
-        match fs::read_dir(&self.folder) {
-            Ok(entries) => {
-                for entry in entries {
-                    found.insert(self.folder.join(entry?.file_name()));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        let mut found = BTreeSet::new();
+        for folder in folders(&self.folder)? {
+            found.extend(names(&folder)?.into_iter().map(|name| folder.join(name)));
         }
+        let within = |path: &&PathBuf| path.parent().is_some_and(|folder| glob(&self.folder.to_string_lossy(), &folder.to_string_lossy()));
+        found.extend(proposed.keys().filter(within).cloned());
         found.retain(|path| path.file_name().is_some_and(|name| self.takes(&name.to_string_lossy())));
         Ok(found)
     }
@@ -130,16 +145,113 @@ impl Pattern {
     /// Whether a file of that name is one of its drop-ins.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {
-        let parts: Vec<&str> = self.name.split('*').collect();
-        let Some((first, rest)) = parts.split_first() else { return false };
-        let Some((last, middle)) = rest.split_last() else { return name == *first };
-        let Some(mut left) = name.strip_prefix(first) else { return false };
-        for part in middle {
-            let Some((_, after)) = left.split_once(part) else { return false };
-            left = after;
-        }
-        left.ends_with(last)
+        glob(&self.name, name)
     }
+
+    /// Its folder, where it is one.
+    #[must_use]
+    pub fn one_folder(&self) -> Option<&Path> {
+        (!has_signs(&self.folder.to_string_lossy())).then_some(&self.folder)
+    }
+}
+
+/// The folders that a path with signs of a pattern stands for.
+fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = vec![PathBuf::new()];
+    for part in path.components() {
+        let name = part.as_os_str().to_string_lossy();
+        let mut next = Vec::new();
+        for folder in found {
+            if has_signs(&name) {
+                next.extend(
+                    names(&folder)?.into_iter().filter(|entry| glob(&name, &entry.to_string_lossy())).map(|entry| folder.join(entry)),
+                );
+            } else {
+                next.push(folder.join(part));
+            }
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+/// The names in a folder; none, where there is no such folder.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    found.sort();
+    Ok(found)
+}
+
+fn has_signs(name: &str) -> bool {
+    name.contains(['*', '?', '[', '\\'])
+}
+
+/// Go's `filepath.Match`: `*` any characters but `/`, `?` one, `[a-z]` and `[^a-z]` one of a class, `\` the next sign itself.
+fn glob(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    match_from(&pattern, &name)
+}
+
+fn match_from(pattern: &[char], name: &[char]) -> bool {
+    let (mut pattern, mut name) = (pattern, name);
+    // Where the last star stands, and how much of the name it takes.
+    let mut star: Option<(&[char], &[char])> = None;
+    loop {
+        let step = match (pattern, name) {
+            ([], []) => return true,
+            (['*', rest @ ..], _) => {
+                star = Some((rest, name));
+                Some((rest, name))
+            }
+            (_, []) => None,
+            (_, [first, after @ ..]) => one(pattern, *first).map(|rest| (rest, after)),
+        };
+        (pattern, name) = match (step, star) {
+            (Some(next), _) => next,
+            (None, Some((rest, [taken, left @ ..]))) if *taken != '/' => {
+                star = Some((rest, left));
+                (rest, left)
+            }
+            (None, _) => return false,
+        };
+    }
+}
+
+/// What is left of a pattern that begins with something else than a star, after it took one sign.
+fn one(pattern: &[char], sign: char) -> Option<&[char]> {
+    match pattern {
+        ['?', rest @ ..] if sign != '/' => Some(rest),
+        ['\\', literal, rest @ ..] if *literal == sign => Some(rest),
+        ['[', class @ ..] => {
+            let end = class.iter().skip(1).position(|sign| *sign == ']')? + 1;
+            let (class, rest) = (class.get(..end)?, class.get(end + 1..)?);
+            let (no, class) = match class {
+                ['^', class @ ..] => (true, class),
+                class => (false, class),
+            };
+            let (mut found, mut left) = (false, class);
+            while let [low, after @ ..] = left {
+                left = after;
+                let mut high = low;
+                if let ['-', last, after @ ..] = left {
+                    (high, left) = (last, after);
+                }
+                found |= (*low..=*high).contains(&sign);
+            }
+            (found != no).then_some(rest)
+        }
+        [literal, rest @ ..] if !['?', '\\'].contains(literal) && *literal == sign => Some(rest),
+        _ => None,
+    }
+}
+
+fn document(file: &ConfigFile) -> Result<DocumentMut, String> {
+    file.text.parse().map_err(|error: toml_edit::TomlError| format!("{}: {error}", file.path.display()))
 }
 
 /// The path without `.` and `..`, by its text alone, as Go's `filepath.Clean` has it.
@@ -234,11 +346,61 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_characters_of_a_name() {
-        let takes = |pattern: &str, name: &str| Pattern::new(Path::new(pattern)).unwrap().takes(name);
-        assert!(takes("/d/*.toml", "a.toml") && takes("/d/*", "a") && takes("/d/a*b*.toml", "axbx.toml"));
-        assert!(!takes("/d/*.toml", "a.toml.bak") && !takes("/d/a*", "ba") && !takes("/d/a*b*c", "acb"));
-        assert!(Pattern::new(Path::new("/*/a*.toml")).is_err() && Pattern::new(Path::new("/d/[ab]*.toml")).is_err());
+    fn patterns_are_read_as_go_reads_them() {
+        for (pattern, name) in [
+            ("*.toml", "a.toml"),
+            ("*", "a"),
+            ("a*b*.toml", "axbx.toml"),
+            ("a*b*c", "abbc"),
+            ("?.toml", "a.toml"),
+            ("[0-9a]*.toml", "7x.toml"),
+            ("[^a-c].toml", "d.toml"),
+            ("\\*.toml", "*.toml"),
+            ("/etc/*/conf.d", "/etc/x/conf.d"),
+        ] {
+            assert!(glob(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("*.toml", "a.toml.bak"),
+            ("a*", "ba"),
+            ("a*b*c", "acb"),
+            ("?.toml", ".toml"),
+            ("[0-9].toml", "a.toml"),
+            ("[", "["),
+            ("/etc/*/d", "/etc/x/y/d"),
+            ("a", "ab"),
+        ] {
+            assert!(!glob(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn folders_are_patterns_too() {
+        let folder = folder(&[("main.toml", "imports = [\"*/a[0-9].toml\"]\n"), ("x/a1.toml", ""), ("y/a0.toml", ""), ("y/b0.toml", "")]);
+        let main = folder.path().join("main.toml");
+        assert_eq!(names(&ConfigFiles::read(&main, &BTreeMap::new()).unwrap()), ["main.toml", "a1.toml", "a0.toml"]);
+        let proposed = BTreeMap::from([(folder.path().join("z/a9.toml"), String::new())]);
+        assert_eq!(names(&ConfigFiles::read(&main, &proposed).unwrap()), ["main.toml", "a1.toml", "a0.toml", "a9.toml"]);
+    }
+
+    #[test]
+    fn a_copy_has_every_file_in_the_order_of_reading_and_imports_nothing_else() {
+        let here = folder(&[
+            ("main.toml", "imports = [\n  \"d/*.toml\",\n]\na = 1\n"),
+            ("d/b.toml", "imports = [\"../last.toml\"]\nb = 1"),
+            ("last.toml", "c = 1"),
+        ]);
+        let files = ConfigFiles::read(&here.path().join("main.toml"), &BTreeMap::new()).unwrap();
+        let there = tempfile::tempdir().unwrap();
+        let main = files.copy(there.path(), |_| true).unwrap();
+        fs::remove_dir_all(here.path()).unwrap();
+        let copied = ConfigFiles::read(&main, &BTreeMap::new()).unwrap();
+        let keys: Vec<_> = copied.files.iter().flat_map(|file| file.table.keys()).filter(|key| *key != "imports").collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        assert_eq!(
+            ConfigFiles::read(&files.copy(there.path(), |path| !path.ends_with("b.toml")).unwrap(), &BTreeMap::new()).unwrap().files.len(),
+            2
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::config_files::{ConfigFiles, at};
+use super::program::Program;
 use super::version::Version;
 use crate::config::{Dockerd, Engine};
 
@@ -17,6 +18,8 @@ pub struct Containerd {
     pub plugins: Vec<Plugin>,
     /// Its configuration; or why that cannot be told.
     pub config: Result<Config, String>,
+    /// Why it would not start with its files as they are now.
+    pub refused: Option<String>,
     /// The folder of its image verifier, where it has one.
     pub verifier: Option<Folder>,
 }
@@ -35,10 +38,12 @@ pub struct Plugin {
 }
 
 /// A configuration that is in force.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// What containerd makes of its files: `containerd config dump`.
     pub effective: toml::Table,
+    /// Why containerd would not start with its files, where that is the fault of rootpin's own drop-in; `effective` is without it then.
+    pub refused: Option<String>,
     /// The files.
     pub files: ConfigFiles,
     /// A file or folder of them that changed after containerd had started.
@@ -47,6 +52,8 @@ pub struct Config {
     pub main: PathBuf,
     /// Drop-ins of rootpin in a folder that is not imported.
     pub stray: Vec<PathBuf>,
+    /// Whom to ask what it makes of other files.
+    pub program: Program,
 }
 
 /// A folder of programs that are asked.

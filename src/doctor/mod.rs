@@ -9,8 +9,11 @@ mod config_files;
 mod facts;
 mod fix;
 mod hole;
+mod install;
 mod metrics;
+mod plugin_name;
 mod probe;
+mod program;
 mod report;
 mod version;
 
@@ -18,7 +21,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::config::{Config, DEFAULT_CONTROL};
+use crate::config::Config;
 use crate::control::Client;
 use crate::policy::Policy;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -27,7 +30,8 @@ pub use code::{Code, Severity};
 pub use facts::{Containerd, Docker};
 pub use fix::{Edit, Plan, Tools, Written, plan};
 pub use hole::{Fix, Hole};
-pub use report::{Engine, Report, Untold};
+pub use install::{Idle, install};
+pub use report::{Accepted, Engine, Report, Untold};
 
 /// What was found, and what it was found by.
 #[derive(Debug)]
@@ -42,13 +46,11 @@ pub struct Examination {
 
 /// Looks at everything that rootpin.toml names, and for what it doesn't name.
 ///
-/// `verifier` is the folder for rootpin-verifier where a containerd has none of rootpin's own.
-pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemon: Result<Client, String>) -> Examination {
+pub async fn examine(config_path: &Path, config: &Config, tools: &Tools, daemon: Result<Client, String>) -> Examination {
     let mut found = Examination { report: Report::default(), containerds: Vec::new(), dockers: Vec::new() };
     let mut known = Vec::new();
     let running = probe::engines();
-    let control = Some(config.control.as_path()).filter(|control| *control != Path::new(DEFAULT_CONTROL));
-    let wanted = check::Wanted { deadline: config.deadline, resolver: config.resolver.is_some(), verifier, control };
+    let wanted = wanted(config, tools);
     let policy = read_policy(config_path, config);
     let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
     let resolver = config.resolver.map(|at| check::hosts::Resolver { at, registries });
@@ -111,6 +113,16 @@ pub async fn examine(config_path: &Path, config: &Config, verifier: &Path, daemo
     found.report.holes.extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
     found.report.finish();
     found
+}
+
+fn wanted<'a>(config: &Config, tools: &'a Tools) -> check::Wanted<'a> {
+    check::Wanted {
+        deadline: config.deadline,
+        resolver: config.resolver.is_some(),
+        verifier: &tools.folder,
+        program: &tools.verifier,
+        control: tools.control.as_deref(),
+    }
 }
 
 /// The policy as it stands on disk. What is wrong with it is the daemon's to tell.

@@ -35,6 +35,15 @@ impl Hole {
     }
 }
 
+impl Hole {
+    /// What is written into it is lost when that program starts.
+    pub(super) fn generated(line: &str) -> Self {
+        let found = format!("another program writes the file anew, as it says: {}", line.trim_start_matches('#').trim());
+        let hint = "write the registry's file into a folder of your own, by --dir, and have CRI's config_path name that folder";
+        Self::new("generated", found, hint)
+    }
+}
+
 /// What is open where an engine looks for a registry's file; `None`: it finds nothing.
 ///
 /// # Errors

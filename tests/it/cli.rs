@@ -116,8 +116,8 @@ fn every_verbs_help_has_examples_and_they_work() {
     fs::write(world.path("web.pub"), Publisher::new(GUN).root_key().public_pem()).unwrap();
     fs::create_dir(world.path("tuf")).unwrap();
     fs::write(world.path("tuf/1.root.json"), include_bytes!("../data/tuf/1.root.json")).unwrap();
-    // What `repo` and `bundle` do is tested where there is a repository, and `prove` where there are engines.
-    let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| !["bundle", "prove", "repo"].contains(&verb[0].as_str())).collect();
+    // What `repo` and `bundle` do is tested where there is a repository, and `prove` and `install` where there are engines.
+    let verbs: Vec<_> = verbs(&[]).into_iter().filter(|verb| !["bundle", "install", "prove", "repo"].contains(&verb[0].as_str())).collect();
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();
     let wanted = [
         "status",

@@ -1,6 +1,7 @@
 //! The lab that `lab.sh` runs: its paths, and what is pushed to its registry.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,7 +10,6 @@ use tokio::runtime::Runtime;
 use crate::image::{Blob, Image};
 
 pub(crate) const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
-pub(crate) const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/containerd/install");
 
 /// Stops its services when dropped.
 pub(crate) struct Lab {
@@ -24,9 +24,7 @@ impl Lab {
     pub(crate) fn start() -> Self {
         let root =
             std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`");
-        let printed = run(Command::new(SCRIPT).arg("env").env("LAB_ROOT", &root));
-        let env =
-            printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let env = environment();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let lab = Self { root: root.into(), runtime, env, http: reqwest::Client::new() };
         if lab.has_engines() {
@@ -37,28 +35,31 @@ impl Lab {
         lab
     }
 
-    /// The packaged drop-ins with this lab's addresses. Its verifier is a script, because rootpin-verifier takes another control socket
-    /// only by argument.
+    /// What `rootpin install` writes for this lab's engines, which need not run. The verifier is then a script, because rootpin-verifier
+    /// takes another control socket only by argument.
     pub(crate) fn install_doors(&self) {
-        let newest = self.has_engines().then_some(("containerd23", "LAB_BIN23"));
-        for (engine, bin) in [("containerd17", "LAB_BIN17"), ("containerd2", "LAB_BIN2")].into_iter().chain(newest) {
-            let mut install = Command::new(INSTALL);
-            install.args(["--engine", engine, "--containerd"]).arg(self.path(bin).join("containerd"));
-            install.arg("--sockets").arg(self.sockets()).arg("--verifier").arg(self.verifier());
-            // What another test has left there.
-            let folder = self.root.join(format!("etc/{engine}.d"));
-            let _ = std::fs::remove_dir_all(&folder);
-            run(install.arg("--to").arg(folder));
+        let mut text = format!("control = {:?}\n", self.sockets().join("control.sock"));
+        let newest = self.has_engines().then_some(("containerd23", "LAB_CONTAINERD23", "LAB_BIN23"));
+        let engines =
+            [("containerd17", "LAB_CONTAINERD17", "LAB_BIN17"), ("containerd2", "LAB_CONTAINERD2", "LAB_BIN2")].into_iter().chain(newest);
+        for (engine, socket, _) in engines.clone() {
+            let door = |door: &str| self.sockets().join(format!("{engine}.{door}.sock"));
+            let (gate, apply) = (door("gate"), door("apply"));
+            let _ =
+                write!(text, "[[engine]]\nname = {engine:?}\ncontainerd = {:?}\ngate = {gate:?}\napply = {apply:?}\n", self.path(socket));
         }
-        let script = format!(
-            "#!/bin/sh\nexec {} --control {} \"$@\"\n",
-            env!("CARGO_BIN_EXE_rootpin-verifier"),
-            self.sockets().join("control.sock").display()
-        );
-        std::fs::create_dir_all(self.verifier()).unwrap();
-        let file = self.verifier().join("rootpin-verifier");
-        std::fs::write(&file, script).unwrap();
-        run(Command::new("chmod").arg("0755").arg(file));
+        let config = self.root.join("rootpin/install.toml");
+        write(&config, text);
+        let _ = std::fs::remove_dir_all(self.verifier());
+        for (engine, _, bin) in engines {
+            // What another test has left there.
+            let _ = std::fs::remove_dir_all(self.root.join(format!("etc/{engine}.d")));
+            self.script(&["configure", engine]);
+            let mut install = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+            install.args(["install", "--yes", "--engine", engine, "--config"]).arg(&config);
+            install.arg("--containerd").arg(self.path(bin).join("containerd")).arg("--verifier").arg(self.verifier());
+            run(install.arg("--containerd-config").arg(self.root.join(format!("etc/{engine}.toml"))));
+        }
     }
 
     /// Whether there are engines that Debian does not package: `ROOTPIN_ENGINES` is their folder.
@@ -130,6 +131,13 @@ impl Lab {
         let put = self.http.put(format!("{base}/manifests/{reference}")).header("content-type", manifest.media_type);
         assert_eq!(put.body(manifest.bytes.clone()).send().await.unwrap().status(), 201, "the registry did not take {base} {reference}");
     }
+}
+
+/// What the lab says of itself: paths, sockets, ports.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let root = std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`");
+    let printed = run(Command::new(SCRIPT).arg("env").env("LAB_ROOT", root));
+    printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 impl Drop for Lab {

@@ -2,6 +2,7 @@
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
 #   lab.sh fetch GROUP...        engines old docker notary push build: unpack Debian packages into the cache
+#   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
 #                                containerd23 dockerd29 dockerd29-plugin dockerd29-overlay2
@@ -395,6 +396,16 @@ cmd_start() {
   esac; done
 }
 
+cmd_configure() {
+  local name
+  mkdir -p "$ROOT/etc"
+  for name; do case $name in
+    containerd16 | containerd17) containerd_config "$name" 2 >"$ROOT/etc/$name.toml" ;;
+    containerd2 | containerd23) containerd_config "$name" 3 >"$ROOT/etc/$name.toml" ;;
+    *) die "no such engine: $name" ;;
+  esac; done
+}
+
 cmd_stop() {
   local service
   (($#)) || set -- "${SERVICES[@]}"
@@ -459,7 +470,7 @@ for tool in apt-get dpkg-deb flock setsid; do command -v "$tool" >/dev/null || d
 command=${1:-}
 (($#)) && shift
 case $command in
-  fetch | start | stop | status | env | purge) "cmd_$command" "$@" ;;
+  fetch | configure | start | stop | status | env | purge) "cmd_$command" "$@" ;;
   mirror) mirror ;;
   link-engines) link_engines ;;
   with-certs) with_certs "$@" ;;

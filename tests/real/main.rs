@@ -1,6 +1,7 @@
 //! Real engines, a real registry and a real Notary server against the real daemon. `tests/run` starts these; see `lab.sh`.
 #![cfg(test)]
 
+mod advice;
 mod audit;
 mod authz;
 mod cold;
@@ -12,7 +13,6 @@ mod doctor_cases;
 mod doctor_dockerd;
 mod door;
 mod image;
-mod install;
 mod lab;
 mod local;
 mod notary;
@@ -28,6 +28,7 @@ mod registry_tls;
 mod resolver;
 mod roads;
 mod rows;
+mod shapes;
 mod sweep;
 mod trust_server;
 

@@ -8,6 +8,7 @@ use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{Config, Containerd};
 use super::super::hole::{Fix, Hole};
+use super::super::probe;
 use super::super::version::Version;
 
 /// Without them a door is not there. Each is looked for only where that containerd can have it.
@@ -30,7 +31,9 @@ pub(super) fn required(facts: &Containerd, config: &Config) -> Option<Hole> {
     wanted.extend(NEEDED.iter().take(3).filter(|name| facts.plugin(name).is_some()).map(|name| (*name).to_owned()));
     let required = at(&config.effective, &["required_plugins"]).and_then(Value::as_array);
     let required: BTreeSet<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
-    let missing: Vec<&String> = wanted.iter().filter(|name| !required.contains(name.as_str())).collect();
+    // By version 1, 1.x has the last parts of the names.
+    let has = |name: &String| required.contains(name.as_str()) || name.rsplit('.').next().is_some_and(|last| required.contains(last));
+    let missing: Vec<&String> = wanted.iter().filter(|name| !has(name)).collect();
     if missing.is_empty() {
         return None;
     }
@@ -52,22 +55,22 @@ pub(super) fn plugins(facts: &Containerd) -> Vec<Hole> {
 /// Keys that are in a file and not in what containerd makes of it. Only 2.x warns, and not of everything.
 pub(super) fn ignored(facts: &Containerd, config: &Config) -> Vec<Hole> {
     let known: BTreeSet<String> = facts.plugins.iter().map(super::super::facts::Plugin::full).collect();
-    let version = config.files.version();
-    let migrated = facts.version >= Version(2, 0, 0) && version < 3;
+    let in_force: Vec<(Vec<String>, &Value)> = leaves(&config.effective);
     let mut holes = Vec::new();
     for (number, file) in config.files.files.iter().enumerate() {
+        let version = version_of(facts, config, file);
         let mut lost: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (path, value) in leaves(&file.table) {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             let plugin = path.get(1).copied().filter(|_| path.first() == Some(&"plugins"));
             let replaced = facts.version < Version(2, 0, 0) && plugin.is_some_and(|id| later_has(&config.files.files, number, id));
             // The first version had other names for plugins.
-            if says_nothing(value) || replaced || (version < 2 && plugin.is_some()) {
+            if says_nothing(value) || replaced || (plugin.is_some() && version.min(version_in(file)) < 2) {
                 continue;
             }
             let there = anyhow_at(&config.effective, &path).is_some() && plugin.is_none_or(|id| known.contains(id));
-            let moved = migrated && plugin.is_some() && path.last().is_some_and(|key| stands_anywhere(&config.effective, key));
-            if !there && !moved && !is_disabled(config, plugin) {
+            let moved = || version < own_version(config) && (moved(&in_force, &path, value) || said_later(config, number, &path));
+            if !there && !is_disabled(config, plugin) && !moved() {
                 lost.entry(plugin.unwrap_or_default().to_owned())
                     .or_default()
                     .push(path.get(2..).filter(|_| plugin.is_some()).unwrap_or(&path).join("."));
@@ -80,12 +83,62 @@ pub(super) fn ignored(facts: &Containerd, config: &Config) -> Vec<Hole> {
             } else {
                 "this containerd has no plugin of that name"
             };
-            let found = format!("{}: {what}: {why}", file.path.display());
             let change = "take it out, or write it for this version: `containerd config default` shows each section and key";
-            holes.push(Hole::new(Code::ConfigIgnored, &facts.engine.name, found).change(change));
+            // The main file's version is the one to follow.
+            let (said, main) = (version_in(file), config.files.files.first().map_or(1, version_in));
+            let highest = config.files.files.iter().find(|other| version_in(other) == version).filter(|_| version > said && said == main);
+            let hole = match highest {
+                Some(other) => {
+                    let (file, other) = (file.path.display(), other.path.display());
+                    let found = format!("{file}: {what}: {file} has version {said}, and is read as version {version}, which {other} has");
+                    let change = format!("write {other} at version {said}, with the names of that version");
+                    Hole::new(Code::ConfigIgnored, &facts.engine.name, found).change(change)
+                }
+                None => {
+                    Hole::new(Code::ConfigIgnored, &facts.engine.name, format!("{}: {what}: {why}", file.path.display())).change(change)
+                }
+            };
+            let ours = highest.is_some_and(|other| probe::is_ours(&other.path));
+            holes.push(if ours { hole.fix(Fix::DropIn) } else { hole });
         }
     }
     holes
+}
+
+/// The version by which containerd reads a file: from 2.3 on it translates each by itself, and before that all as one.
+fn version_of(facts: &Containerd, config: &Config, file: &ConfigFile) -> i64 {
+    let each = facts.version >= Version(2, 3, 0);
+    if each { version_in(file) } else { config.files.files.iter().map(version_in).max().unwrap_or(1) }
+}
+
+fn version_in(file: &ConfigFile) -> i64 {
+    file.table.get("version").and_then(Value::as_integer).unwrap_or(1)
+}
+
+/// The version that this containerd writes itself.
+fn own_version(config: &Config) -> i64 {
+    config.effective.get("version").and_then(Value::as_integer).unwrap_or(2)
+}
+
+/// Whether what a file says in the words of an older version is in force under another name: the value, alone or in a list, stands
+/// somewhere else, or the key does with that value.
+fn moved(in_force: &[(Vec<String>, &Value)], path: &[&str], value: &Value) -> bool {
+    let tells = match value {
+        Value::String(text) => text.len() > 2,
+        Value::Array(_) => true,
+        Value::Boolean(_) | Value::Datetime(_) | Value::Float(_) | Value::Integer(_) | Value::Table(_) => false,
+    };
+    in_force.iter().any(|(known, found)| {
+        let same_key = known.last().map(String::as_str) == path.last().copied();
+        let within = found.as_array().is_some_and(|list| list.contains(value));
+        *found == value && (same_key || tells) || within
+    })
+}
+
+/// Whether a later file says the same key, wherever its version has it.
+fn said_later(config: &Config, number: usize, path: &[&str]) -> bool {
+    let later = config.files.files.iter().skip(number + 1).flat_map(|file| leaves(&file.table));
+    later.into_iter().any(|(other, _)| other.last().map(String::as_str) == path.last().copied())
 }
 
 /// In 1.7 an imported section takes the place of the whole one that was there.
@@ -158,11 +211,6 @@ fn says_nothing(value: &Value) -> bool {
         Value::Table(table) => table.is_empty(),
         Value::Boolean(_) | Value::Datetime(_) | Value::Float(_) | Value::Integer(_) => false,
     }
-}
-
-fn stands_anywhere(effective: &Table, key: &str) -> bool {
-    let plugins = effective.get("plugins").and_then(Value::as_table);
-    plugins.is_some_and(|plugins| leaves(plugins).iter().any(|(path, _)| path.last().is_some_and(|last| last == key)))
 }
 
 fn is_disabled(config: &Config, plugin: Option<&str>) -> bool {

@@ -67,8 +67,11 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
         && let Some(list) = cri.get("registry.config_path").and_then(toml::Value::as_str).filter(|path| path.contains(':'))
     {
         let found = format!("config_path = {list:?}, {}", config.files.setter(&cri.path("registry.config_path")));
-        let lines = format!("[plugins.'{IMAGES}'.registry]\n  config_path = \"{}\"", list.split(':').next().unwrap_or_default());
-        let hole = Hole::new(Code::CriConfigPathList, name, found).change(lines).fix(Fix::DropIn);
+        let hole = Hole::new(Code::CriConfigPathList, name, found);
+        let hole = match super::one_folder(list) {
+            Ok(folder) => hole.change(format!("[plugins.'{IMAGES}'.registry]\n  config_path = \"{folder}\"")).fix(Fix::DropIn),
+            Err(why) => hole.change(why),
+        };
         holes.push(hole.weighing(super::open_if(resolver)));
     }
     holes

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::super::code::Code;
 use super::super::facts::{Docker, Process};
 use super::super::hole::{Fix, Hole};
+use super::super::plugin_name;
 use super::super::version::Version;
 use crate::config::Engine;
 use crate::hooks;
@@ -117,7 +118,7 @@ fn authorization(facts: &Docker) -> Option<Hole> {
         let line = format!("authz = \"{PLUGINS}/rootpin.sock\"   # below [[docker]] {name:?} in rootpin.toml; then run this again");
         return Some(Hole::new(Code::DockerNoAuthz, name, found).change(line).weighing(severity));
     };
-    let plugin = plugin_name(socket)?;
+    let plugin = plugin_name::to_be(socket);
     if facts.authorization.contains(&plugin) {
         return None;
     }
@@ -125,19 +126,15 @@ fn authorization(facts: &Docker) -> Option<Hole> {
     let mut all = facts.authorization.clone();
     all.push(plugin.clone());
     let hole = Hole::new(Code::DockerNoAuthz, name, found).weighing(severity);
+    // Without it dockerd waits for a plugin that it can't find.
+    let findable = plugin_name::of(socket).is_some();
+    let spec = format!("write this line to {}/{plugin}.spec:\nunix://{}\n", plugin_name::SPECS, socket.display());
+    let spec = if findable { String::new() } else { spec };
     if facts.authorization_by_flag {
-        return Some(hole.change(format!("--authorization-plugin={plugin} on dockerd's command line, where the others are")));
+        return Some(hole.change(format!("{spec}add --authorization-plugin={plugin} to dockerd's command line, where the others are")));
     }
     let line = format!("\"authorization-plugins\": {}", serde_json::json!(all));
-    let looked_for = [Path::new(PLUGINS), Path::new("/var/run/docker/plugins")].iter().any(|folder| socket.starts_with(folder));
-    let line = if looked_for { line } else { format!("{line}\nand the plugin's socket in {PLUGINS}, where dockerd looks for it") };
-    let hole = hole.change(format!("in {}:\n{line}", facts.config.display()));
-    Some(if looked_for { hole.fix(Fix::Authorization(plugin)) } else { hole })
-}
-
-/// The name by which dockerd finds the plugin at that socket.
-pub(super) fn plugin_name(socket: &Path) -> Option<String> {
-    socket.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+    Some(hole.change(format!("{spec}in {}:\n{line}", facts.config.display())).fix(Fix::Authorization(plugin)))
 }
 
 /// The feature counts before `--containerd` does. Of 29.7 dockerd warns of it.

@@ -6,6 +6,7 @@ mod differ;
 mod dockerd;
 pub(super) mod hosts;
 mod others;
+mod registry;
 mod roads;
 mod transfer;
 mod verifier;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::code::{Code, Severity};
-use super::facts::Containerd;
+use super::facts::{Config, Containerd};
 use super::hole::Hole;
 use super::version::Version;
 
@@ -25,7 +26,8 @@ pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
 pub(super) use dockerd::{dockerd, embedded};
 pub(super) use others::{daemon, processes, sockets};
-pub(super) use transfer::{entries, platform};
+pub(super) use registry::one_folder;
+pub(super) use transfer::{Entry, entries, platform};
 pub(super) use verifier::{PROGRAM, SHARED};
 
 /// Diff plugins came with it.
@@ -42,6 +44,8 @@ pub(super) struct Wanted<'a> {
     pub(super) resolver: bool,
     /// The folder for rootpin-verifier where containerd has none of rootpin's own.
     pub(super) verifier: &'a Path,
+    /// rootpin-verifier, where it is on this host.
+    pub(super) program: &'a Path,
     /// The daemon's socket, where that is not the usual one.
     pub(super) control: Option<&'a Path>,
 }
@@ -56,6 +60,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     }
     let mut holes = differ::gate(facts);
     holes.extend(verifier::verifier(facts, wanted));
+    holes.extend(refused(facts));
     let Ok(config) = &facts.config else { return holes };
     holes.extend(differ::order(facts, config));
     holes.extend(transfer::transfer(facts, config));
@@ -71,15 +76,40 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     holes.extend(roads::roads(facts, config));
     if let Some(changed) = &config.changed {
         let found = format!("{} changed after containerd had started", changed.display());
-        holes.push(Hole::new(Code::RestartPending, name, found).change("restart it, as: systemctl restart containerd"));
+        let change = "restart it, as: systemctl restart containerd";
+        let change = if facts.refused.is_some() { "don't restart it before config-refused is closed" } else { change };
+        holes.push(Hole::new(Code::RestartPending, name, found).change(change));
     }
     for path in &config.stray {
         let found = format!("{} is not imported", path.display());
-        let folder = path.parent().unwrap_or(path).display();
-        let change = format!("put this line at the top of the main configuration:\nimports = [\"{folder}/*.toml\"]");
-        holes.push(Hole::new(Code::DropInIgnored, name, found).change(change).fix(super::hole::Fix::DropIn));
+        let hole = Hole::new(Code::DropInIgnored, name, found).change(imported(config, path));
+        holes.push(hole.fix(super::hole::Fix::DropIn));
     }
     holes
+}
+
+/// A configuration with which containerd would not start; where the fault is in rootpin's own drop-in, that can be written anew.
+fn refused(facts: &Containerd) -> Option<Hole> {
+    let hole = Hole::new(Code::ConfigRefused, &facts.engine.name, facts.refused.as_ref()?);
+    Some(if facts.config.is_ok() {
+        hole.change("`rootpin doctor --fix` writes its own drop-in anew; don't restart containerd before").fix(super::hole::Fix::DropIn)
+    } else {
+        hole.change("mend what it names; don't restart containerd before")
+    })
+}
+
+/// How a drop-in comes to be read. A second `imports` would keep containerd from starting.
+fn imported(config: &Config, path: &Path) -> String {
+    let main = config.main.display();
+    let pattern = format!("{}/*.toml", path.parent().unwrap_or(path).display());
+    let Some(first) = config.files.files.first() else {
+        let version = config.effective.get("version").and_then(toml::Value::as_integer).unwrap_or(2);
+        return format!("make {main}, without which containerd reads no drop-in:\nversion = {version}\nimports = [\"{pattern}\"]");
+    };
+    if first.table.contains_key("imports") {
+        return format!("add \"{pattern}\" to the list imports of {main}");
+    }
+    format!("put this line at the top of {main}:\nimports = [\"{pattern}\"]")
 }
 
 /// A hole whose weight is that of what is named in it.

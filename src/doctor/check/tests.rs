@@ -11,13 +11,20 @@ use serde_json::json;
 use super::super::code::{Code, Severity};
 use super::super::config_files::{ConfigFile, ConfigFiles};
 use super::super::facts::{Config, Containerd, Docker, Folder, Plugin, Process};
-use super::super::hole::Hole;
+use super::super::hole::{Fix, Hole};
+use super::super::program::Program;
 use super::super::version::Version;
 use super::Wanted;
 use crate::config::{Dockerd, Engine};
 
 fn wanted() -> Wanted<'static> {
-    Wanted { deadline: Duration::from_secs(8), resolver: false, verifier: Path::new("/usr/libexec/rootpin/verifier"), control: None }
+    Wanted {
+        deadline: Duration::from_secs(8),
+        resolver: false,
+        verifier: Path::new("/usr/libexec/rootpin/verifier"),
+        program: Path::new("/usr/bin/rootpin-verifier"),
+        control: None,
+    }
 }
 
 /// A containerd in order.
@@ -26,21 +33,23 @@ pub(in super::super) fn in_order(version: &str) -> Containerd {
         "1.7.24" => [
             include_str!("../../../tests/data/doctor/1.7.24.dump.toml"),
             include_str!("../../../tests/data/doctor/1.7.24.plugins.tsv"),
-            include_str!("../../../packaging/containerd/rootpin-1.7.toml"),
+            include_str!("../../../tests/data/doctor/1.7.24.drop-in.toml"),
             "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n",
         ],
         _ => [
             include_str!("../../../tests/data/doctor/2.1.9.dump.toml"),
             include_str!("../../../tests/data/doctor/2.1.9.plugins.tsv"),
-            include_str!("../../../packaging/containerd/rootpin-2.toml"),
+            include_str!("../../../tests/data/doctor/2.1.9.drop-in.toml"),
             "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
         ],
     };
     let config = Config {
         effective: dump.parse().unwrap(),
         files: files(&[("/etc/containerd/config.toml", main), ("/etc/containerd/conf.d/rootpin.toml", drop_in)]),
+        refused: None,
         changed: None,
         stray: Vec::new(),
+        program: Program::file(Path::new("/usr/bin/containerd")),
         main: "/etc/containerd/config.toml".into(),
     };
     let engine = Engine {
@@ -64,7 +73,7 @@ pub(in super::super) fn in_order(version: &str) -> Containerd {
         Folder { path: "/usr/libexec/rootpin/verifier".into(), entries: Some(vec!["rootpin-verifier".to_owned()]), writable: None };
     let version = Version::parse(version).unwrap();
     let verifier = (version >= super::VERIFIER).then_some(verifier);
-    Containerd { plugins: plugins.lines().map(plugin).collect(), engine, version, config: Ok(config), verifier }
+    Containerd { plugins: plugins.lines().map(plugin).collect(), engine, version, config: Ok(config), refused: None, verifier }
 }
 
 pub(in super::super) fn files(all: &[(&str, &str)]) -> ConfigFiles {
@@ -407,12 +416,19 @@ fn keys_that_containerd_does_not_know_are_named_with_their_file() {
 #[test]
 fn the_old_names_are_in_force_where_the_main_file_is_of_version_2() {
     let text = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = true\n";
-    let found = hole("2.1.9", |facts| {
-        let drop_in = config(facts).files.files.remove(1);
-        config(facts).files = files(&[("/etc/containerd/config.toml", text)]);
-        config(facts).files.files.push(drop_in);
-    });
-    assert_eq!(found, "");
+    let with = |version: i64| {
+        holes("2.1.9", |facts| {
+            let mut drop_in = config(facts).files.files.remove(1);
+            drop_in.table.insert("version".to_owned(), version.into());
+            config(facts).files = files(&[("/etc/containerd/config.toml", text)]);
+            config(facts).files.files.push(drop_in);
+        })
+    };
+    assert_eq!(with(2), []);
+    // Before 2.3 the highest version of all files counts for each, and a drop-in of ours is written anew.
+    let found = with(3);
+    assert!(matches!(&found[..], [hole] if hole.fix == Some(Fix::DropIn)), "{found:?}");
+    assert!(found[0].found.ends_with("is read as version 3, which /etc/containerd/conf.d/rootpin.toml has"), "{found:?}");
 }
 
 #[test]
@@ -439,4 +455,37 @@ fn a_drop_in_that_is_not_read_and_an_engine_that_was_not_restarted_are_holes() {
     assert_eq!(found, "weak drop-in-ignored: /etc/containerd/conf.d/rootpin.toml is not imported");
     let found = hole("2.1.9", |facts| config(facts).changed = Some("/etc/containerd/conf.d".into()));
     assert_eq!(found, "open restart-pending: /etc/containerd/conf.d changed after containerd had started");
+}
+
+#[test]
+fn a_configuration_with_which_containerd_would_not_start_is_named_and_no_restart_is_advised() {
+    let broken = |facts: &mut Containerd| {
+        facts.refused = Some("toml: line 3".to_owned());
+        facts.config = Err("toml: line 3".to_owned());
+    };
+    assert_eq!(hole("2.1.9", broken), "weak config-refused: toml: line 3");
+    let found = holes("2.1.9", |facts| facts.refused = Some("drop-in config version 3".to_owned()));
+    assert!(matches!(&found[..], [hole] if hole.fix.is_some() && hole.change.contains("don't restart")), "{found:?}");
+}
+
+#[test]
+fn what_an_older_version_says_in_other_words_is_not_ignored() {
+    let with = |version: &str, text: &str, effective: &[(&[&str], toml::Value)]| {
+        hole("2.1.9", |facts| {
+            facts.version = Version::parse(version).unwrap();
+            let config = config(facts);
+            config.files = files(&[("/etc/containerd/config.toml", text)]);
+            for (path, value) in effective {
+                put(&mut config.effective, path, value.clone());
+            }
+        })
+    };
+    let grpc: (&[&str], toml::Value) = (&["plugins", "io.containerd.server.v1.grpc", "address"], "/run/x.sock".into());
+    let four: (&[&str], toml::Value) = (&["version"], 4.into());
+    assert_eq!(with("2.3.4", "version = 3\n[grpc]\naddress = \"/run/x.sock\"\n", &[four, grpc]), "");
+    let pause: (&[&str], toml::Value) = (&["plugins", IMAGES, "pinned_images", "sandbox"], "r.example/pause:1".into());
+    let old = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"r.example/pause:1\"\n";
+    assert_eq!(with("2.1.9", old, std::slice::from_ref(&pause)), "");
+    let other = old.replace("pause:1", "pause:2");
+    assert!(with("2.1.9", &other, &[pause]).starts_with("weak config-ignored: /etc/containerd/config.toml: sandbox_image"));
 }

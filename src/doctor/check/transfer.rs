@@ -16,32 +16,45 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
     }
     let name = &facts.engine.name;
     let ours = facts.differs_at(&facts.engine.apply);
-    let entries: Vec<_> = entries(config).collect();
+    let snapshotter = |name: &str| facts.works(&format!("io.containerd.snapshotter.v1.{name}"));
+    let entries: Vec<_> = entries(config).into_iter().filter(|entry| !entry.optional || snapshotter(entry.snapshotter)).collect();
+    let listed: BTreeSet<&str> = entries.iter().map(|entry| entry.snapshotter).collect();
+    let used = facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default();
+    let lines = lines(facts, &listed, &used);
+    let hole = |code, found: &str| Hole::new(code, name, found).change(lines.clone()).fix(Fix::DropIn);
     let mut holes = Vec::new();
-    let lines = |snapshotter: &str| {
-        let differ = ours.first().unwrap_or(&"rootpin-apply");
-        let platform = platform();
-        format!(
-            "[[plugins.\"{TRANSFER}\".unpack_config]]\n  platform = \"{platform}\"\n  snapshotter = \"{snapshotter}\"\n  differ = \"{differ}\""
-        )
-    };
     if entries.is_empty() {
-        let found = "unpack_config is not set, so that containerd unpacks by its own differ";
-        holes.push(Hole::new(Code::UnpackConfig, name, found).change(lines("overlayfs")).fix(Fix::DropIn));
+        holes.push(hole(Code::UnpackConfig, "unpack_config is not set, so that containerd unpacks by its own differ"));
     }
-    for (snapshotter, differ) in entries.iter().filter(|(_, differ)| !ours.contains(differ)) {
+    for Entry { snapshotter, differ, .. } in entries.iter().filter(|entry| !ours.contains(&entry.differ)) {
         let by = if differ.is_empty() { "any differ".to_owned() } else { format!("differ {differ}") };
-        let found = format!("{snapshotter} is unpacked by {by}, {}", config.files.setter(&UNPACK));
-        holes.push(Hole::new(Code::UnpackConfig, name, found).change(lines(snapshotter)).fix(Fix::DropIn));
+        holes.push(hole(Code::UnpackConfig, &format!("{snapshotter} is unpacked by {by}, {}", config.files.setter(&UNPACK))));
     }
-    let listed: BTreeSet<&str> = entries.iter().map(|(snapshotter, _)| *snapshotter).collect();
-    for used in facts.cri().into_iter().flat_map(|cri| cri.snapshotters()) {
-        if !entries.is_empty() && !listed.contains(used) {
-            let found = format!("CRI uses {used}, and unpack_config has {listed:?}");
-            holes.push(Hole::new(Code::SnapshotterUnlisted, name, found).change(lines(used)).fix(Fix::DropIn));
-        }
+    for used in used.iter().filter(|used| !entries.is_empty() && !listed.contains(*used)) {
+        holes.push(hole(Code::SnapshotterUnlisted, &format!("CRI uses {used}, and unpack_config has {listed:?}")));
     }
     holes
+}
+
+/// The whole list, because it replaces the one that is there; and its differ, where containerd has none.
+fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
+    let ours = facts.differs_at(&facts.engine.apply);
+    let differ = ours.first().unwrap_or(&"rootpin-apply");
+    let mut names: BTreeSet<&str> = listed.iter().chain(used).copied().collect();
+    if names.is_empty() {
+        names.insert("overlayfs");
+    }
+    let proxy = format!("[proxy_plugins.{differ}]\n  type = \"diff\"\n  address = \"{}\"\n", facts.engine.apply.display());
+    let platform = platform();
+    let entries: Vec<String> = names
+        .into_iter()
+        .map(|name| {
+            format!(
+                "[[plugins.\"{TRANSFER}\".unpack_config]]\n  platform = \"{platform}\"\n  snapshotter = \"{name}\"\n  differ = \"{differ}\""
+            )
+        })
+        .collect();
+    format!("{}{}", if ours.is_empty() { proxy } else { String::new() }, entries.join("\n"))
 }
 
 /// Programs that layers go through on their way from the content store to the snapshot (core/diff/stream.go). Those of encrypted layers must.
@@ -61,13 +74,29 @@ pub(super) fn processors(facts: &Containerd, config: &Config) -> Vec<Hole> {
     all.into_iter().flatten().filter_map(hole).collect()
 }
 
-/// Snapshotter and differ of each entry of `unpack_config`.
-pub(crate) fn entries(config: &Config) -> impl Iterator<Item = (&str, &str)> {
+/// One entry of `unpack_config`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) snapshotter: &'a str,
+    pub(crate) differ: &'a str,
+    /// Whether containerd passes over it where its snapshotter or differ is not there.
+    pub(crate) optional: bool,
+    /// All that it says.
+    pub(crate) table: &'a toml::Table,
+}
+
+/// The entries of `unpack_config` that are in force, where somebody set any.
+pub(crate) fn entries(config: &Config) -> Vec<Entry<'_>> {
     let entries = at(&config.effective, &UNPACK).and_then(toml::Value::as_array).into_iter().flatten();
-    entries.map(|entry| {
-        let text = |key| entry.get(key).and_then(toml::Value::as_str).unwrap_or_default();
-        (text("snapshotter"), text("differ"))
-    })
+    entries.filter_map(toml::Value::as_table).map(Entry::of).collect()
+}
+
+impl<'a> Entry<'a> {
+    fn of(table: &'a toml::Table) -> Self {
+        let text = |key| table.get(key).and_then(toml::Value::as_str).unwrap_or_default();
+        let optional = table.get("optional").and_then(toml::Value::as_bool) == Some(true);
+        Self { snapshotter: text("snapshotter"), differ: text("differ"), optional, table }
+    }
 }
 
 /// This machine's, as containerd names it. An entry without one keeps the transfer service from loading.

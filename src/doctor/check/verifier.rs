@@ -61,11 +61,12 @@ fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
     let to = if shared { wanted.verifier } else { &folder.path };
-    let mut install = format!("install -D -m 0755 /usr/bin/{PROGRAM} {}/{PROGRAM}", to.display());
+    let from = wanted.program.display();
+    let mut install = format!("install -D -m 0755 {from} {}/{PROGRAM}", to.display());
     if let Some(control) = wanted.control {
         // containerd gives it no arguments of ours.
         let (to, control) = (to.display(), control.display());
-        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec /usr/bin/{PROGRAM} --control {control} \"$@\"");
+        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec {from} --control {control} \"$@\"");
     }
     if shared {
         install = format!("{install}\n[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
@@ -81,7 +82,12 @@ fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
         Some([_]) => {}
         Some(entries) => {
             let found = format!("{shown} holds {entries:?}");
-            let change = format!("move all but {PROGRAM} out of {shown}; what else is to be asked wants a limit: max_verifiers = -1");
+            let others =
+                entries.iter().filter(|entry| *entry != PROGRAM).map(|entry| format!("'{shown}/{}'", entry.replace('\'', "'\\''")));
+            let others = others.collect::<Vec<_>>().join(" ");
+            let change = format!(
+                "mkdir -p '{shown}.others' && mv {others} '{shown}.others/'\n# or have them asked too, with no limit: max_verifiers = -1"
+            );
             holes.push(Hole::new(Code::VerifierCrowded, name, found).change(change));
         }
     }

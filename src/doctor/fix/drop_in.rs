@@ -1,62 +1,119 @@
-//! rootpin's drop-in for one containerd: the packaged one with that engine's addresses, and what else its holes want; and where it goes,
-//! so that nothing that is read later undoes it.
+//! rootpin's drop-in for one containerd: its settings at the version that the main file has, and where it goes, so that nothing that is
+//! read later undoes it.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
+use toml::{Table, Value};
 
-use super::super::check::{SETTINGS, SHARED, VERIFIER, differs, entries, platform};
-use super::super::config_files::{ConfigFiles, at};
+use super::super::check::VERIFIER;
+use super::super::config_files::ConfigFiles;
 use super::super::facts::{Config, Containerd};
-use super::{Edit, toml_file};
+use super::super::probe;
+use super::settings::{CRI, DIFF, IMAGES, NRI, PROXIES, REQUIRED, Setting, TRANSFER, VERIFIERS};
+use super::{Edit, generated, toml_file};
 
-/// The packaged drop-ins: `packaging/containerd/install` writes the same.
-const ONE: &str = include_str!("../../../packaging/containerd/rootpin-1.7.toml");
-const TWO: &str = include_str!("../../../packaging/containerd/rootpin-2.toml");
-
-const DIFF: &str = "io.containerd.service.v1.diff-service";
-const TRANSFER: &str = "io.containerd.transfer.v1.local";
-const VERIFIERS: &str = "io.containerd.image-verifier.v1.bindir";
-const IMAGES: &str = "io.containerd.cri.v1.images";
-const NRI: &str = "io.containerd.nri.v1.nri";
 /// Names for the drop-in, each later in order than the one before.
 const NAMES: usize = 16;
 
-/// The drop-in, and the main file if that does not import it yet.
-pub(super) fn edits(facts: &Containerd, folder: &Path) -> Result<Vec<Edit>, String> {
-    let config = facts.config.as_ref().map_err(Clone::clone)?;
-    let text = render(facts, config, folder)?;
-    let mut before_it = Vec::new();
+/// How CRI's settings of images are called in a drop-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As version 3 has them.
+    New,
+    /// As version 2 has them.
+    Old,
+    /// Both: 2.3 translates each file by itself, and takes some of the old ones only where the file has runtimes too.
+    Both,
+}
+
+/// A way to write the drop-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) version: i64,
+    names: Names,
+}
+
+/// The styles in which a drop-in may fit, the likeliest first. A main file that says its version gets that one: any other either takes
+/// the rest of the configuration out of force or keeps containerd from starting.
+pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
+    let one = facts.version < VERIFIER;
+    let versions = match (config.files.version(), one) {
+        (Some(version), _) => vec![version],
+        (None, _) if config.files.files.is_empty() => vec![own_version(config)],
+        (None, true) => vec![1],
+        // It translates a file without a version by itself, so that the others may have any.
+        (None, false) => vec![3, 2, 1],
+    };
+    let names = |version: i64| if one || version >= 3 { vec![Names::New] } else { vec![Names::Old, Names::Both, Names::New] };
+    versions.into_iter().flat_map(|version| names(version).into_iter().map(move |names| Style { version, names })).collect()
+}
+
+/// The version that this containerd itself prints.
+pub(super) fn own_version(config: &Config) -> i64 {
+    config.effective.get("version").and_then(Value::as_integer).unwrap_or(2)
+}
+
+/// The drop-in and what must change so that it is read: everything, or why it can't be.
+///
+/// # Errors
+/// What a person must do first.
+pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Edit>, String> {
+    let mut edits = Vec::new();
     let mut files = config.files.clone();
-    if files.patterns.is_empty() {
-        let folder = config.main.parent().unwrap_or(Path::new("/")).join("conf.d");
-        let edit = toml_file::imports(config, &folder.join("*.toml"))?;
-        before_it.push(edit);
-        files = ConfigFiles::read(&config.main, &super::proposed(&before_it))?;
+    let main = files.files.first();
+    let folder = config.main.parent().unwrap_or(Path::new("/")).join("conf.d");
+    let is_last = config.files.files.iter().skip(1).next_back().is_some_and(|last| probe::is_ours(&last.path));
+    if !is_last && !files.patterns.iter().any(|pattern| pattern.one_folder().is_some()) {
+        let import = folder.join(if exactly { "rootpin.toml" } else { "*.toml" });
+        let made = main.and_then(|main| Some((generated::generated(&main.path, &main.text, Path::exists)?, main)));
+        if let Some((made, main)) = made {
+            return Err(made.advice(&config.main, main.table.contains_key("imports"), &folder, text));
+        }
+        edits.push(match main {
+            Some(_) => toml_file::imports(config, &import)?,
+            // Without a main file containerd reads no drop-in, whatever it says of its default imports.
+            None => Edit {
+                path: config.main.clone(),
+                before: None,
+                after: format!("version = {}\nimports = [\"{}\"]\n", own_version(config), import.display()),
+                mode: 0o644,
+            },
+        });
+        files = ConfigFiles::read(&config.main, &super::proposed(&edits)).or_else(|error| if exactly { Ok(files) } else { Err(error) })?;
     }
-    let path = place(config, &files, &before_it, &text)?;
-    let drop_in = Edit { before: super::text(&path)?, path, after: text, mode: 0o644 };
-    before_it.push(drop_in);
-    Ok(before_it)
+    // One that is there and read last keeps its place.
+    let path = if let Some(last) = config.files.files.last().filter(|_| is_last) {
+        last.path.clone()
+    } else if files.patterns.is_empty() {
+        folder.join("rootpin.toml")
+    } else {
+        place(config, &files, &edits, text)?
+    };
+    // An earlier one of ours, at another version or with other values, says nothing any more.
+    for old in config.files.files.iter().skip(1).filter(|file| probe::is_ours(&file.path) && file.path != path) {
+        let after = format!("# rootpin's settings are in {}\n", path.display());
+        edits.push(Edit { path: old.path.clone(), before: Some(old.text.clone()), after, mode: 0o644 });
+    }
+    edits.push(Edit { before: super::text(&path)?, path, after: text.to_owned(), mode: 0o644 });
+    Ok(edits)
 }
 
 /// The first name, in the folder that is read last, with which it is read as the last of all files.
 fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> Result<PathBuf, String> {
     for pattern in files.patterns.iter().rev() {
+        let Some(folder) = pattern.one_folder() else { continue };
         for number in 0..NAMES {
             let name = if number == 0 { "rootpin.toml".to_owned() } else { format!("{}-rootpin.toml", "z".repeat(number + 1)) };
             if !pattern.takes(&name) {
                 continue;
             }
-            let path = pattern.folder.join(name);
+            let path = folder.join(name);
             let mut proposed = super::proposed(others);
-            if let Some(main) = files.files.first() {
-                // It may be what containerd has without a file.
-                proposed.entry(main.path.clone()).or_insert_with(|| main.text.clone());
-            }
             proposed.insert(path.clone(), text.to_owned());
             let read = ConfigFiles::read(&config.main, &proposed)?;
-            if read.files.last().is_some_and(|last| last.path == path) {
+            // Later ones of our own will say nothing.
+            if read.files.iter().rev().find(|file| file.path == path || !probe::is_ours(&file.path)).is_some_and(|last| last.path == path) {
                 return Ok(path);
             }
         }
@@ -65,97 +122,133 @@ fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> R
 }
 
 /// The whole text.
-fn render(facts: &Containerd, config: &Config, folder: &Path) -> Result<String, String> {
+pub(super) fn render(facts: &Containerd, config: &Config, settings: &[Setting], style: Style) -> String {
     let one = facts.version < VERIFIER;
-    let template = if one { ONE } else { TWO };
-    let mut document: DocumentMut = template.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
-    let top = document.as_table_mut();
-    let set = |top: &mut Table, path: &[&str], to: Item| {
-        toml_file::put(top, path, to).ok_or_else(|| format!("the packaged drop-in has no place for {}", path.join(".")))
-    };
-    let text = |path: &Path| value(path.display().to_string());
-    set(top, &["proxy_plugins", "rootpin", "address"], text(&facts.engine.gate))?;
-    set(top, &["proxy_plugins", "rootpin-apply", "address"], text(&facts.engine.apply))?;
-    let ours = ["rootpin", "rootpin-apply"];
-    let known = facts.differs_at(&facts.engine.gate).into_iter().chain(facts.differs_at(&facts.engine.apply)).chain(ours);
-    let known: Vec<&str> = known.collect();
-    let others: Vec<&str> = differs(config).into_iter().filter(|differ| !known.contains(differ)).collect();
-    let others = if others.is_empty() { vec!["walking"] } else { others };
-    set(top, &["plugins", DIFF, "default"], value(["rootpin"].into_iter().chain(others).collect::<Array>()))?;
-    let mut entries = unpack(facts, config);
-    let packaged = top.get("plugins").and_then(|plugins| plugins.get(TRANSFER)?.get("unpack_config")?.as_array_of_tables()?.get(0));
-    if let (Some(first), Some(packaged)) = (entries.get_mut(0), packaged) {
-        // The comment above it.
-        *first.decor_mut() = packaged.decor().clone();
-    }
-    set(top, &["plugins", TRANSFER, "unpack_config"], Item::ArrayOfTables(entries))?;
-    if facts.engine.nri.is_some() {
-        set(top, &["plugins", NRI, "disable"], value(false))?;
-    }
-    if one {
-        // The whole section is replaced in 1.7: what was set in it is said again.
-        for section in [DIFF, TRANSFER, NRI] {
-            keep(top, section, config)?;
+    let short = one && style.version < 2;
+    let mut sections: Vec<(Vec<String>, Table)> = vec![(Vec::new(), Table::new())];
+    let mut put = |path: &[String], value: &Value| {
+        let Some((key, table)) = path.split_last() else { return };
+        match sections.iter_mut().find(|(known, _)| known == table) {
+            Some((_, keys)) => _ = keys.insert(key.clone(), value.clone()),
+            None => sections.push((table.to_vec(), Table::from_iter([(key.clone(), value.clone())]))),
         }
-        return Ok(document.to_string());
-    }
-    let own = facts.verifier.as_ref().map(|folder| folder.path.as_path()).filter(|path| *path != Path::new(SHARED));
-    set(top, &["plugins", VERIFIERS, "bin_dir"], text(own.unwrap_or(folder)))?;
-    let images = ["plugins", IMAGES];
-    if facts.cri_may_transfer() {
-        for (key, off) in SETTINGS {
-            let other = facts.cri().and_then(|cri| cri.get(key).cloned()).is_some_and(|now| now != off.value());
-            if other {
-                set(top, &[images[0], images[1], key], Item::Value(edit_value(&off.value())))?;
+    };
+    // What replaces a whole table or section says again what was in it.
+    for setting in settings {
+        if let [key, name, ..] = &setting.path[..] {
+            let whole = key == PROXIES || one && key == "plugins";
+            let now = config.effective.get(key).and_then(|all| all.get(name)).and_then(Value::as_table);
+            let ours = key == PROXIES && ["rootpin", "rootpin-apply"].contains(&name.as_str());
+            for (path, value) in now.filter(|_| whole && !ours).map(super::trial::leaves).unwrap_or_default() {
+                let path: Vec<String> = [key.clone(), name.clone()].into_iter().chain(path).collect();
+                put(&path, value);
             }
         }
-        let list = facts.cri().and_then(|cri| cri.get("registry.config_path")?.as_str().map(str::to_owned));
-        if let Some(first) = list.as_ref().and_then(|list| list.split_once(':')).map(|(first, _)| first) {
-            set(top, &[images[0], images[1], "registry", "config_path"], value(first))?;
-        }
-    } else if let Some(images) = top.get_mut(images[0]).and_then(|plugins| plugins.get_mut(images[1])).and_then(Item::as_table_mut) {
-        // CRI of 2.0 doesn't pull by the transfer service: the gate guards it, and the annotations tell it the name.
-        images.remove("use_local_image_pull");
-        images.insert("disable_snapshot_annotations", value(false));
     }
-    Ok(document.to_string())
-}
-
-/// An entry for every snapshotter that works and was listed, is in use, or is one of containerd's usual two.
-fn unpack(facts: &Containerd, config: &Config) -> ArrayOfTables {
-    let used = facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default();
-    let listed = entries(config).map(|(snapshotter, _)| snapshotter);
-    let mut names: Vec<&str> = Vec::new();
-    for name in ["overlayfs", "native"].into_iter().chain(listed).chain(used) {
-        if !names.contains(&name) && facts.works(&format!("io.containerd.snapshotter.v1.{name}")) {
-            names.push(name);
+    for setting in settings {
+        for path in named(&setting.path, style, one) {
+            put(&path, &setting.value);
         }
     }
-    let tables = names.into_iter().map(|name| {
-        let mut table = Table::new();
-        table.insert("platform", value(platform()));
-        table.insert("snapshotter", value(name));
-        table.insert("differ", value("rootpin-apply"));
-        table
-    });
-    tables.collect()
-}
-
-/// Says again what is in force in a section that the drop-in has, where that doesn't say it itself.
-fn keep(top: &mut Table, section: &str, config: &Config) -> Result<(), String> {
-    let said = top.get("plugins").and_then(|plugins| plugins.get(section)).is_some();
-    let Some(now) = at(&config.effective, &["plugins", section]).and_then(toml::Value::as_table).filter(|_| said) else { return Ok(()) };
-    for (key, found) in now.iter().filter(|(_, found)| !found.is_table()) {
-        if ["default", "unpack_config", "disable"].contains(&key.as_str()) {
-            continue;
+    let mut out = format!("{}version = {}\n", head(facts), style.version);
+    for (path, keys) in sections {
+        let mut path = path;
+        if short
+            && let [first, plugin, ..] = &mut path[..]
+            && first == "plugins"
+        {
+            *plugin = last_part(plugin).to_owned();
         }
-        let kept = toml_file::put(top, &["plugins", section, key], Item::Value(edit_value(found)));
-        kept.ok_or_else(|| format!("{key} of {section} can't be kept"))?;
+        if let Some(why) = comment(&path) {
+            let _ = write!(out, "\n{why}");
+        } else {
+            out.push('\n');
+        }
+        let quoted: Vec<String> = path.iter().map(|key| quoted_key(key)).collect();
+        if !path.is_empty() {
+            let _ = writeln!(out, "[{}]", quoted.join("."));
+        }
+        let (lists, plain): (Vec<_>, Vec<_>) =
+            keys.iter().partition(|(_, value)| value.as_array().is_some_and(|list| list.iter().any(Value::is_table)));
+        for (key, value) in plain {
+            let value = if short && key == REQUIRED { short_names(value) } else { value.clone() };
+            let indent = if path.is_empty() { "" } else { "  " };
+            let _ = writeln!(out, "{indent}{} = {}", quoted_key(key), shown(&value));
+        }
+        for (key, list) in lists {
+            for entry in list.as_array().into_iter().flatten().filter_map(Value::as_table) {
+                let _ = writeln!(out, "  [[{}.{}]]", quoted.join("."), quoted_key(key));
+                for (key, value) in entry {
+                    let _ = writeln!(out, "    {} = {value}", quoted_key(key));
+                }
+            }
+        }
     }
-    Ok(())
+    out
 }
 
-/// A value of one reader for the other.
-fn edit_value(value: &toml::Value) -> Value {
-    value.to_string().parse().unwrap_or_else(|_| Value::from(value.to_string()))
+/// Where a drop-in of that style has a setting; nowhere, where the style has no name for it.
+fn named(path: &[String], style: Style, one: bool) -> Vec<Vec<String>> {
+    let [plugins, plugin, rest @ ..] = path else { return vec![path.to_vec()] };
+    if one || plugin != IMAGES || style.names == Names::New {
+        return vec![path.to_vec()];
+    }
+    let deeper =
+        rest.first().is_some_and(|key| ["disable_snapshot_annotations", "discard_unpacked_layers", "snapshotter"].contains(&key.as_str()));
+    let known = rest.first().is_some_and(|key| key != "use_local_image_pull");
+    let old = [plugins.clone(), CRI.to_owned()].into_iter().chain(deeper.then(|| "containerd".to_owned())).chain(rest.iter().cloned());
+    let old = known.then(|| old.collect());
+    old.into_iter().chain((style.names == Names::Both).then(|| path.to_vec())).collect()
+}
+
+fn head(facts: &Containerd) -> String {
+    let merged = if facts.version < VERIFIER {
+        "containerd 1.7 replaces a plugin's whole section by the one of a drop-in: what was in force in it is said again here."
+    } else {
+        "containerd merges it into its own configuration, key by key; a list replaces the list that was there."
+    };
+    format!("# Written by rootpin, at the version of the main file: run `rootpin install` again after that changes.\n# {merged}\n")
+}
+
+fn comment(table: &[String]) -> Option<&'static str> {
+    let [_, plugin, ..] = table else {
+        let top = "# without one of these containerd refuses to start, and so it can't run unguarded after a mistaken edit\n";
+        return table.is_empty().then_some(top);
+    };
+    let of = [
+        (DIFF, "# for whatever is not pulled by the transfer service: the gate is asked first, and the others unpack what it lets pass\n"),
+        (
+            VERIFIERS,
+            "# for each pull by the transfer service: name and digest, before anything is fetched. containerd asks nobody where the folder\n\
+             # is missing or empty, so it is rootpin's own and holds one file\n",
+        ),
+        (TRANSFER, "# for what the transfer service unpacks, imports among it: one entry for each snapshotter\n"),
+        (IMAGES, "# any of these set otherwise makes CRI pull past the verifier, with no more than a warning in the log\n"),
+        (CRI, "# CRI: what keeps it from pulling past the verifier\n"),
+        (NRI, "# the run time: see docs/runtime.md\n"),
+    ];
+    of.into_iter().find(|(name, _)| *name == plugin || last_part(name) == plugin).map(|(_, why)| why).filter(|_| table.len() == 2)
+}
+
+/// A plugin's name in version 1 of 1.x.
+fn last_part(plugin: &str) -> &str {
+    plugin.rsplit('.').next().unwrap_or(plugin)
+}
+
+fn short_names(list: &Value) -> Value {
+    Value::Array(list.as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| last_part(name).into()).collect())
+}
+
+/// A value; a long list with a line for each entry.
+fn shown(value: &Value) -> String {
+    match value.as_array().filter(|list| list.len() > 2) {
+        Some(list) => format!("[\n{}]", list.iter().fold(String::new(), |lines, entry| lines + &format!("  {entry},\n"))),
+        None => value.to_string(),
+    }
+}
+
+/// A key, bare where TOML takes it so.
+fn quoted_key(key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if bare { key.to_owned() } else { Value::from(key).to_string() }
 }

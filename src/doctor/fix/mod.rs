@@ -1,8 +1,12 @@
 //! From holes to the changes that close them: planned as a whole, shown, and only then written. No engine is restarted.
 
 mod daemon_json;
+mod docker;
 mod drop_in;
+mod generated;
+mod settings;
 mod toml_file;
+mod trial;
 mod write;
 
 #[cfg(test)]
@@ -12,16 +16,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use similar::TextDiff;
 
 use super::config_files;
-use super::facts::{Containerd, Docker};
+use super::facts::{Config, Containerd, Docker};
 use super::hole::{Fix, Hole};
+use super::program;
 
+pub(super) use docker::idle_docker;
+pub(crate) use trial::Tried;
 pub use write::Written;
 
-/// What is to be done, in this order: texts, programs, modes.
+/// What is to be done, in this order: programs, texts, modes.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Files whose text changes, or that are new.
@@ -34,6 +42,8 @@ pub struct Plan {
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
     pub left: Vec<String>,
+    /// What each containerd made of its part, when it was tried out.
+    pub(crate) tried: Vec<Tried>,
 }
 
 /// One text.
@@ -58,6 +68,8 @@ pub struct Tools {
     pub folder: PathBuf,
     /// The daemon's control socket, if it is another than the usual one.
     pub control: Option<PathBuf>,
+    /// For one question.
+    pub deadline: Duration,
 }
 
 impl Plan {
@@ -86,31 +98,41 @@ impl Plan {
     }
 }
 
-/// Plans the changes that close these holes.
-#[must_use]
-pub fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tools: &Tools) -> Plan {
+/// Plans the changes that close these holes. What an engine would not take, or what would lose a setting, is left, and why.
+pub async fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tools: &Tools) -> Plan {
     let mut plan = Plan::default();
     let wanted: BTreeSet<(&str, &Fix)> = holes.iter().filter_map(|hole| Some((hole.engine.as_str(), hole.fix.as_ref()?))).collect();
+    for facts in containerds {
+        let of_it: Vec<&Fix> = wanted.iter().filter(|(engine, _)| *engine == facts.engine.name).map(|(_, fix)| *fix).collect();
+        let moves = facts.verifier.as_ref().map(|now| &now.path);
+        let rewrites = of_it.iter().any(|fix| match fix {
+            Fix::DropIn | Fix::CriAnnotations => true,
+            Fix::Verifier(folder) => moves != Some(folder),
+            Fix::Mode(..) | Fix::Authorization(_) => false,
+        });
+        if rewrites && let Err(why) = plan.containerd(facts, of_it.contains(&&Fix::CriAnnotations), tools).await {
+            plan.left.push(format!("{}: {why}", facts.engine.name));
+        }
+    }
     for (engine, fix) in wanted {
-        let containerd = containerds.iter().find(|facts| facts.engine.name == engine);
         let docker = dockers.iter().find(|facts| facts.docker.name == engine);
-        let done = match (fix, containerd, docker) {
-            (Fix::DropIn, Some(facts), _) => plan.drop_in(facts, tools),
-            (Fix::CriAnnotations, Some(facts), _) => {
-                toml_file::cri_annotations(facts, &plan.texts).map(|edit| plan.texts(engine, vec![edit]))
+        let done = match (fix, docker) {
+            (Fix::Authorization(plugin), Some(facts)) => match docker::edits(facts, plugin).await {
+                Ok(edits) => {
+                    plan.texts(engine, edits);
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            },
+            (Fix::Verifier(folder), _) => {
+                let now = containerds.iter().find(|facts| facts.engine.name == engine).and_then(|facts| facts.verifier.as_ref());
+                if now.is_some_and(|now| now.path == *folder) { plan.verifier(folder, tools) } else { Ok(()) }
             }
-            (Fix::Authorization(plugin), _, Some(facts)) => {
-                daemon_json::authorization(&facts.config, plugin).map(|edit| plan.texts(engine, vec![edit]))
-            }
-            (Fix::Verifier(folder), Some(facts), _) => {
-                let moves = facts.verifier.as_ref().is_some_and(|now| now.path != *folder);
-                if moves { plan.drop_in(facts, tools) } else { plan.verifier(folder, tools) }
-            }
-            (Fix::Mode(path, mode), _, _) => {
+            (Fix::Mode(path, mode), _) => {
                 plan.modes.push((path.clone(), *mode));
                 Ok(())
             }
-            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_) | Fix::Verifier(_), _, _) => Ok(()),
+            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_), _) => Ok(()),
         };
         if let Err(why) = done {
             plan.left.push(if engine.is_empty() { why } else { format!("{engine}: {why}") });
@@ -120,6 +142,11 @@ pub fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tool
 }
 
 impl Plan {
+    /// More edits, for that engine.
+    pub(super) fn add(&mut self, engine: &str, edits: Vec<Edit>) {
+        self.texts(engine, edits);
+    }
+
     /// Takes edits up. A second one of the same file was made from what the first leaves.
     fn texts(&mut self, engine: &str, edits: Vec<Edit>) {
         for edit in edits.into_iter().filter(|edit| edit.before.as_ref() != Some(&edit.after)) {
@@ -133,24 +160,68 @@ impl Plan {
         }
     }
 
-    /// The drop-in; and the verifier, where the drop-in moves its folder: an empty one would let every pull pass.
-    fn drop_in(&mut self, facts: &Containerd, tools: &Tools) -> Result<(), String> {
-        let moves = facts.verifier.as_ref().is_some_and(|now| now.path == Path::new(super::check::SHARED));
-        if moves {
-            self.verifier(&tools.folder, tools)?;
+    /// The drop-in, as the engine takes it; and the verifier, where the drop-in moves its folder: an empty one would let every pull pass.
+    async fn containerd(&mut self, facts: &Containerd, annotations: bool, tools: &Tools) -> Result<(), String> {
+        let config = facts.config.as_ref().map_err(Clone::clone)?;
+        let before = trial::Before::ask(config).await?;
+        // Planned from what is in force without rootpin, so that a second time comes to the same.
+        let bare = Config { effective: before.without.clone(), ..config.clone() };
+        let facts = &Containerd { config: Ok(bare.clone()), ..facts.clone() };
+        let mut settings = settings::settings(facts, &bare, tools)?;
+        let drafts =
+            [false, true].into_iter().flat_map(|exactly| drop_in::styles(facts, config).into_iter().map(move |style| (style, exactly)));
+        let mut why = None;
+        let mut tried: Vec<Vec<Edit>> = Vec::new();
+        for (style, exactly) in drafts {
+            let text = drop_in::render(facts, &bare, &settings, style);
+            let mut edits = drop_in::edits(config, &text, exactly)?;
+            if annotations {
+                let edit = toml_file::cri_annotations(config, &edits)?;
+                edits.retain(|known| known.path != edit.path);
+                edits.insert(0, edit);
+            }
+            if tried.contains(&edits) {
+                continue;
+            }
+            let wanted_too = annotations.then(toml_file::annotations);
+            settings.extend(wanted_too.clone());
+            let outcome = before.try_out(config, &edits, &settings).await;
+            settings.truncate(settings.len() - usize::from(wanted_too.is_some()));
+            match outcome {
+                Ok(after) => {
+                    if facts.verifier.as_ref().is_some_and(|now| now.path == Path::new(super::check::SHARED)) {
+                        self.verifier(&tools.folder, tools)?;
+                    }
+                    let (engine, config, program) = (facts.engine.name.clone(), config.main.clone(), config.program.clone());
+                    self.texts(&engine, edits);
+                    self.tried.push(Tried { engine, config, program, after });
+                    return Ok(());
+                }
+                Err(error) => {
+                    tried.push(edits);
+                    why = why.or(Some(error));
+                }
+            }
         }
-        self.texts(&facts.engine.name, drop_in::edits(facts, &tools.folder)?);
-        Ok(())
+        let why = why.unwrap_or_default();
+        let main = config.main.display();
+        Err(format!("nothing is written: {why}; hint: change {main} so that this is not so, and run this again"))
     }
 
     /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of ours, so that another control socket
     /// wants a script.
     fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), String> {
         let Tools { verifier, control, .. } = tools;
-        if !verifier.is_file() {
-            return Err(format!("{} is not there; install rootpin's package, and run this again", verifier.display()));
-        }
         let to = folder.join(super::check::PROGRAM);
+        if control.is_none() && program::is_program(&to) {
+            return Ok(());
+        }
+        if !program::is_program(verifier) {
+            return Err(format!(
+                "{} is not there; hint: build rootpin, put rootpin-verifier beside rootpin, and run this again",
+                verifier.display()
+            ));
+        }
         match control {
             None if self.programs.iter().any(|(_, known)| *known == to) => {}
             None => self.programs.push((verifier.clone(), to)),
@@ -159,19 +230,27 @@ impl Plan {
                 let after = format!("#!/bin/sh\nexec {} --control {} \"$@\"\n", quoted(verifier), quoted(control));
                 let edit = Edit { before: text(&to)?, path: to, after, mode: 0o755 };
                 if !self.texts.contains(&edit) && edit.before.as_ref() != Some(&edit.after) {
-                    self.texts.push(edit);
+                    self.texts.insert(0, edit);
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes it all. What is replaced stays beside it, under the name with `.bak-` and this time.
+    /// Writes it all, and has each engine read it. What is replaced stays beside it, under the name with `.bak-` and this time.
     ///
     /// # Errors
-    /// Something could not be written; what was written before is told too.
-    pub fn write(&self, time: &str) -> Result<Vec<Written>, (Vec<Written>, String)> {
-        write::write(self, time)
+    /// Something could not be written, or an engine would not start with what was written; then all is as it was.
+    pub async fn write(&self, time: &str) -> Result<Vec<Written>, String> {
+        let done = write::write(self, time)?;
+        for tried in &self.tried {
+            if let Err(why) = tried.ask_again().await {
+                let back = write::undo(&done);
+                let end = back.map_or_else(|error| format!("and could not be taken back: {error}"), |()| "so it was taken back".to_owned());
+                return Err(format!("{}: what was written does not hold, {end}: {why}", tried.engine));
+            }
+        }
+        Ok(done)
     }
 }
 

@@ -3,18 +3,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::super::check::tests::{files, in_order, set};
+use super::super::check::tests::{in_order, set};
 use super::super::code::Code;
 use super::super::config_files::ConfigFiles;
-use super::super::facts::Containerd;
+use super::super::facts::{Config, Containerd};
 use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
-use super::{Edit, Plan, Tools, drop_in, plan, toml_file};
+use super::{Edit, Plan, Tools, drop_in, plan, settings, toml_file};
 
 const OWN: &str = "/usr/libexec/rootpin/verifier";
 const DIFF: [&str; 3] = ["plugins", "io.containerd.service.v1.diff-service", "default"];
+const TRANSFER: &str = "io.containerd.transfer.v1.local";
 
 /// A folder of containerd's files, and the facts of a containerd that reads them.
 fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::TempDir, Containerd) {
@@ -31,41 +31,37 @@ fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::Temp
     (folder, facts)
 }
 
-fn planned(facts: &Containerd, fix: Fix) -> Plan {
-    let hole = Hole::new(Code::GateOrder, "main", "").fix(fix);
-    plan(&[hole], std::slice::from_ref(facts), &[], &Tools { verifier: "/none".into(), folder: OWN.into(), control: None })
+fn config(facts: &Containerd) -> &Config {
+    facts.config.as_ref().unwrap()
 }
 
-fn table(edit: &Edit) -> toml::Table {
-    edit.after.parse().unwrap()
+fn tools(verifier: &Path) -> Tools {
+    Tools { verifier: verifier.to_owned(), folder: OWN.into(), control: None, deadline: std::time::Duration::from_secs(8) }
+}
+
+/// The drop-in in the first style.
+fn rendered(facts: &Containerd) -> String {
+    let settings = settings::settings(facts, config(facts), &tools(Path::new("/none"))).unwrap();
+    drop_in::render(facts, config(facts), &settings, drop_in::styles(facts, config(facts))[0])
+}
+
+fn written(facts: &Containerd) -> toml::Table {
+    let text = rendered(facts);
+    text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn edits(facts: &Containerd) -> Vec<Edit> {
+    drop_in::edits(config(facts), "text = 1\n", false).unwrap()
 }
 
 const IMPORTS: &str = "version = 3\nimports = [\"HERE/conf.d/*.toml\"]\n";
 
 #[test]
-fn the_drop_in_is_what_the_installer_writes() {
-    for (version, told) in [("1.7.24", "1.7.24~ds1"), ("2.1.9", "v2.1.9"), ("2.0.4", "v2.0.4")] {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("containerd");
-        fs::write(&program, format!("#!/bin/sh\necho containerd github.com/containerd/containerd {told} 1234\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let install = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/containerd/install");
-        let output = Command::new(install).arg("--print").arg("--containerd").arg(program).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let installed: toml::Table = String::from_utf8(output.stdout).unwrap().parse().unwrap();
-        let (_folder, mut facts) = host(version, IMPORTS, &[]);
-        facts.version = Version::parse(version).unwrap();
-        assert_eq!(table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap()), installed, "{version}");
-    }
-}
-
-#[test]
 fn it_goes_where_nothing_is_read_after_it() {
     let name = |drop_ins: &[(&str, &str)]| {
         let (_folder, facts) = host("2.1.9", IMPORTS, drop_ins);
-        let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
-        assert_eq!(edits.len(), 1);
-        edits[0].path.file_name().unwrap().to_string_lossy().into_owned()
+        let edits = edits(&facts);
+        edits.last().unwrap().path.file_name().unwrap().to_string_lossy().into_owned()
     };
     assert_eq!(name(&[]), "rootpin.toml");
     assert_eq!(name(&[("90-site.toml", ""), ("rootpin.toml", "")]), "rootpin.toml");
@@ -74,27 +70,100 @@ fn it_goes_where_nothing_is_read_after_it() {
 }
 
 #[test]
+fn an_earlier_drop_in_that_is_read_before_others_says_nothing_any_more() {
+    let (folder, facts) = host("2.1.9", IMPORTS, &[("rootpin.toml", "version = 3\n"), ("site.toml", "")]);
+    let edits = edits(&facts);
+    assert_eq!(edits[0].path, folder.path().join("conf.d/rootpin.toml"));
+    assert!(edits[0].after.starts_with("# rootpin's settings are in ") && edits[0].after.lines().count() == 1, "{edits:?}");
+}
+
+#[test]
 fn a_main_file_that_imports_nothing_gets_the_one_line_and_keeps_every_other_byte() {
-    for main in ["version = 3 # three\n\n[grpc]\n  address = \"/x\"   # here\n", "# nothing\n", "version = 3\nimports = [ ] # none yet\n"] {
-        let (folder, facts) = host("2.1.9", main, &[]);
-        let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
+    let list = "version = 3\nimports = [\n  \"HERE/one.toml\", # ours\n]\n";
+    for main in
+        ["version = 3 # three\n\n[grpc]\n  address = \"/x\"   # here\n", "# nothing\n", "version = 3\nimports = [ ] # none yet\n", list]
+    {
+        let (folder, mut facts) = host("2.1.9", &main.replace("HERE/one.toml", "/none/one*"), &[]);
+        facts.config.as_mut().unwrap().files.patterns.clear();
+        let edits = edits(&facts);
         assert_eq!(edits.len(), 2);
         let pattern = format!("\"{}/conf.d/*.toml\"", folder.path().display());
         assert!(edits[0].after.contains(&pattern), "{}", edits[0].after);
-        let imports = table(&edits[0])["imports"].as_array().unwrap().clone();
+        let imports = edits[0].after.parse::<toml::Table>().unwrap()["imports"].as_array().unwrap().clone();
         assert_eq!(imports.last().unwrap().to_string(), pattern);
         let before = edits[0].before.clone().unwrap();
-        assert!(before.lines().filter(|line| !line.starts_with("imports")).all(|line| edits[0].after.contains(line)), "{}", edits[0].after);
-        assert!(edits[0].after.lines().count() <= before.lines().count() + 1);
+        let kept = before.lines().filter(|line| !line.starts_with("imports") && !line.contains("/none/one") && *line != "]");
+        assert!(kept.into_iter().all(|line| edits[0].after.contains(line)), "{}", edits[0].after);
         assert_eq!(edits[1].path, folder.path().join("conf.d/rootpin.toml"));
     }
+}
+
+#[test]
+fn without_a_main_file_one_is_made_because_containerd_reads_no_drop_in_otherwise() {
+    let (folder, mut facts) = host("2.1.9", "", &[("99-site.toml", "")]);
+    fs::remove_file(folder.path().join("config.toml")).unwrap();
+    facts.config.as_mut().unwrap().files = ConfigFiles::default();
+    let edits = edits(&facts);
+    assert_eq!(edits[0].path, folder.path().join("config.toml"));
+    assert_eq!(edits[0].after, format!("version = 3\nimports = [\"{}/conf.d/*.toml\"]\n", folder.path().display()));
+    assert_eq!((edits.len(), &edits[1].path), (2, &folder.path().join("conf.d/rootpin.toml")));
+    let exactly = drop_in::edits(config(&facts), "text = 1\n", true).unwrap();
+    assert!(exactly[0].after.contains("conf.d/rootpin.toml\"]"), "{exactly:?}");
+    assert_eq!(exactly[1].path, folder.path().join("conf.d/rootpin.toml"));
+}
+
+#[test]
+fn the_drop_in_has_the_version_of_the_main_file_and_that_versions_names() {
+    for (engine, main, version, section) in [
+        ("2.1.9", "version = 3\n", 3, Some("io.containerd.cri.v1.images")),
+        ("2.1.9", "version = 2\n", 2, Some("io.containerd.grpc.v1.cri")),
+        ("2.1.9", "version = 4\n", 4, Some("io.containerd.cri.v1.images")),
+        ("2.1.9", "disabled_plugins = []\n", 3, Some("io.containerd.cri.v1.images")),
+        ("1.7.24", "version = 2\n", 2, None),
+        ("1.7.24", "disabled_plugins = [\"cri\"]\n", 1, None),
+    ] {
+        let (_folder, facts) = host(engine, main, &[]);
+        let written = written(&facts);
+        assert_eq!(written["version"].as_integer(), Some(version), "{engine} {main}");
+        let plugins = written["plugins"].as_table().unwrap();
+        for name in ["io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"] {
+            assert_eq!(plugins.contains_key(name), section == Some(name), "{engine} {main}");
+        }
+        let short = version == 1;
+        assert_eq!((plugins.contains_key("local"), plugins.contains_key(TRANSFER)), (short, !short), "{engine} {main}");
+        let required = written["required_plugins"].as_array().unwrap();
+        assert_eq!(required[0].as_str(), Some(if short { "rootpin" } else { "io.containerd.differ.v1.rootpin" }));
+    }
+}
+
+#[test]
+fn every_setting_that_moves_a_pull_off_the_verifier_is_in_the_drop_in() {
+    let (_folder, facts) = host("2.1.9", IMPORTS, &[]);
+    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"].as_table().unwrap().clone();
+    for key in [
+        "use_local_image_pull",
+        "disable_snapshot_annotations",
+        "discard_unpacked_layers",
+        "max_concurrent_downloads",
+        "image_pull_with_sync_fs",
+    ] {
+        assert!(images.contains_key(key), "{key}");
+    }
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    facts.version = Version(2, 0, 4);
+    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"].as_table().unwrap().clone();
+    assert_eq!(
+        images.into_iter().collect::<Vec<_>>(),
+        [("disable_snapshot_annotations".to_owned(), false.into())],
+        "CRI of 2.0 is the gate's"
+    );
 }
 
 #[test]
 fn other_differs_snapshotters_and_whole_sections_are_kept() {
     let (_folder, mut facts) = host("1.7.24", &IMPORTS.replace('3', "2"), &[]);
     set(&mut facts, &DIFF, toml::Value::Array(vec!["erofs".into(), "rootpin".into(), "walking".into()]));
-    set(&mut facts, &["plugins", "io.containerd.transfer.v1.local", "max_concurrent_downloads"], 7);
+    set(&mut facts, &["plugins", TRANSFER, "max_concurrent_downloads"], 7);
     set(&mut facts, &["plugins", "io.containerd.grpc.v1.cri", "containerd", "snapshotter"], "zfs");
     facts.plugins.push(super::super::facts::Plugin {
         kind: "io.containerd.snapshotter.v1".to_owned(),
@@ -103,10 +172,9 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
         error: None,
     });
     facts.plugins.retain(|plugin| plugin.id != "native");
-    let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
-    let order = &written["plugins"][DIFF[1]]["default"];
-    assert_eq!(order.to_string(), "[\"rootpin\", \"erofs\", \"walking\"]");
-    let transfer = &written["plugins"]["io.containerd.transfer.v1.local"];
+    let written = written(&facts);
+    assert_eq!(written["plugins"][DIFF[1]]["default"].to_string(), "[\"rootpin\", \"erofs\", \"walking\"]");
+    let transfer = &written["plugins"][TRANSFER];
     assert_eq!(transfer["max_concurrent_downloads"].as_integer(), Some(7));
     let snapshotters: Vec<_> =
         transfer["unpack_config"].as_array().unwrap().iter().map(|entry| entry["snapshotter"].as_str().unwrap()).collect();
@@ -114,14 +182,57 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
 }
 
 #[test]
-fn settings_that_make_cri_pull_by_itself_are_set_back_and_none_is_set_that_was_right() {
+fn what_an_entry_of_unpack_config_says_besides_its_differ_is_kept() {
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    let entry: toml::Table = "platform = 'linux(+erofs)/amd64'\nsnapshotter = 'erofs'\ndiffer = 'erofs'\noptional = true\nconfig_type = 'c'\nlayer_types = ['l']".parse().unwrap();
+    set(&mut facts, &["plugins", TRANSFER, "unpack_config"], toml::Value::Array(vec![entry.clone().into()]));
+    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"].as_array().unwrap().clone();
+    let mut wanted = entry;
+    wanted.insert("differ".to_owned(), "rootpin-apply".into());
+    assert_eq!(entries[0].as_table(), Some(&wanted));
+    // From 2.3 on containerd has such an entry where nobody sets any.
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    facts.version = Version(2, 3, 0);
+    set(&mut facts, &["plugins", TRANSFER, "unpack_config"], toml::Value::Array(Vec::new()));
+    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"].as_array().unwrap().clone();
+    assert_eq!((entries[2]["snapshotter"].as_str(), entries[2]["optional"].as_bool()), (Some("erofs"), Some(true)));
+}
+
+#[test]
+fn a_remote_snapshotter_that_was_told_by_annotations_is_told_by_its_export() {
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    let images = ["plugins", "io.containerd.cri.v1.images"];
+    set(&mut facts, &[images[0], images[1], "disable_snapshot_annotations"], false);
+    set(&mut facts, &[images[0], images[1], "snapshotter"], "stargz");
+    set(&mut facts, &["proxy_plugins", "stargz", "type"], "snapshot");
+    set(&mut facts, &["proxy_plugins", "stargz", "address"], "/run/stargz.sock");
+    let stargz = &written(&facts)["proxy_plugins"]["stargz"];
+    assert_eq!(stargz["exports"]["enable_remote_snapshot_annotations"].as_str(), Some("true"));
+    assert_eq!(stargz["address"].as_str(), Some("/run/stargz.sock"), "a drop-in replaces the whole plugin");
+}
+
+#[test]
+fn as_many_downloads_at_once_as_cri_had_are_left_to_the_transfer_service() {
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     set(&mut facts, &["plugins", "io.containerd.cri.v1.images", "max_concurrent_downloads"], 9);
-    set(&mut facts, &["plugins", "io.containerd.cri.v1.images", "registry", "config_path"], "/a:/b");
-    let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
-    let images = &written["plugins"]["io.containerd.cri.v1.images"];
-    assert_eq!((images["max_concurrent_downloads"].as_integer(), images["registry"]["config_path"].as_str()), (Some(3), Some("/a")));
-    assert!(images.get("discard_unpacked_layers").is_none());
+    let written = written(&facts);
+    let most = |plugin: &str| written["plugins"][plugin]["max_concurrent_downloads"].as_integer();
+    assert_eq!((most("io.containerd.cri.v1.images"), most(TRANSFER)), (Some(3), Some(9)));
+}
+
+#[test]
+fn a_list_of_folders_is_cut_where_that_loses_nothing_and_else_not_before_a_person_copied_them() {
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    let there = tempfile::tempdir().unwrap();
+    let path = |name: &str| there.path().join(name).display().to_string();
+    let images = ["plugins", "io.containerd.cri.v1.images"];
+    set(&mut facts, &[images[0], images[1], "registry", "config_path"], format!("{}:{}", path("a"), path("b")));
+    set(&mut facts, &[images[0], images[1], "discard_unpacked_layers"], true);
+    assert_eq!(written(&facts)["plugins"][images[1]]["registry"]["config_path"].as_str(), Some(path("a").as_str()));
+    fs::create_dir_all(path("a/docker.io")).unwrap();
+    fs::create_dir_all(path("b/r.example")).unwrap();
+    let why = settings::settings(&facts, config(&facts), &tools(Path::new("/none"))).unwrap_err();
+    assert!(why.contains("hint: cp -an "), "{why}");
 }
 
 #[test]
@@ -129,7 +240,7 @@ fn the_run_time_door_is_opened_where_rootpin_toml_wants_it_with_all_else_of_its_
     for version in ["1.7.24", "2.1.9"] {
         let (_folder, mut facts) = host(version, IMPORTS, &[]);
         facts.engine.nri = Some("/run/nri/nri.sock".into());
-        let written = table(drop_in::edits(&facts, Path::new(OWN)).unwrap().last().unwrap());
+        let written = written(&facts);
         let nri = written["plugins"]["io.containerd.nri.v1.nri"].as_table().unwrap();
         assert_eq!((nri["disable"].as_bool(), nri.contains_key("socket_path")), (Some(false), version == "1.7.24"), "{version}");
     }
@@ -140,124 +251,104 @@ fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
     let section = "# cri\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # ours\n";
     let main = format!("version = 2\nimports = [\"HERE/conf.d/*.toml\"]\n{section}");
     let (folder, facts) = host("1.7.24", &main, &[("cri.toml", section)]);
-    let edit = toml_file::cri_annotations(&facts, &[]).unwrap();
+    let edit = toml_file::cri_annotations(config(&facts), &[]).unwrap();
     assert_eq!(edit.path, folder.path().join("conf.d/cri.toml"));
     assert!(edit.after.starts_with(section), "{}", edit.after);
-    let cri = &table(&edit)["plugins"]["io.containerd.grpc.v1.cri"];
+    let cri = &edit.after.parse::<toml::Table>().unwrap()["plugins"]["io.containerd.grpc.v1.cri"];
     assert_eq!((cri["containerd"]["disable_snapshot_annotations"].as_bool(), cri["sandbox_image"].as_str()), (Some(false), Some("x")));
 
     let set = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = true # default\n";
     let (_folder, facts) = host("1.7.24", set, &[]);
-    assert_eq!(toml_file::cri_annotations(&facts, &[]).unwrap().after, set.replace("true", "false"));
+    assert_eq!(toml_file::cri_annotations(config(&facts), &[]).unwrap().after, set.replace("true", "false"));
+    let generated = format!("# File generated by k3s. DO NOT EDIT. Use config.toml.tmpl instead.\n{set}");
+    let (_folder, facts) = host("1.7.24", &generated, &[]);
+    assert!(toml_file::cri_annotations(config(&facts), &[]).unwrap_err().contains("written anew by k3s"));
 }
 
-#[test]
-fn two_changes_of_one_file_are_one_edit() {
-    let (folder, facts) = host("1.7.24", "version = 2\n", &[]);
-    let holes = [Fix::DropIn, Fix::CriAnnotations].map(|fix| Hole::new(Code::GateOrder, "main", "").fix(fix));
-    let plan = plan(&holes, &[facts], &[], &Tools { verifier: "/none".into(), folder: OWN.into(), control: None });
-    assert_eq!(plan.texts.len(), 2);
-    let main = table(&plan.texts[0]);
-    assert_eq!(plan.texts[0].path, folder.path().join("config.toml"));
-    assert!(main.contains_key("imports") && main.contains_key("plugins"));
-    assert_eq!(plan.restart, ["main"]);
+#[tokio::test]
+async fn what_cannot_be_planned_is_told() {
+    let (folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    facts.config = Err("it can't be asked".to_owned());
+    facts.verifier.as_mut().unwrap().path = folder.path().join("verifier");
+    let planned = async |fix| {
+        let hole = Hole::new(Code::GateOrder, "main", "").fix(fix);
+        plan(&[hole], std::slice::from_ref(&facts), &[], &tools(Path::new("/none"))).await
+    };
+    let planned_drop_in = planned(Fix::DropIn).await;
+    assert!(planned_drop_in.is_empty() && planned_drop_in.left == ["main: it can't be asked"], "{planned_drop_in:?}");
+    let own = facts.verifier.as_ref().unwrap().path.clone();
+    let planned = planned(Fix::Verifier(own)).await;
+    assert!(planned.is_empty() && planned.left[0].contains("/none is not there"), "{planned:?}");
 }
 
-#[test]
-fn a_containerd_without_a_file_that_reads_a_folder_all_the_same_gets_the_drop_in() {
-    let (folder, mut facts) = host("2.1.9", IMPORTS, &[("site.toml", "")]);
-    fs::remove_file(folder.path().join("config.toml")).unwrap();
-    facts.version = Version(2, 2, 0);
-    let edits = drop_in::edits(&facts, Path::new(OWN)).unwrap();
-    assert!(matches!(&edits[..], [edit] if edit.path == folder.path().join("conf.d/zz-rootpin.toml")), "{edits:?}");
+fn edit(path: &Path, before: Option<&str>) -> Edit {
+    Edit { path: path.to_owned(), before: before.map(str::to_owned), after: "new".to_owned(), mode: 0o644 }
 }
 
-#[test]
-fn what_cannot_be_planned_is_told() {
-    let (folder, facts) = host("2.1.9", IMPORTS, &[]);
-    fs::remove_file(folder.path().join("config.toml")).unwrap();
-    let mut bare = facts;
-    bare.config.as_mut().unwrap().files = files(&[]);
-    let plan = planned(&bare, Fix::DropIn);
-    assert!(plan.is_empty() && plan.left[0].contains("main: there is no ") && plan.left[0].contains("config default"), "{plan:?}");
-    let plan = planned(&bare, Fix::Verifier(OWN.into()));
-    assert!(plan.is_empty() && plan.left[0].contains("/none is not there"), "{plan:?}");
-}
-
-#[test]
-fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
+#[tokio::test]
+async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("config.toml"), folder.path().join("deep/er/new.toml"));
     fs::write(&old, "old").unwrap();
     fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
-    let edit = |path: &Path, before: Option<&str>| Edit {
-        path: path.to_owned(),
-        before: before.map(str::to_owned),
-        after: "new".to_owned(),
-        mode: 0o644,
-    };
     let plan = Plan { texts: vec![edit(&old, Some("old")), edit(&new, None)], ..Plan::default() };
-    let written = plan.write("T").unwrap();
+    let written = plan.write("T").await.unwrap();
     assert_eq!(written[0].backup, Some(folder.path().join("config.toml.bak-T")));
     assert_eq!(fs::read_to_string(folder.path().join("config.toml.bak-T")).unwrap(), "old");
     let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&old), mode(&new)), (0o640, 0o644));
     assert_eq!(fs::read_to_string(&new).unwrap(), "new");
-    let (done, why) = plan.write("U").unwrap_err();
-    assert!(done.is_empty() && why.contains("changed meanwhile"), "{why}");
+    let why = plan.write("U").await.unwrap_err();
+    assert!(why.contains("changed meanwhile") && why.ends_with("nothing is written"), "{why}");
 }
 
-#[test]
-fn a_link_stays_a_link_to_the_file_that_changes() {
+#[tokio::test]
+async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("config.toml"), folder.path().join("new.toml"));
+    fs::write(&old, "old").unwrap();
+    let plan = Plan { texts: vec![edit(&old, Some("old")), edit(&new, None), edit(&old.join("below"), None)], ..Plan::default() };
+    let why = plan.write("T").await.unwrap_err();
+    assert!(why.ends_with("nothing is written"), "{why}");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+    assert!(!new.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
+}
+
+#[tokio::test]
+async fn a_link_stays_a_link_to_the_file_that_changes() {
     let folder = tempfile::tempdir().unwrap();
     let (link, file) = (folder.path().join("daemon.json"), folder.path().join("real.json"));
     fs::write(&file, "{}").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    let edit = Edit { path: link.clone(), before: Some("{}".to_owned()), after: "{ }".to_owned(), mode: 0o644 };
-    Plan { texts: vec![edit], ..Plan::default() }.write("T").unwrap();
+    Plan { texts: vec![edit(&link, Some("{}"))], ..Plan::default() }.write("T").await.unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::read_to_string(&file).unwrap(), "{ }");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
 }
 
-#[test]
-fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_folder() {
+#[tokio::test]
+async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let (program, place) = (folder.path().join("rootpin-verifier"), folder.path().join("verifier"));
     fs::write(&program, "program").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut facts = in_order("2.1.9");
     facts.verifier.as_mut().unwrap().path.clone_from(&place);
     let facts = [facts];
     let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(place.clone()))];
-    let write = |control: Option<&str>| {
-        let tools = Tools { verifier: program.clone(), folder: OWN.into(), control: control.map(PathBuf::from) };
-        let plan = plan(&hole, &facts, &[], &tools);
+    let write = async |control: Option<&str>| {
+        let plan = plan(&hole, &facts, &[], &Tools { control: control.map(PathBuf::from), ..tools(&program) }).await;
         assert!(plan.diff().contains("verifier/rootpin-verifier"), "{}", plan.diff());
-        plan.write("T").unwrap();
+        plan.write("T").await.unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
         let file = place.join("rootpin-verifier");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o755);
         fs::read_to_string(file).unwrap()
     };
-    assert_eq!(write(None), "program");
-    let script = write(Some("/it's here/control.sock"));
+    assert_eq!(write(None).await, "program");
+    let script = write(Some("/it's here/control.sock")).await;
     assert!(script.contains("--control '/it'\\''s here/control.sock' \"$@\""), "{script}");
     assert!(folder.path().join("rootpin-verifier.bak-T").exists(), "beside the folder");
-}
-
-#[test]
-fn a_folder_that_is_everyones_is_left_and_one_of_rootpins_own_is_named_instead() {
-    let (folder, mut facts) = host("2.1.9", IMPORTS, &[]);
-    let (program, own) = (folder.path().join("rootpin-verifier"), folder.path().join("own"));
-    fs::write(&program, "program").unwrap();
-    facts.verifier.as_mut().unwrap().path = "/opt/containerd/image-verifier/bin".into();
-    let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(own.clone()))];
-    let tools = Tools { verifier: program.clone(), folder: own.clone(), control: None };
-    // A drop-in for another hole moves the folder too, and an empty one would let every pull pass.
-    let other = plan(&[Hole::new(Code::GateOrder, "main", "").fix(Fix::DropIn)], std::slice::from_ref(&facts), &[], &tools);
-    assert_eq!(other.programs, [(program.clone(), own.join("rootpin-verifier"))]);
-    let plan = plan(&hole, &[facts], &[], &tools);
-    assert_eq!(plan.programs, [(program, own.join("rootpin-verifier"))]);
-    assert!(plan.texts[0].after.contains("# for what the transfer service unpacks"), "the packaged comments stay: {}", plan.texts[0].after);
-    let bin_dir = &table(&plan.texts[0])["plugins"]["io.containerd.image-verifier.v1.bindir"]["bin_dir"];
-    assert_eq!(bin_dir.as_str(), own.to_str());
+    // One that is there is not put there again.
+    let again = plan(&hole, &facts, &[], &tools(&program)).await;
+    assert!(again.is_empty() && again.left.is_empty(), "{again:?}");
 }

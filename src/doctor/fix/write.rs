@@ -16,34 +16,56 @@ pub struct Written {
     pub path: PathBuf,
     /// Where the one before is; none: there was none, or its mode alone changed.
     pub backup: Option<PathBuf>,
+    /// Whether there was none.
+    pub new: bool,
 }
 
-pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, (Vec<Written>, String)> {
+/// Writes all of it, or leaves all texts and programs as they were.
+pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, String> {
     let mut done = Vec::new();
+    let Err(why) = write_all(plan, time, &mut done) else { return Ok(done) };
+    let back = undo(&done)
+        .map_or_else(|error| format!("what was written before could not be taken back: {error}"), |()| "nothing is written".to_owned());
+    Err(format!("{why}; {back}"))
+}
+
+fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), String> {
     let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     for edit in &plan.texts {
-        let now = super::text(&edit.path).map_err(|why| (done.clone(), why))?;
-        if now != edit.before {
-            return Err((done, format!("{} changed meanwhile; nothing more is written; hint: run it again", edit.path.display())));
-        }
-        match put(&edit.path, edit.after.as_bytes(), edit.mode, time) {
-            Ok(backup) => done.push(Written { path: edit.path.clone(), backup }),
-            Err(error) => return Err((done, failed(&edit.path, &error))),
+        if super::text(&edit.path)? != edit.before {
+            return Err(format!("{} changed meanwhile; hint: run it again", edit.path.display()));
         }
     }
+    let mut files = Vec::new();
     for (from, to) in &plan.programs {
-        match fs::read(from).and_then(|bytes| put(to, &bytes, 0o755, time)) {
-            Ok(backup) => done.push(Written { path: to.clone(), backup }),
-            Err(error) => return Err((done, failed(to, &error))),
-        }
+        files.push((to, fs::read(from).map_err(|error| failed(from, &error))?, 0o755));
+    }
+    files.extend(plan.texts.iter().map(|edit| (&edit.path, edit.after.clone().into_bytes(), edit.mode)));
+    for (path, bytes, mode) in files {
+        let backup = put(path, &bytes, mode, time).map_err(|error| failed(path, &error))?;
+        done.push(Written { path: path.clone(), new: backup.is_none(), backup });
     }
     for (path, mode) in &plan.modes {
-        match chown(path, Some(0), None).and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode))) {
-            Ok(()) => done.push(Written { path: path.clone(), backup: None }),
-            Err(error) => return Err((done, failed(path, &error))),
+        let set = chown(path, Some(0), None).and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)));
+        set.map_err(|error| failed(path, &error))?;
+        done.push(Written { path: path.clone(), backup: None, new: false });
+    }
+    Ok(())
+}
+
+/// Puts back what was there before. Modes stay: they were too wide.
+pub(super) fn undo(done: &[Written]) -> io::Result<()> {
+    for Written { path, backup, new } in done.iter().rev() {
+        if let Some(backup) = backup {
+            let path = fs::canonicalize(path)?;
+            let now = fs::metadata(&path)?;
+            chown(backup, Some(now.uid()), Some(now.gid()))?;
+            fs::rename(backup, &path)?;
+        } else if *new {
+            fs::remove_file(path)?;
         }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Puts bytes in a file's place by a rename. A file that is there keeps its mode and owner, a link its target's place.

@@ -2,13 +2,14 @@
 
 mod containerd;
 mod dockerd;
-mod dump;
+mod idle;
 mod processes;
 
 use std::time::Duration;
 
-pub(super) use containerd::containerd;
+pub(super) use containerd::{containerd, is_ours};
 pub(super) use dockerd::dockerd;
+pub(super) use idle::idle;
 pub(super) use processes::{engines, listener};
 
 /// For one answer of an engine.
@@ -17,4 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ends whatever takes too long.
 async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer to {what} within {PATIENCE:?}")))
+}
+
+/// The dockerd of rootpin.toml, where it runs and can be told from others.
+pub(super) async fn docker(docker: &crate::config::Dockerd) -> Result<super::facts::Docker, String> {
+    let process = listener(&docker.socket).await.ok().filter(|process| process.name == "dockerd");
+    dockerd(docker, process.as_ref()).await
 }

@@ -1,0 +1,128 @@
+//! What is written into engines' configurations: shown, asked for, done, and told.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::termios::{QueueSelector, tcflush};
+use serde_json::{Value, json};
+
+use super::output::{Output, list, text};
+use crate::config::{Config, DEFAULT_CONTROL};
+use crate::doctor::{Plan, Tools, Written};
+
+/// The folder for rootpin-verifier, where the README has it put.
+pub(super) const VERIFIER: &str = "/usr/libexec/rootpin/verifier";
+const PROGRAM: &str = "rootpin-verifier";
+
+/// Whether a person has to be asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consent {
+    pub(super) dry_run: bool,
+    pub(super) yes: bool,
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It was shown, or is empty.
+    Shown,
+    /// Somebody who was asked does not want it.
+    Refused,
+    Written(Vec<Written>),
+    /// It could not be, or was taken back.
+    Failed(String),
+}
+
+/// rootpin-verifier, beside this program or where it is put for containerd; and the socket that it must be told of.
+pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
+    let (beside, usual) = (own.with_file_name(PROGRAM), Path::new(VERIFIER).join(PROGRAM));
+    // A script that names the socket would take the program's own place there.
+    let there =
+        [beside.clone(), usual].into_iter().find(|path: &PathBuf| path.is_file() && (control.is_none() || path.parent() != Some(folder)));
+    Ok(Tools { verifier: there.unwrap_or(beside), folder: folder.to_owned(), control, deadline: config.deadline })
+}
+
+/// Writes a plan, if that is wanted. `before` is what a person should have read.
+pub(super) fn carry_out(plan: &Plan, consent: Consent, before: &str, output: Output) -> Result<Done, String> {
+    if plan.is_empty() || consent.dry_run {
+        return Ok(Done::Shown);
+    }
+    if !consent.yes && !agreed(before, plan, output) {
+        return Ok(Done::Refused);
+    }
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    super::block_on(async { Ok(plan.write(&time).await.map_or_else(Done::Failed, Done::Written)) })
+}
+
+/// Shows what was found and the plan, and asks a person. What was typed before the question is not an answer to it.
+fn agreed(found: &str, plan: &Plan, output: Output) -> bool {
+    output.value(&Value::Null, |_| format!("{found}\n\n{}", plan.diff()).trim_start().to_owned());
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+    let mut error = io::stderr();
+    let _ = write!(error, "write this? [y/N] ").and_then(|()| error.flush());
+    let mut line = String::new();
+    let read = io::stdin().lock().take(100).read_line(&mut line);
+    read.is_ok() && ["y", "yes"].contains(&line.trim())
+}
+
+impl Done {
+    pub(super) fn written(&self) -> bool {
+        matches!(self, Self::Written(_))
+    }
+
+    pub(super) fn refused(&self) -> bool {
+        matches!(self, Self::Refused)
+    }
+
+    /// The member `fix` of the object that `--json` gives.
+    pub(super) fn json(&self, plan: &Plan) -> Value {
+        let shown = |written: &Written| json!({ "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
+        let written = match self {
+            Self::Written(written) => Some(written.iter().map(shown).collect::<Vec<_>>()),
+            Self::Shown | Self::Refused | Self::Failed(_) => None,
+        };
+        let failed = match self {
+            Self::Failed(why) => Some(why.as_str()),
+            Self::Shown | Self::Refused | Self::Written(_) => None,
+        };
+        let units = plan.texts.iter().any(|edit| edit.path.starts_with("/etc/systemd"));
+        json!({
+            "diff": plan.diff(),
+            "written": written,
+            "failed": failed,
+            "reload": units,
+            "restart": plan.restart,
+            "left": plan.left,
+        })
+    }
+}
+
+/// The same for people.
+pub(super) fn text_of(fix: &Value) -> String {
+    let mut out = String::new();
+    if let Some(why) = fix["failed"].as_str() {
+        let _ = write!(out, "\nnot done: {why}");
+    } else if fix["diff"].as_str().is_none_or(str::is_empty) {
+        out.push_str("\nthere is nothing to write");
+    } else if let Some(written) = fix["written"].as_array() {
+        for one in written {
+            let backup = one["backup"].as_str().map(|backup| format!("; what was there is in {backup}")).unwrap_or_default();
+            let _ = write!(out, "\nwritten: {}{backup}", text(one, "file"));
+        }
+    } else {
+        let _ = write!(out, "\n{}nothing is written", text(fix, "diff"));
+    }
+    for left in list(fix, "left").iter().filter_map(Value::as_str) {
+        let _ = write!(out, "\nnot done: {left}");
+    }
+    let restart: Vec<&str> = list(fix, "restart").iter().filter_map(Value::as_str).collect();
+    if !restart.is_empty() && fix["written"].is_array() {
+        let reload = if fix["reload"] == true { "run systemctl daemon-reload, then " } else { "" };
+        let _ = write!(out, "\nhint: start rootpind, {reload}restart {}, then run rootpin doctor", restart.join(", "));
+    }
+    out
+}

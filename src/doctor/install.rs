@@ -1,0 +1,71 @@
+//! The first time: what has the engines of rootpin.toml ask rootpin, whether they run already or not.
+
+use std::path::Path;
+
+use super::check::{self, OLDEST};
+use super::facts::Containerd;
+use super::hole::{Fix, Hole};
+use super::{Code, Docker, Plan, Tools, fix, plugin_name, probe};
+use crate::config::{Config, Engine};
+
+/// What is asked about engines that don't run.
+#[derive(Debug, Clone, Copy)]
+pub struct Idle<'a> {
+    /// containerd.
+    pub containerd: &'a Path,
+    /// Its main file.
+    pub main: &'a Path,
+    /// dockerd's daemon.json.
+    pub daemon_json: &'a Path,
+}
+
+/// Plans what the engines lack; those of these names, or all.
+pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &Tools) -> Plan {
+    let wanted = |name: &String| names.is_empty() || names.contains(name);
+    let (mut holes, mut containerds, mut dockers, mut left) = (Vec::new(), Vec::<Containerd>::new(), Vec::<Docker>::new(), Vec::new());
+    for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
+        match found(engine, idle).await {
+            Ok(facts) if facts.version < OLDEST => left.push(format!(
+                "{}: containerd {} is too old: diff plugins came with {OLDEST}, and an older one panics when it reads of them; hint: upgrade \
+                 containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker",
+                engine.name, facts.version
+            )),
+            Ok(facts) => {
+                let of_it = check::containerd(&facts, super::wanted(config, tools)).into_iter().filter(|hole| hole.fix.is_some());
+                holes.extend(of_it.filter(|hole| !matches!(hole.fix, Some(Fix::Mode(..)))));
+                // What is there may be of an earlier version of rootpin.
+                holes.push(Hole::new(Code::GateMissing, &engine.name, "").fix(Fix::DropIn));
+                containerds.push(facts);
+            }
+            Err(why) => left.push(format!("{}: {why}", engine.name)),
+        }
+    }
+    let mut edits = Vec::new();
+    for docker in config.dockers.iter().filter(|docker| wanted(&docker.name)) {
+        let Some(socket) = &docker.authz else { continue };
+        match probe::docker(docker).await {
+            Ok(facts) => {
+                holes.push(Hole::new(Code::DockerNoAuthz, &docker.name, "").fix(Fix::Authorization(plugin_name::to_be(socket))));
+                dockers.push(facts);
+            }
+            Err(_) => match fix::idle_docker(docker, idle.daemon_json, &plugin_name::to_be(socket)) {
+                Ok(of_it) => edits.push((docker.name.clone(), of_it)),
+                Err(why) => left.push(format!("{}: {why}", docker.name)),
+            },
+        }
+    }
+    let mut plan = fix::plan(&holes, &containerds, &dockers, tools).await;
+    for (name, edits) in edits {
+        plan.add(&name, edits);
+    }
+    left.append(&mut plan.left);
+    plan.left = left;
+    plan
+}
+
+async fn found(engine: &Engine, idle: Idle<'_>) -> Result<Containerd, String> {
+    match probe::listener(&engine.containerd).await {
+        Ok(process) => probe::containerd(engine, &process).await,
+        Err(_) => probe::idle(engine, idle.containerd, idle.main).await,
+    }
+}
