@@ -100,7 +100,7 @@ impl Sources {
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let asking = registry::resolve(&client, name, deadline.into());
-        let found = self.unless_silent(&name.repository, asking).await.map_err(|error| error.refusal())?;
+        let found = self.unless_silent(&name.repository, true, asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -111,7 +111,7 @@ impl Sources {
     pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
         let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
         let asking = registry::describe(&client, name, deadline.into());
-        let found = self.unless_silent(&name.repository, asking).await.map_err(|error| error.refusal())?;
+        let found = self.unless_silent(&name.repository, true, asking).await.map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -122,17 +122,20 @@ impl Sources {
     pub async fn pass(&self, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
         let host = wanted.repository.host();
         let client = self.client(host, None)?;
-        self.unless_silent(&wanted.repository, passage::pass(&client, wanted, deadline.into())).await
+        self.unless_silent(&wanted.repository, false, passage::pass(&client, wanted, deadline.into())).await
     }
 
-    /// What asking a registry comes to, where it isn't one that gave no answer a moment ago. A status that counts as none is an answer
-    /// here: what fails with 500 may be one blob of many.
+    /// What asking a registry comes to, where neither it nor that repository gave no answer a moment ago. A status that counts as none
+    /// silences the repository's manifests only: what fails with 500 may be one blob of many.
     async fn unless_silent<T>(
         &self,
         repository: &Repository,
+        for_manifests: bool,
         asking: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
         let (host, path) = (repository.host(), repository.path());
+        // No path has a colon.
+        let manifests = format!("{path}:manifests");
         let silence = {
             let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
             if registries.len() >= MAX_REGISTRIES {
@@ -140,12 +143,17 @@ impl Sources {
             }
             Arc::clone(registries.entry(host.to_owned()).or_default())
         };
-        if let Some(silent) = silence.of(path, host) {
+        let of_manifests = || silence.of(&manifests, host).filter(|_| for_manifests);
+        if let Some(silent) = silence.of(path, host).or_else(of_manifests) {
             return Err(silent);
         }
         let answer = asking.await;
-        if !matches!(&answer, Err(SourceError::Answered { .. })) {
+        let fails = matches!(&answer, Err(error @ SourceError::Answered { .. }) if error.is_silent());
+        if !fails {
             silence.remember(path, &answer);
+        }
+        if for_manifests && (fails || !matches!(&answer, Err(error) if error.is_silent())) {
+            silence.remember(&manifests, &answer);
         }
         answer
     }

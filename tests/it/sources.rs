@@ -306,6 +306,31 @@ async fn one_repository_that_hangs_silences_no_other_of_the_same_registry() {
 }
 
 #[tokio::test]
+async fn a_registry_s_5xx_silences_the_manifests_of_that_repository_and_no_blob_and_no_other() {
+    let digest = Digest::of(b"manifest");
+    let (registry, folder) = (crate::registry::Registry::start().await, tempfile::tempdir().unwrap());
+    registry.stands_for("r.example", folder.path());
+    registry.held.lock().unwrap().blobs.insert(Digest::of(b"{}").to_string(), b"{}".to_vec());
+    registry.quirk(move |asked, _| {
+        let manifest = asked.line.contains("/manifests/");
+        let answer =
+            || if asked.line.contains("/attacker/") { status(500) } else { with(200, "docker-content-digest", &digest.to_string()) };
+        manifest.then(answer)
+    });
+    let sources = Sources::new(Arc::new(Credentials::none().with_hosts(Some(folder.path().to_owned()))));
+    let attacker: ImageRef = "r.example/attacker/app:v1".parse().unwrap();
+    for _ in 0..5 {
+        assert!(sources.resolve(&attacker, soon().into_std()).await.is_err());
+        assert_eq!(sources.resolve(&"r.example/victim/app:v1".parse().unwrap(), soon().into_std()).await.unwrap(), digest);
+        let (method, repository, digest) = ("GET".parse().unwrap(), attacker.repository.clone(), Digest::of(b"{}"));
+        let wanted = rootpin::sources::Wanted { method, repository, manifest: false, digest, range: None };
+        assert!(sources.pass(&wanted, soon().into_std()).await.unwrap().is_some());
+    }
+    let asked = registry.held.lock().unwrap().asked.clone();
+    assert_eq!(asked.iter().filter(|line| line.contains("/attacker/app/manifests/")).count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_reached_is_left_alone_for_all_of_its_repositories() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
