@@ -123,7 +123,7 @@ impl Config {
             }
         }
         if let Some(resolver) = self.resolver.filter(|resolver| !resolver.ip().is_loopback() || resolver.port() == 0) {
-            wrong.push(format!("resolver {resolver} is not a loopback address with a port, as 127.0.0.1:5055"));
+            wrong.push(format!("resolver {resolver} is not a loopback address with a port, as 127.0.0.1:505"));
         }
         let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply].into_iter().chain(&engine.nri));
         let paths = paths.chain(self.dockers.iter().flat_map(|docker| [&docker.socket].into_iter().chain(&docker.authz)));

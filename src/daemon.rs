@@ -1,5 +1,7 @@
 //! The daemon, start to end: configuration, log, policy, state, sockets, ready, serve, drain.
 
+mod listening;
+mod watchdog;
 mod watcher;
 
 use std::path::{Path, PathBuf};
@@ -19,8 +21,11 @@ use crate::decide::{Decider, Door};
 use crate::hooks::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
 use crate::observe::{self, Observer};
 use crate::policy_dir::LastGood;
+use crate::sockets::Passed;
 use crate::sources::{Credentials, Sources};
 use crate::state::{Mark, Store};
+use listening::{At, Doorway, Told};
+use watchdog::Watchdog;
 use watcher::{Candidate, SETTLE, Watcher, first_policy};
 
 /// How often each gate proves that it is asked.
@@ -45,26 +50,31 @@ pub struct Options {
 #[must_use]
 pub fn run(options: &Options) -> u8 {
     observe::init_log();
+    let mut passed = Passed::take();
     let config = match config::load(&options.config) {
         Ok(config) => config,
         Err(error) => {
             log::error!("{error}");
+            passed.send_away_who_waits();
             return EXIT_CONFIG;
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve(&options.config, &config)));
+    let result =
+        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve(&options.config, &config, &mut passed)));
     match result {
         Ok(()) => 0,
         Err(error) => {
             log::error!("{error}");
+            passed.send_away_who_waits();
             1
         }
     }
 }
 
-async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
+async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Result<(), String> {
     let started = Timestamp::now();
+    let control = listening::first(&config.control, passed).await?;
     let beside = std::path::absolute(config_path).ok().and_then(|path| path.parent().map(Path::to_owned));
     let policy_dir = config.policy.clone().or(beside).unwrap_or_else(|| config::DEFAULT_POLICY.into());
     let store = Arc::new(open_state(&config.state));
@@ -85,14 +95,19 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
     // Before the first question: it says by which clock none may be judged.
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
 
+    let told = Told { status: Arc::clone(&status), observer: Arc::clone(&observer) };
     let (stop, stopped) = watch::channel(false);
+    let (stop_gates, gates_stopped) = watch::channel(false);
     let mut doors = JoinSet::new();
+    let mut asked = Vec::new();
     for engine in &config.engines {
         let gates = Arc::new(EngineGates::new(engine, Arc::clone(&decider), Arc::clone(&observer))?);
-        for (door, path) in [(Door::Gate, &engine.gate), (Door::Apply, &engine.apply)] {
-            let listener = bind(path).await?;
-            let (gates, until) = (Arc::clone(&gates), until_stopped(stopped.clone()));
-            doors.spawn(async move { gates.serve(door, listener, until).await });
+        // What an applying gate hands to containerd comes back to the gate, which so stops after it.
+        for (door, path, stopped) in [(Door::Gate, &engine.gate, &gates_stopped), (Door::Apply, &engine.apply, &stopped)] {
+            let at = At { door, engine: Some(engine.name.clone()), place: path.clone() };
+            let doorway = Doorway::open(at, passed, &told).await;
+            asked.push((Arc::clone(&gates), door, path.clone()));
+            doors.spawn(serve_gate(doorway, Arc::clone(&gates), door, stopped.clone()));
         }
         if let Some(socket) = engine.nri.clone() {
             let door = RunDoor::new(socket, Arc::clone(&gates), Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&status));
@@ -101,56 +116,97 @@ async fn serve(config_path: &Path, config: &Config) -> Result<(), String> {
         tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
     }
     if let Some(address) = config.resolver {
-        let (listener, engines) = Resolver::bind(address, &config.engines).await?;
-        let resolver = Arc::new(Resolver::new(Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&sources), engines));
-        let until = until_stopped(stopped.clone());
+        let resolver = Resolver::new(Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&sources), address, config)?;
+        let at = At { door: Door::Resolver, engine: None, place: address };
+        let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
         doors.spawn(async move {
-            resolver.serve(listener, until).await;
+            if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
+                Arc::new(resolver).serve(listener, until_stopped(stopped)).await;
+            }
             Ok(())
         });
     }
     for dockerd in &config.dockers {
-        let Some(path) = &dockerd.authz else { continue };
+        let Some(path) = dockerd.authz.clone() else { continue };
         let plugin = Arc::new(DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer)));
-        let (listener, until) = (bind(path).await?, until_stopped(stopped.clone()));
+        let at = At { door: Door::Authz, engine: Some(dockerd.name.clone()), place: path };
+        let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
         tokio::spawn(Arc::clone(&plugin).prove(Arc::clone(&status)));
         doors.spawn(async move {
-            plugin.serve(listener, until).await;
+            if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
+                plugin.serve(listener, until_stopped(stopped)).await;
+            }
             Ok(())
         });
     }
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     tokio::spawn(watcher.watch(reloads));
+    let at = At { door: Door::Verifier, engine: None, place: config.control.clone() };
+    let doorway = Doorway::with(at, control, &told);
     let control = Control {
         decider,
         observer: Arc::clone(&observer),
         sources,
-        status,
+        status: Arc::clone(&status),
         reload: reload.clone(),
         sweep,
         importing: tokio::sync::Mutex::default(),
     };
-    let listener = bind(&config.control).await?;
-    let until = until_stopped(stopped);
-    doors.spawn(async move {
-        let server = Server::builder().add_service(ControlServer::new(control));
-        server.serve_with_incoming_shutdown(socket::connections(listener), until).await
-    });
+    doors.spawn(serve_control(doorway, control, stopped));
+    std::mem::take(passed).send_away();
 
     // Before anybody is told that we are here: until then a signal is the end.
     let signals = [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
     notify(&[sd_notify::NotifyState::Ready]);
     log::info!("rootpin {} answers on {}", env!("CARGO_PKG_VERSION"), config.control.display());
+    if let Some(within) = sd_notify::watchdog_enabled() {
+        tokio::spawn(Watchdog { control: config.control.clone(), gates: asked, status }.keep(within));
+    }
     until_told(signals, &observer, &reload, &mut doors).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
+    drain(&mut doors, config, [stop, stop_gates]).await;
+    Ok(())
+}
+
+async fn serve_gate(
+    doorway: Doorway<PathBuf>,
+    gates: Arc<EngineGates>,
+    door: Door,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    match doorway.listener(until_stopped(stopped.clone())).await {
+        Some(listener) => gates.serve(door, listener, until_stopped(stopped)).await,
+        None => Ok(()),
+    }
+}
+
+async fn serve_control(doorway: Doorway<PathBuf>, control: Control, stopped: watch::Receiver<bool>) -> Result<(), tonic::transport::Error> {
+    let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else { return Ok(()) };
+    let server = Server::builder().add_service(ControlServer::new(control));
+    server.serve_with_incoming_shutdown(socket::connections(listener), until_stopped(stopped)).await
+}
+
+/// Stops the gates after the others: what an applying gate has handed to containerd comes back to them.
+async fn drain(doors: &mut JoinSet<Result<(), tonic::transport::Error>>, config: &Config, [stop, stop_gates]: [watch::Sender<bool>; 2]) {
     let _ = stop.send(true);
-    // Questions that were asked are answered; nobody waits longer than one may take.
-    let drained = tokio::time::timeout(config.deadline, async { while doors.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
+    let others = doors.len().saturating_sub(config.engines.len());
+    let mut drained = ended(doors, others, config.deadline).await;
+    let _ = stop_gates.send(true);
+    drained &= ended(doors, config.engines.len(), config.deadline).await;
+    if !drained {
         log::warn!("stopping with questions unanswered after {:?}", config.deadline);
     }
-    Ok(())
+}
+
+/// Waits for so many doors to end: questions that were asked are answered, and nobody waits longer than one may take.
+async fn ended(doors: &mut JoinSet<Result<(), tonic::transport::Error>>, count: usize, deadline: Duration) -> bool {
+    let all = async {
+        for _ in 0..count {
+            let _ = doors.join_next().await;
+        }
+    };
+    tokio::time::timeout(deadline, all).await.is_ok()
 }
 
 /// Waits for the signal to stop. SIGHUP has the policy looked at and the audit file opened anew.
@@ -193,10 +249,6 @@ fn on(kind: SignalKind) -> Result<Signal, String> {
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-async fn bind(path: &Path) -> Result<tokio::net::UnixListener, String> {
-    socket::bind(path).await.map_err(|error| format!("socket {}: {error}", path.display()))
 }
 
 /// A state that cannot be used is served as such: every decision that needs it is a "could not judge" that says why.

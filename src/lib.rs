@@ -37,6 +37,7 @@ pub mod policy;
 pub mod policy_dir;
 pub mod prove;
 pub mod publish;
+pub mod sockets;
 pub mod sources;
 pub mod state;
 pub mod trust;

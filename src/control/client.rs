@@ -17,6 +17,7 @@ const MAX_MESSAGE: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Client {
     inner: ControlClient<Channel>,
+    time: Duration,
 }
 
 impl Client {
@@ -35,7 +36,7 @@ impl Client {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| unreachable(&error))?;
         let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
-        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE) })
+        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE), time: timeout })
     }
 
     /// May this name be pulled as this digest?
@@ -44,7 +45,7 @@ impl Client {
     /// One line; what is wrong with the question is told apart from a daemon that doesn't answer.
     pub async fn decide(&mut self, door: &str, name: &str, digest: &str) -> Result<DecideResponse, String> {
         let request = DecideRequest { door: door.to_owned(), name: name.to_owned(), digest: digest.to_owned() };
-        self.inner.decide(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.decide(request)).await
     }
 
     /// Which rule covers a name?
@@ -53,7 +54,7 @@ impl Client {
     /// One line.
     pub async fn explain(&mut self, name: &str) -> Result<Report, String> {
         let request = ExplainRequest { name: name.to_owned() };
-        self.inner.explain(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.explain(request)).await
     }
 
     /// Doors, policy, engines.
@@ -61,7 +62,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn status(&mut self) -> Result<Report, String> {
-        self.inner.status(Empty {}).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.status(Empty {})).await
     }
 
     /// Look at the policy now.
@@ -69,7 +70,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn reload(&mut self) -> Result<Report, String> {
-        self.inner.reload(Empty {}).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.reload(Empty {})).await
     }
 
     /// What this host has seen, or the explicit way to forget some of it.
@@ -77,7 +78,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn state(&mut self, request: StateRequest) -> Result<Report, String> {
-        self.inner.state(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.state(request)).await
     }
 
     /// What policy, state and cache say of what is here already.
@@ -85,7 +86,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
-        self.inner.survey(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.survey(request)).await
     }
 
     /// Judges every name on this host's engines again. `dry_run`: removes nothing.
@@ -93,7 +94,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn sweep(&mut self, dry_run: bool) -> Result<Report, String> {
-        self.inner.sweep(SweepRequest { dry_run }).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.sweep(SweepRequest { dry_run })).await
     }
 
     /// Takes up a bundle, whose parts come one by one.
@@ -101,7 +102,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn import(&mut self, parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static) -> Result<Report, String> {
-        self.inner.import(parts).await.map(tonic::Response::into_inner).map_err(|status| said(&status))
+        answered(self.time, self.inner.import(parts)).await
     }
 
     /// Begins a proof, whose images and metadata are served on that port of 127.0.0.1, signed under this root.
@@ -109,7 +110,7 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, String> {
-        ProofCall::begin(&mut self.inner, port, root).await.map_err(|status| said(&status))
+        ProofCall::begin(&mut self.inner, self.time, port, root).await
     }
 
     /// Prometheus text.
@@ -117,8 +118,22 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn metrics(&mut self) -> Result<String, String> {
-        self.inner.metrics(Empty {}).await.map(|answer| answer.into_inner().text).map_err(|status| said(&status))
+        answered(self.time, self.inner.metrics(Empty {})).await.map(|answer| answer.text)
     }
+}
+
+/// A whole answer in time: the channel's own time-out ends where the answer begins.
+async fn answered<T>(time: Duration, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, String> {
+    in_time(time, async { call.await.map(tonic::Response::into_inner).map_err(|status| said(&status)) }).await
+}
+
+/// The daemon may hang at any point of an answer.
+pub(super) async fn in_time<T>(time: Duration, answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
+        Err(format!(
+            "the daemon does not answer within {time:?}; hint: see `journalctl -u rootpind`; `systemctl restart rootpind` starts it anew"
+        ))
+    })
 }
 
 pub(super) fn said(status: &Status) -> String {

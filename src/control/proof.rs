@@ -1,11 +1,13 @@
 //! The asking side of `Prove`: the proof is over when this is dropped.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::client::said;
+use super::client::{in_time, said};
 use super::wire::control_client::ControlClient;
 use super::wire::prove_request::Path;
 use super::wire::prove_response::Asked;
@@ -15,6 +17,7 @@ use super::wire::{ProveRequest, ProveResponse};
 #[derive(Debug)]
 pub struct ProofCall {
     nonce: String,
+    time: Duration,
     requests: mpsc::Sender<ProveRequest>,
     answers: Streaming<ProveResponse>,
 }
@@ -29,13 +32,17 @@ pub struct Found {
 }
 
 impl ProofCall {
-    pub(super) async fn begin(client: &mut ControlClient<Channel>, port: u16, root: &[u8]) -> Result<Self, Status> {
+    pub(super) async fn begin(client: &mut ControlClient<Channel>, time: Duration, port: u16, root: &[u8]) -> Result<Self, String> {
         let (requests, sent) = mpsc::channel(2);
         let first = ProveRequest { port: port.into(), root: root.to_vec(), end: false, paths: Vec::new() };
-        requests.send(first).await.map_err(|_| Status::internal("the call has ended"))?;
-        let mut answers = client.prove(ReceiverStream::new(sent)).await?.into_inner();
-        let nonce = answers.message().await?.ok_or_else(|| Status::aborted("no answer"))?.nonce;
-        Ok(Self { nonce, requests, answers })
+        let begun = async {
+            requests.send(first).await.map_err(|_| Status::internal("the call has ended"))?;
+            let mut answers = client.prove(ReceiverStream::new(sent)).await?.into_inner();
+            let nonce = answers.message().await?.ok_or_else(|| Status::aborted("no answer"))?.nonce;
+            Ok::<_, Status>((answers, nonce))
+        };
+        let (answers, nonce) = in_time(time, async { begun.await.map_err(|status| said(&status)) }).await?;
+        Ok(Self { nonce, time, requests, answers })
     }
 
     /// What the names are told by.
@@ -63,8 +70,11 @@ impl ProofCall {
 
     async fn tell(&mut self, request: ProveRequest) -> Result<Vec<Asked>, String> {
         // Where it is over the answer says why.
-        let _ = self.requests.send(request).await;
-        let answer = self.answers.message().await.map_err(|status| said(&status))?;
+        let answer = async {
+            let _ = self.requests.send(request).await;
+            self.answers.message().await.map_err(|status| said(&status))
+        };
+        let answer = in_time(self.time, answer).await?;
         answer.map(|answer| answer.asked).ok_or_else(|| "the proof was over before its end".to_owned())
     }
 }

@@ -46,6 +46,8 @@ struct Found {
     /// Of each sweeper: what it last found, and whether it hears of names as they are written.
     swept: BTreeMap<String, Swept>,
     watching: BTreeMap<String, Result<(), String>>,
+    /// The doors that have no socket, with the engine whose they are, and why.
+    deaf: BTreeMap<(&'static str, Option<String>), String>,
 }
 
 /// How the names on an engine stand.
@@ -79,6 +81,18 @@ impl Found {
                 ("bypassed", Some(format!("BYPASSED at {}: {why}", seconds(*at))))
             }
         }
+    }
+}
+
+impl Found {
+    /// Tells of a door that nobody can ask, whatever else is known of it.
+    fn without_socket(&self, row: &mut Value) -> Option<String> {
+        let (door, engine) = (row.get("door")?.as_str()?.to_owned(), row.get("engine").and_then(Value::as_str).map(str::to_owned));
+        let (_, why) = self.deaf.iter().find(|((name, of), _)| *name == door && *of == engine)?;
+        let row = row.as_object_mut()?;
+        row.insert("state".to_owned(), json!("not listening"));
+        row.insert("detail".to_owned(), json!(format!("NOT LISTENING: {why}")));
+        Some(engine.map_or_else(|| format!("{door} does not listen"), |engine| format!("{door} of {engine} does not listen")))
     }
 }
 
@@ -121,6 +135,23 @@ impl StatusBoard {
     /// Whether an engine tells of names as they are written.
     pub fn watching(&self, engine: &str, watching: Result<(), String>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).watching.insert(engine.to_owned(), watching);
+    }
+
+    /// Whether a door has its socket, or why not.
+    pub fn listening(&self, door: Door, engine: Option<&str>, result: Result<(), String>) {
+        let deaf = &mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).deaf;
+        let key = (door.as_str(), engine.map(str::to_owned));
+        match result {
+            Ok(()) => _ = deaf.remove(&key),
+            Err(why) => _ = deaf.insert(key, why),
+        }
+    }
+
+    /// Whether a door has its socket.
+    #[must_use]
+    pub fn is_listening(&self, door: Door, engine: Option<&str>) -> bool {
+        let key = (door.as_str(), engine.map(str::to_owned));
+        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).deaf.contains_key(&key)
     }
 
     /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
@@ -195,6 +226,9 @@ impl StatusBoard {
                 red.push(format!("{engine} has names that are refused: {}, see rootpin sweep --dry-run", swept.refused));
             }
             doors.push(sweep_row(engine, swept, found.watching.get(engine)));
+        }
+        for door in &mut doors {
+            red.extend(found.without_socket(door));
         }
         let policy = match decider.policy() {
             Ok(policy) => {

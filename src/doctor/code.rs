@@ -112,6 +112,7 @@ codes! {
     ContainerdExposed "containerd-exposed" Open "containerd's API is open to the network without client certificates" "who reaches it writes image records and snapshots past every door";
     SocketOpen "socket-open" Open "others than root can connect to an engine's socket" "who can connect can write image records and snapshots past every door";
     SocketReplaceable "socket-replaceable" Open "others than root can take the place of one of rootpin's sockets" "a gate that says Unimplemented lets everything pass";
+    SocketTaken "socket-taken" Open "a door of rootpin does not listen, for somebody else has its socket or port" "engines ask whoever is there, or nobody";
 
     StateLost "state-lost" Open "another state was acknowledged on this host than the one that rootpind has" "its rollback floors are lost or not mounted, so that metadata which this host saw replaced would be taken again";
     StateNew "state-new" Weak "nobody has acknowledged this host's state" "an empty folder in place of a volume that isn't mounted looks like a first start";

@@ -318,6 +318,22 @@ impl Containerd {
         Ok(None)
     }
 
+    /// The indexes of any namespace that list a manifest, each read and hashed.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(super) async fn indexes_above(&self, manifest: &Digest) -> Result<Vec<Digest>, Status> {
+        let (children, wanted) = (HashSet::from([*manifest]), HashSet::from([manifest.to_string()]));
+        let mut found = Vec::new();
+        for namespace in self.namespaces().await? {
+            for info in self.blobs(&namespace).await?.iter().filter(|info| info.may_list(&wanted)) {
+                let document = self.document(&namespace, info).await?;
+                found.extend(document.filter(|document| document.refers_to(&children).next().is_some()).map(|document| document.digest()));
+            }
+        }
+        Ok(found)
+    }
+
     /// The first bytes of a blob, if it is there. Not hashed here.
     pub(super) async fn read(&self, namespace: &str, digest: &Digest, size: i64) -> Result<Option<Vec<u8>>, Status> {
         let request = within(namespace, ReadContentRequest { digest: digest.to_string(), offset: 0, size })?;

@@ -13,13 +13,13 @@ use containerd_client::types;
 use jiff::Timestamp;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
+use super::canary::canary_text;
 use super::claims::{self, Names, Unknown};
 use super::containerd::{Containerd, header};
 use super::fail_closed::Mark;
 use super::{nonce, socket};
-use crate::control::Unproven;
 use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
 use crate::image::{Descriptor, Digest, Repository, host_name};
 use crate::observe::Observer;
@@ -36,7 +36,7 @@ const DECODER: &str = "io.containerd.ocicrypt.decoder.v1.";
 /// The payload by which a gate knows the call that its own applying gate made.
 const PASS: &str = "io.rootpin.pass";
 /// What an applying gate says to a call that only containerd's diff-service can have sent it.
-const MISPLACED: &str = "the applying gate was asked by itself: name it in unpack_config only, never in diff-service";
+pub(super) const MISPLACED: &str = "the applying gate was asked by itself: name it in unpack_config only, never in diff-service";
 
 /// What both gates of one engine share.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub struct EngineGates {
     pub name: String,
     /// Its containerd.
     pub containerd: Containerd,
-    decider: Arc<Decider>,
+    pub(super) decider: Arc<Decider>,
     observer: Arc<Observer>,
     mark: Mark,
     /// Layers that the applying gate has judged and is having applied, by nonce.
     passes: Mutex<HashMap<String, Digest>>,
     /// Digests that the self-check is asking about: always refused.
-    canaries: Mutex<Vec<Digest>>,
+    pub(super) canaries: Mutex<Vec<Digest>>,
 }
 
 /// One socket's service.
@@ -92,29 +92,6 @@ impl EngineGates {
             .await
     }
 
-    /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest, proves that the gate is asked.
-    ///
-    /// # Errors
-    /// What came back instead, or that nothing did.
-    pub async fn canary(&self) -> Result<(), Unproven> {
-        let secret = nonce::random_hex().map_err(|error| Unproven::Silent(error.to_string()))?;
-        let digest = Digest::of(secret.as_bytes());
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
-        let answer = self.ask_canary(digest).await;
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != digest);
-        match answer {
-            Err(status) if status.message().contains(&canary_text(&digest)) => Ok(()),
-            // A connection that breaks is our own client's word, not containerd's: it is being restarted.
-            Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || std::error::Error::source(&status).is_some() =>
-            {
-                Err(Unproven::Silent(format!("containerd does not answer: {}", status.message())))
-            }
-            Err(status) => Err(Unproven::Passed(format!("another answer came: {:?} {}", status.code(), status.message()))),
-            Ok(_) => Err(Unproven::Passed("containerd says that it applied a layer that does not exist".to_owned())),
-        }
-    }
-
     /// The addresses of containerd's differs that are proxies.
     ///
     /// # Errors
@@ -124,31 +101,10 @@ impl EngineGates {
         tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
     }
 
-    async fn ask_canary(&self, digest: Digest) -> Result<Response<ApplyResponse>, Status> {
-        let descriptor = types::Descriptor {
-            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
-            digest: digest.to_string(),
-            size: 1,
-            annotations: HashMap::new(),
-        };
-        let message = ApplyRequest { diff: Some(descriptor), ..ApplyRequest::default() };
-        let request = super::containerd::within("rootpin-selftest", message)?;
-        let call = async { DiffClient::new(self.containerd.channel()).apply(request).await };
-        tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
-    }
-
     /// The repositories of the policy's registries that labels name.
     pub(super) fn repositories<'a>(&self, sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Repository> {
         claims::repositories(&Known { decider: &self.decider }, sources)
     }
-
-    fn is_canary(&self, digest: &Digest) -> bool {
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
-    }
-}
-
-fn canary_text(digest: &Digest) -> String {
-    format!("rootpin: the self-check's layer {digest} is refused")
 }
 
 #[tonic::async_trait]

@@ -1,5 +1,6 @@
 //! The doors: translate a native request, ask, translate back. No policy here.
 
+mod canary;
 mod claims;
 mod containerd;
 mod containerd_diff;

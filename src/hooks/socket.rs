@@ -1,12 +1,10 @@
-//! Unix sockets for the doors: owned by root, mode 0600, never more connections than a host's engines need.
+//! The connections to a door's Unix socket: root's, and never more than a host's engines need.
 
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,37 +14,8 @@ use tonic::transport::server::{Connected, UdsConnectInfo};
 
 /// An engine keeps one connection per proxy plugin; the command line and the verifier open short ones.
 const MAX_CONNECTIONS: usize = 256;
-
-/// Binds a socket that only root can connect to. One that is left over from a daemon that died is replaced; anything else in its
-/// place is an error.
-///
-/// # Errors
-/// Another daemon answers there, something that is no socket is there, or the directory does not let us.
-pub async fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there; remove it"));
-        }
-        Ok(_) if UnixStream::connect(path).await.is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there; is rootpind running already?"));
-        }
-        Ok(_) => fs::remove_file(path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    // Bound under another name and renamed once its mode is right, so that it is never open to others, not even for an instant.
-    let fresh = fresh_name(path)?;
-    let _ = fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh)?;
-    fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
-    fs::rename(&fresh, path)?;
-    Ok(listener)
-}
-
-fn fresh_name(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a path of a socket"))?;
-    Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
-}
+/// After a failure to accept.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that a listener takes, at most `MAX_CONNECTIONS` at a time: a further one waits in the kernel's queue.
 pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
@@ -55,30 +24,59 @@ pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Conn
 
 /// The same, with another limit.
 pub fn connections_at_most(limit: usize, listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
-    let permits = Arc::new(Semaphore::new(limit));
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = sender.closed() => return,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    if sender.send(Ok(Connection { stream, _permit: permit })).await.is_err() {
-                        return;
-                    }
-                }
-                // Out of descriptors or the like: the peer sees no answer, and we try the next one a little later.
-                Err(error) => {
-                    log::warn!("accepting a connection: {error}");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
+    let (listener, permits) = (Arc::new(listener), Arc::new(Semaphore::new(limit)));
+    let next = Box::pin(next(Arc::clone(&listener), Arc::clone(&permits)));
+    Connections { listener, permits, next }
+}
+
+/// A connection is taken from the kernel's queue only once somebody wants it: at a restart those that wait there are the next rootpind's.
+struct Connections {
+    listener: Arc<UnixListener>,
+    permits: Arc<Semaphore>,
+    next: Pin<Box<dyn Future<Output = Option<Connection>> + Send>>,
+}
+
+impl Stream for Connections {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let taken = std::task::ready!(self.next.as_mut().poll(context));
+        self.next = Box::pin(next(Arc::clone(&self.listener), Arc::clone(&self.permits)));
+        Poll::Ready(taken.map(Ok))
+    }
+}
+
+async fn next(listener: Arc<UnixListener>, permits: Arc<Semaphore>) -> Option<Connection> {
+    let permit = permits.acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            // The socket's mode keeps others out; so does this, should somebody have made it wider.
+            Ok((stream, _)) if is_ours(&stream) => return Some(Connection { stream, _permit: permit }),
+            Ok(_) => {}
+            // Out of descriptors or the like: the peer sees no answer, and we try the next one a little later.
+            Err(error) => {
+                log::warn!("accepting a connection: {error}");
+                tokio::time::sleep(PAUSE).await;
             }
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
+    }
+}
+
+/// What has connected and asked nothing yet gets so long when rootpind stops: its question may be on the way.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+
+/// Ends a connection when rootpind stops: what was asked is answered, and so is a first question that is on its way.
+pub(super) async fn ended_after_stop<C: Future>(mut connection: Pin<&mut C>, asked: bool, stop: impl FnOnce(Pin<&mut C>)) -> C::Output {
+    if !asked && let Ok(ended) = tokio::time::timeout(ON_THE_WAY, connection.as_mut()).await {
+        return ended;
+    }
+    stop(connection.as_mut());
+    connection.await
+}
+
+/// Whether the process at the other end runs as root, or as whom this one does.
+fn is_ours(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| [0, rustix::process::geteuid().as_raw()].contains(&peer.uid()))
 }
 
 /// One connection, which gives its place back when it ends.

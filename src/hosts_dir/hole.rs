@@ -120,10 +120,20 @@ fn resolves(table: &Table) -> bool {
 
 /// Whether a host of the file is the resolver: its address, and no path but its own.
 pub(super) fn is_resolver(host: &str, resolver: SocketAddr) -> bool {
-    let whole = [url(resolver, ""), url(resolver, DEFAULT)];
+    [url(resolver, ""), url(resolver, DEFAULT)].iter().any(|url| url == plain(host))
+}
+
+/// Whether the file has an engine fetch bytes from the resolver, and not only ask it what a tag is.
+pub(super) fn fetches(file: &HostsFile, resolver: SocketAddr) -> bool {
+    let whole = url(resolver, DEFAULT);
+    let server = file.server().map(|server| (server, file.root()));
+    let mut hosts = server.into_iter().chain(file.hosts().unwrap_or_default());
+    hosts.any(|(host, table)| plain(host) == whole && capabilities(table).is_ok_and(|may| may.pull))
+}
+
+fn plain(host: &str) -> &str {
     let host = host.strip_suffix('/').unwrap_or(host);
-    let host = host.strip_suffix("/v2").unwrap_or(host);
-    whole.iter().any(|url| url == host)
+    host.strip_suffix("/v2").unwrap_or(host)
 }
 
 /// The registry itself. Engines speak plain http to one of this machine, unless it is on the port of https.

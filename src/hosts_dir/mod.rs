@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 pub use close::{Certificates, close};
 pub use document::HostsFile;
 pub use hole::{Hole, NO_FILE, holes, holes_at, mirrored};
-pub use place::{Place, registries};
+pub use place::{Place, fetches_at, registries};
 
 /// The name of the folder that stands for every registry without one of its own.
 pub const DEFAULT: &str = "_default";

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::document::MAX_BYTES;
-use super::{Certificates, DEFAULT, Hole};
+use super::{Certificates, DEFAULT, Hole, hole};
 
 /// The folder of one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +105,20 @@ impl Place {
             client: names.iter().filter(|name| kind(name).as_deref() == Some("cert")).map(pair).collect(),
         })
     }
+}
+
+/// Whether an administrator has the engines that read this folder fetch a registry's bytes from the resolver: by the registry's own file,
+/// or by that of `_default` where it has none.
+///
+/// # Errors
+/// It can't be looked at, is not understood, or may be anybody's.
+pub fn fetches_at(root: &Path, registry: &str, resolver: SocketAddr) -> io::Result<bool> {
+    let Some(place) = Place::of(root, registry)? else { return Ok(false) };
+    let Some(text) = place.text()? else { return Ok(false) };
+    if let Some(hole) = place.writable() {
+        return Err(io::Error::other(hole.found));
+    }
+    Ok(hole::fetches(&text.parse().map_err(io::Error::other::<String>)?, resolver))
 }
 
 /// The registries that have a folder. One whose name no engine looks for, as `_backup`, is none.

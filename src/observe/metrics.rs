@@ -21,6 +21,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("rootpin_policy_ok", "gauge", "1 while the policy on disk is the one in force."),
     ("rootpin_policy_loads_total", "counter", "Policies taken, and policies that did not load, by result."),
     ("rootpin_canary_ok", "gauge", "1 while a door proves that its engine asks it, by engine."),
+    ("rootpin_listening", "gauge", "1 while a door has its socket, by door and engine."),
     ("rootpin_prove_ok", "gauge", "1 where the last proof found a path shut, 0 where it did not, by path."),
     ("rootpin_prove_seconds", "gauge", "When the last proof ended, in seconds since 1970."),
     ("rootpin_resolver_requests_total", "counter", "Requests that engines made to the resolver, by the status of the answer."),

@@ -154,24 +154,58 @@ fn sockets_are_for_root_only_and_stale_ones_are_replaced() {
 }
 
 #[test]
-fn a_live_daemons_sockets_and_whatever_is_no_socket_are_left_alone() {
+fn a_second_daemon_leaves_the_first_ones_sockets_alone_and_says_whose_they_are() {
     let Some((world, image)) = host("d-taken") else { return };
     let mut daemon = world.start();
     daemon.line("answers on");
     let (code, lines) = world.start_with(&world.config().replace("d-taken/state", "d-taken/state-2")).end();
     assert_eq!(code, 1, "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("another process answers there; is rootpind running already?")), "{lines:?}");
+    let told = format!("rootpind (process {}, user 0) listens there; is rootpind running already?", daemon.pid());
+    assert!(lines.iter().any(|line| line.contains(&told)), "{lines:?}");
     assert_eq!(judged(&world, &image), "allowed");
-    drop(daemon);
-    for name in ["gate", "apply", "control"] {
-        let _ = fs::remove_file(world.path(name));
-        fs::write(world.path(name), "precious").unwrap();
-        let (code, lines) = world.start_with(&world.config()).end();
-        assert_eq!(code, 1, "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains(name) && line.contains("no socket is there")), "{lines:?}");
-        assert_eq!(fs::read(world.path(name)).unwrap(), b"precious");
-        fs::remove_file(world.path(name)).unwrap();
+}
+
+#[test]
+fn a_socket_that_somebody_else_has_costs_that_door_only_and_is_taken_once_it_is_free() {
+    let Some((world, image)) = host("d-squatted") else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let resolver = port.local_addr().unwrap();
+    let config = format!("resolver = \"{resolver}\"\n{}", world.config());
+    let gate = UnixListener::bind(world.path("gate")).unwrap();
+    fs::write(world.path("apply"), "precious").unwrap();
+    let mut daemon = world.start_ready(&config);
+    daemon.line("the resolver door does not listen: port ");
+    assert_eq!(judged(&world, &image), "allowed", "the other doors answer");
+    let (status, exit) = world.rootpin_json(&["status"]);
+    assert_eq!(exit, 1, "{status}");
+    let me = format!("(process {}, user 0) listens there", std::process::id());
+    for (door, why) in [("resolver", me.as_str()), ("gate", me.as_str()), ("apply", "something that is no socket is there")] {
+        let row = world.door(door);
+        assert!(row["state"] == "not listening" && row["detail"].as_str().unwrap().contains(why), "{row}");
     }
+    assert!(world.rootpin(&["metrics"]).out.contains("rootpin_listening{door=\"resolver\",engine=\"\"} 0\n"));
+    assert_eq!(fs::read(world.path("apply")).unwrap(), b"precious");
+    drop((port, gate));
+    fs::remove_file(world.path("apply")).unwrap();
+    for door in ["resolver", "gate", "apply"] {
+        world.door_when(door, |row| row["state"] != "not listening");
+    }
+    let status = world.unpack("gate", Image::named("unsigned").unpack(), &[]).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status:?}");
+}
+
+#[test]
+fn a_control_socket_that_somebody_else_has_costs_the_gates_nothing() {
+    let Some((world, image)) = host("d-control") else { return };
+    let control = UnixListener::bind(world.path("control")).unwrap();
+    let mut daemon = world.start();
+    assert_eq!(
+        world.unpack("gate", image.unpack(), &[("containerd-namespace", "default")]).unwrap_err().code(),
+        tonic::Code::Unimplemented
+    );
+    drop(control);
+    daemon.line("the verifier door listens on ");
+    assert_eq!(judged(&world, &image), "allowed");
 }
 
 // The state.

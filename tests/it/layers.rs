@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way round in a circle.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("json", &[]),
     ("nonce", &[]),
     ("config", &[]),
     ("hosts_dir", &[]),
+    ("sockets", &[]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
@@ -20,18 +21,19 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("observe", &["decide"]),
     ("control", &["image", "trust", "policy", "sources", "state", "decide", "observe"]),
     // The verifier's binary is a client of the control socket; the resolver hands on a registry's bytes.
-    ("hooks", &["nonce", "config", "json", "image", "trust", "sources", "decide", "observe", "control"]),
+    ("hooks", &["nonce", "config", "hosts_dir", "json", "sockets", "image", "trust", "sources", "decide", "observe", "control"]),
     // Brings images in as the engines' clients do, and signs for them.
     ("prove", &["config", "image", "publish", "control", "hooks"]),
     ("audit", &["image", "trust", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     // An audit's words and its way to write out what others wrote.
-    ("doctor", &["config", "hosts_dir", "policy", "policy_dir", "observe", "control", "hooks", "audit"]),
-    ("daemon", &["config", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
+    ("doctor", &["config", "hosts_dir", "sockets", "policy", "policy_dir", "observe", "control", "hooks", "audit"]),
+    ("daemon", &["config", "sockets", "policy", "policy_dir", "sources", "state", "decide", "observe", "control", "hooks"]),
     (
         "cli",
         &[
             "config",
             "hosts_dir",
+            "sockets",
             "image",
             "trust",
             "policy",

@@ -31,6 +31,7 @@ mod repo;
 mod repo_keys;
 mod resolver;
 mod schema;
+mod service;
 mod sources;
 mod sweep;
 mod time_and_loss;

@@ -167,6 +167,7 @@ fn bytes_flow_through_by_their_digest_and_in_ranges() {
     let part = setting.world.runtime.block_on(ask(&client, "GET", &url, &[("range", "bytes=6-")]));
     assert_eq!((part.status, part.body.as_ref().unwrap().as_slice()), (206, &image.layer.bytes[6..]));
     assert!(part.header("content-range").starts_with("bytes 6-"), "{part:?}");
+    assert_eq!(setting.tag("HEAD", "v1").status, 200);
     let manifest = setting.ask("GET", &format!("/v2/team/app/manifests/{}", image.manifest.digest));
     assert_eq!((manifest.status, manifest.body.as_ref().unwrap()), (200, &image.manifest.bytes));
     let missing = setting.ask("GET", &format!("/v2/team/app/blobs/{}", Digest::of(b"nowhere")));
@@ -302,4 +303,70 @@ fn only_roots_processes_are_answered() {
     assert!(by(0).contains("layer of signed"));
     let nobody = by(65534);
     assert!(nobody.contains(" 403 ") && nobody.contains("only root's processes"), "{nobody}");
+}
+
+#[test]
+fn bytes_pass_only_where_the_registrys_hosts_toml_fetches_them_here() {
+    let Some(mut setting) = Setting::new("r-forms") else { return };
+    let image = Image::named("signed");
+    setting.sign("v1", &image);
+    let _daemon = setting.start();
+    let blob = || setting.ask("GET", &format!("/v2/team/app/blobs/{}", image.layer.digest));
+    let manifest = || setting.ask("GET", &format!("/v2/team/app/manifests/{}", image.index.digest));
+    assert_eq!((blob().status, manifest().status), (200, 200));
+    // The form for a registry that is known: its bytes come from itself, with the engine's own credentials.
+    setting.fetch_here(false);
+    setting.upstream.asked();
+    for answer in [blob(), manifest()] {
+        assert_eq!(answer.status, 404, "{answer:?}");
+        assert!(answer.error().1.contains("rootpin hosts write 127.0.0.1:"), "{answer:?}");
+    }
+    assert_eq!(setting.tag("HEAD", "v1").status, 200, "tags are answered all the same");
+    assert!(setting.upstream.asked().is_empty(), "nothing was asked for with rootpin's credentials");
+    // A file that anybody can write is no administrator's word.
+    setting.fetch_here(true);
+    let file = setting.world.path("certs.d").join(format!("127.0.0.1:{}", setting.upstream.port)).join("hosts.toml");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    assert_eq!(blob().status, 404);
+}
+
+#[test]
+fn a_manifest_by_digest_passes_only_if_it_is_signed_or_in_an_index_that_is() {
+    let Some(mut setting) = Setting::new("r-digests") else { return };
+    let (signed, evil) = (Image::named("signed"), Image::named("evil"));
+    setting.sign("v1", &signed);
+    setting.upstream.push("other", &evil);
+    let daemon = setting.start();
+    let by_digest = |method: &str, digest: &str| setting.ask(method, &format!("/v2/team/app/manifests/{digest}"));
+    for unsigned in [&evil.index.digest, &evil.manifest.digest] {
+        let answer = by_digest("GET", unsigned);
+        assert_eq!((answer.status, answer.error().0.as_str()), (404, "MANIFEST_UNKNOWN"), "{answer:?}");
+        assert!(answer.error().1.contains("rootpin: refused ") && answer.error().1.contains("no-statement"), "{answer:?}");
+        assert_eq!(by_digest("HEAD", unsigned).status, 403, "as a tag that is refused");
+    }
+    // What an engine asks for after the tag: the index, and the platform's manifest that it lists.
+    assert_eq!(by_digest("HEAD", &signed.index.digest).status, 200);
+    let platform = by_digest("GET", &signed.manifest.digest);
+    assert_eq!((platform.status, platform.body.as_ref().unwrap()), (200, &signed.manifest.bytes), "{platform:?}");
+    // A pull goes on over a restart: the index lies in the engine by then.
+    assert_eq!(daemon.stop().0, 0);
+    setting.world.containerd.hold("k8s.io", |held| signed.hold(held));
+    let _daemon = setting.start();
+    assert_eq!(by_digest("GET", &signed.manifest.digest).status, 200);
+    assert_eq!(by_digest("GET", &evil.manifest.digest).status, 404);
+}
+
+#[test]
+fn a_look_up_of_what_refers_to_an_image_is_no_question_about_one() {
+    let Some(mut setting) = Setting::new("r-referrers") else { return };
+    setting.sign("v1", &Image::named("signed"));
+    let _daemon = setting.start();
+    let hex = "a".repeat(64);
+    for (method, kind) in [("HEAD", ""), ("GET", ""), ("HEAD", ".sig"), ("GET", ".att"), ("HEAD", ".sbom")] {
+        let answer = setting.tag(method, &format!("sha256-{hex}{kind}"));
+        assert_eq!(answer.status, 404, "{method} {kind}: {answer:?}");
+    }
+    assert_eq!(setting.world.audit(), Vec::<serde_json::Value>::new(), "nothing was judged");
+    assert!(!setting.world.rootpin(&["metrics"]).out.contains("outcome=\"refused\""));
+    assert!(setting.upstream.asked().is_empty());
 }

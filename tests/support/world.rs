@@ -166,13 +166,29 @@ impl World {
 
     /// Starts the daemon with this configuration.
     pub fn start_with(&self, config: &str) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpind"));
+        command.arg("--config").arg(self.path("rootpin.toml"));
+        self.start_by(config, &mut command)
+    }
+
+    /// Starts the daemon with these sockets, as systemd passes them.
+    pub fn start_passing(&self, config: &str, sockets: &[std::os::fd::RawFd]) -> Daemon {
+        let passed = sockets.iter().enumerate().map(|(at, socket)| format!(" {}<&{socket}", at + 3)).collect::<Vec<_>>().concat();
+        let script = format!("LISTEN_PID=$$ LISTEN_FDS={} exec \"$0\" --config \"$1\"{passed}", sockets.len());
+        // A small shell knows no descriptors of two digits.
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_rootpind")]).arg(self.path("rootpin.toml"));
+        self.start_by(config, &mut command)
+    }
+
+    /// Starts the daemon by that command.
+    pub fn start_by(&self, config: &str, command: &mut Command) -> Daemon {
         fs::write(self.path("rootpin.toml"), config).unwrap();
         let notify = self.path("notify");
         let _ = fs::remove_file(&notify);
         let notices = UnixDatagram::bind(&notify).unwrap();
         notices.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpind"));
-        command.arg("--config").arg(self.path("rootpin.toml")).env("NOTIFY_SOCKET", &notify).env_remove("JOURNAL_STREAM");
+        command.env("NOTIFY_SOCKET", &notify).env_remove("JOURNAL_STREAM");
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -330,6 +346,14 @@ impl Daemon {
         let mut buffer = [0; 1024];
         let length = self.notices.recv(&mut buffer).expect("no word from the daemon");
         String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    }
+
+    /// What it tells systemd, until nothing more has come for so long.
+    pub fn notices_within(&self, time: Duration) -> Vec<String> {
+        self.notices.set_read_timeout(Some(time)).unwrap();
+        let mut buffer = [0; 1024];
+        let mut next = || self.notices.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+        std::iter::from_fn(&mut next).collect()
     }
 
     /// Waits for a line of the log with that text in it.

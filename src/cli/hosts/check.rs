@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_dir::{DEFAULT, DOCKER_HUB, Hole, Place, holes_at, mirrored, registries};
+use crate::sockets::Holder;
 
 /// No daemon.json is longer.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -25,6 +26,12 @@ pub(in crate::cli) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
     let resolver = arguments.at.resolver()?;
     let mut files = Vec::new();
+    // Files that are closed lead to whoever has the port.
+    if let Some(holder) = Holder::of_port(resolver).filter(|holder| !holder.is_ours()) {
+        let found = format!("{holder} listens at {resolver} in rootpind's place, and tells engines what a tag is");
+        let hint = "end that process: rootpind takes the port by itself then; a port below 1024 is root's alone";
+        files.push(told(Path::new(&resolver.to_string()), None, None, &[hole("port-taken", &found, hint)]));
+    }
     for dir in arguments.at.dirs()? {
         let unreadable = |error: io::Error| Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()));
         if dir.to_string_lossy().contains(':') {

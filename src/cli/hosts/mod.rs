@@ -37,6 +37,7 @@ pub(super) enum Verb {
             no-resolver      the resolver is not asked\n  \
             mirrors          dockerd's registry-mirrors say what Docker Hub's tags are\n  \
             writable         others than root can change it\n  \
+            port-taken       somebody else than rootpind listens where the resolver should\n  \
             dir-list         a folder is a list with colons, of which CRI of containerd 2.1 and later takes none\n\n\
             Without a registry, every folder that is there is checked. Ends with 0 if all is closed, 1 if not.",
         after_help = "examples:\n  rootpin hosts check\n  rootpin hosts check docker.io --dir /etc/docker/certs.d --json"
@@ -99,7 +100,7 @@ impl Where {
             let wanted = || Failure::Usage(format!("{resolver} is not a loopback address with a port; hint: wanted 127.0.0.1:PORT"));
             return if usable { Ok(resolver) } else { Err(wanted()) };
         }
-        let hint = "write resolver = \"127.0.0.1:5055\" there, or name it by --resolver";
+        let hint = "write resolver = \"127.0.0.1:505\" there, or name it by --resolver";
         let config = config::load(&self.config).map_err(|error| Failure::Unknown(format!("{}; hint: {hint}", error.trim_end())))?;
         let none = || Failure::Unknown(format!("{} has no resolver; hint: {hint}", self.config.display()));
         config.resolver.ok_or_else(none)

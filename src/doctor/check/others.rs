@@ -149,6 +149,12 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
     let doors = status.and_then(|status| status["doors"].as_array()).map(Vec::as_slice).unwrap_or_default();
     for door in doors {
         let detail = door["detail"].as_str().unwrap_or_default();
+        if detail.starts_with("NOT LISTENING") {
+            let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
+            let change =
+                "end what listens there, or name another place in rootpin.toml; rootpind takes the socket by itself once it is free";
+            holes.push(Hole::new(Code::SocketTaken, door["engine"].as_str().unwrap_or_default(), found).change(change));
+        }
         if detail.starts_with("NOT ASKED") {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
             let change = "close the other holes of this engine and restart it; if none is left, see rootpin status and the engine's log";

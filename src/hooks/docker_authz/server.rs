@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -48,15 +49,19 @@ pub(super) async fn serve(plugin: Arc<Plugin>, listener: UnixListener, stop: imp
 }
 
 async fn serve_one(plugin: Arc<Plugin>, connection: socket::Connection, mut stopped: watch::Receiver<bool>) {
-    let service = service_fn(|request| answer(Arc::clone(&plugin), request));
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        answer(Arc::clone(&plugin), request)
+    });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service);
     let mut connection = std::pin::pin!(connection);
     let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            let asked = asked.load(Ordering::Relaxed);
+            socket::ended_after_stop(connection, asked, hyper::server::conn::http1::Connection::graceful_shutdown).await
         }
     };
     if let Err(error) = ended {

@@ -66,7 +66,8 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
     let containers = containers.map(|container| (Moment::Start, container.id.clone(), who(&PodSandbox::default(), &container)));
     let engine = &door.gates.name;
     // A failure is one of the questions', and told there.
-    let _ = Search { engine: &door.gates, proved: &door.proved, look: Look::Everywhere }.warm().await;
+    let search = Search { engine: &door.gates, proved: &door.proved, look: Look::Everywhere };
+    let _ = tokio::time::timeout(door.decider.deadline(), search.warm()).await;
     let (mut seen, mut refused) = (0_usize, 0_usize);
     for (moment, id, who) in sandboxes.chain(containers) {
         let Some(verdict) = door.verdict(moment, &id, door.decider.deadline()).await else { continue };

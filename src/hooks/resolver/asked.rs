@@ -13,6 +13,8 @@ pub(super) enum Asked {
     Version,
     /// Which manifest a tag is.
     Tag(ImageRef),
+    /// What refers to an image: signatures and the like, under a tag that is made of the image's digest.
+    Referrers,
     /// Bytes by their digest.
     Bytes {
         repository: Repository,
@@ -64,8 +66,24 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
     if let Ok(digest) = reference.parse() {
         return Ok(Asked::Bytes { repository, manifest, digest, passes });
     }
+    if manifest && is_of_digest(reference) {
+        return Ok(Asked::Referrers);
+    }
     let tag: Tag = reference.parse().map_err(|error| No::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", &format!("{error}")))?;
     if manifest { Ok(Asked::Tag(ImageRef { repository, tag: Some(tag), digest: None })) } else { Err(unknown()) }
+}
+
+/// Whether a tag stands for what refers to an image: the image's digest with `-` for the colon (distribution-spec, "Referrers Tag Schema"),
+/// and behind it what cosign adds. No image has such a name; engines look it up on their own account after a pull.
+fn is_of_digest(tag: &str) -> bool {
+    let tag = [".sig", ".att", ".sbom"].iter().find_map(|kind| tag.strip_suffix(kind)).unwrap_or(tag);
+    let Some((algorithm, hex)) = tag.split_once('-') else { return false };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == length && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// `ns`: the registry that is meant. Engines encode the colon before a port.
@@ -124,6 +142,28 @@ mod tests {
             let found = asked(&format!("{prefix}/v2/team/app/{kind}/{digest}?ns=r.example")).unwrap();
             let Asked::Bytes { repository, manifest, passes, .. } = found else { panic!("{found:?}") };
             assert_eq!((repository.as_str(), manifest, passes), ("r.example/team/app", want_manifest, want_passes));
+        }
+    }
+
+    #[test]
+    fn a_tag_made_of_a_digest_is_no_question_about_an_image() {
+        let (hex, long) = ("a1".repeat(32), "b2".repeat(64));
+        for of_digest in
+            ["", ".sig", ".att", ".sbom"].map(|kind| format!("sha256-{hex}{kind}")).into_iter().chain([format!("sha512-{long}")])
+        {
+            assert_eq!(
+                asked(&format!("/resolve/v2/team/app/manifests/{of_digest}?ns=r.example")).unwrap(),
+                Asked::Referrers,
+                "{of_digest}"
+            );
+        }
+        for image in
+            [format!("sha256-{hex}.x"), format!("sha256-{hex}0"), format!("sha1-{hex}"), format!("SHA256-{hex}"), "sha256-".to_owned()]
+        {
+            assert_eq!(
+                asked(&format!("/v2/team/app/manifests/{image}?ns=r.example")).unwrap(),
+                tag(&format!("r.example/team/app:{image}"))
+            );
         }
     }
 

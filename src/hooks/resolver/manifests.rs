@@ -16,6 +16,9 @@ use crate::trust::{Code, Refusal};
 /// As much of manifests is kept; then it is begun anew.
 const MAX_KEPT: usize = 16 << 20;
 const MAX_MANIFESTS: usize = 4096;
+/// So many digests that they list, and so many indexes above one of them.
+const MAX_LISTED: usize = 65_536;
+const MAX_ABOVE: usize = 16;
 /// So many registries' answers are waited for at a time, each of which may be 4 MiB.
 const MAX_FETCHES: usize = 16;
 /// For the engines' content stores, which are on this host.
@@ -37,6 +40,8 @@ type Turn = tokio::sync::Mutex<Option<(Instant, Refusal)>>;
 #[derive(Debug, Default)]
 struct Kept {
     known: HashMap<Digest, Arc<Description>>,
+    /// The indexes among them that list a manifest.
+    above: HashMap<Digest, Vec<Digest>>,
     bytes: usize,
 }
 
@@ -76,6 +81,29 @@ impl Manifests {
     /// One that is kept here.
     pub(super) fn known(&self, digest: &Digest) -> Option<Arc<Description>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).known.get(digest).cloned()
+    }
+
+    /// The indexes that list a manifest: those that are kept here.
+    pub(super) fn above(&self, digest: &Digest) -> Vec<Digest> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).above.get(digest).cloned().unwrap_or_default()
+    }
+
+    /// The indexes that list a manifest, in an engine's content store: a pull goes on there after a restart of rootpind.
+    pub(super) async fn above_in_engines(&self, digest: Digest) -> Vec<Digest> {
+        let mut looking = JoinSet::new();
+        for engine in &self.engines {
+            let engine = Arc::clone(engine);
+            looking.spawn(async move { engine.indexes_above(&digest).await.unwrap_or_default() });
+        }
+        let mut found = Vec::new();
+        let all = async {
+            while let Some(above) = looking.join_next().await {
+                found.extend(above.unwrap_or_default());
+            }
+        };
+        let _ = tokio::time::timeout(RESIDENT, all).await;
+        found.truncate(MAX_ABOVE);
+        found
     }
 
     /// What an engine holds; once that takes long, what the registry sends as well, whichever comes first.
@@ -126,10 +154,17 @@ impl Manifests {
     fn keep(&self, found: Description) -> Arc<Description> {
         let found = Arc::new(found);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes + found.bytes.len() > MAX_KEPT || kept.known.len() >= MAX_MANIFESTS {
+        let listed = found.manifests.len();
+        if kept.bytes + found.bytes.len() > MAX_KEPT || kept.known.len() >= MAX_MANIFESTS || kept.above.len() + listed > MAX_LISTED {
             *kept = Kept::default();
         }
         kept.bytes += found.bytes.len();
+        for child in &found.manifests {
+            let above = kept.above.entry(*child).or_default();
+            if above.len() < MAX_ABOVE && !above.contains(&found.digest) {
+                above.push(found.digest);
+            }
+        }
         kept.known.insert(found.digest, Arc::clone(&found));
         found
     }

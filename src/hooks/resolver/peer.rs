@@ -1,49 +1,106 @@
-//! Who is at the other end of a loopback connection. What is private at a registry comes with rootpin's own credentials, and a TCP port,
-//! unlike a socket file, is open to every user of the host: so the kernel is asked whose connection it is.
+//! Who is at the other end of a loopback connection, and whether there is a place for it. What is private at a registry comes with rootpin's
+//! own credentials, and a TCP port, unlike a socket file, is open to every user of the host: so the kernel is asked whose connection it is,
+//! before anything else is done for it.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-/// The table of a host with a hundred thousand connections.
-const MAX_TABLE: u64 = 32 << 20;
-/// `TCP_ESTABLISHED` of the kernel's `include/net/tcp_states.h`. In any other state a socket may have lost its owner, and shows root.
-const ESTABLISHED: &str = "01";
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Whether the process that made a connection runs as root, or as whom this one does.
-pub(super) fn is_ours(peer: SocketAddr, here: SocketAddr) -> bool {
-    if !peer.ip().is_loopback() {
-        return false;
-    }
-    let table = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
-    let mut text = String::new();
-    let read = File::open(table).and_then(|file| file.take(MAX_TABLE).read_to_string(&mut text));
-    if let Err(error) = read {
-        log::warn!("whose connection {peer} is cannot be told: {table}: {error}");
-        return false;
-    }
-    owner(&text, peer, here).is_some_and(|owner| [0, rustix::process::geteuid().as_raw()].contains(&owner))
+use crate::sockets::SockDiag;
+
+/// A node that starts pulls two hundred images at once, each over a few connections.
+const MAX_CONNECTIONS: usize = 1024;
+/// So many more may wait for one of these to end.
+const MAX_WAITING: usize = 1024;
+/// Connections that are only told why they are not answered: no user of the host shall keep root's engines waiting.
+const MAX_STRANGERS: usize = 16;
+/// Below so many free places nobody keeps one without asking.
+const FEW: usize = MAX_CONNECTIONS / 4;
+
+/// Asks the kernel whose connections there are.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    diag: Option<SockDiag>,
+    failed: bool,
 }
 
-/// The user of a connection, in the kernel's table (proc(5), `/proc/net/tcp`).
-fn owner(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    let (local, remote) = (written(local), written(remote));
-    let line = |line: &str| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let same = fields.next() == Some(&local) && fields.next() == Some(&remote) && fields.next() == Some(ESTABLISHED);
-        same.then(|| fields.nth(3)?.parse().ok()).flatten()
-    };
-    table.lines().find_map(line)
+impl Owners {
+    /// Whether the process that made a connection runs as root, or as whom this one does.
+    pub(super) fn is_ours(&mut self, peer: SocketAddr, here: SocketAddr) -> bool {
+        if !peer.ip().is_loopback() {
+            return false;
+        }
+        match self.owner(peer, here) {
+            Ok(owner) => {
+                self.failed = false;
+                owner.is_some_and(|owner| [0, rustix::process::geteuid().as_raw()].contains(&owner))
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    log::error!(
+                        "whose connections to the resolver are cannot be told, so none is answered: the kernel's sock_diag: {error}"
+                    );
+                }
+                self.diag = None;
+                false
+            }
+        }
+    }
+
+    fn owner(&mut self, peer: SocketAddr, here: SocketAddr) -> std::io::Result<Option<u32>> {
+        match &mut self.diag {
+            Some(diag) => diag.owner(peer, here),
+            None => self.diag.insert(SockDiag::open()?).owner(peer, here),
+        }
+    }
 }
 
-/// An address as the kernel writes it: each four bytes as a number of the machine's own order.
-fn written(address: SocketAddr) -> String {
-    let bytes = match address.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let words = bytes.as_chunks::<4>().0.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word)));
-    format!("{}:{:04X}", words.collect::<String>(), address.port())
+/// The places that connections have.
+#[derive(Debug)]
+pub(super) struct Places {
+    ours: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// The place of one connection, which gives it back when it ends.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Whether it is to be answered, or told why not.
+    pub(super) ours: bool,
+    queued: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        let of = |places| Arc::new(Semaphore::new(places));
+        Self { ours: of(MAX_CONNECTIONS), waiting: of(MAX_WAITING), strangers: of(MAX_STRANGERS) }
+    }
+
+    /// A place for one more, at once; `None`: there is none.
+    pub(super) fn one(&self, ours: bool) -> Option<Place> {
+        let queues = if ours { &[(&self.ours, false), (&self.waiting, true)][..] } else { &[(&self.strangers, false)] };
+        queues.iter().find_map(|(places, queued)| {
+            let permit = Arc::clone(places).try_acquire_owned().ok()?;
+            Some(Place { ours, queued: *queued, _permit: permit })
+        })
+    }
+
+    /// Waits until a connection in the queue has its turn.
+    pub(super) async fn turn(&self, place: Place) -> Option<Place> {
+        if !place.queued {
+            return Some(place);
+        }
+        let permit = Arc::clone(&self.ours).acquire_owned().await.ok()?;
+        Some(Place { queued: false, _permit: permit, ..place })
+    }
+
+    /// Whether places are few, so that a connection that asks nothing must give its own back.
+    pub(super) fn are_few(&self) -> bool {
+        self.ours.available_permits() < FEW
+    }
 }
 
 #[cfg(test)]
@@ -53,29 +110,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_of_a_connection_is_told_by_both_of_its_ends() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-                     0: 0100007F:13BF 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0000\n   \
-                     1: 0100007F:C350 0100007F:13BF 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0000\n   \
-                     2: 0100007F:C351 0100007F:13BF 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0000\n";
-        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        if cfg!(target_endian = "little") {
-            assert_eq!(owner(table, at(50000), at(5055)), Some(1000));
-            assert_eq!(owner(table, at(50001), at(5055)), None, "a socket without an owner shows root");
-            assert_eq!(owner(table, at(50000), at(5056)), None);
-        }
-    }
-
-    #[test]
     fn a_connection_of_our_own_is_ours() {
+        let mut owners = Owners::default();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let here = listener.local_addr().unwrap();
             let stream = TcpStream::connect(here).unwrap();
             let (_accepted, peer) = listener.accept().unwrap();
-            assert!(is_ours(peer, here), "{peer}");
+            assert!(owners.is_ours(peer, here), "{peer}");
             drop(stream);
+            assert!(!owners.is_ours(peer, here), "one that is being closed shows root, whoever made it");
         }
-        assert!(!is_ours("192.0.2.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()));
+        assert!(!owners.is_ours("192.0.2.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()));
+    }
+
+    #[test]
+    fn strangers_have_few_places_and_never_one_of_roots() {
+        let places = Places::new();
+        let strangers: Vec<_> = std::iter::from_fn(|| places.one(false)).collect();
+        assert_eq!(strangers.len(), MAX_STRANGERS);
+        let ours: Vec<_> = std::iter::from_fn(|| places.one(true)).collect();
+        assert_eq!(ours.len(), MAX_CONNECTIONS + MAX_WAITING);
+        assert!(places.are_few() && ours.last().is_some_and(|last| last.queued));
     }
 }

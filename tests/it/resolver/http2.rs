@@ -33,6 +33,10 @@ fn manifests_and_blobs_pass_through_whole_from_a_registry_that_speaks_http_2_and
     setting.sign("v1", &image);
     let covered = format!("127.0.0.1:{}/team", setting.upstream.port);
     setting.world.write_policy(&setting.policy("").replace(&covered, "registry.test/team"));
+    // Which an administrator had to add for bytes to come by the resolver.
+    let file = hosts.join("registry.test/hosts.toml");
+    let here = format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", setting.address);
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + &here).unwrap();
     let config = format!("resolver = \"{}\"\nhosts-dir = {:?}\n{}", setting.address, hosts, setting.world.config());
     let _daemon = setting.world.start_ready(&config);
     let client = reqwest::Client::new();

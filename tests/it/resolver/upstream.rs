@@ -174,7 +174,20 @@ impl Setting {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let setting = Self { world, upstream, address: format!("127.0.0.1:{port}"), publisher };
         setting.world.write_policy(&setting.policy(""));
+        setting.fetch_here(true);
         Some(setting)
+    }
+
+    /// Has the registry's hosts.toml lead here for bytes, or only for tags.
+    pub(super) fn fetch_here(&self, whole: bool) {
+        let folder = self.world.path("certs.d").join(format!("127.0.0.1:{}", self.upstream.port));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = if whole { "" } else { "/resolve" };
+        let text = format!(
+            "server = \"http://127.0.0.1:{}\"\ncapabilities = [\"pull\"]\n[host.\"http://{}{path}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
+            self.upstream.port, self.address
+        );
+        std::fs::write(folder.join("hosts.toml"), text).unwrap();
     }
 
     /// A policy with `more` in front.
@@ -206,7 +219,8 @@ impl Setting {
     }
 
     pub(super) fn start(&self) -> Daemon {
-        self.world.start_ready(&format!("resolver = \"{}\"\n{}", self.address, self.world.config()))
+        let hosts = self.world.path("certs.d");
+        self.world.start_ready(&format!("resolver = \"{}\"\nhosts-dir = \"{}\"\n{}", self.address, hosts.display(), self.world.config()))
     }
 
     /// Asks as containerd does.

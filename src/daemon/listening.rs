@@ -1,0 +1,167 @@
+//! How a door comes to its socket: systemd holds it, or it is bound here. One that somebody else has costs that door only, is told, and is
+//! tried again until it is free.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::control::StatusBoard;
+use crate::decide::Door;
+use crate::observe::{self, Observer};
+use crate::sockets::{Passed, Taken, bind_tcp, bind_unix};
+
+/// How often a socket that somebody else has is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Where a door listens.
+#[derive(Debug, Clone)]
+pub(super) struct At<Place> {
+    pub(super) door: Door,
+    /// The engine's name in rootpin.toml, where the door is one engine's.
+    pub(super) engine: Option<String>,
+    pub(super) place: Place,
+}
+
+/// A kind of socket.
+pub(super) trait Socket: Send + Sync + 'static {
+    type Listener: Send + 'static;
+
+    /// From what systemd passed.
+    fn passed(&self, passed: &mut Passed) -> Option<Self::Listener>;
+    fn bind(&self) -> impl Future<Output = Result<Self::Listener, Taken>> + Send;
+    fn shown(&self) -> String;
+}
+
+impl Socket for PathBuf {
+    type Listener = UnixListener;
+
+    fn passed(&self, passed: &mut Passed) -> Option<UnixListener> {
+        passed.unix(self)
+    }
+
+    async fn bind(&self) -> Result<UnixListener, Taken> {
+        bind_unix(self).await
+    }
+
+    fn shown(&self) -> String {
+        format!("socket {}", self.display())
+    }
+}
+
+impl Socket for SocketAddr {
+    type Listener = TcpListener;
+
+    fn passed(&self, passed: &mut Passed) -> Option<TcpListener> {
+        passed.tcp(*self)
+    }
+
+    async fn bind(&self) -> Result<TcpListener, Taken> {
+        bind_tcp(*self)
+    }
+
+    fn shown(&self) -> String {
+        format!("port {self}")
+    }
+}
+
+/// The socket that systemd holds, or one that is bound here.
+///
+/// # Errors
+/// Somebody else has it, or it can't be made.
+pub(super) async fn take<P: Socket>(place: &P, passed: &mut Passed) -> Result<P::Listener, Taken> {
+    match place.passed(passed) {
+        Some(listener) => Ok(listener),
+        None => place.bind().await,
+    }
+}
+
+/// The control socket, which says whether another rootpind runs here.
+///
+/// # Errors
+/// It does.
+pub(super) async fn first(control: &PathBuf, passed: &mut Passed) -> Result<Result<UnixListener, Taken>, String> {
+    match take(control, passed).await {
+        Err(taken) if taken.by_rootpind => Err(format!("{}: {taken}", control.shown())),
+        taken => Ok(taken),
+    }
+}
+
+/// Tells of doors that have no socket.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) status: Arc<StatusBoard>,
+    pub(super) observer: Arc<Observer>,
+}
+
+impl Told {
+    /// That a door has its socket, or why not; in the log what is new.
+    fn of<P: Socket>(&self, at: &At<P>, taken: Result<P::Listener, Taken>, last: &mut Option<String>) -> Option<P::Listener> {
+        let (door, engine) = (at.door.as_str(), at.engine.as_deref());
+        let label = format!("door=\"{door}\",engine=\"{}\"", observe::escaped(engine.unwrap_or_default()));
+        self.observer.metrics().set("rootpin_listening", label, f64::from(u8::from(taken.is_ok())));
+        match taken {
+            Ok(listener) => {
+                self.status.listening(at.door, engine, Ok(()));
+                Some(listener)
+            }
+            Err(taken) => {
+                let why = format!("{}: {taken}", at.place.shown());
+                if last.as_ref() != Some(&why) {
+                    let of = engine.map_or_else(String::new, |engine| format!(" of {engine}"));
+                    log::error!("the {door} door{of} does not listen: {why}; it is tried again every {AGAIN:?}");
+                    *last = Some(why.clone());
+                }
+                self.status.listening(at.door, engine, Err(why));
+                None
+            }
+        }
+    }
+}
+
+/// A door on its way to its socket.
+pub(super) struct Doorway<P: Socket> {
+    at: At<P>,
+    got: Option<P::Listener>,
+    /// Why it has none, as it was told last.
+    last: Option<String>,
+    told: Told,
+}
+
+impl<P: Socket> Doorway<P> {
+    /// Takes the socket, or finds out why it can't be had.
+    pub(super) async fn open(at: At<P>, passed: &mut Passed, told: &Told) -> Self {
+        let taken = take(&at.place, passed).await;
+        Self::with(at, taken, told)
+    }
+
+    /// One whose socket was tried before.
+    pub(super) fn with(at: At<P>, taken: Result<P::Listener, Taken>, told: &Told) -> Self {
+        let mut last = None;
+        let got = told.of(&at, taken, &mut last);
+        Self { at, got, last, told: told.clone() }
+    }
+
+    /// Its listener, once it has one. `None`: it was told to stop before.
+    pub(super) async fn listener(self, stop: impl Future<Output = ()>) -> Option<P::Listener> {
+        let Self { at, got, mut last, told } = self;
+        let again = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                if let Some(listener) = told.of(&at, at.place.bind().await, &mut last) {
+                    log::info!("the {} door listens on {} now", at.door.as_str(), at.place.shown());
+                    return listener;
+                }
+            }
+        };
+        if got.is_some() {
+            return got;
+        }
+        tokio::select! {
+            listener = again => Some(listener),
+            () = stop => None,
+        }
+    }
+}

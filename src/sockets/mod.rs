@@ -1,0 +1,72 @@
+//! The sockets that rootpind listens on: those that systemd holds for it across restarts, and those that it binds itself; and who has one
+//! that should be ours.
+
+mod diag;
+mod holder;
+mod passed;
+mod unix;
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+pub use diag::SockDiag;
+pub use holder::Holder;
+pub use passed::Passed;
+pub use unix::bind_unix;
+
+/// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it doesn't know.
+const BACKLOG: u32 = 4096;
+
+/// Why a socket can't be had.
+#[derive(Debug)]
+pub struct Taken {
+    why: String,
+    /// Whether another rootpind has it.
+    pub by_rootpind: bool,
+}
+
+impl Taken {
+    fn plain(why: &str) -> Self {
+        Self { why: why.to_owned(), by_rootpind: false }
+    }
+
+    /// Somebody listens there already.
+    fn by(holder: Option<Holder>) -> Self {
+        let by_rootpind = holder.as_ref().is_some_and(Holder::is_rootpind);
+        let who = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+        let question = if by_rootpind { "; is rootpind running already?" } else { "" };
+        Self { why: format!("{who} listens there{question}"), by_rootpind }
+    }
+}
+
+impl From<io::Error> for Taken {
+    fn from(error: io::Error) -> Self {
+        Self { why: error.to_string(), by_rootpind: false }
+    }
+}
+
+impl Display for Taken {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// Binds a port.
+///
+/// # Errors
+/// Somebody has it, or the system does not let us.
+pub fn bind_tcp(at: SocketAddr) -> Result<TcpListener, Taken> {
+    let bound = || {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(at)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => Taken::by(Holder::of_port(at)),
+        _ => error.into(),
+    })
+}
