@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push build: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build boot: unpack Debian packages into the cache
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
@@ -43,6 +43,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # programs run on Debian 12's libc, their runc does not, so that one is Debian 12's own, as is containerd 1.6.
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
+PKG_BOOT=$CACHE/pkg/boot # systemd of this machine's own Debian, with what it needs and this machine lacks
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
 PKG_23=$ROOT/engines SOCK_23=$ROOT/run/containerd23.sock
 DOCKERDS=(dockerd29 dockerd29-plugin dockerd29-overlay2 dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
@@ -115,6 +116,29 @@ unpack() { # unpack SUITE PACKAGE...: those that the cache lacks
   done
 }
 
+# What is booted is this machine's root with these laid over it, so they have its layout: /bin, /lib and /sbin are below /usr.
+unpack_boot() {
+  local suite deb folder debs=$CACHE/debs/boot
+  [[ ! -e $PKG_BOOT/.whole ]] || return 0
+  suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-$SUITE_HOST}")
+  read_index "$suite"
+  mkdir -p "$debs/partial" "$PKG_BOOT"
+  private_apt "$suite" get -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache::archives="$debs" -o APT::Install-Recommends=false \
+    install --download-only --reinstall -y systemd systemd-container >"$CACHE/apt/$suite/download.log" 2>&1 || {
+    tail -3 "$CACHE/apt/$suite/download.log" >&2
+    die "download of systemd from $suite failed"
+  }
+  for deb in "$debs"/*.deb; do
+    dpkg-deb -x "$deb" "$PKG_BOOT"
+    say "unpacked $(dpkg-deb -f "$deb" Package) $(dpkg-deb -f "$deb" Version) of $suite"
+    rm -f "$deb"
+  done
+  for folder in bin sbin lib lib64; do
+    [[ ! -d $PKG_BOOT/$folder ]] || { mkdir -p "$PKG_BOOT/usr/$folder" && cp -a "$PKG_BOOT/$folder/." "$PKG_BOOT/usr/$folder/" && rm -rf "${PKG_BOOT:?}/$folder"; }
+  done
+  touch "$PKG_BOOT/.whole"
+}
+
 cmd_fetch() {
   local group
   mkdir -p "$CACHE"
@@ -126,6 +150,7 @@ cmd_fetch() {
     old) unpack "$SUITE_HOST" containerd ;;
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
+    boot) unpack_boot ;;
     build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
     *) die "no such group: $group" ;;
   esac; done

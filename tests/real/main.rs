@@ -30,6 +30,7 @@ mod roads;
 mod rows;
 mod shapes;
 mod sweep;
+mod systemd;
 mod trust_server;
 
 use std::io::Write as _;
