@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// Where the daemon's engines are listed
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// An [[engine]] or [[docker]] of that file; may stand several times. None: all
+    /// The name of an engine or a dockerd in that file; may stand several times. None: all
     #[arg(long, value_name = "NAME")]
     engine: Vec<String>,
     /// Show it, and write nothing
