@@ -1,5 +1,7 @@
 //! The few fields of an image manifest and of an image index that prove membership.
 
+use oci_spec::image::MediaType;
+
 use crate::json::{self, JsonError, Limits, Value};
 
 use super::{Digest, DigestError};
@@ -14,10 +16,6 @@ pub struct Descriptor {
     /// How many bytes they are.
     pub size: u64,
 }
-
-/// Media types of an index and a manifest (OCI image-spec, "OCI Image Media Types").
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// What Docker called the two before they were OCI's (distribution, "Image Manifest Version 2, Schema 2").
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -83,12 +81,12 @@ impl Document {
         let kind = kind.transpose()?;
         match (value.get("manifests"), value.get("config"), value.get("layers")) {
             (Some(manifests), None, None) => {
-                wanted(kind, OCI_INDEX, DOCKER_LIST)?;
+                wanted(kind, &MediaType::ImageIndex, DOCKER_LIST)?;
                 let manifests = list(manifests)?.iter().map(entry).collect::<Result<_, _>>()?;
                 Ok(Self::Index { media_type: kind.map(str::to_owned), manifests })
             }
             (None, Some(config), Some(layers)) => {
-                wanted(kind, OCI_MANIFEST, DOCKER_MANIFEST)?;
+                wanted(kind, &MediaType::ImageManifest, DOCKER_MANIFEST)?;
                 let layers = list(layers)?.iter().map(descriptor).collect::<Result<_, _>>()?;
                 Ok(Self::Manifest { media_type: kind.map(str::to_owned), config: descriptor(config)?, layers })
             }
@@ -106,9 +104,9 @@ impl Document {
 }
 
 /// A document need not state its type; one that does must state the one that its members have.
-fn wanted(kind: Option<&str>, oci: &str, docker: &str) -> Result<(), ManifestError> {
+fn wanted(kind: Option<&str>, oci: &MediaType, docker: &str) -> Result<(), ManifestError> {
     match kind {
-        Some(kind) if kind != oci && kind != docker => Err(ManifestError::Shape("mediaType contradicts the members")),
+        Some(kind) if kind != oci.as_ref() && kind != docker => Err(ManifestError::Shape("mediaType contradicts the members")),
         _ => Ok(()),
     }
 }

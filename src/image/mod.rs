@@ -11,7 +11,7 @@ mod rootfs;
 pub use canary::{ARCHITECTURE, Canary, CanaryBlob, CanaryImage};
 pub use digest::{Digest, DigestError};
 pub use files::files_of;
-pub use manifest::{Descriptor, Document, IndexEntry, ManifestError, OCI_INDEX};
+pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
 pub use membership::{Blob, Chain};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag, host_name};
 pub use rootfs::chain_id;

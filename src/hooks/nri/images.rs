@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{GetImageRequest, Image, ListImagesRequest};
+use oci_spec::image::MediaType;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
@@ -16,7 +17,7 @@ use super::proved::Proved;
 use crate::decide::{Claim, Place, ToldBy};
 use crate::hooks::EngineGates;
 use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
-use crate::image::{Chain, Digest, ImageRef, OCI_INDEX, Repository};
+use crate::image::{Chain, Digest, ImageRef, Repository};
 
 /// As for a layer: archives put an index over an index at most.
 const MAX_DEPTH: usize = 3;
@@ -174,7 +175,8 @@ impl Search<'_> {
             if let Some(chain) = manifest.under(&document) {
                 return Ok(Some(chain));
             }
-            for entry in document.entries().iter().filter(|entry| depth > 0 && entry.descriptor.media_type == OCI_INDEX) {
+            let index = MediaType::ImageIndex.to_string();
+            for entry in document.entries().iter().filter(|entry| depth > 0 && entry.descriptor.media_type == index) {
                 let Ok(size) = i64::try_from(entry.descriptor.size) else { continue };
                 let below = BlobInfo { digest: entry.descriptor.digest, size, labels: HashMap::new() };
                 if let Some(chain) = self.climb(manifest, below, depth - 1).await?.and_then(|below| below.under(&document)) {
