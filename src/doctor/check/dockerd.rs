@@ -19,8 +19,6 @@ const GRPC: Version = Version(29, 2, 0);
 /// The features that move images past a door (moby, `initContainerd` and `NewDaemon`).
 const EMBEDDED: &str = "embedded-containerd";
 const MIGRATION: &str = "containerd-migration";
-/// Where dockerd looks for plugins by their names (pkg/plugins/discovery.go).
-const PLUGINS: &str = "/run/docker/plugins";
 
 /// Every hole of one dockerd. `engines` are the containerds that rootpin.toml names.
 pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole> {
@@ -115,7 +113,10 @@ fn authorization(facts: &Docker) -> Option<Hole> {
     let severity = super::open_if(!facts.containerd_store);
     let Some(socket) = &facts.docker.authz else {
         let found = format!("driver {} ({store}), and rootpin.toml gives this dockerd no authz", facts.driver);
-        let line = format!("authz = \"{PLUGINS}/rootpin.sock\"   # below [[docker]] {name:?} in rootpin.toml; then run this again");
+        // The packaged socket unit holds that of the packaged name.
+        let line = format!(
+            "authz = \"/run/rootpin/{name}.authz.sock\"   # below [[docker]] {name:?} in rootpin.toml; restart rootpind, then: rootpin install"
+        );
         return Some(Hole::new(Code::DockerNoAuthz, name, found).change(line).weighing(severity));
     };
     let plugin = plugin_name::to_be(socket);

@@ -50,6 +50,15 @@ fn a_dockerd_that_asks_another_plugin_or_none_is_open_with_a_classic_store_and_w
 }
 
 #[test]
+fn the_plugins_socket_that_is_advised_is_the_one_that_the_packaged_unit_holds() {
+    let found = holes(|facts| (facts.docker.name, facts.docker.authz) = ("docker".to_owned(), None));
+    let [hole] = &found[..] else { panic!("{found:?}") };
+    let socket = hole.change.split('"').nth(1).unwrap();
+    let unit = include_str!("../../../../packaging/systemd/rootpind.socket");
+    assert!(unit.contains(&format!("ListenStream={socket}\n")), "{hole:?}");
+}
+
+#[test]
 fn a_containerd_that_dockerd_started_by_itself_is_a_hole_with_its_store_only() {
     for own in ["/var/run/docker/containerd/containerd.sock", "/run/other.sock"] {
         let found = docker(|facts| facts.containerd = Some(own.into()));
