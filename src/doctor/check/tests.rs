@@ -267,6 +267,20 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
 }
 
 #[test]
+fn a_verifier_that_is_in_its_place_is_not_to_be_copied_onto_itself() {
+    let change = |program: &'static str| {
+        let mut facts = in_order("2.1.9");
+        facts.verifier = Some(Folder { path: "/opt/containerd/image-verifier/bin".into(), entries: None, writable: None });
+        let holes = super::containerd(&facts, Wanted { program: Path::new(program), ..wanted() });
+        holes.iter().map(|hole| hole.change.clone()).collect::<Vec<_>>().join("\n\n")
+    };
+    let lines = format!("[plugins.'{VERIFIERS}']\n  bin_dir = \"/usr/libexec/rootpin/verifier\"");
+    assert_eq!(change("/usr/libexec/rootpin/verifier/rootpin-verifier"), lines);
+    let copied = "install -D -m 0755 /usr/bin/rootpin-verifier /usr/libexec/rootpin/verifier/rootpin-verifier";
+    assert_eq!(change("/usr/bin/rootpin-verifier"), format!("{copied}\n{lines}"));
+}
+
+#[test]
 fn a_limit_that_leaves_the_verifier_out_is_a_hole_and_one_that_does_not_is_none() {
     let limited = |most: i64, entries: &[&str]| {
         hole("2.1.9", |facts| {

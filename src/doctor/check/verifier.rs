@@ -62,16 +62,19 @@ fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
     let shared = folder.path.as_path() == Path::new(SHARED);
     let to = if shared { wanted.verifier } else { &folder.path };
     let from = wanted.program.display();
-    let mut install = format!("install -D -m 0755 {from} {}/{PROGRAM}", to.display());
+    // The drop-in's own folder has it already where the package's steps were followed.
+    let there = shared && wanted.program == to.join(PROGRAM);
+    let mut install = if there { String::new() } else { format!("install -D -m 0755 {from} {}/{PROGRAM}\n", to.display()) };
     if let Some(control) = wanted.control {
         // containerd gives it no arguments of ours.
         let (to, control) = (to.display(), control.display());
-        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec {from} --control {control} \"$@\"");
+        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec {from} --control {control} \"$@\"\n");
     }
     if shared {
-        install = format!("{install}\n[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
+        install = format!("{install}[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
     }
-    let hole = |code, found: String| Hole::new(code, name, found).change(install.clone()).fix(Fix::Verifier(to.to_owned()));
+    let install = install.trim_end();
+    let hole = |code, found: String| Hole::new(code, name, found).change(install).fix(Fix::Verifier(to.to_owned()));
     let mut holes = Vec::new();
     match folder.entries.as_deref() {
         None => return vec![hole(Code::VerifierMissing, format!("{shown} does not exist"))],
