@@ -97,7 +97,7 @@ codes! {
     CriLocalPull "cri-local-pull" Open "a setting makes CRI pull by itself, and not by the transfer service" "the verifier is not asked, so nobody compares name and digest; containerd says so in one warning at its start";
     CriAnnotations "cri-annotations" Weak "CRI does not tell the gate which name it pulls" "the gate then knows the layer only, and can't bind a tag to its digest";
     CriConfigPathList "cri-config-path-list" Weak "CRI's config_path names more than one folder while CRI pulls by the transfer service" "containerd takes the list for the name of one folder, finds nothing, and ignores every hosts.toml";
-    HostsOpen "hosts-open" Open "by hosts.toml, an engine has somebody else than rootpin's resolver say what a tag is" "the registry or its mirror says it then, and a tag that was moved is pulled until its bytes are judged";
+    HostsOpen "hosts-open" Open "by hosts.toml, an engine has somebody else than rootpin's resolver say what a tag is" "the registry or its mirror then says what a tag is, and other bytes under a signed tag are fetched before they are refused";
     CriRestore "cri-restore" Weak "CRI makes containers of checkpoint archives" "what is restored, memory among it, was signed by nobody and comes through no gate";
     NriOff "nri-off" Weak "containerd has NRI off, or at another socket, though rootpin.toml names one" "containers are made without the run-time door";
     NriFailsOpen "nri-fails-open" Note "containerd goes on without an NRI plugin that is away" "while rootpind is down, containers of images that are no longer admitted can be made";

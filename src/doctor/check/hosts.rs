@@ -28,7 +28,8 @@ pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<
     let paths = cri.get("registry.config_path").and_then(toml::Value::as_str).unwrap_or_default();
     if paths.is_empty() {
         let section = cri.path("registry").join("'.'");
-        let change = format!("['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
+        let file = facts.config.as_ref().map_or("containerd's main file".into(), |config| config.main.display().to_string());
+        let change = format!("# in {file}\n['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
         return vec![Hole::new(Code::HostsOpen, &facts.engine.name, "CRI has no config_path, so it reads no hosts.toml").change(change)];
     }
     if paths.contains(':') && facts.version >= Version(2, 1, 0) {
@@ -118,7 +119,8 @@ mod tests {
         let resolver = Resolver { at: "127.0.0.1:5055".parse().unwrap(), registries: BTreeSet::new() };
         let holes = cri(&super::super::tests::in_order("1.7.24"), &resolver);
         assert!(matches!(&holes[..], [hole] if hole.found.contains("no config_path")), "{holes:?}");
-        assert!(holes[0].change.starts_with("['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"), "{holes:?}");
+        assert!(holes[0].change.starts_with("# in /"), "{holes:?}");
+        assert!(holes[0].change.contains("\n['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"), "{holes:?}");
     }
 
     #[test]
