@@ -94,7 +94,8 @@ impl Judge<'_> {
             return refusal;
         }
         let (contact, again) = (evidence.contact, later(evidence.asked(), AGAIN));
-        let hint = format!("{}; signed since {contact}, when the metadata was fetched? ask again after {again}", refusal.hint);
+        let hint =
+            format!("{}; the metadata was fetched at {contact}: if the publisher signed later, ask again after {again}", refusal.hint);
         Refusal { hint, ..refusal }
     }
 }
