@@ -38,7 +38,7 @@ pub(super) enum Verb {
     /// Verify a bundle as if it came from one of the root's places, and keep what it says
     #[command(after_help = "examples:\n  rootpin bundle import acme.bundle\n  \
         rootpin bundle import --policy ./policy --state ./state acme.bundle\n\n\
-        Afterwards names are judged by it as long as no place answers: until it expires, and for [limits] offline from when this host\n\
+        Afterwards names are judged by it as long as no place answers: until it expires, and for [limits] offline from when this host \
         first saw it. To import it again makes it no fresher.")]
     Import(Import),
 }

@@ -11,7 +11,7 @@ use crate::control::Client;
 use crate::prove::{Finding, Host, Report, Verdict};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin prove\n  rootpin prove --list\n  rootpin prove --path containerd/cri-pull --path docker/pull --json\n\n\
-    Two images of a few bytes are served on 127.0.0.1, one of them signed by a key that is gone afterwards, and every engine of rootpin.toml is\n\
+    Two images of a few bytes are served on 127.0.0.1, one of them signed by a key that is gone afterwards, and every engine of rootpin.toml is \
     told to bring both in, in every way it has. Nothing is run, and all of it is taken away again. The policy forbids it by prove = false.\n\n\
     exit codes: 0 every path is shut, 1 one is open, 2 it could not be shown, 64 wrong usage";
 

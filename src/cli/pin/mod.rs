@@ -54,7 +54,7 @@ pub(super) enum Verb {
             changed  there are others, and nothing that is pinned speaks for them: an attack, or a repository begun anew\n  \
             revoked  its root role lists a key that the policy revokes\n\n\
             Ends with 0 if all are known, 1 if one is not, 2 if a source could not be asked and no other is new, changed or revoked. A rule \
-            for a pattern is asked for the names that are given; without names, only rules for exact names are.",
+            for a pattern is asked for the names that are given; without names, only rules for exact names and TUF roots are.",
         after_help = diff::EXAMPLES
     )]
     Diff(diff::Arguments),
