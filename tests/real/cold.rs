@@ -21,7 +21,7 @@ const SNAPSHOTTER: &str = "overlayfs";
 /// Deletes the images, leases, downloads, snapshots and blobs of every namespace, and waits for the collector.
 pub(crate) async fn forget(channel: &Channel) {
     let namespaces = namespaces(channel).await;
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(90);
     loop {
         let mut left = Vec::new();
         for namespace in &namespaces {

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -32,6 +32,21 @@ pub(crate) fn engine(lab: &Lab, number: &str) -> String {
 pub(crate) struct Daemon {
     child: Child,
     audit: PathBuf,
+}
+
+/// Waits until the engines that run have asked the new daemon's gates. An engine that found the one before gone dials again only after a
+/// pause of up to three seconds, and fails what is asked meanwhile. Where a gate is unhooked on purpose nobody waits for it without end.
+fn await_gates(lab: &Lab) {
+    let end = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < end {
+        let control = lab.sockets().join("control.sock");
+        let output = Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["status", "--json", "--control"]).arg(control).output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let gates = status["doors"].as_array().into_iter().flatten().filter(|row| row["door"] == "gate");
+        if gates.clone().count() > 0 && gates.into_iter().all(|row| row["state"] == "proven") {
+            return;
+        }
+    }
 }
 
 /// One question that the daemon recorded.
@@ -91,9 +106,11 @@ impl Daemon {
         loop {
             let length = ready.recv(&mut message).expect("rootpind does not get ready: see rootpind.log");
             if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
-                return daemon;
+                break;
             }
         }
+        await_gates(lab);
+        daemon
     }
 
     /// As the machine's power going off would.
