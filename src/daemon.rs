@@ -80,7 +80,8 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let store = Arc::new(open_state(&config.state));
     let last_good = LastGood::beside(&config.state);
     let first = Candidate::read(&policy_dir);
-    let in_force = first_policy(&first, &last_good, &policy_dir);
+    let mark = Mark::beside(config_path);
+    let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
     let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
     let credentials = credentials.helper_timeout(config.credential_helper_timeout);
     let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
@@ -89,8 +90,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
     let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
     let plugins = config.dockers.iter().filter(|docker| docker.authz.is_some()).map(|docker| docker.name.clone()).collect();
-    let status =
-        Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins, Mark::beside(config_path)));
+    let status = Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins, mark));
     observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
     // Before the first question: it says by which clock none may be judged.
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));

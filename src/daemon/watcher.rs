@@ -21,15 +21,17 @@ const RETRY: Duration = Duration::from_secs(3);
 /// How often the policy's files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// The first policy. One that does not load is no reason not to serve: the last one that did stays in force, as it would have without the restart;
-/// where there is none, everything is refused, saying why.
-pub(super) fn first_policy(first: &Candidate, last_good: &LastGood, dir: &Path) -> InForce {
+/// where there is none, everything is refused, saying why. `standing`: of the state that the last one is kept in. One that is not the state of
+/// this host brings no policy along.
+pub(super) fn first_policy(first: &Candidate, last_good: &LastGood, dir: &Path, standing: &Standing) -> InForce {
     match &first.loaded {
         Ok(policy) => {
             tell(policy);
             Ok(Arc::clone(policy))
         }
         Err(why) => {
-            if let Some(policy) = last_good.load(dir, first.at.max(first.earliest.at)) {
+            let ours = matches!(standing, Standing::Acknowledged | Standing::New(_));
+            if let Some(policy) = last_good.load(dir, first.at.max(first.earliest.at)).filter(|_| ours) {
                 log::error!("{why}; the last good one, {}, is in force again", policy.hash);
                 return Ok(Arc::new(policy));
             }
@@ -195,7 +197,7 @@ impl Watcher {
         if self.judged.refused.is_some() || lost {
             return;
         }
-        if let Err(error) = self.last_good.keep(policy.hash, &self.taken.files()) {
+        if let Err(error) = self.last_good.keep(&self.dir, policy.hash, &self.taken.files()) {
             log::warn!("the policy can't be kept for the next start: {error}");
         }
     }

@@ -26,6 +26,8 @@ pub struct LastGood {
 #[serde(deny_unknown_fields)]
 struct Form {
     version: u8,
+    /// The folder that it was loaded from: another folder's policy is another policy.
+    dir: PathBuf,
     hash: String,
     /// Texts by name: keys and certificates in DER have none, and are written as hex.
     files: BTreeMap<String, String>,
@@ -38,17 +40,22 @@ impl LastGood {
         Self { file: state.join("policy.last") }
     }
 
-    /// Keeps the files of a policy, if it is not the one that is kept. Says nothing of files that have changed since it was loaded.
+    /// Keeps the files of a policy that is in force, if it is not the one that is kept. Where it can't be kept, or its files have changed
+    /// since it was loaded, an older one goes: what was revoked since must not come back with it.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn keep(&self, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-        let same = policy::hash(files) == hash;
-        if !same || self.read().is_ok_and(|form| form.hash == hash.to_string()) {
+    pub fn keep(&self, dir: &Path, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        if self.read().is_ok_and(|form| form.hash == hash.to_string() && form.dir == dir) {
             return Ok(());
         }
+        let kept = if policy::hash(files) == hash { self.write(dir, hash, files) } else { self.forget() };
+        kept.or_else(|error| self.forget().and(Err(error)))
+    }
+
+    fn write(&self, dir: &Path, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
         let files = files.iter().map(|(name, bytes)| (name.clone(), hex(bytes))).collect();
-        let text = serde_json::to_vec(&Form { version: 1, hash: hash.to_string(), files })?;
+        let text = serde_json::to_vec(&Form { version: 1, dir: dir.to_owned(), hash: hash.to_string(), files })?;
         let folder = self.file.parent().unwrap_or(Path::new("/"));
         let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
         fresh.write_all(&text)?;
@@ -58,10 +65,17 @@ impl LastGood {
         File::open(folder)?.sync_all()
     }
 
+    fn forget(&self) -> io::Result<()> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The policy that is kept, whole and with its own hash; none where there is none, or where anybody else could have written it.
     #[must_use]
     pub fn load(&self, dir: &Path, now: Timestamp) -> Option<Policy> {
-        let form = self.read().ok()?;
+        let form = self.read().ok().filter(|form| form.dir == dir)?;
         let files: Option<BTreeMap<_, _>> = form.files.into_iter().map(|(name, text)| Some((name, bytes(&text)?))).collect();
         let mut policy = policy::load(&files?, now).ok().filter(|policy| policy.hash.to_string() == form.hash)?;
         policy.dir = dir.to_str().map(str::to_owned);
@@ -117,14 +131,31 @@ mod tests {
         let last = LastGood::beside(dir.path());
         assert!(last.load(dir.path(), now()).is_none());
         let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
-        last.keep(first.hash, &files("mode = \"audit\"\n")).unwrap();
+        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n")).unwrap();
         assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
-        // The files have changed since the policy was read: what is there by now was not judged.
+        assert!(last.load(Path::new("/another/folder"), now()).is_none(), "the policy of another folder");
+        // The files have changed since the policy was read: what is there by now was not judged, and what was in force before is over.
         let second = policy::load(&files(""), now()).unwrap();
-        last.keep(second.hash, &files("mode = \"audit\"\n")).unwrap();
-        assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
-        last.keep(second.hash, &files("")).unwrap();
+        last.keep(dir.path(), second.hash, &files("mode = \"audit\"\n")).unwrap();
+        assert!(last.load(dir.path(), now()).is_none(), "an older policy than the one in force");
+        last.keep(dir.path(), second.hash, &files("")).unwrap();
         assert_eq!(last.load(dir.path(), now()).unwrap().hash, second.hash);
+    }
+
+    #[test]
+    fn a_policy_that_can_not_be_kept_takes_an_older_one_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let last = LastGood::beside(&state);
+        let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
+        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n")).unwrap();
+        let second = policy::load(&files(""), now()).unwrap();
+        // A folder in the place of the file can't be written over, whoever asks.
+        fs::remove_file(&last.file).unwrap();
+        fs::create_dir(&last.file).unwrap();
+        assert!(last.keep(dir.path(), second.hash, &files("")).is_err());
+        assert!(last.load(dir.path(), now()).is_none());
     }
 
     #[test]
@@ -132,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let last = LastGood::beside(dir.path());
         let policy = policy::load(&files(""), now()).unwrap();
-        last.keep(policy.hash, &files("")).unwrap();
+        last.keep(dir.path(), policy.hash, &files("")).unwrap();
         fs::set_permissions(&last.file, fs::Permissions::from_mode(0o620)).unwrap();
         assert!(last.load(dir.path(), now()).is_none());
         fs::set_permissions(&last.file, fs::Permissions::from_mode(0o600)).unwrap();
