@@ -167,9 +167,11 @@ mod tests {
 
     fn script(text: &str) -> (tempfile::TempDir, Program) {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("containerd");
-        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let (draft, file) = (folder.path().join("draft"), folder.path().join("containerd"));
+        fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        // Copied by another process: what this one has open for writing, a test beside may hand to a child, and then it can't be run.
+        assert!(std::process::Command::new("cp").args([&draft, &file]).status().unwrap().success());
         (folder, Program::file(&file))
     }
 
