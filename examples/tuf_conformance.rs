@@ -1,5 +1,6 @@
-//! A client with the command line of the public conformance suite for The Update Framework (its CLIENT-CLI.md), over this crate's engine
-//! and state. See `tests/conformance/README.md`. It ends with 0 or 1.
+//! A client with the command line of the public conformance suite for The Update Framework (its
+//! CLIENT-CLI.md), over this crate's engine and state. See `tests/conformance/README.md`. It ends
+//! with 0 or 1.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +12,10 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use rootpin::image::Digest;
 use rootpin::state::{Additions, Store};
-use rootpin::trust::tuf::{Answer, From, History, Listing, PathSearch, PinnedRoot, Pins, Request, Step, Trusted, Update, Want};
+use rootpin::trust::tuf::{
+    Answer, From, History, Listing, PathSearch, PinnedRoot, Pins, Request, Step, Trusted, Update,
+    Want,
+};
 use rootpin::trust::{Progress, Subject, Verified};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -40,7 +44,8 @@ enum Verb {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// What one call works with. The pinned root and the floors lie beside the metadata, under names that don't end in `.json`.
+/// What one call works with. The pinned root and the floors lie beside the metadata, under names
+/// that don't end in `.json`.
 struct Client {
     arguments: Arguments,
     http: reqwest::Client,
@@ -49,10 +54,14 @@ struct Client {
 }
 
 fn main() -> ExitCode {
-    let done = Arguments::try_parse().map_err(Failure::from).and_then(|arguments| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(run(arguments))
-    });
+    let done = Arguments::try_parse()
+        .map_err(Failure::from)
+        .and_then(|arguments| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(run(arguments))
+        });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -72,14 +81,21 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let store = Store::open(&folder.join("seen"))?;
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let client = Client { http, store, now: Timestamp::now(), arguments };
+    let client = Client {
+        http,
+        store,
+        now: Timestamp::now(),
+        arguments,
+    };
     let mut trusted = client.refresh().await?;
     if let Verb::Download = client.arguments.verb {
         for name in &client.arguments.target_name {
             let (listing, next) = client.search(&trusted, name).await?;
             trusted = next;
             let listing = listing.ok_or_else(|| format!("no target {name:?}"))?;
-            client.download(name, &listing, trusted.consistent_snapshot()).await?;
+            client
+                .download(name, &listing, trusted.consistent_snapshot())
+                .await?;
         }
     }
     Ok(())
@@ -87,9 +103,20 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 impl Client {
     async fn refresh(&self) -> Result<Trusted, Failure> {
-        let root = Arc::new(PinnedRoot::read(fs::read(self.folder().join("pinned.root"))?).map_err(|refusal| refusal.to_string())?);
-        let pins = Pins { root, revoked: [].into(), floor: [].into(), max_age: None };
-        let history = History { floors: self.store.history(&Subject::Tuf)?, trusted: None };
+        let root = Arc::new(
+            PinnedRoot::read(fs::read(self.folder().join("pinned.root"))?)
+                .map_err(|refusal| refusal.to_string())?,
+        );
+        let pins = Pins {
+            root,
+            revoked: [].into(),
+            floor: [].into(),
+            max_age: None,
+        };
+        let history = History {
+            floors: self.store.history(&Subject::Tuf)?,
+            trusted: None,
+        };
         let mut update = Update::start(&pins, history, self.now);
         let mut answer = None;
         let result = loop {
@@ -106,7 +133,11 @@ impl Client {
         result
     }
 
-    async fn search(&self, trusted: &Trusted, path: &str) -> Result<(Option<Listing>, Trusted), Failure> {
+    async fn search(
+        &self,
+        trusted: &Trusted,
+        path: &str,
+    ) -> Result<(Option<Listing>, Trusted), Failure> {
         let mut search = PathSearch::start(trusted, path, self.now);
         let mut answer = None;
         let result = loop {
@@ -129,13 +160,24 @@ impl Client {
             return Ok(cached.map_or(Answer::Missing, Answer::Bytes));
         }
         // The suite's clients stop at a root that is forbidden as at one that is missing.
-        let missing = |status: u16| status == 404 || status == 403 && matches!(want.request, Request::Root(_));
-        let url = format!("{}{}", self.arguments.metadata_url, want.request.file_name());
+        let missing = |status: u16| {
+            status == 404 || status == 403 && matches!(want.request, Request::Root(_))
+        };
+        let url = format!(
+            "{}{}",
+            self.arguments.metadata_url,
+            want.request.file_name()
+        );
         let found = self.get(&url, want.max_bytes, missing).await?;
         Ok(found.map_or(Answer::Missing, Answer::Bytes))
     }
 
-    async fn get(&self, url: &str, most: usize, missing: impl Fn(u16) -> bool) -> Result<Option<Vec<u8>>, Failure> {
+    async fn get(
+        &self,
+        url: &str,
+        most: usize,
+        missing: impl Fn(u16) -> bool,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         let mut response = self.http.get(url).send().await?;
         if missing(response.status().as_u16()) {
             return Ok(None);
@@ -154,9 +196,18 @@ impl Client {
         Ok(Some(bytes))
     }
 
-    fn keep(&self, progress: Option<&Verified<Progress>>, files: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+    fn keep(
+        &self,
+        progress: Option<&Verified<Progress>>,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), Failure> {
         let verified = progress.into_iter().collect();
-        self.store.commit(&Additions { now: self.now, verified, contacts: Vec::new(), rows: Vec::new() })?;
+        self.store.commit(&Additions {
+            now: self.now,
+            verified,
+            contacts: Vec::new(),
+            rows: Vec::new(),
+        })?;
         for (name, bytes) in files {
             let draft = self.folder().join(".new");
             if is_root(&name) {
@@ -169,23 +220,52 @@ impl Client {
         Ok(())
     }
 
-    /// Where a file is kept; every root of the chain without `.json`, for the suite takes each such file for the newest of a role.
+    /// Where a file is kept; every root of the chain without `.json`, for the suite takes each such
+    /// file for the newest of a role.
     fn cached(&self, name: &str) -> PathBuf {
-        self.folder().join(if is_root(name) { name.replace(".json", "") } else { file_name(name) })
+        self.folder().join(if is_root(name) {
+            name.replace(".json", "")
+        } else {
+            file_name(name)
+        })
     }
 
-    async fn download(&self, name: &str, listing: &Listing, consistent: bool) -> Result<(), Failure> {
-        let folder = self.arguments.target_dir.as_ref().ok_or("no --target-dir")?;
+    async fn download(
+        &self,
+        name: &str,
+        listing: &Listing,
+        consistent: bool,
+    ) -> Result<(), Failure> {
+        let folder = self
+            .arguments
+            .target_dir
+            .as_ref()
+            .ok_or("no --target-dir")?;
         let path = folder.join(encoded(name));
         let is_it = |bytes: &[u8]| fits(listing, bytes);
         if fs::read(&path).is_ok_and(|known| is_it(&known)) {
             return Ok(());
         }
-        let hash = listing.hashes.get("sha256").or(listing.hashes.get("sha512")).ok_or("no hash that is known")?;
-        let (dir, file) = name.rsplit_once('/').map_or((String::new(), name), |(dir, file)| (format!("{dir}/"), file));
-        let file = if consistent { format!("{dir}{hash}.{file}") } else { name.to_owned() };
+        let hash = listing
+            .hashes
+            .get("sha256")
+            .or(listing.hashes.get("sha512"))
+            .ok_or("no hash that is known")?;
+        let (dir, file) = name
+            .rsplit_once('/')
+            .map_or((String::new(), name), |(dir, file)| {
+                (format!("{dir}/"), file)
+            });
+        let file = if consistent {
+            format!("{dir}{hash}.{file}")
+        } else {
+            name.to_owned()
+        };
         let url = format!("{}{file}", self.arguments.target_base_url);
-        let bytes = self.get(&url, usize::try_from(listing.length)?, |_| false).await?.unwrap_or_default();
+        let bytes = self
+            .get(&url, usize::try_from(listing.length)?, |_| false)
+            .await?
+            .unwrap_or_default();
         if !is_it(&bytes) {
             return Err(format!("{name:?} has other bytes than are listed").into());
         }
@@ -199,10 +279,15 @@ impl Client {
     }
 }
 
-/// Whether these are the bytes: of the listed length, with every listed hash that is known, and one at least.
+/// Whether these are the bytes: of the listed length, with every listed hash that is known, and one
+/// at least.
 fn fits(listing: &Listing, bytes: &[u8]) -> bool {
-    let hex =
-        |hash: &[u8]| hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+    let hex = |hash: &[u8]| {
+        hash.iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
+    };
     let checks: Vec<bool> = listing
         .hashes
         .iter()
@@ -215,12 +300,15 @@ fn fits(listing: &Listing, bytes: &[u8]) -> bool {
             Some(found == hash.to_lowercase())
         })
         .collect();
-    u64::try_from(bytes.len()).is_ok_and(|length| length == listing.length) && !checks.is_empty() && checks.into_iter().all(|check| check)
+    u64::try_from(bytes.len()).is_ok_and(|length| length == listing.length)
+        && !checks.is_empty()
+        && checks.into_iter().all(|check| check)
 }
 
 /// Whether it is the cached file of a root's version.
 fn is_root(name: &str) -> bool {
-    name.strip_suffix(".root.json").is_some_and(|version| version.parse::<u64>().is_ok())
+    name.strip_suffix(".root.json")
+        .is_some_and(|version| version.parse::<u64>().is_ok())
 }
 
 /// A role's cached file, as one segment of a path.

@@ -36,7 +36,8 @@ pub struct Config {
     /// Folder of containerd's `hosts.toml` files, by which registries are reached: mirrors and CAs.
     #[serde(default)]
     pub hosts_dir: Option<PathBuf>,
-    /// Where the resolver answers engines that find it by `hosts.toml`: a loopback address with its port. None: there is no resolver.
+    /// Where the resolver answers engines that find it by `hosts.toml`: a loopback address with its
+    /// port. None: there is no resolver.
     #[serde(default)]
     pub resolver: Option<SocketAddr>,
     /// The containerds whose doors this daemon keeps.
@@ -59,7 +60,8 @@ pub struct Engine {
     pub gate: PathBuf,
     /// The socket of the applying gate: named in containerd's `unpack_config`.
     pub apply: PathBuf,
-    /// containerd's NRI socket, where containers are judged before they are made; none: they are not.
+    /// containerd's NRI socket, where containers are judged before they are made; none: they are
+    /// not.
     #[serde(default)]
     pub nri: Option<PathBuf>,
 }
@@ -72,7 +74,8 @@ pub struct Dockerd {
     pub name: String,
     /// dockerd's own socket.
     pub socket: PathBuf,
-    /// The socket of the authorization plugin, where dockerd looks for it by its name; none: there is no plugin.
+    /// The socket of the authorization plugin, where dockerd looks for it by its name; none: there
+    /// is no plugin.
     #[serde(default)]
     pub authz: Option<PathBuf>,
 }
@@ -110,23 +113,49 @@ impl Config {
         let mut wrong = Vec::new();
         let mut names = BTreeSet::new();
         let mut sockets = BTreeSet::from([&self.control]);
-        for name in self.engines.iter().map(|engine| &engine.name).chain(self.dockers.iter().map(|docker| &docker.name)) {
+        for name in self
+            .engines
+            .iter()
+            .map(|engine| &engine.name)
+            .chain(self.dockers.iter().map(|docker| &docker.name))
+        {
             if name.is_empty() || !names.insert(name) {
                 wrong.push(format!("engine name {name:?} is empty or stands twice"));
             }
         }
-        let gates = self.engines.iter().flat_map(|engine| [(&engine.gate, &engine.containerd), (&engine.apply, &engine.containerd)]);
-        let plugins = self.dockers.iter().filter_map(|docker| Some((docker.authz.as_ref()?, &docker.socket)));
+        let gates = self.engines.iter().flat_map(|engine| {
+            [
+                (&engine.gate, &engine.containerd),
+                (&engine.apply, &engine.containerd),
+            ]
+        });
+        let plugins = self
+            .dockers
+            .iter()
+            .filter_map(|docker| Some((docker.authz.as_ref()?, &docker.socket)));
         for (socket, theirs) in gates.chain(plugins) {
             if !sockets.insert(socket) || socket == theirs {
                 wrong.push(format!("socket {} is named twice", socket.display()));
             }
         }
-        if let Some(resolver) = self.resolver.filter(|resolver| !resolver.ip().is_loopback() || resolver.port() == 0) {
-            wrong.push(format!("resolver {resolver} is not a loopback address with a port, as 127.0.0.1:505"));
+        if let Some(resolver) = self
+            .resolver
+            .filter(|resolver| !resolver.ip().is_loopback() || resolver.port() == 0)
+        {
+            wrong.push(format!(
+                "resolver {resolver} is not a loopback address with a port, as 127.0.0.1:505"
+            ));
         }
-        let paths = self.engines.iter().flat_map(|engine| [&engine.containerd, &engine.gate, &engine.apply].into_iter().chain(&engine.nri));
-        let paths = paths.chain(self.dockers.iter().flat_map(|docker| [&docker.socket].into_iter().chain(&docker.authz)));
+        let paths = self.engines.iter().flat_map(|engine| {
+            [&engine.containerd, &engine.gate, &engine.apply]
+                .into_iter()
+                .chain(&engine.nri)
+        });
+        let paths = paths.chain(
+            self.dockers
+                .iter()
+                .flat_map(|docker| [&docker.socket].into_iter().chain(&docker.authz)),
+        );
         let own = [&self.state, &self.control]
             .into_iter()
             .chain(&self.policy)
@@ -139,12 +168,24 @@ impl Config {
             }
         }
         if self.deadline.is_zero() || self.deadline > MAX_DEADLINE {
-            wrong.push(format!("deadline must be between 1s and {}s", MAX_DEADLINE.as_secs()));
+            wrong.push(format!(
+                "deadline must be between 1s and {}s",
+                MAX_DEADLINE.as_secs()
+            ));
         }
-        if self.credential_helper_timeout.is_zero() || self.credential_helper_timeout > MAX_HELPER_TIMEOUT {
-            wrong.push(format!("credential-helper-timeout must be between 1s and {}s", MAX_HELPER_TIMEOUT.as_secs()));
+        if self.credential_helper_timeout.is_zero()
+            || self.credential_helper_timeout > MAX_HELPER_TIMEOUT
+        {
+            wrong.push(format!(
+                "credential-helper-timeout must be between 1s and {}s",
+                MAX_HELPER_TIMEOUT.as_secs()
+            ));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("; "))
+        }
     }
 }
 
@@ -167,8 +208,14 @@ fn default_deadline() -> Duration {
 /// `[0-9]+(s|m|h|d)`, as in the policy.
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let wanted = || serde::de::Error::custom(format!("{text:?} is not a duration: wanted digits and one of s, m, h, d"));
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wanted)?;
+    let wanted = || {
+        serde::de::Error::custom(format!(
+            "{text:?} is not a duration: wanted digits and one of s, m, h, d"
+        ))
+    };
+    let (digits, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wanted)?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -178,7 +225,10 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
     };
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     let count: u64 = digits.parse().ok().filter(|_| plain).ok_or_else(wanted)?;
-    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wanted)
+    count
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wanted)
 }
 
 #[cfg(test)]
@@ -196,7 +246,10 @@ mod tests {
     #[test]
     fn the_shipped_file_is_a_configuration() {
         let config = parse(include_str!("../packaging/rootpin.toml")).unwrap();
-        assert_eq!((config.engines.len(), config.control.as_path()), (1, Path::new(DEFAULT_CONTROL)));
+        assert_eq!(
+            (config.engines.len(), config.control.as_path()),
+            (1, Path::new(DEFAULT_CONTROL))
+        );
     }
 
     #[test]
@@ -224,7 +277,11 @@ mod tests {
 
     #[test]
     fn each_engine_has_its_own_pair_of_sockets() {
-        let engine = |name: &str| format!("[[engine]]\nname=\"{name}\"\ncontainerd=\"/c\"\ngate=\"/{name}.g\"\napply=\"/{name}.a\"\n");
+        let engine = |name: &str| {
+            format!(
+                "[[engine]]\nname=\"{name}\"\ncontainerd=\"/c\"\ngate=\"/{name}.g\"\napply=\"/{name}.a\"\n"
+            )
+        };
         assert!(parse(&(engine("a") + &engine("b"))).is_ok());
         assert!(parse(&(engine("a") + &engine("a"))).is_err());
     }

@@ -36,7 +36,8 @@ const CANARY_UNPROVEN: Duration = Duration::from_secs(1);
 /// `rootpin verify --state` may have the state open for a moment.
 const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
 
-/// `EX_CONFIG` of sysexits: systemd and people tell a mistake in the configuration from a failure by it.
+/// `EX_CONFIG` of sysexits: systemd and people tell a mistake in the configuration from a failure
+/// by it.
 const EXIT_CONFIG: u8 = 78;
 
 /// What `rootpind` was told on its command line.
@@ -59,9 +60,13 @@ pub fn run(options: &Options) -> u8 {
             return EXIT_CONFIG;
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result =
-        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve(&options.config, &config, &mut passed)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(serve(&options.config, &config, &mut passed)));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -75,61 +80,151 @@ pub fn run(options: &Options) -> u8 {
 async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Result<(), String> {
     let started = Timestamp::now();
     let control = listening::first(&config.control, passed).await?;
-    let beside = std::path::absolute(config_path).ok().and_then(|path| path.parent().map(Path::to_owned));
-    let policy_dir = config.policy.clone().or(beside).unwrap_or_else(|| config::DEFAULT_POLICY.into());
+    let beside = std::path::absolute(config_path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned));
+    let policy_dir = config
+        .policy
+        .clone()
+        .or(beside)
+        .unwrap_or_else(|| config::DEFAULT_POLICY.into());
     let store = Arc::new(open_state(&config.state));
     let last_good = LastGood::beside(&config.state);
     let first = Candidate::read(&policy_dir);
     let mark = Mark::beside(config_path);
     let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
-    let credentials = config.docker_config.as_ref().map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = config
+        .docker_config
+        .as_ref()
+        .map_or_else(Credentials::none, Credentials::in_folder);
     let credentials = credentials.helper_timeout(config.credential_helper_timeout);
-    let credentials = Arc::new(credentials.with_hosts(config.hosts_dir.clone()).without_resolver(config.resolver));
+    let credentials = Arc::new(
+        credentials
+            .with_hosts(config.hosts_dir.clone())
+            .without_resolver(config.resolver),
+    );
     let sources = Arc::new(Sources::new(credentials));
-    let decider = Arc::new(Decider::new(in_force, Arc::clone(&sources), store, config.deadline, true));
+    let decider = Arc::new(Decider::new(
+        in_force,
+        Arc::clone(&sources),
+        store,
+        config.deadline,
+        true,
+    ));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
-    let names = config.engines.iter().map(|engine| engine.name.clone()).collect();
-    let plugins = config.dockers.iter().filter(|docker| docker.authz.is_some()).map(|docker| docker.name.clone()).collect();
-    let status = Arc::new(StatusBoard::new(started, names, config.resolver.map(|address| address.to_string()), plugins, mark));
-    observer.metrics().set("rootpin_start_seconds", String::new(), seconds(started));
+    let names = config
+        .engines
+        .iter()
+        .map(|engine| engine.name.clone())
+        .collect();
+    let plugins = config
+        .dockers
+        .iter()
+        .filter(|docker| docker.authz.is_some())
+        .map(|docker| docker.name.clone())
+        .collect();
+    let status = Arc::new(StatusBoard::new(
+        started,
+        names,
+        config.resolver.map(|address| address.to_string()),
+        plugins,
+        mark,
+    ));
+    observer
+        .metrics()
+        .set("rootpin_start_seconds", String::new(), seconds(started));
     // Before the first question: it says by which clock none may be judged.
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
 
-    let told = Told { status: Arc::clone(&status), observer: Arc::clone(&observer) };
+    let told = Told {
+        status: Arc::clone(&status),
+        observer: Arc::clone(&observer),
+    };
     let (stop, stopped) = watch::channel(false);
     let (stop_gates, gates_stopped) = watch::channel(false);
     let mut doors = JoinSet::new();
     let mut asked = Vec::new();
     for engine in &config.engines {
-        let gates = Arc::new(EngineGates::new(engine, Arc::clone(&decider), Arc::clone(&observer))?);
-        // What an applying gate hands to containerd comes back to the gate, which so stops after it.
-        for (door, path, stopped) in [(Door::Gate, &engine.gate, &gates_stopped), (Door::Apply, &engine.apply, &stopped)] {
-            let at = At { door, engine: Some(engine.name.clone()), place: path.clone() };
+        let gates = Arc::new(EngineGates::new(
+            engine,
+            Arc::clone(&decider),
+            Arc::clone(&observer),
+        )?);
+        // What an applying gate hands to containerd comes back to the gate, which so stops after
+        // it.
+        for (door, path, stopped) in [
+            (Door::Gate, &engine.gate, &gates_stopped),
+            (Door::Apply, &engine.apply, &stopped),
+        ] {
+            let at = At {
+                door,
+                engine: Some(engine.name.clone()),
+                place: path.clone(),
+            };
             let doorway = Doorway::open(at, passed, &told).await;
             asked.push((Arc::clone(&gates), door, path.clone()));
-            doors.spawn(serve_gate(doorway, Arc::clone(&gates), door, stopped.clone()));
+            doors.spawn(serve_gate(
+                doorway,
+                Arc::clone(&gates),
+                door,
+                stopped.clone(),
+            ));
         }
         if let Some(socket) = engine.nri.clone() {
-            let door = RunDoor::new(socket, Arc::clone(&gates), Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&status));
+            let door = RunDoor::new(
+                socket,
+                Arc::clone(&gates),
+                Arc::clone(&decider),
+                Arc::clone(&observer),
+                Arc::clone(&status),
+            );
             doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
         }
-        tokio::spawn(prove(gates, engine.apply.display().to_string(), Arc::clone(&status), Arc::clone(&observer)));
+        tokio::spawn(prove(
+            gates,
+            engine.apply.display().to_string(),
+            Arc::clone(&status),
+            Arc::clone(&observer),
+        ));
     }
     if let Some(address) = config.resolver {
-        let resolver = Resolver::new(Arc::clone(&decider), Arc::clone(&observer), Arc::clone(&sources), address, config)?;
-        let at = At { door: Door::Resolver, engine: None, place: address };
+        let resolver = Resolver::new(
+            Arc::clone(&decider),
+            Arc::clone(&observer),
+            Arc::clone(&sources),
+            address,
+            config,
+        )?;
+        let at = At {
+            door: Door::Resolver,
+            engine: None,
+            place: address,
+        };
         let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
         doors.spawn(async move {
             if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
-                Arc::new(resolver).serve(listener, until_stopped(stopped)).await;
+                Arc::new(resolver)
+                    .serve(listener, until_stopped(stopped))
+                    .await;
             }
             Ok(())
         });
     }
     for dockerd in &config.dockers {
-        let Some(path) = dockerd.authz.clone() else { continue };
-        let plugin = Arc::new(DockerPlugin::new(dockerd, Arc::clone(&decider), Arc::clone(&sources), Arc::clone(&observer)));
-        let at = At { door: Door::Authz, engine: Some(dockerd.name.clone()), place: path };
+        let Some(path) = dockerd.authz.clone() else {
+            continue;
+        };
+        let plugin = Arc::new(DockerPlugin::new(
+            dockerd,
+            Arc::clone(&decider),
+            Arc::clone(&sources),
+            Arc::clone(&observer),
+        ));
+        let at = At {
+            door: Door::Authz,
+            engine: Some(dockerd.name.clone()),
+            place: path,
+        };
         let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
         tokio::spawn(Arc::clone(&plugin).prove(Arc::clone(&status)));
         doors.spawn(async move {
@@ -142,7 +237,11 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     tokio::spawn(watcher.watch(reloads));
-    let at = At { door: Door::Verifier, engine: None, place: config.control.clone() };
+    let at = At {
+        door: Door::Verifier,
+        engine: None,
+        place: config.control.clone(),
+    };
     let doorway = Doorway::with(at, control, &told);
     let control = Control {
         decider,
@@ -157,11 +256,26 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     std::mem::take(passed).send_away();
 
     // Before anybody is told that we are here: until then a signal is the end.
-    let signals = [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
+    let signals = [
+        on(SignalKind::terminate())?,
+        on(SignalKind::interrupt())?,
+        on(SignalKind::hangup())?,
+    ];
     notify(&[sd_notify::NotifyState::Ready]);
-    log::info!("rootpin {} answers on {}", env!("CARGO_PKG_VERSION"), config.control.display());
+    log::info!(
+        "rootpin {} answers on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.control.display()
+    );
     if let Some(within) = sd_notify::watchdog_enabled() {
-        tokio::spawn(Watchdog { control: config.control.clone(), gates: asked, status }.keep(within));
+        tokio::spawn(
+            Watchdog {
+                control: config.control.clone(),
+                gates: asked,
+                status,
+            }
+            .keep(within),
+        );
     }
     until_told(signals, &observer, &reload, &mut doors).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -181,26 +295,47 @@ async fn serve_gate(
     }
 }
 
-async fn serve_control(doorway: Doorway<PathBuf>, control: Control, stopped: watch::Receiver<bool>) -> Result<(), tonic::transport::Error> {
-    let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else { return Ok(()) };
+async fn serve_control(
+    doorway: Doorway<PathBuf>,
+    control: Control,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else {
+        return Ok(());
+    };
     let server = Server::builder().add_service(ControlServer::new(control));
-    server.serve_with_incoming_shutdown(socket::connections(listener), until_stopped(stopped)).await
+    server
+        .serve_with_incoming_shutdown(socket::connections(listener), until_stopped(stopped))
+        .await
 }
 
-/// Stops the gates after the others: what an applying gate has handed to containerd comes back to them.
-async fn drain(doors: &mut JoinSet<Result<(), tonic::transport::Error>>, config: &Config, [stop, stop_gates]: [watch::Sender<bool>; 2]) {
+/// Stops the gates after the others: what an applying gate has handed to containerd comes back to
+/// them.
+async fn drain(
+    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
+    config: &Config,
+    [stop, stop_gates]: [watch::Sender<bool>; 2],
+) {
     let _ = stop.send(true);
     let others = doors.len().saturating_sub(config.engines.len());
     let mut drained = ended(doors, others, config.deadline).await;
     let _ = stop_gates.send(true);
     drained &= ended(doors, config.engines.len(), config.deadline).await;
     if !drained {
-        log::warn!("stopping with questions unanswered after {:?}", config.deadline);
+        log::warn!(
+            "stopping with questions unanswered after {:?}",
+            config.deadline
+        );
     }
 }
 
-/// Waits for so many doors to end: questions that were asked are answered, and nobody waits longer than one may take.
-async fn ended(doors: &mut JoinSet<Result<(), tonic::transport::Error>>, count: usize, deadline: Duration) -> bool {
+/// Waits for so many doors to end: questions that were asked are answered, and nobody waits longer
+/// than one may take.
+async fn ended(
+    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
+    count: usize,
+    deadline: Duration,
+) -> bool {
     let all = async {
         for _ in 0..count {
             let _ = doors.join_next().await;
@@ -251,7 +386,8 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// A state that cannot be used is served as such: every decision that needs it is a "could not judge" that says why.
+/// A state that cannot be used is served as such: every decision that needs it is a "could not
+/// judge" that says why.
 fn open_state(dir: &Path) -> Store {
     Store::open_waiting(dir, Instant::now() + WAIT_FOR_STATE).unwrap_or_else(|error| {
         log::error!("{error}; every question that needs it is refused");
@@ -260,27 +396,51 @@ fn open_state(dir: &Path) -> Store {
 }
 
 /// Proves over and over that containerd asks the gate.
-async fn prove(gates: Arc<EngineGates>, apply: String, status: Arc<StatusBoard>, observer: Arc<Observer>) {
+async fn prove(
+    gates: Arc<EngineGates>,
+    apply: String,
+    status: Arc<StatusBoard>,
+    observer: Arc<Observer>,
+) {
     let mut last = Ok(());
     loop {
         let result = gates.canary().await;
         if let Err(Unproven::Passed(why)) = &result
             && result != last
         {
-            log::error!("engine {}: containerd does not ask the gate: {why}", gates.name);
+            log::error!(
+                "engine {}: containerd does not ask the gate: {why}",
+                gates.name
+            );
         }
         last.clone_from(&result);
         let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
-        observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
+        observer.metrics().set(
+            "rootpin_canary_ok",
+            label,
+            f64::from(u8::from(result.is_ok())),
+        );
         status.canary(&gates.name, Timestamp::now(), result);
         let differs = gates.differs().await;
-        status.applier(&gates.name, differs.map(|known| known.contains(&apply)).map_err(|error| error.message().to_owned()));
-        tokio::time::sleep(if last.is_ok() { CANARY } else { CANARY_UNPROVEN }).await;
+        status.applier(
+            &gates.name,
+            differs
+                .map(|known| known.contains(&apply))
+                .map_err(|error| error.message().to_owned()),
+        );
+        tokio::time::sleep(if last.is_ok() {
+            CANARY
+        } else {
+            CANARY_UNPROVEN
+        })
+        .await;
     }
 }
 
 fn seconds(time: Timestamp) -> f64 {
-    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default().as_secs_f64()
+    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH))
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

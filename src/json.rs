@@ -1,8 +1,9 @@
 //! Strict JSON: a tree of values from hostile bytes, or an error that says where and why.
 //!
-//! Every signed or content-addressed document is read through here, so that two readers of the same bytes can
-//! never see different values: exact member names, no duplicate members, no number that is not an integer
-//! within 2^53, nothing after the end, and a limit on bytes, depth and number of values.
+//! Every signed or content-addressed document is read through here, so that two readers of the same
+//! bytes can never see different values: exact member names, no duplicate members, no number that
+//! is not an integer within 2^53, nothing after the end, and a limit on bytes, depth and number of
+//! values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 /// The largest magnitude a number may have: beyond it, readers that use doubles see other values.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// A JSON value. It takes no more room than it must: a hostile document of small objects is many times its length as it is.
+/// A JSON value. It takes no more room than it must: a hostile document of small objects is many
+/// times its length as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `[…]`
@@ -70,14 +72,26 @@ pub enum JsonError {
 /// Reads one document.
 ///
 /// # Errors
-/// [`JsonError::Malformed`] for anything but strict JSON, [`JsonError::OverLimit`] when a limit is passed.
+/// [`JsonError::Malformed`] for anything but strict JSON, [`JsonError::OverLimit`] when a limit is
+/// passed.
 pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, JsonError> {
     if bytes.len() > limits.bytes {
-        return Err(JsonError::OverLimit { what: "bytes", limit: limits.bytes });
+        return Err(JsonError::OverLimit {
+            what: "bytes",
+            limit: limits.bytes,
+        });
     }
-    let mut left = Left { limits, values: limits.values, over: None };
+    let mut left = Left {
+        limits,
+        values: limits.values,
+        over: None,
+    };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = Seed { left: &mut left, depth: limits.depth }.deserialize(&mut reader);
+    let read = Seed {
+        left: &mut left,
+        depth: limits.depth,
+    }
+    .deserialize(&mut reader);
     let result = read.and_then(|value| reader.end().map(|()| value));
     match (result, left.over) {
         (_, Some(over)) => Err(over),
@@ -90,38 +104,63 @@ impl Value {
     /// The members, if this is an object.
     #[must_use]
     pub fn as_object(&self) -> Option<&Members> {
-        if let Self::Object(members) = self { Some(members) } else { None }
+        if let Self::Object(members) = self {
+            Some(members)
+        } else {
+            None
+        }
     }
 
     /// The elements, if this is an array.
     #[must_use]
     pub fn as_array(&self) -> Option<&[Value]> {
-        if let Self::Array(elements) = self { Some(elements) } else { None }
+        if let Self::Array(elements) = self {
+            Some(elements)
+        } else {
+            None
+        }
     }
 
     /// The text, if this is a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// The number, if this is one that is not negative.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
-        if let Self::Integer(number) = self { u64::try_from(*number).ok() } else { None }
+        if let Self::Integer(number) = self {
+            u64::try_from(*number).ok()
+        } else {
+            None
+        }
     }
 
     /// The member of that name, if this is an object that has it and it is not null.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.as_object()?.get(name).filter(|value| **value != Self::Null)
+        self.as_object()?
+            .get(name)
+            .filter(|value| **value != Self::Null)
     }
 
     /// The same as [`Value::get`], for whoever needs nothing else of this.
     #[must_use]
     pub fn into_member(self, name: &str) -> Option<Value> {
-        let Self::Object(members) = self else { return None };
-        members.0.into_iter().find(|(known, _)| known == name).map(|(_, value)| value).filter(|value| *value != Self::Null)
+        let Self::Object(members) = self else {
+            return None;
+        };
+        members
+            .0
+            .into_iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+            .filter(|value| *value != Self::Null)
     }
 }
 
@@ -139,7 +178,10 @@ impl Members {
     /// The member of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let at = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        let at = self
+            .0
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
+            .ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
 
@@ -162,7 +204,10 @@ impl Left {
             self.values = left;
             return Ok(());
         }
-        self.over = Some(JsonError::OverLimit { what: "values", limit: self.limits.values });
+        self.over = Some(JsonError::OverLimit {
+            what: "values",
+            limit: self.limits.values,
+        });
         Err(E::custom("too many values"))
     }
 }
@@ -175,7 +220,10 @@ struct Seed<'a> {
 impl Seed<'_> {
     fn inner_depth<E: serde::de::Error>(&mut self) -> Result<usize, E> {
         self.depth.checked_sub(1).ok_or_else(|| {
-            self.left.over = Some(JsonError::OverLimit { what: "levels", limit: self.left.limits.depth });
+            self.left.over = Some(JsonError::OverLimit {
+                what: "levels",
+                limit: self.left.limits.depth,
+            });
             E::custom("too deep")
         })
     }
@@ -230,7 +278,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
         let depth = self.inner_depth()?;
         let mut elements = Vec::new();
-        while let Some(element) = access.next_element_seed(Seed { left: self.left, depth })? {
+        while let Some(element) = access.next_element_seed(Seed {
+            left: self.left,
+            depth,
+        })? {
             elements.push(element);
         }
         Ok(Value::Array(elements.into_boxed_slice()))
@@ -241,10 +292,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut members = Vec::new();
         while let Some(name) = access.next_key::<String>()? {
             self.left.take_value()?;
-            let value = access.next_value_seed(Seed { left: self.left, depth })?;
+            let value = access.next_value_seed(Seed {
+                left: self.left,
+                depth,
+            })?;
             members.push((name, value));
         }
-        Members::new(members).map(Value::Object).map_err(|name| A::Error::custom(format!("member {name:?} stands twice")))
+        Members::new(members)
+            .map(Value::Object)
+            .map_err(|name| A::Error::custom(format!("member {name:?} stands twice")))
     }
 }
 
@@ -252,7 +308,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { bytes: 4096, depth: 4, values: 100 };
+    const LIMITS: Limits = Limits {
+        bytes: 4096,
+        depth: 4,
+        values: 100,
+    };
 
     fn read(text: &str) -> Result<Value, JsonError> {
         parse(text.as_bytes(), LIMITS)
@@ -261,9 +321,17 @@ mod tests {
     #[test]
     fn a_document_is_read_with_its_members_sorted() {
         let value = read(r#"{"b":[1,-2,true,null],"a":{"x":"\u00e9"}}"#).unwrap();
-        let names: Vec<_> = value.as_object().unwrap().iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = value
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(value.get("a").unwrap().get("x").unwrap().as_str(), Some("é"));
+        assert_eq!(
+            value.get("a").unwrap().get("x").unwrap().as_str(),
+            Some("é")
+        );
     }
 
     #[test]
@@ -275,13 +343,23 @@ mod tests {
     #[test]
     fn a_value_is_small_for_hostile_documents_hold_a_million_of_them() {
         assert!(size_of::<Value>() <= 24, "{}", size_of::<Value>());
-        assert!(size_of::<(String, Value)>() <= 48, "{}", size_of::<(String, Value)>());
+        assert!(
+            size_of::<(String, Value)>() <= 48,
+            "{}",
+            size_of::<(String, Value)>()
+        );
     }
 
     #[test]
     fn a_member_is_found_by_its_exact_name_and_null_is_none() {
         let value = read(r#"{"b":1,"a":2,"B":3,"n":null}"#).unwrap();
-        assert_eq!((value.get("b").unwrap().as_u64(), value.get("a").unwrap().as_u64()), (Some(1), Some(2)));
+        assert_eq!(
+            (
+                value.get("b").unwrap().as_u64(),
+                value.get("a").unwrap().as_u64()
+            ),
+            (Some(1), Some(2))
+        );
         assert!(value.get("n").is_none() && value.get("c").is_none());
         assert_eq!(value.clone().into_member("B").unwrap().as_u64(), Some(3));
         assert!(value.clone().into_member("n").is_none() && value.into_member("c").is_none());
@@ -289,7 +367,15 @@ mod tests {
 
     #[test]
     fn numbers_are_whole_and_within_two_to_the_53() {
-        for bad in ["1.5", "1.0", "1e3", "-0", "9007199254740992", "-9007199254740992", "18446744073709551616"] {
+        for bad in [
+            "1.5",
+            "1.0",
+            "1e3",
+            "-0",
+            "9007199254740992",
+            "-9007199254740992",
+            "18446744073709551616",
+        ] {
             assert!(read(&format!("[{bad}]")).is_err(), "{bad}");
         }
         assert!(read("[9007199254740991,-9007199254740991,0]").is_ok());
@@ -297,7 +383,15 @@ mod tests {
 
     #[test]
     fn text_after_the_end_lone_surrogates_and_bad_utf8_are_refused() {
-        for bad in ["{} {}", "[1]x", r#"["\ud800"]"#, "[01]", "", "{", "[\"\u{1}\"]"] {
+        for bad in [
+            "{} {}",
+            "[1]x",
+            r#"["\ud800"]"#,
+            "[01]",
+            "",
+            "{",
+            "[\"\u{1}\"]",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(parse(b"[\"\xff\"]", LIMITS).is_err());

@@ -1,5 +1,5 @@
-//! rootpin: a trust plugin for containerd and Docker. It lets an image be unpacked only when a root that the host pins has signed
-//! "this name and tag are these bytes".
+//! rootpin: a trust plugin for containerd and Docker. It lets an image be unpacked only when a root
+//! that the host pins has signed "this name and tag are these bytes".
 //!
 //! ```text
 //! containerd · dockerd                                    registry · Notary server
@@ -12,11 +12,12 @@
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! Dependencies go one way: `bin → cli → audit, daemon → hooks, control → decide → sources, state → policy → trust → image → json`, and a
-//! test keeps it so. Policy stands above trust because it has to know what a key is (a pinned file, a canonical ID), while trust needs
-//! nothing of the policy but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or output, no clock. They,
-//! and `decide`, are the part to audit. `publish` is the other side, which signs: it verifies by `trust` as every host does, and no verifier
-//! stands on it.
+//! Dependencies go one way: `bin → cli → audit, daemon → hooks, control → decide → sources, state →
+//! policy → trust → image → json`, and a test keeps it so. Policy stands above trust because it has
+//! to know what a key is (a pinned file, a canonical ID), while trust needs nothing of the policy
+//! but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or
+//! output, no clock. They, and `decide`, are the part to audit. `publish` is the other side, which
+//! signs: it verifies by `trust` as every host does, and no verifier stands on it.
 
 #![forbid(unsafe_code)]
 

@@ -24,7 +24,8 @@ pub use last::LastGood;
 /// No policy file, fragment or pinned file is longer.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A policy's directory. Reads nothing but plain files that, like every directory above them, belong to their owner alone.
+/// A policy's directory. Reads nothing but plain files that, like every directory above them,
+/// belong to their owner alone.
 #[derive(Debug)]
 pub struct PolicyDir {
     dir: PathBuf,
@@ -58,49 +59,81 @@ impl PolicyDir {
     pub fn open(dir: &Path, owner: Owner) -> Self {
         // A path that can't be made absolute is refused when it is read.
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Self { dir, owner, read: Mutex::default() }
+        Self {
+            dir,
+            owner,
+            read: Mutex::default(),
+        }
     }
 
     /// The identity of everything that was read, as it was when it was read.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// The identity that the files read, and the fragments that came since, have now. Differs from [`PolicyDir::identity`] if
-    /// anything changed; two looks that are equal, some time apart, say that whoever writes has finished. Judges nothing.
+    /// The identity that the files read, and the fragments that came since, have now. Differs from
+    /// [`PolicyDir::identity`] if anything changed; two looks that are equal, some time apart, say
+    /// that whoever writes has finished. Judges nothing.
     #[must_use]
     pub fn look(&self) -> Identity {
         let fragments = self.list().unwrap_or_default();
-        let names = self.identity().files.into_keys().chain(fragments.iter().cloned());
-        let files = names.map(|name| (name.clone(), self.stamp(&name))).collect();
+        let names = self
+            .identity()
+            .files
+            .into_keys()
+            .chain(fragments.iter().cloned());
+        let files = names
+            .map(|name| (name.clone(), self.stamp(&name)))
+            .collect();
         Identity { files, fragments }
     }
 
-    /// Loads the policy. By a clock that can't be right no end is too far away or over: then the earliest time that can be right counts.
+    /// Loads the policy. By a clock that can't be right no end is too far away or over: then the
+    /// earliest time that can be right counts.
     pub fn load(&self, now: Timestamp) -> (Result<Policy, Vec<Diagnostic>>, Earliest) {
         let loaded = policy::load(self, now);
         let earliest = self.earliest();
-        if now < earliest.at { (policy::load(self, earliest.at), earliest) } else { (loaded, earliest) }
+        if now < earliest.at {
+            (policy::load(self, earliest.at), earliest)
+        } else {
+            (loaded, earliest)
+        }
     }
 
-    /// The earliest time that a clock can rightly show, by the program's build and the files that were read.
+    /// The earliest time that a clock can rightly show, by the program's build and the files that
+    /// were read.
     #[must_use]
     pub fn earliest(&self) -> Earliest {
         let identity = self.identity();
-        let written = identity.files.iter().filter_map(|(name, stamp)| Some((stamp.as_ref()?.modified.0, name)));
-        written.max().map_or_else(Earliest::of_build, |(seconds, name)| Earliest::of_build().or(&self.dir.join(name), seconds))
+        let written = identity
+            .files
+            .iter()
+            .filter_map(|(name, stamp)| Some((stamp.as_ref()?.modified.0, name)));
+        written
+            .max()
+            .map_or_else(Earliest::of_build, |(seconds, name)| {
+                Earliest::of_build().or(&self.dir.join(name), seconds)
+            })
     }
 
-    /// What was read, for [`LastGood`]: the bytes of each file, if they are still the ones that were read.
+    /// What was read, for [`LastGood`]: the bytes of each file, if they are still the ones that
+    /// were read.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let names = self.identity().files.into_keys();
-        names.filter_map(|name| Some((name.clone(), self.read_checked(&name).1.ok()?))).collect()
+        names
+            .filter_map(|name| Some((name.clone(), self.read_checked(&name).1.ok()?)))
+            .collect()
     }
 
     fn stamp(&self, relative: &str) -> Option<Stamp> {
-        fs::metadata(self.dir.join(relative)).ok().map(|metadata| Stamp::of(&metadata))
+        fs::metadata(self.dir.join(relative))
+            .ok()
+            .map(|metadata| Stamp::of(&metadata))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -111,13 +144,23 @@ impl PolicyDir {
         let mut names = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            // As a shell reads `policy.d/*.toml`: hidden files, which editors leave behind, are none.
-            if name.as_encoded_bytes().starts_with(b".") || !name.as_encoded_bytes().ends_with(b".toml") {
+            // As a shell reads `policy.d/*.toml`: hidden files, which editors leave behind, are
+            // none.
+            if name.as_encoded_bytes().starts_with(b".")
+                || !name.as_encoded_bytes().ends_with(b".toml")
+            {
                 continue;
             }
             match name.to_str() {
-                Some(name) if !name.chars().any(char::is_control) => names.push(format!("{FRAGMENTS}/{name}")),
-                _ => return Err(io::Error::other(format!("{} is not a name of plain characters", name.display()))),
+                Some(name) if !name.chars().any(char::is_control) => {
+                    names.push(format!("{FRAGMENTS}/{name}"));
+                }
+                _ => {
+                    return Err(io::Error::other(format!(
+                        "{} is not a name of plain characters",
+                        name.display()
+                    )));
+                }
             }
         }
         names.sort();
@@ -136,18 +179,32 @@ impl PolicyDir {
 impl Files for PolicyDir {
     fn read(&self, relative: &str) -> Result<Vec<u8>, Unreadable> {
         let (stamp, bytes) = self.read_checked(relative);
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).files.insert(relative.to_owned(), stamp);
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .files
+            .insert(relative.to_owned(), stamp);
         bytes
     }
 
     fn fragments(&self) -> Result<Vec<String>, Unreadable> {
         let dir = self.dir.join(FRAGMENTS);
-        if matches!(fs::symlink_metadata(&dir), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        if matches!(fs::symlink_metadata(&dir), Err(error) if error.kind() == io::ErrorKind::NotFound)
+        {
             return Ok(Vec::new());
         }
         chain::check_directory(&dir, self.owner)?;
-        let names = self.list().map_err(|error| unreadable(&error.to_string(), "the directory must be readable and hold plain names"))?;
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).fragments.clone_from(&names);
+        let names = self.list().map_err(|error| {
+            unreadable(
+                &error.to_string(),
+                "the directory must be readable and hold plain names",
+            )
+        })?;
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fragments
+            .clone_from(&names);
         Ok(names)
     }
 
@@ -170,7 +227,8 @@ impl Stamp {
     }
 }
 
-/// Reads a file whose path was checked. It was seen to be a plain file before it is opened, since opening a pipe would wait.
+/// Reads a file whose path was checked. It was seen to be a plain file before it is opened, since
+/// opening a pipe would wait.
 fn read_capped(path: &Path) -> Result<(Metadata, Vec<u8>), Unreadable> {
     let failed = |error: io::Error| unreadable(&error.to_string(), "the file must be readable");
     let mut file = File::open(path).map_err(failed)?;
@@ -179,7 +237,10 @@ fn read_capped(path: &Path) -> Result<(Metadata, Vec<u8>), Unreadable> {
         return Err(unreadable("not a plain file", "put a plain file there"));
     }
     let mut bytes = Vec::new();
-    file.by_ref().take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    file.by_ref()
+        .take(MAX_BYTES.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
         return Err(unreadable("longer than 1 MiB", "split it into fragments"));
     }
@@ -187,7 +248,10 @@ fn read_capped(path: &Path) -> Result<(Metadata, Vec<u8>), Unreadable> {
 }
 
 fn unreadable(message: &str, hint: &str) -> Unreadable {
-    Unreadable { message: message.to_owned(), hint: hint.to_owned() }
+    Unreadable {
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    }
 }
 
 const FRAGMENTS: &str = "policy.d";

@@ -1,4 +1,5 @@
-//! How long an audit takes, and how much memory a merge of many: `cargo bench --bench audit`, as root. See `benches/README.md`.
+//! How long an audit takes, and how much memory a merge of many: `cargo bench --bench audit`, as
+//! root. See `benches/README.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -53,16 +54,36 @@ fn merge() {
         fs::write(folder.path().join(format!("{number:04}.json")), text).unwrap();
     }
     let run = |words: &[&str]| {
-        let run = measured(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["audit", "merge", "--json"]).args(words).arg(folder.path()));
+        let run = measured(
+            Command::new(env!("CARGO_BIN_EXE_rootpin"))
+                .args(["audit", "merge", "--json"])
+                .args(words)
+                .arg(folder.path()),
+        );
         let fleet: Value = serde_json::from_str(&run.out).unwrap();
-        let differing = fleet["hosts"].as_array().unwrap().iter().filter(|host| !host["drift"].as_array().unwrap().is_empty());
-        let named: Vec<_> = differing.map(|host| host["host"].as_str().unwrap().to_owned()).collect();
-        let wanted: Vec<_> = (0..1000).filter(|number| differs(*number)).map(|number| format!("node-{number:04}")).collect();
+        let differing = fleet["hosts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|host| !host["drift"].as_array().unwrap().is_empty());
+        let named: Vec<_> = differing
+            .map(|host| host["host"].as_str().unwrap().to_owned())
+            .collect();
+        let wanted: Vec<_> = (0..1000)
+            .filter(|number| differs(*number))
+            .map(|number| format!("node-{number:04}"))
+            .collect();
         assert_eq!((named, run.code), (wanted, 1));
         run
     };
     let page = folder.path().join("fleet.html").display().to_string();
-    tell(&format!("merge of 1,000 reports of 200 images, {} MB", bytes / 1_000_000), || run(&[]));
+    tell(
+        &format!(
+            "merge of 1,000 reports of 200 images, {} MB",
+            bytes / 1_000_000
+        ),
+        || run(&[]),
+    );
     tell("the same with a page of HTML", || run(&["--html", &page]));
 }
 
@@ -98,12 +119,23 @@ fn report(number: usize) -> Value {
 
 /// A host with so many images of so many repositories, all of them cached.
 fn host(images: usize, repositories: usize) {
-    let Some(world) = World::new(&format!("bench-audit-{repositories}")) else { return };
-    let publishers: Vec<_> = (0..repositories).map(|at| Publisher::new(&format!("r.test/team/app{at}"))).collect();
-    let keys: Vec<_> = publishers.iter().map(|publisher| format!("{:?}", publisher.root_key().id())).collect();
+    let Some(world) = World::new(&format!("bench-audit-{repositories}")) else {
+        return;
+    };
+    let publishers: Vec<_> = (0..repositories)
+        .map(|at| Publisher::new(&format!("r.test/team/app{at}")))
+        .collect();
+    let keys: Vec<_> = publishers
+        .iter()
+        .map(|publisher| format!("{:?}", publisher.root_key().id()))
+        .collect();
     let policy = world.policy();
     let (head, rest) = policy.split_once("keys = [").unwrap();
-    let policy = format!("{head}keys = [{}]{}", keys.join(", "), rest.split_once(']').unwrap().1);
+    let policy = format!(
+        "{head}keys = [{}]{}",
+        keys.join(", "),
+        rest.split_once(']').unwrap().1
+    );
     world.write_policy(&policy);
     let tags = images / repositories;
     let mut names = Vec::new();
@@ -115,37 +147,66 @@ fn host(images: usize, repositories: usize) {
         }
         world.notary.publish(&publisher);
     }
-    world.containerd.hold("k8s.io", |held| held.images.clone_from(&names));
+    world
+        .containerd
+        .hold("k8s.io", |held| held.images.clone_from(&names));
     let daemon = world.start();
     for (name, digest) in names.iter().step_by(tags) {
-        assert_eq!(world.rootpin(&["verify", &format!("{name}@{digest}")]).code, 0);
+        assert_eq!(
+            world.rootpin(&["verify", &format!("{name}@{digest}")]).code,
+            0
+        );
     }
     let at = |name: &str| world.path(name).display().to_string();
     let run = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        command.args(["audit", "--json", "--config", &at("rootpin.toml"), "--control", &at("control")]).args(words).env("HOME", at("home"));
+        command
+            .args([
+                "audit",
+                "--json",
+                "--config",
+                &at("rootpin.toml"),
+                "--control",
+                &at("control"),
+            ])
+            .args(words)
+            .env("HOME", at("home"));
         let run = measured(&mut command);
         let report: Value = serde_json::from_str(&run.out).unwrap();
-        let allowed = report["images"].as_array().unwrap().iter().filter(|image| image["judgement"]["outcome"] == "allowed").count();
+        let allowed = report["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|image| image["judgement"]["outcome"] == "allowed")
+            .count();
         assert_eq!(allowed, images, "{report:#}");
         run
     };
     let of = format!("{images} images of {repositories} repositories");
     tell(&format!("audit of {of}, through the daemon"), || run(&[]));
     assert_eq!(daemon.stop().0, 0);
-    tell(&format!("audit of {of}, by files"), || run(&["--policy", &at("policy"), "--state", &at("state")]));
+    tell(&format!("audit of {of}, by files"), || {
+        run(&["--policy", &at("policy"), "--state", &at("state")])
+    });
 }
 
 fn tell(what: &str, run: impl Fn() -> Run) {
     let mut runs: Vec<_> = (0..RUNS).map(|_| run()).collect();
     runs.sort_by_key(|run| run.time);
     let most = runs.iter().map(|run| run.megabytes).fold(0.0, f64::max);
-    println!("| {what} | {:.0} ms | {most:.0} MiB |", runs[RUNS / 2].time.as_secs_f64() * 1000.0);
+    println!(
+        "| {what} | {:.0} ms | {most:.0} MiB |",
+        runs[RUNS / 2].time.as_secs_f64() * 1000.0
+    );
 }
 
 fn measured(command: &mut Command) -> Run {
     let begun = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut stdout = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
@@ -156,7 +217,14 @@ fn measured(command: &mut Command) -> Run {
     let mut kibibytes = 0_u32;
     let ended = loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+        let peak = text.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .trim()
+                .parse()
+                .ok()
+        });
         kibibytes = kibibytes.max(peak.unwrap_or_default());
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -164,5 +232,10 @@ fn measured(command: &mut Command) -> Run {
         std::thread::sleep(Duration::from_millis(1));
     };
     let time = begun.elapsed();
-    Run { time, megabytes: f64::from(kibibytes) / 1024.0, code: ended.code().unwrap(), out: reader.join().unwrap() }
+    Run {
+        time,
+        megabytes: f64::from(kibibytes) / 1024.0,
+        code: ended.code().unwrap(),
+        out: reader.join().unwrap(),
+    }
 }

@@ -33,7 +33,8 @@ impl Spent {
 }
 
 impl Daemon {
-    /// Starts with an empty state. The one that keeps the engines' doors listens where their drop-ins say; another one beside it doesn't.
+    /// Starts with an empty state. The one that keeps the engines' doors listens where their
+    /// drop-ins say; another one beside it doesn't.
     pub(crate) fn start(lab: &Lab, name: &str, policy: &Path, doors: bool) -> Self {
         let folder = lab.folder.join(name);
         let _ = fs::remove_dir_all(&folder);
@@ -47,7 +48,10 @@ impl Daemon {
         if doors {
             let _ = writeln!(config, "resolver = \"{}\"", lab.var("LAB_RESOLVER"));
         }
-        for engine in [Engine::Containerd17, Engine::Containerd2].into_iter().filter(|_| doors) {
+        for engine in [Engine::Containerd17, Engine::Containerd2]
+            .into_iter()
+            .filter(|_| doors)
+        {
             let (containerd, sockets, engine) = (lab.socket(engine), lab.sockets(), engine.name());
             let _ = write!(
                 config,
@@ -63,18 +67,32 @@ impl Daemon {
 
         let notify = folder.join("notify.sock");
         let ready = UnixDatagram::bind(&notify).unwrap();
-        ready.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        ready
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let log = File::create(folder.join("rootpind.log")).unwrap();
         let mut command = lab.program("rootpind");
-        command.arg("--config").arg(folder.join("rootpin.toml")).env("NOTIFY_SOCKET", &notify);
+        command
+            .arg("--config")
+            .arg(folder.join("rootpin.toml"))
+            .env("NOTIFY_SOCKET", &notify);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let begun = Instant::now();
         let child = command.spawn().unwrap();
-        let mut daemon = Self { child, audit, start: 0.0 };
+        let mut daemon = Self {
+            child,
+            audit,
+            start: 0.0,
+        };
         let mut message = [0_u8; 4096];
         loop {
-            let length = ready.recv(&mut message).expect("rootpind does not get ready: see rootpind.log");
-            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+            let length = ready
+                .recv(&mut message)
+                .expect("rootpind does not get ready: see rootpind.log");
+            if String::from_utf8_lossy(&message[..length])
+                .lines()
+                .any(|line| line == "READY=1")
+            {
                 daemon.start = begun.elapsed().as_secs_f64() * 1e3;
                 return daemon;
             }
@@ -83,7 +101,11 @@ impl Daemon {
 
     /// Its control socket.
     pub(crate) fn control(lab: &Lab, name: &str) -> PathBuf {
-        lab.sockets().join(if name == "rootpin" { "control.sock".to_owned() } else { format!("{name}.sock") })
+        lab.sockets().join(if name == "rootpin" {
+            "control.sock".to_owned()
+        } else {
+            format!("{name}.sock")
+        })
     }
 
     /// Where the record of decisions ends now.
@@ -91,7 +113,8 @@ impl Daemon {
         fs::read_to_string(&self.audit).unwrap().lines().count()
     }
 
-    /// What it spent on allowed questions at a door since a mark. A refusal would make every number meaningless.
+    /// What it spent on allowed questions at a door since a mark. A refusal would make every number
+    /// meaningless.
     pub(crate) fn spent(&self, door: &str, since: usize) -> Spent {
         let mut spent = Spent::default();
         for line in fs::read_to_string(&self.audit).unwrap().lines().skip(since) {
@@ -107,8 +130,16 @@ impl Daemon {
     /// A size of /proc/PID/status, in MiB.
     pub(crate) fn memory(&self, what: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(&format!("{what}:"))).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(&format!("{what}:")))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            / 1024.0
     }
 }
 

@@ -24,19 +24,26 @@ pub(crate) struct Image {
 impl Image {
     /// One layer of some bytes.
     pub(crate) fn small(folder: &Path, salt: &str) -> Self {
-        Self::of(vec![layer(folder, |files| fs::write(files.join("salt"), salt).unwrap())])
+        Self::of(vec![layer(folder, |files| {
+            fs::write(files.join("salt"), salt).unwrap();
+        })])
     }
 
-    /// Some 177 MB compressed in 9 layers: one small, eight of 20 MiB of noise and 7 MB of text each.
+    /// Some 177 MB compressed in 9 layers: one small, eight of 20 MiB of noise and 7 MB of text
+    /// each.
     pub(crate) fn large(folder: &Path) -> Self {
-        let mut layers = vec![layer(folder, |files| fs::write(files.join("salt"), "large").unwrap())];
+        let mut layers = vec![layer(folder, |files| {
+            fs::write(files.join("salt"), "large").unwrap();
+        })];
         for number in 1..=8_u64 {
             layers.push(layer(folder, |files| {
                 let files = files.join(format!("data{number}"));
                 fs::create_dir(&files).unwrap();
                 fs::write(files.join("noise"), noise(number, 20 << 20)).unwrap();
                 for text in 1..=200_u32 {
-                    let lines: Vec<_> = (text * 1000..=text * 1000 + 5000).map(|line| line.to_string()).collect();
+                    let lines: Vec<_> = (text * 1000..=text * 1000 + 5000)
+                        .map(|line| line.to_string())
+                        .collect();
                     fs::write(files.join(format!("text{text}")), lines.join("\n")).unwrap();
                 }
             }));
@@ -47,12 +54,23 @@ impl Image {
     /// From layers as `(digest of the archive, compressed archive)`.
     fn of(layers: Vec<(String, Vec<u8>)>) -> Self {
         let (ids, layers): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
         let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}});
         let config = config.to_string().into_bytes();
-        let listed: Vec<_> = layers.iter().map(|layer| descriptor(LAYER, layer)).collect();
+        let listed: Vec<_> = layers
+            .iter()
+            .map(|layer| descriptor(LAYER, layer))
+            .collect();
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, &config), "layers": listed});
-        Self { manifest: manifest.to_string().into_bytes(), config, layers }
+        Self {
+            manifest: manifest.to_string().into_bytes(),
+            config,
+            layers,
+        }
     }
 
     pub(crate) fn digest(&self) -> String {
@@ -76,18 +94,26 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()})
 }
 
-/// Packs what `fill` puts into an empty folder; returns the archive's digest, and the archive compressed.
+/// Packs what `fill` puts into an empty folder; returns the archive's digest, and the archive
+/// compressed.
 fn layer(folder: &Path, fill: impl FnOnce(&Path)) -> (String, Vec<u8>) {
     let (files, archive) = (folder.join("layer"), folder.join("layer.tar"));
     let _ = fs::remove_dir_all(&files);
     fs::create_dir_all(&files).unwrap();
     fill(&files);
     let mut tar = Command::new("tar");
-    tar.args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-cf"])
-        .arg(&archive)
-        .arg("-C")
-        .arg(&files)
-        .arg(".");
+    tar.args([
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "-cf",
+    ])
+    .arg(&archive)
+    .arg("-C")
+    .arg(&files)
+    .arg(".");
     run(&mut tar);
     let id = sha256(&fs::read(&archive).unwrap());
     run(Command::new("gzip").args(["-nf"]).arg(&archive));

@@ -50,12 +50,25 @@ impl Engine {
 impl Lab {
     pub(crate) fn start(programs: PathBuf) -> Self {
         let printed = run(Command::new(SCRIPT).arg("env"));
-        let env: BTreeMap<_, _> =
-            printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let env: BTreeMap<_, _> = printed
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let folder = PathBuf::from(&env["LAB_ROOT"]).join("state/bench");
         fs::create_dir_all(folder.join("run")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let lab = Self { folder, programs, runtime, env, http: reqwest::Client::new() };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let lab = Self {
+            folder,
+            programs,
+            runtime,
+            env,
+            http: reqwest::Client::new(),
+        };
         lab.script(&["start", "registry", "notary"]);
         for engine in [Engine::Containerd17, Engine::Containerd2] {
             lab.restart(engine, true);
@@ -78,9 +91,22 @@ impl Lab {
 
     fn script(&self, arguments: &[&str]) {
         // To a file, not a pipe: the daemons that it starts would hold the pipe open.
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("lab.log")).unwrap();
-        let status = Command::new(SCRIPT).args(arguments).stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
-        assert!(status.success(), "lab.sh {arguments:?} failed: see {}", self.folder.join("lab.log").display());
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("lab.log"))
+            .unwrap();
+        let status = Command::new(SCRIPT)
+            .args(arguments)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .status()
+            .unwrap();
+        assert!(
+            status.success(),
+            "lab.sh {arguments:?} failed: see {}",
+            self.folder.join("lab.log").display()
+        );
     }
 
     /// Starts a containerd anew, with or without the packaged drop-in.
@@ -90,7 +116,10 @@ impl Lab {
         let _ = fs::remove_file(drop_ins.join("rootpin.toml"));
         if guarded {
             self.script(&["configure", engine.name()]);
-            let door = |door: &str| self.sockets().join(format!("{}.{door}.sock", engine.name()));
+            let door = |door: &str| {
+                self.sockets()
+                    .join(format!("{}.{door}.sock", engine.name()))
+            };
             let text = format!(
                 "control = \"{}\"\n[[engine]]\nname = \"{}\"\ncontainerd = \"{}\"\ngate = \"{}\"\napply = \"{}\"\n",
                 self.sockets().join("control.sock").display(),
@@ -102,9 +131,18 @@ impl Lab {
             let config = self.folder.join("install.toml");
             write(&config, text);
             let mut install = self.program("rootpin");
-            install.args(["install", "--yes", "--config"]).arg(config).arg("--containerd").arg(self.client(engine, "containerd"));
-            let main = PathBuf::from(self.var("LAB_ROOT")).join(format!("etc/{}.toml", engine.name()));
-            run(install.arg("--containerd-config").arg(main).arg("--verifier").arg(self.folder.join("verifier")));
+            install
+                .args(["install", "--yes", "--config"])
+                .arg(config)
+                .arg("--containerd")
+                .arg(self.client(engine, "containerd"));
+            let main =
+                PathBuf::from(self.var("LAB_ROOT")).join(format!("etc/{}.toml", engine.name()));
+            run(install
+                .arg("--containerd-config")
+                .arg(main)
+                .arg("--verifier")
+                .arg(self.folder.join("verifier")));
         }
         self.script(&["start", engine.name()]);
     }
@@ -114,26 +152,42 @@ impl Lab {
     }
 
     pub(crate) fn socket(&self, engine: Engine) -> PathBuf {
-        self.var(&format!("LAB_CONTAINERD{}", engine.number())).into()
+        self.var(&format!("LAB_CONTAINERD{}", engine.number()))
+            .into()
     }
 
     /// Empties a containerd's stores in every namespace: known layers ask nobody and cost nothing.
     pub(crate) fn forget(&self, engine: Engine) {
         self.runtime.block_on(async {
-            let channel = containerd_client::connect(self.socket(engine)).await.unwrap();
+            let channel = containerd_client::connect(self.socket(engine))
+                .await
+                .unwrap();
             cold::forget(&channel).await;
         });
         run(&mut Command::new("sync"));
     }
 
     /// `ctr images pull`, and how long that took.
-    pub(crate) fn pull(&self, engine: Engine, options: &[&str], name: &str) -> Result<Duration, String> {
+    pub(crate) fn pull(
+        &self,
+        engine: Engine,
+        options: &[&str],
+        name: &str,
+    ) -> Result<Duration, String> {
         let mut ctr = Command::new(self.client(engine, "ctr"));
-        ctr.arg("-a").arg(self.socket(engine)).args(["images", "pull", "--plain-http"]).args(options).arg(name);
+        ctr.arg("-a")
+            .arg(self.socket(engine))
+            .args(["images", "pull", "--plain-http"])
+            .args(options)
+            .arg(name);
         let begun = Instant::now();
         let output = ctr.stdin(Stdio::null()).output().unwrap();
         let took = begun.elapsed();
-        if output.status.success() { Ok(took) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        if output.status.success() {
+            Ok(took)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// The full name of a repository in the lab's registry.
@@ -146,17 +200,41 @@ impl Lab {
         let base = format!("http://{}", repository.replacen('/', "/v2/", 1));
         self.runtime.block_on(async {
             for blob in image.layers.iter().chain([&image.config]) {
-                let started = self.http.post(format!("{base}/blobs/uploads/")).send().await.unwrap();
+                let started = self
+                    .http
+                    .post(format!("{base}/blobs/uploads/"))
+                    .send()
+                    .await
+                    .unwrap();
                 let location = started.headers()["location"].to_str().unwrap().to_owned();
-                let upload = self.http.put(format!("{location}&digest={}", sha256(blob))).body(blob.clone());
-                assert_eq!(upload.send().await.unwrap().status(), 201, "a blob of {repository} was not taken");
+                let upload = self
+                    .http
+                    .put(format!("{location}&digest={}", sha256(blob)))
+                    .body(blob.clone());
+                assert_eq!(
+                    upload.send().await.unwrap().status(),
+                    201,
+                    "a blob of {repository} was not taken"
+                );
             }
-            let put = self.http.put(format!("{base}/manifests/{tag}")).header("content-type", MANIFEST);
-            assert_eq!(put.body(image.manifest.clone()).send().await.unwrap().status(), 201, "the manifest of {repository} was not taken");
+            let put = self
+                .http
+                .put(format!("{base}/manifests/{tag}"))
+                .header("content-type", MANIFEST);
+            assert_eq!(
+                put.body(image.manifest.clone())
+                    .send()
+                    .await
+                    .unwrap()
+                    .status(),
+                201,
+                "the manifest of {repository} was not taken"
+            );
         });
     }
 
-    /// Signs on the Notary server that a tag is this image. All repositories have the same root key and targets keys of their own.
+    /// Signs on the Notary server that a tag is this image. All repositories have the same root key
+    /// and targets keys of their own.
     pub(crate) fn sign(&self, image: &Image, repository: &str, tag: &str) {
         let folder = self.folder.join("publisher");
         run(self.notary(&folder).args(["init", repository]));
@@ -174,15 +252,29 @@ impl Lab {
 
     /// The canonical ID of the publisher's root key: the name of its file.
     pub(crate) fn root_key(&self) -> String {
-        let files = fs::read_dir(self.folder.join("publisher/private")).unwrap().map(|file| file.unwrap().path());
+        let files = fs::read_dir(self.folder.join("publisher/private"))
+            .unwrap()
+            .map(|file| file.unwrap().path());
         let is_root = |file: &PathBuf| fs::read_to_string(file).unwrap().contains("role: root");
-        files.filter(is_root).map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).next().unwrap()
+        files
+            .filter(is_root)
+            .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+            .next()
+            .unwrap()
     }
 
     /// Notary's own client, with that trust directory.
     pub(crate) fn notary(&self, folder: &Path) -> Command {
         let mut notary = Command::new(self.var("LAB_NOTARY"));
-        notary.args(["-s", self.var("LAB_NOTARY_URL"), "--tlscacert", self.var("LAB_NOTARY_CA"), "-d"]).arg(folder);
+        notary
+            .args([
+                "-s",
+                self.var("LAB_NOTARY_URL"),
+                "--tlscacert",
+                self.var("LAB_NOTARY_CA"),
+                "-d",
+            ])
+            .arg(folder);
         for role in ["ROOT", "TARGETS", "SNAPSHOT"] {
             notary.env(format!("NOTARY_{role}_PASSPHRASE"), "a passphrase");
         }
@@ -198,22 +290,49 @@ impl Drop for Lab {
 
 /// The command's output; a failure ends the benchmark.
 pub(crate) fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(status.success(), "{command:?} ended with {status}\n{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        status.success(),
+        "{command:?} ended with {status}\n{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
     String::from_utf8(stdout).unwrap()
 }
 
 /// The same, and how many milliseconds the whole process took.
 pub(crate) fn milliseconds(command: &mut Command, input: &str) -> f64 {
     use std::io::Write as _;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let begun = Instant::now();
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let took = begun.elapsed();
-    let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{command:?} ended with {}\n{words}", output.status);
+    let words = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{words}",
+        output.status
+    );
     took.as_secs_f64() * 1e3
 }
 

@@ -1,4 +1,5 @@
-//! Measures rootpin against its peers, on real engines: see `benches/README.md`. `benches/run` starts this.
+//! Measures rootpin against its peers, on real engines: see `benches/README.md`. `benches/run`
+//! starts this.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,10 +44,15 @@ impl Stage {
     fn set(programs: PathBuf, repositories: usize) -> Self {
         let lab = Lab::start(programs);
         eprintln!("bench: making images");
-        let small: Vec<_> = (0..repositories).map(|at| Image::small(&lab.folder, &format!("image {at}"))).collect();
+        let small: Vec<_> = (0..repositories)
+            .map(|at| Image::small(&lab.folder, &format!("image {at}")))
+            .collect();
         let large = Image::large(&lab.folder);
         let stage = Self { lab, small, large };
-        eprintln!("bench: pushing and signing {repositories} images, and one of {:.0} MB", stage.large.megabytes());
+        eprintln!(
+            "bench: pushing and signing {repositories} images, and one of {:.0} MB",
+            stage.large.megabytes()
+        );
         for (at, image) in stage.small.iter().enumerate() {
             stage.publish(image, &stage.repository(at));
         }
@@ -74,24 +80,33 @@ impl Stage {
     /// The folder of a policy that trusts the lab's root for all of the lab's images.
     pub(crate) fn policy(&self, recheck: &str) -> PathBuf {
         let folder = self.lab.folder.join(format!("policy-{recheck}"));
-        let (server, key, registry) = (self.lab.var("LAB_NOTARY_URL"), self.lab.root_key(), self.lab.var("LAB_REGISTRY"));
+        let (server, key, registry) = (
+            self.lab.var("LAB_NOTARY_URL"),
+            self.lab.root_key(),
+            self.lab.var("LAB_REGISTRY"),
+        );
         let text = format!(
             "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"lab\"\ntype = \"notary\"\nserver = \"{server}\"\ntls-ca = \"roots/ca.pem\"\n\
              keys = [\"{key}\"]\nrole = \"targets\"\nrecheck = \"{recheck}\"\n[[rule]]\nmatch = \"{registry}/bench/*\"\nroots = [\"lab\"]\n"
         );
         write(&folder.join("policy.toml"), text);
-        write(&folder.join("roots/ca.pem"), fs::read(self.lab.var("LAB_NOTARY_CA")).unwrap());
+        write(
+            &folder.join("roots/ca.pem"),
+            fs::read(self.lab.var("LAB_NOTARY_CA")).unwrap(),
+        );
         folder
     }
 
-    /// Milliseconds of a pull that must succeed. After a restart of either side containerd may wait up to three seconds before it
-    /// looks for a socket again.
+    /// Milliseconds of a pull that must succeed. After a restart of either side containerd may wait
+    /// up to three seconds before it looks for a socket again.
     pub(crate) fn pull(&self, engine: Engine, options: &[&str], name: &str) -> f64 {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
             match self.lab.pull(engine, options, name) {
                 Ok(took) => return took.as_secs_f64() * 1e3,
-                Err(words) if words.contains("Error while dialing") && Instant::now() < end => self.lab.forget(engine),
+                Err(words) if words.contains("Error while dialing") && Instant::now() < end => {
+                    self.lab.forget(engine);
+                }
                 Err(words) => panic!("{name} was not pulled: {words}"),
             }
         }
@@ -106,7 +121,12 @@ fn main() {
         return;
     };
     let quick = words.iter().any(|word| word == "--quick");
-    let only = words.iter().skip_while(|word| *word != "--only").nth(1).cloned().unwrap_or_default();
+    let only = words
+        .iter()
+        .skip_while(|word| *word != "--only")
+        .nth(1)
+        .cloned()
+        .unwrap_or_default();
     let wanted = |section: &str| only.is_empty() || only == section;
     let many = |full: usize, few: usize| if quick { few } else { full };
 
@@ -130,21 +150,31 @@ fn main() {
             resolver::pulls(&stage, &daemon, &mut report, many(10, 2));
             resolver::memory(&stage, &daemon, &mut report);
         }
-        report.plain("rootpind, resident at the end", "60s", 1, "MiB", daemon.memory("VmRSS"), None);
+        report.plain(
+            "rootpind, resident at the end",
+            "60s",
+            1,
+            "MiB",
+            daemon.memory("VmRSS"),
+            None,
+        );
     }
 
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"));
     let now = jiff::Timestamp::now();
     let file = folder.join(format!("{}.json", now.strftime("%Y%m%dT%H%M%SZ")));
-    let text = serde_json::to_string_pretty(&report.json(&circumstances(&stage, now, quick))).unwrap();
+    let text =
+        serde_json::to_string_pretty(&report.json(&circumstances(&stage, now, quick))).unwrap();
     write(&file, text);
     println!("{}\n\nevery run: {}", report.table(), file.display());
 }
 
 fn circumstances(stage: &Stage, now: jiff::Timestamp, quick: bool) -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap();
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
     let version = |program: &mut std::process::Command| run(program).trim().to_owned();
     json!({
         "time": now.to_string(),

@@ -22,7 +22,10 @@ struct Row {
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self { rows: Vec::new(), runs: Map::new() }
+        Self {
+            rows: Vec::new(),
+            runs: Map::new(),
+        }
     }
 
     /// Keeps every run of a series.
@@ -40,7 +43,14 @@ impl Report {
         estimate: Estimate,
         target: Option<f64>,
     ) {
-        let row = Row { what: what.into(), recheck, runs, unit, estimate, target };
+        let row = Row {
+            what: what.into(),
+            recheck,
+            runs,
+            unit,
+            estimate,
+            target,
+        };
         eprintln!("{}", line(&row.cells()));
         self.rows.push(row);
     }
@@ -55,13 +65,38 @@ impl Report {
         value: f64,
         target: Option<f64>,
     ) {
-        self.row(what, recheck, runs, unit, Estimate { value, low: f64::NAN, high: f64::NAN }, target);
+        self.row(
+            what,
+            recheck,
+            runs,
+            unit,
+            Estimate {
+                value,
+                low: f64::NAN,
+                high: f64::NAN,
+            },
+            target,
+        );
     }
 
     pub(crate) fn table(&self) -> String {
-        let head = ["what", "value", "95 % interval", "target", "", "recheck", "runs"].map(str::to_owned);
+        let head = [
+            "what",
+            "value",
+            "95 % interval",
+            "target",
+            "",
+            "recheck",
+            "runs",
+        ]
+        .map(str::to_owned);
         let rows: Vec<_> = self.rows.iter().map(Row::cells).collect();
-        [head].iter().chain(&rows).map(line).collect::<Vec<_>>().join("\n")
+        [head]
+            .iter()
+            .chain(&rows)
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     pub(crate) fn json(&self, circumstances: &Value) -> Value {
@@ -77,11 +112,28 @@ impl Row {
 
     fn cells(&self) -> [String; 7] {
         let Estimate { value, low, high } = self.estimate;
-        let interval = if low.is_nan() { String::new() } else { format!("{low:.3} - {high:.3}") };
-        let target = self.target.map(|target| format!("<= {target}")).unwrap_or_default();
-        let met = self.met().map_or("", |met| if met { "met" } else { "MISSED" });
+        let interval = if low.is_nan() {
+            String::new()
+        } else {
+            format!("{low:.3} - {high:.3}")
+        };
+        let target = self
+            .target
+            .map(|target| format!("<= {target}"))
+            .unwrap_or_default();
+        let met = self
+            .met()
+            .map_or("", |met| if met { "met" } else { "MISSED" });
         let value = format!("{value:.3} {}", self.unit).trim_end().to_owned();
-        [self.what.clone(), value, interval, target, met.to_owned(), self.recheck.to_owned(), self.runs.to_string()]
+        [
+            self.what.clone(),
+            value,
+            interval,
+            target,
+            met.to_owned(),
+            self.recheck.to_owned(),
+            self.runs.to_string(),
+        ]
     }
 
     fn json(&self) -> Value {

@@ -19,12 +19,25 @@ struct Way {
 }
 
 const WAYS: [Way; 3] = [
-    Way { name: "containerd 2.1, tags by the resolver", engine: Engine::Containerd2, through: false },
-    Way { name: "containerd 1.7, tags by the resolver", engine: Engine::Containerd17, through: false },
-    Way { name: "containerd 2.1, all through the resolver", engine: Engine::Containerd2, through: true },
+    Way {
+        name: "containerd 2.1, tags by the resolver",
+        engine: Engine::Containerd2,
+        through: false,
+    },
+    Way {
+        name: "containerd 1.7, tags by the resolver",
+        engine: Engine::Containerd17,
+        through: false,
+    },
+    Way {
+        name: "containerd 2.1, all through the resolver",
+        engine: Engine::Containerd2,
+        through: true,
+    },
 ];
 
-/// Pulls in pairs, by the resolver and straight from the registry, no other door, the store empty before each.
+/// Pulls in pairs, by the resolver and straight from the registry, no other door, the store empty
+/// before each.
 pub(crate) fn pulls(stage: &Stage, daemon: &Daemon, report: &mut Report, count: usize) {
     for way in WAYS {
         let certs = certs(stage, &way);
@@ -40,7 +53,12 @@ pub(crate) fn pulls(stage: &Stage, daemon: &Daemon, report: &mut Report, count: 
                 stage.lab.forget(way.engine);
                 let (mark, before) = (daemon.mark(), spent(stage));
                 let took = stage.pull(way.engine, options, &stage.large_name());
-                assert_eq!(daemon.spent("resolver", mark).each.len(), usize::from(asks), "questions about {}", way.name);
+                assert_eq!(
+                    daemon.spent("resolver", mark).each.len(),
+                    usize::from(asks),
+                    "questions about {}",
+                    way.name
+                );
                 if asks {
                     with.push(took);
                     own.push(spent(stage) - before);
@@ -53,17 +71,64 @@ pub(crate) fn pulls(stage: &Stage, daemon: &Daemon, report: &mut Report, count: 
         report.keep(&format!("{name}: pull, ms"), &with);
         report.keep(&format!("{name}: straight from the registry, ms"), &without);
         report.keep(&format!("{name}: the resolver's own time, ms"), &own);
-        report.row(format!("{name}: pull"), "60s", with.len(), "ms", median(&with), None);
-        report.row("  straight from the registry", "-", without.len(), "ms", median(&without), None);
-        report.row("  paired ratio, geometric mean", "60s", with.len(), "", paired(&with, &without), None);
+        report.row(
+            format!("{name}: pull"),
+            "60s",
+            with.len(),
+            "ms",
+            median(&with),
+            None,
+        );
+        report.row(
+            "  straight from the registry",
+            "-",
+            without.len(),
+            "ms",
+            median(&without),
+            None,
+        );
+        report.row(
+            "  paired ratio, geometric mean",
+            "60s",
+            with.len(),
+            "",
+            paired(&with, &without),
+            None,
+        );
         if way.through {
-            // Until the head of each answer has come, most of it is the registry's time, which the other arm has too.
-            report.row("  until each answer began, the registry's time in it", "60s", own.len(), "ms", median(&own), None);
+            // Until the head of each answer has come, most of it is the registry's time, which the
+            // other arm has too.
+            report.row(
+                "  until each answer began, the registry's time in it",
+                "60s",
+                own.len(),
+                "ms",
+                median(&own),
+                None,
+            );
             continue;
         }
-        report.row("  the resolver's own time in it", "60s", own.len(), "ms", median(&own), None);
-        let shares: Vec<f64> = own.iter().zip(&with).map(|(own, with)| own / with).collect();
-        report.row("  its share of the pull", "60s", shares.len(), "", median(&shares), Some(0.01));
+        report.row(
+            "  the resolver's own time in it",
+            "60s",
+            own.len(),
+            "ms",
+            median(&own),
+            None,
+        );
+        let shares: Vec<f64> = own
+            .iter()
+            .zip(&with)
+            .map(|(own, with)| own / with)
+            .collect();
+        report.row(
+            "  its share of the pull",
+            "60s",
+            shares.len(),
+            "",
+            median(&shares),
+            Some(0.01),
+        );
     }
 }
 
@@ -71,9 +136,24 @@ pub(crate) fn pulls(stage: &Stage, daemon: &Daemon, report: &mut Report, count: 
 pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report) {
     const WANTED: usize = 1 << 30;
     let (registry, resolver) = (stage.lab.var("LAB_REGISTRY"), stage.lab.var("LAB_RESOLVER"));
-    let largest = stage.large.layers.iter().max_by_key(|layer| layer.len()).unwrap();
-    let path = stage.lab.repository("large").split_once('/').unwrap().1.to_owned();
-    let url = format!("http://{resolver}/v2/{path}/blobs/{}?ns={}", sha256(largest), registry.replace(':', "%3A"));
+    let largest = stage
+        .large
+        .layers
+        .iter()
+        .max_by_key(|layer| layer.len())
+        .unwrap();
+    let path = stage
+        .lab
+        .repository("large")
+        .split_once('/')
+        .unwrap()
+        .1
+        .to_owned();
+    let url = format!(
+        "http://{resolver}/v2/{path}/blobs/{}?ns={}",
+        sha256(largest),
+        registry.replace(':', "%3A")
+    );
     let (mut passed, mut resident) = (0, Vec::new());
     let before = daemon.memory("VmRSS");
     let client = reqwest::Client::new();
@@ -95,18 +175,52 @@ pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report) {
     });
     let most = resident.iter().copied().fold(0.0, f64::max);
     report.keep("resident while a gigabyte flows through, MiB", &resident);
-    report.plain("rootpind, resident before a gigabyte flows through", "60s", 1, "MiB", before, None);
-    report.plain("  the most while it does", "60s", resident.len(), "MiB", most, None);
-    report.plain("  more than before", "60s", resident.len(), "MiB", most - before, Some(8.0));
+    report.plain(
+        "rootpind, resident before a gigabyte flows through",
+        "60s",
+        1,
+        "MiB",
+        before,
+        None,
+    );
+    report.plain(
+        "  the most while it does",
+        "60s",
+        resident.len(),
+        "MiB",
+        most,
+        None,
+    );
+    report.plain(
+        "  more than before",
+        "60s",
+        resident.len(),
+        "MiB",
+        most - before,
+        Some(8.0),
+    );
 }
 
 /// The hosts.toml of the lab's registry, as `rootpin hosts write` makes it.
 fn certs(stage: &Stage, way: &Way) -> PathBuf {
-    let folder = stage.lab.folder.join(if way.through { "certs-through" } else { "certs" });
+    let folder = stage.lab.folder.join(if way.through {
+        "certs-through"
+    } else {
+        "certs"
+    });
     let _ = fs::remove_dir_all(&folder);
     let (registry, resolver) = (stage.lab.var("LAB_REGISTRY"), stage.lab.var("LAB_RESOLVER"));
     let mut rootpin = stage.lab.program("rootpin");
-    rootpin.args(["hosts", "write", if way.through { "_default" } else { registry }, "--resolver", resolver, "--dir"]).arg(&folder);
+    rootpin
+        .args([
+            "hosts",
+            "write",
+            if way.through { "_default" } else { registry },
+            "--resolver",
+            resolver,
+            "--dir",
+        ])
+        .arg(&folder);
     run(&mut rootpin);
     folder
 }
@@ -114,7 +228,14 @@ fn certs(stage: &Stage, way: &Way) -> PathBuf {
 /// Milliseconds that the resolver has spent so far on answering, by its own clock.
 fn spent(stage: &Stage) -> f64 {
     let control = Daemon::control(&stage.lab, "rootpin");
-    let metrics = run(stage.lab.program("rootpin").arg("--control").arg(control).arg("metrics"));
-    let line = metrics.lines().find_map(|line| line.strip_prefix("rootpin_resolver_seconds_sum "));
+    let metrics = run(stage
+        .lab
+        .program("rootpin")
+        .arg("--control")
+        .arg(control)
+        .arg("metrics"));
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("rootpin_resolver_seconds_sum "));
     line.map_or(0.0, |seconds| seconds.parse::<f64>().unwrap() * 1e3)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::findings::{Code, Finding};
-use super::report::{ListedKey, Report, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole};
+use super::report::{
+    ListedKey, Report, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole,
+};
 use crate::decide::survey::{Covered, Survey};
 
 /// What ends within this time is told before it does.
@@ -16,23 +18,40 @@ pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(policy) = &survey.policy {
         if policy.mode == "audit" {
-            found.push(Finding::new(Code::PolicyAuditMode, "the policy", format!("mode audit in {}", policy.hash)));
+            found.push(Finding::new(
+                Code::PolicyAuditMode,
+                "the policy",
+                format!("mode audit in {}", policy.hash),
+            ));
         }
-        found.extend(
-            policy
-                .warnings
-                .iter()
-                .map(|warning| Finding::new(Code::PolicyWarning, "the policy", warning.lines().next().unwrap_or_default())),
-        );
+        found.extend(policy.warnings.iter().map(|warning| {
+            Finding::new(
+                Code::PolicyWarning,
+                "the policy",
+                warning.lines().next().unwrap_or_default(),
+            )
+        }));
     }
     for root in &survey.roots {
         let subject = format!("root {}", root.id);
         if root.held.is_empty() {
-            found.push(Finding::new(Code::RootUnseen, &subject, "no metadata of it was verified here yet"));
+            found.push(Finding::new(
+                Code::RootUnseen,
+                &subject,
+                "no metadata of it was verified here yet",
+            ));
         }
         for held in &root.held {
-            let subject = if root.kind == "tuf" { subject.clone() } else { format!("{subject}: {}", held.repository) };
-            found.extend(held.root_expires.as_deref().and_then(|expires| ending(&subject, "the root file", expires, now)));
+            let subject = if root.kind == "tuf" {
+                subject.clone()
+            } else {
+                format!("{subject}: {}", held.repository)
+            };
+            found.extend(
+                held.root_expires
+                    .as_deref()
+                    .and_then(|expires| ending(&subject, "the root file", expires, now)),
+            );
         }
     }
     found
@@ -40,36 +59,66 @@ pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<Finding> {
 
 /// The findings about an image.
 pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<Finding> {
-    let place = image.namespace.as_ref().map_or(image.engine.clone(), |namespace| format!("{}, namespace {namespace}", image.engine));
+    let place = image
+        .namespace
+        .as_ref()
+        .map_or(image.engine.clone(), |namespace| {
+            format!("{}, namespace {namespace}", image.engine)
+        });
     let subject = format!("{} ({place})", image.name);
     let Some(judgement) = &image.judgement else {
         if has_name && image.digest.is_some() {
             return None;
         }
-        let detail = if has_name { "the engine knows no digest of a registry for it" } else { "no name that a policy could cover" };
+        let detail = if has_name {
+            "the engine knows no digest of a registry for it"
+        } else {
+            "no name that a policy could cover"
+        };
         return Some(Finding::new(Code::ImageUnnamed, &subject, detail));
     };
     match judgement.outcome.as_str() {
         "refused" => {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let through = if judgement.let_through { "let through in audit mode: " } else { "" };
-            let detail =
-                format!("{through}{}: found {}; wanted {}", text(&judgement.code), text(&judgement.found), text(&judgement.wanted));
+            let through = if judgement.let_through {
+                "let through in audit mode: "
+            } else {
+                ""
+            };
+            let detail = format!(
+                "{through}{}: found {}; wanted {}",
+                text(&judgement.code),
+                text(&judgement.found),
+                text(&judgement.wanted)
+            );
             Some(Finding::new(Code::ImageRefused, &subject, detail))
         }
-        "allowed" if judgement.ground.as_deref() == Some("exempt") => {
-            Some(Finding::new(Code::ImageExempt, &subject, judgement.rule.clone().unwrap_or_default()))
-        }
+        "allowed" if judgement.ground.as_deref() == Some("exempt") => Some(Finding::new(
+            Code::ImageExempt,
+            &subject,
+            judgement.rule.clone().unwrap_or_default(),
+        )),
         _ => None,
     }
 }
 
 /// The findings about a trust directory itself.
 pub(super) fn directory(directory: &TrustDirectory) -> Option<Finding> {
-    let root_keys: BTreeSet<&str> =
-        directory.repositories.iter().filter_map(root_role).flat_map(|role| &role.keys).map(|key| key.id.as_str()).collect();
-    let (count, roots) =
-        (directory.private_keys.len(), directory.private_keys.iter().filter(|key| root_keys.contains(key.as_str())).count());
+    let root_keys: BTreeSet<&str> = directory
+        .repositories
+        .iter()
+        .filter_map(root_role)
+        .flat_map(|role| &role.keys)
+        .map(|key| key.id.as_str())
+        .collect();
+    let (count, roots) = (
+        directory.private_keys.len(),
+        directory
+            .private_keys
+            .iter()
+            .filter(|key| root_keys.contains(key.as_str()))
+            .count(),
+    );
     let detail = match (count, roots) {
         (0, _) => return None,
         (_, 0) => format!("{count} in private/"),
@@ -83,14 +132,26 @@ pub(super) fn absent(report: &Report, named: &[String]) -> Vec<Finding> {
     if report.trust_directories.is_empty() {
         return Vec::new();
     }
-    let known: BTreeSet<&str> =
-        report.trust_directories.iter().flat_map(|one| &one.repositories).map(|one| one.repository.as_str()).collect();
+    let known: BTreeSet<&str> = report
+        .trust_directories
+        .iter()
+        .flat_map(|one| &one.repositories)
+        .map(|one| one.repository.as_str())
+        .collect();
     let absent = named.iter().filter(|name| !known.contains(name.as_str()));
-    absent.map(|name| Finding::new(Code::NotInTrustDirectory, name, "named by a [[rule]]")).collect()
+    absent
+        .map(|name| Finding::new(Code::NotInTrustDirectory, name, "named by a [[rule]]"))
+        .collect()
 }
 
-/// The findings about a repository of a trust directory. `policy`: what covers it, and the revoked keys; none where no policy is known.
-pub(super) fn repository(path: &str, one: &TrustedRepository, policy: Option<(&Covered, &[String])>, now: Timestamp) -> Vec<Finding> {
+/// The findings about a repository of a trust directory. `policy`: what covers it, and the revoked
+/// keys; none where no policy is known.
+pub(super) fn repository(
+    path: &str,
+    one: &TrustedRepository,
+    policy: Option<(&Covered, &[String])>,
+    now: Timestamp,
+) -> Vec<Finding> {
     let subject = format!("{} in {path}", one.repository);
     let mut found = Vec::new();
     let mut tell = |code, detail: String| found.push(Finding::new(code, &subject, detail));
@@ -100,24 +161,61 @@ pub(super) fn repository(path: &str, one: &TrustedRepository, policy: Option<(&C
         }
         pins(one, covered, &mut tell);
         for role in &one.roles {
-            let revoked: Vec<_> = role.keys.iter().filter(|key| revoked.contains(&key.id)).map(|key| key.id.as_str()).collect();
+            let revoked: Vec<_> = role
+                .keys
+                .iter()
+                .filter(|key| revoked.contains(&key.id))
+                .map(|key| key.id.as_str())
+                .collect();
             if !revoked.is_empty() {
-                tell(Code::KeyRevoked, format!("role {} lists {}", role.name, revoked.join(", ")));
+                tell(
+                    Code::KeyRevoked,
+                    format!("role {} lists {}", role.name, revoked.join(", ")),
+                );
             }
         }
     }
     for role in &one.roles {
-        let distinct = role.keys.iter().map(|key| &key.id).collect::<BTreeSet<_>>().len();
+        let distinct = role
+            .keys
+            .iter()
+            .map(|key| &key.id)
+            .collect::<BTreeSet<_>>()
+            .len();
         if u64::try_from(distinct).unwrap_or(u64::MAX) < role.threshold {
-            tell(Code::ThresholdUnreachable, format!("role {} has {distinct} keys and wants {}", role.name, role.threshold));
+            tell(
+                Code::ThresholdUnreachable,
+                format!(
+                    "role {} has {distinct} keys and wants {}",
+                    role.name, role.threshold
+                ),
+            );
         } else if distinct < role.keys.len() {
-            tell(Code::KeyTwice, format!("role {} lists {} entries over {distinct} keys", role.name, role.keys.len()));
+            tell(
+                Code::KeyTwice,
+                format!(
+                    "role {} lists {} entries over {distinct} keys",
+                    role.name,
+                    role.keys.len()
+                ),
+            );
         }
     }
     for (name, file) in &one.files {
         if !file.signed {
-            let code = if name == "root.json" { Code::RootNotSigned } else { Code::RoleNotSigned };
-            tell(code, format!("{name} version {} bears {} good signatures of its role's keys", file.version, file.signers.len()));
+            let code = if name == "root.json" {
+                Code::RootNotSigned
+            } else {
+                Code::RoleNotSigned
+            };
+            tell(
+                code,
+                format!(
+                    "{name} version {} bears {} good signatures of its role's keys",
+                    file.version,
+                    file.signers.len()
+                ),
+            );
         }
     }
     if !one.left_over.is_empty() {
@@ -132,7 +230,11 @@ pub(super) fn repository(path: &str, one: &TrustedRepository, policy: Option<(&C
         match ending(&subject, &what, &file.expires, now) {
             Some(finding) if !renewed => found.push(finding),
             Some(_) if is_past(&file.expires, now) => {
-                found.push(Finding::new(Code::Stale, &subject, format!("{what} expired at {}", file.expires)));
+                found.push(Finding::new(
+                    Code::Stale,
+                    &subject,
+                    format!("{what} expired at {}", file.expires),
+                ));
             }
             _ => {}
         }
@@ -146,14 +248,32 @@ pub(super) fn root_role(one: &TrustedRepository) -> Option<&TrustedRole> {
 }
 
 fn pins(one: &TrustedRepository, covered: &Covered, tell: &mut impl FnMut(Code, String)) {
-    let Some(root) = root_role(one).filter(|_| !covered.keys.is_empty()) else { return };
-    let unpinned: Vec<&ListedKey> = root.keys.iter().filter(|key| !covered.keys.contains(&key.id)).collect();
+    let Some(root) = root_role(one).filter(|_| !covered.keys.is_empty()) else {
+        return;
+    };
+    let unpinned: Vec<&ListedKey> = root
+        .keys
+        .iter()
+        .filter(|key| !covered.keys.contains(&key.id))
+        .collect();
     if unpinned.is_empty() {
         return;
     }
     let ids: Vec<_> = unpinned.iter().map(|key| key.id.as_str()).collect();
-    let code = if unpinned.len() == root.keys.len() { Code::RootNotPinned } else { Code::RootExtraKey };
-    tell(code, format!("the root role lists {}, and {} pins {}", ids.join(", "), covered.roots.join(", "), covered.keys.join(", ")));
+    let code = if unpinned.len() == root.keys.len() {
+        Code::RootNotPinned
+    } else {
+        Code::RootExtraKey
+    };
+    tell(
+        code,
+        format!(
+            "the root role lists {}, and {} pins {}",
+            ids.join(", "),
+            covered.roots.join(", "),
+            covered.keys.join(", ")
+        ),
+    );
 }
 
 fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
@@ -161,34 +281,77 @@ fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
         if link.linked == Some(false) {
             tell(
                 Code::ChainBroken,
-                format!("version {} is not signed by the root keys of version {}", link.version, link.version.saturating_sub(1)),
+                format!(
+                    "version {} is not signed by the root keys of version {}",
+                    link.version,
+                    link.version.saturating_sub(1)
+                ),
             );
         }
         let of_root = |keys: &[super::report::RoleKey]| {
-            keys.iter().filter(|one| one.role == "root").map(|one| one.key.clone()).collect::<Vec<_>>().join(", ")
+            keys.iter()
+                .filter(|one| one.role == "root")
+                .map(|one| one.key.clone())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let (new, gone) = (of_root(&link.introduced), of_root(&link.dropped));
         if at > 0 && !(new.is_empty() && gone.is_empty()) {
-            let part = |word: &str, keys: &str| if keys.is_empty() { String::new() } else { format!(", {word} {keys}") };
-            tell(Code::RootRotated, format!("version {}{}{}", link.version, part("introduced", &new), part("dropped", &gone)));
+            let part = |word: &str, keys: &str| {
+                if keys.is_empty() {
+                    String::new()
+                } else {
+                    format!(", {word} {keys}")
+                }
+            };
+            tell(
+                Code::RootRotated,
+                format!(
+                    "version {}{}{}",
+                    link.version,
+                    part("introduced", &new),
+                    part("dropped", &gone)
+                ),
+            );
         }
     }
 }
 
 fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(Code, String)) {
     for key in root_role(one).into_iter().flat_map(|role| &role.keys) {
-        let Some(certificate) = &key.certificate else { continue };
+        let Some(certificate) = &key.certificate else {
+            continue;
+        };
         let subject = certificate.subject.as_deref().unwrap_or("(none)");
-        let below = subject
-            .strip_suffix("/*")
-            .is_some_and(|prefix| !prefix.is_empty() && one.repository.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')));
+        let below = subject.strip_suffix("/*").is_some_and(|prefix| {
+            !prefix.is_empty()
+                && one
+                    .repository
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        });
         if subject != one.repository && !below {
-            tell(Code::SubjectName, format!("certificate {} is for {subject}", key.listed_as));
+            tell(
+                Code::SubjectName,
+                format!("certificate {} is for {subject}", key.listed_as),
+            );
         }
         if is_past(&certificate.not_after, now) {
-            tell(Code::CertificateExpired, format!("certificate {} ended at {}", key.listed_as, certificate.not_after));
+            tell(
+                Code::CertificateExpired,
+                format!(
+                    "certificate {} ended at {}",
+                    key.listed_as, certificate.not_after
+                ),
+            );
         } else if is_soon(&certificate.not_after, now) {
-            tell(Code::ExpiresSoon, format!("certificate {} ends at {}", key.listed_as, certificate.not_after));
+            tell(
+                Code::ExpiresSoon,
+                format!(
+                    "certificate {} ends at {}",
+                    key.listed_as, certificate.not_after
+                ),
+            );
         }
     }
 }
@@ -196,9 +359,19 @@ fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(C
 /// That something is over, or soon will be.
 fn ending(subject: &str, what: &str, expires: &str, now: Timestamp) -> Option<Finding> {
     if is_past(expires, now) {
-        return Some(Finding::new(Code::Expired, subject, format!("{what} expired at {expires}")));
+        return Some(Finding::new(
+            Code::Expired,
+            subject,
+            format!("{what} expired at {expires}"),
+        ));
     }
-    is_soon(expires, now).then(|| Finding::new(Code::ExpiresSoon, subject, format!("{what} expires at {expires}")))
+    is_soon(expires, now).then(|| {
+        Finding::new(
+            Code::ExpiresSoon,
+            subject,
+            format!("{what} expires at {expires}"),
+        )
+    })
 }
 
 fn is_past(end: &str, now: Timestamp) -> bool {
@@ -206,5 +379,6 @@ fn is_past(end: &str, now: Timestamp) -> bool {
 }
 
 fn is_soon(end: &str, now: Timestamp) -> bool {
-    end.parse::<Timestamp>().is_ok_and(|end| end.duration_since(now) < SOON)
+    end.parse::<Timestamp>()
+        .is_ok_and(|end| end.duration_since(now) < SOON)
 }

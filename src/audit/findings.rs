@@ -1,4 +1,5 @@
-//! What an audit may find, each under a stable code with its severity; docs/audit.md has the same table, and a test holds it to this one.
+//! What an audit may find, each under a stable code with its severity; docs/audit.md has the same
+//! table, and a test holds it to this one.
 
 use std::fmt;
 
@@ -111,7 +112,13 @@ impl Finding {
     #[must_use]
     pub fn new(code: Code, subject: &str, detail: impl Into<String>) -> Self {
         let (name, hint) = (code.as_str().to_owned(), code.hint().to_owned());
-        Self { code: name, severity: code.severity(), subject: subject.to_owned(), detail: detail.into(), hint }
+        Self {
+            code: name,
+            severity: code.severity(),
+            subject: subject.to_owned(),
+            detail: detail.into(),
+            hint,
+        }
     }
 
     /// Whether a host with it is not clean.
@@ -123,7 +130,10 @@ impl Finding {
 
 impl Untold {
     pub(super) fn new(subject: impl Into<String>, why: impl fmt::Display) -> Self {
-        Self { subject: subject.into(), why: why.to_string() }
+        Self {
+            subject: subject.into(),
+            why: why.to_string(),
+        }
     }
 }
 
@@ -145,11 +155,25 @@ mod tests {
     fn the_codes_are_sorted_and_the_documentation_has_the_same_table() {
         let names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert!(names.is_sorted(), "{names:?}");
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit.md")).unwrap();
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit.md")).unwrap();
         let (_, section) = text.split_once("## What it may find").unwrap();
-        let rows: Vec<_> = section.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `")).collect();
-        let wanted: Vec<_> =
-            Code::ALL.iter().map(|code| format!("| `{}` | {} | {} |", code.as_str(), code.severity(), code.meaning())).collect();
+        let rows: Vec<_> = section
+            .lines()
+            .skip_while(|line| !line.starts_with("| `"))
+            .take_while(|line| line.starts_with("| `"))
+            .collect();
+        let wanted: Vec<_> = Code::ALL
+            .iter()
+            .map(|code| {
+                format!(
+                    "| `{}` | {} | {} |",
+                    code.as_str(),
+                    code.severity(),
+                    code.meaning()
+                )
+            })
+            .collect();
         assert_eq!(rows, wanted, "\n{}", wanted.join("\n"));
     }
 }

@@ -1,4 +1,5 @@
-//! What a fleet's reports add up to: the majority, or what a policy demands, and each host that differs from it.
+//! What a fleet's reports add up to: the majority, or what a policy demands, and each host that
+//! differs from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ pub(super) struct Seen {
     /// Pinned keys, each with the ids of the roots that pin it.
     pub(super) pins: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) held: Vec<HeldRoot>,
-    /// Root keys that are trusted there and pinned by none of its roots, each with its repositories.
+    /// Root keys that are trusted there and pinned by none of its roots, each with its
+    /// repositories.
     pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counts: Counts,
 }
@@ -137,13 +139,19 @@ pub struct Drift {
 
 /// Every code of drift, with what it means.
 pub(super) const DRIFT: [(&str, &str); 7] = [
-    ("behind", "it holds an older version of a root file than most of the hosts that hold one"),
+    (
+        "behind",
+        "it holds an older version of a root file than most of the hosts that hold one",
+    ),
     ("clock-ahead", "its report is of the future"),
     ("pin-extra", "it pins a root key that is not to be pinned"),
     ("pin-missing", "it lacks a pin"),
     ("policy-differs", "it has another policy, or none"),
     ("silent", "its last report is older than `--older-than`"),
-    ("trusts-unpinned", "a root role on it holds a key that none of its own roots pins"),
+    (
+        "trusts-unpinned",
+        "a root role on it holds a key that none of its own roots pins",
+    ),
 ];
 
 /// Clocks of one fleet agree better than this.
@@ -152,7 +160,12 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 impl Merge {
     /// Compares what was taken in.
     #[must_use]
-    pub fn fleet(self, expected: Option<&Expected>, older_than: Option<SignedDuration>, now: Timestamp) -> Fleet {
+    pub fn fleet(
+        self,
+        expected: Option<&Expected>,
+        older_than: Option<SignedDuration>,
+        now: Timestamp,
+    ) -> Fleet {
         let majority = expected.map_or_else(|| majority(&self), demanded);
         let newest = versions(&self);
         let limit = older_than.and_then(|age| now.checked_sub(age).ok());
@@ -161,7 +174,11 @@ impl Merge {
             let mut drift = drift(seen, &majority, &newest, &floors);
             let ahead = seen.at.duration_since(now) > AHEAD;
             drift.extend(ahead.then(|| told("clock-ahead", format!("{} is after {now}", seen.at))));
-            drift.extend(limit.filter(|limit| seen.at < *limit).map(|_| told("silent", format!("no report since {}", seen.at))));
+            drift.extend(
+                limit
+                    .filter(|limit| seen.at < *limit)
+                    .map(|_| told("silent", format!("no report since {}", seen.at))),
+            );
             Host {
                 host: Arc::clone(name),
                 at: seen.at.to_string(),
@@ -222,9 +239,13 @@ fn told(code: &'static str, detail: String) -> Drift {
     Drift { code, detail }
 }
 
-/// What most hosts have: of policies the most frequent, of keys each that more than half of them pin.
+/// What most hosts have: of policies the most frequent, of keys each that more than half of them
+/// pin.
 fn majority(merge: &Merge) -> Majority {
-    let (mut policies, mut keys) = (BTreeMap::<&Arc<str>, usize>::new(), BTreeMap::<&Arc<str>, usize>::new());
+    let (mut policies, mut keys) = (
+        BTreeMap::<&Arc<str>, usize>::new(),
+        BTreeMap::<&Arc<str>, usize>::new(),
+    );
     for seen in merge.hosts.values() {
         if let Some((hash, _)) = &seen.policy {
             *policies.entry(hash).or_default() += 1;
@@ -234,24 +255,52 @@ fn majority(merge: &Merge) -> Majority {
         }
     }
     // Of two that are as frequent the first by name, so that the same reports always say the same.
-    let policy = policies.iter().rev().max_by_key(|(_, count)| **count).map(|(hash, _)| Arc::clone(hash));
-    let with_policy = merge.hosts.values().filter(|seen| seen.policy.is_some()).count();
-    let keys = keys.into_iter().filter(|(_, count)| count * 2 > with_policy).map(|(key, _)| Arc::clone(key)).collect();
-    Majority { of: "majority", policy, keys }
+    let policy = policies
+        .iter()
+        .rev()
+        .max_by_key(|(_, count)| **count)
+        .map(|(hash, _)| Arc::clone(hash));
+    let with_policy = merge
+        .hosts
+        .values()
+        .filter(|seen| seen.policy.is_some())
+        .count();
+    let keys = keys
+        .into_iter()
+        .filter(|(_, count)| count * 2 > with_policy)
+        .map(|(key, _)| Arc::clone(key))
+        .collect();
+    Majority {
+        of: "majority",
+        policy,
+        keys,
+    }
 }
 
 fn demanded(expected: &Expected) -> Majority {
-    let keys = expected.roots.iter().flat_map(|root| &root.keys).map(|key| key.id.as_str().into()).collect();
-    Majority { of: "policy", policy: Some(expected.policy.as_str().into()), keys }
+    let keys = expected
+        .roots
+        .iter()
+        .flat_map(|root| &root.keys)
+        .map(|key| key.id.as_str().into())
+        .collect();
+    Majority {
+        of: "policy",
+        policy: Some(expected.policy.as_str().into()),
+        keys,
+    }
 }
 
 type Versions = BTreeMap<(Arc<str>, Arc<str>), u64>;
 
-/// For each root and repository the version that at least half of the hosts that hold one have reached.
+/// For each root and repository the version that at least half of the hosts that hold one have
+/// reached.
 fn versions(merge: &Merge) -> Versions {
     let mut all: BTreeMap<(Arc<str>, Arc<str>), Vec<u64>> = BTreeMap::new();
     for held in merge.hosts.values().flat_map(|seen| &seen.held) {
-        all.entry((Arc::clone(&held.root), Arc::clone(&held.repository))).or_default().push(held.version);
+        all.entry((Arc::clone(&held.root), Arc::clone(&held.repository)))
+            .or_default()
+            .push(held.version);
     }
     let reached = all.into_iter().filter_map(|(of, mut versions)| {
         versions.sort_unstable();
@@ -262,32 +311,70 @@ fn versions(merge: &Merge) -> Versions {
 
 /// The version of the file that a policy pins, by the root's id.
 fn floors(expected: &Expected) -> BTreeMap<Arc<str>, u64> {
-    expected.roots.iter().filter_map(|root| Some((root.id.as_str().into(), root.pinned.as_ref()?.version))).collect()
+    expected
+        .roots
+        .iter()
+        .filter_map(|root| Some((root.id.as_str().into(), root.pinned.as_ref()?.version)))
+        .collect()
 }
 
-fn drift(seen: &Seen, majority: &Majority, newest: &Versions, floors: &BTreeMap<Arc<str>, u64>) -> Vec<Drift> {
+fn drift(
+    seen: &Seen,
+    majority: &Majority,
+    newest: &Versions,
+    floors: &BTreeMap<Arc<str>, u64>,
+) -> Vec<Drift> {
     let mut drift = Vec::new();
     match (&seen.policy, &majority.policy) {
-        (Some((hash, _)), Some(wanted)) if hash != wanted => drift.push(told("policy-differs", format!("policy {hash}"))),
-        (None, Some(_)) => drift.push(told("policy-differs", "no policy in force, or none that could be asked".to_owned())),
+        (Some((hash, _)), Some(wanted)) if hash != wanted => {
+            drift.push(told("policy-differs", format!("policy {hash}")));
+        }
+        (None, Some(_)) => drift.push(told(
+            "policy-differs",
+            "no policy in force, or none that could be asked".to_owned(),
+        )),
         _ => {}
     }
     // A host whose policy is not known has no pins to compare.
     if seen.policy.is_some() {
-        let missing = majority.keys.iter().filter(|key| !seen.pins.contains_key(*key));
+        let missing = majority
+            .keys
+            .iter()
+            .filter(|key| !seen.pins.contains_key(*key));
         drift.extend(missing.map(|key| told("pin-missing", format!("root key {key}"))));
-        let extra = seen.pins.iter().filter(|(key, _)| !majority.keys.contains(*key));
-        drift.extend(extra.map(|(key, roots)| told("pin-extra", format!("root key {key} of root {}", joined(roots)))));
+        let extra = seen
+            .pins
+            .iter()
+            .filter(|(key, _)| !majority.keys.contains(*key));
+        drift.extend(extra.map(|(key, roots)| {
+            told(
+                "pin-extra",
+                format!("root key {key} of root {}", joined(roots)),
+            )
+        }));
     }
     for held in &seen.held {
-        let reached = newest.get(&(Arc::clone(&held.root), Arc::clone(&held.repository))).copied().unwrap_or_default();
+        let reached = newest
+            .get(&(Arc::clone(&held.root), Arc::clone(&held.repository)))
+            .copied()
+            .unwrap_or_default();
         let wanted = reached.max(floors.get(&held.root).copied().unwrap_or_default());
         if held.version < wanted {
-            drift.push(told("behind", format!("root {}: {} at version {}, others at {wanted}", held.root, held.repository, held.version)));
+            drift.push(told(
+                "behind",
+                format!(
+                    "root {}: {} at version {}, others at {wanted}",
+                    held.root, held.repository, held.version
+                ),
+            ));
         }
     }
-    let trusted =
-        seen.unpinned.iter().map(|(key, repositories)| told("trusts-unpinned", format!("root key {key} for {}", joined(repositories))));
+    let trusted = seen.unpinned.iter().map(|(key, repositories)| {
+        told(
+            "trusts-unpinned",
+            format!("root key {key} for {}", joined(repositories)),
+        )
+    });
     drift.extend(trusted);
     drift
 }
@@ -325,5 +412,9 @@ fn keys(merge: &Merge, majority: &Majority) -> Vec<FleetKey> {
 fn joined(names: &BTreeSet<Arc<str>>) -> String {
     let first: Vec<&str> = names.iter().take(4).map(|name| &**name).collect();
     let more = names.len().saturating_sub(first.len());
-    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+    if more == 0 {
+        first.join(", ")
+    } else {
+        format!("{} and {more} more", first.join(", "))
+    }
 }

@@ -33,16 +33,33 @@ pub struct Look {
 
 /// Looks at a host.
 pub async fn look(look: Look, now: Timestamp) -> Report {
-    let Look { host, engines, places, surveyor, online, mut untold } = look;
+    let Look {
+        host,
+        engines,
+        places,
+        surveyor,
+        online,
+        mut untold,
+    } = look;
     let (residents, unanswered) = images::resident(&engines).await;
     let (trust_directories, unread) = places::read(&places);
     untold.extend(unanswered);
     untold.extend(unread);
-    let names = trust_directories.iter().flat_map(|one| &one.repositories).filter_map(|one| Repository::from_full(&one.repository).ok());
+    let names = trust_directories
+        .iter()
+        .flat_map(|one| &one.repositories)
+        .filter_map(|one| Repository::from_full(&one.repository).ok());
     let repositories: Vec<Repository> = names.collect::<BTreeSet<_>>().into_iter().collect();
     let images = judged(&residents);
-    let asked = Asked { images: images.into_iter().collect(), repositories, roots: true };
-    let judged_by = surveyor.as_ref().ok().map(|surveyor| surveyor.name().to_owned());
+    let asked = Asked {
+        images: images.into_iter().collect(),
+        repositories,
+        roots: true,
+    };
+    let judged_by = surveyor
+        .as_ref()
+        .ok()
+        .map(|surveyor| surveyor.name().to_owned());
     let survey = match surveyor {
         Ok(mut surveyor) => surveyor.survey(&asked, online).await,
         Err(why) => Err(why),
@@ -51,7 +68,12 @@ pub async fn look(look: Look, now: Timestamp) -> Report {
         untold.push(Untold::new("the policy", plain(&why)));
         Survey::default()
     });
-    untold.extend(survey.trouble.iter().map(|why| Untold::new("the policy", plain(why))));
+    untold.extend(
+        survey
+            .trouble
+            .iter()
+            .map(|why| Untold::new("the policy", plain(why))),
+    );
     let report = Report {
         version: 1,
         rootpin: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,37 +100,86 @@ fn second(now: Timestamp) -> Timestamp {
 
 /// What is to be judged: each name and digest once.
 fn judged(residents: &[Resident]) -> BTreeSet<(ImageRef, Digest)> {
-    residents.iter().filter_map(|resident| Some((resident.name.clone()?, resident.digest?))).collect()
+    residents
+        .iter()
+        .filter_map(|resident| Some((resident.name.clone()?, resident.digest?)))
+        .collect()
 }
 
-fn filled(mut report: Report, residents: &[Resident], asked: &Asked, survey: &Survey, now: Timestamp) -> Report {
+fn filled(
+    mut report: Report,
+    residents: &[Resident],
+    asked: &Asked,
+    survey: &Survey,
+    now: Timestamp,
+) -> Report {
     let mut findings = check::policy(survey, now);
     let judgements: BTreeMap<_, _> = asked.images.iter().zip(&survey.images).collect();
     for resident in residents {
         let key = resident.name.clone().zip(resident.digest);
-        let judgement = key.and_then(|key| judgements.get(&key).map(|judgement| (*judgement).clone()));
-        let name = resident.name.as_ref().map_or_else(|| plain(&resident.record), ToString::to_string);
-        let (engine, namespace) = (plain(&resident.engine), resident.namespace.as_deref().map(plain));
-        let image = ResidentImage { engine, namespace, name, digest: resident.digest.map(|digest| digest.to_string()), judgement };
+        let judgement =
+            key.and_then(|key| judgements.get(&key).map(|judgement| (*judgement).clone()));
+        let name = resident
+            .name
+            .as_ref()
+            .map_or_else(|| plain(&resident.record), ToString::to_string);
+        let (engine, namespace) = (
+            plain(&resident.engine),
+            resident.namespace.as_deref().map(plain),
+        );
+        let image = ResidentImage {
+            engine,
+            namespace,
+            name,
+            digest: resident.digest.map(|digest| digest.to_string()),
+            judgement,
+        };
         findings.extend(check::image(&image, resident.name.is_some()));
-        if let Some(judgement) = image.judgement.as_ref().filter(|judgement| judgement.outcome == "unjudged") {
+        if let Some(judgement) = image
+            .judgement
+            .as_ref()
+            .filter(|judgement| judgement.outcome == "unjudged")
+        {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let why = format!("{}: {}; wanted {}", text(&judgement.code), text(&judgement.found), text(&judgement.wanted));
-            report.untold.push(Untold::new(format!("image {}", image.name), why));
+            let why = format!(
+                "{}: {}; wanted {}",
+                text(&judgement.code),
+                text(&judgement.found),
+                text(&judgement.wanted)
+            );
+            report
+                .untold
+                .push(Untold::new(format!("image {}", image.name), why));
         }
         report.images.push(image);
     }
     report.images.sort_by(|one, other| {
-        (&one.engine, &one.namespace, &one.name, &one.digest).cmp(&(&other.engine, &other.namespace, &other.name, &other.digest))
+        (&one.engine, &one.namespace, &one.name, &one.digest).cmp(&(
+            &other.engine,
+            &other.namespace,
+            &other.name,
+            &other.digest,
+        ))
     });
-    let covered: BTreeMap<&str, &Covered> = asked.repositories.iter().map(Repository::as_str).zip(&survey.repositories).collect();
+    let covered: BTreeMap<&str, &Covered> = asked
+        .repositories
+        .iter()
+        .map(Repository::as_str)
+        .zip(&survey.repositories)
+        .collect();
     let nothing = Covered::default();
     for directory in &mut report.trust_directories {
         for one in &mut directory.repositories {
-            let covered = covered.get(one.repository.as_str()).copied().unwrap_or(&nothing);
+            let covered = covered
+                .get(one.repository.as_str())
+                .copied()
+                .unwrap_or(&nothing);
             one.rule.clone_from(&covered.rule);
             one.pinned_roots.clone_from(&covered.roots);
-            let policy = survey.policy.as_ref().map(|_| (covered, survey.revoked_keys.as_slice()));
+            let policy = survey
+                .policy
+                .as_ref()
+                .map(|_| (covered, survey.revoked_keys.as_slice()));
             findings.extend(check::repository(&directory.path, one, policy, now));
         }
         findings.extend(check::directory(directory));
@@ -116,47 +187,77 @@ fn filled(mut report: Report, residents: &[Resident], asked: &Asked, survey: &Su
     findings.extend(check::absent(&report, &survey.named));
     report.root_keys = root_keys(&report);
     report.findings = findings.into_iter().map(escaped).collect();
-    report.untold.sort_by(|one, other| (&one.subject, &one.why).cmp(&(&other.subject, &other.why)));
+    report
+        .untold
+        .sort_by(|one, other| (&one.subject, &one.why).cmp(&(&other.subject, &other.why)));
     report.untold.dedup();
     report
 }
 
 /// What refusals quote was escaped where they were made; names of files were where they were read.
 fn escaped(finding: Finding) -> Finding {
-    Finding { subject: plain(&finding.subject), detail: plain(&finding.detail), ..finding }
+    Finding {
+        subject: plain(&finding.subject),
+        detail: plain(&finding.detail),
+        ..finding
+    }
 }
 
-/// Each root key once, with all that it vouches for: that two repositories share one shows here, whatever their certificates are.
+/// Each root key once, with all that it vouches for: that two repositories share one shows here,
+/// whatever their certificates are.
 fn root_keys(report: &Report) -> Vec<RootKey> {
     let mut keys: BTreeMap<String, RootKey> = BTreeMap::new();
-    let mut entry = |id: &str, fingerprint: &Option<String>, change: &mut dyn FnMut(&mut RootKey)| {
-        let key = keys.entry(id.to_owned()).or_insert_with(|| RootKey { id: id.to_owned(), ..RootKey::default() });
-        key.fingerprint = key.fingerprint.take().or_else(|| fingerprint.clone());
-        change(key);
-    };
+    let mut entry =
+        |id: &str, fingerprint: &Option<String>, change: &mut dyn FnMut(&mut RootKey)| {
+            let key = keys.entry(id.to_owned()).or_insert_with(|| RootKey {
+                id: id.to_owned(),
+                ..RootKey::default()
+            });
+            key.fingerprint = key.fingerprint.take().or_else(|| fingerprint.clone());
+            change(key);
+        };
     for root in &report.roots {
         for key in &root.keys {
-            entry(&key.id, &key.fingerprint, &mut |known| known.pinned_by.push(root.id.clone()));
+            entry(&key.id, &key.fingerprint, &mut |known| {
+                known.pinned_by.push(root.id.clone());
+            });
         }
     }
     for directory in &report.trust_directories {
         for one in &directory.repositories {
-            for key in check::root_role(one).into_iter().flat_map(|role| &role.keys) {
+            for key in check::root_role(one)
+                .into_iter()
+                .flat_map(|role| &role.keys)
+            {
                 let seen = KeyUse {
                     directory: Some(directory.path.clone()),
                     repository: one.repository.clone(),
                     listed_as: Some(key.listed_as.clone()),
                 };
-                entry(&key.id, &key.fingerprint, &mut |known| known.repositories.push(seen.clone()));
+                entry(&key.id, &key.fingerprint, &mut |known| {
+                    known.repositories.push(seen.clone());
+                });
             }
         }
     }
-    let words = report.images.iter().filter_map(|image| image.judgement.as_ref()).flat_map(|judgement| &judgement.roots);
+    let words = report
+        .images
+        .iter()
+        .filter_map(|image| image.judgement.as_ref())
+        .flat_map(|judgement| &judgement.roots);
     for word in words {
-        let Some(repository) = &word.repository else { continue };
-        let seen = KeyUse { directory: None, repository: repository.clone(), listed_as: None };
+        let Some(repository) = &word.repository else {
+            continue;
+        };
+        let seen = KeyUse {
+            directory: None,
+            repository: repository.clone(),
+            listed_as: None,
+        };
         for id in &word.root_keys {
-            entry(id, &None, &mut |known| known.repositories.push(seen.clone()));
+            entry(id, &None, &mut |known| {
+                known.repositories.push(seen.clone());
+            });
         }
     }
     let mut keys: Vec<RootKey> = keys.into_values().collect();

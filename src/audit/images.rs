@@ -44,15 +44,23 @@ pub(super) struct Resident {
 /// An engine that does not answer must not keep the rest waiting.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// All images of these engines. A name that several records of one engine and namespace give to the same bytes stands once.
+/// All images of these engines. A name that several records of one engine and namespace give to the
+/// same bytes stands once.
 pub(super) async fn resident(engines: &[Engine]) -> (Vec<Resident>, Vec<Untold>) {
     let (mut found, mut untold) = (Vec::new(), Vec::new());
     for engine in engines {
-        let subject = format!("{} at {}", plain(&engine.name), plain(&engine.socket.to_string_lossy()));
+        let subject = format!(
+            "{} at {}",
+            plain(&engine.name),
+            plain(&engine.socket.to_string_lossy())
+        );
         match tokio::time::timeout(PATIENCE, of(engine)).await {
             Ok(Ok(images)) => found.extend(images),
             Ok(Err(why)) => untold.push(Untold::new(subject, plain(&why))),
-            Err(_) => untold.push(Untold::new(subject, format!("no answer within {PATIENCE:?}"))),
+            Err(_) => untold.push(Untold::new(
+                subject,
+                format!("no answer within {PATIENCE:?}"),
+            )),
         }
     }
     (found, untold)
@@ -66,7 +74,13 @@ async fn of(engine: &Engine) -> Result<Vec<Resident>, String> {
             .await?
             .into_iter()
             .flat_map(|image| image.names)
-            .map(|(record, name, digest)| Resident { engine: engine.name.clone(), namespace: None, record, name, digest })
+            .map(|(record, name, digest)| Resident {
+                engine: engine.name.clone(),
+                namespace: None,
+                record,
+                name,
+                digest,
+            })
             .collect()),
     }
 }
@@ -77,26 +91,42 @@ async fn of_containerd(engine: &Engine) -> Result<Vec<Resident>, String> {
     let mut found = Vec::new();
     for namespace in containerd.namespaces().await.map_err(said)? {
         let records = containerd.resident_images(&namespace).await.map_err(said)?;
-        found.extend(named(&records).into_iter().map(|(record, name, digest)| Resident {
-            engine: engine.name.clone(),
-            namespace: Some(namespace.clone()),
-            record,
-            name,
-            digest,
-        }));
+        found.extend(
+            named(&records)
+                .into_iter()
+                .map(|(record, name, digest)| Resident {
+                    engine: engine.name.clone(),
+                    namespace: Some(namespace.clone()),
+                    record,
+                    name,
+                    digest,
+                }),
+        );
     }
     Ok(found)
 }
 
 type Named = (String, Option<ImageRef>, Option<Digest>);
 
-/// Records with their names read. CRI writes one more for each image, whose name is the ID of its config: nobody pulls by that, and
-/// the same bytes stand under their real name beside it.
+/// Records with their names read. CRI writes one more for each image, whose name is the ID of its
+/// config: nobody pulls by that, and the same bytes stand under their real name beside it.
 fn named(records: &[(String, String)]) -> Vec<Named> {
-    let read = |(record, digest): &(String, String)| (record.clone(), name_of_record(record), digest.parse::<Digest>().ok());
+    let read = |(record, digest): &(String, String)| {
+        (
+            record.clone(),
+            name_of_record(record),
+            digest.parse::<Digest>().ok(),
+        )
+    };
     let all: Vec<Named> = records.iter().map(read).collect();
-    let has_name = |digest: &Option<Digest>| all.iter().any(|(_, name, known)| name.is_some() && known == digest);
-    all.iter().filter(|(record, name, digest)| name.is_some() || !is_id(record) || !has_name(digest)).cloned().collect()
+    let has_name = |digest: &Option<Digest>| {
+        all.iter()
+            .any(|(_, name, known)| name.is_some() && known == digest)
+    };
+    all.iter()
+        .filter(|(record, name, digest)| name.is_some() || !is_id(record) || !has_name(digest))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -112,10 +142,14 @@ mod tests {
             record(&digest("config of app"), "app"),
             record(&digest("config of other"), "other"),
             ("r.example/odd:1".to_owned(), "sha512:00".to_owned()),
-            // Nobody can have meant it as an ID: it is shown, whatever else stands for the same bytes.
+            // Nobody can have meant it as an ID: it is shown, whatever else stands for the same
+            // bytes.
             record("HOST:x/A:1", "app"),
         ];
-        let read: Vec<_> = named(&records).into_iter().map(|(record, name, digest)| (record, name.is_some(), digest.is_some())).collect();
+        let read: Vec<_> = named(&records)
+            .into_iter()
+            .map(|(record, name, digest)| (record, name.is_some(), digest.is_some()))
+            .collect();
         let wanted = [
             ("r.example/app:1".to_owned(), true, true),
             (digest("config of other"), false, true),

@@ -1,4 +1,5 @@
-//! Reports of many hosts, read one after the other: each is capped, and of each is kept only what a fleet is compared by.
+//! Reports of many hosts, read one after the other: each is capped, and of each is kept only what a
+//! fleet is compared by.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -147,14 +148,24 @@ impl Merge {
     }
 
     fn folder(&mut self, folder: &Path) {
-        let reports =
-            std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>());
+        let reports = std::fs::read_dir(folder).and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<Vec<PathBuf>>>()
+        });
         match reports {
             Ok(mut paths) => {
-                paths.retain(|path| path.extension().is_some_and(|ending| ending == "json" || ending == "jsonl") && !path.is_dir());
+                paths.retain(|path| {
+                    path.extension()
+                        .is_some_and(|ending| ending == "json" || ending == "jsonl")
+                        && !path.is_dir()
+                });
                 paths.sort();
                 if paths.is_empty() {
-                    self.unreadable(&plain(&folder.to_string_lossy()), "no *.json or *.jsonl in it");
+                    self.unreadable(
+                        &plain(&folder.to_string_lossy()),
+                        "no *.json or *.jsonl in it",
+                    );
                 }
                 for path in paths {
                     self.path(&path);
@@ -171,20 +182,31 @@ impl Merge {
         loop {
             line.clear();
             number += 1;
-            match (&mut from).take(u64::try_from(MAX_REPORT).unwrap_or(u64::MAX)).read_until(b'\n', &mut line) {
+            match (&mut from)
+                .take(u64::try_from(MAX_REPORT).unwrap_or(u64::MAX))
+                .read_until(b'\n', &mut line)
+            {
                 Ok(0) => return,
                 Ok(_) if line.trim_ascii().is_empty() => continue,
                 Ok(_) => {}
                 Err(error) => return self.unreadable(origin, &error.to_string()),
             }
-            // The first line of a document that goes on: nothing but a report ends where a line does.
+            // The first line of a document that goes on: nothing but a report ends where a line
+            // does.
             if number == 1 && !line.trim_ascii_end().ends_with(b"}") {
                 let left = MAX_REPORT.saturating_sub(line.len());
-                if let Err(error) = (&mut from).take(u64::try_from(left).unwrap_or(0)).read_to_end(&mut line) {
+                if let Err(error) = (&mut from)
+                    .take(u64::try_from(left).unwrap_or(0))
+                    .read_to_end(&mut line)
+                {
                     return self.unreadable(origin, &error.to_string());
                 }
             }
-            let place = if number == 1 { origin.to_owned() } else { format!("{origin}:{number}") };
+            let place = if number == 1 {
+                origin.to_owned()
+            } else {
+                format!("{origin}:{number}")
+            };
             if line.len() >= MAX_REPORT {
                 return self.unreadable(&place, &format!("longer than {MAX_REPORT} bytes"));
             }
@@ -207,7 +229,10 @@ impl Merge {
                 Ok((host, seen)) => self.keep(host, seen),
                 Err(why) => self.unreadable(origin, &why),
             },
-            Err(error) => self.unreadable(origin, &format!("not a report of `rootpin audit --json`: {error}")),
+            Err(error) => self.unreadable(
+                origin,
+                &format!("not a report of `rootpin audit --json`: {error}"),
+            ),
         }
     }
 
@@ -223,23 +248,42 @@ impl Merge {
 
     fn seen(&mut self, slim: &Slim<'_>) -> Result<(Arc<str>, Seen), String> {
         if slim.version != 1 {
-            return Err(format!("a report of version {}: this rootpin reads version 1", slim.version));
+            return Err(format!(
+                "a report of version {}: this rootpin reads version 1",
+                slim.version
+            ));
         }
         if slim.host.is_empty() || slim.host.chars().count() > 255 {
-            return Err("a host without a name, or with one of more than 255 characters".to_owned());
+            return Err(
+                "a host without a name, or with one of more than 255 characters".to_owned(),
+            );
         }
-        let at: Timestamp = slim.at.parse().map_err(|_| format!("{:?} is not a time", plain(&slim.at)))?;
+        let at: Timestamp = slim
+            .at
+            .parse()
+            .map_err(|_| format!("{:?} is not a time", plain(&slim.at)))?;
         let outcome = match &*slim.outcome {
             "clean" => "clean",
             "findings" => "findings",
             "unknown" => "unknown",
             other => return Err(format!("{:?} is not an outcome", plain(other))),
         };
-        let items = [slim.roots.len(), slim.root_keys.len(), slim.roots.iter().map(|root| root.keys.len() + root.held.len()).sum()];
+        let items = [
+            slim.roots.len(),
+            slim.root_keys.len(),
+            slim.roots
+                .iter()
+                .map(|root| root.keys.len() + root.held.len())
+                .sum(),
+        ];
         if items.into_iter().max() > Some(MAX_ITEMS) {
             return Err(format!("more than {MAX_ITEMS} roots, keys or repositories"));
         }
-        let mut counts = Counts { images: slim.images.len(), untold: slim.untold.len(), ..Counts::default() };
+        let mut counts = Counts {
+            images: slim.images.len(),
+            untold: slim.untold.len(),
+            ..Counts::default()
+        };
         for image in &slim.images {
             match image.judgement.as_ref().map(|judgement| judgement.outcome) {
                 Some(Outcome::Allowed) => counts.allowed += 1,
@@ -254,7 +298,10 @@ impl Merge {
                 super::Severity::Info => {}
             }
         }
-        let policy = slim.policy.as_ref().map(|policy| (self.text(&policy.hash), self.text(&policy.mode)));
+        let policy = slim
+            .policy
+            .as_ref()
+            .map(|policy| (self.text(&policy.hash), self.text(&policy.mode)));
         let (mut pins, mut held) = (BTreeMap::<Arc<str>, BTreeSet<Arc<str>>>::new(), Vec::new());
         for root in &slim.roots {
             let id = self.text(&root.id);
@@ -264,24 +311,50 @@ impl Merge {
             }
             for one in &root.held {
                 if let Some(version) = one.versions.get("root") {
-                    held.push(HeldRoot { root: Arc::clone(&id), repository: self.text(&one.repository), version: *version });
+                    held.push(HeldRoot {
+                        root: Arc::clone(&id),
+                        repository: self.text(&one.repository),
+                        version: *version,
+                    });
                 }
             }
         }
         let mut unpinned = BTreeMap::new();
-        for key in slim.root_keys.iter().filter(|key| key.pinned_by.is_empty() && !key.repositories.is_empty()) {
+        for key in slim
+            .root_keys
+            .iter()
+            .filter(|key| key.pinned_by.is_empty() && !key.repositories.is_empty())
+        {
             let id = self.key(&key.id, key.fingerprint.as_deref());
-            let of = key.repositories.iter().take(MAX_ITEMS).map(|seen| self.text(&seen.repository)).collect();
+            let of = key
+                .repositories
+                .iter()
+                .take(MAX_ITEMS)
+                .map(|seen| self.text(&seen.repository))
+                .collect();
             unpinned.insert(id, of);
         }
-        Ok((self.text(&slim.host), Seen { at, outcome, policy, pins, held, unpinned, counts }))
+        Ok((
+            self.text(&slim.host),
+            Seen {
+                at,
+                outcome,
+                policy,
+                pins,
+                held,
+                unpinned,
+                counts,
+            },
+        ))
     }
 
     fn key(&mut self, id: &str, fingerprint: Option<&str>) -> Arc<str> {
         let id = self.text(id);
         if let Some(fingerprint) = fingerprint {
             let fingerprint = self.text(fingerprint);
-            self.fingerprints.entry(Arc::clone(&id)).or_insert(fingerprint);
+            self.fingerprints
+                .entry(Arc::clone(&id))
+                .or_insert(fingerprint);
         }
         id
     }
@@ -299,7 +372,10 @@ impl Merge {
     fn unreadable(&mut self, origin: &str, why: &str) {
         // A hostile stream of bad lines is as bad as a thousand of them.
         if self.unreadable.len() < 1000 {
-            self.unreadable.push(Unreadable { origin: origin.to_owned(), why: plain(why) });
+            self.unreadable.push(Unreadable {
+                origin: origin.to_owned(),
+                why: plain(why),
+            });
         }
     }
 }

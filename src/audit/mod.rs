@@ -1,6 +1,8 @@
-//! What a host trusts, looked at and told: resident images, pinned roots, trust directories; and what a fleet of such reports adds up to.
+//! What a host trusts, looked at and told: resident images, pinned roots, trust directories; and
+//! what a fleet of such reports adds up to.
 //!
-//! Reads only. Nothing here lets an image through: every verdict is the decider's, and no floor is written for it.
+//! Reads only. Nothing here lets an image through: every verdict is the decider's, and no floor is
+//! written for it.
 
 mod check;
 mod findings;

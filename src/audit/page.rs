@@ -16,9 +16,24 @@ pub fn host_page(report: &Report) -> String {
     sheet.facts(&[
         ("Result", outcome(&report.outcome)),
         ("At", Cell::text(&report.at)),
-        ("Policy", policy.map_or(Cell::Word("bad", "none".to_owned()), |policy| Cell::Code(policy.hash.clone()))),
-        ("Mode", policy.map_or(Cell::text("-"), |policy| mode(&policy.mode))),
-        ("Judged", Cell::text(if report.online { "asking the sources" } else { "from what is cached" })),
+        (
+            "Policy",
+            policy.map_or(Cell::Word("bad", "none".to_owned()), |policy| {
+                Cell::Code(policy.hash.clone())
+            }),
+        ),
+        (
+            "Mode",
+            policy.map_or(Cell::text("-"), |policy| mode(&policy.mode)),
+        ),
+        (
+            "Judged",
+            Cell::text(if report.online {
+                "asking the sources"
+            } else {
+                "from what is cached"
+            }),
+        ),
         ("rootpin", Cell::text(&report.rootpin)),
     ]);
     if !report.untold.is_empty() {
@@ -37,14 +52,27 @@ pub fn host_page(report: &Report) -> String {
             ]
         })
         .collect();
-    sheet.table("Findings", "Nothing was found.", &["Severity", "Code", "About", "Found", "What to do"], &rows);
+    sheet.table(
+        "Findings",
+        "Nothing was found.",
+        &["Severity", "Code", "About", "Found", "What to do"],
+        &rows,
+    );
     let keys: Vec<_> = report
         .root_keys
         .iter()
         .map(|key| {
-            let mut repositories: Vec<String> = key.repositories.iter().map(|seen| seen.repository.clone()).collect();
+            let mut repositories: Vec<String> = key
+                .repositories
+                .iter()
+                .map(|seen| seen.repository.clone())
+                .collect();
             repositories.dedup();
-            Vouching { pinned_by: key.pinned_by.clone(), key: key.id.clone(), repositories }
+            Vouching {
+                pinned_by: key.pinned_by.clone(),
+                key: key.id.clone(),
+                repositories,
+            }
         })
         .collect();
     sheet.picture("Which root key vouches for what", &picture::svg(&keys));
@@ -54,10 +82,16 @@ pub fn host_page(report: &Report) -> String {
         .map(|key| {
             let seen = key.repositories.iter().map(|seen| {
                 let listed = seen.listed_as.as_deref().filter(|listed| *listed != key.id);
-                listed.map_or_else(|| seen.repository.clone(), |listed| format!("{} as certificate {}", seen.repository, listed))
+                listed.map_or_else(
+                    || seen.repository.clone(),
+                    |listed| format!("{} as certificate {}", seen.repository, listed),
+                )
             });
-            let pinned =
-                if key.pinned_by.is_empty() { Cell::Word("bad", "no root".to_owned()) } else { Cell::text(key.pinned_by.join(", ")) };
+            let pinned = if key.pinned_by.is_empty() {
+                Cell::Word("bad", "no root".to_owned())
+            } else {
+                Cell::text(key.pinned_by.join(", "))
+            };
             vec![
                 Cell::Code(key.id.clone()),
                 Cell::Code(key.fingerprint.clone().unwrap_or_else(|| "-".to_owned())),
@@ -66,15 +100,41 @@ pub fn host_page(report: &Report) -> String {
             ]
         })
         .collect();
-    sheet.table("Root keys", "No root key is known here.", &["Key", "Fingerprint", "Pinned by", "For"], &rows);
+    sheet.table(
+        "Root keys",
+        "No root key is known here.",
+        &["Key", "Fingerprint", "Pinned by", "For"],
+        &rows,
+    );
     let rows: Vec<_> = report.images.iter().map(image).collect();
-    sheet.table("Images", "No image is here.", &["Image", "Digest", "Engine", "Verdict", "Rule", "Signed by", "Versions", "Until"], &rows);
+    sheet.table(
+        "Images",
+        "No image is here.",
+        &[
+            "Image",
+            "Digest",
+            "Engine",
+            "Verdict",
+            "Rule",
+            "Signed by",
+            "Versions",
+            "Until",
+        ],
+        &rows,
+    );
     for directory in &report.trust_directories {
         let rows: Vec<_> = directory.repositories.iter().map(trusted).collect();
         sheet.table(
             &format!("Trust directory {}", directory.path),
             "No repository is in it.",
-            &["Repository", "Covered by", "Root keys", "Root version", "Roles", "Files"],
+            &[
+                "Repository",
+                "Covered by",
+                "Root keys",
+                "Root version",
+                "Roles",
+                "Files",
+            ],
             &rows,
         );
     }
@@ -83,7 +143,11 @@ pub fn host_page(report: &Report) -> String {
         .iter()
         .flat_map(|root| {
             let held = root.held.iter().map(|held| {
-                let versions: Vec<_> = held.versions.iter().map(|(role, version)| format!("{role} {version}")).collect();
+                let versions: Vec<_> = held
+                    .versions
+                    .iter()
+                    .map(|(role, version)| format!("{role} {version}"))
+                    .collect();
                 vec![
                     Cell::text(&root.id),
                     Cell::text(&root.kind),
@@ -101,8 +165,17 @@ pub fn host_page(report: &Report) -> String {
         &["Root", "Type", "Repository", "Versions", "Last contact"],
         &rows,
     );
-    let rows: Vec<_> = report.untold.iter().map(|one| vec![Cell::text(&one.subject), Cell::text(&one.why)]).collect();
-    sheet.table("What could not be looked at", "All was looked at.", &["What", "Why"], &rows);
+    let rows: Vec<_> = report
+        .untold
+        .iter()
+        .map(|one| vec![Cell::text(&one.subject), Cell::text(&one.why)])
+        .collect();
+    sheet.table(
+        "What could not be looked at",
+        "All was looked at.",
+        &["What", "Why"],
+        &rows,
+    );
     sheet.html()
 }
 
@@ -115,18 +188,55 @@ pub fn fleet_page(fleet: &Fleet) -> String {
         ("Result", outcome(fleet.outcome)),
         ("At", Cell::text(&fleet.at)),
         ("Hosts", Cell::count(fleet.hosts.len())),
-        ("That differ", if differing == 0 { Cell::Word("good", "0".to_owned()) } else { Cell::Word("bad", differing.to_string()) }),
-        ("Held to", Cell::text(if fleet.expected.of == "policy" { "a policy" } else { "the majority" })),
-        ("Policy", Cell::Code(fleet.expected.policy.as_deref().unwrap_or("none").to_owned())),
+        (
+            "That differ",
+            if differing == 0 {
+                Cell::Word("good", "0".to_owned())
+            } else {
+                Cell::Word("bad", differing.to_string())
+            },
+        ),
+        (
+            "Held to",
+            Cell::text(if fleet.expected.of == "policy" {
+                "a policy"
+            } else {
+                "the majority"
+            }),
+        ),
+        (
+            "Policy",
+            Cell::Code(
+                fleet
+                    .expected
+                    .policy
+                    .as_deref()
+                    .unwrap_or("none")
+                    .to_owned(),
+            ),
+        ),
     ]);
     if !fleet.unreadable.is_empty() {
-        sheet.paragraph("note", "Some reports could not be read: their hosts are missing here.");
+        sheet.paragraph(
+            "note",
+            "Some reports could not be read: their hosts are missing here.",
+        );
     }
     let rows: Vec<_> = fleet.hosts.iter().map(host).collect();
     sheet.table(
         "Hosts",
         "No report was read.",
-        &["Host", "Differs", "Report of", "Own audit", "Mode", "Policy", "Images", "Refused", "Unjudged"],
+        &[
+            "Host",
+            "Differs",
+            "Report of",
+            "Own audit",
+            "Mode",
+            "Policy",
+            "Images",
+            "Refused",
+            "Unjudged",
+        ],
         &rows,
     );
     let keys: Vec<_> = fleet
@@ -135,10 +245,18 @@ pub fn fleet_page(fleet: &Fleet) -> String {
         .map(|key| Vouching {
             pinned_by: key.roots.iter().map(ToString::to_string).collect(),
             key: key.id.to_string(),
-            repositories: std::iter::once(format!("pinned by {} of {} hosts", key.pinned_by, fleet.hosts.len()))
-                .filter(|_| key.pinned_by > 0)
-                .chain(key.unpinned_for.iter().map(|name| format!("{name}, unpinned")))
-                .collect(),
+            repositories: std::iter::once(format!(
+                "pinned by {} of {} hosts",
+                key.pinned_by,
+                fleet.hosts.len()
+            ))
+            .filter(|_| key.pinned_by > 0)
+            .chain(
+                key.unpinned_for
+                    .iter()
+                    .map(|name| format!("{name}, unpinned")),
+            )
+            .collect(),
         })
         .collect();
     sheet.picture("Root keys across the fleet", &picture::svg(&keys));
@@ -149,25 +267,59 @@ pub fn fleet_page(fleet: &Fleet) -> String {
             vec![
                 Cell::Code(key.id.to_string()),
                 Cell::Code(key.fingerprint.as_deref().unwrap_or("-").to_owned()),
-                if key.expected { Cell::Word("good", "yes".to_owned()) } else { Cell::Word("bad", "no".to_owned()) },
+                if key.expected {
+                    Cell::Word("good", "yes".to_owned())
+                } else {
+                    Cell::Word("bad", "no".to_owned())
+                },
                 Cell::Lines(key.roots.iter().map(ToString::to_string).collect()),
                 Cell::count(key.pinned_by),
                 Cell::count(key.unpinned_on),
-                Cell::Lines(key.unpinned_for.iter().take(20).map(ToString::to_string).collect()),
+                Cell::Lines(
+                    key.unpinned_for
+                        .iter()
+                        .take(20)
+                        .map(ToString::to_string)
+                        .collect(),
+                ),
             ]
         })
         .collect();
     sheet.table(
         "Root keys",
         "No host knows one.",
-        &["Key", "Fingerprint", "Expected", "Roots", "Pinned by hosts", "Unpinned on hosts", "Unpinned for"],
+        &[
+            "Key",
+            "Fingerprint",
+            "Expected",
+            "Roots",
+            "Pinned by hosts",
+            "Unpinned on hosts",
+            "Unpinned for",
+        ],
         &rows,
     );
-    let rows: Vec<_> = fleet.policies.iter().map(|(hash, count)| vec![Cell::Code(hash.to_string()), Cell::count(*count)]).collect();
+    let rows: Vec<_> = fleet
+        .policies
+        .iter()
+        .map(|(hash, count)| vec![Cell::Code(hash.to_string()), Cell::count(*count)])
+        .collect();
     sheet.table("Policies", "No host has one.", &["Policy", "Hosts"], &rows);
-    let rows: Vec<_> = fleet.unreadable.iter().map(|one| vec![Cell::text(&one.origin), Cell::text(&one.why)]).collect();
-    sheet.table("Reports that could not be read", "All were read.", &["From", "Why"], &rows);
-    let rows: Vec<_> = DRIFT.iter().map(|(code, meaning)| vec![Cell::Code((*code).to_owned()), Cell::text(*meaning)]).collect();
+    let rows: Vec<_> = fleet
+        .unreadable
+        .iter()
+        .map(|one| vec![Cell::text(&one.origin), Cell::text(&one.why)])
+        .collect();
+    sheet.table(
+        "Reports that could not be read",
+        "All were read.",
+        &["From", "Why"],
+        &rows,
+    );
+    let rows: Vec<_> = DRIFT
+        .iter()
+        .map(|(code, meaning)| vec![Cell::Code((*code).to_owned()), Cell::text(*meaning)])
+        .collect();
     sheet.table("How a host may differ", "", &["Code", "Meaning"], &rows);
     sheet.html()
 }
@@ -183,7 +335,10 @@ fn outcome(word: &str) -> Cell {
 }
 
 fn mode(mode: &str) -> Cell {
-    Cell::Word(if mode == "enforce" { "good" } else { "odd" }, mode.to_owned())
+    Cell::Word(
+        if mode == "enforce" { "good" } else { "odd" },
+        mode.to_owned(),
+    )
 }
 
 fn severity(severity: Severity) -> Cell {
@@ -196,10 +351,25 @@ fn severity(severity: Severity) -> Cell {
 }
 
 fn image(image: &ResidentImage) -> Vec<Cell> {
-    let place = image.namespace.as_ref().map_or(image.engine.clone(), |namespace| format!("{} / {namespace}", image.engine));
-    let mut row = vec![Cell::text(&image.name), Cell::Code(image.digest.clone().unwrap_or_else(|| "-".to_owned())), Cell::text(place)];
+    let place = image
+        .namespace
+        .as_ref()
+        .map_or(image.engine.clone(), |namespace| {
+            format!("{} / {namespace}", image.engine)
+        });
+    let mut row = vec![
+        Cell::text(&image.name),
+        Cell::Code(image.digest.clone().unwrap_or_else(|| "-".to_owned())),
+        Cell::text(place),
+    ];
     let Some(judgement) = &image.judgement else {
-        row.extend([Cell::Word("dim", "not judged".to_owned()), Cell::text("-"), Cell::text("-"), Cell::text("-"), Cell::text("-")]);
+        row.extend([
+            Cell::Word("dim", "not judged".to_owned()),
+            Cell::text("-"),
+            Cell::text("-"),
+            Cell::text("-"),
+            Cell::text("-"),
+        ]);
         return row;
     };
     let class = match judgement.outcome.as_str() {
@@ -207,16 +377,34 @@ fn image(image: &ResidentImage) -> Vec<Cell> {
         "refused" => "bad",
         _ => "odd",
     };
-    let why = judgement.code.as_ref().or(judgement.ground.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
-    let of = |line: &dyn Fn(&crate::decide::survey::Word) -> Vec<String>| Cell::Lines(judgement.roots.iter().flat_map(line).collect());
+    let why = judgement
+        .code
+        .as_ref()
+        .or(judgement.ground.as_ref())
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
+    let of = |line: &dyn Fn(&crate::decide::survey::Word) -> Vec<String>| {
+        Cell::Lines(judgement.roots.iter().flat_map(line).collect())
+    };
     row.extend([
         Cell::Word(class, format!("{}{why}", judgement.outcome)),
         Cell::text(judgement.rule.as_deref().unwrap_or("-")),
         of(&|word| {
-            let role = word.role.as_ref().map(|role| format!(", {role}")).unwrap_or_default();
-            std::iter::once(format!("{}{role}", word.root)).chain(word.signers.iter().map(|key| format!("key {}", short(key)))).collect()
+            let role = word
+                .role
+                .as_ref()
+                .map(|role| format!(", {role}"))
+                .unwrap_or_default();
+            std::iter::once(format!("{}{role}", word.root))
+                .chain(word.signers.iter().map(|key| format!("key {}", short(key))))
+                .collect()
         }),
-        of(&|word| word.versions.iter().map(|(role, version)| format!("{role} {version}")).collect()),
+        of(&|word| {
+            word.versions
+                .iter()
+                .map(|(role, version)| format!("{role} {version}"))
+                .collect()
+        }),
         of(&|word| word.expires.iter().cloned().collect()),
     ]);
     row
@@ -225,31 +413,77 @@ fn image(image: &ResidentImage) -> Vec<Cell> {
 fn trusted(one: &TrustedRepository) -> Vec<Cell> {
     let root = one.roles.iter().find(|role| role.name == "root");
     let keys = root
-        .map(|role| role.keys.iter().map(|key| format!("{} as certificate {}", short(&key.id), short(&key.listed_as))).collect())
+        .map(|role| {
+            role.keys
+                .iter()
+                .map(|key| {
+                    format!(
+                        "{} as certificate {}",
+                        short(&key.id),
+                        short(&key.listed_as)
+                    )
+                })
+                .collect()
+        })
         .unwrap_or_default();
-    let roles = one.roles.iter().map(|role| format!("{}: {} of {}", role.name, role.threshold, role.keys.len())).collect();
+    let roles = one
+        .roles
+        .iter()
+        .map(|role| format!("{}: {} of {}", role.name, role.threshold, role.keys.len()))
+        .collect();
     let file = |(name, file): (&String, &super::report::TrustedFile)| {
-        format!("{name} {} until {}{}", file.version, day(&file.expires), if file.signed { "" } else { ", NOT SIGNED" })
+        format!(
+            "{name} {} until {}{}",
+            file.version,
+            day(&file.expires),
+            if file.signed { "" } else { ", NOT SIGNED" }
+        )
     };
     vec![
         Cell::text(&one.repository),
-        one.rule.as_ref().map_or(Cell::Word("odd", "nothing".to_owned()), Cell::text),
+        one.rule
+            .as_ref()
+            .map_or(Cell::Word("odd", "nothing".to_owned()), Cell::text),
         Cell::Lines(keys),
-        Cell::text(one.files.get("root.json").map_or("-".to_owned(), |file| file.version.to_string())),
+        Cell::text(
+            one.files
+                .get("root.json")
+                .map_or("-".to_owned(), |file| file.version.to_string()),
+        ),
         Cell::Lines(roles),
-        Cell::Lines(one.files.iter().collect::<BTreeMap<_, _>>().into_iter().map(file).collect()),
+        Cell::Lines(
+            one.files
+                .iter()
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .map(file)
+                .collect(),
+        ),
     ]
 }
 
 fn host(host: &Host) -> Vec<Cell> {
-    let drift: Vec<_> = host.drift.iter().map(|drift| format!("{}: {}", drift.code, drift.detail)).collect();
+    let drift: Vec<_> = host
+        .drift
+        .iter()
+        .map(|drift| format!("{}: {}", drift.code, drift.detail))
+        .collect();
     vec![
         Cell::text(&*host.host),
-        if drift.is_empty() { Cell::Word("good", "no".to_owned()) } else { Cell::Lines(drift) },
+        if drift.is_empty() {
+            Cell::Word("good", "no".to_owned())
+        } else {
+            Cell::Lines(drift)
+        },
         Cell::text(&host.at),
         outcome(host.outcome),
         host.mode.as_deref().map_or(Cell::text("-"), mode),
-        Cell::Code(host.policy.as_deref().map_or("none", |hash| short(hash)).to_owned()),
+        Cell::Code(
+            host.policy
+                .as_deref()
+                .map_or("none", |hash| short(hash))
+                .to_owned(),
+        ),
         Cell::count(host.counts.images),
         Cell::count(host.counts.refused),
         Cell::count(host.counts.unjudged),

@@ -33,7 +33,13 @@ pub(super) fn svg(keys: &[Vouching]) -> String {
         top = draw(&mut drawn, key, top) + GAP;
     }
     if keys.len() > MAX_KEYS {
-        text(&mut drawn, (4, top + 12), "dim", &format!("and {} more keys", keys.len() - MAX_KEYS), None);
+        text(
+            &mut drawn,
+            (4, top + 12),
+            "dim",
+            &format!("and {} more keys", keys.len() - MAX_KEYS),
+            None,
+        );
         top += LINE;
     }
     if keys.is_empty() {
@@ -47,14 +53,35 @@ pub(super) fn svg(keys: &[Vouching]) -> String {
 fn draw(out: &mut String, key: &Vouching, top: usize) -> usize {
     let pinned = !key.pinned_by.is_empty();
     let class = if pinned { "key" } else { "loose" };
-    let _ = write!(out, "<rect class=\"{class}\" x=\"1\" y=\"{top}\" width=\"{}\" height=\"{BOX}\" rx=\"5\"/>", WIDTH - 2);
-    let head = if pinned { format!("root {}", key.pinned_by.join(", ")) } else { "not pinned".to_owned() };
+    let _ = write!(
+        out,
+        "<rect class=\"{class}\" x=\"1\" y=\"{top}\" width=\"{}\" height=\"{BOX}\" rx=\"5\"/>",
+        WIDTH - 2
+    );
+    let head = if pinned {
+        format!("root {}", key.pinned_by.join(", "))
+    } else {
+        "not pinned".to_owned()
+    };
     text(out, (9, top + 14), "", &middle(&head, HEAD), Some(&head));
-    text(out, (9, top + 28), "dim", &middle(&key.key, HEAD), Some(&key.key));
-    let mut names: Vec<(String, Option<&str>)> =
-        key.repositories.iter().take(MAX_NAMES).map(|name| (middle(name, NAME), Some(name.as_str()))).collect();
+    text(
+        out,
+        (9, top + 28),
+        "dim",
+        &middle(&key.key, HEAD),
+        Some(&key.key),
+    );
+    let mut names: Vec<(String, Option<&str>)> = key
+        .repositories
+        .iter()
+        .take(MAX_NAMES)
+        .map(|name| (middle(name, NAME), Some(name.as_str())))
+        .collect();
     if key.repositories.len() > MAX_NAMES {
-        names.push((format!("and {} more", key.repositories.len() - MAX_NAMES), None));
+        names.push((
+            format!("and {} more", key.repositories.len() - MAX_NAMES),
+            None,
+        ));
     }
     if names.is_empty() {
         names.push(("nothing on this host".to_owned(), None));
@@ -62,16 +89,29 @@ fn draw(out: &mut String, key: &Vouching, top: usize) -> usize {
     let mut y = top + BOX;
     for (name, whole) in names {
         let _ = write!(out, "<path d=\"M16 {} V{} H28\"/>", top + BOX, y + 12);
-        text(out, (33, y + 16), if whole.is_some() { "" } else { "dim" }, &name, whole);
+        text(
+            out,
+            (33, y + 16),
+            if whole.is_some() { "" } else { "dim" },
+            &name,
+            whole,
+        );
         y += LINE;
     }
     y + 4
 }
 
 fn text(out: &mut String, (x, y): (usize, usize), class: &str, shown: &str, whole: Option<&str>) {
-    let title = whole.filter(|whole| *whole != shown).map(|whole| format!("<title>{}</title>", escaped(whole))).unwrap_or_default();
+    let title = whole
+        .filter(|whole| *whole != shown)
+        .map(|whole| format!("<title>{}</title>", escaped(whole)))
+        .unwrap_or_default();
     // Writing to a String can't fail.
-    let _ = write!(out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{title}{}</text>", escaped(shown));
+    let _ = write!(
+        out,
+        "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{title}{}</text>",
+        escaped(shown)
+    );
 }
 
 /// The two ends of a text that is too long.
@@ -98,8 +138,19 @@ mod tests {
             repositories: (0..count).map(|at| format!("r.example/<{at}>")).collect(),
         };
         let drawn = svg(&[key(2, &["acme"]), key(100, &[]), key(0, &["other"])]);
-        assert_eq!((drawn.matches("<rect").count(), drawn.matches("<path").count()), (3, 2 + 25 + 1));
-        assert!(drawn.contains("r.example/&lt;0&gt;") && !drawn.contains("<0>") && drawn.contains("and 76 more"), "{drawn}");
+        assert_eq!(
+            (
+                drawn.matches("<rect").count(),
+                drawn.matches("<path").count()
+            ),
+            (3, 2 + 25 + 1)
+        );
+        assert!(
+            drawn.contains("r.example/&lt;0&gt;")
+                && !drawn.contains("<0>")
+                && drawn.contains("and 76 more"),
+            "{drawn}"
+        );
         assert_eq!(svg(&[]), "");
         assert_eq!(svg(&vec![key(1, &["a"]); 50]).matches("<rect").count(), 40);
         assert_eq!(middle("0123456789", 5), "01…89");

@@ -24,11 +24,25 @@ const IN_HOMES: [&[&str]; 2] = [&[".docker", "trust"], &[".notary"]];
 /// The home directories of a passwd file (passwd(5)), and what else is in `/home`.
 #[must_use]
 pub fn homes(passwd: &str, in_home: &Path) -> Vec<TrustPlace> {
-    let listed = passwd.lines().filter_map(|line| line.split(':').nth(5)).filter(|home| home.starts_with('/') && *home != "/");
-    let mut homes: BTreeSet<PathBuf> = listed.map(|home| PathBuf::from(home.trim_end_matches('/'))).collect();
+    let listed = passwd
+        .lines()
+        .filter_map(|line| line.split(':').nth(5))
+        .filter(|home| home.starts_with('/') && *home != "/");
+    let mut homes: BTreeSet<PathBuf> = listed
+        .map(|home| PathBuf::from(home.trim_end_matches('/')))
+        .collect();
     // Users of a directory service are in no such file.
-    homes.extend(std::fs::read_dir(in_home).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
-    homes.into_iter().filter(|home| home.is_dir()).map(TrustPlace::Home).collect()
+    homes.extend(
+        std::fs::read_dir(in_home)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path())),
+    );
+    homes
+        .into_iter()
+        .filter(|home| home.is_dir())
+        .map(TrustPlace::Home)
+        .collect()
 }
 
 /// Reads all trust directories that are there.
@@ -65,7 +79,10 @@ type Opened = Result<Folder, (PathBuf, std::io::Error)>;
 fn open(place: &TrustPlace) -> Vec<Opened> {
     match place {
         TrustPlace::Named(path) => vec![Folder::open(path).map_err(|error| (path.clone(), error))],
-        TrustPlace::Home(home) => IN_HOMES.iter().filter_map(|names| below(home, names).transpose()).collect(),
+        TrustPlace::Home(home) => IN_HOMES
+            .iter()
+            .filter_map(|names| below(home, names).transpose())
+            .collect(),
     }
 }
 
@@ -73,7 +90,10 @@ fn open(place: &TrustPlace) -> Vec<Opened> {
 fn below(home: &Path, names: &[&str]) -> Result<Option<Folder>, (PathBuf, std::io::Error)> {
     let mut folder = Folder::open(home).map_err(|error| (home.to_owned(), error))?;
     for name in names {
-        match folder.child(name).map_err(|error| (folder.path.join(name), error))? {
+        match folder
+            .child(name)
+            .map_err(|error| (folder.path.join(name), error))?
+        {
             Some(child) => folder = child,
             None => return Ok(None),
         }
@@ -92,20 +112,31 @@ mod tests {
         std::fs::create_dir_all(&alice).unwrap();
         std::fs::create_dir_all(home.join("bob")).unwrap();
         let at = alice.display();
-        let passwd = format!("root:x:0:0:root:/:/bin/sh\na:x:1:1::{at}:/bin/sh\nb:x:2:2::{at}/:/bin/sh\nn:x:3:3::/nonexistent:\nbroken\n");
-        assert_eq!(homes(&passwd, &home), [TrustPlace::Home(alice), TrustPlace::Home(home.join("bob"))]);
+        let passwd = format!(
+            "root:x:0:0:root:/:/bin/sh\na:x:1:1::{at}:/bin/sh\nb:x:2:2::{at}/:/bin/sh\nn:x:3:3::/nonexistent:\nbroken\n"
+        );
+        assert_eq!(
+            homes(&passwd, &home),
+            [TrustPlace::Home(alice), TrustPlace::Home(home.join("bob"))]
+        );
     }
 
     #[test]
     fn a_home_without_trust_data_says_nothing_and_a_named_directory_that_is_none_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let places =
-            [TrustPlace::Home(dir.path().to_owned()), TrustPlace::Named(dir.path().join("none")), TrustPlace::Named(dir.path().to_owned())];
+        let places = [
+            TrustPlace::Home(dir.path().to_owned()),
+            TrustPlace::Named(dir.path().join("none")),
+            TrustPlace::Named(dir.path().to_owned()),
+        ];
         let (directories, untold) = read(&places);
         assert!(directories.is_empty());
         assert_eq!(untold.len(), 2, "{untold:?}");
         std::os::unix::fs::symlink("/etc", dir.path().join(".docker")).unwrap();
         let (_, untold) = read(&places[..1]);
-        assert!(untold[0].subject.ends_with("/.docker") && untold[0].why.contains("not followed"), "{untold:?}");
+        assert!(
+            untold[0].subject.ends_with("/.docker") && untold[0].why.contains("not followed"),
+            "{untold:?}"
+        );
     }
 }

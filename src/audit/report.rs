@@ -1,4 +1,5 @@
-//! The report of one host: docs/audit.schema.json has its form, and a test holds the two to each other.
+//! The report of one host: docs/audit.schema.json has its form, and a test holds the two to each
+//! other.
 
 use std::collections::BTreeMap;
 
@@ -198,7 +199,8 @@ pub struct KeyUse {
 }
 
 impl Report {
-    /// 0 clean, 1 findings, 2 could not tell: an audit that didn't see everything is not clean, whatever it found.
+    /// 0 clean, 1 findings, 2 could not tell: an audit that didn't see everything is not clean,
+    /// whatever it found.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if !self.untold.is_empty() {
@@ -209,12 +211,21 @@ impl Report {
 
     /// The word for that.
     pub(super) fn told(mut self) -> Self {
-        self.findings.sort_by(|one, other| (one.severity, &one.code, &one.subject).cmp(&(other.severity, &other.code, &other.subject)));
+        self.findings.sort_by(|one, other| {
+            (one.severity, &one.code, &one.subject).cmp(&(
+                other.severity,
+                &other.code,
+                &other.subject,
+            ))
+        });
         let outcome = match self.exit_code() {
             0 => "clean",
             1 => "findings",
             _ => "unknown",
         };
-        Self { outcome: outcome.to_owned(), ..self }
+        Self {
+            outcome: outcome.to_owned(),
+            ..self
+        }
     }
 }

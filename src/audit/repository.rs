@@ -1,8 +1,11 @@
-//! One repository of a trust directory: its roles, its keys, and whether its files hold by themselves.
+//! One repository of a trust directory: its roles, its keys, and whether its files hold by
+//! themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole};
+use super::report::{
+    ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole,
+};
 use crate::observe::plain;
 use crate::trust::notary::{Inspection, ListedRole, ListedRoot, SeenFile};
 use crate::trust::{Fingerprint, KeyId, PublicKey, Refusal};
@@ -16,8 +19,18 @@ pub(super) struct Inspected {
 
 /// Reads the metadata files of a repository, by their paths below `metadata/`.
 pub(super) fn inspect(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Inspected {
-    let repository = TrustedRepository { repository: plain(name), ..TrustedRepository::default() };
-    let mut this = Reading { inspection: Inspection::default(), files, found: Inspected { repository, refused: Vec::new() } };
+    let repository = TrustedRepository {
+        repository: plain(name),
+        ..TrustedRepository::default()
+    };
+    let mut this = Reading {
+        inspection: Inspection::default(),
+        files,
+        found: Inspected {
+            repository,
+            refused: Vec::new(),
+        },
+    };
     if let Some(root) = this.roots() {
         this.take_root(&root);
         for role in ["snapshot", "timestamp"] {
@@ -40,12 +53,19 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Every root file that is there, as a chain; the newest of them, or `root.json` where it is as new.
+    /// Every root file that is there, as a chain; the newest of them, or `root.json` where it is as
+    /// new.
     fn roots(&mut self) -> Option<ListedRoot> {
         let mut roots: BTreeMap<u64, ListedRoot> = BTreeMap::new();
-        let versioned =
-            |name: &String| name.strip_suffix(".root.json").is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
-        for (name, bytes) in self.files.iter().filter(|(name, _)| *name == "root.json" || versioned(name)) {
+        let versioned = |name: &String| {
+            name.strip_suffix(".root.json")
+                .is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        for (name, bytes) in self
+            .files
+            .iter()
+            .filter(|(name, _)| *name == "root.json" || versioned(name))
+        {
             match self.inspection.root(name, bytes) {
                 Ok(root) => {
                     if name == "root.json" || !roots.contains_key(&root.file.version) {
@@ -67,15 +87,24 @@ impl Reading<'_> {
     fn link(&mut self, before: Option<&ListedRoot>, root: &ListedRoot) -> ChainLink {
         let keys = |root: &ListedRoot| -> BTreeSet<RoleKey> {
             let of = |role: &ListedRole| {
-                role.ids().into_iter().map(|key| RoleKey { role: plain(&role.name), key: key.to_string() }).collect::<Vec<_>>()
+                role.ids()
+                    .into_iter()
+                    .map(|key| RoleKey {
+                        role: plain(&role.name),
+                        key: key.to_string(),
+                    })
+                    .collect::<Vec<_>>()
             };
             root.roles.iter().flat_map(of).collect()
         };
         let (now, then) = (keys(root), before.map(keys).unwrap_or_default());
-        let next_to = before.filter(|before| before.file.version.checked_add(1) == Some(root.file.version));
+        let next_to =
+            before.filter(|before| before.file.version.checked_add(1) == Some(root.file.version));
         let linked = next_to.map(|before| self.inspection.follows(before, root));
         let linked = linked.transpose().unwrap_or_else(|refusal| {
-            self.found.refused.push((format!("{}.root.json", root.file.version), refusal));
+            self.found
+                .refused
+                .push((format!("{}.root.json", root.file.version), refusal));
             None
         });
         ChainLink {
@@ -90,7 +119,11 @@ impl Reading<'_> {
     fn take_root(&mut self, root: &ListedRoot) {
         self.file("root", Ok(root.file.clone()));
         let repository = &mut self.found.repository;
-        repository.roles = root.roles.iter().map(|role| trusted_role(role, None)).collect();
+        repository.roles = root
+            .roles
+            .iter()
+            .map(|role| trusted_role(role, None))
+            .collect();
         repository.left_over = root.left_over.iter().map(listed_key).collect();
     }
 
@@ -99,13 +132,22 @@ impl Reading<'_> {
         let mut waiting = vec![targets.clone()];
         let mut seen = BTreeSet::new();
         while let Some(role) = waiting.pop() {
-            let Some(bytes) = self.files.get(&format!("{}.json", role.name)).filter(|_| seen.insert(role.name.clone())) else { continue };
+            let Some(bytes) = self
+                .files
+                .get(&format!("{}.json", role.name))
+                .filter(|_| seen.insert(role.name.clone()))
+            else {
+                continue;
+            };
             match self.inspection.targets(&role, bytes) {
                 Ok(listed) => {
                     self.file(&role.name, Ok(listed.file));
                     for (child, paths) in listed.delegations {
                         let paths = paths.iter().map(|path| plain(path)).collect();
-                        self.found.repository.roles.push(trusted_role(&child, Some(paths)));
+                        self.found
+                            .repository
+                            .roles
+                            .push(trusted_role(&child, Some(paths)));
                         waiting.push(child);
                     }
                 }
@@ -133,15 +175,23 @@ impl Reading<'_> {
 }
 
 fn trusted_role(role: &ListedRole, paths: Option<Vec<String>>) -> TrustedRole {
-    TrustedRole { name: plain(&role.name), threshold: role.threshold, keys: role.keys.iter().map(listed_key).collect(), paths }
+    TrustedRole {
+        name: plain(&role.name),
+        threshold: role.threshold,
+        keys: role.keys.iter().map(listed_key).collect(),
+        paths,
+    }
 }
 
 fn listed_key(key: &PublicKey) -> ListedKey {
-    let certificate = key.certificates().first().map(|certificate| ListedCertificate {
-        subject: certificate.common_name.as_deref().map(plain),
-        not_before: certificate.not_before.to_string(),
-        not_after: certificate.not_after.to_string(),
-    });
+    let certificate = key
+        .certificates()
+        .first()
+        .map(|certificate| ListedCertificate {
+            subject: certificate.common_name.as_deref().map(plain),
+            not_before: certificate.not_before.to_string(),
+            not_after: certificate.not_after.to_string(),
+        });
     ListedKey {
         id: key.id().to_string(),
         listed_as: key.scoped_id().to_owned(),
@@ -155,20 +205,64 @@ mod tests {
     use super::*;
 
     fn files(folder: &str, names: &[&str]) -> BTreeMap<String, Vec<u8>> {
-        let read = |name: &str| std::fs::read(format!("{}/tests/data/notary/{folder}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-        names.iter().map(|name| ((*name).to_owned(), read(name))).collect()
+        let read = |name: &str| {
+            std::fs::read(format!(
+                "{}/tests/data/notary/{folder}/{name}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap()
+        };
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), read(name)))
+            .collect()
     }
 
     #[test]
     fn a_rotation_is_followed_to_the_version_that_introduced_each_key() {
-        let names = ["1.root.json", "2.root.json", "3.root.json", "4.root.json", "5.root.json", "6.root.json", "root.json"];
-        let Inspected { repository, refused } = inspect("registry.example.com/acme/rot", &files("vectors/rotations", &names));
+        let names = [
+            "1.root.json",
+            "2.root.json",
+            "3.root.json",
+            "4.root.json",
+            "5.root.json",
+            "6.root.json",
+            "root.json",
+        ];
+        let Inspected {
+            repository,
+            refused,
+        } = inspect(
+            "registry.example.com/acme/rot",
+            &files("vectors/rotations", &names),
+        );
         assert!(refused.is_empty(), "{refused:?}");
-        let changed: Vec<_> =
-            repository.chain.iter().map(|link| link.introduced.iter().map(|one| one.role.as_str()).collect::<Vec<_>>()).collect();
-        assert_eq!(changed[1..], [vec!["targets"], vec!["root"], vec!["root"], vec!["timestamp"], vec!["snapshot"]]);
+        let changed: Vec<_> = repository
+            .chain
+            .iter()
+            .map(|link| {
+                link.introduced
+                    .iter()
+                    .map(|one| one.role.as_str())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(
+            changed[1..],
+            [
+                vec!["targets"],
+                vec!["root"],
+                vec!["root"],
+                vec!["timestamp"],
+                vec!["snapshot"]
+            ]
+        );
         assert_eq!(repository.chain[0].linked, None);
-        assert!(repository.chain[1..].iter().all(|link| link.linked == Some(true)));
+        assert!(
+            repository.chain[1..]
+                .iter()
+                .all(|link| link.linked == Some(true))
+        );
         // The root key of the third version went with the fourth.
         assert_eq!(repository.chain[2].introduced, repository.chain[3].dropped);
         assert!(!repository.left_over.is_empty());
@@ -176,10 +270,18 @@ mod tests {
 
     #[test]
     fn a_chain_with_a_gap_says_so_and_a_root_of_another_chain_does_not_follow() {
-        let gap = inspect("r.example/a", &files("vectors/rotations", &["1.root.json", "3.root.json"]));
+        let gap = inspect(
+            "r.example/a",
+            &files("vectors/rotations", &["1.root.json", "3.root.json"]),
+        );
         assert_eq!(gap.repository.chain[1].linked, None);
         let mut mixed = files("vectors/rotations", &["1.root.json"]);
-        mixed.insert("2.root.json".to_owned(), files("server/rotated/served2", &["2.root.json"]).remove("2.root.json").unwrap());
+        mixed.insert(
+            "2.root.json".to_owned(),
+            files("server/rotated/served2", &["2.root.json"])
+                .remove("2.root.json")
+                .unwrap(),
+        );
         let mixed = inspect("r.example/a", &mixed);
         assert_eq!(mixed.repository.chain[1].linked, Some(false));
     }
@@ -190,9 +292,21 @@ mod tests {
         bad.insert("targets/alice.json".to_owned(), b"{}".to_vec());
         bad.insert("snapshot.json".to_owned(), vec![b'['; 100_000]);
         let inspected = inspect("r.example/a", &bad);
-        let refused: Vec<_> = inspected.refused.iter().map(|(name, _)| name.as_str()).collect();
+        let refused: Vec<_> = inspected
+            .refused
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(refused, ["snapshot.json", "targets/alice.json"]);
         assert!(inspected.repository.files["root.json"].signed);
-        assert!(inspect("r.example/a", &BTreeMap::from([("root.json".to_owned(), Vec::new())])).repository.roles.is_empty());
+        assert!(
+            inspect(
+                "r.example/a",
+                &BTreeMap::from([("root.json".to_owned(), Vec::new())])
+            )
+            .repository
+            .roles
+            .is_empty()
+        );
     }
 }

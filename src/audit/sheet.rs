@@ -30,7 +30,10 @@ const SCRIPT: &str = include_str!("sheet.js");
 
 impl Sheet {
     pub(super) fn new(title: &str) -> Self {
-        let mut sheet = Self { title: title.to_owned(), body: String::new() };
+        let mut sheet = Self {
+            title: title.to_owned(),
+            body: String::new(),
+        };
         sheet.push(format_args!("<h1>{}</h1>", escaped(title)));
         sheet
     }
@@ -43,26 +46,42 @@ impl Sheet {
     pub(super) fn facts(&mut self, facts: &[(&str, Cell)]) {
         self.push(format_args!("<dl>"));
         for (name, value) in facts {
-            self.push(format_args!("<div><dt>{}</dt><dd>{}</dd></div>", escaped(name), value.html()));
+            self.push(format_args!(
+                "<div><dt>{}</dt><dd>{}</dd></div>",
+                escaped(name),
+                value.html()
+            ));
         }
         self.push(format_args!("</dl>"));
     }
 
-    /// A heading, and a table that sorts by the column whose head is pressed. Where there are no rows, that is said.
+    /// A heading, and a table that sorts by the column whose head is pressed. Where there are no
+    /// rows, that is said.
     pub(super) fn table(&mut self, heading: &str, none: &str, head: &[&str], rows: &[Vec<Cell>]) {
-        self.push(format_args!("<section><h2>{} <small>{}</small></h2>", escaped(heading), rows.len()));
+        self.push(format_args!(
+            "<section><h2>{} <small>{}</small></h2>",
+            escaped(heading),
+            rows.len()
+        ));
         if rows.is_empty() {
             self.paragraph("dim", none);
         } else {
             self.push(format_args!("<table><thead><tr>"));
             for name in head {
-                self.push(format_args!("<th scope=\"col\"><button type=\"button\">{}</button></th>", escaped(name)));
+                self.push(format_args!(
+                    "<th scope=\"col\"><button type=\"button\">{}</button></th>",
+                    escaped(name)
+                ));
             }
             self.push(format_args!("</tr></thead><tbody>"));
             for row in rows {
                 self.push(format_args!("<tr>"));
                 for (cell, name) in row.iter().zip(head) {
-                    self.push(format_args!("<td data-label=\"{}\">{}</td>", escaped(name), cell.html()));
+                    self.push(format_args!(
+                        "<td data-label=\"{}\">{}</td>",
+                        escaped(name),
+                        cell.html()
+                    ));
                 }
                 self.push(format_args!("</tr>"));
             }
@@ -73,7 +92,10 @@ impl Sheet {
 
     /// A heading and a picture, which is markup already.
     pub(super) fn picture(&mut self, heading: &str, svg: &str) {
-        self.push(format_args!("<section><h2>{}</h2>{svg}</section>", escaped(heading)));
+        self.push(format_args!(
+            "<section><h2>{}</h2>{svg}</section>",
+            escaped(heading)
+        ));
     }
 
     /// The whole page. Its policy lets nothing in but its own style and script, by their hashes.
@@ -114,7 +136,11 @@ impl Cell {
             Self::Text(text) => escaped(text),
             Self::Code(text) => format!("<code>{}</code>", escaped(text)),
             Self::Word(class, text) => format!("<b class=\"{class}\">{}</b>", escaped(text)),
-            Self::Lines(lines) => lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("<br>"),
+            Self::Lines(lines) => lines
+                .iter()
+                .map(|line| escaped(line))
+                .collect::<Vec<_>>()
+                .join("<br>"),
         }
     }
 }
@@ -145,7 +171,15 @@ mod tests {
         let mut sheet = Sheet::new(hostile);
         sheet.paragraph("note", hostile);
         sheet.facts(&[(hostile, Cell::text(hostile))]);
-        sheet.table(hostile, hostile, &[hostile], &[vec![Cell::Code(hostile.to_owned())], vec![Cell::Lines(vec![hostile.to_owned()])]]);
+        sheet.table(
+            hostile,
+            hostile,
+            &[hostile],
+            &[
+                vec![Cell::Code(hostile.to_owned())],
+                vec![Cell::Lines(vec![hostile.to_owned()])],
+            ],
+        );
         sheet.table(hostile, hostile, &[hostile], &[]);
         let html = sheet.html();
         assert_eq!(html.matches("<script").count(), 1);
@@ -155,8 +189,22 @@ mod tests {
             assert!(!own.contains(elsewhere), "{elsewhere}");
         }
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
-        let between = |from: &str, to: &str| html.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
-        assert!(html.contains(&format!("style-src 'sha256-{}'", hash(&between("<style>", "</style>")))));
-        assert!(html.contains(&format!("script-src 'sha256-{}'", hash(&between("<script>", "</script>")))));
+        let between = |from: &str, to: &str| {
+            html.split_once(from)
+                .unwrap()
+                .1
+                .split_once(to)
+                .unwrap()
+                .0
+                .to_owned()
+        };
+        assert!(html.contains(&format!(
+            "style-src 'sha256-{}'",
+            hash(&between("<style>", "</style>"))
+        )));
+        assert!(html.contains(&format!(
+            "script-src 'sha256-{}'",
+            hash(&between("<script>", "</script>"))
+        )));
     }
 }

@@ -36,22 +36,50 @@ impl Surveyor {
     ///
     /// # Errors
     /// One line: there is no state, or it can't be used.
-    pub fn files(policy: &Path, state: &Path, credentials: Credentials, online: bool) -> Result<Self, String> {
-        let empty = std::fs::read_dir(state).map_err(|error| format!("{}: {error}", state.display()))?.next().is_none();
+    pub fn files(
+        policy: &Path,
+        state: &Path,
+        credentials: Credentials,
+        online: bool,
+    ) -> Result<Self, String> {
+        let empty = std::fs::read_dir(state)
+            .map_err(|error| format!("{}: {error}", state.display()))?
+            .next()
+            .is_none();
         if empty {
-            return Err(format!("{} holds no state; hint: name the folder that rootpin.toml calls `state`", state.display()));
+            return Err(format!(
+                "{} holds no state; hint: name the folder that rootpin.toml calls `state`",
+                state.display()
+            ));
         }
-        let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), Timestamp::now());
+        let loaded = crate::policy::load(
+            &PolicyDir::open(policy, Owner::RootOrCaller),
+            Timestamp::now(),
+        );
         let in_force = loaded.map(Arc::new).map_err(|errors| {
             let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
+            policy_unusable(&format!(
+                "{} errors; the first: {}",
+                errors.len(),
+                first.lines().next().unwrap_or_default()
+            ))
         });
         let store = Store::open_waiting(state, Instant::now() + DEADLINE).map_err(|error| {
             let refusal = error.refusal();
             format!("{}; hint: {}", refusal.found, refusal.hint)
         })?;
-        let sources = if online { Sources::new(Arc::new(credentials)) } else { Sources::silent() };
-        let decider = Decider::new(in_force, Arc::new(Sources::silent()), Arc::new(store), DEADLINE, false);
+        let sources = if online {
+            Sources::new(Arc::new(credentials))
+        } else {
+            Sources::silent()
+        };
+        let decider = Decider::new(
+            in_force,
+            Arc::new(Sources::silent()),
+            Arc::new(store),
+            DEADLINE,
+            false,
+        );
         Ok(Self::Files(Box::new(decider.onlooker(Arc::new(sources)))))
     }
 
@@ -71,17 +99,33 @@ impl Surveyor {
         match self {
             Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
             Self::Daemon(client) => {
-                let image = |(name, digest): &(crate::image::ImageRef, crate::image::Digest)| Image {
-                    name: name.to_string(),
-                    digest: digest.to_string(),
-                };
+                let image =
+                    |(name, digest): &(crate::image::ImageRef, crate::image::Digest)| Image {
+                        name: name.to_string(),
+                        digest: digest.to_string(),
+                    };
                 let images: Vec<Image> = asked.images.iter().map(image).collect();
                 let repositories = asked.repositories.iter().map(ToString::to_string).collect();
-                let first = SurveyRequest { images: Vec::new(), repositories, roots: asked.roots, online };
+                let first = SurveyRequest {
+                    images: Vec::new(),
+                    repositories,
+                    roots: asked.roots,
+                    online,
+                };
                 let mut whole = ask(client, first).await?;
                 for batch in images.chunks(if online { ONLINE_BATCH } else { BATCH }) {
-                    let part = ask(client, SurveyRequest { images: batch.to_vec(), online, ..SurveyRequest::default() }).await?;
-                    if part.policy.as_ref().map(|policy| &policy.hash) != whole.policy.as_ref().map(|policy| &policy.hash) {
+                    let part = ask(
+                        client,
+                        SurveyRequest {
+                            images: batch.to_vec(),
+                            online,
+                            ..SurveyRequest::default()
+                        },
+                    )
+                    .await?;
+                    if part.policy.as_ref().map(|policy| &policy.hash)
+                        != whole.policy.as_ref().map(|policy| &policy.hash)
+                    {
                         return Err("the policy changed while the host was looked at; hint: run the audit again".to_owned());
                     }
                     whole.images.extend(part.images);

@@ -1,4 +1,5 @@
-//! Trust directories as Docker's and Notary's clients keep them: `tuf/<repository>/metadata/*.json` and `private/*.key`.
+//! Trust directories as Docker's and Notary's clients keep them: `tuf/<repository>/metadata/*.json`
+//! and `private/*.key`.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ pub(super) struct Found {
     pub(super) untold: Vec<Untold>,
 }
 
-/// Repositories are no deeper than an image's name has parts, nor roles than names of 255 characters.
+/// Repositories are no deeper than an image's name has parts, nor roles than names of 255
+/// characters.
 const MAX_DEPTH: usize = 128;
 /// No file that verifies is longer.
 const MAX_FILE: usize = 8 << 20;
@@ -25,8 +27,15 @@ const METADATA: &str = "metadata";
 /// Reads a trust directory; none where there is nothing of one.
 pub(super) fn read(folder: &Folder, allowance: &mut Allowance) -> Option<Found> {
     let path = plain(&folder.path.to_string_lossy());
-    let directory = TrustDirectory { path, repositories: Vec::new(), private_keys: Vec::new() };
-    let mut found = Found { directory, untold: Vec::new() };
+    let directory = TrustDirectory {
+        path,
+        repositories: Vec::new(),
+        private_keys: Vec::new(),
+    };
+    let mut found = Found {
+        directory,
+        untold: Vec::new(),
+    };
     let mut any = false;
     match folder.child("tuf") {
         Ok(Some(tuf)) => {
@@ -49,7 +58,10 @@ pub(super) fn read(folder: &Folder, allowance: &mut Allowance) -> Option<Found> 
 
 impl Found {
     fn tell(&mut self, folder: &Folder, name: &str, why: &dyn std::fmt::Display) {
-        self.untold.push(Untold::new(plain(&folder.path.join(name).to_string_lossy()), plain(&why.to_string())));
+        self.untold.push(Untold::new(
+            plain(&folder.path.join(name).to_string_lossy()),
+            plain(&why.to_string()),
+        ));
     }
 
     /// Goes down the parts of repositories' names.
@@ -81,7 +93,11 @@ impl Found {
             if entry == METADATA && !name.is_empty() {
                 self.repository(&child, name, allowance);
             }
-            let below = if name.is_empty() { entry } else { format!("{name}/{entry}") };
+            let below = if name.is_empty() {
+                entry
+            } else {
+                format!("{name}/{entry}")
+            };
             self.walk(&child, &below, depth + 1, allowance);
         }
     }
@@ -96,35 +112,63 @@ impl Found {
             return self.tell(metadata, "", &"too many repositories for one audit");
         }
         allowance.repositories -= 1;
-        let Inspected { repository, refused } = repository::inspect(name, &files);
+        let Inspected {
+            repository,
+            refused,
+        } = repository::inspect(name, &files);
         for (file, refusal) in refused {
-            self.tell(metadata, &file, &format!("{}: {}; wanted {}", refusal.code, refusal.found, refusal.wanted));
+            self.tell(
+                metadata,
+                &file,
+                &format!(
+                    "{}: {}; wanted {}",
+                    refusal.code, refusal.found, refusal.wanted
+                ),
+            );
         }
         self.directory.repositories.push(repository);
     }
 
-    /// The metadata files of a repository: those of delegated roles lie in folders of the roles' names.
-    fn files(&mut self, folder: &Folder, name: &str, depth: usize, files: &mut BTreeMap<String, Vec<u8>>, allowance: &mut Allowance) {
+    /// The metadata files of a repository: those of delegated roles lie in folders of the roles'
+    /// names.
+    fn files(
+        &mut self,
+        folder: &Folder,
+        name: &str,
+        depth: usize,
+        files: &mut BTreeMap<String, Vec<u8>>,
+        allowance: &mut Allowance,
+    ) {
         let entries = match folder.entries(allowance) {
             Ok(entries) => entries,
             Err(error) => return self.tell(folder, "", &error),
         };
         for (entry, kind) in entries {
-            let path = if name.is_empty() { entry.clone() } else { format!("{name}/{entry}") };
+            let path = if name.is_empty() {
+                entry.clone()
+            } else {
+                format!("{name}/{entry}")
+            };
             match kind {
-                Kind::File if entry.strip_suffix(".json").is_some() => match folder.read(&entry, MAX_FILE, allowance) {
-                    Ok(bytes) => drop(files.insert(path, bytes)),
-                    Err(error) => self.tell(folder, &entry, &error),
-                },
+                Kind::File if entry.strip_suffix(".json").is_some() => {
+                    match folder.read(&entry, MAX_FILE, allowance) {
+                        Ok(bytes) => drop(files.insert(path, bytes)),
+                        Err(error) => self.tell(folder, &entry, &error),
+                    }
+                }
                 Kind::Folder if depth < MAX_DEPTH => match folder.child(&entry) {
                     // A repository below one that is called `metadata` is gone into by `walk`.
-                    Ok(Some(child)) if entry != METADATA => self.files(&child, &path, depth + 1, files, allowance),
+                    Ok(Some(child)) if entry != METADATA => {
+                        self.files(&child, &path, depth + 1, files, allowance);
+                    }
                     Ok(_) => {}
                     Err(error) => self.tell(folder, &entry, &error),
                 },
                 Kind::File => {}
                 Kind::Folder => self.tell(folder, &entry, &"too deep"),
-                Kind::Other => self.tell(folder, &entry, &"not a plain file or folder: not followed"),
+                Kind::Other => {
+                    self.tell(folder, &entry, &"not a plain file or folder: not followed");
+                }
             }
         }
     }

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::output::{Output, list, table, text};
-use crate::audit::{self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold};
+use crate::audit::{
+    self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold,
+};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::Client;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -45,7 +47,8 @@ pub(super) struct Arguments {
     /// A dockerd, instead of the usual one
     #[arg(long, value_name = "SOCKET")]
     docker: Vec<PathBuf>,
-    /// A trust directory besides those in the caller's home, as ~/.docker/trust; may stand several times
+    /// A trust directory besides those in the caller's home, as ~/.docker/trust; may stand several
+    /// times
     #[arg(long, value_name = "DIR")]
     trust_dir: Vec<PathBuf>,
     /// The trust directories of all users
@@ -77,7 +80,8 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct MergeArguments {
-    /// Reports of `rootpin audit --json`, files of one a line, or folders of such; none: standard input
+    /// Reports of `rootpin audit --json`, files of one a line, or folders of such; none: standard
+    /// input
     files: Vec<PathBuf>,
     /// Hold hosts to the policy in this folder, instead of to the majority
     #[arg(long, value_name = "POLICYDIR")]
@@ -96,13 +100,34 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     }
     let mut untold = Vec::new();
     let engines = engines(&arguments, &mut untold);
-    let mut places: Vec<TrustPlace> = arguments.trust_dir.iter().cloned().map(TrustPlace::Named).collect();
+    let mut places: Vec<TrustPlace> = arguments
+        .trust_dir
+        .iter()
+        .cloned()
+        .map(TrustPlace::Named)
+        .collect();
     places.extend(homes(arguments.all_users, &mut untold));
-    let host = arguments.host.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let host = arguments.host.clone().unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    });
     let html = arguments.html.clone();
     let report = super::block_on(async {
         let surveyor = surveyor(control, arguments).await;
-        Ok(audit::look(Look { host, engines, places, surveyor: surveyor.0, online: surveyor.1, untold }, Timestamp::now()).await)
+        Ok(audit::look(
+            Look {
+                host,
+                engines,
+                places,
+                surveyor: surveyor.0,
+                online: surveyor.1,
+                untold,
+            },
+            Timestamp::now(),
+        )
+        .await)
     })?;
     if let Some(path) = html {
         write(&path, &audit::host_page(&report))?;
@@ -116,42 +141,78 @@ async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Str
     let online = arguments.online;
     let surveyor = match (arguments.policy, arguments.state) {
         (Some(policy), Some(state)) => {
-            let credentials = arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder);
+            let credentials = arguments
+                .docker_config
+                .map_or_else(Credentials::none, Credentials::in_folder);
             Surveyor::files(&policy, &state, credentials, online)
         }
-        _ => Client::connect(control, TIMEOUT).await.map(Surveyor::Daemon),
+        _ => Client::connect(control, TIMEOUT)
+            .await
+            .map(Surveyor::Daemon),
     };
     (surveyor, online)
 }
 
-/// The engines that were named; else those of the configuration and whoever listens at the usual places.
+/// The engines that were named; else those of the configuration and whoever listens at the usual
+/// places.
 fn engines(arguments: &Arguments, untold: &mut Vec<Untold>) -> Vec<Engine> {
-    let engine = |name: &str, kind, socket: &Path| Engine { name: name.to_owned(), kind, socket: socket.to_owned() };
-    let mut engines: Vec<Engine> = arguments.containerd.iter().map(|socket| engine("containerd", EngineKind::Containerd, socket)).collect();
+    let engine = |name: &str, kind, socket: &Path| Engine {
+        name: name.to_owned(),
+        kind,
+        socket: socket.to_owned(),
+    };
+    let mut engines: Vec<Engine> = arguments
+        .containerd
+        .iter()
+        .map(|socket| engine("containerd", EngineKind::Containerd, socket))
+        .collect();
     let default = arguments.config == Path::new(DEFAULT_CONFIG);
     if engines.is_empty() {
         match config::load(&arguments.config) {
-            Ok(config) => engines.extend(config.engines.iter().map(|one| engine(&one.name, EngineKind::Containerd, &one.containerd))),
+            Ok(config) => engines.extend(
+                config
+                    .engines
+                    .iter()
+                    .map(|one| engine(&one.name, EngineKind::Containerd, &one.containerd)),
+            ),
             // A host without rootpin can be audited as well.
             Err(_) if default && !arguments.config.exists() => {}
-            Err(why) => untold.push(Untold { subject: "the engines".to_owned(), why }),
+            Err(why) => untold.push(Untold {
+                subject: "the engines".to_owned(),
+                why,
+            }),
         }
         if engines.is_empty() && Path::new(CONTAINERD).exists() {
-            engines.push(engine("containerd", EngineKind::Containerd, Path::new(CONTAINERD)));
+            engines.push(engine(
+                "containerd",
+                EngineKind::Containerd,
+                Path::new(CONTAINERD),
+            ));
         }
     }
     let usual = DOCKER.iter().map(Path::new).find(|path| path.exists());
-    let docker = arguments.docker.iter().map(PathBuf::as_path).chain(usual.filter(|_| arguments.docker.is_empty()));
+    let docker = arguments
+        .docker
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(usual.filter(|_| arguments.docker.is_empty()));
     engines.extend(docker.map(|socket| engine("docker", EngineKind::Docker, socket)));
     engines
 }
 
 fn homes(all: bool, untold: &mut Vec<Untold>) -> Vec<TrustPlace> {
     if !all {
-        return std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| TrustPlace::Home(home.into())).into_iter().collect();
+        return std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .map(|home| TrustPlace::Home(home.into()))
+            .into_iter()
+            .collect();
     }
     let passwd = std::fs::read("/etc/passwd").unwrap_or_else(|error| {
-        untold.push(Untold { subject: "/etc/passwd".to_owned(), why: error.to_string() });
+        untold.push(Untold {
+            subject: "/etc/passwd".to_owned(),
+            why: error.to_string(),
+        });
         Vec::new()
     });
     audit::homes(&String::from_utf8_lossy(&passwd), Path::new("/home"))
@@ -161,9 +222,17 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
         let loaded = crate::policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
-        let policy =
-            loaded.map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), dir.display()))?;
-        Ok::<_, String>(Expected { policy: policy.hash.to_string(), roots: crate::decide::survey::pinned(&policy) })
+        let policy = loaded.map_err(|errors| {
+            format!(
+                "the policy has {} errors; hint: rootpin policy check {}",
+                errors.len(),
+                dir.display()
+            )
+        })?;
+        Ok::<_, String>(Expected {
+            policy: policy.hash.to_string(),
+            roots: crate::decide::survey::pinned(&policy),
+        })
     });
     let expected = expected.transpose()?;
     let mut merge = Merge::default();
@@ -185,10 +254,16 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
 /// Whole or not at all: whoever looks at the page meanwhile sees the one before.
 fn write(path: &Path, html: &str) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let written = || {
         let mode = std::fs::Permissions::from_mode(0o644);
-        let mut draft = tempfile::Builder::new().prefix(".audit-").permissions(mode).tempfile_in(folder)?;
+        let mut draft = tempfile::Builder::new()
+            .prefix(".audit-")
+            .permissions(mode)
+            .tempfile_in(folder)?;
         draft.write_all(html.as_bytes())?;
         draft.as_file().sync_all()?;
         draft.persist(path)?;
@@ -200,16 +275,45 @@ fn write(path: &Path, html: &str) -> Result<(), String> {
 fn host_text(value: &Value) -> String {
     let mut parts = Vec::new();
     let policy = value.get("policy").filter(|policy| !policy.is_null());
-    let policy = policy.map_or("NO POLICY KNOWN".to_owned(), |policy| format!("mode {}, {}", text(policy, "mode"), text(policy, "hash")));
-    parts.push(format!("{} at {}\npolicy: {policy}", text(value, "host"), text(value, "at")));
-    let mut images = vec![["image", "engine", "verdict", "roots", "role", "versions", "until"].map(str::to_owned).to_vec()];
+    let policy = policy.map_or("NO POLICY KNOWN".to_owned(), |policy| {
+        format!("mode {}, {}", text(policy, "mode"), text(policy, "hash"))
+    });
+    parts.push(format!(
+        "{} at {}\npolicy: {policy}",
+        text(value, "host"),
+        text(value, "at")
+    ));
+    let mut images = vec![
+        [
+            "image", "engine", "verdict", "roots", "role", "versions", "until",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
     images.extend(list(value, "images").iter().map(image_row));
-    let mut keys = vec![["root key", "pinned by", "repository", "listed as"].map(str::to_owned).to_vec()];
+    let mut keys = vec![
+        ["root key", "pinned by", "repository", "listed as"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for key in list(value, "root_keys") {
-        let pinned: Vec<_> = list(key, "pinned_by").iter().filter_map(Value::as_str).collect();
-        let pinned = if pinned.is_empty() { "NOBODY".to_owned() } else { pinned.join(",") };
-        let mut row =
-            |repository: &str, listed: &str| keys.push(vec![short(text(key, "id")), pinned.clone(), repository.to_owned(), short(listed)]);
+        let pinned: Vec<_> = list(key, "pinned_by")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let pinned = if pinned.is_empty() {
+            "NOBODY".to_owned()
+        } else {
+            pinned.join(",")
+        };
+        let mut row = |repository: &str, listed: &str| {
+            keys.push(vec![
+                short(text(key, "id")),
+                pinned.clone(),
+                repository.to_owned(),
+                short(listed),
+            ]);
+        };
         for seen in list(key, "repositories") {
             row(text(seen, "repository"), text(seen, "listed_as"));
         }
@@ -217,7 +321,12 @@ fn host_text(value: &Value) -> String {
             row("-", "-");
         }
     }
-    parts.extend([images, keys].iter().filter(|rows| rows.len() > 1).map(|rows| table(rows)));
+    parts.extend(
+        [images, keys]
+            .iter()
+            .filter(|rows| rows.len() > 1)
+            .map(|rows| table(rows)),
+    );
     let findings: Vec<_> = list(value, "findings")
         .iter()
         .map(|one| {
@@ -231,9 +340,22 @@ fn host_text(value: &Value) -> String {
             )
         })
         .collect();
-    let untold: Vec<_> =
-        list(value, "untold").iter().map(|one| format!("could not tell: {}: {}", text(one, "subject"), text(one, "why"))).collect();
-    parts.extend([findings, untold].iter().filter(|lines| !lines.is_empty()).map(|lines| lines.join("\n")));
+    let untold: Vec<_> = list(value, "untold")
+        .iter()
+        .map(|one| {
+            format!(
+                "could not tell: {}: {}",
+                text(one, "subject"),
+                text(one, "why")
+            )
+        })
+        .collect();
+    parts.extend(
+        [findings, untold]
+            .iter()
+            .filter(|lines| !lines.is_empty())
+            .map(|lines| lines.join("\n")),
+    );
     let count = |name: &str| list(value, name).len();
     parts.push(format!(
         "{}: {} images, {} roots, {} trust directories, {} findings, {} not told",
@@ -251,48 +373,119 @@ fn image_row(image: &Value) -> Vec<String> {
     let engine = image
         .get("namespace")
         .and_then(Value::as_str)
-        .map_or(text(image, "engine").to_owned(), |namespace| format!("{}/{namespace}", text(image, "engine")));
+        .map_or(text(image, "engine").to_owned(), |namespace| {
+            format!("{}/{namespace}", text(image, "engine"))
+        });
     let nothing = Value::Null;
     let judgement = image.get("judgement").unwrap_or(&nothing);
-    let why = ["code", "ground"].iter().find_map(|name| judgement.get(name).and_then(Value::as_str));
+    let why = ["code", "ground"]
+        .iter()
+        .find_map(|name| judgement.get(name).and_then(Value::as_str));
     let verdict = judgement
         .get("outcome")
         .and_then(Value::as_str)
-        .map_or("not judged".to_owned(), |outcome| format!("{outcome} ({})", why.unwrap_or("-")));
-    let of = |name: &str| list(judgement, "roots").iter().filter_map(|word| word.get(name)?.as_str()).collect::<Vec<_>>().join(",");
-    let versions = list(judgement, "roots").iter().filter_map(|word| word.get("versions")?.as_object()).flatten();
-    let versions: Vec<_> = versions.map(|(role, version)| format!("{role}={version}")).collect();
+        .map_or("not judged".to_owned(), |outcome| {
+            format!("{outcome} ({})", why.unwrap_or("-"))
+        });
+    let of = |name: &str| {
+        list(judgement, "roots")
+            .iter()
+            .filter_map(|word| word.get(name)?.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let versions = list(judgement, "roots")
+        .iter()
+        .filter_map(|word| word.get("versions")?.as_object())
+        .flatten();
+    let versions: Vec<_> = versions
+        .map(|(role, version)| format!("{role}={version}"))
+        .collect();
     let digest = image
         .get("digest")
         .and_then(Value::as_str)
         .map(|digest| format!("@{}", short(digest.trim_start_matches("sha256:"))))
         .unwrap_or_default();
     let name = text(image, "name");
-    let name = if name.contains('@') { name.to_owned() } else { format!("{name}{digest}") };
-    vec![name, engine, verdict, of("root"), of("role"), versions.join(","), of("expires")]
+    let name = if name.contains('@') {
+        name.to_owned()
+    } else {
+        format!("{name}{digest}")
+    };
+    vec![
+        name,
+        engine,
+        verdict,
+        of("root"),
+        of("role"),
+        versions.join(","),
+        of("expires"),
+    ]
 }
 
 fn fleet_text(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
-    let held_to = if fleet.expected.of == "policy" { "the policy" } else { "the majority's policy" };
+    let held_to = if fleet.expected.of == "policy" {
+        "the policy"
+    } else {
+        "the majority's policy"
+    };
     let expected = fleet.expected.policy.as_deref().unwrap_or("none");
-    parts.push(format!("{} hosts, {} reports; {held_to}: {expected}", fleet.hosts.len(), fleet.reports));
-    let mut keys = vec![["root key", "expected", "roots", "pinned by", "unpinned on"].map(str::to_owned).to_vec()];
+    parts.push(format!(
+        "{} hosts, {} reports; {held_to}: {expected}",
+        fleet.hosts.len(),
+        fleet.reports
+    ));
+    let mut keys = vec![
+        ["root key", "expected", "roots", "pinned by", "unpinned on"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for key in &fleet.keys {
         let roots: Vec<&str> = key.roots.iter().map(|id| &**id).collect();
         let expected = if key.expected { "yes" } else { "NO" };
-        keys.push(vec![short(&key.id), expected.to_owned(), roots.join(","), key.pinned_by.to_string(), key.unpinned_on.to_string()]);
+        keys.push(vec![
+            short(&key.id),
+            expected.to_owned(),
+            roots.join(","),
+            key.pinned_by.to_string(),
+            key.unpinned_on.to_string(),
+        ]);
     }
-    let mut hosts = vec![["host", "differs", "", "report of", "own audit"].map(str::to_owned).to_vec()];
+    let mut hosts = vec![
+        ["host", "differs", "", "report of", "own audit"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for host in fleet.differing() {
         hosts.extend(host.drift.iter().map(|drift| {
-            vec![host.host.to_string(), drift.code.to_owned(), drift.detail.clone(), host.at.clone(), host.outcome.to_owned()]
+            vec![
+                host.host.to_string(),
+                drift.code.to_owned(),
+                drift.detail.clone(),
+                host.at.clone(),
+                host.outcome.to_owned(),
+            ]
         }));
     }
-    parts.extend([keys, hosts].iter().filter(|rows| rows.len() > 1).map(|rows| table(rows)));
-    let unreadable: Vec<_> = fleet.unreadable.iter().map(|one| format!("could not read: {}: {}", one.origin, one.why)).collect();
+    parts.extend(
+        [keys, hosts]
+            .iter()
+            .filter(|rows| rows.len() > 1)
+            .map(|rows| table(rows)),
+    );
+    let unreadable: Vec<_> = fleet
+        .unreadable
+        .iter()
+        .map(|one| format!("could not read: {}: {}", one.origin, one.why))
+        .collect();
     parts.extend((!unreadable.is_empty()).then(|| unreadable.join("\n")));
-    parts.push(format!("{}: {} of {} hosts differ", fleet.outcome, fleet.differing().count(), fleet.hosts.len()));
+    parts.push(format!(
+        "{}: {} of {} hosts differ",
+        fleet.outcome,
+        fleet.differing().count(),
+        fleet.hosts.len()
+    ));
     parts.join("\n\n")
 }
 
@@ -304,7 +497,9 @@ fn short(id: &str) -> String {
 /// `[0-9]+(s|m|h|d)`, as in the policy.
 fn age(text: &str) -> Result<SignedDuration, String> {
     let wanted = || "wanted digits and one of s, m, h, d, as 2d".to_owned();
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wanted)?;
+    let (digits, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wanted)?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
@@ -314,5 +509,8 @@ fn age(text: &str) -> Result<SignedDuration, String> {
     };
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let count: i64 = digits.parse().ok().filter(|_| plain).ok_or_else(wanted)?;
-    count.checked_mul(seconds).map(SignedDuration::from_secs).ok_or_else(wanted)
+    count
+        .checked_mul(seconds)
+        .map(SignedDuration::from_secs)
+        .ok_or_else(wanted)
 }

@@ -31,9 +31,11 @@ const PART: usize = 1 << 20;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// Read a root's metadata from its places, verify it, and write it to one file
-    #[command(after_help = "examples:\n  rootpin bundle export --root acme acme.bundle\n  \
+    #[command(
+        after_help = "examples:\n  rootpin bundle export --root acme acme.bundle\n  \
         rootpin bundle export --root acme --match 'registry.acme.example/team-a/**' team-a.bundle\n\n\
-        What the file holds is all that the root signed, or all that may name what --match means. It is a tar.")]
+        What the file holds is all that the root signed, or all that may name what --match means. It is a tar."
+    )]
     Export(Export),
     /// Verify a bundle as if it came from one of the root's places, and keep what it says
     #[command(after_help = "examples:\n  rootpin bundle import acme.bundle\n  \
@@ -56,7 +58,8 @@ pub(super) struct Export {
     /// The policy that knows the root
     #[arg(long, value_name = "DIR", default_value = crate::config::DEFAULT_POLICY)]
     policy: PathBuf,
-    /// A state folder that no daemon has open: its floors bind, and its cache serves while no place answers
+    /// A state folder that no daemon has open: its floors bind, and its cache serves while no place
+    /// answers
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials
@@ -81,12 +84,26 @@ pub(super) struct Import {
 
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, String> {
     match verb {
-        Verb::Export(verb) => super::block_on(patiently(output, "reading and verifying the metadata", export(verb, output))),
+        Verb::Export(verb) => super::block_on(patiently(
+            output,
+            "reading and verifying the metadata",
+            export(verb, output),
+        )),
         Verb::Import(verb) => {
             let bundle = Bundle::open(&verb.file).map_err(|error| error.to_string())?;
             match (&verb.policy, &verb.state) {
-                (Some(policy), Some(state)) => super::block_on(import_here(bundle, verb.root.clone(), policy, state, output)),
-                _ => super::block_on(patiently(output, "importing the bundle", import(control, verb, output))),
+                (Some(policy), Some(state)) => super::block_on(import_here(
+                    bundle,
+                    verb.root.clone(),
+                    policy,
+                    state,
+                    output,
+                )),
+                _ => super::block_on(patiently(
+                    output,
+                    "importing the bundle",
+                    import(control, verb, output),
+                )),
             }
         }
     }
@@ -95,11 +112,21 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
 async fn export(verb: Export, output: Output) -> Result<u8, String> {
     // A state of its own for a moment: nothing seen before, and nothing kept.
     let fresh = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let state = verb.state.clone().unwrap_or_else(|| fresh.path().join("state"));
-    let credentials = verb.docker_config.clone().map_or_else(Credentials::none, Credentials::in_folder);
+    let state = verb
+        .state
+        .clone()
+        .unwrap_or_else(|| fresh.path().join("state"));
+    let credentials = verb
+        .docker_config
+        .clone()
+        .map_or_else(Credentials::none, Credentials::in_folder);
     let decider = decider(&verb.policy, &state, credentials).await?;
     let all = vec![String::new()];
-    let prefixes = if verb.matching.is_empty() { &all } else { &verb.matching };
+    let prefixes = if verb.matching.is_empty() {
+        &all
+    } else {
+        &verb.matching
+    };
     let exported = match decider.export(&verb.root, prefixes, Timestamp::now()).await {
         Ok(exported) => exported,
         Err(refusal) => {
@@ -108,14 +135,28 @@ async fn export(verb: Export, output: Output) -> Result<u8, String> {
             return Ok(exit);
         }
     };
-    write_bundle(&verb.file, &exported.files).map_err(|error| format!("{}: {error}", verb.file.display()))?;
-    output.value(&Exported::json(&exported, &verb.file.display().to_string()), export_text);
+    write_bundle(&verb.file, &exported.files)
+        .map_err(|error| format!("{}: {error}", verb.file.display()))?;
+    output.value(
+        &Exported::json(&exported, &verb.file.display().to_string()),
+        export_text,
+    );
     Ok(u8::from(!exported.failed.is_empty()))
 }
 
-async fn import_here(bundle: Bundle, root: Option<String>, policy: &Path, state: &Path, output: Output) -> Result<u8, String> {
+async fn import_here(
+    bundle: Bundle,
+    root: Option<String>,
+    policy: &Path,
+    state: &Path,
+    output: Output,
+) -> Result<u8, String> {
     let decider = decider(policy, state, Credentials::none()).await?;
-    let (value, exit) = import_report(&decider.import(Arc::new(bundle), root, Timestamp::now()).await);
+    let (value, exit) = import_report(
+        &decider
+            .import(Arc::new(bundle), root, Timestamp::now())
+            .await,
+    );
     output.value(&value, import_text);
     Ok(exit)
 }
@@ -124,16 +165,25 @@ async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Stri
     let mut client = Client::connect(control, DEADLINE).await?;
     let failed = |error: std::io::Error| format!("{}: {error}", verb.file.display());
     let mut file = File::open(&verb.file).map_err(failed)?;
-    let (mut root, mut shown) = (verb.root.unwrap_or_default(), verb.file.display().to_string());
+    let (mut root, mut shown) = (
+        verb.root.unwrap_or_default(),
+        verb.file.display().to_string(),
+    );
     let (sender, parts) = tokio::sync::mpsc::channel(2);
     let reading = tokio::task::spawn_blocking(move || {
         loop {
             let mut chunk = Vec::new();
-            file.by_ref().take(u64::try_from(PART).unwrap_or_default()).read_to_end(&mut chunk)?;
+            file.by_ref()
+                .take(u64::try_from(PART).unwrap_or_default())
+                .read_to_end(&mut chunk)?;
             if chunk.is_empty() {
                 return Ok(());
             }
-            let part = ImportRequest { root: std::mem::take(&mut root), file: std::mem::take(&mut shown), chunk };
+            let part = ImportRequest {
+                root: std::mem::take(&mut root),
+                file: std::mem::take(&mut shown),
+                chunk,
+            };
             // The daemon has heard enough: it says why.
             if sender.blocking_send(part).is_err() {
                 return Ok(());
@@ -141,20 +191,40 @@ async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Stri
         }
     });
     let report = client.import(ReceiverStream::new(parts)).await;
-    reading.await.map_err(|error| error.to_string())?.map_err(failed)?;
+    reading
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(failed)?;
     Ok(output.report(&report?, import_text))
 }
 
 async fn decider(policy: &Path, state: &Path, credentials: Credentials) -> Result<Decider, String> {
-    let loaded = crate::policy::load(&PolicyDir::open(policy, Owner::RootOrCaller), Timestamp::now());
-    let loaded =
-        loaded.map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), policy.display()))?;
+    let loaded = crate::policy::load(
+        &PolicyDir::open(policy, Owner::RootOrCaller),
+        Timestamp::now(),
+    );
+    let loaded = loaded.map_err(|errors| {
+        format!(
+            "the policy has {} errors; hint: rootpin policy check {}",
+            errors.len(),
+            policy.display()
+        )
+    })?;
     let dir = state.to_owned();
     let open = move || Store::open_waiting(&dir, Instant::now() + WAIT);
-    let store = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
-    let store = store.map_err(|error| format!("{}; hint: {}", error.refusal().found, error.refusal().hint))?;
+    let store = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|error| error.to_string())?;
+    let store = store
+        .map_err(|error| format!("{}; hint: {}", error.refusal().found, error.refusal().hint))?;
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
-    Ok(Decider::new(Ok(Arc::new(loaded)), sources, Arc::new(store), DEADLINE, true))
+    Ok(Decider::new(
+        Ok(Arc::new(loaded)),
+        sources,
+        Arc::new(store),
+        DEADLINE,
+        true,
+    ))
 }
 
 /// Does something, and says so when it takes long.
@@ -169,15 +239,27 @@ async fn patiently<T>(output: Output, what: &str, work: impl Future<Output = T>)
 
 /// What the paths of all names begin with that a pattern means.
 fn prefix(text: &str) -> Result<String, String> {
-    let pattern: Pattern = text.parse().map_err(|fault: crate::policy::Fault| fault.to_string())?;
+    let pattern: Pattern = text
+        .parse()
+        .map_err(|fault: crate::policy::Fault| fault.to_string())?;
     let literal = pattern.literal_prefix();
-    Ok(if pattern.is_exact() { format!("{literal}:") } else { literal.to_owned() })
+    Ok(if pattern.is_exact() {
+        format!("{literal}:")
+    } else {
+        literal.to_owned()
+    })
 }
 
 fn export_text(value: &Value) -> String {
     let number = |name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
     let mut lines = vec![
-        format!("wrote {}: {} files, {} bytes of root {}", text(value, "file"), number("files"), number("bytes"), text(value, "root")),
+        format!(
+            "wrote {}: {} files, {} bytes of root {}",
+            text(value, "file"),
+            number("files"),
+            number("bytes"),
+            text(value, "root")
+        ),
         format!("  holds until {}", text(value, "expires")),
     ];
     lines.extend(failed_lines(value, "not in it"));
@@ -190,10 +272,23 @@ fn import_text(value: &Value) -> String {
     }
     let mut lines = Vec::new();
     for root in list(value, "roots") {
-        let version = root.pointer("/versions/timestamp").map(Value::to_string).unwrap_or_default();
-        let files = root.get("new_files").map(Value::to_string).unwrap_or_default();
-        lines.push(format!("imported for root {}: timestamp {version}, {files} new files", text(root, "id")));
-        lines.push(format!("  holds until {}; first seen {}", text(root, "expires"), text(root, "contact")));
+        let version = root
+            .pointer("/versions/timestamp")
+            .map(Value::to_string)
+            .unwrap_or_default();
+        let files = root
+            .get("new_files")
+            .map(Value::to_string)
+            .unwrap_or_default();
+        lines.push(format!(
+            "imported for root {}: timestamp {version}, {files} new files",
+            text(root, "id")
+        ));
+        lines.push(format!(
+            "  holds until {}; first seen {}",
+            text(root, "expires"),
+            text(root, "contact")
+        ));
         let absent = list(root, "absent").len();
         if absent > 0 {
             lines.push(format!("  {absent} roles are not in it; names that only they sign are refused while no place answers"));
@@ -204,12 +299,29 @@ fn import_text(value: &Value) -> String {
 }
 
 fn failed_lines(value: &Value, what: &str) -> Vec<String> {
-    let line = |role: &Value| format!("  role {} {what}: {}: {}", text(role, "role"), text(role, "code"), text(role, "found"));
+    let line = |role: &Value| {
+        format!(
+            "  role {} {what}: {}: {}",
+            text(role, "role"),
+            text(role, "code"),
+            text(role, "found")
+        )
+    };
     list(value, "failed").iter().map(line).collect()
 }
 
 fn refused_text(value: &Value) -> String {
-    let word = if text(value, "outcome") == "refused" { "refused" } else { "could not judge" };
+    let word = if text(value, "outcome") == "refused" {
+        "refused"
+    } else {
+        "could not judge"
+    };
     let line = |name: &str| text(value, name).to_owned();
-    format!("{word}: {}\n  found: {}\n  wanted: {}\nhint: {}", line("code"), line("found"), line("wanted"), line("hint"))
+    format!(
+        "{word}: {}\n  found: {}\n  wanted: {}\nhint: {}",
+        line("code"),
+        line("found"),
+        line("wanted"),
+        line("hint")
+    )
 }

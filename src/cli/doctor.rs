@@ -23,7 +23,8 @@ pub(super) struct Arguments {
     /// Where the daemon's engines are listed
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Write what closes the holes: shown first, asked for, with a copy of what was there. No engine is restarted
+    /// Write what closes the holes: shown first, asked for, with a copy of what was there. No
+    /// engine is restarted
     #[arg(long)]
     fix: bool,
     /// With --fix: show it, and write nothing
@@ -32,36 +33,57 @@ pub(super) struct Arguments {
     /// With --fix: don't ask
     #[arg(long, requires = "fix")]
     yes: bool,
-    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold nothing else
+    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold
+    /// nothing else
     #[arg(long, value_name = "DIR", default_value = fix::VERIFIER)]
     verifier: PathBuf,
-    /// What is known and doesn't count: a code, or only its holes of one engine's name or with that word in what was found; may stand
-    /// several times
+    /// What is known and doesn't count: a code, or only its holes of one engine's name or with that
+    /// word in what was found; may stand several times
     #[arg(long, value_name = "CODE[:SUBJECT]")]
     accept: Vec<Accepted>,
-    /// Write the count of each code to this file too, for the textfile collector of Prometheus' node exporter
+    /// Write the count of each code to this file too, for the textfile collector of Prometheus'
+    /// node exporter
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, String> {
-    if arguments.fix && !arguments.yes && !arguments.dry_run && (output.json || !io::stdin().is_terminal()) {
+    if arguments.fix
+        && !arguments.yes
+        && !arguments.dry_run
+        && (output.json || !io::stdin().is_terminal())
+    {
         output.error(
             "--fix asks before it writes, and nobody is at a terminal; hint: --dry-run shows what would be written, --yes writes it",
         );
         return Ok(EXIT_USAGE);
     }
-    let config =
-        config::load(&arguments.config).map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+    let config = config::load(&arguments.config)
+        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     // The daemon that this configuration starts; --control names another.
-    let control = if control == Path::new(DEFAULT_CONTROL) { &config.control } else { control };
+    let control = if control == Path::new(DEFAULT_CONTROL) {
+        &config.control
+    } else {
+        control
+    };
     let tools = fix::tools(&config, &arguments.verifier)?;
     let mut found = examine(control, &config, arguments, &tools)?;
     let mut value = found.report.json();
     let mut words = report_text(&value);
     if arguments.fix {
-        let plan = super::block_on(async { Ok(doctor::plan(&found.report.holes, &found.containerds, &found.dockers, &tools).await) })?;
-        let consent = fix::Consent { dry_run: arguments.dry_run, yes: arguments.yes };
+        let plan = super::block_on(async {
+            Ok(doctor::plan(
+                &found.report.holes,
+                &found.containerds,
+                &found.dockers,
+                &tools,
+            )
+            .await)
+        })?;
+        let consent = fix::Consent {
+            dry_run: arguments.dry_run,
+            yes: arguments.yes,
+        };
         let done = fix::carry_out(&plan, consent, &words, output)?;
         if done.written() {
             found = examine(control, &config, arguments, &tools)?;
@@ -84,7 +106,12 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     Ok(found.report.exit_code())
 }
 
-fn examine(control: &Path, config: &Config, arguments: &Arguments, tools: &Tools) -> Result<Examination, String> {
+fn examine(
+    control: &Path,
+    config: &Config,
+    arguments: &Arguments,
+    tools: &Tools,
+) -> Result<Examination, String> {
     let mut found = super::block_on(async {
         let daemon = Client::connect(control, TIMEOUT).await;
         Ok(doctor::examine(&arguments.config, config, tools, daemon).await)
@@ -96,14 +123,38 @@ fn examine(control: &Path, config: &Config, arguments: &Arguments, tools: &Tools
 fn report_text(value: &Value) -> String {
     let mut out = String::new();
     for engine in list(value, "engines") {
-        let _ = writeln!(out, "{} {}, {}, process {}", text(engine, "kind"), text(engine, "name"), text(engine, "version"), engine["pid"]);
+        let _ = writeln!(
+            out,
+            "{} {}, {}, process {}",
+            text(engine, "kind"),
+            text(engine, "name"),
+            text(engine, "version"),
+            engine["pid"]
+        );
     }
     for hole in list(value, "holes") {
-        let engine = hole["engine"].as_str().map(|engine| format!("{engine}: ")).unwrap_or_default();
-        let accepted = if hole["accepted"] == true { " (accepted)" } else { "" };
-        let _ = writeln!(out, "\n{}  {}{accepted}  {engine}{}", text(hole, "severity"), text(hole, "code"), text(hole, "found"));
+        let engine = hole["engine"]
+            .as_str()
+            .map(|engine| format!("{engine}: "))
+            .unwrap_or_default();
+        let accepted = if hole["accepted"] == true {
+            " (accepted)"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            out,
+            "\n{}  {}{accepted}  {engine}{}",
+            text(hole, "severity"),
+            text(hole, "code"),
+            text(hole, "found")
+        );
         let _ = writeln!(out, "  why: {}", text(hole, "why"));
-        let by = if hole["fixable"] == true { "change (--fix does it)" } else { "change" };
+        let by = if hole["fixable"] == true {
+            "change (--fix does it)"
+        } else {
+            "change"
+        };
         let change = text(hole, "change");
         if change.contains('\n') {
             let _ = writeln!(out, "  {by}:\n    {}", change.replace('\n', "\n    "));
@@ -112,7 +163,12 @@ fn report_text(value: &Value) -> String {
         }
     }
     for untold in list(value, "untold") {
-        let _ = writeln!(out, "\nnot looked at: {}: {}", text(untold, "subject"), text(untold, "why"));
+        let _ = writeln!(
+            out,
+            "\nnot looked at: {}: {}",
+            text(untold, "subject"),
+            text(untold, "why")
+        );
     }
     let end = match text(value, "outcome") {
         "shut" => "every door that rootpin knows of is shut",
@@ -126,11 +182,20 @@ fn report_text(value: &Value) -> String {
 /// By a rename, so that nobody reads half of it.
 fn write_metrics(path: &Path, text: &str) -> Result<(), String> {
     let failed = |error: &io::Error| format!("{}: {error}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder).map_err(|error| failed(&error))?;
-    fresh.write_all(text.as_bytes()).map_err(|error| failed(&error))?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut fresh =
+        NamedTempFile::with_prefix_in(".rootpin-", folder).map_err(|error| failed(&error))?;
+    fresh
+        .write_all(text.as_bytes())
+        .map_err(|error| failed(&error))?;
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fresh.as_file().set_permissions(readable).map_err(|error| failed(&error))?;
+    fresh
+        .as_file()
+        .set_permissions(readable)
+        .map_err(|error| failed(&error))?;
     fresh.persist(path).map_err(|error| failed(&error.error))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Each command that a document, an example, a hint or a unit names is one that this version takes, as it is typed there.
+//! Each command that a document, an example, a hint or a unit names is one that this version takes,
+//! as it is typed there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use super::{Arguments, DaemonArguments};
 
 /// What follows the name where a sentence about the program begins with it.
 const PROSE: &[&str] = &[
-    "and", "asks", "can", "can't", "decides", "does", "has", "in", "itself", "keeps", "knows", "lies", "may", "reads", "root", "takes",
-    "verifies", "warns",
+    "and", "asks", "can", "can't", "decides", "does", "has", "in", "itself", "keeps", "knows",
+    "lies", "may", "reads", "root", "takes", "verifies", "warns",
 ];
 
 /// A command, and where it stands.
@@ -33,7 +34,10 @@ fn files(below: &str, ends: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![top().join(below)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        for entry in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             if entry.is_dir() {
                 folders.push(entry);
             } else if entry.to_str().unwrap().ends_with(ends) {
@@ -47,8 +51,23 @@ fn files(below: &str, ends: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<(String, String)> {
     let mut all = files("docs", ".md");
-    all.extend(["README.md", "CHANGELOG.md", "SECURITY.md", "benches/README.md"].map(|name| top().join(name)));
-    all.iter().map(|path| (path.strip_prefix(top()).unwrap().display().to_string(), fs::read_to_string(path).unwrap())).collect()
+    all.extend(
+        [
+            "README.md",
+            "CHANGELOG.md",
+            "SECURITY.md",
+            "benches/README.md",
+        ]
+        .map(|name| top().join(name)),
+    );
+    all.iter()
+        .map(|path| {
+            (
+                path.strip_prefix(top()).unwrap().display().to_string(),
+                fs::read_to_string(path).unwrap(),
+            )
+        })
+        .collect()
 }
 
 /// Lines that end in a backslash and those that they go on in, as one.
@@ -56,7 +75,9 @@ fn joined(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut open = false;
     for (number, line) in text.lines().enumerate() {
-        let (rest, more) = line.strip_suffix('\\').map_or((line, false), |rest| (rest, true));
+        let (rest, more) = line
+            .strip_suffix('\\')
+            .map_or((line, false), |rest| (rest, true));
         if open {
             lines.last_mut().unwrap().1.push_str(rest.trim_start());
         } else {
@@ -67,7 +88,8 @@ fn joined(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The lines of a document that are code, and the spans of the others. In a block with a prompt, what has none is output.
+/// The lines of a document that are code, and the spans of the others. In a block with a prompt,
+/// what has none is output.
 fn in_document(name: &str, text: &str) -> Vec<Typed> {
     let mut found = Vec::new();
     let mut fence: Option<String> = None;
@@ -79,16 +101,34 @@ fn in_document(name: &str, text: &str) -> Vec<Typed> {
             continue;
         }
         let code = match &fence {
-            Some(kind) if kind == "console" => trimmed.strip_prefix("$ ").or_else(|| trimmed.strip_prefix("# ")),
+            Some(kind) if kind == "console" => trimmed
+                .strip_prefix("$ ")
+                .or_else(|| trimmed.strip_prefix("# ")),
             Some(_) => Some(trimmed),
             None if line.starts_with("    ") => Some(trimmed.strip_prefix("$ ").unwrap_or(trimmed)),
             None => None,
         };
-        if let Some(code) = code.filter(|code| code.starts_with("rootpin ") || code.starts_with("rootpind ")) {
-            found.push(Typed { place, text: bare(code).to_owned(), whole: true, command: true });
+        if let Some(code) =
+            code.filter(|code| code.starts_with("rootpin ") || code.starts_with("rootpind "))
+        {
+            found.push(Typed {
+                place,
+                text: bare(code).to_owned(),
+                whole: true,
+                command: true,
+            });
         } else if fence.is_none() {
-            let spans = line.split('`').skip(1).step_by(2).filter(|span| span.starts_with("rootpin "));
-            found.extend(spans.map(|span| Typed { place: place.clone(), text: span.to_owned(), whole: false, command: true }));
+            let spans = line
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|span| span.starts_with("rootpin "));
+            found.extend(spans.map(|span| Typed {
+                place: place.clone(),
+                text: span.to_owned(),
+                whole: false,
+                command: true,
+            }));
         }
     }
     found
@@ -120,63 +160,93 @@ fn in_source(path: &Path) -> Vec<Typed> {
                 rest = after;
                 let end = after.find(['"', '`', ';', '\n']).unwrap_or(after.len());
                 let command = &after[..end];
-                if before.ends_with(|last: char| last.is_alphanumeric() || "-_/\"".contains(last)) && !before.ends_with('"') {
+                if before.ends_with(|last: char| last.is_alphanumeric() || "-_/\"".contains(last))
+                    && !before.ends_with('"')
+                {
                     continue;
                 }
                 // In an example it stands alone on its line.
-                let alone = before.ends_with("example: ") || (before == "  " && line.contains("\\n"));
+                let alone =
+                    before.ends_with("example: ") || (before == "  " && line.contains("\\n"));
                 let whole = alone && !command.contains('{');
                 let text = bare(&format!("rootpin {command}")).to_owned();
                 let command = whole || before.ends_with(['`', '$']) || before.ends_with(": ");
-                found.push(Typed { place: format!("{name}:{number}"), text, whole, command });
+                found.push(Typed {
+                    place: format!("{name}:{number}"),
+                    text,
+                    whole,
+                    command,
+                });
             }
         }
     }
     found
 }
 
-/// A text's words as a shell would have them: quotes, `$(…)`, and what is sent into a file or another program is not the command's.
+/// A text's words as a shell would have them: quotes, `$(…)`, and what is sent into a file or
+/// another program is not the command's.
 fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in text.chars() {
         match quote {
             Some(end) if letter == end => quote = None,
             None if letter == '\'' => quote = Some('\''),
-            None if letter.is_whitespace() => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            None if letter.is_whitespace() => {
+                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+            }
             _ => word.push(letter),
         }
     }
     words.extend((!word.is_empty()).then_some(word));
-    let end = words.iter().position(|word| [">", "|", "&&", "2>"].contains(&word.as_str())).unwrap_or(words.len());
+    let end = words
+        .iter()
+        .position(|word| [">", "|", "&&", "2>"].contains(&word.as_str()))
+        .unwrap_or(words.len());
     words.truncate(end);
     words
 }
 
 /// Digests are cut in documents; here they have their length.
 fn uncut(word: &str) -> String {
-    let Some(start) = word.strip_suffix('…') else { return word.to_owned() };
+    let Some(start) = word.strip_suffix('…') else {
+        return word.to_owned();
+    };
     let digits = start.rsplit(':').next().unwrap();
-    if digits.is_empty() && start.ends_with("sha256:") || !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+    if digits.is_empty() && start.ends_with("sha256:")
+        || !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_hexdigit())
+    {
         return format!("{start}{}", "0".repeat(64 - digits.len()));
     }
     start.to_owned()
 }
 
-/// The words of a mention that belong to the command, and not to the sentence that it stands in: verbs, flags with their values, and
-/// what looks like a name to put in. An error for a verb or a flag that there is not.
+/// The words of a mention that belong to the command, and not to the sentence that it stands in:
+/// verbs, flags with their values, and what looks like a name to put in. An error for a verb or a
+/// flag that there is not.
 fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
     let top = Arguments::command();
     let (mut command, mut taken) = (&top, vec!["rootpin".to_owned()]);
-    let mut words = typed.iter().skip(1).map(|word| word.trim_end_matches([',', ')', '…', '.', ':']));
+    let mut words = typed
+        .iter()
+        .skip(1)
+        .map(|word| word.trim_end_matches([',', ')', '…', '.', ':']));
     let flag = |command: &Command, long: &str| {
-        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(long));
-        argument.or_else(|| top.get_arguments().find(|argument| argument.get_long() == Some(long) && argument.is_global_set())).cloned()
+        let argument = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(long));
+        argument
+            .or_else(|| {
+                top.get_arguments()
+                    .find(|argument| argument.get_long() == Some(long) && argument.is_global_set())
+            })
+            .cloned()
     };
     while let Some(word) = words.next() {
         if word == "--help" {
             break;
         } else if let Some(long) = word.strip_prefix("--") {
-            let argument = flag(command, long).ok_or(format!("{} has no --{long}", command.get_name()))?;
+            let argument =
+                flag(command, long).ok_or(format!("{} has no --{long}", command.get_name()))?;
             taken.push(word.to_owned());
             if argument.get_action().takes_values() {
                 taken.extend(words.next().map(str::to_owned));
@@ -186,7 +256,9 @@ fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
             command = below;
         } else if taken.len() == 1 {
             return Err(format!("rootpin has no {word}"));
-        } else if !word.contains('{') && word.starts_with(char::is_uppercase) || word.contains(['/', ':']) {
+        } else if !word.contains('{') && word.starts_with(char::is_uppercase)
+            || word.contains(['/', ':'])
+        {
             taken.push(word.to_owned());
         } else if word.starts_with('{') {
             // What stands there is not known here.
@@ -203,10 +275,18 @@ fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
 fn wrong(typed: &Typed) -> Option<String> {
     let words = words(&typed.text);
     if words.first().is_some_and(|word| word == "rootpind") {
-        return DaemonArguments::try_parse_from(words).err().map(|error| error.to_string());
+        return DaemonArguments::try_parse_from(words)
+            .err()
+            .map(|error| error.to_string());
     }
-    let second = typed.text.split_whitespace().nth(1).map_or("", |word| word.trim_end_matches([':', ',', '.']));
-    if !second.starts_with(|first: char| first.is_ascii_lowercase() || first == '-') || !typed.whole && PROSE.contains(&second) {
+    let second = typed
+        .text
+        .split_whitespace()
+        .nth(1)
+        .map_or("", |word| word.trim_end_matches([':', ',', '.']));
+    if !second.starts_with(|first: char| first.is_ascii_lowercase() || first == '-')
+        || !typed.whole && PROSE.contains(&second)
+    {
         return None;
     }
     if !typed.command && Arguments::command().find_subcommand(second).is_none() {
@@ -214,14 +294,21 @@ fn wrong(typed: &Typed) -> Option<String> {
     }
     if typed.whole {
         let words = words.iter().map(|word| uncut(word));
-        return Arguments::try_parse_from(words).err().map(|error| error.to_string());
+        return Arguments::try_parse_from(words)
+            .err()
+            .map(|error| error.to_string());
     }
     // Several verbs in one mention.
     if let Some(at) = words.iter().position(|word| word.contains('|')) {
         let each = |verb: &str| {
             let mut words = words.clone();
             verb.clone_into(&mut words[at]);
-            wrong(&Typed { place: typed.place.clone(), text: words.join(" "), whole: false, command: true })
+            wrong(&Typed {
+                place: typed.place.clone(),
+                text: words.join(" "),
+                whole: false,
+                command: true,
+            })
         };
         return words[at].split('|').find_map(each);
     }
@@ -230,28 +317,64 @@ fn wrong(typed: &Typed) -> Option<String> {
         Err(wrong) => return Some(wrong),
     };
     match Arguments::try_parse_from(taken).map_err(|error| (error.kind(), error)) {
-        Err((ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict, error)) => Some(error.to_string()),
+        Err((
+            ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict,
+            error,
+        )) => Some(error.to_string()),
         _ => None,
     }
 }
 
 fn all_taken(typed: &[Typed]) {
-    let faults: Vec<_> = typed.iter().filter_map(|typed| Some(format!("{}: `{}`: {}", typed.place, typed.text, wrong(typed)?))).collect();
-    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), typed.len(), faults.join("\n"));
+    let faults: Vec<_> = typed
+        .iter()
+        .filter_map(|typed| {
+            Some(format!(
+                "{}: `{}`: {}",
+                typed.place,
+                typed.text,
+                wrong(typed)?
+            ))
+        })
+        .collect();
+    assert!(
+        faults.is_empty(),
+        "{} of {}:\n{}",
+        faults.len(),
+        typed.len(),
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn each_command_in_the_documents_is_taken_as_it_is_typed() {
-    let typed: Vec<_> = documents().iter().flat_map(|(name, text)| in_document(name, text)).collect();
-    assert!(typed.iter().filter(|typed| typed.whole).count() > 30, "the documents' commands are not found any more");
+    let typed: Vec<_> = documents()
+        .iter()
+        .flat_map(|(name, text)| in_document(name, text))
+        .collect();
+    assert!(
+        typed.iter().filter(|typed| typed.whole).count() > 30,
+        "the documents' commands are not found any more"
+    );
     all_taken(&typed);
 }
 
 #[test]
 fn each_command_in_a_hint_or_an_example_is_taken_as_it_is_typed() {
-    let typed: Vec<_> = files("src", ".rs").iter().filter(|path| !path.ends_with(file!())).flat_map(|path| in_source(path)).collect();
-    assert!(typed.len() > 80, "the hints' commands are not found any more: {}", typed.len());
-    assert!(typed.iter().filter(|typed| typed.whole).count() > 30, "the examples are not found any more");
+    let typed: Vec<_> = files("src", ".rs")
+        .iter()
+        .filter(|path| !path.ends_with(file!()))
+        .flat_map(|path| in_source(path))
+        .collect();
+    assert!(
+        typed.len() > 80,
+        "the hints' commands are not found any more: {}",
+        typed.len()
+    );
+    assert!(
+        typed.iter().filter(|typed| typed.whole).count() > 30,
+        "the examples are not found any more"
+    );
     all_taken(&typed);
 }
 
@@ -260,10 +383,23 @@ fn each_command_in_a_unit_is_taken_as_it_is_typed() {
     let mut typed = Vec::new();
     for path in files("packaging/systemd", ".service") {
         let text = fs::read_to_string(&path).unwrap();
-        let commands = text.lines().filter_map(|line| line.strip_prefix("Exec")?.split_once('=')?.1.strip_prefix("/usr/bin/"));
-        typed.extend(commands.map(|text| Typed { place: path.display().to_string(), text: text.to_owned(), whole: true, command: true }));
+        let commands = text.lines().filter_map(|line| {
+            line.strip_prefix("Exec")?
+                .split_once('=')?
+                .1
+                .strip_prefix("/usr/bin/")
+        });
+        typed.extend(commands.map(|text| Typed {
+            place: path.display().to_string(),
+            text: text.to_owned(),
+            whole: true,
+            command: true,
+        }));
     }
-    assert!(typed.len() > 3, "the units' commands are not found any more");
+    assert!(
+        typed.len() > 3,
+        "the units' commands are not found any more"
+    );
     all_taken(&typed);
 }
 
@@ -287,13 +423,25 @@ fn each_path_and_each_link_in_the_documents_leads_to_something() {
             .skip(1)
             .filter_map(|rest| rest.split([')', '#']).next())
             .filter(|link| !link.contains("://") && !link.is_empty());
-        missing.extend(links.filter(|link| !folder.join(link).exists()).map(|link| format!("{name}: {link}")));
+        missing.extend(
+            links
+                .filter(|link| !folder.join(link).exists())
+                .map(|link| format!("{name}: {link}")),
+        );
         let apart = |letter: char| !(letter.is_ascii_alphanumeric() || "/-._".contains(letter));
         let paths = text
             .split(apart)
             .map(|word| word.trim_end_matches(['.', '/']))
-            .filter(|word| ["packaging/", "tests/", "benches/", "docs/", "src/"].iter().any(|start| word.starts_with(start)));
-        missing.extend(paths.filter(|path| !top().join(path).exists()).map(|path| format!("{name}: {path}")));
+            .filter(|word| {
+                ["packaging/", "tests/", "benches/", "docs/", "src/"]
+                    .iter()
+                    .any(|start| word.starts_with(start))
+            });
+        missing.extend(
+            paths
+                .filter(|path| !top().join(path).exists())
+                .map(|path| format!("{name}: {path}")),
+        );
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
@@ -302,7 +450,13 @@ fn each_path_and_each_link_in_the_documents_leads_to_something() {
 fn each_toml_in_the_documents_is_toml() {
     for (name, text) in documents() {
         for block in text.split("```toml\n").skip(1) {
-            let lines = block.split("```").next().unwrap().lines().map(str::trim_start).filter(|line| *line != "…");
+            let lines = block
+                .split("```")
+                .next()
+                .unwrap()
+                .lines()
+                .map(str::trim_start)
+                .filter(|line| *line != "…");
             let block = lines.collect::<Vec<_>>().join("\n");
             if let Err(error) = block.parse::<toml::Table>() {
                 panic!("{name}: {error}\n{block}");

@@ -35,19 +35,34 @@ pub(super) enum Done {
     Failed(String),
 }
 
-/// rootpin-verifier, beside this program or where it is put for containerd; and the socket that it must be told of.
+/// rootpin-verifier, beside this program or where it is put for containerd; and the socket that it
+/// must be told of.
 pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
     let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
-    let (beside, usual) = (own.with_file_name(PROGRAM), Path::new(VERIFIER).join(PROGRAM));
+    let (beside, usual) = (
+        own.with_file_name(PROGRAM),
+        Path::new(VERIFIER).join(PROGRAM),
+    );
     // A script that names the socket would take the program's own place there.
-    let there =
-        [beside.clone(), usual].into_iter().find(|path: &PathBuf| path.is_file() && (control.is_none() || path.parent() != Some(folder)));
-    Ok(Tools { verifier: there.unwrap_or(beside), folder: folder.to_owned(), control, deadline: config.deadline })
+    let there = [beside.clone(), usual].into_iter().find(|path: &PathBuf| {
+        path.is_file() && (control.is_none() || path.parent() != Some(folder))
+    });
+    Ok(Tools {
+        verifier: there.unwrap_or(beside),
+        folder: folder.to_owned(),
+        control,
+        deadline: config.deadline,
+    })
 }
 
 /// Writes a plan, if that is wanted. `before` is what a person should have read.
-pub(super) fn carry_out(plan: &Plan, consent: Consent, before: &str, output: Output) -> Result<Done, String> {
+pub(super) fn carry_out(
+    plan: &Plan,
+    consent: Consent,
+    before: &str,
+    output: Output,
+) -> Result<Done, String> {
     if plan.is_empty() || consent.dry_run {
         return Ok(Done::Shown);
     }
@@ -55,12 +70,22 @@ pub(super) fn carry_out(plan: &Plan, consent: Consent, before: &str, output: Out
         return Ok(Done::Refused);
     }
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    super::block_on(async { Ok(plan.write(&time).await.map_or_else(Done::Failed, Done::Written)) })
+    super::block_on(async {
+        Ok(plan
+            .write(&time)
+            .await
+            .map_or_else(Done::Failed, Done::Written))
+    })
 }
 
-/// Shows what was found and the plan, and asks a person. What was typed before the question is not an answer to it.
+/// Shows what was found and the plan, and asks a person. What was typed before the question is not
+/// an answer to it.
 fn agreed(found: &str, plan: &Plan, output: Output) -> bool {
-    output.value(&Value::Null, |_| format!("{found}\n\n{}", plan.diff()).trim_start().to_owned());
+    output.value(&Value::Null, |_| {
+        format!("{found}\n\n{}", plan.diff())
+            .trim_start()
+            .to_owned()
+    });
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
     let _ = write!(error, "write this? [y/N] ").and_then(|()| error.flush());
@@ -89,7 +114,10 @@ impl Done {
             Self::Failed(why) => Some(why.as_str()),
             Self::Shown | Self::Refused | Self::Written(_) => None,
         };
-        let units = plan.texts.iter().any(|edit| edit.path.starts_with("/etc/systemd"));
+        let units = plan
+            .texts
+            .iter()
+            .any(|edit| edit.path.starts_with("/etc/systemd"));
         json!({
             "diff": plan.diff(),
             "written": written,
@@ -110,7 +138,10 @@ pub(super) fn text_of(fix: &Value) -> String {
         out.push_str("\nthere is nothing to write");
     } else if let Some(written) = fix["written"].as_array() {
         for one in written {
-            let backup = one["backup"].as_str().map(|backup| format!("; what was there is in {backup}")).unwrap_or_default();
+            let backup = one["backup"]
+                .as_str()
+                .map(|backup| format!("; what was there is in {backup}"))
+                .unwrap_or_default();
             let _ = write!(out, "\nwritten: {}{backup}", text(one, "file"));
         }
     } else {
@@ -119,10 +150,21 @@ pub(super) fn text_of(fix: &Value) -> String {
     for left in list(fix, "left").iter().filter_map(Value::as_str) {
         let _ = write!(out, "\nnot done: {left}");
     }
-    let restart: Vec<&str> = list(fix, "restart").iter().filter_map(Value::as_str).collect();
+    let restart: Vec<&str> = list(fix, "restart")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     if !restart.is_empty() && fix["written"].is_array() {
-        let reload = if fix["reload"] == true { "run systemctl daemon-reload, then " } else { "" };
-        let _ = write!(out, "\nhint: start rootpind, {reload}restart {}, then run rootpin doctor", restart.join(", "));
+        let reload = if fix["reload"] == true {
+            "run systemctl daemon-reload, then "
+        } else {
+            ""
+        };
+        let _ = write!(
+            out,
+            "\nhint: start rootpind, {reload}restart {}, then run rootpin doctor",
+            restart.join(", ")
+        );
     }
     out
 }

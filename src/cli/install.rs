@@ -28,14 +28,19 @@ pub(super) struct Arguments {
     /// Don't ask
     #[arg(long)]
     yes: bool,
-    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold nothing else
+    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold
+    /// nothing else
     #[arg(long, value_name = "DIR", default_value = fix::VERIFIER)]
     verifier: PathBuf,
     /// containerd's program, of an engine that doesn't run yet
     #[arg(long, value_name = "PROGRAM", default_value = "containerd")]
     containerd: PathBuf,
     /// Its main configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/containerd/config.toml"
+    )]
     containerd_config: PathBuf,
     /// The configuration of a dockerd that doesn't run yet
     #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
@@ -49,10 +54,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
         );
         return Ok(EXIT_USAGE);
     }
-    let config =
-        config::load(&arguments.config).map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+    let config = config::load(&arguments.config)
+        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     let known = |name: &String| {
-        config.engines.iter().any(|engine| engine.name == *name) || config.dockers.iter().any(|docker| docker.name == *name)
+        config.engines.iter().any(|engine| engine.name == *name)
+            || config.dockers.iter().any(|docker| docker.name == *name)
     };
     if let Some(name) = arguments.engine.iter().find(|name| !known(name)) {
         output.error(&format!(
@@ -65,18 +71,38 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let main = whole(&arguments.containerd_config);
     let daemon_json = whole(&arguments.docker_config);
-    let idle = Idle { containerd: &arguments.containerd, main: &main, daemon_json: &daemon_json };
-    let plan = super::block_on(async { Ok(doctor::install(&config, &arguments.engine, idle, &tools).await) })?;
-    let done = fix::carry_out(&plan, fix::Consent { dry_run: arguments.dry_run, yes: arguments.yes }, "", output)?;
+    let idle = Idle {
+        containerd: &arguments.containerd,
+        main: &main,
+        daemon_json: &daemon_json,
+    };
+    let plan = super::block_on(async {
+        Ok(doctor::install(&config, &arguments.engine, idle, &tools).await)
+    })?;
+    let done = fix::carry_out(
+        &plan,
+        fix::Consent {
+            dry_run: arguments.dry_run,
+            yes: arguments.yes,
+        },
+        "",
+        output,
+    )?;
     let told = done.json(&plan);
-    let failed = !plan.left.is_empty() || told.get("failed").is_some_and(serde_json::Value::is_string);
+    let failed =
+        !plan.left.is_empty() || told.get("failed").is_some_and(serde_json::Value::is_string);
     let value = json!({ "version": 1, "outcome": if failed { "left" } else { "installed" }, "install": told });
     let refused = done.refused();
     output.value(&value, |value| {
         if refused {
             "nothing is written".to_owned()
         } else {
-            value.get("install").map(fix::text_of).unwrap_or_default().trim_start().to_owned()
+            value
+                .get("install")
+                .map(fix::text_of)
+                .unwrap_or_default()
+                .trim_start()
+                .to_owned()
         }
     });
     Ok(u8::from(failed || refused))

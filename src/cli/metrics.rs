@@ -7,6 +7,8 @@ use crate::control::Client;
 
 pub(super) async fn run(client: &mut Client, output: Output) -> Result<u8, String> {
     let text = client.metrics().await?;
-    output.value(&json!({ "version": 1, "prometheus": text }), |_| text.clone());
+    output.value(&json!({ "version": 1, "prometheus": text }), |_| {
+        text.clone()
+    });
     Ok(0)
 }

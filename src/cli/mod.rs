@@ -38,8 +38,15 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const EXIT_USAGE: u8 = 64;
 
 #[derive(Debug, Parser)]
-#[command(name = "rootpin", version, about = "Pinned roots for container images", propagate_version = true)]
-#[command(after_help = "exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage")]
+#[command(
+    name = "rootpin",
+    version,
+    about = "Pinned roots for container images",
+    propagate_version = true
+)]
+#[command(
+    after_help = "exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage"
+)]
 struct Arguments {
     /// The daemon's control socket
     #[arg(long, value_name = "SOCKET", default_value = DEFAULT_CONTROL, global = true)]
@@ -57,22 +64,27 @@ enum Verb {
     #[command(after_help = "example: rootpin status")]
     Status,
     /// Judge a name as a pull would be, and say why
-    #[command(after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
-        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…")]
+    #[command(
+        after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
+        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…"
+    )]
     Verify(verify::Arguments),
-    /// Say what this host trusts: its images, roots and trust directories, and what is wrong with them
+    /// Say what this host trusts: its images, roots and trust directories, and what is wrong with
+    /// them
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
     /// Ask the running engines which doors of this host stand open, and close them
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
-    /// Have the engines of rootpin.toml ask rootpin: write what their configurations lack, as they themselves take it
+    /// Have the engines of rootpin.toml ask rootpin: write what their configurations lack, as they
+    /// themselves take it
     #[command(after_help = install::EXAMPLES)]
     Install(install::Arguments),
     /// Prove on this host that every way in is shut to what nobody signed
     #[command(after_help = prove::EXAMPLES)]
     Prove(prove::Arguments),
-    /// Judge every image name on this host's engines again, and say which are not admitted and what runs from them
+    /// Judge every image name on this host's engines again, and say which are not admitted and what
+    /// runs from them
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
     /// Check or explain the policy
@@ -121,7 +133,11 @@ enum PolicyVerb {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "rootpind", version, about = "Decides what containerd and Docker may unpack")]
+#[command(
+    name = "rootpind",
+    version,
+    about = "Decides what containerd and Docker may unpack"
+)]
 struct DaemonArguments {
     /// How the daemon runs
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
@@ -135,14 +151,24 @@ pub fn main() -> u8 {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let output = Output { json: arguments.json };
+    let output = Output {
+        json: arguments.json,
+    };
     crate::observe::init_cli_log();
     let result = match arguments.verb {
-        Verb::Status => asked(&arguments.control, async |client| status::run(client, output).await),
+        Verb::Status => asked(&arguments.control, async |client| {
+            status::run(client, output).await
+        }),
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
-        Verb::Policy(PolicyVerb::Check { dir }) => Ok(Output::finished(policy::check(&dir, output.json))),
-        Verb::Policy(PolicyVerb::Explain { name, policy: Some(dir) }) => Ok(Output::finished(policy::explain(&dir, &name, output.json))),
-        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => match image_name(&name, output) {
+        Verb::Policy(PolicyVerb::Check { dir }) => {
+            Ok(Output::finished(policy::check(&dir, output.json)))
+        }
+        Verb::Policy(PolicyVerb::Explain {
+            name,
+            policy: Some(dir),
+        }) => Ok(Output::finished(policy::explain(&dir, &name, output.json))),
+        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => match image_name(&name, output)
+        {
             None => Ok(EXIT_USAGE),
             Some(_) => asked(&arguments.control, async |client| {
                 let report = client.explain(&name).await?;
@@ -163,7 +189,9 @@ pub fn main() -> u8 {
         Verb::Hosts(verb) => Ok(hosts::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
-        Verb::Metrics => asked(&arguments.control, async |client| metrics::run(client, output).await),
+        Verb::Metrics => asked(&arguments.control, async |client| {
+            metrics::run(client, output).await
+        }),
     };
     result.unwrap_or_else(|error| {
         output.error(&error);
@@ -175,7 +203,9 @@ pub fn main() -> u8 {
 #[must_use]
 pub fn daemon_main() -> u8 {
     match DaemonArguments::try_parse() {
-        Ok(arguments) => crate::daemon::run(&crate::daemon::Options { config: arguments.config }),
+        Ok(arguments) => crate::daemon::run(&crate::daemon::Options {
+            config: arguments.config,
+        }),
         Err(error) => usage(&error),
     }
 }
@@ -184,11 +214,16 @@ pub fn daemon_main() -> u8 {
 fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
     if error.kind() == ErrorKind::MissingRequiredArgument {
-        let command = std::env::args().skip(1).fold(Arguments::command(), |command, word| {
-            let below = command.find_subcommand(&word).cloned();
-            below.unwrap_or(command)
-        });
-        command.get_after_help().into_iter().for_each(|example| Output::example(&example.to_string()));
+        let command = std::env::args()
+            .skip(1)
+            .fold(Arguments::command(), |command, word| {
+                let below = command.find_subcommand(&word).cloned();
+                below.unwrap_or(command)
+            });
+        command
+            .get_after_help()
+            .into_iter()
+            .for_each(|example| Output::example(&example.to_string()));
     }
     if error.use_stderr() { EXIT_USAGE } else { 0 }
 }
@@ -197,13 +232,18 @@ fn usage(error: &clap::Error) -> u8 {
 fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
     let name = typed.parse().ok();
     if name.is_none() {
-        output.error(&format!("{typed:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]"));
+        output.error(&format!(
+            "{typed:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]"
+        ));
     }
     name
 }
 
 /// Runs something that talks to the daemon.
-fn asked(control: &std::path::Path, work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>) -> Result<u8, String> {
+fn asked(
+    control: &std::path::Path,
+    work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>,
+) -> Result<u8, String> {
     block_on(async {
         let mut client = Client::connect(control, TIMEOUT).await?;
         work(&mut client).await
@@ -211,7 +251,9 @@ fn asked(control: &std::path::Path, work: impl AsyncFnOnce(&mut Client) -> Resul
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.map_err(|error| error.to_string())?.block_on(work)
 }
 

@@ -40,10 +40,15 @@ impl Output {
 
     /// One object or its text.
     pub(super) fn value(self, value: &Value, text: impl FnOnce(&Value) -> String) {
-        say(&if self.json { value.to_string() } else { plain_lines(&text(value)) });
+        say(&if self.json {
+            value.to_string()
+        } else {
+            plain_lines(&text(value))
+        });
     }
 
-    /// Says what takes so long, for people who wait: on standard error, where it is in nobody's way.
+    /// Says what takes so long, for people who wait: on standard error, where it is in nobody's
+    /// way.
     pub(super) fn progress(self, text: &str) {
         if !self.json && !text.is_empty() {
             let _ = writeln!(std::io::stderr(), "rootpin: {text} …");
@@ -60,7 +65,8 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "\n{text}");
     }
 
-    /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so that a program finds it.
+    /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so
+    /// that a program finds it.
     pub(super) fn error(self, text: &str) {
         self.failed("unjudged", text);
     }
@@ -95,16 +101,28 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// The elements of a member; none where it is no list.
 pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Rows in aligned columns.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -117,6 +135,9 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        assert_eq!(table(&[row(["a", "b"]), row(["long", "c"])]), "a     b\nlong  c");
+        assert_eq!(
+            table(&[row(["a", "b"]), row(["long", "c"])]),
+            "a     b\nlong  c"
+        );
     }
 }

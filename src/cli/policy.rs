@@ -11,28 +11,53 @@ use crate::image::ImageRef;
 use crate::policy::{self, Diagnostic, Policy, Severity};
 use crate::policy_dir::{Owner, PolicyDir};
 
-/// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1 with every finding.
+/// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1
+/// with every finding.
 #[must_use]
 pub fn check(dir: &Path, json: bool) -> (String, u8) {
     let loaded = load(dir);
     let exit = u8::from(loaded.is_err());
-    let text = if json { check_json(&loaded).to_string() } else { check_text(&loaded) };
+    let text = if json {
+        check_json(&loaded).to_string()
+    } else {
+        check_text(&loaded)
+    };
     (text, exit)
 }
 
-/// `policy explain NAME --policy DIR`: what to print, and 0, 2 if the policy doesn't load, 64 if the name is none.
+/// `policy explain NAME --policy DIR`: what to print, and 0, 2 if the policy doesn't load, 64 if
+/// the name is none.
 #[must_use]
 pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
     let image = match name.parse::<ImageRef>() {
         Ok(image) => image,
-        Err(error) if json => return (json!({ "version": 1, "error": error.to_string() }).to_string(), 64),
-        Err(error) => return (format!("{error}\nhint: write HOST/PATH[:TAG][@DIGEST], as docker.io/library/alpine:3.20"), 64),
+        Err(error) if json => {
+            return (
+                json!({ "version": 1, "error": error.to_string() }).to_string(),
+                64,
+            );
+        }
+        Err(error) => {
+            return (
+                format!(
+                    "{error}\nhint: write HOST/PATH[:TAG][@DIGEST], as docker.io/library/alpine:3.20"
+                ),
+                64,
+            );
+        }
     };
     let loaded = load(dir);
     match &loaded {
         Ok(policy) => {
             let explained = policy::explain(policy, &image, Timestamp::now()).json();
-            (if json { explained.to_string() } else { explain_text(&explained) }, 0)
+            (
+                if json {
+                    explained.to_string()
+                } else {
+                    explain_text(&explained)
+                },
+                0,
+            )
         }
         Err(_) if json => (check_json(&loaded).to_string(), 2),
         Err(_) => (check_text(&loaded), 2),
@@ -42,10 +67,20 @@ pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
 /// The text of an explanation in JSON.
 #[must_use]
 pub fn explain_text(explained: &Value) -> String {
-    let mut out = format!("name   {}\nmode   {}\n", text(explained, "name"), text(explained, "mode"));
+    let mut out = format!(
+        "name   {}\nmode   {}\n",
+        text(explained, "name"),
+        text(explained, "mode")
+    );
     for step in list(explained, "steps") {
         // Writing to a String can't fail.
-        let _ = writeln!(out, "{}  {}\n         {}", text(step, "outcome"), text(step, "entry"), text(step, "why"));
+        let _ = writeln!(
+            out,
+            "{}  {}\n         {}",
+            text(step, "outcome"),
+            text(step, "entry"),
+            text(step, "why")
+        );
     }
     for need in list(explained, "needs") {
         let _ = writeln!(out, "needs  {}", need.as_str().unwrap_or("-"));
@@ -58,12 +93,19 @@ fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
 }
 
 fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
-    let findings = loaded.as_ref().map_or_else(Vec::as_slice, |policy| &policy.warnings);
+    let findings = loaded
+        .as_ref()
+        .map_or_else(Vec::as_slice, |policy| &policy.warnings);
     let mut out = String::new();
     for finding in findings {
         let _ = writeln!(out, "{finding}\n");
     }
-    let of = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let of = |severity: Severity| {
+        findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
     let _ = match loaded {
         Ok(policy) => writeln!(
             out,
@@ -84,8 +126,16 @@ fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
 }
 
 fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
-    let findings = loaded.as_ref().map_or_else(Vec::as_slice, |policy| &policy.warnings);
-    let of = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).map(finding_json).collect::<Vec<_>>();
+    let findings = loaded
+        .as_ref()
+        .map_or_else(Vec::as_slice, |policy| &policy.warnings);
+    let of = |severity: Severity| {
+        findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .map(finding_json)
+            .collect::<Vec<_>>()
+    };
     json!({
         "version": 1,
         "ok": loaded.is_ok(),
@@ -129,31 +179,69 @@ mod tests {
         let good = loaded(GOOD);
         let hash = good.as_ref().unwrap().hash;
         let text = check_text(&good);
-        assert!(text.starts_with("policy.toml:4:1: no-effect: warning: namespaces means nothing"), "{text}");
-        assert!(text.ends_with(&format!("ok: policy {hash}, mode enforce, 0 rules, 1 warning\n")), "{text}");
+        assert!(
+            text.starts_with("policy.toml:4:1: no-effect: warning: namespaces means nothing"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(&format!(
+                "ok: policy {hash}, mode enforce, 0 rules, 1 warning\n"
+            )),
+            "{text}"
+        );
         let object = check_json(&good);
-        assert_eq!((&object["ok"], &object["hash"]), (&json!(true), &json!(hash.to_string())));
-        assert_eq!((list(&object, "errors").len(), list(&object, "warnings").len()), (0, 1));
+        assert_eq!(
+            (&object["ok"], &object["hash"]),
+            (&json!(true), &json!(hash.to_string()))
+        );
+        assert_eq!(
+            (
+                list(&object, "errors").len(),
+                list(&object, "warnings").len()
+            ),
+            (0, 1)
+        );
     }
 
     #[test]
     fn a_bad_policy_is_shown_with_every_finding() {
         let bad = loaded("version = 2\n");
         let text = check_text(&bad);
-        assert!(text.ends_with("2 errors, 0 warnings: the policy does not load\n"), "{text}");
+        assert!(
+            text.ends_with("2 errors, 0 warnings: the policy does not load\n"),
+            "{text}"
+        );
         let object = check_json(&bad);
-        assert_eq!((&object["ok"], &object["hash"]), (&json!(false), &Value::Null));
+        assert_eq!(
+            (&object["ok"], &object["hash"]),
+            (&json!(false), &Value::Null)
+        );
         let first = &list(&object, "errors")[1];
         assert_eq!(
-            (&first["file"], &first["line"], &first["column"], &first["code"]),
-            (&json!("policy.toml"), &json!(1), &json!(11), &json!("bad-value"))
+            (
+                &first["file"],
+                &first["line"],
+                &first["column"],
+                &first["code"]
+            ),
+            (
+                &json!("policy.toml"),
+                &json!(1),
+                &json!(11),
+                &json!("bad-value")
+            )
         );
     }
 
     #[test]
     fn an_explanation_reads_the_same_through_json() {
         let policy = loaded(GOOD).unwrap();
-        let explained = policy::explain(&policy, &"h.example/a:1".parse().unwrap(), "2026-11-20T00:00:00Z".parse().unwrap()).json();
+        let explained = policy::explain(
+            &policy,
+            &"h.example/a:1".parse().unwrap(),
+            "2026-11-20T00:00:00Z".parse().unwrap(),
+        )
+        .json();
         let text = explain_text(&explained);
         assert!(text.starts_with("name   h.example/a:1\nmode   enforce\nneeds  a [[rule]] whose match covers h.example/a"), "{text}");
     }
@@ -161,7 +249,10 @@ mod tests {
     #[test]
     fn what_is_no_name_is_wrong_usage() {
         assert_eq!(explain(Path::new("/nonexistent"), "UPPER/x", false).1, 64);
-        assert_eq!(explain(Path::new("/nonexistent"), "h.example/x", false).1, 2);
+        assert_eq!(
+            explain(Path::new("/nonexistent"), "h.example/x", false).1,
+            2
+        );
         assert_eq!(check(Path::new("/nonexistent"), false).1, 1);
     }
 }

@@ -32,9 +32,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8, String> {
-    let config = config::load(&verb.config).map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+    let config = config::load(&verb.config)
+        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     // The daemon's own socket, where no other one is told.
-    let control = if control == Path::new(DEFAULT_CONTROL) { config.control.clone() } else { control.to_owned() };
+    let control = if control == Path::new(DEFAULT_CONTROL) {
+        config.control.clone()
+    } else {
+        control.to_owned()
+    };
     super::block_on(async {
         let mut host = Host::look(&config).await;
         if let Err(unknown) = host.pick(&verb.paths, &verb.except) {
@@ -43,13 +48,21 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
         }
         if verb.list {
             let names = host.names();
-            output.value(&serde_json::json!({ "version": 1, "paths": names }), |_| names.join("\n"));
+            output.value(&serde_json::json!({ "version": 1, "paths": names }), |_| {
+                names.join("\n")
+            });
             return Ok(0);
         }
         let mut client = Client::connect(&control, TIMEOUT).await?;
-        let report = host.prove(&mut client, interrupted()?, |path| output.progress(path)).await?;
+        let report = host
+            .prove(&mut client, interrupted()?, |path| output.progress(path))
+            .await?;
         output.value(&report.json(), |_| text(&report));
-        for path in report.paths.iter().filter(|path| path.result == Finding::Open) {
+        for path in report
+            .paths
+            .iter()
+            .filter(|path| path.result == Finding::Open)
+        {
             Output::loudly(&format!("OPEN: {}: {}", path.path, path.note));
         }
         Ok(report.exit_code())
@@ -59,8 +72,11 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
 /// A signal that asks for the end.
 fn interrupted() -> Result<impl Future<Output = ()>, String> {
     let on = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
-    let [mut interrupt, mut terminate, mut hangup] =
-        [on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?];
+    let [mut interrupt, mut terminate, mut hangup] = [
+        on(SignalKind::interrupt())?,
+        on(SignalKind::terminate())?,
+        on(SignalKind::hangup())?,
+    ];
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -71,11 +87,19 @@ fn interrupted() -> Result<impl Future<Output = ()>, String> {
 }
 
 fn text(report: &Report) -> String {
-    let mut rows = vec![["path", "", "unsigned", "signed", "known layers"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["path", "", "unsigned", "signed", "known layers"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(report.paths.iter().map(row));
     let mut lines = vec![table(&rows)];
-    let told = report.paths.iter().filter(|path| !path.note.is_empty() && !path.lets_known_layers_in());
-    lines.extend(told.map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)));
+    let told = report
+        .paths
+        .iter()
+        .filter(|path| !path.note.is_empty() && !path.lets_known_layers_in());
+    lines
+        .extend(told.map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)));
     if report.paths.iter().any(Verdict::lets_known_layers_in) {
         lines.push(
             "known layers: where they are accepted, nobody is asked for the name: the layers are signed ones, the configuration need not be.\n\
@@ -83,10 +107,30 @@ fn text(report: &Report) -> String {
                 .to_owned(),
         );
     }
-    lines.extend(report.silent.iter().map(|(engine, why)| format!("{engine}: does not answer: {why}")));
-    lines.extend(report.unproven.iter().map(|what| format!("not proven: {what}")));
-    lines.extend(report.left.iter().map(|what| format!("LEFT BEHIND: {what}")));
-    lines.extend(report.cut_short.iter().map(|why| format!("cut short: {why}")));
+    lines.extend(
+        report
+            .silent
+            .iter()
+            .map(|(engine, why)| format!("{engine}: does not answer: {why}")),
+    );
+    lines.extend(
+        report
+            .unproven
+            .iter()
+            .map(|what| format!("not proven: {what}")),
+    );
+    lines.extend(
+        report
+            .left
+            .iter()
+            .map(|what| format!("LEFT BEHIND: {what}")),
+    );
+    lines.extend(
+        report
+            .cut_short
+            .iter()
+            .map(|why| format!("cut short: {why}")),
+    );
     lines.push(match report.exit_code() {
         0 => "every path is shut".to_owned(),
         1 => "NOT EVERY PATH IS SHUT".to_owned(),
@@ -103,6 +147,16 @@ fn row(path: &Verdict) -> Vec<String> {
             took => format!("{fate}, {took} ms"),
         })
     };
-    let result = if path.result == Finding::Open { "OPEN" } else { path.result.as_str() };
-    vec![path.path.clone(), result.to_owned(), cell("unsigned"), cell("signed"), cell("known")]
+    let result = if path.result == Finding::Open {
+        "OPEN"
+    } else {
+        path.result.as_str()
+    };
+    vec![
+        path.path.clone(),
+        result.to_owned(),
+        cell("unsigned"),
+        cell("signed"),
+        cell("known"),
+    ]
 }

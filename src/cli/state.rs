@@ -1,4 +1,5 @@
-//! `rootpin state show` and `rootpin state reset`: through the daemon, which holds the state while it runs, or on a state folder.
+//! `rootpin state show` and `rootpin state reset`: through the daemon, which holds the state while
+//! it runs, or on a state folder.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,21 +20,27 @@ const WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// Show floors, last good contacts and admitted digests
-    #[command(after_help = "examples:\n  rootpin state show\n  rootpin state show --state ./state --json")]
+    #[command(
+        after_help = "examples:\n  rootpin state show\n  rootpin state show --state ./state --json"
+    )]
     Show {
         /// A state folder that no daemon has open
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
-    /// Forget what was seen under a root of the policy, and print it: the next answer of its server is believed as the first
-    #[command(after_help = "examples:\n  rootpin state reset --root acme --dry-run\n  rootpin state reset --root acme\n  \
+    /// Forget what was seen under a root of the policy, and print it: the next answer of its server
+    /// is believed as the first
+    #[command(
+        after_help = "examples:\n  rootpin state reset --root acme --dry-run\n  rootpin state reset --root acme\n  \
         rootpin state reset --contacts   (after a clock that ran ahead was set right)\n  \
-        rootpin state reset --unreadable --state /var/lib/rootpin   (with the daemon stopped)")]
+        rootpin state reset --unreadable --state /var/lib/rootpin   (with the daemon stopped)"
+    )]
     Reset {
         /// The root's id in the policy
         #[arg(long, value_name = "ID", required_unless_present_any = ["unreadable", "contacts"], conflicts_with_all = ["unreadable", "contacts"])]
         root: Option<String>,
-        /// Forget only times that lie ahead of the clock: last good contacts, and when versions were first seen. Floors stay
+        /// Forget only times that lie ahead of the clock: last good contacts, and when versions
+        /// were first seen. Floors stay
         #[arg(long, conflicts_with = "unreadable")]
         contacts: bool,
         /// A state folder that no daemon has open
@@ -52,9 +59,12 @@ pub(super) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Write down, beside the configuration, that this state is the one of this host: another one in its place is then a loss
-    #[command(after_help = "examples:\n  rootpin state acknowledge   (once on a new host; changes nothing when it is run again)\n  \
-        rootpin state acknowledge --lost   (the state that was known is gone for good)")]
+    /// Write down, beside the configuration, that this state is the one of this host: another one
+    /// in its place is then a loss
+    #[command(
+        after_help = "examples:\n  rootpin state acknowledge   (once on a new host; changes nothing when it is run again)\n  \
+        rootpin state acknowledge --lost   (the state that was known is gone for good)"
+    )]
     Acknowledge {
         /// Also where another state was acknowledged on this host, whose floors are lost
         #[arg(long)]
@@ -73,15 +83,28 @@ struct Reset {
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, String> {
     match verb {
         Verb::Show { state: Some(dir) } => {
-            let overview = open(&dir)?.show().map_err(|error| error.refusal().to_string())?;
+            let overview = open(&dir)?
+                .show()
+                .map_err(|error| error.refusal().to_string())?;
             output.value(&state::overview_json(&overview), show_text);
             Ok(0)
         }
-        Verb::Show { state: None } => {
-            super::asked(control, async |client| Ok(output.report(&client.state(StateRequest::default()).await?, show_text)))
-        }
-        Verb::Reset { state: Some(dir), unreadable: true, yes, .. } => {
-            if !yes && asks(output) && !agreed(&format!("{}: all that this host has seen is forgotten", dir.display())) {
+        Verb::Show { state: None } => super::asked(control, async |client| {
+            Ok(output.report(&client.state(StateRequest::default()).await?, show_text))
+        }),
+        Verb::Reset {
+            state: Some(dir),
+            unreadable: true,
+            yes,
+            ..
+        } => {
+            if !yes
+                && asks(output)
+                && !agreed(&format!(
+                    "{}: all that this host has seen is forgotten",
+                    dir.display()
+                ))
+            {
                 return Ok(1);
             }
             let aside = state::start_anew(&dir).map_err(|error| error.refusal().to_string())?;
@@ -94,8 +117,20 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
             });
             Ok(0)
         }
-        Verb::Reset { root, contacts, state, policy, dry_run, yes, .. } => {
-            let reset = Reset { root: root.unwrap_or_default(), contacts, here: state.map(|state| (state, policy)) };
+        Verb::Reset {
+            root,
+            contacts,
+            state,
+            policy,
+            dry_run,
+            yes,
+            ..
+        } => {
+            let reset = Reset {
+                root: root.unwrap_or_default(),
+                contacts,
+                here: state.map(|state| (state, policy)),
+            };
             let shown = if contacts { contacts_text } else { reset_text };
             if !dry_run && !yes && asks(output) {
                 let would = reset.run(control, true)?;
@@ -112,21 +147,36 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
 
 impl Reset {
     fn run(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
-        let Some((dir, policy)) = &self.here else { return self.ask(control, dry_run) };
+        let Some((dir, policy)) = &self.here else {
+            return self.ask(control, dry_run);
+        };
         let store = open(dir)?;
         let failed = |error: state::StateError| error.refusal().to_string();
         if self.contacts {
             return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
         }
         let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());
-        let loaded =
-            loaded.map_err(|errors| format!("the policy has {} errors; hint: rootpin policy check {}", errors.len(), policy.display()))?;
-        let root = loaded.roots.get(&self.root).ok_or_else(|| format!("the policy has no root {:?}", self.root))?;
+        let loaded = loaded.map_err(|errors| {
+            format!(
+                "the policy has {} errors; hint: rootpin policy check {}",
+                errors.len(),
+                policy.display()
+            )
+        })?;
+        let root = loaded
+            .roots
+            .get(&self.root)
+            .ok_or_else(|| format!("the policy has no root {:?}", self.root))?;
         state::forget_root(&store, root.floor_keys(), dry_run).map_err(failed)
     }
 
     fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
-        let request = StateRequest { reset_root: self.root.clone(), reset_contacts: self.contacts, dry_run, ..StateRequest::default() };
+        let request = StateRequest {
+            reset_root: self.root.clone(),
+            reset_contacts: self.contacts,
+            dry_run,
+            ..StateRequest::default()
+        };
         told(control, request)
     }
 }
@@ -134,8 +184,12 @@ impl Reset {
 /// What the daemon says to it.
 fn told(control: &Path, request: StateRequest) -> Result<Value, String> {
     super::block_on(async {
-        let report = Client::connect(control, super::TIMEOUT).await?.state(request).await?;
-        serde_json::from_str(&report.json).map_err(|error| format!("the daemon's answer is not understood: {error}"))
+        let report = Client::connect(control, super::TIMEOUT)
+            .await?
+            .state(request)
+            .await?;
+        serde_json::from_str(&report.json)
+            .map_err(|error| format!("the daemon's answer is not understood: {error}"))
     })
 }
 
@@ -146,16 +200,28 @@ fn asks(output: Output) -> bool {
 
 fn agreed(what: &str) -> bool {
     let mut errors = io::stderr();
-    let _ = write!(errors, "{}\nforget this? [y/N] ", plain_lines(what)).and_then(|()| errors.flush());
+    let _ =
+        write!(errors, "{}\nforget this? [y/N] ", plain_lines(what)).and_then(|()| errors.flush());
     let mut line = String::new();
     let read = io::stdin().lock().take(100).read_line(&mut line);
     read.is_ok() && ["y", "yes"].contains(&line.trim())
 }
 
-/// The daemon says which state it has; the mark is written here, because the daemon has no business in the configuration's folder.
+/// The daemon says which state it has; the mark is written here, because the daemon has no business
+/// in the configuration's folder.
 fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String> {
-    let found = told(control, StateRequest { identify: true, ..StateRequest::default() })?;
-    let (id, standing, mark) = (text(&found, "id"), text(&found, "standing"), text(&found, "mark"));
+    let found = told(
+        control,
+        StateRequest {
+            identify: true,
+            ..StateRequest::default()
+        },
+    )?;
+    let (id, standing, mark) = (
+        text(&found, "id"),
+        text(&found, "standing"),
+        text(&found, "mark"),
+    );
     if standing == "acknowledged" && Path::new(mark).exists() {
         output.value(&found, |_| format!("acknowledged already: {mark}"));
         return Ok(0);
@@ -169,8 +235,14 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String>
         ));
         return Ok(1);
     }
-    replace_file(Path::new(mark), Mark::text(id).as_bytes()).map_err(|error| format!("{mark}: {error}; hint: run as root"))?;
-    output.value(&found, |value| format!("this host's state is {id}, begun at {}\nwritten: {mark}", text(value, "begun")));
+    replace_file(Path::new(mark), Mark::text(id).as_bytes())
+        .map_err(|error| format!("{mark}: {error}; hint: run as root"))?;
+    output.value(&found, |value| {
+        format!(
+            "this host's state is {id}, begun at {}\nwritten: {mark}",
+            text(value, "begun")
+        )
+    });
     Ok(0)
 }
 
@@ -185,21 +257,45 @@ fn open(dir: &Path) -> Result<Store, String> {
 }
 
 fn show_text(value: &Value) -> String {
-    let number = |value: &Value, name: &str| value.get(name).map_or("-".to_owned(), ToString::to_string);
-    let mut floors = vec![["repository", "role", "version", "root keys"].map(str::to_owned).to_vec()];
+    let number =
+        |value: &Value, name: &str| value.get(name).map_or("-".to_owned(), ToString::to_string);
+    let mut floors = vec![
+        ["repository", "role", "version", "root keys"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for repository in list(value, "repositories") {
         for floor in list(repository, "floors") {
-            let keys: Vec<_> =
-                list(floor, "root_keys").iter().filter_map(Value::as_str).map(|key| key.chars().take(12).collect::<String>()).collect();
+            let keys: Vec<_> = list(floor, "root_keys")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|key| key.chars().take(12).collect::<String>())
+                .collect();
             let version = number(floor, "version");
-            floors.push(vec![text(repository, "name").to_owned(), text(floor, "role").to_owned(), version, keys.join(",")]);
+            floors.push(vec![
+                text(repository, "name").to_owned(),
+                text(floor, "role").to_owned(),
+                version,
+                keys.join(","),
+            ]);
         }
     }
-    let mut contacts = vec![["source", "repository", "last good contact"].map(str::to_owned).to_vec()];
-    contacts
-        .extend(list(value, "contacts").iter().map(|one| ["source", "repository", "at"].map(|name| text(one, name).to_owned()).to_vec()));
+    let mut contacts = vec![
+        ["source", "repository", "last good contact"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    contacts.extend(list(value, "contacts").iter().map(|one| {
+        ["source", "repository", "at"]
+            .map(|name| text(one, name).to_owned())
+            .to_vec()
+    }));
     let admitted = list(value, "admitted").len();
-    format!("{}\n\n{}\n\n{admitted} admitted digests (see --json)", table(&floors), table(&contacts))
+    format!(
+        "{}\n\n{}\n\n{admitted} admitted digests (see --json)",
+        table(&floors),
+        table(&contacts)
+    )
 }
 
 fn reset_text(value: &Value) -> String {
@@ -207,9 +303,21 @@ fn reset_text(value: &Value) -> String {
     for repository in list(value, "forgotten") {
         let floors: Vec<_> = list(repository, "floors")
             .iter()
-            .map(|floor| format!("{} {}", text(floor, "role"), floor.get("version").map_or(String::new(), ToString::to_string)))
+            .map(|floor| {
+                format!(
+                    "{} {}",
+                    text(floor, "role"),
+                    floor
+                        .get("version")
+                        .map_or(String::new(), ToString::to_string)
+                )
+            })
             .collect();
-        lines.push(format!("forgotten: {}: {}", text(repository, "name"), floors.join(", ")));
+        lines.push(format!(
+            "forgotten: {}: {}",
+            text(repository, "name"),
+            floors.join(", ")
+        ));
     }
     if lines.is_empty() {
         lines.push("nothing was seen under this root".to_owned());
@@ -220,11 +328,26 @@ fn reset_text(value: &Value) -> String {
 
 fn contacts_text(value: &Value) -> String {
     let contact = |one: &Value| {
-        format!("forgotten: the contact with {} about {} at {}", text(one, "source"), text(one, "repository"), text(one, "at"))
+        format!(
+            "forgotten: the contact with {} about {} at {}",
+            text(one, "source"),
+            text(one, "repository"),
+            text(one, "at")
+        )
     };
-    let seen =
-        |one: &Value| format!("forgotten: that {} {} was first seen at {}", text(one, "repository"), text(one, "role"), text(one, "at"));
-    let mut lines: Vec<_> = list(value, "contacts").iter().map(contact).chain(list(value, "first_seen").iter().map(seen)).collect();
+    let seen = |one: &Value| {
+        format!(
+            "forgotten: that {} {} was first seen at {}",
+            text(one, "repository"),
+            text(one, "role"),
+            text(one, "at")
+        )
+    };
+    let mut lines: Vec<_> = list(value, "contacts")
+        .iter()
+        .map(contact)
+        .chain(list(value, "first_seen").iter().map(seen))
+        .collect();
     if lines.is_empty() {
         lines.push("no time in the state is ahead of the clock".to_owned());
     }
@@ -233,5 +356,9 @@ fn contacts_text(value: &Value) -> String {
 }
 
 fn unchanged(value: &Value) -> Option<String> {
-    value.get("dry_run").and_then(Value::as_bool).unwrap_or_default().then(|| "nothing is changed: --dry-run".to_owned())
+    value
+        .get("dry_run")
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+        .then(|| "nothing is changed: --dry-run".to_owned())
 }

@@ -18,34 +18,71 @@ pub(super) fn reload_text(value: &Value) -> String {
 }
 
 fn status_text(value: &Value) -> String {
-    let mut lines = vec![format!("rootpin {}, since {}", text(value, "rootpin"), text(value, "started"))];
+    let mut lines = vec![format!(
+        "rootpin {}, since {}",
+        text(value, "rootpin"),
+        text(value, "started")
+    )];
     if let Some(policy) = value.get("policy") {
         lines.push(match policy.get("in_force").and_then(Value::as_bool) {
-            Some(true) => format!("policy: in force, mode {}, {}", text(policy, "mode"), text(policy, "hash")),
+            Some(true) => format!(
+                "policy: in force, mode {}, {}",
+                text(policy, "mode"),
+                text(policy, "hash")
+            ),
             _ => "policy: NONE IN FORCE, everything is refused".to_owned(),
         });
-        lines.extend(policy.get("trouble").and_then(Value::as_str).map(|trouble| format!("policy: TROUBLE: {trouble}")));
-        lines.extend(list(policy, "warnings").iter().filter_map(Value::as_str).map(|warning| format!("policy: {warning}")));
+        lines.extend(
+            policy
+                .get("trouble")
+                .and_then(Value::as_str)
+                .map(|trouble| format!("policy: TROUBLE: {trouble}")),
+        );
+        lines.extend(
+            list(policy, "warnings")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|warning| format!("policy: {warning}")),
+        );
     }
     if let Some(state) = value.get("state") {
         let said = |name: &str| state.get(name).and_then(Value::as_str);
         let trouble = said("trouble").map(|trouble| format!("TROUBLE: {trouble}"));
-        let standing = trouble.or_else(|| said("told").map(str::to_owned)).unwrap_or_else(|| "in order".to_owned());
+        let standing = trouble
+            .or_else(|| said("told").map(str::to_owned))
+            .unwrap_or_else(|| "in order".to_owned());
         lines.push(format!("state: {standing}"));
     }
     for part in ["clock", "audit"] {
-        let trouble = value.get(part).and_then(|part| part.get("trouble")).and_then(Value::as_str);
+        let trouble = value
+            .get(part)
+            .and_then(|part| part.get("trouble"))
+            .and_then(Value::as_str);
         lines.extend(trouble.map(|trouble| format!("{part}: TROUBLE: {trouble}")));
     }
     lines.extend(
-        list(value, "roots").iter().filter_map(|root| root.get("trouble")?.as_str()).map(|trouble| format!("root: TROUBLE: {trouble}")),
+        list(value, "roots")
+            .iter()
+            .filter_map(|root| root.get("trouble")?.as_str())
+            .map(|trouble| format!("root: TROUBLE: {trouble}")),
     );
-    let mut rows = vec![["door", "engine", "state", "last question", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["door", "engine", "state", "last question", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for door in list(value, "doors") {
-        rows.push(["door", "engine", "state", "last_question", "detail"].map(|name| text(door, name).to_owned()).to_vec());
+        rows.push(
+            ["door", "engine", "state", "last_question", "detail"]
+                .map(|name| text(door, name).to_owned())
+                .to_vec(),
+        );
     }
     lines.push(table(&rows));
-    let why: Vec<_> = list(value, "why").iter().filter_map(Value::as_str).collect();
+    let why: Vec<_> = list(value, "why")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     if !why.is_empty() {
         lines.push(format!("NOT IN ORDER: {}", why.join("; ")));
     }

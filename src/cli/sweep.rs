@@ -31,7 +31,11 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
 
 fn sweep_text(value: &Value) -> String {
     let mut parts = Vec::new();
-    let mut rows = vec![["image", "engine", "outcome", "code", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["image", "engine", "outcome", "code", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for finding in list(value, "findings") {
         rows.push(vec![
             image(finding),
@@ -41,11 +45,28 @@ fn sweep_text(value: &Value) -> String {
             action(finding),
         ]);
     }
-    let mut running = vec![["container", "engine", "image", "outcome"].map(str::to_owned).to_vec()];
-    for container in list(value, "containers").iter().filter(|container| text(container, "outcome") != "allowed") {
-        running.push(vec![short(text(container, "id")), place(container), image(container), text(container, "outcome").to_owned()]);
+    let mut running = vec![
+        ["container", "engine", "image", "outcome"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for container in list(value, "containers")
+        .iter()
+        .filter(|container| text(container, "outcome") != "allowed")
+    {
+        running.push(vec![
+            short(text(container, "id")),
+            place(container),
+            image(container),
+            text(container, "outcome").to_owned(),
+        ]);
     }
-    parts.extend([rows, running].iter().filter(|rows| rows.len() > 1).map(|rows| table(rows)));
+    parts.extend(
+        [rows, running]
+            .iter()
+            .filter(|rows| rows.len() > 1)
+            .map(|rows| table(rows)),
+    );
     let why = list(value, "findings").iter().map(|finding| {
         format!(
             "{}: {}: found {}; wanted {}\n  hint: {}",
@@ -58,10 +79,23 @@ fn sweep_text(value: &Value) -> String {
     });
     let why: Vec<_> = why.collect();
     parts.extend((!why.is_empty()).then(|| why.join("\n")));
-    let untold: Vec<_> =
-        list(value, "untold").iter().map(|one| format!("could not tell: {}: {}", text(one, "subject"), text(one, "why"))).collect();
+    let untold: Vec<_> = list(value, "untold")
+        .iter()
+        .map(|one| {
+            format!(
+                "could not tell: {}: {}",
+                text(one, "subject"),
+                text(one, "why")
+            )
+        })
+        .collect();
     parts.extend((!untold.is_empty()).then(|| untold.join("\n")));
-    let sum = |name: &str| list(value, "engines").iter().filter_map(|engine| engine.get(name)?.as_u64()).sum::<u64>();
+    let sum = |name: &str| {
+        list(value, "engines")
+            .iter()
+            .filter_map(|engine| engine.get(name)?.as_u64())
+            .sum::<u64>()
+    };
     parts.push(format!(
         "{}: {} names on {} engines, {} refused, {} not judged; {} containers run",
         text(value, "outcome"),
@@ -76,10 +110,21 @@ fn sweep_text(value: &Value) -> String {
 
 /// The name and the beginning of what it stands for; the JSON has all of it.
 fn image(one: &Value) -> String {
-    let name = ["record", "image"].iter().find_map(|member| one.get(member)?.as_str()).filter(|name| !name.is_empty()).unwrap_or("-");
-    let digest = one.get("digest").and_then(Value::as_str).unwrap_or_default();
+    let name = ["record", "image"]
+        .iter()
+        .find_map(|member| one.get(member)?.as_str())
+        .filter(|name| !name.is_empty())
+        .unwrap_or("-");
+    let digest = one
+        .get("digest")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let digest = short(digest.trim_start_matches("sha256:"));
-    if digest.is_empty() || name.contains("sha256:") { name.to_owned() } else { format!("{name}@{digest}") }
+    if digest.is_empty() || name.contains("sha256:") {
+        name.to_owned()
+    } else {
+        format!("{name}@{digest}")
+    }
 }
 
 fn place(one: &Value) -> String {
@@ -90,7 +135,9 @@ fn place(one: &Value) -> String {
 fn action(finding: &Value) -> String {
     let may_go = finding.get("removable").and_then(Value::as_bool) == Some(true);
     match text(finding, "action") {
-        "reported" if finding.get("let_through").and_then(Value::as_bool) == Some(true) => "audit mode".to_owned(),
+        "reported" if finding.get("let_through").and_then(Value::as_bool) == Some(true) => {
+            "audit mode".to_owned()
+        }
         "reported" if may_go => "removable".to_owned(),
         "kept" => format!("kept: {}", text(finding, "kept")),
         other => other.to_owned(),

@@ -21,7 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// `NAME[:TAG][@DIGEST]`; without a digest the registry is asked what the tag is now, and nothing else
+    /// `NAME[:TAG][@DIGEST]`; without a digest the registry is asked what the tag is now, and
+    /// nothing else
     name: String,
     /// Decide here, by the policy in this folder, without a daemon
     #[arg(long, value_name = "DIR", requires = "state")]
@@ -41,17 +42,30 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, String> {
-    let Some(name) = super::image_name(&arguments.name, output) else { return Ok(super::EXIT_USAGE) };
+    let Some(name) = super::image_name(&arguments.name, output) else {
+        return Ok(super::EXIT_USAGE);
+    };
     let (Some(policy), Some(state)) = (arguments.policy, arguments.state) else {
         return super::asked(control, async |client| {
             let answer = client.decide("verify", &arguments.name, "").await?;
-            let value = serde_json::from_str(&answer.json).map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
+            let value = serde_json::from_str(&answer.json)
+                .map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
             output.value(&value, judgement_text);
             Ok(u8::try_from(answer.exit_code).unwrap_or(2))
         });
     };
-    let credentials = arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder).with_hosts(arguments.hosts_dir);
-    super::block_on(decide(&name, &policy, &state, arguments.at, credentials, output))
+    let credentials = arguments
+        .docker_config
+        .map_or_else(Credentials::none, Credentials::in_folder)
+        .with_hosts(arguments.hosts_dir);
+    super::block_on(decide(
+        &name,
+        &policy,
+        &state,
+        arguments.at,
+        credentials,
+        output,
+    ))
 }
 
 async fn decide(
@@ -62,9 +76,13 @@ async fn decide(
     credentials: Credentials,
     output: Output,
 ) -> Result<u8, String> {
-    // The policy is read and the registry asked while the state is opened, which waits for the disk.
+    // The policy is read and the registry asked while the state is opened, which waits for the
+    // disk.
     let dir = state.to_owned();
-    let open = move || Store::open_waiting(&dir, Instant::now() + DEADLINE).unwrap_or_else(|error| Store::broken(&dir, &error));
+    let open = move || {
+        Store::open_waiting(&dir, Instant::now() + DEADLINE)
+            .unwrap_or_else(|error| Store::broken(&dir, &error))
+    };
     let opening = tokio::task::spawn_blocking(open);
     let files = PolicyDir::open(policy, Owner::RootOrCaller);
     // As of another time the clock has nothing to say.
@@ -76,20 +94,44 @@ async fn decide(
     };
     let in_force = loaded.map(Arc::new).map_err(|errors| {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
-        policy_unusable(&format!("{} errors; the first: {}", errors.len(), first.lines().next().unwrap_or_default()))
+        policy_unusable(&format!(
+            "{} errors; the first: {}",
+            errors.len(),
+            first.lines().next().unwrap_or_default()
+        ))
     });
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let resolved = digest_of(&sources, name, "", DEADLINE).await;
     let store = opening.await.map_err(|error| error.to_string())?;
-    let decider = Decider::new(in_force, Arc::clone(&sources), Arc::new(store), DEADLINE, at.is_none());
+    let decider = Decider::new(
+        in_force,
+        Arc::clone(&sources),
+        Arc::new(store),
+        DEADLINE,
+        at.is_none(),
+    );
     if let Some(earliest) = earliest {
         decider.set_earliest(earliest.at, &earliest.why);
     }
     let verdict = match resolved {
-        // Whoever had the state open until now has made contact since `now`, and the clock did not go back for that.
-        Ok(digest) => decider.pull(&Pull { door: Door::Verify, name: name.clone(), digest }, at.unwrap_or_else(Timestamp::now)).await,
+        // Whoever had the state open until now has made contact since `now`, and the clock did not
+        // go back for that.
+        Ok(digest) => {
+            decider
+                .pull(
+                    &Pull {
+                        door: Door::Verify,
+                        name: name.clone(),
+                        digest,
+                    },
+                    at.unwrap_or_else(Timestamp::now),
+                )
+                .await
+        }
         Err(Unresolved::Argument(why)) => return Err(why),
-        Err(Unresolved::Refusal(refusal)) => decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now()),
+        Err(Unresolved::Refusal(refusal)) => {
+            decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now())
+        }
     };
     output.value(&observe::judgement(&verdict), judgement_text);
     Ok(verdict.decision.exit_code())
@@ -97,16 +139,31 @@ async fn decide(
 
 fn judgement_text(value: &Value) -> String {
     let mut subject = text(value, "name").to_owned();
-    if let Some(digest) = value.get("digest").and_then(Value::as_str).filter(|digest| !subject.ends_with(digest)) {
+    if let Some(digest) = value
+        .get("digest")
+        .and_then(Value::as_str)
+        .filter(|digest| !subject.ends_with(digest))
+    {
         subject = format!("{subject}@{digest}");
     }
-    let roots: Vec<_> = super::output::list(value, "roots").iter().filter_map(Value::as_str).collect();
+    let roots: Vec<_> = super::output::list(value, "roots")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let rule = value.get("rule").and_then(Value::as_str).unwrap_or("none");
-    let by = if roots.is_empty() { String::new() } else { format!(", roots: {}", roots.join(", ")) };
+    let by = if roots.is_empty() {
+        String::new()
+    } else {
+        format!(", roots: {}", roots.join(", "))
+    };
     match value.get("outcome").and_then(Value::as_str) {
         Some("allowed") => format!("allowed: {subject}\n  rule: {rule}{by}"),
         outcome => {
-            let word = if outcome == Some("refused") { "refused" } else { "could not judge" };
+            let word = if outcome == Some("refused") {
+                "refused"
+            } else {
+                "could not judge"
+            };
             let line = |name: &str| text(value, name).to_owned();
             format!(
                 "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}\nhint: {}",

@@ -8,7 +8,10 @@ use tonic::{Code, Status};
 
 use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
-use super::wire::{DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest};
+use super::wire::{
+    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest,
+    SurveyRequest, SweepRequest,
+};
 
 /// A host with thousands of repositories has a long answer to a survey.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -28,23 +31,45 @@ impl Client {
     pub async fn connect(socket: &Path, timeout: Duration) -> Result<Self, String> {
         let unreachable = |why: &(dyn std::error::Error + 'static)| {
             let hint = match deepest_io(why).map(std::io::Error::kind) {
-                Some(std::io::ErrorKind::PermissionDenied) => "run as root: the daemon answers nobody else",
+                Some(std::io::ErrorKind::PermissionDenied) => {
+                    "run as root: the daemon answers nobody else"
+                }
                 _ => "is rootpind running? see `systemctl status rootpind`",
             };
-            format!("the daemon does not answer at {}: {}; hint: {hint}", socket.display(), deepest(why))
+            format!(
+                "the daemon does not answer at {}: {}; hint: {hint}",
+                socket.display(),
+                deepest(why)
+            )
         };
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| unreachable(&error))?;
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+            .map_err(|error| unreachable(&error))?;
         let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
-        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
-        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE), time: timeout })
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreachable(&error))?;
+        Ok(Self {
+            inner: ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            time: timeout,
+        })
     }
 
     /// May this name be pulled as this digest?
     ///
     /// # Errors
     /// One line; what is wrong with the question is told apart from a daemon that doesn't answer.
-    pub async fn decide(&mut self, door: &str, name: &str, digest: &str) -> Result<DecideResponse, String> {
-        let request = DecideRequest { door: door.to_owned(), name: name.to_owned(), digest: digest.to_owned() };
+    pub async fn decide(
+        &mut self,
+        door: &str,
+        name: &str,
+        digest: &str,
+    ) -> Result<DecideResponse, String> {
+        let request = DecideRequest {
+            door: door.to_owned(),
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+        };
         answered(self.time, self.inner.decide(request)).await
     }
 
@@ -53,7 +78,9 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn explain(&mut self, name: &str) -> Result<Report, String> {
-        let request = ExplainRequest { name: name.to_owned() };
+        let request = ExplainRequest {
+            name: name.to_owned(),
+        };
         answered(self.time, self.inner.explain(request)).await
     }
 
@@ -101,11 +128,15 @@ impl Client {
     ///
     /// # Errors
     /// One line.
-    pub async fn import(&mut self, parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static) -> Result<Report, String> {
+    pub async fn import(
+        &mut self,
+        parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static,
+    ) -> Result<Report, String> {
         answered(self.time, self.inner.import(parts)).await
     }
 
-    /// Begins a proof, whose images and metadata are served on that port of 127.0.0.1, signed under this root.
+    /// Begins a proof, whose images and metadata are served on that port of 127.0.0.1, signed under
+    /// this root.
     ///
     /// # Errors
     /// One line.
@@ -118,17 +149,30 @@ impl Client {
     /// # Errors
     /// One line.
     pub async fn metrics(&mut self) -> Result<String, String> {
-        answered(self.time, self.inner.metrics(Empty {})).await.map(|answer| answer.text)
+        answered(self.time, self.inner.metrics(Empty {}))
+            .await
+            .map(|answer| answer.text)
     }
 }
 
 /// A whole answer in time: the channel's own time-out ends where the answer begins.
-async fn answered<T>(time: Duration, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, String> {
-    in_time(time, async { call.await.map(tonic::Response::into_inner).map_err(|status| said(&status)) }).await
+async fn answered<T>(
+    time: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, String> {
+    in_time(time, async {
+        call.await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| said(&status))
+    })
+    .await
 }
 
 /// The daemon may hang at any point of an answer.
-pub(super) async fn in_time<T>(time: Duration, answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+pub(super) async fn in_time<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
     tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
         Err(format!(
             "the daemon does not answer within {time:?}; hint: see `journalctl -u rootpind`; `systemctl restart rootpind` starts it anew"
@@ -139,7 +183,10 @@ pub(super) async fn in_time<T>(time: Duration, answer: impl Future<Output = Resu
 pub(super) fn said(status: &Status) -> String {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => {
-            format!("the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`", status.message())
+            format!(
+                "the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`",
+                status.message()
+            )
         }
         _ => status.message().to_owned(),
     }

@@ -1,4 +1,5 @@
-//! What is known of the daemon itself: its state, its clock, its records, and the roots that it trusts.
+//! What is known of the daemon itself: its state, its clock, its records, and the roots that it
+//! trusts.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use crate::state::{Mark, Standing};
 /// A root that expires within this time is to be renewed by its publisher.
 const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What is to be told of the state: what is wrong with it, and whether anybody knows that it is new.
+/// What is to be told of the state: what is wrong with it, and whether anybody knows that it is
+/// new.
 pub(super) fn state(mark: &Mark, decider: &Decider, red: &mut Vec<String>) -> Value {
     let trouble = decider.store().trouble();
     let standing = mark.standing(decider.store());
@@ -26,9 +28,16 @@ pub(super) fn state(mark: &Mark, decider: &Decider, red: &mut Vec<String>) -> Va
             "LOST: {} names the state {known}, and {folder} has {}; hint: mount or restore the folder and restart rootpind; if the floors are gone \
              for good, `rootpin state acknowledge --lost`",
             mark.path().display(),
-            origin.as_ref().map_or("one without an ID".to_owned(), |origin| format!("another one, begun at {}", origin.begun))
+            origin
+                .as_ref()
+                .map_or("one without an ID".to_owned(), |origin| format!(
+                    "another one, begun at {}",
+                    origin.begun
+                ))
         )),
-        Standing::Unknown(why) => trouble.is_none().then(|| format!("whether it is the one that was acknowledged can't be told: {why}")),
+        Standing::Unknown(why) => trouble
+            .is_none()
+            .then(|| format!("whether it is the one that was acknowledged can't be told: {why}")),
     };
     red.extend(trouble.iter().map(|_| "the state is in trouble".to_owned()));
     if matches!(standing, Standing::Lost { .. }) {
@@ -37,7 +46,8 @@ pub(super) fn state(mark: &Mark, decider: &Decider, red: &mut Vec<String>) -> Va
     json!({ "ok": trouble.is_none() && !matches!(standing, Standing::Lost { .. }), "trouble": trouble, "standing": standing.as_str(), "told": told })
 }
 
-/// A root and until when its own metadata holds. Nothing is signed under it after that, so an expired one is for a person.
+/// A root and until when its own metadata holds. Nothing is signed under it after that, so an
+/// expired one is for a person.
 fn root(root: &str, expires: Timestamp, now: Timestamp, red: &mut Vec<String>) -> Value {
     let left = expires.duration_since(now);
     let trouble = match left {
@@ -47,39 +57,79 @@ fn root(root: &str, expires: Timestamp, now: Timestamp, red: &mut Vec<String>) -
                 "root {root} expired at {expires}; hint: its publisher renews it with `rootpin repo rotate`, or the tool that made it"
             ))
         }
-        left if left <= RENEW_WITHIN => {
-            Some(format!("root {root} expires at {expires}, in {} days; hint: its publisher must renew it", left.as_hours() / 24))
-        }
+        left if left <= RENEW_WITHIN => Some(format!(
+            "root {root} expires at {expires}, in {} days; hint: its publisher must renew it",
+            left.as_hours() / 24
+        )),
         _ => None,
     };
     json!({ "id": root, "expires": expires.to_string(), "trouble": trouble })
 }
 
 fn since_1970(time: Timestamp) -> f64 {
-    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default().as_secs_f64()
+    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH))
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 /// Every root whose metadata is known here.
 pub(super) fn roots(decider: &Decider, now: Timestamp, red: &mut Vec<String>) -> Vec<Value> {
-    decider.root_expiries().into_iter().map(|(id, expires)| root(&id, expires, now, red)).collect()
+    decider
+        .root_expiries()
+        .into_iter()
+        .map(|(id, expires)| root(&id, expires, now, red))
+        .collect()
 }
 
 /// Gauges of what is looked up when it is asked for: name, labels, value.
-pub(super) fn gauges(mark: &Mark, decider: &Decider, observer: &Observer, now: Timestamp) -> Vec<(&'static str, String, f64)> {
+pub(super) fn gauges(
+    mark: &Mark,
+    decider: &Decider,
+    observer: &Observer,
+    now: Timestamp,
+) -> Vec<(&'static str, String, f64)> {
     let yes = |holds: bool| f64::from(u8::from(holds));
     let standing = mark.standing(decider.store());
     let mut gauges = vec![
-        ("rootpin_clock_ok", String::new(), yes(decider.clock_trouble(now).is_none())),
-        ("rootpin_state_ok", String::new(), yes(decider.store().trouble().is_none())),
-        ("rootpin_state_acknowledged", String::new(), yes(standing == Standing::Acknowledged)),
-        ("rootpin_state_lost", String::new(), yes(matches!(standing, Standing::Lost { .. }))),
-        ("rootpin_audit_ok", String::new(), yes(observer.audit_trouble().is_none())),
+        (
+            "rootpin_clock_ok",
+            String::new(),
+            yes(decider.clock_trouble(now).is_none()),
+        ),
+        (
+            "rootpin_state_ok",
+            String::new(),
+            yes(decider.store().trouble().is_none()),
+        ),
+        (
+            "rootpin_state_acknowledged",
+            String::new(),
+            yes(standing == Standing::Acknowledged),
+        ),
+        (
+            "rootpin_state_lost",
+            String::new(),
+            yes(matches!(standing, Standing::Lost { .. })),
+        ),
+        (
+            "rootpin_audit_ok",
+            String::new(),
+            yes(observer.audit_trouble().is_none()),
+        ),
     ];
     if let Ok(Some(origin)) = decider.store().origin() {
-        gauges.push(("rootpin_state_begun_seconds", String::new(), since_1970(origin.begun)));
+        gauges.push((
+            "rootpin_state_begun_seconds",
+            String::new(),
+            since_1970(origin.begun),
+        ));
     }
     for (root, expires) in decider.root_expiries() {
-        gauges.push(("rootpin_root_expires_seconds", format!("root=\"{}\"", escaped(&root)), since_1970(expires)));
+        gauges.push((
+            "rootpin_root_expires_seconds",
+            format!("root=\"{}\"", escaped(&root)),
+            since_1970(expires),
+        ));
     }
     gauges
 }

@@ -29,13 +29,19 @@ use crate::trust::{Code, Refusal};
 
 /// Generated from `proto/control.proto`.
 pub mod wire {
-    #![allow(clippy::all, clippy::as_conversions, clippy::pedantic, missing_docs, unreachable_pub)]
+    #![allow(
+        clippy::all,
+        clippy::as_conversions,
+        clippy::pedantic,
+        missing_docs,
+        unreachable_pub
+    )]
     tonic::include_proto!("rootpin.control.v1");
 }
 
 use wire::{
-    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report,
-    StateRequest, SurveyRequest, SweepRequest,
+    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse,
+    ProveRequest, ProveResponse, Report, StateRequest, SurveyRequest, SweepRequest,
 };
 
 /// A sweep that is wanted now.
@@ -67,11 +73,31 @@ pub struct Control {
 }
 
 impl Control {
-    async fn decided(&self, door: Door, name: &ImageRef, digest: &str, begun: Instant) -> Result<Verdict, String> {
+    async fn decided(
+        &self,
+        door: Door,
+        name: &ImageRef,
+        digest: &str,
+        begun: Instant,
+    ) -> Result<Verdict, String> {
         match digest_of(&self.sources, name, digest, self.decider.deadline()).await {
-            Ok(digest) => Ok(self.decider.pull(&Pull { door, name: name.clone(), digest }, Timestamp::now()).await),
+            Ok(digest) => Ok(self
+                .decider
+                .pull(
+                    &Pull {
+                        door,
+                        name: name.clone(),
+                        digest,
+                    },
+                    Timestamp::now(),
+                )
+                .await),
             Err(Unresolved::Argument(why)) => Err(why),
-            Err(Unresolved::Refusal(refusal)) => Ok(self.decider.unjudged_pull(door, Some(name.clone()), refusal, begun)),
+            Err(Unresolved::Refusal(refusal)) => {
+                Ok(self
+                    .decider
+                    .unjudged_pull(door, Some(name.clone()), refusal, begun))
+            }
         }
     }
 }
@@ -85,7 +111,8 @@ pub enum Unresolved {
     Refusal(Refusal),
 }
 
-/// The digest that is asked about: the one given, the one in the name, or what the registry says the tag is.
+/// The digest that is asked about: the one given, the one in the name, or what the registry says
+/// the tag is.
 ///
 /// # Errors
 /// It is not a digest, or the registry gives none.
@@ -96,21 +123,33 @@ pub async fn digest_of(
     deadline: std::time::Duration,
 ) -> Result<crate::image::Digest, Unresolved> {
     if !given.is_empty() {
-        return given.parse().map_err(|error| Unresolved::Argument(format!("{error}")));
+        return given
+            .parse()
+            .map_err(|error| Unresolved::Argument(format!("{error}")));
     }
     match name.digest {
         Some(digest) => Ok(digest),
-        None => sources.resolve(name, Instant::now() + deadline).await.map_err(Unresolved::Refusal),
+        None => sources
+            .resolve(name, Instant::now() + deadline)
+            .await
+            .map_err(Unresolved::Refusal),
     }
 }
 
 fn state_report(decider: &Decider) -> Result<Value, String> {
-    decider.store().show().map(|overview| state::overview_json(&overview)).map_err(|error| error.to_string())
+    decider
+        .store()
+        .show()
+        .map(|overview| state::overview_json(&overview))
+        .map_err(|error| error.to_string())
 }
 
 /// Which state this is, and how it stands to the mark beside the configuration.
 fn identity(decider: &Decider, status: &StatusBoard) -> Result<Value, String> {
-    let origin = decider.store().identify().map_err(|error| error.to_string())?;
+    let origin = decider
+        .store()
+        .identify()
+        .map_err(|error| error.to_string())?;
     let standing = status.mark().standing(decider.store());
     Ok(json!({
         "version": 1,
@@ -124,9 +163,12 @@ fn identity(decider: &Decider, status: &StatusBoard) -> Result<Value, String> {
 fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, String> {
     let now = Timestamp::now();
     if let Some(why) = decider.clock_trouble(now) {
-        return Err(format!("{why}; hint: set the host's clock first: what is after it is forgotten"));
+        return Err(format!(
+            "{why}; hint: set the host's clock first: what is after it is forgotten"
+        ));
     }
-    let forgotten = state::forget_contacts(decider.store(), now, dry_run).map_err(|error| error.to_string())?;
+    let forgotten =
+        state::forget_contacts(decider.store(), now, dry_run).map_err(|error| error.to_string())?;
     if !dry_run {
         decider.forget();
         log::warn!("state reset of contacts: {forgotten}");
@@ -136,8 +178,12 @@ fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, String> {
 
 fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
     let policy = decider.policy().map_err(|refusal| refusal.to_string())?;
-    let root = policy.roots.get(id).ok_or_else(|| format!("the policy has no root {id:?}"))?;
-    let forgotten = state::forget_root(decider.store(), root.floor_keys(), dry_run).map_err(|error| error.to_string())?;
+    let root = policy
+        .roots
+        .get(id)
+        .ok_or_else(|| format!("the policy has no root {id:?}"))?;
+    let forgotten = state::forget_root(decider.store(), root.floor_keys(), dry_run)
+        .map_err(|error| error.to_string())?;
     if !dry_run {
         decider.forget();
         log::warn!("state reset for root {id}: {forgotten}");
@@ -149,25 +195,49 @@ fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
 fn asked(request: &SurveyRequest) -> Result<Asked, String> {
     let image = |image: &wire::survey_request::Image| {
         let name = image.name.parse().map_err(|error| format!("{error}"))?;
-        Ok::<_, String>((name, image.digest.parse().map_err(|error| format!("{error}"))?))
+        Ok::<_, String>((
+            name,
+            image.digest.parse().map_err(|error| format!("{error}"))?,
+        ))
     };
     let images = request.images.iter().map(image).collect::<Result<_, _>>()?;
-    let repository = |name: &String| crate::image::Repository::from_full(name).map_err(|error| error.to_string());
-    let repositories = request.repositories.iter().map(repository).collect::<Result<_, _>>()?;
-    Ok(Asked { images, repositories, roots: request.roots })
+    let repository = |name: &String| {
+        crate::image::Repository::from_full(name).map_err(|error| error.to_string())
+    };
+    let repositories = request
+        .repositories
+        .iter()
+        .map(repository)
+        .collect::<Result<_, _>>()?;
+    Ok(Asked {
+        images,
+        repositories,
+        roots: request.roots,
+    })
 }
 
 fn unreadable(why: &str) -> Refusal {
-    Refusal::new(Code::Malformed, why, "an image name and a sha256 digest", "rootpin knows sha256 digests, and names in Docker's form")
+    Refusal::new(
+        Code::Malformed,
+        why,
+        "an image name and a sha256 digest",
+        "rootpin knows sha256 digests, and names in Docker's form",
+    )
 }
 
 fn report(json: &Value, exit_code: u32) -> Response<Report> {
-    Response::new(Report { json: json.to_string(), exit_code })
+    Response::new(Report {
+        json: json.to_string(),
+        exit_code,
+    })
 }
 
 #[tonic::async_trait]
 impl wire::control_server::Control for Control {
-    async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+    async fn decide(
+        &self,
+        request: Request<DecideRequest>,
+    ) -> Result<Response<DecideResponse>, Status> {
         let begun = Instant::now();
         let request = request.into_inner();
         let door = match request.door.as_str() {
@@ -177,11 +247,24 @@ impl wire::control_server::Control for Control {
         };
         let deadline = self.decider.deadline();
         let verdict = match request.name.parse::<ImageRef>() {
-            Err(error) => self.decider.unjudged_pull(door, None, unreadable(&error.to_string()), begun),
-            Ok(name) => match tokio::time::timeout(deadline, self.decided(door, &name, &request.digest, begun)).await {
+            Err(error) => {
+                self.decider
+                    .unjudged_pull(door, None, unreadable(&error.to_string()), begun)
+            }
+            Ok(name) => match tokio::time::timeout(
+                deadline,
+                self.decided(door, &name, &request.digest, begun),
+            )
+            .await
+            {
                 Ok(Ok(verdict)) => verdict,
-                Ok(Err(why)) => self.decider.unjudged_pull(door, Some(name), unreadable(&why), begun),
-                Err(_) => self.decider.unjudged_pull(door, Some(name), too_slow(deadline), begun),
+                Ok(Err(why)) => {
+                    self.decider
+                        .unjudged_pull(door, Some(name), unreadable(&why), begun)
+                }
+                Err(_) => self
+                    .decider
+                    .unjudged_pull(door, Some(name), too_slow(deadline), begun),
             },
         };
         self.observer.observe(&verdict);
@@ -194,9 +277,19 @@ impl wire::control_server::Control for Control {
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<Report>, Status> {
-        let policy = self.decider.policy().map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
-        let name: ImageRef = request.get_ref().name.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        Ok(report(&crate::policy::explain(&policy, &name, Timestamp::now()).json(), 0))
+        let policy = self
+            .decider
+            .policy()
+            .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+        let name: ImageRef = request
+            .get_ref()
+            .name
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        Ok(report(
+            &crate::policy::explain(&policy, &name, Timestamp::now()).json(),
+            0,
+        ))
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
@@ -206,10 +299,18 @@ impl wire::control_server::Control for Control {
 
     async fn reload(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
         let (told, answer) = tokio::sync::oneshot::channel();
-        self.reload.send(told).await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
-        let result = answer.await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        self.reload
+            .send(told)
+            .await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let result = answer
+            .await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?;
         let exit = u32::from(result.is_err());
-        Ok(report(&json!({ "version": 1, "ok": result.is_ok(), "error": result.err() }), exit))
+        Ok(report(
+            &json!({ "version": 1, "ok": result.is_ok(), "error": result.err() }),
+            exit,
+        ))
     }
 
     async fn state(&self, request: Request<StateRequest>) -> Result<Response<Report>, Status> {
@@ -217,38 +318,76 @@ impl wire::control_server::Control for Control {
         let (decider, status) = (Arc::clone(&self.decider), Arc::clone(&self.status));
         let work = move || match asked {
             StateRequest { identify: true, .. } => identity(&decider, &status),
-            StateRequest { reset_contacts: true, dry_run, .. } => reset_contacts(&decider, dry_run),
-            StateRequest { reset_root, dry_run, .. } if !reset_root.is_empty() => reset(&decider, &reset_root, dry_run),
+            StateRequest {
+                reset_contacts: true,
+                dry_run,
+                ..
+            } => reset_contacts(&decider, dry_run),
+            StateRequest {
+                reset_root,
+                dry_run,
+                ..
+            } if !reset_root.is_empty() => reset(&decider, &reset_root, dry_run),
             _ => state_report(&decider),
         };
-        let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
-        done.map(|value| report(&value, 0)).map_err(Status::failed_precondition)
+        let done = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        done.map(|value| report(&value, 0))
+            .map_err(Status::failed_precondition)
     }
 
     async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
         let request = request.into_inner();
         let asked = asked(&request).map_err(Status::invalid_argument)?;
-        let onlooker = if request.online { self.decider.onlooker(Arc::clone(&self.sources)) } else { self.decider.by_cache() };
+        let onlooker = if request.online {
+            self.decider.onlooker(Arc::clone(&self.sources))
+        } else {
+            self.decider.by_cache()
+        };
         let mut found = survey(&onlooker, &asked, Timestamp::now()).await;
-        found.trouble.extend(self.status.trouble(&self.decider).filter(|_| found.policy.is_some()));
-        let value = serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
+        found.trouble.extend(
+            self.status
+                .trouble(&self.decider)
+                .filter(|_| found.policy.is_some()),
+        );
+        let value =
+            serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
         Ok(report(&value, 0))
     }
 
     async fn sweep(&self, request: Request<SweepRequest>) -> Result<Response<Report>, Status> {
         let (answer, swept) = tokio::sync::oneshot::channel();
-        let order = SweepOrder { dry_run: request.into_inner().dry_run, answer };
-        self.sweep.send(order).await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
-        let (value, exit) = swept.await.map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let order = SweepOrder {
+            dry_run: request.into_inner().dry_run,
+            answer,
+        };
+        self.sweep
+            .send(order)
+            .await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?;
+        let (value, exit) = swept
+            .await
+            .map_err(|_| Status::unavailable("the daemon is stopping"))?;
         Ok(report(&value, exit))
     }
 
-    async fn import(&self, request: Request<tonic::Streaming<ImportRequest>>) -> Result<Response<Report>, Status> {
+    async fn import(
+        &self,
+        request: Request<tonic::Streaming<ImportRequest>>,
+    ) -> Result<Response<Report>, Status> {
         let importing = self.importing.try_lock();
-        let _importing = importing.map_err(|_| Status::resource_exhausted("another bundle is being imported; hint: try again after it"))?;
-        let (bundle, root) = import::receive(request.into_inner(), self.decider.store().directory()).await?;
+        let _importing = importing.map_err(|_| {
+            Status::resource_exhausted("another bundle is being imported; hint: try again after it")
+        })?;
+        let (bundle, root) =
+            import::receive(request.into_inner(), self.decider.store().directory()).await?;
         let result = match bundle {
-            Ok(bundle) => self.decider.import(Arc::new(bundle), root, Timestamp::now()).await,
+            Ok(bundle) => {
+                self.decider
+                    .import(Arc::new(bundle), root, Timestamp::now())
+                    .await
+            }
             Err(error) => Err(error.refusal()),
         };
         import::tell(&result);
@@ -258,7 +397,10 @@ impl wire::control_server::Control for Control {
 
     type ProveStream = tokio_stream::wrappers::ReceiverStream<Result<ProveResponse, Status>>;
 
-    async fn prove(&self, request: Request<tonic::Streaming<ProveRequest>>) -> Result<Response<Self::ProveStream>, Status> {
+    async fn prove(
+        &self,
+        request: Request<tonic::Streaming<ProveRequest>>,
+    ) -> Result<Response<Self::ProveStream>, Status> {
         prove::prove(&self.decider, &self.observer, request).await
     }
 
@@ -266,9 +408,16 @@ impl wire::control_server::Control for Control {
         let shared = u32::try_from(self.decider.shared_signers()).unwrap_or(u32::MAX);
         let metrics = self.observer.metrics();
         metrics.set("rootpin_shared_signer_total", String::new(), shared.into());
-        for (name, labels, value) in health::gauges(self.status.mark(), &self.decider, &self.observer, Timestamp::now()) {
+        for (name, labels, value) in health::gauges(
+            self.status.mark(),
+            &self.decider,
+            &self.observer,
+            Timestamp::now(),
+        ) {
             metrics.set(name, labels, value);
         }
-        Ok(Response::new(MetricsResponse { text: self.observer.metrics().text() }))
+        Ok(Response::new(MetricsResponse {
+            text: self.observer.metrics().text(),
+        }))
     }
 }

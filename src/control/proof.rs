@@ -32,17 +32,40 @@ pub struct Found {
 }
 
 impl ProofCall {
-    pub(super) async fn begin(client: &mut ControlClient<Channel>, time: Duration, port: u16, root: &[u8]) -> Result<Self, String> {
+    pub(super) async fn begin(
+        client: &mut ControlClient<Channel>,
+        time: Duration,
+        port: u16,
+        root: &[u8],
+    ) -> Result<Self, String> {
         let (requests, sent) = mpsc::channel(2);
-        let first = ProveRequest { port: port.into(), root: root.to_vec(), end: false, paths: Vec::new() };
+        let first = ProveRequest {
+            port: port.into(),
+            root: root.to_vec(),
+            end: false,
+            paths: Vec::new(),
+        };
         let begun = async {
-            requests.send(first).await.map_err(|_| Status::internal("the call has ended"))?;
+            requests
+                .send(first)
+                .await
+                .map_err(|_| Status::internal("the call has ended"))?;
             let mut answers = client.prove(ReceiverStream::new(sent)).await?.into_inner();
-            let nonce = answers.message().await?.ok_or_else(|| Status::aborted("no answer"))?.nonce;
+            let nonce = answers
+                .message()
+                .await?
+                .ok_or_else(|| Status::aborted("no answer"))?
+                .nonce;
             Ok::<_, Status>((answers, nonce))
         };
-        let (answers, nonce) = in_time(time, async { begun.await.map_err(|status| said(&status)) }).await?;
-        Ok(Self { nonce, time, requests, answers })
+        let (answers, nonce) =
+            in_time(time, async { begun.await.map_err(|status| said(&status)) }).await?;
+        Ok(Self {
+            nonce,
+            time,
+            requests,
+            answers,
+        })
     }
 
     /// What the names are told by.
@@ -64,8 +87,20 @@ impl ProofCall {
     /// # Errors
     /// It was over before; one line.
     pub async fn end(mut self, found: &[Found]) -> Result<(), String> {
-        let paths = found.iter().map(|found| Path { name: found.path.clone(), result: found.result.to_owned() }).collect();
-        self.tell(ProveRequest { end: true, paths, ..ProveRequest::default() }).await.map(|_| ())
+        let paths = found
+            .iter()
+            .map(|found| Path {
+                name: found.path.clone(),
+                result: found.result.to_owned(),
+            })
+            .collect();
+        self.tell(ProveRequest {
+            end: true,
+            paths,
+            ..ProveRequest::default()
+        })
+        .await
+        .map(|_| ())
     }
 
     async fn tell(&mut self, request: ProveRequest) -> Result<Vec<Asked>, String> {
@@ -75,6 +110,8 @@ impl ProofCall {
             self.answers.message().await.map_err(|status| said(&status))
         };
         let answer = in_time(self.time, answer).await?;
-        answer.map(|answer| answer.asked).ok_or_else(|| "the proof was over before its end".to_owned())
+        answer
+            .map(|answer| answer.asked)
+            .ok_or_else(|| "the proof was over before its end".to_owned())
     }
 }

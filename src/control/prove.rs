@@ -24,29 +24,49 @@ const MAX_PATH: usize = 128;
 
 type Answers = ReceiverStream<Result<ProveResponse, Status>>;
 
-/// Begins a proof and watches over it: it is over when the caller says so, goes away, or has had its minute.
+/// Begins a proof and watches over it: it is over when the caller says so, goes away, or has had
+/// its minute.
 pub(super) async fn prove(
     decider: &Decider,
     observer: &Arc<Observer>,
     request: Request<Streaming<ProveRequest>>,
 ) -> Result<Response<Answers>, Status> {
-    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    let peer = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred);
     let pid = root_only(peer.map(|peer| (peer.uid(), peer.pid())))?;
     let mut requests = request.into_inner();
     let first = tokio::time::timeout(BEGIN, requests.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no request"))??.ok_or_else(|| Status::invalid_argument("no request"))?;
+    let first = first
+        .map_err(|_| Status::deadline_exceeded("no request"))??
+        .ok_or_else(|| Status::invalid_argument("no request"))?;
     let port = u16::try_from(first.port).map_err(|_| Status::invalid_argument("no such port"))?;
     let root = Digest::of(&first.root);
-    let proof = decider.prove(port, first.root).map_err(Status::failed_precondition)?;
+    let proof = decider
+        .prove(port, first.root)
+        .map_err(Status::failed_precondition)?;
     let names = proof.names().to_string();
     log::warn!("a proof begins: for a minute at most, root {root} speaks for {names}");
-    observer.event(json!({ "event": "prove-begin", "names": names, "root": root.to_string(), "pid": pid }));
+    observer.event(
+        json!({ "event": "prove-begin", "names": names, "root": root.to_string(), "pid": pid }),
+    );
     let (answers, told) = mpsc::channel(2);
-    let _ = answers.send(Ok(ProveResponse { nonce: proof.nonce().to_owned(), asked: Vec::new() })).await;
+    let _ = answers
+        .send(Ok(ProveResponse {
+            nonce: proof.nonce().to_owned(),
+            asked: Vec::new(),
+        }))
+        .await;
     let observer = Arc::clone(observer);
     tokio::spawn(async move {
-        let watched = tokio::time::timeout_at(proof.ends().into(), watch(&proof, &observer, &mut requests, &answers));
-        let late = Err(Status::deadline_exceeded("the proof took longer than the minute that it is given"));
+        let watched = tokio::time::timeout_at(
+            proof.ends().into(),
+            watch(&proof, &observer, &mut requests, &answers),
+        );
+        let late = Err(Status::deadline_exceeded(
+            "the proof took longer than the minute that it is given",
+        ));
         let (why, answer) = watched.await.unwrap_or(("timed out", late));
         // Gone before anybody is told so.
         drop(proof);
@@ -57,12 +77,17 @@ pub(super) async fn prove(
     Ok(Response::new(ReceiverStream::new(told)))
 }
 
-/// The socket is root's alone; a proof wants to know it from the kernel too. The caller's process ID, for the record.
+/// The socket is root's alone; a proof wants to know it from the kernel too. The caller's process
+/// ID, for the record.
 fn root_only(peer: Option<(u32, Option<i32>)>) -> Result<Option<i32>, Status> {
     match peer {
         Some((0, pid)) => Ok(pid),
-        Some((user, _)) => Err(Status::permission_denied(format!("only root may prove, and this is user {user}; hint: run it as root"))),
-        None => Err(Status::permission_denied("only root may prove, and the kernel doesn't say who asks")),
+        Some((user, _)) => Err(Status::permission_denied(format!(
+            "only root may prove, and this is user {user}; hint: run it as root"
+        ))),
+        None => Err(Status::permission_denied(
+            "only root may prove, and the kernel doesn't say who asks",
+        )),
     }
 }
 
@@ -74,13 +99,18 @@ async fn watch(
     answers: &mpsc::Sender<Result<ProveResponse, Status>>,
 ) -> (&'static str, Result<ProveResponse, Status>) {
     loop {
-        let Ok(Some(request)) = requests.message().await else { return ("left", Err(Status::aborted("left"))) };
+        let Ok(Some(request)) = requests.message().await else {
+            return ("left", Err(Status::aborted("left")));
+        };
         if !proof.is_live() {
             let why = "the policy changed while it was being proved; hint: prove again, under the one in force now";
             return ("cut short", Err(Status::aborted(why)));
         }
         let asked = proof.asked().iter().map(told).collect();
-        let answer = Ok(ProveResponse { nonce: proof.nonce().to_owned(), asked });
+        let answer = Ok(ProveResponse {
+            nonce: proof.nonce().to_owned(),
+            asked,
+        });
         if request.end {
             count(observer, &request);
             return ("ended", answer);
@@ -93,19 +123,35 @@ async fn watch(
 
 /// Takes what came of it into the metrics.
 fn count(observer: &Observer, report: &ProveRequest) {
-    for path in report.paths.iter().take(MAX_PATHS).filter(|path| path.name.len() <= MAX_PATH) {
+    for path in report
+        .paths
+        .iter()
+        .take(MAX_PATHS)
+        .filter(|path| path.name.len() <= MAX_PATH)
+    {
         let ok = f64::from(u8::from(path.result == "shut"));
-        observer.metrics().set("rootpin_prove_ok", format!("path=\"{}\"", escaped(&path.name)), ok);
+        observer.metrics().set(
+            "rootpin_prove_ok",
+            format!("path=\"{}\"", escaped(&path.name)),
+            ok,
+        );
     }
     let now = Timestamp::now().duration_since(Timestamp::UNIX_EPOCH);
-    observer.metrics().set("rootpin_prove_seconds", String::new(), Duration::try_from(now).unwrap_or_default().as_secs_f64());
+    observer.metrics().set(
+        "rootpin_prove_seconds",
+        String::new(),
+        Duration::try_from(now).unwrap_or_default().as_secs_f64(),
+    );
 }
 
 fn told(asked: &decide::Asked) -> Asked {
     Asked {
         door: asked.door.to_string(),
         name: asked.name.to_string(),
-        digest: asked.digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        digest: asked
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default(),
         outcome: asked.outcome.to_owned(),
         code: asked.code.unwrap_or_default().to_owned(),
         let_through: asked.let_through,
@@ -121,7 +167,10 @@ mod tests {
     fn only_root_proves_and_only_where_the_kernel_says_so() {
         assert_eq!(root_only(Some((0, Some(7)))).unwrap(), Some(7));
         for peer in [Some((1000, Some(7))), Some((u32::MAX, None)), None] {
-            assert_eq!(root_only(peer).unwrap_err().code(), tonic::Code::PermissionDenied);
+            assert_eq!(
+                root_only(peer).unwrap_err().code(),
+                tonic::Code::PermissionDenied
+            );
         }
     }
 }

@@ -66,19 +66,33 @@ pub struct Swept {
 }
 
 impl Found {
-    /// What the last self-check of a door says of it; one that is passed by is for a person to mend.
-    fn proof(&self, door: Door, engine: &str, red: &mut Vec<String>) -> (&'static str, Option<String>) {
+    /// What the last self-check of a door says of it; one that is passed by is for a person to
+    /// mend.
+    fn proof(
+        &self,
+        door: Door,
+        engine: &str,
+        red: &mut Vec<String>,
+    ) -> (&'static str, Option<String>) {
         match self.canaries.get(engine) {
             None => ("not checked", None),
             Some((_, Ok(()))) => ("proven", None),
-            Some((at, Err(Unproven::Silent(why)))) => ("not checked", Some(format!("at {}: {why}", seconds(*at)))),
+            Some((at, Err(Unproven::Silent(why)))) => {
+                ("not checked", Some(format!("at {}: {why}", seconds(*at))))
+            }
             Some((at, Err(Unproven::Passed(why)))) => {
                 red.push(format!("{engine} does not ask {}", door.as_str()));
-                ("not checked", Some(format!("NOT ASKED at {}: {why}", seconds(*at))))
+                (
+                    "not checked",
+                    Some(format!("NOT ASKED at {}: {why}", seconds(*at))),
+                )
             }
             Some((at, Err(Unproven::Bypassed(why)))) => {
                 red.push(format!("{engine} has a way past {}", door.as_str()));
-                ("bypassed", Some(format!("BYPASSED at {}: {why}", seconds(*at))))
+                (
+                    "bypassed",
+                    Some(format!("BYPASSED at {}: {why}", seconds(*at))),
+                )
             }
         }
     }
@@ -87,23 +101,46 @@ impl Found {
 impl Found {
     /// Tells of a door that nobody can ask, whatever else is known of it.
     fn without_socket(&self, row: &mut Value) -> Option<String> {
-        let (door, engine) = (row.get("door")?.as_str()?.to_owned(), row.get("engine").and_then(Value::as_str).map(str::to_owned));
-        let (_, why) = self.deaf.iter().find(|((name, of), _)| *name == door && *of == engine)?;
+        let (door, engine) = (
+            row.get("door")?.as_str()?.to_owned(),
+            row.get("engine").and_then(Value::as_str).map(str::to_owned),
+        );
+        let (_, why) = self
+            .deaf
+            .iter()
+            .find(|((name, of), _)| *name == door && *of == engine)?;
         let row = row.as_object_mut()?;
         row.insert("state".to_owned(), json!("not listening"));
         row.insert("detail".to_owned(), json!(format!("NOT LISTENING: {why}")));
-        Some(engine.map_or_else(|| format!("{door} does not listen"), |engine| format!("{door} of {engine} does not listen")))
+        Some(engine.map_or_else(
+            || format!("{door} does not listen"),
+            |engine| format!("{door} of {engine} does not listen"),
+        ))
     }
 }
 
 /// Why the verifier is not checked.
-const UNTOLD: &str = "containerd doesn't tell whether it runs the verifier: a question that comes is the proof";
+const UNTOLD: &str =
+    "containerd doesn't tell whether it runs the verifier: a question that comes is the proof";
 
 impl StatusBoard {
     /// Nothing checked yet.
     #[must_use]
-    pub fn new(started: Timestamp, engines: Vec<String>, resolver: Option<String>, plugins: Vec<String>, mark: Mark) -> Self {
-        Self { started, engines, resolver, plugins, mark, inner: Mutex::default() }
+    pub fn new(
+        started: Timestamp,
+        engines: Vec<String>,
+        resolver: Option<String>,
+        plugins: Vec<String>,
+        mark: Mark,
+    ) -> Self {
+        Self {
+            started,
+            engines,
+            resolver,
+            plugins,
+            mark,
+            inner: Mutex::default(),
+        }
     }
 
     /// Where the state that a person knows of is written down.
@@ -114,32 +151,56 @@ impl StatusBoard {
 
     /// What an engine's canary brought back.
     pub fn canary(&self, engine: &str, at: Timestamp, result: Result<(), Unproven>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).canaries.insert(engine.to_owned(), (at, result));
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .canaries
+            .insert(engine.to_owned(), (at, result));
     }
 
     /// Whether an engine has a differ at its applying gate's socket.
     pub fn applier(&self, engine: &str, found: Result<bool, String>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).appliers.insert(engine.to_owned(), found);
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .appliers
+            .insert(engine.to_owned(), found);
     }
 
     /// How many of an engine's containers ran already that may not run, or why none is asked for.
     pub fn run_time(&self, engine: &str, found: Result<usize, String>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).run_time.insert(engine.to_owned(), found);
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .run_time
+            .insert(engine.to_owned(), found);
     }
 
     /// What a sweep found.
     pub fn swept(&self, engine: &str, swept: Swept) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).swept.insert(engine.to_owned(), swept);
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .swept
+            .insert(engine.to_owned(), swept);
     }
 
     /// Whether an engine tells of names as they are written.
     pub fn watching(&self, engine: &str, watching: Result<(), String>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).watching.insert(engine.to_owned(), watching);
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .watching
+            .insert(engine.to_owned(), watching);
     }
 
     /// Whether a door has its socket, or why not.
     pub fn listening(&self, door: Door, engine: Option<&str>, result: Result<(), String>) {
-        let deaf = &mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).deaf;
+        let deaf = &mut self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .deaf;
         let key = (door.as_str(), engine.map(str::to_owned));
         match result {
             Ok(()) => _ = deaf.remove(&key),
@@ -151,18 +212,32 @@ impl StatusBoard {
     #[must_use]
     pub fn is_listening(&self, door: Door, engine: Option<&str>) -> bool {
         let key = (door.as_str(), engine.map(str::to_owned));
-        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).deaf.contains_key(&key)
+        !self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .deaf
+            .contains_key(&key)
     }
 
-    /// What is wrong with the policy on disk while another one is in force; `None` when it is the one in force.
+    /// What is wrong with the policy on disk while another one is in force; `None` when it is the
+    /// one in force.
     pub fn policy_trouble(&self, trouble: Option<String>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).policy_trouble = trouble;
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .policy_trouble = trouble;
     }
 
     /// What is wrong with the policy on disk, or that there is none in force.
     #[must_use]
     pub fn trouble(&self, decider: &Decider) -> Option<String> {
-        let known = self.inner.lock().unwrap_or_else(PoisonError::into_inner).policy_trouble.clone();
+        let known = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .policy_trouble
+            .clone();
         known.or_else(|| decider.policy().err().map(|refusal| refusal.found))
     }
 
@@ -187,7 +262,10 @@ impl StatusBoard {
             let (state, detail) = match found.appliers.get(engine) {
                 _ if last.is_some() => ("proven", None),
                 Some(Ok(true)) => ("configured", None),
-                Some(Ok(false)) => ("not checked", Some("containerd has no differ at this socket".to_owned())),
+                Some(Ok(false)) => (
+                    "not checked",
+                    Some("containerd has no differ at this socket".to_owned()),
+                ),
                 Some(Err(why)) => ("not checked", Some(why.clone())),
                 None => ("not checked", None),
             };
@@ -197,11 +275,25 @@ impl StatusBoard {
                 if found_running.is_err() {
                     red.push(format!("{engine} does not ask run"));
                 }
-                let asks = if last.is_some() { "proven" } else { "configured" };
+                let asks = if last.is_some() {
+                    "proven"
+                } else {
+                    "configured"
+                };
                 let (state, detail) = match found_running {
                     Ok(0) => (asks, None),
-                    Ok(refused) => (asks, Some(format!("containers that ran already and may not run: {refused}, see the log"))),
-                    Err(why) => ("not checked", Some(format!("NOT ASKED, containers are made all the same: {why}"))),
+                    Ok(refused) => (
+                        asks,
+                        Some(format!(
+                            "containers that ran already and may not run: {refused}, see the log"
+                        )),
+                    ),
+                    Err(why) => (
+                        "not checked",
+                        Some(format!(
+                            "NOT ASKED, containers are made all the same: {why}"
+                        )),
+                    ),
                 };
                 doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));
             }
@@ -210,9 +302,12 @@ impl StatusBoard {
             let last = asked(Door::Resolver, None);
             let (state, detail) = match &last {
                 Some(_) => ("proven", format!("at {address}")),
-                None => {
-                    ("not checked", format!("at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"))
-                }
+                None => (
+                    "not checked",
+                    format!(
+                        "at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"
+                    ),
+                ),
             };
             doors.push(json!({ "door": "resolver", "engine": null, "state": state, "last_question": last, "detail": detail }));
         }
@@ -223,7 +318,10 @@ impl StatusBoard {
         }
         for (engine, swept) in &found.swept {
             if swept.refused > 0 {
-                red.push(format!("{engine} has names that are refused: {}, see rootpin sweep --dry-run", swept.refused));
+                red.push(format!(
+                    "{engine} has names that are refused: {}, see rootpin sweep --dry-run",
+                    swept.refused
+                ));
             }
             doors.push(sweep_row(engine, swept, found.watching.get(engine)));
         }
@@ -234,7 +332,12 @@ impl StatusBoard {
             Ok(policy) => {
                 let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
                 let mode = policy.mode.as_str();
-                red.extend(found.policy_trouble.iter().map(|_| "the policy on disk is not in force".to_owned()));
+                red.extend(
+                    found
+                        .policy_trouble
+                        .iter()
+                        .map(|_| "the policy on disk is not in force".to_owned()),
+                );
                 json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode, "local": policy.local.allow, "trouble": found.policy_trouble,
                     "warnings": warnings })
             }
@@ -248,7 +351,11 @@ impl StatusBoard {
         let clock = decider.clock_trouble(now);
         red.extend(clock.iter().map(|_| "the clock can't be right".to_owned()));
         let audit = observer.audit_trouble();
-        red.extend(audit.iter().map(|_| "decisions are not recorded".to_owned()));
+        red.extend(
+            audit
+                .iter()
+                .map(|_| "decisions are not recorded".to_owned()),
+        );
         let roots = health::roots(decider, now, &mut red);
         let value = json!({
             "version": 1,
@@ -274,12 +381,24 @@ fn seconds(at: Timestamp) -> String {
 
 /// The row of a sweeper.
 fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>) -> Value {
-    let Swept { at, images, refused, unjudged, trouble } = swept;
+    let Swept {
+        at,
+        images,
+        refused,
+        unjudged,
+        trouble,
+    } = swept;
     let mut detail = format!("{images} names: {refused} refused, {unjudged} not judged");
     detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
     let deaf = watching.and_then(|watching| watching.as_ref().err());
     detail.extend(deaf.map(|why| format!("; no events: {why}")));
-    let state = watching.map_or("not checked", |watching| if watching.is_ok() { "watching" } else { "not watching" });
+    let state = watching.map_or("not checked", |watching| {
+        if watching.is_ok() {
+            "watching"
+        } else {
+            "not watching"
+        }
+    });
     let last = at.map(seconds);
     json!({ "door": Door::Sweep.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail })
 }

@@ -1,5 +1,5 @@
-//! How a door comes to its socket: systemd holds it, or it is bound here. One that somebody else has costs that door only, is told, and is
-//! tried again until it is free.
+//! How a door comes to its socket: systemd holds it, or it is bound here. One that somebody else
+//! has costs that door only, is told, and is tried again until it is free.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -82,7 +82,10 @@ pub(super) async fn take<P: Socket>(place: &P, passed: &mut Passed) -> Result<P:
 ///
 /// # Errors
 /// It does.
-pub(super) async fn first(control: &PathBuf, passed: &mut Passed) -> Result<Result<UnixListener, Taken>, String> {
+pub(super) async fn first(
+    control: &PathBuf,
+    passed: &mut Passed,
+) -> Result<Result<UnixListener, Taken>, String> {
     match take(control, passed).await {
         Err(taken) if taken.by_rootpind => Err(format!("{}: {taken}", control.shown())),
         taken => Ok(taken),
@@ -98,10 +101,22 @@ pub(super) struct Told {
 
 impl Told {
     /// That a door has its socket, or why not; in the log what is new.
-    fn of<P: Socket>(&self, at: &At<P>, taken: Result<P::Listener, Taken>, last: &mut Option<String>) -> Option<P::Listener> {
+    fn of<P: Socket>(
+        &self,
+        at: &At<P>,
+        taken: Result<P::Listener, Taken>,
+        last: &mut Option<String>,
+    ) -> Option<P::Listener> {
         let (door, engine) = (at.door.as_str(), at.engine.as_deref());
-        let label = format!("door=\"{door}\",engine=\"{}\"", observe::escaped(engine.unwrap_or_default()));
-        self.observer.metrics().set("rootpin_listening", label, f64::from(u8::from(taken.is_ok())));
+        let label = format!(
+            "door=\"{door}\",engine=\"{}\"",
+            observe::escaped(engine.unwrap_or_default())
+        );
+        self.observer.metrics().set(
+            "rootpin_listening",
+            label,
+            f64::from(u8::from(taken.is_ok())),
+        );
         match taken {
             Ok(listener) => {
                 self.status.listening(at.door, engine, Ok(()));
@@ -111,7 +126,9 @@ impl Told {
                 let why = format!("{}: {taken}", at.place.shown());
                 if last.as_ref() != Some(&why) {
                     let of = engine.map_or_else(String::new, |engine| format!(" of {engine}"));
-                    log::error!("the {door} door{of} does not listen: {why}; it is tried again every {AGAIN:?}");
+                    log::error!(
+                        "the {door} door{of} does not listen: {why}; it is tried again every {AGAIN:?}"
+                    );
                     *last = Some(why.clone());
                 }
                 self.status.listening(at.door, engine, Err(why));
@@ -141,17 +158,31 @@ impl<P: Socket> Doorway<P> {
     pub(super) fn with(at: At<P>, taken: Result<P::Listener, Taken>, told: &Told) -> Self {
         let mut last = None;
         let got = told.of(&at, taken, &mut last);
-        Self { at, got, last, told: told.clone() }
+        Self {
+            at,
+            got,
+            last,
+            told: told.clone(),
+        }
     }
 
     /// Its listener, once it has one. `None`: it was told to stop before.
     pub(super) async fn listener(self, stop: impl Future<Output = ()>) -> Option<P::Listener> {
-        let Self { at, got, mut last, told } = self;
+        let Self {
+            at,
+            got,
+            mut last,
+            told,
+        } = self;
         let again = async {
             loop {
                 tokio::time::sleep(AGAIN).await;
                 if let Some(listener) = told.of(&at, at.place.bind().await, &mut last) {
-                    log::info!("the {} door listens on {} now", at.door.as_str(), at.place.shown());
+                    log::info!(
+                        "the {} door listens on {} now",
+                        at.door.as_str(),
+                        at.place.shown()
+                    );
                     return listener;
                 }
             }

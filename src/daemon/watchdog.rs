@@ -1,5 +1,6 @@
-//! Shows systemd that rootpind answers: what is asked is what engines and people ask, by the same sockets. A daemon that hangs shows
-//! nothing, and is started anew (systemd.service(5), `WatchdogSec=`).
+//! Shows systemd that rootpind answers: what is asked is what engines and people ask, by the same
+//! sockets. A daemon that hangs shows nothing, and is started anew (systemd.service(5),
+//! `WatchdogSec=`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ impl Watchdog {
             let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {every:?}")));
             match &asked {
                 Ok(()) => super::notify(&[sd_notify::NotifyState::Watchdog]),
-                Err(why) if was_well => log::error!("rootpind does not answer its own question: {why}"),
+                Err(why) if was_well => {
+                    log::error!("rootpind does not answer its own question: {why}");
+                }
                 Err(_) => {}
             }
             was_well = asked.is_ok();
@@ -39,9 +42,13 @@ impl Watchdog {
     async fn ask(&self, time: Duration) -> Result<(), String> {
         Client::connect(&self.control, time).await?.status().await?;
         for (gates, door, socket) in &self.gates {
-            // One that somebody else has is told of otherwise, and a new start would not bring it back.
+            // One that somebody else has is told of otherwise, and a new start would not bring it
+            // back.
             if self.status.is_listening(*door, Some(&gates.name)) {
-                gates.ask_by_socket(*door, socket).await.map_err(|why| format!("{}: {why}", socket.display()))?;
+                gates
+                    .ask_by_socket(*door, socket)
+                    .await
+                    .map_err(|why| format!("{}: {why}", socket.display()))?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Taking up a bundle: judged as any other source, under the policy's pins and what this host has seen, and kept for as long as no
-//! place answers.
+//! Taking up a bundle: judged as any other source, under the policy's pins and what this host has
+//! seen, and kept for as long as no place answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,31 +56,51 @@ impl Imported {
 }
 
 impl Decider {
-    /// Takes up a bundle: for the root with that ID, or for each that the bundle's root files come from. Floors, files and the contact
-    /// are kept; of a bundle that doesn't hold as a whole what was verified binds, and nothing else is kept.
+    /// Takes up a bundle: for the root with that ID, or for each that the bundle's root files come
+    /// from. Floors, files and the contact are kept; of a bundle that doesn't hold as a whole what
+    /// was verified binds, and nothing else is kept.
     ///
     /// # Errors
     /// It is for no root of the policy, or doesn't hold; or what was verified can't be kept.
-    pub async fn import(&self, bundle: Arc<Bundle>, root: Option<String>, now: Timestamp) -> Result<Vec<Imported>, Refusal> {
+    pub async fn import(
+        &self,
+        bundle: Arc<Bundle>,
+        root: Option<String>,
+        now: Timestamp,
+    ) -> Result<Vec<Imported>, Refusal> {
         let policy = self.policy()?;
         let repositories = Arc::clone(&self.repositories);
         let work = move || {
             let roots = roots_for(&policy, root.as_deref(), &bundle, now)?;
-            roots.into_iter().map(|(root, tuf)| import(&repositories, &policy, root, tuf, &bundle, now)).collect()
+            roots
+                .into_iter()
+                .map(|(root, tuf)| import(&repositories, &policy, root, tuf, &bundle, now))
+                .collect()
         };
-        let imported = tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error.to_string()))?;
+        let imported = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| lost(&error.to_string()))?;
         self.changes.send_replace(());
         imported
     }
 }
 
 /// The roots that a bundle is for: whose pinned file is in it, or whose next root it has.
-fn roots_for<'a>(policy: &'a Policy, id: Option<&str>, bundle: &Bundle, now: Timestamp) -> Result<Vec<(&'a Root, &'a TufRoot)>, Refusal> {
+fn roots_for<'a>(
+    policy: &'a Policy,
+    id: Option<&str>,
+    bundle: &Bundle,
+    now: Timestamp,
+) -> Result<Vec<(&'a Root, &'a TufRoot)>, Refusal> {
     let all = policy.roots.values().filter_map(|root| match &root.kind {
         RootKind::Tuf(tuf) => Some((root.as_ref(), tuf)),
         RootKind::Notary(_) => None,
     });
-    let roots: Vec<_> = all.filter(|(root, tuf)| id.map_or_else(|| descends(policy, tuf, bundle, now), |id| root.id == id)).collect();
+    let roots: Vec<_> = all
+        .filter(|(root, tuf)| {
+            id.map_or_else(|| descends(policy, tuf, bundle, now), |id| root.id == id)
+        })
+        .collect();
     match id {
         _ if !roots.is_empty() => Ok(roots),
         Some(id) => Err(Refusal::new(
@@ -91,7 +111,10 @@ fn roots_for<'a>(policy: &'a Policy, id: Option<&str>, bundle: &Bundle, now: Tim
         )),
         None => Err(Refusal::new(
             Code::RootNotPinned,
-            format!("{}, whose root files come from no root of the policy", bundle.shown()),
+            format!(
+                "{}, whose root files come from no root of the policy",
+                bundle.shown()
+            ),
             "a bundle of a repository whose root the policy pins",
             "check which root the bundle was exported for; --root ID says what stands against that one",
         )),
@@ -101,20 +124,44 @@ fn roots_for<'a>(policy: &'a Policy, id: Option<&str>, bundle: &Bundle, now: Tim
 /// Whether the bundle's root files come from this pinned one.
 fn descends(policy: &Policy, root: &TufRoot, bundle: &Bundle, now: Timestamp) -> bool {
     let pinned = root.pinned.bytes();
-    if bundle.get(&Request::Root(root.pinned.version()).file_name(), pinned.len()).is_ok_and(|found| found.as_deref() == Some(pinned)) {
+    if bundle
+        .get(
+            &Request::Root(root.pinned.version()).file_name(),
+            pinned.len(),
+        )
+        .is_ok_and(|found| found.as_deref() == Some(pinned))
+    {
         return true;
     }
-    let mut update = Update::start(&root.pins(None, policy.revoked_keys()), History::default(), now);
+    let mut update = Update::start(
+        &root.pins(None, policy.revoked_keys()),
+        History::default(),
+        now,
+    );
     let (mut answer, mut taken) = (None, false);
     loop {
         match update.next(answer.take()) {
-            Ok(Step::Fetch(Want { request: Request::Root(_), .. })) if taken => return true,
-            Ok(Step::Fetch(want @ Want { request: Request::Root(_), from: From::Source, .. })) => {
+            Ok(Step::Fetch(Want {
+                request: Request::Root(_),
+                ..
+            })) if taken => return true,
+            Ok(Step::Fetch(
+                want @ Want {
+                    request: Request::Root(_),
+                    from: From::Source,
+                    ..
+                },
+            )) => {
                 taken = true;
-                answer =
-                    bundle.get(&want.request.file_name(), want.max_bytes).ok().map(|found| found.map_or(Answer::Missing, Answer::Bytes));
+                answer = bundle
+                    .get(&want.request.file_name(), want.max_bytes)
+                    .ok()
+                    .map(|found| found.map_or(Answer::Missing, Answer::Bytes));
             }
-            Ok(Step::Fetch(Want { request: Request::Root(_), .. })) => answer = Some(Answer::Missing),
+            Ok(Step::Fetch(Want {
+                request: Request::Root(_),
+                ..
+            })) => answer = Some(Answer::Missing),
             _ => return false,
         }
     }
@@ -148,21 +195,38 @@ fn import(
     let origin = origin(&root.id);
     // A clock that went back judges no expiry.
     repositories.contact(&origin, None, now)?;
-    let floors = repositories.store.history(&origin.subject).map_err(|error| error.refusal())?;
+    let floors = repositories
+        .store
+        .history(&origin.subject)
+        .map_err(|error| error.refusal())?;
     let mut absent = BTreeSet::new();
     let mut fetch = |want: &Want| {
         if want.from == From::Cache {
-            return Ok(repositories.cached(&origin, &want.request.cache_name()).map_or(Answer::Missing, Answer::Bytes));
+            return Ok(repositories
+                .cached(&origin, &want.request.cache_name())
+                .map_or(Answer::Missing, Answer::Bytes));
         }
-        let found = bundle.get(&want.request.file_name(), want.max_bytes).map_err(|error| error.refusal())?;
+        let found = bundle
+            .get(&want.request.file_name(), want.max_bytes)
+            .map_err(|error| error.refusal())?;
         if let (None, Request::Role(role, _)) = (&found, &want.request) {
             absent.insert(role.clone());
         }
         Ok(found.map_or(Answer::Missing, Answer::Bytes))
     };
-    let mut update = Update::start(&tuf.pins(root.max_age, policy.revoked_keys()), History { floors, trusted: None }, now);
+    let mut update = Update::start(
+        &tuf.pins(root.max_age, policy.revoked_keys()),
+        History {
+            floors,
+            trusted: None,
+        },
+        now,
+    );
     let updated = drive(|answer| update.next(answer), &mut fetch);
-    let mut news = News { progress: update.progress().into_iter().collect(), files: update.files() };
+    let mut news = News {
+        progress: update.progress().into_iter().collect(),
+        files: update.files(),
+    };
     let swept = updated.and_then(|trusted| {
         let mut sweep = Sweep::start(&trusted, "", now)?;
         let swept = drive(|answer| sweep.next(answer), &mut fetch);
@@ -172,30 +236,75 @@ fn import(
     });
     let commit = |news: &News, contacts| {
         let verified = news.progress.iter().collect();
-        repositories.store.commit(&Additions { now, verified, contacts, rows: Vec::new() }).map_err(|error| error.refusal())
+        repositories
+            .store
+            .commit(&Additions {
+                now,
+                verified,
+                contacts,
+                rows: Vec::new(),
+            })
+            .map_err(|error| error.refusal())
     };
     let swept = match swept {
         Ok(swept) => swept,
         // What was seen binds, or a bundle that breaks off would be a way to have it forgotten.
         Err(refusal) => return commit(&news, Vec::new()).map_or_else(Err, |_| Err(refusal)),
     };
-    news.files.retain(|(name, bytes)| repositories.cached(&origin, name).as_ref() != Some(bytes));
-    let contact = first_seen(repositories, &news, tuf, &swept.trusted)?.unwrap_or(now).min(now);
-    commit(&news, vec![(origin.source.as_str(), &origin.subject, contact)])?;
-    repositories.write_cache(&origin, &news.files).map_err(|error| unwritten(&error))?;
+    news.files
+        .retain(|(name, bytes)| repositories.cached(&origin, name).as_ref() != Some(bytes));
+    let contact = first_seen(repositories, &news, tuf, &swept.trusted)?
+        .unwrap_or(now)
+        .min(now);
+    commit(
+        &news,
+        vec![(origin.source.as_str(), &origin.subject, contact)],
+    )?;
+    repositories
+        .write_cache(&origin, &news.files)
+        .map_err(|error| unwritten(&error))?;
     *slot = None;
-    let failed = swept.failed.into_iter().filter(|(role, _)| !absent.contains(role)).collect();
+    let failed = swept
+        .failed
+        .into_iter()
+        .filter(|(role, _)| !absent.contains(role))
+        .collect();
     let (versions, expires) = (swept.trusted.versions(), swept.trusted.expires());
-    Ok(Imported { root: root.id.clone(), versions, expires, contact, files: news.files.len(), failed, absent })
+    Ok(Imported {
+        root: root.id.clone(),
+        versions,
+        expires,
+        contact,
+        files: news.files.len(),
+        failed,
+        absent,
+    })
 }
 
-/// When this host first saw the version of the timestamp that holds now: to import an old bundle again never makes it fresh.
-fn first_seen(repositories: &Repositories, news: &News, root: &TufRoot, trusted: &Trusted) -> Result<Option<Timestamp>, Refusal> {
-    let history = repositories.store.history(&Subject::Tuf).map_err(|error| error.refusal())?;
+/// When this host first saw the version of the timestamp that holds now: to import an old bundle
+/// again never makes it fresh.
+fn first_seen(
+    repositories: &Repositories,
+    news: &News,
+    root: &TufRoot,
+    trusted: &Trusted,
+) -> Result<Option<Timestamp>, Refusal> {
+    let history = repositories
+        .store
+        .history(&Subject::Tuf)
+        .map_err(|error| error.refusal())?;
     let version = trusted.versions().get("timestamp").copied();
-    let floors = news.progress.iter().flat_map(|progress| &progress.get().floors).chain(&history);
-    let of_timestamp = floors.filter(|floor| floor.role == "timestamp" && Some(floor.version) == version);
-    Ok(of_timestamp.filter(|floor| !floor.root_keys.is_disjoint(root.pinned.signers())).filter_map(|floor| floor.since).min())
+    let floors = news
+        .progress
+        .iter()
+        .flat_map(|progress| &progress.get().floors)
+        .chain(&history);
+    let of_timestamp =
+        floors.filter(|floor| floor.role == "timestamp" && Some(floor.version) == version);
+    Ok(of_timestamp
+        .filter(|floor| !floor.root_keys.is_disjoint(root.pinned.signers()))
+        .filter_map(|floor| floor.since)
+        .min())
 }
 
 fn unwritten(why: &dyn std::fmt::Display) -> Refusal {
@@ -228,13 +337,22 @@ mod tests {
              {metadata}\nrecheck = \"0s\"\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n",
             Digest::of(&root).hex()
         );
-        let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes()), ("roots/acme.json".to_owned(), root)]);
+        let files = BTreeMap::from([
+            ("policy.toml".to_owned(), text.into_bytes()),
+            ("roots/acme.json".to_owned(), root),
+        ]);
         Arc::new(policy::load(&files, NOW.parse().unwrap()).unwrap())
     }
 
     fn decider(policy: Arc<Policy>, state: &Path) -> Decider {
         let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
-        Decider::new(Ok(policy), sources, Arc::new(Store::open(state).unwrap()), Duration::from_secs(20), true)
+        Decider::new(
+            Ok(policy),
+            sources,
+            Arc::new(Store::open(state).unwrap()),
+            Duration::from_secs(20),
+            true,
+        )
     }
 
     /// A host that no place answers, and its folder.
@@ -249,7 +367,11 @@ mod tests {
     }
 
     async fn pull_at(decider: &Decider, name: &str, content: &str, now: Timestamp) -> &'static str {
-        let pull = Pull { door: Door::Verify, name: name.parse().unwrap(), digest: Digest::of(content.as_bytes()) };
+        let pull = Pull {
+            door: Door::Verify,
+            name: name.parse().unwrap(),
+            digest: Digest::of(content.as_bytes()),
+        };
         match decider.pull(&pull, now).await.decision {
             Decision::Allow(_) => "allowed",
             Decision::Deny(denial) | Decision::LetThrough(denial) => denial.refusal.code.as_str(),
@@ -266,26 +388,55 @@ mod tests {
         Arc::new(Bundle::open(&dir.path().join("b")).unwrap())
     }
 
-    async fn import(host: &Decider, files: &BTreeMap<String, Vec<u8>>, now: Timestamp) -> Result<Imported, Refusal> {
-        host.import(bundle(files), None, now).await.map(|mut all| all.remove(0))
+    async fn import(
+        host: &Decider,
+        files: &BTreeMap<String, Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<Imported, Refusal> {
+        host.import(bundle(files), None, now)
+            .await
+            .map(|mut all| all.remove(0))
     }
 
     async fn export(publisher: &Publisher, prefixes: &[&str]) -> Exported {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in &publisher.files {
-            std::fs::write(dir.path().join(name.replace('/', "%2F").replace(' ', "%20")), bytes).unwrap();
+            std::fs::write(
+                dir.path()
+                    .join(name.replace('/', "%2F").replace(' ', "%20")),
+                bytes,
+            )
+            .unwrap();
         }
-        let policy = policy_of(publisher, &format!("metadata = [\"file://{}\"]", dir.path().display()));
+        let policy = policy_of(
+            publisher,
+            &format!("metadata = [\"file://{}\"]", dir.path().display()),
+        );
         let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
-        decider(policy, &dir.path().join("state")).export("acme", &prefixes, day(1)).await.unwrap()
+        decider(policy, &dir.path().join("state"))
+            .export("acme", &prefixes, day(1))
+            .await
+            .unwrap()
     }
 
     /// With two roots and two delegated roles.
     fn publisher() -> Publisher {
         let mut publisher = Publisher::new();
         publisher.publish_root(&[]);
-        publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "of a team"), false);
-        publisher.delegate("tool/a b", 22, &["r.example/tool/*"], ("r.example/tool/app:1", "a tool"), false);
+        publisher.delegate(
+            "team",
+            21,
+            &["r.example/team/*"],
+            ("r.example/team/app:1", "of a team"),
+            false,
+        );
+        publisher.delegate(
+            "tool/a b",
+            22,
+            &["r.example/tool/*"],
+            ("r.example/tool/app:1", "a tool"),
+            false,
+        );
         publisher.publish();
         publisher
     }
@@ -295,9 +446,13 @@ mod tests {
         let publisher = publisher();
         let exported = export(&publisher, &[""]).await;
         assert!(exported.failed.is_empty());
-        assert_eq!(exported.files["2.root.json"], publisher.files["2.root.json"]);
+        assert_eq!(
+            exported.files["2.root.json"],
+            publisher.files["2.root.json"]
+        );
         assert!(
-            exported.files.contains_key("1.root.json") && exported.files.contains_key("1.tool%2Fa%20b.json"),
+            exported.files.contains_key("1.root.json")
+                && exported.files.contains_key("1.tool%2Fa%20b.json"),
             "{:?}",
             exported.versions
         );
@@ -305,10 +460,16 @@ mod tests {
         for policy in [policy_of(&publisher, ""), unreachable] {
             let dir = tempfile::tempdir().unwrap();
             let host = decider(policy, &dir.path().join("state"));
-            assert_eq!(pull(&host, "r.example/app:1", "one").await, "source-unreachable");
+            assert_eq!(
+                pull(&host, "r.example/app:1", "one").await,
+                "source-unreachable"
+            );
             let imported = import(&host, &exported.files, day(1)).await.unwrap();
             assert!(imported.failed.is_empty() && imported.absent.is_empty());
-            assert_eq!((imported.contact, imported.files, imported.versions["root"]), (day(1), exported.files.len() - 1, 2));
+            assert_eq!(
+                (imported.contact, imported.files, imported.versions["root"]),
+                (day(1), exported.files.len() - 1, 2)
+            );
             for (name, content, wanted) in [
                 ("r.example/app:1", "one", "allowed"),
                 ("r.example/app:1", "other", "digest-mismatch"),
@@ -325,12 +486,24 @@ mod tests {
     async fn a_bundle_of_some_names_leaves_the_other_roles_out_and_nothing_is_allowed_by_those() {
         let publisher = publisher();
         let exported = export(&publisher, &["r.example/team/"]).await;
-        assert!(exported.files.contains_key("1.team.json") && !exported.files.keys().any(|name| name.contains("tool")));
+        assert!(
+            exported.files.contains_key("1.team.json")
+                && !exported.files.keys().any(|name| name.contains("tool"))
+        );
         let (_dir, host) = host(&publisher);
         let imported = import(&host, &exported.files, day(1)).await.unwrap();
-        assert_eq!(imported.absent.into_iter().collect::<Vec<_>>(), ["tool/a b"]);
-        assert_eq!(pull(&host, "r.example/team/app:1", "of a team").await, "allowed");
-        assert_eq!(pull(&host, "r.example/tool/app:1", "a tool").await, "source-unreachable");
+        assert_eq!(
+            imported.absent.into_iter().collect::<Vec<_>>(),
+            ["tool/a b"]
+        );
+        assert_eq!(
+            pull(&host, "r.example/team/app:1", "of a team").await,
+            "allowed"
+        );
+        assert_eq!(
+            pull(&host, "r.example/tool/app:1", "a tool").await,
+            "source-unreachable"
+        );
     }
 
     #[tokio::test]
@@ -347,24 +520,48 @@ mod tests {
             if name.contains("team") || name.contains("tool") {
                 assert_eq!(result.unwrap().failed.len(), 1, "{name}");
                 assert_eq!(pull(&host, "r.example/app:1", "one").await, "allowed");
-                let (team, tool) =
-                    (pull(&host, "r.example/team/app:1", "of a team").await, pull(&host, "r.example/tool/app:1", "a tool").await);
+                let (team, tool) = (
+                    pull(&host, "r.example/team/app:1", "of a team").await,
+                    pull(&host, "r.example/tool/app:1", "a tool").await,
+                );
                 assert!(
-                    matches!((team, tool), ("allowed", "source-unreachable") | ("source-unreachable", "allowed")),
+                    matches!(
+                        (team, tool),
+                        ("allowed", "source-unreachable") | ("source-unreachable", "allowed")
+                    ),
                     "{name}: {team} {tool}"
                 );
             } else {
                 let refusal = result.unwrap_err();
-                let codes = [Code::BadSignature, Code::Malformed, Code::RootNotPinned, Code::Rollback, Code::DigestMismatch];
+                let codes = [
+                    Code::BadSignature,
+                    Code::Malformed,
+                    Code::RootNotPinned,
+                    Code::Rollback,
+                    Code::DigestMismatch,
+                ];
                 assert!(codes.contains(&refusal.code), "{name}: {refusal}");
-                assert_eq!(pull(&host, "r.example/app:1", "one").await, "source-unreachable", "{name}");
+                assert_eq!(
+                    pull(&host, "r.example/app:1", "one").await,
+                    "source-unreachable",
+                    "{name}"
+                );
             }
         }
-        for name in ["timestamp.json", "1.snapshot.json", "2.snapshot.json", "2.targets.json"] {
+        for name in [
+            "timestamp.json",
+            "1.snapshot.json",
+            "2.snapshot.json",
+            "2.targets.json",
+        ] {
             let mut files = exported.files.clone();
             if files.remove(name).is_some() {
                 let (_dir, host) = host(&publisher);
-                assert_eq!(import(&host, &files, day(1)).await.unwrap_err().code, Code::RoleMissing, "{name}");
+                assert_eq!(
+                    import(&host, &files, day(1)).await.unwrap_err().code,
+                    Code::RoleMissing,
+                    "{name}"
+                );
             }
         }
     }
@@ -373,16 +570,27 @@ mod tests {
     async fn an_old_bundle_takes_nothing_back_and_one_that_breaks_off_is_seen_all_the_same() {
         let mut publisher = publisher();
         let old = export(&publisher, &[""]).await;
-        publisher.names.insert("r.example/app:2".to_owned(), target("two"));
+        publisher
+            .names
+            .insert("r.example/app:2".to_owned(), target("two"));
         publisher.publish();
         let new = export(&publisher, &[""]).await;
         let (_dir, host) = host(&publisher);
         let mut cut = new.files.clone();
         cut.retain(|name, _| !name.ends_with("snapshot.json"));
-        assert_eq!(import(&host, &cut, day(1)).await.unwrap_err().code, Code::RoleMissing);
-        assert_eq!(import(&host, &old.files, day(1)).await.unwrap_err().code, Code::Rollback);
+        assert_eq!(
+            import(&host, &cut, day(1)).await.unwrap_err().code,
+            Code::RoleMissing
+        );
+        assert_eq!(
+            import(&host, &old.files, day(1)).await.unwrap_err().code,
+            Code::Rollback
+        );
         import(&host, &new.files, day(1)).await.unwrap();
-        assert_eq!(import(&host, &old.files, day(2)).await.unwrap_err().code, Code::Rollback);
+        assert_eq!(
+            import(&host, &old.files, day(2)).await.unwrap_err().code,
+            Code::Rollback
+        );
         assert_eq!(pull(&host, "r.example/app:2", "two").await, "allowed");
     }
 
@@ -391,15 +599,40 @@ mod tests {
         let publisher = publisher();
         let exported = export(&publisher, &[""]).await;
         let (_dir, host) = host(&publisher);
-        assert_eq!(import(&host, &exported.files, day(1)).await.unwrap().contact, day(1));
+        assert_eq!(
+            import(&host, &exported.files, day(1))
+                .await
+                .unwrap()
+                .contact,
+            day(1)
+        );
         let again = import(&host, &exported.files, day(14)).await.unwrap();
         assert_eq!((again.contact, again.files), (day(1), 0));
-        assert_eq!(pull_at(&host, "r.example/app:1", "one", day(14)).await, "allowed");
+        assert_eq!(
+            pull_at(&host, "r.example/app:1", "one", day(14)).await,
+            "allowed"
+        );
         // [limits] offline is 14 days, and counts from the first of January.
-        assert_eq!(pull_at(&host, "r.example/app:1", "one", day(16)).await, "source-unreachable");
+        assert_eq!(
+            pull_at(&host, "r.example/app:1", "one", day(16)).await,
+            "source-unreachable"
+        );
         let over: Timestamp = "2030-03-01T00:00:00Z".parse().unwrap();
-        assert_eq!(import(&host, &exported.files, over).await.unwrap_err().code, Code::Expired);
-        assert_eq!(import(&host, &exported.files, "2029-12-01T00:00:00Z".parse().unwrap()).await.unwrap_err().code, Code::Clock);
+        assert_eq!(
+            import(&host, &exported.files, over).await.unwrap_err().code,
+            Code::Expired
+        );
+        assert_eq!(
+            import(
+                &host,
+                &exported.files,
+                "2029-12-01T00:00:00Z".parse().unwrap()
+            )
+            .await
+            .unwrap_err()
+            .code,
+            Code::Clock
+        );
     }
 
     #[tokio::test]
@@ -413,10 +646,22 @@ mod tests {
         other.publish();
         let (_dir, host) = host(&publisher);
         let foreign = export(&other, &[""]).await;
-        assert_eq!(import(&host, &foreign.files, day(1)).await.unwrap_err().code, Code::RootNotPinned);
-        let named = host.import(bundle(&foreign.files), Some("acme".to_owned()), day(1)).await.unwrap_err();
+        assert_eq!(
+            import(&host, &foreign.files, day(1))
+                .await
+                .unwrap_err()
+                .code,
+            Code::RootNotPinned
+        );
+        let named = host
+            .import(bundle(&foreign.files), Some("acme".to_owned()), day(1))
+            .await
+            .unwrap_err();
         assert_eq!(named.code, Code::BadSignature, "{named}");
-        let unknown = host.import(bundle(&foreign.files), Some("other".to_owned()), day(1)).await.unwrap_err();
+        let unknown = host
+            .import(bundle(&foreign.files), Some("other".to_owned()), day(1))
+            .await
+            .unwrap_err();
         assert_eq!(unknown.code, Code::PolicyUnusable);
         // Of a host that pins a later root than this one.
         let mut later = export(&publisher, &[""]).await.files;

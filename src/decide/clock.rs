@@ -8,15 +8,22 @@ use super::{Decider, Repositories};
 use crate::trust::{Code, Refusal};
 
 impl Decider {
-    /// Says before when it can't be, and what shows that: by an earlier clock nothing that rests on time is judged, and nothing kept.
+    /// Says before when it can't be, and what shows that: by an earlier clock nothing that rests on
+    /// time is judged, and nothing kept.
     pub fn set_earliest(&self, at: Timestamp, why: &str) {
-        *self.repositories.earliest.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, why.to_owned()));
+        *self
+            .repositories
+            .earliest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((at, why.to_owned()));
     }
 
     /// Why the clock can't be right, if it can't.
     #[must_use]
     pub fn clock_trouble(&self, now: Timestamp) -> Option<String> {
-        self.repositories.implausible(now).map(|refusal| format!("{}; wanted {}", refusal.found, refusal.wanted))
+        self.repositories
+            .implausible(now)
+            .map(|refusal| format!("{}; wanted {}", refusal.found, refusal.wanted))
     }
 }
 
@@ -24,7 +31,9 @@ impl Repositories {
     /// Why nothing may be judged by a clock that shows this: it was later than that already.
     pub(super) fn implausible(&self, now: Timestamp) -> Option<Refusal> {
         let earliest = self.earliest.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, why) = earliest.as_ref().filter(|(at, _)| self.present && now < *at)?;
+        let (at, why) = earliest
+            .as_ref()
+            .filter(|(at, _)| self.present && now < *at)?;
         Some(Refusal::new(
             Code::Clock,
             format!("a clock at {now}"),

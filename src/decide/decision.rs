@@ -12,7 +12,8 @@ use crate::image::{Digest, ImageRef};
 use crate::policy::Mode;
 use crate::trust::{Code, Refusal};
 
-/// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had without.
+/// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had
+/// without.
 #[derive(Debug)]
 pub struct Admission {
     /// On what it rests.
@@ -28,7 +29,8 @@ pub struct Admission {
 /// What an admission rests on.
 #[derive(Debug)]
 pub enum Ground {
-    /// Pinned roots have signed that the name is these bytes: each root's ID and its verified metadata.
+    /// Pinned roots have signed that the name is these bytes: each root's ID and its verified
+    /// metadata.
     Signed(Vec<(String, Arc<Evidence>)>),
     /// The policy itself names the digest.
     PolicyPin,
@@ -82,7 +84,8 @@ pub struct Verdict {
     pub layer: Option<Digest>,
     /// When it was asked.
     pub at: Timestamp,
-    /// How long the answer took, and how much of that was spent waiting for others: trust servers, registries, containerd.
+    /// How long the answer took, and how much of that was spent waiting for others: trust servers,
+    /// registries, containerd.
     pub took: Duration,
 }
 
@@ -176,7 +179,10 @@ impl Verdict {
     pub fn reason(&self) -> String {
         let mut text = format!("rootpin: {self}");
         if text.len() > MAX_REASON {
-            let end = (0..=MAX_REASON).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+            let end = (0..=MAX_REASON)
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or_default();
             text.truncate(end);
             text.push('…');
         }
@@ -187,7 +193,9 @@ impl Verdict {
     #[must_use]
     pub fn subject(&self) -> String {
         match (&self.name, &self.digest, &self.layer) {
-            (Some(name), Some(digest), _) if name.digest.is_none() => name.with_digest(*digest).to_string(),
+            (Some(name), Some(digest), _) if name.digest.is_none() => {
+                name.with_digest(*digest).to_string()
+            }
             (Some(name), _, _) => name.to_string(),
             (None, _, Some(layer)) => format!("layer {layer}"),
             (None, Some(digest), None) => digest.to_string(),
@@ -203,7 +211,12 @@ impl fmt::Display for Verdict {
         let subject = self.subject();
         let denial = match &self.decision {
             Decision::Allow(admission) => {
-                return write!(formatter, "allowed {subject}: {} by {}", admission.ground_name(), admission.rule);
+                return write!(
+                    formatter,
+                    "allowed {subject}: {} by {}",
+                    admission.ground_name(),
+                    admission.rule
+                );
             }
             Decision::Deny(denial) => denial,
             Decision::LetThrough(denial) => {
@@ -211,11 +224,31 @@ impl fmt::Display for Verdict {
                 denial
             }
         };
-        let layer = self.layer.filter(|_| self.name.is_some()).map(|layer| format!(" (layer {layer})")).unwrap_or_default();
-        let word = if denial.refusal.code.judged() { "refused" } else { "could not judge" };
-        let rule = denial.rule.as_deref().unwrap_or("no rule of the policy covers it");
-        let Refusal { code, found, wanted, hint, .. } = &denial.refusal;
-        write!(formatter, "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}")
+        let layer = self
+            .layer
+            .filter(|_| self.name.is_some())
+            .map(|layer| format!(" (layer {layer})"))
+            .unwrap_or_default();
+        let word = if denial.refusal.code.judged() {
+            "refused"
+        } else {
+            "could not judge"
+        };
+        let rule = denial
+            .rule
+            .as_deref()
+            .unwrap_or("no rule of the policy covers it");
+        let Refusal {
+            code,
+            found,
+            wanted,
+            hint,
+            ..
+        } = &denial.refusal;
+        write!(
+            formatter,
+            "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}"
+        )
     }
 }
 
@@ -241,5 +274,8 @@ pub(super) fn rank(code: Code) -> usize {
         Code::Rollback,
         Code::Revoked,
     ];
-    ORDER.iter().position(|known| *known == code).unwrap_or_default()
+    ORDER
+        .iter()
+        .position(|known| *known == code)
+        .unwrap_or_default()
 }

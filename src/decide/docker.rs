@@ -1,4 +1,5 @@
-//! What the policy says of calls to dockerd that name no image which could be judged: `[docker]` and `[local]`.
+//! What the policy says of calls to dockerd that name no image which could be judged: `[docker]`
+//! and `[local]`.
 
 use std::time::Instant;
 
@@ -53,7 +54,11 @@ impl Decider {
             Does::Swarm | Does::Plugin | Does::Unclear(_) => None,
         };
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Err(refusal) => Decision::Deny(Denial {
+                refusal,
+                rule: None,
+                roots: Vec::new(),
+            }),
             Ok(policy) => {
                 let judge = self.judge(&policy, now, call.begun);
                 let (judged, subject) = judge.docker_call(call.does, &call.shown).await;
@@ -64,26 +69,52 @@ impl Decider {
         let (door, took) = (Door::Authz, call.begun.elapsed());
         let (name, digest) = about.unzip();
         let (namespaces, digest) = (vec![DOCKER_NAMESPACE.to_owned()], digest.flatten());
-        Verdict { decision, door, engine: Some(call.engine), namespaces, name, digest, layer: None, at: now, took }
+        Verdict {
+            decision,
+            door,
+            engine: Some(call.engine),
+            namespaces,
+            name,
+            digest,
+            layer: None,
+            at: now,
+            took,
+        }
     }
 
-    /// The verdict on a pull, where the policy may demand that it names its digest. Only what is admitted is told as the one to type.
+    /// The verdict on a pull, where the policy may demand that it names its digest. Only what is
+    /// admitted is told as the one to type.
     pub fn by_digest(&self, verdict: Verdict) -> Verdict {
-        let (Some(name), Some(digest), Decision::Allow(admission)) = (&verdict.name, verdict.digest, &verdict.decision) else {
+        let (Some(name), Some(digest), Decision::Allow(admission)) =
+            (&verdict.name, verdict.digest, &verdict.decision)
+        else {
             return verdict;
         };
-        if name.digest.is_some() || !self.policy().is_ok_and(|policy| policy.docker.require_digest) {
+        if name.digest.is_some()
+            || !self
+                .policy()
+                .is_ok_and(|policy| policy.docker.require_digest)
+        {
             return verdict;
         }
         let refusal = Refusal::new(
             Code::NoRule,
-            format!("a pull by tag, which the registry may answer otherwise when dockerd asks ({digest} now)"),
+            format!(
+                "a pull by tag, which the registry may answer otherwise when dockerd asks ({digest} now)"
+            ),
             "a pull by digest",
             format!("docker pull {}@{digest}", name.repository),
         );
         let roots = admission.roots().into_iter().map(str::to_owned).collect();
-        let denial = Denial { refusal, rule: Some("[docker] require-digest = true".to_owned()), roots };
-        Verdict { decision: denied(denial, admission.mode), ..verdict }
+        let denial = Denial {
+            refusal,
+            rule: Some("[docker] require-digest = true".to_owned()),
+            roots,
+        };
+        Verdict {
+            decision: denied(denial, admission.mode),
+            ..verdict
+        }
     }
 }
 
@@ -91,7 +122,8 @@ impl Judge<'_> {
     async fn docker_call(&self, does: Does, shown: &str) -> Answer {
         let judged = match does {
             Does::Local(names) => self.docker_local(&names, shown),
-            // A name of which the policy says something may be given to the bytes that it stands for.
+            // A name of which the policy says something may be given to the bytes that it stands
+            // for.
             Does::Tag(held) if held.asked.as_ref().is_some_and(|name| self.covers(name)) => return self.held(&held).await,
             Does::Tag(_) => self.docker_local(&[], shown),
             Does::Swarm => self.by_key(
@@ -114,7 +146,8 @@ impl Judge<'_> {
         (judged, None)
     }
 
-    /// A name of which the policy says something stands for bytes that are signed, never for others, whatever `[local]` says.
+    /// A name of which the policy says something stands for bytes that are signed, never for
+    /// others, whatever `[local]` says.
     fn docker_local(&self, names: &[ImageRef], shown: &str) -> Judged {
         let Some(name) = names.iter().find(|name| self.covers(name)) else {
             return Judged::from(self.local_bytes(DOCKER_NAMESPACE, shown.to_owned()));
@@ -125,22 +158,47 @@ impl Judge<'_> {
             "a name that no [[rule]] and no [[image]] covers",
             "give what is made here a name of its own; push it and have it signed to use that one",
         );
-        let rule = self.policy.rule_for(&name.repository).map(ToString::to_string);
-        let denial = Denial { refusal, rule, roots: Vec::new() };
-        Judged { result: Err(denial), mode: self.policy.mode_for(&name.repository) }
+        let rule = self
+            .policy
+            .rule_for(&name.repository)
+            .map(ToString::to_string);
+        let denial = Denial {
+            refusal,
+            rule,
+            roots: Vec::new(),
+        };
+        Judged {
+            result: Err(denial),
+            mode: self.policy.mode_for(&name.repository),
+        }
     }
 
     fn by_key(&self, key: &str, allowed: bool, shown: &str, wanted: &str) -> Judged {
         let policy: &Policy = self.policy;
-        let rule = format!("[docker] {key} = \"{}\"", if allowed { "allow" } else { "deny" });
+        let rule = format!(
+            "[docker] {key} = \"{}\"",
+            if allowed { "allow" } else { "deny" }
+        );
         if allowed {
             return Judged {
-                result: Ok(Admission { ground: Ground::PolicyKey, rule, valid_until: Timestamp::MAX, mode: policy.mode }),
+                result: Ok(Admission {
+                    ground: Ground::PolicyKey,
+                    rule,
+                    valid_until: Timestamp::MAX,
+                    mode: policy.mode,
+                }),
                 mode: policy.mode,
             };
         }
         let hint = format!("[docker] {key} = \"allow\" in the policy lets all of it pass");
         let refusal = Refusal::new(Code::NoRule, shown, wanted, hint);
-        Judged { result: Err(Denial { refusal, rule: Some(rule), roots: Vec::new() }), mode: policy.mode }
+        Judged {
+            result: Err(Denial {
+                refusal,
+                rule: Some(rule),
+                roots: Vec::new(),
+            }),
+            mode: policy.mode,
+        }
     }
 }

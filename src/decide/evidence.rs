@@ -1,4 +1,5 @@
-//! What pinned roots say, fetched and verified once at a time and kept for as long as the policy says.
+//! What pinned roots say, fetched and verified once at a time and kept for as long as the policy
+//! says.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +58,8 @@ pub(super) struct Look<'a> {
     /// When the question came in, and until when sources may be asked for it.
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
-    /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment ago, so the source is asked before its time.
+    /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment
+    /// ago, so the source is asked before its time.
     pub(super) again: bool,
 }
 
@@ -77,15 +79,14 @@ pub struct Repositories {
     pub(super) earliest: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
 
-/// A source is asked before its time at most this often for names that it may not have: whoever asks for such names must not choose how much
-/// work that is.
+/// A source is asked before its time at most this often for names that it may not have: whoever
+/// asks for such names must not choose how much work that is.
 pub(super) const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// More than this of one kind at hand and all of it is forgotten; everything can be fetched again.
 const MAX_SLOTS: usize = 4096;
 /// What to do where no place answers.
-pub(super) const CHECK_PLACES: &str =
-    "check the addresses that the root names, their certificates and the network between; of a file:// place, that it is there and mounted";
+pub(super) const CHECK_PLACES: &str = "check the addresses that the root names, their certificates and the network between; of a file:// place, that it is there and mounted";
 
 /// No verified file is larger (`trust` caps each role at less).
 const MAX_CACHED: usize = 64 << 20;
@@ -107,7 +108,11 @@ impl From<Refusal> for Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        if error.is_silent() { Self::Silent(error.to_string()) } else { Self::No(error.refusal()) }
+        if error.is_silent() {
+            Self::Silent(error.to_string())
+        } else {
+            Self::No(error.refusal())
+        }
     }
 }
 
@@ -124,12 +129,16 @@ impl Evidence {
 
     /// Whether it has not been written yet.
     pub fn is_unsaved(&self) -> bool {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 }
 
 impl Look<'_> {
-    /// What the clock says by now. A question that began later may have made contact since; that is no clock that went back.
+    /// What the clock says by now. A question that began later may have made contact since; that is
+    /// no clock that went back.
     pub(super) fn clock(&self) -> Timestamp {
         clock(self.now, self.begun.elapsed())
     }
@@ -144,7 +153,8 @@ impl Look<'_> {
         self.again && later(asked, AGAIN) <= self.now
     }
 
-    /// Whether evidence of that contact is as new as the policy wants it before sources are asked again.
+    /// Whether evidence of that contact is as new as the policy wants it before sources are asked
+    /// again.
     pub(super) fn is_fresh(&self, contact: Timestamp) -> bool {
         later(contact, self.root.recheck) >= self.now
     }
@@ -156,12 +166,19 @@ impl Look<'_> {
         contact: Option<Timestamp>,
         silence: &str,
     ) -> Result<(Timestamp, Timestamp), Refusal> {
-        offline_limit(offline_of(self.policy, self.root), &origin.source, contact, silence, self.now)
+        offline_limit(
+            offline_of(self.policy, self.root),
+            &origin.source,
+            contact,
+            silence,
+            self.now,
+        )
     }
 }
 
 impl Repositories {
-    /// Nothing fetched yet. `present`: `now` will be the present time, which the clock can be wrong about.
+    /// Nothing fetched yet. `present`: `now` will be the present time, which the clock can be wrong
+    /// about.
     pub fn new(sources: Arc<Sources>, store: Arc<Store>, present: bool, keeps: bool) -> Self {
         // A state that can't be used has no cache either; the state's own error is told.
         let cache = Cache::new(store.directory()).ok();
@@ -180,14 +197,23 @@ impl Repositories {
 
     /// The same, where no source is ever asked.
     pub(super) fn remembering_failures(self) -> Self {
-        Self { failures: Failures::remembered(), ..self }
+        Self {
+            failures: Failures::remembered(),
+            ..self
+        }
     }
 
-    /// What a root says of a repository: what is at hand, or what its sources say now, or what the cache holds while none answers.
+    /// What a root says of a repository: what is at hand, or what its sources say now, or what the
+    /// cache holds while none answers.
     ///
     /// # Errors
     /// The refusal: what was wrong with the metadata, or why there is none.
-    pub(super) async fn evidence(&self, look: Look<'_>, gun: &Repository, question: &Question) -> Result<Arc<Evidence>, Refusal> {
+    pub(super) async fn evidence(
+        &self,
+        look: Look<'_>,
+        gun: &Repository,
+        question: &Question,
+    ) -> Result<Arc<Evidence>, Refusal> {
         if let Some(refusal) = self.implausible(look.now) {
             return Err(refusal);
         }
@@ -197,17 +223,28 @@ impl Repositories {
         }
     }
 
-    /// Writes the files of evidence, without their names, which they get when its floors are safe ([`Repositories::saved`]). A cache
-    /// that can't be written costs a fetch, never a decision.
+    /// Writes the files of evidence, without their names, which they get when its floors are safe
+    /// ([`Repositories::saved`]). A cache that can't be written costs a fetch, never a decision.
     pub fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
         let Origin { source, subject } = &evidence.origin;
-        let unsaved = evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        self.cache.as_ref()?.draft(source, subject, unsaved.as_ref()?).map_err(|error| unkept(subject, &error)).ok()
+        let unsaved = evidence
+            .unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.cache
+            .as_ref()?
+            .draft(source, subject, unsaved.as_ref()?)
+            .map_err(|error| unkept(subject, &error))
+            .ok()
     }
 
     /// The floors of evidence are safe now; its files get their names.
     pub fn saved(&self, evidence: &Evidence, drafts: Option<Drafts>) {
-        evidence.unsaved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        evidence
+            .unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(Err(error)) = drafts.map(Drafts::keep) {
             unkept(&evidence.origin.subject, &error);
         }
@@ -219,40 +256,64 @@ impl Repositories {
         self.tuf.clear();
     }
 
-    /// The last good contact, unless it lies in the future: then the clock went back, and no expiry can be judged by it.
-    pub(super) fn contact(&self, origin: &Origin, at_hand: Option<Timestamp>, clock: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+    /// The last good contact, unless it lies in the future: then the clock went back, and no expiry
+    /// can be judged by it.
+    pub(super) fn contact(
+        &self,
+        origin: &Origin,
+        at_hand: Option<Timestamp>,
+        clock: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
         if let Some(refusal) = self.implausible(clock) {
             return Err(refusal);
         }
-        let contact = self.store.contact(&origin.source, &origin.subject).map_err(|error| error.refusal())?.max(at_hand);
+        let contact = self
+            .store
+            .contact(&origin.source, &origin.subject)
+            .map_err(|error| error.refusal())?
+            .max(at_hand);
         match contact {
             Some(contact) if self.present && contact > clock => Err(Refusal::new(
                 Code::Clock,
                 format!("a clock at {clock}"),
-                format!("a time after the last good contact with {}, {contact}", origin.source),
+                format!(
+                    "a time after the last good contact with {}, {contact}",
+                    origin.source
+                ),
                 "set the host's clock; if the contact was made under a clock that ran ahead, and the clock is right by now, forget it with: rootpin state reset --contacts",
             )),
             contact => Ok(contact),
         }
     }
 
-    /// Until when what the cache holds answers without another look: where no source is asked, as long as it may serve at all.
+    /// Until when what the cache holds answers without another look: where no source is asked, as
+    /// long as it may serve at all.
     pub(super) fn cached_until(&self, look: Look<'_>, limit: Timestamp) -> Timestamp {
-        if self.failures.are_remembered() { limit } else { look.recheck().min(limit) }
+        if self.failures.are_remembered() {
+            limit
+        } else {
+            look.recheck().min(limit)
+        }
     }
 
     /// Writes files for which no source may be at hand.
     pub(super) fn write_cache(&self, origin: &Origin, files: &Files) -> std::io::Result<()> {
-        let cache = self.cache.as_ref().ok_or_else(|| std::io::Error::other("the state has no directory"))?;
+        let cache = self
+            .cache
+            .as_ref()
+            .ok_or_else(|| std::io::Error::other("the state has no directory"))?;
         cache.write(&origin.source, &origin.subject, files)
     }
 
     pub(super) fn cached(&self, origin: &Origin, name: &str) -> Option<Vec<u8>> {
-        self.cache.as_ref()?.read(&origin.source, &origin.subject, name, MAX_CACHED)
+        self.cache
+            .as_ref()?
+            .read(&origin.source, &origin.subject, name, MAX_CACHED)
     }
 }
 
-/// What is at hand, by what it is of, each behind a lock of its own: those that wait for one find its answer.
+/// What is at hand, by what it is of, each behind a lock of its own: those that wait for one find
+/// its answer.
 #[derive(Debug)]
 pub(super) struct Slots<K, T>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<T>>>>);
 
@@ -272,18 +333,23 @@ impl<K: Eq + std::hash::Hash, T: Default> Slots<K, T> {
     }
 
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
-/// How long the cache may serve after the last good contact. A root's own ceiling on freshness counts from there too: verified anew,
-/// cached metadata is no fresher than it was.
+/// How long the cache may serve after the last good contact. A root's own ceiling on freshness
+/// counts from there too: verified anew, cached metadata is no fresher than it was.
 fn unkept(subject: &Subject, error: &std::io::Error) {
     log::error!("cannot keep the metadata of {subject}: {error}");
 }
 
 fn offline_of(policy: &Policy, root: &Root) -> SignedDuration {
-    root.max_age.map_or(policy.limits.offline, |max_age| max_age.min(policy.limits.offline))
+    root.max_age.map_or(policy.limits.offline, |max_age| {
+        max_age.min(policy.limits.offline)
+    })
 }
 
 fn offline_limit(
@@ -310,10 +376,13 @@ fn offline_limit(
     }
 }
 
-/// What the clock says by now, given what it said when the question began. The two readings at the beginning are not quite of one
-/// instant.
+/// What the clock says by now, given what it said when the question began. The two readings at the
+/// beginning are not quite of one instant.
 fn clock(now: Timestamp, since: Duration) -> Timestamp {
-    later(now, SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX))
+    later(
+        now,
+        SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX),
+    )
 }
 
 pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
@@ -349,15 +418,23 @@ mod tests {
 
     #[test]
     fn cached_metadata_grows_older_than_max_age_while_nobody_answers() {
-        for (of_root, hours) in [("", 14 * 24), ("max-age = \"72h\"", 72), ("max-age = \"90d\"", 14 * 24)] {
+        for (of_root, hours) in [
+            ("", 14 * 24),
+            ("max-age = \"72h\"", 72),
+            ("max-age = \"90d\"", 14 * 24),
+        ] {
             let policy = policy(of_root);
             let root = policy.roots.get("acme").unwrap();
             let offline = offline_of(&policy, root);
             assert_eq!(offline, SignedDuration::from_hours(hours), "{of_root}");
             let contact = at("2030-01-01T00:00:00Z");
             let limit = later(contact, offline);
-            let limited = |now| offline_limit(offline, "https://n.example", Some(contact), "silence", now);
-            assert_eq!(limited(later(limit, SignedDuration::from_secs(-1))), Ok((contact, limit)));
+            let limited =
+                |now| offline_limit(offline, "https://n.example", Some(contact), "silence", now);
+            assert_eq!(
+                limited(later(limit, SignedDuration::from_secs(-1))),
+                Ok((contact, limit))
+            );
             assert_eq!(limited(limit).unwrap_err().code, Code::SourceUnreachable);
         }
     }

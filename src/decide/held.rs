@@ -1,5 +1,5 @@
-//! May an image that an engine has be used under a name? Asked where no registry is asked any more: a container is made or started, an
-//! image gets one more name.
+//! May an image that an engine has be used under a name? Asked where no registry is asked any more:
+//! a container is made or started, an image gets one more name.
 
 use std::time::Instant;
 
@@ -36,16 +36,21 @@ pub struct Held {
 }
 
 impl Held {
-    /// What the image is known as. Where that is nothing, its ID may be the digest of an index or manifest.
+    /// What the image is known as. Where that is nothing, its ID may be the digest of an index or
+    /// manifest.
     fn digests(&self) -> Vec<Digest> {
         let mut digests: Vec<Digest> = self.known.iter().filter_map(|name| name.digest).collect();
         digests.sort_unstable();
         digests.dedup();
-        if digests.is_empty() { vec![self.id] } else { digests }
+        if digests.is_empty() {
+            vec![self.id]
+        } else {
+            digests
+        }
     }
 
-    /// Whether the engine tells that a registry had these bytes. One that calls an image by the digest it is known under says that of
-    /// every image, also of those that were built here.
+    /// Whether the engine tells that a registry had these bytes. One that calls an image by the
+    /// digest it is known under says that of every image, also of those that were built here.
     fn is_of_a_registry(&self) -> bool {
         !self.known.is_empty() && !self.digests().contains(&self.id)
     }
@@ -59,7 +64,11 @@ impl Decider {
     pub async fn held(&self, held: &Held, now: Timestamp) -> Verdict {
         let mut about = held.asked.clone().map(|name| (name, None));
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Err(refusal) => Decision::Deny(Denial {
+                refusal,
+                rule: None,
+                roots: Vec::new(),
+            }),
             Ok(policy) => {
                 let judge = self.judge(&policy, now, held.begun);
                 let (judged, subject) = judge.held(held).await;
@@ -67,7 +76,8 @@ impl Decider {
                 self.conclude(&judge, judged, None, &[]).await
             }
         };
-        let (name, digest) = about.map_or((None, Some(held.id)), |(name, digest)| (Some(name), digest));
+        let (name, digest) =
+            about.map_or((None, Some(held.id)), |(name, digest)| (Some(name), digest));
         let (door, took) = (held.door, held.begun.elapsed());
         Verdict {
             decision,
@@ -84,29 +94,54 @@ impl Decider {
 }
 
 impl Judge<'_> {
-    /// What is revoked is so under every name. The name that was written must stand for these bytes, where the policy says anything of it;
-    /// else any name by which the engine knows the image will do; and bytes of no registry are `[local]`'s.
+    /// What is revoked is so under every name. The name that was written must stand for these
+    /// bytes, where the policy says anything of it; else any name by which the engine knows the
+    /// image will do; and bytes of no registry are `[local]`'s.
     pub(super) async fn held(&self, held: &Held) -> Answer {
         let digests = held.digests();
         let everything: Vec<Digest> = digests.iter().copied().chain([held.id]).collect();
         if let Some(denial) = self.revoked(&everything) {
-            return (Judged { result: Err(denial), mode: self.mode_of_held(held) }, None);
+            return (
+                Judged {
+                    result: Err(denial),
+                    mode: self.mode_of_held(held),
+                },
+                None,
+            );
         }
         if held.known.len() > MOST_NAMES {
-            return (Judged { result: Err(too_many(held)), mode: self.policy.strictest_mode() }, None);
+            return (
+                Judged {
+                    result: Err(too_many(held)),
+                    mode: self.policy.strictest_mode(),
+                },
+                None,
+            );
         }
         let mut refused: Option<(Denial, ImageRef, Digest)> = None;
         if let Some(asked) = &held.asked {
-            // A digest in the name is one that the image is known under, or the name is not this image's.
-            let own = asked.digest.filter(|digest| digests.contains(digest)).map_or(digests.clone(), |digest| vec![digest]);
+            // A digest in the name is one that the image is known under, or the name is not this
+            // image's.
+            let own = asked
+                .digest
+                .filter(|digest| digests.contains(digest))
+                .map_or(digests.clone(), |digest| vec![digest]);
             for digest in own {
                 if let Some(answer) = self.settled(held, asked, digest, &mut refused).await {
                     return answer;
                 }
             }
         }
-        if let Some((denial, name, digest)) = refused.take_if(|(denial, ..)| denial.refusal.code != Code::NoRule) {
-            return (Judged { result: Err(denial), mode: self.mode_of_held(held) }, Some((name, digest)));
+        if let Some((denial, name, digest)) =
+            refused.take_if(|(denial, ..)| denial.refusal.code != Code::NoRule)
+        {
+            return (
+                Judged {
+                    result: Err(denial),
+                    mode: self.mode_of_held(held),
+                },
+                Some((name, digest)),
+            );
         }
         let mut others = None;
         for name in &held.known {
@@ -115,14 +150,29 @@ impl Judge<'_> {
                 return answer;
             }
         }
-        let uncovered = [&refused, &others].into_iter().flatten().all(|(denial, ..)| denial.refusal.code == Code::NoRule);
+        let uncovered = [&refused, &others]
+            .into_iter()
+            .flatten()
+            .all(|(denial, ..)| denial.refusal.code == Code::NoRule);
         let is_local = uncovered && !held.is_of_a_registry();
         // Who wrote a name is told of that one.
         if let Some((denial, name, digest)) = refused.or(others).filter(|_| !is_local) {
-            return (Judged { result: Err(denial), mode: self.mode_of_held(held) }, Some((name, digest)));
+            return (
+                Judged {
+                    result: Err(denial),
+                    mode: self.mode_of_held(held),
+                },
+                Some((name, digest)),
+            );
         }
-        let local = self.local_bytes(&held.namespace, format!("image {} in namespace {}", held.id, held.namespace));
-        (Judged::from(local), held.asked.clone().map(|name| (name, held.id)))
+        let local = self.local_bytes(
+            &held.namespace,
+            format!("image {} in namespace {}", held.id, held.namespace),
+        );
+        (
+            Judged::from(local),
+            held.asked.clone().map(|name| (name, held.id)),
+        )
     }
 
     /// The answer where a name is these bytes; else the most telling denial is kept.
@@ -133,15 +183,26 @@ impl Judge<'_> {
         digest: Digest,
         refused: &mut Option<(Denial, ImageRef, Digest)>,
     ) -> Option<Answer> {
-        let judged = self.pull(&Pull { door: held.door, name: name.clone(), digest }).await;
+        let judged = self
+            .pull(&Pull {
+                door: held.door,
+                name: name.clone(),
+                digest,
+            })
+            .await;
         match judged.result {
             Ok(_) => Some((judged, Some((name.clone(), digest)))),
             Err(mut denial) => {
                 // No registry was asked, so none is to blame.
                 if denial.refusal.code == Code::DigestMismatch {
-                    denial.refusal.hint = format!("these are not the bytes that the name is to stand for; pull {name} to have those");
+                    denial.refusal.hint = format!(
+                        "these are not the bytes that the name is to stand for; pull {name} to have those"
+                    );
                 }
-                if refused.as_ref().is_none_or(|(known, ..)| rank(denial.refusal.code) > rank(known.refusal.code)) {
+                if refused
+                    .as_ref()
+                    .is_none_or(|(known, ..)| rank(denial.refusal.code) > rank(known.refusal.code))
+                {
                     *refused = Some((denial, name.clone(), digest));
                 }
                 None
@@ -152,7 +213,9 @@ impl Judge<'_> {
     /// What lets one of its names pass under audit lets none of the others.
     fn mode_of_held(&self, held: &Held) -> Mode {
         let names = held.asked.iter().chain(&held.known);
-        names.map(|name| self.policy.mode_for(&name.repository)).fold(self.policy.mode, Mode::max)
+        names
+            .map(|name| self.policy.mode_for(&name.repository))
+            .fold(self.policy.mode, Mode::max)
     }
 }
 
@@ -163,5 +226,9 @@ fn too_many(held: &Held) -> Denial {
         format!("one under at most {MOST_NAMES}"),
         "remove names that are not needed: docker rmi NAME",
     );
-    Denial { refusal, rule: None, roots: Vec::new() }
+    Denial {
+        refusal,
+        rule: None,
+        roots: Vec::new(),
+    }
 }

@@ -19,7 +19,8 @@ impl Kept {
     /// Whether each of these rows is written as it is.
     pub(super) fn has(&self, rows: &[(Digest, Row)]) -> bool {
         let known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.iter().all(|(digest, row)| known.get(&(*digest, row.kind, row.name.clone())) == Some(row))
+        rows.iter()
+            .all(|(digest, row)| known.get(&(*digest, row.kind, row.name.clone())) == Some(row))
     }
 
     /// These rows were written.
@@ -28,11 +29,17 @@ impl Kept {
         if known.len() >= MAX_ROWS {
             known.clear();
         }
-        known.extend(rows.into_iter().map(|(digest, row)| ((digest, row.kind, row.name.clone()), row)));
+        known.extend(
+            rows.into_iter()
+                .map(|(digest, row)| ((digest, row.kind, row.name.clone()), row)),
+        );
     }
 
     /// The state was reset.
     pub(super) fn clear(&self) {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

@@ -1,4 +1,5 @@
-//! The decision: one question in, one verdict out, and what was verified for it kept before it is told.
+//! The decision: one question in, one verdict out, and what was verified for it kept before it is
+//! told.
 
 mod bundle_export;
 mod bundle_import;
@@ -78,16 +79,26 @@ struct Judged {
 impl Decider {
     /// A decider that keeps what it sees, or one that only looks.
     #[must_use]
-    pub fn new(policy: InForce, sources: Arc<Sources>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
+    pub fn new(
+        policy: InForce,
+        sources: Arc<Sources>,
+        store: Arc<Store>,
+        deadline: Duration,
+        keeps: bool,
+    ) -> Self {
         let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps, keeps));
         Self::of(policy, repositories, store, deadline, keeps)
     }
 
-    /// One that judges by the same policy and the same state at the present time, and keeps nothing.
+    /// One that judges by the same policy and the same state at the present time, and keeps
+    /// nothing.
     #[must_use]
     pub fn onlooker(&self, sources: Arc<Sources>) -> Self {
         let proving = Arc::clone(&self.proving);
-        Self { proving, ..self.keeping_nothing(self.policy(), sources) }
+        Self {
+            proving,
+            ..self.keeping_nothing(self.policy(), sources)
+        }
     }
 
     fn keeping_nothing(&self, policy: InForce, sources: Arc<Sources>) -> Self {
@@ -101,18 +112,47 @@ impl Decider {
     #[must_use]
     pub fn by_cache(&self) -> Self {
         let store = Arc::clone(&self.store);
-        let mut repositories = Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false).remembering_failures();
+        let mut repositories =
+            Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false)
+                .remembering_failures();
         repositories.earliest = Arc::clone(&self.repositories.earliest);
         let proving = Arc::clone(&self.proving);
-        Self { proving, ..Self::of(self.policy(), Arc::new(repositories), store, self.deadline, false) }
+        Self {
+            proving,
+            ..Self::of(
+                self.policy(),
+                Arc::new(repositories),
+                store,
+                self.deadline,
+                false,
+            )
+        }
     }
 
-    fn of(policy: InForce, repositories: Arc<Repositories>, store: Arc<Store>, deadline: Duration, keeps: bool) -> Self {
-        let (policy, kept, changes) = (RwLock::new(policy), Kept::default(), watch::Sender::new(()));
-        Self { policy, repositories, store, deadline, keeps, shared_signers: AtomicU64::new(0), kept, changes, proving: Arc::default() }
+    fn of(
+        policy: InForce,
+        repositories: Arc<Repositories>,
+        store: Arc<Store>,
+        deadline: Duration,
+        keeps: bool,
+    ) -> Self {
+        let (policy, kept, changes) =
+            (RwLock::new(policy), Kept::default(), watch::Sender::new(()));
+        Self {
+            policy,
+            repositories,
+            store,
+            deadline,
+            keeps,
+            shared_signers: AtomicU64::new(0),
+            kept,
+            changes,
+            proving: Arc::default(),
+        }
     }
 
-    /// Wakes whoever holds decisions that another policy, or metadata that came otherwise than by a question, may have changed.
+    /// Wakes whoever holds decisions that another policy, or metadata that came otherwise than by a
+    /// question, may have changed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
@@ -123,7 +163,10 @@ impl Decider {
     /// # Errors
     /// There is none: the refusal of every question.
     pub fn policy(&self) -> InForce {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Puts another policy in force. A proof ends with the one that allowed it.
@@ -139,13 +182,19 @@ impl Decider {
         self.shared_signers.load(Ordering::Relaxed)
     }
 
-    /// Sources get less than the whole of it, so that there is time for the cache when they don't answer.
+    /// Sources get less than the whole of it, so that there is time for the cache when they don't
+    /// answer.
     fn for_sources(&self) -> Duration {
         self.deadline * 3 / 4
     }
 
     fn judge<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> judge::Judge<'a> {
-        judge::Judge::new(policy, &self.repositories, now, (begun, begun + self.for_sources()))
+        judge::Judge::new(
+            policy,
+            &self.repositories,
+            now,
+            (begun, begun + self.for_sources()),
+        )
     }
 
     /// Forgets what is at hand, after the state was reset.
@@ -171,7 +220,11 @@ impl Decider {
     pub async fn pull(&self, pull: &Pull, now: Timestamp) -> Verdict {
         let begun = Instant::now();
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Err(refusal) => Decision::Deny(Denial {
+                refusal,
+                rule: None,
+                roots: Vec::new(),
+            }),
             Ok(policy) => match self.proving.of_name(pull, &policy) {
                 Some(proof) => proof.pull(pull, now, begun).await,
                 None => self.pull_by(&policy, pull, now, begun).await,
@@ -190,33 +243,98 @@ impl Decider {
         }
     }
 
-    async fn pull_by(&self, policy: &Policy, pull: &Pull, now: Timestamp, begun: Instant) -> Decision {
+    async fn pull_by(
+        &self,
+        policy: &Policy,
+        pull: &Pull,
+        now: Timestamp,
+        begun: Instant,
+    ) -> Decision {
         let judge = self.judge(policy, now, begun);
         let judged = judge.pull(pull).await;
-        self.conclude(&judge, judged, Some((&pull.name, pull.digest)), &[(pull.digest, Kind::Top)]).await
+        self.conclude(
+            &judge,
+            judged,
+            Some((&pull.name, pull.digest)),
+            &[(pull.digest, Kind::Top)],
+        )
+        .await
     }
 
-    /// The verdict on a name that never came to be judged: its digest is not known, or time was over.
-    pub fn unjudged_pull(&self, door: Door, name: Option<ImageRef>, refusal: Refusal, begun: Instant) -> Verdict {
+    /// The verdict on a name that never came to be judged: its digest is not known, or time was
+    /// over.
+    pub fn unjudged_pull(
+        &self,
+        door: Door,
+        name: Option<ImageRef>,
+        refusal: Refusal,
+        begun: Instant,
+    ) -> Verdict {
         let took = begun.elapsed();
         let (at, namespaces) = (Timestamp::now(), Vec::new());
-        let mode = |policy: &Policy| name.as_ref().map_or_else(|| policy.strictest_mode(), |name| policy.mode_for(&name.repository));
+        let mode = |policy: &Policy| {
+            name.as_ref().map_or_else(
+                || policy.strictest_mode(),
+                |name| policy.mode_for(&name.repository),
+            )
+        };
         let decision = self.unjudged(refusal, mode);
-        Verdict { decision, door, engine: None, namespaces, name, digest: None, layer: None, at, took }
+        Verdict {
+            decision,
+            door,
+            engine: None,
+            namespaces,
+            name,
+            digest: None,
+            layer: None,
+            at,
+            took,
+        }
     }
 
-    /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time was over.
-    pub fn unjudged_layer(&self, door: Door, engine: &str, layer: Digest, refusal: Refusal, begun: Instant) -> Verdict {
+    /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time
+    /// was over.
+    pub fn unjudged_layer(
+        &self,
+        door: Door,
+        engine: &str,
+        layer: Digest,
+        refusal: Refusal,
+        begun: Instant,
+    ) -> Verdict {
         let took = begun.elapsed();
-        let (at, namespaces, engine, layer) = (Timestamp::now(), Vec::new(), Some(engine.to_owned()), Some(layer));
-        // Whose layer it is was not learned: it may be that of the strictest rule, and whoever slows us down must not choose.
+        let (at, namespaces, engine, layer) = (
+            Timestamp::now(),
+            Vec::new(),
+            Some(engine.to_owned()),
+            Some(layer),
+        );
+        // Whose layer it is was not learned: it may be that of the strictest rule, and whoever
+        // slows us down must not choose.
         let decision = self.unjudged(refusal, Policy::strictest_mode);
-        Verdict { decision, door, engine, namespaces, name: None, digest: None, layer, at, took }
+        Verdict {
+            decision,
+            door,
+            engine,
+            namespaces,
+            name: None,
+            digest: None,
+            layer,
+            at,
+            took,
+        }
     }
 
     fn unjudged(&self, refusal: Refusal, mode: impl FnOnce(&Policy) -> Mode) -> Decision {
-        let denial = Denial { refusal, rule: None, roots: Vec::new() };
-        denied(denial, self.policy().map_or(Mode::Enforce, |policy| mode(&policy)))
+        let denial = Denial {
+            refusal,
+            rule: None,
+            roots: Vec::new(),
+        };
+        denied(
+            denial,
+            self.policy().map_or(Mode::Enforce, |policy| mode(&policy)),
+        )
     }
 
     /// May this layer be unpacked? Every namespace that is meant must allow it.
@@ -224,14 +342,26 @@ impl Decider {
         let begun = unpack.begun;
         let mut named = None;
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial { refusal, rule: None, roots: Vec::new() }),
+            Err(refusal) => Decision::Deny(Denial {
+                refusal,
+                rule: None,
+                roots: Vec::new(),
+            }),
             Ok(policy) => {
                 let mut told = None;
                 for place in &unpack.places {
-                    let (decision, claim) = match self.proving.of_place(place, &unpack.layer, &policy) {
-                        Some((proof, own)) => proof.place(unpack.door, &own, &unpack.layer, now, begun).await,
-                        None => self.place_by(&policy, place, &unpack.layer, now, begun).await,
-                    };
+                    let (decision, claim) =
+                        match self.proving.of_place(place, &unpack.layer, &policy) {
+                            Some((proof, own)) => {
+                                proof
+                                    .place(unpack.door, &own, &unpack.layer, now, begun)
+                                    .await
+                            }
+                            None => {
+                                self.place_by(&policy, place, &unpack.layer, now, begun)
+                                    .await
+                            }
+                        };
                     let stops = !decision.lets_through();
                     // What audit mode lets through is told, whatever the next namespace says.
                     if stops || !matches!(told, Some(Decision::LetThrough(_))) {
@@ -250,7 +380,11 @@ impl Decider {
             decision,
             door: unpack.door,
             engine: Some(unpack.engine.clone()),
-            namespaces: unpack.places.iter().map(|place| place.namespace.clone()).collect(),
+            namespaces: unpack
+                .places
+                .iter()
+                .map(|place| place.namespace.clone())
+                .collect(),
             name,
             digest,
             layer: Some(unpack.layer.digest),
@@ -269,14 +403,20 @@ impl Decider {
         begun: Instant,
     ) -> (Decision, Option<Claim>) {
         let judge = self.judge(policy, now, begun);
-        let (judged, claim) = judge.place(place, layer.digest, &format!("layer {}", layer.digest)).await;
-        let rows = claim.as_ref().map(|claim| rows_of(&claim.chain)).unwrap_or_default();
+        let (judged, claim) = judge
+            .place(place, layer.digest, &format!("layer {}", layer.digest))
+            .await;
+        let rows = claim
+            .as_ref()
+            .map(|claim| rows_of(&claim.chain))
+            .unwrap_or_default();
         let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
         (self.conclude(&judge, judged, subject, &rows).await, claim)
     }
 
-    /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an admission: a floor that is lost is an
-    /// attack that succeeds later. A no keeps what was verified as well, or a server could go back to what it showed before.
+    /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an
+    /// admission: a floor that is lost is an attack that succeeds later. A no keeps what was
+    /// verified as well, or a server could go back to what it showed before.
     async fn conclude(
         &self,
         judge: &judge::Judge<'_>,
@@ -289,20 +429,50 @@ impl Decider {
             Ok(admission) => {
                 let row = |(digest, kind): &(Digest, Kind)| {
                     let (name, top) = subject?;
-                    let (policy, valid_until, rule) = (judge.policy.hash, admission.valid_until, admission.rule.clone());
-                    // A row is kept as text, in which a bare repository, as a source label tells it, would be its tag `latest`.
+                    let (policy, valid_until, rule) = (
+                        judge.policy.hash,
+                        admission.valid_until,
+                        admission.rule.clone(),
+                    );
+                    // A row is kept as text, in which a bare repository, as a source label tells
+                    // it, would be its tag `latest`.
                     let bare = name.tag.is_none() && name.digest.is_none();
-                    let name = if bare { name.with_digest(top) } else { name.clone() };
-                    Some((*digest, Row { name, top, kind: *kind, policy, valid_until, rule }))
+                    let name = if bare {
+                        name.with_digest(top)
+                    } else {
+                        name.clone()
+                    };
+                    Some((
+                        *digest,
+                        Row {
+                            name,
+                            top,
+                            kind: *kind,
+                            policy,
+                            valid_until,
+                            rule,
+                        },
+                    ))
                 };
-                // Bytes of no registry have no name and so no row; a state that can't be used stops them all the same.
-                // Nothing is kept by a clock that can't be right.
-                let rows = if judge.clock.is_some() { Vec::new() } else { rows.iter().filter_map(row).collect() };
+                // Bytes of no registry have no name and so no row; a state that can't be used stops
+                // them all the same. Nothing is kept by a clock that can't be right.
+                let rows = if judge.clock.is_some() {
+                    Vec::new()
+                } else {
+                    rows.iter().filter_map(row).collect()
+                };
                 match self.keep(fresh, rows, judge.now).await {
                     Ok(()) => Decision::Allow(admission),
                     Err(refusal) => {
                         let roots = admission.roots().into_iter().map(str::to_owned).collect();
-                        denied(Denial { refusal, rule: Some(admission.rule), roots }, judged.mode)
+                        denied(
+                            Denial {
+                                refusal,
+                                rule: Some(admission.rule),
+                                roots,
+                            },
+                            judged.mode,
+                        )
                     }
                 }
             }
@@ -317,24 +487,55 @@ impl Decider {
         }
     }
 
-    async fn keep(&self, fresh: Vec<Arc<Evidence>>, rows: Vec<(Digest, Row)>, now: Timestamp) -> Result<(), Refusal> {
+    async fn keep(
+        &self,
+        fresh: Vec<Arc<Evidence>>,
+        rows: Vec<(Digest, Row)>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         if !self.keeps {
             return Ok(());
         }
-        // All of it is written. A state that can't be relied on any more is asked all the same, and opened again.
+        // All of it is written. A state that can't be relied on any more is asked all the same, and
+        // opened again.
         if fresh.is_empty() && self.kept.has(&rows) && self.store.usable().is_ok() {
             return Ok(());
         }
         let told = rows.clone();
         let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
         let commit = move || {
-            let verified = fresh.iter().flat_map(|evidence| &evidence.progress).collect();
-            let contacts =
-                fresh.iter().map(|evidence| (evidence.origin.source.as_str(), &evidence.origin.subject, evidence.contact)).collect();
-            // The cache's files are written while the floors are, for the disk is waited for in both.
+            let verified = fresh
+                .iter()
+                .flat_map(|evidence| &evidence.progress)
+                .collect();
+            let contacts = fresh
+                .iter()
+                .map(|evidence| {
+                    (
+                        evidence.origin.source.as_str(),
+                        &evidence.origin.subject,
+                        evidence.contact,
+                    )
+                })
+                .collect();
+            // The cache's files are written while the floors are, for the disk is waited for in
+            // both.
             let (committed, drafts) = thread::scope(|scope| {
-                let drafting = scope.spawn(|| fresh.iter().map(|evidence| repositories.draft(evidence)).collect::<Vec<_>>());
-                (store.commit(&Additions { now, verified, contacts, rows }), drafting.join().unwrap_or_default())
+                let drafting = scope.spawn(|| {
+                    fresh
+                        .iter()
+                        .map(|evidence| repositories.draft(evidence))
+                        .collect::<Vec<_>>()
+                });
+                (
+                    store.commit(&Additions {
+                        now,
+                        verified,
+                        contacts,
+                        rows,
+                    }),
+                    drafting.join().unwrap_or_default(),
+                )
             });
             let committed = committed?;
             for (evidence, drafts) in fresh.iter().zip(drafts) {
@@ -343,10 +544,14 @@ impl Decider {
             Ok::<_, StateError>(committed)
         };
         let committed = tokio::task::spawn_blocking(commit).await;
-        let committed = committed.map_err(|error| lost(&error.to_string()))?.map_err(|error| error.refusal())?;
+        let committed = committed
+            .map_err(|error| lost(&error.to_string()))?
+            .map_err(|error| error.refusal())?;
         self.kept.add(told);
         for (key, repository) in committed.shared_signers {
-            log::warn!("signer key {key} has also signed for {repository}: one signature could be passed off as the other's");
+            log::warn!(
+                "signer key {key} has also signed for {repository}: one signature could be passed off as the other's"
+            );
             self.shared_signers.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -384,8 +589,15 @@ fn lost(why: &str) -> Refusal {
 
 fn rows_of(chain: &crate::image::Chain) -> Vec<(Digest, Kind)> {
     let (config, layers) = chain.content();
-    let fixed = [(chain.top(), Kind::Top), (chain.manifest(), Kind::Manifest), (config, Kind::Config)];
-    fixed.into_iter().chain(layers.into_iter().map(|layer| (layer, Kind::Layer))).collect()
+    let fixed = [
+        (chain.top(), Kind::Top),
+        (chain.manifest(), Kind::Manifest),
+        (config, Kind::Config),
+    ];
+    fixed
+        .into_iter()
+        .chain(layers.into_iter().map(|layer| (layer, Kind::Layer)))
+        .collect()
 }
 
 /// There is no policy in force, and why.

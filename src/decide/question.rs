@@ -26,7 +26,8 @@ pub enum Door {
     Verifier,
 }
 
-/// Who told a name, in the order in which they are believed. All but the client's own word are hints.
+/// Who told a name, in the order in which they are believed. All but the client's own word are
+/// hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ToldBy {
     /// The one who asks to pull it.
@@ -76,7 +77,8 @@ pub struct Place {
     pub claims: Vec<Claim>,
     /// Whether any sign says that the layer, or a document above it, was fetched from a registry.
     pub from_registry: bool,
-    /// Blobs of the same files in another compression, of which this layer may have been made here, and what is known of each.
+    /// Blobs of the same files in another compression, of which this layer may have been made here,
+    /// and what is known of each.
     pub variants: Vec<(Digest, Place)>,
 }
 

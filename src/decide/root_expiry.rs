@@ -1,4 +1,5 @@
-//! Until when the roots' own metadata holds, as far as this host has seen it: nothing is asked for it, and no decision rests on it.
+//! Until when the roots' own metadata holds, as far as this host has seen it: nothing is asked for
+//! it, and no decision rests on it.
 
 use jiff::Timestamp;
 
@@ -9,37 +10,65 @@ use crate::policy::{Root, RootKind, TufRoot};
 use crate::trust::tuf::Request;
 use crate::trust::{RootFile, Subject};
 
-/// A Notary server has a root for each repository; of a host with more of them than this not each is read.
+/// A Notary server has a root for each repository; of a host with more of them than this not each
+/// is read.
 const MAX_REPOSITORIES: usize = 256;
 
 impl Decider {
-    /// Each root of the policy whose metadata is known here, by its ID, and when it expires; of a Notary server the first that does.
+    /// Each root of the policy whose metadata is known here, by its ID, and when it expires; of a
+    /// Notary server the first that does.
     #[must_use]
     pub fn root_expiries(&self) -> Vec<(String, Timestamp)> {
-        let Ok(policy) = self.policy() else { return Vec::new() };
+        let Ok(policy) = self.policy() else {
+            return Vec::new();
+        };
         let expiry = |root: &Root| match &root.kind {
             RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf),
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
         };
-        policy.roots.values().filter_map(|root| Some((root.id.clone(), expiry(root)?))).collect()
+        policy
+            .roots
+            .values()
+            .filter_map(|root| Some((root.id.clone(), expiry(root)?)))
+            .collect()
     }
 
     /// The newest version that was verified here: in the cache, or the pinned file itself.
     fn of_tuf_root(&self, root: &Root, tuf: &TufRoot) -> Option<Timestamp> {
         let floors = self.store.history(&Subject::Tuf).ok()?;
-        let own = floors.iter().filter(|floor| floor.role == "root" && !floor.root_keys.is_disjoint(root.floor_keys()));
+        let own = floors.iter().filter(|floor| {
+            floor.role == "root" && !floor.root_keys.is_disjoint(root.floor_keys())
+        });
         let version = own.map(|floor| floor.version).max()?;
-        let cached = || self.repositories.cached(&origin(&root.id), &Request::Root(version).cache_name());
-        let bytes = if version <= tuf.pinned.version() { tuf.pinned.bytes().to_vec() } else { cached()? };
+        let cached = || {
+            self.repositories
+                .cached(&origin(&root.id), &Request::Root(version).cache_name())
+        };
+        let bytes = if version <= tuf.pinned.version() {
+            tuf.pinned.bytes().to_vec()
+        } else {
+            cached()?
+        };
         Some(RootFile::read(&bytes).ok()?.expires)
     }
 
     fn of_notary_roots(&self, server: &str) -> Option<Timestamp> {
         let subjects = self.store.subjects_of(server).ok()?;
         let expiry = |subject: Subject| {
-            let origin = Origin { source: server.to_owned(), subject };
-            Some(RootFile::read(&self.repositories.cached(&origin, "root.json")?).ok()?.expires)
+            let origin = Origin {
+                source: server.to_owned(),
+                subject,
+            };
+            Some(
+                RootFile::read(&self.repositories.cached(&origin, "root.json")?)
+                    .ok()?
+                    .expires,
+            )
         };
-        subjects.into_iter().take(MAX_REPOSITORIES).filter_map(expiry).min()
+        subjects
+            .into_iter()
+            .take(MAX_REPOSITORIES)
+            .filter_map(expiry)
+            .min()
     }
 }

@@ -1,4 +1,5 @@
-//! What the policy, the state and the cache say of what is here already, for an audit: nothing of it is kept, and nobody is admitted.
+//! What the policy, the state and the cache say of what is here already, for an audit: nothing of
+//! it is kept, and nobody is admitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub struct Survey {
     pub repositories: Vec<Covered>,
     /// Canonical IDs of the keys whose signatures count nowhere.
     pub revoked_keys: Vec<String>,
-    /// Repositories with a Notary root that the policy names without a wildcard, by the name that is signed.
+    /// Repositories with a Notary root that the policy names without a wildcard, by the name that
+    /// is signed.
     pub named: Vec<String>,
 }
 
@@ -156,7 +158,8 @@ pub struct Covered {
     pub rule: Option<String>,
     /// The roots that may sign it.
     pub roots: Vec<String>,
-    /// Canonical IDs of the pinned keys of those that are of Notary: a TUF root's are in no trust directory.
+    /// Canonical IDs of the pinned keys of those that are of Notary: a TUF root's are in no trust
+    /// directory.
     pub keys: Vec<String>,
 }
 
@@ -180,37 +183,68 @@ pub async fn survey(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Survey
     let policy = match onlooker.policy() {
         Ok(policy) => policy,
         Err(refusal) => {
-            survey.trouble.push(format!("{}; hint: {}", refusal.found, refusal.hint));
+            survey
+                .trouble
+                .push(format!("{}; hint: {}", refusal.found, refusal.hint));
             survey.repositories = vec![Covered::default(); asked.repositories.len()];
             survey.images = judgements(onlooker, asked, now).await;
             return survey;
         }
     };
     survey.images = judgements(onlooker, asked, now).await;
-    survey.repositories = asked.repositories.iter().map(|repository| covered(&policy, repository)).collect();
-    survey.revoked_keys = policy.revoked_keys().iter().map(ToString::to_string).collect();
+    survey.repositories = asked
+        .repositories
+        .iter()
+        .map(|repository| covered(&policy, repository))
+        .collect();
+    survey.revoked_keys = policy
+        .revoked_keys()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     survey.named = named(&policy);
     if asked.roots {
         match held_roots(onlooker, &policy) {
             Ok(roots) => survey.roots = roots,
-            Err(error) => survey.trouble.push(format!("{}; hint: {}", error.refusal().found, error.refusal().hint)),
+            Err(error) => survey.trouble.push(format!(
+                "{}; hint: {}",
+                error.refusal().found,
+                error.refusal().hint
+            )),
         }
     }
     let warnings = policy.warnings.iter().map(ToString::to_string).collect();
-    survey.policy = Some(PolicyInForce { hash: policy.hash.to_string(), mode: policy.mode.as_str().to_owned(), warnings });
+    survey.policy = Some(PolicyInForce {
+        hash: policy.hash.to_string(),
+        mode: policy.mode.as_str().to_owned(),
+        warnings,
+    });
     survey
 }
 
 /// The pinned roots of a policy, without what any host holds of them.
 #[must_use]
 pub fn pinned(policy: &Policy) -> Vec<PinnedRoot> {
-    policy.roots.values().map(|root| pinned_root(root, &BTreeMap::new())).collect()
+    policy
+        .roots
+        .values()
+        .map(|root| pinned_root(root, &BTreeMap::new()))
+        .collect()
 }
 
 async fn judgements(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Vec<Judgement> {
     let mut judged = Vec::with_capacity(asked.images.len());
     for (name, digest) in &asked.images {
-        let verdict = onlooker.pull(&Pull { door: Door::Verify, name: name.clone(), digest: *digest }, now).await;
+        let verdict = onlooker
+            .pull(
+                &Pull {
+                    door: Door::Verify,
+                    name: name.clone(),
+                    digest: *digest,
+                },
+                now,
+            )
+            .await;
         judged.push(judgement(&verdict));
     }
     judged
@@ -221,13 +255,25 @@ fn judgement(verdict: &Verdict) -> Judgement {
     let (rule, roots, ground) = match &verdict.decision {
         Decision::Allow(admission) => {
             let roots = match admission.ground() {
-                Ground::Signed(signed) => signed.iter().map(|(id, evidence)| word(id, evidence)).collect(),
-                Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => Vec::new(),
+                Ground::Signed(signed) => signed
+                    .iter()
+                    .map(|(id, evidence)| word(id, evidence))
+                    .collect(),
+                Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => {
+                    Vec::new()
+                }
             };
-            (Some(admission.rule().to_owned()), roots, Some(admission.ground_name().to_owned()))
+            (
+                Some(admission.rule().to_owned()),
+                roots,
+                Some(admission.ground_name().to_owned()),
+            )
         }
         Decision::Deny(denial) | Decision::LetThrough(denial) => {
-            let roots = denial.roots.iter().map(|id| Word { root: id.clone(), ..Word::default() });
+            let roots = denial.roots.iter().map(|id| Word {
+                root: id.clone(),
+                ..Word::default()
+            });
             (denial.rule.clone(), roots.collect(), None)
         }
     };
@@ -258,27 +304,68 @@ fn word(id: &str, evidence: &Arc<Evidence>) -> Word {
     }
 }
 
-/// What covers a repository's metadata: the rule for its name, or one that carries another name over to it.
+/// What covers a repository's metadata: the rule for its name, or one that carries another name
+/// over to it.
 fn covered(policy: &Policy, repository: &Repository) -> Covered {
-    let carried = |rule: &&Rule| rule.signed_as.as_ref().is_some_and(|signed_as| signed_as.matches(repository));
-    let direct = policy.rule_for(repository).filter(|rule| rule.signed_as.is_none());
-    let rules: Vec<&Rule> = direct.into_iter().chain(policy.rules.iter().filter(carried)).collect();
-    let roots: BTreeMap<_, _> = rules.iter().flat_map(|rule| &rule.roots).map(|root| (root.id.as_str(), root)).collect();
-    let notary = roots.values().filter(|root| matches!(root.kind, RootKind::Notary(_)));
+    let carried = |rule: &&Rule| {
+        rule.signed_as
+            .as_ref()
+            .is_some_and(|signed_as| signed_as.matches(repository))
+    };
+    let direct = policy
+        .rule_for(repository)
+        .filter(|rule| rule.signed_as.is_none());
+    let rules: Vec<&Rule> = direct
+        .into_iter()
+        .chain(policy.rules.iter().filter(carried))
+        .collect();
+    let roots: BTreeMap<_, _> = rules
+        .iter()
+        .flat_map(|rule| &rule.roots)
+        .map(|root| (root.id.as_str(), root))
+        .collect();
+    let notary = roots
+        .values()
+        .filter(|root| matches!(root.kind, RootKind::Notary(_)));
     let keys: BTreeSet<KeyId> = notary.flat_map(|root| root.keys()).copied().collect();
-    let bound = || policy.images().find(|image| image.repository == *repository).map(|_| format!("[[image]] of {repository}"));
-    let exempt = || policy.exempts_for(repository).next().map(ToString::to_string);
+    let bound = || {
+        policy
+            .images()
+            .find(|image| image.repository == *repository)
+            .map(|_| format!("[[image]] of {repository}"))
+    };
+    let exempt = || {
+        policy
+            .exempts_for(repository)
+            .next()
+            .map(ToString::to_string)
+    };
     Covered {
-        rule: rules.first().map(ToString::to_string).or_else(bound).or_else(exempt),
+        rule: rules
+            .first()
+            .map(ToString::to_string)
+            .or_else(bound)
+            .or_else(exempt),
         roots: roots.into_keys().map(str::to_owned).collect(),
         keys: texts(&keys),
     }
 }
 
 fn named(policy: &Policy) -> Vec<String> {
-    let of_notary = |rule: &&Rule| rule.roots.iter().any(|root| matches!(root.kind, RootKind::Notary(_)));
-    let exact = policy.rules.iter().filter(of_notary).map(|rule| rule.signed_as.as_ref().unwrap_or(&rule.pattern));
-    exact.filter(|pattern| pattern.is_exact()).map(|pattern| pattern.as_str().to_owned()).collect()
+    let of_notary = |rule: &&Rule| {
+        rule.roots
+            .iter()
+            .any(|root| matches!(root.kind, RootKind::Notary(_)))
+    };
+    let exact = policy
+        .rules
+        .iter()
+        .filter(of_notary)
+        .map(|rule| rule.signed_as.as_ref().unwrap_or(&rule.pattern));
+    exact
+        .filter(|pattern| pattern.is_exact())
+        .map(|pattern| pattern.as_str().to_owned())
+        .collect()
 }
 
 fn held_roots(onlooker: &Decider, policy: &Policy) -> Result<Vec<PinnedRoot>, StateError> {
@@ -287,7 +374,10 @@ fn held_roots(onlooker: &Decider, policy: &Policy) -> Result<Vec<PinnedRoot>, St
     let root = |root: &Arc<Root>| {
         let mut fingerprints = BTreeMap::new();
         let held = held(root, &seen, cache.as_ref(), &mut fingerprints);
-        PinnedRoot { held, ..pinned_root(root, &fingerprints) }
+        PinnedRoot {
+            held,
+            ..pinned_root(root, &fingerprints)
+        }
     };
     Ok(policy.roots.values().map(root).collect())
 }
@@ -299,27 +389,63 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
         RootKind::Notary(notary) => {
             let told = notary.entries.iter().flat_map(|entry| &entry.keys);
             fingerprints.extend(told.filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))));
-            ("notary", vec![notary.server.clone()], Some(notary.role.clone()), None)
+            (
+                "notary",
+                vec![notary.server.clone()],
+                Some(notary.role.clone()),
+                None,
+            )
         }
         RootKind::Tuf(tuf) => {
             fingerprints.extend(fingerprints_of(tuf.pinned.bytes()));
-            let pinned = PinnedFile { version: tuf.pinned.version(), sha256: tuf.sha256.to_string() };
-            ("tuf", tuf.metadata.iter().map(ToString::to_string).collect(), None, Some(pinned))
+            let pinned = PinnedFile {
+                version: tuf.pinned.version(),
+                sha256: tuf.sha256.to_string(),
+            };
+            (
+                "tuf",
+                tuf.metadata.iter().map(ToString::to_string).collect(),
+                None,
+                Some(pinned),
+            )
         }
     };
-    let key = |id: &KeyId| PinnedKey { id: id.to_string(), fingerprint: fingerprints.get(id).map(ToString::to_string) };
+    let key = |id: &KeyId| PinnedKey {
+        id: id.to_string(),
+        fingerprint: fingerprints.get(id).map(ToString::to_string),
+    };
     let keys = root.keys().iter().map(key).collect();
-    PinnedRoot { id: root.id.clone(), kind: kind.to_owned(), sources, role, keys, pinned, held: Vec::new() }
+    PinnedRoot {
+        id: root.id.clone(),
+        kind: kind.to_owned(),
+        sources,
+        role,
+        keys,
+        pinned,
+        held: Vec::new(),
+    }
 }
 
-fn held(root: &Root, seen: &Overview, cache: Option<&Cache>, fingerprints: &mut BTreeMap<KeyId, Fingerprint>) -> Vec<Held> {
+fn held(
+    root: &Root,
+    seen: &Overview,
+    cache: Option<&Cache>,
+    fingerprints: &mut BTreeMap<KeyId, Fingerprint>,
+) -> Vec<Held> {
     let (source, of_tuf) = match &root.kind {
         RootKind::Notary(notary) => (notary.server.clone(), false),
         RootKind::Tuf(_) => (format!("root {}", root.id), true),
     };
     let mut all = Vec::new();
-    for one in seen.repositories.iter().filter(|one| matches!(one.subject, Subject::Tuf) == of_tuf) {
-        let floors = one.floors.iter().filter(|floor| !floor.root_keys.is_disjoint(root.floor_keys()));
+    for one in seen
+        .repositories
+        .iter()
+        .filter(|one| matches!(one.subject, Subject::Tuf) == of_tuf)
+    {
+        let floors = one
+            .floors
+            .iter()
+            .filter(|floor| !floor.root_keys.is_disjoint(root.floor_keys()));
         let mut versions = BTreeMap::new();
         for floor in floors {
             let highest: &mut u64 = versions.entry(floor.role.clone()).or_default();
@@ -328,25 +454,46 @@ fn held(root: &Root, seen: &Overview, cache: Option<&Cache>, fingerprints: &mut 
         if versions.is_empty() {
             continue;
         }
-        let contact = seen.contacts.iter().find(|contact| contact.source == source && contact.subject == one.subject);
-        let files = cache.map(|cache| cache.files(&source, &one.subject, MAX_CACHED)).unwrap_or_default();
-        let roots = files.iter().filter(|(name, _)| name == "root.json" || name.ends_with(".root.json"));
-        let newest = roots.filter_map(|(_, bytes)| RootFile::read(bytes).ok()).max_by_key(|file| file.version);
-        fingerprints.extend(newest.iter().flat_map(|file| &file.keys).filter_map(|key| Some((key.id(), Fingerprint::of(key)?))));
+        let contact = seen
+            .contacts
+            .iter()
+            .find(|contact| contact.source == source && contact.subject == one.subject);
+        let files = cache
+            .map(|cache| cache.files(&source, &one.subject, MAX_CACHED))
+            .unwrap_or_default();
+        let roots = files
+            .iter()
+            .filter(|(name, _)| name == "root.json" || name.ends_with(".root.json"));
+        let newest = roots
+            .filter_map(|(_, bytes)| RootFile::read(bytes).ok())
+            .max_by_key(|file| file.version);
+        fingerprints.extend(
+            newest
+                .iter()
+                .flat_map(|file| &file.keys)
+                .filter_map(|key| Some((key.id(), Fingerprint::of(key)?))),
+        );
         all.push(Held {
             repository: one.subject.to_string(),
             contact: contact.map(|contact| contact.at.to_string()),
             versions,
             root_expires: newest.map(|file| file.expires.to_string()),
-            files: files.into_iter().map(|(name, bytes)| (name, Digest::of(&bytes).to_string())).collect(),
+            files: files
+                .into_iter()
+                .map(|(name, bytes)| (name, Digest::of(&bytes).to_string()))
+                .collect(),
         });
     }
     all
 }
 
 fn fingerprints_of(root_file: &[u8]) -> Vec<(KeyId, Fingerprint)> {
-    let keys = RootFile::read(root_file).map(|file| file.keys).unwrap_or_default();
-    keys.iter().filter_map(|key| Some((key.id(), Fingerprint::of(key)?))).collect()
+    let keys = RootFile::read(root_file)
+        .map(|file| file.keys)
+        .unwrap_or_default();
+    keys.iter()
+        .filter_map(|key| Some((key.id(), Fingerprint::of(key)?)))
+        .collect()
 }
 
 fn texts<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> Vec<String> {

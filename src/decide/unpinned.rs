@@ -1,7 +1,9 @@
-//! What a person can do about a root that nothing pinned speaks for: a command that pins it, once they have its fingerprint.
+//! What a person can do about a root that nothing pinned speaks for: a command that pins it, once
+//! they have its fingerprint.
 //!
-//! The command holds no fingerprint and stands last: pasted alone, or with all that is told, it asks for one and pins nothing without. It
-//! ends in a comment, because engines go on behind it with words of their own.
+//! The command holds no fingerprint and stands last: pasted alone, or with all that is told, it
+//! asks for one and pins nothing without. It ends in a comment, because engines go on behind it
+//! with words of their own.
 
 use std::borrow::Cow;
 
@@ -16,10 +18,17 @@ pub(super) fn told(refusal: Refusal, policy: &Policy, root: &Root, name: &ImageR
     }
     let source = match &root.kind {
         RootKind::Notary(_) => Some(format!("--scan {}", name.repository)),
-        RootKind::Tuf(tuf) => tuf.metadata.first().map(|url| format!("--replace --scan {}", word(&url.to_string()))),
+        RootKind::Tuf(tuf) => tuf
+            .metadata
+            .first()
+            .map(|url| format!("--replace --scan {}", word(&url.to_string()))),
     };
     let Some(source) = source else { return refusal };
-    let dir = policy.dir.as_deref().filter(|dir| *dir != DEFAULT_DIR).map_or(String::new(), |dir| format!(" --policy {}", word(dir)));
+    let dir = policy
+        .dir
+        .as_deref()
+        .filter(|dir| *dir != DEFAULT_DIR)
+        .map_or(String::new(), |dir| format!(" --policy {}", word(dir)));
     let hint = format!(
         "see what differs: rootpin pin diff{dir} {}; if the publisher changed the root key, have them tell you its fingerprint by another \
          way than this source, then run: rootpin pin add {}{dir} {source}   # asks for the fingerprint",
@@ -31,7 +40,11 @@ pub(super) fn told(refusal: Refusal, policy: &Policy, root: &Root, name: &ImageR
 /// One word for a shell.
 fn word(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@+,=%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', r"'\''")).into() }
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''")).into()
+    }
 }
 
 #[cfg(test)]
@@ -44,11 +57,20 @@ mod tests {
 
     #[test]
     fn a_word_is_quoted_only_where_a_shell_would_read_more_into_it() {
-        for plain in ["/etc/rootpin", "https://t.example:8/a", "oci://r.example/a:latest"] {
+        for plain in [
+            "/etc/rootpin",
+            "https://t.example:8/a",
+            "oci://r.example/a:latest",
+        ] {
             assert_eq!(word(plain), plain);
         }
-        for (odd, quoted) in [("", "''"), ("a b", "'a b'"), ("$(x)", "'$(x)'"), ("it's", r"'it'\''s'"), ("http://[::1]", "'http://[::1]'")]
-        {
+        for (odd, quoted) in [
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(x)", "'$(x)'"),
+            ("it's", r"'it'\''s'"),
+            ("http://[::1]", "'http://[::1]'"),
+        ] {
             assert_eq!(word(odd), quoted);
         }
     }
@@ -68,12 +90,29 @@ mod tests {
             policy.dir = dir.map(str::to_owned);
             told(refusal, &policy, &policy.roots["acme"], &name).hint
         };
-        let unpinned = Refusal { unpinned_root: true, ..Refusal::new(Code::RootNotPinned, "a key", "another", "ask") };
-        assert!(tell(unpinned.clone(), None).ends_with(": rootpin pin add acme --scan r.example/app   # asks for the fingerprint"));
-        assert!(tell(unpinned.clone(), Some("/etc/rootpin")).contains(": rootpin pin add acme --scan r.example/app   #"));
+        let unpinned = Refusal {
+            unpinned_root: true,
+            ..Refusal::new(Code::RootNotPinned, "a key", "another", "ask")
+        };
+        assert!(
+            tell(unpinned.clone(), None).ends_with(
+                ": rootpin pin add acme --scan r.example/app   # asks for the fingerprint"
+            )
+        );
+        assert!(
+            tell(unpinned.clone(), Some("/etc/rootpin"))
+                .contains(": rootpin pin add acme --scan r.example/app   #")
+        );
         let elsewhere = tell(unpinned, Some("/srv/a b"));
-        assert!(elsewhere.contains(": rootpin pin add acme --policy '/srv/a b' --scan r.example/app   #") && !elsewhere.contains(key));
+        assert!(
+            elsewhere
+                .contains(": rootpin pin add acme --policy '/srv/a b' --scan r.example/app   #")
+                && !elsewhere.contains(key)
+        );
         let other = Refusal::new(Code::BadSignature, "a", "b", "ask");
-        assert_eq!(told(other.clone(), &policy, &policy.roots["acme"], &name), other);
+        assert_eq!(
+            told(other.clone(), &policy, &policy.roots["acme"], &name),
+            other
+        );
     }
 }

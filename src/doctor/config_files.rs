@@ -1,4 +1,5 @@
-//! containerd's configuration as files, in the order in which containerd reads them: what is read later wins.
+//! containerd's configuration as files, in the order in which containerd reads them: what is read
+//! later wins.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -44,8 +45,9 @@ pub struct ConfigFiles {
 }
 
 impl ConfigFiles {
-    /// Reads them as containerd does (`LoadConfig` in cmd/containerd/server/config): first the main file, then what it imports in the
-    /// order of its `imports`, then what those import. `proposed` are texts that take the place of files, or are not there yet.
+    /// Reads them as containerd does (`LoadConfig` in cmd/containerd/server/config): first the main
+    /// file, then what it imports in the order of its `imports`, then what those import. `proposed`
+    /// are texts that take the place of files, or are not there yet.
     ///
     /// # Errors
     /// A file cannot be read or is no TOML.
@@ -58,19 +60,32 @@ impl ConfigFiles {
                 continue;
             }
             if loaded.len() > MAX_FILES {
-                return Err(format!("{} imports more than {MAX_FILES} files", main.display()));
+                return Err(format!(
+                    "{} imports more than {MAX_FILES} files",
+                    main.display()
+                ));
             }
             let text = match proposed.get(&path) {
                 Some(text) => text.clone(),
                 None => read(&path).map_err(|error| format!("{}: {error}", path.display()))?,
             };
-            let table: toml::Table = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
-            let imports = table.get("imports").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let table: toml::Table = text
+                .parse()
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            let imports = table
+                .get("imports")
+                .and_then(toml::Value::as_array)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             for import in imports.iter().filter_map(toml::Value::as_str) {
                 let import = clean(&path.parent().unwrap_or(Path::new("/")).join(import));
                 if import.to_string_lossy().contains('*') {
                     let pattern = Pattern::new(&import);
-                    pending.extend(pattern.matches(proposed).map_err(|error| format!("{}: {error}", import.display()))?);
+                    pending.extend(
+                        pattern
+                            .matches(proposed)
+                            .map_err(|error| format!("{}: {error}", import.display()))?,
+                    );
                     this.patterns.push(pattern);
                 } else {
                     pending.push_back(import);
@@ -81,23 +96,38 @@ impl ConfigFiles {
         Ok(this)
     }
 
-    /// Copies the files into a folder, so that an engine which reads the copy makes the same of it; those that are not wanted stay away.
-    /// Returns the main file's place, where nothing is if there is no main file.
+    /// Copies the files into a folder, so that an engine which reads the copy makes the same of it;
+    /// those that are not wanted stay away. Returns the main file's place, where nothing is if
+    /// there is no main file.
     ///
     /// # Errors
     /// A file can't be written.
-    pub(super) fn copy(&self, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    pub(super) fn copy(
+        &self,
+        folder: &Path,
+        wanted: impl Fn(&Path) -> bool,
+    ) -> Result<PathBuf, String> {
         let main = folder.join("config.toml");
-        let write = |path: &Path, text: String| fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()));
+        let write = |path: &Path, text: String| {
+            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+        };
         let mut imports = Array::new();
-        for (number, file) in self.files.iter().enumerate().skip(1).filter(|(_, file)| wanted(&file.path)) {
+        for (number, file) in self
+            .files
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter(|(_, file)| wanted(&file.path))
+        {
             let path = folder.join(format!("{number:04}.toml"));
             let mut document = document(file)?;
             document.remove("imports");
             write(&path, document.to_string())?;
             imports.push(path.display().to_string());
         }
-        let Some(first) = self.files.first() else { return Ok(main) };
+        let Some(first) = self.files.first() else {
+            return Ok(main);
+        };
         let mut document = document(first)?;
         document.remove("imports");
         document.insert("imports", value(imports));
@@ -108,26 +138,41 @@ impl ConfigFiles {
     /// The last file that has this key, with the key's line.
     #[must_use]
     pub fn who_sets(&self, path: &[&str]) -> Option<(&ConfigFile, usize)> {
-        self.files.iter().rev().find(|file| at(&file.table, path).is_some()).map(|file| (file, line(&file.text, path)))
+        self.files
+            .iter()
+            .rev()
+            .find(|file| at(&file.table, path).is_some())
+            .map(|file| (file, line(&file.text, path)))
     }
 
     /// The same for people: `FILE:LINE`, or that nobody does.
     #[must_use]
     pub fn setter(&self, path: &[&str]) -> String {
-        self.who_sets(path).map_or("not set in any file".to_owned(), |(file, line)| format!("set by {}:{line}", file.path.display()))
+        self.who_sets(path)
+            .map_or("not set in any file".to_owned(), |(file, line)| {
+                format!("set by {}:{line}", file.path.display())
+            })
     }
 
     /// `version` of the main file, where it says one.
     #[must_use]
     pub fn version(&self) -> Option<i64> {
-        self.files.first().and_then(|file| file.table.get("version")?.as_integer())
+        self.files
+            .first()
+            .and_then(|file| file.table.get("version")?.as_integer())
     }
 }
 
 impl Pattern {
     fn new(path: &Path) -> Self {
-        let (folder, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default().to_string_lossy());
-        Self { folder: folder.to_owned(), name: name.into_owned() }
+        let (folder, name) = (
+            path.parent().unwrap_or(Path::new("/")),
+            path.file_name().unwrap_or_default().to_string_lossy(),
+        );
+        Self {
+            folder: folder.to_owned(),
+            name: name.into_owned(),
+        }
     }
 
     /// The files that match, in the order of their names.
@@ -136,9 +181,16 @@ impl Pattern {
         for folder in folders(&self.folder)? {
             found.extend(names(&folder)?.into_iter().map(|name| folder.join(name)));
         }
-        let within = |path: &&PathBuf| path.parent().is_some_and(|folder| glob(&self.folder.to_string_lossy(), &folder.to_string_lossy()));
+        let within = |path: &&PathBuf| {
+            path.parent().is_some_and(|folder| {
+                glob(&self.folder.to_string_lossy(), &folder.to_string_lossy())
+            })
+        };
         found.extend(proposed.keys().filter(within).cloned());
-        found.retain(|path| path.file_name().is_some_and(|name| self.takes(&name.to_string_lossy())));
+        found.retain(|path| {
+            path.file_name()
+                .is_some_and(|name| self.takes(&name.to_string_lossy()))
+        });
         Ok(found)
     }
 
@@ -164,7 +216,10 @@ fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
         for folder in found {
             if has_signs(&name) {
                 next.extend(
-                    names(&folder)?.into_iter().filter(|entry| glob(&name, &entry.to_string_lossy())).map(|entry| folder.join(entry)),
+                    names(&folder)?
+                        .into_iter()
+                        .filter(|entry| glob(&name, &entry.to_string_lossy()))
+                        .map(|entry| folder.join(entry)),
                 );
             } else {
                 next.push(folder.join(part));
@@ -179,10 +234,16 @@ fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(Vec::new()),
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+        {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(error),
     };
-    let mut found = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    let mut found = entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<Vec<_>>>()?;
     found.sort();
     Ok(found)
 }
@@ -191,9 +252,11 @@ fn has_signs(name: &str) -> bool {
     name.contains(['*', '?', '[', '\\'])
 }
 
-/// Go's `filepath.Match`: `*` any characters but `/`, `?` one, `[a-z]` and `[^a-z]` one of a class, `\` the next sign itself.
+/// Go's `filepath.Match`: `*` any characters but `/`, `?` one, `[a-z]` and `[^a-z]` one of a class,
+/// `\` the next sign itself.
 fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
     match_from(&pattern, &name)
 }
 
@@ -251,7 +314,9 @@ fn one(pattern: &[char], sign: char) -> Option<&[char]> {
 }
 
 fn document(file: &ConfigFile) -> Result<DocumentMut, String> {
-    file.text.parse().map_err(|error: toml_edit::TomlError| format!("{}: {error}", file.path.display()))
+    file.text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| format!("{}: {error}", file.path.display()))
 }
 
 /// The path without `.` and `..`, by its text alone, as Go's `filepath.Clean` has it.
@@ -272,7 +337,9 @@ fn clean(path: &Path) -> PathBuf {
 /// A text file of no more than a configuration's length.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
     if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
         return Err(io::Error::other(format!("longer than {MAX_FILE} bytes")));
     }
@@ -283,7 +350,9 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
 #[must_use]
 pub(super) fn at<'a>(table: &'a toml::Table, path: &[&str]) -> Option<&'a toml::Value> {
     let (last, tables) = path.split_last()?;
-    let inner = tables.iter().try_fold(table, |table, key| table.get(*key)?.as_table())?;
+    let inner = tables
+        .iter()
+        .try_fold(table, |table, key| table.get(*key)?.as_table())?;
     inner.get(*last)
 }
 
@@ -294,7 +363,9 @@ fn line(text: &str, path: &[&str]) -> usize {
         let (last, tables) = path.split_last()?;
         let mut inner = &table;
         for key in tables {
-            let DeValue::Table(next) = inner.get(*key)?.get_ref() else { return None };
+            let DeValue::Table(next) = inner.get(*key)?.get_ref() else {
+                return None;
+            };
             inner = next;
         }
         Some(inner.get(*last)?.span().start)
@@ -318,13 +389,26 @@ mod tests {
     }
 
     fn names(files: &ConfigFiles) -> Vec<String> {
-        files.files.iter().map(|file| file.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        files
+            .files
+            .iter()
+            .map(|file| {
+                file.path
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
     }
 
     #[test]
     fn files_are_read_in_the_order_of_imports_and_what_they_import_comes_last() {
         let folder = folder(&[
-            ("main.toml", "imports = [\"e/*.toml\", \"d/*.toml\", \"one.toml\"]\n"),
+            (
+                "main.toml",
+                "imports = [\"e/*.toml\", \"d/*.toml\", \"one.toml\"]\n",
+            ),
             ("d/b.toml", ""),
             ("d/a.toml", "imports = [\"../last.toml\", \"../main.toml\"]"),
             ("d/a.txt", "no toml ["),
@@ -333,12 +417,25 @@ mod tests {
             ("last.toml", ""),
         ]);
         let read = ConfigFiles::read(&folder.path().join("main.toml"), &BTreeMap::new()).unwrap();
-        assert_eq!(names(&read), ["main.toml", "z.toml", "a.toml", "b.toml", "one.toml", "last.toml"]);
+        assert_eq!(
+            names(&read),
+            [
+                "main.toml",
+                "z.toml",
+                "a.toml",
+                "b.toml",
+                "one.toml",
+                "last.toml"
+            ]
+        );
     }
 
     #[test]
     fn a_proposed_file_is_read_as_if_it_were_there() {
-        let folder = folder(&[("main.toml", "imports = [\"d/*.toml\"]\n"), ("d/m.toml", "a = 1")]);
+        let folder = folder(&[
+            ("main.toml", "imports = [\"d/*.toml\"]\n"),
+            ("d/m.toml", "a = 1"),
+        ]);
         let proposed = BTreeMap::from([(folder.path().join("d/z.toml"), "a = 2".to_owned())]);
         let read = ConfigFiles::read(&folder.path().join("main.toml"), &proposed).unwrap();
         assert_eq!(names(&read), ["main.toml", "m.toml", "z.toml"]);
@@ -376,11 +473,22 @@ mod tests {
 
     #[test]
     fn folders_are_patterns_too() {
-        let folder = folder(&[("main.toml", "imports = [\"*/a[0-9].toml\"]\n"), ("x/a1.toml", ""), ("y/a0.toml", ""), ("y/b0.toml", "")]);
+        let folder = folder(&[
+            ("main.toml", "imports = [\"*/a[0-9].toml\"]\n"),
+            ("x/a1.toml", ""),
+            ("y/a0.toml", ""),
+            ("y/b0.toml", ""),
+        ]);
         let main = folder.path().join("main.toml");
-        assert_eq!(names(&ConfigFiles::read(&main, &BTreeMap::new()).unwrap()), ["main.toml", "a1.toml", "a0.toml"]);
+        assert_eq!(
+            names(&ConfigFiles::read(&main, &BTreeMap::new()).unwrap()),
+            ["main.toml", "a1.toml", "a0.toml"]
+        );
         let proposed = BTreeMap::from([(folder.path().join("z/a9.toml"), String::new())]);
-        assert_eq!(names(&ConfigFiles::read(&main, &proposed).unwrap()), ["main.toml", "a1.toml", "a0.toml", "a9.toml"]);
+        assert_eq!(
+            names(&ConfigFiles::read(&main, &proposed).unwrap()),
+            ["main.toml", "a1.toml", "a0.toml", "a9.toml"]
+        );
     }
 
     #[test]
@@ -395,10 +503,23 @@ mod tests {
         let main = files.copy(there.path(), |_| true).unwrap();
         fs::remove_dir_all(here.path()).unwrap();
         let copied = ConfigFiles::read(&main, &BTreeMap::new()).unwrap();
-        let keys: Vec<_> = copied.files.iter().flat_map(|file| file.table.keys()).filter(|key| *key != "imports").collect();
+        let keys: Vec<_> = copied
+            .files
+            .iter()
+            .flat_map(|file| file.table.keys())
+            .filter(|key| *key != "imports")
+            .collect();
         assert_eq!(keys, ["a", "b", "c"]);
         assert_eq!(
-            ConfigFiles::read(&files.copy(there.path(), |path| !path.ends_with("b.toml")).unwrap(), &BTreeMap::new()).unwrap().files.len(),
+            ConfigFiles::read(
+                &files
+                    .copy(there.path(), |path| !path.ends_with("b.toml"))
+                    .unwrap(),
+                &BTreeMap::new()
+            )
+            .unwrap()
+            .files
+            .len(),
             2
         );
     }
@@ -414,8 +535,16 @@ mod tests {
     fn files_that_import_each_other_without_end_are_an_end() {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..=MAX_FILES {
-            fs::write(folder.path().join(number.to_string()), format!("imports = [\"{}\"]", number + 1)).unwrap();
+            fs::write(
+                folder.path().join(number.to_string()),
+                format!("imports = [\"{}\"]", number + 1),
+            )
+            .unwrap();
         }
-        assert!(ConfigFiles::read(&folder.path().join("0"), &BTreeMap::new()).unwrap_err().contains("more than 200"));
+        assert!(
+            ConfigFiles::read(&folder.path().join("0"), &BTreeMap::new())
+                .unwrap_err()
+                .contains("more than 200")
+        );
     }
 }

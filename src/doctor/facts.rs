@@ -42,7 +42,8 @@ pub struct Plugin {
 pub struct Config {
     /// What containerd makes of its files: `containerd config dump`.
     pub effective: toml::Table,
-    /// Why containerd would not start with its files, where that is the fault of rootpin's own drop-in; `effective` is without it then.
+    /// Why containerd would not start with its files, where that is the fault of rootpin's own
+    /// drop-in; `effective` is without it then.
     pub refused: Option<String>,
     /// The files.
     pub files: ConfigFiles,
@@ -63,7 +64,8 @@ pub struct Folder {
     pub path: PathBuf,
     /// The names in it; none: there is no such folder.
     pub entries: Option<Vec<String>>,
-    /// Why others than root can change it, and the path whose mode is at fault if that is the folder or a file in it.
+    /// Why others than root can change it, and the path whose mode is at fault if that is the
+    /// folder or a file in it.
     pub writable: Option<(String, Option<PathBuf>)>,
 }
 
@@ -131,16 +133,25 @@ impl Containerd {
     /// Whether it is there and works.
     #[must_use]
     pub fn works(&self, full: &str) -> bool {
-        self.plugin(full).is_some_and(|plugin| plugin.error.is_none())
+        self.plugin(full)
+            .is_some_and(|plugin| plugin.error.is_none())
     }
 
     /// The differs that are proxies to this socket.
     #[must_use]
     pub fn differs_at(&self, socket: &std::path::Path) -> Vec<&str> {
         let there = |plugin: &&Plugin| {
-            plugin.kind == "io.containerd.differ.v1" && plugin.address.as_deref().is_some_and(|address| same_socket(address, socket))
+            plugin.kind == "io.containerd.differ.v1"
+                && plugin
+                    .address
+                    .as_deref()
+                    .is_some_and(|address| same_socket(address, socket))
         };
-        self.plugins.iter().filter(there).map(|plugin| plugin.id.as_str()).collect()
+        self.plugins
+            .iter()
+            .filter(there)
+            .map(|plugin| plugin.id.as_str())
+            .collect()
     }
 
     /// Whether CRI pulls images here, and with which settings.
@@ -148,7 +159,10 @@ impl Containerd {
     pub fn cri(&self) -> Option<Cri<'_>> {
         let config = self.config.as_ref().ok()?;
         let runs = self.works("io.containerd.grpc.v1.cri");
-        runs.then(|| Cri { config, two: self.version >= Version(2, 0, 0) })
+        runs.then(|| Cri {
+            config,
+            two: self.version >= Version(2, 0, 0),
+        })
     }
 
     /// Whether its CRI can pull by the transfer service.
@@ -174,7 +188,12 @@ impl<'a> Cri<'a> {
     /// The path of a setting. In 1.7 what has to do with snapshots is one table deeper.
     #[must_use]
     pub fn path(&self, key: &'a str) -> Vec<&'a str> {
-        let deeper = ["snapshotter", "disable_snapshot_annotations", "discard_unpacked_layers"].contains(&key);
+        let deeper = [
+            "snapshotter",
+            "disable_snapshot_annotations",
+            "discard_unpacked_layers",
+        ]
+        .contains(&key);
         let mut path = match (self.two, deeper) {
             (true, _) => vec!["plugins", "io.containerd.cri.v1.images"],
             (false, true) => vec!["plugins", "io.containerd.grpc.v1.cri", "containerd"],
@@ -199,12 +218,35 @@ impl<'a> Cri<'a> {
     /// Every snapshotter that containers may be made with: CRI's own, and those of single runtimes.
     #[must_use]
     pub fn snapshotters(&self) -> Vec<&'a str> {
-        let runtime = if self.two { "io.containerd.cri.v1.runtime" } else { "io.containerd.grpc.v1.cri" };
-        let runtimes = at(&self.config.effective, &["plugins", runtime, "containerd", "runtimes"]).and_then(toml::Value::as_table);
-        let single = runtimes.into_iter().flat_map(|table| table.values()).filter_map(|one| one.get("snapshotter"));
-        let platforms = self.get("runtime_platforms").and_then(toml::Value::as_table);
-        let single = single.chain(platforms.into_iter().flat_map(|table| table.values()).filter_map(|one| one.get("snapshotter")));
-        let mut names: Vec<&str> = self.get("snapshotter").into_iter().chain(single).filter_map(toml::Value::as_str).collect();
+        let runtime = if self.two {
+            "io.containerd.cri.v1.runtime"
+        } else {
+            "io.containerd.grpc.v1.cri"
+        };
+        let runtimes = at(
+            &self.config.effective,
+            &["plugins", runtime, "containerd", "runtimes"],
+        )
+        .and_then(toml::Value::as_table);
+        let single = runtimes
+            .into_iter()
+            .flat_map(|table| table.values())
+            .filter_map(|one| one.get("snapshotter"));
+        let platforms = self
+            .get("runtime_platforms")
+            .and_then(toml::Value::as_table);
+        let single = single.chain(
+            platforms
+                .into_iter()
+                .flat_map(|table| table.values())
+                .filter_map(|one| one.get("snapshotter")),
+        );
+        let mut names: Vec<&str> = self
+            .get("snapshotter")
+            .into_iter()
+            .chain(single)
+            .filter_map(toml::Value::as_str)
+            .collect();
         names.retain(|name| !name.is_empty());
         names.sort_unstable();
         names.dedup();

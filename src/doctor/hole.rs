@@ -41,7 +41,14 @@ impl Hole {
     /// A hole with its code's severity and nothing to do.
     pub(super) fn new(code: Code, engine: &str, found: impl AsRef<str>) -> Self {
         let found = plain(found.as_ref());
-        Self { code, severity: code.severity(), engine: engine.to_owned(), found, change: String::new(), fix: None }
+        Self {
+            code,
+            severity: code.severity(),
+            engine: engine.to_owned(),
+            found,
+            change: String::new(),
+            fix: None,
+        }
     }
 
     /// What closes it.

@@ -1,4 +1,5 @@
-//! The first time: what has the engines of rootpin.toml ask rootpin, whether they run already or not.
+//! The first time: what has the engines of rootpin.toml ask rootpin, whether they run already or
+//! not.
 
 use std::path::Path;
 
@@ -22,7 +23,12 @@ pub struct Idle<'a> {
 /// Plans what the engines lack; those of these names, or all.
 pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &Tools) -> Plan {
     let wanted = |name: &String| names.is_empty() || names.contains(name);
-    let (mut holes, mut containerds, mut dockers, mut left) = (Vec::new(), Vec::<Containerd>::new(), Vec::<Docker>::new(), Vec::new());
+    let (mut holes, mut containerds, mut dockers, mut left) = (
+        Vec::new(),
+        Vec::<Containerd>::new(),
+        Vec::<Docker>::new(),
+        Vec::new(),
+    );
     for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
         match found(engine, idle).await {
             Ok(facts) if facts.version < OLDEST => left.push(format!(
@@ -42,13 +48,19 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
     }
     let mut edits = Vec::new();
     for docker in config.dockers.iter().filter(|docker| wanted(&docker.name)) {
-        let Some(socket) = &docker.authz else { continue };
+        let Some(socket) = &docker.authz else {
+            continue;
+        };
         match probe::docker(docker).await {
             Ok(facts) => {
-                holes.push(Hole::new(Code::DockerNoAuthz, &docker.name, "").fix(Fix::Authorization(plugin_name::to_be(socket))));
+                holes.push(
+                    Hole::new(Code::DockerNoAuthz, &docker.name, "")
+                        .fix(Fix::Authorization(plugin_name::to_be(socket))),
+                );
                 dockers.push(facts);
             }
-            Err(_) => match fix::idle_docker(docker, idle.daemon_json, &plugin_name::to_be(socket)) {
+            Err(_) => match fix::idle_docker(docker, idle.daemon_json, &plugin_name::to_be(socket))
+            {
                 Ok(of_it) => edits.push((docker.name.clone(), of_it)),
                 Err(why) => left.push(format!("{}: {why}", docker.name)),
             },

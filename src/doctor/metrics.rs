@@ -1,4 +1,5 @@
-//! A report for the textfile collector of Prometheus' node exporter. A file, because a daemon that is dead could serve no counter of it.
+//! A report for the textfile collector of Prometheus' node exporter. A file, because a daemon that
+//! is dead could serve no counter of it.
 
 use std::fmt::Write as _;
 
@@ -6,28 +7,51 @@ use super::code::{Code, Severity};
 use super::report::Report;
 
 impl Report {
-    /// In Prometheus' text format; a line for each code, so that a hole that was closed is seen to be. `now` is in seconds since 1970.
+    /// In Prometheus' text format; a line for each code, so that a hole that was closed is seen to
+    /// be. `now` is in seconds since 1970.
     #[must_use]
     pub fn metrics(&self, now: i64) -> String {
         let mut out = String::new();
         let head = |out: &mut String, name: &str, help: &str| {
-            let _ = writeln!(out, "# HELP rootpin_doctor_{name} {help}\n# TYPE rootpin_doctor_{name} gauge");
+            let _ = writeln!(
+                out,
+                "# HELP rootpin_doctor_{name} {help}\n# TYPE rootpin_doctor_{name} gauge"
+            );
         };
-        head(&mut out, "holes", "Holes that rootpin doctor found, by code and severity.");
+        head(
+            &mut out,
+            "holes",
+            "Holes that rootpin doctor found, by code and severity.",
+        );
         for code in Code::ALL {
             for severity in [Severity::Open, Severity::Weak, Severity::Note] {
-                let count = self.holes.iter().filter(|hole| hole.code == *code && hole.severity == severity).count();
+                let count = self
+                    .holes
+                    .iter()
+                    .filter(|hole| hole.code == *code && hole.severity == severity)
+                    .count();
                 if count > 0 || severity == code.severity() {
                     let (code, severity) = (code.as_str(), severity.as_str());
-                    let _ = writeln!(out, "rootpin_doctor_holes{{code=\"{code}\",severity=\"{severity}\"}} {count}");
+                    let _ = writeln!(
+                        out,
+                        "rootpin_doctor_holes{{code=\"{code}\",severity=\"{severity}\"}} {count}"
+                    );
                 }
             }
         }
         head(&mut out, "untold", "What rootpin doctor could not look at.");
         let _ = writeln!(out, "rootpin_doctor_untold {}", self.untold.len());
-        head(&mut out, "exit_code", "How rootpin doctor ended: 0 shut, 1 open, 2 could not tell.");
+        head(
+            &mut out,
+            "exit_code",
+            "How rootpin doctor ended: 0 shut, 1 open, 2 could not tell.",
+        );
         let _ = writeln!(out, "rootpin_doctor_exit_code {}", self.exit_code());
-        head(&mut out, "time_seconds", "When rootpin doctor ended, in seconds since 1970.");
+        head(
+            &mut out,
+            "time_seconds",
+            "When rootpin doctor ended, in seconds since 1970.",
+        );
         let _ = writeln!(out, "rootpin_doctor_time_seconds {now}");
         out
     }
@@ -43,7 +67,9 @@ mod tests {
         let mut report = Report::default();
         report.holes.push(Hole::new(Code::GateOrder, "a", ""));
         report.holes.push(Hole::new(Code::GateOrder, "b", ""));
-        report.holes.push(Hole::new(Code::DockerNoAuthz, "c", "").weighing(Severity::Weak));
+        report
+            .holes
+            .push(Hole::new(Code::DockerNoAuthz, "c", "").weighing(Severity::Weak));
         let text = report.metrics(7);
         for line in [
             "rootpin_doctor_holes{code=\"gate-order\",severity=\"open\"} 2",
@@ -52,8 +78,15 @@ mod tests {
             "rootpin_doctor_exit_code 1",
             "rootpin_doctor_time_seconds 7",
         ] {
-            assert!(text.lines().any(|known| known == line), "{line} is not in {text}");
+            assert!(
+                text.lines().any(|known| known == line),
+                "{line} is not in {text}"
+            );
         }
-        assert!(Code::ALL.iter().all(|code| text.contains(&format!("{{code=\"{}\"", code.as_str()))));
+        assert!(
+            Code::ALL
+                .iter()
+                .all(|code| text.contains(&format!("{{code=\"{}\"", code.as_str())))
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Which doors of this host stand open: the running engines are asked, and each hole is told with what closes it.
+//! Which doors of this host stand open: the running engines are asked, and each hole is told with
+//! what closes it.
 //!
-//! `probe` asks, `check` judges what was told, `fix` plans and writes. Nothing is written unless that is asked for, and no engine is ever
-//! restarted.
+//! `probe` asks, `check` judges what was told, `fix` plans and writes. Nothing is written unless
+//! that is asked for, and no engine is ever restarted.
 
 mod check;
 mod code;
@@ -46,14 +47,25 @@ pub struct Examination {
 
 /// Looks at everything that rootpin.toml names, and for what it doesn't name.
 ///
-pub async fn examine(config_path: &Path, config: &Config, tools: &Tools, daemon: Result<Client, String>) -> Examination {
-    let mut found = Examination { report: Report::default(), containerds: Vec::new(), dockers: Vec::new() };
+pub async fn examine(
+    config_path: &Path,
+    config: &Config,
+    tools: &Tools,
+    daemon: Result<Client, String>,
+) -> Examination {
+    let mut found = Examination {
+        report: Report::default(),
+        containerds: Vec::new(),
+        dockers: Vec::new(),
+    };
     let mut known = Vec::new();
     let running = probe::engines();
     let wanted = wanted(config, tools);
     let policy = read_policy(config_path, config);
     let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
-    let resolver = config.resolver.map(|at| check::hosts::Resolver { at, registries });
+    let resolver = config
+        .resolver
+        .map(|at| check::hosts::Resolver { at, registries });
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;
@@ -67,9 +79,18 @@ pub async fn examine(config_path: &Path, config: &Config, tools: &Tools, daemon:
         match asked.await {
             Ok((_, Err(hole))) => found.report.holes.push(hole),
             Ok((process, Ok(facts))) => {
-                found.report.engine("containerd", &engine.name, &facts.version.to_string(), process.pid);
+                found.report.engine(
+                    "containerd",
+                    &engine.name,
+                    &facts.version.to_string(),
+                    process.pid,
+                );
                 found.report.holes.extend(check::containerd(&facts, wanted));
-                found.report.holes.extend(resolver.iter().flat_map(|resolver| check::hosts::cri(&facts, resolver)));
+                found.report.holes.extend(
+                    resolver
+                        .iter()
+                        .flat_map(|resolver| check::hosts::cri(&facts, resolver)),
+                );
                 if let Err(why) = &facts.config {
                     found.report.untold(&engine.name, why);
                 }
@@ -78,12 +99,18 @@ pub async fn examine(config_path: &Path, config: &Config, tools: &Tools, daemon:
             Err(why) => found.report.untold(&engine.name, &why),
         }
     }
-    let engines: Vec<_> = config.engines.iter().map(|engine| engine.containerd.clone()).collect();
+    let engines: Vec<_> = config
+        .engines
+        .iter()
+        .map(|engine| engine.containerd.clone())
+        .collect();
     for docker in &config.dockers {
         let process = match probe::listener(&docker.socket).await {
             // systemd listens in its place; which of several it is then can't be told.
             Ok(process) if process.name != "dockerd" => {
-                let mut all = running.iter().filter(|process| process.name == "dockerd" && !process.contained);
+                let mut all = running
+                    .iter()
+                    .filter(|process| process.name == "dockerd" && !process.contained);
                 all.next().filter(|_| all.next().is_none()).cloned()
             }
             found => found.ok(),
@@ -92,25 +119,40 @@ pub async fn examine(config_path: &Path, config: &Config, tools: &Tools, daemon:
             Ok(facts) => {
                 known.extend(process.as_ref().map(|process| process.pid));
                 let pid = process.map(|process| process.pid).unwrap_or_default();
-                found.report.engine("dockerd", &docker.name, &facts.version.to_string(), pid);
+                found
+                    .report
+                    .engine("dockerd", &docker.name, &facts.version.to_string(), pid);
                 found.report.holes.extend(check::dockerd(&facts, &engines));
-                found.report.holes.extend(resolver.iter().flat_map(|resolver| check::hosts::dockerd(&facts, resolver)));
+                found.report.holes.extend(
+                    resolver
+                        .iter()
+                        .flat_map(|resolver| check::hosts::dockerd(&facts, resolver)),
+                );
                 found.dockers.push(facts);
             }
-            Err(why) => found.report.untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
+            Err(why) => found
+                .report
+                .untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
         }
     }
-    found.report.holes.extend(check::processes(&running, &known, &engines));
+    found
+        .report
+        .holes
+        .extend(check::processes(&running, &known, &engines));
     found.report.holes.extend(check::sockets(config));
     let status = match daemon {
         Ok(mut client) => client.status().await,
         Err(why) => Err(why),
     };
-    let status = status.and_then(|report| serde_json::from_str(&report.json).map_err(|error| error.to_string()));
+    let status = status
+        .and_then(|report| serde_json::from_str(&report.json).map_err(|error| error.to_string()));
     if let Err(why) = &status {
         found.report.untold("rootpind", why);
     }
-    found.report.holes.extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
+    found
+        .report
+        .holes
+        .extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
     found.report.finish();
     found
 }

@@ -1,4 +1,5 @@
-//! The name by which dockerd finds a plugin: of a socket, or of a file that says where the socket is (moby, pkg/plugins/discovery.go).
+//! The name by which dockerd finds a plugin: of a socket, or of a file that says where the socket
+//! is (moby, pkg/plugins/discovery.go).
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,11 @@ const MAX_SPEC: u64 = 4096;
 
 /// The name of the plugin that listens at that socket, if dockerd can find it.
 pub(super) fn of(socket: &Path) -> Option<String> {
-    by_socket(socket).or_else(|| ALL_SPECS.iter().find_map(|folder| by_spec(Path::new(folder), socket)))
+    by_socket(socket).or_else(|| {
+        ALL_SPECS
+            .iter()
+            .find_map(|folder| by_spec(Path::new(folder), socket))
+    })
 }
 
 /// The name for one that dockerd can't find yet: whatever has it asked must make that known too.
@@ -26,25 +31,47 @@ fn by_socket(socket: &Path) -> Option<String> {
     let folder = socket.parent()?;
     let plain = |folder: &Path| SOCKETS.iter().any(|known| folder == Path::new(known));
     // NAME.sock, or NAME/NAME.sock.
-    let deeper = folder.parent().is_some_and(plain) && folder.file_name().is_some_and(|name| name.to_string_lossy() == stem);
-    (socket.extension().is_some_and(|extension| extension == "sock") && (plain(folder) || deeper)).then_some(stem)
+    let deeper = folder.parent().is_some_and(plain)
+        && folder
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy() == stem);
+    (socket
+        .extension()
+        .is_some_and(|extension| extension == "sock")
+        && (plain(folder) || deeper))
+        .then_some(stem)
 }
 
 fn by_spec(folder: &Path, socket: &Path) -> Option<String> {
-    let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let entries = fs::read_dir(folder)
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
     let mut all: Vec<_> = entries.collect();
     all.sort();
     let names = |path: &Path| {
         let kind = path.extension()?.to_str()?;
-        let text = fs::metadata(path).ok().filter(|found| found.len() <= MAX_SPEC).and_then(|_| fs::read_to_string(path).ok())?;
+        let text = fs::metadata(path)
+            .ok()
+            .filter(|found| found.len() <= MAX_SPEC)
+            .and_then(|_| fs::read_to_string(path).ok())?;
         let address = match kind {
             "spec" => text.trim().to_owned(),
-            "json" => serde_json::from_str::<serde_json::Value>(&text).ok()?.get("Addr")?.as_str()?.to_owned(),
+            "json" => serde_json::from_str::<serde_json::Value>(&text)
+                .ok()?
+                .get("Addr")?
+                .as_str()?
+                .to_owned(),
             _ => return None,
         };
         Some(Path::new(address.strip_prefix("unix://")?).to_owned())
     };
-    all.into_iter().find_map(|path| (names(&path)? == socket).then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?)
+    all.into_iter().find_map(|path| {
+        (names(&path)? == socket).then(|| {
+            path.file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+        })?
+    })
 }
 
 #[cfg(test)]
@@ -68,7 +95,16 @@ mod tests {
         write("b.spec", "unix:///run/rootpin/docker.authz.sock\n");
         write("c.json", r#"{"Name": "c", "Addr": "unix:///run/c.sock"}"#);
         let by_spec = |socket: &str| by_spec(folder.path(), Path::new(socket));
-        assert_eq!(by_spec("/run/rootpin/docker.authz.sock").as_deref(), Some("b"));
-        assert_eq!((by_spec("/run/c.sock").as_deref(), by_spec("/run/other.sock")), (Some("c"), None));
+        assert_eq!(
+            by_spec("/run/rootpin/docker.authz.sock").as_deref(),
+            Some("b")
+        );
+        assert_eq!(
+            (
+                by_spec("/run/c.sock").as_deref(),
+                by_spec("/run/other.sock")
+            ),
+            (Some("c"), None)
+        );
     }
 }

@@ -47,7 +47,9 @@ pub struct Accepted {
 
 impl Accepted {
     fn covers(&self, hole: &Hole) -> bool {
-        let is_of = |subject: &String| hole.engine == *subject || words(&hole.found).any(|word| word == subject);
+        let is_of = |subject: &String| {
+            hole.engine == *subject || words(&hole.found).any(|word| word == subject)
+        };
         hole.code == self.code && self.subject.as_ref().is_none_or(is_of)
     }
 }
@@ -57,8 +59,15 @@ impl FromStr for Accepted {
 
     /// `CODE` or `CODE:SUBJECT`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (code, subject) = text.split_once(':').map_or((text, None), |(code, subject)| (code, Some(subject.to_owned())));
-        let code = Code::ALL.iter().copied().find(|known| known.as_str() == code);
+        let (code, subject) = text
+            .split_once(':')
+            .map_or((text, None), |(code, subject)| {
+                (code, Some(subject.to_owned()))
+            });
+        let code = Code::ALL
+            .iter()
+            .copied()
+            .find(|known| known.as_str() == code);
         let code = code.ok_or_else(|| "no such code; docs/doctor.md lists them".to_owned())?;
         if subject.as_ref().is_some_and(String::is_empty) {
             return Err("nothing stands behind the colon; wanted CODE, or CODE:SUBJECT with an engine's name or a word of what was found"
@@ -70,16 +79,26 @@ impl FromStr for Accepted {
 
 /// The words of what was found, without what punctuates it.
 fn words(found: &str) -> impl Iterator<Item = &str> {
-    found.split_ascii_whitespace().map(|word| word.trim_matches(|sign: char| ",;:\"'()[]".contains(sign)))
+    found
+        .split_ascii_whitespace()
+        .map(|word| word.trim_matches(|sign: char| ",;:\"'()[]".contains(sign)))
 }
 
 impl Report {
     pub(super) fn engine(&mut self, kind: &'static str, name: &str, version: &str, pid: u32) {
-        self.engines.push(Engine { kind, name: name.to_owned(), version: version.to_owned(), pid });
+        self.engines.push(Engine {
+            kind,
+            name: name.to_owned(),
+            version: version.to_owned(),
+            pid,
+        });
     }
 
     pub(super) fn untold(&mut self, subject: &str, why: &str) {
-        self.untold.push(Untold { subject: subject.to_owned(), why: plain(why) });
+        self.untold.push(Untold {
+            subject: subject.to_owned(),
+            why: plain(why),
+        });
     }
 
     pub(super) fn finish(&mut self) {
@@ -107,7 +126,10 @@ impl Report {
     /// `open`, `shut`, or `untold` where no hole was found and not everything was looked at.
     #[must_use]
     pub fn outcome(&self) -> &'static str {
-        match (self.holes.iter().any(|hole| self.counts(hole)), self.untold.is_empty()) {
+        match (
+            self.holes.iter().any(|hole| self.counts(hole)),
+            self.untold.is_empty(),
+        ) {
             (true, _) => "open",
             (false, true) => "shut",
             (false, false) => "untold",
@@ -157,21 +179,42 @@ mod tests {
     #[test]
     fn one_engine_that_is_known_hides_no_other() {
         let mut report = Report {
-            accepted: vec!["unlisted-engine:buildkitd".parse().unwrap(), "gate-order:main".parse().unwrap()],
+            accepted: vec![
+                "unlisted-engine:buildkitd".parse().unwrap(),
+                "gate-order:main".parse().unwrap(),
+            ],
             ..Report::default()
         };
         let hole = |code, engine: &str, found: &str| Hole::new(code, engine, found);
         report.holes = vec![
-            hole(Code::UnlistedEngine, "", "buildkitd runs as process 7 of user 0: /usr/bin/buildkitd"),
-            hole(Code::UnlistedEngine, "", "containerd runs as process 8 of user 0: containerd --config /etc/buildkitd.toml"),
+            hole(
+                Code::UnlistedEngine,
+                "",
+                "buildkitd runs as process 7 of user 0: /usr/bin/buildkitd",
+            ),
+            hole(
+                Code::UnlistedEngine,
+                "",
+                "containerd runs as process 8 of user 0: containerd --config /etc/buildkitd.toml",
+            ),
             hole(Code::GateOrder, "main", "x"),
             hole(Code::GateOrder, "second", "main"),
             hole(Code::GateMissing, "main", "x"),
         ];
-        let counts: Vec<bool> = report.holes.iter().map(|hole| report.counts(hole)).collect();
-        assert_eq!(counts, [false, true, false, false, true], "a word of what was found is a subject too");
+        let counts: Vec<bool> = report
+            .holes
+            .iter()
+            .map(|hole| report.counts(hole))
+            .collect();
+        assert_eq!(
+            counts,
+            [false, true, false, false, true],
+            "a word of what was found is a subject too"
+        );
         report.accepted = vec!["unlisted-engine".parse().unwrap()];
         assert!(!report.counts(&report.holes[1]));
-        assert!("unlisted:x".parse::<Accepted>().is_err() && "gate-order:".parse::<Accepted>().is_err());
+        assert!(
+            "unlisted:x".parse::<Accepted>().is_err() && "gate-order:".parse::<Accepted>().is_err()
+        );
     }
 }

@@ -14,7 +14,11 @@ impl Version {
             let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
             digits.parse::<u32>().ok()
         });
-        Some(Self(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or_default()))
+        Some(Self(
+            numbers.next()??,
+            numbers.next()??,
+            numbers.next().flatten().unwrap_or_default(),
+        ))
     }
 }
 

@@ -1,5 +1,6 @@
-//! The self-check of a gate: a question about a layer that does not exist, which only that gate can answer as it does. By way of containerd
-//! it proves that containerd asks the gate, by the gate's own socket that the gate answers.
+//! The self-check of a gate: a question about a layer that does not exist, which only that gate can
+//! answer as it does. By way of containerd it proves that containerd asks the gate, by the gate's
+//! own socket that the gate answers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +20,8 @@ use crate::image::Digest;
 use crate::nonce;
 
 impl EngineGates {
-    /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest, proves that the gate is asked.
+    /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest,
+    /// proves that the gate is asked.
     ///
     /// # Errors
     /// What came back instead, or that nothing did.
@@ -28,21 +30,38 @@ impl EngineGates {
         let answer = self.ask_containerd(&asked).await;
         match answer {
             Err(status) if status.message().contains(&canary_text(&asked.digest)) => Ok(()),
-            // A connection that breaks is our own client's word, not containerd's: it is being restarted.
+            // A connection that breaks is our own client's word, not containerd's: it is being
+            // restarted.
             Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || std::error::Error::source(&status).is_some() =>
+                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+                    || std::error::Error::source(&status).is_some() =>
             {
-                Err(Unproven::Silent(format!("containerd does not answer: {}", status.message())))
+                Err(Unproven::Silent(format!(
+                    "containerd does not answer: {}",
+                    status.message()
+                )))
             }
-            Err(status) => Err(Unproven::Passed(format!("another answer came: {:?} {}", status.code(), status.message()))),
-            Ok(_) => Err(Unproven::Passed("containerd says that it applied a layer that does not exist".to_owned())),
+            Err(status) => Err(Unproven::Passed(format!(
+                "another answer came: {:?} {}",
+                status.code(),
+                status.message()
+            ))),
+            Ok(_) => Err(Unproven::Passed(
+                "containerd says that it applied a layer that does not exist".to_owned(),
+            )),
         }
     }
 
     async fn ask_containerd(&self, asked: &Canary<'_>) -> Result<Response<ApplyResponse>, Status> {
         let request = asked.request()?;
-        let call = async { DiffClient::new(self.containerd.channel()).apply(request).await };
-        tokio::time::timeout(self.decider.deadline(), call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
+        let call = async {
+            DiffClient::new(self.containerd.channel())
+                .apply(request)
+                .await
+        };
+        tokio::time::timeout(self.decider.deadline(), call)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")))
     }
 
     /// Asks one of these gates by its own socket, as an engine does.
@@ -51,20 +70,37 @@ impl EngineGates {
     /// No answer, or not that of this gate.
     pub async fn ask_by_socket(&self, door: Door, socket: &Path) -> Result<(), String> {
         let asked = Canary::new(self).map_err(|error| error.to_string())?;
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| error.to_string())?;
-        let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
-        let request = asked.request().map_err(|status| status.message().to_owned())?;
-        let wanted = if door == Door::Gate { canary_text(&asked.digest) } else { MISPLACED.to_owned() };
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+            .map_err(|error| error.to_string())?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| error.to_string())?;
+        let request = asked
+            .request()
+            .map_err(|status| status.message().to_owned())?;
+        let wanted = if door == Door::Gate {
+            canary_text(&asked.digest)
+        } else {
+            MISPLACED.to_owned()
+        };
         match DiffClient::new(channel).apply(request).await {
             Err(status) if status.message().contains(&wanted) => Ok(()),
-            Err(status) => Err(format!("another answer came: {:?} {}", status.code(), status.message())),
+            Err(status) => Err(format!(
+                "another answer came: {:?} {}",
+                status.code(),
+                status.message()
+            )),
             Ok(_) => Err("a layer that does not exist was applied".to_owned()),
         }
     }
 
     /// Whether a layer is that of a self-check which runs.
     pub(super) fn is_canary(&self, digest: &Digest) -> bool {
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+        self.canaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(digest)
     }
 }
 
@@ -77,7 +113,11 @@ struct Canary<'a> {
 impl<'a> Canary<'a> {
     fn new(engine: &'a EngineGates) -> std::io::Result<Self> {
         let digest = Digest::of(nonce::random_hex()?.as_bytes());
-        engine.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+        engine
+            .canaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(digest);
         Ok(Self { engine, digest })
     }
 
@@ -88,13 +128,23 @@ impl<'a> Canary<'a> {
             size: 1,
             annotations: HashMap::new(),
         };
-        within("rootpin-selftest", ApplyRequest { diff: Some(descriptor), ..ApplyRequest::default() })
+        within(
+            "rootpin-selftest",
+            ApplyRequest {
+                diff: Some(descriptor),
+                ..ApplyRequest::default()
+            },
+        )
     }
 }
 
 impl Drop for Canary<'_> {
     fn drop(&mut self) {
-        self.engine.canaries.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != self.digest);
+        self.engine
+            .canaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|known| *known != self.digest);
     }
 }
 

@@ -1,4 +1,5 @@
-//! containerd's image events: which names were written, by whatever way. They tell and can veto nothing.
+//! containerd's image events: which names were written, by whatever way. They tell and can veto
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use tonic::{Status, Streaming};
 use super::containerd::Containerd;
 use super::sweep::Pending;
 
-/// containerd 1.7 publishes these from its image service only, 2.x for every way in (core/metadata/images.go).
+/// containerd 1.7 publishes these from its image service only, 2.x for every way in
+/// (core/metadata/images.go).
 const TOPICS: [&str; 3] = ["/images/create", "/images/update", "/images/delete"];
 /// An event carries the image's labels.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -20,12 +22,20 @@ const MAX_MESSAGE: usize = 16 << 20;
 /// After so long without a no the stream is there.
 const NO_WORD: Duration = Duration::from_millis(500);
 
-/// Follows the events of one containerd until its stream ends. `connected` is called once it is there.
+/// Follows the events of one containerd until its stream ends. `connected` is called once it is
+/// there.
 ///
 /// # Errors
 /// Why it ended.
-pub(super) async fn follow(containerd: &Containerd, pending: &Arc<Pending>, connected: impl FnOnce()) -> Result<(), Status> {
-    let filters = TOPICS.iter().map(|topic| format!("topic==\"{topic}\"")).collect();
+pub(super) async fn follow(
+    containerd: &Containerd,
+    pending: &Arc<Pending>,
+    connected: impl FnOnce(),
+) -> Result<(), Status> {
+    let filters = TOPICS
+        .iter()
+        .map(|topic| format!("topic==\"{topic}\""))
+        .collect();
     let mut client = EventsClient::new(containerd.channel()).max_decoding_message_size(MAX_MESSAGE);
     let subscribed = client.subscribe(SubscribeRequest { filters });
     tokio::pin!(subscribed);
@@ -42,7 +52,10 @@ pub(super) async fn follow(containerd: &Containerd, pending: &Arc<Pending>, conn
     let mut events: Streaming<Envelope> = begun?.into_inner();
     while let Some(event) = events.message().await? {
         // Of all three the name is the first field.
-        match event.event.map(|event| ImageCreate::decode(event.value.as_slice())) {
+        match event
+            .event
+            .map(|event| ImageCreate::decode(event.value.as_slice()))
+        {
             Some(Ok(image)) => pending.add(event.namespace, image.name),
             Some(Err(_)) | None => pending.look(),
         }

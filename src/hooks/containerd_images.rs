@@ -1,11 +1,14 @@
-//! The image records of one containerd, with what they stand for; and the one thing that rootpin may do to them.
+//! The image records of one containerd, with what they stand for; and the one thing that rootpin
+//! may do to them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
-use containerd_client::services::v1::{DeleteImageRequest, GetImageRequest, InfoRequest, ListImagesRequest};
+use containerd_client::services::v1::{
+    DeleteImageRequest, GetImageRequest, InfoRequest, ListImagesRequest,
+};
 use containerd_client::types::Descriptor;
 use tonic::{Code, Status};
 
@@ -13,7 +16,8 @@ use super::containerd::{BlobInfo, Containerd, record_is_of_registry, within};
 use crate::decide::Bytes;
 use crate::image::{Blob, Digest, ImageRef};
 
-/// containerd itself sends no larger message unless it is told to, which makes some sixty thousand records of one namespace.
+/// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
+/// records of one namespace.
 const MAX_MESSAGE: usize = 64 << 20;
 /// An index has a few platforms, and attestations beside them.
 const MAX_DOCUMENTS: usize = 256;
@@ -38,10 +42,15 @@ pub struct Target {
     pub size: i64,
 }
 
-/// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the tag of an image that is called sha256.
+/// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the
+/// tag of an image that is called sha256.
 #[must_use]
 pub fn name_of_record(record: &str) -> Option<ImageRef> {
-    if is_id(record) { None } else { record.parse().ok() }
+    if is_id(record) {
+        None
+    } else {
+        record.parse().ok()
+    }
 }
 
 /// Whether a record is one that engines make beside an image's name: no name, and none is missed.
@@ -49,7 +58,11 @@ pub fn name_of_record(record: &str) -> Option<ImageRef> {
 pub(crate) fn is_id(record: &str) -> bool {
     let internal = ["moby-dangling@", "overlayfs@", "import-"];
     record.parse::<Digest>().is_ok()
-        || internal.iter().any(|prefix| record.strip_prefix(prefix).is_some_and(|rest| rest.contains("sha256:")))
+        || internal.iter().any(|prefix| {
+            record
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.contains("sha256:"))
+        })
 }
 
 impl Containerd {
@@ -58,19 +71,33 @@ impl Containerd {
     /// # Errors
     /// containerd's own.
     pub async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
-        let request = within(namespace, ListImagesRequest { filters: Vec::new() })?;
-        let answer = ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner();
+        let request = within(
+            namespace,
+            ListImagesRequest {
+                filters: Vec::new(),
+            },
+        )?;
+        let answer = ImagesClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list(request)
+            .await?
+            .into_inner();
         Ok(answer
             .images
             .into_iter()
             .map(|image| {
                 let is_of_registry = record_is_of_registry(&image.name, &image.labels);
-                ImageRecord { name: image.name, target: target(image.target), is_of_registry }
+                ImageRecord {
+                    name: image.name,
+                    target: target(image.target),
+                    is_of_registry,
+                }
             })
             .collect())
     }
 
-    /// What the platforms of an image are made of, as far as it is here, from documents that were hashed.
+    /// What the platforms of an image are made of, as far as it is here, from documents that were
+    /// hashed.
     ///
     /// # Errors
     /// containerd's own.
@@ -79,9 +106,12 @@ impl Containerd {
         let mut seen = HashSet::from([top]);
         let mut open = VecDeque::from([(top, size, None::<Arc<Blob>>)]);
         while let Some((digest, size, parent)) = open.pop_front() {
-            let Some(document) = self.document_of(namespace, digest, size).await? else { continue };
+            let Some(document) = self.document_of(namespace, digest, size).await? else {
+                continue;
+            };
             let contents = document.content();
-            // A manifest stands for its index where that lists it by its whole descriptor; what it holds is on this host in any case.
+            // A manifest stands for its index where that lists it by its whole descriptor; what it
+            // holds is on this host in any case.
             if !contents.is_empty() && parent.is_none_or(|parent| parent.lists(&document)) {
                 bytes.manifests.push(digest);
             }
@@ -89,24 +119,38 @@ impl Containerd {
             bytes.contents.extend([digest].into_iter().chain(contents));
             for entry in document.entries().iter().map(|entry| &entry.descriptor) {
                 if seen.len() < MAX_DOCUMENTS && seen.insert(entry.digest) {
-                    open.push_back((entry.digest, i64::try_from(entry.size).unwrap_or(i64::MAX), Some(Arc::clone(&document))));
+                    open.push_back((
+                        entry.digest,
+                        i64::try_from(entry.size).unwrap_or(i64::MAX),
+                        Some(Arc::clone(&document)),
+                    ));
                 }
             }
         }
         Ok(bytes)
     }
 
-    /// Registries and repositories that these blobs are labelled with; empty ones where a blob was fetched and has no such label.
+    /// Registries and repositories that these blobs are labelled with; empty ones where a blob was
+    /// fetched and has no such label.
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn sources(&self, namespace: &str, digests: &[Digest]) -> Result<Vec<(String, String)>, Status> {
+    pub async fn sources(
+        &self,
+        namespace: &str,
+        digests: &[Digest],
+    ) -> Result<Vec<(String, String)>, Status> {
         let mut sources = Vec::new();
         for digest in digests {
             let info = self.info(namespace, digest).await?;
-            let Some(info) = info.filter(BlobInfo::is_of_registry) else { continue };
+            let Some(info) = info.filter(BlobInfo::is_of_registry) else {
+                continue;
+            };
             let before = sources.len();
-            sources.extend(info.sources().map(|(host, path)| (host.to_owned(), path.to_owned())));
+            sources.extend(
+                info.sources()
+                    .map(|(host, path)| (host.to_owned(), path.to_owned())),
+            );
             if sources.len() == before {
                 sources.push((String::new(), String::new()));
             }
@@ -121,28 +165,67 @@ impl Containerd {
     /// # Errors
     /// containerd's own.
     pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<Target>, Status> {
-        let request = within(namespace, GetImageRequest { name: name.to_owned() })?;
-        match ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).get(request).await {
+        let request = within(
+            namespace,
+            GetImageRequest {
+                name: name.to_owned(),
+            },
+        )?;
+        match ImagesClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .get(request)
+            .await
+        {
             Ok(answer) => Ok(answer.into_inner().image.map(|image| target(image.target))),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(status),
         }
     }
 
-    /// Deletes a record that stands for this. Since 2.0 containerd itself compares the digest; before, whoever asks has to have looked a
-    /// moment ago. `sync`: wait until what nothing holds any more is gone.
+    /// Deletes a record that stands for this. Since 2.0 containerd itself compares the digest;
+    /// before, whoever asks has to have looked a moment ago. `sync`: wait until what nothing holds
+    /// any more is gone.
     ///
     /// # Errors
     /// containerd's own; `NotFound` where the record is gone, or stands for something else.
-    pub async fn delete(&self, namespace: &str, name: &str, target: &Target, sync: bool) -> Result<(), Status> {
-        let target = Descriptor { digest: target.digest.clone(), size: target.size, ..Descriptor::default() };
-        let request = within(namespace, DeleteImageRequest { name: name.to_owned(), sync, target: Some(target) })?;
-        ImagesClient::new(self.channel()).delete(request).await.map(|_| ())
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        target: &Target,
+        sync: bool,
+    ) -> Result<(), Status> {
+        let target = Descriptor {
+            digest: target.digest.clone(),
+            size: target.size,
+            ..Descriptor::default()
+        };
+        let request = within(
+            namespace,
+            DeleteImageRequest {
+                name: name.to_owned(),
+                sync,
+                target: Some(target),
+            },
+        )?;
+        ImagesClient::new(self.channel())
+            .delete(request)
+            .await
+            .map(|_| ())
     }
 
     /// A document, with the size that the store knows where the one that was told does not fit.
-    async fn document_of(&self, namespace: &str, digest: Digest, size: i64) -> Result<Option<Arc<Blob>>, Status> {
-        let told = BlobInfo { digest, size, labels: std::collections::HashMap::new() };
+    async fn document_of(
+        &self,
+        namespace: &str,
+        digest: Digest,
+        size: i64,
+    ) -> Result<Option<Arc<Blob>>, Status> {
+        let told = BlobInfo {
+            digest,
+            size,
+            labels: std::collections::HashMap::new(),
+        };
         match self.document(namespace, &told).await {
             Ok(Some(document)) => return Ok(Some(document)),
             Err(status) if status.code() != Code::OutOfRange => return Err(status),
@@ -155,10 +238,27 @@ impl Containerd {
     }
 
     /// What the store says of one blob; none where it is not there.
-    pub(super) async fn info(&self, namespace: &str, digest: &Digest) -> Result<Option<BlobInfo>, Status> {
-        let request = within(namespace, InfoRequest { digest: digest.to_string() })?;
-        match ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).info(request).await {
-            Ok(answer) => Ok(answer.into_inner().info.map(|info| BlobInfo { digest: *digest, size: info.size, labels: info.labels })),
+    pub(super) async fn info(
+        &self,
+        namespace: &str,
+        digest: &Digest,
+    ) -> Result<Option<BlobInfo>, Status> {
+        let request = within(
+            namespace,
+            InfoRequest {
+                digest: digest.to_string(),
+            },
+        )?;
+        match ContentClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .info(request)
+            .await
+        {
+            Ok(answer) => Ok(answer.into_inner().info.map(|info| BlobInfo {
+                digest: *digest,
+                size: info.size,
+                labels: info.labels,
+            })),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(status),
         }
@@ -166,5 +266,10 @@ impl Containerd {
 }
 
 fn target(target: Option<Descriptor>) -> Target {
-    target.map(|target| Target { digest: target.digest, size: target.size }).unwrap_or_default()
+    target
+        .map(|target| Target {
+            digest: target.digest,
+            size: target.size,
+        })
+        .unwrap_or_default()
 }

@@ -18,7 +18,8 @@ const MAX_MESSAGE: usize = 64 << 20;
 pub struct RunningContainer {
     /// Its ID.
     pub id: String,
-    /// The image's name, as whoever made the container says; empty where it said nothing, as dockerd.
+    /// The image's name, as whoever made the container says; empty where it said nothing, as
+    /// dockerd.
     pub image: String,
 }
 
@@ -28,17 +29,49 @@ impl Containerd {
     /// # Errors
     /// containerd's own.
     pub async fn running(&self, namespace: &str) -> Result<Vec<RunningContainer>, Status> {
-        let request = within(namespace, ListTasksRequest { filter: String::new() })?;
-        let tasks = TasksClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner().tasks;
+        let request = within(
+            namespace,
+            ListTasksRequest {
+                filter: String::new(),
+            },
+        )?;
+        let tasks = TasksClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list(request)
+            .await?
+            .into_inner()
+            .tasks;
         let ended = [TaskStatus::Unknown, TaskStatus::Stopped].map(i32::from);
-        let running: Vec<String> = tasks.into_iter().filter(|task| !ended.contains(&task.status)).map(|task| task.id).collect();
+        let running: Vec<String> = tasks
+            .into_iter()
+            .filter(|task| !ended.contains(&task.status))
+            .map(|task| task.id)
+            .collect();
         if running.is_empty() {
             return Ok(Vec::new());
         }
-        let request = within(namespace, ListContainersRequest { filters: Vec::new() })?;
-        let known =
-            ContainersClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE).list(request).await?.into_inner().containers;
-        let mut images: HashMap<String, String> = known.into_iter().map(|container| (container.id, container.image)).collect();
-        Ok(running.into_iter().map(|id| RunningContainer { image: images.remove(&id).unwrap_or_default(), id }).collect())
+        let request = within(
+            namespace,
+            ListContainersRequest {
+                filters: Vec::new(),
+            },
+        )?;
+        let known = ContainersClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .list(request)
+            .await?
+            .into_inner()
+            .containers;
+        let mut images: HashMap<String, String> = known
+            .into_iter()
+            .map(|container| (container.id, container.image))
+            .collect();
+        Ok(running
+            .into_iter()
+            .map(|id| RunningContainer {
+                image: images.remove(&id).unwrap_or_default(),
+                id,
+            })
+            .collect())
     }
 }

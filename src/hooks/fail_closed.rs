@@ -1,9 +1,11 @@
-//! The outermost layer of a gate's socket: an answer that an engine would take for "allowed" leaves only with our own mark on it.
+//! The outermost layer of a gate's socket: an answer that an engine would take for "allowed" leaves
+//! only with our own mark on it.
 //!
-//! To containerd, Unimplemented from a diff proxy means "ask the next differ", so it unpacks the layer; and libraries say
-//! Unimplemented too, for a route or an encoding they don't know, as grpc-go does for itself on an HTTP error. `AlreadyExists` makes
-//! containerd go on as if the layer were there. So both, and everything that is no gRPC answer, become `FailedPrecondition` here, unless
-//! the one branch that means it has put this process's secret beside it.
+//! To containerd, Unimplemented from a diff proxy means "ask the next differ", so it unpacks the
+//! layer; and libraries say Unimplemented too, for a route or an encoding they don't know, as
+//! grpc-go does for itself on an HTTP error. `AlreadyExists` makes containerd go on as if the layer
+//! were there. So both, and everything that is no gRPC answer, become `FailedPrecondition` here,
+//! unless the one branch that means it has put this process's secret beside it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -39,10 +41,13 @@ impl Mark {
     /// The system gives no random bytes.
     pub(super) fn new() -> std::io::Result<Self> {
         let secret = super::nonce::random_hex()?;
-        HeaderValue::from_str(&secret).map(Self).map_err(std::io::Error::other)
+        HeaderValue::from_str(&secret)
+            .map(Self)
+            .map_err(std::io::Error::other)
     }
 
-    /// **The only place that says Unimplemented.** To containerd it means: allowed, ask the next differ.
+    /// **The only place that says Unimplemented.** To containerd it means: allowed, ask the next
+    /// differ.
     #[must_use]
     pub(super) fn fall_through(&self) -> Status {
         let mut status = Status::unimplemented("rootpin: allowed; the next differ does the work");
@@ -54,7 +59,10 @@ impl Mark {
 
     /// Wraps everything that a gate answers.
     pub(super) fn guard<S>(&self, inner: S) -> FailClosed<S> {
-        FailClosed { inner, mark: self.clone() }
+        FailClosed {
+            inner,
+            mark: self.clone(),
+        }
     }
 }
 
@@ -67,7 +75,10 @@ pub(super) struct FailClosed<S> {
 
 impl<S> Service<Request<Body>> for FailClosed<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -80,8 +91,8 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mark = self.mark.clone();
-        // In a task of its own, so that a panic in a handler is a refusal of this one question. The set ends it when the engine
-        // gives its question up.
+        // In a task of its own, so that a panic in a handler is a refusal of this one question. The
+        // set ends it when the engine gives its question up.
         let mut answer = JoinSet::new();
         answer.spawn(self.inner.call(request));
         Box::pin(async move {
@@ -95,14 +106,27 @@ where
 }
 
 fn closed(mut response: Response<Body>, mark: &Mark) -> Response<Body> {
-    let marked = response.headers_mut().remove(MARK).is_some_and(|found| found == mark.0);
-    let grpc = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let marked = response
+        .headers_mut()
+        .remove(MARK)
+        .is_some_and(|found| found == mark.0);
+    let grpc = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if response.status() != StatusCode::OK || !grpc {
         return refused("this socket answers containerd's Diff service and nothing else");
     }
-    match response.headers().get(GRPC_STATUS).map(HeaderValue::as_bytes).map(Code::from_bytes) {
+    match response
+        .headers()
+        .get(GRPC_STATUS)
+        .map(HeaderValue::as_bytes)
+        .map(Code::from_bytes)
+    {
         Some(Code::Unimplemented) if marked => response,
-        Some(Code::Unimplemented | Code::AlreadyExists) => refused("no such method, or not in this encoding"),
+        Some(Code::Unimplemented | Code::AlreadyExists) => {
+            refused("no such method, or not in this encoding")
+        }
         Some(_) => response,
         None => response.map(|body| Body::new(body.map_frame(close_trailers))),
     }
@@ -112,8 +136,13 @@ fn closed(mut response: Response<Body>, mark: &Mark) -> Response<Body> {
 fn close_trailers<D>(frame: http_body::Frame<D>) -> http_body::Frame<D> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            let status = trailers.get(GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()));
-            if matches!(status, None | Some(Code::Unimplemented | Code::AlreadyExists)) {
+            let status = trailers
+                .get(GRPC_STATUS)
+                .map(|status| Code::from_bytes(status.as_bytes()));
+            if matches!(
+                status,
+                None | Some(Code::Unimplemented | Code::AlreadyExists)
+            ) {
                 trailers.insert(GRPC_STATUS, HeaderValue::from_static("9"));
             }
             http_body::Frame::trailers(trailers)
@@ -141,9 +170,18 @@ mod tests {
         assert_eq!(code(&allowed), Code::Unimplemented);
         assert!(allowed.headers().get(MARK).is_none());
         let other = Mark::new().unwrap();
-        assert_eq!(code(&closed(other.fall_through().into_http(), &mark)), Code::FailedPrecondition);
-        assert_eq!(code(&closed(Status::unimplemented("x").into_http(), &mark)), Code::FailedPrecondition);
-        assert_eq!(code(&closed(Status::already_exists("x").into_http(), &mark)), Code::FailedPrecondition);
+        assert_eq!(
+            code(&closed(other.fall_through().into_http(), &mark)),
+            Code::FailedPrecondition
+        );
+        assert_eq!(
+            code(&closed(Status::unimplemented("x").into_http(), &mark)),
+            Code::FailedPrecondition
+        );
+        assert_eq!(
+            code(&closed(Status::already_exists("x").into_http(), &mark)),
+            Code::FailedPrecondition
+        );
     }
 
     #[derive(Clone)]
@@ -167,15 +205,25 @@ mod tests {
     async fn a_handler_that_panics_is_a_refusal_of_that_question() {
         let mut guarded = Mark::new().unwrap().guard(Panics);
         for _ in 0..2 {
-            assert_eq!(code(&guarded.call(Request::new(Body::empty())).await.unwrap()), Code::FailedPrecondition);
+            assert_eq!(
+                code(&guarded.call(Request::new(Body::empty())).await.unwrap()),
+                Code::FailedPrecondition
+            );
         }
     }
 
     #[test]
     fn what_is_no_grpc_answer_is_a_refusal() {
         let mark = Mark::new().unwrap();
-        for status in [StatusCode::NOT_FOUND, StatusCode::OK, StatusCode::UNSUPPORTED_MEDIA_TYPE] {
-            let response = Response::builder().status(status).body(Body::empty()).unwrap();
+        for status in [
+            StatusCode::NOT_FOUND,
+            StatusCode::OK,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ] {
+            let response = Response::builder()
+                .status(status)
+                .body(Body::empty())
+                .unwrap();
             assert_eq!(code(&closed(response, &mark)), Code::FailedPrecondition);
         }
     }
@@ -186,15 +234,17 @@ mod tests {
         for (inside, outside) in [("12", "9"), ("6", "9"), ("0", "0"), ("7", "7")] {
             let mut trailers = HeaderMap::new();
             trailers.insert(GRPC_STATUS, HeaderValue::from_static(inside));
-            let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x")).with_trailers(std::future::ready(Some(Ok::<
-                _,
-                Infallible,
-            >(
-                trailers,
-            ))));
-            let response = Response::builder().header(CONTENT_TYPE, "application/grpc").body(Body::new(body)).unwrap();
+            let body = http_body_util::Full::new(tonic::codegen::Bytes::from_static(b"x"))
+                .with_trailers(std::future::ready(Some(Ok::<_, Infallible>(trailers))));
+            let response = Response::builder()
+                .header(CONTENT_TYPE, "application/grpc")
+                .body(Body::new(body))
+                .unwrap();
             let collected = closed(response, &mark).into_body().collect().await.unwrap();
-            assert_eq!(collected.trailers().unwrap().get(GRPC_STATUS).unwrap(), outside);
+            assert_eq!(
+                collected.trailers().unwrap().get(GRPC_STATUS).unwrap(),
+                outside
+            );
         }
     }
 }

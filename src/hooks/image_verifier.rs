@@ -1,5 +1,6 @@
-//! The program that containerd's image verifier runs for each pull: `-name REF -digest D -stdin-media-type T`, a descriptor on standard
-//! input, exit 0 for "go on", anything else for "stop", and a short reason on standard output (containerd, docs/image-verification.md).
+//! The program that containerd's image verifier runs for each pull: `-name REF -digest D
+//! -stdin-media-type T`, a descriptor on standard input, exit 0 for "go on", anything else for
+//! "stop", and a short reason on standard output (containerd, docs/image-verification.md).
 //!
 //! There is no judgement in it: it asks the daemon, and whatever is odd is exit 1.
 
@@ -18,7 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(9);
 const RESTART: Duration = Duration::from_secs(2);
 const DESCRIPTOR: &str = "application/vnd.oci.descriptor.v1+json";
 /// A descriptor with annotations; containerd sends some hundred bytes.
-const LIMITS: Limits = Limits { bytes: 1 << 20, depth: 8, values: 10_000 };
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    depth: 8,
+    values: 10_000,
+};
 
 struct Asked {
     control: PathBuf,
@@ -46,20 +51,31 @@ pub fn main() -> u8 {
 }
 
 fn run() -> Result<(bool, String), String> {
-    let asked = arguments(std::env::args_os().skip(1).map(|word| word.into_string().map_err(|_| "an argument is not UTF-8".to_owned())))?;
+    let asked = arguments(std::env::args_os().skip(1).map(|word| {
+        word.into_string()
+            .map_err(|_| "an argument is not UTF-8".to_owned())
+    }))?;
     check_descriptor(&asked.digest)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async {
         let call = async {
             let mut client = connect(&asked.control).await?;
-            client.decide("verifier", &asked.name, &asked.digest.to_string()).await
+            client
+                .decide("verifier", &asked.name, &asked.digest.to_string())
+                .await
         };
-        tokio::time::timeout(TIMEOUT, call).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+        tokio::time::timeout(TIMEOUT, call)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
     })?;
     Ok((answer.let_through, answer.reason))
 }
 
-/// While rootpind restarts its socket is away for a moment, and a pull that fails of it is not tried again by everybody.
+/// While rootpind restarts its socket is away for a moment, and a pull that fails of it is not
+/// tried again by everybody.
 async fn connect(control: &Path) -> Result<Client, String> {
     let end = Instant::now() + RESTART;
     loop {
@@ -73,35 +89,66 @@ async fn connect(control: &Path) -> Result<Client, String> {
 fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<Asked, String> {
     let (mut control, mut name, mut digest) = (PathBuf::from(DEFAULT_CONTROL), None, None);
     while let Some(word) = words.next().transpose()? {
-        let value = words.next().transpose()?.ok_or_else(|| format!("{word:?} without a value"))?;
+        let value = words
+            .next()
+            .transpose()?
+            .ok_or_else(|| format!("{word:?} without a value"))?;
         match word.as_str() {
             "--control" => control = value.into(),
             "-name" | "--name" => name = Some(value),
-            "-digest" | "--digest" => digest = Some(value.parse().map_err(|error| format!("{error}"))?),
+            "-digest" | "--digest" => {
+                digest = Some(value.parse().map_err(|error| format!("{error}"))?);
+            }
             "-stdin-media-type" | "--stdin-media-type" if value == DESCRIPTOR => {}
-            "-stdin-media-type" | "--stdin-media-type" => return Err(format!("standard input of type {value:?}, wanted {DESCRIPTOR}")),
-            _ => return Err(format!("an argument that image verifiers don't have: {word:?}")),
+            "-stdin-media-type" | "--stdin-media-type" => {
+                return Err(format!(
+                    "standard input of type {value:?}, wanted {DESCRIPTOR}"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "an argument that image verifiers don't have: {word:?}"
+                ));
+            }
         }
     }
-    let missing = || "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`".to_owned();
-    Ok(Asked { control, name: name.ok_or_else(missing)?, digest: digest.ok_or_else(missing)? })
+    let missing = || {
+        "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`"
+            .to_owned()
+    };
+    Ok(Asked {
+        control,
+        name: name.ok_or_else(missing)?,
+        digest: digest.ok_or_else(missing)?,
+    })
 }
 
 /// What containerd is about to store must be what it asks about.
 fn check_descriptor(digest: &Digest) -> Result<(), String> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(LIMITS.bytes).unwrap_or(u64::MAX).saturating_add(1);
-    std::io::stdin().take(limit).read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))?;
-    let descriptor = json::parse(&bytes, LIMITS).map_err(|error| format!("standard input is no descriptor: {error}"))?;
+    let limit = u64::try_from(LIMITS.bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    std::io::stdin()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("standard input: {error}"))?;
+    let descriptor = json::parse(&bytes, LIMITS)
+        .map_err(|error| format!("standard input is no descriptor: {error}"))?;
     let stated = descriptor.get("digest").and_then(json::Value::as_str);
     if stated == Some(digest.to_string().as_str()) {
         return Ok(());
     }
-    Err(format!("the descriptor on standard input is of {stated:?}, the question of {digest}"))
+    Err(format!(
+        "the descriptor on standard input is of {stated:?}, the question of {digest}"
+    ))
 }
 
 fn say(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     // If containerd no longer listens, the exit code is all that is left.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -117,8 +164,19 @@ mod tests {
     #[test]
     fn containerds_own_command_line_is_understood() {
         let digest = Digest::of(b"x").to_string();
-        let asked = parse(&["-name", "h.example/a:1", "-digest", &digest, "-stdin-media-type", DESCRIPTOR]).unwrap();
-        assert_eq!((asked.name.as_str(), asked.digest), ("h.example/a:1", Digest::of(b"x")));
+        let asked = parse(&[
+            "-name",
+            "h.example/a:1",
+            "-digest",
+            &digest,
+            "-stdin-media-type",
+            DESCRIPTOR,
+        ])
+        .unwrap();
+        assert_eq!(
+            (asked.name.as_str(), asked.digest),
+            ("h.example/a:1", Digest::of(b"x"))
+        );
         assert_eq!(asked.control, PathBuf::from(DEFAULT_CONTROL));
     }
 
@@ -130,7 +188,14 @@ mod tests {
             vec!["-name", "a"],
             vec!["-digest", digest.as_str()],
             vec!["-name", "a", "-digest", "sha512:00"],
-            vec!["-name", "a", "-digest", digest.as_str(), "-stdin-media-type", "text/plain"],
+            vec![
+                "-name",
+                "a",
+                "-digest",
+                digest.as_str(),
+                "-stdin-media-type",
+                "text/plain",
+            ],
             vec!["-name", "a", "-digest", digest.as_str(), "-new", "x"],
             vec!["-name"],
         ] {

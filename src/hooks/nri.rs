@@ -1,7 +1,9 @@
-//! The run-time door: a plugin of containerd's NRI that refuses a container whose image is no longer admitted.
+//! The run-time door: a plugin of containerd's NRI that refuses a container whose image is no
+//! longer admitted.
 //!
-//! rootpind connects to NRI's socket and is asked from there on. A plugin that is away, too late, or that speaks badly is passed over by
-//! containerd below 2.2, and the container is made: so there is an answer in time to each question, and the way back is sought for ever.
+//! rootpind connects to NRI's socket and is asked from there on. A plugin that is away, too late,
+//! or that speaks badly is passed over by containerd below 2.2, and the container is made: so there
+//! is an answer in time to each question, and the way back is sought for ever.
 
 mod images;
 mod made;
@@ -22,7 +24,13 @@ use crate::observe::{self, Observer};
 
 /// Generated from `proto/`.
 mod wire {
-    #![allow(clippy::all, clippy::as_conversions, clippy::pedantic, missing_docs, unreachable_pub)]
+    #![allow(
+        clippy::all,
+        clippy::as_conversions,
+        clippy::pedantic,
+        missing_docs,
+        unreachable_pub
+    )]
     tonic::include_proto!("nri.pkg.api.v1alpha1");
     pub mod ttrpc {
         tonic::include_proto!("ttrpc");
@@ -49,15 +57,31 @@ pub struct RunDoor {
 impl RunDoor {
     /// The door that NRI's socket leads to.
     #[must_use]
-    pub fn new(socket: PathBuf, gates: Arc<EngineGates>, decider: Arc<Decider>, observer: Arc<Observer>, status: Arc<StatusBoard>) -> Self {
-        Self { socket, gates, decider, observer, status, proved: proved::Proved::default() }
+    pub fn new(
+        socket: PathBuf,
+        gates: Arc<EngineGates>,
+        decider: Arc<Decider>,
+        observer: Arc<Observer>,
+        status: Arc<StatusBoard>,
+    ) -> Self {
+        Self {
+            socket,
+            gates,
+            decider,
+            observer,
+            status,
+            proved: proved::Proved::default(),
+        }
     }
 
     /// Keeps connected until told to stop. A question that was asked is answered first.
     ///
     /// # Errors
     /// None: a door that can't be kept is told of, and tried again.
-    pub async fn serve(self: Arc<Self>, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(
+        self: Arc<Self>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
         tokio::pin!(stop);
         let mut wait = FIRST_WAIT;
         let mut told = false;
@@ -100,6 +124,10 @@ impl RunDoor {
 
     fn set(&self, metric: &'static str, to: usize) {
         let to = u32::try_from(to).unwrap_or(u32::MAX);
-        self.observer.metrics().set(metric, format!("engine=\"{}\"", observe::escaped(&self.gates.name)), to.into());
+        self.observer.metrics().set(
+            metric,
+            format!("engine=\"{}\"", observe::escaped(&self.gates.name)),
+            to.into(),
+        );
     }
 }

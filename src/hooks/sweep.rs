@@ -1,5 +1,6 @@
-//! Names that are on this host already, by whatever way they came: each is judged again, at once when it is written, and all of them
-//! whenever what was decided may no longer hold. Detects, reports, and removes if the policy says so; see `docs/sweep.md`.
+//! Names that are on this host already, by whatever way they came: each is judged again, at once
+//! when it is written, and all of them whenever what was decided may no longer hold. Detects,
+//! reports, and removes if the policy says so; see `docs/sweep.md`.
 
 mod engine;
 mod findings;
@@ -45,12 +46,25 @@ pub fn start(
     let docker = |socket| Docker::at(socket, DOCKER_DEADLINE);
     let mut engines = Vec::new();
     for engine in &config.engines {
-        let containerd = Containerd::at(&engine.containerd).map_err(|error| format!("engine {}: {error}", engine.name))?;
-        let dockers = config.dockers.iter().map(|known| docker(&known.socket)).collect();
-        engines.push((engine.name.clone(), Engine::Containerd(Arc::new(containerd), dockers)));
+        let containerd = Containerd::at(&engine.containerd)
+            .map_err(|error| format!("engine {}: {error}", engine.name))?;
+        let dockers = config
+            .dockers
+            .iter()
+            .map(|known| docker(&known.socket))
+            .collect();
+        engines.push((
+            engine.name.clone(),
+            Engine::Containerd(Arc::new(containerd), dockers),
+        ));
     }
     let beside = !engines.is_empty();
-    engines.extend(config.dockers.iter().map(|known| (known.name.clone(), Engine::Docker(docker(&known.socket), beside))));
+    engines.extend(config.dockers.iter().map(|known| {
+        (
+            known.name.clone(),
+            Engine::Docker(docker(&known.socket), beside),
+        )
+    }));
     let watches = engines.into_iter().map(|(name, engine)| {
         status.swept(&name, Swept::default());
         let watch = Arc::new(Watch {
@@ -82,7 +96,9 @@ async fn serve(watches: Watches, decider: Arc<Decider>, mut orders: mpsc::Receiv
             let sender = sender.clone();
             sweeps.spawn(async move {
                 let (done, swept) = oneshot::channel();
-                let all = async { sender.send(Wanted { dry_run, done }).await.is_ok() && swept.await.is_ok() };
+                let all = async {
+                    sender.send(Wanted { dry_run, done }).await.is_ok() && swept.await.is_ok()
+                };
                 (at, tokio::time::timeout(ORDER, all).await.unwrap_or(false))
             });
         }
@@ -96,16 +112,23 @@ async fn serve(watches: Watches, decider: Arc<Decider>, mut orders: mpsc::Receiv
     }
 }
 
-/// The object of `rootpin sweep --json`, and the exit code: 0 all is admitted, 1 something is refused, 2 not all could be judged.
+/// The object of `rootpin sweep --json`, and the exit code: 0 all is admitted, 1 something is
+/// refused, 2 not all could be judged.
 fn report(watches: &Watches, late: &[bool], decider: &Decider, dry_run: bool) -> (Value, u32) {
-    let (mut findings, mut containers, mut untold, mut engines) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut findings, mut containers, mut untold, mut engines) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for ((watch, _), late) in watches.iter().zip(late) {
         let known = watch.known();
         let (of_engine, running) = known.json(&watch.name);
         findings.extend(of_engine);
         containers.extend(running);
         let subject = plain(&watch.name);
-        untold.extend(known.untold.iter().map(|why| json!({ "subject": subject, "why": why })));
+        untold.extend(
+            known
+                .untold
+                .iter()
+                .map(|why| json!({ "subject": subject, "why": why })),
+        );
         if *late {
             untold.push(
                 json!({ "subject": subject, "why": format!("the sweep was not done within {ORDER:?}: sources or the engine are slow") }),
@@ -118,7 +141,11 @@ fn report(watches: &Watches, late: &[bool], decider: &Decider, dry_run: bool) ->
         }));
     }
     let policy = decider.policy();
-    let unjudged = findings.iter().any(|finding| finding.get("outcome").is_some_and(|outcome| outcome == "unjudged"));
+    let unjudged = findings.iter().any(|finding| {
+        finding
+            .get("outcome")
+            .is_some_and(|outcome| outcome == "unjudged")
+    });
     let (outcome, exit) = match () {
         () if unjudged || !untold.is_empty() || policy.is_err() => ("unknown", 2),
         () if !findings.is_empty() => ("findings", 1),

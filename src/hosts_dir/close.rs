@@ -1,4 +1,5 @@
-//! A `hosts.toml` made closed. What an administrator wrote stays, byte for byte, but for the capabilities that have to go.
+//! A `hosts.toml` made closed. What an administrator wrote stays, byte for byte, but for the
+//! capabilities that have to go.
 
 use std::net::SocketAddr;
 
@@ -8,7 +9,8 @@ use super::document::{Capabilities, HostsFile, capabilities};
 use super::hole::{Hole, default_server, holes, is_resolver};
 use super::url;
 
-/// Certificates that an engine takes from the folder itself where there is no `hosts.toml`, and not any more once there is one.
+/// Certificates that an engine takes from the folder itself where there is no `hosts.toml`, and not
+/// any more once there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Certificates {
     /// `*.crt`: CAs.
@@ -19,37 +21,70 @@ pub struct Certificates {
 
 const NEW: &str = "# What a tag is, rootpin's resolver says: the digest that is signed for it. Check it by: rootpin hosts check\n";
 
-/// The text of a closed file for that registry, made of the one that is there. The same text, if that is closed.
+/// The text of a closed file for that registry, made of the one that is there. The same text, if
+/// that is closed.
 ///
 /// # Errors
-/// It can't be understood, or not be closed without losing what it says, or another program writes it anew.
-pub fn close(text: Option<&str>, registry: &str, resolver: SocketAddr, beside: &Certificates) -> Result<String, Hole> {
+/// It can't be understood, or not be closed without losing what it says, or another program writes
+/// it anew.
+pub fn close(
+    text: Option<&str>,
+    registry: &str,
+    resolver: SocketAddr,
+    beside: &Certificates,
+) -> Result<String, Hole> {
     let before = text.unwrap_or_default();
-    let mut file: HostsFile = before.parse().map_err(|error: String| Hole::malformed(&error))?;
+    let mut file: HostsFile = before
+        .parse()
+        .map_err(|error: String| Hole::malformed(&error))?;
     if text.is_some() && holes(&file, registry, resolver).is_empty() {
         return Ok(before.to_owned());
     }
-    if let Some(line) = before.lines().take(5).find(|line| line.starts_with('#') && line.to_ascii_lowercase().contains("do not edit")) {
+    if let Some(line) = before
+        .lines()
+        .take(5)
+        .find(|line| line.starts_with('#') && line.to_ascii_lowercase().contains("do not edit"))
+    {
         return Err(Hole::generated(line));
     }
     let document = &mut file.document;
-    if document.get("server").and_then(Item::as_str).is_none_or(str::is_empty) {
-        set(document.as_table_mut(), "server", value(default_server(registry, resolver)));
+    if document
+        .get("server")
+        .and_then(Item::as_str)
+        .is_none_or(str::is_empty)
+    {
+        set(
+            document.as_table_mut(),
+            "server",
+            value(default_server(registry, resolver)),
+        );
     }
-    let ours = document.get("server").and_then(Item::as_str).is_some_and(|server| is_resolver(server, resolver));
+    let ours = document
+        .get("server")
+        .and_then(Item::as_str)
+        .is_some_and(|server| is_resolver(server, resolver));
     if ours {
-        set(document.as_table_mut(), "capabilities", list(&["pull", "resolve"]));
+        set(
+            document.as_table_mut(),
+            "capabilities",
+            list(&["pull", "resolve"]),
+        );
     } else {
         withdraw(document.as_table_mut());
     }
     if text.is_none() {
         take_over(document, beside);
     }
-    let hosts = document.entry("host").or_insert_with(|| Item::Table(implicit())).as_table_mut();
+    let hosts = document
+        .entry("host")
+        .or_insert_with(|| Item::Table(implicit()))
+        .as_table_mut();
     let hosts = hosts.ok_or_else(|| Hole::malformed("host is no table"))?;
     let mut asked = ours;
     for (host, item) in hosts.iter_mut() {
-        let Some(table) = item.as_table_mut() else { continue };
+        let Some(table) = item.as_table_mut() else {
+            continue;
+        };
         if !is_resolver(&host, resolver) {
             withdraw(table);
         } else if !asked || resolves(table) {
@@ -63,17 +98,35 @@ pub fn close(text: Option<&str>, registry: &str, resolver: SocketAddr, beside: &
         hosts.insert(&url(resolver, registry), Item::Table(table));
     }
     let after = file.document.to_string();
-    let after = if text.is_none() { format!("{NEW}{after}") } else { after };
+    let after = if text.is_none() {
+        format!("{NEW}{after}")
+    } else {
+        after
+    };
     // As an engine will read it.
-    let closed: HostsFile = after.parse().map_err(|error: String| Hole::malformed(&error))?;
-    holes(&closed, registry, resolver).into_iter().next().map_or(Ok(after), Err)
+    let closed: HostsFile = after
+        .parse()
+        .map_err(|error: String| Hole::malformed(&error))?;
+    holes(&closed, registry, resolver)
+        .into_iter()
+        .next()
+        .map_or(Ok(after), Err)
 }
 
 /// Takes from a host that it says what a tag is.
 fn withdraw(table: &mut Table) {
-    let Ok(Capabilities { pull, resolve, push }) = capabilities(table) else { return };
+    let Ok(Capabilities {
+        pull,
+        resolve,
+        push,
+    }) = capabilities(table)
+    else {
+        return;
+    };
     if pull && resolve {
-        let left = [("pull", pull), ("push", push)].into_iter().filter_map(|(name, has)| has.then_some(name));
+        let left = [("pull", pull), ("push", push)]
+            .into_iter()
+            .filter_map(|(name, has)| has.then_some(name));
         set(table, "capabilities", list(&left.collect::<Vec<_>>()));
     }
 }
@@ -95,14 +148,24 @@ fn resolves(table: &Table) -> bool {
 
 fn take_over(document: &mut DocumentMut, beside: &Certificates) {
     if !beside.ca.is_empty() {
-        set(document.as_table_mut(), "ca", list(&beside.ca.iter().map(String::as_str).collect::<Vec<_>>()));
+        set(
+            document.as_table_mut(),
+            "ca",
+            list(&beside.ca.iter().map(String::as_str).collect::<Vec<_>>()),
+        );
     }
     if !beside.client.is_empty() {
         let pair = |(certificate, key): &(String, Option<String>)| match key {
-            Some(key) => toml_edit::Value::Array([certificate, key].into_iter().map(String::as_str).collect()),
+            Some(key) => toml_edit::Value::Array(
+                [certificate, key].into_iter().map(String::as_str).collect(),
+            ),
             None => certificate.as_str().into(),
         };
-        set(document.as_table_mut(), "client", value(beside.client.iter().map(pair).collect::<Array>()));
+        set(
+            document.as_table_mut(),
+            "client",
+            value(beside.client.iter().map(pair).collect::<Array>()),
+        );
     }
 }
 
@@ -131,7 +194,10 @@ mod tests {
 
     fn codes(text: &str, registry: &str) -> Vec<&'static str> {
         match text.parse::<HostsFile>() {
-            Ok(file) => holes(&file, registry, at()).into_iter().map(|hole| hole.code).collect(),
+            Ok(file) => holes(&file, registry, at())
+                .into_iter()
+                .map(|hole| hole.code)
+                .collect(),
             Err(_) => vec!["malformed"],
         }
     }
@@ -145,10 +211,23 @@ mod tests {
              [host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
         );
         assert!(codes(&text, "docker.io").is_empty());
-        assert!(closed(None, "127.0.0.1:5000").unwrap().contains("server = \"http://127.0.0.1:5000\""));
-        assert!(closed(None, "r.example:5000").unwrap().contains("server = \"https://r.example:5000\""));
+        assert!(
+            closed(None, "127.0.0.1:5000")
+                .unwrap()
+                .contains("server = \"http://127.0.0.1:5000\"")
+        );
+        assert!(
+            closed(None, "r.example:5000")
+                .unwrap()
+                .contains("server = \"https://r.example:5000\"")
+        );
         let default = closed(None, DEFAULT).unwrap();
-        assert!(default.ends_with("server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n"), "{default}");
+        assert!(
+            default.ends_with(
+                "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n"
+            ),
+            "{default}"
+        );
     }
 
     #[test]
@@ -159,10 +238,16 @@ mod tests {
                       [host.\"https://old.example\"]\n  capabilities = [\"pull\", \"resolve\"]  # both\n";
         let after = closed(Some(before), "r.example").unwrap();
         assert!(codes(&after, "r.example").is_empty());
-        for line in before.lines().filter(|line| !line.is_empty() && !line.ends_with("# both")) {
+        for line in before
+            .lines()
+            .filter(|line| !line.is_empty() && !line.ends_with("# both"))
+        {
             assert!(after.contains(line), "{line} is lost in {after}");
         }
-        let diff: Vec<_> = after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
+        let diff: Vec<_> = after
+            .lines()
+            .filter(|line| !before.lines().any(|old| old == *line))
+            .collect();
         assert_eq!(
             diff,
             [
@@ -181,52 +266,101 @@ mod tests {
     fn certificates_that_were_taken_from_the_folder_are_named_in_a_new_file() {
         let beside = Certificates {
             ca: vec!["ca.crt".to_owned()],
-            client: vec![("a.cert".to_owned(), Some("a.key".to_owned())), ("b.cert".to_owned(), None)],
+            client: vec![
+                ("a.cert".to_owned(), Some("a.key".to_owned())),
+                ("b.cert".to_owned(), None),
+            ],
         };
         let text = close(None, "r.example", at(), &beside).unwrap();
-        assert!(text.contains("ca = [\"ca.crt\"]\nclient = [[\"a.cert\", \"a.key\"], \"b.cert\"]\n"), "{text}");
+        assert!(
+            text.contains("ca = [\"ca.crt\"]\nclient = [[\"a.cert\", \"a.key\"], \"b.cert\"]\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_file_that_another_program_writes_anew_is_left_as_it_is() {
-        let text =
-            "# File generated by k3s. DO NOT EDIT.\n\nserver = \"https://quay.io/v2\"\ncapabilities = [\"pull\", \"resolve\", \"push\"]\n";
+        let text = "# File generated by k3s. DO NOT EDIT.\n\nserver = \"https://quay.io/v2\"\ncapabilities = [\"pull\", \"resolve\", \"push\"]\n";
         let hole = closed(Some(text), "quay.io").unwrap_err();
         assert_eq!(hole.code, "generated");
-        assert!(hole.found.contains("File generated by k3s") && hole.hint.contains("--dir"), "{hole:?}");
+        assert!(
+            hole.found.contains("File generated by k3s") && hole.hint.contains("--dir"),
+            "{hole:?}"
+        );
     }
 
     #[test]
     fn each_way_to_be_open_has_its_code() {
-        let ours = "[host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
+        let ours =
+            "[host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
         let server = "server = \"https://r.example\"\ncapabilities = [\"pull\"]\n";
         assert!(codes(&format!("{server}{ours}"), "r.example").is_empty());
         for (text, wanted) in [
             (String::new(), &["no-server", "no-resolver"][..]),
             (ours.to_owned(), &["no-server"]),
             (format!("capabilities = [\"pull\"]\n{ours}"), &["no-server"]),
-            (format!("server = \"https://r.example\"\n{ours}"), &["server-resolves"]),
-            (format!("server = \"https://r.example\"\ncapabilities = []\n{ours}"), &["server-resolves"]),
-            (format!("{server}{ours}[host.\"https://m.example\"]\n"), &["host-resolves"]),
-            (format!("{server}{ours}[host.\"https://m.example\".header]\nx = \"y\"\n"), &["host-resolves"]),
-            (server.to_owned(), &["no-resolver"]),
-            (format!("{server}{}", ours.replace("5055", "5056")), &["host-resolves", "no-resolver"]),
-            (format!("{server}{}", ours.replace("127.0.0.1:5055", "127.0.0.1:5055.example")), &["host-resolves", "no-resolver"]),
-            (format!("{server}{}", ours.replace(", \"resolve\"", "")), &["no-resolver"]),
-            (format!("{server}{ours}x = "), &["malformed"]),
-            (format!("{server}{}", ours.replace("\"resolve\"", "\"referrers\"")), &["malformed"]),
-            (format!("{server}CAPABILITIES = [\"pull\", \"resolve\"]\n{ours}"), &["malformed"]),
             (
-                format!("{server}host = {{ \"http://127.0.0.1:5055/resolve\" = {{ capabilities = [\"pull\", \"resolve\"] }} }}"),
+                format!("server = \"https://r.example\"\n{ours}"),
+                &["server-resolves"],
+            ),
+            (
+                format!("server = \"https://r.example\"\ncapabilities = []\n{ours}"),
+                &["server-resolves"],
+            ),
+            (
+                format!("{server}{ours}[host.\"https://m.example\"]\n"),
+                &["host-resolves"],
+            ),
+            (
+                format!("{server}{ours}[host.\"https://m.example\".header]\nx = \"y\"\n"),
+                &["host-resolves"],
+            ),
+            (server.to_owned(), &["no-resolver"]),
+            (
+                format!("{server}{}", ours.replace("5055", "5056")),
+                &["host-resolves", "no-resolver"],
+            ),
+            (
+                format!(
+                    "{server}{}",
+                    ours.replace("127.0.0.1:5055", "127.0.0.1:5055.example")
+                ),
+                &["host-resolves", "no-resolver"],
+            ),
+            (
+                format!("{server}{}", ours.replace(", \"resolve\"", "")),
+                &["no-resolver"],
+            ),
+            (format!("{server}{ours}x = "), &["malformed"]),
+            (
+                format!("{server}{}", ours.replace("\"resolve\"", "\"referrers\"")),
                 &["malformed"],
             ),
-            (format!("{server}host.\"http://127.0.0.1:5055/resolve\".capabilities = [\"pull\", \"resolve\"]"), &["malformed"]),
+            (
+                format!("{server}CAPABILITIES = [\"pull\", \"resolve\"]\n{ours}"),
+                &["malformed"],
+            ),
+            (
+                format!(
+                    "{server}host = {{ \"http://127.0.0.1:5055/resolve\" = {{ capabilities = [\"pull\", \"resolve\"] }} }}"
+                ),
+                &["malformed"],
+            ),
+            (
+                format!(
+                    "{server}host.\"http://127.0.0.1:5055/resolve\".capabilities = [\"pull\", \"resolve\"]"
+                ),
+                &["malformed"],
+            ),
             (format!("{server}capabilities = 1\n{ours}"), &["malformed"]),
         ] {
             assert_eq!(codes(&text, "r.example"), wanted, "{text}");
         }
         assert!(codes("server = \"http://127.0.0.1:5055\"", DEFAULT).is_empty());
-        assert_eq!(codes("server = \"https://m.example\"", DEFAULT), ["server-resolves", "no-resolver"]);
+        assert_eq!(
+            codes("server = \"https://m.example\"", DEFAULT),
+            ["server-resolves", "no-resolver"]
+        );
     }
 
     #[test]
@@ -242,10 +376,14 @@ mod tests {
             "[header]\nx = \"y\"\n[host.\"https://m.example\"]\ncapabilities = [\"resolve\"]\n",
         ] {
             for registry in ["r.example", DEFAULT] {
-                let after = closed(Some(text), registry).unwrap_or_else(|hole| panic!("{text}: {hole:?}"));
+                let after =
+                    closed(Some(text), registry).unwrap_or_else(|hole| panic!("{text}: {hole:?}"));
                 assert!(codes(&after, registry).is_empty(), "{text} became {after}");
             }
         }
-        assert_eq!(closed(Some("[host"), "r.example").unwrap_err().code, "malformed");
+        assert_eq!(
+            closed(Some("[host"), "r.example").unwrap_err().code,
+            "malformed"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! One `hosts.toml`, read as an engine reads it. What any of them reads otherwise is an error: a file that an engine does not understand
-//! it passes over, and what it then does is open.
+//! One `hosts.toml`, read as an engine reads it. What any of them reads otherwise is an error: a
+//! file that an engine does not understand it passes over, and what it then does is open.
 
 use std::str::FromStr;
 
@@ -7,8 +7,19 @@ use toml_edit::{DocumentMut, Item, Table};
 
 /// No such file is longer.
 pub(super) const MAX_BYTES: usize = 256 << 10;
-/// What the format knows. Engines take these keys in any case, so that one in another case may stand for the same twice.
-const KEYS: [&str; 9] = ["server", "host", "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
+/// What the format knows. Engines take these keys in any case, so that one in another case may
+/// stand for the same twice.
+const KEYS: [&str; 9] = [
+    "server",
+    "host",
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "header",
+    "override_path",
+    "dial_timeout",
+];
 
 /// A file that was understood.
 #[derive(Debug, Clone)]
@@ -38,7 +49,9 @@ impl FromStr for HostsFile {
         if text.len() > MAX_BYTES {
             return Err(format!("longer than {MAX_BYTES} bytes"));
         }
-        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string().trim_end().to_owned())?;
+        let document: DocumentMut = text
+            .parse()
+            .map_err(|error: toml_edit::TomlError| error.to_string().trim_end().to_owned())?;
         let file = Self { document };
         plain(file.root())?;
         if !file.root().get("server").is_none_or(Item::is_str) {
@@ -65,33 +78,62 @@ impl HostsFile {
         self.root().get("server").and_then(Item::as_str)
     }
 
-    /// The hosts before it. Engines look for `[host."…"]` and pass over hosts that are written in any other way.
+    /// The hosts before it. Engines look for `[host."…"]` and pass over hosts that are written in
+    /// any other way.
     pub(super) fn hosts(&self) -> Result<Vec<(&str, &Table)>, String> {
-        let Some(hosts) = self.root().get("host") else { return Ok(Vec::new()) };
-        let passed_over = || "containerd passes over hosts that are not written as [host.\"…\"]".to_owned();
-        let hosts = hosts.as_table().filter(|hosts| !hosts.is_dotted()).ok_or_else(passed_over)?;
+        let Some(hosts) = self.root().get("host") else {
+            return Ok(Vec::new());
+        };
+        let passed_over =
+            || "containerd passes over hosts that are not written as [host.\"…\"]".to_owned();
+        let hosts = hosts
+            .as_table()
+            .filter(|hosts| !hosts.is_dotted())
+            .ok_or_else(passed_over)?;
         let standing = |table: &&Table| !table.is_dotted();
-        let found: Vec<_> = hosts.iter().filter_map(|(name, item)| Some((name, item.as_table().filter(standing)?))).collect();
-        if found.len() == hosts.len() { Ok(found) } else { Err(passed_over()) }
+        let found: Vec<_> = hosts
+            .iter()
+            .filter_map(|(name, item)| Some((name, item.as_table().filter(standing)?)))
+            .collect();
+        if found.len() == hosts.len() {
+            Ok(found)
+        } else {
+            Err(passed_over())
+        }
     }
 }
 
 /// What a table says of capabilities: all, where it says nothing.
 pub(super) fn capabilities(table: &Table) -> Result<Capabilities, String> {
-    let all = Capabilities { pull: true, resolve: true, push: true };
-    let Some(item) = table.get("capabilities") else { return Ok(all) };
+    let all = Capabilities {
+        pull: true,
+        resolve: true,
+        push: true,
+    };
+    let Some(item) = table.get("capabilities") else {
+        return Ok(all);
+    };
     let list = item.as_array().ok_or("capabilities is not a list")?;
     if list.is_empty() {
         return Ok(all);
     }
-    let mut found = Capabilities { pull: false, resolve: false, push: false };
+    let mut found = Capabilities {
+        pull: false,
+        resolve: false,
+        push: false,
+    };
     for value in list {
         match value.as_str() {
             Some("pull") => found.pull = true,
             Some("resolve") => found.resolve = true,
             Some("push") => found.push = true,
             // `referrers` came with containerd 2.2; the ones before it pass over the whole file.
-            other => return Err(format!("capability {:?} is not known to every engine", other.unwrap_or_default())),
+            other => {
+                return Err(format!(
+                    "capability {:?} is not known to every engine",
+                    other.unwrap_or_default()
+                ));
+            }
         }
     }
     Ok(found)
@@ -99,6 +141,11 @@ pub(super) fn capabilities(table: &Table) -> Result<Capabilities, String> {
 
 /// No key of the format in another case.
 fn plain(table: &Table) -> Result<(), String> {
-    let odd = table.iter().map(|(key, _)| key).find(|key| !KEYS.contains(key) && KEYS.contains(&key.to_ascii_lowercase().as_str()));
-    odd.map_or(Ok(()), |key| Err(format!("key {key:?} is not in lower case")))
+    let odd = table
+        .iter()
+        .map(|(key, _)| key)
+        .find(|key| !KEYS.contains(key) && KEYS.contains(&key.to_ascii_lowercase().as_str()));
+    odd.map_or(Ok(()), |key| {
+        Err(format!("key {key:?} is not in lower case"))
+    })
 }

@@ -1,4 +1,5 @@
-//! Where an engine finds the file of a registry, below the folder that it was told (containerd, `HostDirFromRoot`).
+//! Where an engine finds the file of a registry, below the folder that it was told (containerd,
+//! `HostDirFromRoot`).
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -18,7 +19,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The folder that an engine looks into for a registry: the first of three that is there. `None`: none of them is.
+    /// The folder that an engine looks into for a registry: the first of three that is there.
+    /// `None`: none of them is.
     ///
     /// # Errors
     /// It can't be looked at.
@@ -26,7 +28,10 @@ impl Place {
         for name in [with_port(registry).as_str(), registry, DEFAULT] {
             let folder = root.join(name);
             if folder.try_exists()? {
-                return Ok(Some(Self { folder, is_default: name == DEFAULT && registry != DEFAULT }));
+                return Ok(Some(Self {
+                    folder,
+                    is_default: name == DEFAULT && registry != DEFAULT,
+                }));
             }
         }
         Ok(None)
@@ -38,7 +43,10 @@ impl Place {
     /// It can't be looked at.
     pub fn own(root: &Path, registry: &str) -> io::Result<Self> {
         let found = Self::of(root, registry)?.filter(|place| !place.is_default);
-        Ok(found.unwrap_or_else(|| Self { folder: root.join(registry), is_default: false }))
+        Ok(found.unwrap_or_else(|| Self {
+            folder: root.join(registry),
+            is_default: false,
+        }))
     }
 
     /// The folder itself.
@@ -67,7 +75,8 @@ impl Place {
             return Err(io::Error::other("not a plain file"));
         }
         let (mut text, most) = (String::new(), u64::try_from(MAX_BYTES).unwrap_or(u64::MAX));
-        file.take(most.saturating_add(1)).read_to_string(&mut text)?;
+        file.take(most.saturating_add(1))
+            .read_to_string(&mut text)?;
         Ok(Some(text))
     }
 
@@ -75,10 +84,19 @@ impl Place {
     #[must_use]
     pub fn writable(&self) -> Option<Hole> {
         let (file, ours) = (self.file(), [0, rustix::process::geteuid().as_raw()]);
-        let open = |path: &Path| fs::metadata(path).is_ok_and(|about| about.mode() & 0o022 != 0 || !ours.contains(&about.uid()));
-        let which = [file.as_path(), self.folder.as_path()].into_iter().find(|path| open(path))?;
+        let open = |path: &Path| {
+            fs::metadata(path)
+                .is_ok_and(|about| about.mode() & 0o022 != 0 || !ours.contains(&about.uid()))
+        };
+        let which = [file.as_path(), self.folder.as_path()]
+            .into_iter()
+            .find(|path| open(path))?;
         let found = format!("others than root can write to {}", which.display());
-        Some(Hole::new("writable", found, format!("chown root {0}; chmod go-w {0}", which.display())))
+        Some(Hole::new(
+            "writable",
+            found,
+            format!("chown root {0}; chmod go-w {0}", which.display()),
+        ))
     }
 
     /// The certificates beside it.
@@ -97,28 +115,52 @@ impl Place {
             Err(error) => return Err(error),
         }
         names.sort();
-        let kind = |name: &String| Path::new(name).extension().and_then(|kind| kind.to_str().map(str::to_owned));
+        let kind = |name: &String| {
+            Path::new(name)
+                .extension()
+                .and_then(|kind| kind.to_str().map(str::to_owned))
+        };
         let key = |certificate: &str| format!("{}.key", certificate.trim_end_matches(".cert"));
-        let pair = |name: &String| (name.clone(), Some(key(name)).filter(|key| names.contains(key)));
+        let pair = |name: &String| {
+            (
+                name.clone(),
+                Some(key(name)).filter(|key| names.contains(key)),
+            )
+        };
         Ok(Certificates {
-            ca: names.iter().filter(|name| kind(name).as_deref() == Some("crt")).cloned().collect(),
-            client: names.iter().filter(|name| kind(name).as_deref() == Some("cert")).map(pair).collect(),
+            ca: names
+                .iter()
+                .filter(|name| kind(name).as_deref() == Some("crt"))
+                .cloned()
+                .collect(),
+            client: names
+                .iter()
+                .filter(|name| kind(name).as_deref() == Some("cert"))
+                .map(pair)
+                .collect(),
         })
     }
 }
 
-/// Whether an administrator has the engines that read this folder fetch a registry's bytes from the resolver: by the registry's own file,
-/// or by that of `_default` where it has none.
+/// Whether an administrator has the engines that read this folder fetch a registry's bytes from the
+/// resolver: by the registry's own file, or by that of `_default` where it has none.
 ///
 /// # Errors
 /// It can't be looked at, is not understood, or may be anybody's.
 pub fn fetches_at(root: &Path, registry: &str, resolver: SocketAddr) -> io::Result<bool> {
-    let Some(place) = Place::of(root, registry)? else { return Ok(false) };
-    let Some(text) = place.text()? else { return Ok(false) };
+    let Some(place) = Place::of(root, registry)? else {
+        return Ok(false);
+    };
+    let Some(text) = place.text()? else {
+        return Ok(false);
+    };
     if let Some(hole) = place.writable() {
         return Err(io::Error::other(hole.found));
     }
-    Ok(hole::fetches(&text.parse().map_err(io::Error::other::<String>)?, resolver))
+    Ok(hole::fetches(
+        &text.parse().map_err(io::Error::other::<String>)?,
+        resolver,
+    ))
 }
 
 /// The registries that have a folder. One whose name no engine looks for, as `_backup`, is none.
@@ -130,7 +172,11 @@ pub fn registries(root: &Path) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         if fs::metadata(entry.path()).is_ok_and(|about| about.is_dir()) {
-            let name = entry.file_name().into_string().ok().map(|name| without_port(&name));
+            let name = entry
+                .file_name()
+                .into_string()
+                .ok()
+                .map(|name| without_port(&name));
             names.extend(name.filter(|name| is_looked_for(name)));
         }
     }
@@ -139,21 +185,33 @@ pub fn registries(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the name can be that of a registry in an image's name, or stands for those without a folder of their own.
+/// Whether the name can be that of a registry in an image's name, or stands for those without a
+/// folder of their own.
 fn is_looked_for(name: &str) -> bool {
     let of_a_host = |sign: char| sign.is_ascii_alphanumeric() || ".-:[]".contains(sign);
-    name == DEFAULT || name.starts_with(|sign: char| sign.is_ascii_alphanumeric() || sign == '[') && name.chars().all(of_a_host)
+    name == DEFAULT
+        || name.starts_with(|sign: char| sign.is_ascii_alphanumeric() || sign == '[')
+            && name.chars().all(of_a_host)
 }
 
 /// `host_5000_`, which engines look for before `host:5000`.
 fn with_port(registry: &str) -> String {
-    registry.rsplit_once(':').map_or_else(|| registry.to_owned(), |(host, port)| format!("{host}_{port}_"))
+    registry.rsplit_once(':').map_or_else(
+        || registry.to_owned(),
+        |(host, port)| format!("{host}_{port}_"),
+    )
 }
 
 fn without_port(folder: &str) -> String {
-    let parts = folder.strip_suffix('_').and_then(|rest| rest.rsplit_once('_'));
-    let port = parts.filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    port.map_or_else(|| folder.to_owned(), |(host, port)| format!("{host}:{port}"))
+    let parts = folder
+        .strip_suffix('_')
+        .and_then(|rest| rest.rsplit_once('_'));
+    let port = parts
+        .filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    port.map_or_else(
+        || folder.to_owned(),
+        |(host, port)| format!("{host}:{port}"),
+    )
 }
 
 #[cfg(test)]
@@ -163,27 +221,52 @@ mod tests {
     #[test]
     fn the_first_of_three_folders_is_looked_into() {
         let root = tempfile::tempdir().unwrap();
-        let found = || Place::of(root.path(), "r.example:5000").unwrap().map(|place| place.folder.file_name().unwrap().to_owned());
+        let found = || {
+            Place::of(root.path(), "r.example:5000")
+                .unwrap()
+                .map(|place| place.folder.file_name().unwrap().to_owned())
+        };
         assert_eq!(found(), None);
         for name in ["_default", "r.example:5000", "r.example_5000_"] {
             fs::create_dir(root.path().join(name)).unwrap();
             assert_eq!(found().unwrap(), name);
         }
-        assert!(Place::of(root.path(), "other.example").unwrap().unwrap().is_default);
-        assert_eq!(Place::own(root.path(), "other.example").unwrap().file(), root.path().join("other.example/hosts.toml"));
-        assert_eq!(registries(root.path()).unwrap(), ["_default", "r.example:5000"]);
+        assert!(
+            Place::of(root.path(), "other.example")
+                .unwrap()
+                .unwrap()
+                .is_default
+        );
+        assert_eq!(
+            Place::own(root.path(), "other.example").unwrap().file(),
+            root.path().join("other.example/hosts.toml")
+        );
+        assert_eq!(
+            registries(root.path()).unwrap(),
+            ["_default", "r.example:5000"]
+        );
     }
 
     #[test]
     fn a_folder_that_no_engine_looks_for_is_no_registry() {
         let root = tempfile::tempdir().unwrap();
-        for name in
-            ["_backup", "localhost__32000", "docker.io.bak_2024", "old registry", ".git", "[::1]_5000_", "localhost_32000_", "r.example"]
-        {
+        for name in [
+            "_backup",
+            "localhost__32000",
+            "docker.io.bak_2024",
+            "old registry",
+            ".git",
+            "[::1]_5000_",
+            "localhost_32000_",
+            "r.example",
+        ] {
             fs::create_dir(root.path().join(name)).unwrap();
         }
         fs::write(root.path().join("notes.example"), "no folder").unwrap();
-        assert_eq!(registries(root.path()).unwrap(), ["[::1]:5000", "localhost:32000", "r.example"]);
+        assert_eq!(
+            registries(root.path()).unwrap(),
+            ["[::1]:5000", "localhost:32000", "r.example"]
+        );
     }
 
     #[test]
@@ -197,6 +280,12 @@ mod tests {
         }
         let found = place.certificates().unwrap();
         assert_eq!(found.ca, ["ca.crt"]);
-        assert_eq!(found.client, [("a.cert".to_owned(), Some("a.key".to_owned())), ("b.cert".to_owned(), None)]);
+        assert_eq!(
+            found.client,
+            [
+                ("a.cert".to_owned(), Some("a.key".to_owned())),
+                ("b.cert".to_owned(), None)
+            ]
+        );
     }
 }

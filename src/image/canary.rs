@@ -1,4 +1,5 @@
-//! The images of a proof: a few bytes that do nothing. Who knows the name of one can make it, so that nobody has to be believed what it is.
+//! The images of a proof: a few bytes that do nothing. Who knows the name of one can make it, so
+//! that nobody has to be believed what it is.
 
 use serde_json::json;
 
@@ -8,7 +9,8 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// This machine's architecture, as images call it (OCI image-spec, "Image Configuration", after Go's names).
+/// This machine's architecture, as images call it (OCI image-spec, "Image Configuration", after
+/// Go's names).
 pub const ARCHITECTURE: &str = match () {
     () if cfg!(target_arch = "x86_64") => "amd64",
     () if cfg!(target_arch = "aarch64") => "arm64",
@@ -64,11 +66,19 @@ impl Canary {
         }
     }
 
-    /// The image that has this tag in a repository. Every repository has images and layers of its own.
+    /// The image that has this tag in a repository. Every repository has images and layers of its
+    /// own.
     #[must_use]
     pub fn image(self, repository: &Repository) -> CanaryImage {
-        let of = if self == Self::Unsigned { Self::Unsigned } else { Self::Signed };
-        let layer = CanaryBlob::new(LAYER, archive(&format!("rootpin: {} in {repository}\n", of.tag())));
+        let of = if self == Self::Unsigned {
+            Self::Unsigned
+        } else {
+            Self::Signed
+        };
+        let layer = CanaryBlob::new(
+            LAYER,
+            archive(&format!("rootpin: {} in {repository}\n", of.tag())),
+        );
         let config = json!({
             "architecture": ARCHITECTURE,
             "os": "linux",
@@ -78,18 +88,33 @@ impl Canary {
         });
         let config = CanaryBlob::new(CONFIG, config.to_string().into_bytes());
         let listed = |blob: &CanaryBlob| {
-            let Descriptor { media_type, digest, size } = &blob.descriptor;
+            let Descriptor {
+                media_type,
+                digest,
+                size,
+            } = &blob.descriptor;
             json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size })
         };
         let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": listed(&config), "layers": [listed(&layer)] });
-        CanaryImage { manifest: CanaryBlob::new(MANIFEST, manifest.to_string().into_bytes()), config, layer }
+        CanaryImage {
+            manifest: CanaryBlob::new(MANIFEST, manifest.to_string().into_bytes()),
+            config,
+            layer,
+        }
     }
 }
 
 impl CanaryBlob {
     fn new(media_type: &str, bytes: Vec<u8>) -> Self {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self { descriptor: Descriptor { media_type: media_type.to_owned(), digest: Digest::of(&bytes), size }, bytes }
+        Self {
+            descriptor: Descriptor {
+                media_type: media_type.to_owned(),
+                digest: Digest::of(&bytes),
+                size,
+            },
+            bytes,
+        }
     }
 }
 
@@ -130,11 +155,21 @@ mod tests {
 
     #[test]
     fn the_same_name_gives_the_same_bytes_and_another_one_a_layer_of_its_own() {
-        let (one, two) = (repository("127.0.0.1:1/rootpin-prove-a/x"), repository("127.0.0.1:1/rootpin-prove-a/y"));
+        let (one, two) = (
+            repository("127.0.0.1:1/rootpin-prove-a/x"),
+            repository("127.0.0.1:1/rootpin-prove-a/y"),
+        );
         let image = Canary::Signed.image(&one);
         assert_eq!(image, Canary::Signed.image(&one));
         assert_ne!(image.layer, Canary::Signed.image(&two).layer);
-        assert!(image.layer.bytes.len() < 4096 && image.layer.bytes.windows(8).any(|bytes| bytes == b"rootpin:"));
+        assert!(
+            image.layer.bytes.len() < 4096
+                && image
+                    .layer
+                    .bytes
+                    .windows(8)
+                    .any(|bytes| bytes == b"rootpin:")
+        );
         Blob::read(&image.manifest.bytes).unwrap();
     }
 

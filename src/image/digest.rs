@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits (OCI image-spec, descriptor, "Digests").
+/// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits (OCI image-spec, descriptor,
+/// "Digests").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -59,7 +60,10 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        self.0
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+            .collect()
     }
 }
 
@@ -79,7 +83,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        text.strip_prefix("sha256:").and_then(Self::from_hex).ok_or_else(|| DigestError(text.chars().take(100).collect()))
+        text.strip_prefix("sha256:")
+            .and_then(Self::from_hex)
+            .ok_or_else(|| DigestError(text.chars().take(100).collect()))
     }
 }
 
@@ -97,8 +103,14 @@ mod tests {
 
     #[test]
     fn a_digest_of_another_algorithm_is_refused_with_the_reason() {
-        let error = format!("sha512:{}", "0".repeat(128)).parse::<Digest>().unwrap_err().to_string();
-        assert!(error.contains("another algorithm") && error.contains("only sha256"), "{error}");
+        let error = format!("sha512:{}", "0".repeat(128))
+            .parse::<Digest>()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("another algorithm") && error.contains("only sha256"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::json::{self, JsonError, Limits, Value};
 
 use super::{Digest, DigestError};
 
-/// One entry of a manifest or an index (OCI image-spec, "Content Descriptors"). Membership is all three, never the digest alone.
+/// One entry of a manifest or an index (OCI image-spec, "Content Descriptors"). Membership is all
+/// three, never the digest alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Descriptor {
     /// Its media type, as written.
@@ -17,7 +18,8 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// What Docker called the two before they were OCI's (distribution, "Image Manifest Version 2, Schema 2").
+/// What Docker called the two before they were OCI's (distribution, "Image Manifest Version 2,
+/// Schema 2").
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
@@ -66,31 +68,58 @@ pub enum ManifestError {
 }
 
 impl Document {
-    /// 4 MiB is what registries and containerd accept for a manifest (OCI distribution-spec, "Pushing Manifests"); an image has
-    /// at most 127 layers and an index few platforms, but attestations and annotations add up.
-    pub const LIMITS: Limits = Limits { bytes: 4 << 20, depth: 16, values: 50_000 };
+    /// 4 MiB is what registries and containerd accept for a manifest (OCI distribution-spec,
+    /// "Pushing Manifests"); an image has at most 127 layers and an index few platforms, but
+    /// attestations and annotations add up.
+    pub const LIMITS: Limits = Limits {
+        bytes: 4 << 20,
+        depth: 16,
+        values: 50_000,
+    };
 
-    /// Reads a document. What it is, is told by its members, and they must be of one kind only, so that no bytes are an index to
-    /// one reader and a manifest to another.
+    /// Reads a document. What it is, is told by its members, and they must be of one kind only, so
+    /// that no bytes are an index to one reader and a manifest to another.
     ///
     /// # Errors
     /// Not strict JSON, over the limits, or not exactly one of the two kinds.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let value = json::parse(bytes, Self::LIMITS)?;
-        let kind = value.get("mediaType").map(|kind| kind.as_str().ok_or(ManifestError::Shape("mediaType is not a string")));
+        let kind = value.get("mediaType").map(|kind| {
+            kind.as_str()
+                .ok_or(ManifestError::Shape("mediaType is not a string"))
+        });
         let kind = kind.transpose()?;
-        match (value.get("manifests"), value.get("config"), value.get("layers")) {
+        match (
+            value.get("manifests"),
+            value.get("config"),
+            value.get("layers"),
+        ) {
             (Some(manifests), None, None) => {
                 wanted(kind, &MediaType::ImageIndex, DOCKER_LIST)?;
-                let manifests = list(manifests)?.iter().map(entry).collect::<Result<_, _>>()?;
-                Ok(Self::Index { media_type: kind.map(str::to_owned), manifests })
+                let manifests = list(manifests)?
+                    .iter()
+                    .map(entry)
+                    .collect::<Result<_, _>>()?;
+                Ok(Self::Index {
+                    media_type: kind.map(str::to_owned),
+                    manifests,
+                })
             }
             (None, Some(config), Some(layers)) => {
                 wanted(kind, &MediaType::ImageManifest, DOCKER_MANIFEST)?;
-                let layers = list(layers)?.iter().map(descriptor).collect::<Result<_, _>>()?;
-                Ok(Self::Manifest { media_type: kind.map(str::to_owned), config: descriptor(config)?, layers })
+                let layers = list(layers)?
+                    .iter()
+                    .map(descriptor)
+                    .collect::<Result<_, _>>()?;
+                Ok(Self::Manifest {
+                    media_type: kind.map(str::to_owned),
+                    config: descriptor(config)?,
+                    layers,
+                })
             }
-            _ => Err(ManifestError::Shape("neither an index nor a manifest, or both")),
+            _ => Err(ManifestError::Shape(
+                "neither an index nor a manifest, or both",
+            )),
         }
     }
 
@@ -98,7 +127,9 @@ impl Document {
     #[must_use]
     pub fn media_type(&self) -> Option<&str> {
         match self {
-            Self::Index { media_type, .. } | Self::Manifest { media_type, .. } => media_type.as_deref(),
+            Self::Index { media_type, .. } | Self::Manifest { media_type, .. } => {
+                media_type.as_deref()
+            }
         }
     }
 }
@@ -106,26 +137,46 @@ impl Document {
 /// A document need not state its type; one that does must state the one that its members have.
 fn wanted(kind: Option<&str>, oci: &MediaType, docker: &str) -> Result<(), ManifestError> {
     match kind {
-        Some(kind) if kind != oci.as_ref() && kind != docker => Err(ManifestError::Shape("mediaType contradicts the members")),
+        Some(kind) if kind != oci.as_ref() && kind != docker => {
+            Err(ManifestError::Shape("mediaType contradicts the members"))
+        }
         _ => Ok(()),
     }
 }
 
 fn list(value: &Value) -> Result<&[Value], ManifestError> {
-    value.as_array().ok_or(ManifestError::Shape("not a list of descriptors"))
+    value
+        .as_array()
+        .ok_or(ManifestError::Shape("not a list of descriptors"))
 }
 
 fn entry(value: &Value) -> Result<IndexEntry, ManifestError> {
-    let claimed = value.get("annotations").and_then(|annotations| annotations.get("io.containerd.image.name"));
-    Ok(IndexEntry { descriptor: descriptor(value)?, claimed_name: claimed.and_then(Value::as_str).map(str::to_owned) })
+    let claimed = value
+        .get("annotations")
+        .and_then(|annotations| annotations.get("io.containerd.image.name"));
+    Ok(IndexEntry {
+        descriptor: descriptor(value)?,
+        claimed_name: claimed.and_then(Value::as_str).map(str::to_owned),
+    })
 }
 
 pub(super) fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
     let text = |name| value.get(name).and_then(Value::as_str);
-    let media_type = text("mediaType").ok_or(ManifestError::Shape("descriptor without mediaType"))?.to_owned();
-    let digest = text("digest").ok_or(ManifestError::Shape("descriptor without digest"))?.parse()?;
-    let size = value.get("size").and_then(Value::as_u64).ok_or(ManifestError::Shape("descriptor without size"))?;
-    Ok(Descriptor { media_type, digest, size })
+    let media_type = text("mediaType")
+        .ok_or(ManifestError::Shape("descriptor without mediaType"))?
+        .to_owned();
+    let digest = text("digest")
+        .ok_or(ManifestError::Shape("descriptor without digest"))?
+        .parse()?;
+    let size = value
+        .get("size")
+        .and_then(Value::as_u64)
+        .ok_or(ManifestError::Shape("descriptor without size"))?;
+    Ok(Descriptor {
+        media_type,
+        digest,
+        size,
+    })
 }
 
 #[cfg(test)]
@@ -133,20 +184,34 @@ mod tests {
     use super::*;
 
     fn described(kind: &str) -> String {
-        format!(r#"{{"mediaType":"{kind}","digest":"{}","size":1}}"#, Digest::of(b"x"))
+        format!(
+            r#"{{"mediaType":"{kind}","digest":"{}","size":1}}"#,
+            Digest::of(b"x")
+        )
     }
 
     #[test]
     fn a_manifest_and_an_index_are_told_by_their_members() {
-        let manifest = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, described("c"), described("l"));
-        assert!(matches!(Document::parse(manifest.as_bytes()), Ok(Document::Manifest { layers, .. }) if layers.len() == 1));
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+            described("c"),
+            described("l")
+        );
+        assert!(
+            matches!(Document::parse(manifest.as_bytes()), Ok(Document::Manifest { layers, .. }) if layers.len() == 1)
+        );
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, described("m"));
-        assert!(matches!(Document::parse(index.as_bytes()), Ok(Document::Index { manifests, .. }) if manifests.len() == 1));
+        assert!(
+            matches!(Document::parse(index.as_bytes()), Ok(Document::Index { manifests, .. }) if manifests.len() == 1)
+        );
     }
 
     #[test]
     fn a_document_of_both_kinds_or_of_a_contradicting_type_is_refused() {
-        let both = format!(r#"{{"manifests":[],"config":{},"layers":[]}}"#, described("c"));
+        let both = format!(
+            r#"{{"manifests":[],"config":{},"layers":[]}}"#,
+            described("c")
+        );
         assert!(Document::parse(both.as_bytes()).is_err());
         let lies = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#;
         assert!(Document::parse(lies.as_bytes()).is_err());

@@ -1,4 +1,5 @@
-//! Proof that a layer or a configuration belongs to an image: whole descriptors, in bytes that were hashed here.
+//! Proof that a layer or a configuration belongs to an image: whole descriptors, in bytes that were
+//! hashed here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::sync::Arc;
 use super::manifest::IndexEntry;
 use super::{Descriptor, Digest, Document, ManifestError};
 
-/// An index or a manifest together with the digest of the very bytes it was read from. Made only by hashing them.
+/// An index or a manifest together with the digest of the very bytes it was read from. Made only by
+/// hashing them.
 #[derive(Debug)]
 pub struct Blob {
     digest: Digest,
@@ -14,7 +16,8 @@ pub struct Blob {
     document: Document,
 }
 
-/// A layer or a configuration, the manifest that lists it, and the indexes above, up to the document that a name would stand for.
+/// A layer or a configuration, the manifest that lists it, and the indexes above, up to the
+/// document that a name would stand for.
 #[derive(Debug, Clone)]
 pub struct Chain {
     top: Arc<Blob>,
@@ -28,7 +31,11 @@ impl Blob {
     /// The bytes are neither an index nor a manifest.
     pub fn read(bytes: &[u8]) -> Result<Self, ManifestError> {
         let document = Document::parse(bytes)?;
-        Ok(Self { digest: Digest::of(bytes), size: u64::try_from(bytes.len()).unwrap_or(u64::MAX), document })
+        Ok(Self {
+            digest: Digest::of(bytes),
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            document,
+        })
     }
 
     /// The digest of the bytes.
@@ -50,7 +57,11 @@ impl Blob {
     #[must_use]
     pub fn content(&self) -> Vec<Digest> {
         match &self.document {
-            Document::Manifest { config, layers, .. } => [config].into_iter().chain(layers).map(|entry| entry.digest).collect(),
+            Document::Manifest { config, layers, .. } => [config]
+                .into_iter()
+                .chain(layers)
+                .map(|entry| entry.digest)
+                .collect(),
             Document::Index { .. } => Vec::new(),
         }
     }
@@ -64,13 +75,20 @@ impl Blob {
         }
     }
 
-    /// Those of these digests that stand among the manifests or the layers: worth a closer look, and no proof.
-    pub fn refers_to<'a>(&'a self, digests: &'a HashSet<Digest>) -> impl Iterator<Item = Digest> + 'a {
+    /// Those of these digests that stand among the manifests or the layers: worth a closer look,
+    /// and no proof.
+    pub fn refers_to<'a>(
+        &'a self,
+        digests: &'a HashSet<Digest>,
+    ) -> impl Iterator<Item = Digest> + 'a {
         let (manifests, layers) = match &self.document {
             Document::Index { manifests, .. } => (manifests.as_slice(), &[][..]),
             Document::Manifest { layers, .. } => (&[][..], layers.as_slice()),
         };
-        let all = manifests.iter().map(|entry| entry.descriptor.digest).chain(layers.iter().map(|layer| layer.digest));
+        let all = manifests
+            .iter()
+            .map(|entry| entry.descriptor.digest)
+            .chain(layers.iter().map(|layer| layer.digest));
         all.filter(|digest| digests.contains(digest))
     }
 
@@ -81,37 +99,53 @@ impl Blob {
         self.entries()
             .iter()
             .map(|entry| &entry.descriptor)
-            .any(|entry| entry.digest == child.digest && entry.size == child.size && kind.is_none_or(|kind| kind == entry.media_type))
+            .any(|entry| {
+                entry.digest == child.digest
+                    && entry.size == child.size
+                    && kind.is_none_or(|kind| kind == entry.media_type)
+            })
     }
 }
 
 impl Chain {
-    /// The chain that ends at the manifest itself: none, unless it lists the layer by its whole descriptor.
+    /// The chain that ends at the manifest itself: none, unless it lists the layer by its whole
+    /// descriptor.
     #[must_use]
     pub fn of_manifest(layer: &Descriptor, manifest: &Arc<Blob>) -> Option<Self> {
         match &manifest.document {
-            Document::Manifest { layers, .. } if layers.contains(layer) => {
-                Some(Self { top: Arc::clone(manifest), manifest: Arc::clone(manifest) })
-            }
+            Document::Manifest { layers, .. } if layers.contains(layer) => Some(Self {
+                top: Arc::clone(manifest),
+                manifest: Arc::clone(manifest),
+            }),
             _ => None,
         }
     }
 
-    /// The chain that ends at a manifest of that configuration: none, unless it names it by digest and size.
+    /// The chain that ends at a manifest of that configuration: none, unless it names it by digest
+    /// and size.
     #[must_use]
     pub fn of_config(config: Digest, size: u64, manifest: &Arc<Blob>) -> Option<Self> {
         match &manifest.document {
-            Document::Manifest { config: named, .. } if named.digest == config && named.size == size => {
-                Some(Self { top: Arc::clone(manifest), manifest: Arc::clone(manifest) })
+            Document::Manifest { config: named, .. }
+                if named.digest == config && named.size == size =>
+            {
+                Some(Self {
+                    top: Arc::clone(manifest),
+                    manifest: Arc::clone(manifest),
+                })
             }
             _ => None,
         }
     }
 
-    /// The chain one index higher: none, unless that index lists the present top by its whole descriptor.
+    /// The chain one index higher: none, unless that index lists the present top by its whole
+    /// descriptor.
     #[must_use]
     pub fn under(&self, index: &Arc<Blob>) -> Option<Self> {
-        index.lists(&self.top).then(|| Self { top: Arc::clone(index), manifest: Arc::clone(&self.manifest) })
+        index.lists(&self.top).then(|| Self {
+            top: Arc::clone(index),
+            manifest: Arc::clone(&self.manifest),
+        })
     }
 
     /// The digest that a name must stand for, for this chain to prove anything of it.
@@ -130,7 +164,10 @@ impl Chain {
     #[must_use]
     pub fn content(&self) -> (Digest, Vec<Digest>) {
         match &self.manifest.document {
-            Document::Manifest { config, layers, .. } => (config.digest, layers.iter().map(|layer| layer.digest).collect()),
+            Document::Manifest { config, layers, .. } => (
+                config.digest,
+                layers.iter().map(|layer| layer.digest).collect(),
+            ),
             Document::Index { .. } => (self.manifest.digest, Vec::new()),
         }
     }
@@ -144,7 +181,11 @@ mod tests {
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
     fn layer() -> Descriptor {
-        Descriptor { media_type: LAYER.to_owned(), digest: Digest::of(b"layer"), size: 5 }
+        Descriptor {
+            media_type: LAYER.to_owned(),
+            digest: Digest::of(b"layer"),
+            size: 5,
+        }
     }
 
     fn manifest() -> Arc<Blob> {
@@ -157,7 +198,9 @@ mod tests {
     }
 
     fn index(kind: &str, digest: Digest, size: u64) -> Arc<Blob> {
-        let text = format!(r#"{{"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}]}}"#);
+        let text = format!(
+            r#"{{"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}]}}"#
+        );
         Arc::new(Blob::read(text.as_bytes()).unwrap())
     }
 
@@ -175,10 +218,20 @@ mod tests {
     fn a_configuration_is_proved_by_the_manifest_that_names_it() {
         let manifest = manifest();
         let config = Digest::of(b"config");
-        assert_eq!(Chain::of_config(config, 6, &manifest).unwrap().content().0, config);
+        assert_eq!(
+            Chain::of_config(config, 6, &manifest).unwrap().content().0,
+            config
+        );
         assert!(Chain::of_config(config, 7, &manifest).is_none());
         assert!(Chain::of_config(Digest::of(b"layer"), 5, &manifest).is_none());
-        assert!(Chain::of_config(manifest.digest, manifest.size, &index(MANIFEST, manifest.digest, manifest.size)).is_none());
+        assert!(
+            Chain::of_config(
+                manifest.digest,
+                manifest.size,
+                &index(MANIFEST, manifest.digest, manifest.size)
+            )
+            .is_none()
+        );
     }
 
     #[test]
@@ -186,18 +239,31 @@ mod tests {
         let manifest = manifest();
         for other in [
             Descriptor { size: 6, ..layer() },
-            Descriptor { media_type: "application/octet-stream".to_owned(), ..layer() },
-            Descriptor { digest: Digest::of(b"other"), ..layer() },
+            Descriptor {
+                media_type: "application/octet-stream".to_owned(),
+                ..layer()
+            },
+            Descriptor {
+                digest: Digest::of(b"other"),
+                ..layer()
+            },
         ] {
             assert!(Chain::of_manifest(&other, &manifest).is_none(), "{other:?}");
         }
         let chain = Chain::of_manifest(&layer(), &manifest).unwrap();
         for (kind, digest, size) in [
-            ("application/vnd.docker.distribution.manifest.v2+json", manifest.digest, manifest.size),
+            (
+                "application/vnd.docker.distribution.manifest.v2+json",
+                manifest.digest,
+                manifest.size,
+            ),
             (MANIFEST, manifest.digest, manifest.size + 1),
             (MANIFEST, Digest::of(b"other"), manifest.size),
         ] {
-            assert!(chain.under(&index(kind, digest, size)).is_none(), "{kind} {size}");
+            assert!(
+                chain.under(&index(kind, digest, size)).is_none(),
+                "{kind} {size}"
+            );
         }
     }
 }

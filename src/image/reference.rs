@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use super::Digest;
 
-/// The name of a repository in full form, `host[:port]/path`, as Notary's GUN spells it: `docker.io/library/alpine`.
+/// The name of a repository in full form, `host[:port]/path`, as Notary's GUN spells it:
+/// `docker.io/library/alpine`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository(String);
 
-/// A tag: 1 to 128 of `[A-Za-z0-9_.-]`, not led by `.` or `-` (OCI distribution-spec, "Pulling manifests").
+/// A tag: 1 to 128 of `[A-Za-z0-9_.-]`, not led by `.` or `-` (OCI distribution-spec, "Pulling
+/// manifests").
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
@@ -32,7 +34,8 @@ pub struct ReferenceError {
     why: String,
 }
 
-/// No engine passes a longer name: 255 for the repository (OCI distribution-spec), 128 for the tag, 71 for the digest.
+/// No engine passes a longer name: 255 for the repository (OCI distribution-spec), 128 for the tag,
+/// 71 for the digest.
 const MAX_LENGTH: usize = 512;
 /// Docker's limit on the repository without its host.
 const MAX_PATH: usize = 255;
@@ -62,19 +65,28 @@ impl Repository {
     /// A repository from a name that is in full form already, without tag or digest.
     ///
     /// # Errors
-    /// The text is no repository, or not in full form (nothing but a host's case is normalised here).
+    /// The text is no repository, or not in full form (nothing but a host's case is normalised
+    /// here).
     pub fn from_full(text: &str) -> Result<Self, ReferenceError> {
         let image: ImageRef = text.parse()?;
         // Of a host case says nothing; a path has no upper case.
         let bare = image.digest.is_none() && image.repository.0.eq_ignore_ascii_case(text);
-        if bare { Ok(image.repository) } else { Err(ReferenceError::new(text, "not a repository in full form")) }
+        if bare {
+            Ok(image.repository)
+        } else {
+            Err(ReferenceError::new(text, "not a repository in full form"))
+        }
     }
 }
 
-/// A registry's host without its port, as engines write it on what they fetch from there: an IPv6 address has no brackets either.
+/// A registry's host without its port, as engines write it on what they fetch from there: an IPv6
+/// address has no brackets either.
 #[must_use]
 pub fn host_name(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|address| address.split_once(']')) {
+    match host
+        .strip_prefix('[')
+        .and_then(|address| address.split_once(']'))
+    {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     }
@@ -92,22 +104,33 @@ impl ImageRef {
     /// The same name bound to a digest.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { digest: Some(digest), ..self.clone() }
+        Self {
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 }
 
 impl FromStr for ImageRef {
     type Err = ReferenceError;
 
-    /// Reads a name as Docker does: a short name is of `docker.io`, one without a path of `docker.io/library`; one with neither tag nor
-    /// digest is of the tag `latest`. By hand, because compiling the usual regular expression takes longer than the rest of a question.
+    /// Reads a name as Docker does: a short name is of `docker.io`, one without a path of
+    /// `docker.io/library`; one with neither tag nor digest is of the tag `latest`. By hand,
+    /// because compiling the usual regular expression takes longer than the rest of a question.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         if text.len() > MAX_LENGTH {
             return Err(ReferenceError::new(text, "too long"));
         }
         let refused = |why: &str| ReferenceError::new(text, why);
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|error| refused(&format!("{error}")))?)),
+            Some((rest, digest)) => (
+                rest,
+                Some(
+                    digest
+                        .parse()
+                        .map_err(|error| refused(&format!("{error}")))?,
+                ),
+            ),
             None => (text, None),
         };
         let (name, tag) = match rest.rsplit_once(':') {
@@ -115,38 +138,64 @@ impl FromStr for ImageRef {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse()?)),
             _ => (rest, None),
         };
-        let tag = if tag.is_none() && digest.is_none() { Some(Tag(LATEST.to_owned())) } else { tag };
+        let tag = if tag.is_none() && digest.is_none() {
+            Some(Tag(LATEST.to_owned()))
+        } else {
+            tag
+        };
         let (host, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
             _ => (DOCKER_HUB, name),
         };
-        let host = if ["index.docker.io", DOCKER_HUB].iter().any(|hub| host.eq_ignore_ascii_case(hub)) { DOCKER_HUB } else { host };
-        let library = if host == DOCKER_HUB && !path.contains('/') { "library/" } else { "" };
+        let host = if ["index.docker.io", DOCKER_HUB]
+            .iter()
+            .any(|hub| host.eq_ignore_ascii_case(hub))
+        {
+            DOCKER_HUB
+        } else {
+            host
+        };
+        let library = if host == DOCKER_HUB && !path.contains('/') {
+            "library/"
+        } else {
+            ""
+        };
         let path = format!("{library}{path}");
         if !is_host(host) {
-            return Err(refused("the host is not letters, digits, - and dots, with a port"));
+            return Err(refused(
+                "the host is not letters, digits, - and dots, with a port",
+            ));
         }
         if path.len() > MAX_PATH {
             return Err(refused("the path is too long"));
         }
         if !path.split('/').all(is_component) {
-            return Err(refused("a part of the path is not lower-case letters and digits, joined by . _ __ or -"));
+            return Err(refused(
+                "a part of the path is not lower-case letters and digits, joined by . _ __ or -",
+            ));
         }
         // Names of hosts are the same in either case (RFC 4343), to registries as to DNS.
         let repository = Repository(format!("{}/{path}", host.to_ascii_lowercase()));
-        Ok(Self { repository, tag, digest })
+        Ok(Self {
+            repository,
+            tag,
+            digest,
+        })
     }
 }
 
-/// Labels of letters, digits and inner hyphens, joined by dots, or an address of IPv6 in brackets; and a port.
+/// Labels of letters, digits and inner hyphens, joined by dots, or an address of IPv6 in brackets;
+/// and a port.
 fn is_host(host: &str) -> bool {
     if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return address.parse::<core::net::Ipv6Addr>().is_ok() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+        return address.parse::<core::net::Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
     let (name, port) = host.split_once(':').unwrap_or((host, "0"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     let label = |label: &str| {
-        let ends = label.bytes().next().is_some_and(plain) && label.bytes().last().is_some_and(plain);
+        let ends =
+            label.bytes().next().is_some_and(plain) && label.bytes().last().is_some_and(plain);
         ends && label.bytes().all(|byte| plain(byte) || byte == b'-')
     };
     name.split('.').all(label) && is_port(port)
@@ -160,8 +209,11 @@ fn is_port(port: &str) -> bool {
 fn is_component(part: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = part.bytes().next().is_some_and(plain) && part.bytes().last().is_some_and(plain);
-    let joined = |run: &str| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-');
-    ends && part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).all(joined)
+    let joined =
+        |run: &str| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-');
+    ends && part
+        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        .all(joined)
 }
 
 impl FromStr for Tag {
@@ -170,9 +222,15 @@ impl FromStr for Tag {
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let fits = (1..=128).contains(&text.len())
-            && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+            && text
+                .bytes()
+                .all(|byte| word(byte) || byte == b'.' || byte == b'-')
             && text.bytes().next().is_some_and(word);
-        if fits { Ok(Self(text.to_owned())) } else { Err(ReferenceError::new(text, "not a tag")) }
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ReferenceError::new(text, "not a tag"))
+        }
     }
 }
 
@@ -203,7 +261,10 @@ impl fmt::Display for Tag {
 
 impl ReferenceError {
     fn new(text: &str, why: &str) -> Self {
-        Self { text: text.chars().take(200).collect(), why: why.to_owned() }
+        Self {
+            text: text.chars().take(200).collect(),
+            why: why.to_owned(),
+        }
     }
 }
 
@@ -212,15 +273,22 @@ mod tests {
     use super::*;
 
     fn full(text: &str) -> String {
-        text.parse::<ImageRef>().map_or_else(|error| format!("error: {error}"), |name| name.to_string())
+        text.parse::<ImageRef>()
+            .map_or_else(|error| format!("error: {error}"), |name| name.to_string())
     }
 
     #[test]
     fn a_name_is_always_kept_in_full_form() {
         assert_eq!(full("alpine"), "docker.io/library/alpine:latest");
         assert_eq!(full("acme/app:1.2"), "docker.io/acme/app:1.2");
-        assert_eq!(full("index.docker.io/library/alpine:3"), "docker.io/library/alpine:3");
-        assert_eq!(full("127.0.0.1:5000/demo/busy:v1"), "127.0.0.1:5000/demo/busy:v1");
+        assert_eq!(
+            full("index.docker.io/library/alpine:3"),
+            "docker.io/library/alpine:3"
+        );
+        assert_eq!(
+            full("127.0.0.1:5000/demo/busy:v1"),
+            "127.0.0.1:5000/demo/busy:v1"
+        );
         assert_eq!(full("localhost/x"), "localhost/x:latest");
         assert_eq!(full("[::1]:5000/demo/busy:v1"), "[::1]:5000/demo/busy:v1");
         assert_eq!(full("[2001:db8::7]/demo"), "[2001:db8::7]/demo:latest");
@@ -228,17 +296,31 @@ mod tests {
 
     #[test]
     fn a_host_is_the_same_in_either_case_and_a_tag_is_not() {
-        assert_eq!(full("Registry.Example:5000/team/app:V1"), "registry.example:5000/team/app:V1");
+        assert_eq!(
+            full("Registry.Example:5000/team/app:V1"),
+            "registry.example:5000/team/app:V1"
+        );
         assert_eq!(full("Docker.IO/alpine"), "docker.io/library/alpine:latest");
-        assert_eq!(Repository::from_full("REGISTRY.example/team/app").unwrap().as_str(), "registry.example/team/app");
+        assert_eq!(
+            Repository::from_full("REGISTRY.example/team/app")
+                .unwrap()
+                .as_str(),
+            "registry.example/team/app"
+        );
         assert!(Repository::from_full("registry.example/Team/app").is_err());
     }
 
     #[test]
     fn tag_and_digest_are_both_kept_and_a_digest_alone_gets_no_tag() {
         let digest = Digest::of(b"x");
-        assert_eq!(full(&format!("h.example/a@{digest}")), format!("h.example/a@{digest}"));
-        assert_eq!(full(&format!("h.example/a:t@{digest}")), format!("h.example/a:t@{digest}"));
+        assert_eq!(
+            full(&format!("h.example/a@{digest}")),
+            format!("h.example/a@{digest}")
+        );
+        assert_eq!(
+            full(&format!("h.example/a:t@{digest}")),
+            format!("h.example/a:t@{digest}")
+        );
     }
 
     #[test]
@@ -269,7 +351,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Other tools' parser is an oracle for every name that is taken; of what it takes, more is refused.
+        /// Other tools' parser is an oracle for every name that is taken; of what it takes, more is
+        /// refused.
         #[test]
         fn a_name_that_is_taken_is_read_as_by_the_oci_crate(
             text in "([a-zA-Z0-9.:_-]{0,8}/)?([a-z0-9._/-]{1,8})(:[A-Za-z0-9._:-]{0,4})?(@sha256:[0-9a-f]{63,64})?"
@@ -299,7 +382,12 @@ mod tests {
     #[test]
     fn a_repository_in_full_form_is_not_normalised() {
         assert!(Repository::from_full("docker.io/library/alpine").is_ok());
-        for bad in ["alpine", "docker.io/alpine", "h.example/a:1", "index.docker.io/library/a"] {
+        for bad in [
+            "alpine",
+            "docker.io/alpine",
+            "h.example/a:1",
+            "index.docker.io/library/a",
+        ] {
             assert!(Repository::from_full(bad).is_err(), "{bad}");
         }
     }

@@ -1,4 +1,5 @@
-//! The chain ID of an image's root file system: what its configuration says that its unpacked layers are.
+//! The chain ID of an image's root file system: what its configuration says that its unpacked
+//! layers are.
 
 use super::{Digest, Document, ManifestError};
 use crate::json::{self, Value};
@@ -6,22 +7,33 @@ use crate::json::{self, Value};
 /// No engine stacks more layers.
 const MAX_LAYERS: usize = 1024;
 
-/// The chain ID that a configuration's `rootfs.diff_ids` stand for (OCI image-spec, config, "Layer `ChainID`"): the name of the snapshot
-/// that the image is unpacked to. None for an image without layers.
+/// The chain ID that a configuration's `rootfs.diff_ids` stand for (OCI image-spec, config, "Layer
+/// `ChainID`"): the name of the snapshot that the image is unpacked to. None for an image without
+/// layers.
 ///
 /// # Errors
 /// The bytes are no image configuration.
 pub fn chain_id(config: &[u8]) -> Result<Option<Digest>, ManifestError> {
     let value = json::parse(config, Document::LIMITS)?;
-    let listed = value.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
-    let listed = listed.ok_or(ManifestError::Shape("a configuration without rootfs.diff_ids"))?;
+    let listed = value
+        .get("rootfs")
+        .and_then(|rootfs| rootfs.get("diff_ids"))
+        .and_then(Value::as_array);
+    let listed = listed.ok_or(ManifestError::Shape(
+        "a configuration without rootfs.diff_ids",
+    ))?;
     if listed.len() > MAX_LAYERS {
         return Err(ManifestError::Shape("a configuration of too many layers"));
     }
     let mut chain: Option<Digest> = None;
     for layer in listed {
-        let layer: Digest = layer.as_str().ok_or(ManifestError::Shape("a diff_id that is no text"))?.parse()?;
-        chain = Some(chain.map_or(layer, |below| Digest::of(format!("{below} {layer}").as_bytes())));
+        let layer: Digest = layer
+            .as_str()
+            .ok_or(ManifestError::Shape("a diff_id that is no text"))?
+            .parse()?;
+        chain = Some(chain.map_or(layer, |below| {
+            Digest::of(format!("{below} {layer}").as_bytes())
+        }));
     }
     Ok(chain)
 }
@@ -32,7 +44,10 @@ mod tests {
 
     fn config(layers: &[Digest]) -> String {
         let layers: Vec<_> = layers.iter().map(|layer| format!("\"{layer}\"")).collect();
-        format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#, layers.join(","))
+        format!(
+            r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            layers.join(",")
+        )
     }
 
     #[test]
@@ -41,16 +56,27 @@ mod tests {
         assert_eq!(chain_id(config(&[]).as_bytes()).unwrap(), None);
         assert_eq!(chain_id(config(&[first]).as_bytes()).unwrap(), Some(first));
         let both = Digest::of(format!("sha256:{} sha256:{}", first.hex(), second.hex()).as_bytes());
-        assert_eq!(chain_id(config(&[first, second]).as_bytes()).unwrap(), Some(both));
-        assert_ne!(chain_id(config(&[second, first]).as_bytes()).unwrap(), Some(both));
+        assert_eq!(
+            chain_id(config(&[first, second]).as_bytes()).unwrap(),
+            Some(both)
+        );
+        assert_ne!(
+            chain_id(config(&[second, first]).as_bytes()).unwrap(),
+            Some(both)
+        );
     }
 
     #[test]
     fn what_is_no_configuration_has_no_chain() {
         let good = config(&[Digest::of(b"x")]);
-        for bad in
-            ["", "{}", r#"{"rootfs":{}}"#, r#"{"rootfs":{"diff_ids":"x"}}"#, r#"{"rootfs":{"diff_ids":[1]}}"#, &good.replace("256", "512")]
-        {
+        for bad in [
+            "",
+            "{}",
+            r#"{"rootfs":{}}"#,
+            r#"{"rootfs":{"diff_ids":"x"}}"#,
+            r#"{"rootfs":{"diff_ids":[1]}}"#,
+            &good.replace("256", "512"),
+        ] {
             assert!(chain_id(bad.as_bytes()).is_err(), "{bad}");
         }
         let twice = good.replace("\"rootfs\"", "\"rootfs\":{\"diff_ids\":[]},\"rootfs\"");

@@ -26,14 +26,27 @@ struct State {
 
 impl AuditFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let file = append_to(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
-        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file, broken: false, trouble: None }) })
+        let file =
+            append_to(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            state: Mutex::new(State {
+                file,
+                broken: false,
+                trouble: None,
+            }),
+        })
     }
 
-    /// Writes one line at once, so that two decisions never share one; whether it is there. What a full disk takes of a line is taken back.
+    /// Writes one line at once, so that two decisions never share one; whether it is there. What a
+    /// full disk takes of a line is taken back.
     pub(super) fn append(&self, record: &Value) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = if state.broken { format!("\n{record}\n") } else { format!("{record}\n") };
+        let line = if state.broken {
+            format!("\n{record}\n")
+        } else {
+            format!("{record}\n")
+        };
         let before = state.file.metadata().map(|metadata| metadata.len());
         match state.file.write_all(line.as_bytes()) {
             Ok(()) => {
@@ -46,9 +59,13 @@ impl AuditFile {
             Err(error) => {
                 let taken_back = before.and_then(|length| state.file.set_len(length));
                 state.broken |= taken_back.is_err();
-                // Once, and not for each of a thousand decisions: status and metrics say it as long as it lasts.
+                // Once, and not for each of a thousand decisions: status and metrics say it as long
+                // as it lasts.
                 if state.trouble.replace(error.to_string()).is_none() {
-                    log::error!("cannot write to the audit log {}: {error}; decisions stand, and are not recorded", self.path.display());
+                    log::error!(
+                        "cannot write to the audit log {}: {error}; decisions stand, and are not recorded",
+                        self.path.display()
+                    );
                 }
                 false
             }
@@ -61,19 +78,31 @@ impl AuditFile {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 (state.file, state.broken) = (file, false);
             }
-            Err(error) => log::error!("cannot reopen the audit log {}: {error}; going on with the old one", self.path.display()),
+            Err(error) => log::error!(
+                "cannot reopen the audit log {}: {error}; going on with the old one",
+                self.path.display()
+            ),
         }
     }
 
     /// Why the last record could not be written, if it could not.
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.trouble.as_ref().map(|why| format!("{}: {why}; decisions are not recorded; hint: make room there", self.path.display()))
+        state.trouble.as_ref().map(|why| {
+            format!(
+                "{}: {why}; decisions are not recorded; hint: make room there",
+                self.path.display()
+            )
+        })
     }
 }
 
 fn append_to(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -88,13 +117,23 @@ mod tests {
         let full = AuditFile::open(Path::new("/dev/full")).unwrap();
         assert_eq!(full.trouble(), None);
         assert!(!full.append(&json!({ "n": 1 })));
-        assert!(full.trouble().unwrap().starts_with("/dev/full: No space left on device"));
+        assert!(
+            full.trouble()
+                .unwrap()
+                .starts_with("/dev/full: No space left on device")
+        );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        let good = AuditFile { path: path.clone(), ..full };
+        let good = AuditFile {
+            path: path.clone(),
+            ..full
+        };
         good.reopen();
         assert!(good.append(&json!({ "n": 2 })));
-        assert_eq!((good.trouble(), std::fs::read_to_string(path).unwrap()), (None, "{\"n\":2}\n".to_owned()));
+        assert_eq!(
+            (good.trouble(), std::fs::read_to_string(path).unwrap()),
+            (None, "{\"n\":2}\n".to_owned())
+        );
     }
 
     #[test]
@@ -106,6 +145,9 @@ mod tests {
         audit.state.lock().unwrap().broken = true;
         audit.append(&json!({ "n": 1 }));
         audit.append(&json!({ "n": 2 }));
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"cut\":\n{\"n\":1}\n{\"n\":2}\n");
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            "{\"cut\":\n{\"n\":1}\n{\"n\":2}\n"
+        );
     }
 }

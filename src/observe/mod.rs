@@ -37,8 +37,16 @@ impl Observer {
     pub fn new(audit: Option<&Path>) -> Result<Self, String> {
         let audit = audit.map(audit::AuditFile::open).transpose()?;
         // Read once: a host that is renamed is another one to whoever reads its records.
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
-        Ok(Self { audit, metrics: metrics::Metrics::default(), last: Mutex::default(), host, policy: Mutex::default() })
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|name| name.trim().to_owned())
+            .unwrap_or_default();
+        Ok(Self {
+            audit,
+            metrics: metrics::Metrics::default(),
+            last: Mutex::default(),
+            host,
+            policy: Mutex::default(),
+        })
     }
 
     /// The policy by which decisions are made from now on.
@@ -57,23 +65,31 @@ impl Observer {
         let Some(audit) = &self.audit else { return };
         if let Some(members) = record.as_object_mut() {
             members.insert("host".to_owned(), json!(self.host));
-            members.insert("policy".to_owned(), json!(*self.policy.lock().unwrap_or_else(PoisonError::into_inner)));
+            members.insert(
+                "policy".to_owned(),
+                json!(*self.policy.lock().unwrap_or_else(PoisonError::into_inner)),
+            );
         }
         if !audit.append(&record) {
-            self.metrics.add("rootpin_audit_lost_total", String::new(), 1.0);
+            self.metrics
+                .add("rootpin_audit_lost_total", String::new(), 1.0);
         }
     }
 
     /// Tells one decision. What can't be told is an error in the log, and the decision stands.
     pub fn observe(&self, verdict: &Verdict) {
         let key = (verdict.door, verdict.engine.clone());
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, verdict.at);
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, verdict.at);
         log::decision(verdict);
         self.metrics.count(verdict);
         self.append(record(verdict));
     }
 
-    /// Tells something that is no decision, and that whoever reads the audit file has to know of: one object with an `event`.
+    /// Tells something that is no decision, and that whoever reads the audit file has to know of:
+    /// one object with an `event`.
     pub fn event(&self, mut record: Value) {
         if let Some(members) = record.as_object_mut() {
             members.insert("version".to_owned(), json!(1));
@@ -93,7 +109,11 @@ impl Observer {
     #[must_use]
     pub fn last_question(&self, door: Door, engine: Option<&str>) -> Option<Timestamp> {
         let key = (door, engine.map(str::to_owned));
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .copied()
     }
 
     /// The counters, for what else is counted and for the text of all.
@@ -108,8 +128,13 @@ impl Observer {
 pub fn judgement(verdict: &Verdict) -> Value {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots) = match &verdict.decision {
-        Decision::Allow(admission) => (Some(admission.rule()), admission.roots().into_iter().map(str::to_owned).collect()),
-        Decision::Deny(denial) | Decision::LetThrough(denial) => (denial.rule.as_deref(), denial.roots.clone()),
+        Decision::Allow(admission) => (
+            Some(admission.rule()),
+            admission.roots().into_iter().map(str::to_owned).collect(),
+        ),
+        Decision::Deny(denial) | Decision::LetThrough(denial) => {
+            (denial.rule.as_deref(), denial.roots.clone())
+        }
     };
     json!({
         "version": 1,
@@ -137,10 +162,19 @@ fn record(verdict: &Verdict) -> Value {
         members.insert("door".to_owned(), json!(verdict.door.as_str()));
         members.insert("engine".to_owned(), json!(verdict.engine));
         members.insert("namespaces".to_owned(), json!(verdict.namespaces));
-        members.insert("layer".to_owned(), json!(verdict.layer.map(|layer| layer.to_string())));
+        members.insert(
+            "layer".to_owned(),
+            json!(verdict.layer.map(|layer| layer.to_string())),
+        );
         members.insert("ground".to_owned(), json!(ground));
-        members.insert("let_through".to_owned(), json!(verdict.decision.lets_through()));
-        members.insert("microseconds".to_owned(), json!(u64::try_from(verdict.took.as_micros()).unwrap_or(u64::MAX)));
+        members.insert(
+            "let_through".to_owned(),
+            json!(verdict.decision.lets_through()),
+        );
+        members.insert(
+            "microseconds".to_owned(),
+            json!(u64::try_from(verdict.took.as_micros()).unwrap_or(u64::MAX)),
+        );
     }
     record
 }

@@ -8,5 +8,6 @@ pub(super) const FORM: &str = "write sha256: and 64 lower-case hex digits";
 
 /// Reads a digest.
 pub(super) fn parse(text: &str) -> Result<Digest, Fault> {
-    text.parse().map_err(|_| Fault::new("bad-digest", format!("{text:?} is not a digest"), FORM))
+    text.parse()
+        .map_err(|_| Fault::new("bad-digest", format!("{text:?} is not a digest"), FORM))
 }

@@ -7,7 +7,8 @@ use super::section::Section;
 /// What dockerd may be asked for, where the authorization plugin keeps its door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Docker {
-    /// Whether a pull must name a digest: the classic store asks the registry for a tag once more after the plugin has.
+    /// Whether a pull must name a digest: the classic store asks the registry for a tag once more
+    /// after the plugin has.
     pub require_digest: bool,
     /// Whether Swarm may be used: its nodes pull what a manager names, and no plugin is asked.
     pub swarm: bool,
@@ -38,18 +39,35 @@ impl SweepAction {
 
 /// Reads `[docker]`.
 pub(super) fn read_docker(document: &Section<'_>, report: &mut Report) -> Docker {
-    let Some(section) = document.table(report, "[docker]", "docker") else { return Docker::default() };
+    let Some(section) = document.table(report, "[docker]", "docker") else {
+        return Docker::default();
+    };
     section.only(report, &["require-digest", "swarm", "plugins"]);
-    let mut allows = |key| section.parsed(report, key, parse_allow).is_some_and(|at| at.value);
+    let mut allows = |key| {
+        section
+            .parsed(report, key, parse_allow)
+            .is_some_and(|at| at.value)
+    };
     let (swarm, plugins) = (allows("swarm"), allows("plugins"));
-    Docker { require_digest: section.flag(report, "require-digest").is_some_and(|at| at.value), swarm, plugins }
+    Docker {
+        require_digest: section
+            .flag(report, "require-digest")
+            .is_some_and(|at| at.value),
+        swarm,
+        plugins,
+    }
 }
 
 /// Reads `[sweep]`.
 pub(super) fn read_sweep(document: &Section<'_>, report: &mut Report) -> SweepAction {
-    let Some(section) = document.table(report, "[sweep]", "sweep") else { return SweepAction::default() };
+    let Some(section) = document.table(report, "[sweep]", "sweep") else {
+        return SweepAction::default();
+    };
     section.only(report, &["action"]);
-    section.parsed(report, "action", parse_action).map(|at| at.value).unwrap_or_default()
+    section
+        .parsed(report, "action", parse_action)
+        .map(|at| at.value)
+        .unwrap_or_default()
 }
 
 /// Reads `prove`: whether a root-only command may have this host pull two images of its own.
@@ -61,7 +79,11 @@ fn parse_allow(text: &str) -> Result<bool, Fault> {
     match text {
         "allow" => Ok(true),
         "deny" => Ok(false),
-        _ => Err(Fault::new("bad-value", format!("it can't be {text:?}"), "write \"deny\" (the default) or \"allow\"")),
+        _ => Err(Fault::new(
+            "bad-value",
+            format!("it can't be {text:?}"),
+            "write \"deny\" (the default) or \"allow\"",
+        )),
     }
 }
 
@@ -69,6 +91,10 @@ fn parse_action(text: &str) -> Result<SweepAction, Fault> {
     match text {
         "report" => Ok(SweepAction::Report),
         "remove" => Ok(SweepAction::Remove),
-        _ => Err(Fault::new("bad-value", format!("action can't be {text:?}"), "write \"report\" (the default) or \"remove\"")),
+        _ => Err(Fault::new(
+            "bad-value",
+            format!("action can't be {text:?}"),
+            "write \"report\" (the default) or \"remove\"",
+        )),
     }
 }

@@ -7,7 +7,11 @@ use super::diagnostic::Fault;
 /// Reads a duration.
 pub(super) fn parse(text: &str) -> Result<SignedDuration, Fault> {
     let fault = |why: &str| {
-        Fault::new("bad-duration", format!("{text:?} is not a duration: {why}"), "write a whole number and s, m, h or d, as 72h")
+        Fault::new(
+            "bad-duration",
+            format!("{text:?} is not a duration: {why}"),
+            "write a whole number and s, m, h or d, as 72h",
+        )
     };
     let unit = text.chars().last();
     let seconds: i64 = match unit {
@@ -22,7 +26,10 @@ pub(super) fn parse(text: &str) -> Result<SignedDuration, Fault> {
         return Err(fault("no whole number"));
     }
     let count: Option<i64> = digits.parse().ok();
-    count.and_then(|count| count.checked_mul(seconds)).map(SignedDuration::from_secs).ok_or_else(|| fault("too long"))
+    count
+        .and_then(|count| count.checked_mul(seconds))
+        .map(SignedDuration::from_secs)
+        .ok_or_else(|| fault("too long"))
 }
 
 /// A duration that is more than nothing: `[0-9]+(s|m|h|d)`.
@@ -48,7 +55,16 @@ mod tests {
     #[test]
     fn a_duration_is_a_whole_number_and_one_unit() {
         let seconds = |text| parse(text).map(|duration| duration.as_secs()).unwrap();
-        assert_eq!((seconds("0s"), seconds("60s"), seconds("5m"), seconds("72h"), seconds("14d")), (0, 60, 300, 259_200, 1_209_600));
+        assert_eq!(
+            (
+                seconds("0s"),
+                seconds("60s"),
+                seconds("5m"),
+                seconds("72h"),
+                seconds("14d")
+            ),
+            (0, 60, 300, 259_200, 1_209_600)
+        );
     }
 
     #[test]

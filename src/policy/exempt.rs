@@ -38,7 +38,11 @@ impl Exempt {
 impl fmt::Display for Exempt {
     /// `[[exempt]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "[[exempt]] match = \"{}\" ({}:{})", self.pattern, self.location.file, self.location.line)
+        write!(
+            formatter,
+            "[[exempt]] match = \"{}\" ({}:{})",
+            self.pattern, self.location.file, self.location.line
+        )
     }
 }
 
@@ -58,7 +62,10 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report) -> ExemptDraft {
     section.require(
         report,
         &[
-            ("match", "the names that it is for, as registry.example/legacy/app"),
+            (
+                "match",
+                "the names that it is for, as registry.example/legacy/app",
+            ),
             ("until", "when it ends, as 2027-01-31T00:00:00Z"),
             ("reason", reason::HINT),
         ],
@@ -67,7 +74,9 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report) -> ExemptDraft {
         place: section.place,
         pattern: section.parsed(report, "match", pattern::parse),
         until: section.instant(report, "until"),
-        reason: section.parsed(report, "reason", reason::parse).map(|at| at.value),
+        reason: section
+            .parsed(report, "reason", reason::parse)
+            .map(|at| at.value),
         digests: section.list(report, "digests", digest::parse),
     }
 }

@@ -1,4 +1,5 @@
-//! Why a name is judged as it is: everything in the policy that speaks of it, in the order in which it counts.
+//! Why a name is judged as it is: everything in the policy that speaks of it, in the order in which
+//! it counts.
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ pub struct Explanation {
     pub name: ImageRef,
     /// What happens on a "no".
     pub mode: Mode,
-    /// Every entry that speaks of the name: the one that decides first, then those that it goes before.
+    /// Every entry that speaks of the name: the one that decides first, then those that it goes
+    /// before.
     pub steps: Vec<Step>,
     /// What it takes for an image of that name to be let through.
     pub needs: Vec<String>,
@@ -61,47 +63,88 @@ impl Explanation {
 pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Explanation {
     let rule = policy.rule_for(&name.repository);
     let mode = policy.mode_for(&name.repository);
-    let mut explanation = Explanation { name: name.clone(), mode, steps: Vec::new(), needs: Vec::new() };
+    let mut explanation = Explanation {
+        name: name.clone(),
+        mode,
+        steps: Vec::new(),
+        needs: Vec::new(),
+    };
     explain_digest(policy, &mut explanation);
     let bound = explain_image(policy, &mut explanation);
     explain_exempts(policy, now, bound, &mut explanation);
     explain_rules(policy, rule, bound, &mut explanation);
     if explanation.needs.is_empty() {
         let hosts = Vec::from_iter(policy.hosts()).join(", ");
-        let known = if hosts.is_empty() { "the policy names no registry".to_owned() } else { format!("the policy names {hosts}") };
-        explanation.needs.push(format!("a [[rule]] whose match covers {}: there is none, so it is refused ({known})", name.repository));
+        let known = if hosts.is_empty() {
+            "the policy names no registry".to_owned()
+        } else {
+            format!("the policy names {hosts}")
+        };
+        explanation.needs.push(format!(
+            "a [[rule]] whose match covers {}: there is none, so it is refused ({known})",
+            name.repository
+        ));
     }
     explanation
 }
 
 fn explain_digest(policy: &Policy, explanation: &mut Explanation) {
-    if let Some((digest, reason)) = explanation.name.digest.and_then(|digest| Some((digest, policy.revoked_digest(&digest)?))) {
+    if let Some((digest, reason)) = explanation
+        .name
+        .digest
+        .and_then(|digest| Some((digest, policy.revoked_digest(&digest)?)))
+    {
         explanation.steps.push(Step {
             entry: format!("[[revoked]] digest = \"{digest}\""),
             outcome: Outcome::Applies,
             why: format!("revoked: {reason}"),
         });
-        explanation.needs.push("another image: this digest is revoked, whatever else says yes".to_owned());
+        explanation
+            .needs
+            .push("another image: this digest is revoked, whatever else says yes".to_owned());
     }
 }
 
 /// Whether the name is bound, so that nothing below is asked.
 fn explain_image(policy: &Policy, explanation: &mut Explanation) -> bool {
     let name = &explanation.name;
-    let by_digest = || name.tag.is_none().then(|| policy.image_with_digest(&name.repository, name.digest.as_ref()?)).flatten();
-    let Some(image) = policy.images_for(&name.repository, name.tag.as_ref()).or_else(by_digest) else { return false };
+    let by_digest = || {
+        name.tag
+            .is_none()
+            .then(|| policy.image_with_digest(&name.repository, name.digest.as_ref()?))
+            .flatten()
+    };
+    let Some(image) = policy
+        .images_for(&name.repository, name.tag.as_ref())
+        .or_else(by_digest)
+    else {
+        return false;
+    };
     let digests: Vec<String> = image.digests.iter().map(ToString::to_string).collect();
-    let entry = format!("[[image]] name = \"{}:{}\" ({}:{})", image.repository, image.tag, image.location.file, image.location.line);
-    let why = "the policy binds the name to its digests: no exemption, no rule and no server is asked".to_owned();
-    explanation.steps.push(Step { entry, outcome: Outcome::Applies, why });
-    explanation.needs.push(format!("the digest {}", digests.join(" or ")));
+    let entry = format!(
+        "[[image]] name = \"{}:{}\" ({}:{})",
+        image.repository, image.tag, image.location.file, image.location.line
+    );
+    let why =
+        "the policy binds the name to its digests: no exemption, no rule and no server is asked"
+            .to_owned();
+    explanation.steps.push(Step {
+        entry,
+        outcome: Outcome::Applies,
+        why,
+    });
+    explanation
+        .needs
+        .push(format!("the digest {}", digests.join(" or ")));
     true
 }
 
 fn explain_exempts(policy: &Policy, now: Timestamp, bound: bool, explanation: &mut Explanation) {
     for exempt in policy.exempts_for(&explanation.name.repository) {
         let named = exempt.digests.as_ref();
-        let other_bytes = named.zip(explanation.name.digest.as_ref()).is_some_and(|(digests, digest)| !digests.contains(digest));
+        let other_bytes = named
+            .zip(explanation.name.digest.as_ref())
+            .is_some_and(|(digests, digest)| !digests.contains(digest));
         let (outcome, why) = if bound {
             (Outcome::Loses, "the name is bound by [[image]]".to_owned())
         } else if exempt.is_over(now) {
@@ -109,18 +152,40 @@ fn explain_exempts(policy: &Policy, now: Timestamp, bound: bool, explanation: &m
         } else if other_bytes {
             (Outcome::Loses, "it is for other digests".to_owned())
         } else {
-            (Outcome::Applies, format!("until {}: {}", exempt.until, exempt.reason))
+            (
+                Outcome::Applies,
+                format!("until {}: {}", exempt.until, exempt.reason),
+            )
         };
         if outcome == Outcome::Applies {
-            let digests = named.map(|digests| digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "));
-            let need = digests.map_or("nothing: the name is exempt".to_owned(), |digests| format!("the digest {digests}, which is exempt"));
-            explanation.needs.push(format!("{need} until {}", exempt.until));
+            let digests = named.map(|digests| {
+                digests
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            });
+            let need = digests.map_or("nothing: the name is exempt".to_owned(), |digests| {
+                format!("the digest {digests}, which is exempt")
+            });
+            explanation
+                .needs
+                .push(format!("{need} until {}", exempt.until));
         }
-        explanation.steps.push(Step { entry: exempt.to_string(), outcome, why });
+        explanation.steps.push(Step {
+            entry: exempt.to_string(),
+            outcome,
+            why,
+        });
     }
 }
 
-fn explain_rules(policy: &Policy, winner: Option<&Rule>, bound: bool, explanation: &mut Explanation) {
+fn explain_rules(
+    policy: &Policy,
+    winner: Option<&Rule>,
+    bound: bool,
+    explanation: &mut Explanation,
+) {
     let Some(winner) = winner else { return };
     if bound {
         explanation.steps.push(Step {
@@ -134,15 +199,26 @@ fn explain_rules(policy: &Policy, winner: Option<&Rule>, bound: bool, explanatio
         } else {
             "of the rules that match it has the longest part before a wildcard"
         };
-        explanation.steps.push(Step { entry: winner.to_string(), outcome: Outcome::Applies, why: why.to_owned() });
+        explanation.steps.push(Step {
+            entry: winner.to_string(),
+            outcome: Outcome::Applies,
+            why: why.to_owned(),
+        });
         explanation.needs.push(evidence(winner, &explanation.name));
     }
-    let mut losers: Vec<&Rule> =
-        policy.rules.iter().filter(|rule| *rule != winner && rule.pattern.matches(&explanation.name.repository)).collect();
+    let mut losers: Vec<&Rule> = policy
+        .rules
+        .iter()
+        .filter(|rule| *rule != winner && rule.pattern.matches(&explanation.name.repository))
+        .collect();
     losers.sort_by_key(|rule| std::cmp::Reverse(rule.pattern.specificity()));
     for rule in losers {
         let why = format!("{} is more specific", winner.pattern);
-        explanation.steps.push(Step { entry: rule.to_string(), outcome: Outcome::Loses, why });
+        explanation.steps.push(Step {
+            entry: rule.to_string(),
+            outcome: Outcome::Loses,
+            why,
+        });
     }
 }
 
@@ -154,10 +230,20 @@ fn evidence(rule: &Rule, name: &ImageRef) -> String {
         (quorum, _) => format!("{quorum} of {}", roots.join("; ")),
     };
     let Some(signed) = rule.signed_name(&name.repository) else {
-        return format!("a statement that cannot exist: signed-as gives no name in full form for {}", name.repository);
+        return format!(
+            "a statement that cannot exist: signed-as gives no name in full form for {}",
+            name.repository
+        );
     };
-    let what = name.tag.as_ref().map_or("some tag".to_owned(), |tag| format!("the tag {tag}"));
-    let digest = name.digest.map_or("the digest that is pulled".to_owned(), |digest| digest.to_string());
+    let what = name
+        .tag
+        .as_ref()
+        .map_or("some tag".to_owned(), |tag| format!("the tag {tag}"));
+    let digest = name
+        .digest
+        .map_or("the digest that is pulled".to_owned(), |digest| {
+            digest.to_string()
+        });
     format!("a statement signed under {who} that {what} of {signed} is {digest}")
 }
 
@@ -174,7 +260,11 @@ impl fmt::Display for Explanation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}\nmode: {}", self.name, self.mode)?;
         for step in &self.steps {
-            write!(formatter, "\n{}: {}: {}", step.outcome, step.entry, step.why)?;
+            write!(
+                formatter,
+                "\n{}: {}: {}",
+                step.outcome, step.entry, step.why
+            )?;
         }
         for need in &self.needs {
             write!(formatter, "\nneeds: {need}")?;

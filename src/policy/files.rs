@@ -38,12 +38,19 @@ pub struct Unreadable {
 /// Files held in memory, by name.
 impl Files for BTreeMap<String, Vec<u8>> {
     fn read(&self, relative: &str) -> Result<Vec<u8>, Unreadable> {
-        let missing = || Unreadable { message: "there is no such file".to_owned(), hint: format!("write {relative}") };
+        let missing = || Unreadable {
+            message: "there is no such file".to_owned(),
+            hint: format!("write {relative}"),
+        };
         self.get(relative).cloned().ok_or_else(missing)
     }
 
     fn fragments(&self) -> Result<Vec<String>, Unreadable> {
-        Ok(self.keys().filter(|name| name.starts_with("policy.d/")).cloned().collect())
+        Ok(self
+            .keys()
+            .filter(|name| name.starts_with("policy.d/"))
+            .cloned()
+            .collect())
     }
 }
 
@@ -55,18 +62,29 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(super) fn new(files: &'a dyn Files) -> Self {
-        Self { files, read: BTreeMap::new() }
+        Self {
+            files,
+            read: BTreeMap::new(),
+        }
     }
 
     pub(super) fn read(&mut self, relative: &str) -> Result<&[u8], Unreadable> {
         let files = self.files;
-        let bytes = self.read.entry(relative.to_owned()).or_insert_with(|| files.read(relative));
+        let bytes = self
+            .read
+            .entry(relative.to_owned())
+            .or_insert_with(|| files.read(relative));
         bytes.as_deref().map_err(Clone::clone)
     }
 
-    /// What `sha256sum FILE… | sha256sum` prints for the files in the order of their names' bytes (`LC_ALL=C`).
+    /// What `sha256sum FILE… | sha256sum` prints for the files in the order of their names' bytes
+    /// (`LC_ALL=C`).
     pub(super) fn hash(&self) -> Digest {
-        of_all(self.read.iter().filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))))
+        of_all(
+            self.read
+                .iter()
+                .filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))),
+        )
     }
 }
 
@@ -91,7 +109,10 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_one_that_sha256sum_gives_whatever_the_order_of_reading() {
-        let files = BTreeMap::from([("a".to_owned(), b"1\n".to_vec()), ("b".to_owned(), b"2\n".to_vec())]);
+        let files = BTreeMap::from([
+            ("a".to_owned(), b"1\n".to_vec()),
+            ("b".to_owned(), b"2\n".to_vec()),
+        ]);
         let hash = |order: [&str; 2]| {
             let mut reading = Reading::new(&files);
             for name in order {
@@ -99,7 +120,11 @@ mod tests {
             }
             reading.hash().hex()
         };
-        let sums = format!("{}  a\n{}  b\n", Digest::of(b"1\n").hex(), Digest::of(b"2\n").hex());
+        let sums = format!(
+            "{}  a\n{}  b\n",
+            Digest::of(b"1\n").hex(),
+            Digest::of(b"2\n").hex()
+        );
         assert_eq!(hash(["a", "b"]), Digest::of(sums.as_bytes()).hex());
         assert_eq!(hash(["a", "b"]), hash(["b", "a"]));
     }

@@ -45,15 +45,30 @@ fn parse_name(text: &str) -> Result<(Repository, Tag), Fault> {
     if text.contains('@') {
         return Err(bad("the digest belongs in the key digest"));
     }
-    let (path, last) = text.rsplit_once('/').map_or(("", text), |(path, last)| (path, last));
-    let (last, tag) = last.split_once(':').map_or((last, None), |(last, tag)| (last, Some(tag)));
-    pattern::check_full_form(&if path.is_empty() { last.to_owned() } else { format!("{path}/{last}") }, "bad-name")?;
+    let (path, last) = text
+        .rsplit_once('/')
+        .map_or(("", text), |(path, last)| (path, last));
+    let (last, tag) = last
+        .split_once(':')
+        .map_or((last, None), |(last, tag)| (last, Some(tag)));
+    pattern::check_full_form(
+        &if path.is_empty() {
+            last.to_owned()
+        } else {
+            format!("{path}/{last}")
+        },
+        "bad-name",
+    )?;
     if tag.is_none() {
         return Err(bad("it has no tag"));
     }
     let name: ImageRef = text.parse().map_err(|error| bad(&format!("{error}")))?;
     match name {
-        ImageRef { repository, tag: Some(tag), digest: None } if format!("{repository}:{tag}") == text => Ok((repository, tag)),
+        ImageRef {
+            repository,
+            tag: Some(tag),
+            digest: None,
+        } if format!("{repository}:{tag}") == text => Ok((repository, tag)),
         _ => Err(bad("it is not in full form")),
     }
 }

@@ -16,15 +16,20 @@ use super::rule::{Rule, RuleDraft};
 use super::{Mode, Policy, Root, check, fragment};
 use crate::image::Digest;
 
-/// Loads the policy of a directory, as the daemon and `policy check` both do. `now` decides which exemptions are over or end
-/// too far away.
+/// Loads the policy of a directory, as the daemon and `policy check` both do. `now` decides which
+/// exemptions are over or end too far away.
 ///
 /// # Errors
 /// Every finding, in the order of the files, if one of them is an error. Nothing is loaded half.
 pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>> {
     let mut report = Report::default();
     let mut reading = Reading::new(files);
-    let mut drafts = vec![file::read("policy.toml", Kind::Main, &mut report, &mut reading)];
+    let mut drafts = vec![file::read(
+        "policy.toml",
+        Kind::Main,
+        &mut report,
+        &mut reading,
+    )];
     match files.fragments() {
         Ok(names) => {
             for name in BTreeSet::from_iter(names) {
@@ -40,7 +45,11 @@ pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>
     check::check(&drafts, now, &mut report);
     let policy = assemble(drafts, reading.hash(), &report);
     match (report.finish(), policy) {
-        (Ok(warnings), Some(policy)) => Ok(Policy { warnings, dir: files.dir(), ..policy }),
+        (Ok(warnings), Some(policy)) => Ok(Policy {
+            warnings,
+            dir: files.dir(),
+            ..policy
+        }),
         (Ok(_), None) => Err(vec![lost()]),
         (Err(findings), _) => Err(findings),
     }
@@ -91,8 +100,17 @@ fn assemble(drafts: Vec<Draft>, hash: Digest, report: &Report) -> Option<Policy>
     Some(policy)
 }
 
-fn assemble_rule(draft: RuleDraft, roots: &BTreeMap<String, Arc<Root>>, mode: Mode, report: &Report) -> Option<Rule> {
-    let of_rule: Option<Vec<_>> = draft.roots.iter().map(|root| roots.get(&root.value).cloned()).collect();
+fn assemble_rule(
+    draft: RuleDraft,
+    roots: &BTreeMap<String, Arc<Root>>,
+    mode: Mode,
+    report: &Report,
+) -> Option<Rule> {
+    let of_rule: Option<Vec<_>> = draft
+        .roots
+        .iter()
+        .map(|root| roots.get(&root.value).cloned())
+        .collect();
     Some(Rule {
         pattern: draft.pattern?.value,
         roots: of_rule.filter(|roots| !roots.is_empty())?,
@@ -122,7 +140,9 @@ fn assemble_exempt(draft: ExemptDraft, report: &Report) -> Option<Exempt> {
         pattern: draft.pattern?.value,
         until: draft.until?.value,
         reason: draft.reason?,
-        digests: draft.digests.map(|digests| digests.into_iter().map(|at| at.value).collect()),
+        digests: draft
+            .digests
+            .map(|digests| digests.into_iter().map(|at| at.value).collect()),
         location: report.location(draft.place),
     })
 }
@@ -139,10 +159,15 @@ fn add_revoked(policy: &mut Policy, draft: RevokedDraft) -> Option<()> {
     Some(())
 }
 
-/// An entry that was not understood and yet not reported would be a fault of ours; a policy is not loaded without it.
+/// An entry that was not understood and yet not reported would be a fault of ours; a policy is not
+/// loaded without it.
 fn lost() -> Diagnostic {
     Diagnostic {
-        location: Location { file: "policy.toml".into(), line: 1, column: 1 },
+        location: Location {
+            file: "policy.toml".into(),
+            line: 1,
+            column: 1,
+        },
         code: "unreadable",
         message: "an entry of the policy was not understood".to_owned(),
         hint: "please report this with the policy".to_owned(),

@@ -10,7 +10,8 @@ use crate::image::{ImageRef, Repository, Tag};
 /// A place that metadata can be read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetadataUrl {
-    /// Files below `https://host[:port][/path]`, without a slash at the end; http only for a loopback address.
+    /// Files below `https://host[:port][/path]`, without a slash at the end; http only for a
+    /// loopback address.
     Http(String),
     /// Layers of a manifest in a registry.
     Oci {
@@ -23,23 +24,50 @@ pub enum MetadataUrl {
     File(PathBuf),
 }
 
-/// Reads `https://HOST[:PORT][/PATH]` (http for a loopback address), `oci://REGISTRY/REPOSITORY[:TAG]` or `file:///PATH`.
+/// Reads `https://HOST[:PORT][/PATH]` (http for a loopback address),
+/// `oci://REGISTRY/REPOSITORY[:TAG]` or `file:///PATH`.
 pub(super) fn parse(text: &str) -> Result<MetadataUrl, Fault> {
     match text.split_once("://") {
         Some(("oci", name)) => oci(name),
         Some(("file", path)) => file(path),
-        _ => server_url::parse(text).map(MetadataUrl::Http).map_err(|fault| Fault { hint: hint(fault.code, fault.hint), ..fault }),
+        _ => server_url::parse(text)
+            .map(MetadataUrl::Http)
+            .map_err(|fault| Fault {
+                hint: hint(fault.code, fault.hint),
+                ..fault
+            }),
     }
 }
 
 /// A registry must be named as itself: Docker's short names are one reader's habit.
 fn oci(name: &str) -> Result<MetadataUrl, Fault> {
-    let bad = |why: &str| Fault::new("bad-url", format!("\"oci://{}\": {why}", name.escape_debug()), FORMS);
-    let image: ImageRef = name.parse().map_err(|_| bad("no repository that is understood"))?;
-    let ImageRef { repository, tag: Some(tag), digest: None } = image else { return Err(bad("a digest: metadata moves")) };
-    let written =
-        name.strip_prefix(repository.as_str()).is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':') == Some(tag.as_str()));
-    if !written || repository.as_str().bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let bad = |why: &str| {
+        Fault::new(
+            "bad-url",
+            format!("\"oci://{}\": {why}", name.escape_debug()),
+            FORMS,
+        )
+    };
+    let image: ImageRef = name
+        .parse()
+        .map_err(|_| bad("no repository that is understood"))?;
+    let ImageRef {
+        repository,
+        tag: Some(tag),
+        digest: None,
+    } = image
+    else {
+        return Err(bad("a digest: metadata moves"));
+    };
+    let written = name
+        .strip_prefix(repository.as_str())
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':') == Some(tag.as_str()));
+    if !written
+        || repository
+            .as_str()
+            .bytes()
+            .any(|byte| byte.is_ascii_uppercase())
+    {
         return Err(bad("not in full form"));
     }
     Ok(MetadataUrl::Oci { repository, tag })
@@ -52,18 +80,33 @@ fn file(path: &str) -> Result<MetadataUrl, Fault> {
         let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         !matches!(part, "" | "." | "..") && part.bytes().all(character)
     };
-    if trimmed.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+    if trimmed
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(plain))
+    {
         return Ok(MetadataUrl::File(trimmed.into()));
     }
-    Err(Fault::new("bad-url", format!("\"file://{}\": not an absolute path of plain characters", path.escape_debug()), FORMS))
+    Err(Fault::new(
+        "bad-url",
+        format!(
+            "\"file://{}\": not an absolute path of plain characters",
+            path.escape_debug()
+        ),
+        FORMS,
+    ))
 }
 
 /// What an address of a server may be is less than what this may be.
 fn hint(code: &str, of_server: String) -> String {
-    if code == "bad-url" && !of_server.starts_with("credentials") { FORMS.to_owned() } else { of_server }
+    if code == "bad-url" && !of_server.starts_with("credentials") {
+        FORMS.to_owned()
+    } else {
+        of_server
+    }
 }
 
-const FORMS: &str = "write https://HOST[:PORT][/PATH], oci://REGISTRY/REPOSITORY[:TAG] or file:///PATH";
+const FORMS: &str =
+    "write https://HOST[:PORT][/PATH], oci://REGISTRY/REPOSITORY[:TAG] or file:///PATH";
 
 impl std::str::FromStr for MetadataUrl {
     type Err = Fault;
@@ -91,11 +134,23 @@ mod tests {
     #[test]
     fn a_place_is_written_as_it_was_read() {
         for (text, written) in [
-            ("https://tuf.example/metadata/", "https://tuf.example/metadata"),
+            (
+                "https://tuf.example/metadata/",
+                "https://tuf.example/metadata",
+            ),
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
-            ("oci://r.example/tuf/metadata", "oci://r.example/tuf/metadata:latest"),
-            ("oci://127.0.0.1:5000/metadata:v1", "oci://127.0.0.1:5000/metadata:v1"),
-            ("oci://docker.io/docker/tuf-metadata:latest", "oci://docker.io/docker/tuf-metadata:latest"),
+            (
+                "oci://r.example/tuf/metadata",
+                "oci://r.example/tuf/metadata:latest",
+            ),
+            (
+                "oci://127.0.0.1:5000/metadata:v1",
+                "oci://127.0.0.1:5000/metadata:v1",
+            ),
+            (
+                "oci://docker.io/docker/tuf-metadata:latest",
+                "oci://docker.io/docker/tuf-metadata:latest",
+            ),
             ("file:///srv/tuf/metadata/", "file:///srv/tuf/metadata"),
         ] {
             let url = parse(text).unwrap();

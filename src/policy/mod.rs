@@ -1,6 +1,7 @@
 //! What is demanded: the policy that a host's owner wrote, loaded whole or not at all.
 //!
-//! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a [`Policy`].
+//! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
+//! [`Policy`].
 
 mod check;
 mod diagnostic;
@@ -91,19 +92,28 @@ impl Policy {
     /// The rule for a name: of those that match the most specific one.
     #[must_use]
     pub fn rule_for(&self, repository: &Repository) -> Option<&Rule> {
-        self.rules.iter().filter(|rule| rule.pattern.matches(repository)).max_by_key(|rule| rule.pattern.specificity())
+        self.rules
+            .iter()
+            .filter(|rule| rule.pattern.matches(repository))
+            .max_by_key(|rule| rule.pattern.specificity())
     }
 
-    /// What happens on a "no" about a name: the policy's mode, or its rule's where that is stricter.
+    /// What happens on a "no" about a name: the policy's mode, or its rule's where that is
+    /// stricter.
     #[must_use]
     pub fn mode_for(&self, repository: &Repository) -> Mode {
-        self.rule_for(repository).map_or(self.mode, |rule| rule.mode)
+        self.rule_for(repository)
+            .map_or(self.mode, |rule| rule.mode)
     }
 
-    /// What happens on a "no" about something whose name is not known, and which any rule may cover.
+    /// What happens on a "no" about something whose name is not known, and which any rule may
+    /// cover.
     #[must_use]
     pub fn strictest_mode(&self) -> Mode {
-        self.rules.iter().map(|rule| rule.mode).fold(self.mode, Mode::max)
+        self.rules
+            .iter()
+            .map(|rule| rule.mode)
+            .fold(self.mode, Mode::max)
     }
 
     /// The digests that a name with tag is bound to, if it is.
@@ -112,10 +122,18 @@ impl Policy {
         self.images.get(repository)?.get(tag?)
     }
 
-    /// The `[[image]]` of some tag of the repository that lists this digest, for a name that has no tag.
+    /// The `[[image]]` of some tag of the repository that lists this digest, for a name that has no
+    /// tag.
     #[must_use]
-    pub fn image_with_digest(&self, repository: &Repository, digest: &Digest) -> Option<&BoundImage> {
-        self.images.get(repository)?.values().find(|image| image.digests.contains(digest))
+    pub fn image_with_digest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Option<&BoundImage> {
+        self.images
+            .get(repository)?
+            .values()
+            .find(|image| image.digests.contains(digest))
     }
 
     /// Every `[[image]]`, by name.
@@ -125,7 +143,9 @@ impl Policy {
 
     /// Every exemption of a name, also those that are over: [`Exempt::is_over`].
     pub fn exempts_for(&self, repository: &Repository) -> impl Iterator<Item = &Exempt> {
-        self.exempts.iter().filter(|exempt| exempt.pattern.matches(repository))
+        self.exempts
+            .iter()
+            .filter(|exempt| exempt.pattern.matches(repository))
     }
 
     /// Every exemption, also those that are over.
@@ -158,7 +178,8 @@ impl Policy {
         self.revoked_key_reasons.get(key).map(String::as_str)
     }
 
-    /// Whether a registry may be asked for what is pulled from it: one that some entry names; any, where what no entry covers is only audited.
+    /// Whether a registry may be asked for what is pulled from it: one that some entry names; any,
+    /// where what no entry covers is only audited.
     #[must_use]
     pub fn may_ask(&self, host: &str) -> bool {
         self.mode == Mode::Audit || self.hosts().contains(host)
@@ -169,6 +190,9 @@ impl Policy {
     pub fn hosts(&self) -> BTreeSet<&str> {
         let rules = self.rules.iter().map(|rule| rule.pattern.host());
         let exempts = self.exempts.iter().map(|exempt| exempt.pattern.host());
-        rules.chain(exempts).chain(self.images.keys().map(Repository::host)).collect()
+        rules
+            .chain(exempts)
+            .chain(self.images.keys().map(Repository::host))
+            .collect()
     }
 }

@@ -53,34 +53,68 @@ impl NotaryRoot {
     }
 }
 
-pub(super) const KEYS: [&str; 6] = ["server", "tls-ca", "keys", "role", "certificate-dates", "allow-rsa-pkcs1v15"];
+pub(super) const KEYS: [&str; 6] = [
+    "server",
+    "tls-ca",
+    "keys",
+    "role",
+    "certificate-dates",
+    "allow-rsa-pkcs1v15",
+];
 
 /// Reads what such a root has besides what all have.
-pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Reading<'_>) -> (Option<NotaryRoot>, Vec<At<KeyId>>) {
+pub(super) fn read(
+    section: &Section<'_>,
+    report: &mut Report,
+    files: &mut Reading<'_>,
+) -> (Option<NotaryRoot>, Vec<At<KeyId>>) {
     section.require(
         report,
         &[
-            ("server", "the address of the notary server, as https://notary.example"),
-            ("keys", "list canonical key IDs or PEM files of the keys that may stand in the root role"),
+            (
+                "server",
+                "the address of the notary server, as https://notary.example",
+            ),
+            (
+                "keys",
+                "list canonical key IDs or PEM files of the keys that may stand in the root role",
+            ),
             ("role", ROLES),
         ],
     );
     let server = section.parsed(report, "server", server_url::parse);
-    let tls_ca = section.text(report, "tls-ca").and_then(|path| read_tls_ca(&path, report, files));
-    if server.as_ref().is_some_and(|server| server.value.starts_with("http:")) {
+    let tls_ca = section
+        .text(report, "tls-ca")
+        .and_then(|path| read_tls_ca(&path, report, files));
+    if server
+        .as_ref()
+        .is_some_and(|server| server.value.starts_with("http:"))
+    {
         warn_of_tls_ca(section, report);
     }
     let role = section.parsed(report, "role", parse_role);
     let certificate_dates = section.parsed(report, "certificate-dates", |text| match text {
         "check" => Ok(true),
         "ignore" => Ok(false),
-        _ => Err(Fault::new("bad-value", format!("certificate-dates can't be {text:?}"), "write \"ignore\" (the default) or \"check\"")),
+        _ => Err(Fault::new(
+            "bad-value",
+            format!("certificate-dates can't be {text:?}"),
+            "write \"ignore\" (the default) or \"check\"",
+        )),
     });
-    let allow_rsa_pkcs1v15 = section.flag(report, "allow-rsa-pkcs1v15").is_some_and(|at| at.value);
+    let allow_rsa_pkcs1v15 = section
+        .flag(report, "allow-rsa-pkcs1v15")
+        .is_some_and(|at| at.value);
     let (mut keys, mut entries) = (Vec::new(), Vec::new());
-    for At { value: text, place } in section.list(report, "keys", |text| Ok(text.to_owned())).unwrap_or_default() {
+    for At { value: text, place } in section
+        .list(report, "keys", |text| Ok(text.to_owned()))
+        .unwrap_or_default()
+    {
         let found = read_keys(&text, place, report, files);
-        keys.extend(found.iter().map(|(value, _)| At { value: *value, place }));
+        keys.extend(found.iter().map(|(value, _)| At {
+            value: *value,
+            place,
+        }));
         entries.push(KeyEntry { text, keys: found });
     }
     let notary = server.zip(role).map(|(server, role)| NotaryRoot {
@@ -96,29 +130,50 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report, files: &mut Readi
 }
 
 /// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
-fn read_keys(entry: &str, place: Place, report: &mut Report, files: &mut Reading<'_>) -> Vec<(KeyId, Option<Fingerprint>)> {
+fn read_keys(
+    entry: &str,
+    place: Place,
+    report: &mut Report,
+    files: &mut Reading<'_>,
+) -> Vec<(KeyId, Option<Fingerprint>)> {
     if let Ok(id) = entry.parse::<KeyId>() {
         return vec![(id, None)];
     }
-    let Some(pem) = read_pinned(entry, place, report, files) else { return Vec::new() };
+    let Some(pem) = read_pinned(entry, place, report, files) else {
+        return Vec::new();
+    };
     match key_file::public_keys(pem) {
-        Ok(found) => found.iter().map(|key| (key.id(), Fingerprint::of(key))).collect(),
+        Ok(found) => found
+            .iter()
+            .map(|key| (key.id(), Fingerprint::of(key)))
+            .collect(),
         Err(error) => {
-            report.error(place, "bad-key", format!("{entry}: {error}"), "the file must hold a PEM public key or certificate");
+            report.error(
+                place,
+                "bad-key",
+                format!("{entry}: {error}"),
+                "the file must hold a PEM public key or certificate",
+            );
             Vec::new()
         }
     }
 }
 
-/// Notary's grammar of role names that targets can be signed in, without the other three top-level roles.
+/// Notary's grammar of role names that targets can be signed in, without the other three top-level
+/// roles.
 fn parse_role(text: &str) -> Result<String, Fault> {
-    let character = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let character =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     let part = |part: &str| !part.is_empty() && part.bytes().all(character);
     let mut parts = text.split('/');
     if text.len() < 256 && parts.next() == Some("targets") && parts.all(part) {
         return Ok(text.to_owned());
     }
-    Err(Fault::new("bad-role", format!("{text:?} is not a role that names images"), ROLES))
+    Err(Fault::new(
+        "bad-role",
+        format!("{text:?} is not a role that names images"),
+        ROLES,
+    ))
 }
 
 const ROLES: &str = "Docker signs in \"targets/releases\", the notary command line in \"targets\"";

@@ -1,11 +1,13 @@
-//! Patterns of repository names: what they match, which of two is more specific, and whether two can match one name.
+//! Patterns of repository names: what they match, which of two is more specific, and whether two
+//! can match one name.
 
 use std::fmt;
 
 use super::diagnostic::Fault;
 use crate::image::Repository;
 
-/// A registry host and a path whose segments may be `*` (one whole segment) and, last, `**` (one or more segments).
+/// A registry host and a path whose segments may be `*` (one whole segment) and, last, `**` (one or
+/// more segments).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     text: String,
@@ -57,7 +59,10 @@ impl Pattern {
     /// What decides between two patterns that match one name.
     #[must_use]
     pub fn specificity(&self) -> Specificity {
-        Specificity { exact: self.is_exact(), literal_prefix: self.literal_prefix().len() }
+        Specificity {
+            exact: self.is_exact(),
+            literal_prefix: self.literal_prefix().len(),
+        }
     }
 
     /// Whether it matches this name.
@@ -72,9 +77,13 @@ impl Pattern {
         let (mut left, mut right) = (self.segments.iter(), other.segments.iter());
         loop {
             match (left.next(), right.next()) {
-                (None, None) | (Some(Segment::Rest), Some(_)) | (Some(_), Some(Segment::Rest)) => return true,
+                (None, None) | (Some(Segment::Rest), Some(_)) | (Some(_), Some(Segment::Rest)) => {
+                    return true;
+                }
                 (None, Some(_)) | (Some(_), None) => return false,
-                (Some(Segment::Literal(one)), Some(Segment::Literal(two))) if one != two => return false,
+                (Some(Segment::Literal(one)), Some(Segment::Literal(two))) if one != two => {
+                    return false;
+                }
                 (Some(_), Some(_)) => {}
             }
         }
@@ -99,9 +108,11 @@ impl Pattern {
         self.wildcards().eq(other.wildcards())
     }
 
-    /// This pattern with its wildcards replaced by what those of `matched` stand for in `repository`.
+    /// This pattern with its wildcards replaced by what those of `matched` stand for in
+    /// `repository`.
     ///
-    /// Nothing is normalised: `None` where the result is no repository in full form (`docker.io/alpine`).
+    /// Nothing is normalised: `None` where the result is no repository in full form
+    /// (`docker.io/alpine`).
     pub(super) fn carry_over(&self, matched: &Self, repository: &Repository) -> Option<Repository> {
         let mut captures = matched.captures(repository)?.into_iter();
         let mut name = Vec::with_capacity(self.segments.len());
@@ -115,7 +126,9 @@ impl Pattern {
     }
 
     fn wildcards(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().filter(|segment| !matches!(segment, Segment::Literal(_)))
+        self.segments
+            .iter()
+            .filter(|segment| !matches!(segment, Segment::Literal(_)))
     }
 
     /// What each wildcard stands for, if the name is matched.
@@ -129,7 +142,12 @@ impl Pattern {
                 Segment::Literal(_) => return None,
                 Segment::One => captures.push(part.to_owned()),
                 Segment::Rest => {
-                    captures.push(std::iter::once(part).chain(parts.by_ref()).collect::<Vec<_>>().join("/"));
+                    captures.push(
+                        std::iter::once(part)
+                            .chain(parts.by_ref())
+                            .collect::<Vec<_>>()
+                            .join("/"),
+                    );
                 }
             }
         }
@@ -165,7 +183,13 @@ pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
         segments.push(match *part {
             "*" => Segment::One,
             "**" if index == last => Segment::Rest,
-            "**" => return Err(bad(text, "** stands before the end", "** can only be the last segment; * is one whole segment")),
+            "**" => {
+                return Err(bad(
+                    text,
+                    "** stands before the end",
+                    "** can only be the last segment; * is one whole segment",
+                ));
+            }
             part if part.contains('*') => {
                 return Err(bad(
                     text,
@@ -176,7 +200,8 @@ pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
             part => Segment::Literal(part.to_owned()),
         });
     }
-    // The name parser knows the rest of the grammar: letters in place of each wildcard must make a repository.
+    // The name parser knows the rest of the grammar: letters in place of each wildcard must make a
+    // repository.
     let sample = |segment: &Segment| match segment {
         Segment::Literal(text) => text.clone(),
         Segment::One => "x".to_owned(),
@@ -184,7 +209,10 @@ pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
     };
     let sample: Vec<String> = segments.iter().map(sample).collect();
     match Repository::from_full(&sample.join("/")) {
-        Ok(_) => Ok(Pattern { text: text.to_owned(), segments }),
+        Ok(_) => Ok(Pattern {
+            text: text.to_owned(),
+            segments,
+        }),
         Err(error) => Err(bad(text, &error.to_string(), FORM)),
     }
 }
@@ -196,28 +224,49 @@ pub(super) fn check_full_form(text: &str, code: &'static str) -> Result<(), Faul
         return fault("it is empty", FORM);
     }
     if text.contains('@') {
-        return fault("it has a digest", "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests");
+        return fault(
+            "it has a digest",
+            "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests",
+        );
     }
-    if text.split_once('/').is_some_and(|(_, path)| path.chars().any(|c| c.is_ascii_uppercase())) {
+    if text
+        .split_once('/')
+        .is_some_and(|(_, path)| path.chars().any(|c| c.is_ascii_uppercase()))
+    {
         return fault("its path has upper-case letters", "paths are lower case");
     }
     let Some((host, path)) = text.split_once('/') else {
-        return fault("it is a short name", &format!("write the full form, as docker.io/library/{text}"));
+        return fault(
+            "it is a short name",
+            &format!("write the full form, as docker.io/library/{text}"),
+        );
     };
     if host.contains('*') {
         return fault("* in the host", "name each registry in a rule of its own");
     }
     if !(host.contains(['.', ':']) || host == "localhost") {
-        return fault("it is a short name", &format!("write the full form, with the registry's host first, as docker.io/{text}"));
+        return fault(
+            "it is a short name",
+            &format!("write the full form, with the registry's host first, as docker.io/{text}"),
+        );
     }
     if host == "index.docker.io" {
-        return fault("index.docker.io is another name of docker.io", &format!("write docker.io/{path}"));
+        return fault(
+            "index.docker.io is another name of docker.io",
+            &format!("write docker.io/{path}"),
+        );
     }
     if host == "docker.io" && !path.contains('/') && path != "**" {
-        return fault("it is a short name of docker.io", &format!("write the full form, docker.io/library/{path}"));
+        return fault(
+            "it is a short name of docker.io",
+            &format!("write the full form, docker.io/library/{path}"),
+        );
     }
     if code == "bad-pattern" && path.contains(':') {
-        return fault("it has a tag", "a pattern names repositories, all tags of them; bind one tag with [[image]]");
+        return fault(
+            "it has a tag",
+            "a pattern names repositories, all tags of them; bind one tag with [[image]]",
+        );
     }
     Ok(())
 }
@@ -226,7 +275,8 @@ fn bad(text: &str, why: &str, hint: &str) -> Fault {
     Fault::new("bad-pattern", format!("{text:?}: {why}"), hint)
 }
 
-const FORM: &str = "write HOST[:PORT]/PATH in full form, as registry.example/team/app or docker.io/library/*";
+const FORM: &str =
+    "write HOST[:PORT]/PATH in full form, as registry.example/team/app or docker.io/library/*";
 
 #[cfg(test)]
 mod tests {
@@ -252,7 +302,10 @@ mod tests {
 
     #[test]
     fn a_host_is_the_same_in_either_case() {
-        assert_eq!(pattern("H.Example:5000/a/**"), pattern("h.example:5000/a/**"));
+        assert_eq!(
+            pattern("H.Example:5000/a/**"),
+            pattern("h.example:5000/a/**")
+        );
         assert!(pattern("H.example/a").matches(&repository("h.EXAMPLE/a")));
     }
 
@@ -319,13 +372,27 @@ mod tests {
     #[test]
     fn what_wildcards_stand_for_is_carried_over_and_nothing_is_normalised() {
         let carried = |matched: &str, to: &str, name: &str| {
-            pattern(to).carry_over(&pattern(matched), &repository(name)).map(|name| name.as_str().to_owned())
+            pattern(to)
+                .carry_over(&pattern(matched), &repository(name))
+                .map(|name| name.as_str().to_owned())
         };
         let mirror = "m.example/hub/**";
-        assert_eq!(carried(mirror, "docker.io/**", "m.example/hub/library/alpine").unwrap(), "docker.io/library/alpine");
-        assert_eq!(carried(mirror, "docker.io/**", "m.example/hub/alpine"), None);
-        assert_eq!(carried("m.example/*/x/**", "h.example/y/*/**", "m.example/a/x/b/c").unwrap(), "h.example/y/a/b/c");
-        assert_eq!(carried(mirror, "docker.io/**", "m.example/other/alpine"), None);
+        assert_eq!(
+            carried(mirror, "docker.io/**", "m.example/hub/library/alpine").unwrap(),
+            "docker.io/library/alpine"
+        );
+        assert_eq!(
+            carried(mirror, "docker.io/**", "m.example/hub/alpine"),
+            None
+        );
+        assert_eq!(
+            carried("m.example/*/x/**", "h.example/y/*/**", "m.example/a/x/b/c").unwrap(),
+            "h.example/y/a/b/c"
+        );
+        assert_eq!(
+            carried(mirror, "docker.io/**", "m.example/other/alpine"),
+            None
+        );
     }
 
     /// The grammar in the plainest way: every way to let the last `**` take segments.
@@ -333,7 +400,9 @@ mod tests {
         match (pattern, name) {
             ([], []) | (["**"], [_, ..]) => true,
             (["*", rest @ ..], [_, names @ ..]) => naive(rest, names),
-            ([part, rest @ ..], [name, names @ ..]) => part == name && *part != "**" && naive(rest, names),
+            ([part, rest @ ..], [name, names @ ..]) => {
+                part == name && *part != "**" && naive(rest, names)
+            }
             _ => false,
         }
     }
@@ -350,7 +419,8 @@ mod tests {
 
     fn names() -> impl Strategy<Value = String> {
         let segment = prop_oneof![Just("a"), Just("b"), Just("ab")];
-        prop::collection::vec(segment, 1..6).prop_map(|parts| format!("h.example/{}", parts.join("/")))
+        prop::collection::vec(segment, 1..6)
+            .prop_map(|parts| format!("h.example/{}", parts.join("/")))
     }
 
     proptest! {

@@ -1,8 +1,10 @@
-//! Edits of a policy's files: text in, text out. Only the lines that an edit is about change, byte for byte.
+//! Edits of a policy's files: text in, text out. Only the lines that an edit is about change, byte
+//! for byte.
 //!
-//! The text is cut at the places that the reader of TOML gives, so that comments, order and line endings stay by construction. What comes
-//! out is read again and must mean the same as the edit made on the values: where a file is written in a way that this code does not
-//! foresee, it is left alone.
+//! The text is cut at the places that the reader of TOML gives, so that comments, order and line
+//! endings stay by construction. What comes out is read again and must mean the same as the edit
+//! made on the values: where a file is written in a way that this code does not foresee, it is left
+//! alone.
 
 use std::ops::Range;
 
@@ -38,10 +40,14 @@ pub enum EditError {
         entry: String,
     },
     /// It is the only entry of its list.
-    #[error("{0:?} is the only entry of its list; hint: pin another key first, or take the whole root out")]
+    #[error(
+        "{0:?} is the only entry of its list; hint: pin another key first, or take the whole root out"
+    )]
     LastEntry(String),
     /// The text is written in a way in which it can't be edited here.
-    #[error("the file is written in a way that no command can edit; hint: edit it by hand, and run rootpin policy check")]
+    #[error(
+        "the file is written in a way that no command can edit; hint: edit it by hand, and run rootpin policy check"
+    )]
     ByHand,
 }
 
@@ -59,13 +65,29 @@ pub fn append(text: &str, tables: &[NewTable]) -> Result<String, EditError> {
         if !out.is_empty() {
             out.push_str(eol);
         }
-        let lines = table.values.iter().map(|(key, value)| format!("{key} = {value}{eol}"));
-        out.extend([format!("[[{}]]{eol}", table.header)].into_iter().chain(lines));
+        let lines = table
+            .values
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}{eol}"));
+        out.extend(
+            [format!("[[{}]]{eol}", table.header)]
+                .into_iter()
+                .chain(lines),
+        );
     }
     proven(text, out, |policy| {
         for table in tables {
-            let list = policy.entry(table.header).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
-            list.push(Value::Table(table.values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()));
+            let list = policy
+                .entry(table.header)
+                .or_insert_with(|| Value::Array(Vec::new()))
+                .as_array_mut()?;
+            list.push(Value::Table(
+                table
+                    .values
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                    .collect(),
+            ));
         }
         Some(())
     })
@@ -92,35 +114,75 @@ pub fn add_keys(text: &str, id: &str, entries: &[String]) -> Result<String, Edit
 /// See [`EditError`].
 pub fn add_root_to_rule(text: &str, pattern: &str, id: &str) -> Result<String, EditError> {
     let document = parse(text)?;
-    let is_pattern = |text: Option<&str>| text.is_some_and(|text| text.parse().is_ok_and(|found: Pattern| found.as_str() == pattern));
-    let of_pattern = |table: &DeTable<'_>| is_pattern(table.get("match").and_then(|value| value.get_ref().as_str()));
-    let (_, rule) = tables(&document, "rule").into_iter().find(|(_, table)| of_pattern(table)).ok_or(EditError::ByHand)?;
-    let out = with_entries(text, rule.get("roots").ok_or(EditError::ByHand)?, &[id.to_owned()])?;
+    let is_pattern = |text: Option<&str>| {
+        text.is_some_and(|text| {
+            text.parse()
+                .is_ok_and(|found: Pattern| found.as_str() == pattern)
+        })
+    };
+    let of_pattern = |table: &DeTable<'_>| {
+        is_pattern(
+            table
+                .get("match")
+                .and_then(|value| value.get_ref().as_str()),
+        )
+    };
+    let (_, rule) = tables(&document, "rule")
+        .into_iter()
+        .find(|(_, table)| of_pattern(table))
+        .ok_or(EditError::ByHand)?;
+    let out = with_entries(
+        text,
+        rule.get("roots").ok_or(EditError::ByHand)?,
+        &[id.to_owned()],
+    )?;
     proven(text, out, |policy| {
         let rules = policy.get_mut("rule")?.as_array_mut()?.iter_mut();
-        let rule = rules.filter_map(Value::as_table_mut).find(|rule| is_pattern(rule.get("match").and_then(Value::as_str)))?;
-        rule.get_mut("roots")?.as_array_mut()?.push(Value::String(id.to_owned()));
+        let rule = rules
+            .filter_map(Value::as_table_mut)
+            .find(|rule| is_pattern(rule.get("match").and_then(Value::as_str)))?;
+        rule.get_mut("roots")?
+            .as_array_mut()?
+            .push(Value::String(id.to_owned()));
         Some(())
     })
 }
 
 /// The text with more entries at the end of a list that has some.
-fn with_entries(text: &str, keys: &Spanned<DeValue<'_>>, entries: &[String]) -> Result<String, EditError> {
+fn with_entries(
+    text: &str,
+    keys: &Spanned<DeValue<'_>>,
+    entries: &[String],
+) -> Result<String, EditError> {
     let elements = keys.get_ref().as_array().ok_or(EditError::ByHand)?;
     let last = elements.iter().next_back().ok_or(EditError::ByHand)?.span();
     // From behind the last entry to the bracket: perhaps a comma, comments, line breaks.
     let close = keys.span().end.checked_sub(1).ok_or(EditError::ByHand)?;
     let rest = text.get(last.end..close).ok_or(EditError::ByHand)?;
     let comma = trailing_comma(rest);
-    let quoted: Vec<String> = entries.iter().map(|entry| Value::String(entry.clone()).to_string()).collect();
+    let quoted: Vec<String> = entries
+        .iter()
+        .map(|entry| Value::String(entry.clone()).to_string())
+        .collect();
     let mut out = text.to_owned();
-    if let Some(line) = rest.rfind('\n').and_then(|at| last.end.checked_add(at)?.checked_add(1)) {
+    if let Some(line) = rest
+        .rfind('\n')
+        .and_then(|at| last.end.checked_add(at)?.checked_add(1))
+    {
         // One entry a line, indented as the last one.
         let eol = line_ending(text);
         let start = line_start(text, last.start);
-        let indent: String = text.get(start..last.start).unwrap_or_default().chars().take_while(|c| c.is_whitespace()).collect();
+        let indent: String = text
+            .get(start..last.start)
+            .unwrap_or_default()
+            .chars()
+            .take_while(|c| c.is_whitespace())
+            .collect();
         let end = if comma.is_some() { "," } else { "" };
-        let lines = format!("{indent}{}{end}{eol}", quoted.join(&format!(",{eol}{indent}")));
+        let lines = format!(
+            "{indent}{}{end}{eol}",
+            quoted.join(&format!(",{eol}{indent}"))
+        );
         out.insert_str(line, &lines);
         if comma.is_none() {
             out.insert(last.end, ',');
@@ -140,12 +202,16 @@ pub fn remove_key(text: &str, id: &str, entry: &str) -> Result<String, EditError
     let (_, root) = root(&document, id)?;
     let out = without_entry(text, root, "keys", entry)?;
     proven(text, out, |policy| {
-        root_value(policy, id)?.get_mut("keys")?.as_array_mut()?.retain(|value| value.as_str() != Some(entry));
+        root_value(policy, id)?
+            .get_mut("keys")?
+            .as_array_mut()?
+            .retain(|value| value.as_str() != Some(entry));
         Some(())
     })
 }
 
-/// Takes a root out of the `roots` of every rule that has others too, and with `whole` every rule that has no other.
+/// Takes a root out of the `roots` of every rule that has others too, and with `whole` every rule
+/// that has no other.
 ///
 /// # Errors
 /// See [`EditError`].
@@ -153,18 +219,40 @@ pub fn remove_from_rules(text: &str, id: &str, whole: bool) -> Result<String, Ed
     let mut out = text.to_owned();
     loop {
         let document = parse(&out)?;
-        let mut naming = tables(&document, "rule").into_iter().filter(|(_, rule)| names(rule, id) && (whole || !names_alone(rule, id)));
-        let Some((place, rule)) = naming.next() else { break };
-        out = if names_alone(rule, id) { without_table(&out, place, rule)? } else { without_entry(&out, rule, "roots", id)? };
+        let mut naming = tables(&document, "rule")
+            .into_iter()
+            .filter(|(_, rule)| names(rule, id) && (whole || !names_alone(rule, id)));
+        let Some((place, rule)) = naming.next() else {
+            break;
+        };
+        out = if names_alone(rule, id) {
+            without_table(&out, place, rule)?
+        } else {
+            without_entry(&out, rule, "roots", id)?
+        };
     }
     proven(text, out, |policy| {
-        let Some(rules) = policy.get_mut("rule") else { return Some(()) };
+        let Some(rules) = policy.get_mut("rule") else {
+            return Some(());
+        };
         let rules = rules.as_array_mut()?;
-        let named = |rule: &Value| rule.get("roots").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = |rule: &Value| {
+            rule.get("roots")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
         let is_id = |value: &Value| value.as_str() == Some(id);
-        rules.retain(|rule| !(whole && named(rule).iter().all(is_id) && named(rule).iter().any(is_id)));
-        for rule in rules.iter_mut().filter(|rule| !named(rule).iter().all(is_id)) {
-            rule.get_mut("roots")?.as_array_mut()?.retain(|value| !is_id(value));
+        rules.retain(|rule| {
+            !(whole && named(rule).iter().all(is_id) && named(rule).iter().any(is_id))
+        });
+        for rule in rules
+            .iter_mut()
+            .filter(|rule| !named(rule).iter().all(is_id))
+        {
+            rule.get_mut("roots")?
+                .as_array_mut()?
+                .retain(|value| !is_id(value));
         }
         drop_empty(policy, "rule");
         Some(())
@@ -179,7 +267,10 @@ pub fn remove_root(text: &str, id: &str) -> Result<String, EditError> {
     let document = parse(text)?;
     let (place, table) = root(&document, id)?;
     proven(text, without_table(text, place, table)?, |policy| {
-        policy.get_mut("root")?.as_array_mut()?.retain(|root| root.get("id").and_then(Value::as_str) != Some(id));
+        policy
+            .get_mut("root")?
+            .as_array_mut()?
+            .retain(|root| root.get("id").and_then(Value::as_str) != Some(id));
         drop_empty(policy, "root");
         Some(())
     })
@@ -189,7 +280,11 @@ pub fn remove_root(text: &str, id: &str) -> Result<String, EditError> {
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn replace(text: &str, id: &str, values: &[(&'static str, String)]) -> Result<String, EditError> {
+pub fn replace(
+    text: &str,
+    id: &str,
+    values: &[(&'static str, String)],
+) -> Result<String, EditError> {
     let mut out = text.to_owned();
     for (key, value) in values {
         let document = parse(&out)?;
@@ -209,8 +304,15 @@ pub fn replace(text: &str, id: &str, values: &[(&'static str, String)]) -> Resul
 }
 
 /// The text after the edit, if it means what the same edit on the values gives.
-fn proven(before: &str, after: String, edit: impl FnOnce(&mut Table) -> Option<()>) -> Result<String, EditError> {
-    let read = |text: &str| text.parse::<Table>().map_err(|error| EditError::Syntax(error.message().to_owned()));
+fn proven(
+    before: &str,
+    after: String,
+    edit: impl FnOnce(&mut Table) -> Option<()>,
+) -> Result<String, EditError> {
+    let read = |text: &str| {
+        text.parse::<Table>()
+            .map_err(|error| EditError::Syntax(error.message().to_owned()))
+    };
     let mut wanted = read(before)?;
     edit(&mut wanted).ok_or(EditError::ByHand)?;
     match read(&after) {
@@ -224,19 +326,39 @@ fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, EditError> {
 }
 
 /// The tables of that header, each with the place of its element.
-fn tables<'a>(document: &'a Spanned<DeTable<'a>>, header: &str) -> Vec<(Range<usize>, &'a DeTable<'a>)> {
-    let list = document.get_ref().get(header).and_then(|list| list.get_ref().as_array());
-    list.into_iter().flat_map(|list| list.iter()).filter_map(|one| Some((one.span(), one.get_ref().as_table()?))).collect()
+fn tables<'a>(
+    document: &'a Spanned<DeTable<'a>>,
+    header: &str,
+) -> Vec<(Range<usize>, &'a DeTable<'a>)> {
+    let list = document
+        .get_ref()
+        .get(header)
+        .and_then(|list| list.get_ref().as_array());
+    list.into_iter()
+        .flat_map(|list| list.iter())
+        .filter_map(|one| Some((one.span(), one.get_ref().as_table()?)))
+        .collect()
 }
 
-fn root<'a>(document: &'a Spanned<DeTable<'a>>, id: &str) -> Result<(Range<usize>, &'a DeTable<'a>), EditError> {
-    let is_id = |table: &DeTable<'_>| table.get("id").and_then(|value| value.get_ref().as_str()) == Some(id);
-    tables(document, "root").into_iter().find(|(_, table)| is_id(table)).ok_or_else(|| EditError::NoRoot(id.to_owned()))
+fn root<'a>(
+    document: &'a Spanned<DeTable<'a>>,
+    id: &str,
+) -> Result<(Range<usize>, &'a DeTable<'a>), EditError> {
+    let is_id = |table: &DeTable<'_>| {
+        table.get("id").and_then(|value| value.get_ref().as_str()) == Some(id)
+    };
+    tables(document, "root")
+        .into_iter()
+        .find(|(_, table)| is_id(table))
+        .ok_or_else(|| EditError::NoRoot(id.to_owned()))
 }
 
 fn root_value<'a>(policy: &'a mut Table, id: &str) -> Option<&'a mut Table> {
     let roots = policy.get_mut("root")?.as_array_mut()?;
-    roots.iter_mut().filter_map(Value::as_table_mut).find(|root| root.get("id").and_then(Value::as_str) == Some(id))
+    roots
+        .iter_mut()
+        .filter_map(Value::as_table_mut)
+        .find(|root| root.get("id").and_then(Value::as_str) == Some(id))
 }
 
 fn named<'a>(rule: &'a DeTable<'a>) -> impl Iterator<Item = Option<&'a str>> {
@@ -257,32 +379,74 @@ fn names_alone(rule: &DeTable<'_>, id: &str) -> bool {
 
 /// An array without tables is not there at all.
 fn drop_empty(policy: &mut Table, key: &str) {
-    if policy.get(key).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+    if policy
+        .get(key)
+        .and_then(Value::as_array)
+        .is_some_and(Vec::is_empty)
+    {
         policy.remove(key);
     }
 }
 
-/// Without the lines of a table, from its header to its last value; and without the empty line before it, where another follows.
-fn without_table(text: &str, place: Range<usize>, table: &DeTable<'_>) -> Result<String, EditError> {
+/// Without the lines of a table, from its header to its last value; and without the empty line
+/// before it, where another follows.
+fn without_table(
+    text: &str,
+    place: Range<usize>,
+    table: &DeTable<'_>,
+) -> Result<String, EditError> {
     let start = line_start(text, place.start);
     let end = line_end(text, last_byte(table).max(place.start.saturating_add(1)));
-    let (before, after) = text.get(..start).zip(text.get(end..)).ok_or(EditError::ByHand)?;
+    let (before, after) = text
+        .get(..start)
+        .zip(text.get(end..))
+        .ok_or(EditError::ByHand)?;
     let blank_after = after.is_empty() || after.starts_with('\n') || after.starts_with("\r\n");
-    let shorter = ["\r\n", "\n"].iter().find_map(|eol| before.strip_suffix(eol).filter(|rest| rest.ends_with('\n')));
-    Ok(format!("{}{after}", shorter.filter(|_| blank_after).unwrap_or(before)))
+    let shorter = ["\r\n", "\n"]
+        .iter()
+        .find_map(|eol| before.strip_suffix(eol).filter(|rest| rest.ends_with('\n')));
+    Ok(format!(
+        "{}{after}",
+        shorter.filter(|_| blank_after).unwrap_or(before)
+    ))
 }
 
 /// The end of the last value in a table.
 fn last_byte(table: &DeTable<'_>) -> usize {
-    let end = |value: &Spanned<DeValue<'_>>| value.get_ref().as_table().map_or(0, last_byte).max(value.span().end);
-    table.iter().map(|(key, value)| end(value).max(key.span().end)).max().unwrap_or_default()
+    let end = |value: &Spanned<DeValue<'_>>| {
+        value
+            .get_ref()
+            .as_table()
+            .map_or(0, last_byte)
+            .max(value.span().end)
+    };
+    table
+        .iter()
+        .map(|(key, value)| end(value).max(key.span().end))
+        .max()
+        .unwrap_or_default()
 }
 
-/// Without an entry of a list: its line where it stands alone on one, else the entry with its comma.
-fn without_entry(text: &str, table: &DeTable<'_>, key: &'static str, entry: &str) -> Result<String, EditError> {
-    let missing = || EditError::NoEntry { key, entry: entry.to_owned() };
-    let list = table.get(key).and_then(|list| list.get_ref().as_array()).ok_or_else(missing)?;
-    let at = list.iter().position(|one| one.get_ref().as_str() == Some(entry)).ok_or_else(missing)?;
+/// Without an entry of a list: its line where it stands alone on one, else the entry with its
+/// comma.
+fn without_entry(
+    text: &str,
+    table: &DeTable<'_>,
+    key: &'static str,
+    entry: &str,
+) -> Result<String, EditError> {
+    let missing = || EditError::NoEntry {
+        key,
+        entry: entry.to_owned(),
+    };
+    let list = table
+        .get(key)
+        .and_then(|list| list.get_ref().as_array())
+        .ok_or_else(missing)?;
+    let at = list
+        .iter()
+        .position(|one| one.get_ref().as_str() == Some(entry))
+        .ok_or_else(missing)?;
     if list.len() == 1 {
         return Err(EditError::LastEntry(entry.to_owned()));
     }
@@ -293,14 +457,22 @@ fn without_entry(text: &str, table: &DeTable<'_>, key: &'static str, entry: &str
     let after = text.get(this.end..end).unwrap_or_default();
     let after = after.trim_start().strip_prefix(',').unwrap_or(after).trim();
     let alone = before.trim().is_empty() && (after.is_empty() || after.starts_with('#'));
-    let cut = match (alone, span(at.saturating_add(1)), at.checked_sub(1).and_then(span)) {
+    let cut = match (
+        alone,
+        span(at.saturating_add(1)),
+        at.checked_sub(1).and_then(span),
+    ) {
         (true, ..) => start..end,
         (false, Some(next), _) => this.start..next.start,
         (false, None, Some(previous)) => previous.end..this.end,
         (false, None, None) => return Err(EditError::ByHand),
     };
     // What is cut between two entries is theirs alone: a comment is somebody's.
-    if !alone && text.get(cut.clone()).is_none_or(|cut| cut.contains(['\n', '#'])) {
+    if !alone
+        && text
+            .get(cut.clone())
+            .is_none_or(|cut| cut.contains(['\n', '#']))
+    {
         return Err(EditError::ByHand);
     }
     let mut out = text.to_owned();
@@ -319,16 +491,26 @@ fn trailing_comma(rest: &str) -> Option<usize> {
 
 fn line_ending(text: &str) -> &'static str {
     let first = text.find('\n').and_then(|at| text.get(..at));
-    if first.is_some_and(|line| line.ends_with('\r')) { "\r\n" } else { "\n" }
+    if first.is_some_and(|line| line.ends_with('\r')) {
+        "\r\n"
+    } else {
+        "\n"
+    }
 }
 
 fn line_start(text: &str, at: usize) -> usize {
-    text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |at| at.saturating_add(1))
+    text.get(..at)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |at| at.saturating_add(1))
 }
 
 /// Behind the line break that ends the line.
 fn line_end(text: &str, at: usize) -> usize {
-    text.get(at..).and_then(|after| after.find('\n')).map_or(text.len(), |found| at.saturating_add(found).saturating_add(1))
+    text.get(at..)
+        .and_then(|after| after.find('\n'))
+        .map_or(text.len(), |found| {
+            at.saturating_add(found).saturating_add(1)
+        })
 }
 
 #[cfg(test)]

@@ -25,11 +25,20 @@ pub(super) enum Revoked {
 pub(super) fn read(section: &Section<'_>, report: &mut Report) -> RevokedDraft {
     section.only(report, &["digest", "key", "reason"]);
     section.require(report, &[("reason", reason::HINT)]);
-    let digest = section.parsed(report, "digest", digest::parse).map(|At { value, .. }| Revoked::Digest(value));
-    let key = section.parsed(report, "key", parse_key).map(|At { value, .. }| Revoked::Key(value));
+    let digest = section
+        .parsed(report, "digest", digest::parse)
+        .map(|At { value, .. }| Revoked::Digest(value));
+    let key = section
+        .parsed(report, "key", parse_key)
+        .map(|At { value, .. }| Revoked::Key(value));
     match (section.key("digest"), section.key("key")) {
         (Some(_), Some(place)) => {
-            report.error(place, "bad-value", "[[revoked]] has both a digest and a key", "write a [[revoked]] for each");
+            report.error(
+                place,
+                "bad-value",
+                "[[revoked]] has both a digest and a key",
+                "write a [[revoked]] for each",
+            );
         }
         (None, None) => {
             report.absent(
@@ -41,10 +50,21 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report) -> RevokedDraft {
         }
         _ => {}
     }
-    RevokedDraft { what: digest.or(key), reason: section.parsed(report, "reason", reason::parse).map(|at| at.value) }
+    RevokedDraft {
+        what: digest.or(key),
+        reason: section
+            .parsed(report, "reason", reason::parse)
+            .map(|at| at.value),
+    }
 }
 
 fn parse_key(text: &str) -> Result<KeyId, Fault> {
-    let bad = |_| Fault::new("bad-key", format!("{text:?} is not a canonical key ID"), "write its 64 lower-case hex digits");
+    let bad = |_| {
+        Fault::new(
+            "bad-key",
+            format!("{text:?} is not a canonical key ID"),
+            "write its 64 lower-case hex digits",
+        )
+    };
     text.parse().map_err(bad)
 }

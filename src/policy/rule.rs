@@ -32,7 +32,8 @@ pub struct Rule {
 impl Rule {
     /// The name that the signed statement must carry for this repository.
     ///
-    /// `None` where `signed-as` gives no repository in full form (`docker.io/alpine`): then no statement can exist.
+    /// `None` where `signed-as` gives no repository in full form (`docker.io/alpine`): then no
+    /// statement can exist.
     #[must_use]
     pub fn signed_name(&self, repository: &Repository) -> Option<Repository> {
         match &self.signed_as {
@@ -45,7 +46,11 @@ impl Rule {
 impl fmt::Display for Rule {
     /// `[[rule]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "[[rule]] match = \"{}\" ({}:{})", self.pattern, self.location.file, self.location.line)
+        write!(
+            formatter,
+            "[[rule]] match = \"{}\" ({}:{})",
+            self.pattern, self.location.file, self.location.line
+        )
     }
 }
 
@@ -63,11 +68,24 @@ pub(super) struct RuleDraft {
 
 /// Reads one `[[rule]]`.
 pub(super) fn read(section: &Section<'_>, report: &mut Report) -> RuleDraft {
-    section.only(report, &["match", "roots", "quorum", "signed-as", "mode", "final"]);
-    section
-        .require(report, &[("match", "the names that it is for, as registry.example/team/**"), ("roots", "the ids of the roots to ask")]);
+    section.only(
+        report,
+        &["match", "roots", "quorum", "signed-as", "mode", "final"],
+    );
+    section.require(
+        report,
+        &[
+            (
+                "match",
+                "the names that it is for, as registry.example/team/**",
+            ),
+            ("roots", "the ids of the roots to ask"),
+        ],
+    );
     let pattern = section.parsed(report, "match", pattern::parse);
-    let roots = section.list(report, "roots", |text| Ok(text.to_owned())).unwrap_or_default();
+    let roots = section
+        .list(report, "roots", |text| Ok(text.to_owned()))
+        .unwrap_or_default();
     check_roots_once(&roots, report);
     let signed_as = section.parsed(report, "signed-as", pattern::parse);
     if let (Some(pattern), Some(signed_as)) = (&pattern, &signed_as) {
@@ -86,19 +104,34 @@ pub(super) fn read(section: &Section<'_>, report: &mut Report) -> RuleDraft {
 
 fn read_quorum(section: &Section<'_>, report: &mut Report, roots: usize) -> At<usize> {
     let Some(At { value, place }) = section.number(report, "quorum") else {
-        return At { value: 1, place: section.place };
+        return At {
+            value: 1,
+            place: section.place,
+        };
     };
     let value = usize::try_from(value).unwrap_or(usize::MAX);
     if value == 0 || (value > roots && roots > 0) {
-        let message = format!("a quorum of {value} out of {roots} root{}", if roots == 1 { "" } else { "s" });
-        report.error(place, "quorum", message, format!("write a number from 1 to {}", roots.max(1)));
+        let message = format!(
+            "a quorum of {value} out of {roots} root{}",
+            if roots == 1 { "" } else { "s" }
+        );
+        report.error(
+            place,
+            "quorum",
+            message,
+            format!("write a number from 1 to {}", roots.max(1)),
+        );
     }
     At { value, place }
 }
 
 fn check_roots_once(roots: &[At<String>], report: &mut Report) {
     for (index, root) in roots.iter().enumerate() {
-        if roots.iter().take(index).any(|earlier| earlier.value == root.value) {
+        if roots
+            .iter()
+            .take(index)
+            .any(|earlier| earlier.value == root.value)
+        {
             report.error(
                 root.place,
                 "duplicate",
@@ -111,7 +144,11 @@ fn check_roots_once(roots: &[At<String>], report: &mut Report) {
 
 fn check_carry_over(pattern: &Pattern, signed_as: &At<Pattern>, report: &mut Report) {
     if !pattern.same_wildcards(&signed_as.value) {
-        let message = format!("{:?} has other wildcards than {:?}", signed_as.value.as_str(), pattern.as_str());
+        let message = format!(
+            "{:?} has other wildcards than {:?}",
+            signed_as.value.as_str(),
+            pattern.as_str()
+        );
         let hint = "what the wildcards of match stand for is carried over: write the same ones, in the same order";
         report.fault(signed_as.place, Fault::new("signed-as", message, hint));
     }

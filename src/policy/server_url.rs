@@ -4,12 +4,21 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::diagnostic::Fault;
 
-/// Reads `https://HOST[:PORT][/PATH]`, or the same with http for a loopback address. A slash at the end is dropped, so that one
-/// server has one spelling. Only characters that every reader of addresses takes for the same are let in.
+/// Reads `https://HOST[:PORT][/PATH]`, or the same with http for a loopback address. A slash at the
+/// end is dropped, so that one server has one spelling. Only characters that every reader of
+/// addresses takes for the same are let in.
 pub(super) fn parse(text: &str) -> Result<String, Fault> {
-    let bad = |why: &str| Fault::new("bad-url", format!("{text:?}: {why}"), "write https://HOST[:PORT][/PATH]");
+    let bad = |why: &str| {
+        Fault::new(
+            "bad-url",
+            format!("{text:?}: {why}"),
+            "write https://HOST[:PORT][/PATH]",
+        )
+    };
     let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("no scheme"))?;
-    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, ""), |(authority, path)| (authority, path));
     if authority.contains('@') {
         return Err(Fault::new(
             "bad-url",
@@ -30,8 +39,13 @@ pub(super) fn parse(text: &str) -> Result<String, Fault> {
         "https" => {}
         "http" if is_loopback(host) => {}
         "http" => {
-            let message = format!("{text:?}: http is for loopback addresses (127.0.0.0/8, [::1]) only");
-            return Err(Fault::new("plain-http", message, "write https; a private CA goes into tls-ca"));
+            let message =
+                format!("{text:?}: http is for loopback addresses (127.0.0.0/8, [::1]) only");
+            return Err(Fault::new(
+                "plain-http",
+                message,
+                "write https; a private CA goes into tls-ca",
+            ));
         }
         _ => return Err(bad("the scheme is not https")),
     }
@@ -46,29 +60,39 @@ fn host(authority: &str) -> Option<&str> {
         let _: Ipv6Addr = host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
         (host, port)
     } else {
-        let (host, port) = authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?;
+        let (host, port) =
+            authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?;
         let label = |label: &str| {
-            let inner = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            let inner = label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
             !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
         };
-        if !host.split('.').all(label) || (looks_numeric(host) && host.parse::<Ipv4Addr>().is_err()) {
+        if !host.split('.').all(label) || (looks_numeric(host) && host.parse::<Ipv4Addr>().is_err())
+        {
             return None;
         }
         (host, port)
     };
-    let port_fits =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok());
+    let port_fits = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok());
     port_fits.then_some(host)
 }
 
-/// URL readers take a host whose last part is a number for an address in shorthand (`127.1`, `0x7f.1`).
+/// URL readers take a host whose last part is a number for an address in shorthand (`127.1`,
+/// `0x7f.1`).
 fn looks_numeric(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or("");
     last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "[::1]" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    host == "[::1]"
+        || host
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -92,7 +116,14 @@ mod tests {
 
     #[test]
     fn http_to_anything_that_only_resembles_loopback_is_refused() {
-        for bad in ["http://localhost", "http://127.0.0.1.example", "http://10.0.0.1", "http://[::2]", "http://0.0.0.0", "http://notary"] {
+        for bad in [
+            "http://localhost",
+            "http://127.0.0.1.example",
+            "http://10.0.0.1",
+            "http://[::2]",
+            "http://0.0.0.0",
+            "http://notary",
+        ] {
             assert_eq!(parse(bad).unwrap_err().code, "plain-http", "{bad}");
         }
     }

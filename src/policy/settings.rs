@@ -51,7 +51,11 @@ impl Mode {
         match text {
             "audit" => Ok(Self::Audit),
             "enforce" => Ok(Self::Enforce),
-            _ => Err(Fault::new("bad-value", format!("there is no mode {text:?}"), "write \"enforce\" or \"audit\"")),
+            _ => Err(Fault::new(
+                "bad-value",
+                format!("there is no mode {text:?}"),
+                "write \"enforce\" or \"audit\"",
+            )),
         }
     }
 }
@@ -66,20 +70,35 @@ impl Local {
     /// Whether bytes that came from no registry are let through in this containerd namespace.
     #[must_use]
     pub fn allows(&self, namespace: &str) -> bool {
-        self.allow && self.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
+        self.allow
+            && self
+                .namespaces
+                .as_ref()
+                .is_none_or(|namespaces| namespaces.contains(namespace))
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_exempt: SignedDuration::from_hours(90 * 24), offline: SignedDuration::from_hours(14 * 24) }
+        Self {
+            max_exempt: SignedDuration::from_hours(90 * 24),
+            offline: SignedDuration::from_hours(14 * 24),
+        }
     }
 }
 
 /// Checks `version`: another one may mean other things by the same words.
 pub(super) fn check_version(document: &Section<'_>, report: &mut Report) {
-    if let Some(version) = document.number(report, "version").filter(|version| version.value != 1) {
-        report.error(version.place, "bad-value", format!("version {} is not understood", version.value), "write version = 1");
+    if let Some(version) = document
+        .number(report, "version")
+        .filter(|version| version.value != 1)
+    {
+        report.error(
+            version.place,
+            "bad-value",
+            format!("version {} is not understood", version.value),
+            "write version = 1",
+        );
     }
 }
 
@@ -87,18 +106,28 @@ pub(super) fn check_version(document: &Section<'_>, report: &mut Report) {
 pub(super) fn check_default(document: &Section<'_>, report: &mut Report) {
     document.parsed(report, "default", |text| match text {
         "deny" => Ok(()),
-        _ => Err(Fault::new("bad-value", format!("the default can't be {text:?}"), "write default = \"deny\", the only one that exists")),
+        _ => Err(Fault::new(
+            "bad-value",
+            format!("the default can't be {text:?}"),
+            "write default = \"deny\", the only one that exists",
+        )),
     });
 }
 
 /// Reads `[local]`.
 pub(super) fn read_local(document: &Section<'_>, report: &mut Report) -> Local {
-    let Some(section) = document.table(report, "[local]", "local") else { return Local::default() };
+    let Some(section) = document.table(report, "[local]", "local") else {
+        return Local::default();
+    };
     section.only(report, &["content", "namespaces"]);
     let content = section.parsed(report, "content", |text| match text {
         "allow" => Ok(true),
         "deny" => Ok(false),
-        _ => Err(Fault::new("bad-value", format!("content can't be {text:?}"), "write \"deny\" (the default) or \"allow\"")),
+        _ => Err(Fault::new(
+            "bad-value",
+            format!("content can't be {text:?}"),
+            "write \"deny\" (the default) or \"allow\"",
+        )),
     });
     let allow = content.is_some_and(|at| at.value);
     let namespaces = section.list(report, "namespaces", parse_namespace);
@@ -110,13 +139,18 @@ pub(super) fn read_local(document: &Section<'_>, report: &mut Report) -> Local {
             "leave it out, or write content = \"allow\"",
         );
     }
-    Local { allow, namespaces: namespaces.map(|list| list.into_iter().map(|at| at.value).collect()) }
+    Local {
+        allow,
+        namespaces: namespaces.map(|list| list.into_iter().map(|at| at.value).collect()),
+    }
 }
 
 /// Reads `[limits]`.
 pub(super) fn read_limits(document: &Section<'_>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
-    let Some(section) = document.table(report, "[limits]", "limits") else { return limits };
+    let Some(section) = document.table(report, "[limits]", "limits") else {
+        return limits;
+    };
     section.only(report, &["max-exempt", "offline"]);
     if let Some(max_exempt) = section.parsed(report, "max-exempt", duration::parse) {
         limits.max_exempt = max_exempt.value;
@@ -128,8 +162,17 @@ pub(super) fn read_limits(document: &Section<'_>, report: &mut Report) -> Limits
 }
 
 fn parse_namespace(text: &str) -> Result<String, Fault> {
-    if text.is_empty() || text.len() > 76 || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err(Fault::new("bad-value", format!("{text:?} is not a containerd namespace"), "as moby, k8s.io or buildkit"));
+    if text.is_empty()
+        || text.len() > 76
+        || !text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        return Err(Fault::new(
+            "bad-value",
+            format!("{text:?} is not a containerd namespace"),
+            "as moby, k8s.io or buildkit",
+        ));
     }
     Ok(text.to_owned())
 }

@@ -25,10 +25,20 @@ fn now() -> Timestamp {
 fn files(files: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::from([
         ("roots/acme.pub".to_owned(), PEM.to_vec()),
-        ("roots/ca.pem".to_owned(), b"-----BEGIN CERTIFICATE-----\n".to_vec()),
+        (
+            "roots/ca.pem".to_owned(),
+            b"-----BEGIN CERTIFICATE-----\n".to_vec(),
+        ),
         ("roots/empty.pem".to_owned(), Vec::new()),
     ]);
-    all.extend(files.iter().map(|(name, text)| ((*name).to_owned(), text.replace("KEY", KEY).replace("DIGEST", DIGEST).into_bytes())));
+    all.extend(files.iter().map(|(name, text)| {
+        (
+            (*name).to_owned(),
+            text.replace("KEY", KEY)
+                .replace("DIGEST", DIGEST)
+                .into_bytes(),
+        )
+    }));
     all
 }
 
@@ -40,12 +50,18 @@ fn findings(named: &[(&str, &str)]) -> Vec<Diagnostic> {
 }
 
 fn places(named: &[(&str, &str)]) -> Vec<String> {
-    findings(named).iter().map(|finding| format!("{}: {}", finding.location, finding.code)).collect()
+    findings(named)
+        .iter()
+        .map(|finding| format!("{}: {}", finding.location, finding.code))
+        .collect()
 }
 
 /// The findings in a policy.toml whose third line begins with this text.
 fn after_head(text: &str) -> Vec<String> {
-    places(&[("policy.toml", &format!("{HEAD}{text}"))]).into_iter().map(|place| place.replace("policy.toml:", "")).collect()
+    places(&[("policy.toml", &format!("{HEAD}{text}"))])
+        .into_iter()
+        .map(|place| place.replace("policy.toml:", ""))
+        .collect()
 }
 
 fn good(named: &[(&str, &str)]) -> Policy {
@@ -131,29 +147,76 @@ offline    = "14d"
 fn the_example_loads_and_says_what_it_says() {
     let policy = good(&[("policy.toml", EXAMPLE)]);
     assert_eq!(policy.warnings.len(), 1, "{:?}", policy.warnings);
-    assert_eq!((policy.mode, policy.rules.len(), policy.roots.len()), (Mode::Enforce, 3, 2));
-    let rule = policy.rule_for(&name("mirror.acme.example/hub/library/alpine:3").repository).unwrap();
-    assert_eq!(rule.to_string(), "[[rule]] match = \"mirror.acme.example/hub/**\" (policy.toml:33)");
+    assert_eq!(
+        (policy.mode, policy.rules.len(), policy.roots.len()),
+        (Mode::Enforce, 3, 2)
+    );
+    let rule = policy
+        .rule_for(&name("mirror.acme.example/hub/library/alpine:3").repository)
+        .unwrap();
+    assert_eq!(
+        rule.to_string(),
+        "[[rule]] match = \"mirror.acme.example/hub/**\" (policy.toml:33)"
+    );
     let signed = rule.signed_name(&name("mirror.acme.example/hub/library/alpine").repository);
     assert_eq!(signed.unwrap().as_str(), "docker.io/library/alpine");
     let pause = name("registry.k8s.io/pause:3.10");
-    assert!(policy.images_for(&pause.repository, pause.tag.as_ref()).unwrap().digests.contains(&DIGEST.parse().unwrap()));
-    assert!(policy.images_for(&pause.repository, name("x:3.9").tag.as_ref()).is_none());
-    assert_eq!(policy.exempts_for(&name("registry.acme.example/legacy/app").repository).count(), 1);
-    assert_eq!(policy.revoked_digest(&TWO.parse().unwrap()), Some("CVE-2026-0001"));
+    assert!(
+        policy
+            .images_for(&pause.repository, pause.tag.as_ref())
+            .unwrap()
+            .digests
+            .contains(&DIGEST.parse().unwrap())
+    );
+    assert!(
+        policy
+            .images_for(&pause.repository, name("x:3.9").tag.as_ref())
+            .is_none()
+    );
+    assert_eq!(
+        policy
+            .exempts_for(&name("registry.acme.example/legacy/app").repository)
+            .count(),
+        1
+    );
+    assert_eq!(
+        policy.revoked_digest(&TWO.parse().unwrap()),
+        Some("CVE-2026-0001")
+    );
     assert!(!policy.local.allows("moby"));
-    let super::RootKind::Notary(notary) = &policy.roots["legacy-dct"].kind else { panic!("not notary") };
+    let super::RootKind::Notary(notary) = &policy.roots["legacy-dct"].kind else {
+        panic!("not notary")
+    };
     let pins = notary.pins(&policy.roots["legacy-dct"], policy.revoked_keys());
-    assert_eq!((pins.role.as_str(), pins.keys.len(), pins.certificate_dates), ("targets/releases", 1, false));
-    assert_eq!(Vec::from_iter(policy.hosts()), ["docker.io", "mirror.acme.example", "registry.acme.example", "registry.k8s.io"]);
+    assert_eq!(
+        (pins.role.as_str(), pins.keys.len(), pins.certificate_dates),
+        ("targets/releases", 1, false)
+    );
+    assert_eq!(
+        Vec::from_iter(policy.hosts()),
+        [
+            "docker.io",
+            "mirror.acme.example",
+            "registry.acme.example",
+            "registry.k8s.io"
+        ]
+    );
 }
 
 #[test]
 fn under_audit_a_rule_may_be_stricter() {
-    let text = format!("{HEAD}mode = \"audit\"\n{}{}{}mode = \"enforce\"\n", root("a"), rule("h.example/**"), rule("h.example/x"));
+    let text = format!(
+        "{HEAD}mode = \"audit\"\n{}{}{}mode = \"enforce\"\n",
+        root("a"),
+        rule("h.example/**"),
+        rule("h.example/x")
+    );
     let policy = good(&[("policy.toml", &text)]);
     let mode = |text: &str| policy.rule_for(&name(text).repository).unwrap().mode;
-    assert_eq!((mode("h.example/y"), mode("h.example/x")), (Mode::Audit, Mode::Enforce));
+    assert_eq!(
+        (mode("h.example/y"), mode("h.example/x")),
+        (Mode::Audit, Mode::Enforce)
+    );
 }
 
 #[test]
@@ -163,9 +226,24 @@ fn several_digests_bind_one_name_together() {
     );
     let policy = good(&[("policy.toml", &text)]);
     let image = name("h.example/a:1");
-    assert_eq!(policy.images_for(&image.repository, image.tag.as_ref()).unwrap().digests.len(), 2);
-    assert!(policy.image_with_digest(&image.repository, &TWO.parse().unwrap()).is_some());
-    assert!(policy.image_with_digest(&image.repository, &Digest::of(b"x")).is_none());
+    assert_eq!(
+        policy
+            .images_for(&image.repository, image.tag.as_ref())
+            .unwrap()
+            .digests
+            .len(),
+        2
+    );
+    assert!(
+        policy
+            .image_with_digest(&image.repository, &TWO.parse().unwrap())
+            .is_some()
+    );
+    assert!(
+        policy
+            .image_with_digest(&image.repository, &Digest::of(b"x"))
+            .is_none()
+    );
 }
 
 #[test]
@@ -173,7 +251,10 @@ fn the_hash_changes_with_any_byte_of_any_file_and_with_nothing_else() {
     let hash = |pem: &[u8], fragment: &str| {
         let mut files = files(&[("policy.toml", EXAMPLE), ("policy.d/1.toml", fragment)]);
         files.insert("roots/acme.pub".to_owned(), pem.to_vec());
-        files.insert("roots/not-named.pub".to_owned(), fragment.as_bytes().to_vec());
+        files.insert(
+            "roots/not-named.pub".to_owned(),
+            fragment.as_bytes().to_vec(),
+        );
         load(&files, now()).unwrap().hash
     };
     assert_eq!(hash(PEM, ""), hash(PEM, ""));
@@ -183,35 +264,65 @@ fn the_hash_changes_with_any_byte_of_any_file_and_with_nothing_else() {
 
 #[test]
 fn an_explanation_names_the_winner_the_losers_and_the_evidence() {
-    let text = format!("{EXAMPLE}\n[[rule]]\nmatch = \"registry.acme.example/**\"\nroots = [\"legacy-dct\"]\n");
+    let text = format!(
+        "{EXAMPLE}\n[[rule]]\nmatch = \"registry.acme.example/**\"\nroots = [\"legacy-dct\"]\n"
+    );
     let policy = good(&[("policy.toml", &text)]);
-    let outcomes = |text: &str| explain(&policy, &name(text), now()).steps.iter().map(|step| step.outcome).collect::<Vec<_>>();
-    assert_eq!(outcomes("registry.acme.example/team/x:1"), [Outcome::Applies, Outcome::Loses]);
-    assert_eq!(outcomes("registry.acme.example/legacy/app"), [Outcome::Applies, Outcome::Applies]);
+    let outcomes = |text: &str| {
+        explain(&policy, &name(text), now())
+            .steps
+            .iter()
+            .map(|step| step.outcome)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        outcomes("registry.acme.example/team/x:1"),
+        [Outcome::Applies, Outcome::Loses]
+    );
+    assert_eq!(
+        outcomes("registry.acme.example/legacy/app"),
+        [Outcome::Applies, Outcome::Applies]
+    );
     assert_eq!(outcomes("registry.k8s.io/pause:3.10"), [Outcome::Applies]);
-    assert_eq!(outcomes(&format!("registry.k8s.io/pause@{DIGEST}")), [Outcome::Applies]);
+    assert_eq!(
+        outcomes(&format!("registry.k8s.io/pause@{DIGEST}")),
+        [Outcome::Applies]
+    );
     assert_eq!(outcomes("other.example/x"), []);
     let needs = |text: &str| explain(&policy, &name(text), now()).needs.join("; ");
     assert!(
         needs("docker.io/library/alpine:3")
             .starts_with("a statement signed under 2 of acme (notary at https://trust.acme.example, role targets); legacy-dct")
     );
-    assert!(needs("mirror.acme.example/hub/library/alpine:3").contains("the tag 3 of docker.io/library/alpine is"));
+    assert!(
+        needs("mirror.acme.example/hub/library/alpine:3")
+            .contains("the tag 3 of docker.io/library/alpine is")
+    );
     assert!(needs("mirror.acme.example/hub/alpine").contains("cannot exist"));
     assert!(needs("other.example/x").contains("the policy names docker.io, mirror.acme.example"));
-    assert!(explain(&policy, &name(&format!("h.example/a@{TWO}")), now()).to_string().contains("revoked: CVE-2026-0001"));
+    assert!(
+        explain(&policy, &name(&format!("h.example/a@{TWO}")), now())
+            .to_string()
+            .contains("revoked: CVE-2026-0001")
+    );
 }
 
 #[test]
 fn the_reference_shows_a_policy_that_loads_and_explains_every_code() {
     let reference = include_str!("../../docs/policy.md");
-    let mut blocks = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut blocks = reference
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
     let (main, fragment) = (blocks.next().unwrap(), blocks.next().unwrap());
     let mut all = files(&[("policy.toml", main), ("policy.d/10.toml", fragment)]);
     all.insert("roots/team.pub".to_owned(), PEM.to_vec());
     assert_eq!(load(&all, now()).unwrap().warnings, []);
     for (code, meaning) in super::CODES {
-        assert!(reference.contains(&format!("| `{code}` | {meaning} |")), "{code}");
+        assert!(
+            reference.contains(&format!("| `{code}` | {meaning} |")),
+            "{code}"
+        );
     }
 }
 
@@ -243,14 +354,24 @@ fn lines() -> impl Strategy<Value = String> {
         Just("rule.match = 1"),
         Just("id = \"a\""),
     ];
-    prop::collection::vec(prop_oneof![8 => words.prop_map(str::to_owned), 1 => ".*"], 0..20).prop_map(|lines| lines.join("\n"))
+    prop::collection::vec(
+        prop_oneof![8 => words.prop_map(str::to_owned), 1 => ".*"],
+        0..20,
+    )
+    .prop_map(|lines| lines.join("\n"))
 }
 
 /// Rules whose patterns often meet.
 fn patterns() -> impl Strategy<Value = Vec<String>> {
     let segment = || prop_oneof![Just("a"), Just("b"), Just("*")];
     let pattern = (prop::collection::vec(segment(), 1..3), any::<bool>());
-    let text = pattern.prop_map(|(parts, rest)| format!("h.example/{}{}", parts.join("/"), if rest { "/**" } else { "" }));
+    let text = pattern.prop_map(|(parts, rest)| {
+        format!(
+            "h.example/{}{}",
+            parts.join("/"),
+            if rest { "/**" } else { "" }
+        )
+    });
     prop::collection::vec(text, 1..6)
 }
 

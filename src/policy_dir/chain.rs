@@ -1,4 +1,5 @@
-//! Who can change a file: whoever owns it, or may write to it, or to any directory or link on the way to it.
+//! Who can change a file: whoever owns it, or may write to it, or to any directory or link on the
+//! way to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -23,16 +24,25 @@ const MAX_LINKS: usize = 40;
 
 /// Group and others may not write.
 const WRITABLE: u32 = 0o022;
-/// In a directory with this bit, nobody can take away or rename what is another's. What others add there is theirs, and is refused.
+/// In a directory with this bit, nobody can take away or rename what is another's. What others add
+/// there is theirs, and is refused.
 const STICKY: u32 = 0o1000;
 
 /// Checks a plain file and the whole way to it; gives its path without links.
 pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
     let (resolved, metadata) = walk(path, owner)?;
-    if metadata.is_file() { Ok(resolved) } else { Err(fault("not a plain file".to_owned(), "put a plain file there".to_owned())) }
+    if metadata.is_file() {
+        Ok(resolved)
+    } else {
+        Err(fault(
+            "not a plain file".to_owned(),
+            "put a plain file there".to_owned(),
+        ))
+    }
 }
 
-/// Checks whatever is at a path, and the whole way to it: nobody but its owner can change it or put something else in its place.
+/// Checks whatever is at a path, and the whole way to it: nobody but its owner can change it or put
+/// something else in its place.
 ///
 /// # Errors
 /// Somebody can, or there is nothing; with what is at fault.
@@ -43,7 +53,14 @@ pub fn check_way(path: &Path, owner: Owner) -> Result<(), Unreadable> {
 /// Checks a directory and the whole way to it.
 pub(super) fn check_directory(path: &Path, owner: Owner) -> Result<(), Unreadable> {
     let (_, metadata) = walk(path, owner)?;
-    if metadata.is_dir() { Ok(()) } else { Err(fault("not a directory".to_owned(), "make it a directory".to_owned())) }
+    if metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(fault(
+            "not a directory".to_owned(),
+            "make it a directory".to_owned(),
+        ))
+    }
 }
 
 fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Unreadable> {
@@ -54,7 +71,10 @@ fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Unreadable> {
     let mut links: usize = 0;
     while let Some(part) = todo.pop_front() {
         if !metadata.is_dir() {
-            return Err(fault(format!("{} is not a directory", here.display()), "mend the path".to_owned()));
+            return Err(fault(
+                format!("{} is not a directory", here.display()),
+                "mend the path".to_owned(),
+            ));
         }
         if part == ".." {
             // `here` holds no links, so its parent is the one that the kernel would go to.
@@ -70,7 +90,10 @@ fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Unreadable> {
         }
         links = links.saturating_add(1);
         if links > MAX_LINKS {
-            return Err(fault(format!("{}: too many symbolic links", next.display()), "take the links out".to_owned()));
+            return Err(fault(
+                format!("{}: too many symbolic links", next.display()),
+                "take the links out".to_owned(),
+            ));
         }
         let target = fs::read_link(&next).map_err(|error| failed(&next, &error))?;
         if target.is_absolute() {
@@ -99,14 +122,27 @@ fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
     let metadata = fs::symlink_metadata(path).map_err(|error| failed(path, &error))?;
     let shown = path.display();
     if !uids.contains(&metadata.uid()) {
-        let wanted = if uids.len() > 1 { "root or the caller" } else { "root" };
-        return Err(fault(format!("{shown} belongs to the user {}, not to {wanted}", metadata.uid()), format!("chown root {shown}")));
+        let wanted = if uids.len() > 1 {
+            "root or the caller"
+        } else {
+            "root"
+        };
+        return Err(fault(
+            format!(
+                "{shown} belongs to the user {}, not to {wanted}",
+                metadata.uid()
+            ),
+            format!("chown root {shown}"),
+        ));
     }
     // A link has no mode of its own: who may write to its directory decides.
     let mode = metadata.mode() & 0o7777;
     let sticky = metadata.is_dir() && mode & STICKY != 0;
     if !metadata.is_symlink() && mode & WRITABLE != 0 && !sticky {
-        return Err(fault(format!("{shown} can be written by its group or by others (mode {mode:04o})"), format!("chmod go-w {shown}")));
+        return Err(fault(
+            format!("{shown} can be written by its group or by others (mode {mode:04o})"),
+            format!("chmod go-w {shown}"),
+        ));
     }
     Ok(metadata)
 }
@@ -116,7 +152,11 @@ fn failed(path: &Path, error: &io::Error) -> Unreadable {
         io::ErrorKind::NotFound => format!("write {}", path.display()),
         _ => format!("make {} readable", path.display()),
     };
-    let what = if error.kind() == io::ErrorKind::NotFound { "there is no such file".to_owned() } else { error.to_string() };
+    let what = if error.kind() == io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else {
+        error.to_string()
+    };
     fault(format!("{}: {what}", path.display()), hint)
 }
 
@@ -128,8 +168,11 @@ impl Owner {
     fn uids(self) -> Vec<u32> {
         match self {
             Self::Root => vec![0],
-            // The kernel gives a process's own directory to its effective user; if it can't be asked, root alone remains.
-            Self::RootOrCaller => std::iter::once(0).chain(fs::metadata("/proc/self").map(|metadata| metadata.uid())).collect(),
+            // The kernel gives a process's own directory to its effective user; if it can't be
+            // asked, root alone remains.
+            Self::RootOrCaller => std::iter::once(0)
+                .chain(fs::metadata("/proc/self").map(|metadata| metadata.uid()))
+                .collect(),
         }
     }
 }

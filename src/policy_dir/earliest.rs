@@ -1,4 +1,5 @@
-//! The earliest time that this host's clock can rightly show: a clock at 1970, as a board without a battery has it at boot, judges no expiry.
+//! The earliest time that this host's clock can rightly show: a clock at 1970, as a board without a
+//! battery has it at boot, judges no expiry.
 
 use std::path::Path;
 
@@ -27,13 +28,18 @@ impl Earliest {
     /// The later one of this and the time when a file was written, in seconds since 1970.
     #[must_use]
     pub fn or(self, file: &Path, written: i64) -> Self {
-        let other = Self::less_slack(written, |at| format!("{} was written at {at}", file.display()));
+        let other = Self::less_slack(written, |at| {
+            format!("{} was written at {at}", file.display())
+        });
         if other.at > self.at { other } else { self }
     }
 
     fn less_slack(seconds: i64, why: impl FnOnce(Timestamp) -> String) -> Self {
         let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self { at: at.checked_sub(SLACK).unwrap_or(Timestamp::MIN), why: why(at) }
+        Self {
+            at: at.checked_sub(SLACK).unwrap_or(Timestamp::MIN),
+            why: why(at),
+        }
     }
 }
 
@@ -44,11 +50,25 @@ mod tests {
     #[test]
     fn a_file_that_is_newer_than_the_program_says_that_it_is_later_still() {
         let built = Earliest::of_build();
-        assert!(built.at > "2026-01-01T00:00:00Z".parse().unwrap() && built.at < Timestamp::now(), "{built:?}");
+        assert!(
+            built.at > "2026-01-01T00:00:00Z".parse().unwrap() && built.at < Timestamp::now(),
+            "{built:?}"
+        );
         let day = 24 * 60 * 60;
-        assert_eq!(built.clone().or(Path::new("/etc/rootpin/policy.toml"), 0), built);
-        let newer = built.clone().or(Path::new("/etc/rootpin/policy.toml"), built.at.as_second() + 3 * day);
+        assert_eq!(
+            built.clone().or(Path::new("/etc/rootpin/policy.toml"), 0),
+            built
+        );
+        let newer = built.clone().or(
+            Path::new("/etc/rootpin/policy.toml"),
+            built.at.as_second() + 3 * day,
+        );
         assert_eq!(newer.at.as_second(), built.at.as_second() + 2 * day);
-        assert!(newer.why.starts_with("/etc/rootpin/policy.toml was written at "), "{newer:?}");
+        assert!(
+            newer
+                .why
+                .starts_with("/etc/rootpin/policy.toml was written at "),
+            "{newer:?}"
+        );
     }
 }

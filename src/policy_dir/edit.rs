@@ -1,7 +1,8 @@
-//! An edit of a policy's directory: what would come of it is loaded as the daemon loads it, and only then put in place.
+//! An edit of a policy's directory: what would come of it is loaded as the daemon loads it, and
+//! only then put in place.
 //!
-//! Pinned files are added first, under names that nobody has; the one text that changes is renamed into place last. Whatever
-//! interrupts it, the old policy or the new one is there, whole.
+//! Pinned files are added first, under names that nobody has; the one text that changes is renamed
+//! into place last. Whatever interrupts it, the old policy or the new one is there, whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -77,12 +78,19 @@ impl Editing {
     pub fn begin(dir: &Path, owner: Owner) -> Result<Self, EditRefused> {
         let files = PolicyDir::open(dir, owner);
         let shown = files.dir.display();
-        let failed =
-            |error: &io::Error| refused(format!("{shown}: {error}"), format!("name the policy's folder by --policy, or make {shown}"));
+        let failed = |error: &io::Error| {
+            refused(
+                format!("{shown}: {error}"),
+                format!("name the policy's folder by --policy, or make {shown}"),
+            )
+        };
         let lock = File::open(&files.dir).map_err(|error| failed(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { files, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(refused(format!("another edit of {shown} is under way"), "try again when it has ended")),
+            Err(TryLockError::WouldBlock) => Err(refused(
+                format!("another edit of {shown} is under way"),
+                "try again when it has ended",
+            )),
             Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
     }
@@ -99,20 +107,38 @@ impl Editing {
     /// It is not to be trusted, or no text.
     pub fn text(&self, name: &str) -> Result<Option<String>, EditRefused> {
         let read = self.files.read(name);
-        if matches!(fs::symlink_metadata(self.files.dir.join(name)), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        if matches!(fs::symlink_metadata(self.files.dir.join(name)), Err(error) if error.kind() == io::ErrorKind::NotFound)
+        {
             return Ok(None);
         }
-        let bytes = read.map_err(|error| refused(format!("{name}: {}", error.message), error.hint))?;
-        String::from_utf8(bytes).map(Some).map_err(|_| refused(format!("{name} is not UTF-8"), "save the file as UTF-8"))
+        let bytes =
+            read.map_err(|error| refused(format!("{name}: {}", error.message), error.hint))?;
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| refused(format!("{name} is not UTF-8"), "save the file as UTF-8"))
     }
 
     /// Loads what the policy would be.
     ///
     /// # Errors
     /// Every finding, if it doesn't load.
-    pub fn check(&self, proposal: Proposal, now: Timestamp) -> Result<Checked<'_>, Vec<Diagnostic>> {
-        let policy = policy::load(&Overlay { base: &self.files, proposal: &proposal }, now)?;
-        Ok(Checked { editing: self, proposal, policy })
+    pub fn check(
+        &self,
+        proposal: Proposal,
+        now: Timestamp,
+    ) -> Result<Checked<'_>, Vec<Diagnostic>> {
+        let policy = policy::load(
+            &Overlay {
+                base: &self.files,
+                proposal: &proposal,
+            },
+            now,
+        )?;
+        Ok(Checked {
+            editing: self,
+            proposal,
+            policy,
+        })
     }
 }
 
@@ -136,8 +162,18 @@ impl Files for Overlay<'_> {
                 Ok(bytes.to_vec())
             }
             Some(bytes) => {
-                let parent = self.base.dir.join(relative).parent().map(Path::to_owned).unwrap_or_default();
-                let parent = if parent.exists() { &parent } else { &self.base.dir };
+                let parent = self
+                    .base
+                    .dir
+                    .join(relative)
+                    .parent()
+                    .map(Path::to_owned)
+                    .unwrap_or_default();
+                let parent = if parent.exists() {
+                    &parent
+                } else {
+                    &self.base.dir
+                };
                 chain::check_directory(parent, self.base.owner)?;
                 Ok(bytes.to_vec())
             }
@@ -167,34 +203,51 @@ impl Checked<'_> {
         self.write_watched(&mut |_| Ok(()))
     }
 
-    /// The same; before each step `watch` is asked, and its error stops it there, as a full disk would.
+    /// The same; before each step `watch` is asked, and its error stops it there, as a full disk
+    /// would.
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_watched(self, watch: &mut dyn FnMut(Step) -> io::Result<()>) -> Result<(), EditRefused> {
+    pub fn write_watched(
+        self,
+        watch: &mut dyn FnMut(Step) -> io::Result<()>,
+    ) -> Result<(), EditRefused> {
         let files = &self.editing.files;
         let failed = |name: &str| {
             let name = name.to_owned();
             move |error: io::Error| {
-                refused(format!("{name} is not written: {error}"), "nothing in force has changed; mend this and try again")
+                refused(
+                    format!("{name} is not written: {error}"),
+                    "nothing in force has changed; mend this and try again",
+                )
             }
         };
         for (name, bytes) in &self.proposal.pinned {
-            watch(Step::Pin).and_then(|()| pin(&files.dir.join(name), bytes)).map_err(failed(name))?;
+            watch(Step::Pin)
+                .and_then(|()| pin(&files.dir.join(name), bytes))
+                .map_err(failed(name))?;
         }
         let name = &self.proposal.file;
         watch(Step::Look).map_err(failed(name))?;
         if files.look() != files.identity() {
-            return Err(refused("the policy was changed by somebody else meanwhile".to_owned(), "look at what they did, and try again"));
+            return Err(refused(
+                "the policy was changed by somebody else meanwhile".to_owned(),
+                "look at what they did, and try again",
+            ));
         }
         // Behind links, so that a link stays one.
         let path = files.dir.join(name);
-        let path = if path.exists() { fs::canonicalize(&path).map_err(failed(name))? } else { path };
+        let path = if path.exists() {
+            fs::canonicalize(&path).map_err(failed(name))?
+        } else {
+            path
+        };
         replace(&path, self.proposal.text.as_bytes(), watch).map_err(failed(name))
     }
 }
 
-/// Puts a text in place of a file, or in a new one: whole, or not at all. The old text stays beside it, as `NAME.bak`.
+/// Puts a text in place of a file, or in a new one: whole, or not at all. The old text stays beside
+/// it, as `NAME.bak`.
 ///
 /// # Errors
 /// Something could not be written: then the file is as it was.
@@ -208,12 +261,20 @@ fn pin(path: &Path, bytes: &[u8]) -> io::Result<()> {
     make(parent)?;
     match temporary(path, bytes, 0o644)?.persist_noclobber(path) {
         Ok(_) => sync(parent),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists && fs::read(path)? == bytes => Ok(()),
+        Err(error)
+            if error.error.kind() == io::ErrorKind::AlreadyExists && fs::read(path)? == bytes =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error.error),
     }
 }
 
-fn replace(path: &Path, bytes: &[u8], watch: &mut dyn FnMut(Step) -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    bytes: &[u8],
+    watch: &mut dyn FnMut(Step) -> io::Result<()>,
+) -> io::Result<()> {
     let parent = parent(path)?;
     make(parent)?;
     let old = match fs::metadata(path) {
@@ -221,10 +282,16 @@ fn replace(path: &Path, bytes: &[u8], watch: &mut dyn FnMut(Step) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    let mode = old.as_ref().map_or(0o644, |(_, metadata)| metadata.mode() & 0o7777);
+    let mode = old
+        .as_ref()
+        .map_or(0o644, |(_, metadata)| metadata.mode() & 0o7777);
     let beside = |bytes: &[u8]| {
         let file = temporary(path, bytes, mode)?;
-        if let Some((_, metadata)) = old.as_ref().filter(|(_, old)| file.as_file().metadata().is_ok_and(|new| owner(&new) != owner(old))) {
+        if let Some((_, metadata)) = old.as_ref().filter(|(_, old)| {
+            file.as_file()
+                .metadata()
+                .is_ok_and(|new| owner(&new) != owner(old))
+        }) {
             fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
         }
         Ok::<_, io::Error>(file)
@@ -233,7 +300,9 @@ fn replace(path: &Path, bytes: &[u8], watch: &mut dyn FnMut(Step) -> io::Result<
         watch(Step::Backup)?;
         let mut backup = path.as_os_str().to_owned();
         backup.push(".bak");
-        beside(text)?.persist(PathBuf::from(backup)).map_err(|error| error.error)?;
+        beside(text)?
+            .persist(PathBuf::from(backup))
+            .map_err(|error| error.error)?;
     }
     watch(Step::Write)?;
     let new = beside(bytes)?;
@@ -250,9 +319,13 @@ fn owner(metadata: &fs::Metadata) -> (u32, u32) {
 /// A whole file beside `path`, safe on the disk, under a name that no policy is read from.
 fn temporary(path: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut file = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".new").tempfile_in(parent(path)?)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".new")
+        .tempfile_in(parent(path)?)?;
     file.write_all(bytes)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     Ok(file)
 }
@@ -275,5 +348,8 @@ fn parent(path: &Path) -> io::Result<&Path> {
 }
 
 fn refused(message: impl Into<String>, hint: impl Into<String>) -> EditRefused {
-    EditRefused { message: message.into(), hint: hint.into() }
+    EditRefused {
+        message: message.into(),
+        hint: hint.into(),
+    }
 }

@@ -1,5 +1,5 @@
-//! The last policy that loaded, kept beside the state: a mistake in a policy must not keep a host from coming up after a reboot, any more than it
-//! stops one that runs.
+//! The last policy that loaded, kept beside the state: a mistake in a policy must not keep a host
+//! from coming up after a reboot, any more than it stops one that runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -37,29 +37,56 @@ impl LastGood {
     /// In a state's folder.
     #[must_use]
     pub fn beside(state: &Path) -> Self {
-        Self { file: state.join("policy.last") }
+        Self {
+            file: state.join("policy.last"),
+        }
     }
 
-    /// Keeps the files of a policy that is in force, if it is not the one that is kept. Where it can't be kept, or its files have changed
-    /// since it was loaded, an older one goes: what was revoked since must not come back with it.
+    /// Keeps the files of a policy that is in force, if it is not the one that is kept. Where it
+    /// can't be kept, or its files have changed since it was loaded, an older one goes: what was
+    /// revoked since must not come back with it.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn keep(&self, dir: &Path, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-        if self.read().is_ok_and(|form| form.hash == hash.to_string() && form.dir == dir) {
+    pub fn keep(
+        &self,
+        dir: &Path,
+        hash: Digest,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> io::Result<()> {
+        if self
+            .read()
+            .is_ok_and(|form| form.hash == hash.to_string() && form.dir == dir)
+        {
             return Ok(());
         }
-        let kept = if policy::hash(files) == hash { self.write(dir, hash, files) } else { self.forget() };
+        let kept = if policy::hash(files) == hash {
+            self.write(dir, hash, files)
+        } else {
+            self.forget()
+        };
         kept.or_else(|error| self.forget().and(Err(error)))
     }
 
     fn write(&self, dir: &Path, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-        let files = files.iter().map(|(name, bytes)| (name.clone(), hex(bytes))).collect();
-        let text = serde_json::to_vec(&Form { version: 1, dir: dir.to_owned(), hash: hash.to_string(), files })?;
+        let files = files
+            .iter()
+            .map(|(name, bytes)| (name.clone(), hex(bytes)))
+            .collect();
+        let text = serde_json::to_vec(&Form {
+            version: 1,
+            dir: dir.to_owned(),
+            hash: hash.to_string(),
+            files,
+        })?;
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        let mut fresh = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(folder)?;
         fresh.write_all(&text)?;
-        fresh.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+        fresh
+            .as_file()
+            .set_permissions(fs::Permissions::from_mode(0o600))?;
         fresh.as_file().sync_all()?;
         fresh.persist(&self.file)?;
         File::open(folder)?.sync_all()
@@ -72,12 +99,19 @@ impl LastGood {
         }
     }
 
-    /// The policy that is kept, whole and with its own hash; none where there is none, or where anybody else could have written it.
+    /// The policy that is kept, whole and with its own hash; none where there is none, or where
+    /// anybody else could have written it.
     #[must_use]
     pub fn load(&self, dir: &Path, now: Timestamp) -> Option<Policy> {
         let form = self.read().ok().filter(|form| form.dir == dir)?;
-        let files: Option<BTreeMap<_, _>> = form.files.into_iter().map(|(name, text)| Some((name, bytes(&text)?))).collect();
-        let mut policy = policy::load(&files?, now).ok().filter(|policy| policy.hash.to_string() == form.hash)?;
+        let files: Option<BTreeMap<_, _>> = form
+            .files
+            .into_iter()
+            .map(|(name, text)| Some((name, bytes(&text)?)))
+            .collect();
+        let mut policy = policy::load(&files?, now)
+            .ok()
+            .filter(|policy| policy.hash.to_string() == form.hash)?;
         policy.dir = dir.to_str().map(str::to_owned);
         Some(policy)
     }
@@ -90,22 +124,35 @@ impl LastGood {
             return Err(odd("not a plain file of our own"));
         }
         let mut text = Vec::new();
-        File::open(&self.file)?.take(MAX_BYTES).read_to_end(&mut text)?;
+        File::open(&self.file)?
+            .take(MAX_BYTES)
+            .read_to_end(&mut text)?;
         let form: Form = serde_json::from_slice(&text)?;
-        if form.version == 1 { Ok(form) } else { Err(odd("of another version")) }
+        if form.version == 1 {
+            Ok(form)
+        } else {
+            Err(odd("of another version"))
+        }
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        },
+    )
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let pair = |pair: &[u8]| match pair {
         [high, low] => Some(digit(high)? << 4 | digit(low)?),
         _ => None,
@@ -118,7 +165,10 @@ mod tests {
     use super::*;
 
     fn files(text: &str) -> BTreeMap<String, Vec<u8>> {
-        BTreeMap::from([("policy.toml".to_owned(), format!("version = 1\ndefault = \"deny\"\n{text}").into_bytes())])
+        BTreeMap::from([(
+            "policy.toml".to_owned(),
+            format!("version = 1\ndefault = \"deny\"\n{text}").into_bytes(),
+        )])
     }
 
     fn now() -> Timestamp {
@@ -131,13 +181,22 @@ mod tests {
         let last = LastGood::beside(dir.path());
         assert!(last.load(dir.path(), now()).is_none());
         let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
-        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n")).unwrap();
+        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n"))
+            .unwrap();
         assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
-        assert!(last.load(Path::new("/another/folder"), now()).is_none(), "the policy of another folder");
-        // The files have changed since the policy was read: what is there by now was not judged, and what was in force before is over.
+        assert!(
+            last.load(Path::new("/another/folder"), now()).is_none(),
+            "the policy of another folder"
+        );
+        // The files have changed since the policy was read: what is there by now was not judged,
+        // and what was in force before is over.
         let second = policy::load(&files(""), now()).unwrap();
-        last.keep(dir.path(), second.hash, &files("mode = \"audit\"\n")).unwrap();
-        assert!(last.load(dir.path(), now()).is_none(), "an older policy than the one in force");
+        last.keep(dir.path(), second.hash, &files("mode = \"audit\"\n"))
+            .unwrap();
+        assert!(
+            last.load(dir.path(), now()).is_none(),
+            "an older policy than the one in force"
+        );
         last.keep(dir.path(), second.hash, &files("")).unwrap();
         assert_eq!(last.load(dir.path(), now()).unwrap().hash, second.hash);
     }
@@ -149,7 +208,8 @@ mod tests {
         fs::create_dir(&state).unwrap();
         let last = LastGood::beside(&state);
         let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
-        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n")).unwrap();
+        last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n"))
+            .unwrap();
         let second = policy::load(&files(""), now()).unwrap();
         // A folder in the place of the file can't be written over, whoever asks.
         fs::remove_file(&last.file).unwrap();
@@ -169,13 +229,20 @@ mod tests {
         fs::set_permissions(&last.file, fs::Permissions::from_mode(0o600)).unwrap();
         let text = fs::read_to_string(&last.file).unwrap();
         let other = hex(&files("mode = \"audit\"\n")["policy.toml"]);
-        fs::write(&last.file, text.replace(&hex(&files("")["policy.toml"]), &other)).unwrap();
+        fs::write(
+            &last.file,
+            text.replace(&hex(&files("")["policy.toml"]), &other),
+        )
+        .unwrap();
         assert!(last.load(dir.path(), now()).is_none());
     }
 
     #[test]
     fn bytes_are_the_same_after_they_were_written_as_hex() {
-        assert_eq!(bytes(&hex(&[0, 1, 0xfe, 0xff])).unwrap(), [0, 1, 0xfe, 0xff]);
+        assert_eq!(
+            bytes(&hex(&[0, 1, 0xfe, 0xff])).unwrap(),
+            [0, 1, 0xfe, 0xff]
+        );
         assert_eq!((bytes("0"), bytes("0g")), (None, None));
     }
 }

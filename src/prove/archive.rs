@@ -6,7 +6,8 @@ use super::Offer;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// The index of the layout (OCI image-spec, "Image Layout"), which names the image as containerd's importer and dockerd read it.
+/// The index of the layout (OCI image-spec, "Image Layout"), which names the image as containerd's
+/// importer and dockerd read it.
 pub(super) fn index(offer: &Offer) -> Value {
     let manifest = &offer.image.manifest.descriptor;
     let names = json!({ "io.containerd.image.name": offer.name.to_string(), "org.opencontainers.image.ref.name": offer.canary.tag() });
@@ -20,14 +21,28 @@ pub(super) fn index(offer: &Offer) -> Value {
 pub(super) fn archive(offer: &Offer) -> Vec<u8> {
     let place = |digest: crate::image::Digest| format!("blobs/sha256/{}", digest.hex());
     let image = &offer.image;
-    let (config, layer) = (place(image.config.descriptor.digest), place(image.layer.descriptor.digest));
-    let names = json!([{ "Config": config, "RepoTags": [offer.name.to_string()], "Layers": [layer] }]);
+    let (config, layer) = (
+        place(image.config.descriptor.digest),
+        place(image.layer.descriptor.digest),
+    );
+    let names =
+        json!([{ "Config": config, "RepoTags": [offer.name.to_string()], "Layers": [layer] }]);
     let mut files = vec![
-        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-        ("index.json".to_owned(), index(offer).to_string().into_bytes()),
+        (
+            "oci-layout".to_owned(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        ),
+        (
+            "index.json".to_owned(),
+            index(offer).to_string().into_bytes(),
+        ),
         ("manifest.json".to_owned(), names.to_string().into_bytes()),
     ];
-    files.extend(image.blobs().map(|blob| (place(blob.descriptor.digest), blob.bytes.clone())));
+    files.extend(
+        image
+            .blobs()
+            .map(|blob| (place(blob.descriptor.digest), blob.bytes.clone())),
+    );
     tar(&files)
 }
 

@@ -1,4 +1,5 @@
-//! What containerd's client library does when it pulls or imports by itself: blobs, the image's record, and each layer by the Diff service.
+//! What containerd's client library does when it pulls or imports by itself: blobs, the image's
+//! record, and each layer by the Diff service.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,9 @@ use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClien
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
 };
-use containerd_client::services::v1::{ApplyRequest, CreateImageRequest, CreateRequest, Image, WriteAction, WriteContentRequest};
+use containerd_client::services::v1::{
+    ApplyRequest, CreateImageRequest, CreateRequest, Image, WriteAction, WriteContentRequest,
+};
 use containerd_client::types;
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
@@ -29,27 +32,60 @@ pub(super) enum Origin {
 
 type Labels = HashMap<String, String>;
 
-/// Brings an image in. The record is written before anything is unpacked, as `ctr images pull --local` and imports do.
-pub(super) async fn bring(engine: &Engine, namespace: &str, offer: &Offer, origin: Origin) -> Result<(), Status> {
-    let client = Client { engine, namespace, lease: namespace };
+/// Brings an image in. The record is written before anything is unpacked, as `ctr images pull
+/// --local` and imports do.
+pub(super) async fn bring(
+    engine: &Engine,
+    namespace: &str,
+    offer: &Offer,
+    origin: Origin,
+) -> Result<(), Status> {
+    let client = Client {
+        engine,
+        namespace,
+        lease: namespace,
+    };
     client.hold().await?;
     let image = &offer.image;
     for blob in image.blobs() {
         let mut labels = refers(image, blob.descriptor.digest);
         if origin == Origin::Registry {
             // As containerd's fetcher labels what it fetched: the host without its port.
-            labels.insert("containerd.io/distribution.source.127.0.0.1".to_owned(), offer.name.repository.path().to_owned());
+            labels.insert(
+                "containerd.io/distribution.source.127.0.0.1".to_owned(),
+                offer.name.repository.path().to_owned(),
+            );
         }
-        client.write(&blob.descriptor.digest, &blob.bytes, labels).await?;
+        client
+            .write(&blob.descriptor.digest, &blob.bytes, labels)
+            .await?;
     }
     if origin == Origin::Archive {
         let index = archive::index(offer).to_string().into_bytes();
-        let labels = Labels::from([("containerd.io/gc.ref.content.m.0".to_owned(), image.digest().to_string())]);
+        let labels = Labels::from([(
+            "containerd.io/gc.ref.content.m.0".to_owned(),
+            image.digest().to_string(),
+        )]);
         client.write(&Digest::of(&index), &index, labels).await?;
     }
-    let record = Image { name: offer.name.to_string(), target: Some(wire(&image.manifest.descriptor)), ..Image::default() };
-    let request = within(namespace, Some(namespace), CreateImageRequest { image: Some(record), source_date_epoch: None })?;
-    known(ImagesClient::new(engine.channel.clone()).create(request).await)?;
+    let record = Image {
+        name: offer.name.to_string(),
+        target: Some(wire(&image.manifest.descriptor)),
+        ..Image::default()
+    };
+    let request = within(
+        namespace,
+        Some(namespace),
+        CreateImageRequest {
+            image: Some(record),
+            source_date_epoch: None,
+        },
+    )?;
+    known(
+        ImagesClient::new(engine.channel.clone())
+            .create(request)
+            .await,
+    )?;
     client.unpack(image).await
 }
 
@@ -62,10 +98,26 @@ struct Client<'a> {
 impl Client<'_> {
     /// Should we be killed, containerd lets all of it go by itself.
     async fn hold(&self) -> Result<(), Status> {
-        let end = Timestamp::now().checked_add(SignedDuration::from_mins(10)).unwrap_or(Timestamp::MAX);
-        let labels = Labels::from([("containerd.io/gc.expire".to_owned(), end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())]);
-        let request = within(self.namespace, None, CreateRequest { id: self.lease.to_owned(), labels })?;
-        known(LeasesClient::new(self.engine.channel.clone()).create(request).await)
+        let end = Timestamp::now()
+            .checked_add(SignedDuration::from_mins(10))
+            .unwrap_or(Timestamp::MAX);
+        let labels = Labels::from([(
+            "containerd.io/gc.expire".to_owned(),
+            end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        )]);
+        let request = within(
+            self.namespace,
+            None,
+            CreateRequest {
+                id: self.lease.to_owned(),
+                labels,
+            },
+        )?;
+        known(
+            LeasesClient::new(self.engine.channel.clone())
+                .create(request)
+                .await,
+        )
     }
 
     async fn write(&self, digest: &Digest, bytes: &[u8], labels: Labels) -> Result<(), Status> {
@@ -78,9 +130,16 @@ impl Client<'_> {
             data: bytes.to_vec(),
             labels,
         };
-        let request = within(self.namespace, Some(self.lease), tokio_stream::once(message))?;
+        let request = within(
+            self.namespace,
+            Some(self.lease),
+            tokio_stream::once(message),
+        )?;
         let written = async {
-            let mut answers = ContentClient::new(self.engine.channel.clone()).write(request).await?.into_inner();
+            let mut answers = ContentClient::new(self.engine.channel.clone())
+                .write(request)
+                .await?
+                .into_inner();
             while answers.message().await?.is_some() {}
             Ok(())
         };
@@ -92,26 +151,58 @@ impl Client<'_> {
         let snapshotter = self.engine.snapshotter().to_owned();
         let mut snapshots = SnapshotsClient::new(self.engine.channel.clone());
         let layer = &image.layer.descriptor;
-        // Of a first layer that is not compressed, digest, diff ID and chain ID are one (OCI image-spec, "Layer ChainID").
+        // Of a first layer that is not compressed, digest, diff ID and chain ID are one (OCI
+        // image-spec, "Layer ChainID").
         let chain = layer.digest.to_string();
-        let stat = StatSnapshotRequest { snapshotter: snapshotter.clone(), key: chain.clone() };
-        match snapshots.stat(within(self.namespace, Some(self.lease), stat)?).await {
+        let stat = StatSnapshotRequest {
+            snapshotter: snapshotter.clone(),
+            key: chain.clone(),
+        };
+        match snapshots
+            .stat(within(self.namespace, Some(self.lease), stat)?)
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(status) if status.code() == Code::NotFound => {}
             Err(status) => return Err(status),
         }
         let key = format!("rootpin-prove-{chain}");
-        let prepare = PrepareSnapshotRequest { snapshotter: snapshotter.clone(), key: key.clone(), ..PrepareSnapshotRequest::default() };
-        let mounts = snapshots.prepare(within(self.namespace, Some(self.lease), prepare)?).await?.into_inner().mounts;
-        let apply = ApplyRequest { diff: Some(wire(layer)), mounts, ..ApplyRequest::default() };
-        let applied = DiffClient::new(self.engine.channel.clone()).apply(within(self.namespace, Some(self.lease), apply)?).await;
+        let prepare = PrepareSnapshotRequest {
+            snapshotter: snapshotter.clone(),
+            key: key.clone(),
+            ..PrepareSnapshotRequest::default()
+        };
+        let mounts = snapshots
+            .prepare(within(self.namespace, Some(self.lease), prepare)?)
+            .await?
+            .into_inner()
+            .mounts;
+        let apply = ApplyRequest {
+            diff: Some(wire(layer)),
+            mounts,
+            ..ApplyRequest::default()
+        };
+        let applied = DiffClient::new(self.engine.channel.clone())
+            .apply(within(self.namespace, Some(self.lease), apply)?)
+            .await;
         if let Err(status) = applied {
             let remove = RemoveSnapshotRequest { snapshotter, key };
-            let _ = snapshots.remove(within(self.namespace, Some(self.lease), remove)?).await;
+            let _ = snapshots
+                .remove(within(self.namespace, Some(self.lease), remove)?)
+                .await;
             return Err(status);
         }
-        let commit = CommitSnapshotRequest { snapshotter, name: chain, key, ..CommitSnapshotRequest::default() };
-        known(snapshots.commit(within(self.namespace, Some(self.lease), commit)?).await)
+        let commit = CommitSnapshotRequest {
+            snapshotter,
+            name: chain,
+            key,
+            ..CommitSnapshotRequest::default()
+        };
+        known(
+            snapshots
+                .commit(within(self.namespace, Some(self.lease), commit)?)
+                .await,
+        )
     }
 }
 
@@ -120,8 +211,17 @@ fn refers(image: &CanaryImage, document: Digest) -> Labels {
     if document != image.digest() {
         return Labels::new();
     }
-    let named = |kind: &str, descriptor: &Descriptor| (format!("containerd.io/gc.ref.content.{kind}"), descriptor.digest.to_string());
-    [named("config", &image.config.descriptor), named("l.0", &image.layer.descriptor)].into()
+    let named = |kind: &str, descriptor: &Descriptor| {
+        (
+            format!("containerd.io/gc.ref.content.{kind}"),
+            descriptor.digest.to_string(),
+        )
+    };
+    [
+        named("config", &image.config.descriptor),
+        named("l.0", &image.layer.descriptor),
+    ]
+    .into()
 }
 
 fn wire(descriptor: &Descriptor) -> types::Descriptor {

@@ -1,4 +1,5 @@
-//! Kubernetes' way in: `PullImage` and `RemoveImage` of CRI, with the one field of each that they need here.
+//! Kubernetes' way in: `PullImage` and `RemoveImage` of CRI, with the one field of each that they
+//! need here.
 
 use prost::Message;
 use tonic::Status;
@@ -17,7 +18,8 @@ struct ImageSpec {
     image: String,
 }
 
-/// Of both requests the first field is the image (kubernetes/cri-api, `PullImageRequest`, `RemoveImageRequest`).
+/// Of both requests the first field is the image (kubernetes/cri-api, `PullImageRequest`,
+/// `RemoveImageRequest`).
 #[derive(Clone, PartialEq, Message)]
 struct OfImage {
     #[prost(message, optional, tag = "1")]
@@ -38,8 +40,18 @@ pub(super) async fn remove(engine: &Engine, name: &str) -> Result<(), Status> {
 
 async fn call(engine: &Engine, method: &'static str, name: &str) -> Result<(), Status> {
     let mut client = Grpc::new(engine.channel.clone());
-    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let request = tonic::Request::new(OfImage { image: Some(ImageSpec { image: name.to_owned() }) });
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let request = tonic::Request::new(OfImage {
+        image: Some(ImageSpec {
+            image: name.to_owned(),
+        }),
+    });
     let codec = ProstCodec::<OfImage, Answer>::default();
-    client.unary(request, PathAndQuery::from_static(method), codec).await.map(|_| ())
+    client
+        .unary(request, PathAndQuery::from_static(method), codec)
+        .await
+        .map(|_| ())
 }

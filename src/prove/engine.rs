@@ -35,17 +35,35 @@ impl Engine {
         let containerd = Containerd::at(socket).map_err(|error| error.to_string())?;
         let channel = containerd.channel();
         let asked = async {
-            let version = VersionClient::new(channel.clone()).version(()).await?.into_inner().version;
-            let plugins = IntrospectionClient::new(channel.clone()).plugins(PluginsRequest::default()).await?.into_inner().plugins;
+            let version = VersionClient::new(channel.clone())
+                .version(())
+                .await?
+                .into_inner()
+                .version;
+            let plugins = IntrospectionClient::new(channel.clone())
+                .plugins(PluginsRequest::default())
+                .await?
+                .into_inner()
+                .plugins;
             Ok::<_, Status>((version, plugins))
         };
         let (version, plugins) = tokio::time::timeout(SILENCE, asked)
             .await
             .map_err(|_| format!("no answer within {SILENCE:?}"))?
             .map_err(|status| status.message().to_owned())?;
-        let plugins = plugins.into_iter().filter(|plugin| plugin.init_err.is_none()).map(|plugin| (plugin.r#type, plugin.id)).collect();
-        let version = parsed(&version).ok_or_else(|| format!("it says that its version is {version:?}"))?;
-        Ok(Self { name: name.to_owned(), channel, version, plugins })
+        let plugins = plugins
+            .into_iter()
+            .filter(|plugin| plugin.init_err.is_none())
+            .map(|plugin| (plugin.r#type, plugin.id))
+            .collect();
+        let version =
+            parsed(&version).ok_or_else(|| format!("it says that its version is {version:?}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            channel,
+            version,
+            plugins,
+        })
     }
 
     pub(super) fn has(&self, kind: &str, id: &str) -> bool {
@@ -54,7 +72,10 @@ impl Engine {
 
     /// All its snapshotters.
     pub(super) fn snapshotters(&self) -> impl Iterator<Item = &str> {
-        self.plugins.iter().filter(|(kind, _)| kind == SNAPSHOTTER).map(|(_, id)| id.as_str())
+        self.plugins
+            .iter()
+            .filter(|(kind, _)| kind == SNAPSHOTTER)
+            .map(|(_, id)| id.as_str())
     }
 
     /// The one to unpack with: the usual one, where it is there.
@@ -74,12 +95,23 @@ fn parsed(version: &str) -> Option<(u32, u32)> {
 }
 
 /// A request in a namespace, under a lease.
-pub(super) fn within<T>(namespace: &str, lease: Option<&str>, message: T) -> Result<Request<T>, Status> {
+pub(super) fn within<T>(
+    namespace: &str,
+    lease: Option<&str>,
+    message: T,
+) -> Result<Request<T>, Status> {
     let mut request = Request::new(message);
-    let value = |text: &str| text.parse::<AsciiMetadataValue>().map_err(|_| Status::invalid_argument(format!("{text:?} in a header")));
-    request.metadata_mut().insert("containerd-namespace", value(namespace)?);
+    let value = |text: &str| {
+        text.parse::<AsciiMetadataValue>()
+            .map_err(|_| Status::invalid_argument(format!("{text:?} in a header")))
+    };
+    request
+        .metadata_mut()
+        .insert("containerd-namespace", value(namespace)?);
     if let Some(lease) = lease {
-        request.metadata_mut().insert("containerd-lease", value(lease)?);
+        request
+            .metadata_mut()
+            .insert("containerd-lease", value(lease)?);
     }
     Ok(request)
 }
@@ -90,7 +122,12 @@ mod tests {
 
     #[test]
     fn a_version_is_known_however_it_was_packaged() {
-        for (text, wanted) in [("v2.1.9", (2, 1)), ("2.1.9+ds1-5", (2, 1)), ("1.7.24~ds1", (1, 7)), ("2.3.0-beta.1", (2, 3))] {
+        for (text, wanted) in [
+            ("v2.1.9", (2, 1)),
+            ("2.1.9+ds1-5", (2, 1)),
+            ("1.7.24~ds1", (1, 7)),
+            ("2.3.0-beta.1", (2, 3)),
+        ] {
             assert_eq!(parsed(text), Some(wanted), "{text}");
         }
         assert_eq!(parsed("unknown"), None);

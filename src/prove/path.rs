@@ -23,7 +23,8 @@ pub(super) struct Path {
 /// What the control shows on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Control {
-    /// It has to come in: one that is stopped shows a path that is broken, and not one that is shut.
+    /// It has to come in: one that is stopped shows a path that is broken, and not one that is
+    /// shut.
     Required,
     /// The policy may let nothing in by it, signed or not.
     Optional,
@@ -45,22 +46,47 @@ enum Way {
 
 /// Every way into a containerd.
 pub(super) fn of_engine(engine: &Arc<Engine>) -> Vec<Path> {
-    let path =
-        |name: &str, asks_by_name, way| Path { name: format!("{}/{name}", engine.name), asks_by_name, control: Control::Required, way };
+    let path = |name: &str, asks_by_name, way| Path {
+        name: format!("{}/{name}", engine.name),
+        asks_by_name,
+        control: Control::Required,
+        way,
+    };
     let mut paths = vec![
-        path("client-pull", false, Way::Client(Arc::clone(engine), Origin::Registry)),
-        path("client-import", false, Way::Client(Arc::clone(engine), Origin::Archive)),
+        path(
+            "client-pull",
+            false,
+            Way::Client(Arc::clone(engine), Origin::Registry),
+        ),
+        path(
+            "client-import",
+            false,
+            Way::Client(Arc::clone(engine), Origin::Archive),
+        ),
     ];
     if engine.has("io.containerd.grpc.v1", "transfer") {
         // The image verifier came with 2.0 (containerd, docs/image-verification.md).
         if engine.version >= (2, 0) {
-            paths.push(path("transfer-pull", true, Way::TransferPull(Arc::clone(engine))));
+            paths.push(path(
+                "transfer-pull",
+                true,
+                Way::TransferPull(Arc::clone(engine)),
+            ));
         }
-        paths.push(path("transfer-import", false, Way::TransferImport(Arc::clone(engine))));
+        paths.push(path(
+            "transfer-import",
+            false,
+            Way::TransferImport(Arc::clone(engine)),
+        ));
     }
     if engine.has("io.containerd.grpc.v1", "cri") {
-        // CRI pulls by the transfer service since 2.1; where a setting made it go back to its own client, that is a hole.
-        paths.push(path("cri-pull", engine.version >= (2, 1), Way::Cri(Arc::clone(engine))));
+        // CRI pulls by the transfer service since 2.1; where a setting made it go back to its own
+        // client, that is a hole.
+        paths.push(path(
+            "cri-pull",
+            engine.version >= (2, 1),
+            Way::Cri(Arc::clone(engine)),
+        ));
     }
     paths
 }
@@ -73,7 +99,11 @@ pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Pa
         control,
         way: Way::Docker(Arc::clone(docker), of),
     };
-    let local = if authz { Control::Optional } else { Control::Required };
+    let local = if authz {
+        Control::Optional
+    } else {
+        Control::Required
+    };
     let mut paths = vec![
         path("pull", authz, Control::Required, docker::Way::Pull),
         path("load", false, local, docker::Way::Load),
@@ -84,14 +114,24 @@ pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Pa
     if authz {
         // Where there is no plugin, nothing is passed by.
         let way = Way::Grpc(Arc::clone(docker));
-        paths.push(Path { name: format!("{name}/grpc"), asks_by_name: false, control: Control::None, way });
+        paths.push(Path {
+            name: format!("{name}/grpc"),
+            asks_by_name: false,
+            control: Control::None,
+            way,
+        });
     }
     paths
 }
 
 /// The resolver, which answers whoever asks it for a tag.
 pub(super) fn of_resolver(at: SocketAddr) -> Path {
-    Path { name: "resolver".to_owned(), asks_by_name: true, control: Control::Required, way: Way::Resolver(at) }
+    Path {
+        name: "resolver".to_owned(),
+        asks_by_name: true,
+        control: Control::Required,
+        way: Way::Resolver(at),
+    }
 }
 
 impl Path {
@@ -117,7 +157,13 @@ impl Path {
             Way::TransferImport(engine) => transfer::import(engine, namespace, offer).await,
             Way::Cri(engine) => cri::pull(engine, &offer.name.to_string()).await,
             Way::Docker(docker, way) => return Ok(docker::bring(docker, *way, offer).await?),
-            Way::Grpc(docker) => return if docker.answers_grpc().await? { Ok(()) } else { Err(Failure::NoWay) },
+            Way::Grpc(docker) => {
+                return if docker.answers_grpc().await? {
+                    Ok(())
+                } else {
+                    Err(Failure::NoWay)
+                };
+            }
             Way::Resolver(at) => return Ok(resolver::resolve(*at, offer).await?),
         };
         brought.map_err(|status| Failure::Said(status.message().to_owned()))

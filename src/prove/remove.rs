@@ -1,4 +1,5 @@
-//! Takes away what a proof has brought into a containerd, or one that could not end has left there; and says what would not go.
+//! Takes away what a proof has brought into a containerd, or one that could not end has left there;
+//! and says what would not go.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{ListSnapshotsRequest, RemoveSnapshotRequest};
 use containerd_client::services::v1::{
-    AbortRequest, CreateRequest, DeleteContentRequest, DeleteImageRequest, DeleteNamespaceRequest, DeleteRequest, ListContentRequest,
-    ListImagesRequest, ListNamespacesRequest, ListRequest, ListStatusesRequest,
+    AbortRequest, CreateRequest, DeleteContentRequest, DeleteImageRequest, DeleteNamespaceRequest,
+    DeleteRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
+    ListStatusesRequest,
 };
 use tonic::Status;
 
@@ -29,13 +31,20 @@ pub(super) async fn everything(engine: &Engine) -> Vec<String> {
     loop {
         let left = match tokio::time::timeout(PATIENCE, once(engine)).await {
             Ok(Ok(left)) => left,
-            Ok(Err(status)) => vec![format!("whatever is left in it, for it says: {}", status.message())],
+            Ok(Err(status)) => vec![format!(
+                "whatever is left in it, for it says: {}",
+                status.message()
+            )],
             Err(_) => vec!["whatever is left in it, for it doesn't answer".to_owned()],
         };
         if left.is_empty() || Instant::now() > end {
-            return left.into_iter().map(|what| format!("{}: {what}", engine.name)).collect();
+            return left
+                .into_iter()
+                .map(|what| format!("{}: {what}", engine.name))
+                .collect();
         }
-        // A snapshot that another stands on, a blob that the collector holds: they go in the next round.
+        // A snapshot that another stands on, a blob that the collector holds: they go in the next
+        // round.
         tokio::time::sleep(AGAIN).await;
     }
 }
@@ -44,15 +53,26 @@ pub(super) async fn everything(engine: &Engine) -> Vec<String> {
 async fn once(engine: &Engine) -> Result<Vec<String>, Status> {
     let mut left = Vec::new();
     let mut namespaces = NamespacesClient::new(engine.channel.clone());
-    let listed = namespaces.list(ListNamespacesRequest::default()).await?.into_inner().namespaces;
+    let listed = namespaces
+        .list(ListNamespacesRequest::default())
+        .await?
+        .into_inner()
+        .namespaces;
     for namespace in listed.iter().map(|namespace| namespace.name.as_str()) {
         if namespace.starts_with(PREFIX) {
             let place = Place { engine, namespace };
             let inside = place.empty().await?;
             place.collect().await?;
-            let gone = namespaces.delete(DeleteNamespaceRequest { name: namespace.to_owned() }).await;
+            let gone = namespaces
+                .delete(DeleteNamespaceRequest {
+                    name: namespace.to_owned(),
+                })
+                .await;
             if gone.is_err() {
-                left.push(format!("namespace {namespace} ({})", inside.first().map_or("not empty", String::as_str)));
+                left.push(format!(
+                    "namespace {namespace} ({})",
+                    inside.first().map_or("not empty", String::as_str)
+                ));
             }
         } else if namespace == cri::NAMESPACE {
             left.extend(Place { engine, namespace }.without_ours().await?);
@@ -75,14 +95,27 @@ impl Place<'_> {
             seen.push(format!("image {name}"));
         }
         let mut leases = LeasesClient::new(self.engine.channel.clone());
-        for lease in leases.list(self.asked(ListRequest::default())?).await?.into_inner().leases {
+        for lease in leases
+            .list(self.asked(ListRequest::default())?)
+            .await?
+            .into_inner()
+            .leases
+        {
             // Whatever refuses to go is seen by the namespace not going; so below.
-            let _ = leases.delete(self.asked(DeleteRequest { id: lease.id.clone(), sync: false })?).await;
+            let _ = leases
+                .delete(self.asked(DeleteRequest {
+                    id: lease.id.clone(),
+                    sync: false,
+                })?)
+                .await;
             seen.push(format!("lease {}", lease.id));
         }
         let mut snapshots = SnapshotsClient::new(self.engine.channel.clone());
         for snapshotter in self.engine.snapshotters() {
-            let request = ListSnapshotsRequest { snapshotter: snapshotter.to_owned(), ..ListSnapshotsRequest::default() };
+            let request = ListSnapshotsRequest {
+                snapshotter: snapshotter.to_owned(),
+                ..ListSnapshotsRequest::default()
+            };
             let mut pages = snapshots.list(self.asked(request)?).await?.into_inner();
             let mut keys = Vec::new();
             while let Some(page) = pages.message().await? {
@@ -90,50 +123,90 @@ impl Place<'_> {
             }
             for key in keys {
                 seen.push(format!("snapshot {key}"));
-                let _ = snapshots.remove(self.asked(RemoveSnapshotRequest { snapshotter: snapshotter.to_owned(), key })?).await;
+                let _ = snapshots
+                    .remove(self.asked(RemoveSnapshotRequest {
+                        snapshotter: snapshotter.to_owned(),
+                        key,
+                    })?)
+                    .await;
             }
         }
         let mut content = ContentClient::new(self.engine.channel.clone());
-        for status in content.list_statuses(self.asked(ListStatusesRequest::default())?).await?.into_inner().statuses {
-            let _ = content.abort(self.asked(AbortRequest { r#ref: status.r#ref.clone() })?).await;
+        for status in content
+            .list_statuses(self.asked(ListStatusesRequest::default())?)
+            .await?
+            .into_inner()
+            .statuses
+        {
+            let _ = content
+                .abort(self.asked(AbortRequest {
+                    r#ref: status.r#ref.clone(),
+                })?)
+                .await;
             seen.push(format!("download {}", status.r#ref));
         }
         for digest in self.blobs(Vec::new()).await? {
-            let _ = content.delete(self.asked(DeleteContentRequest { digest: digest.clone() })?).await;
+            let _ = content
+                .delete(self.asked(DeleteContentRequest {
+                    digest: digest.clone(),
+                })?)
+                .await;
             seen.push(format!("blob {digest}"));
         }
         Ok(seen)
     }
 
-    /// A namespace that others use: only images with a proof's name go, and the collector takes what belongs to nothing else. Returns what
-    /// is left.
+    /// A namespace that others use: only images with a proof's name go, and the collector takes
+    /// what belongs to nothing else. Returns what is left.
     async fn without_ours(&self) -> Result<Vec<String>, Status> {
-        let ours = |names: Vec<String>| names.into_iter().filter(|name| is_ours(name)).collect::<Vec<_>>();
+        let ours = |names: Vec<String>| {
+            names
+                .into_iter()
+                .filter(|name| is_ours(name))
+                .collect::<Vec<_>>()
+        };
         for name in ours(self.images().await?) {
-            // CRI has records beside this one, and an index of its own; where it is not there or knows nothing of it, the record is all.
+            // CRI has records beside this one, and an index of its own; where it is not there or
+            // knows nothing of it, the record is all.
             let _ = cri::remove(self.engine, &name).await;
             self.delete_image(&name).await?;
         }
         let filter = format!("labels.\"{SOURCE}\"~=^{PREFIX}");
         if self.blobs(vec![filter.clone()]).await?.is_empty() {
-            return Ok(ours(self.images().await?).into_iter().map(|name| format!("image {name} in {}", self.namespace)).collect());
+            return Ok(ours(self.images().await?)
+                .into_iter()
+                .map(|name| format!("image {name} in {}", self.namespace))
+                .collect());
         }
         self.collect().await?;
-        let images = ours(self.images().await?).into_iter().map(|name| format!("image {name} in {}", self.namespace));
-        let blobs = self.blobs(vec![filter]).await?.into_iter().map(|digest| format!("blob {digest} in {}", self.namespace));
+        let images = ours(self.images().await?)
+            .into_iter()
+            .map(|name| format!("image {name} in {}", self.namespace));
+        let blobs = self
+            .blobs(vec![filter])
+            .await?
+            .into_iter()
+            .map(|digest| format!("blob {digest} in {}", self.namespace));
         Ok(images.chain(blobs).collect())
     }
 
     async fn images(&self) -> Result<Vec<String>, Status> {
         let request = self.asked(ListImagesRequest::default())?;
-        let client = ImagesClient::new(self.engine.channel.clone()).max_decoding_message_size(16 << 20);
+        let client =
+            ImagesClient::new(self.engine.channel.clone()).max_decoding_message_size(16 << 20);
         let answer = { client }.list(request).await?.into_inner();
         Ok(answer.images.into_iter().map(|image| image.name).collect())
     }
 
     async fn delete_image(&self, name: &str) -> Result<(), Status> {
-        let request = DeleteImageRequest { name: name.to_owned(), ..DeleteImageRequest::default() };
-        match ImagesClient::new(self.engine.channel.clone()).delete(self.asked(request)?).await {
+        let request = DeleteImageRequest {
+            name: name.to_owned(),
+            ..DeleteImageRequest::default()
+        };
+        match ImagesClient::new(self.engine.channel.clone())
+            .delete(self.asked(request)?)
+            .await
+        {
             Err(status) if status.code() != tonic::Code::NotFound => Err(status),
             _ => Ok(()),
         }
@@ -141,7 +214,8 @@ impl Place<'_> {
 
     async fn blobs(&self, filters: Vec<String>) -> Result<Vec<String>, Status> {
         let request = self.asked(ListContentRequest { filters })?;
-        let client = ContentClient::new(self.engine.channel.clone()).max_decoding_message_size(16 << 20);
+        let client =
+            ContentClient::new(self.engine.channel.clone()).max_decoding_message_size(16 << 20);
         let mut pages = { client }.list(request).await?.into_inner();
         let mut digests = Vec::new();
         while let Some(page) = pages.message().await? {
@@ -154,13 +228,21 @@ impl Place<'_> {
     async fn collect(&self) -> Result<(), Status> {
         let mut leases = LeasesClient::new(self.engine.channel.clone());
         let id = format!("{PREFIX}collect");
-        let created = leases.create(self.asked(CreateRequest { id: id.clone(), ..CreateRequest::default() })?).await;
+        let created = leases
+            .create(self.asked(CreateRequest {
+                id: id.clone(),
+                ..CreateRequest::default()
+            })?)
+            .await;
         if let Err(status) = created
             && status.code() != tonic::Code::AlreadyExists
         {
             return Err(status);
         }
-        leases.delete(self.asked(DeleteRequest { id, sync: true })?).await.map(|_| ())
+        leases
+            .delete(self.asked(DeleteRequest { id, sync: true })?)
+            .await
+            .map(|_| ())
     }
 
     fn asked<T>(&self, message: T) -> Result<tonic::Request<T>, Status> {

@@ -45,8 +45,12 @@ impl Served {
     /// Listens on a port that the kernel picks.
     pub(super) async fn start() -> Result<Self, String> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
-        let listener = listener.map_err(|error| format!("no port of 127.0.0.1 to serve the images on: {error}"))?;
-        let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+        let listener = listener
+            .map_err(|error| format!("no port of 127.0.0.1 to serve the images on: {error}"))?;
+        let port = listener
+            .local_addr()
+            .map_err(|error| error.to_string())?
+            .port();
         let files: Arc<OnceLock<Files>> = Arc::default();
         let task = tokio::spawn(accept(listener, Arc::clone(&files)));
         Ok(Self { port, files, task })
@@ -67,7 +71,8 @@ impl Drop for Served {
     }
 }
 
-/// The images as a registry has them (OCI distribution-spec, "Pulling"), a line that builds on each, and the metadata by its names.
+/// The images as a registry has them (OCI distribution-spec, "Pulling"), a line that builds on
+/// each, and the metadata by its names.
 pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Vec<u8>>) -> Files {
     let mut files = Files::new();
     for offer in offers {
@@ -75,9 +80,16 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
         for blob in offer.image.blobs() {
             let digest = blob.descriptor.digest.to_string();
             let bytes = Bytes::copy_from_slice(&blob.bytes);
-            let file = File { media_type: blob.descriptor.media_type.clone(), digest: digest.clone(), bytes };
+            let file = File {
+                media_type: blob.descriptor.media_type.clone(),
+                digest: digest.clone(),
+                bytes,
+            };
             if blob.descriptor.digest == offer.image.digest() {
-                files.insert(format!("{path}/manifests/{}", offer.canary.tag()), file.clone());
+                files.insert(
+                    format!("{path}/manifests/{}", offer.canary.tag()),
+                    file.clone(),
+                );
                 files.insert(format!("{path}/manifests/{digest}"), file);
             } else {
                 files.insert(format!("{path}/blobs/{digest}"), file);
@@ -86,11 +98,22 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
     }
     for offer in offers {
         let line = format!("FROM {}\n", offer.name);
-        let file = File { media_type: "text/plain".to_owned(), digest: String::new(), bytes: line.into() };
-        files.insert(format!("/{}/{}", offer.name.repository.path(), offer.canary.tag()), file);
+        let file = File {
+            media_type: "text/plain".to_owned(),
+            digest: String::new(),
+            bytes: line.into(),
+        };
+        files.insert(
+            format!("/{}/{}", offer.name.repository.path(), offer.canary.tag()),
+            file,
+        );
     }
     for (name, bytes) in metadata {
-        let file = File { media_type: "application/json".to_owned(), digest: String::new(), bytes: bytes.into() };
+        let file = File {
+            media_type: "application/json".to_owned(),
+            digest: String::new(),
+            bytes: bytes.into(),
+        };
         files.insert(format!("/{place}/metadata/{name}"), file);
     }
     files
@@ -99,7 +122,9 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
 async fn accept(listener: TcpListener, files: Arc<OnceLock<Files>>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors or the like.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -114,9 +139,13 @@ async fn accept(listener: TcpListener, files: Arc<OnceLock<Files>>) {
 }
 
 async fn connection(stream: TcpStream, files: Arc<OnceLock<Files>>) {
-    let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &files))));
+    let service = service_fn(move |request| {
+        std::future::ready(Ok::<_, Infallible>(answer(&request, &files)))
+    });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN);
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -129,13 +158,23 @@ fn answer(request: &Request<Incoming>, files: &OnceLock<Files>) -> Response<Full
     if path == "/v2/" || path == "/v2" {
         return status(StatusCode::OK);
     }
-    let Some(file) = files.get().and_then(|files| files.get(path)) else { return status(StatusCode::NOT_FOUND) };
-    let body = if is_head { Bytes::new() } else { file.bytes.clone() };
-    let mut response = Response::builder().header(header::CONTENT_TYPE, &file.media_type).header(header::CONTENT_LENGTH, file.bytes.len());
+    let Some(file) = files.get().and_then(|files| files.get(path)) else {
+        return status(StatusCode::NOT_FOUND);
+    };
+    let body = if is_head {
+        Bytes::new()
+    } else {
+        file.bytes.clone()
+    };
+    let mut response = Response::builder()
+        .header(header::CONTENT_TYPE, &file.media_type)
+        .header(header::CONTENT_LENGTH, file.bytes.len());
     if !file.digest.is_empty() {
         response = response.header(DIGEST, &file.digest);
     }
-    response.body(Full::new(body)).unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
+    response
+        .body(Full::new(body))
+        .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 fn status(status: StatusCode) -> Response<Full<Bytes>> {

@@ -5,7 +5,9 @@ use containerd_client::services::v1::transfer_client::TransferClient;
 use containerd_client::services::v1::{StreamInit, TransferRequest};
 use containerd_client::to_any;
 use containerd_client::types::Platform;
-use containerd_client::types::transfer::{Data, ImageImportStream, ImageStore, OciRegistry, RegistryResolver, UnpackConfiguration};
+use containerd_client::types::transfer::{
+    Data, ImageImportStream, ImageStore, OciRegistry, RegistryResolver, UnpackConfiguration,
+};
 use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,8 +23,17 @@ const CHUNK: usize = 16 << 10;
 
 /// Has containerd pull an image and unpack it.
 pub(super) async fn pull(engine: &Engine, namespace: &str, offer: &Offer) -> Result<(), Status> {
-    let source = OciRegistry { reference: offer.name.to_string(), resolver: Some(RegistryResolver::default()) };
-    transfer(engine, namespace, to_any(&source), to_any(&destination(engine, offer))).await
+    let source = OciRegistry {
+        reference: offer.name.to_string(),
+        resolver: Some(RegistryResolver::default()),
+    };
+    transfer(
+        engine,
+        namespace,
+        to_any(&source),
+        to_any(&destination(engine, offer)),
+    )
+    .await
 }
 
 /// Sends containerd an archive to import and unpack.
@@ -30,22 +41,41 @@ pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> R
     let id = format!("rootpin-prove-{}", offer.name);
     let (messages, sent) = mpsc::channel(8);
     let lost = |_| Status::unavailable("containerd has closed the stream");
-    messages.send(to_any(&StreamInit { id: id.clone() })).await.map_err(lost)?;
+    messages
+        .send(to_any(&StreamInit { id: id.clone() }))
+        .await
+        .map_err(lost)?;
     let mut streaming = StreamingClient::new(engine.channel.clone());
-    let mut answers = streaming.stream(within(namespace, None, ReceiverStream::new(sent))?).await?.into_inner();
+    let mut answers = streaming
+        .stream(within(namespace, None, ReceiverStream::new(sent))?)
+        .await?
+        .into_inner();
     // The first answer says that the stream is known; the next that somebody reads.
     answers.message().await?;
     let feeding = async {
         answers.message().await?;
         for chunk in archive::archive(offer).chunks(CHUNK) {
-            messages.send(to_any(&Data { data: chunk.to_vec() })).await.map_err(lost)?;
+            messages
+                .send(to_any(&Data {
+                    data: chunk.to_vec(),
+                }))
+                .await
+                .map_err(lost)?;
         }
         drop(messages);
         while answers.message().await?.is_some() {}
         Ok::<(), Status>(())
     };
-    let source = ImageImportStream { stream: id, ..ImageImportStream::default() };
-    let transfer = transfer(engine, namespace, to_any(&source), to_any(&destination(engine, offer)));
+    let source = ImageImportStream {
+        stream: id,
+        ..ImageImportStream::default()
+    };
+    let transfer = transfer(
+        engine,
+        namespace,
+        to_any(&source),
+        to_any(&destination(engine, offer)),
+    );
     // What the transfer says counts; the stream ends with it.
     let mut transfer = std::pin::pin!(transfer);
     tokio::select! {
@@ -55,12 +85,36 @@ pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> R
 }
 
 fn destination(engine: &Engine, offer: &Offer) -> ImageStore {
-    let platform = Platform { os: "linux".to_owned(), architecture: ARCHITECTURE.to_owned(), ..Platform::default() };
-    let unpack = UnpackConfiguration { platform: Some(platform.clone()), snapshotter: engine.snapshotter().to_owned() };
-    ImageStore { name: offer.name.to_string(), platforms: vec![platform], unpacks: vec![unpack], ..ImageStore::default() }
+    let platform = Platform {
+        os: "linux".to_owned(),
+        architecture: ARCHITECTURE.to_owned(),
+        ..Platform::default()
+    };
+    let unpack = UnpackConfiguration {
+        platform: Some(platform.clone()),
+        snapshotter: engine.snapshotter().to_owned(),
+    };
+    ImageStore {
+        name: offer.name.to_string(),
+        platforms: vec![platform],
+        unpacks: vec![unpack],
+        ..ImageStore::default()
+    }
 }
 
-async fn transfer(engine: &Engine, namespace: &str, source: Any, destination: Any) -> Result<(), Status> {
-    let message = TransferRequest { source: Some(source), destination: Some(destination), options: None };
-    TransferClient::new(engine.channel.clone()).transfer(within(namespace, None, message)?).await.map(|_| ())
+async fn transfer(
+    engine: &Engine,
+    namespace: &str,
+    source: Any,
+    destination: Any,
+) -> Result<(), Status> {
+    let message = TransferRequest {
+        source: Some(source),
+        destination: Some(destination),
+        options: None,
+    };
+    TransferClient::new(engine.channel.clone())
+        .transfer(within(namespace, None, message)?)
+        .await
+        .map(|_| ())
 }

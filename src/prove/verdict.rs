@@ -28,7 +28,8 @@ pub enum Fate {
         /// The refusal's code.
         code: String,
     },
-    /// One of our doors stopped it, as the engine's words tell: what it was asked about had no name.
+    /// One of our doors stopped it, as the engine's words tell: what it was asked about had no
+    /// name.
     Stopped(String),
     /// It did not come in, and that was nobody of ours.
     Failed(String),
@@ -82,18 +83,30 @@ impl Finding {
 /// How an image fared, by what the engine said and what the daemon was asked.
 pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
     let (name, digest) = (offer.name.to_string(), offer.image.digest().to_string());
-    let of_it = || asked.iter().filter(|one| one.name == name || one.digest == digest);
+    let of_it = || {
+        asked
+            .iter()
+            .filter(|one| one.name == name || one.digest == digest)
+    };
     let mut noes = of_it().filter(|one| one.outcome != "allowed");
     match &tried.outcome {
         None => Fate::Untried,
         Some(Ok(())) => {
             let let_through = noes.find(|one| one.let_through).map(|one| one.code.clone());
-            Fate::Accepted { let_through, asked: of_it().next().is_some() }
+            Fate::Accepted {
+                let_through,
+                asked: of_it().next().is_some(),
+            }
         }
         Some(Err(Failure::NoWay)) => Fate::NoWay,
         Some(Err(Failure::Said(words))) => match noes.find(|one| !one.let_through) {
-            Some(no) if no.outcome == "unjudged" => Fate::Failed(format!("{} could not judge: {}", no.door, no.code)),
-            Some(no) => Fate::Refused { door: no.door.clone(), code: no.code.clone() },
+            Some(no) if no.outcome == "unjudged" => {
+                Fate::Failed(format!("{} could not judge: {}", no.door, no.code))
+            }
+            Some(no) => Fate::Refused {
+                door: no.door.clone(),
+                code: no.code.clone(),
+            },
             None if words.contains(REFUSED) => Fate::Stopped(words.clone()),
             None => Fate::Failed(words.clone()),
         },
@@ -102,43 +115,129 @@ pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
 
 /// What all of it says of the path. `local`: the policy lets local content pass.
 pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local: bool) -> Verdict {
-    let of = |wanted: Canary| images.iter().find(|(canary, ..)| *canary == wanted).map_or(&Fate::Untried, |(_, fate, _)| fate);
-    let (result, note) = judged(path, of(Canary::Signed), of(Canary::Unsigned), of(Canary::Known), local);
-    Verdict { path: path.name.clone(), result, note, images }
+    let of = |wanted: Canary| {
+        images
+            .iter()
+            .find(|(canary, ..)| *canary == wanted)
+            .map_or(&Fate::Untried, |(_, fate, _)| fate)
+    };
+    let (result, note) = judged(
+        path,
+        of(Canary::Signed),
+        of(Canary::Unsigned),
+        of(Canary::Known),
+        local,
+    );
+    Verdict {
+        path: path.name.clone(),
+        result,
+        note,
+        images,
+    }
 }
 
-fn judged(path: &Path, signed: &Fate, unsigned: &Fate, known: &Fate, local: bool) -> (Finding, String) {
+fn judged(
+    path: &Path,
+    signed: &Fate,
+    unsigned: &Fate,
+    known: &Fate,
+    local: bool,
+) -> (Finding, String) {
     match (unsigned, known) {
-        (Fate::Accepted { .. }, _) if path.is_grpc() => return (Finding::Open, GRPC_BYPASS.to_owned()),
-        (Fate::Accepted { let_through: Some(code), .. }, _) => {
-            return (Finding::Open, format!("an unsigned image was refused ({code}) and let through: the policy's mode is audit"));
+        (Fate::Accepted { .. }, _) if path.is_grpc() => {
+            return (Finding::Open, GRPC_BYPASS.to_owned());
+        }
+        (
+            Fate::Accepted {
+                let_through: Some(code),
+                ..
+            },
+            _,
+        ) => {
+            return (
+                Finding::Open,
+                format!(
+                    "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
+                ),
+            );
         }
         (Fate::Accepted { .. }, _) if path.control == Control::Optional && local => {
-            return (Finding::Open, "an unsigned image came in, as local content: the policy's [local] lets it".to_owned());
+            return (
+                Finding::Open,
+                "an unsigned image came in, as local content: the policy's [local] lets it"
+                    .to_owned(),
+            );
         }
-        (Fate::Accepted { asked: false, .. }, _) => return (Finding::Open, "an unsigned image came in: no door was asked".to_owned()),
+        (Fate::Accepted { asked: false, .. }, _) => {
+            return (
+                Finding::Open,
+                "an unsigned image came in: no door was asked".to_owned(),
+            );
+        }
         (Fate::Accepted { asked: true, .. }, _) => {
-            return (Finding::Open, "an unsigned image came in: a door was asked, and did not stop it".to_owned());
+            return (
+                Finding::Open,
+                "an unsigned image came in: a door was asked, and did not stop it".to_owned(),
+            );
         }
-        (_, Fate::Accepted { let_through: None, .. }) if path.asks_by_name => {
-            return (Finding::Open, "an unsigned image of known layers came in: nobody is asked for the name".to_owned());
+        (
+            _,
+            Fate::Accepted {
+                let_through: None, ..
+            },
+        ) if path.asks_by_name => {
+            return (
+                Finding::Open,
+                "an unsigned image of known layers came in: nobody is asked for the name"
+                    .to_owned(),
+            );
         }
-        (Fate::Failed(why), _) => return (Finding::Unknown, format!("the unsigned image failed by itself: {why}")),
+        (Fate::Failed(why), _) => {
+            return (
+                Finding::Unknown,
+                format!("the unsigned image failed by itself: {why}"),
+            );
+        }
         (Fate::Untried, _) => return (Finding::Unknown, "it was not tried".to_owned()),
         (Fate::NoWay, _) => return (Finding::Shut, String::new()),
         (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
     }
     match (path.control, signed) {
         (Control::None, _) | (_, Fate::Accepted { .. }) => {}
-        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => return (Finding::Shut, "for everything, signed or not".to_owned()),
-        (_, Fate::Refused { code, door }) => return (Finding::Unknown, format!("the signed image was refused too, by {door}: {code}")),
-        (_, Fate::Stopped(words)) => return (Finding::Unknown, format!("the signed image was refused too: {words}")),
-        (_, Fate::Failed(why)) => return (Finding::Unknown, format!("the signed image failed by itself: {why}")),
-        (_, Fate::Untried | Fate::NoWay) => return (Finding::Unknown, "the signed image was not tried".to_owned()),
+        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => {
+            return (Finding::Shut, "for everything, signed or not".to_owned());
+        }
+        (_, Fate::Refused { code, door }) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image was refused too, by {door}: {code}"),
+            );
+        }
+        (_, Fate::Stopped(words)) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image was refused too: {words}"),
+            );
+        }
+        (_, Fate::Failed(why)) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image failed by itself: {why}"),
+            );
+        }
+        (_, Fate::Untried | Fate::NoWay) => {
+            return (
+                Finding::Unknown,
+                "the signed image was not tried".to_owned(),
+            );
+        }
     }
     match known {
         Fate::Accepted { .. } => (Finding::Shut, KNOWN.to_owned()),
-        Fate::Failed(why) if path.asks_by_name => (Finding::Unknown, format!("the image of known layers failed by itself: {why}")),
+        Fate::Failed(why) if path.asks_by_name => (
+            Finding::Unknown,
+            format!("the image of known layers failed by itself: {why}"),
+        ),
         _ => (Finding::Shut, String::new()),
     }
 }
@@ -155,7 +254,9 @@ impl Verdict {
     pub fn json(&self) -> Value {
         let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
             let (outcome, door, code, why) = match fate {
-                Fate::Accepted { let_through, .. } => ("accepted", None, let_through.as_ref(), None),
+                Fate::Accepted { let_through, .. } => {
+                    ("accepted", None, let_through.as_ref(), None)
+                }
                 Fate::Refused { door, code } => ("refused", Some(door), Some(code), None),
                 Fate::Stopped(words) => ("refused", None, None, Some(words)),
                 Fate::Failed(why) => ("failed", None, None, Some(why)),
@@ -175,8 +276,13 @@ impl Verdict {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { let_through: None, .. } => f.write_str("accepted"),
-            Self::Accepted { let_through: Some(code), .. } => write!(f, "let through ({code})"),
+            Self::Accepted {
+                let_through: None, ..
+            } => f.write_str("accepted"),
+            Self::Accepted {
+                let_through: Some(code),
+                ..
+            } => write!(f, "let through ({code})"),
             Self::Refused { door, code } => write!(f, "refused by {door}: {code}"),
             Self::Stopped(_) => f.write_str("refused"),
             Self::Failed(_) => f.write_str("failed"),
@@ -194,34 +300,61 @@ mod tests {
     use crate::prove::path;
 
     fn accepted() -> Fate {
-        Fate::Accepted { let_through: None, asked: true }
+        Fate::Accepted {
+            let_through: None,
+            asked: true,
+        }
     }
 
     fn refused() -> Fate {
-        Fate::Refused { door: "gate".to_owned(), code: "no-statement".to_owned() }
+        Fate::Refused {
+            door: "gate".to_owned(),
+            code: "no-statement".to_owned(),
+        }
     }
 
     fn failed() -> Fate {
         Fate::Failed("connection refused".to_owned())
     }
 
-    fn result(asks_by_name: bool, control: Control, signed: Fate, unsigned: Fate, known: Fate) -> Finding {
+    fn result(
+        asks_by_name: bool,
+        control: Control,
+        signed: Fate,
+        unsigned: Fate,
+        known: Fate,
+    ) -> Finding {
         let at: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let mut path = path::of_resolver(at);
         (path.asks_by_name, path.control) = (asks_by_name, control);
-        let images = [(Canary::Signed, signed), (Canary::Unsigned, unsigned), (Canary::Known, known)];
-        verdict(&path, images.map(|(canary, fate)| (canary, fate, Duration::ZERO)).into(), false).result
+        let images = [
+            (Canary::Signed, signed),
+            (Canary::Unsigned, unsigned),
+            (Canary::Known, known),
+        ];
+        verdict(
+            &path,
+            images
+                .map(|(canary, fate)| (canary, fate, Duration::ZERO))
+                .into(),
+            false,
+        )
+        .result
     }
 
     #[test]
     fn only_a_path_that_stops_the_one_and_takes_the_other_is_shut() {
-        let required = |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
+        let required =
+            |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
         assert_eq!(required(accepted(), refused(), refused()), Finding::Shut);
         assert_eq!(required(accepted(), refused(), accepted()), Finding::Shut);
         assert_eq!(required(accepted(), accepted(), accepted()), Finding::Open);
         // Whatever else happened, it came in.
         assert_eq!(required(refused(), accepted(), failed()), Finding::Open);
-        let audit = Fate::Accepted { let_through: Some("no-statement".to_owned()), asked: true };
+        let audit = Fate::Accepted {
+            let_through: Some("no-statement".to_owned()),
+            asked: true,
+        };
         assert_eq!(required(accepted(), audit, accepted()), Finding::Open);
         for (signed, unsigned) in [
             (refused(), refused()),
@@ -231,7 +364,11 @@ mod tests {
             (accepted(), Fate::Untried),
             (failed(), failed()),
         ] {
-            assert_eq!(required(signed.clone(), unsigned.clone(), Fate::Untried), Finding::Unknown, "{signed:?} {unsigned:?}");
+            assert_eq!(
+                required(signed.clone(), unsigned.clone(), Fate::Untried),
+                Finding::Unknown,
+                "{signed:?} {unsigned:?}"
+            );
         }
     }
 
@@ -247,19 +384,41 @@ mod tests {
     fn a_path_that_nothing_may_come_in_by_needs_no_control() {
         for control in [Control::Optional, Control::None] {
             assert_eq!(
-                result(false, control, if control == Control::None { Fate::Untried } else { refused() }, refused(), Fate::Untried),
+                result(
+                    false,
+                    control,
+                    if control == Control::None {
+                        Fate::Untried
+                    } else {
+                        refused()
+                    },
+                    refused(),
+                    Fate::Untried
+                ),
                 Finding::Shut
             );
-            assert_eq!(result(false, control, accepted(), accepted(), accepted()), Finding::Open);
+            assert_eq!(
+                result(false, control, accepted(), accepted(), accepted()),
+                Finding::Open
+            );
         }
-        assert_eq!(result(false, Control::Optional, failed(), refused(), Fate::Untried), Finding::Unknown);
+        assert_eq!(
+            result(false, Control::Optional, failed(), refused(), Fate::Untried),
+            Finding::Unknown
+        );
     }
 
     #[test]
     fn who_stopped_an_image_is_told_by_the_daemon_and_else_by_the_engine_s_words() {
-        let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned".parse::<crate::image::ImageRef>().unwrap();
+        let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned"
+            .parse::<crate::image::ImageRef>()
+            .unwrap();
         let image = Canary::Unsigned.image(&name.repository);
-        let offer = Offer { name, canary: Canary::Unsigned, image };
+        let offer = Offer {
+            name,
+            canary: Canary::Unsigned,
+            image,
+        };
         let tried = |outcome: Result<(), &str>| Tried {
             outcome: Some(outcome.map_err(|words| Failure::Said(words.to_owned()))),
             took: Duration::ZERO,
@@ -273,17 +432,48 @@ mod tests {
             ..Asked::default()
         };
         let fate = |outcome, asked: &[Asked]| super::fate(&offer, &tried(outcome), asked);
-        assert_eq!(fate(Err("no"), &[asked("allowed", true), asked("refused", false)]), refused());
-        assert_eq!(fate(Err("no"), &[asked("refused", true)]), Fate::Failed("no".to_owned()), "audit mode let it pass");
-        assert!(matches!(fate(Err("no"), &[asked("unjudged", false)]), Fate::Failed(_)));
+        assert_eq!(
+            fate(
+                Err("no"),
+                &[asked("allowed", true), asked("refused", false)]
+            ),
+            refused()
+        );
+        assert_eq!(
+            fate(Err("no"), &[asked("refused", true)]),
+            Fate::Failed("no".to_owned()),
+            "audit mode let it pass"
+        );
+        assert!(matches!(
+            fate(Err("no"), &[asked("unjudged", false)]),
+            Fate::Failed(_)
+        ));
         assert_eq!(fate(Err("no"), &[]), Fate::Failed("no".to_owned()));
-        assert_eq!(fate(Err("x: rootpin: refused layer"), &[]), Fate::Stopped("x: rootpin: refused layer".to_owned()));
-        assert!(matches!(fate(Err("x: rootpin: could not judge layer"), &[]), Fate::Failed(_)));
-        let other = Asked { digest: "sha256:00".to_owned(), ..asked("refused", false) };
-        assert_eq!(fate(Err("no"), std::slice::from_ref(&other)), Fate::Failed("no".to_owned()));
+        assert_eq!(
+            fate(Err("x: rootpin: refused layer"), &[]),
+            Fate::Stopped("x: rootpin: refused layer".to_owned())
+        );
+        assert!(matches!(
+            fate(Err("x: rootpin: could not judge layer"), &[]),
+            Fate::Failed(_)
+        ));
+        let other = Asked {
+            digest: "sha256:00".to_owned(),
+            ..asked("refused", false)
+        };
+        assert_eq!(
+            fate(Err("no"), std::slice::from_ref(&other)),
+            Fate::Failed("no".to_owned())
+        );
         // An engine that doesn't mind what it is told has let it in.
         assert_eq!(fate(Ok(()), &[asked("refused", false)]), accepted());
-        assert_eq!(fate(Ok(()), &[asked("refused", true)]), Fate::Accepted { let_through: Some("no-statement".to_owned()), asked: true });
+        assert_eq!(
+            fate(Ok(()), &[asked("refused", true)]),
+            Fate::Accepted {
+                let_through: Some("no-statement".to_owned()),
+                asked: true
+            }
+        );
     }
 
     #[test]
@@ -291,26 +481,54 @@ mod tests {
         let mut path = path::of_resolver("127.0.0.1:1".parse().unwrap());
         (path.asks_by_name, path.control) = (false, Control::Optional);
         let note = |asked, local| {
-            let images = vec![(Canary::Unsigned, Fate::Accepted { let_through: None, asked }, Duration::ZERO)];
+            let images = vec![(
+                Canary::Unsigned,
+                Fate::Accepted {
+                    let_through: None,
+                    asked,
+                },
+                Duration::ZERO,
+            )];
             verdict(&path, images, local).note
         };
-        assert_eq!(note(false, false), "an unsigned image came in: no door was asked");
-        assert_eq!(note(true, false), "an unsigned image came in: a door was asked, and did not stop it");
-        assert_eq!(note(false, true), "an unsigned image came in, as local content: the policy's [local] lets it");
+        assert_eq!(
+            note(false, false),
+            "an unsigned image came in: no door was asked"
+        );
+        assert_eq!(
+            note(true, false),
+            "an unsigned image came in: a door was asked, and did not stop it"
+        );
+        assert_eq!(
+            note(false, true),
+            "an unsigned image came in, as local content: the policy's [local] lets it"
+        );
     }
 
     #[test]
     fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_not() {
-        let docker = std::sync::Arc::new(crate::hooks::Docker::at("/none".as_ref(), Duration::ZERO));
+        let docker =
+            std::sync::Arc::new(crate::hooks::Docker::at("/none".as_ref(), Duration::ZERO));
         let paths = path::of_docker("main", &docker, true);
         let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
         let found = |fate: Fate| {
             let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
             (verdict.result, verdict.note)
         };
-        assert_eq!(found(Fate::Accepted { let_through: None, asked: false }), (Finding::Open, GRPC_BYPASS.to_owned()));
+        assert_eq!(
+            found(Fate::Accepted {
+                let_through: None,
+                asked: false
+            }),
+            (Finding::Open, GRPC_BYPASS.to_owned())
+        );
         assert_eq!(found(Fate::NoWay), (Finding::Shut, String::new()));
         assert_eq!(found(failed()).0, Finding::Unknown);
-        assert!(path::of_docker("main", &docker, false).iter().all(|path| path.name != "main/grpc"), "no plugin, nothing to get past");
+        assert!(
+            path::of_docker("main", &docker, false)
+                .iter()
+                .all(|path| path.name != "main/grpc"),
+            "no plugin, nothing to get past"
+        );
     }
 }

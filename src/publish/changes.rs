@@ -1,4 +1,5 @@
-//! What differs between two states of a targets role, entry by entry, and how that is brought to a third: the three-way merge.
+//! What differs between two states of a targets role, entry by entry, and how that is brought to a
+//! third: the three-way merge.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +41,14 @@ pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
     let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let differs = |entry: &&&Entry| old.get(**entry) != new.get(**entry);
     let owned = |value: Option<&Cow<'_, Value>>| value.map(|value| value.clone().into_owned());
-    let edit = |entry: &Entry| Edit { before: owned(old.get(entry)), after: owned(new.get(entry)) };
-    all.iter().filter(differs).map(|entry| ((*entry).clone(), edit(entry))).collect()
+    let edit = |entry: &Entry| Edit {
+        before: owned(old.get(entry)),
+        after: owned(new.get(entry)),
+    };
+    all.iter()
+        .filter(differs)
+        .map(|entry| ((*entry).clone(), edit(entry)))
+        .collect()
 }
 
 /// The entry as it stands.
@@ -49,17 +56,24 @@ pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
 pub fn present(document: &Document, entry: &Entry) -> Option<Value> {
     match entry {
         Entry::Target(path) => document.members("targets")?.get(path).cloned(),
-        Entry::Delegation(role) => delegated(document).find(|listed| name(listed) == role).map(|listed| delegation(document, listed)),
+        Entry::Delegation(role) => delegated(document)
+            .find(|listed| name(listed) == role)
+            .map(|listed| delegation(document, listed)),
         Entry::Holder(keyid) => document.members(HOLDERS)?.get(keyid).cloned(),
     }
 }
 
-/// Makes the edits in a document that may have changed since. What already is as it should be is left. Of an entry that is neither as it
-/// was nor as it is to be, `overruled` says whether it is set all the same.
+/// Makes the edits in a document that may have changed since. What already is as it should be is
+/// left. Of an entry that is neither as it was nor as it is to be, `overruled` says whether it is
+/// set all the same.
 ///
 /// # Errors
 /// An entry was changed on both sides, differently: then nothing is changed.
-pub fn apply(document: &mut Document, edits: &Edits, overruled: impl Fn(&Entry) -> bool) -> Result<(), PublishError> {
+pub fn apply(
+    document: &mut Document,
+    edits: &Edits,
+    overruled: impl Fn(&Entry) -> bool,
+) -> Result<(), PublishError> {
     let mut next = document.clone();
     for (entry, edit) in edits {
         let now = present(document, entry);
@@ -67,7 +81,11 @@ pub fn apply(document: &mut Document, edits: &Edits, overruled: impl Fn(&Entry) 
             continue;
         }
         if now != edit.before && !overruled(entry) {
-            return Err(PublishError::Conflict(conflict(entry, now.as_ref(), edit.after.as_ref())));
+            return Err(PublishError::Conflict(conflict(
+                entry,
+                now.as_ref(),
+                edit.after.as_ref(),
+            )));
         }
         set(&mut next, entry, edit.after.as_ref());
     }
@@ -83,45 +101,72 @@ pub fn shown(value: Option<&Value>) -> String {
     match (value, digest) {
         (None, _) => "nothing".to_owned(),
         (_, Some(digest)) => format!("sha256:{digest}"),
-        (Some(other), None) => other.get("role").map_or_else(|| other.to_string(), ToString::to_string),
+        (Some(other), None) => other
+            .get("role")
+            .map_or_else(|| other.to_string(), ToString::to_string),
     }
 }
 
 fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> String {
     match entry {
         Entry::Target(path) => {
-            let done = if now.is_some() { format!("signed as {}", shown(now)) } else { "revoked".to_owned() };
+            let done = if now.is_some() {
+                format!("signed as {}", shown(now))
+            } else {
+                "revoked".to_owned()
+            };
             let again = if wanted.is_some() { "sign" } else { "revoke" };
-            format!("{path} was {done} by another machine meanwhile; hint: to overrule that, {again} it again")
+            format!(
+                "{path} was {done} by another machine meanwhile; hint: to overrule that, {again} it again"
+            )
         }
         Entry::Delegation(role) => {
             format!(
                 "the delegation to {role} was changed by another machine meanwhile; hint: look at it with rootpin repo delegate list, and change it again"
             )
         }
-        Entry::Holder(keyid) => format!("the holder of key {keyid} was changed by another machine meanwhile; hint: do it again"),
+        Entry::Holder(keyid) => format!(
+            "the holder of key {keyid} was changed by another machine meanwhile; hint: do it again"
+        ),
     }
 }
 
 fn entries(document: &Document) -> BTreeMap<Entry, Cow<'_, Value>> {
-    let targets =
-        document.members("targets").into_iter().flatten().map(|(path, value)| (Entry::Target(path.clone()), Cow::Borrowed(value)));
-    let delegations =
-        delegated(document).map(|listed| (Entry::Delegation(name(listed).to_owned()), Cow::Owned(delegation(document, listed))));
+    let targets = document
+        .members("targets")
+        .into_iter()
+        .flatten()
+        .map(|(path, value)| (Entry::Target(path.clone()), Cow::Borrowed(value)));
+    let delegations = delegated(document).map(|listed| {
+        (
+            Entry::Delegation(name(listed).to_owned()),
+            Cow::Owned(delegation(document, listed)),
+        )
+    });
     let holders = document.members(HOLDERS).into_iter().flatten();
-    let holders = holders.map(|(keyid, holder)| (Entry::Holder(keyid.clone()), Cow::Borrowed(holder)));
+    let holders =
+        holders.map(|(keyid, holder)| (Entry::Holder(keyid.clone()), Cow::Borrowed(holder)));
     targets.chain(delegations).chain(holders).collect()
 }
 
 /// A listed role with its keys.
 fn delegation(document: &Document, listed: &Value) -> Value {
-    let keys = document.members("delegations").and_then(|delegations| delegations.get("keys"));
-    let own: Map<String, Value> = keyids(listed).filter_map(|id| Some((id.to_owned(), keys?.get(id)?.clone()))).collect();
+    let keys = document
+        .members("delegations")
+        .and_then(|delegations| delegations.get("keys"));
+    let own: Map<String, Value> = keyids(listed)
+        .filter_map(|id| Some((id.to_owned(), keys?.get(id)?.clone())))
+        .collect();
     json!({ "role": listed, "keys": own })
 }
 
 fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
-    listed.get("keyids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    listed
+        .get("keyids")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn set(document: &mut Document, entry: &Entry, value: Option<&Value>) {
@@ -147,7 +192,10 @@ fn set(document: &mut Document, entry: &Entry, value: Option<&Value>) {
                 }
                 (Some(at), None) => drop(roles.remove(at)),
                 (None, Some(listed)) => {
-                    let at = roles.iter().position(|other| rank(&listed) < rank(other)).unwrap_or(roles.len());
+                    let at = roles
+                        .iter()
+                        .position(|other| rank(&listed) < rank(other))
+                        .unwrap_or(roles.len());
                     roles.insert(at, listed);
                 }
                 (None, None) => {}
@@ -161,10 +209,15 @@ fn set(document: &mut Document, entry: &Entry, value: Option<&Value>) {
     }
 }
 
-/// The order of delegations: the most specific first, which so is asked before a broader one that ends the search; then by name, so that
-/// the order in which they are made tells nothing.
+/// The order of delegations: the most specific first, which so is asked before a broader one that
+/// ends the search; then by name, so that the order in which they are made tells nothing.
 fn rank(listed: &Value) -> (std::cmp::Reverse<usize>, &str) {
-    let paths = listed.get("paths").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let paths = listed
+        .get("paths")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     (std::cmp::Reverse(specificity(paths)), name(listed))
 }
 
@@ -178,10 +231,16 @@ fn set_member(members: &mut Map<String, Value>, name: &str, value: Option<&Value
 /// Drops the keys that no delegation lists any more, and the whole where there is no delegation.
 fn forget_unused_keys(document: &mut Document) {
     // Hash bins (TAP 15), which another tool made, list their keys elsewhere.
-    if document.members("delegations").is_none_or(|delegations| delegations.contains_key("succinct_roles")) {
+    if document
+        .members("delegations")
+        .is_none_or(|delegations| delegations.contains_key("succinct_roles"))
+    {
         return;
     }
-    let used: BTreeSet<String> = delegated(document).flat_map(keyids).map(str::to_owned).collect();
+    let used: BTreeSet<String> = delegated(document)
+        .flat_map(keyids)
+        .map(str::to_owned)
+        .collect();
     document.edit("delegations", |delegations| {
         if let Some(Value::Object(keys)) = delegations.get_mut("keys") {
             keys.retain(|id, _| used.contains(id));
@@ -202,14 +261,26 @@ mod tests {
     /// A document that signs these: name to content.
     fn document(signed: &BTreeMap<u8, u8>, delegations: &BTreeMap<u8, u8>) -> Document {
         let mut document = new_targets();
-        let targets =
-            signed.iter().map(|(name, content)| (Entry::Target(format!("r.example/a:{name}")), Some(json!({ "length": content }))));
+        let targets = signed.iter().map(|(name, content)| {
+            (
+                Entry::Target(format!("r.example/a:{name}")),
+                Some(json!({ "length": content })),
+            )
+        });
         let roles = delegations.iter().map(|(role, keys)| {
             let (name, key) = (format!("team-{role}"), format!("key-{keys}"));
             let listed = json!({ "name": name, "keyids": [key], "paths": [format!("r.example/{role}/*")], "threshold": 1 });
             (Entry::Delegation(name), Some(json!({ "role": listed, "keys": { key: { "keytype": "x" } } })))
         });
-        let edits = targets.chain(roles).map(|(entry, after)| (entry, Edit { before: None, after }));
+        let edits = targets.chain(roles).map(|(entry, after)| {
+            (
+                entry,
+                Edit {
+                    before: None,
+                    after,
+                },
+            )
+        });
         apply(&mut document, &edits.collect(), |_| false).unwrap();
         document
     }
@@ -219,7 +290,11 @@ mod tests {
         (map(), map()).prop_map(|(signed, delegations)| document(&signed, &delegations))
     }
 
-    fn merged(base: &Document, ours: &Document, theirs: &Document) -> Result<Document, PublishError> {
+    fn merged(
+        base: &Document,
+        ours: &Document,
+        theirs: &Document,
+    ) -> Result<Document, PublishError> {
         let mut merged = theirs.clone();
         apply(&mut merged, &diff(Some(base), ours), |_| false).map(|()| merged)
     }
@@ -261,10 +336,18 @@ mod tests {
         let with = |content: u8| document(&[(1, content)].into(), &BTreeMap::new());
         let (base, ours, mut theirs) = (with(0), with(1), with(2));
         let before = theirs.clone();
-        let error = apply(&mut theirs, &diff(Some(&base), &ours), |_| false).unwrap_err().to_string();
-        assert!(error.contains("r.example/a:1") && error.contains("hint: "), "{error}");
+        let error = apply(&mut theirs, &diff(Some(&base), &ours), |_| false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("r.example/a:1") && error.contains("hint: "),
+            "{error}"
+        );
         assert_eq!(theirs, before);
-        apply(&mut theirs, &diff(Some(&base), &ours), |entry| *entry == Entry::Target("r.example/a:1".to_owned())).unwrap();
+        apply(&mut theirs, &diff(Some(&base), &ours), |entry| {
+            *entry == Entry::Target("r.example/a:1".to_owned())
+        })
+        .unwrap();
         assert_eq!(theirs, ours);
     }
 
@@ -272,15 +355,28 @@ mod tests {
     fn the_most_specific_delegation_is_asked_first_in_whatever_order_they_were_made() {
         let edit = |role: &str, path: &str| {
             let listed = json!({ "name": role, "keyids": [], "paths": [path], "threshold": 1 });
-            Edits::from([(Entry::Delegation(role.to_owned()), Edit { before: None, after: Some(json!({ "role": listed, "keys": {} })) })])
+            Edits::from([(
+                Entry::Delegation(role.to_owned()),
+                Edit {
+                    before: None,
+                    after: Some(json!({ "role": listed, "keys": {} })),
+                },
+            )])
         };
-        let all = [edit("broad", "r.example/*/*"), edit("app", "r.example/team/app:*"), edit("team", "r.example/team/*")];
+        let all = [
+            edit("broad", "r.example/*/*"),
+            edit("app", "r.example/team/app:*"),
+            edit("team", "r.example/team/*"),
+        ];
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
             let mut document = new_targets();
             for at in order {
                 apply(&mut document, &all[at], |_| false).unwrap();
             }
-            assert_eq!(delegated(&document).map(name).collect::<Vec<_>>(), ["app", "team", "broad"]);
+            assert_eq!(
+                delegated(&document).map(name).collect::<Vec<_>>(),
+                ["app", "team", "broad"]
+            );
         }
     }
 }

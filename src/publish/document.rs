@@ -13,7 +13,11 @@ use crate::trust::{KeyId, canonical, tuf};
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";
 /// A publisher's own files: above what any host takes.
-const LIMITS: Limits = Limits { bytes: 64 << 20, depth: 32, values: 8_000_000 };
+const LIMITS: Limits = Limits {
+    bytes: 64 << 20,
+    depth: 32,
+    values: 8_000_000,
+};
 
 /// A metadata file that can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +31,19 @@ pub struct Document {
 impl Document {
     /// A new one, without version and expiry: those it gets when it is dated.
     pub(super) fn new(kind: &str) -> Self {
-        let members = [("_type", json!(kind)), ("spec_version", json!(SPEC)), ("version", json!(0)), ("expires", json!(""))];
-        Self { signed: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), signatures: Vec::new() }
+        let members = [
+            ("_type", json!(kind)),
+            ("spec_version", json!(SPEC)),
+            ("version", json!(0)),
+            ("expires", json!("")),
+        ];
+        Self {
+            signed: members
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            signatures: Vec::new(),
+        }
     }
 
     /// Reads a file; nothing of it is verified here.
@@ -36,19 +51,35 @@ impl Document {
         let wrong = || PublishError::Malformed(name.to_owned());
         // Strictly: what is signed anew must be what every reader sees.
         strict::parse(bytes, LIMITS).map_err(|_| wrong())?;
-        let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else { return Err(wrong()) };
-        let (Some(Value::Object(signed)), Some(Value::Array(listed))) = (file.remove("signed"), file.remove("signatures")) else {
+        let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else {
             return Err(wrong());
         };
-        let text = |entry: &Value, member: &str| entry.get(member).and_then(Value::as_str).map(str::to_owned);
-        let signatures = listed.iter().map(|entry| Some((text(entry, "keyid")?, text(entry, "sig")?))).collect::<Option<_>>();
-        Ok(Self { signed, signatures: signatures.ok_or_else(wrong)? })
+        let (Some(Value::Object(signed)), Some(Value::Array(listed))) =
+            (file.remove("signed"), file.remove("signatures"))
+        else {
+            return Err(wrong());
+        };
+        let text = |entry: &Value, member: &str| {
+            entry.get(member).and_then(Value::as_str).map(str::to_owned)
+        };
+        let signatures = listed
+            .iter()
+            .map(|entry| Some((text(entry, "keyid")?, text(entry, "sig")?)))
+            .collect::<Option<_>>();
+        Ok(Self {
+            signed,
+            signatures: signatures.ok_or_else(wrong)?,
+        })
     }
 
     /// The file. Control characters are escaped in it, unlike in what is signed.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let signatures: Value = self.signatures.iter().map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig })).collect();
+        let signatures: Value = self
+            .signatures
+            .iter()
+            .map(|(keyid, sig)| json!({ "keyid": keyid, "sig": sig }))
+            .collect();
         // Piece by piece: one value of the whole would be a copy of it.
         let signed = serde_json::to_string(&self.signed).unwrap_or_default();
         format!("{{\"signatures\":{signatures},\"signed\":{signed}}}\n").into_bytes()
@@ -57,37 +88,69 @@ impl Document {
     /// Its version; 0, before it has one.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.signed.get("version").and_then(Value::as_u64).unwrap_or_default()
+        self.signed
+            .get("version")
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
     }
 
     /// The end of its term, as it is written.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        self.signed.get("expires").and_then(Value::as_str)?.parse().ok()
+        self.signed
+            .get("expires")
+            .and_then(Value::as_str)?
+            .parse()
+            .ok()
     }
 
     /// Gives it its next version and a new term; what was signed before is not this any more.
-    pub(super) fn date(&mut self, version: u64, now: Timestamp, term: SignedDuration) -> Result<(), PublishError> {
-        let expires = now.checked_add(term).map_err(|_| PublishError::Wrong("a term that ends after all time".to_owned()))?;
+    pub(super) fn date(
+        &mut self,
+        version: u64,
+        now: Timestamp,
+        term: SignedDuration,
+    ) -> Result<(), PublishError> {
+        let expires = now
+            .checked_add(term)
+            .map_err(|_| PublishError::Wrong("a term that ends after all time".to_owned()))?;
         self.signed.insert("version".to_owned(), version.into());
-        self.signed.insert("expires".to_owned(), expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+        self.signed.insert(
+            "expires".to_owned(),
+            expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into(),
+        );
         self.signatures.clear();
         Ok(())
     }
 
-    /// Adds a signature of this key, under the ID and by the scheme that its role lists, in place of an earlier one.
-    pub(super) fn sign(&mut self, signer: &dyn Signer, listed: &RoleKey) -> Result<(), SigningError> {
-        let scheme = listed.key.get("scheme").and_then(Value::as_str).unwrap_or_default();
+    /// Adds a signature of this key, under the ID and by the scheme that its role lists, in place
+    /// of an earlier one.
+    pub(super) fn sign(
+        &mut self,
+        signer: &dyn Signer,
+        listed: &RoleKey,
+    ) -> Result<(), SigningError> {
+        let scheme = listed
+            .key
+            .get("scheme")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let signature = signer.sign(&self.canonical()?, scheme)?;
         self.signatures.retain(|(known, _)| *known != listed.keyid);
-        self.signatures.push((listed.keyid.clone(), hex(&signature)));
+        self.signatures
+            .push((listed.keyid.clone(), hex(&signature)));
         Ok(())
     }
 
     /// Whether that key has signed; its canonical ID, by which two listings of one key count once.
     pub(super) fn signed_by(&self, RoleKey { keyid, key, .. }: &RoleKey) -> Option<KeyId> {
         let (_, signature) = self.signatures.iter().find(|(known, _)| known == keyid)?;
-        tuf::signed_by(keyid, &strict_value(key)?, &self.canonical().ok()?, &bytes(signature)?)
+        tuf::signed_by(
+            keyid,
+            &strict_value(key)?,
+            &self.canonical().ok()?,
+            &bytes(signature)?,
+        )
     }
 
     /// Takes the signatures of the same document that another machine has added.
@@ -100,7 +163,11 @@ impl Document {
     }
 
     /// Changes an object in the signed part; an empty one, where there is none.
-    pub(super) fn edit<T>(&mut self, name: &str, change: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
+    pub(super) fn edit<T>(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Map<String, Value>) -> T,
+    ) -> T {
         let mut members = match self.signed.remove(name) {
             Some(Value::Object(members)) => members,
             _ => Map::new(),
@@ -119,13 +186,16 @@ impl Document {
     /// What is signed.
     fn canonical(&self) -> Result<Vec<u8>, SigningError> {
         let wrong = |why: &str| SigningError::Unusable(why.to_owned());
-        let text = serde_json::to_vec(&self.signed).map_err(|_| wrong("a document that can't be written"))?;
-        let value = strict::parse(&text, LIMITS).map_err(|_| wrong("a document that is no strict JSON"))?;
+        let text = serde_json::to_vec(&self.signed)
+            .map_err(|_| wrong("a document that can't be written"))?;
+        let value =
+            strict::parse(&text, LIMITS).map_err(|_| wrong("a document that is no strict JSON"))?;
         Ok(canonical::encode(&value))
     }
 }
 
-/// The canonical ID of a key as metadata lists it, whatever tool made the listing; none, where its kind or scheme is not known here.
+/// The canonical ID of a key as metadata lists it, whatever tool made the listing; none, where its
+/// kind or scheme is not known here.
 #[must_use]
 pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
     tuf::key_id(keyid, &strict_value(key)?)
@@ -137,8 +207,15 @@ pub(super) fn strict_value(value: &Value) -> Option<strict::Value> {
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let pairs = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    if hex.len().is_multiple_of(2) { pairs.collect() } else { None }
+    let pairs = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    if hex.len().is_multiple_of(2) {
+        pairs.collect()
+    } else {
+        None
+    }
 }
 
 /// How a file is listed by another: version, length and SHA-256.
@@ -147,5 +224,9 @@ pub(super) fn listing(version: u64, bytes: &[u8]) -> Value {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |text, byte| {
+            text + &format!("{byte:02x}")
+        })
 }

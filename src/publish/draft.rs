@@ -1,4 +1,5 @@
-//! What a repository is to become: the state of the place, and on top of it what was changed here and is not signed yet.
+//! What a repository is to become: the state of the place, and on top of it what was changed here
+//! and is not signed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,8 @@ use super::metadata::{File, Metadata, delegated, name};
 pub struct Draft {
     /// What is published.
     pub before: Metadata,
-    /// The same with what is signed already: role files and roots that another state has and that fit as they are.
+    /// The same with what is signed already: role files and roots that another state has and that
+    /// fit as they are.
     pub next: Metadata,
     /// Roles that are to be signed anew, as they are to be.
     pub edited: BTreeMap<String, Document>,
@@ -20,7 +22,8 @@ pub struct Draft {
     pub renew: bool,
     /// Roles that wait and are to be signed here as they are.
     pub approved: BTreeSet<String>,
-    /// Versions that other files of a role have, which some host may have seen: the next one is above them.
+    /// Versions that other files of a role have, which some host may have seen: the next one is
+    /// above them.
     pub taken: BTreeMap<String, u64>,
 }
 
@@ -28,20 +31,34 @@ impl Draft {
     /// Without a change.
     #[must_use]
     pub fn on(before: Metadata) -> Self {
-        Self { next: before.clone(), before, edited: BTreeMap::new(), renew: false, approved: BTreeSet::new(), taken: BTreeMap::new() }
+        Self {
+            next: before.clone(),
+            before,
+            edited: BTreeMap::new(),
+            renew: false,
+            approved: BTreeSet::new(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// A role as it is to be; none, where it has no file yet.
     #[must_use]
     pub fn document(&self, role: &str) -> Option<&Document> {
-        self.edited.get(role).or_else(|| self.next.newest(role).map(|file| &file.document))
+        self.edited
+            .get(role)
+            .or_else(|| self.next.newest(role).map(|file| &file.document))
     }
 
     /// Edits a role. Edits that make no difference leave it as it is.
     ///
     /// # Errors
     /// See [`changes::apply`].
-    pub fn edit(&mut self, role: &str, edits: &Edits, overruled: impl Fn(&Entry) -> bool) -> Result<(), PublishError> {
+    pub fn edit(
+        &mut self,
+        role: &str,
+        edits: &Edits,
+        overruled: impl Fn(&Entry) -> bool,
+    ) -> Result<(), PublishError> {
         let old = self.document(role).cloned();
         let mut document = old.clone().unwrap_or_else(new_targets);
         changes::apply(&mut document, edits, overruled)?;
@@ -52,19 +69,28 @@ impl Draft {
         Ok(())
     }
 
-    /// Brings what led from `base` to `ours` to what is published now: a role that only one side changed is taken as it was signed, one
-    /// that both changed is edited and waits to be signed.
+    /// Brings what led from `base` to `ours` to what is published now: a role that only one side
+    /// changed is taken as it was signed, one that both changed is edited and waits to be signed.
     ///
     /// # Errors
     /// Both changed one entry, or the root.
-    pub fn merge(&mut self, base: Option<&Metadata>, ours: &Metadata, overruled: impl Fn(&Entry) -> bool) -> Result<(), PublishError> {
+    pub fn merge(
+        &mut self,
+        base: Option<&Metadata>,
+        ours: &Metadata,
+        overruled: impl Fn(&Entry) -> bool,
+    ) -> Result<(), PublishError> {
         self.merge_roots(ours)?;
         for role in ours.roles.keys().chain(ours.waiting.keys()) {
             let (was, here) = (base.and_then(|base| base.newest(role)), ours.newest(role));
-            let Some(here) = here.filter(|here| was != Some(*here)) else { continue };
+            let Some(here) = here.filter(|here| was != Some(*here)) else {
+                continue;
+            };
             let there = self.next.newest(role);
-            let newer = there.is_none_or(|there| there.document.version() < here.document.version());
-            if let Some(same) = there.filter(|there| there.document.signed == here.document.signed) {
+            let newer =
+                there.is_none_or(|there| there.document.version() < here.document.version());
+            if let Some(same) = there.filter(|there| there.document.signed == here.document.signed)
+            {
                 let mut document = same.document.clone();
                 document.take_signatures(&here.document);
                 if document != same.document {
@@ -80,34 +106,56 @@ impl Draft {
         Ok(())
     }
 
-    /// Brings one write of another publisher, which was put beside what is published, to it. What has an older version than is published may
-    /// be an old state that somebody shows again: a tag that was revoked since would be signed anew.
+    /// Brings one write of another publisher, which was put beside what is published, to it. What
+    /// has an older version than is published may be an old state that somebody shows again: a tag
+    /// that was revoked since would be signed anew.
     ///
     /// # Errors
-    /// As for [`Self::merge`], and for what is older than what is published. Then nothing is changed but [`Self::taken`].
+    /// As for [`Self::merge`], and for what is older than what is published. Then nothing is
+    /// changed but [`Self::taken`].
     pub fn take(&mut self, found: &Metadata, wrote: &Metadata) -> Result<(), PublishError> {
-        let online = [("snapshot", &wrote.snapshot), ("timestamp", &wrote.timestamp)];
-        let roles = wrote.roles.iter().chain(&wrote.waiting).map(|(role, file)| (role.as_str(), file));
+        let online = [
+            ("snapshot", &wrote.snapshot),
+            ("timestamp", &wrote.timestamp),
+        ];
+        let roles = wrote
+            .roles
+            .iter()
+            .chain(&wrote.waiting)
+            .map(|(role, file)| (role.as_str(), file));
         for (role, file) in online.into_iter().chain(roles) {
             let taken = self.taken.entry(role.to_owned()).or_default();
             *taken = file.document.version().max(*taken);
         }
         for role in wrote.roles.keys().chain(wrote.waiting.keys()) {
-            let (was, here, there) = (found.newest(role), wrote.newest(role), self.next.newest(role));
+            let (was, here, there) = (
+                found.newest(role),
+                wrote.newest(role),
+                self.next.newest(role),
+            );
             let version = |file: Option<&File>| file.map_or(0, |file| file.document.version());
-            if was != here && there != here && (version(here) < version(there) || version(here) <= version(was)) {
+            if was != here
+                && there != here
+                && (version(here) < version(there) || version(here) <= version(was))
+            {
                 let (here, there) = (version(here), version(there));
-                return Err(PublishError::Conflict(format!("its version {here} of {role} is no newer than what is published, {there}")));
+                return Err(PublishError::Conflict(format!(
+                    "its version {here} of {role} is no newer than what is published, {there}"
+                )));
             }
             // One whose keys were taken from it since could go on otherwise.
             let signed = |file: &File| match self.next.authority(role) {
                 Some(authority) => !Metadata::signers(&authority, &file.document).is_empty(),
                 // It may come with its delegation.
                 None if found.authority(role).is_some() => false,
-                None => wrote.authority(role).is_some_and(|authority| !Metadata::signers(&authority, &file.document).is_empty()),
+                None => wrote.authority(role).is_some_and(|authority| {
+                    !Metadata::signers(&authority, &file.document).is_empty()
+                }),
             };
             if was != here && there != here && !here.is_some_and(signed) {
-                return Err(PublishError::Conflict(format!("no key that signs for {role} now has signed it")));
+                return Err(PublishError::Conflict(format!(
+                    "no key that signs for {role} now has signed it"
+                )));
             }
         }
         let mut merged = self.clone();
@@ -116,9 +164,15 @@ impl Draft {
         Ok(())
     }
 
-    /// Drops what was changed here of roles that were cut off meanwhile: nobody can sign it any more.
+    /// Drops what was changed here of roles that were cut off meanwhile: nobody can sign it any
+    /// more.
     pub(super) fn drop_undelegated(&mut self) -> Vec<String> {
-        let listed = |role: &str| self.edited.values().flat_map(delegated).any(|listed| name(listed) == role);
+        let listed = |role: &str| {
+            self.edited
+                .values()
+                .flat_map(delegated)
+                .any(|listed| name(listed) == role)
+        };
         let over = |role: &&String| self.next.authority(role).is_none() && !listed(role);
         let over: Vec<String> = self.edited.keys().filter(over).cloned().collect();
         self.edited.retain(|role, _| !over.contains(role));

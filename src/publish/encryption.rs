@@ -25,10 +25,26 @@ const NAMES: [(&str, &str, bool); 23] = [
     ("1.2.840.113549.1.5.12", "PBKDF2", false),
     ("1.2.840.113549.1.5.13", "PBES2", false),
     ("1.2.840.113549.1.12.1.1", "pbeWithSHA1And128BitRC4", true),
-    ("1.2.840.113549.1.12.1.3", "pbeWithSHA1And3-KeyTripleDES-CBC", false),
-    ("1.2.840.113549.1.12.1.4", "pbeWithSHA1And2-KeyTripleDES-CBC", false),
-    ("1.2.840.113549.1.12.1.5", "pbeWithSHA1And128BitRC2-CBC", true),
-    ("1.2.840.113549.1.12.1.6", "pbeWithSHA1And40BitRC2-CBC", true),
+    (
+        "1.2.840.113549.1.12.1.3",
+        "pbeWithSHA1And3-KeyTripleDES-CBC",
+        false,
+    ),
+    (
+        "1.2.840.113549.1.12.1.4",
+        "pbeWithSHA1And2-KeyTripleDES-CBC",
+        false,
+    ),
+    (
+        "1.2.840.113549.1.12.1.5",
+        "pbeWithSHA1And128BitRC2-CBC",
+        true,
+    ),
+    (
+        "1.2.840.113549.1.12.1.6",
+        "pbeWithSHA1And40BitRC2-CBC",
+        true,
+    ),
     ("1.2.840.113549.2.7", "hmacWithSHA1", false),
     ("1.2.840.113549.2.9", "hmacWithSHA256", false),
     ("1.2.840.113549.2.11", "hmacWithSHA512", false),
@@ -46,7 +62,9 @@ const DEPTH: usize = 8;
 
 /// Whether a passphrase can open these bytes here.
 pub(super) fn check(der: &[u8]) -> Result<(), Fault> {
-    if EncryptedPrivateKeyInfoRef::try_from(der).is_ok_and(|info| is_known(&info.encryption_algorithm)) {
+    if EncryptedPrivateKeyInfoRef::try_from(der)
+        .is_ok_and(|info| is_known(&info.encryption_algorithm))
+    {
         return Ok(());
     }
     let algorithm = AnyRef::from_der(der).ok().and_then(|info| {
@@ -56,18 +74,28 @@ pub(super) fn check(der: &[u8]) -> Result<(), Fault> {
         })
         .ok()
     });
-    let Some((algorithm, Tag::OctetString)) = algorithm else { return Err(Fault::NotEncrypted) };
+    let Some((algorithm, Tag::OctetString)) = algorithm else {
+        return Err(Fault::NotEncrypted);
+    };
     let mut found = Vec::new();
     identifiers(algorithm, DEPTH, &mut found);
     let known = |id: &ObjectIdentifier| NAMES.iter().find(|(number, ..)| *number == id.to_string());
-    let names: Vec<String> = found.iter().map(|id| known(id).map_or_else(|| id.to_string(), |(_, name, _)| (*name).to_owned())).collect();
+    let names: Vec<String> = found
+        .iter()
+        .map(|id| known(id).map_or_else(|| id.to_string(), |(_, name, _)| (*name).to_owned()))
+        .collect();
     let name = match names.split_first() {
         None => return Err(Fault::NotEncrypted),
         Some((scheme, [])) => scheme.clone(),
         Some((scheme, [one])) => format!("{scheme} with {one}"),
-        Some((scheme, [parts @ .., last])) => format!("{scheme} with {} and {last}", parts.join(", ")),
+        Some((scheme, [parts @ .., last])) => {
+            format!("{scheme} with {} and {last}", parts.join(", "))
+        }
     };
-    Err(Fault::Scheme { name, old: found.iter().filter_map(known).any(|(.., old)| *old) })
+    Err(Fault::Scheme {
+        name,
+        old: found.iter().filter_map(known).any(|(.., old)| *old),
+    })
 }
 
 fn is_known(scheme: &EncryptionScheme) -> bool {

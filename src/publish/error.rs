@@ -6,14 +6,17 @@ use super::key::SigningError;
 use super::place::PlaceError;
 use crate::trust::Refusal;
 
-/// Why a verb of the publisher did not do what it should. Nothing was published then, unless it says so.
+/// Why a verb of the publisher did not do what it should. Nothing was published then, unless it
+/// says so.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// What was asked for, or what is set, makes no sense; with a hint.
     #[error("{0}")]
     Wrong(String),
     /// The folder is no working folder.
-    #[error("{0} is no working folder: {1}; hint: make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR")]
+    #[error(
+        "{0} is no working folder: {1}; hint: make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR"
+    )]
     NoFolder(String, io::Error),
     /// A file of a working folder or of a place can't be read or written.
     #[error("{0}: {1}")]

@@ -11,13 +11,15 @@ pub trait Signer: fmt::Debug {
     /// The public key.
     fn public(&self) -> &PublicKey;
 
-    /// A signature of the message by that scheme of TUF metadata (TUF 1.0.34, section 4.2), before it is written as hex.
+    /// A signature of the message by that scheme of TUF metadata (TUF 1.0.34, section 4.2), before
+    /// it is written as hex.
     ///
     /// # Errors
     /// The key is out of reach, refuses, or has no such scheme.
     fn sign(&self, message: &[u8], scheme: &str) -> Result<Vec<u8>, SigningError>;
 
-    /// The key's ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list the same key under others.
+    /// The key's ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list the
+    /// same key under others.
     fn keyid(&self) -> String {
         key_object(self.public()).0
     }
@@ -48,7 +50,9 @@ pub enum SigningError {
     #[error("{0}")]
     Passphrase(String),
     /// Wrong passphrase, or a damaged file: the cipher can't tell one from the other.
-    #[error("the key {0} can't be decrypted; hint: the passphrase is wrong, or the file is damaged")]
+    #[error(
+        "the key {0} can't be decrypted; hint: the passphrase is wrong, or the file is damaged"
+    )]
     Locked(String),
     /// No key that can sign, or not here.
     #[error("{0}")]
@@ -57,7 +61,9 @@ pub enum SigningError {
     #[error("{0}: {1}; hint: {2}")]
     Private(String, String, String),
     /// A public key's file that holds none, or not the one of the private key.
-    #[error("{0}: {1}; hint: wanted one public key or certificate: PEM or DER of P-256, P-384, RSA or ed25519")]
+    #[error(
+        "{0}: {1}; hint: wanted one public key or certificate: PEM or DER of P-256, P-384, RSA or ed25519"
+    )]
     Public(String, String),
     /// A name that no key can have, or one that is taken.
     #[error("{0}")]

@@ -1,4 +1,5 @@
-//! The keys of one folder: each NAME with its public key, and whether its private part is here, in a file or in a token.
+//! The keys of one folder: each NAME with its public key, and whether its private part is here, in
+//! a file or in a token.
 
 use std::fs;
 use std::io;
@@ -32,7 +33,8 @@ pub struct Keyring {
 pub struct KeyEntry {
     /// What people call it: its files are NAME.pub and NAME.pem, NAME.key or NAME.token.
     pub name: String,
-    /// Its ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list it under others: it is known by [`Self::id`].
+    /// Its ID in metadata that is made here (TUF 1.0.34, section 4.2). Other tools list it under
+    /// others: it is known by [`Self::id`].
     pub keyid: String,
     /// The key.
     pub public: PublicKey,
@@ -65,7 +67,8 @@ impl KeyEntry {
 }
 
 impl Keyring {
-    /// Reads a folder; one that is not there has no keys. A file that can't be used is warned of, and costs nothing but its key.
+    /// Reads a folder; one that is not there has no keys. A file that can't be used is warned of,
+    /// and costs nothing but its key.
     ///
     /// # Errors
     /// The folder can't be read.
@@ -78,9 +81,18 @@ impl Keyring {
         };
         let mut keys = Vec::new();
         for path in entries.iter().map(fs::DirEntry::path) {
-            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let extension = path
+                .extension()
+                .and_then(|extension| extension.to_str())
+                .unwrap_or_default();
             let is_key = extension == "pub" || extension == "token" || PRIVATE.contains(&extension);
-            let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_key) else { continue };
+            let Some(name) = path
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .filter(|_| is_key)
+            else {
+                continue;
+            };
             if let Err(error) = check_name(name) {
                 log::warn!("{} is not used: {error}", path.display());
             } else if extension == "pub" {
@@ -90,11 +102,16 @@ impl Keyring {
                 }
             } else if !folder.join(format!("{name}.pub")).exists() {
                 let path = path.display();
-                log::warn!("{path} is not used: there is no {name}.pub beside it; hint: rootpin repo key add {name} --file {path}");
+                log::warn!(
+                    "{path} is not used: there is no {name}.pub beside it; hint: rootpin repo key add {name} --file {path}"
+                );
             }
         }
         keys.sort_by(|one: &KeyEntry, other| one.name.cmp(&other.name));
-        Ok(Self { folder: folder.to_owned(), keys })
+        Ok(Self {
+            folder: folder.to_owned(),
+            keys,
+        })
     }
 
     /// All keys, by name.
@@ -108,7 +125,11 @@ impl Keyring {
     pub fn find(&self, id: KeyId) -> Option<&KeyEntry> {
         let mut found = self.keys.iter().filter(|entry| entry.id() == id);
         let first = found.next()?;
-        Some(if first.private { first } else { found.find(|entry| entry.private).unwrap_or(first) })
+        Some(if first.private {
+            first
+        } else {
+            found.find(|entry| entry.private).unwrap_or(first)
+        })
     }
 
     /// Whether that key can sign here.
@@ -117,8 +138,9 @@ impl Keyring {
         self.find(id).is_some_and(|entry| entry.private)
     }
 
-    /// Unlocks the private part of a key. `ask` says its passphrase, or its token's PIN; a passphrase that is wrong is asked for again,
-    /// as long as the answer is another one. A PIN is not: tokens count wrong ones, and lock themselves.
+    /// Unlocks the private part of a key. `ask` says its passphrase, or its token's PIN; a
+    /// passphrase that is wrong is asked for again, as long as the answer is another one. A PIN is
+    /// not: tokens count wrong ones, and lock themselves.
     ///
     /// # Errors
     /// It is not here, or the answer is wrong.
@@ -128,14 +150,18 @@ impl Keyring {
         ask: &mut dyn FnMut(&KeyEntry) -> Result<String, SigningError>,
     ) -> Result<Box<dyn Signer>, SigningError> {
         let entry = self.find(id).filter(|entry| entry.private);
-        let entry = entry.ok_or_else(|| SigningError::Unusable(format!("the private part of the key {id} is not here")))?;
+        let entry = entry.ok_or_else(|| {
+            SigningError::Unusable(format!("the private part of the key {id} is not here"))
+        })?;
         if entry.token.is_some() {
             let file = TokenFile::read(&self.folder.join(format!("{}.token", entry.name)))?;
             let pin = Zeroizing::new(ask(entry)?);
             return Ok(Box::new(file.unlock(pin)?));
         }
         let file = private_file(&self.folder, &entry.name);
-        let locked = LockedKey::read(&file.ok_or_else(|| SigningError::Unusable(format!("the file of the key {} is gone", entry.name)))?)?;
+        let locked = LockedKey::read(&file.ok_or_else(|| {
+            SigningError::Unusable(format!("the file of the key {} is gone", entry.name))
+        })?)?;
         let mut wrong = None;
         for _ in 0..TRIES {
             let passphrase = Zeroizing::new(ask(entry)?);
@@ -158,14 +184,23 @@ impl Keyring {
 
 /// The file of a private key, if there is one.
 fn private_file(folder: &Path, name: &str) -> Option<PathBuf> {
-    PRIVATE.iter().map(|extension| folder.join(format!("{name}.{extension}"))).find(|file| file.exists())
+    PRIVATE
+        .iter()
+        .map(|extension| folder.join(format!("{name}.{extension}")))
+        .find(|file| file.exists())
 }
 
-/// Makes a key: NAME.pem, encrypted, and NAME.pub, which one hands to others. A folder that is missing is made.
+/// Makes a key: NAME.pem, encrypted, and NAME.pub, which one hands to others. A folder that is
+/// missing is made.
 ///
 /// # Errors
 /// The name is taken or is none, the passphrase is empty, or a file can't be written.
-pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Result<KeyEntry, SigningError> {
+pub fn generate(
+    folder: &Path,
+    name: &str,
+    kind: Kind,
+    passphrase: &str,
+) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
     let file = folder.join(format!("{name}.pem"));
     let key = PrivateKey::generate(kind, &file, passphrase)?;
@@ -173,11 +208,12 @@ pub fn generate(folder: &Path, name: &str, kind: Kind, passphrase: &str) -> Resu
     read_entry(folder, name)
 }
 
-/// Takes a private key's file up that another tool made: NAME.pem with its bytes as they are, and NAME.pub. One that lies in the folder
-/// under that name already only gets its NAME.pub.
+/// Takes a private key's file up that another tool made: NAME.pem with its bytes as they are, and
+/// NAME.pub. One that lies in the folder under that name already only gets its NAME.pub.
 ///
 /// # Errors
-/// The name is taken or is none, the file is no key that can sign, the passphrase is wrong, or a file can't be read or written.
+/// The name is taken or is none, the file is no key that can sign, the passphrase is wrong, or a
+/// file can't be read or written.
 pub fn add(
     folder: &Path,
     name: &str,
@@ -186,8 +222,9 @@ pub fn add(
 ) -> Result<KeyEntry, SigningError> {
     check_name(name)?;
     let canonical = |path: &Path| fs::canonicalize(path).ok();
-    let there =
-        private_file(folder, name).filter(|there| canonical(there) == canonical(file) && !folder.join(format!("{name}.pub")).exists());
+    let there = private_file(folder, name).filter(|there| {
+        canonical(there) == canonical(file) && !folder.join(format!("{name}.pub")).exists()
+    });
     if there.is_none() {
         check_new(folder, name)?;
     }
@@ -209,14 +246,24 @@ pub fn add(
 /// # Errors
 /// The passphrase is wrong, or a file can't be read or written.
 pub fn complete(folder: &Path, name: &str, passphrase: &str) -> Result<(), SigningError> {
-    write_pub(folder, name, PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.public())
+    write_pub(
+        folder,
+        name,
+        PrivateKey::load(&folder.join(format!("{name}.pem")), passphrase)?.public(),
+    )
 }
 
-/// Makes a key inside a token, from where it can't be taken: NAME.token, which says where it is, and NAME.pub.
+/// Makes a key inside a token, from where it can't be taken: NAME.token, which says where it is,
+/// and NAME.pub.
 ///
 /// # Errors
 /// The name is taken or is none, the token refuses, or a file can't be written.
-pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, at: &token::At<'_>) -> Result<KeyEntry, SigningError> {
+pub fn generate_in_token(
+    folder: &Path,
+    name: &str,
+    kind: Kind,
+    at: &token::At<'_>,
+) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
     token::generate(at, name, kind, &mut |made| keep_token(folder, name, made))?;
     read_entry(folder, name)
@@ -225,8 +272,14 @@ pub fn generate_in_token(folder: &Path, name: &str, kind: Kind, at: &token::At<'
 /// Takes a key up that a token has already: NAME.token and NAME.pub.
 ///
 /// # Errors
-/// The name is taken or is none, the token has no such key or more than one, or a file can't be written.
-pub fn add_of_token(folder: &Path, name: &str, at: &token::At<'_>, which: &token::Which) -> Result<KeyEntry, SigningError> {
+/// The name is taken or is none, the token has no such key or more than one, or a file can't be
+/// written.
+pub fn add_of_token(
+    folder: &Path,
+    name: &str,
+    at: &token::At<'_>,
+    which: &token::Which,
+) -> Result<KeyEntry, SigningError> {
     check_new(folder, name)?;
     let found = token::find(at, which)?;
     prepare(folder, name)?;
@@ -245,12 +298,16 @@ fn keep_token(folder: &Path, name: &str, token: &TokenFile) -> Result<(), Signin
 /// # Errors
 /// It is none.
 pub fn read_public_key(file: &Path) -> Result<PublicKey, SigningError> {
-    only_key(&read_public(file)?).map_err(|why| SigningError::Public(file.display().to_string(), why))
+    only_key(&read_public(file)?)
+        .map_err(|why| SigningError::Public(file.display().to_string(), why))
 }
 
 fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {
     check_new(folder, name)?;
-    let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(folder);
+    let made = fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(folder);
     made.map_err(|error| SigningError::File(folder.display().to_string(), error))
 }
 
@@ -261,9 +318,15 @@ fn prepare(folder: &Path, name: &str) -> Result<(), SigningError> {
 pub fn check_new(folder: &Path, name: &str) -> Result<(), SigningError> {
     check_name(name)?;
     let extensions = PRIVATE.into_iter().chain(["pub", "token"]);
-    let taken = extensions.map(|extension| folder.join(format!("{name}.{extension}"))).find(|path| path.exists());
-    taken
-        .map_or(Ok(()), |path| Err(SigningError::Name(format!("{} is there already; hint: give the new key another name", path.display()))))
+    let taken = extensions
+        .map(|extension| folder.join(format!("{name}.{extension}")))
+        .find(|path| path.exists());
+    taken.map_or(Ok(()), |path| {
+        Err(SigningError::Name(format!(
+            "{} is there already; hint: give the new key another name",
+            path.display()
+        )))
+    })
 }
 
 fn write_pub(folder: &Path, name: &str, key: &PublicKey) -> Result<(), SigningError> {
@@ -278,28 +341,49 @@ fn read_entry(folder: &Path, name: &str) -> Result<KeyEntry, SigningError> {
     let token = folder.join(format!("{name}.token"));
     let read = if token.exists() {
         TokenFile::read(&token).and_then(|token| {
-            let differs =
-                || SigningError::Public(path.display().to_string(), "not the public key of the token's file beside it".to_owned());
-            if token.key.id() == public.id() { Ok((true, Some(token.place()))) } else { Err(differs()) }
+            let differs = || {
+                SigningError::Public(
+                    path.display().to_string(),
+                    "not the public key of the token's file beside it".to_owned(),
+                )
+            };
+            if token.key.id() == public.id() {
+                Ok((true, Some(token.place())))
+            } else {
+                Err(differs())
+            }
         })
     } else {
-        private_file(folder, name).map_or(Ok((false, None)), |file| LockedKey::read(&file).map(|_| (true, None)))
+        private_file(folder, name).map_or(Ok((false, None)), |file| {
+            LockedKey::read(&file).map(|_| (true, None))
+        })
     };
     let unusable = read.as_ref().err().map(ToString::to_string);
     if let Some(why) = &unusable {
         log::warn!("the key {name} can't sign: {why}");
     }
     let (private, token) = read.unwrap_or_default();
-    Ok(KeyEntry { name: name.to_owned(), keyid: key_object(&public).0, public, private, token, unusable })
+    Ok(KeyEntry {
+        name: name.to_owned(),
+        keyid: key_object(&public).0,
+        public,
+        private,
+        token,
+        unusable,
+    })
 }
 
 /// A name is a file's, and stands in a terminal.
 fn check_name(name: &str) -> Result<(), SigningError> {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if plain && (1..=64).contains(&name.len()) && !name.starts_with(['.', '-']) {
         return Ok(());
     }
-    Err(SigningError::Name(format!("{name:?} can't be a key's name; hint: use up to 64 letters, digits, . _ and -, as root-1")))
+    Err(SigningError::Name(format!(
+        "{name:?} can't be a key's name; hint: use up to 64 letters, digits, . _ and -, as root-1"
+    )))
 }
 
 #[cfg(test)]
@@ -308,7 +392,10 @@ mod tests {
 
     use super::*;
 
-    fn unlock(keyring: &Keyring, answers: &[&str]) -> (usize, Result<Box<dyn Signer>, SigningError>) {
+    fn unlock(
+        keyring: &Keyring,
+        answers: &[&str],
+    ) -> (usize, Result<Box<dyn Signer>, SigningError>) {
         let mut asked = 0;
         let id = keyring.keys()[0].id();
         let signer = keyring.unlock(id, &mut |_| {
@@ -327,9 +414,15 @@ mod tests {
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
         let keyring = Keyring::open(&folder).unwrap();
         let entry = &keyring.keys()[0];
-        assert_eq!((entry.name.as_str(), &entry.keyid, entry.private), ("root-1", &made.keyid, true));
+        assert_eq!(
+            (entry.name.as_str(), &entry.keyid, entry.private),
+            ("root-1", &made.keyid, true)
+        );
         let signer = unlock(&keyring, &["correct horse"]).1.unwrap();
-        assert_eq!((signer.keyid(), signer.public().id()), (made.keyid.clone(), made.id()));
+        assert_eq!(
+            (signer.keyid(), signer.public().id()),
+            (made.keyid.clone(), made.id())
+        );
     }
 
     #[test]
@@ -337,11 +430,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         generate(dir.path(), "a", Kind::Ed25519, "right").unwrap();
         let keyring = Keyring::open(dir.path()).unwrap();
-        for (answers, asked, good) in [(&["wrong", "right"][..], 2, true), (&["wrong"], 2, false), (&["1", "2", "3", "right"], 3, false)] {
+        for (answers, asked, good) in [
+            (&["wrong", "right"][..], 2, true),
+            (&["wrong"], 2, false),
+            (&["1", "2", "3", "right"], 3, false),
+        ] {
             let (times, signer) = unlock(&keyring, answers);
             assert_eq!((times, signer.is_ok()), (asked, good), "{answers:?}");
         }
-        let refused = keyring.unlock(keyring.keys()[0].id(), &mut |_| Err(SigningError::Passphrase("no terminal".to_owned())));
+        let refused = keyring.unlock(keyring.keys()[0].id(), &mut |_| {
+            Err(SigningError::Passphrase("no terminal".to_owned()))
+        });
         assert_eq!(refused.unwrap_err().to_string(), "no terminal");
     }
 
@@ -355,10 +454,17 @@ mod tests {
         let keyring = Keyring::open(&ours).unwrap();
         let other = &keyring.keys()[1];
         assert!(!other.private);
-        assert!(keyring.unlock(other.id(), &mut |_| Ok("p".to_owned())).is_err());
+        assert!(
+            keyring
+                .unlock(other.id(), &mut |_| Ok("p".to_owned()))
+                .is_err()
+        );
         fs::copy(theirs.join("b.pub"), ours.join("a.pub")).unwrap();
         let keyring = Keyring::open(&ours).unwrap();
-        assert!(matches!(unlock(&keyring, &["p"]).1, Err(SigningError::Public(..))));
+        assert!(matches!(
+            unlock(&keyring, &["p"]).1,
+            Err(SigningError::Public(..))
+        ));
     }
 
     #[test]
@@ -367,7 +473,13 @@ mod tests {
         generate(dir.path(), "a", Kind::Ed25519, "p").unwrap();
         let before = fs::read(dir.path().join("a.pem")).unwrap();
         for name in ["a", "", "../b", ".b", "a b", "-a"] {
-            assert!(matches!(generate(dir.path(), name, Kind::Ed25519, "p"), Err(SigningError::Name(_))), "{name}");
+            assert!(
+                matches!(
+                    generate(dir.path(), name, Kind::Ed25519, "p"),
+                    Err(SigningError::Name(_))
+                ),
+                "{name}"
+            );
         }
         assert_eq!(fs::read(dir.path().join("a.pem")).unwrap(), before);
         assert!(generate(dir.path(), "c", Kind::Ed25519, "").is_err());

@@ -1,4 +1,5 @@
-//! A whole repository as a publisher holds it: read from its files, verified by the same engine as on every host.
+//! A whole repository as a publisher holds it: read from its files, verified by the same engine as
+//! on every host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -10,10 +11,13 @@ use serde_json::{Map, Value};
 use super::PublishError;
 use super::document::{Document, listing, material};
 use super::place::{Files, WAITING};
-use crate::trust::tuf::{Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update};
+use crate::trust::tuf::{
+    Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update,
+};
 use crate::trust::{Floor, KeyId, Progress, Refusal, Verified};
 
-/// One file, which many states of a repository may share: a large one is read once, and not copied with each.
+/// One file, which many states of a repository may share: a large one is read once, and not copied
+/// with each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File(Arc<Content>);
 
@@ -37,7 +41,8 @@ pub struct Metadata {
     pub snapshot: File,
     /// The targets roles by name.
     pub roles: BTreeMap<String, File>,
-    /// Role files that the snapshot doesn't list yet, because signatures are missing: of the role, or of the snapshot's key.
+    /// Role files that the snapshot doesn't list yet, because signatures are missing: of the role,
+    /// or of the snapshot's key.
     pub waiting: BTreeMap<String, File>,
     /// Roles whose present file their delegator's keys don't stand for, and why.
     pub broken: BTreeMap<String, String>,
@@ -83,11 +88,16 @@ impl File {
     }
 
     fn read(files: &Files, name: &str, known: Option<&Metadata>) -> Result<Self, PublishError> {
-        let bytes = files.get(name).ok_or_else(|| PublishError::Incomplete(name.to_owned()))?;
+        let bytes = files
+            .get(name)
+            .ok_or_else(|| PublishError::Incomplete(name.to_owned()))?;
         if let Some(same) = known.and_then(|known| known.all().find(|file| file.bytes == *bytes)) {
             return Ok(same.clone());
         }
-        Ok(Self(Arc::new(Content { document: Document::read(name, bytes)?, bytes: bytes.clone() })))
+        Ok(Self(Arc::new(Content {
+            document: Document::read(name, bytes)?,
+            bytes: bytes.clone(),
+        })))
     }
 }
 
@@ -100,45 +110,83 @@ impl Deref for File {
 }
 
 impl Metadata {
-    /// Reads and verifies a repository. `seen`: the floors of what was read before, behind which nothing may go. Expiry doesn't count: what
-    /// has expired is to be renewed. All is verified; files that are `known` are not taken apart again.
+    /// Reads and verifies a repository. `seen`: the floors of what was read before, behind which
+    /// nothing may go. Expiry doesn't count: what has expired is to be renewed. All is verified;
+    /// files that are `known` are not taken apart again.
     ///
     /// # Errors
     /// A file is missing or malformed, or the whole doesn't hold under the pinned root.
-    pub fn read(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor], known: Option<&Self>) -> Result<Self, PublishError> {
+    pub fn read(
+        files: &Files,
+        pinned: &Arc<PinnedRoot>,
+        seen: &[Floor],
+        known: Option<&Self>,
+    ) -> Result<Self, PublishError> {
         let (trusted, mut broken, floors) = verify(files, pinned, seen)?;
         let versions = trusted.versions();
         let version = |role: &str| versions.get(role).copied().unwrap_or_default();
         let last = version("root");
-        let roots = files.keys().filter_map(|name| name.strip_suffix(".root.json")?.parse::<u64>().ok()).filter(|found| *found <= last);
-        let roots = roots.map(|version| Ok((version, File::read(files, &Request::Root(version).file_name(), known)?)));
+        let roots = files
+            .keys()
+            .filter_map(|name| name.strip_suffix(".root.json")?.parse::<u64>().ok())
+            .filter(|found| *found <= last);
+        let roots = roots.map(|version| {
+            Ok((
+                version,
+                File::read(files, &Request::Root(version).file_name(), known)?,
+            ))
+        });
         let roots = roots.collect::<Result<BTreeMap<_, _>, PublishError>>()?;
-        let snapshot = File::read(files, &Request::Snapshot(Some(version("snapshot"))).file_name(), known)?;
+        let snapshot = File::read(
+            files,
+            &Request::Snapshot(Some(version("snapshot"))).file_name(),
+            known,
+        )?;
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
             let role = name.strip_suffix(".json").unwrap_or(name);
             if TOP_LEVEL.contains(&role) {
                 continue;
             }
-            let request = Request::Role(role.to_owned(), meta.get("version").and_then(Value::as_u64));
-            roles.insert(role.to_owned(), File::read(files, &request.file_name(), known)?);
+            let request =
+                Request::Role(role.to_owned(), meta.get("version").and_then(Value::as_u64));
+            roles.insert(
+                role.to_owned(),
+                File::read(files, &request.file_name(), known)?,
+            );
         }
         broken.retain(|role, _| roles.contains_key(role));
         let timestamp = File::read(files, "timestamp.json", known)?;
-        let mut read = Self { roots, timestamp, snapshot, roles, waiting: BTreeMap::new(), broken, floors };
+        let mut read = Self {
+            roots,
+            timestamp,
+            snapshot,
+            roles,
+            waiting: BTreeMap::new(),
+            broken,
+            floors,
+        };
         read.waiting = read.waiting_in(files, known);
         Ok(read)
     }
 
-    /// What waits for signatures or for the snapshot's key. Nothing but its signatures speaks for it: what no key of its role has signed,
-    /// or is not newer than what is published, is not looked at.
+    /// What waits for signatures or for the snapshot's key. Nothing but its signatures speaks for
+    /// it: what no key of its role has signed, or is not newer than what is published, is not
+    /// looked at.
     fn waiting_in(&self, files: &Files, known: Option<&Self>) -> BTreeMap<String, File> {
         let names = files.keys().filter(|name| name.starts_with(WAITING));
-        let read = names.filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
+        let read = names
+            .filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
         read.filter(|(role, file)| {
-            let signed = self.authority(role).is_some_and(|authority| !Self::signers(&authority, &file.document).is_empty());
-            let is_targets = file.document.signed.get("_type").and_then(Value::as_str) == Some("targets");
-            let newer = self.roles.get(role).is_none_or(|published| published.document.version() < file.document.version());
+            let signed = self
+                .authority(role)
+                .is_some_and(|authority| !Self::signers(&authority, &file.document).is_empty());
+            let is_targets =
+                file.document.signed.get("_type").and_then(Value::as_str) == Some("targets");
+            let newer = self
+                .roles
+                .get(role)
+                .is_none_or(|published| published.document.version() < file.document.version());
             signed && is_targets && newer && !TOP_LEVEL.contains(&role.as_str())
         })
         .collect()
@@ -146,7 +194,10 @@ impl Metadata {
 
     fn all(&self) -> impl Iterator<Item = &File> {
         let online = [&self.timestamp, &self.snapshot].into_iter();
-        online.chain(self.roots.values()).chain(self.roles.values()).chain(self.waiting.values())
+        online
+            .chain(self.roots.values())
+            .chain(self.roles.values())
+            .chain(self.waiting.values())
     }
 
     /// A targets role as it is to be gone on from: what waits, or else what is published.
@@ -159,7 +210,12 @@ impl Metadata {
     #[must_use]
     pub fn signers(authority: &Authority, document: &Document) -> Vec<RoleKey> {
         let mut seen = BTreeSet::new();
-        authority.keys.iter().filter(|key| document.signed_by(key).is_some_and(|id| seen.insert(id))).cloned().collect()
+        authority
+            .keys
+            .iter()
+            .filter(|key| document.signed_by(key).is_some_and(|id| seen.insert(id)))
+            .cloned()
+            .collect()
     }
 
     /// A repository of nothing but its first root.
@@ -167,13 +223,22 @@ impl Metadata {
         let empty = |kind| File::of(Document::new(kind));
         let (snapshot, timestamp) = (empty("snapshot"), empty("timestamp"));
         let (roles, waiting, broken) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { roots: BTreeMap::from([(root.document.version(), root)]), timestamp, snapshot, roles, waiting, broken, floors: Vec::new() }
+        Self {
+            roots: BTreeMap::from([(root.document.version(), root)]),
+            timestamp,
+            snapshot,
+            roles,
+            waiting,
+            broken,
+            floors: Vec::new(),
+        }
     }
 
     /// Whether both are the same files.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        (&self.roots, &self.timestamp, &self.snapshot) == (&other.roots, &other.timestamp, &other.snapshot)
+        (&self.roots, &self.timestamp, &self.snapshot)
+            == (&other.roots, &other.timestamp, &other.snapshot)
             && (&self.roles, &self.waiting) == (&other.roles, &other.waiting)
     }
 
@@ -184,12 +249,21 @@ impl Metadata {
         for (version, root) in &self.roots {
             files.insert(Request::Root(*version).file_name(), root.bytes.clone());
         }
-        files.insert(Request::Snapshot(Some(self.snapshot.document.version())).file_name(), self.snapshot.bytes.clone());
+        files.insert(
+            Request::Snapshot(Some(self.snapshot.document.version())).file_name(),
+            self.snapshot.bytes.clone(),
+        );
         for (role, file) in &self.roles {
-            files.insert(Request::Role(role.clone(), Some(file.document.version())).file_name(), file.bytes.clone());
+            files.insert(
+                Request::Role(role.clone(), Some(file.document.version())).file_name(),
+                file.bytes.clone(),
+            );
         }
         for (role, file) in &self.waiting {
-            files.insert(format!("{WAITING}{}", Request::Role(role.clone(), None).file_name()), file.bytes.clone());
+            files.insert(
+                format!("{WAITING}{}", Request::Role(role.clone(), None).file_name()),
+                file.bytes.clone(),
+            );
         }
         files.insert("timestamp.json".to_owned(), self.timestamp.bytes.clone());
         files
@@ -211,8 +285,15 @@ impl Metadata {
         if let Some(listed) = root.members("roles").and_then(|roles| roles.get(role)) {
             return authority(listed, root.members("keys"), "root");
         }
-        let (by, listed) = self.delegations().find(|(_, listed)| name(listed) == role)?;
-        let keys = self.roles.get(by).and_then(|file| file.document.members("delegations")?.get("keys")?.as_object());
+        let (by, listed) = self
+            .delegations()
+            .find(|(_, listed)| name(listed) == role)?;
+        let keys = self.roles.get(by).and_then(|file| {
+            file.document
+                .members("delegations")?
+                .get("keys")?
+                .as_object()
+        });
         authority(listed, keys, by)
     }
 
@@ -220,7 +301,9 @@ impl Metadata {
     pub fn delegations(&self) -> impl Iterator<Item = (&str, &Value)> {
         let first = self.roles.get_key_value("targets").into_iter();
         let all = first.chain(self.roles.iter().filter(|(role, _)| *role != "targets"));
-        all.flat_map(|(by, file)| delegated(&file.document).map(move |listed| (by.as_str(), listed)))
+        all.flat_map(|(by, file)| {
+            delegated(&file.document).map(move |listed| (by.as_str(), listed))
+        })
     }
 
     /// What people call whoever holds a key.
@@ -228,10 +311,14 @@ impl Metadata {
     pub fn holder(&self, keyid: &str) -> Option<String> {
         let roots = self.roots.values().rev().map(|file| &file.document);
         let documents = roots.chain(self.roles.values().map(|file| &file.document));
-        let holders = documents.filter_map(|document| document.members(HOLDERS)?.get(keyid)?.as_str());
+        let holders =
+            documents.filter_map(|document| document.members(HOLDERS)?.get(keyid)?.as_str());
         // As tuf-on-ci lists a key's holder.
         let owner = || self.key(keyid)?.get("x-tuf-on-ci-keyowner")?.as_str();
-        holders.map(str::to_owned).next().or_else(|| owner().map(str::to_owned))
+        holders
+            .map(str::to_owned)
+            .next()
+            .or_else(|| owner().map(str::to_owned))
     }
 
     /// Keys for people: who holds them, and the beginnings of their IDs.
@@ -239,7 +326,8 @@ impl Metadata {
     pub fn named(&self, keyids: &[String]) -> String {
         let named = |keyid: &String| {
             let short: String = keyid.chars().take(8).collect();
-            self.holder(keyid).map_or(short.clone(), |holder| format!("{holder} ({short})"))
+            self.holder(keyid)
+                .map_or(short.clone(), |holder| format!("{holder} ({short})"))
         };
         keyids.iter().map(named).collect::<Vec<_>>().join(", ")
     }
@@ -247,17 +335,41 @@ impl Metadata {
     /// A key as metadata lists it, for people: two files may list two keys under one ID.
     #[must_use]
     pub fn key(&self, keyid: &str) -> Option<&Value> {
-        let of_root = self.root().ok()?.members("keys").and_then(|keys| keys.get(keyid));
-        let delegated = self.roles.values().filter_map(|file| file.document.members("delegations")?.get("keys")?.get(keyid));
+        let of_root = self
+            .root()
+            .ok()?
+            .members("keys")
+            .and_then(|keys| keys.get(keyid));
+        let delegated = self.roles.values().filter_map(|file| {
+            file.document
+                .members("delegations")?
+                .get("keys")?
+                .get(keyid)
+        });
         of_root.into_iter().chain(delegated).next()
     }
 
     /// What the next snapshot lists.
     pub(super) fn meta(&self) -> Map<String, Value> {
         // Old tools list the root too, and clients let nothing vanish that was listed.
-        let root = self.snapshot.document.members("meta").and_then(|meta| meta.get("root.json")).and(self.roots.values().next_back());
-        let root = root.map(|file| ("root.json".to_owned(), listing(file.document.version(), &file.bytes)));
-        let roles = self.roles.iter().map(|(role, file)| (format!("{role}.json"), listing(file.document.version(), &file.bytes)));
+        let root = self
+            .snapshot
+            .document
+            .members("meta")
+            .and_then(|meta| meta.get("root.json"))
+            .and(self.roots.values().next_back());
+        let root = root.map(|file| {
+            (
+                "root.json".to_owned(),
+                listing(file.document.version(), &file.bytes),
+            )
+        });
+        let roles = self.roles.iter().map(|(role, file)| {
+            (
+                format!("{role}.json"),
+                listing(file.document.version(), &file.bytes),
+            )
+        });
         roles.chain(root).collect()
     }
 }
@@ -265,30 +377,53 @@ impl Metadata {
 /// The top-level roles that are no targets.
 const TOP_LEVEL: [&str; 3] = ["root", "snapshot", "timestamp"];
 
-/// Where the names of keys' holders stand: at the top of what is signed, for some clients write anew what is below, as they know it.
+/// Where the names of keys' holders stand: at the top of what is signed, for some clients write
+/// anew what is below, as they know it.
 pub(super) const HOLDERS: &str = "x-rootpin-holders";
 
 /// The roles that a targets file delegates to, as they are listed.
 pub(super) fn delegated(document: &Document) -> impl Iterator<Item = &Value> {
-    document.members("delegations").and_then(|delegations| delegations.get("roles")?.as_array()).into_iter().flatten()
+    document
+        .members("delegations")
+        .and_then(|delegations| delegations.get("roles")?.as_array())
+        .into_iter()
+        .flatten()
 }
 
 /// The name of a listed role.
 pub(super) fn name(listed: &Value) -> &str {
-    listed.get("name").and_then(Value::as_str).unwrap_or_default()
+    listed
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn authority(listed: &Value, keys: Option<&Map<String, Value>>, by: &str) -> Option<Authority> {
     let threshold = usize::try_from(listed.get("threshold")?.as_u64()?).ok()?;
-    Some(Authority { keys: role_keys(listed, keys)?, threshold, by: by.to_owned() })
+    Some(Authority {
+        keys: role_keys(listed, keys)?,
+        threshold,
+        by: by.to_owned(),
+    })
 }
 
 /// The keys of a listed role, of those that its file lists.
 pub(super) fn role_keys(listed: &Value, keys: Option<&Map<String, Value>>) -> Option<Vec<RoleKey>> {
-    let listed = listed.get("keyids")?.as_array()?.iter().filter_map(Value::as_str);
+    let listed = listed
+        .get("keyids")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str);
     let read = |keyid: &str| {
-        let key = keys.and_then(|keys| keys.get(keyid)).cloned().unwrap_or_default();
-        RoleKey { keyid: keyid.to_owned(), id: material(keyid, &key), key }
+        let key = keys
+            .and_then(|keys| keys.get(keyid))
+            .cloned()
+            .unwrap_or_default();
+        RoleKey {
+            keyid: keyid.to_owned(),
+            id: material(keyid, &key),
+            key,
+        }
     };
     Some(listed.map(read).collect())
 }
@@ -296,13 +431,19 @@ pub(super) fn role_keys(listed: &Value, keys: Option<&Map<String, Value>>) -> Op
 /// The role of a waiting file. Its name is encoded as a published one is.
 fn role_of(name: &str) -> Result<String, PublishError> {
     let wrong = || PublishError::Malformed(name.to_owned());
-    let encoded = name.strip_prefix(WAITING).and_then(|name| name.strip_suffix(".json")).ok_or_else(wrong)?;
+    let encoded = name
+        .strip_prefix(WAITING)
+        .and_then(|name| name.strip_suffix(".json"))
+        .ok_or_else(wrong)?;
     let mut role = Vec::new();
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
         role.push(match byte {
             b'%' => {
-                let digits = [bytes.next().ok_or_else(wrong)?, bytes.next().ok_or_else(wrong)?];
+                let digits = [
+                    bytes.next().ok_or_else(wrong)?,
+                    bytes.next().ok_or_else(wrong)?,
+                ];
                 let digits = std::str::from_utf8(&digits).map_err(|_| wrong())?;
                 u8::from_str_radix(digits, 16).map_err(|_| wrong())?
             }
@@ -318,26 +459,47 @@ type Holds = (Trusted, BTreeMap<String, String>, Vec<Floor>);
 fn verify(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Holds, PublishError> {
     // Before all expiry.
     let now = Timestamp::UNIX_EPOCH;
-    let pins = Pins { root: Arc::clone(pinned), revoked: BTreeSet::new(), floor: BTreeMap::new(), max_age: None };
+    let pins = Pins {
+        root: Arc::clone(pinned),
+        revoked: BTreeSet::new(),
+        floor: BTreeMap::new(),
+        max_age: None,
+    };
     let mut floors = seen.to_vec();
-    let mut update = Update::start(&pins, History { floors: floors.clone(), trusted: None }, now);
+    let mut update = Update::start(
+        &pins,
+        History {
+            floors: floors.clone(),
+            trusted: None,
+        },
+        now,
+    );
     let trusted = run(files, |answer| update.next(answer))?;
     keep(&mut floors, update.progress().as_ref());
     let mut sweep = Sweep::start(&trusted, "", now).map_err(PublishError::Refused)?;
     let swept = run(files, |answer| sweep.next(answer))?;
     keep(&mut floors, sweep.progress().as_ref());
-    let broken = swept.failed.into_iter().map(|(role, refusal)| (role, refusal.to_string())).collect();
+    let broken = swept
+        .failed
+        .into_iter()
+        .map(|(role, refusal)| (role, refusal.to_string()))
+        .collect();
     Ok((swept.trusted, broken, floors))
 }
 
-fn run<T>(files: &Files, mut next: impl FnMut(Option<Answer>) -> Result<Step<T>, Refusal>) -> Result<T, PublishError> {
+fn run<T>(
+    files: &Files,
+    mut next: impl FnMut(Option<Answer>) -> Result<Step<T>, Refusal>,
+) -> Result<T, PublishError> {
     let mut answer = None;
     loop {
         match next(answer.take()).map_err(PublishError::Refused)? {
             Step::Done(done) => return Ok(done),
             Step::Fetch(want) if want.from == From::Cache => answer = Some(Answer::Missing),
             Step::Fetch(want) => {
-                let found = files.get(&want.request.file_name()).filter(|bytes| bytes.len() <= want.max_bytes);
+                let found = files
+                    .get(&want.request.file_name())
+                    .filter(|bytes| bytes.len() <= want.max_bytes);
                 answer = Some(found.map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone())));
             }
         }
@@ -345,9 +507,14 @@ fn run<T>(files: &Files, mut next: impl FnMut(Option<Answer>) -> Result<Step<T>,
 }
 
 fn keep(floors: &mut Vec<Floor>, progress: Option<&Verified<Progress>>) {
-    let Some(progress) = progress.map(Verified::get) else { return };
+    let Some(progress) = progress.map(Verified::get) else {
+        return;
+    };
     floors.retain(|kept| {
-        let raised = progress.floors.iter().any(|new| new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys));
+        let raised = progress
+            .floors
+            .iter()
+            .any(|new| new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys));
         !raised && !progress.fallen.contains(kept)
     });
     floors.extend(progress.floors.iter().cloned());

@@ -1,4 +1,5 @@
-//! The signing side: what a host that publishes statements holds and does. Nothing that verifies stands on it.
+//! The signing side: what a host that publishes statements holds and does. Nothing that verifies
+//! stands on it.
 //!
 //! ```text
 //! place ─read─▶ Metadata (verified as on every host) ─▶ Draft (three-way merge, then what a verb changes)

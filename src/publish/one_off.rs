@@ -1,4 +1,5 @@
-//! A repository of one key that is written nowhere: with what a proof signs its control images, and what is gone with it.
+//! A repository of one key that is written nowhere: with what a proof signs its control images, and
+//! what is gone with it.
 
 use std::collections::BTreeMap;
 
@@ -33,9 +34,17 @@ impl OneOff {
     pub fn new(now: Timestamp, term: SignedDuration) -> Result<Self, PublishError> {
         let key = PrivateKey::in_memory(Kind::Ed25519)?;
         let (keyid, object) = key_object(key.public());
-        let only = RoleKeys { keys: vec![(keyid, object, "a proof".to_owned())], threshold: 1 };
+        let only = RoleKeys {
+            keys: vec![(keyid, object, "a proof".to_owned())],
+            threshold: 1,
+        };
         let root = root_document(&ROLES.map(|role| (role.to_owned(), only.clone())).into())?;
-        let mut this = Self { key, root: File::of(root.clone()), now, term };
+        let mut this = Self {
+            key,
+            root: File::of(root.clone()),
+            now,
+            term,
+        };
         this.root = this.signed(root)?;
         Ok(this)
     }
@@ -46,7 +55,8 @@ impl OneOff {
         &self.root.bytes
     }
 
-    /// All files of a repository in which these names (`HOST/REPOSITORY:TAG`) stand for these bytes.
+    /// All files of a repository in which these names (`HOST/REPOSITORY:TAG`) stand for these
+    /// bytes.
     ///
     /// # Errors
     /// The cryptographic library fails.
@@ -54,11 +64,22 @@ impl OneOff {
         let mut metadata = Metadata::founded(self.root.clone());
         let mut targets = new_targets();
         let target = |bytes: &Vec<u8>| json!({ "length": bytes.len(), "hashes": { "sha256": Digest::of(bytes).hex() } });
-        targets.edit("targets", |listed| listed.extend(names.iter().map(|(name, bytes)| (name.clone(), target(bytes)))));
-        metadata.roles.insert("targets".to_owned(), self.signed(targets)?);
+        targets.edit("targets", |listed| {
+            listed.extend(
+                names
+                    .iter()
+                    .map(|(name, bytes)| (name.clone(), target(bytes))),
+            );
+        });
+        metadata
+            .roles
+            .insert("targets".to_owned(), self.signed(targets)?);
         metadata.snapshot = self.lists("snapshot", Value::Object(metadata.meta()))?;
         let snapshot = &metadata.snapshot;
-        metadata.timestamp = self.lists("timestamp", json!({ "snapshot.json": listing(snapshot.document.version(), &snapshot.bytes) }))?;
+        metadata.timestamp = self.lists(
+            "timestamp",
+            json!({ "snapshot.json": listing(snapshot.document.version(), &snapshot.bytes) }),
+        )?;
         Ok(metadata.files())
     }
 
@@ -71,7 +92,14 @@ impl OneOff {
     fn signed(&self, mut document: Document) -> Result<File, PublishError> {
         document.date(1, self.now, self.term)?;
         let (keyid, key) = key_object(self.key.public());
-        document.sign(&self.key, &RoleKey { keyid, key, id: Some(self.key.public().id()) })?;
+        document.sign(
+            &self.key,
+            &RoleKey {
+                keyid,
+                key,
+                id: Some(self.key.public().id()),
+            },
+        )?;
         Ok(File::of(document))
     }
 }
@@ -88,11 +116,19 @@ mod tests {
         let now = Timestamp::now();
         let make = || OneOff::new(now, SignedDuration::from_mins(10)).unwrap();
         let (one, other) = (make(), make());
-        let files = one.publish(&BTreeMap::from([("127.0.0.1:1/a:1".to_owned(), b"manifest".to_vec())])).unwrap();
+        let files = one
+            .publish(&BTreeMap::from([(
+                "127.0.0.1:1/a:1".to_owned(),
+                b"manifest".to_vec(),
+            )]))
+            .unwrap();
         let pinned = |of: &OneOff| Arc::new(PinnedRoot::read(of.root().to_vec()).unwrap());
         let read = Metadata::read(&files, &pinned(&one), &[], None).unwrap();
         let listed = read.roles["targets"].document.members("targets").unwrap();
-        assert_eq!(listed["127.0.0.1:1/a:1"]["hashes"]["sha256"], Digest::of(b"manifest").hex());
+        assert_eq!(
+            listed["127.0.0.1:1/a:1"]["hashes"]["sha256"],
+            Digest::of(b"manifest").hex()
+        );
         assert!(Metadata::read(&files, &pinned(&other), &[], None).is_err());
     }
 }

@@ -68,14 +68,40 @@ impl Plan {
     ///
     /// # Errors
     /// A role that nothing speaks for, or a term beyond all time.
-    pub fn of(draft: Draft, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<Self, PublishError> {
-        let Draft { before, next, mut edited, renew, approved, taken } = draft;
-        let other_keys = |role: &str, next: &Metadata| before.authority(role) != next.authority(role);
+    pub fn of(
+        draft: Draft,
+        keyring: &Keyring,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Self, PublishError> {
+        let Draft {
+            before,
+            next,
+            mut edited,
+            renew,
+            approved,
+            taken,
+        } = draft;
+        let other_keys =
+            |role: &str, next: &Metadata| before.authority(role) != next.authority(role);
         // A new root alone is listed nowhere.
         let rekeyed = other_keys("snapshot", &next) || other_keys("timestamp", &next);
         let mut changed = renew || rekeyed;
-        let mut plan = Self { roles: Vec::new(), online: Vec::new(), offline: None, dropped: Vec::new(), next, taken };
-        let open = plan.next.waiting.keys().filter(|role| !edited.contains_key(*role)).cloned().collect::<Vec<_>>();
+        let mut plan = Self {
+            roles: Vec::new(),
+            online: Vec::new(),
+            offline: None,
+            dropped: Vec::new(),
+            next,
+            taken,
+        };
+        let open = plan
+            .next
+            .waiting
+            .keys()
+            .filter(|role| !edited.contains_key(*role))
+            .cloned()
+            .collect::<Vec<_>>();
         // `targets` first: whom it delegates to counts for what comes after.
         let mut names: Vec<String> = edited.keys().cloned().chain(open).collect();
         names.sort_by_key(|name| (name != "targets", name.clone()));
@@ -92,9 +118,17 @@ impl Plan {
         }
         let lacks = match plan.roles.iter().find(|step| step.role == "targets") {
             Some(step) => step.missing.clone(),
-            None => {
-                plan.next.roles.get("targets").and_then(|file| signing("targets", &file.document, &before, &plan.next, keyring, false)?.1)
-            }
+            None => plan.next.roles.get("targets").and_then(|file| {
+                signing(
+                    "targets",
+                    &file.document,
+                    &before,
+                    &plan.next,
+                    keyring,
+                    false,
+                )?
+                .1
+            }),
         };
         if let Some(missing) = lacks.filter(|_| other_keys("targets", &plan.next)) {
             return Err(PublishError::Wrong(format!(
@@ -109,7 +143,11 @@ impl Plan {
         }
         if let Some(missing) = &plan.offline {
             if rekeyed || renew {
-                let why = if rekeyed { "the new root gives it other keys" } else { "it is to be renewed" };
+                let why = if rekeyed {
+                    "the new root gives it other keys"
+                } else {
+                    "it is to be renewed"
+                };
                 return Err(PublishError::Wrong(format!(
                     "no key of the {} is here, and {why}; hint: do this where one is: {}",
                     missing.role,
@@ -126,9 +164,21 @@ impl Plan {
     /// # Errors
     /// A key does not sign.
     pub fn sign(self, keys: &mut dyn Unlock) -> Result<Metadata, PublishError> {
-        let Self { roles, online, mut next, offline, .. } = self;
+        let Self {
+            roles,
+            online,
+            mut next,
+            offline,
+            ..
+        } = self;
         let waits = offline.is_some();
-        for Step { role, mut document, keys: signers, missing } in roles {
+        for Step {
+            role,
+            mut document,
+            keys: signers,
+            missing,
+        } in roles
+        {
             sign(&mut document, &signers, keys)?;
             if missing.is_none() && !waits {
                 next.roles.insert(role, File::of(document));
@@ -136,16 +186,29 @@ impl Plan {
                 next.waiting.insert(role, File::of(document));
             }
         }
-        for Step { role, mut document, keys: signers, .. } in online {
+        for Step {
+            role,
+            mut document,
+            keys: signers,
+            ..
+        } in online
+        {
             let (name, meta) = if role == "snapshot" {
                 ("meta", Value::Object(next.meta()))
             } else {
                 let snapshot = &next.snapshot;
-                ("meta", json!({ "snapshot.json": listing(snapshot.document.version(), &snapshot.bytes) }))
+                (
+                    "meta",
+                    json!({ "snapshot.json": listing(snapshot.document.version(), &snapshot.bytes) }),
+                )
             };
             document.signed.insert(name.to_owned(), meta);
             sign(&mut document, &signers, keys)?;
-            let place = if role == "snapshot" { &mut next.snapshot } else { &mut next.timestamp };
+            let place = if role == "snapshot" {
+                &mut next.snapshot
+            } else {
+                &mut next.timestamp
+            };
             *place = File::of(document);
         }
         Ok(next)
@@ -185,8 +248,19 @@ impl Plan {
                 return Ok(());
             }
             Some(mut document) => {
-                let versions = [self.next.newest(&role), before.roles.get(&role)].into_iter().flatten().map(|file| file.document.version());
-                document.date(versions.chain(self.taken.get(&role).copied()).max().unwrap_or_default() + 1, now, settings.term(&role))?;
+                let versions = [self.next.newest(&role), before.roles.get(&role)]
+                    .into_iter()
+                    .flatten()
+                    .map(|file| file.document.version());
+                document.date(
+                    versions
+                        .chain(self.taken.get(&role).copied())
+                        .max()
+                        .unwrap_or_default()
+                        + 1,
+                    now,
+                    settings.term(&role),
+                )?;
                 document
             }
             None => match self.next.waiting.get(&role) {
@@ -194,44 +268,83 @@ impl Plan {
                 None => return Ok(()),
             },
         };
-        let Some((keys, missing)) = signing(&role, &document, before, &self.next, keyring, signs) else {
-            return Err(PublishError::Wrong(format!("no role delegates to {role}; hint: see rootpin repo delegate list")));
+        let Some((keys, missing)) = signing(&role, &document, before, &self.next, keyring, signs)
+        else {
+            return Err(PublishError::Wrong(format!(
+                "no role delegates to {role}; hint: see rootpin repo delegate list"
+            )));
         };
-        // The signed one takes its place; but what it delegates counts for the roles that are planned after it.
+        // The signed one takes its place; but what it delegates counts for the roles that are
+        // planned after it.
         self.next.waiting.remove(&role);
-        let place = if missing.is_none() { &mut self.next.roles } else { &mut self.next.waiting };
+        let place = if missing.is_none() {
+            &mut self.next.roles
+        } else {
+            &mut self.next.waiting
+        };
         place.insert(role.clone(), File::of(document.clone()));
-        self.roles.push(Step { role, document, keys, missing });
+        self.roles.push(Step {
+            role,
+            document,
+            keys,
+            missing,
+        });
         Ok(())
     }
 
-    fn plan_online(&mut self, before: &Metadata, keyring: &Keyring, settings: &Settings, now: Timestamp) -> Result<(), PublishError> {
-        for (role, last) in [("snapshot", &before.snapshot), ("timestamp", &before.timestamp)] {
+    fn plan_online(
+        &mut self,
+        before: &Metadata,
+        keyring: &Keyring,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<(), PublishError> {
+        for (role, last) in [
+            ("snapshot", &before.snapshot),
+            ("timestamp", &before.timestamp),
+        ] {
             let mut document = last.document.clone();
             let taken = self.taken.get(role).copied().unwrap_or_default();
-            document.date(last.document.version().max(taken) + 1, now, settings.term(role))?;
-            let Some((keys, missing)) = signing(role, &document, before, &self.next, keyring, true) else { continue };
+            document.date(
+                last.document.version().max(taken) + 1,
+                now,
+                settings.term(role),
+            )?;
+            let Some((keys, missing)) = signing(role, &document, before, &self.next, keyring, true)
+            else {
+                continue;
+            };
             if missing.is_some() {
                 self.offline = missing;
                 self.online.clear();
                 return Ok(());
             }
-            self.online.push(Step { role: role.to_owned(), document, keys, missing });
+            self.online.push(Step {
+                role: role.to_owned(),
+                document,
+                keys,
+                missing,
+            });
         }
         Ok(())
     }
 
-    /// Without the snapshot's key what is signed waits for it: the snapshot lists what it did before.
+    /// Without the snapshot's key what is signed waits for it: the snapshot lists what it did
+    /// before.
     fn set_aside(&mut self, before: &Metadata) {
         let roles = std::mem::replace(&mut self.next.roles, before.roles.clone());
-        for (role, file) in roles.into_iter().filter(|(role, file)| before.roles.get(role) != Some(file)) {
+        for (role, file) in roles
+            .into_iter()
+            .filter(|(role, file)| before.roles.get(role) != Some(file))
+        {
             self.next.waiting.insert(role, file);
         }
     }
 }
 
-/// Which keys at hand sign for a role (none, where nobody here has looked at what waits), and what is missing then. Under a new root those of the old one sign as well, as far as they are at
-/// hand, so that a reader between the two finds what holds under both.
+/// Which keys at hand sign for a role (none, where nobody here has looked at what waits), and what
+/// is missing then. Under a new root those of the old one sign as well, as far as they are at hand,
+/// so that a reader between the two finds what holds under both.
 fn signing(
     role: &str,
     document: &Document,
@@ -242,25 +355,57 @@ fn signing(
 ) -> Option<(Vec<RoleKey>, Option<Missing>)> {
     let authority = next.authority(role)?;
     let (mut keys, missing) = needed(role, document, &authority, keyring, signs);
-    let old = before.authority(role).filter(|old| *old != authority && old.by == "root");
+    let old = before
+        .authority(role)
+        .filter(|old| *old != authority && old.by == "root");
     if let Some(old) = old {
         let (more, _) = needed(role, document, &old, keyring, signs);
-        keys.extend(more.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+        keys.extend(
+            more.into_iter()
+                .filter(|key| !keys.contains(key))
+                .collect::<Vec<_>>(),
+        );
     }
     Some((keys, missing))
 }
 
-fn needed(role: &str, document: &Document, authority: &Authority, keyring: &Keyring, signs: bool) -> (Vec<RoleKey>, Option<Missing>) {
+fn needed(
+    role: &str,
+    document: &Document,
+    authority: &Authority,
+    keyring: &Keyring,
+    signs: bool,
+) -> (Vec<RoleKey>, Option<Missing>) {
     let have = Metadata::signers(authority, document);
     // A key that is listed twice, under two IDs, signs once.
     let mut seen: BTreeSet<KeyId> = have.iter().filter_map(|key| key.id).collect();
-    let open: Vec<&RoleKey> = authority.keys.iter().filter(|key| key.id.is_none_or(|id| seen.insert(id))).collect();
+    let open: Vec<&RoleKey> = authority
+        .keys
+        .iter()
+        .filter(|key| key.id.is_none_or(|id| seen.insert(id)))
+        .collect();
     let lacking = authority.threshold.saturating_sub(have.len());
     let wanted = if signs { lacking } else { 0 };
-    let keys: Vec<RoleKey> = open.iter().filter(|key| at_hand(keyring, key)).take(wanted).map(|key| (*key).clone()).collect();
+    let keys: Vec<RoleKey> = open
+        .iter()
+        .filter(|key| at_hand(keyring, key))
+        .take(wanted)
+        .map(|key| (*key).clone())
+        .collect();
     let count = lacking - keys.len();
-    let rest = open.into_iter().filter(|key| !keys.contains(key)).map(|key| key.keyid.clone()).collect();
-    (keys, (count > 0).then(|| Missing { role: role.to_owned(), count, keys: rest }))
+    let rest = open
+        .into_iter()
+        .filter(|key| !keys.contains(key))
+        .map(|key| key.keyid.clone())
+        .collect();
+    (
+        keys,
+        (count > 0).then(|| Missing {
+            role: role.to_owned(),
+            count,
+            keys: rest,
+        }),
+    )
 }
 
 /// Roles whose keys were changed by their delegator: they are signed anew, if a new key is at hand.
@@ -276,10 +421,22 @@ fn at_hand(keyring: &Keyring, key: &RoleKey) -> bool {
     key.id.is_some_and(|id| keyring.signs_with(id))
 }
 
-fn sign(document: &mut Document, signers: &[RoleKey], keys: &mut dyn Unlock) -> Result<(), PublishError> {
-    let signers: BTreeMap<&str, &RoleKey> = signers.iter().map(|key| (key.keyid.as_str(), key)).collect();
+fn sign(
+    document: &mut Document,
+    signers: &[RoleKey],
+    keys: &mut dyn Unlock,
+) -> Result<(), PublishError> {
+    let signers: BTreeMap<&str, &RoleKey> = signers
+        .iter()
+        .map(|key| (key.keyid.as_str(), key))
+        .collect();
     for key in signers.into_values() {
-        let id = key.id.ok_or_else(|| SigningError::Unusable(format!("the key {} is of a kind that is not known here", key.keyid)))?;
+        let id = key.id.ok_or_else(|| {
+            SigningError::Unusable(format!(
+                "the key {} is of a kind that is not known here",
+                key.keyid
+            ))
+        })?;
         document.sign(keys.unlock(id)?, key)?;
     }
     Ok(())

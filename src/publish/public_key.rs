@@ -29,7 +29,11 @@ mod tests {
     use super::*;
 
     fn data(name: &str) -> Vec<u8> {
-        std::fs::read(format!("{}/tests/data/keys/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        std::fs::read(format!(
+            "{}/tests/data/keys/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -42,15 +46,27 @@ mod tests {
         ] {
             let key = only_key(&data(name)).unwrap();
             let (keyid, object) = key_object(&key);
-            assert_eq!((object["keytype"].as_str(), object["scheme"].as_str()), (Some(keytype), Some(scheme)));
-            assert_eq!(crate::publish::document::material(&keyid, &object), Some(key.id()), "{name}");
+            assert_eq!(
+                (object["keytype"].as_str(), object["scheme"].as_str()),
+                (Some(keytype), Some(scheme))
+            );
+            assert_eq!(
+                crate::publish::document::material(&keyid, &object),
+                Some(key.id()),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_single_public_key_is_none() {
         let two = [data("ed25519.pub"), data("p384.pub")].concat();
-        for bad in [&two[..], b"", &data("rsa1024.pub"), &data("p256-compressed.pub")] {
+        for bad in [
+            &two[..],
+            b"",
+            &data("rsa1024.pub"),
+            &data("p256-compressed.pub"),
+        ] {
             only_key(bad).unwrap_err();
         }
     }

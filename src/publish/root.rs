@@ -28,7 +28,9 @@ pub struct RoleKeys {
 /// A role has fewer keys than must sign, or the same one twice.
 pub fn root_document(roles: &BTreeMap<String, RoleKeys>) -> Result<Document, PublishError> {
     let mut document = Document::new("root");
-    document.signed.insert("consistent_snapshot".to_owned(), json!(true));
+    document
+        .signed
+        .insert("consistent_snapshot".to_owned(), json!(true));
     document.signed.insert("keys".to_owned(), json!({}));
     document.signed.insert("roles".to_owned(), json!({}));
     for (role, keys) in roles {
@@ -41,11 +43,18 @@ pub fn root_document(roles: &BTreeMap<String, RoleKeys>) -> Result<Document, Pub
 ///
 /// # Errors
 /// As [`root_document`].
-pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold }: &RoleKeys) -> Result<(), PublishError> {
+pub fn set_role(
+    document: &mut Document,
+    role: &str,
+    RoleKeys { keys, threshold }: &RoleKeys,
+) -> Result<(), PublishError> {
     let ids: Vec<&str> = keys.iter().map(|(keyid, ..)| keyid.as_str()).collect();
     let listed = json!({ "keyids": ids, "threshold": threshold });
     // By material: another tool's ID for a key that is here already makes no second key of it.
-    let distinct: BTreeSet<_> = keys.iter().map(|(keyid, key, _)| material(keyid, key).ok_or(keyid)).collect();
+    let distinct: BTreeSet<_> = keys
+        .iter()
+        .map(|(keyid, key, _)| material(keyid, key).ok_or(keyid))
+        .collect();
     if distinct.len() < keys.len() {
         return Err(PublishError::Wrong(format!("one key twice for {role}")));
     }
@@ -55,23 +64,40 @@ pub fn set_role(document: &mut Document, role: &str, RoleKeys { keys, threshold 
             keys.len()
         )));
     }
-    document.edit("keys", |listed| listed.extend(keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone()))));
-    document.edit(HOLDERS, |holders| holders.extend(keys.iter().map(|(keyid, _, holder)| (keyid.clone(), json!(holder)))));
+    document.edit("keys", |listed| {
+        listed.extend(
+            keys.iter()
+                .map(|(keyid, key, _)| (keyid.clone(), key.clone())),
+        );
+    });
+    document.edit(HOLDERS, |holders| {
+        holders.extend(
+            keys.iter()
+                .map(|(keyid, _, holder)| (keyid.clone(), json!(holder))),
+        );
+    });
     document.edit("roles", |roles| drop(roles.insert(role.to_owned(), listed)));
-    let used: Vec<String> = roles_of(document).flat_map(|listed| keyids(listed).map(str::to_owned)).collect();
+    let used: Vec<String> = roles_of(document)
+        .flat_map(|listed| keyids(listed).map(str::to_owned))
+        .collect();
     let unused = |members: &mut Map<String, Value>| members.retain(|id, _| used.contains(id));
     document.edit("keys", unused);
     document.edit(HOLDERS, unused);
     Ok(())
 }
 
-/// A key as a file lists it already, or as given: one key under two IDs in one file would be two to other tools.
+/// A key as a file lists it already, or as given: one key under two IDs in one file would be two to
+/// other tools.
 #[must_use]
 pub fn as_listed(keys: Option<&Map<String, Value>>, keyid: String, key: Value) -> (String, Value) {
     let id = material(&keyid, &key);
     let same = |(known, listed): &(&String, &Value)| id.is_some() && material(known, listed) == id;
-    let listed = keys.filter(|keys| !keys.contains_key(&keyid)).and_then(|keys| keys.iter().find(same));
-    listed.map_or((keyid, key), |(known, listed)| (known.clone(), listed.clone()))
+    let listed = keys
+        .filter(|keys| !keys.contains_key(&keyid))
+        .and_then(|keys| keys.iter().find(same));
+    listed.map_or((keyid, key), |(known, listed)| {
+        (known.clone(), listed.clone())
+    })
 }
 
 /// What a repository begins as: its first root, signed, and targets without any.
@@ -102,7 +128,10 @@ pub fn with_root(draft: &mut Draft, proposal: &Proposal) -> Result<(), PublishEr
             "another root was published since this one was proposed; hint: propose it again (rotate --propose)".to_owned(),
         ));
     }
-    draft.next.roots.insert(proposal.new.version(), File::of(proposal.new.clone()));
+    draft
+        .next
+        .roots
+        .insert(proposal.new.version(), File::of(proposal.new.clone()));
     Ok(())
 }
 
@@ -111,5 +140,10 @@ fn roles_of(document: &Document) -> impl Iterator<Item = &Value> {
 }
 
 fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
-    listed.get("keyids").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    listed
+        .get("keyids")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }

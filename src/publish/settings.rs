@@ -22,7 +22,8 @@ pub struct Settings {
     pub endorses: Vec<Pattern>,
     /// Where the repository is published, the first being the one that is read.
     pub publish: Vec<MetadataUrl>,
-    /// Where hosts read it, for the policy that is shown; where it is published, unless this says otherwise.
+    /// Where hosts read it, for the policy that is shown; where it is published, unless this says
+    /// otherwise.
     pub metadata: Vec<MetadataUrl>,
     terms: BTreeMap<String, SignedDuration>,
 }
@@ -43,7 +44,12 @@ struct File {
 }
 
 /// How long a role's file holds, in days, where nothing else is said.
-const TERMS: [(&str, i64); 4] = [("root", 365), ("targets", 90), ("snapshot", 7), ("timestamp", 3)];
+const TERMS: [(&str, i64); 4] = [
+    ("root", 365),
+    ("targets", 90),
+    ("snapshot", 7),
+    ("timestamp", 3),
+];
 
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 36525);
 
@@ -54,35 +60,58 @@ impl Settings {
     /// It is not TOML, an entry is unknown, or a value is not what it should be.
     pub fn parse(text: &str) -> Result<Self, PublishError> {
         let wrong = |what: String| PublishError::Wrong(format!("{FILE}: {what}"));
-        let file: File = toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
         if file.version != 1 {
-            return Err(wrong(format!("version {}; hint: this rootpin knows version 1", file.version)));
+            return Err(wrong(format!(
+                "version {}; hint: this rootpin knows version 1",
+                file.version
+            )));
         }
         let names = patterns(&file.names).map_err(wrong)?;
         if names.is_empty() {
-            return Err(wrong("no names; hint: list the image names that you own, as registry.example/team/**".to_owned()));
+            return Err(wrong(
+                "no names; hint: list the image names that you own, as registry.example/team/**"
+                    .to_owned(),
+            ));
         }
-        let mut terms: BTreeMap<_, _> =
-            TERMS.iter().map(|(role, days)| ((*role).to_owned(), SignedDuration::from_hours(24 * days))).collect();
+        let mut terms: BTreeMap<_, _> = TERMS
+            .iter()
+            .map(|(role, days)| ((*role).to_owned(), SignedDuration::from_hours(24 * days)))
+            .collect();
         for (role, term) in file.expires {
             if !terms.contains_key(&role) {
-                return Err(wrong(format!("[expires] {role:?}; hint: root, targets (delegated roles too), snapshot or timestamp")));
+                return Err(wrong(format!(
+                    "[expires] {role:?}; hint: root, targets (delegated roles too), snapshot or timestamp"
+                )));
             }
             let length = parse_duration(&term).map_err(|fault| wrong(fault.to_string()))?;
             if length > LONGEST {
-                return Err(wrong(format!("[expires] {role}: {term} is longer than a hundred years; hint: root = \"365d\"")));
+                return Err(wrong(format!(
+                    "[expires] {role}: {term} is longer than a hundred years; hint: root = \"365d\""
+                )));
             }
             terms.insert(role, length);
         }
         let endorses = patterns(&file.endorses).map_err(wrong)?;
-        let (publish, metadata) = (places(&file.publish).map_err(wrong)?, places(&file.metadata).map_err(wrong)?);
-        Ok(Self { names, endorses, publish, metadata, terms })
+        let (publish, metadata) = (
+            places(&file.publish).map_err(wrong)?,
+            places(&file.metadata).map_err(wrong)?,
+        );
+        Ok(Self {
+            names,
+            endorses,
+            publish,
+            metadata,
+            terms,
+        })
     }
 
     /// Reads it from a working folder.
     pub(super) fn load(folder: &Path) -> Result<Self, PublishError> {
         let path = folder.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|error| PublishError::NoFolder(folder.display().to_string(), error))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| PublishError::NoFolder(folder.display().to_string(), error))?;
         Self::parse(&text)
     }
 
@@ -98,7 +127,11 @@ impl Settings {
         );
         if !expires.is_empty() {
             text.push_str("\n[expires]\n");
-            text.extend(expires.iter().map(|(role, term)| format!("{role} = {term:?}\n")));
+            text.extend(
+                expires
+                    .iter()
+                    .map(|(role, term)| format!("{role} = {term:?}\n")),
+            );
         }
         text
     }
@@ -106,14 +139,25 @@ impl Settings {
     /// How long a role's file holds.
     #[must_use]
     pub fn term(&self, role: &str) -> SignedDuration {
-        let known = if self.terms.contains_key(role) { role } else { "targets" };
-        self.terms.get(known).copied().unwrap_or(SignedDuration::from_hours(24))
+        let known = if self.terms.contains_key(role) {
+            role
+        } else {
+            "targets"
+        };
+        self.terms
+            .get(known)
+            .copied()
+            .unwrap_or(SignedDuration::from_hours(24))
     }
 
     /// Where hosts read the repository.
     #[must_use]
     pub fn read_from(&self) -> &[MetadataUrl] {
-        if self.metadata.is_empty() { &self.publish } else { &self.metadata }
+        if self.metadata.is_empty() {
+            &self.publish
+        } else {
+            &self.metadata
+        }
     }
 
     /// Whether a name may be signed.
@@ -131,16 +175,31 @@ impl Settings {
     /// Whether every name of a pattern may be given to another signer.
     #[must_use]
     pub fn owns_all(&self, pattern: &Pattern) -> bool {
-        self.names.iter().chain(&self.endorses).any(|owned| owned.contains(pattern))
+        self.names
+            .iter()
+            .chain(&self.endorses)
+            .any(|owned| owned.contains(pattern))
     }
 }
 
 fn patterns(listed: &[String]) -> Result<Vec<Pattern>, String> {
-    listed.iter().map(|text| text.parse().map_err(|fault: crate::policy::Fault| fault.to_string())).collect()
+    listed
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|fault: crate::policy::Fault| fault.to_string())
+        })
+        .collect()
 }
 
 fn places(listed: &[String]) -> Result<Vec<MetadataUrl>, String> {
-    listed.iter().map(|text| text.parse().map_err(|fault: crate::policy::Fault| fault.to_string())).collect()
+    listed
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|fault: crate::policy::Fault| fault.to_string())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -149,7 +208,11 @@ mod tests {
 
     #[test]
     fn a_new_file_is_one_that_is_read() {
-        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let texts = |all: &[&str]| {
+            all.iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         let text = Settings::text(
             &texts(&["r.example/team/**"]),
             &texts(&["oci://r.example/trust", "file:///srv/trust"]),

@@ -8,7 +8,8 @@ use super::metadata::{Metadata, delegated, name};
 use crate::image::Digest;
 use crate::trust::tuf::path_matches;
 
-/// The roles that hosts ask for a path, in their order (TUF 1.0.34, section 5.6.7): one that lists it ends the search.
+/// The roles that hosts ask for a path, in their order (TUF 1.0.34, section 5.6.7): one that lists
+/// it ends the search.
 #[must_use]
 pub fn way(metadata: &Metadata, path: &str) -> Vec<String> {
     let hash = Digest::of(path.as_bytes()).hex();
@@ -20,13 +21,25 @@ pub fn way(metadata: &Metadata, path: &str) -> Vec<String> {
             continue;
         }
         way.push(role.clone());
-        let Some(file) = metadata.roles.get(&role) else { continue };
-        let mut edges: Vec<&Value> = delegated(&file.document).filter(|listed| covers(listed, path, &hash)).collect();
-        if let Some(end) = edges.iter().position(|listed| listed.get("terminating").and_then(Value::as_bool) == Some(true)) {
+        let Some(file) = metadata.roles.get(&role) else {
+            continue;
+        };
+        let mut edges: Vec<&Value> = delegated(&file.document)
+            .filter(|listed| covers(listed, path, &hash))
+            .collect();
+        if let Some(end) = edges
+            .iter()
+            .position(|listed| listed.get("terminating").and_then(Value::as_bool) == Some(true))
+        {
             edges.truncate(end + 1);
             left.clear();
         }
-        left.extend(edges.into_iter().rev().map(|listed| name(listed).to_owned()));
+        left.extend(
+            edges
+                .into_iter()
+                .rev()
+                .map(|listed| name(listed).to_owned()),
+        );
     }
     way
 }
@@ -34,20 +47,28 @@ pub fn way(metadata: &Metadata, path: &str) -> Vec<String> {
 /// The role that decides a path, of those that list it.
 #[must_use]
 pub fn decided_by(metadata: &Metadata, path: &str) -> Option<String> {
-    way(metadata, path).into_iter().find(|role| lists(metadata, role, path))
+    way(metadata, path)
+        .into_iter()
+        .find(|role| lists(metadata, role, path))
 }
 
 /// Whether a role lists a path.
 #[must_use]
 pub fn lists(metadata: &Metadata, role: &str, path: &str) -> bool {
     let file = metadata.newest(role);
-    file.and_then(|file| file.document.members("targets")).is_some_and(|targets| targets.contains_key(path))
+    file.and_then(|file| file.document.members("targets"))
+        .is_some_and(|targets| targets.contains_key(path))
 }
 
 fn covers(listed: &Value, path: &str, hash: &str) -> bool {
     let any = |member: &str, matches: &dyn Fn(&str) -> bool| {
-        let list = listed.get(member).and_then(Value::as_array).into_iter().flatten();
+        let list = listed
+            .get(member)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         list.filter_map(Value::as_str).any(matches)
     };
-    any("paths", &|pattern| path_matches(pattern, path)) || any("path_hash_prefixes", &|prefix| hash.starts_with(prefix))
+    any("paths", &|pattern| path_matches(pattern, path))
+        || any("path_hash_prefixes", &|prefix| hash.starts_with(prefix))
 }

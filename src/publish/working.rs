@@ -33,8 +33,8 @@ pub struct Working {
     pub keyring: Keyring,
     /// The root that hosts pin; none before the first one is signed.
     pub pinned: Option<Arc<PinnedRoot>>,
-    /// Which publisher's tag of a registry this folder writes to: a hex digit, so that clones that come and go leave no more than 16. Folders
-    /// may share one.
+    /// Which publisher's tag of a registry this folder writes to: a hex digit, so that clones that
+    /// come and go leave no more than 16. Folders may share one.
     pub publisher: String,
     _lock: File,
 }
@@ -58,14 +58,24 @@ impl Working {
             read => read.map_err(|error| failed(&id, error))?.trim().to_owned(),
         };
         if publisher.len() != 1 || !publisher.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(PublishError::Wrong(format!("{} is no hex digit; hint: write any one into it", id.display())));
+            return Err(PublishError::Wrong(format!(
+                "{} is no hex digit; hint: write any one into it",
+                id.display()
+            )));
         }
         let keyring = Keyring::open(&folder.join(KEYS))?;
-        Ok(Self { folder: folder.to_owned(), settings, keyring, pinned, publisher, _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            settings,
+            keyring,
+            pinned,
+            publisher,
+            _lock: lock,
+        })
     }
 
-    /// Begins a folder, which may hold keys already. It is a working folder when it is [`Self::settle`]d. `root`: what is to be pinned, if
-    /// that is known.
+    /// Begins a folder, which may hold keys already. It is a working folder when it is
+    /// [`Self::settle`]d. `root`: what is to be pinned, if that is known.
     ///
     /// # Errors
     /// It is a working folder already, holds a root of somebody else, or can't be written.
@@ -75,10 +85,14 @@ impl Working {
         make_folder(&folder.join(KEYS))?;
         let lock = lock(folder)?;
         if folder.join(settings::FILE).exists() {
-            return Err(PublishError::Wrong(format!("{} is a working folder already; hint: give another one", folder.display())));
+            return Err(PublishError::Wrong(format!(
+                "{} is a working folder already; hint: give another one",
+                folder.display()
+            )));
         }
         let mut id = [0_u8];
-        aws_lc_rs::rand::fill(&mut id).map_err(|_| PublishError::Wrong("the system gives no random bytes".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut id)
+            .map_err(|_| PublishError::Wrong("the system gives no random bytes".to_owned()))?;
         let publisher = format!("{:x}", id[0] % 16);
         let keyring = Keyring::open(&folder.join(KEYS))?;
         let pinned = folder.join(PINNED);
@@ -90,7 +104,14 @@ impl Working {
                 pinned.display()
             )));
         }
-        Ok(Self { folder: folder.to_owned(), settings, keyring, pinned: None, publisher, _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            settings,
+            keyring,
+            pinned: None,
+            publisher,
+            _lock: lock,
+        })
     }
 
     /// Ends what [`Self::begin`] began.
@@ -98,7 +119,10 @@ impl Working {
     /// # Errors
     /// It can't be written.
     pub fn settle(&self, settings: &str) -> Result<(), PublishError> {
-        write(&self.folder.join(PUBLISHER), format!("{}\n", self.publisher).as_bytes())?;
+        write(
+            &self.folder.join(PUBLISHER),
+            format!("{}\n", self.publisher).as_bytes(),
+        )?;
         write(&self.folder.join(settings::FILE), settings.as_bytes())
     }
 
@@ -139,10 +163,13 @@ impl Working {
     /// There is none yet.
     pub fn root(&self) -> Result<&Arc<PinnedRoot>, PublishError> {
         let wanted = "the first root is not signed yet; hint: have it signed (rotate root --sign FILE), then: rootpin repo rotate root --finish FILE";
-        self.pinned.as_ref().ok_or_else(|| PublishError::Wrong(wanted.to_owned()))
+        self.pinned
+            .as_ref()
+            .ok_or_else(|| PublishError::Wrong(wanted.to_owned()))
     }
 
-    /// What is here, and what of it was published last; none where there is nothing. `known` as for [`Metadata::read`].
+    /// What is here, and what of it was published last; none where there is nothing. `known` as for
+    /// [`Metadata::read`].
     ///
     /// # Errors
     /// The files can't be read, or don't hold.
@@ -217,22 +244,38 @@ impl Working {
 /// # Errors
 /// It is no root file, or not signed by enough of its own keys.
 pub fn pinned_root(bytes: Vec<u8>) -> Result<Arc<PinnedRoot>, PublishError> {
-    PinnedRoot::read(bytes).map(Arc::new).map_err(PublishError::Refused)
+    PinnedRoot::read(bytes)
+        .map(Arc::new)
+        .map_err(PublishError::Refused)
 }
 
 /// Whether a root file lists no root keys but those of the keyring.
 fn is_of(keyring: &Keyring, root: &[u8]) -> bool {
-    let Ok(root) = Document::read(PINNED, root) else { return false };
+    let Ok(root) = Document::read(PINNED, root) else {
+        return false;
+    };
     let listed = root.members("roles").and_then(|roles| roles.get("root"));
     let keys = listed.and_then(|listed| role_keys(listed, root.members("keys")));
-    keys.is_some_and(|keys| keys.iter().all(|key| key.id.is_some_and(|id| keyring.find(id).is_some())))
+    keys.is_some_and(|keys| {
+        keys.iter()
+            .all(|key| key.id.is_some_and(|id| keyring.find(id).is_some()))
+    })
 }
 
 fn lock(folder: &Path) -> Result<File, PublishError> {
     let path = folder.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|error| failed(&path, error))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| failed(&path, error))?;
     if file.try_lock().is_err() {
-        log::warn!("another process works in {}: waiting for it …", folder.display());
+        log::warn!(
+            "another process works in {}: waiting for it …",
+            folder.display()
+        );
         file.lock().map_err(|error| failed(&path, error))?;
     }
     Ok(file)
@@ -242,12 +285,19 @@ fn make_folder(folder: &Path) -> Result<(), PublishError> {
     if folder.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed(folder, error))
 }
 
 /// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let written = || -> io::Result<()> {
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
         temporary.write_all(bytes)?;

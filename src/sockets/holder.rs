@@ -1,4 +1,5 @@
-//! Who has a socket that should be ours: the user, and as far as `/proc` shows it to us, the process.
+//! Who has a socket that should be ours: the user, and as far as `/proc` shows it to us, the
+//! process.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -25,7 +26,10 @@ impl Holder {
     #[must_use]
     pub fn of_port(at: SocketAddr) -> Option<Self> {
         let (uid, inode) = SockDiag::open().ok()?.listener(at).ok()??;
-        Some(Self { uid, process: process_with(&format!("socket:[{inode}]")) })
+        Some(Self {
+            uid,
+            process: process_with(&format!("socket:[{inode}]")),
+        })
     }
 
     /// Who listens at a Unix socket: the kernel keeps who called listen(2). `None`: nobody answers.
@@ -34,13 +38,19 @@ impl Holder {
         let stream = std::os::unix::net::UnixStream::connect(path).ok()?;
         let credentials = rustix::net::sockopt::socket_peercred(&stream).ok()?;
         let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?;
-        Some(Self { uid: credentials.uid.as_raw(), process: name_of(pid).map(|name| (pid, name)) })
+        Some(Self {
+            uid: credentials.uid.as_raw(),
+            process: name_of(pid).map(|name| (pid, name)),
+        })
     }
 
     /// Whether it is rootpind, or systemd, which holds sockets for it.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        let named = self.process.as_ref().is_none_or(|(pid, name)| name == "rootpind" || *pid == 1);
+        let named = self
+            .process
+            .as_ref()
+            .is_none_or(|(pid, name)| name == "rootpind" || *pid == 1);
         [0, rustix::process::geteuid().as_raw()].contains(&self.uid) && named
     }
 
@@ -48,26 +58,49 @@ impl Holder {
     #[must_use]
     pub fn is_rootpind(&self) -> bool {
         let own = rustix::process::geteuid().as_raw();
-        self.uid == own && self.process.as_ref().is_some_and(|(_, name)| name == "rootpind")
+        self.uid == own
+            && self
+                .process
+                .as_ref()
+                .is_some_and(|(_, name)| name == "rootpind")
     }
 }
 
 impl Display for Holder {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.process {
-            Some((pid, name)) => write!(f, "{} (process {pid}, user {})", name.escape_debug(), self.uid),
-            None => write!(f, "a process of user {} that can't be seen from here", self.uid),
+            Some((pid, name)) => write!(
+                f,
+                "{} (process {pid}, user {})",
+                name.escape_debug(),
+                self.uid
+            ),
+            None => write!(
+                f,
+                "a process of user {} that can't be seen from here",
+                self.uid
+            ),
         }
     }
 }
 
-/// The process that has a descriptor of that link. rootpind is preferred to systemd, which holds its sockets too.
+/// The process that has a descriptor of that link. rootpind is preferred to systemd, which holds
+/// its sockets too.
 fn process_with(link: &str) -> Option<(u32, String)> {
     let mut found: Option<(u32, String)> = None;
     for entry in fs::read_dir("/proc").ok()?.take(MAX_PROCESSES) {
-        let Some(pid) = entry.ok().and_then(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) else { continue };
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        let has = |path: fs::DirEntry| fs::read_link(path.path()).is_ok_and(|target| target.as_os_str() == link);
+        let Some(pid) = entry
+            .ok()
+            .and_then(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        let has = |path: fs::DirEntry| {
+            fs::read_link(path.path()).is_ok_and(|target| target.as_os_str() == link)
+        };
         if descriptors.flatten().any(has)
             && let Some(name) = name_of(pid)
         {
@@ -82,10 +115,16 @@ fn process_with(link: &str) -> Option<(u32, String)> {
 
 fn name_of(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    // A name of its own choice is told as it is, but a program of somebody else's is never rootpind.
-    let root_s = fs::metadata(format!("/proc/{pid}")).is_ok_and(|about| about.uid() == rustix::process::geteuid().as_raw());
+    // A name of its own choice is told as it is, but a program of somebody else's is never
+    // rootpind.
+    let root_s = fs::metadata(format!("/proc/{pid}"))
+        .is_ok_and(|about| about.uid() == rustix::process::geteuid().as_raw());
     let name = name.trim_end();
-    Some(if name == "rootpind" && !root_s { format!("{name} of another user") } else { name.to_owned() })
+    Some(if name == "rootpind" && !root_s {
+        format!("{name} of another user")
+    } else {
+        name.to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +136,11 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let holder = Holder::of_port(at).unwrap();
-        assert_eq!(holder.process.as_ref().unwrap().0, std::process::id(), "{holder}");
+        assert_eq!(
+            holder.process.as_ref().unwrap().0,
+            std::process::id(),
+            "{holder}"
+        );
         assert!(!holder.is_rootpind(), "{holder}");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");

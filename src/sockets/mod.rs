@@ -1,5 +1,5 @@
-//! The sockets that rootpind listens on: those that systemd holds for it across restarts, and those that it binds itself; and who has one
-//! that should be ours.
+//! The sockets that rootpind listens on: those that systemd holds for it across restarts, and those
+//! that it binds itself; and who has one that should be ours.
 
 mod diag;
 mod holder;
@@ -17,7 +17,8 @@ pub use holder::Holder;
 pub use passed::Passed;
 pub use unix::bind_unix;
 
-/// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it doesn't know.
+/// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it
+/// doesn't know.
 const BACKLOG: u32 = 4096;
 
 /// Why a socket can't be had.
@@ -30,21 +31,34 @@ pub struct Taken {
 
 impl Taken {
     fn plain(why: &str) -> Self {
-        Self { why: why.to_owned(), by_rootpind: false }
+        Self {
+            why: why.to_owned(),
+            by_rootpind: false,
+        }
     }
 
     /// Somebody listens there already.
     fn by(holder: Option<Holder>) -> Self {
         let by_rootpind = holder.as_ref().is_some_and(Holder::is_rootpind);
         let who = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-        let question = if by_rootpind { "; is rootpind running already?" } else { "" };
-        Self { why: format!("{who} listens there{question}"), by_rootpind }
+        let question = if by_rootpind {
+            "; is rootpind running already?"
+        } else {
+            ""
+        };
+        Self {
+            why: format!("{who} listens there{question}"),
+            by_rootpind,
+        }
     }
 }
 
 impl From<io::Error> for Taken {
     fn from(error: io::Error) -> Self {
-        Self { why: error.to_string(), by_rootpind: false }
+        Self {
+            why: error.to_string(),
+            by_rootpind: false,
+        }
     }
 }
 
@@ -60,7 +74,11 @@ impl Display for Taken {
 /// Somebody has it, or the system does not let us.
 pub fn bind_tcp(at: SocketAddr) -> Result<TcpListener, Taken> {
     let bound = || {
-        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = if at.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
         socket.set_reuseaddr(true)?;
         socket.bind(at)?;
         socket.listen(BACKLOG)

@@ -1,5 +1,6 @@
-//! Sockets that systemd passes (`sd_listen_fds(3)`): it holds them while rootpind is restarted or upgraded, so that engines wait in the
-//! queue in place of failing, and nobody else can have them meanwhile.
+//! Sockets that systemd passes (`sd_listen_fds(3)`): it holds them while rootpind is restarted or
+//! upgraded, so that engines wait in the queue in place of failing, and nobody else can have them
+//! meanwhile.
 
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
@@ -23,12 +24,17 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// Takes what was passed to this process. To be called once, before there is another thread: it takes the variables out of the
-    /// environment.
+    /// Takes what was passed to this process. To be called once, before there is another thread: it
+    /// takes the variables out of the environment.
     #[must_use]
     pub fn take() -> Self {
-        let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-        let mut given = if ours { ListenFd::from_env() } else { ListenFd::empty() };
+        let ours =
+            std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        let mut given = if ours {
+            ListenFd::from_env()
+        } else {
+            ListenFd::empty()
+        };
         let mut passed = Self::default();
         for at in 0..given.len() {
             if let Ok(Some(listener)) = given.take_unix_listener(at) {
@@ -36,18 +42,25 @@ impl Passed {
             } else if let Ok(Some(listener)) = given.take_tcp_listener(at) {
                 passed.add_tcp(listener);
             } else {
-                log::warn!("systemd passes a descriptor that is no listening socket of a kind that is known here: it is not used");
+                log::warn!(
+                    "systemd passes a descriptor that is no listening socket of a kind that is known here: it is not used"
+                );
             }
         }
         passed
     }
 
     fn add_unix(&mut self, listener: UnixListener) {
-        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = listener
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_pathname().map(Path::to_owned));
         match (path, listener.set_nonblocking(true)) {
             (Some(path), Ok(())) => {
                 // Only root may connect, whatever the unit says.
-                let mode = fs::metadata(&path).map(|about| about.permissions().mode()).unwrap_or_default();
+                let mode = fs::metadata(&path)
+                    .map(|about| about.permissions().mode())
+                    .unwrap_or_default();
                 if mode & 0o077 != 0
                     && let Err(error) = fs::set_permissions(&path, Permissions::from_mode(0o600))
                 {
@@ -63,7 +76,9 @@ impl Passed {
     fn add_tcp(&mut self, listener: TcpListener) {
         match (listener.local_addr(), listener.set_nonblocking(true)) {
             (Ok(at), Ok(())) => self.tcp.push((at, listener)),
-            (Err(error), _) | (_, Err(error)) => log::warn!("a socket that systemd passes is not used: {error}"),
+            (Err(error), _) | (_, Err(error)) => {
+                log::warn!("a socket that systemd passes is not used: {error}");
+            }
         }
     }
 
@@ -79,11 +94,13 @@ impl Passed {
         tokio::net::TcpListener::from_std(self.tcp.swap_remove(at).1).ok()
     }
 
-    /// Sends away whoever connects to what no door has taken, for as long as rootpind runs: systemd holds those sockets all the same, and
-    /// an engine would wait there without end.
+    /// Sends away whoever connects to what no door has taken, for as long as rootpind runs: systemd
+    /// holds those sockets all the same, and an engine would wait there without end.
     pub fn send_away(self) {
         let told = |place: &dyn std::fmt::Display| {
-            log::warn!("systemd holds {place}, which rootpin.toml does not name: who connects there is sent away");
+            log::warn!(
+                "systemd holds {place}, which rootpin.toml does not name: who connects there is sent away"
+            );
         };
         for (path, listener) in self.unix {
             told(&path.display());
@@ -107,7 +124,8 @@ impl Passed {
         }
     }
 
-    /// Sends away who waits now, where there will be no rootpind: systemd starts the next one when somebody else connects.
+    /// Sends away who waits now, where there will be no rootpind: systemd starts the next one when
+    /// somebody else connects.
     pub fn send_away_who_waits(&self) {
         for (_, listener) in &self.unix {
             let _ = (0..MAX_WAITING).find(|_| listener.accept().is_err());
@@ -127,7 +145,9 @@ async fn pause(failed: bool) {
 /// Whether two paths are one socket, as below `/var/run` and `/run`.
 fn same(one: &Path, other: &Path) -> bool {
     let folder = |path: &Path| path.parent().and_then(|folder| folder.canonicalize().ok());
-    one == other || (one.file_name() == other.file_name() && folder(one).is_some_and(|known| Some(known) == folder(other)))
+    one == other
+        || (one.file_name() == other.file_name()
+            && folder(one).is_some_and(|known| Some(known) == folder(other)))
 }
 
 #[cfg(test)]
@@ -143,13 +163,23 @@ mod tests {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = tcp.local_addr().unwrap();
         passed.add_tcp(tcp);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(passed.unix(&dir.path().join("other.sock")).is_none());
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path(), &link).unwrap();
-        assert!(passed.unix(&link.join("gate.sock")).is_some(), "by another way to the same folder");
+        assert!(
+            passed.unix(&link.join("gate.sock")).is_some(),
+            "by another way to the same folder"
+        );
         assert!(passed.unix(&path).is_none());
-        assert!(passed.tcp(SocketAddr::new(at.ip(), at.port() ^ 1)).is_none());
+        assert!(
+            passed
+                .tcp(SocketAddr::new(at.ip(), at.port() ^ 1))
+                .is_none()
+        );
         assert!(passed.tcp(at).is_some() && passed.tcp(at).is_none());
     }
 

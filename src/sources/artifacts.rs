@@ -1,4 +1,5 @@
-//! One repository of a registry, read and written (OCI distribution-spec, "Pull" and "Push"). Nothing is ever deleted.
+//! One repository of a registry, read and written (OCI distribution-spec, "Pull" and "Push").
+//! Nothing is ever deleted.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -51,12 +52,22 @@ impl Artifacts {
     ///
     /// # Errors
     /// No client can be made, or a registry on this machine does not answer.
-    pub async fn open(repository: &Repository, credentials: Arc<Credentials>) -> Result<Self, SourceError> {
-        let other = |error: super::ClientError| SourceError::Other { url: repository.to_string(), cause: error.to_string() };
+    pub async fn open(
+        repository: &Repository,
+        credentials: Arc<Credentials>,
+    ) -> Result<Self, SourceError> {
+        let other = |error: super::ClientError| SourceError::Other {
+            url: repository.to_string(),
+            cause: error.to_string(),
+        };
         let client = Client::new(None, credentials).map_err(other)?;
         let scope = format!("repository:{}:pull,push", repository.path());
         let endpoints = registry::endpoints(&client, repository, Capability::Push)?;
-        let at = |endpoint: &Endpoint| Self { endpoint: endpoint.clone(), repository: repository.clone(), scope: scope.clone() };
+        let at = |endpoint: &Endpoint| Self {
+            endpoint: endpoint.clone(),
+            repository: repository.clone(),
+            scope: scope.clone(),
+        };
         // Any answer to a question for a tag tells where the registry is.
         let tag = latest()?;
         again(SourceError::is_silent, async || {
@@ -66,7 +77,10 @@ impl Artifacts {
                     return Ok(at(endpoint));
                 }
             }
-            Err(SourceError::Unreachable { url: repository.to_string(), cause: "no way to this registry answers".to_owned() })
+            Err(SourceError::Unreachable {
+                url: repository.to_string(),
+                cause: "no way to this registry answers".to_owned(),
+            })
         })
         .await
     }
@@ -80,8 +94,18 @@ impl Artifacts {
     }
 
     async fn under(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
-        let reply = self.get(&format!("manifests/{tag}"), Self::MANIFEST, Document::LIMITS.bytes).await?;
-        Ok(if registry::missing(&reply)? { None } else { Some(reply.body) })
+        let reply = self
+            .get(
+                &format!("manifests/{tag}"),
+                Self::MANIFEST,
+                Document::LIMITS.bytes,
+            )
+            .await?;
+        Ok(if registry::missing(&reply)? {
+            None
+        } else {
+            Some(reply.body)
+        })
     }
 
     /// A blob of at most so many bytes.
@@ -90,14 +114,23 @@ impl Artifacts {
     /// It is not there, or the registry sends other bytes.
     pub async fn blob(&self, digest: &Digest, max_bytes: usize) -> Result<Vec<u8>, SourceError> {
         let reply = again(SourceError::is_silent, async || {
-            let reply = self.get(&format!("blobs/{digest}"), "*/*", max_bytes).await?;
-            if reply.status.as_u16() == 200 { Ok(reply) } else { Err(reply.error()) }
+            let reply = self
+                .get(&format!("blobs/{digest}"), "*/*", max_bytes)
+                .await?;
+            if reply.status.as_u16() == 200 {
+                Ok(reply)
+            } else {
+                Err(reply.error())
+            }
         });
         let reply = reply.await?;
         if Digest::of(&reply.body) == *digest {
             Ok(reply.body)
         } else {
-            Err(SourceError::Other { url: shown(&reply.url), cause: "sent other bytes than those of the digest".to_owned() })
+            Err(SourceError::Other {
+                url: shown(&reply.url),
+                cause: "sent other bytes than those of the digest".to_owned(),
+            })
         }
     }
 
@@ -107,7 +140,13 @@ impl Artifacts {
     /// It does not answer, or lists too many.
     pub async fn tags(&self) -> Result<Option<Vec<Tag>>, SourceError> {
         match again(SourceError::is_silent, async || self.all_tags().await).await {
-            Err(SourceError::Denied { .. } | SourceError::Answered { status: 400 | 405 | 501, .. }) => Ok(None),
+            Err(
+                SourceError::Denied { .. }
+                | SourceError::Answered {
+                    status: 400 | 405 | 501,
+                    ..
+                },
+            ) => Ok(None),
             tags => tags.map(Some),
         }
     }
@@ -116,19 +155,38 @@ impl Artifacts {
         let mut url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
         let mut tags = Vec::new();
         for _ in 0..PAGES {
-            let reply = self.ask(Method::GET, url.clone(), "application/json", PAGE_BYTES, None).await?;
+            let reply = self
+                .ask(
+                    Method::GET,
+                    url.clone(),
+                    "application/json",
+                    PAGE_BYTES,
+                    None,
+                )
+                .await?;
             if registry::missing(&reply)? {
                 return Ok(tags);
             }
-            let wrong = || SourceError::Other { url: shown(&reply.url), cause: "no list of tags".to_owned() };
+            let wrong = || SourceError::Other {
+                url: shown(&reply.url),
+                cause: "no list of tags".to_owned(),
+            };
             let page: Tags = serde_json::from_slice(&reply.body).map_err(|_| wrong())?;
-            tags.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+            tags.extend(
+                page.tags
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|tag| tag.parse().ok()),
+            );
             match next_page(&reply) {
                 Some(next) => url = next,
                 None => return Ok(tags),
             }
         }
-        Err(SourceError::TooLarge { url: shown(&url), limit: PAGES * PAGE_BYTES })
+        Err(SourceError::TooLarge {
+            url: shown(&url),
+            limit: PAGES * PAGE_BYTES,
+        })
     }
 
     /// Uploads a blob that is not there yet, whole (distribution-spec, "POST then PUT").
@@ -141,20 +199,43 @@ impl Artifacts {
 
     async fn upload(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
         let digest = Digest::of(bytes);
-        let there = self.endpoint.url(&self.repository, &format!("blobs/{digest}"))?;
+        let there = self
+            .endpoint
+            .url(&self.repository, &format!("blobs/{digest}"))?;
         let head = self.ask(Method::HEAD, there, "*/*", 0, None).await?;
         if head.status.as_u16() == 200 {
             return Ok(digest);
         }
         let begin = self.endpoint.url(&self.repository, "blobs/uploads/")?;
-        let started = self.ask(Method::POST, begin, "*/*", 0, Some(("application/octet-stream", &[]))).await?;
+        let started = self
+            .ask(
+                Method::POST,
+                begin,
+                "*/*",
+                0,
+                Some(("application/octet-stream", &[])),
+            )
+            .await?;
         if !started.status.is_success() {
             return Err(started.error());
         }
         let mut to = location(&started)?;
-        to.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let put = self.ask(Method::PUT, to, "*/*", 0, Some(("application/octet-stream", bytes))).await?;
-        if put.status.is_success() { Ok(digest) } else { Err(put.error()) }
+        to.query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
+        let put = self
+            .ask(
+                Method::PUT,
+                to,
+                "*/*",
+                0,
+                Some(("application/octet-stream", bytes)),
+            )
+            .await?;
+        if put.status.is_success() {
+            Ok(digest)
+        } else {
+            Err(put.error())
+        }
     }
 
     /// Puts a manifest under a tag, in place of what is there.
@@ -162,33 +243,78 @@ impl Artifacts {
     /// # Errors
     /// See [`SourceError`].
     pub async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
-        let to = self.endpoint.url(&self.repository, &format!("manifests/{tag}"))?;
+        let to = self
+            .endpoint
+            .url(&self.repository, &format!("manifests/{tag}"))?;
         again(may_pass, async || {
-            let put = self.ask(Method::PUT, to.clone(), "*/*", 0, Some((Self::MANIFEST, bytes))).await?;
-            if put.status.is_success() { Ok(()) } else { Err(put.error()) }
+            let put = self
+                .ask(
+                    Method::PUT,
+                    to.clone(),
+                    "*/*",
+                    0,
+                    Some((Self::MANIFEST, bytes)),
+                )
+                .await?;
+            if put.status.is_success() {
+                Ok(())
+            } else {
+                Err(put.error())
+            }
         })
         .await
     }
 
     async fn get(&self, rest: &str, accept: &str, cap: usize) -> Result<Reply, SourceError> {
-        self.ask(Method::GET, self.endpoint.url(&self.repository, rest)?, accept, cap, None).await
+        self.ask(
+            Method::GET,
+            self.endpoint.url(&self.repository, rest)?,
+            accept,
+            cap,
+            None,
+        )
+        .await
     }
 
-    async fn ask(&self, method: Method, url: Url, accept: &str, cap: usize, send: Option<(&str, &[u8])>) -> Result<Reply, SourceError> {
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        accept: &str,
+        cap: usize,
+        send: Option<(&str, &[u8])>,
+    ) -> Result<Reply, SourceError> {
         // What is sent goes where it was meant to, and nowhere else.
         let redirects = if send.is_some() { 0 } else { REDIRECTS };
-        let ask = Ask { method, url, accept, cap, scope: &self.scope, redirects, send };
+        let ask = Ask {
+            method,
+            url,
+            accept,
+            cap,
+            scope: &self.scope,
+            redirects,
+            send,
+        };
         self.endpoint.ask(&ask, Instant::now() + DEADLINE).await
     }
 }
 
-/// Makes a request until it does something else than `passes` says may pass. Each machine waits another time.
-async fn again<T>(passes: fn(&SourceError) -> bool, ask: impl AsyncFn() -> Result<T, SourceError>) -> Result<T, SourceError> {
+/// Makes a request until it does something else than `passes` says may pass. Each machine waits
+/// another time.
+async fn again<T>(
+    passes: fn(&SourceError) -> bool,
+    ask: impl AsyncFn() -> Result<T, SourceError>,
+) -> Result<T, SourceError> {
     for tries in 1..TRIES {
         match ask().await {
             Err(error) if passes(&error) => {
                 log::info!("{error}; trying again ({tries} of {})", TRIES - 1);
-                tokio::time::sleep(wait(&error, tries, RandomState::new().hash_one(0).to_be_bytes()[0])).await;
+                tokio::time::sleep(wait(
+                    &error,
+                    tries,
+                    RandomState::new().hash_one(0).to_be_bytes()[0],
+                ))
+                .await;
             }
             done => return done,
         }
@@ -196,32 +322,52 @@ async fn again<T>(passes: fn(&SourceError) -> bool, ask: impl AsyncFn() -> Resul
     ask().await
 }
 
-/// How long to wait after so many tries, by chance: as long as the registry wants, if that is not too long.
+/// How long to wait after so many tries, by chance: as long as the registry wants, if that is not
+/// too long.
 fn wait(error: &SourceError, tries: u32, chance: u8) -> Duration {
     let own = WAIT * (1 << (tries - 1)) * (128 + u32::from(chance)) / 384;
     match error {
-        SourceError::Answered { again_in: Some(seconds), .. } => own + Duration::from_secs(*seconds).min(MAX_WAIT),
+        SourceError::Answered {
+            again_in: Some(seconds),
+            ..
+        } => own + Duration::from_secs(*seconds).min(MAX_WAIT),
         _ => own,
     }
 }
 
-/// Where several machines write at one moment, a registry that keeps files answers 400 or 404 to one of them, for a file that is half there.
+/// Where several machines write at one moment, a registry that keeps files answers 400 or 404 to
+/// one of them, for a file that is half there.
 fn may_pass(error: &SourceError) -> bool {
-    error.is_silent() || matches!(error, SourceError::Answered { .. } | SourceError::Other { .. })
+    error.is_silent()
+        || matches!(
+            error,
+            SourceError::Answered { .. } | SourceError::Other { .. }
+        )
 }
 
 fn latest() -> Result<Tag, SourceError> {
-    "latest".parse().map_err(|_| SourceError::Other { url: "latest".to_owned(), cause: "is no tag".to_owned() })
+    "latest".parse().map_err(|_| SourceError::Other {
+        url: "latest".to_owned(),
+        cause: "is no tag".to_owned(),
+    })
 }
 
 /// Where an upload goes on: at the same registry, for the credentials go along.
 fn location(reply: &Reply) -> Result<Url, SourceError> {
-    let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let url = to.and_then(|to| reply.url.join(to).ok()).filter(|url| url.origin() == reply.url.origin());
+    let to = reply
+        .headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let url = to
+        .and_then(|to| reply.url.join(to).ok())
+        .filter(|url| url.origin() == reply.url.origin());
     let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
     url.ok_or_else(|| {
         let to = escaped(to.unwrap_or("nothing"));
-        SourceError::Other { url: shown(&reply.url), cause: format!("an upload that goes on elsewhere than at this registry: {to}") }
+        SourceError::Other {
+            url: shown(&reply.url),
+            cause: format!("an upload that goes on elsewhere than at this registry: {to}"),
+        }
     })
 }
 
@@ -230,6 +376,7 @@ fn next_page(reply: &Reply) -> Option<Url> {
     let link = reply.headers.get(LINK)?.to_str().ok()?;
     let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
     let next = reply.url.join(target).ok()?;
-    let same = next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
+    let same =
+        next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
     (relation.contains("rel=\"next\"") && same).then_some(next)
 }

@@ -1,11 +1,14 @@
-//! Answering a server's challenge: Basic, or a token from the service that the server names (distribution's token specification).
+//! Answering a server's challenge: Basic, or a token from the service that the server names
+//! (distribution's token specification).
 //!
-//! Everything is asked without credentials first. Credentials that config.json holds for a server go
+//! Everything is asked without credentials first. Credentials that config.json holds for a server
+//! go
 //! - to that server itself (Basic), and to a token service on the same host;
-//! - to a token service on another host only where config.json names that host too (an empty entry in `auths` is enough), or where
-//!   the two are Docker's own pair, docker.io and auth.docker.io;
+//! - to a token service on another host only where config.json names that host too (an empty entry
+//!   in `auths` is enough), or where the two are Docker's own pair, docker.io and auth.docker.io;
 //!
-//! and nowhere else: any other service is asked for an anonymous token. A server that is not what it was cannot send them elsewhere.
+//! and nowhere else: any other service is asked for an anonymous token. A server that is not what
+//! it was cannot send them elsewhere.
 
 use std::fmt;
 use std::time::Duration;
@@ -55,7 +58,9 @@ impl Client {
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
         let granted = self.granted(&realm);
-        let first = self.send(ask, granted.as_ref().map(|grant| &grant.header), deadline).await?;
+        let first = self
+            .send(ask, granted.as_ref().map(|grant| &grant.header), deadline)
+            .await?;
         if !denied(&first) {
             return Ok(first);
         }
@@ -69,17 +74,37 @@ impl Client {
     }
 
     /// The same for an answer whose body is to be read by somebody else.
-    pub(super) async fn open(&self, ask: &Ask<'_>, range: Option<&HeaderValue>, deadline: Instant) -> Result<(Url, Response), SourceError> {
+    pub(super) async fn open(
+        &self,
+        ask: &Ask<'_>,
+        range: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<(Url, Response), SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
         let granted = self.granted(&realm);
-        let (url, first) = self.begin(ask, granted.as_ref().map(|grant| &grant.header), range, deadline).await?;
-        if !matches!(first.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let (url, first) = self
+            .begin(
+                ask,
+                granted.as_ref().map(|grant| &grant.header),
+                range,
+                deadline,
+            )
+            .await?;
+        if !matches!(
+            first.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
             return Ok((url, first));
         }
         let first = read(first, url, 0, deadline).await?;
         let grant = self.answer(ask, &first, granted, deadline).await?;
-        let (url, second) = self.begin(ask, Some(&grant.header), range, deadline).await?;
-        if matches!(second.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let (url, second) = self
+            .begin(ask, Some(&grant.header), range, deadline)
+            .await?;
+        if matches!(
+            second.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
             return Err(denial(&read(second, url, 0, deadline).await?, grant.tried));
         }
         self.keep(realm, grant);
@@ -87,36 +112,71 @@ impl Client {
     }
 
     /// What opens a server that denied a question, which was asked with `granted`.
-    async fn answer(&self, ask: &Ask<'_>, first: &Reply, granted: Option<Grant>, deadline: Instant) -> Result<Grant, SourceError> {
+    async fn answer(
+        &self,
+        ask: &Ask<'_>,
+        first: &Reply,
+        granted: Option<Grant>,
+        deadline: Instant,
+    ) -> Result<Grant, SourceError> {
         self.forget(&(ask.url.origin().ascii_serialization(), ask.scope.to_owned()));
         let Some(wanted) = challenge(&first.headers) else {
-            return Err(denial(first, granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried)));
+            return Err(denial(
+                first,
+                granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried),
+            ));
         };
         if first.url.origin() != ask.url.origin() {
-            return Err(denial(first, "without credentials: it is where a redirect led".to_owned()));
+            return Err(denial(
+                first,
+                "without credentials: it is where a redirect led".to_owned(),
+            ));
         }
         match wanted {
             Challenge::Basic => self.basic(ask, first, deadline).await,
-            Challenge::Bearer { realm, service } => self.bearer(ask, first, (&realm, service.as_deref()), deadline).await,
+            Challenge::Bearer { realm, service } => {
+                self.bearer(ask, first, (&realm, service.as_deref()), deadline)
+                    .await
+            }
         }
     }
 
-    async fn basic(&self, ask: &Ask<'_>, first: &Reply, deadline: Instant) -> Result<Grant, SourceError> {
+    async fn basic(
+        &self,
+        ask: &Ask<'_>,
+        first: &Reply,
+        deadline: Instant,
+    ) -> Result<Grant, SourceError> {
         let host = authority(&ask.url);
         if !keeps_secrets(&ask.url) {
-            return Err(denial(first, "without credentials: none are sent over plain http".to_owned()));
+            return Err(denial(
+                first,
+                "without credentials: none are sent over plain http".to_owned(),
+            ));
         }
-        let config = self.credentials.read().await.map_err(|error| denial(first, format!("without credentials: {error}")))?;
-        match self.credentials.find(&config, &host, repository(ask.scope), deadline).await {
+        let config = self
+            .credentials
+            .read()
+            .await
+            .map_err(|error| denial(first, format!("without credentials: {error}")))?;
+        match self
+            .credentials
+            .find(&config, &host, repository(ask.scope), deadline)
+            .await
+        {
             Ok(Some(Credential::Password { user, password })) => Ok(Grant {
                 header: basic_header(&user, &password.0, &first.url)?,
                 until: Instant::now() + BASIC_LIFE,
                 tried: format!("with the credentials for {host}"),
             }),
-            Ok(Some(Credential::IdentityToken(_))) => {
-                Err(denial(first, format!("{host} wants a password, config.json has an identity token")))
-            }
-            Ok(None) => Err(denial(first, format!("without credentials: config.json has none for {host}"))),
+            Ok(Some(Credential::IdentityToken(_))) => Err(denial(
+                first,
+                format!("{host} wants a password, config.json has an identity token"),
+            )),
+            Ok(None) => Err(denial(
+                first,
+                format!("without credentials: config.json has none for {host}"),
+            )),
             Err(error) => Err(denial(first, format!("without credentials: {error}"))),
         }
     }
@@ -130,38 +190,80 @@ impl Client {
     ) -> Result<Grant, SourceError> {
         let realm = realm_url(realm, &ask.url).ok_or_else(|| SourceError::Other {
             url: shown(&first.url),
-            cause: format!("answered {} and names a token service that is not asked: {}", first.status.as_u16(), super::escaped(realm)),
+            cause: format!(
+                "answered {} and names a token service that is not asked: {}",
+                first.status.as_u16(),
+                super::escaped(realm)
+            ),
         })?;
         let (credential, tried) = self.for_token(&ask.url, ask.scope, &realm, deadline).await;
-        let reply = self.token(&realm, service, ask.scope, credential, deadline).await?;
+        let reply = self
+            .token(&realm, service, ask.scope, credential, deadline)
+            .await?;
         match reply.status.as_u16() {
             200 => {}
             // A refresh token that is over is a 400 (RFC 6749 §5.2).
             400 | 401 | 403 => return Err(denial(&reply, tried)),
             _ => return Err(reply.error()),
         }
-        let unusable = |what: &str| SourceError::Other { url: shown(&reply.url), cause: format!("the token service's answer {what}") };
-        let answer: Issued = serde_json::from_slice(&reply.body).map_err(|_| unusable("is no JSON that is understood"))?;
-        let token = answer.token.or(answer.access).filter(|token| !token.is_empty()).ok_or_else(|| unusable("holds no token"))?;
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| unusable("holds no token that can be sent"))?;
+        let unusable = |what: &str| SourceError::Other {
+            url: shown(&reply.url),
+            cause: format!("the token service's answer {what}"),
+        };
+        let answer: Issued = serde_json::from_slice(&reply.body)
+            .map_err(|_| unusable("is no JSON that is understood"))?;
+        let token = answer
+            .token
+            .or(answer.access)
+            .filter(|token| !token.is_empty())
+            .ok_or_else(|| unusable("holds no token"))?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| unusable("holds no token that can be sent"))?;
         header.set_sensitive(true);
-        let life = answer.expires_in.and_then(|life| life.as_u64()).unwrap_or(TOKEN_LIFE.0).clamp(TOKEN_LIFE.0, TOKEN_LIFE.1);
-        Ok(Grant { header, until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK), tried })
+        let life = answer
+            .expires_in
+            .and_then(|life| life.as_u64())
+            .unwrap_or(TOKEN_LIFE.0)
+            .clamp(TOKEN_LIFE.0, TOKEN_LIFE.1);
+        Ok(Grant {
+            header,
+            until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK),
+            tried,
+        })
     }
 
     /// The credential that may go to that token service, and how to speak of it.
-    async fn for_token(&self, server: &Url, scope: &str, realm: &Url, deadline: Instant) -> (Option<Credential>, String) {
+    async fn for_token(
+        &self,
+        server: &Url,
+        scope: &str,
+        realm: &Url,
+        deadline: Instant,
+    ) -> (Option<Credential>, String) {
         let (host, service) = (authority(server), authority(realm));
         if !keeps_secrets(server) {
-            return (None, format!("with an anonymous token: {host} speaks plain http, and what a credential opens would be sent over it"));
+            return (
+                None,
+                format!(
+                    "with an anonymous token: {host} speaks plain http, and what a credential opens would be sent over it"
+                ),
+            );
         }
         let found = async {
             let config = self.credentials.read().await?;
-            Ok::<_, String>((self.credentials.find(&config, &host, repository(scope), deadline).await?, config.names(&service)))
+            Ok::<_, String>((
+                self.credentials
+                    .find(&config, &host, repository(scope), deadline)
+                    .await?,
+                config.names(&service),
+            ))
         };
         match found.await {
             Err(error) => (None, format!("with an anonymous token: {error}")),
-            Ok((None, _)) => (None, format!("with an anonymous token: config.json has no credentials for {host}")),
+            Ok((None, _)) => (
+                None,
+                format!("with an anonymous token: config.json has no credentials for {host}"),
+            ),
             Ok((Some(credential), named)) => {
                 let hub = place(&host) == "docker.io" && service == "auth.docker.io";
                 if named || hub || server.host() == realm.host() {
@@ -200,7 +302,9 @@ impl Client {
                 .extend_pairs(service.map(|service| ("service", service)));
             return self.send_form(url, &form, TOKEN_CAP, deadline).await;
         }
-        url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", scope);
+        url.query_pairs_mut()
+            .extend_pairs(service.map(|service| ("service", service)))
+            .append_pair("scope", scope);
         let header = match credential {
             Some(Credential::Password { user, password }) => {
                 url.query_pairs_mut().append_pair("account", &user);
@@ -208,17 +312,30 @@ impl Client {
             }
             _ => None,
         };
-        let ask = Ask { method: Method::GET, url, accept: "application/json", cap: TOKEN_CAP, scope, redirects: 0, send: None };
+        let ask = Ask {
+            method: Method::GET,
+            url,
+            accept: "application/json",
+            cap: TOKEN_CAP,
+            scope,
+            redirects: 0,
+            send: None,
+        };
         self.send(&ask, header.as_ref(), deadline).await
     }
 
     fn granted(&self, realm: &Realm) -> Option<Grant> {
         let grants = self.grants.lock().ok()?;
-        grants.get(realm).filter(|grant| grant.until > Instant::now()).cloned()
+        grants
+            .get(realm)
+            .filter(|grant| grant.until > Instant::now())
+            .cloned()
     }
 
     fn keep(&self, realm: Realm, grant: Grant) {
-        let Ok(mut grants) = self.grants.lock() else { return };
+        let Ok(mut grants) = self.grants.lock() else {
+            return;
+        };
         if grants.len() >= MOST_GRANTS {
             grants.clear();
         }
@@ -236,16 +353,27 @@ impl Client {
 
 impl fmt::Debug for Grant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Grant").field("tried", &self.tried).finish_non_exhaustive()
+        formatter
+            .debug_struct("Grant")
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
     }
 }
 
 fn denied(reply: &Reply) -> bool {
-    matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    matches!(
+        reply.status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    )
 }
 
 fn denial(reply: &Reply, tried: String) -> SourceError {
-    SourceError::Denied { url: shown(&reply.url), status: reply.status.as_u16(), tried, said: reply.said.clone() }
+    SourceError::Denied {
+        url: shown(&reply.url),
+        status: reply.status.as_u16(),
+        tried,
+        said: reply.said.clone(),
+    }
 }
 
 /// Whether nobody on the way reads along.
@@ -253,7 +381,8 @@ fn keeps_secrets(server: &Url) -> bool {
     server.scheme() == "https" || server.host_str().is_some_and(is_loopback)
 }
 
-/// A token service is asked over https, or over http where both it and the server are on this machine.
+/// A token service is asked over https, or over http where both it and the server are on this
+/// machine.
 fn realm_url(realm: &str, server: &Url) -> Option<Url> {
     let url: Url = realm.parse().ok()?;
     let bare = url.username().is_empty() && url.password().is_none();
@@ -264,18 +393,27 @@ fn realm_url(realm: &str, server: &Url) -> Option<Url> {
 /// host, or host:port where the port is not the scheme's own.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// The repository of a scope.
 fn repository(scope: &str) -> &str {
-    let named = scope.strip_prefix("repository:").and_then(|rest| rest.rsplit_once(':'));
+    let named = scope
+        .strip_prefix("repository:")
+        .and_then(|rest| rest.rsplit_once(':'));
     named.map_or("", |(name, _)| name)
 }
 
 fn basic_header(user: &str, password: &str, url: &Url) -> Result<HeaderValue, SourceError> {
-    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-    let mut value = value.map_err(|_| SourceError::Other { url: shown(url), cause: "the credentials cannot be sent".to_owned() })?;
+    let value = HeaderValue::from_str(&format!(
+        "Basic {}",
+        STANDARD.encode(format!("{user}:{password}"))
+    ));
+    let mut value = value.map_err(|_| SourceError::Other {
+        url: shown(url),
+        cause: "the credentials cannot be sent".to_owned(),
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// One source's back-off: 1 s, doubled with each failure in a row up to 60 s, each time ± 50 %, so that a fleet does not return at once.
+/// One source's back-off: 1 s, doubled with each failure in a row up to 60 s, each time ± 50 %, so
+/// that a fleet does not return at once.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
     failures: u32,
@@ -16,7 +17,9 @@ impl Backoff {
     /// How long the source is still to be left alone; `None`: ask.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        self.until?.checked_duration_since(now).filter(|wait| !wait.is_zero())
+        self.until?
+            .checked_duration_since(now)
+            .filter(|wait| !wait.is_zero())
     }
 
     /// The source did not answer. `random` is any number, evenly distributed.
@@ -56,8 +59,14 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_from_one_second_to_sixty_with_half_of_it_left_to_chance() {
-        assert_eq!(pauses(0), [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
-        assert_eq!(pauses(u32::MAX), [1500, 3000, 6000, 12000, 24000, 48000, 90000, 90000, 90000]);
+        assert_eq!(
+            pauses(0),
+            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+        );
+        assert_eq!(
+            pauses(u32::MAX),
+            [1500, 3000, 6000, 12000, 24000, 48000, 90000, 90000, 90000]
+        );
         assert_eq!(pauses(u32::MAX / 2)[..3], [999, 1999, 3999]);
     }
 
@@ -66,7 +75,10 @@ mod tests {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         assert_eq!(backoff.wait(now), None);
         backoff.failed(now, 0);
-        assert_eq!(backoff.wait(now + Duration::from_millis(200)), Some(Duration::from_millis(300)));
+        assert_eq!(
+            backoff.wait(now + Duration::from_millis(200)),
+            Some(Duration::from_millis(300))
+        );
         assert_eq!(backoff.wait(now + Duration::from_millis(500)), None);
         backoff.failed(now + Duration::from_secs(1), 0);
         backoff.answered();

@@ -1,6 +1,6 @@
-//! Bundles: the metadata of one TUF repository in one file, for hosts without a network. An uncompressed tar with the files flat under
-//! their published names, so that what is in it can be seen, and served as a folder, with any tar. It is read as hostile as any other
-//! source.
+//! Bundles: the metadata of one TUF repository in one file, for hosts without a network. An
+//! uncompressed tar with the files flat under their published names, so that what is in it can be
+//! seen, and served as a folder, with any tar. It is read as hostile as any other source.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -24,7 +24,8 @@ const MAX_NAME: usize = 255;
 const BLOCK: u64 = 512;
 /// Two blocks of zeros end it; tar's tools fill up to their record of twenty blocks.
 const END: std::ops::RangeInclusive<u64> = 2 * BLOCK..=22 * BLOCK;
-/// The largest file that can be a bundle: each member takes two headers, where its name is long, and is filled up to a block.
+/// The largest file that can be a bundle: each member takes two headers, where its name is long,
+/// and is filled up to a block.
 pub const MAX_BUNDLE: u64 = MAX_BYTES + 16_384 * 4 * BLOCK + 22 * BLOCK;
 
 /// An open bundle, of good form. What its files say was not looked at.
@@ -43,7 +44,10 @@ impl Bundle {
     /// It can't be read, or is none.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let shown = escaped(&path.display().to_string());
-        let failed = |error: io::Error| SourceError::Other { url: shown.clone(), cause: error.to_string() };
+        let failed = |error: io::Error| SourceError::Other {
+            url: shown.clone(),
+            cause: error.to_string(),
+        };
         // Before it is opened: a pipe would hold its reader.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::other("not a plain file")));
@@ -57,8 +61,15 @@ impl Bundle {
     /// It can't be read, or is none.
     pub fn read(file: File, shown: &str) -> Result<Self, SourceError> {
         match members(&file) {
-            Ok(members) => Ok(Self { file, shown: shown.to_owned(), members }),
-            Err(error) => Err(SourceError::Other { url: shown.to_owned(), cause: format!("no bundle: {}", escaped(&error.to_string())) }),
+            Ok(members) => Ok(Self {
+                file,
+                shown: shown.to_owned(),
+                members,
+            }),
+            Err(error) => Err(SourceError::Other {
+                url: shown.to_owned(),
+                cause: format!("no bundle: {}", escaped(&error.to_string())),
+            }),
         }
     }
 
@@ -79,13 +90,26 @@ impl Bundle {
     /// # Errors
     /// It is larger than allowed, or can't be read.
     pub fn get(&self, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, SourceError> {
-        let Some((offset, length)) = self.members.get(name) else { return Ok(None) };
+        let Some((offset, length)) = self.members.get(name) else {
+            return Ok(None);
+        };
         let url = || format!("{} ({name})", self.shown);
-        let length = usize::try_from(*length).ok().filter(|length| *length <= max_bytes);
-        let mut bytes = vec![0; length.ok_or_else(|| SourceError::TooLarge { url: url(), limit: max_bytes })?];
+        let length = usize::try_from(*length)
+            .ok()
+            .filter(|length| *length <= max_bytes);
+        let mut bytes = vec![
+            0;
+            length.ok_or_else(|| SourceError::TooLarge {
+                url: url(),
+                limit: max_bytes
+            })?
+        ];
         match self.file.read_exact_at(&mut bytes, *offset) {
             Ok(()) => Ok(Some(bytes)),
-            Err(error) => Err(SourceError::Other { url: url(), cause: error.to_string() }),
+            Err(error) => Err(SourceError::Other {
+                url: url(),
+                cause: error.to_string(),
+            }),
         }
     }
 }
@@ -95,12 +119,17 @@ impl Bundle {
 /// # Errors
 /// It can't be written, or no bundle can hold these files.
 pub fn write_bundle(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     let mut builder = Builder::new(io::BufWriter::new(draft.as_file_mut()));
     for (name, bytes) in files {
         if !is_name(name) {
-            return Err(io::Error::other(format!("{name:?} is no name of a file of metadata")));
+            return Err(io::Error::other(format!(
+                "{name:?} is no name of a file of metadata"
+            )));
         }
         let mut header = Header::new_gnu();
         header.set_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -110,7 +139,9 @@ pub fn write_bundle(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Resul
     builder.into_inner()?.flush()?;
     // What can't be taken up again is no bundle.
     members(draft.as_file())?;
-    draft.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    draft
+        .as_file()
+        .set_permissions(Permissions::from_mode(0o644))?;
     draft.as_file().sync_all()?;
     draft.persist(path)?;
     File::open(folder)?.sync_all()
@@ -129,7 +160,10 @@ fn members(file: &File) -> io::Result<BTreeMap<String, (u64, u64)>> {
     for entry in archive.entries_with_seek()?.raw(true) {
         let mut entry = entry?;
         let (offset, length) = (entry.raw_file_position(), entry.size());
-        end = length.checked_next_multiple_of(BLOCK).and_then(|length| offset.checked_add(length)).unwrap_or(u64::MAX);
+        end = length
+            .checked_next_multiple_of(BLOCK)
+            .and_then(|length| offset.checked_add(length))
+            .unwrap_or(u64::MAX);
         if end > whole {
             return Err(wrong("cut short"));
         }
@@ -143,11 +177,18 @@ fn members(file: &File) -> io::Result<BTreeMap<String, (u64, u64)>> {
             EntryType::Regular => {}
             _ => return Err(wrong("something else than plain files in it")),
         }
-        let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-        let name = String::from_utf8(name).ok().filter(|name| is_name(name)).ok_or_else(|| wrong("a name that is none of metadata"))?;
+        let name = long_name
+            .take()
+            .unwrap_or_else(|| entry.path_bytes().into_owned());
+        let name = String::from_utf8(name)
+            .ok()
+            .filter(|name| is_name(name))
+            .ok_or_else(|| wrong("a name that is none of metadata"))?;
         total += length;
         if length > MAX_FILE || total > MAX_BYTES || members.len() >= MAX_FILES {
-            return Err(wrong(&format!("over {MAX_FILES} files, {MAX_BYTES} bytes, or {MAX_FILE} bytes in one file")));
+            return Err(wrong(&format!(
+                "over {MAX_FILES} files, {MAX_BYTES} bytes, or {MAX_FILE} bytes in one file"
+            )));
         }
         if members.insert(name.clone(), (offset, length)).is_some() {
             return Err(wrong(&format!("{name} is in it twice")));
@@ -168,7 +209,9 @@ fn members(file: &File) -> io::Result<BTreeMap<String, (u64, u64)>> {
 /// The names that metadata is published under (TUF 1.0.34, section 3): one segment of a path.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.~%".contains(&byte);
-    let stem = name.strip_suffix(".json").filter(|stem| !stem.is_empty() && !stem.starts_with('.'));
+    let stem = name
+        .strip_suffix(".json")
+        .filter(|stem| !stem.is_empty() && !stem.starts_with('.'));
     name.len() <= MAX_NAME && stem.is_some_and(|stem| stem.bytes().all(plain))
 }
 
@@ -185,7 +228,13 @@ mod tests {
 
     fn files() -> BTreeMap<String, Vec<u8>> {
         let long = format!("1.{}.json", "a%2F".repeat(40));
-        [("1.root.json", "root"), ("timestamp.json", ""), (&long, "long")].map(|(name, bytes)| (name.to_owned(), bytes.into())).into()
+        [
+            ("1.root.json", "root"),
+            ("timestamp.json", ""),
+            (&long, "long"),
+        ]
+        .map(|(name, bytes)| (name.to_owned(), bytes.into()))
+        .into()
     }
 
     fn read(bytes: &[u8]) -> Result<Bundle, SourceError> {
@@ -222,7 +271,10 @@ mod tests {
             assert_eq!(bundle.get(&name, 4).unwrap(), Some(bytes), "{name}");
         }
         assert_eq!(bundle.get("2.root.json", 4).unwrap(), None);
-        assert!(matches!(bundle.get("1.root.json", 3), Err(SourceError::TooLarge { .. })));
+        assert!(matches!(
+            bundle.get("1.root.json", 3),
+            Err(SourceError::TooLarge { .. })
+        ));
         let first = fs::read(&path).unwrap();
         write_bundle(&path, &files()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), first);
@@ -235,8 +287,17 @@ mod tests {
         let path = dir.path().join("acme.tar");
         write_bundle(&path, &files()).unwrap();
         let before = fs::read(&path).unwrap();
-        for name in ["../x.json", "x", ".json", "a/b.json", &format!("{}.json", "a".repeat(251))] {
-            assert!(write_bundle(&path, &[(name.to_owned(), Vec::new())].into()).is_err(), "{name}");
+        for name in [
+            "../x.json",
+            "x",
+            ".json",
+            "a/b.json",
+            &format!("{}.json", "a".repeat(251)),
+        ] {
+            assert!(
+                write_bundle(&path, &[(name.to_owned(), Vec::new())].into()).is_err(),
+                "{name}"
+            );
         }
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -247,18 +308,55 @@ mod tests {
         let file = ("1.root.json", EntryType::Regular, &b"root"[..]);
         read(&tar(&[file])).unwrap();
         for (members, why) in [
-            (&[file, ("2.root.json", EntryType::Symlink, b"")][..], "something else than plain files"),
-            (&[("2.root.json", EntryType::Link, b""), file], "something else than plain files"),
-            (&[("d.json", EntryType::Directory, b"")], "something else than plain files"),
-            (&[("h.json", EntryType::XHeader, b"12 path=a\n"), file], "something else than plain files"),
-            (&[("h.json", EntryType::GNUSparse, b"")], "something else than plain files"),
-            (&[("f.json", EntryType::Fifo, b"")], "something else than plain files"),
+            (
+                &[file, ("2.root.json", EntryType::Symlink, b"")][..],
+                "something else than plain files",
+            ),
+            (
+                &[("2.root.json", EntryType::Link, b""), file],
+                "something else than plain files",
+            ),
+            (
+                &[("d.json", EntryType::Directory, b"")],
+                "something else than plain files",
+            ),
+            (
+                &[("h.json", EntryType::XHeader, b"12 path=a\n"), file],
+                "something else than plain files",
+            ),
+            (
+                &[("h.json", EntryType::GNUSparse, b"")],
+                "something else than plain files",
+            ),
+            (
+                &[("f.json", EntryType::Fifo, b"")],
+                "something else than plain files",
+            ),
             (&[file, file], "1.root.json is in it twice"),
-            (&[("../root.json", EntryType::Regular, b"")], "a name that is none of metadata"),
-            (&[("a/b.json", EntryType::Regular, b"")], "a name that is none of metadata"),
-            (&[("root.jsn", EntryType::Regular, b"")], "a name that is none of metadata"),
-            (&[("x", EntryType::GNULongName, b"../../root.json\0"), file], "a name that is none of metadata"),
-            (&[("x", EntryType::GNULongName, b"a.json\0"), ("x", EntryType::GNULongName, b"b.json\0"), file], "something else"),
+            (
+                &[("../root.json", EntryType::Regular, b"")],
+                "a name that is none of metadata",
+            ),
+            (
+                &[("a/b.json", EntryType::Regular, b"")],
+                "a name that is none of metadata",
+            ),
+            (
+                &[("root.jsn", EntryType::Regular, b"")],
+                "a name that is none of metadata",
+            ),
+            (
+                &[("x", EntryType::GNULongName, b"../../root.json\0"), file],
+                "a name that is none of metadata",
+            ),
+            (
+                &[
+                    ("x", EntryType::GNULongName, b"a.json\0"),
+                    ("x", EntryType::GNULongName, b"b.json\0"),
+                    file,
+                ],
+                "something else",
+            ),
         ] {
             let error = refused(&tar(members));
             assert!(error.contains(why), "{members:?}: {error}");
@@ -274,7 +372,12 @@ mod tests {
             assert!(read(&whole[..length]).is_err(), "{length}");
         }
         read(&[&whole[..], &[0; 10_240]].concat()).unwrap();
-        for more in [&[0; 12_000][..], b"x", &[&[0; 512][..], &whole].concat(), &whole] {
+        for more in [
+            &[0; 12_000][..],
+            b"x",
+            &[&[0; 512][..], &whole].concat(),
+            &whole,
+        ] {
             assert!(read(&[&whole[..], more].concat()).is_err());
         }
         assert!(refused(b"").contains("cut short"));
@@ -297,9 +400,19 @@ mod tests {
         header.set_cksum();
         file.write_all(header.as_bytes()).unwrap();
         file.set_len(MAX_FILE + 10_240).unwrap();
-        assert!(Bundle::read(file, "x").unwrap_err().to_string().contains("over 16384 files"));
+        assert!(
+            Bundle::read(file, "x")
+                .unwrap_err()
+                .to_string()
+                .contains("over 16384 files")
+        );
         let file = tempfile::tempfile().unwrap();
         file.set_len(MAX_BUNDLE + 1).unwrap();
-        assert!(Bundle::read(file, "x").unwrap_err().to_string().contains("longer than any may be"));
+        assert!(
+            Bundle::read(file, "x")
+                .unwrap_err()
+                .to_string()
+                .contains("longer than any may be")
+        );
     }
 }

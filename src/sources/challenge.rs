@@ -8,7 +8,10 @@ pub(super) enum Challenge {
     /// User and password.
     Basic,
     /// A token that the service at `realm` gives out.
-    Bearer { realm: String, service: Option<String> },
+    Bearer {
+        realm: String,
+        service: Option<String>,
+    },
 }
 
 /// More than this in one header field is not read.
@@ -16,9 +19,17 @@ const MOST: usize = 4 << 10;
 
 /// The challenge to answer: Bearer before Basic, the first of its kind.
 pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
-    let fields = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let all: Vec<Challenge> = fields.filter(|field| field.len() <= MOST).flat_map(parse).collect();
-    let bearer = all.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+    let fields = headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let all: Vec<Challenge> = fields
+        .filter(|field| field.len() <= MOST)
+        .flat_map(parse)
+        .collect();
+    let bearer = all
+        .iter()
+        .find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
     bearer.or(all.first()).cloned()
 }
 
@@ -40,10 +51,18 @@ fn parse(field: &str) -> Vec<Challenge> {
         rest = rest.trim_start_matches([' ', ',', '\t']);
     }
     let of = |(scheme, parameters): (String, Vec<(String, String)>)| {
-        let named = |name| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let named = |name| {
+            parameters
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
         match scheme.as_str() {
             "basic" => Some(Challenge::Basic),
-            "bearer" => Some(Challenge::Bearer { realm: named("realm")?, service: named("service") }),
+            "bearer" => Some(Challenge::Bearer {
+                realm: named("realm")?,
+                service: named("service"),
+            }),
             _ => None,
         }
     };
@@ -73,37 +92,77 @@ mod tests {
     use super::*;
 
     fn of(fields: &[&str]) -> Option<Challenge> {
-        let pairs = fields.iter().map(|field| (WWW_AUTHENTICATE, field.parse().unwrap()));
+        let pairs = fields
+            .iter()
+            .map(|field| (WWW_AUTHENTICATE, field.parse().unwrap()));
         let mut headers = HeaderMap::new();
         pairs.for_each(|(name, value)| _ = headers.append(name, value));
         challenge(&headers)
     }
 
     fn bearer(realm: &str, service: Option<&str>) -> Challenge {
-        Challenge::Bearer { realm: realm.to_owned(), service: service.map(ToOwned::to_owned) }
+        Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(ToOwned::to_owned),
+        }
     }
 
     #[test]
     fn a_bearer_challenge_gives_realm_and_service() {
         let field = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a,b:pull,push""#;
-        assert_eq!(of(&[field]), Some(bearer("https://auth.docker.io/token", Some("registry.docker.io"))));
-        assert_eq!(of(&[r#"bearer  scope = "x" , REALM = https://a.example/t"#]), Some(bearer("https://a.example/t", None)));
-        assert_eq!(of(&[r#"Bearer realm="a\"b\\c""#]), Some(bearer("a\"b\\c", None)));
+        assert_eq!(
+            of(&[field]),
+            Some(bearer(
+                "https://auth.docker.io/token",
+                Some("registry.docker.io")
+            ))
+        );
+        assert_eq!(
+            of(&[r#"bearer  scope = "x" , REALM = https://a.example/t"#]),
+            Some(bearer("https://a.example/t", None))
+        );
+        assert_eq!(
+            of(&[r#"Bearer realm="a\"b\\c""#]),
+            Some(bearer("a\"b\\c", None))
+        );
     }
 
     #[test]
     fn bearer_is_answered_before_basic_wherever_it_stands() {
         assert_eq!(of(&[r#"Basic realm="x""#]), Some(Challenge::Basic));
-        assert_eq!(of(&[r#"Basic realm="x", Bearer realm="https://a.example/""#]), Some(bearer("https://a.example/", None)));
-        assert_eq!(of(&["Basic realm=x", r#"Bearer realm="https://a.example/""#]), Some(bearer("https://a.example/", None)));
+        assert_eq!(
+            of(&[r#"Basic realm="x", Bearer realm="https://a.example/""#]),
+            Some(bearer("https://a.example/", None))
+        );
+        assert_eq!(
+            of(&["Basic realm=x", r#"Bearer realm="https://a.example/""#]),
+            Some(bearer("https://a.example/", None))
+        );
     }
 
     #[test]
     fn nonsense_and_schemes_that_are_not_known_are_no_challenge() {
-        for field in ["", ",,,", "Negotiate", "Digest realm=\"x\"", "Bearer", "Bearer service=x", "=", "\"", "Bearer realm", "a=b"] {
+        for field in [
+            "",
+            ",,,",
+            "Negotiate",
+            "Digest realm=\"x\"",
+            "Bearer",
+            "Bearer service=x",
+            "=",
+            "\"",
+            "Bearer realm",
+            "a=b",
+        ] {
             assert_eq!(of(&[field]), None, "{field}");
         }
-        assert_eq!(of(&[&format!("Bearer realm=\"{}\"", "x".repeat(5000))]), None);
-        assert_eq!(of(&["Bearer realm=\"https://unclosed.example/"]), Some(bearer("https://unclosed.example/", None)));
+        assert_eq!(
+            of(&[&format!("Bearer realm=\"{}\"", "x".repeat(5000))]),
+            None
+        );
+        assert_eq!(
+            of(&["Bearer realm=\"https://unclosed.example/"]),
+            Some(bearer("https://unclosed.example/", None))
+        );
     }
 }

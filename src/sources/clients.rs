@@ -49,7 +49,10 @@ impl Sources {
     /// Sources of which none is asked, so that what is cached has to do.
     #[must_use]
     pub fn silent() -> Self {
-        Self { silent: true, ..Self::new(Arc::new(Credentials::none())) }
+        Self {
+            silent: true,
+            ..Self::new(Arc::new(Credentials::none()))
+        }
     }
 
     /// The server of a root.
@@ -64,7 +67,11 @@ impl Sources {
     ///
     /// # Errors
     /// The URL or the CA is not usable.
-    pub fn notary_at(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Arc<NotaryServer>, SourceError> {
+    pub fn notary_at(
+        &self,
+        url: &str,
+        tls_ca: Option<&[u8]>,
+    ) -> Result<Arc<NotaryServer>, SourceError> {
         let key = (url.to_owned(), tls_ca.map(Digest::of));
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(&key) {
@@ -79,13 +86,24 @@ impl Sources {
     ///
     /// # Errors
     /// Its URL, its CA, or what is said of a registry's mirrors is not usable.
-    pub fn tuf(&self, url: &MetadataUrl, tls_ca: Option<&[u8]>) -> Result<Vec<Arc<TufLocation>>, SourceError> {
+    pub fn tuf(
+        &self,
+        url: &MetadataUrl,
+        tls_ca: Option<&[u8]>,
+    ) -> Result<Vec<Arc<TufLocation>>, SourceError> {
         let found = TufLocation::all(url, &self.client(&url.to_string(), tls_ca)?)?;
-        let mut known = self.locations.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each holds the silence of its place: what was known of it stays, and what `hosts.toml` says now counts.
+        let mut known = self
+            .locations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Each holds the silence of its place: what was known of it stays, and what `hosts.toml`
+        // says now counts.
         let keep = |location: TufLocation| {
             let key = (location.url(), tls_ca.map(Digest::of));
-            let kept = known.get(&key).filter(|kept| kept.is_as(&location)).cloned();
+            let kept = known
+                .get(&key)
+                .filter(|kept| kept.is_as(&location))
+                .cloned();
             let kept = kept.unwrap_or_else(|| Arc::new(location));
             known.insert(key, Arc::clone(&kept));
             kept
@@ -98,9 +116,14 @@ impl Sources {
     /// # Errors
     /// It doesn't answer, or doesn't know the tag.
     pub async fn resolve(&self, name: &ImageRef, deadline: Instant) -> Result<Digest, Refusal> {
-        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
+        let client = self
+            .client(name.repository.host(), None)
+            .map_err(|error| error.refusal())?;
         let asking = registry::resolve(&client, name, deadline.into());
-        let found = self.unless_silent(&name.repository, true, asking).await.map_err(|error| error.refusal())?;
+        let found = self
+            .unless_silent(&name.repository, true, asking)
+            .await
+            .map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -108,10 +131,19 @@ impl Sources {
     ///
     /// # Errors
     /// It doesn't answer, or doesn't know the name, or what is there is no image.
-    pub async fn describe(&self, name: &ImageRef, deadline: Instant) -> Result<registry::Description, Refusal> {
-        let client = self.client(name.repository.host(), None).map_err(|error| error.refusal())?;
+    pub async fn describe(
+        &self,
+        name: &ImageRef,
+        deadline: Instant,
+    ) -> Result<registry::Description, Refusal> {
+        let client = self
+            .client(name.repository.host(), None)
+            .map_err(|error| error.refusal())?;
         let asking = registry::describe(&client, name, deadline.into());
-        let found = self.unless_silent(&name.repository, true, asking).await.map_err(|error| error.refusal())?;
+        let found = self
+            .unless_silent(&name.repository, true, asking)
+            .await
+            .map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
     }
 
@@ -119,14 +151,24 @@ impl Sources {
     ///
     /// # Errors
     /// It doesn't answer, or doesn't let us read.
-    pub async fn pass(&self, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
+    pub async fn pass(
+        &self,
+        wanted: &Wanted,
+        deadline: Instant,
+    ) -> Result<Option<Passage>, SourceError> {
         let host = wanted.repository.host();
         let client = self.client(host, None)?;
-        self.unless_silent(&wanted.repository, false, passage::pass(&client, wanted, deadline.into())).await
+        self.unless_silent(
+            &wanted.repository,
+            false,
+            passage::pass(&client, wanted, deadline.into()),
+        )
+        .await
     }
 
-    /// What asking a registry comes to, where neither it nor that repository gave no answer a moment ago. A status that counts as none
-    /// silences the repository's manifests only: what fails with 500 may be one blob of many.
+    /// What asking a registry comes to, where neither it nor that repository gave no answer a
+    /// moment ago. A status that counts as none silences the repository's manifests only: what
+    /// fails with 500 may be one blob of many.
     async fn unless_silent<T>(
         &self,
         repository: &Repository,
@@ -137,7 +179,10 @@ impl Sources {
         // No path has a colon.
         let manifests = format!("{path}:manifests");
         let silence = {
-            let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut registries = self
+                .registries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if registries.len() >= MAX_REGISTRIES {
                 registries.clear();
             }
@@ -148,7 +193,8 @@ impl Sources {
             return Err(silent);
         }
         let answer = asking.await;
-        let fails = matches!(&answer, Err(error @ SourceError::Answered { .. }) if error.is_silent());
+        let fails =
+            matches!(&answer, Err(error @ SourceError::Answered { .. }) if error.is_silent());
         if !fails {
             silence.remember(path, &answer);
         }
@@ -160,7 +206,10 @@ impl Sources {
 
     fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {
         if self.silent {
-            return Err(SourceError::Silent { url: url.to_owned(), cause: "not asked".to_owned() });
+            return Err(SourceError::Silent {
+                url: url.to_owned(),
+                cause: "not asked".to_owned(),
+            });
         }
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = tls_ca.map(Digest::of);
@@ -168,7 +217,10 @@ impl Sources {
             return Ok(client.clone());
         }
         let client = Client::new(tls_ca, Arc::clone(&self.credentials));
-        let client = client.map_err(|error| SourceError::Other { url: url.to_owned(), cause: error.to_string() })?;
+        let client = client.map_err(|error| SourceError::Other {
+            url: url.to_owned(),
+            cause: error.to_string(),
+        })?;
         clients.insert(key, client.clone());
         Ok(client)
     }

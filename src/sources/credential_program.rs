@@ -1,6 +1,8 @@
-//! Docker's credential helpers: `docker-credential-NAME get`, the server's address on stdin, JSON on stdout.
+//! Docker's credential helpers: `docker-credential-NAME get`, the server's address on stdin, JSON
+//! on stdout.
 //!
-//! A helper is somebody else's program: it gets a deadline, a cap on what it says, and is killed with all it started.
+//! A helper is somebody else's program: it gets a deadline, a cap on what it says, and is killed
+//! with all it started.
 
 use std::collections::HashMap;
 use std::env;
@@ -38,7 +40,8 @@ type Answered = (Result<Option<Credential>, String>, Instant);
 /// By a helper's name and the server that it is asked for, the answer that comes.
 type Asked = HashMap<(String, String), watch::Receiver<Option<Answered>>>;
 
-/// The helpers that are being asked. One that takes longer than a question goes on, and its answer serves the next question.
+/// The helpers that are being asked. One that takes longer than a question goes on, and its answer
+/// serves the next question.
 #[derive(Debug)]
 pub(super) struct Helpers {
     pub(super) timeout: Duration,
@@ -48,10 +51,15 @@ pub(super) struct Helpers {
 
 impl Helpers {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, search_path: None, asked: Mutex::default() }
+        Self {
+            timeout,
+            search_path: None,
+            asked: Mutex::default(),
+        }
     }
 
-    /// Asks the helper of that name for a server. `Ok(None)`: it knows nothing of it. An error says what went wrong, never what was said.
+    /// Asks the helper of that name for a server. `Ok(None)`: it knows nothing of it. An error says
+    /// what went wrong, never what was said.
     pub(super) async fn get(
         &self,
         name: &str,
@@ -65,22 +73,43 @@ impl Helpers {
         let now = Instant::now();
         let limit = now + deadline.saturating_duration_since(now) / 2;
         let shown = format!("docker-credential-{}", super::escaped(name));
-        let late = |_| format!("{shown} did not answer in time; its answer serves the next question");
-        let answered = timeout_at(limit, answer.wait_for(Option::is_some)).await.map_err(late)?;
-        let answered = answered.map_err(|_| format!("{shown} was given up"))?.clone();
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let late =
+            |_| format!("{shown} did not answer in time; its answer serves the next question");
+        let answered = timeout_at(limit, answer.wait_for(Option::is_some))
+            .await
+            .map_err(late)?;
+        let answered = answered
+            .map_err(|_| format!("{shown} was given up"))?
+            .clone();
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
         answered.map_or(Ok(None), |(answer, _)| answer)
     }
 
     /// The answer that comes or has come; else the helper is asked.
-    fn begin(&self, key: &(String, String), config: Option<&Path>) -> watch::Receiver<Option<Answered>> {
+    fn begin(
+        &self,
+        key: &(String, String),
+        config: Option<&Path>,
+    ) -> watch::Receiver<Option<Answered>> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.retain(|_, answer| answer.borrow().as_ref().is_none_or(|(_, at)| at.elapsed() < KEPT));
+        asked.retain(|_, answer| {
+            answer
+                .borrow()
+                .as_ref()
+                .is_none_or(|(_, at)| at.elapsed() < KEPT)
+        });
         if let Some(answer) = asked.get(key) {
             return answer.clone();
         }
         let (sender, answer) = watch::channel(None);
-        let ((name, server), config, search_path) = (key.clone(), config.map(Path::to_owned), self.search_path.clone());
+        let ((name, server), config, search_path) = (
+            key.clone(),
+            config.map(Path::to_owned),
+            self.search_path.clone(),
+        );
         let limit = Instant::now() + self.timeout;
         tokio::spawn(async move {
             let answer = get(&name, &server, config.as_deref(), search_path, limit).await;
@@ -104,13 +133,24 @@ async fn get(
     let late = |_| format!("{shown} did not answer in time");
     let permit = timeout_at(limit, AT_ONCE.acquire()).await.map_err(late)?;
     let mut command = Command::new(program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command.process_group(0).kill_on_drop(true);
     if let Some(config) = config {
         command.env("DOCKER_CONFIG", config);
     }
-    let mut child = command.spawn().map_err(|error| format!("{shown}: {error}"))?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    let mut group = Group(
+        child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw),
+    );
     let talk = async {
         if let Some(mut stdin) = child.stdin.take() {
             // One that does not read its input may still answer.
@@ -123,15 +163,24 @@ async fn get(
         let status = child.wait().await?;
         Ok::<_, std::io::Error>((status, said))
     };
-    let (status, said) = timeout_at(limit, talk).await.map_err(late)?.map_err(|error| format!("{shown}: {error}"))?;
+    let (status, said) = timeout_at(limit, talk)
+        .await
+        .map_err(late)?
+        .map_err(|error| format!("{shown}: {error}"))?;
     group.0 = None;
     drop(permit);
     if !status.success() {
-        // The protocol's own words for "none", on stdout (docker-credential-helpers, credentials/error.go).
+        // The protocol's own words for "none", on stdout (docker-credential-helpers,
+        // credentials/error.go).
         let none = String::from_utf8_lossy(&said).contains("credentials not found");
-        return if none { Ok(None) } else { Err(format!("{shown} failed ({status})")) };
+        return if none {
+            Ok(None)
+        } else {
+            Err(format!("{shown} failed ({status})"))
+        };
     }
-    let answer: Answer = serde_json::from_slice(&said).map_err(|_| format!("{shown} gave no credential that is understood"))?;
+    let answer: Answer = serde_json::from_slice(&said)
+        .map_err(|_| format!("{shown} gave no credential that is understood"))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credential::IdentityToken(Secret(answer.secret)),
         user => Credential::password(user, &answer.secret),
@@ -144,13 +193,17 @@ fn find(name: &str, search_path: Option<OsString>) -> Option<PathBuf> {
     if name.is_empty() || !name.bytes().all(plain) {
         return None;
     }
-    let path = search_path.or_else(|| env::var_os("PATH")).unwrap_or_else(|| NO_PATH.into());
-    let candidates =
-        env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(format!("docker-credential-{name}")));
+    let path = search_path
+        .or_else(|| env::var_os("PATH"))
+        .unwrap_or_else(|| NO_PATH.into());
+    let candidates = env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(format!("docker-credential-{name}")));
     candidates.into_iter().find(|file| file.is_file())
 }
 
-/// A process group that is killed unless its leader has ended by itself: also when the question is given up.
+/// A process group that is killed unless its leader has ended by itself: also when the question is
+/// given up.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -172,7 +225,11 @@ mod tests {
     fn helper(script: &str) -> (tempfile::TempDir, OsString) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("docker-credential-test");
-        fs::write(&file, format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
+        fs::write(
+            &file,
+            format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display()),
+        )
+        .unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         let path = folder.path().as_os_str().to_owned();
         (folder, path)
@@ -180,10 +237,17 @@ mod tests {
 
     async fn ask(script: &str, deadline: Duration) -> Result<Option<Credential>, String> {
         let (_folder, path) = helper(script);
-        // A freshly written program is "busy" while another test's fork still holds it open for writing.
+        // A freshly written program is "busy" while another test's fork still holds it open for
+        // writing.
         loop {
-            let answer =
-                get("test", "r.example", Some(Path::new("/etc/docker-config")), Some(path.clone()), Instant::now() + deadline).await;
+            let answer = get(
+                "test",
+                "r.example",
+                Some(Path::new("/etc/docker-config")),
+                Some(path.clone()),
+                Instant::now() + deadline,
+            )
+            .await;
             if !matches!(&answer, Err(error) if error.contains("busy")) {
                 return answer;
             }
@@ -195,17 +259,38 @@ mod tests {
     #[tokio::test]
     async fn a_helper_is_asked_for_the_server_and_its_answer_is_taken() {
         let script = r#"[ "$1" = get ] && [ "$(cat)" = r.example ] && [ "$DOCKER_CONFIG" = /etc/docker-config ] && echo '{"ServerURL":"r.example","Username":"u","Secret":"p"}'"#;
-        assert_eq!(ask(script, LONG).await, Ok(Some(Credential::password("u", "p"))));
+        assert_eq!(
+            ask(script, LONG).await,
+            Ok(Some(Credential::password("u", "p")))
+        );
         let script = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
-        assert_eq!(ask(script, LONG).await, Ok(Some(Credential::IdentityToken(Secret("t".into())))));
+        assert_eq!(
+            ask(script, LONG).await,
+            Ok(Some(Credential::IdentityToken(Secret("t".into()))))
+        );
     }
 
     #[tokio::test]
     async fn a_helper_that_knows_nothing_is_no_failure_and_one_that_fails_is_not_quoted() {
-        assert_eq!(ask("echo credentials not found in native keychain; exit 1", LONG).await, Ok(None));
-        for script in ["echo hunter2; exit 3", "echo hunter2", "echo '{\"Username\":\"hunter2\"}'", "yes hunter2"] {
+        assert_eq!(
+            ask(
+                "echo credentials not found in native keychain; exit 1",
+                LONG
+            )
+            .await,
+            Ok(None)
+        );
+        for script in [
+            "echo hunter2; exit 3",
+            "echo hunter2",
+            "echo '{\"Username\":\"hunter2\"}'",
+            "yes hunter2",
+        ] {
             let error = ask(script, LONG).await.unwrap_err();
-            assert!(error.starts_with("docker-credential-test ") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with("docker-credential-test ") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 
@@ -220,8 +305,15 @@ mod tests {
         let (folder, path) = helper(
             "cat >/dev/null; echo asked >> log; while ! [ -e go ]; do sleep 0.01; done; echo '{\"Username\":\"u\",\"Secret\":\"s\"}'",
         );
-        let helpers = Helpers { search_path: Some(path), ..Helpers::new(LONG) };
-        let ask = async |time: Duration| helpers.get("test", "r.example", None, Instant::now() + time).await;
+        let helpers = Helpers {
+            search_path: Some(path),
+            ..Helpers::new(LONG)
+        };
+        let ask = async |time: Duration| {
+            helpers
+                .get("test", "r.example", None, Instant::now() + time)
+                .await
+        };
         let mut first = ask(Duration::from_millis(100)).await;
         // Another test's fork may still hold the fresh program open.
         while first.as_ref().is_err_and(|error| error.contains("busy")) {
@@ -230,17 +322,32 @@ mod tests {
         assert!(first.unwrap_err().contains("serves the next question"));
         fs::write(folder.path().join("go"), "").unwrap();
         assert_eq!(ask(LONG).await, Ok(Some(Credential::password("u", "s"))));
-        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "asked\n");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("log")).unwrap(),
+            "asked\n"
+        );
         assert!(ask(LONG).await.is_ok(), "what was handed on is not kept");
-        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "asked\nasked\n");
+        assert_eq!(
+            fs::read_to_string(folder.path().join("log")).unwrap(),
+            "asked\nasked\n"
+        );
     }
 
     #[tokio::test]
     async fn a_helper_that_takes_longer_than_it_may_is_given_up() {
         let (_folder, path) = helper("sleep 600");
-        let helpers = Helpers { search_path: Some(path), ..Helpers::new(Duration::from_millis(60)) };
-        let error = helpers.get("test", "r.example", None, Instant::now() + LONG).await.unwrap_err();
-        assert!(error.contains("did not answer in time") || error.contains("busy"), "{error}");
+        let helpers = Helpers {
+            search_path: Some(path),
+            ..Helpers::new(Duration::from_millis(60))
+        };
+        let error = helpers
+            .get("test", "r.example", None, Instant::now() + LONG)
+            .await
+            .unwrap_err();
+        assert!(
+            error.contains("did not answer in time") || error.contains("busy"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -255,15 +362,24 @@ mod tests {
             }
         };
         let asked = async {
-            while get("test", "r.example", None, Some(path.clone()), Instant::now() + LONG).await.is_err_and(|error| error.contains("busy"))
-            {
-            }
+            while get(
+                "test",
+                "r.example",
+                None,
+                Some(path.clone()),
+                Instant::now() + LONG,
+            )
+            .await
+            .is_err_and(|error| error.contains("busy"))
+            {}
         };
         let pids = tokio::select! { pids = pids => pids, () = asked => panic!("it hangs") };
         for pid in pids.split_whitespace() {
             // Killed at once, but the kernel may take a moment, and nobody may have reaped it.
-            let gone =
-                || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "));
+            let gone = || {
+                fs::read_to_string(format!("/proc/{pid}/stat"))
+                    .map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+            };
             let end = std::time::Instant::now() + Duration::from_secs(5);
             while !gone() && std::time::Instant::now() < end {
                 tokio::task::yield_now().await;
@@ -275,7 +391,14 @@ mod tests {
     #[tokio::test]
     async fn a_helper_s_name_leads_nowhere_but_to_path() {
         for name in ["../../bin/sh", "", "a b", "a/b", "no-such-helper"] {
-            let answer = get(name, "r.example", None, Some("/usr/bin:relative".into()), Instant::now() + LONG).await;
+            let answer = get(
+                name,
+                "r.example",
+                None,
+                Some("/usr/bin:relative".into()),
+                Instant::now() + LONG,
+            )
+            .await;
             assert!(answer.unwrap_err().contains("not on PATH"), "{name}");
         }
     }

@@ -1,8 +1,9 @@
-//! What opens trust servers and registries to this host: credentials from the `config.json` that Docker writes, and where containerd's
-//! `hosts.toml` are.
+//! What opens trust servers and registries to this host: credentials from the `config.json` that
+//! Docker writes, and where containerd's `hosts.toml` are.
 //!
-//! The file is read at each need, so a login takes effect without a reload. Nothing here needs a home directory or writes a file.
-//! Our own reader, not `docker_credential`'s: that one waits for a credential helper without end.
+//! The file is read at each need, so a login takes effect without a reload. Nothing here needs a
+//! home directory or writes a file. Our own reader, not `docker_credential`'s: that one waits for a
+//! credential helper without end.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,7 +40,13 @@ pub struct Credentials {
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { folder: None, hosts: None, resolver: None, helpers: Helpers::new(HELPER_TIMEOUT), warned: AtomicBool::new(false) }
+        Self {
+            folder: None,
+            hosts: None,
+            resolver: None,
+            helpers: Helpers::new(HELPER_TIMEOUT),
+            warned: AtomicBool::new(false),
+        }
     }
 }
 
@@ -59,7 +66,8 @@ pub(super) enum Credential {
     IdentityToken(Secret),
 }
 
-/// A `config.json`, as far as it concerns us. Docker's own reader takes null for nothing everywhere.
+/// A `config.json`, as far as it concerns us. Docker's own reader takes null for nothing
+/// everywhere.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Config {
@@ -87,16 +95,23 @@ impl Credentials {
     /// The credentials of `config.json` in this folder. It may come and go while the daemon runs.
     #[must_use]
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(folder.into()), ..Self::default() }
+        Self {
+            folder: Some(folder.into()),
+            ..Self::default()
+        }
     }
 
     /// Reaches registries as the `hosts.toml` files below this folder say.
     #[must_use]
     pub fn with_hosts(self, folder: Option<PathBuf>) -> Self {
-        Self { hosts: folder, ..self }
+        Self {
+            hosts: folder,
+            ..self
+        }
     }
 
-    /// Passes over the resolver of this host, which engines find by the same files, and which asks by these.
+    /// Passes over the resolver of this host, which engines find by the same files, and which asks
+    /// by these.
     #[must_use]
     pub fn without_resolver(self, resolver: Option<SocketAddr>) -> Self {
         Self { resolver, ..self }
@@ -128,27 +143,55 @@ impl Credentials {
 
     /// The configuration as it stands now; empty where no folder is configured or no file is in it.
     pub(super) async fn read(&self) -> Result<Config, String> {
-        let Some(file) = self.folder.as_ref().map(|folder| folder.join("config.json")) else { return Ok(Config::default()) };
+        let Some(file) = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.join("config.json"))
+        else {
+            return Ok(Config::default());
+        };
         let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
         let open = match tokio::fs::File::open(&file).await {
             Ok(open) => open,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
             Err(error) => return Err(failed(&error)),
         };
-        let mode = open.metadata().await.map_err(|error| failed(&error))?.permissions().mode();
+        let mode = open
+            .metadata()
+            .await
+            .map_err(|error| failed(&error))?
+            .permissions()
+            .mode();
         if mode & 0o077 != 0 && !self.warned.swap(true, Ordering::Relaxed) {
-            log::warn!("{} holds credentials and is open to others (mode {:03o}): chmod 600 it", file.display(), mode & 0o777);
+            log::warn!(
+                "{} holds credentials and is open to others (mode {:03o}): chmod 600 it",
+                file.display(),
+                mode & 0o777
+            );
         }
         let mut bytes = Vec::new();
-        open.take(MOST + 1).read_to_end(&mut bytes).await.map_err(|error| failed(&error))?;
+        open.take(MOST + 1)
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(|error| failed(&error))?;
         if u64::try_from(bytes.len()).map_or(true, |length| length > MOST) {
             return Err(failed(&"more than 1 MiB"));
         }
-        // The error of the parser may quote a value, which may be a password: only its place is told.
-        serde_json::from_slice(&bytes).map_err(|error| failed(&format!("no such JSON at line {} column {}", error.line(), error.column())))
+        // The error of the parser may quote a value, which may be a password: only its place is
+        // told.
+        serde_json::from_slice(&bytes).map_err(|error| {
+            failed(&format!(
+                "no such JSON at line {} column {}",
+                error.line(),
+                error.column()
+            ))
+        })
     }
 
-    /// The credential for that host's repository, asking a helper program where one is configured. `Ok(None)`: there is none.
+    /// The credential for that host's repository, asking a helper program where one is configured.
+    /// `Ok(None)`: there is none.
     pub(super) async fn find(
         &self,
         config: &Config,
@@ -158,22 +201,35 @@ impl Credentials {
     ) -> Result<Option<Credential>, String> {
         let place = place(host);
         let listed = best(config.auths.iter().flatten(), &place, repository);
-        // A helper knows a server under the key that Docker logged in with, which stands in auths beside it.
+        // A helper knows a server under the key that Docker logged in with, which stands in auths
+        // beside it.
         let key = match listed {
             Some((key, _)) if fit(key, &place, repository) == Some(0) => key.clone(),
             _ if place == "docker.io" => HUB_KEY.to_owned(),
             _ => place.clone(),
         };
-        let named = best(config.cred_helpers.iter().flatten(), &place, repository).and_then(|(_, program)| program.as_ref());
+        let named = best(config.cred_helpers.iter().flatten(), &place, repository)
+            .and_then(|(_, program)| program.as_ref());
         if let Some(program) = named {
-            return self.helpers.get(program, &key, self.folder.as_deref(), deadline).await;
+            return self
+                .helpers
+                .get(program, &key, self.folder.as_deref(), deadline)
+                .await;
         }
         let entry = listed.and_then(|(_, entry)| entry.as_ref());
         if let Some(credential) = entry.map(Entry::credential).transpose()?.flatten() {
             return Ok(Some(credential));
         }
-        match config.creds_store.as_ref().filter(|store| !store.is_empty()) {
-            Some(store) => self.helpers.get(store, &key, self.folder.as_deref(), deadline).await,
+        match config
+            .creds_store
+            .as_ref()
+            .filter(|store| !store.is_empty())
+        {
+            Some(store) => {
+                self.helpers
+                    .get(store, &key, self.folder.as_deref(), deadline)
+                    .await
+            }
             None => Ok(None),
         }
     }
@@ -183,28 +239,44 @@ impl Config {
     /// Whether the file names that host, even by an empty entry.
     pub(super) fn names(&self, host: &str) -> bool {
         let place = place(host);
-        let keys = self.auths.iter().flatten().map(|(key, _)| key).chain(self.cred_helpers.iter().flatten().map(|(key, _)| key));
+        let keys = self
+            .auths
+            .iter()
+            .flatten()
+            .map(|(key, _)| key)
+            .chain(self.cred_helpers.iter().flatten().map(|(key, _)| key));
         keys.into_iter().any(|key| self::place(key) == place)
     }
 }
 
 /// The entry whose key fits best: that of the longest path.
-fn best<'a, T>(entries: impl Iterator<Item = (&'a String, T)>, place: &str, repository: &str) -> Option<(&'a String, T)> {
+fn best<'a, T>(
+    entries: impl Iterator<Item = (&'a String, T)>,
+    place: &str,
+    repository: &str,
+) -> Option<(&'a String, T)> {
     let fits = entries.filter_map(|(key, value)| Some((fit(key, place, repository)?, key, value)));
-    fits.max_by_key(|(length, ..)| *length).map(|(_, key, value)| (key, value))
+    fits.max_by_key(|(length, ..)| *length)
+        .map(|(_, key, value)| (key, value))
 }
 
-/// How long the path of a key is that is for that repository too; 0: it is for all of the host; `None`: for another place. Podman and Skopeo
-/// write such keys (containers-auth.json(5)). An address with a scheme, or of an API's version, is the host's.
+/// How long the path of a key is that is for that repository too; 0: it is for all of the host;
+/// `None`: for another place. Podman and Skopeo write such keys (containers-auth.json(5)). An
+/// address with a scheme, or of an API's version, is the host's.
 fn fit(key: &str, place: &str, repository: &str) -> Option<usize> {
     if self::place(key) != place {
         return None;
     }
-    let path = key.trim().split_once('/').map_or("", |(_, path)| path.trim_matches('/'));
+    let path = key
+        .trim()
+        .split_once('/')
+        .map_or("", |(_, path)| path.trim_matches('/'));
     if key.contains("://") || matches!(path.split('/').next(), Some("" | "v1" | "v2")) {
         return Some(0);
     }
-    let within = repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let within = repository
+        .strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     within.then_some(path.len())
 }
 
@@ -215,13 +287,23 @@ impl Entry {
             return Ok(Some(Credential::IdentityToken(Secret(token))));
         }
         if let Some(auth) = given(&self.auth) {
-            let lenient =
-                GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
-            let text = lenient.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let lenient = GeneralPurpose::new(
+                &STANDARD,
+                GeneralPurposeConfig::new()
+                    .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+            );
+            let text = lenient
+                .decode(auth.trim())
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok());
             let pair = text.as_deref().and_then(|text| text.split_once(':'));
-            let (user, password) = pair.ok_or("an auth entry of config.json is not user:password in base64")?;
+            let (user, password) =
+                pair.ok_or("an auth entry of config.json is not user:password in base64")?;
             // Docker's own reader drops the NULs that an old version padded with.
-            return Ok(Some(Credential::password(user, password.trim_end_matches('\0'))));
+            return Ok(Some(Credential::password(
+                user,
+                password.trim_end_matches('\0'),
+            )));
         }
         let pair = given(&self.username).zip(given(&self.password));
         Ok(pair.map(|(user, password)| Credential::password(&user, &password)))
@@ -230,18 +312,28 @@ impl Entry {
 
 impl Credential {
     pub(super) fn password(user: &str, password: &str) -> Self {
-        Self::Password { user: user.to_owned(), password: Secret(password.to_owned()) }
+        Self::Password {
+            user: user.to_owned(),
+            password: Secret(password.to_owned()),
+        }
     }
 }
 
-/// The host (and port) that a key of config.json or a server's address means, in one spelling; Docker Hub and its Notary have many.
+/// The host (and port) that a key of config.json or a server's address means, in one spelling;
+/// Docker Hub and its Notary have many.
 pub(super) fn place(key: &str) -> String {
     let lower = key.trim().to_ascii_lowercase();
-    let bare = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")).unwrap_or(&lower);
+    let bare = lower
+        .strip_prefix("https://")
+        .or_else(|| lower.strip_prefix("http://"))
+        .unwrap_or(&lower);
     let host = bare.split('/').next().unwrap_or_default();
     let host = host.strip_suffix(":443").unwrap_or(host);
     match host {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" | "notary.docker.io" => "docker.io".to_owned(),
+        "index.docker.io"
+        | "registry-1.docker.io"
+        | "registry.hub.docker.com"
+        | "notary.docker.io" => "docker.io".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -260,12 +352,23 @@ mod tests {
         find_for(json, host, "team/app").await
     }
 
-    async fn find_for(json: &str, host: &str, repository: &str) -> Result<Option<Credential>, String> {
+    async fn find_for(
+        json: &str,
+        host: &str,
+        repository: &str,
+    ) -> Result<Option<Credential>, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), json).unwrap();
         let credentials = Credentials::in_folder(folder.path());
         let config = credentials.read().await?;
-        credentials.find(&config, host, repository, Instant::now() + Duration::from_secs(5)).await
+        credentials
+            .find(
+                &config,
+                host,
+                repository,
+                Instant::now() + Duration::from_secs(5),
+            )
+            .await
     }
 
     fn pair() -> Credential {
@@ -275,14 +378,26 @@ mod tests {
     #[tokio::test]
     async fn an_entry_is_found_under_every_spelling_of_its_host() {
         // u:p:w
-        for key in
-            ["r.example", "https://r.example", "https://r.example/", "http://r.example/v1/", "R.example:443", "https://r.example/v2/x"]
-        {
-            let json = format!(r#"{{"auths":{{"other.example":{{"auth":"eDp5"}},"{key}":{{"auth":"dTpwOnc="}}}}}}"#);
+        for key in [
+            "r.example",
+            "https://r.example",
+            "https://r.example/",
+            "http://r.example/v1/",
+            "R.example:443",
+            "https://r.example/v2/x",
+        ] {
+            let json = format!(
+                r#"{{"auths":{{"other.example":{{"auth":"eDp5"}},"{key}":{{"auth":"dTpwOnc="}}}}}}"#
+            );
             assert_eq!(find(&json, "r.example").await, Ok(Some(pair())), "{key}");
             assert_eq!(find(&json, "r.example:5000").await, Ok(None), "{key}");
         }
-        for key in [HUB_KEY, "docker.io", "index.docker.io", "https://registry-1.docker.io"] {
+        for key in [
+            HUB_KEY,
+            "docker.io",
+            "index.docker.io",
+            "https://registry-1.docker.io",
+        ] {
             let json = format!(r#"{{"auths":{{"{key}":{{"auth":"dTpwOnc"}}}}}}"#);
             for host in ["docker.io", "registry-1.docker.io", "notary.docker.io"] {
                 assert_eq!(find(&json, host).await, Ok(Some(pair())), "{key} {host}");
@@ -295,34 +410,68 @@ mod tests {
         let user = |name: &str| Ok(Some(Credential::password(name, "p")));
         let entry = |user: &str| format!(r#"{{"username":"{user}","password":"p"}}"#);
         let (host, team, app) = (entry("host"), entry("team"), entry("app"));
-        let json = format!(r#"{{"auths":{{"r.example/team/app":{app},"r.example/team":{team},"https://r.example/v1/":{host}}}}}"#);
-        for (repository, name) in
-            [("team/app", "app"), ("team/app/web", "app"), ("team/apps", "team"), ("team", "team"), ("teams/app", "host"), ("", "host")]
-        {
-            assert_eq!(find_for(&json, "r.example", repository).await, user(name), "{repository}");
+        let json = format!(
+            r#"{{"auths":{{"r.example/team/app":{app},"r.example/team":{team},"https://r.example/v1/":{host}}}}}"#
+        );
+        for (repository, name) in [
+            ("team/app", "app"),
+            ("team/app/web", "app"),
+            ("team/apps", "team"),
+            ("team", "team"),
+            ("teams/app", "host"),
+            ("", "host"),
+        ] {
+            assert_eq!(
+                find_for(&json, "r.example", repository).await,
+                user(name),
+                "{repository}"
+            );
         }
         let json = format!(r#"{{"auths":{{"r.example/team":{team},"docker.io/library":{app}}}}}"#);
         assert_eq!(find_for(&json, "r.example", "other/app").await, Ok(None));
-        assert_eq!(find_for(&json, "registry-1.docker.io", "library/alpine").await, user("app"));
+        assert_eq!(
+            find_for(&json, "registry-1.docker.io", "library/alpine").await,
+            user("app")
+        );
     }
 
     #[tokio::test]
     async fn null_is_nothing_wherever_it_stands() {
-        let json =
-            r#"{"auths":{"other.example":null,"r.example":{"auth":"dTpwOnc=","identitytoken":null}},"credHelpers":null,"credsStore":null}"#;
+        let json = r#"{"auths":{"other.example":null,"r.example":{"auth":"dTpwOnc=","identitytoken":null}},"credHelpers":null,"credsStore":null}"#;
         assert_eq!(find(json, "r.example").await, Ok(Some(pair())));
         assert_eq!(find(json, "other.example").await, Ok(None));
-        for json in [r#"{"auths":null}"#, r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null},"credsStore":""}"#] {
+        for json in [
+            r#"{"auths":null}"#,
+            r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null},"credsStore":""}"#,
+        ] {
             assert_eq!(find(json, "r.example").await, Ok(None), "{json}");
         }
     }
 
     #[tokio::test]
     async fn user_with_password_and_identity_token_are_taken_and_empty_entries_are_none() {
-        assert_eq!(find(r#"{"auths":{"r.example":{"username":"u","password":"p:w"}}}"#, "r.example").await, Ok(Some(pair())));
-        let token = find(r#"{"auths":{"r.example":{"auth":"dTpw","identitytoken":"t"}}}"#, "r.example").await;
-        assert_eq!(token, Ok(Some(Credential::IdentityToken(Secret("t".into())))));
-        for json in ["{}", r#"{"auths":{"r.example":{}}}"#, r#"{"auths":{"r.example":{"auth":"","username":"u"}},"experimental":1.5}"#] {
+        assert_eq!(
+            find(
+                r#"{"auths":{"r.example":{"username":"u","password":"p:w"}}}"#,
+                "r.example"
+            )
+            .await,
+            Ok(Some(pair()))
+        );
+        let token = find(
+            r#"{"auths":{"r.example":{"auth":"dTpw","identitytoken":"t"}}}"#,
+            "r.example",
+        )
+        .await;
+        assert_eq!(
+            token,
+            Ok(Some(Credential::IdentityToken(Secret("t".into()))))
+        );
+        for json in [
+            "{}",
+            r#"{"auths":{"r.example":{}}}"#,
+            r#"{"auths":{"r.example":{"auth":"","username":"u"}},"experimental":1.5}"#,
+        ] {
             assert_eq!(find(json, "r.example").await, Ok(None), "{json}");
         }
     }
@@ -336,10 +485,18 @@ mod tests {
             r#"{"auths":{"r.example":{"auth":"hunter2"}}}"#,
         ] {
             let error = find(json, "r.example").await.unwrap_err();
-            assert!(error.contains("config.json") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains("config.json") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
         let long = format!(r#"{{"auths":{{}}}}{}"#, " ".repeat(1 << 20));
-        assert!(find(&long, "r.example").await.unwrap_err().contains("1 MiB"));
+        assert!(
+            find(&long, "r.example")
+                .await
+                .unwrap_err()
+                .contains("1 MiB")
+        );
     }
 
     #[tokio::test]
@@ -348,13 +505,25 @@ mod tests {
         for credentials in [Credentials::none(), absent] {
             let config = credentials.read().await.unwrap();
             assert!(!config.names("docker.io"));
-            assert_eq!(credentials.find(&config, "docker.io", "", Instant::now()).await, Ok(None));
+            assert_eq!(
+                credentials
+                    .find(&config, "docker.io", "", Instant::now())
+                    .await,
+                Ok(None)
+            );
         }
     }
 
     #[test]
     fn debug_output_shows_no_secret() {
-        let shown = format!("{:?} {:?}", pair(), Credential::IdentityToken(Secret("hunter2".into())));
-        assert!(!shown.contains("p:w") && !shown.contains("hunter2"), "{shown}");
+        let shown = format!(
+            "{:?} {:?}",
+            pair(),
+            Credential::IdentityToken(Secret("hunter2".into()))
+        );
+        assert!(
+            !shown.contains("p:w") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

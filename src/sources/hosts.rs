@@ -1,9 +1,12 @@
-//! containerd's `hosts.toml`: by which mirrors a registry is reached, which CA each of them has, and which certificate it wants to see.
+//! containerd's `hosts.toml`: by which mirrors a registry is reached, which CA each of them has,
+//! and which certificate it wants to see.
 //!
-//! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's `config_path`: the first of `HOST_PORT_`,
-//! `HOST[:PORT]` and `_default` that is there, with a `hosts.toml`, or else with Docker's `*.crt`, `*.cert` and `*.key`. A mirror may be stale
-//! or hostile: what it says is verified like everything else. So plain http to another machine is asked where the file says so, and is sent
-//! no credentials. TLS that is not verified (`skip_verify`) is an error and not a setting: it would look like what it is not.
+//! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's
+//! `config_path`: the first of `HOST_PORT_`, `HOST[:PORT]` and `_default` that is there, with a
+//! `hosts.toml`, or else with Docker's `*.crt`, `*.cert` and `*.key`. A mirror may be stale or
+//! hostile: what it says is verified like everything else. So plain http to another machine is
+//! asked where the file says so, and is sent no credentials. TLS that is not verified
+//! (`skip_verify`) is an error and not a setting: it would look like what it is not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,8 +56,15 @@ impl Way {
     /// One for each pair of CAs and certificate; none, where there is neither.
     pub(super) fn tls(&self) -> Option<Digest> {
         let parts = [&self.ca, &self.identity];
-        let all: Vec<u8> = parts.into_iter().flat_map(|part| part.iter().flatten().chain(b"\0")).copied().collect();
-        parts.iter().any(|part| part.is_some()).then(|| Digest::of(&all))
+        let all: Vec<u8> = parts
+            .into_iter()
+            .flat_map(|part| part.iter().flatten().chain(b"\0"))
+            .copied()
+            .collect();
+        parts
+            .iter()
+            .any(|part| part.is_some())
+            .then(|| Digest::of(&all))
     }
 }
 
@@ -90,7 +100,8 @@ enum OneOrMore {
     More(Vec<PathBuf>),
 }
 
-/// A file with certificate and key, or several, or pairs of files (containerd, docs/hosts.md, "client field").
+/// A file with certificate and key, or several, or pairs of files (containerd, docs/hosts.md,
+/// "client field").
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Clients {
@@ -100,30 +111,53 @@ enum Clients {
 }
 
 impl Clients {
-    /// The first one, of whose files the second may be missing or empty. Which of several a server would want nobody knows.
+    /// The first one, of whose files the second may be missing or empty. Which of several a server
+    /// would want nobody knows.
     fn first(&self) -> Vec<&Path> {
         let files: Vec<&Path> = match self {
             Self::One(file) => vec![file],
-            Self::Files(files) => files.first().map(|file| vec![file.as_path()]).unwrap_or_default(),
-            Self::Pairs(pairs) => pairs.first().map(|pair| pair.iter().map(PathBuf::as_path).collect()).unwrap_or_default(),
+            Self::Files(files) => files
+                .first()
+                .map(|file| vec![file.as_path()])
+                .unwrap_or_default(),
+            Self::Pairs(pairs) => pairs
+                .first()
+                .map(|pair| pair.iter().map(PathBuf::as_path).collect())
+                .unwrap_or_default(),
         };
-        files.into_iter().filter(|file| !file.as_os_str().is_empty()).collect()
+        files
+            .into_iter()
+            .filter(|file| !file.as_os_str().is_empty())
+            .collect()
     }
 }
 
-/// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said of it. The resolver of this host is no
-/// way to anywhere: it would ask here again.
-pub(super) fn ways(folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, SourceError> {
+/// The ways to a registry, in their order; the last is the registry itself. `None`: nothing is said
+/// of it. The resolver of this host is no way to anywhere: it would ask here again.
+pub(super) fn ways(
+    folder: &Path,
+    host: &str,
+    wanted: Capability,
+    resolver: Option<SocketAddr>,
+) -> Result<Option<Vec<Way>>, SourceError> {
     // A registry's name has no slash and is not `..`: it was read as one.
-    let wrong = |path: &Path, cause: String| SourceError::Other { url: path.display().to_string(), cause };
+    let wrong = |path: &Path, cause: String| SourceError::Other {
+        url: path.display().to_string(),
+        cause,
+    };
     let place = Place::of(folder, host).map_err(|error| wrong(folder, error.to_string()))?;
     let Some(place) = place else { return Ok(None) };
     let path = place.file();
     match read(&path) {
-        Ok(text) => parse(&text, place.folder(), host, wanted, resolver).map_err(|cause| wrong(&path, cause)),
+        Ok(text) => parse(&text, place.folder(), host, wanted, resolver)
+            .map_err(|cause| wrong(&path, cause)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let beside = place.certificates().map_err(|error| wrong(place.folder(), error.to_string()))?;
-            by_certificates(&beside, place.folder(), host).map(Some).map_err(|cause| wrong(place.folder(), cause))
+            let beside = place
+                .certificates()
+                .map_err(|error| wrong(place.folder(), error.to_string()))?;
+            by_certificates(&beside, place.folder(), host)
+                .map(Some)
+                .map_err(|cause| wrong(place.folder(), cause))
         }
         Err(error) => Err(wrong(&path, error.to_string())),
     }
@@ -131,21 +165,45 @@ pub(super) fn ways(folder: &Path, host: &str, wanted: Capability, resolver: Opti
 
 /// The registry itself, where its folder has Docker's files only.
 fn by_certificates(beside: &Certificates, folder: &Path, host: &str) -> Result<Vec<Way>, String> {
-    let ca = (!beside.ca.is_empty()).then(|| OneOrMore::More(beside.ca.iter().map(PathBuf::from).collect()));
+    let ca = (!beside.ca.is_empty())
+        .then(|| OneOrMore::More(beside.ca.iter().map(PathBuf::from).collect()));
     let pair = |(certificate, key): &(String, Option<String>)| {
         let files = [Some(certificate.as_str()), key.as_deref()];
-        Clients::Pairs(vec![files.into_iter().flatten().map(PathBuf::from).collect()])
+        Clients::Pairs(vec![
+            files.into_iter().flatten().map(PathBuf::from).collect(),
+        ])
     };
-    let itself = Host { capabilities: None, ca, client: beside.client.first().map(pair), skip_verify: false, override_path: false };
-    Ok(vec![itself.way(&format!("https://{}", own_name(host)), folder, false)?])
+    let itself = Host {
+        capabilities: None,
+        ca,
+        client: beside.client.first().map(pair),
+        skip_verify: false,
+        override_path: false,
+    };
+    Ok(vec![itself.way(
+        &format!("https://{}", own_name(host)),
+        folder,
+        false,
+    )?])
 }
 
 fn own_name(host: &str) -> &str {
-    if host == "docker.io" { "registry-1.docker.io" } else { host }
+    if host == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        host
+    }
 }
 
-fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Option<SocketAddr>) -> Result<Option<Vec<Way>>, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+fn parse(
+    text: &str,
+    folder: &Path,
+    host: &str,
+    wanted: Capability,
+    resolver: Option<SocketAddr>,
+) -> Result<Option<Vec<Way>>, String> {
+    let file: File =
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     if file.host.len() > MOST {
         return Err(format!("more than {MOST} hosts"));
     }
@@ -164,19 +222,35 @@ fn parse(text: &str, folder: &Path, host: &str, wanted: Capability, resolver: Op
     if ours(&server) && ways.is_empty() {
         return Ok(None);
     }
-    let server = if ours(&server) { format!("https://{own}") } else { server };
-    let of_server =
-        Host { capabilities: None, ca: file.ca, client: file.client, skip_verify: file.skip_verify, override_path: file.override_path };
+    let server = if ours(&server) {
+        format!("https://{own}")
+    } else {
+        server
+    };
+    let of_server = Host {
+        capabilities: None,
+        ca: file.ca,
+        client: file.client,
+        skip_verify: file.skip_verify,
+        override_path: file.override_path,
+    };
     ways.push(of_server.way(&server, folder, false)?);
     Ok(Some(ways))
 }
 
 /// Whether a URL is that of a loopback address, by any of its names.
 fn leads_to(url: &str, address: SocketAddr) -> bool {
-    let Ok(url) = url.parse::<Url>() else { return false };
+    let Ok(url) = url.parse::<Url>() else {
+        return false;
+    };
     let host = url.host_str().unwrap_or_default();
-    let bare: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    let here = host.eq_ignore_ascii_case("localhost") || bare.is_some_and(|bare| bare == address.ip());
+    let bare: Option<IpAddr> = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok();
+    let here =
+        host.eq_ignore_ascii_case("localhost") || bare.is_some_and(|bare| bare == address.ip());
     here && url.port_or_known_default() == Some(address.port())
 }
 
@@ -188,17 +262,30 @@ impl Host {
             Capability::Pull => "pull",
             Capability::Push => "push",
         };
-        self.capabilities.as_ref().is_none_or(|all| all.iter().any(|one| one == name))
+        self.capabilities
+            .as_ref()
+            .is_none_or(|all| all.iter().any(|one| one == name))
     }
 
     fn way(&self, url: &str, folder: &Path, mirror: bool) -> Result<Way, String> {
         let shown = escaped(url);
         if self.skip_verify {
-            return Err(format!("skip_verify for {shown}: rootpin verifies every server; name its CA as ca = \"FILE\""));
+            return Err(format!(
+                "skip_verify for {shown}: rootpin verifies every server; name its CA as ca = \"FILE\""
+            ));
         }
-        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
-        let parsed: Url = with_scheme.parse().map_err(|_| format!("{shown} is no URL"))?;
-        let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none() && parsed.fragment().is_none();
+        let with_scheme = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("https://{url}")
+        };
+        let parsed: Url = with_scheme
+            .parse()
+            .map_err(|_| format!("{shown} is no URL"))?;
+        let bare = parsed.username().is_empty()
+            && parsed.password().is_none()
+            && parsed.query().is_none()
+            && parsed.fragment().is_none();
         if !bare || parsed.host_str().is_none() {
             return Err(format!("{shown} is not scheme, host and path alone"));
         }
@@ -206,7 +293,11 @@ impl Host {
             return Err(format!("{shown} is neither https nor http"));
         }
         let trimmed = parsed.as_str().trim_end_matches('/');
-        let api = if self.override_path || trimmed.ends_with("/v2") { trimmed.to_owned() } else { format!("{trimmed}/v2") };
+        let api = if self.override_path || trimmed.ends_with("/v2") {
+            trimmed.to_owned()
+        } else {
+            format!("{trimmed}/v2")
+        };
         let listed = match &self.ca {
             None => &[],
             Some(OneOrMore::One(path)) => std::slice::from_ref(path),
@@ -215,15 +306,27 @@ impl Host {
         let read_all = |what: &str, paths: &[&Path]| {
             let mut all = Vec::new();
             for path in paths {
-                let text = read(&folder.join(path)).map_err(|error| format!("{what} {}: {error}", path.display()))?;
+                let text = read(&folder.join(path))
+                    .map_err(|error| format!("{what} {}: {error}", path.display()))?;
                 all.extend_from_slice(text.as_bytes());
                 all.push(b'\n');
             }
             Ok::<_, String>((!all.is_empty()).then_some(all))
         };
-        let ca = read_all("ca", &listed.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-        let identity = read_all("client", &self.client.as_ref().map(Clients::first).unwrap_or_default())?;
-        Ok(Way { api, ca, identity, mirror })
+        let ca = read_all(
+            "ca",
+            &listed.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        )?;
+        let identity = read_all(
+            "client",
+            &self.client.as_ref().map(Clients::first).unwrap_or_default(),
+        )?;
+        Ok(Way {
+            api,
+            ca,
+            identity,
+            mirror,
+        })
     }
 }
 
@@ -236,7 +339,9 @@ fn read(path: &Path) -> io::Result<String> {
     }
     let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.uid());
     if !ours || about.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others than root can write to it; hint: chown root, chmod go-w"));
+        return Err(io::Error::other(
+            "others than root can write to it; hint: chown root, chmod go-w",
+        ));
     }
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text)?;
@@ -251,7 +356,13 @@ mod tests {
 
     fn apis(text: &str, wanted: Capability) -> Result<Vec<String>, String> {
         let resolver = "127.0.0.1:5055".parse().ok();
-        Ok(parse(text, Path::new("/nowhere"), "r.example", wanted, resolver)?.into_iter().flatten().map(|way| way.api).collect())
+        Ok(
+            parse(text, Path::new("/nowhere"), "r.example", wanted, resolver)?
+                .into_iter()
+                .flatten()
+                .map(|way| way.api)
+                .collect(),
+        )
     }
 
     #[test]
@@ -261,24 +372,49 @@ mod tests {
                     [host.\"b.example\".header]\nx = \"y\"\n";
         assert_eq!(
             apis(text, Capability::Pull).unwrap(),
-            ["https://z.example/v2", "https://a.example/v2/cache", "https://b.example/v2", "https://r.example/v2"]
+            [
+                "https://z.example/v2",
+                "https://a.example/v2/cache",
+                "https://b.example/v2",
+                "https://r.example/v2"
+            ]
         );
         assert_eq!(apis(text, Capability::Resolve).unwrap().len(), 3);
-        assert_eq!(apis(text, Capability::Push).unwrap(), ["https://a.example/v2/cache", "https://r.example/v2"]);
-        assert_eq!(apis("", Capability::Pull).unwrap(), ["https://r.example/v2"]);
+        assert_eq!(
+            apis(text, Capability::Push).unwrap(),
+            ["https://a.example/v2/cache", "https://r.example/v2"]
+        );
+        assert_eq!(
+            apis("", Capability::Pull).unwrap(),
+            ["https://r.example/v2"]
+        );
     }
 
     #[test]
     fn the_resolver_of_this_host_is_no_way_to_a_registry() {
-        let host = "[host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
+        let host =
+            "[host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
         let closed = format!("server = \"https://r.example\"\ncapabilities = [\"pull\"]\n{host}");
-        assert_eq!(apis(&closed, Capability::Resolve).unwrap(), ["https://r.example/v2"]);
+        assert_eq!(
+            apis(&closed, Capability::Resolve).unwrap(),
+            ["https://r.example/v2"]
+        );
         for server in ["http://127.0.0.1:5055", "http://localhost:5055/"] {
-            assert!(apis(&format!("server = \"{server}\""), Capability::Pull).unwrap().is_empty());
+            assert!(
+                apis(&format!("server = \"{server}\""), Capability::Pull)
+                    .unwrap()
+                    .is_empty()
+            );
             let mirrored = format!("server = \"{server}\"\n[host.\"https://m.example\"]");
-            assert_eq!(apis(&mirrored, Capability::Pull).unwrap(), ["https://m.example/v2", "https://r.example/v2"]);
+            assert_eq!(
+                apis(&mirrored, Capability::Pull).unwrap(),
+                ["https://m.example/v2", "https://r.example/v2"]
+            );
         }
-        assert_eq!(apis("server = \"http://127.0.0.1:5056\"", Capability::Pull).unwrap(), ["http://127.0.0.1:5056/v2"]);
+        assert_eq!(
+            apis("server = \"http://127.0.0.1:5056\"", Capability::Pull).unwrap(),
+            ["http://127.0.0.1:5056/v2"]
+        );
     }
 
     #[test]
@@ -297,8 +433,14 @@ mod tests {
         ] {
             assert!(apis(text, Capability::Pull).is_err(), "{text}");
         }
-        assert_eq!(apis("[host.\"http://127.0.0.1:5000\"]", Capability::Pull).unwrap()[0], "http://127.0.0.1:5000/v2");
-        assert_eq!(apis("server = \"http://r.example\"", Capability::Pull).unwrap(), ["http://r.example/v2"]);
+        assert_eq!(
+            apis("[host.\"http://127.0.0.1:5000\"]", Capability::Pull).unwrap()[0],
+            "http://127.0.0.1:5000/v2"
+        );
+        assert_eq!(
+            apis("server = \"http://r.example\"", Capability::Pull).unwrap(),
+            ["http://r.example/v2"]
+        );
     }
 
     #[test]
@@ -310,19 +452,32 @@ mod tests {
             fs::write(dir.join("hosts.toml"), text).unwrap();
             fs::set_permissions(dir.join("hosts.toml"), fs::Permissions::from_mode(mode)).unwrap();
         };
-        let first = |host: &str| ways(folder.path(), host, Capability::Pull, None).map(|ways| ways.map(|ways| ways[0].api.clone()));
+        let first = |host: &str| {
+            ways(folder.path(), host, Capability::Pull, None)
+                .map(|ways| ways.map(|ways| ways[0].api.clone()))
+        };
         assert_eq!(first("r.example:5000").unwrap(), None);
         write("_default", "[host.\"https://all.example\"]", 0o644);
-        assert_eq!(first("r.example:5000").unwrap().unwrap(), "https://all.example/v2");
+        assert_eq!(
+            first("r.example:5000").unwrap().unwrap(),
+            "https://all.example/v2"
+        );
         write("r.example:5000", "[host.\"https://one.example\"]", 0o644);
-        assert_eq!(first("r.example:5000").unwrap().unwrap(), "https://one.example/v2");
+        assert_eq!(
+            first("r.example:5000").unwrap().unwrap(),
+            "https://one.example/v2"
+        );
         write("r.example:5000", "[host.\"https://one.example\"]", 0o666);
         let error = first("r.example:5000").unwrap_err().to_string();
-        assert!(error.contains("r.example:5000/hosts.toml") && error.contains("others than root"), "{error}");
+        assert!(
+            error.contains("r.example:5000/hosts.toml") && error.contains("others than root"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn the_folder_that_engines_look_into_first_counts_and_docker_s_files_where_it_has_no_hosts_toml() {
+    fn the_folder_that_engines_look_into_first_counts_and_docker_s_files_where_it_has_no_hosts_toml()
+     {
         let root = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = root.path().join(name);
@@ -331,27 +486,54 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         };
         let found = |host: &str| ways(root.path(), host, Capability::Pull, None).unwrap();
-        write("_default/hosts.toml", "server = \"https://default.example\"");
-        write("r.example:5000/hosts.toml", "server = \"https://second.example\"");
-        write("r.example_5000_/hosts.toml", "server = \"https://first.example\"");
-        assert_eq!(found("r.example:5000").unwrap()[0].api, "https://first.example/v2");
-        for (name, text) in [("ca.crt", "CA"), ("client.cert", "CERT"), ("client.key", "KEY")] {
+        write(
+            "_default/hosts.toml",
+            "server = \"https://default.example\"",
+        );
+        write(
+            "r.example:5000/hosts.toml",
+            "server = \"https://second.example\"",
+        );
+        write(
+            "r.example_5000_/hosts.toml",
+            "server = \"https://first.example\"",
+        );
+        assert_eq!(
+            found("r.example:5000").unwrap()[0].api,
+            "https://first.example/v2"
+        );
+        for (name, text) in [
+            ("ca.crt", "CA"),
+            ("client.cert", "CERT"),
+            ("client.key", "KEY"),
+        ] {
             write(&format!("docker.io/{name}"), text);
         }
         let way = found("docker.io").unwrap().remove(0);
         assert_eq!(way.api, "https://registry-1.docker.io/v2");
-        assert_eq!((way.ca.unwrap(), way.identity.unwrap()), (b"CA\n".to_vec(), b"CERT\nKEY\n".to_vec()));
+        assert_eq!(
+            (way.ca.unwrap(), way.identity.unwrap()),
+            (b"CA\n".to_vec(), b"CERT\nKEY\n".to_vec())
+        );
         for client in [
             "client = \"both.pem\"",
             "client = [\"both.pem\", \"other.pem\"]",
             "client = [[\"c.pem\", \"k.pem\"]]",
             "client = [[\"both.pem\", \"\"]]",
         ] {
-            for (name, text) in [("both.pem", "CERT\nKEY"), ("c.pem", "CERT"), ("k.pem", "KEY")] {
+            for (name, text) in [
+                ("both.pem", "CERT\nKEY"),
+                ("c.pem", "CERT"),
+                ("k.pem", "KEY"),
+            ] {
                 write(&format!("r.example/{name}"), text);
             }
             write("r.example/hosts.toml", client);
-            assert_eq!(found("r.example").unwrap()[0].identity.as_deref(), Some(&b"CERT\nKEY\n"[..]), "{client}");
+            assert_eq!(
+                found("r.example").unwrap()[0].identity.as_deref(),
+                Some(&b"CERT\nKEY\n"[..]),
+                "{client}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped, redirects are ours to follow.
+//! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped,
+//! redirects are ours to follow.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,9 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Certificate, Identity, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{
+    Certificate, Identity, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url,
+    redirect,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Grant, Realm};
@@ -20,27 +25,34 @@ use super::{SourceError, escaped, is_loopback, shown};
 use crate::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a ping that stays unanswered tells.
+/// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a
+/// ping that stays unanswered tells.
 const PINGS: Duration = Duration::from_secs(4);
-/// A refused answer's body is read for the server's words, and so that the connection can serve again.
+/// A refused answer's body is read for the server's words, and so that the connection can serve
+/// again.
 const DRAIN_BYTES: usize = 16 << 10;
 const DRAIN_TIME: Duration = Duration::from_millis(250);
-/// Codings that change the bytes. Storages name others, such as aws-chunked, and send the file as it is.
+/// Codings that change the bytes. Storages name others, such as aws-chunked, and send the file as
+/// it is.
 const PACKED: [&str; 6] = ["gzip", "deflate", "br", "zstd", "compress", "lzma"];
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all of it.
+/// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all
+/// of it.
 #[derive(Clone)]
 pub struct Client {
     /// For http, to loopback or where a registry is said to speak nothing else: trusts no CA.
     plain: reqwest::Client,
-    /// For https. The system's CAs take longer to read than a question takes, so they are read when they are first needed.
+    /// For https. The system's CAs take longer to read than a question takes, so they are read when
+    /// they are first needed.
     secure: Arc<OnceLock<reqwest::Client>>,
-    /// For https to registries that have a CA beside the system's or want a certificate, by the digest of these.
+    /// For https to registries that have a CA beside the system's or want a certificate, by the
+    /// digest of these.
     extended: Arc<Mutex<HashMap<Digest, reqwest::Client>>>,
     /// The PEM of the only CA that counts, where one was given.
     only_ca: Option<Arc<[u8]>>,
-    /// The origin that is asked over plain http though it is another machine: the host's owner says so.
+    /// The origin that is asked over plain http though it is another machine: the host's owner says
+    /// so.
     plain_at: Option<String>,
     proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
@@ -56,7 +68,8 @@ pub enum ClientError {
     /// The certificate to show to a registry, or its key, can't be used.
     #[error("client: {0}")]
     Identity(String),
-    /// A proxy variable is no URL of an HTTP or SOCKS proxy. The value may hold a password and is not repeated.
+    /// A proxy variable is no URL of an HTTP or SOCKS proxy. The value may hold a password and is
+    /// not repeated.
     #[error("{0} is not the URL of a proxy: http, https, socks5 or socks5h")]
     Proxy(&'static str),
     /// TLS could not be set up.
@@ -70,7 +83,8 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: &'a str,
-    /// At most so many bytes of body; none of it is read where that is 0, or where the method is HEAD.
+    /// At most so many bytes of body; none of it is read where that is 0, or where the method is
+    /// HEAD.
     pub(super) cap: usize,
     /// `repository:NAME:pull`, for the token service.
     pub(super) scope: &'a str,
@@ -93,14 +107,17 @@ pub(super) struct Reply {
 }
 
 impl Client {
-    /// A client that trusts exactly the CAs of that PEM, or the system's where none is given. Reads the proxy variables.
+    /// A client that trusts exactly the CAs of that PEM, or the system's where none is given. Reads
+    /// the proxy variables.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         let with = |certificates: Vec<Certificate>| {
-            let built = builder(proxy.as_ref(), PINGS).tls_certs_only(certificates).build();
+            let built = builder(proxy.as_ref(), PINGS)
+                .tls_certs_only(certificates)
+                .build();
             built.map_err(|error| ClientError::Tls(cause(&error)))
         };
         let secure = match tls_ca {
@@ -119,12 +136,23 @@ impl Client {
         })
     }
 
-    /// The same client for a registry that is reached in that way: its CA counts beside the system's, unless the policy gave the only one.
+    /// The same client for a registry that is reached in that way: its CA counts beside the
+    /// system's, unless the policy gave the only one.
     pub(super) fn reaching(&self, way: &Way) -> Result<Self, ClientError> {
         let url: Option<Url> = way.api.parse().ok();
-        let plain_at = url.filter(|url| url.scheme() == "http").map(|url| url.origin().ascii_serialization());
-        let this = Self { plain_at, ..self.clone() };
-        let Some(key) = way.tls().filter(|_| self.only_ca.is_none() || way.identity.is_some()) else { return Ok(this) };
+        let plain_at = url
+            .filter(|url| url.scheme() == "http")
+            .map(|url| url.origin().ascii_serialization());
+        let this = Self {
+            plain_at,
+            ..self.clone()
+        };
+        let Some(key) = way
+            .tls()
+            .filter(|_| self.only_ca.is_none() || way.identity.is_some())
+        else {
+            return Ok(this);
+        };
         let mut known = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
         let secure = match known.entry(key) {
             Entry::Occupied(known) => known.get().clone(),
@@ -137,11 +165,18 @@ impl Client {
                 };
                 let identity = way.identity.as_deref().map(Identity::from_pem).transpose();
                 let identity = identity.map_err(|error| ClientError::Identity(cause(&error)))?;
-                let built = identity.into_iter().fold(builder, reqwest::ClientBuilder::identity).build();
-                new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?).clone()
+                let built = identity
+                    .into_iter()
+                    .fold(builder, reqwest::ClientBuilder::identity)
+                    .build();
+                new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?)
+                    .clone()
             }
         };
-        Ok(Self { secure: Arc::new(OnceLock::from(secure)), ..this })
+        Ok(Self {
+            secure: Arc::new(OnceLock::from(secure)),
+            ..this
+        })
     }
 
     fn http_for(&self, url: &Url) -> &reqwest::Client {
@@ -150,22 +185,34 @@ impl Client {
         }
         self.secure.get_or_init(|| {
             builder(self.proxy.as_ref(), PINGS).build().unwrap_or_else(|error| {
-                // A host without CA certificates can still serve from loopback sources and private CAs; https fails at the handshake.
+                // A host without CA certificates can still serve from loopback sources and private
+                // CAs; https fails at the handshake.
                 log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
                 self.plain.clone()
             })
         })
     }
 
-    /// Asks once, without looking for credentials, and follows the redirects that the question allows.
-    pub(super) async fn send(&self, ask: &Ask<'_>, authorization: Option<&HeaderValue>, deadline: Instant) -> Result<Reply, SourceError> {
+    /// Asks once, without looking for credentials, and follows the redirects that the question
+    /// allows.
+    pub(super) async fn send(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Reply, SourceError> {
         let (url, response) = self.begin(ask, authorization, None, deadline).await?;
         // Over HTTP/2 the answer to a HEAD announces the length of the body that a GET would have.
-        let cap = if ask.method == Method::HEAD { 0 } else { ask.cap };
+        let cap = if ask.method == Method::HEAD {
+            0
+        } else {
+            ask.cap
+        };
         read(response, url, cap, deadline).await
     }
 
-    /// The same, and the body is still to be read: of an answer that is no redirect, or one more than may be followed.
+    /// The same, and the body is still to be read: of an answer that is no redirect, or one more
+    /// than may be followed.
     pub(super) async fn begin(
         &self,
         ask: &Ask<'_>,
@@ -176,7 +223,10 @@ impl Client {
         let mut url = ask.url.clone();
         let mut left = ask.redirects;
         loop {
-            let mut request = self.http_for(&url).request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
+            let mut request = self
+                .http_for(&url)
+                .request(ask.method.clone(), url.clone())
+                .header(ACCEPT, ask.accept);
             if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
                 request = request.header(AUTHORIZATION, value.clone());
             }
@@ -196,22 +246,46 @@ impl Client {
     }
 
     /// Sends a form to a token service.
-    pub(super) async fn send_form(&self, url: Url, form: &Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
+    pub(super) async fn send_form(
+        &self,
+        url: Url,
+        form: &Url,
+        cap: usize,
+        deadline: Instant,
+    ) -> Result<Reply, SourceError> {
         let body = form.query().unwrap_or_default().to_owned();
         let kind = (CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let request = self.http_for(&url).request(Method::POST, url.clone()).header(kind.0, kind.1).body(body);
+        let request = self
+            .http_for(&url)
+            .request(Method::POST, url.clone())
+            .header(kind.0, kind.1)
+            .body(body);
         let response = self.exchange(request, &url, deadline).await?;
         read(response, url, cap, deadline).await
     }
 
     /// One request, and the head of its answer.
-    async fn exchange(&self, request: RequestBuilder, url: &Url, deadline: Instant) -> Result<Response, SourceError> {
-        let plain = || self.plain_at.as_ref().is_some_and(|origin| url.origin().ascii_serialization() == *origin);
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<Response, SourceError> {
+        let plain = || {
+            self.plain_at
+                .as_ref()
+                .is_some_and(|origin| url.origin().ascii_serialization() == *origin)
+        };
         if !may_ask(url) && !plain() {
-            return Err(SourceError::Other { url: shown(url), cause: "neither https nor http to a loopback address".to_owned() });
+            return Err(SourceError::Other {
+                url: shown(url),
+                cause: "neither https nor http to a loopback address".to_owned(),
+            });
         }
         let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
-        sent.await.map_err(|_| late(url))?.map_err(|error| failed(url, &error))
+        sent.await
+            .map_err(|_| late(url))?
+            .map_err(|error| failed(url, &error))
     }
 }
 
@@ -222,62 +296,139 @@ impl fmt::Debug for Client {
 }
 
 impl Reply {
-    /// The error that a status means where the caller has no other reading of it (policy.md rule 8).
+    /// The error that a status means where the caller has no other reading of it (policy.md rule
+    /// 8).
     pub(super) fn error(&self) -> SourceError {
-        SourceError::of_status(shown(&self.url), self.status, &self.headers, self.said.clone())
+        SourceError::of_status(
+            shown(&self.url),
+            self.status,
+            &self.headers,
+            self.said.clone(),
+        )
     }
 }
 
 impl SourceError {
     /// What a status means that is no answer to what was asked.
-    pub(super) fn of_status(url: String, status: StatusCode, headers: &HeaderMap, said: Said) -> Self {
-        let text = |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()));
+    pub(super) fn of_status(
+        url: String,
+        status: StatusCode,
+        headers: &HeaderMap,
+        said: Said,
+    ) -> Self {
+        let text = |name| {
+            headers
+                .get(name)
+                .map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()))
+        };
         match status.as_u16() {
-            status @ (401 | 403) => Self::Denied { url, status, tried: "without credentials".to_owned(), said },
+            status @ (401 | 403) => Self::Denied {
+                url,
+                status,
+                tried: "without credentials".to_owned(),
+                said,
+            },
             status @ 300..=399 => {
-                let said = text(LOCATION).map_or(said, |to| Said::text(&format!("a redirect to {to}")));
-                Self::Answered { url, status, said, again_in: None }
+                let said =
+                    text(LOCATION).map_or(said, |to| Said::text(&format!("a redirect to {to}")));
+                Self::Answered {
+                    url,
+                    status,
+                    said,
+                    again_in: None,
+                }
             }
             status => {
                 let again_in = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
-                Self::Answered { url, status, said, again_in }
+                Self::Answered {
+                    url,
+                    status,
+                    said,
+                    again_in,
+                }
             }
         }
     }
 }
 
-/// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no answer.
-pub(super) async fn read(mut response: Response, url: Url, cap: usize, deadline: Instant) -> Result<Reply, SourceError> {
+/// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no
+/// answer.
+pub(super) async fn read(
+    mut response: Response,
+    url: Url,
+    cap: usize,
+    deadline: Instant,
+) -> Result<Reply, SourceError> {
     let (status, headers) = (response.status(), response.headers().clone());
     if status != StatusCode::OK || cap == 0 {
         let body = drain(&mut response, deadline).await;
-        let said = if status.is_success() { Said::default() } else { Said::of(&headers, &body) };
-        return Ok(Reply { url, status, headers, body: Vec::new(), said });
+        let said = if status.is_success() {
+            Said::default()
+        } else {
+            Said::of(&headers, &body)
+        };
+        return Ok(Reply {
+            url,
+            status,
+            headers,
+            body: Vec::new(),
+            said,
+        });
     }
     // None was accepted. A file that is stored packed is another one than was signed.
-    let coding = headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_ascii_lowercase());
-    if let Some(coding) = coding.filter(|coding| PACKED.iter().any(|packed| coding.contains(packed))) {
+    let coding = headers.get(CONTENT_ENCODING).map(|coding| {
+        String::from_utf8_lossy(coding.as_bytes())
+            .trim()
+            .to_ascii_lowercase()
+    });
+    if let Some(coding) =
+        coding.filter(|coding| PACKED.iter().any(|packed| coding.contains(packed)))
+    {
         let coding = escaped(&coding);
-        let cause = format!("sent Content-Encoding {coding}, which was not asked for: the server must keep and send its files unpacked");
-        return Err(SourceError::Other { url: shown(&url), cause });
+        let cause = format!(
+            "sent Content-Encoding {coding}, which was not asked for: the server must keep and send its files unpacked"
+        );
+        return Err(SourceError::Other {
+            url: shown(&url),
+            cause,
+        });
     }
-    let too_large = || SourceError::TooLarge { url: shown(&url), limit: cap };
-    let announced = response.content_length().map_or(Ok(0), usize::try_from).map_err(|_| too_large())?;
+    let too_large = || SourceError::TooLarge {
+        url: shown(&url),
+        limit: cap,
+    };
+    let announced = response
+        .content_length()
+        .map_or(Ok(0), usize::try_from)
+        .map_err(|_| too_large())?;
     if announced > cap {
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(announced);
-    while let Some(chunk) = timeout_at(deadline, response.chunk()).await.map_err(|_| late(&url))?.map_err(|error| failed(&url, &error))? {
+    while let Some(chunk) = timeout_at(deadline, response.chunk())
+        .await
+        .map_err(|_| late(&url))?
+        .map_err(|error| failed(&url, &error))?
+    {
         if chunk.len() > cap.saturating_sub(body.len()) {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Reply { url, status, headers, body, said: Said::default() })
+    Ok(Reply {
+        url,
+        status,
+        headers,
+        body,
+        said: Said::default(),
+    })
 }
 
 fn late(url: &Url) -> SourceError {
-    SourceError::Silent { url: shown(url), cause: "no complete answer before the deadline".to_owned() }
+    SourceError::Silent {
+        url: shown(url),
+        cause: "no complete answer before the deadline".to_owned(),
+    }
 }
 
 fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
@@ -291,7 +442,8 @@ fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
     }
 }
 
-/// Reads a small body away, so that the connection serves again; what is longer or slower costs the connection. Returns its beginning.
+/// Reads a small body away, so that the connection serves again; what is longer or slower costs the
+/// connection. Returns its beginning.
 async fn drain(response: &mut Response, deadline: Instant) -> Vec<u8> {
     let (mut left, mut begin) = (DRAIN_BYTES, Vec::new());
     let read = async {
@@ -309,11 +461,16 @@ async fn drain(response: &mut Response, deadline: Instant) -> Vec<u8> {
 
 /// Where a redirect leads: never from https to http, and to http only on this machine.
 fn target(reply: &Reply) -> Result<Url, SourceError> {
-    let location = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = reply
+        .headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| reply.url.join(location).ok());
     let keeps_tls = |target: &Url| target.scheme() == "https" || reply.url.scheme() == "http";
     let bare = |target: &Url| target.username().is_empty() && target.password().is_none();
-    target.filter(|target| keeps_tls(target) && bare(target) && may_ask(target)).ok_or_else(|| reply.error())
+    target
+        .filter(|target| keeps_tls(target) && bare(target) && may_ask(target))
+        .ok_or_else(|| reply.error())
 }
 
 /// https, or http to this machine (policy.md rule 11).
@@ -325,7 +482,8 @@ pub(super) fn may_ask(url: &Url) -> bool {
     }
 }
 
-/// `pings`: how long a connection with questions under way may be silent before it is pinged, and how long an answer to that may take.
+/// `pings`: how long a connection with questions under way may be silent before it is pinged, and
+/// how long an answer to that may take.
 fn builder(proxy: Option<&Proxy>, pings: Duration) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("rootpin/", env!("CARGO_PKG_VERSION")))
@@ -346,24 +504,48 @@ fn builder(proxy: Option<&Proxy>, pings: Duration) -> reqwest::ClientBuilder {
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-    let certificates = Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(cause(&error)))?;
-    if certificates.is_empty() { Err(ClientError::Ca("no certificate in it".to_owned())) } else { Ok(certificates) }
+    let certificates =
+        Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(cause(&error)))?;
+    if certificates.is_empty() {
+        Err(ClientError::Ca("no certificate in it".to_owned()))
+    } else {
+        Ok(certificates)
+    }
 }
 
-/// The proxy of the environment. Plain http goes to this machine only, and that never through a proxy, so `HTTP_PROXY` has no use here.
+/// The proxy of the environment. Plain http goes to this machine only, and that never through a
+/// proxy, so `HTTP_PROXY` has no use here.
 fn proxy(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Proxy>, ClientError> {
-    let named = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find_map(|name| Some((name, variable(name)?)));
-    let Some((name, value)) = named else { return Ok(None) };
+    let named = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find_map(|name| Some((name, variable(name)?)));
+    let Some((name, value)) = named else {
+        return Ok(None);
+    };
     let direct = variable("NO_PROXY").or_else(|| variable("no_proxy"));
-    let direct = direct.map_or_else(|| LOOPBACK.to_owned(), |list| format!("{},{LOOPBACK}", names_of(&list)));
+    let direct = direct.map_or_else(
+        || LOOPBACK.to_owned(),
+        |list| format!("{},{LOOPBACK}", names_of(&list)),
+    );
     let proxy = Proxy::https(&value).map_err(|_| ClientError::Proxy(name))?;
     Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
 }
 
-/// `NO_PROXY` with `*.example` as `.example`: others read it so, and the client that we use takes the star for a letter.
+/// `NO_PROXY` with `*.example` as `.example`: others read it so, and the client that we use takes
+/// the star for a letter.
 fn names_of(list: &str) -> String {
-    let names = list.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty());
-    names.map(|name| name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name)).collect::<Vec<_>>().join(",")
+    let names = list
+        .split([',', ' '])
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            name.strip_prefix('*')
+                .filter(|rest| rest.starts_with('.'))
+                .unwrap_or(name)
+        })
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The deepest cause, which says what happened; the outer ones only say that something did.
@@ -374,7 +556,11 @@ fn cause(error: &reqwest::Error) -> String {
     }
     let text = deepest.to_string();
     // The innermost text of a failure to connect in time is bare.
-    let text = if error.is_timeout() && error.is_connect() { "no connection in time".to_owned() } else { text };
+    let text = if error.is_timeout() && error.is_connect() {
+        "no connection in time".to_owned()
+    } else {
+        text
+    };
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_lowercase());
@@ -410,11 +596,14 @@ mod tests {
                         if vanishes {
                             std::future::pending::<()>().await;
                         }
-                        Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Empty::<&[u8]>::new()))
+                        Ok::<_, std::convert::Infallible>(http::Response::new(
+                            http_body_util::Empty::<&[u8]>::new(),
+                        ))
                     }
                 });
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+                let mut connection =
+                    Box::pin(server.serve_connection(TokioIo::new(stream), service));
                 if first {
                     // Held open by nobody who reads.
                     tokio::select! { _ = &mut connection => {}, () = gone.notified() => {} }
@@ -424,8 +613,15 @@ mod tests {
                 }
             }
         });
-        let client = builder(None, Duration::from_millis(100)).http2_prior_knowledge().build().unwrap();
-        let ask = async || tokio::time::timeout(Duration::from_secs(60), client.get(&url).send()).await.unwrap();
+        let client = builder(None, Duration::from_millis(100))
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let ask = async || {
+            tokio::time::timeout(Duration::from_secs(60), client.get(&url).send())
+                .await
+                .unwrap()
+        };
         assert!(ask().await.is_ok());
         // It may have been sent on the dead connection, or be tried again.
         let _ = ask().await;
@@ -435,13 +631,29 @@ mod tests {
 
     fn reply(at: &str, location: &str) -> Reply {
         let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
-        Reply { url: at.parse().unwrap(), status: StatusCode::FOUND, headers, body: Vec::new(), said: Said::default() }
+        Reply {
+            url: at.parse().unwrap(),
+            status: StatusCode::FOUND,
+            headers,
+            body: Vec::new(),
+            said: Said::default(),
+        }
     }
 
     #[test]
     fn a_redirect_leads_from_https_to_https_only() {
-        assert_eq!(target(&reply("https://a.example/x", "/y")).unwrap().as_str(), "https://a.example/y");
-        assert_eq!(target(&reply("https://a.example/x", "https://b.example/y")).unwrap().as_str(), "https://b.example/y");
+        assert_eq!(
+            target(&reply("https://a.example/x", "/y"))
+                .unwrap()
+                .as_str(),
+            "https://a.example/y"
+        );
+        assert_eq!(
+            target(&reply("https://a.example/x", "https://b.example/y"))
+                .unwrap()
+                .as_str(),
+            "https://b.example/y"
+        );
         assert!(target(&reply("http://127.0.0.1:5000/x", "http://127.0.0.1:6000/y")).is_ok());
         for (at, location) in [
             ("https://a.example/x", "http://a.example/y"),
@@ -451,7 +663,13 @@ mod tests {
             ("https://a.example/x", "file:///etc/passwd"),
             ("https://a.example/x", "//"),
         ] {
-            assert!(matches!(target(&reply(at, location)), Err(SourceError::Answered { status: 302, .. })), "{location}");
+            assert!(
+                matches!(
+                    target(&reply(at, location)),
+                    Err(SourceError::Answered { status: 302, .. })
+                ),
+                "{location}"
+            );
         }
     }
 
@@ -473,21 +691,52 @@ mod tests {
     #[test]
     fn the_proxy_is_that_of_https_and_never_serves_loopback() {
         let with = |pairs: &'static [(&str, &str)]| {
-            proxy(move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+            proxy(move |name| {
+                pairs
+                    .iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            })
         };
         assert!(with(&[]).unwrap().is_none());
-        assert!(with(&[("HTTP_PROXY", "http://p.example:3128")]).unwrap().is_none());
-        assert_eq!(with(&[("HTTPS_PROXY", "http://")]).unwrap_err(), ClientError::Proxy("HTTPS_PROXY"));
-        let proxy = with(&[("https_proxy", "http://p.example:3128"), ("NO_PROXY", "in.example")]).unwrap().unwrap();
+        assert!(
+            with(&[("HTTP_PROXY", "http://p.example:3128")])
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            with(&[("HTTPS_PROXY", "http://")]).unwrap_err(),
+            ClientError::Proxy("HTTPS_PROXY")
+        );
+        let proxy = with(&[
+            ("https_proxy", "http://p.example:3128"),
+            ("NO_PROXY", "in.example"),
+        ])
+        .unwrap()
+        .unwrap();
         let shown = format!("{proxy:?}");
-        assert!(shown.contains("in.example,localhost,127.0.0.0/8,::1"), "{shown}");
-        assert_eq!(names_of("*.in.example, b.example .c.example,*"), ".in.example,b.example,.c.example,*");
-        assert!(with(&[("ALL_PROXY", "socks5h://p.example:1080")]).unwrap().is_some());
+        assert!(
+            shown.contains("in.example,localhost,127.0.0.0/8,::1"),
+            "{shown}"
+        );
+        assert_eq!(
+            names_of("*.in.example, b.example .c.example,*"),
+            ".in.example,b.example,.c.example,*"
+        );
+        assert!(
+            with(&[("ALL_PROXY", "socks5h://p.example:1080")])
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]
     fn a_private_ca_without_a_certificate_is_an_error_and_not_the_system_s_store() {
-        for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        for pem in [
+            &b""[..],
+            b"nonsense",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
             let client = Client::new(Some(pem), Arc::new(Credentials::none()));
             assert!(client.is_err(), "{}", String::from_utf8_lossy(pem));
         }

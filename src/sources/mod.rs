@@ -1,7 +1,8 @@
 //! Where evidence comes from: trust servers, registries, and what they want as credentials.
 //!
-//! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while they stream in, and what it
-//! fails to send is told apart only as far as policy.md rule 8 needs: no answer, credentials wanted, too much, or another answer.
+//! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while
+//! they stream in, and what it fails to send is told apart only as far as policy.md rule 8 needs:
+//! no answer, credentials wanted, too much, or another answer.
 
 mod artifacts;
 mod auth;
@@ -33,7 +34,8 @@ pub use tuf::{TufLocation, TufReader};
 
 use crate::trust::{Code, Refusal};
 
-/// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and cut.
+/// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and
+/// cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// Its server could not be reached: connect, DNS or TLS failure.
@@ -44,7 +46,8 @@ pub enum SourceError {
         /// The deepest cause that is known.
         cause: String,
     },
-    /// No answer from a server that was reached: none in time, or a connection that broke off; of a folder, that it or its disk is away.
+    /// No answer from a server that was reached: none in time, or a connection that broke off; of a
+    /// folder, that it or its disk is away.
     #[error("{url}: {cause}")]
     Silent {
         /// What was asked for.
@@ -52,7 +55,8 @@ pub enum SourceError {
         /// The deepest cause that is known.
         cause: String,
     },
-    /// A status that is no answer to what was asked: 429 and 5xx, which count as none (policy.md rule 8), or one that is not understood.
+    /// A status that is no answer to what was asked: 429 and 5xx, which count as none (policy.md
+    /// rule 8), or one that is not understood.
     #[error("{url}: answered {status}{said}")]
     Answered {
         /// What was asked for.
@@ -117,11 +121,31 @@ impl SourceError {
     fn at(self, url: &str, more: &str) -> Self {
         let url = url.to_owned();
         match self {
-            Self::Unreachable { cause, .. } => Self::Unreachable { url, cause: cause + more },
-            Self::Silent { cause, .. } => Self::Silent { url, cause: cause + more },
-            Self::Answered { status, mut said, again_in, .. } => {
-                said.text = if said.text.is_empty() { more.trim_start().to_owned() } else { said.text + more };
-                Self::Answered { url, status, said, again_in }
+            Self::Unreachable { cause, .. } => Self::Unreachable {
+                url,
+                cause: cause + more,
+            },
+            Self::Silent { cause, .. } => Self::Silent {
+                url,
+                cause: cause + more,
+            },
+            Self::Answered {
+                status,
+                mut said,
+                again_in,
+                ..
+            } => {
+                said.text = if said.text.is_empty() {
+                    more.trim_start().to_owned()
+                } else {
+                    said.text + more
+                };
+                Self::Answered {
+                    url,
+                    status,
+                    said,
+                    again_in,
+                }
             }
             other => other,
         }
@@ -144,13 +168,17 @@ impl SourceError {
                 "a file that can be read",
                 "check that the folder is there, and that what it is on is mounted",
             ),
-            Self::Answered { url, status, said, .. } if self.is_silent() => Refusal::new(
+            Self::Answered {
+                url, status, said, ..
+            } if self.is_silent() => Refusal::new(
                 Code::SourceUnreachable,
                 format!("{url} answered {status}{said}"),
                 "an answer",
                 "the server fails, or wants to be asked less often: its log says why; what was verified before serves meanwhile",
             ),
-            Self::Answered { url, status, said, .. } => Refusal::new(
+            Self::Answered {
+                url, status, said, ..
+            } => Refusal::new(
                 Code::Malformed,
                 format!("{url} answered {status}{said}"),
                 "a plain answer, 200 or 404",
@@ -162,7 +190,12 @@ impl SourceError {
                 "an answer",
                 "check that the server runs and that this host reaches it: DNS, route, firewall, HTTPS_PROXY and NO_PROXY",
             ),
-            Self::Denied { url, status, tried, said } => Refusal::new(
+            Self::Denied {
+                url,
+                status,
+                tried,
+                said,
+            } => Refusal::new(
                 Code::SourceDenied,
                 format!("{url} answered {status} ({tried}){said}"),
                 "an answer to a reader",
@@ -196,10 +229,23 @@ impl SourceError {
     }
 }
 
-/// Makes a peer's text fit for a log line or a terminal: control characters escaped, cut at 300 characters.
+/// Makes a peer's text fit for a log line or a terminal: control characters escaped, cut at 300
+/// characters.
 fn escaped(text: &str) -> String {
-    let safe = |character: char| !character.is_control() && !matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().take(300).map(|c| if safe(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
+    let safe = |character: char| {
+        !character.is_control()
+            && !matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .take(300)
+        .map(|c| {
+            if safe(c) {
+                c.to_string()
+            } else {
+                c.escape_unicode().to_string()
+            }
+        })
+        .collect()
 }
 
 /// A URL as it may be shown: without user, password, query and fragment.
@@ -213,10 +259,14 @@ fn shown(url: &reqwest::Url) -> String {
     url.into()
 }
 
-/// Whether a host, as a URL or an image name spells it, is this machine: `127.0.0.0/8`, `[::1]` or `localhost`.
+/// Whether a host, as a URL or an image name spells it, is this machine: `127.0.0.0/8`, `[::1]` or
+/// `localhost`.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -228,34 +278,107 @@ mod tests {
         let url = || "https://t.example/".to_owned();
         let cause = || "connection refused".to_owned();
         for (error, code) in [
-            (SourceError::Silent { url: url(), cause: cause() }, Code::SourceUnreachable),
-            (SourceError::Answered { url: url(), status: 503, said: Said::default(), again_in: None }, Code::SourceUnreachable),
-            (SourceError::Answered { url: url(), status: 418, said: Said::default(), again_in: None }, Code::Malformed),
-            (SourceError::Unreachable { url: url(), cause: "invalid peer certificate: UnknownIssuer".into() }, Code::SourceUnreachable),
-            (SourceError::Denied { url: url(), status: 401, tried: "anonymously".into(), said: Said::default() }, Code::SourceDenied),
-            (SourceError::TooLarge { url: url(), limit: 3 }, Code::OverLimit),
-            (SourceError::Other { url: url(), cause: cause() }, Code::Malformed),
+            (
+                SourceError::Silent {
+                    url: url(),
+                    cause: cause(),
+                },
+                Code::SourceUnreachable,
+            ),
+            (
+                SourceError::Answered {
+                    url: url(),
+                    status: 503,
+                    said: Said::default(),
+                    again_in: None,
+                },
+                Code::SourceUnreachable,
+            ),
+            (
+                SourceError::Answered {
+                    url: url(),
+                    status: 418,
+                    said: Said::default(),
+                    again_in: None,
+                },
+                Code::Malformed,
+            ),
+            (
+                SourceError::Unreachable {
+                    url: url(),
+                    cause: "invalid peer certificate: UnknownIssuer".into(),
+                },
+                Code::SourceUnreachable,
+            ),
+            (
+                SourceError::Denied {
+                    url: url(),
+                    status: 401,
+                    tried: "anonymously".into(),
+                    said: Said::default(),
+                },
+                Code::SourceDenied,
+            ),
+            (
+                SourceError::TooLarge {
+                    url: url(),
+                    limit: 3,
+                },
+                Code::OverLimit,
+            ),
+            (
+                SourceError::Other {
+                    url: url(),
+                    cause: cause(),
+                },
+                Code::Malformed,
+            ),
         ] {
             let refusal = error.refusal();
             assert_eq!(refusal.code, code);
-            assert!(!refusal.code.judged() && !refusal.wanted.is_empty() && !refusal.hint.is_empty());
-            assert!(refusal.found.contains("https://t.example/") && error.to_string().contains("https://t.example/"));
+            assert!(
+                !refusal.code.judged() && !refusal.wanted.is_empty() && !refusal.hint.is_empty()
+            );
+            assert!(
+                refusal.found.contains("https://t.example/")
+                    && error.to_string().contains("https://t.example/")
+            );
         }
     }
 
     #[test]
     fn a_url_is_shown_without_its_secrets_and_a_peer_s_text_without_control_characters() {
-        assert_eq!(shown(&"https://u:p@h.example/x?token=1#f".parse().unwrap()), "https://h.example/x");
-        assert_eq!(escaped("a\u{1b}[31m\nb\u{202e}"), "a\\u{1b}[31m\\u{a}b\\u{202e}");
+        assert_eq!(
+            shown(&"https://u:p@h.example/x?token=1#f".parse().unwrap()),
+            "https://h.example/x"
+        );
+        assert_eq!(
+            escaped("a\u{1b}[31m\nb\u{202e}"),
+            "a\\u{1b}[31m\\u{a}b\\u{202e}"
+        );
         assert_eq!(escaped(&"x".repeat(999)).len(), 300);
     }
 
     #[test]
     fn loopback_is_an_address_of_this_machine_and_not_a_name_that_looks_like_one() {
-        for host in ["127.0.0.1", "127.9.9.9", "[::1]", "::1", "localhost", "LOCALHOST"] {
+        for host in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "::1",
+            "localhost",
+            "LOCALHOST",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["127.0.0.1.example", "localhost.example", "10.0.0.1", "0.0.0.0", "[::2]", ""] {
+        for host in [
+            "127.0.0.1.example",
+            "localhost.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::2]",
+            "",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -11,7 +11,8 @@ use super::said::in_place_of_json;
 use super::silence::Silence;
 use super::{SourceError, escaped, shown};
 
-/// A Notary v1 server. While it, or one repository of it, does not answer it is left alone for a while.
+/// A Notary v1 server. While it, or one repository of it, does not answer it is left alone for a
+/// while.
 #[derive(Debug)]
 pub struct NotaryServer {
     url: Url,
@@ -25,16 +26,25 @@ impl NotaryServer {
     /// # Errors
     /// Neither https nor http to this machine, or more than scheme, host, port and path.
     pub fn new(url: &str, client: Client) -> Result<Self, SourceError> {
-        let wrong = |cause: &str| SourceError::Other { url: escaped(url.rsplit('@').next().unwrap_or_default()), cause: cause.to_owned() };
+        let wrong = |cause: &str| SourceError::Other {
+            url: escaped(url.rsplit('@').next().unwrap_or_default()),
+            cause: cause.to_owned(),
+        };
         let parsed: Url = url.parse().map_err(|_| wrong("is no URL"))?;
         if !may_ask(&parsed) {
             return Err(wrong("is neither https nor http to a loopback address"));
         }
         let secret = !parsed.username().is_empty() || parsed.password().is_some();
         if secret || parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(wrong("has a user, query or fragment: credentials belong in docker-config"));
+            return Err(wrong(
+                "has a user, query or fragment: credentials belong in docker-config",
+            ));
         }
-        Ok(Self { url: parsed, client, silence: Silence::default() })
+        Ok(Self {
+            url: parsed,
+            client,
+            silence: Silence::default(),
+        })
     }
 
     /// The URL, as it may be shown.
@@ -47,18 +57,34 @@ impl NotaryServer {
     ///
     /// # Errors
     /// See [`SourceError`]; 404 is no error but [`Answer::Missing`].
-    pub async fn get(&self, gun: &Repository, want: &Want, deadline: Instant) -> Result<Answer, SourceError> {
+    pub async fn get(
+        &self,
+        gun: &Repository,
+        want: &Want,
+        deadline: Instant,
+    ) -> Result<Answer, SourceError> {
         let url = self.file(gun, &want.request)?;
         let scope = format!("repository:{gun}:pull");
         let repository = gun.to_string();
         if let Some(silence) = self.silence.of(&repository, &shown(&url)) {
             return Err(silence);
         }
-        let ask = Ask { method: Method::GET, url, accept: "*/*", cap: want.max_bytes, scope: &scope, redirects: 0, send: None };
+        let ask = Ask {
+            method: Method::GET,
+            url,
+            accept: "*/*",
+            cap: want.max_bytes,
+            scope: &scope,
+            redirects: 0,
+            send: None,
+        };
         let answer = match self.client.ask(&ask, deadline).await {
             Ok(reply) => match reply.status.as_u16() {
                 200 => match in_place_of_json(&reply.headers, &reply.body) {
-                    Some(what) => Err(SourceError::Other { url: shown(&reply.url), cause: what }),
+                    Some(what) => Err(SourceError::Other {
+                        url: shown(&reply.url),
+                        cause: what,
+                    }),
                     None => Ok(Answer::Bytes(reply.body)),
                 },
                 404 => Ok(Answer::Missing),
@@ -79,14 +105,20 @@ impl NotaryServer {
             Request::Snapshot(digest) => format!("snapshot.{}.json", digest.hex()),
             Request::Role(role, digest) => format!("{role}.{}.json", digest.hex()),
         };
-        let path = format!("{}/v2/{gun}/_trust/tuf/{name}", self.url.path().trim_end_matches('/'));
+        let path = format!(
+            "{}/v2/{gun}/_trust/tuf/{name}",
+            self.url.path().trim_end_matches('/')
+        );
         let mut url = self.url.clone();
         url.set_path(&path);
         // A name that a URL would read in another way (`..`, an escape) is asked of nobody.
         if url.path() == path {
             Ok(url)
         } else {
-            Err(SourceError::Other { url: shown(&url), cause: "not a name that a URL can carry".to_owned() })
+            Err(SourceError::Other {
+                url: shown(&url),
+                cause: "not a name that a URL can carry".to_owned(),
+            })
         }
     }
 }
@@ -100,7 +132,10 @@ mod tests {
     use crate::sources::Credentials;
 
     fn server(url: &str) -> Result<NotaryServer, SourceError> {
-        NotaryServer::new(url, Client::new(None, Arc::new(Credentials::none())).unwrap())
+        NotaryServer::new(
+            url,
+            Client::new(None, Arc::new(Credentials::none())).unwrap(),
+        )
     }
 
     #[test]
@@ -108,18 +143,33 @@ mod tests {
         let gun = Repository::from_full("127.0.0.1:5000/team/app").unwrap();
         let digest = Digest::of(b"");
         let hex = digest.hex();
-        for (base, prefix) in [("https://n.example", ""), ("https://n.example/", ""), ("https://n.example/a/b/", "/a/b")] {
+        for (base, prefix) in [
+            ("https://n.example", ""),
+            ("https://n.example/", ""),
+            ("https://n.example/a/b/", "/a/b"),
+        ] {
             let server = server(base).unwrap();
             for (request, file) in [
                 (Request::LatestRoot, "root.json".to_owned()),
                 (Request::Root(3), "3.root.json".to_owned()),
                 (Request::Timestamp, "timestamp.json".to_owned()),
                 (Request::Snapshot(digest), format!("snapshot.{hex}.json")),
-                (Request::Role("targets".into(), digest), format!("targets.{hex}.json")),
-                (Request::Role("targets/releases".into(), digest), format!("targets/releases.{hex}.json")),
+                (
+                    Request::Role("targets".into(), digest),
+                    format!("targets.{hex}.json"),
+                ),
+                (
+                    Request::Role("targets/releases".into(), digest),
+                    format!("targets/releases.{hex}.json"),
+                ),
             ] {
                 let url = server.file(&gun, &request).unwrap();
-                assert_eq!(url.as_str(), format!("https://n.example{prefix}/v2/127.0.0.1:5000/team/app/_trust/tuf/{file}"));
+                assert_eq!(
+                    url.as_str(),
+                    format!(
+                        "https://n.example{prefix}/v2/127.0.0.1:5000/team/app/_trust/tuf/{file}"
+                    )
+                );
             }
         }
     }
@@ -127,17 +177,30 @@ mod tests {
     #[test]
     fn a_role_name_leads_to_no_other_path() {
         let gun = Repository::from_full("r.example/app").unwrap();
-        for role in ["../../x", "targets/../../../y", "targets?x", "targets#x", "a b", "%2e%2e/%2e%2e/x", "a\\..\\b"] {
+        for role in [
+            "../../x",
+            "targets/../../../y",
+            "targets?x",
+            "targets#x",
+            "a b",
+            "%2e%2e/%2e%2e/x",
+            "a\\..\\b",
+        ] {
             let request = Request::Role(role.into(), Digest::of(b""));
             let url = server("https://n.example").unwrap().file(&gun, &request);
-            let stays = url.is_err() || url.is_ok_and(|url| url.path().starts_with("/v2/r.example/app/_trust/tuf/"));
+            let stays = url.is_err()
+                || url.is_ok_and(|url| url.path().starts_with("/v2/r.example/app/_trust/tuf/"));
             assert!(stays, "{role}");
         }
     }
 
     #[test]
     fn a_server_is_named_by_https_or_loopback_and_without_credentials() {
-        for url in ["https://n.example:4443", "http://127.0.0.1:4443", "http://[::1]:1/x"] {
+        for url in [
+            "https://n.example:4443",
+            "http://127.0.0.1:4443",
+            "http://[::1]:1/x",
+        ] {
             assert!(server(url).is_ok(), "{url}");
         }
         for url in [

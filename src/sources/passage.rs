@@ -1,5 +1,5 @@
-//! Bytes of a registry by their digest, handed on as they come in. They are never held here as a whole, and nothing is said of them: who
-//! asked for a digest hashes what arrives.
+//! Bytes of a registry by their digest, handed on as they come in. They are never held here as a
+//! whole, and nothing is said of them: who asked for a digest hashes what arrives.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Body, Frame};
-use reqwest::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
@@ -68,7 +70,11 @@ pub enum Broken {
 }
 
 /// Asks the ways to a registry, one after the other. `None`: none of them has it.
-pub(super) async fn pass(client: &Client, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
+pub(super) async fn pass(
+    client: &Client,
+    wanted: &Wanted,
+    deadline: Instant,
+) -> Result<Option<Passage>, SourceError> {
     for endpoint in registry::endpoints(client, &wanted.repository, Capability::Pull)? {
         if let Some(settled) = endpoint.settle(pass_from(&endpoint, wanted, deadline).await) {
             return settled;
@@ -77,15 +83,41 @@ pub(super) async fn pass(client: &Client, wanted: &Wanted, deadline: Instant) ->
     Ok(None)
 }
 
-async fn pass_from(endpoint: &Endpoint, wanted: &Wanted, deadline: Instant) -> Result<Option<Passage>, SourceError> {
-    let Wanted { method, repository, digest, .. } = wanted;
-    let (kind, accept) = if wanted.manifest { ("manifests", registry::ACCEPT) } else { ("blobs", "*/*") };
+async fn pass_from(
+    endpoint: &Endpoint,
+    wanted: &Wanted,
+    deadline: Instant,
+) -> Result<Option<Passage>, SourceError> {
+    let Wanted {
+        method,
+        repository,
+        digest,
+        ..
+    } = wanted;
+    let (kind, accept) = if wanted.manifest {
+        ("manifests", registry::ACCEPT)
+    } else {
+        ("blobs", "*/*")
+    };
     let url = endpoint.url(repository, &format!("{kind}/{digest}"))?;
     let scope = registry::scope(repository);
-    let ask = Ask { method: method.clone(), url, accept, cap: 0, scope: &scope, redirects: REDIRECTS, send: None };
-    let (url, response) = endpoint.client().open(&ask, wanted.range.as_ref(), deadline).await?;
+    let ask = Ask {
+        method: method.clone(),
+        url,
+        accept,
+        cap: 0,
+        scope: &scope,
+        redirects: REDIRECTS,
+        send: None,
+    };
+    let (url, response) = endpoint
+        .client()
+        .open(&ask, wanted.range.as_ref(), deadline)
+        .await?;
     match response.status() {
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Passage::of(response))),
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+            Ok(Some(Passage::of(response)))
+        }
         StatusCode::NOT_FOUND => Ok(None),
         _ => Err(http::read(response, url, 0, deadline).await?.error()),
     }
@@ -94,9 +126,24 @@ async fn pass_from(endpoint: &Endpoint, wanted: &Wanted, deadline: Instant) -> R
 impl Passage {
     fn of(response: Response) -> Self {
         let known = |name: HeaderName| Some((response.headers().get(&name)?.clone(), name));
-        let headers = HEADERS.into_iter().filter_map(known).map(|(value, name)| (name, value)).collect();
-        let (status, body) = (response.status(), ::http::Response::<reqwest::Body>::from(response).into_body());
-        Self { status, headers, body: Flow { body, idle: Box::pin(sleep(IDLE)), place: None } }
+        let headers = HEADERS
+            .into_iter()
+            .filter_map(known)
+            .map(|(value, name)| (name, value))
+            .collect();
+        let (status, body) = (
+            response.status(),
+            ::http::Response::<reqwest::Body>::from(response).into_body(),
+        );
+        Self {
+            status,
+            headers,
+            body: Flow {
+                body,
+                idle: Box::pin(sleep(IDLE)),
+                place: None,
+            },
+        }
     }
 }
 
@@ -104,7 +151,10 @@ impl Flow {
     /// Keeps a place among those that may flow at a time until it ends.
     #[must_use]
     pub fn keeping(self, place: OwnedSemaphorePermit) -> Self {
-        Self { place: Some(place), ..self }
+        Self {
+            place: Some(place),
+            ..self
+        }
     }
 }
 
@@ -112,13 +162,20 @@ impl Body for Flow {
     type Data = hyper::body::Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Broken>>> {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.idle.as_mut().reset(Instant::now() + IDLE);
                 Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)))
             }
-            Poll::Pending => self.idle.as_mut().poll(context).map(|()| Some(Err(Broken::Idle))),
+            Poll::Pending => self
+                .idle
+                .as_mut()
+                .poll(context)
+                .map(|()| Some(Err(Broken::Idle))),
         }
     }
 
@@ -133,6 +190,9 @@ impl Body for Flow {
 
 impl fmt::Debug for Flow {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Flow").field("place", &self.place.is_some()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Flow")
+            .field("place", &self.place.is_some())
+            .finish_non_exhaustive()
     }
 }

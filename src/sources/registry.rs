@@ -1,4 +1,5 @@
-//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the registry"), and what is under it.
+//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the
+//! registry"), and what is under it.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
@@ -13,8 +14,14 @@ use super::{SourceError, escaped, is_loopback, shown};
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 /// What OCI and Docker call an index, and what they call a manifest.
-const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+const INDEXES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+const MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
 pub(super) const REDIRECTS: u8 = 3;
 
 /// Where a registry is asked: one of the ways to it.
@@ -30,12 +37,17 @@ pub(super) struct Endpoint {
     mirror: bool,
 }
 
-/// The digest that the registry gives for the name's tag now; `None`: it knows no such repository or tag. A name that has a digest
-/// is that digest, and nobody is asked. The answer is a claim like any other evidence.
+/// The digest that the registry gives for the name's tag now; `None`: it knows no such repository
+/// or tag. A name that has a digest is that digest, and nobody is asked. The answer is a claim like
+/// any other evidence.
 ///
 /// # Errors
 /// No answer, credentials wanted, or an answer that names no sha256 digest.
-pub async fn resolve(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
+pub async fn resolve(
+    client: &Client,
+    image: &ImageRef,
+    deadline: Instant,
+) -> Result<Option<Digest>, SourceError> {
     if image.digest.is_some() {
         return Ok(image.digest);
     }
@@ -62,12 +74,21 @@ pub struct Description {
     pub bytes: Vec<u8>,
 }
 
-/// What is under a name now; under a digest, if the name has one. `None`: the registry knows no such thing.
+/// What is under a name now; under a digest, if the name has one. `None`: the registry knows no
+/// such thing.
 ///
 /// # Errors
 /// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
-pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
-    let wanted = if image.digest.is_some() { Capability::Pull } else { Capability::Resolve };
+pub async fn describe(
+    client: &Client,
+    image: &ImageRef,
+    deadline: Instant,
+) -> Result<Option<Description>, SourceError> {
+    let wanted = if image.digest.is_some() {
+        Capability::Pull
+    } else {
+        Capability::Resolve
+    };
     for endpoint in endpoints(client, &image.repository, wanted)? {
         if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
             return settled;
@@ -76,21 +97,43 @@ pub async fn describe(client: &Client, image: &ImageRef, deadline: Instant) -> R
     Ok(None)
 }
 
-/// The ways to a repository's registry, in the order in which they are tried: what `hosts.toml` says of it, or the registry itself, which on
-/// this machine may speak plain http, as every engine's default has it.
-pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capability) -> Result<Vec<Endpoint>, SourceError> {
+/// The ways to a repository's registry, in the order in which they are tried: what `hosts.toml`
+/// says of it, or the registry itself, which on this machine may speak plain http, as every
+/// engine's default has it.
+pub(super) fn endpoints(
+    client: &Client,
+    repository: &Repository,
+    wanted: Capability,
+) -> Result<Vec<Endpoint>, SourceError> {
     let host = repository.host();
-    let said =
-        client.credentials.hosts().map(|folder| hosts::ways(folder, host, wanted, client.credentials.resolver())).transpose()?.flatten();
+    let said = client
+        .credentials
+        .hosts()
+        .map(|folder| hosts::ways(folder, host, wanted, client.credentials.resolver()))
+        .transpose()?
+        .flatten();
     if let Some(ways) = said {
         let endpoint = |way: Way| {
-            let other = |error: super::ClientError| SourceError::Other { url: way.api.clone(), cause: error.to_string() };
+            let other = |error: super::ClientError| SourceError::Other {
+                url: way.api.clone(),
+                cause: error.to_string(),
+            };
             let client = client.reaching(&way).map_err(other)?;
-            Ok(Endpoint { client, api: way.api.clone(), tls: way.tls(), guessed: false, mirror: way.mirror })
+            Ok(Endpoint {
+                client,
+                api: way.api.clone(),
+                tls: way.tls(),
+                guessed: false,
+                mirror: way.mirror,
+            })
         };
         return ways.into_iter().map(endpoint).collect();
     }
-    let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
+    let host = if host == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        host
+    };
     let at = |scheme: &str| Endpoint {
         client: client.clone(),
         api: format!("{scheme}://{host}/v2"),
@@ -99,24 +142,46 @@ pub(super) fn endpoints(client: &Client, repository: &Repository, wanted: Capabi
         mirror: false,
     };
     let local = is_loopback(host_name(host));
-    Ok(local.then(|| at("http")).into_iter().chain([at("https")]).collect())
+    Ok(local
+        .then(|| at("http"))
+        .into_iter()
+        .chain([at("https")])
+        .collect())
 }
 
-/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS answers nothing, or 400.
+/// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS
+/// answers nothing, or 400.
 fn speaks_plain(error: &SourceError) -> bool {
     match error {
         SourceError::Unreachable { .. } | SourceError::Silent { .. } => false,
         SourceError::Answered { status, .. } => *status != 400,
-        SourceError::Other { .. } | SourceError::Denied { .. } | SourceError::TooLarge { .. } | SourceError::Unreadable { .. } => true,
+        SourceError::Other { .. }
+        | SourceError::Denied { .. }
+        | SourceError::TooLarge { .. }
+        | SourceError::Unreadable { .. } => true,
     }
 }
 
-async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Digest>, SourceError> {
-    let (client, tag) = (&endpoint.client, image.tag.as_ref().map_or("latest", |tag| tag.as_str()));
+async fn resolve_at(
+    endpoint: &Endpoint,
+    image: &ImageRef,
+    deadline: Instant,
+) -> Result<Option<Digest>, SourceError> {
+    let (client, tag) = (
+        &endpoint.client,
+        image.tag.as_ref().map_or("latest", |tag| tag.as_str()),
+    );
     let url = endpoint.url(&image.repository, &format!("manifests/{tag}"))?;
     let scope = scope(&image.repository);
-    let mut ask =
-        Ask { method: Method::HEAD, url, accept: ACCEPT, cap: Document::LIMITS.bytes, scope: &scope, redirects: REDIRECTS, send: None };
+    let mut ask = Ask {
+        method: Method::HEAD,
+        url,
+        accept: ACCEPT,
+        cap: Document::LIMITS.bytes,
+        scope: &scope,
+        redirects: REDIRECTS,
+        send: None,
+    };
     match client.ask(&ask, deadline).await {
         Ok(head) if head.status == StatusCode::OK => {
             if let Some(digest) = digest(&head.headers, &head.url)? {
@@ -125,7 +190,8 @@ async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) ->
         }
         Ok(head) if head.status == StatusCode::NOT_FOUND => return Ok(None),
         // Not all registries do HEAD, and those that don't say so in many ways.
-        Ok(head) if head.status.is_client_error() && head.status != StatusCode::TOO_MANY_REQUESTS => {}
+        Ok(head)
+            if head.status.is_client_error() && head.status != StatusCode::TOO_MANY_REQUESTS => {}
         Ok(head) if head.status == StatusCode::NOT_IMPLEMENTED => {}
         Ok(head) => return Err(head.error()),
         Err(SourceError::Denied { .. }) => {}
@@ -133,22 +199,46 @@ async fn resolve_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) ->
     }
     ask.method = Method::GET;
     let whole = client.ask(&ask, deadline).await?;
-    if missing(&whole)? { Ok(None) } else { Ok(Some(Digest::of(&whole.body))) }
+    if missing(&whole)? {
+        Ok(None)
+    } else {
+        Ok(Some(Digest::of(&whole.body)))
+    }
 }
 
-async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -> Result<Option<Description>, SourceError> {
+async fn describe_at(
+    endpoint: &Endpoint,
+    image: &ImageRef,
+    deadline: Instant,
+) -> Result<Option<Description>, SourceError> {
     let tag = image.tag.as_ref().map_or("latest", |tag| tag.as_str());
-    let reference = image.digest.map_or_else(|| tag.to_owned(), |digest| digest.to_string());
+    let reference = image
+        .digest
+        .map_or_else(|| tag.to_owned(), |digest| digest.to_string());
     let url = endpoint.url(&image.repository, &format!("manifests/{reference}"))?;
     let (scope, cap) = (scope(&image.repository), Document::LIMITS.bytes);
-    let ask = Ask { method: Method::GET, url, accept: ACCEPT, cap, scope: &scope, redirects: REDIRECTS, send: None };
+    let ask = Ask {
+        method: Method::GET,
+        url,
+        accept: ACCEPT,
+        cap,
+        scope: &scope,
+        redirects: REDIRECTS,
+        send: None,
+    };
     let reply = endpoint.ask(&ask, deadline).await?;
     if missing(&reply)? {
         return Ok(None);
     }
-    let other = |cause: String| SourceError::Other { url: shown(&reply.url), cause };
+    let other = |cause: String| SourceError::Other {
+        url: shown(&reply.url),
+        cause,
+    };
     let said = digest(&reply.headers, &reply.url)?;
-    let kind = reply.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = reply
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     let described = Description::of(&reply.body, kind).map_err(other)?;
     let found = described.digest;
     if let Some(wanted) = image.digest.or(said).filter(|wanted| *wanted != found) {
@@ -158,7 +248,8 @@ async fn describe_at(endpoint: &Endpoint, image: &ImageRef, deadline: Instant) -
 }
 
 impl Description {
-    /// What the bytes are that some store holds, which has no media type for them: only Docker's kinds must say themselves what they are.
+    /// What the bytes are that some store holds, which has no media type for them: only Docker's
+    /// kinds must say themselves what they are.
     ///
     /// # Errors
     /// They are no manifest and no index.
@@ -166,17 +257,36 @@ impl Description {
         Self::of(bytes, Some(INDEXES[0])).or_else(|_| Self::of(bytes, Some(MANIFESTS[0])))
     }
 
-    /// What some bytes are: by their own word, else by the media type that comes with them, if that is of what they are.
+    /// What some bytes are: by their own word, else by the media type that comes with them, if that
+    /// is of what they are.
     fn of(bytes: &[u8], kind: Option<&str>) -> Result<Self, String> {
         let document = Document::parse(bytes).map_err(|error| format!("no image: {error}"))?;
         let (known, manifests) = match &document {
-            Document::Index { manifests, .. } => (INDEXES, manifests.iter().map(|entry| entry.descriptor.digest).collect()),
+            Document::Index { manifests, .. } => (
+                INDEXES,
+                manifests
+                    .iter()
+                    .map(|entry| entry.descriptor.digest)
+                    .collect(),
+            ),
             Document::Manifest { .. } => (MANIFESTS, Vec::new()),
         };
-        let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim()).filter(|kind| known.contains(kind));
-        let media_type = document.media_type().or(kind).ok_or("an image of no known media type")?.to_owned();
+        let kind = kind
+            .map(|kind| kind.split(';').next().unwrap_or(kind).trim())
+            .filter(|kind| known.contains(kind));
+        let media_type = document
+            .media_type()
+            .or(kind)
+            .ok_or("an image of no known media type")?
+            .to_owned();
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(Self { digest: Digest::of(bytes), length, media_type, manifests, bytes: bytes.to_vec() })
+        Ok(Self {
+            digest: Digest::of(bytes),
+            length,
+            media_type,
+            manifests,
+            bytes: bytes.to_vec(),
+        })
     }
 }
 
@@ -184,7 +294,10 @@ impl Endpoint {
     /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
     pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
         let text = format!("{}/{}/{rest}", self.api, repository.path());
-        text.parse().map_err(|_| SourceError::Other { url: escaped(&text), cause: "is no URL".to_owned() })
+        text.parse().map_err(|_| SourceError::Other {
+            url: escaped(&text),
+            cause: "is no URL".to_owned(),
+        })
     }
 
     /// Asks there.
@@ -197,9 +310,12 @@ impl Endpoint {
         &self.client
     }
 
-    /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer or not what is wanted, or nobody speaks
-    /// plain http here.
-    pub(super) fn settle<T>(&self, result: Result<Option<T>, SourceError>) -> Option<Result<Option<T>, SourceError>> {
+    /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer
+    /// or not what is wanted, or nobody speaks plain http here.
+    pub(super) fn settle<T>(
+        &self,
+        result: Result<Option<T>, SourceError>,
+    ) -> Option<Result<Option<T>, SourceError>> {
         match result {
             Err(error) if self.was_guessed_wrong(&error) => None,
             Err(error) if self.mirror => {
@@ -246,15 +362,22 @@ pub(super) fn missing(reply: &Reply) -> Result<bool, SourceError> {
 }
 
 fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError> {
-    let Some(value) = headers.get("docker-content-digest") else { return Ok(None) };
+    let Some(value) = headers.get("docker-content-digest") else {
+        return Ok(None);
+    };
     let digest = value.to_str().ok().and_then(|text| text.parse().ok());
     let shown_value = || escaped(&String::from_utf8_lossy(value.as_bytes()));
-    let other = || SourceError::Other { url: shown(url), cause: format!("the digest is not sha256: {}", shown_value()) };
+    let other = || SourceError::Other {
+        url: shown(url),
+        cause: format!("the digest is not sha256: {}", shown_value()),
+    };
     digest.map(Some).ok_or_else(other)
 }
 
 /// The host without its port.
 fn host_name(host: &str) -> &str {
-    let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     port.map_or(host, |(name, _)| name)
 }

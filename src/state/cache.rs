@@ -1,5 +1,5 @@
-//! Cached metadata files. They spare requests and serve while a source is silent; what they say is verified anew each time, and
-//! the floors hold whether they are there or not.
+//! Cached metadata files. They spare requests and serve while a source is silent; what they say is
+//! verified anew each time, and the floors hold whether they are there or not.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
@@ -25,17 +25,28 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache of an open state. It has the owner of the state directory, which the state has checked.
+    /// The cache of an open state. It has the owner of the state directory, which the state has
+    /// checked.
     ///
     /// # Errors
     /// The state directory is not there.
     pub fn new(state: &Path) -> io::Result<Self> {
-        Ok(Self { folder: state.join("cache"), owner: fs::metadata(state)?.uid() })
+        Ok(Self {
+            folder: state.join("cache"),
+            owner: fs::metadata(state)?.uid(),
+        })
     }
 
-    /// A cached file, by its role's path (`targets/releases.json`). What can't be read is as if it were not there.
+    /// A cached file, by its role's path (`targets/releases.json`). What can't be read is as if it
+    /// were not there.
     #[must_use]
-    pub fn read(&self, server: &str, subject: &Subject, name: &str, max_bytes: usize) -> Option<Vec<u8>> {
+    pub fn read(
+        &self,
+        server: &str,
+        subject: &Subject,
+        name: &str,
+        max_bytes: usize,
+    ) -> Option<Vec<u8>> {
         let path = self.folder_of(server, subject).join(file_name(name)?);
         match self.read_file(&path, max_bytes) {
             Ok(bytes) => Some(bytes),
@@ -47,13 +58,23 @@ impl Cache {
         }
     }
 
-    /// All that is cached of one repository of one server: each file's name, as [`Cache::read`] takes it, and its bytes. What can't be
-    /// read is as if it were not there.
+    /// All that is cached of one repository of one server: each file's name, as [`Cache::read`]
+    /// takes it, and its bytes. What can't be read is as if it were not there.
     #[must_use]
-    pub fn files(&self, server: &str, subject: &Subject, max_bytes: usize) -> Vec<(String, Vec<u8>)> {
+    pub fn files(
+        &self,
+        server: &str,
+        subject: &Subject,
+        max_bytes: usize,
+    ) -> Vec<(String, Vec<u8>)> {
         let folder = self.folder_of(server, subject);
-        let names = fs::read_dir(&folder).into_iter().flatten().filter_map(|entry| role_name(entry.ok()?.file_name().to_str()?));
-        let mut files: Vec<_> = names.filter_map(|name| Some((name.clone(), self.read(server, subject, &name, max_bytes)?))).collect();
+        let names = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| role_name(entry.ok()?.file_name().to_str()?));
+        let mut files: Vec<_> = names
+            .filter_map(|name| Some((name.clone(), self.read(server, subject, &name, max_bytes)?)))
+            .collect();
         files.sort();
         files
     }
@@ -62,39 +83,71 @@ impl Cache {
     ///
     /// # Errors
     /// A file could not be written. What was verified holds all the same.
-    pub fn write(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+    pub fn write(
+        &self,
+        server: &str,
+        subject: &Subject,
+        files: &[(String, Vec<u8>)],
+    ) -> io::Result<()> {
         self.draft(server, subject, files)?.keep()
     }
 
-    /// Writes and syncs those that are not there already. They have no names yet, and are gone if they get none.
+    /// Writes and syncs those that are not there already. They have no names yet, and are gone if
+    /// they get none.
     ///
     /// # Errors
     /// A file could not be written.
-    pub fn draft(&self, server: &str, subject: &Subject, files: &[(String, Vec<u8>)]) -> io::Result<Drafts> {
+    pub fn draft(
+        &self,
+        server: &str,
+        subject: &Subject,
+        files: &[(String, Vec<u8>)],
+    ) -> io::Result<Drafts> {
         let folder = self.folder_of(server, subject);
         let mut drafts = Vec::new();
         for files in files.chunks(AT_ONCE) {
             let written = self.write_some(&folder, files)?;
             // An open file each is too many for a large repository.
-            drafts.extend(written.into_iter().map(|(draft, path)| (draft.into_temp_path(), path)));
+            drafts.extend(
+                written
+                    .into_iter()
+                    .map(|(draft, path)| (draft.into_temp_path(), path)),
+            );
         }
-        Ok(Drafts { cache: self.folder.clone(), folder, files: drafts })
+        Ok(Drafts {
+            cache: self.folder.clone(),
+            folder,
+            files: drafts,
+        })
     }
 
     /// Writes those of a few files that are not there.
-    fn write_some(&self, folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<Vec<(NamedTempFile, PathBuf)>> {
+    fn write_some(
+        &self,
+        folder: &Path,
+        files: &[(String, Vec<u8>)],
+    ) -> io::Result<Vec<(NamedTempFile, PathBuf)>> {
         let mut drafts = Vec::new();
         for (name, bytes) in files {
-            let path = folder.join(file_name(name).ok_or_else(|| refused("the role's name is too long for a file"))?);
-            if self.read_file(&path, bytes.len()).is_ok_and(|known| known == *bytes) {
+            let path = folder.join(
+                file_name(name).ok_or_else(|| refused("the role's name is too long for a file"))?,
+            );
+            if self
+                .read_file(&path, bytes.len())
+                .is_ok_and(|known| known == *bytes)
+            {
                 continue;
             }
             if drafts.is_empty() {
                 self.make(folder)?;
             }
-            let mut draft = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+            let mut draft = tempfile::Builder::new()
+                .prefix(".new-")
+                .tempfile_in(folder)?;
             draft.write_all(bytes)?;
-            draft.as_file().set_permissions(Permissions::from_mode(0o600))?;
+            draft
+                .as_file()
+                .set_permissions(Permissions::from_mode(0o600))?;
             drafts.push((draft, path));
         }
         sync_all(&drafts)?;
@@ -113,14 +166,17 @@ impl Cache {
     }
 
     fn folder_of(&self, server: &str, subject: &Subject) -> PathBuf {
-        self.folder.join(Digest::of(format!("{server}\n{subject}").as_bytes()).hex())
+        self.folder
+            .join(Digest::of(format!("{server}\n{subject}").as_bytes()).hex())
     }
 
     /// Makes the folders that are missing.
     fn make(&self, folder: &Path) -> io::Result<()> {
         for folder in [&self.folder, folder] {
             match DirBuilder::new().mode(0o700).create(folder) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => self.check(&fs::symlink_metadata(folder)?, Metadata::is_dir)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    self.check(&fs::symlink_metadata(folder)?, Metadata::is_dir)?;
+                }
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
@@ -135,7 +191,9 @@ impl Cache {
         self.check(&fs::symlink_metadata(path)?, Metadata::is_file)?;
         let file = File::open(path)?;
         self.check(&file.metadata()?, Metadata::is_file)?;
-        let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+        let limit = u64::try_from(max_bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes)?;
         if bytes.len() > max_bytes {
@@ -179,26 +237,37 @@ impl Drafts {
             draft.persist(path)?;
         }
         directory::sync(&self.folder)?;
-        // Where the folders were made just now; else there is nothing to sync, and it costs next to nothing.
+        // Where the folders were made just now; else there is nothing to sync, and it costs next to
+        // nothing.
         directory::sync(&self.cache)?;
         self.cache.parent().map_or(Ok(()), directory::sync)
     }
 }
 
-/// Syncs all files side by side: a journal takes them up together, where one after the other would wait for as many commits.
+/// Syncs all files side by side: a journal takes them up together, where one after the other would
+/// wait for as many commits.
 fn sync_all(drafts: &[(NamedTempFile, PathBuf)]) -> io::Result<()> {
     std::thread::scope(|scope| {
-        let Some((first, others)) = drafts.split_first() else { return Ok(()) };
-        let syncing: Vec<_> = others.iter().map(|(draft, _)| scope.spawn(|| draft.as_file().sync_all())).collect();
+        let Some((first, others)) = drafts.split_first() else {
+            return Ok(());
+        };
+        let syncing: Vec<_> = others
+            .iter()
+            .map(|(draft, _)| scope.spawn(|| draft.as_file().sync_all()))
+            .collect();
         let mut result = first.0.as_file().sync_all();
         for one in syncing {
-            result = result.and(one.join().unwrap_or_else(|_| Err(refused("syncing it failed"))));
+            result = result.and(
+                one.join()
+                    .unwrap_or_else(|_| Err(refused("syncing it failed"))),
+            );
         }
         result
     })
 }
 
-/// A file's name for a role's path: what is not plain is written as `%` and two hex digits, so that no role leaves the folder.
+/// A file's name for a role's path: what is not plain is written as `%` and two hex digits, so that
+/// no role leaves the folder.
 fn file_name(role: &str) -> Option<String> {
     let mut name = String::new();
     for (at, byte) in role.bytes().enumerate() {
@@ -236,7 +305,10 @@ mod tests {
     const SERVER: &str = "https://notary.example";
 
     fn files() -> Vec<(String, Vec<u8>)> {
-        vec![("root.json".to_owned(), b"root".to_vec()), ("targets/releases.json".to_owned(), b"releases".to_vec())]
+        vec![
+            ("root.json".to_owned(), b"root".to_vec()),
+            ("targets/releases.json".to_owned(), b"releases".to_vec()),
+        ]
     }
 
     /// A cache that holds the files, and the one folder in it.
@@ -256,14 +328,36 @@ mod tests {
     #[test]
     fn a_file_is_read_as_it_was_written_and_only_for_its_server_and_repository() {
         let (_dir, cache, gun, folder) = written();
-        assert_eq!(cache.read(SERVER, &gun, "targets/releases.json", 100).unwrap(), b"releases");
-        assert_eq!(cache.read("https://other.example", &gun, "root.json", 100), None);
-        assert_eq!(cache.read(SERVER, &Subject::parse("registry.example/b").unwrap(), "root.json", 100), None);
+        assert_eq!(
+            cache
+                .read(SERVER, &gun, "targets/releases.json", 100)
+                .unwrap(),
+            b"releases"
+        );
+        assert_eq!(
+            cache.read("https://other.example", &gun, "root.json", 100),
+            None
+        );
+        assert_eq!(
+            cache.read(
+                SERVER,
+                &Subject::parse("registry.example/b").unwrap(),
+                "root.json",
+                100
+            ),
+            None
+        );
         assert_eq!(cache.read(SERVER, &gun, "timestamp.json", 100), None);
         assert_eq!(cache.files(SERVER, &gun, 100), files());
         assert!(cache.files("https://other.example", &gun, 100).is_empty());
-        let modes: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o777).collect();
-        assert_eq!((modes, fs::metadata(&folder).unwrap().mode() & 0o777), (vec![0o600; 2], 0o700));
+        let modes: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().mode() & 0o777)
+            .collect();
+        assert_eq!(
+            (modes, fs::metadata(&folder).unwrap().mode() & 0o777),
+            (vec![0o600; 2], 0o700)
+        );
         cache.forget(SERVER, &gun).unwrap();
         cache.forget(SERVER, &gun).unwrap();
         assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
@@ -276,15 +370,30 @@ mod tests {
         let before = inode();
         cache.write(SERVER, &gun, &files()).unwrap();
         assert_eq!(inode(), before);
-        cache.write(SERVER, &gun, &[("root.json".to_owned(), b"root 2".to_vec())]).unwrap();
-        assert_eq!(cache.read(SERVER, &gun, "root.json", 100).unwrap(), b"root 2");
+        cache
+            .write(
+                SERVER,
+                &gun,
+                &[("root.json".to_owned(), b"root 2".to_vec())],
+            )
+            .unwrap();
+        assert_eq!(
+            cache.read(SERVER, &gun, "root.json", 100).unwrap(),
+            b"root 2"
+        );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
 
     #[test]
     fn files_that_get_no_names_are_gone_and_the_old_ones_stay() {
         let (_dir, cache, gun, folder) = written();
-        let drafts = cache.draft(SERVER, &gun, &[("root.json".to_owned(), b"root 2".to_vec())]).unwrap();
+        let drafts = cache
+            .draft(
+                SERVER,
+                &gun,
+                &[("root.json".to_owned(), b"root 2".to_vec())],
+            )
+            .unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
         assert_eq!(cache.files(SERVER, &gun, 100), files());
         drop(drafts);
@@ -299,7 +408,10 @@ mod tests {
         set_mode(&file, 0o620);
         assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
         cache.write(SERVER, &gun, &files()).unwrap();
-        assert!(cache.read(SERVER, &gun, "root.json", 100).is_some(), "it was replaced");
+        assert!(
+            cache.read(SERVER, &gun, "root.json", 100).is_some(),
+            "it was replaced"
+        );
         for folder in [&folder, &cache.folder] {
             set_mode(folder, 0o702);
             assert_eq!(cache.read(SERVER, &gun, "root.json", 100), None);
@@ -323,7 +435,10 @@ mod tests {
 
     #[test]
     fn no_role_leaves_its_folder_or_takes_the_place_of_another() {
-        assert_eq!(file_name("targets/a_b-c.json").unwrap(), "targets%2fa_b-c.json");
+        assert_eq!(
+            file_name("targets/a_b-c.json").unwrap(),
+            "targets%2fa_b-c.json"
+        );
         assert_eq!(file_name("../root.json").unwrap(), "%2e.%2froot.json");
         assert_eq!(file_name("..").unwrap(), "%2e.");
         assert_eq!(file_name("targets%2fa").unwrap(), "targets%252fa");

@@ -2,11 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A contact is written when it is this much later than the one on file, so that a question that is asked again writes nothing.
-/// The file is then behind by at most this, which shortens `offline` (days) by as much and is slack for a clock that is set back.
+/// A contact is written when it is this much later than the one on file, so that a question that is
+/// asked again writes nothing. The file is then behind by at most this, which shortens `offline`
+/// (days) by as much and is slack for a clock that is set back.
 const GRANULARITY: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whether a contact is to be written. An earlier one never is: a clock that went back is the decision's to judge.
+/// Whether a contact is to be written. An earlier one never is: a clock that went back is the
+/// decision's to judge.
 pub(super) fn is_news(known: Option<Timestamp>, now: Timestamp) -> bool {
     known.is_none_or(|known| now.duration_since(known) > GRANULARITY)
 }

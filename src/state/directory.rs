@@ -16,19 +16,28 @@ pub(super) enum Kind {
     Existing,
 }
 
-/// Checks the directory, and makes it if it is missing. `file` is the state's file in it, and `draft` the name under which that is
-/// made: it is still there only where the very first start was cut short, when nothing was seen yet.
+/// Checks the directory, and makes it if it is missing. `file` is the state's file in it, and
+/// `draft` the name under which that is made: it is still there only where the very first start was
+/// cut short, when nothing was seen yet.
 pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, StateError> {
     let metadata = match fs::metadata(dir) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io_error(dir, &error))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(|error| io_error(dir, &error))?;
             return Ok(Kind::New);
         }
         Err(error) => return Err(io_error(dir, &error)),
     };
     if !metadata.is_dir() {
-        return Err(unusable(dir, "not a directory", "give the state a directory of its own"));
+        return Err(unusable(
+            dir,
+            "not a directory",
+            "give the state a directory of its own",
+        ));
     }
     let own = own_uid(dir).map_err(|error| io_error(dir, &error))?;
     if metadata.uid() != own {
@@ -42,22 +51,32 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
         Ok(found) => {
             check_file(file, &found, own)?;
             check_mode(dir, &metadata)?;
-            // Or, where the power failed when both names were there, it would speak for a new state one day.
+            // Or, where the power failed when both names were there, it would speak for a new state
+            // one day.
             remove(draft).map_err(|error| io_error(draft, &error))?;
             Ok(Kind::Existing)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let entries: io::Result<Vec<_>> = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+            let entries: io::Result<Vec<_>> = fs::read_dir(dir)
+                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
             let entries = entries.map_err(|error| io_error(dir, &error))?;
             if entries.iter().any(|path| path == file) {
                 // Another process has made it just now.
                 return prepare(dir, file, draft);
             }
             if !entries.is_empty() && !entries.iter().any(|path| path == draft) {
-                let why = format!("the directory is not new, yet {} is not in it", file.display());
-                return Err(unusable(dir, &why, "put the file back, or see `rootpin state reset --help`"));
+                let why = format!(
+                    "the directory is not new, yet {} is not in it",
+                    file.display()
+                );
+                return Err(unusable(
+                    dir,
+                    &why,
+                    "put the file back, or see `rootpin state reset --help`",
+                ));
             }
-            fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io_error(dir, &error))?;
+            fs::set_permissions(dir, Permissions::from_mode(0o700))
+                .map_err(|error| io_error(dir, &error))?;
             Ok(Kind::New)
         }
         Err(error) => Err(io_error(file, &error)),
@@ -66,28 +85,50 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
 
 /// Removes a file that may be gone already.
 pub(super) fn remove(file: &Path) -> io::Result<()> {
-    fs::remove_file(file).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    fs::remove_file(file).or_else(|error| {
+        if error.kind() == ErrorKind::NotFound {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// Makes the names in a directory last.
 pub(super) fn sync(dir: &Path) -> io::Result<()> {
     // The parent of a bare name is the empty path.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
     File::open(dir)?.sync_all()
 }
 
 pub(super) fn io_error(path: &Path, error: &io::Error) -> StateError {
-    unusable(path, &error.to_string(), "see that the directory is there and can be written, then start again")
+    unusable(
+        path,
+        &error.to_string(),
+        "see that the directory is there and can be written, then start again",
+    )
 }
 
 pub(super) fn unusable(path: &Path, why: &str, hint: &str) -> StateError {
-    StateError::Unusable { path: path.to_owned(), why: why.to_owned(), hint: hint.to_owned() }
+    StateError::Unusable {
+        path: path.to_owned(),
+        why: why.to_owned(),
+        hint: hint.to_owned(),
+    }
 }
 
 fn check_mode(dir: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(unusable(dir, &format!("mode {mode:04o} lets others in"), &format!("chmod 700 {}", dir.display())));
+        return Err(unusable(
+            dir,
+            &format!("mode {mode:04o} lets others in"),
+            &format!("chmod 700 {}", dir.display()),
+        ));
     }
     Ok(())
 }
@@ -95,7 +136,11 @@ fn check_mode(dir: &Path, metadata: &Metadata) -> Result<(), StateError> {
 fn check_file(file: &Path, metadata: &Metadata, own: u32) -> Result<(), StateError> {
     let mode = metadata.mode() & 0o7777;
     if !metadata.is_file() {
-        return Err(unusable(file, "not a regular file", "put the file back, or see `rootpin state reset --help`"));
+        return Err(unusable(
+            file,
+            "not a regular file",
+            "put the file back, or see `rootpin state reset --help`",
+        ));
     }
     if metadata.uid() != own {
         return Err(unusable(
@@ -105,12 +150,17 @@ fn check_file(file: &Path, metadata: &Metadata, own: u32) -> Result<(), StateErr
         ));
     }
     if mode & 0o077 != 0 {
-        return Err(unusable(file, &format!("mode {mode:04o} lets others in"), &format!("chmod 600 {}", file.display())));
+        return Err(unusable(
+            file,
+            &format!("mode {mode:04o} lets others in"),
+            &format!("chmod 600 {}", file.display()),
+        ));
     }
     Ok(())
 }
 
-/// The user as whom files are made, asked of a file without a name, which also shows that the directory can be written.
+/// The user as whom files are made, asked of a file without a name, which also shows that the
+/// directory can be written.
 fn own_uid(dir: &Path) -> io::Result<u32> {
     Ok(tempfile::tempfile_in(dir)?.metadata()?.uid())
 }

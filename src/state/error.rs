@@ -66,14 +66,17 @@ impl StateError {
                 format!("the bytes that this host saw as {role} {version}"),
                 "ask the publisher why one version was signed twice".to_owned(),
             ),
-            Self::InUse { .. } => {
-                ("a state that no other process holds".to_owned(), "ask the running rootpind, or give another --state".to_owned())
-            }
+            Self::InUse { .. } => (
+                "a state that no other process holds".to_owned(),
+                "ask the running rootpind, or give another --state".to_owned(),
+            ),
             Self::Replay { owner, .. } => (
                 "metadata that was signed for this repository".to_owned(),
                 format!("compare what the trust server serves for this repository with {owner}"),
             ),
-            Self::Unusable { hint, .. } => ("what this host has seen, whole".to_owned(), hint.clone()),
+            Self::Unusable { hint, .. } => {
+                ("what this host has seen, whole".to_owned(), hint.clone())
+            }
         };
         Refusal::new(self.code(), self.to_string(), wanted, hint)
     }

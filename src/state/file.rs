@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{
-    BackendError, Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
-    TableError,
+    BackendError, Builder, Database, DatabaseError, Durability, ReadableDatabase as _,
+    ReadableTable as _, StorageBackend, TableDefinition, TableError,
 };
 
 use super::seen::{CONTACTS, Changes, Draft, FLOORS, ORIGIN, ORIGIN_KEY, Seen, Summary};
@@ -20,7 +20,8 @@ use super::{Fault, StateError, directory, ledger, record};
 
 type Named = TableDefinition<'static, &'static str, &'static [u8]>;
 
-/// By repository: floors, replay index. By source and repository: last good contact. And one record that sums these up.
+/// By repository: floors, replay index. By source and repository: last good contact. And one record
+/// that sums these up.
 const TABLES: [Named; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
 /// Which state this is. One that an earlier rootpin made has no such table.
 const ORIGINS: Named = TableDefinition::new(ORIGIN);
@@ -41,7 +42,8 @@ pub(super) fn draft_path(dir: &Path) -> PathBuf {
     dir.join("state.redb.new")
 }
 
-/// A file that is made and open, and has no name yet: nothing that was seen is in it. Nobody else makes one meanwhile.
+/// A file that is made and open, and has no name yet: nothing that was seen is in it. Nobody else
+/// makes one meanwhile.
 #[derive(Debug)]
 pub(super) struct Unnamed {
     path: PathBuf,
@@ -59,32 +61,68 @@ pub(super) fn create(dir: &Path) -> Result<(Database, Seen, Unnamed), StateError
     let in_use = || StateError::InUse { path: path.clone() };
     // One process at a time makes it, or one would take the draft of another.
     let making = File::open(dir).map_err(|error| io(&error))?;
-    making.try_lock().map_err(|error| if let TryLockError::Error(error) = error { io(&error) } else { in_use() })?;
+    making.try_lock().map_err(|error| {
+        if let TryLockError::Error(error) = error {
+            io(&error)
+        } else {
+            in_use()
+        }
+    })?;
     if fs::symlink_metadata(&path).is_ok() {
         return Err(in_use());
     }
     // What an earlier start left when it was cut short.
     let _ = fs::remove_file(&draft);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(|error| io(&error))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)
+        .map_err(|error| io(&error))?;
     let syncs = Arc::new(AtomicBool::new(false));
-    let backend = file.try_clone().map_err(|error| io(&error)).and_then(|file| Draftable::new(&draft, file, Arc::clone(&syncs)))?;
-    let database = builder().create_with_backend(backend).map_err(|error| from_open(&draft, error))?;
+    let backend = file
+        .try_clone()
+        .map_err(|error| io(&error))
+        .and_then(|file| Draftable::new(&draft, file, Arc::clone(&syncs)))?;
+    let database = builder()
+        .create_with_backend(backend)
+        .map_err(|error| from_open(&draft, error))?;
     let seen = initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
-    Ok((database, seen, Unnamed { path, draft, file, making, syncs }))
+    Ok((
+        database,
+        seen,
+        Unnamed {
+            path,
+            draft,
+            file,
+            making,
+            syncs,
+        },
+    ))
 }
 
 impl Unnamed {
     /// Syncs the file and gives it its name, which it takes from no other.
     pub(super) fn name(self) -> Result<(), Fault> {
-        let Self { path, draft, file, making, syncs } = self;
+        let Self {
+            path,
+            draft,
+            file,
+            making,
+            syncs,
+        } = self;
         syncs.store(true, Ordering::Relaxed);
         file.sync_all()?;
         // Unlike a rename, a link takes no other's name.
         fs::hard_link(&draft, &path)?;
         directory::remove(&draft)?;
-        // The directory may be as new as the file. Its own name is synced last, when that costs next to nothing.
+        // The directory may be as new as the file. Its own name is synced last, when that costs
+        // next to nothing.
         making.sync_all()?;
-        path.parent().and_then(Path::parent).map_or(Ok(()), directory::sync)?;
+        path.parent()
+            .and_then(Path::parent)
+            .map_or(Ok(()), directory::sync)?;
         Ok(())
     }
 }
@@ -93,7 +131,10 @@ impl Unnamed {
 pub(super) fn open_or_create(dir: &Path) -> Result<(Database, Seen, Option<Unnamed>), StateError> {
     let path = path(dir);
     if directory::prepare(dir, &path, &draft_path(dir))? == directory::Kind::New {
-        log::warn!("{}: a new state: nothing that was seen before on this host protects it from rollback", path.display());
+        log::warn!(
+            "{}: a new state: nothing that was seen before on this host protects it from rollback",
+            path.display()
+        );
         return create(dir).map(|(database, seen, unnamed)| (database, seen, Some(unnamed)));
     }
     open(&path).map(|(database, seen)| (database, seen, None))
@@ -102,14 +143,17 @@ pub(super) fn open_or_create(dir: &Path) -> Result<(Database, Seen, Option<Unnam
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
 pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
     guarded(|| {
-        let database = builder().open(path).map_err(|error| from_open(path, error))?;
+        let database = builder()
+            .open(path)
+            .map_err(|error| from_open(path, error))?;
         let seen = load(&database).map_err(|fault| from_fault(path, &fault))?;
         Ok((database, seen))
     })
     .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
 }
 
-/// A file without a name is synced once, before it gets one, and not a dozen times on the way there; from then on as redb asks.
+/// A file without a name is synced once, before it gets one, and not a dozen times on the way
+/// there; from then on as redb asks.
 #[derive(Debug)]
 struct Draftable {
     file: FileBackend,
@@ -118,13 +162,19 @@ struct Draftable {
 
 impl Draftable {
     fn new(path: &Path, file: File, syncs: Arc<AtomicBool>) -> Result<Self, StateError> {
-        FileBackend::new(file).map(|file| Self { file, syncs }).map_err(|error| from_open(path, error))
+        FileBackend::new(file)
+            .map(|file| Self { file, syncs })
+            .map_err(|error| from_open(path, error))
     }
 }
 
 impl StorageBackend for Draftable {
     fn sync_data(&self) -> io::Result<()> {
-        if self.syncs.load(Ordering::Relaxed) { self.file.sync_data() } else { Ok(()) }
+        if self.syncs.load(Ordering::Relaxed) {
+            self.file.sync_data()
+        } else {
+            Ok(())
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -153,7 +203,11 @@ impl StorageBackend for Draftable {
         self.file.try_lock_range(start, end)
     }
 
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
         self.file.try_lock_shared_range(start, end)
     }
 
@@ -203,25 +257,43 @@ pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
         Err(error) => return Err(error.into()),
     }
     let summary = transaction.open_table(SUMMARIES)?;
-    let summary = summary.get(SUMMARY_KEY)?.ok_or_else(|| Fault::new("the summary is missing"))?;
+    let summary = summary
+        .get(SUMMARY_KEY)?
+        .ok_or_else(|| Fault::new("the summary is missing"))?;
     let (summary, _) = record::decode::<Summary>(SUMMARY, SUMMARY_KEY.as_bytes(), summary.value())?;
     seen.check(&summary)?;
     Ok(seen)
 }
 
-/// Writes a draft and the ledger's changes in one transaction, and a second one behind it if a floor is raised.
+/// Writes a draft and the ledger's changes in one transaction, and a second one behind it if a
+/// floor is raised.
 ///
-/// redb's header names two commits, the last and the one before it, and a flipped bit there makes it take the one before. So a
-/// raised floor counts as written only once both have it. (Opening the file with its integrity check has the same effect: it commits.)
-pub(super) fn write(database: &Database, draft: &mut Draft, rows: &[ledger::Change]) -> Result<(), Fault> {
+/// redb's header names two commits, the last and the one before it, and a flipped bit there makes
+/// it take the one before. So a raised floor counts as written only once both have it. (Opening the
+/// file with its integrity check has the same effect: it commits.)
+pub(super) fn write(
+    database: &Database,
+    draft: &mut Draft,
+    rows: &[ledger::Change],
+) -> Result<(), Fault> {
     write_once(database, &mut draft.seen, &draft.changes, rows)?;
-    if draft.raises() { write_once(database, &mut draft.seen, &Changes::new(), &[]) } else { Ok(()) }
+    if draft.raises() {
+        write_once(database, &mut draft.seen, &Changes::new(), &[])
+    } else {
+        Ok(())
+    }
 }
 
-fn write_once(database: &Database, seen: &mut Seen, changes: &Changes, rows: &[ledger::Change]) -> Result<(), Fault> {
+fn write_once(
+    database: &Database,
+    seen: &mut Seen,
+    changes: &Changes,
+    rows: &[ledger::Change],
+) -> Result<(), Fault> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    // Its own checksums are no proof against chosen content; two phases do not rest on them after a crash.
+    // Its own checksums are no proof against chosen content; two phases do not rest on them after a
+    // crash.
     transaction.set_two_phase_commit(true);
     seen.writes += 1;
     for table in TABLES.into_iter().chain([ORIGINS]) {
@@ -235,7 +307,9 @@ fn write_once(database: &Database, seen: &mut Seen, changes: &Changes, rows: &[l
         }
     }
     let summary = record::encode(SUMMARY, SUMMARY_KEY.as_bytes(), &seen.summary())?;
-    transaction.open_table(SUMMARIES)?.insert(SUMMARY_KEY, summary.bytes.as_slice())?;
+    transaction
+        .open_table(SUMMARIES)?
+        .insert(SUMMARY_KEY, summary.bytes.as_slice())?;
     ledger::apply(&transaction, rows)?;
     transaction.commit()?;
     Ok(())
@@ -243,7 +317,9 @@ fn write_once(database: &Database, seen: &mut Seen, changes: &Changes, rows: &[l
 
 pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(true);
     builder
 }
 
@@ -253,12 +329,18 @@ pub(super) fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
 }
 
 pub(super) fn from_fault(path: &Path, fault: &Fault) -> StateError {
-    directory::unusable(path, &fault.to_string(), "restore the file, or forget all it held: `rootpin state reset --help`")
+    directory::unusable(
+        path,
+        &fault.to_string(),
+        "restore the file, or forget all it held: `rootpin state reset --help`",
+    )
 }
 
 fn from_open(path: &Path, error: DatabaseError) -> StateError {
     match error {
-        DatabaseError::DatabaseAlreadyOpen => StateError::InUse { path: path.to_owned() },
+        DatabaseError::DatabaseAlreadyOpen => StateError::InUse {
+            path: path.to_owned(),
+        },
         error => from_fault(path, &error.into()),
     }
 }

@@ -11,56 +11,99 @@ pub(super) struct Conflict {
     pub(super) version: u64,
 }
 
-/// The floors after a verification that ends in `seen` and left `fallen` behind, where `known` was recorded.
+/// The floors after a verification that ends in `seen` and left `fallen` behind, where `known` was
+/// recorded.
 ///
-/// `trust` has judged against the history it was given: what fell is dropped, and each new floor takes the place of all of its
-/// role that share a root key, with all their root keys. But another decision may have recorded more since; then
-/// * a recorded floor that is higher stands, unless the role's floor fell and this is the later word about it;
-/// * a recorded floor under other keys of the role stands, though it is lower, if that is the later word.
+/// `trust` has judged against the history it was given: what fell is dropped, and each new floor
+/// takes the place of all of its role that share a root key, with all their root keys. But another
+/// decision may have recorded more since; then
+/// * a recorded floor that is higher stands, unless the role's floor fell and this is the later
+///   word about it;
+/// * a recorded floor under other keys of the role stands, though it is lower, if that is the later
+///   word.
 ///
-/// The later word is that of the higher version of the root, then of the roles between the root and this one, which say what
-/// keys it has.
-pub(super) fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>, Conflict> {
-    let mut merged: Vec<Floor> = known.iter().filter(|floor| !fallen.contains(floor)).cloned().collect();
+/// The later word is that of the higher version of the root, then of the roles between the root and
+/// this one, which say what keys it has.
+pub(super) fn merge(
+    known: &[Floor],
+    seen: &[Floor],
+    fallen: &[Floor],
+) -> Result<Vec<Floor>, Conflict> {
+    let mut merged: Vec<Floor> = known
+        .iter()
+        .filter(|floor| !fallen.contains(floor))
+        .cloned()
+        .collect();
     for new in seen {
-        let (sharing, mut rest): (Vec<_>, Vec<_>) = merged.into_iter().partition(|old| shares(old, new));
+        let (sharing, mut rest): (Vec<_>, Vec<_>) =
+            merged.into_iter().partition(|old| shares(old, new));
         let fell = fallen.iter().any(|floor| shares(floor, new));
-        let root_keys = sharing.iter().flat_map(|old| &old.root_keys).chain(&new.root_keys).copied().collect();
+        let root_keys = sharing
+            .iter()
+            .flat_map(|old| &old.root_keys)
+            .chain(&new.root_keys)
+            .copied()
+            .collect();
         let mut outdone = false;
         for old in &sharing {
             let newer = later(seen, new, known, old);
             let rekeyed = fell || old.keys != new.keys || old.threshold != new.threshold;
-            if old.version == new.version && old.signed != new.signed && !(rekeyed && newer.is_ne()) {
-                return Err(Conflict { role: new.role.clone(), version: new.version });
+            if old.version == new.version && old.signed != new.signed && !(rekeyed && newer.is_ne())
+            {
+                return Err(Conflict {
+                    role: new.role.clone(),
+                    version: new.version,
+                });
             }
-            outdone |= if old.version > new.version { !(fell && newer.is_gt()) } else { rekeyed && newer.is_lt() };
+            outdone |= if old.version > new.version {
+                !(fell && newer.is_gt())
+            } else {
+                rekeyed && newer.is_lt()
+            };
         }
-        let highest = sharing.iter().max_by_key(|old| old.version).filter(|_| outdone);
+        let highest = sharing
+            .iter()
+            .max_by_key(|old| old.version)
+            .filter(|_| outdone);
         let mut standing = highest.cloned().unwrap_or_else(|| new.clone());
         for old in &sharing {
             if !fell && old.keys == standing.keys && old.threshold == standing.threshold {
                 keep_listed(&mut standing, old)?;
             }
         }
-        rest.push(Floor { root_keys, ..standing });
+        rest.push(Floor {
+            root_keys,
+            ..standing
+        });
         merged = rest;
     }
     merged.sort_by(|a, b| (&a.role, &a.root_keys).cmp(&(&b.role, &b.root_keys)));
     Ok(merged)
 }
 
-/// Nothing that a floor under the same keys listed goes back, nor is a version first seen later than it was.
+/// Nothing that a floor under the same keys listed goes back, nor is a version first seen later
+/// than it was.
 fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Conflict> {
     if old.version == standing.version {
         standing.since = [old.since, standing.since].into_iter().flatten().min();
     }
     for (role, before) in &old.listed {
-        let listed = standing.listed.entry(role.clone()).or_insert_with(|| before.clone());
+        let listed = standing
+            .listed
+            .entry(role.clone())
+            .or_insert_with(|| before.clone());
         if before.version > listed.version {
             listed.clone_from(before);
         } else if before.version == listed.version {
-            if listed.signed.zip(before.signed).is_some_and(|(one, other)| one != other) {
-                return Err(Conflict { role: role.clone(), version: before.version });
+            if listed
+                .signed
+                .zip(before.signed)
+                .is_some_and(|(one, other)| one != other)
+            {
+                return Err(Conflict {
+                    role: role.clone(),
+                    version: before.version,
+                });
             }
             listed.signed = listed.signed.or(before.signed);
         }
@@ -83,13 +126,21 @@ fn later(seen: &[Floor], new: &Floor, known: &[Floor], old: &Floor) -> Ordering 
 
 /// The highest version of a role among floors that share a root key with this one.
 fn version(floors: &[Floor], role: &str, with: &Floor) -> Option<u64> {
-    floors.iter().filter(|floor| floor.role == role && !floor.root_keys.is_disjoint(&with.root_keys)).map(|floor| floor.version).max()
+    floors
+        .iter()
+        .filter(|floor| floor.role == role && !floor.root_keys.is_disjoint(&with.root_keys))
+        .map(|floor| floor.version)
+        .max()
 }
 
-/// The roles that say which keys a role has, the root first: `root`, `targets` and `targets/a` for `targets/a/b`.
+/// The roles that say which keys a role has, the root first: `root`, `targets` and `targets/a` for
+/// `targets/a/b`.
 fn above(role: &str) -> impl Iterator<Item = String> {
     let root = (role != "root").then(|| "root".to_owned());
-    root.into_iter().chain(role.match_indices('/').filter_map(|(at, _)| role.get(..at).map(str::to_owned)))
+    root.into_iter().chain(
+        role.match_indices('/')
+            .filter_map(|(at, _)| role.get(..at).map(str::to_owned)),
+    )
 }
 
 #[cfg(test)]
@@ -101,30 +152,64 @@ mod tests {
 
     #[test]
     fn a_floor_takes_the_place_of_all_that_share_a_root_key_and_takes_their_root_keys() {
-        let known = [floor("targets", &[1, 2], 3, &[9]), floor("targets", &[3], 4, &[9]), floor("targets", &[7], 8, &[9])];
+        let known = [
+            floor("targets", &[1, 2], 3, &[9]),
+            floor("targets", &[3], 4, &[9]),
+            floor("targets", &[7], 8, &[9]),
+        ];
         let merged = merge(&known, &[floor("targets", &[2, 3], 5, &[9])], &[]).unwrap();
-        assert_eq!(merged, [floor("targets", &[1, 2, 3], 5, &[9]), floor("targets", &[7], 8, &[9])]);
+        assert_eq!(
+            merged,
+            [
+                floor("targets", &[1, 2, 3], 5, &[9]),
+                floor("targets", &[7], 8, &[9])
+            ]
+        );
     }
 
     #[test]
-    fn a_floor_that_fell_is_replaced_by_a_lower_one_also_when_only_its_delegator_was_given_new_keys() {
-        let known = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 7, &[4]), floor("targets/releases", &[1], 9, &[5])];
-        let seen = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6]), floor("targets/releases", &[1], 1, &[5])];
+    fn a_floor_that_fell_is_replaced_by_a_lower_one_also_when_only_its_delegator_was_given_new_keys()
+     {
+        let known = [
+            floor("root", &[1], 1, &[1]),
+            floor("targets", &[1], 7, &[4]),
+            floor("targets/releases", &[1], 9, &[5]),
+        ];
+        let seen = [
+            floor("root", &[1], 2, &[1]),
+            floor("targets", &[1], 1, &[6]),
+            floor("targets/releases", &[1], 1, &[5]),
+        ];
         assert_eq!(merge(&known, &seen, &known[1..]).unwrap(), seen);
     }
 
     #[test]
     fn a_verification_that_a_newer_root_has_overtaken_does_not_bring_the_old_keys_back() {
-        let known = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6])];
-        let stale = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 7, &[4])];
+        let known = [
+            floor("root", &[1], 2, &[1]),
+            floor("targets", &[1], 1, &[6]),
+        ];
+        let stale = [
+            floor("root", &[1], 1, &[1]),
+            floor("targets", &[1], 7, &[4]),
+        ];
         assert_eq!(merge(&known, &stale, &[]).unwrap(), known);
     }
 
     #[test]
     fn a_floor_that_fell_and_was_raised_meanwhile_still_falls_before_a_newer_root() {
-        let known = [floor("root", &[1], 1, &[1]), floor("targets", &[1], 8, &[4])];
-        let seen = [floor("root", &[1], 2, &[1]), floor("targets", &[1], 1, &[6])];
-        assert_eq!(merge(&known, &seen, &[floor("targets", &[1], 7, &[4])]).unwrap(), seen);
+        let known = [
+            floor("root", &[1], 1, &[1]),
+            floor("targets", &[1], 8, &[4]),
+        ];
+        let seen = [
+            floor("root", &[1], 2, &[1]),
+            floor("targets", &[1], 1, &[6]),
+        ];
+        assert_eq!(
+            merge(&known, &seen, &[floor("targets", &[1], 7, &[4])]).unwrap(),
+            seen
+        );
     }
 
     #[test]
@@ -132,7 +217,13 @@ mod tests {
         let mut twin = floor("timestamp", &[1], 5, &[2]);
         twin.signed = crate::image::Digest::of(b"twin");
         let conflict = merge(&[floor("timestamp", &[1], 5, &[2])], &[twin], &[]).unwrap_err();
-        assert_eq!(conflict, Conflict { role: "timestamp".to_owned(), version: 5 });
+        assert_eq!(
+            conflict,
+            Conflict {
+                role: "timestamp".to_owned(),
+                version: 5
+            }
+        );
     }
 
     prop_compose! {
@@ -147,13 +238,16 @@ mod tests {
     }
 
     fn highest(floors: &[Floor], role: &str, root_key: u8) -> Option<u64> {
-        let of = |floor: &&Floor| floor.role == role && !floor.root_keys.is_disjoint(&keys(&[root_key]));
+        let of =
+            |floor: &&Floor| floor.role == role && !floor.root_keys.is_disjoint(&keys(&[root_key]));
         floors.iter().filter(of).map(|floor| floor.version).max()
     }
 
     /// Floors as they come about: one verification after the other.
     fn grown(verifications: &[Floor]) -> Vec<Floor> {
-        let add = |known: Vec<Floor>, new: &Floor| merge(&known, std::slice::from_ref(new), &[]).unwrap_or(known);
+        let add = |known: Vec<Floor>, new: &Floor| {
+            merge(&known, std::slice::from_ref(new), &[]).unwrap_or(known)
+        };
         verifications.iter().fold(Vec::new(), add)
     }
 

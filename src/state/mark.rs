@@ -1,8 +1,10 @@
 //! Whether this state is the one that a person knows of.
 //!
-//! Floors that are lost look like floors that were never there: a volume that isn't mounted is an empty folder. So the state has an ID, and
-//! `rootpin state acknowledge` writes it down beside the configuration, where no volume of the state's takes it away. A new state without such
-//! a mark is a first start, and is told as new until somebody acknowledges it; one beside the mark of another state is a loss.
+//! Floors that are lost look like floors that were never there: a volume that isn't mounted is an
+//! empty folder. So the state has an ID, and `rootpin state acknowledge` writes it down beside the
+//! configuration, where no volume of the state's takes it away. A new state without such a mark is
+//! a first start, and is told as new until somebody acknowledges it; one beside the mark of another
+//! state is a loss.
 
 use std::fs;
 use std::io;
@@ -53,7 +55,9 @@ impl Mark {
     #[must_use]
     pub fn beside(config: &Path) -> Self {
         let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-        Self { path: config.with_file_name("state-id") }
+        Self {
+            path: config.with_file_name("state-id"),
+        }
     }
 
     /// The file.
@@ -90,15 +94,29 @@ impl Mark {
             return Err(odd("others can write it; hint: chown root and chmod 644"));
         }
         let text = fs::read_to_string(&self.path)?;
-        let id = text.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
-        let hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hex { Ok(Some(id.to_owned())) } else { Err(odd("no ID of a state in it; hint: rootpin state acknowledge --lost")) }
+        let id = text
+            .lines()
+            .find(|line| !line.starts_with('#'))
+            .unwrap_or_default();
+        let hex = id.len() == 32
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hex {
+            Ok(Some(id.to_owned()))
+        } else {
+            Err(odd(
+                "no ID of a state in it; hint: rootpin state acknowledge --lost",
+            ))
+        }
     }
 
     /// The text to write there.
     #[must_use]
     pub fn text(id: &str) -> String {
-        format!("# the state that this host's rollback floors are in; written by: rootpin state acknowledge\n{id}\n")
+        format!(
+            "# the state that this host's rollback floors are in; written by: rootpin state acknowledge\n{id}\n"
+        )
     }
 }
 
@@ -112,14 +130,22 @@ mod tests {
         let mark = Mark::beside(&dir.path().join("rootpin.toml"));
         let open = |name: &str| Store::open(&dir.path().join(name)).unwrap();
         let first = open("state");
-        let Standing::New(origin) = mark.standing(&first) else { panic!("{:?}", mark.standing(&first)) };
+        let Standing::New(origin) = mark.standing(&first) else {
+            panic!("{:?}", mark.standing(&first))
+        };
         assert_eq!(first.identify().unwrap(), origin);
         fs::write(mark.path(), Mark::text(&origin.id)).unwrap();
         assert_eq!(mark.standing(&first), Standing::Acknowledged);
         drop(first);
-        assert_eq!(mark.standing(&open("state")), Standing::Acknowledged, "though nothing was seen yet");
+        assert_eq!(
+            mark.standing(&open("state")),
+            Standing::Acknowledged,
+            "though nothing was seen yet"
+        );
         let second = open("unmounted");
-        let Standing::Lost { known, .. } = mark.standing(&second) else { panic!("{:?}", mark.standing(&second)) };
+        let Standing::Lost { known, .. } = mark.standing(&second) else {
+            panic!("{:?}", mark.standing(&second))
+        };
         assert_eq!(known, origin.id);
         fs::write(mark.path(), "x").unwrap();
         assert_eq!(mark.standing(&second).as_str(), "unknown");
@@ -132,7 +158,12 @@ mod tests {
             let store = Store::open(dir.path()).unwrap();
             let subject = crate::trust::Subject::Tuf;
             let contacts = vec![("root a", &subject, jiff::Timestamp::now())];
-            let additions = crate::state::Additions { now: jiff::Timestamp::now(), verified: Vec::new(), contacts, rows: Vec::new() };
+            let additions = crate::state::Additions {
+                now: jiff::Timestamp::now(),
+                verified: Vec::new(),
+                contacts,
+                rows: Vec::new(),
+            };
             store.commit(&additions).unwrap();
             store.identify().unwrap()
         };

@@ -1,18 +1,25 @@
-//! What this host has seen: rollback floors, replay index, last good contacts, and the ledger of admitted digests.
+//! What this host has seen: rollback floors, replay index, last good contacts, and the ledger of
+//! admitted digests.
 //!
-//! All of it is one redb file in a directory of its own; cached metadata lies beside it and means nothing. Every call blocks.
+//! All of it is one redb file in a directory of its own; cached metadata lies beside it and means
+//! nothing. Every call blocks.
 //!
-//! **A floor is never lost unseen.** Four things together have that property, and a test flips each bit of a file to show it:
-//! 1. redb's integrity check at each open compares the checksum of every page that is in use. It does not cover the choice between
-//!    its two commit slots; so a raised floor is committed twice ([`Store::commit`]), and either slot holds it.
-//! 2. redb trusts its pages between opens. So all floors are read once, at the open, and are then served from memory; and a page
-//!    that rots and is copied by a later commit is caught at the next open by the checksum of each record (`record`).
-//! 3. All floors of a repository are one record, and one summary record holds a digest over all records (`seen`): a record that is
-//!    missing, or an older one in its place, doesn't match it.
-//! 4. The file is only ever made in a new directory (`directory`), under another name until what was seen first is in it (`file`).
-//!    Whatever else is wrong is an error that stops decisions, until a person resets the state ([`Store::reset`], [`start_anew`]).
+//! **A floor is never lost unseen.** Four things together have that property, and a test flips each
+//! bit of a file to show it:
+//! 1. redb's integrity check at each open compares the checksum of every page that is in use. It
+//!    does not cover the choice between its two commit slots; so a raised floor is committed twice
+//!    ([`Store::commit`]), and either slot holds it.
+//! 2. redb trusts its pages between opens. So all floors are read once, at the open, and are then
+//!    served from memory; and a page that rots and is copied by a later commit is caught at the
+//!    next open by the checksum of each record (`record`).
+//! 3. All floors of a repository are one record, and one summary record holds a digest over all
+//!    records (`seen`): a record that is missing, or an older one in its place, doesn't match it.
+//! 4. The file is only ever made in a new directory (`directory`), under another name until what
+//!    was seen first is in it (`file`). Whatever else is wrong is an error that stops decisions,
+//!    until a person resets the state ([`Store::reset`], [`start_anew`]).
 //!
-//! It does not defend against a whole older file put in the place of this one: who can do that is root.
+//! It does not defend against a whole older file put in the place of this one: who can do that is
+//! root.
 
 pub mod cache;
 mod contact;
@@ -64,7 +71,8 @@ pub struct Store {
     seen: RwLock<Arc<Seen>>,
     /// Why the state cannot be used at all: then nothing is read from it and nothing written.
     broken: Option<(String, String)>,
-    /// Orders the writers, and holds when the ledger was last looked through for rows that are over.
+    /// Orders the writers, and holds when the ledger was last looked through for rows that are
+    /// over.
     pruned: Mutex<Option<Timestamp>>,
 }
 
@@ -75,8 +83,8 @@ pub struct Additions<'a> {
     pub now: Timestamp,
     /// What was verified.
     pub verified: Vec<&'a Verified<Progress>>,
-    /// Sources that gave an answer which verified, by the server's URL and the repository, and when: what is at hand for long may
-    /// be older than the decision.
+    /// Sources that gave an answer which verified, by the server's URL and the repository, and
+    /// when: what is at hand for long may be older than the decision.
     pub contacts: Vec<(&'a str, &'a Subject, Timestamp)>,
     /// What was admitted.
     pub rows: Vec<(Digest, Row)>,
@@ -87,12 +95,14 @@ pub struct Additions<'a> {
 pub struct Committed {
     /// Whether anything was written.
     pub wrote: bool,
-    /// Keys that signed here for the first time, and have signed for these other repositories: worth a warning.
+    /// Keys that signed here for the first time, and have signed for these other repositories:
+    /// worth a warning.
     pub shared_signers: Vec<(KeyId, Subject)>,
 }
 
 impl Store {
-    /// Opens the state in a directory of its own. Only where that is missing or empty is a new state made, with a warning.
+    /// Opens the state in a directory of its own. Only where that is missing or empty is a new
+    /// state made, with a warning.
     ///
     /// # Errors
     /// [`StateError::InUse`] where another process has it; else it is unusable.
@@ -121,18 +131,37 @@ impl Store {
     }
 
     fn of(path: PathBuf, database: Database, seen: Seen, unnamed: Option<Unnamed>) -> Self {
-        let (database, unnamed, seen) = (RwLock::new(Some(database)), Mutex::new(unnamed), RwLock::new(Arc::new(seen)));
-        Self { path, database, unnamed, seen, broken: None, pruned: Mutex::new(None) }
+        let (database, unnamed, seen) = (
+            RwLock::new(Some(database)),
+            Mutex::new(unnamed),
+            RwLock::new(Arc::new(seen)),
+        );
+        Self {
+            path,
+            database,
+            unnamed,
+            seen,
+            broken: None,
+            pruned: Mutex::new(None),
+        }
     }
 
-    /// A state that could not be opened, as one that answers every call with why: a daemon that serves with it refuses, and says so.
+    /// A state that could not be opened, as one that answers every call with why: a daemon that
+    /// serves with it refuses, and says so.
     #[must_use]
     pub fn broken(dir: &Path, error: &StateError) -> Self {
         let refusal = error.refusal();
         let broken = Some((refusal.found, refusal.hint));
         let seen = RwLock::new(Arc::new(Seen::default()));
         let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
-        Self { path: file::path(dir), database, unnamed, seen, broken, pruned }
+        Self {
+            path: file::path(dir),
+            database,
+            unnamed,
+            seen,
+            broken,
+            pruned,
+        }
     }
 
     /// Whether the state can be relied on, as far as is known without a look at the file.
@@ -141,8 +170,15 @@ impl Store {
     /// Why it can't be.
     pub fn usable(&self) -> Result<(), StateError> {
         self.seen()?;
-        let lost = self.database.read().map_or(true, |database| database.is_none());
-        if lost { Err(self.unusable("a write failed; it is opened again for the next question")) } else { Ok(()) }
+        let lost = self
+            .database
+            .read()
+            .map_or(true, |database| database.is_none());
+        if lost {
+            Err(self.unusable("a write failed; it is opened again for the next question"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Why the state cannot be used, if it can't.
@@ -165,7 +201,8 @@ impl Store {
         Ok(self.seen()?.origin.clone())
     }
 
-    /// The same, for good: a state that has none gets one, and one that is still without a file has it from now on.
+    /// The same, for good: a state that has none gets one, and one that is still without a file has
+    /// it from now on.
     ///
     /// # Errors
     /// The state is unusable.
@@ -187,15 +224,29 @@ impl Store {
     /// # Errors
     /// The state is unusable.
     pub fn history(&self, subject: &Subject) -> Result<Vec<Floor>, StateError> {
-        Ok(self.seen()?.repositories.get(subject).map(|entry| entry.value.floors.clone()).unwrap_or_default())
+        Ok(self
+            .seen()?
+            .repositories
+            .get(subject)
+            .map(|entry| entry.value.floors.clone())
+            .unwrap_or_default())
     }
 
-    /// The last good contact with a source about a repository, as it was written: a few minutes may be missing.
+    /// The last good contact with a source about a repository, as it was written: a few minutes may
+    /// be missing.
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn contact(&self, source: &str, subject: &Subject) -> Result<Option<Timestamp>, StateError> {
-        Ok(self.seen()?.contacts.get(&(source.to_owned(), subject.clone())).map(|entry| entry.value))
+    pub fn contact(
+        &self,
+        source: &str,
+        subject: &Subject,
+    ) -> Result<Option<Timestamp>, StateError> {
+        Ok(self
+            .seen()?
+            .contacts
+            .get(&(source.to_owned(), subject.clone()))
+            .map(|entry| entry.value))
     }
 
     /// What a source was asked about with success.
@@ -204,7 +255,12 @@ impl Store {
     /// The state is unusable.
     pub fn subjects_of(&self, source: &str) -> Result<Vec<Subject>, StateError> {
         let seen = self.seen()?;
-        Ok(seen.contacts.keys().filter(|(known, _)| known == source).map(|(_, subject)| subject.clone()).collect())
+        Ok(seen
+            .contacts
+            .keys()
+            .filter(|(known, _)| known == source)
+            .map(|(_, subject)| subject.clone())
+            .collect())
     }
 
     /// The repository for which signed bytes of a targets role were seen first.
@@ -223,7 +279,8 @@ impl Store {
         Ok(self.seen()?.signer_repositories(key).cloned().collect())
     }
 
-    /// The ledger's rows of a digest. The caller sees whether one still counts: it is an index, never a permission.
+    /// The ledger's rows of a digest. The caller sees whether one still counts: it is an index,
+    /// never a permission.
     ///
     /// # Errors
     /// The state is unusable.
@@ -231,11 +288,12 @@ impl Store {
         self.with_database(|database| Ok(ledger::rows_of(database, digest)?))
     }
 
-    /// Writes what one decision adds; nothing if all of it is there already. Only after this may the decision be told.
+    /// Writes what one decision adds; nothing if all of it is there already. Only after this may
+    /// the decision be told.
     ///
     /// # Errors
-    /// [`StateError::Replay`] and [`StateError::Conflict`] where the addition contradicts what was seen; else it is unusable. In
-    /// each case the decision is no.
+    /// [`StateError::Replay`] and [`StateError::Conflict`] where the addition contradicts what was
+    /// seen; else it is unusable. In each case the decision is no.
     pub fn commit(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         let mut pruned = self.pruned.lock().map_err(|_| self.poisoned())?;
         self.with_database(|database| {
@@ -254,12 +312,20 @@ impl Store {
             let mut changes = ledger::prune(database, &mut pruned, rows.len(), additions.now)?;
             changes.append(&mut rows);
             self.write(database, draft, &changes)?;
-            Ok(Committed { wrote: true, shared_signers })
+            Ok(Committed {
+                wrote: true,
+                shared_signers,
+            })
         })
     }
 
     /// Writes a draft; only then is it what was seen.
-    fn write(&self, database: &Database, mut draft: Draft, rows: &[ledger::Change]) -> Result<(), Trouble> {
+    fn write(
+        &self,
+        database: &Database,
+        mut draft: Draft,
+        rows: &[ledger::Change],
+    ) -> Result<(), Trouble> {
         file::write(database, &mut draft, rows)?;
         if let Some(unnamed) = self.unnamed.lock().map_err(|_| self.poisoned())?.take() {
             unnamed.name()?;
@@ -273,8 +339,12 @@ impl Store {
         Ok(Arc::clone(&*self.seen.read().map_err(|_| self.poisoned())?))
     }
 
-    /// Runs something on the open file. When that fails on the file, the next caller opens it again.
-    fn with_database<T>(&self, work: impl FnOnce(&Database) -> Result<T, Trouble>) -> Result<T, StateError> {
+    /// Runs something on the open file. When that fails on the file, the next caller opens it
+    /// again.
+    fn with_database<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, Trouble>,
+    ) -> Result<T, StateError> {
         let guard = self.opened()?;
         let database = guard.as_ref().ok_or_else(|| self.unusable("not open"))?;
         let result = work(database);
@@ -289,7 +359,8 @@ impl Store {
         }
     }
 
-    /// The open file, after a failure opened again with all its checks. A full disk thus heals without a restart.
+    /// The open file, after a failure opened again with all its checks. A full disk thus heals
+    /// without a restart.
     fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, StateError> {
         self.whole()?;
         let guard = self.database.read().map_err(|_| self.poisoned())?;
@@ -313,7 +384,9 @@ impl Store {
     }
 
     fn whole(&self) -> Result<(), StateError> {
-        self.broken.as_ref().map_or(Ok(()), |(why, hint)| Err(directory::unusable(&self.path, why, hint)))
+        self.broken.as_ref().map_or(Ok(()), |(why, hint)| {
+            Err(directory::unusable(&self.path, why, hint))
+        })
     }
 
     fn poisoned(&self) -> StateError {
@@ -321,12 +394,19 @@ impl Store {
     }
 
     fn unusable(&self, why: &str) -> StateError {
-        directory::unusable(&self.path, why, "restart rootpind; it checks the file when it opens it")
+        directory::unusable(
+            &self.path,
+            why,
+            "restart rootpind; it checks the file when it opens it",
+        )
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        formatter
+            .debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,8 @@
 //! How one record is written: a checksum over table, key and body, then the body as JSON.
 //!
-//! redb checks its pages only when it opens the file, and a page that rots later is taken as it is, even copied under a fresh
-//! page checksum by the next commit. The record's own checksum notices that, and a value that strayed to another key or table.
+//! redb checks its pages only when it opens the file, and a page that rots later is taken as it is,
+//! even copied under a fresh page checksum by the next commit. The record's own checksum notices
+//! that, and a value that strayed to another key or table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,18 +31,26 @@ pub(super) fn encode<T: Serialize>(table: &str, key: &[u8], form: &T) -> Result<
 }
 
 /// Reads a record: the checksum first, and then only exactly the form.
-pub(super) fn decode<T: DeserializeOwned>(table: &str, key: &[u8], bytes: &[u8]) -> Result<(T, Checksum), Fault> {
-    let (stated, body) = bytes.split_first_chunk::<32>().ok_or_else(|| Fault::new(format!("{table}: a record is too short")))?;
+pub(super) fn decode<T: DeserializeOwned>(
+    table: &str,
+    key: &[u8],
+    bytes: &[u8],
+) -> Result<(T, Checksum), Fault> {
+    let (stated, body) = bytes
+        .split_first_chunk::<32>()
+        .ok_or_else(|| Fault::new(format!("{table}: a record is too short")))?;
     if checksum(table, key, body) != *stated {
         return Err(Fault::new(format!("{table}: a record fails its checksum")));
     }
-    let form = serde_json::from_slice(body).map_err(|error| Fault::new(format!("{table}: a record of an unknown form: {error}")))?;
+    let form = serde_json::from_slice(body)
+        .map_err(|error| Fault::new(format!("{table}: a record of an unknown form: {error}")))?;
     Ok((form, *stated))
 }
 
 fn checksum(table: &str, key: &[u8], body: &[u8]) -> Checksum {
     let mut hash = Sha256::new();
-    // No table's name holds a NUL, and the key's length ends the key: no two triples hash the same text.
+    // No table's name holds a NUL, and the key's length ends the key: no two triples hash the same
+    // text.
     hash.update(table);
     hash.update([0]);
     hash.update(key.len().to_string());
@@ -62,7 +71,10 @@ impl<T: fmt::Display> Serialize for Text<T> {
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -73,7 +85,10 @@ mod tests {
     #[test]
     fn a_record_is_read_only_under_its_own_table_and_key_and_unchanged() {
         let framed = encode("floors", b"a", &vec![1, 2]).unwrap();
-        assert_eq!(decode::<Vec<u8>>("floors", b"a", &framed.bytes).unwrap(), (vec![1, 2], framed.checksum));
+        assert_eq!(
+            decode::<Vec<u8>>("floors", b"a", &framed.bytes).unwrap(),
+            (vec![1, 2], framed.checksum)
+        );
         assert!(decode::<Vec<u8>>("floors", b"b", &framed.bytes).is_err());
         assert!(decode::<Vec<u8>>("floor", b"a", &framed.bytes).is_err());
         assert!(decode::<Vec<u8>>("floors", b"a", &framed.bytes[..31]).is_err());

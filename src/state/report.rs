@@ -41,12 +41,16 @@ pub fn overview_json(overview: &Overview) -> Value {
     })
 }
 
-/// Forgets the times that can't be right where the clock is right. Returns the object of `rootpin state reset --contacts --json`.
+/// Forgets the times that can't be right where the clock is right. Returns the object of `rootpin
+/// state reset --contacts --json`.
 ///
 /// # Errors
 /// The state is unusable.
 pub fn forget_contacts(store: &Store, now: Timestamp, dry_run: bool) -> Result<Value, StateError> {
-    let ForgottenTimes { contacts, first_seen } = store.reset_contacts(now, dry_run)?;
+    let ForgottenTimes {
+        contacts,
+        first_seen,
+    } = store.reset_contacts(now, dry_run)?;
     let contact = |(source, subject, at): &(String, Subject, Timestamp)| json!({ "source": source, "repository": subject.to_string(), "at": at.to_string() });
     let seen = |(subject, role, at): &(Subject, String, Timestamp)| json!({ "repository": subject.to_string(), "role": role, "at": at.to_string() });
     Ok(json!({
@@ -57,18 +61,28 @@ pub fn forget_contacts(store: &Store, now: Timestamp, dry_run: bool) -> Result<V
     }))
 }
 
-/// Forgets what was seen under a root's keys, and what is cached of it; or only says what that is. Returns the object of
-/// `rootpin state reset --json`.
+/// Forgets what was seen under a root's keys, and what is cached of it; or only says what that is.
+/// Returns the object of `rootpin state reset --json`.
 ///
 /// # Errors
 /// The state is unusable.
-pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>, dry_run: bool) -> Result<Value, StateError> {
+pub fn forget_root(
+    store: &Store,
+    keys: &BTreeSet<KeyId>,
+    dry_run: bool,
+) -> Result<Value, StateError> {
     let forgotten = store.reset(Scope::RootKeys(keys), dry_run)?;
     let cache = Cache::new(store.directory()).ok().filter(|_| !dry_run);
     for repository in &forgotten.repositories {
         for source in &repository.contacts {
-            if let Some(Err(error)) = cache.as_ref().map(|cache| cache.forget(source, &repository.subject)) {
-                log::warn!("the cached metadata of {} stays: {error}", repository.subject);
+            if let Some(Err(error)) = cache
+                .as_ref()
+                .map(|cache| cache.forget(source, &repository.subject))
+            {
+                log::warn!(
+                    "the cached metadata of {} stays: {error}",
+                    repository.subject
+                );
             }
         }
     }
@@ -80,7 +94,9 @@ pub fn forget_root(store: &Store, keys: &BTreeSet<KeyId>, dry_run: bool) -> Resu
             "contacts": one.contacts,
         })
     });
-    Ok(json!({ "version": 1, "dry_run": dry_run, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }))
+    Ok(
+        json!({ "version": 1, "dry_run": dry_run, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }),
+    )
 }
 
 fn floor(floor: &Floor) -> Value {

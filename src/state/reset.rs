@@ -14,7 +14,8 @@ use super::{StateError, Store, directory, file, ledger};
 /// What to forget.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// Floors that were seen under any of these root keys; and all of a repository that has no others.
+    /// Floors that were seen under any of these root keys; and all of a repository that has no
+    /// others.
     RootKeys(&'a BTreeSet<KeyId>),
     /// All of one repository.
     Repository(&'a Subject),
@@ -25,7 +26,8 @@ pub enum Scope<'a> {
 pub struct Forgotten {
     /// By repository.
     pub repositories: Vec<ForgottenRepository>,
-    /// Rows of the ledger; all of them, where anything was forgotten, because they rest on what was.
+    /// Rows of the ledger; all of them, where anything was forgotten, because they rest on what
+    /// was.
     pub rows: usize,
 }
 
@@ -38,7 +40,8 @@ pub struct ForgottenRepository {
     pub floors: Vec<Floor>,
     /// How many of its signed files were remembered for the replay check; 0 if they still are.
     pub statements: usize,
-    /// The sources whose last good contact is gone; their cached metadata should go too ([`super::cache::Cache::forget`]).
+    /// The sources whose last good contact is gone; their cached metadata should go too
+    /// ([`super::cache::Cache::forget`]).
     pub contacts: Vec<String>,
 }
 
@@ -47,7 +50,8 @@ pub struct ForgottenRepository {
 pub struct ForgottenTimes {
     /// Contacts: their sources, and what the metadata is about.
     pub contacts: Vec<(String, Subject, Timestamp)>,
-    /// When versions were first seen, by repository and role: they count as first seen when they are verified the next time.
+    /// When versions were first seen, by repository and role: they count as first seen when they
+    /// are verified the next time.
     pub first_seen: Vec<(Subject, String, Timestamp)>,
 }
 
@@ -55,27 +59,39 @@ pub struct ForgottenTimes {
 const FIRST: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 impl Store {
-    /// Forgets the times that can't be right where the clock is right: those after now, and those before there was a rootpin. Floors stay.
-    /// `dry_run`: only says which.
+    /// Forgets the times that can't be right where the clock is right: those after now, and those
+    /// before there was a rootpin. Floors stay. `dry_run`: only says which.
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn reset_contacts(&self, now: Timestamp, dry_run: bool) -> Result<ForgottenTimes, StateError> {
+    pub fn reset_contacts(
+        &self,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> Result<ForgottenTimes, StateError> {
         let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
         let is_wrong = |at: &Timestamp| *at > now || *at < FIRST;
         self.with_database(|database| {
             let seen = self.seen()?;
             let mut draft = Draft::of(&seen);
             let mut forgotten = ForgottenTimes::default();
-            for ((source, subject), entry) in seen.contacts.iter().filter(|(_, entry)| is_wrong(&entry.value)) {
+            for ((source, subject), entry) in seen
+                .contacts
+                .iter()
+                .filter(|(_, entry)| is_wrong(&entry.value))
+            {
                 draft.forget_contact(source, subject);
-                forgotten.contacts.push((source.clone(), subject.clone(), entry.value));
+                forgotten
+                    .contacts
+                    .push((source.clone(), subject.clone(), entry.value));
             }
             for (subject, entry) in &seen.repositories {
                 let mut record = entry.value.clone();
                 for floor in &mut record.floors {
                     if let Some(since) = floor.since.take_if(|since| is_wrong(since)) {
-                        forgotten.first_seen.push((subject.clone(), floor.role.clone(), since));
+                        forgotten
+                            .first_seen
+                            .push((subject.clone(), floor.role.clone(), since));
                     }
                 }
                 draft.put(subject, record)?;
@@ -99,22 +115,40 @@ impl Store {
             let mut forgotten = Forgotten::default();
             for (subject, entry) in &seen.repositories {
                 let mut record = entry.value.clone();
-                let (floors, kept): (Vec<_>, Vec<_>) = record.floors.into_iter().partition(|floor| match scope {
-                    Scope::RootKeys(keys) => !floor.root_keys.is_disjoint(keys),
-                    Scope::Repository(only) => subject == only,
-                });
+                let (floors, kept): (Vec<_>, Vec<_>) =
+                    record.floors.into_iter().partition(|floor| match scope {
+                        Scope::RootKeys(keys) => !floor.root_keys.is_disjoint(keys),
+                        Scope::Repository(only) => subject == only,
+                    });
                 record.floors = kept;
-                let whole = record.floors.is_empty() && matches!(scope, Scope::RootKeys(_)) && !floors.is_empty()
+                let whole = record.floors.is_empty()
+                    && matches!(scope, Scope::RootKeys(_))
+                    && !floors.is_empty()
                     || matches!(scope, Scope::Repository(only) if subject == only);
                 if whole {
                     let statements = record.statements.len();
                     let contacts = draft.forget(subject);
-                    forgotten.repositories.push(ForgottenRepository { subject: subject.clone(), floors, statements, contacts });
+                    forgotten.repositories.push(ForgottenRepository {
+                        subject: subject.clone(),
+                        floors,
+                        statements,
+                        contacts,
+                    });
                 } else if !floors.is_empty() {
                     draft.put(subject, record)?;
-                    // TUF repositories share a record; a contact made under a clock that ran ahead must not outlive the reset.
-                    let contacts = if *subject == Subject::Tuf { draft.forget_contacts(subject) } else { Vec::new() };
-                    forgotten.repositories.push(ForgottenRepository { subject: subject.clone(), floors, statements: 0, contacts });
+                    // TUF repositories share a record; a contact made under a clock that ran ahead
+                    // must not outlive the reset.
+                    let contacts = if *subject == Subject::Tuf {
+                        draft.forget_contacts(subject)
+                    } else {
+                        Vec::new()
+                    };
+                    forgotten.repositories.push(ForgottenRepository {
+                        subject: subject.clone(),
+                        floors,
+                        statements: 0,
+                        contacts,
+                    });
                 }
             }
             if !forgotten.repositories.is_empty() {
@@ -129,14 +163,20 @@ impl Store {
     }
 }
 
-/// The way out of a state that can't be opened: sets its file aside, and begins with nothing seen. Returns where the old file
-/// is now, if there was one.
+/// The way out of a state that can't be opened: sets its file aside, and begins with nothing seen.
+/// Returns where the old file is now, if there was one.
 ///
 /// # Errors
 /// The state is in use, or can be opened after all: then [`Store::reset`] is the way.
 pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
     match Store::open(dir) {
-        Ok(_) => return Err(directory::unusable(dir, "this state can be read", "reset it for one root or repository")),
+        Ok(_) => {
+            return Err(directory::unusable(
+                dir,
+                "this state can be read",
+                "reset it for one root or repository",
+            ));
+        }
         Err(error @ StateError::InUse { .. }) => return Err(error),
         Err(error) => log::warn!("{error}: all that this host has seen is forgotten"),
     }
@@ -148,6 +188,8 @@ pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
         Err(error) => return Err(directory::io_error(&path, &error)),
     };
     let (_database, _, unnamed) = file::create(dir)?;
-    unnamed.name().map_err(|fault| file::from_fault(&path, &fault))?;
+    unnamed
+        .name()
+        .map_err(|fault| file::from_fault(&path, &fault))?;
     Ok(moved)
 }

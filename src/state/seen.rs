@@ -1,4 +1,5 @@
-//! Everything that must never be lost, in memory: floors, replay index and contacts, as the file holds them.
+//! Everything that must never be lost, in memory: floors, replay index and contacts, as the file
+//! holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,15 +18,18 @@ use super::{Fault, StateError, contact, floor};
 /// The tables that the summary covers.
 pub(super) const FLOORS: &str = "floors";
 pub(super) const CONTACTS: &str = "contacts";
-/// The table of the one record that says which state this is. The summary does not cover it: nothing is allowed by it.
+/// The table of the one record that says which state this is. The summary does not cover it:
+/// nothing is allowed by it.
 pub(super) const ORIGIN: &str = "origin";
 pub(super) const ORIGIN_KEY: &str = "this";
 
-/// How many signed files of one repository are remembered for the replay check. A publisher who signs each day is remembered for
-/// most of a year, which is longer than a targets file is valid in practice.
+/// How many signed files of one repository are remembered for the replay check. A publisher who
+/// signs each day is remembered for most of a year, which is longer than a targets file is valid in
+/// practice.
 const MAX_STATEMENTS: usize = 2048;
 
-/// What was seen of one repository: one value in the file, so that its floors are there together or not at all.
+/// What was seen of one repository: one value in the file, so that its floors are there together or
+/// not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) floors: Vec<Floor>,
@@ -128,16 +132,28 @@ impl Seen {
     /// Takes up one record of the file.
     pub(super) fn take(&mut self, table: &str, key: &str, bytes: &[u8]) -> Result<(), Fault> {
         if table == ORIGIN {
-            let (OriginForm { id, begun: Text(begun) }, _) = record::decode(table, key.as_bytes(), bytes)?;
+            let (
+                OriginForm {
+                    id,
+                    begun: Text(begun),
+                },
+                _,
+            ) = record::decode(table, key.as_bytes(), bytes)?;
             self.origin = Some(Origin { id, begun });
         } else if table == FLOORS {
             let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
             let value = Record::from_form(form)?;
-            self.repositories.insert(subject(key)?, Arc::new(Entry { value, checksum }));
+            self.repositories
+                .insert(subject(key)?, Arc::new(Entry { value, checksum }));
         } else {
             let (Text(value), checksum) = record::decode(table, key.as_bytes(), bytes)?;
-            let (source, about) = key.rsplit_once('\n').ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
-            self.contacts.insert((source.to_owned(), subject(about)?), Entry { value, checksum });
+            let (source, about) = key
+                .rsplit_once('\n')
+                .ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
+            self.contacts.insert(
+                (source.to_owned(), subject(about)?),
+                Entry { value, checksum },
+            );
         }
         Ok(())
     }
@@ -146,33 +162,55 @@ impl Seen {
     pub(super) fn summary(&self) -> Summary {
         let mut hash = Sha256::new();
         // Each checksum covers its table and key, so the list of checksums says it all.
-        self.repositories.values().for_each(|entry| hash.update(entry.checksum));
-        self.contacts.values().for_each(|entry| hash.update(entry.checksum));
+        self.repositories
+            .values()
+            .for_each(|entry| hash.update(entry.checksum));
+        self.contacts
+            .values()
+            .for_each(|entry| hash.update(entry.checksum));
         let digest = Digest::from_bytes(hash.finalize().into()).hex();
-        Summary { format: FORMAT, writes: self.writes, records: self.repositories.len() + self.contacts.len(), digest }
+        Summary {
+            format: FORMAT,
+            writes: self.writes,
+            records: self.repositories.len() + self.contacts.len(),
+            digest,
+        }
     }
 
     /// Compares all records that were taken up with the file's summary.
     pub(super) fn check(&mut self, summary: &Summary) -> Result<(), Fault> {
         self.writes = summary.writes;
-        if self.summary() == *summary { Ok(()) } else { Err(Fault::new("a record is missing, or an older one stands in its place")) }
+        if self.summary() == *summary {
+            Ok(())
+        } else {
+            Err(Fault::new(
+                "a record is missing, or an older one stands in its place",
+            ))
+        }
     }
 
     /// The repository for which signed bytes were seen first.
     pub(super) fn statement_owner(&self, statement: &Digest) -> Option<&Subject> {
         let mut all = self.repositories.iter();
-        all.find(|(_, entry)| entry.value.statements.contains(statement)).map(|(subject, _)| subject)
+        all.find(|(_, entry)| entry.value.statements.contains(statement))
+            .map(|(subject, _)| subject)
     }
 
     /// The repositories whose tags a key has signed.
     pub(super) fn signer_repositories(&self, key: &KeyId) -> impl Iterator<Item = &Subject> {
-        self.repositories.iter().filter(|(_, entry)| entry.value.signers.contains(key)).map(|(subject, _)| subject)
+        self.repositories
+            .iter()
+            .filter(|(_, entry)| entry.value.signers.contains(key))
+            .map(|(subject, _)| subject)
     }
 }
 
 impl Draft {
     pub(super) fn of(seen: &Seen) -> Self {
-        Self { seen: seen.clone(), changes: Changes::new() }
+        Self {
+            seen: seen.clone(),
+            changes: Changes::new(),
+        }
     }
 
     /// Whether a floor or the replay index changes, so that the write must be sealed.
@@ -185,67 +223,126 @@ impl Draft {
         if let Some(origin) = &self.seen.origin {
             return Ok(origin.clone());
         }
-        let origin = Origin { id: nonce::random_hex()?, begun: Timestamp::now() };
-        let form = OriginForm { id: origin.id.clone(), begun: Text(origin.begun) };
+        let origin = Origin {
+            id: nonce::random_hex()?,
+            begun: Timestamp::now(),
+        };
+        let form = OriginForm {
+            id: origin.id.clone(),
+            begun: Text(origin.begun),
+        };
         let framed = record::encode(ORIGIN, ORIGIN_KEY.as_bytes(), &form)?;
-        self.changes.insert((ORIGIN, ORIGIN_KEY.to_owned()), Some(framed.bytes));
+        self.changes
+            .insert((ORIGIN, ORIGIN_KEY.to_owned()), Some(framed.bytes));
         self.seen.origin = Some(origin.clone());
         Ok(origin)
     }
 
-    /// Adds what a verification showed; returns the signers that are new here and known from another repository.
+    /// Adds what a verification showed; returns the signers that are new here and known from
+    /// another repository.
     pub(super) fn add(&mut self, progress: &Progress) -> Result<Vec<(KeyId, Subject)>, Trouble> {
         let subject = &progress.subject;
-        let mut record = self.seen.repositories.get(subject).map(|entry| entry.value.clone()).unwrap_or_default();
-        record.floors = floor::merge(&record.floors, &progress.floors, &progress.fallen).map_err(|conflict| StateError::Conflict {
-            subject: subject.clone(),
-            role: conflict.role,
-            version: conflict.version,
-        })?;
+        let mut record = self
+            .seen
+            .repositories
+            .get(subject)
+            .map(|entry| entry.value.clone())
+            .unwrap_or_default();
+        record.floors = floor::merge(&record.floors, &progress.floors, &progress.fallen).map_err(
+            |conflict| StateError::Conflict {
+                subject: subject.clone(),
+                role: conflict.role,
+                version: conflict.version,
+            },
+        )?;
         for statement in &progress.statements {
             match self.seen.statement_owner(statement) {
                 Some(owner) if owner != subject => {
-                    return Err(StateError::Replay { subject: subject.clone(), statement: *statement, owner: owner.clone() }.into());
+                    return Err(StateError::Replay {
+                        subject: subject.clone(),
+                        statement: *statement,
+                        owner: owner.clone(),
+                    }
+                    .into());
                 }
                 _ if record.statements.contains(statement) => {}
                 _ => record.statements.push(*statement),
             }
         }
-        record.statements.drain(..record.statements.len().saturating_sub(MAX_STATEMENTS));
-        let fresh: Vec<_> = progress.signers.iter().copied().filter(|key| record.signers.insert(*key)).collect();
-        let shared = fresh.iter().flat_map(|key| self.seen.signer_repositories(key).map(|other| (*key, other.clone()))).collect();
+        record
+            .statements
+            .drain(..record.statements.len().saturating_sub(MAX_STATEMENTS));
+        let fresh: Vec<_> = progress
+            .signers
+            .iter()
+            .copied()
+            .filter(|key| record.signers.insert(*key))
+            .collect();
+        let shared = fresh
+            .iter()
+            .flat_map(|key| {
+                self.seen
+                    .signer_repositories(key)
+                    .map(|other| (*key, other.clone()))
+            })
+            .collect();
         self.put(subject, record)?;
         Ok(shared)
     }
 
     /// Records a good answer of a source, if it is news.
-    pub(super) fn touch(&mut self, source: &str, subject: &Subject, now: Timestamp) -> Result<(), Fault> {
+    pub(super) fn touch(
+        &mut self,
+        source: &str,
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let key = (source.to_owned(), subject.clone());
         let known = self.seen.contacts.get(&key).map(|entry| entry.value);
         if contact::is_news(known, now) {
             let text = format!("{source}\n{subject}");
             let Framed { bytes, checksum } = record::encode(CONTACTS, text.as_bytes(), &Text(now))?;
             self.changes.insert((CONTACTS, text), Some(bytes));
-            self.seen.contacts.insert(key, Entry { value: now, checksum });
+            self.seen.contacts.insert(
+                key,
+                Entry {
+                    value: now,
+                    checksum,
+                },
+            );
         }
         Ok(())
     }
 
     /// Forgets one contact.
     pub(super) fn forget_contact(&mut self, source: &str, subject: &Subject) {
-        self.seen.contacts.remove(&(source.to_owned(), subject.clone()));
-        self.changes.insert((CONTACTS, format!("{source}\n{subject}")), None);
+        self.seen
+            .contacts
+            .remove(&(source.to_owned(), subject.clone()));
+        self.changes
+            .insert((CONTACTS, format!("{source}\n{subject}")), None);
     }
 
     /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
     pub(super) fn put(&mut self, subject: &Subject, record: Record) -> Result<(), Fault> {
-        if self.seen.repositories.get(subject).is_some_and(|entry| entry.value == record) {
+        if self
+            .seen
+            .repositories
+            .get(subject)
+            .is_some_and(|entry| entry.value == record)
+        {
             return Ok(());
         }
         let key = subject.to_string();
         let Framed { bytes, checksum } = record::encode(FLOORS, key.as_bytes(), &record.form())?;
         self.changes.insert((FLOORS, key), Some(bytes));
-        self.seen.repositories.insert(subject.clone(), Arc::new(Entry { value: record, checksum }));
+        self.seen.repositories.insert(
+            subject.clone(),
+            Arc::new(Entry {
+                value: record,
+                checksum,
+            }),
+        );
         Ok(())
     }
 
@@ -258,8 +355,13 @@ impl Draft {
 
     /// Forgets the contacts about a repository; returns their sources.
     pub(super) fn forget_contacts(&mut self, subject: &Subject) -> Vec<String> {
-        let sources: Vec<String> =
-            self.seen.contacts.keys().filter(|(_, about)| about == subject).map(|(source, _)| source.clone()).collect();
+        let sources: Vec<String> = self
+            .seen
+            .contacts
+            .keys()
+            .filter(|(_, about)| about == subject)
+            .map(|(source, _)| source.clone())
+            .collect();
         for source in &sources {
             self.forget_contact(source, subject);
         }
@@ -298,10 +400,17 @@ impl Record {
 
     fn from_form(form: RecordForm) -> Result<Self, Fault> {
         if form.format != FORMAT {
-            return Err(Fault::new(format!("{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}", form.format)));
+            return Err(Fault::new(format!(
+                "{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}",
+                form.format
+            )));
         }
         let floors = form.floors.into_iter().map(FloorForm::floor).collect();
-        Ok(Self { floors, statements: plain(form.statements), signers: plain(form.signers) })
+        Ok(Self {
+            floors,
+            statements: plain(form.statements),
+            signers: plain(form.signers),
+        })
     }
 }
 
@@ -314,7 +423,11 @@ impl FloorForm {
             signed: Text(floor.signed),
             keys: floor.keys.iter().copied().map(Text).collect(),
             threshold: floor.threshold,
-            listed: floor.listed.iter().map(|(role, listed)| (role.clone(), ListedForm::of(listed))).collect(),
+            listed: floor
+                .listed
+                .iter()
+                .map(|(role, listed)| (role.clone(), ListedForm::of(listed)))
+                .collect(),
             since: floor.since.map(Text),
         }
     }
@@ -327,7 +440,11 @@ impl FloorForm {
             signed: self.signed.0,
             keys: plain(self.keys),
             threshold: self.threshold,
-            listed: self.listed.into_iter().map(|(role, listed)| (role, listed.listed())).collect(),
+            listed: self
+                .listed
+                .into_iter()
+                .map(|(role, listed)| (role, listed.listed()))
+                .collect(),
             since: self.since.map(|Text(since)| since),
         }
     }
@@ -335,12 +452,20 @@ impl FloorForm {
 
 impl ListedForm {
     fn of(listed: &Listed) -> Self {
-        Self { version: listed.version, signed: listed.signed.map(Text), pin: listed.pin.map(Text) }
+        Self {
+            version: listed.version,
+            signed: listed.signed.map(Text),
+            pin: listed.pin.map(Text),
+        }
     }
 
     fn listed(self) -> Listed {
         let plain = |digest: Option<Text<Digest>>| digest.map(|Text(digest)| digest);
-        Listed { version: self.version, signed: plain(self.signed), pin: plain(self.pin) }
+        Listed {
+            version: self.version,
+            signed: plain(self.signed),
+            pin: plain(self.pin),
+        }
     }
 }
 

@@ -51,17 +51,27 @@ impl Store {
     pub fn show(&self) -> Result<Overview, StateError> {
         let rows = self.with_database(|database| Ok(ledger::all(database)?))?;
         let seen = self.seen()?;
-        let repositories = seen.repositories.iter().map(|(subject, entry)| SeenRepository {
-            subject: subject.clone(),
-            floors: entry.value.floors.clone(),
-            statements: entry.value.statements.clone(),
-            signers: entry.value.signers.iter().copied().collect(),
-        });
-        let contacts = seen.contacts.iter().map(|((source, subject), entry)| Contact {
-            source: source.clone(),
-            subject: subject.clone(),
-            at: entry.value,
-        });
-        Ok(Overview { repositories: repositories.collect(), contacts: contacts.collect(), rows })
+        let repositories = seen
+            .repositories
+            .iter()
+            .map(|(subject, entry)| SeenRepository {
+                subject: subject.clone(),
+                floors: entry.value.floors.clone(),
+                statements: entry.value.statements.clone(),
+                signers: entry.value.signers.iter().copied().collect(),
+            });
+        let contacts = seen
+            .contacts
+            .iter()
+            .map(|((source, subject), entry)| Contact {
+                source: source.clone(),
+                subject: subject.clone(),
+                at: entry.value,
+            });
+        Ok(Overview {
+            repositories: repositories.collect(),
+            contacts: contacts.collect(),
+            rows,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! What counts of an X.509 certificate: the key in it, whose name it bears, and when.
 //!
-//! Nobody signs these certificates but their own key, so no chain is built; the key is what a policy pins.
+//! Nobody signs these certificates but their own key, so no chain is built; the key is what a
+//! policy pins.
 
 use jiff::Timestamp;
 use x509_cert::Certificate as X509;
@@ -14,7 +15,8 @@ use crate::image::Digest;
 /// `id-at-commonName` (RFC 5280, appendix A.1).
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// Signature algorithms over MD5 or SHA-1, which Notary's client refuses too (RFC 8017 appendix C, RFC 3279 section 2.2).
+/// Signature algorithms over MD5 or SHA-1, which Notary's client refuses too (RFC 8017 appendix C,
+/// RFC 3279 section 2.2).
 const WEAK: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"),
     ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
@@ -47,11 +49,18 @@ impl Certificate {
         let unread = |error: &dyn std::fmt::Display| format!("not a certificate: {error}");
         let certificate = X509::from_der(der).map_err(|error| unread(&error))?;
         let body = certificate.tbs_certificate();
-        let key = body.subject_public_key_info().to_der().map_err(|error| unread(&error))?;
-        let constraints = body.get_extension::<BasicConstraints>().map_err(|error| unread(&error))?;
+        let key = body
+            .subject_public_key_info()
+            .to_der()
+            .map_err(|error| unread(&error))?;
+        let constraints = body
+            .get_extension::<BasicConstraints>()
+            .map_err(|error| unread(&error))?;
         let time = |time: &Time| {
             let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok();
-            seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(|| unread(&"a date out of range"))
+            seconds
+                .and_then(|seconds| Timestamp::from_second(seconds).ok())
+                .ok_or_else(|| unread(&"a date out of range"))
         };
         Ok(Self {
             key,
@@ -66,9 +75,16 @@ impl Certificate {
 }
 
 fn common_name(certificate: &X509) -> Option<String> {
-    let mut names = certificate.tbs_certificate().subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
-    let (Some(name), None) = (names.next(), names.next()) else { return None };
-    // Read by hand: common tools put `*` into a PrintableString, which the strict type has no place for.
+    let mut names = certificate
+        .tbs_certificate()
+        .subject()
+        .iter()
+        .filter(|attribute| attribute.oid == COMMON_NAME);
+    let (Some(name), None) = (names.next(), names.next()) else {
+        return None;
+    };
+    // Read by hand: common tools put `*` into a PrintableString, which the strict type has no place
+    // for.
     if !matches!(name.value.tag(), Tag::Utf8String | Tag::PrintableString) {
         return None;
     }

@@ -1,6 +1,8 @@
-//! Floors: no role goes back behind the highest version that this host has seen of it, whatever a cache still holds.
+//! Floors: no role goes back behind the highest version that this host has seen of it, whatever a
+//! cache still holds.
 //!
-//! Off-spec: Notary compares with cached files, not at all where the cached one is larger or where targets didn't change.
+//! Off-spec: Notary compares with cached files, not at all where the cached one is larger or where
+//! targets didn't change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,18 +33,30 @@ pub(super) struct Floors {
 }
 
 impl Floors {
-    /// The floors, of all that are kept for the repository, that share a root key with a chain of these root keys, or with
-    /// another such floor: a chain that began late still meets what was seen under its older keys.
+    /// The floors, of all that are kept for the repository, that share a root key with a chain of
+    /// these root keys, or with another such floor: a chain that began late still meets what was
+    /// seen under its older keys.
     pub(super) fn of(kept: &[Floor], chain: &BTreeSet<KeyId>) -> Self {
         let mut root_keys = chain.clone();
         let mut rest: Vec<&Floor> = kept.iter().collect();
         let mut applied = Vec::new();
         loop {
-            let (shared, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|floor| !floor.root_keys.is_disjoint(&root_keys));
+            let (shared, others): (Vec<_>, Vec<_>) = rest
+                .into_iter()
+                .partition(|floor| !floor.root_keys.is_disjoint(&root_keys));
             if shared.is_empty() {
-                return Self { applied, root_keys, fallen: Vec::new(), raised: Vec::new() };
+                return Self {
+                    applied,
+                    root_keys,
+                    fallen: Vec::new(),
+                    raised: Vec::new(),
+                };
             }
-            root_keys.extend(shared.iter().flat_map(|floor| floor.root_keys.iter().copied()));
+            root_keys.extend(
+                shared
+                    .iter()
+                    .flat_map(|floor| floor.root_keys.iter().copied()),
+            );
             applied.extend(shared.into_iter().cloned());
             rest = others;
         }
@@ -50,11 +64,16 @@ impl Floors {
 
     /// Whether this is the very root file that the root's floor stands for.
     pub(super) fn confirm(&self, version: u64, signed: &Digest) -> bool {
-        let highest = self.applied.iter().filter(|floor| floor.role == "root").max_by_key(|floor| floor.version);
+        let highest = self
+            .applied
+            .iter()
+            .filter(|floor| floor.role == "root")
+            .max_by_key(|floor| floor.version);
         highest.is_some_and(|floor| floor.version == version && floor.signed == *signed)
     }
 
-    /// Refuses a file below its role's floor; otherwise the file is the new floor. The root role's own floor never falls.
+    /// Refuses a file below its role's floor; otherwise the file is the new floor. The root role's
+    /// own floor never falls.
     pub(super) fn check(&mut self, claim: Claim<'_>) -> Result<(), Refusal> {
         self.judge(&claim)?;
         self.raise(claim);
@@ -63,7 +82,11 @@ impl Floors {
 
     /// Refuses a file below its role's floor.
     pub(super) fn judge(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        for floor in self.applied.iter().filter(|floor| floor.role == claim.role && !claim.is_replaced(floor)) {
+        for floor in self
+            .applied
+            .iter()
+            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor))
+        {
             let same = floor.version == claim.version && floor.signed == claim.signed;
             if claim.version <= floor.version && !same {
                 return Err(rollback(claim, floor));
@@ -74,11 +97,16 @@ impl Floors {
 
     /// Makes a file that was judged the floor of its role.
     ///
-    /// Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its own keys really changed: who can't sign for
-    /// the role any more has no say in how high its versions are. What its old keys signed doesn't verify any more either, so no old
-    /// file comes back by it; that is why other keys of a delegator alone let no floor fall.
+    /// Fast-forward recovery (TUF 1.0.34, section 5.3.11), for every role and only where its own
+    /// keys really changed: who can't sign for the role any more has no say in how high its
+    /// versions are. What its old keys signed doesn't verify any more either, so no old file comes
+    /// back by it; that is why other keys of a delegator alone let no floor fall.
     pub(super) fn raise(&mut self, claim: Claim<'_>) {
-        let fallen = self.applied.iter().filter(|floor| floor.role == claim.role && claim.is_replaced(floor)).cloned();
+        let fallen = self
+            .applied
+            .iter()
+            .filter(|floor| floor.role == claim.role && claim.is_replaced(floor))
+            .cloned();
         self.fallen.extend(fallen);
         self.raised.push(Floor {
             role: claim.role.to_owned(),
@@ -94,7 +122,10 @@ impl Floors {
 
     /// The highest floor of a file's role that its keys don't let fall.
     pub(super) fn standing(&self, claim: &Claim<'_>) -> Option<&Floor> {
-        let of_role = self.applied.iter().filter(|floor| floor.role == claim.role && !claim.is_replaced(floor));
+        let of_role = self
+            .applied
+            .iter()
+            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor));
         of_role.max_by_key(|floor| floor.version)
     }
 
@@ -114,14 +145,16 @@ impl Floors {
     }
 }
 
-/// Whether so few of the old keys are left that they can't sign for the role, neither as they did nor as it is now.
+/// Whether so few of the old keys are left that they can't sign for the role, neither as they did
+/// nor as it is now.
 fn is_replaced(floor: &Floor, keys: &BTreeSet<KeyId>, threshold: u64) -> bool {
     let left = floor.keys.intersection(keys).count();
     u64::try_from(left).unwrap_or(u64::MAX) < floor.threshold.min(threshold)
 }
 
 impl Claim<'_> {
-    /// Whether the floor falls because the role's own keys were replaced. The root role's never does.
+    /// Whether the floor falls because the role's own keys were replaced. The root role's never
+    /// does.
     fn is_replaced(&self, floor: &Floor) -> bool {
         self.role != "root" && is_replaced(floor, &self.keys, self.threshold)
     }
@@ -130,11 +163,23 @@ impl Claim<'_> {
 fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     let (found, wanted) = if file.version == floor.version {
         (
-            format!("{} version {} with other content ({})", file.file, file.version, file.signed),
-            format!("version {} as it was seen ({}), or a later one", floor.version, floor.signed),
+            format!(
+                "{} version {} with other content ({})",
+                file.file, file.version, file.signed
+            ),
+            format!(
+                "version {} as it was seen ({}), or a later one",
+                floor.version, floor.signed
+            ),
         )
     } else {
-        (format!("{} version {}", file.file, file.version), format!("version {} or later, which this host has seen", floor.version))
+        (
+            format!("{} version {}", file.file, file.version),
+            format!(
+                "version {} or later, which this host has seen",
+                floor.version
+            ),
+        )
     };
     let hint = "the trust server shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
     Refusal::new(Code::Rollback, found, wanted, hint)
@@ -145,7 +190,10 @@ mod tests {
     use super::*;
 
     fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
-        numbers.iter().map(|number| KeyId::from_bytes([*number; 32])).collect()
+        numbers
+            .iter()
+            .map(|number| KeyId::from_bytes([*number; 32]))
+            .collect()
     }
 
     fn floor(role: &str, root_keys: &[u8]) -> Floor {
@@ -163,19 +211,35 @@ mod tests {
 
     #[test]
     fn floors_that_share_a_root_key_apply_also_by_way_of_another_floor() {
-        let kept = [floor("targets", &[1]), floor("root", &[1, 2]), floor("targets", &[5])];
+        let kept = [
+            floor("targets", &[1]),
+            floor("root", &[1, 2]),
+            floor("targets", &[5]),
+        ];
         let floors = Floors::of(&kept, &keys(&[2]));
-        assert_eq!(floors.applied.iter().map(|floor| floor.role.as_str()).collect::<Vec<_>>(), ["root", "targets"]);
+        assert_eq!(
+            floors
+                .applied
+                .iter()
+                .map(|floor| floor.role.as_str())
+                .collect::<Vec<_>>(),
+            ["root", "targets"]
+        );
         assert_eq!(floors.root_keys, keys(&[1, 2]));
         assert!(Floors::of(&kept, &keys(&[3])).applied.is_empty());
     }
 
     #[test]
     fn a_role_is_replaced_when_too_few_old_keys_are_left_to_sign_as_before() {
-        let two = Floor { keys: keys(&[1, 2, 3]), threshold: 2, ..floor("targets", &[1]) };
+        let two = Floor {
+            keys: keys(&[1, 2, 3]),
+            threshold: 2,
+            ..floor("targets", &[1])
+        };
         assert!(!is_replaced(&two, &keys(&[2, 3, 4]), 2));
         assert!(is_replaced(&two, &keys(&[3, 4, 5]), 2));
-        // With a lower threshold the one that is left can sign alone, and files that it signed before verify still.
+        // With a lower threshold the one that is left can sign alone, and files that it signed
+        // before verify still.
         assert!(!is_replaced(&two, &keys(&[3, 4, 5]), 1));
         assert!(is_replaced(&two, &keys(&[4, 5, 6]), 1));
     }

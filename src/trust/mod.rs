@@ -1,7 +1,7 @@
 //! Whether it holds: signed metadata against pinned keys, floors and one point in time.
 //!
-//! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is a [`Verified`], which nothing
-//! outside this module can make.
+//! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is
+//! a [`Verified`], which nothing outside this module can make.
 
 mod budget;
 pub mod canonical;
@@ -33,7 +33,8 @@ pub use key::{KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
 pub use root_file::{Format, RootFile};
 
-/// Proof that a verification happened: only this module makes one, and only after every check passed.
+/// Proof that a verification happened: only this module makes one, and only after every check
+/// passed.
 #[derive(Debug)]
 pub struct Verified<T>(T);
 
@@ -59,7 +60,8 @@ impl<T> Verified<T> {
 /// What a host demands of one repository's metadata.
 #[derive(Debug, Clone)]
 pub struct Pins {
-    /// Canonical IDs of the keys that may stand in the root role: every key there must be one of these.
+    /// Canonical IDs of the keys that may stand in the root role: every key there must be one of
+    /// these.
     pub keys: BTreeSet<KeyId>,
     /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.
     pub revoked: BTreeSet<KeyId>,
@@ -69,14 +71,18 @@ pub struct Pins {
     pub certificate_dates: bool,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     pub allow_rsa_pkcs1v15: bool,
-    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be told; instead what was verified
-    /// expires at the latest this long after it was verified, even if the publisher allows more.
+    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be
+    /// told; instead what was verified expires at the latest this long after it was verified, even
+    /// if the publisher allows more.
     pub max_age: Option<jiff::SignedDuration>,
 }
 
 impl Pins {
     fn counting(&self) -> threshold::Counting<'_> {
-        threshold::Counting { revoked: &self.revoked, allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15 }
+        threshold::Counting {
+            revoked: &self.revoked,
+            allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
+        }
     }
 }
 
@@ -85,7 +91,8 @@ impl Pins {
 pub enum Subject {
     /// One repository of images: Notary keeps metadata for each (its GUN).
     Gun(Repository),
-    /// The names of all images that a TUF repository has. Which one it is, its root keys say: an id and a URL are labels only.
+    /// The names of all images that a TUF repository has. Which one it is, its root keys say: an id
+    /// and a URL are labels only.
     Tuf,
 }
 
@@ -94,7 +101,11 @@ impl Subject {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         // No repository in full form is without a slash.
-        if text == TUF { Some(Self::Tuf) } else { Repository::from_full(text).ok().map(Self::Gun) }
+        if text == TUF {
+            Some(Self::Tuf)
+        } else {
+            Repository::from_full(text).ok().map(Self::Gun)
+        }
     }
 }
 
@@ -114,7 +125,8 @@ impl fmt::Display for Subject {
 pub struct Listed {
     /// The version.
     pub version: u64,
-    /// SHA-256 of the canonical signed bytes, once the file itself was verified: another file of the same version is refused.
+    /// SHA-256 of the canonical signed bytes, once the file itself was verified: another file of
+    /// the same version is refused.
     pub signed: Option<Digest>,
     /// A digest of what the file was pinned to when it was verified.
     pub pin: Option<Digest>,
@@ -125,34 +137,39 @@ pub struct Listed {
 pub struct Floor {
     /// `root`, `timestamp`, `snapshot`, `targets`, `targets/releases`, …
     pub role: String,
-    /// Canonical IDs of the root keys under which it was seen, over all the root versions of the chain; of TUF 1.0 those that signed.
+    /// Canonical IDs of the root keys under which it was seen, over all the root versions of the
+    /// chain; of TUF 1.0 those that signed.
     pub root_keys: BTreeSet<KeyId>,
     /// The version.
     pub version: u64,
     /// SHA-256 of the canonical signed bytes: another file of the same version is refused.
     pub signed: Digest,
-    /// Canonical IDs of the role's own keys, and how many had to sign: when the role's keys are replaced the floor falls.
+    /// Canonical IDs of the role's own keys, and how many had to sign: when the role's keys are
+    /// replaced the floor falls.
     pub keys: BTreeSet<KeyId>,
     /// The role's threshold.
     pub threshold: u64,
-    /// What the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets role in a snapshot. None of it vanishes or
-    /// goes back as long as this floor stands.
+    /// What the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets role in a
+    /// snapshot. None of it vanishes or goes back as long as this floor stands.
     pub listed: BTreeMap<String, Listed>,
     /// When this version was first seen, where its age counts (TUF 1.0's timestamp).
     pub since: Option<Timestamp>,
 }
 
-/// What one verification leaves for the state to keep. It may be that of an update which broke off: what was verified counts as seen.
+/// What one verification leaves for the state to keep. It may be that of an update which broke off:
+/// what was verified counts as seen.
 #[derive(Debug)]
 pub struct Progress {
     /// What it is about.
     pub subject: Subject,
-    /// The floors that this verification raises or confirms. Each takes the place of all of its role that share a root key with it.
+    /// The floors that this verification raises or confirms. Each takes the place of all of its
+    /// role that share a root key with it.
     pub floors: Vec<Floor>,
-    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten when `floors` are kept.
+    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten
+    /// when `floors` are kept.
     pub fallen: Vec<Floor>,
-    /// SHA-256 of the canonical signed bytes of each targets role that doesn't say which repository it is for (Notary's): seen under
-    /// another repository, it is a replay.
+    /// SHA-256 of the canonical signed bytes of each targets role that doesn't say which repository
+    /// it is for (Notary's): seen under another repository, it is a replay.
     pub statements: Vec<Digest>,
     /// Canonical IDs of the keys that signed these.
     pub signers: BTreeSet<KeyId>,

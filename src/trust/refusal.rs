@@ -31,7 +31,8 @@ pub enum Code {
     Revoked,
     /// A role that the policy requires is not there.
     RoleMissing,
-    /// Metadata is older than what this host has seen, or other bytes stand under a version that it has seen.
+    /// Metadata is older than what this host has seen, or other bytes stand under a version that it
+    /// has seen.
     Rollback,
     /// The root role lists a key that is not pinned.
     RootNotPinned,
@@ -134,31 +135,54 @@ pub struct Refusal {
     pub wanted: String,
     /// What a person can do.
     pub hint: String,
-    /// Whether it is for a root file that nothing pinned speaks for: if the publisher's root was changed, another is to be pinned.
+    /// Whether it is for a root file that nothing pinned speaks for: if the publisher's root was
+    /// changed, another is to be pinned.
     pub unpinned_root: bool,
 }
 
 impl Refusal {
     /// A refusal of that kind.
-    pub fn new(code: Code, found: impl Into<String>, wanted: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, found: found.into(), wanted: wanted.into(), hint: hint.into(), unpinned_root: false }
+    pub fn new(
+        code: Code,
+        found: impl Into<String>,
+        wanted: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            found: found.into(),
+            wanted: wanted.into(),
+            hint: hint.into(),
+            unpinned_root: false,
+        }
     }
 
     /// One for a root file that nothing pinned speaks for.
     #[must_use]
     pub(super) fn of_unpinned_root(self) -> Self {
-        Self { unpinned_root: true, ..self }
+        Self {
+            unpinned_root: true,
+            ..self
+        }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: found {}, wanted {}", self.code, self.found, self.wanted)
+        write!(
+            formatter,
+            "{}: found {}, wanted {}",
+            self.code, self.found, self.wanted
+        )
     }
 }
 
 /// Hostile text, escaped and cut, to stand in a refusal.
 pub(super) fn shown(text: &str) -> String {
     let cut: String = text.chars().take(120).collect();
-    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+    if cut.len() < text.len() {
+        format!("{cut:?}…")
+    } else {
+        format!("{cut:?}")
+    }
 }

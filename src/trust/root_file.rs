@@ -35,7 +35,8 @@ pub struct RootFile {
     pub threshold: u64,
     /// The root role's keys.
     pub keys: Vec<PublicKey>,
-    /// Canonical IDs of the keys that signed the file, of all that it lists for any role, past ones among them.
+    /// Canonical IDs of the keys that signed the file, of all that it lists for any role, past ones
+    /// among them.
     pub signers: BTreeSet<KeyId>,
 }
 
@@ -49,7 +50,9 @@ impl RootFile {
     /// It is none.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let limits = Budget::new().take_file(bytes.len(), ROOT_BYTES)?;
-        let kind = json::parse(bytes, limits).ok().and_then(|file| Some(file.get("signed")?.get("_type")?.as_str()?.to_owned()));
+        let kind = json::parse(bytes, limits)
+            .ok()
+            .and_then(|file| Some(file.get("signed")?.get("_type")?.as_str()?.to_owned()));
         match kind.as_deref() {
             Some("Root") => notary::list_root(bytes),
             Some("root") => tuf::list_root(bytes),
@@ -76,9 +79,22 @@ impl RootFile {
 }
 
 /// Canonical IDs of those keys that signed, however many must.
-pub(super) fn signers(keys: &[PublicKey], signed: Signed<'_>, budget: &mut Budget) -> Result<BTreeSet<KeyId>, Refusal> {
+pub(super) fn signers(
+    keys: &[PublicKey],
+    signed: Signed<'_>,
+    budget: &mut Budget,
+) -> Result<BTreeSet<KeyId>, Refusal> {
     let keys: Vec<&PublicKey> = keys.iter().collect();
-    threshold::signers(&keys, 0, signed, Counting { revoked: &BTreeSet::new(), allow_rsa_pkcs1v15: true }, budget)
+    threshold::signers(
+        &keys,
+        0,
+        signed,
+        Counting {
+            revoked: &BTreeSet::new(),
+            allow_rsa_pkcs1v15: true,
+        },
+        budget,
+    )
 }
 
 #[cfg(test)]
@@ -86,13 +102,22 @@ mod tests {
     use super::*;
 
     fn read(path: &str) -> RootFile {
-        RootFile::read(&std::fs::read(format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()).unwrap()
+        RootFile::read(
+            &std::fs::read(format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn two_repositories_under_one_key_show_it_though_their_entries_differ() {
-        let (app, web) = (read("notary/vectors/shared-root-key/app/root.json"), read("notary/vectors/shared-root-key/web/root.json"));
-        assert_eq!((app.format, app.threshold, app.own_signers()), (Format::Notary, 1, 1));
+        let (app, web) = (
+            read("notary/vectors/shared-root-key/app/root.json"),
+            read("notary/vectors/shared-root-key/web/root.json"),
+        );
+        assert_eq!(
+            (app.format, app.threshold, app.own_signers()),
+            (Format::Notary, 1, 1)
+        );
         assert_eq!(app.ids(), web.ids());
         assert_ne!(app.keys[0].scoped_id(), web.keys[0].scoped_id());
         assert!(app.keys[0].certificates()[0].common_name.is_some());
@@ -100,11 +125,25 @@ mod tests {
 
     #[test]
     fn a_rotated_root_shows_the_former_key_among_its_signers_but_not_in_its_role() {
-        let (first, second) = (read("notary/vectors/rotations/1.root.json"), read("notary/vectors/rotations/2.root.json"));
-        let rotated = (1..=6).map(|n| read(&format!("notary/vectors/rotations/{n}.root.json"))).collect::<Vec<_>>();
-        assert!(rotated.windows(2).any(|pair| pair[0].ids() != pair[1].ids()), "no rotation of the root key among them");
+        let (first, second) = (
+            read("notary/vectors/rotations/1.root.json"),
+            read("notary/vectors/rotations/2.root.json"),
+        );
+        let rotated = (1..=6)
+            .map(|n| read(&format!("notary/vectors/rotations/{n}.root.json")))
+            .collect::<Vec<_>>();
+        assert!(
+            rotated
+                .windows(2)
+                .any(|pair| pair[0].ids() != pair[1].ids()),
+            "no rotation of the root key among them"
+        );
         for pair in rotated.windows(2) {
-            assert!(pair[1].signers.is_superset(&pair[0].ids()), "version {}", pair[1].version);
+            assert!(
+                pair[1].signers.is_superset(&pair[0].ids()),
+                "version {}",
+                pair[1].version
+            );
         }
         assert_eq!((first.version, second.version), (1, 2));
     }
@@ -114,7 +153,13 @@ mod tests {
         let root = read("tuf/1.root.json");
         assert_eq!(root.format, Format::Tuf);
         assert!(root.own_signers() > 0);
-        for bad in [&b""[..], b"{}", b"[]", br#"{"signed":{"_type":"targets"}}"#, br#"{"signed":{"_type":"Root"}}"#] {
+        for bad in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            br#"{"signed":{"_type":"targets"}}"#,
+            br#"{"signed":{"_type":"Root"}}"#,
+        ] {
             assert_eq!(RootFile::read(bad).unwrap_err().code, Code::Malformed);
         }
     }

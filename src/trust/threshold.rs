@@ -1,6 +1,7 @@
 //! Whether enough keys signed: the only place that counts signatures.
 //!
-//! Off-spec: Notary counts key IDs, so that two certificates over one key are two; here distinct keys count, by canonical ID.
+//! Off-spec: Notary counts key IDs, so that two certificates over one key are two; here distinct
+//! keys count, by canonical ID.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +39,8 @@ pub(super) struct Counting<'a> {
     pub(super) allow_rsa_pkcs1v15: bool,
 }
 
-/// The distinct keys among `keys` that signed, if they are as many as `threshold`. A revoked key's signature counts for nothing.
+/// The distinct keys among `keys` that signed, if they are as many as `threshold`. A revoked key's
+/// signature counts for nothing.
 pub(super) fn signers(
     keys: &[&PublicKey],
     threshold: u64,
@@ -51,12 +53,22 @@ pub(super) fn signers(
     for signature in signed.signatures {
         for key in keys.iter().filter(|key| key.scoped_id() == signature.keyid) {
             let id = key.id();
-            let tally = if counting.revoked.contains(&id) { &mut revoked } else { &mut counted };
+            let tally = if counting.revoked.contains(&id) {
+                &mut revoked
+            } else {
+                &mut counted
+            };
             if tally.contains(&id) {
                 continue;
             }
             budget.take_signature()?;
-            if key.verify_hashed(&signature.method, signed.message, &signed.hash, &signature.bytes, counting.allow_rsa_pkcs1v15) {
+            if key.verify_hashed(
+                &signature.method,
+                signed.message,
+                &signed.hash,
+                &signature.bytes,
+                counting.allow_rsa_pkcs1v15,
+            ) {
                 tally.insert(id);
             }
         }
@@ -68,26 +80,51 @@ pub(super) fn signers(
     let listed: BTreeSet<KeyId> = keys.iter().map(|key| key.id()).collect();
     let wanted = format!("{threshold} of the keys {}", list(&listed));
     if enough(counted.len() + revoked.len()) {
-        let found = format!("{} signed only with revoked keys {}", signed.file, list(&revoked));
-        return Err(Refusal::new(Code::Revoked, found, wanted, "have it signed by keys that the policy does not revoke"));
+        let found = format!(
+            "{} signed only with revoked keys {}",
+            signed.file,
+            list(&revoked)
+        );
+        return Err(Refusal::new(
+            Code::Revoked,
+            found,
+            wanted,
+            "have it signed by keys that the policy does not revoke",
+        ));
     }
     let unknown: Vec<&str> = keys.iter().filter_map(|key| key.unknown()).collect();
-    let not_allowed = keys.iter().filter(|key| key.is_pkcs1v15() && !counting.allow_rsa_pkcs1v15).count();
-    let (mut found, mut hint) = (format!("{} with good signatures of {} distinct keys", signed.file, counted.len()), ENOUGH);
+    let not_allowed = keys
+        .iter()
+        .filter(|key| key.is_pkcs1v15() && !counting.allow_rsa_pkcs1v15)
+        .count();
+    let (mut found, mut hint) = (
+        format!(
+            "{} with good signatures of {} distinct keys",
+            signed.file,
+            counted.len()
+        ),
+        ENOUGH,
+    );
     if !unknown.is_empty() {
         let kinds: BTreeSet<String> = unknown.iter().take(8).map(|kind| shown(kind)).collect();
         let kinds: Vec<String> = kinds.into_iter().collect();
-        found = format!("{found} (of its role's keys, {} of a kind or scheme not known here: {})", unknown.len(), kinds.join(", "));
+        found = format!(
+            "{found} (of its role's keys, {} of a kind or scheme not known here: {})",
+            unknown.len(),
+            kinds.join(", ")
+        );
     }
     if not_allowed > 0 {
-        found = format!("{found} ({not_allowed} of its role's keys sign by \"rsa-pkcs1v15-sha256\", which does not count)");
-        hint =
-            "have the publisher move to rsassa-pss-sha256; until then allow-rsa-pkcs1v15 = true in the policy's [[root]] lets them count";
+        found = format!(
+            "{found} ({not_allowed} of its role's keys sign by \"rsa-pkcs1v15-sha256\", which does not count)"
+        );
+        hint = "have the publisher move to rsassa-pss-sha256; until then allow-rsa-pkcs1v15 = true in the policy's [[root]] lets them count";
     }
     Err(Refusal::new(Code::BadSignature, found, wanted, hint))
 }
 
-const ENOUGH: &str = "have the file signed by enough of its role's keys; nothing on this host can replace that";
+const ENOUGH: &str =
+    "have the file signed by enough of its role's keys; nothing on this host can replace that";
 
 /// Key IDs for people.
 pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
@@ -95,6 +132,10 @@ pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
     match ids.len() {
         0 => "(none)".to_owned(),
         1..=4 => ids.join(", "),
-        more => format!("{} and {} more", ids.get(..4).unwrap_or_default().join(", "), more - 4),
+        more => format!(
+            "{} and {} more",
+            ids.get(..4).unwrap_or_default().join(", "),
+            more - 4
+        ),
     }
 }

@@ -9,7 +9,9 @@ use crate::workflow::{GUN, Host, NOW, first_look, pins, published, tags};
 const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
 fn refused(result: Result<rootpin::trust::notary::Outcome, Refusal>) -> Refusal {
-    let refusal = result.map(|outcome| outcome.collection.get().versions.clone()).expect_err("it was verified");
+    let refusal = result
+        .map(|outcome| outcome.collection.get().versions.clone())
+        .expect_err("it was verified");
     assert!(!refusal.found.is_empty() && !refusal.wanted.is_empty() && !refusal.hint.is_empty());
     refusal
 }
@@ -29,9 +31,16 @@ fn seen() -> (Publisher, Pins, Host) {
 #[test]
 fn a_root_of_an_unpinned_key_is_refused_on_first_contact_and_its_id_is_marked_unverified() {
     let (publisher, _) = published();
-    let refusal = refused(first_look(&publisher.tree(), &pins(&[Key::named("another")])));
+    let refusal = refused(first_look(
+        &publisher.tree(),
+        &pins(&[Key::named("another")]),
+    ));
     assert_eq!(refusal.code, Code::RootNotPinned);
-    assert!(refusal.found.contains(&publisher.root_key().id()) && refusal.found.contains("unverified"), "{}", refusal.found);
+    assert!(
+        refusal.found.contains(&publisher.root_key().id()) && refusal.found.contains("unverified"),
+        "{}",
+        refusal.found
+    );
     assert!(!refusal.hint.contains(&publisher.root_key().id()));
 }
 
@@ -40,14 +49,20 @@ fn pins_hold_on_rotation_also_with_a_cached_root() {
     let (mut publisher, pins, mut host) = seen();
     publisher.rotate_root(&[Key::named("unpinned")]);
     publisher.tick();
-    assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::RootNotPinned);
+    assert_eq!(
+        refused(host.look(&publisher.tree(), &pins)).code,
+        Code::RootNotPinned
+    );
     assert_eq!(code(&publisher.tree(), &pins), Code::RootNotPinned);
 }
 
 #[test]
 fn an_extra_root_key_that_is_not_pinned_is_refused_beside_a_pinned_one() {
     let (mut publisher, pins) = published();
-    publisher.role("root").keys.push(Key::named("extra").certificate(GUN));
+    publisher
+        .role("root")
+        .keys
+        .push(Key::named("extra").certificate(GUN));
     assert_eq!(code(&publisher.tree(), &pins), Code::RootNotPinned);
 }
 
@@ -56,9 +71,19 @@ fn a_poisoned_cached_root_is_set_aside() {
     let (publisher, pins, host) = seen();
     let mut attacker = Publisher::new(GUN);
     attacker.role("root").keys = vec![Key::named("attacker").certificate(GUN)];
-    for poison in [attacker.tree().files["root.json"].clone(), b"{".to_vec(), Vec::new()] {
-        let mut host = Host { root: Some(poison), ..host.clone() };
-        assert_eq!(refused(host.look(&attacker.tree(), &pins)).code, Code::RootNotPinned);
+    for poison in [
+        attacker.tree().files["root.json"].clone(),
+        b"{".to_vec(),
+        Vec::new(),
+    ] {
+        let mut host = Host {
+            root: Some(poison),
+            ..host.clone()
+        };
+        assert_eq!(
+            refused(host.look(&attacker.tree(), &pins)).code,
+            Code::RootNotPinned
+        );
         host.look(&publisher.tree(), &pins).unwrap();
     }
 }
@@ -71,7 +96,11 @@ fn a_cached_root_that_no_floor_confirms_is_set_aside() {
     let other = publisher.tree().files["root.json"].clone();
     publisher.role("root").expires = crate::publisher::FAR;
     for floors in [host.floors.clone(), Vec::new()] {
-        let (result, asked) = Host { root: Some(other.clone()), floors }.look_at(&publisher.tree(), GUN, &pins, NOW);
+        let (result, asked) = Host {
+            root: Some(other.clone()),
+            floors,
+        }
+        .look_at(&publisher.tree(), GUN, &pins, NOW);
         result.unwrap();
         assert_eq!(asked[0], rootpin::trust::notary::Request::LatestRoot);
     }
@@ -84,9 +113,14 @@ fn a_cached_root_that_left_the_pins_is_set_aside_and_its_floor_stays() {
     let mut host = Host::default();
     let old = publisher.tree();
     publisher.rotate_root(std::slice::from_ref(&second));
-    host.look(&old, &pins(&[first.clone(), second.clone()])).unwrap();
-    host.look(&publisher.tree(), &pins(&[first.clone(), second])).unwrap();
-    assert_eq!(refused(host.look(&old, &pins(&[first]))).code, Code::Rollback);
+    host.look(&old, &pins(&[first.clone(), second.clone()]))
+        .unwrap();
+    host.look(&publisher.tree(), &pins(&[first.clone(), second]))
+        .unwrap();
+    assert_eq!(
+        refused(host.look(&old, &pins(&[first]))).code,
+        Code::Rollback
+    );
 }
 
 #[test]
@@ -98,7 +132,10 @@ fn a_rotation_that_the_old_root_did_not_sign_is_refused() {
     host.look(&publisher.tree(), &pins).unwrap();
     publisher.rotate_root(&[second]);
     publisher.former.clear();
-    assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::BadSignature);
+    assert_eq!(
+        refused(host.look(&publisher.tree(), &pins)).code,
+        Code::BadSignature
+    );
 }
 
 #[test]
@@ -110,7 +147,10 @@ fn a_rotation_that_its_own_keys_did_not_sign_is_refused() {
     host.look(&publisher.tree(), &pins).unwrap();
     publisher.rotate_root(&[second]);
     publisher.role("root").signers = Some(vec![]);
-    assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::BadSignature);
+    assert_eq!(
+        refused(host.look(&publisher.tree(), &pins)).code,
+        Code::BadSignature
+    );
     assert_eq!(code(&publisher.tree(), &pins), Code::BadSignature);
 }
 
@@ -119,7 +159,10 @@ fn two_certificates_over_one_key_are_one_signature() {
     let (mut publisher, pins) = published();
     let key = publisher.root_key();
     let root = publisher.role("root");
-    root.keys = vec![key.certificate(GUN), key.certificate_until(GUN, 2, "491231235959Z")];
+    root.keys = vec![
+        key.certificate(GUN),
+        key.certificate_until(GUN, 2, "491231235959Z"),
+    ];
     root.threshold = 2;
     assert_eq!(code(&publisher.tree(), &pins), Code::BadSignature);
 }
@@ -151,23 +194,39 @@ fn one_signature_that_stands_twice_counts_once() {
     assert_eq!(code(&tree, &pins), Code::BadSignature);
 }
 
-/// Puts other bytes in the place of a targets role's file, with a snapshot and a timestamp that name them.
+/// Puts other bytes in the place of a targets role's file, with a snapshot and a timestamp that
+/// name them.
 fn relink(tree: &mut Tree, publisher: &Publisher, role: &str, bytes: Vec<u8>) {
     use crate::publisher::{file_meta, sign};
-    let mut snapshot: serde_json::Value = serde_json::from_slice(&tree.files["snapshot.json"]).unwrap();
+    let mut snapshot: serde_json::Value =
+        serde_json::from_slice(&tree.files["snapshot.json"]).unwrap();
     snapshot["signed"]["meta"][role] = file_meta(&bytes);
     let snapshot = sign(&snapshot["signed"], publisher.roles["snapshot"].keys.iter());
-    let mut timestamp: serde_json::Value = serde_json::from_slice(&tree.files["timestamp.json"]).unwrap();
+    let mut timestamp: serde_json::Value =
+        serde_json::from_slice(&tree.files["timestamp.json"]).unwrap();
     timestamp["signed"]["meta"]["snapshot"] = file_meta(&snapshot);
-    tree.files.retain(|name, _| !name.starts_with("snapshot.") && !name.starts_with(&format!("{role}.")));
-    tree.files.insert("timestamp.json".to_owned(), sign(&timestamp["signed"], publisher.roles["timestamp"].keys.iter()));
+    tree.files
+        .retain(|name, _| !name.starts_with("snapshot.") && !name.starts_with(&format!("{role}.")));
+    tree.files.insert(
+        "timestamp.json".to_owned(),
+        sign(
+            &timestamp["signed"],
+            publisher.roles["timestamp"].keys.iter(),
+        ),
+    );
     tree.files.insert("snapshot.json".to_owned(), snapshot);
     tree.files.insert(format!("{role}.json"), bytes);
 }
 
 #[test]
 fn files_without_enough_signatures_are_refused_whatever_their_role() {
-    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases"] {
+    for role in [
+        "root",
+        "timestamp",
+        "snapshot",
+        "targets",
+        "targets/releases",
+    ] {
         for signers in [vec![], vec![Key::named("stranger").bare()]] {
             let (mut publisher, pins) = published();
             publisher.role(role).signers = Some(signers);
@@ -180,7 +239,13 @@ fn files_without_enough_signatures_are_refused_whatever_their_role() {
 
 #[test]
 fn no_role_goes_back_behind_a_version_that_was_seen() {
-    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases"] {
+    for role in [
+        "root",
+        "timestamp",
+        "snapshot",
+        "targets",
+        "targets/releases",
+    ] {
         for keep_cache in [true, false] {
             let (mut publisher, pins) = published();
             let mut host = Host::default();
@@ -194,7 +259,10 @@ fn no_role_goes_back_behind_a_version_that_was_seen() {
             }
             let refusal = refused(host.look(&publisher.tree(), &pins));
             assert_eq!(refusal.code, Code::Rollback, "{role}");
-            assert!(refusal.found.contains("version 6") && refusal.wanted.contains("version 7"), "{role}: {refusal}");
+            assert!(
+                refusal.found.contains("version 6") && refusal.wanted.contains("version 7"),
+                "{role}: {refusal}"
+            );
         }
     }
 }
@@ -225,7 +293,10 @@ fn a_delegation_is_not_rolled_back_under_unchanged_targets() {
     publisher.role("snapshot").version = 2;
     publisher.role("timestamp").version = 2;
     let refusal = refused(host.look(&publisher.tree(), &pins));
-    assert_eq!((refusal.code, refusal.found.as_str()), (Code::Rollback, "targets/releases.json version 1"));
+    assert_eq!(
+        (refusal.code, refusal.found.as_str()),
+        (Code::Rollback, "targets/releases.json version 1")
+    );
 }
 
 #[test]
@@ -242,7 +313,10 @@ fn the_same_version_with_other_content_is_refused() {
     let (mut publisher, pins, host) = seen();
     publisher.role("root").expires = "2035-01-01T00:00:00Z";
     publisher.tick();
-    assert_eq!(refused(Host { root: None, ..host }.look(&publisher.tree(), &pins)).code, Code::Rollback);
+    assert_eq!(
+        refused(Host { root: None, ..host }.look(&publisher.tree(), &pins)).code,
+        Code::Rollback
+    );
 }
 
 #[test]
@@ -255,7 +329,9 @@ fn a_delegation_that_vanishes_is_refused_and_its_tags_do_not_come_from_another_r
     let mut removed = publisher.clone();
     removed.remove("targets/releases");
     let mut withheld = publisher.tree();
-    withheld.files.retain(|name, _| !name.starts_with("targets/releases"));
+    withheld
+        .files
+        .retain(|name, _| !name.starts_with("targets/releases"));
     for tree in [forgotten.tree(), removed.tree(), withheld] {
         let refusal = refused(host.clone().look(&tree, &pins));
         assert_eq!(refusal.code, Code::RoleMissing);
@@ -282,8 +358,12 @@ fn a_snapshot_for_another_root_is_refused_as_mix_and_match() {
     for name in ["timestamp.json", "snapshot.json", "targets.json"] {
         tree.files.insert(name.to_owned(), old.files[name].clone());
     }
-    tree.files
-        .extend(old.files.iter().filter(|(name, _)| name.starts_with("snapshot.")).map(|(name, bytes)| (name.clone(), bytes.clone())));
+    tree.files.extend(
+        old.files
+            .iter()
+            .filter(|(name, _)| name.starts_with("snapshot."))
+            .map(|(name, bytes)| (name.clone(), bytes.clone())),
+    );
     let refusal = refused(first_look(&tree, &pins));
     assert_eq!(refusal.code, Code::Rollback);
     assert!(refusal.found.contains("snapshot.json"), "{}", refusal.found);
@@ -310,9 +390,15 @@ fn good_files_of_another_time_under_a_signed_hash_are_refused_as_mix_and_match()
 fn a_root_for_another_repository_is_refused_though_the_key_is_pinned() {
     let mut publisher = Publisher::new("registry.test/team/other");
     publisher.tag("v1", OTHER, 7);
-    let refusal = refused(first_look(&publisher.tree(), &pins(&[publisher.root_key()])));
+    let refusal = refused(first_look(
+        &publisher.tree(),
+        &pins(&[publisher.root_key()]),
+    ));
     assert_eq!(refusal.code, Code::BadSignature);
-    assert!(refusal.found.contains("registry.test/team/other") && refusal.wanted.contains(GUN), "{refusal}");
+    assert!(
+        refusal.found.contains("registry.test/team/other") && refusal.wanted.contains(GUN),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -347,14 +433,20 @@ fn a_fast_forward_locks_out_only_until_root_replaces_the_keys() {
     host.look(&publisher.tree(), &pins).unwrap();
     for role in ["timestamp", "snapshot", "targets"] {
         publisher.role(role).version = 2;
-        assert_eq!(refused(host.clone().look(&publisher.tree(), &pins)).code, Code::Rollback);
+        assert_eq!(
+            refused(host.clone().look(&publisher.tree(), &pins)).code,
+            Code::Rollback
+        );
         publisher.rotate(role, &[Key::named(&format!("new {role}"))]);
     }
     let outcome = host.look(&publisher.tree(), &pins).unwrap();
     assert_eq!(outcome.progress.get().fallen.len(), 3);
     // The lower versions are floors from now on.
     publisher.role("timestamp").version = 1;
-    assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::Rollback);
+    assert_eq!(
+        refused(host.look(&publisher.tree(), &pins)).code,
+        Code::Rollback
+    );
 }
 
 #[test]
@@ -365,10 +457,19 @@ fn a_fast_forwarded_delegation_recovers_when_its_delegator_replaces_its_keys() {
     host.look(&publisher.tree(), &pins).unwrap();
     publisher.tick();
     publisher.role("targets/releases").version = 2;
-    assert_eq!(refused(host.clone().look(&publisher.tree(), &pins)).code, Code::Rollback);
+    assert_eq!(
+        refused(host.clone().look(&publisher.tree(), &pins)).code,
+        Code::Rollback
+    );
     // One more key beside the old one replaces nothing.
-    publisher.role("targets/releases").keys.push(Key::named("new").bare());
-    assert_eq!(refused(host.clone().look(&publisher.tree(), &pins)).code, Code::Rollback);
+    publisher
+        .role("targets/releases")
+        .keys
+        .push(Key::named("new").bare());
+    assert_eq!(
+        refused(host.clone().look(&publisher.tree(), &pins)).code,
+        Code::Rollback
+    );
     publisher.role("targets/releases").keys.remove(0);
     host.look(&publisher.tree(), &pins).unwrap();
 }
@@ -380,12 +481,22 @@ fn other_keys_of_the_delegator_bring_no_old_delegation_back() {
     publisher.tick();
     publisher.role("targets/releases").version = 7;
     host.look(&publisher.tree(), &pins).unwrap();
-    // The publisher rotates the targets key; who holds the snapshot's and the timestamp's passes off old releases with it.
+    // The publisher rotates the targets key; who holds the snapshot's and the timestamp's passes
+    // off old releases with it.
     publisher.rotate("targets", &[Key::named("new targets")]);
     publisher.tick();
-    let releases = old.roles.iter().find(|(name, _)| name.as_str() == "targets/releases").unwrap().1.clone();
+    let releases = old
+        .roles
+        .iter()
+        .find(|(name, _)| name.as_str() == "targets/releases")
+        .unwrap()
+        .1
+        .clone();
     *publisher.role("targets/releases") = releases;
-    assert_eq!(refused(host.look(&publisher.tree(), &pins)).code, Code::Rollback);
+    assert_eq!(
+        refused(host.look(&publisher.tree(), &pins)).code,
+        Code::Rollback
+    );
 }
 
 #[test]
@@ -396,7 +507,11 @@ fn a_root_version_is_not_skipped_and_not_repeated() {
         let mut tree = publisher.tree();
         let root = tree.files["root.json"].clone();
         tree.files.insert("2.root.json".to_owned(), root);
-        assert_eq!(refused(host.look(&tree, &pins)).code, Code::Malformed, "{version}");
+        assert_eq!(
+            refused(host.look(&tree, &pins)).code,
+            Code::Malformed,
+            "{version}"
+        );
     }
 }
 
@@ -415,7 +530,9 @@ fn endless_roots_are_refused() {
 #[test]
 fn endless_signatures_keys_and_bytes_are_refused() {
     let (mut publisher, pins) = published();
-    publisher.role("targets/releases").keys = (0..65).map(|index| Key::named(&format!("k{index}")).bare()).collect();
+    publisher.role("targets/releases").keys = (0..65)
+        .map(|index| Key::named(&format!("k{index}")).bare())
+        .collect();
     assert_eq!(code(&publisher.tree(), &pins), Code::OverLimit);
 
     let (publisher, pins) = published();
@@ -426,22 +543,36 @@ fn endless_signatures_keys_and_bytes_are_refused() {
     entry["sig"] = "AAAA".into();
     forged["signatures"] = vec![entry; 1500].into();
     // Within its size limit a timestamp can't hold enough of them; a root can.
-    assert_eq!(with(&mut tree, "timestamp.json", &forged, &pins), Code::OverLimit);
+    assert_eq!(
+        with(&mut tree, "timestamp.json", &forged, &pins),
+        Code::OverLimit
+    );
     let mut forged: serde_json::Value = serde_json::from_slice(&tree.files["root.json"]).unwrap();
     let mut entry = forged["signatures"][0].clone();
     entry["sig"] = "AAAA".into();
     forged["signatures"] = vec![entry; 1500].into();
-    assert_eq!(with(&mut tree, "root.json", &forged, &pins), Code::OverLimit);
+    assert_eq!(
+        with(&mut tree, "root.json", &forged, &pins),
+        Code::OverLimit
+    );
     forged["signed"]["x"] = (0..100).fold(json!(1), |inner, _| json!([inner]));
-    assert_eq!(with(&mut tree, "root.json", &forged, &pins), Code::OverLimit);
+    assert_eq!(
+        with(&mut tree, "root.json", &forged, &pins),
+        Code::OverLimit
+    );
 
     let (mut publisher, pins) = published();
-    publisher.edit("timestamp", |signed| signed["meta"]["snapshot"]["length"] = (1_u64 << 40).into());
+    publisher.edit("timestamp", |signed| {
+        signed["meta"]["snapshot"]["length"] = (1_u64 << 40).into();
+    });
     assert_eq!(code(&publisher.tree(), &pins), Code::OverLimit);
 }
 
 fn with(tree: &mut Tree, name: &str, value: &serde_json::Value, pins: &Pins) -> Code {
-    let before = tree.files.insert(name.to_owned(), serde_json::to_vec(value).unwrap()).unwrap();
+    let before = tree
+        .files
+        .insert(name.to_owned(), serde_json::to_vec(value).unwrap())
+        .unwrap();
     let code = code(tree, pins);
     tree.files.insert(name.to_owned(), before);
     code
@@ -471,15 +602,27 @@ fn a_revoked_keys_signature_counts_nowhere() {
 #[test]
 fn root_certificates_out_of_their_dates_count_where_the_policy_checks_dates() {
     let (mut publisher, mut pins) = published();
-    publisher.role("root").keys = vec![publisher.root_key().certificate_until(GUN, 1, "250101000000Z")];
+    publisher.role("root").keys =
+        vec![
+            publisher
+                .root_key()
+                .certificate_until(GUN, 1, "250101000000Z"),
+        ];
     first_look(&publisher.tree(), &pins).unwrap();
     pins.certificate_dates = true;
     let refusal = refused(first_look(&publisher.tree(), &pins));
     assert_eq!(refusal.code, Code::Expired);
-    assert!(refusal.found.contains("2025-01-01T00:00:00Z"), "{}", refusal.found);
-    // A newer root by the same key, in a newer certificate, is the way out, also for a host that slept.
+    assert!(
+        refusal.found.contains("2025-01-01T00:00:00Z"),
+        "{}",
+        refusal.found
+    );
+    // A newer root by the same key, in a newer certificate, is the way out, also for a host that
+    // slept.
     let mut host = Host::default();
-    host.look_at(&publisher.tree(), GUN, &pins, "2024-01-01T00:00:00Z").0.unwrap();
+    host.look_at(&publisher.tree(), GUN, &pins, "2024-01-01T00:00:00Z")
+        .0
+        .unwrap();
     publisher.rotate_root(&[publisher.root_key()]);
     host.look(&publisher.tree(), &pins).unwrap();
 }
@@ -489,9 +632,14 @@ fn an_expired_root_in_the_middle_does_not_matter_and_at_the_end_it_does() {
     let (mut publisher, pins) = published();
     publisher.role("root").expires = "2029-01-01T00:00:00Z";
     let mut host = Host::default();
-    host.look_at(&publisher.tree(), GUN, &pins, "2028-01-01T00:00:00Z").0.unwrap();
+    host.look_at(&publisher.tree(), GUN, &pins, "2028-01-01T00:00:00Z")
+        .0
+        .unwrap();
     let mut late = host.clone();
-    assert_eq!(refused(late.look(&publisher.tree(), &pins)).code, Code::Expired);
+    assert_eq!(
+        refused(late.look(&publisher.tree(), &pins)).code,
+        Code::Expired
+    );
     publisher.next_root();
     publisher.next_root().expires = crate::publisher::FAR;
     host.look(&publisher.tree(), &pins).unwrap();
@@ -503,17 +651,26 @@ fn what_is_not_there_is_told_apart() {
     assert_eq!(code(&Tree { files: [].into() }, &pins), Code::NoStatement);
     for name in ["timestamp", "snapshot", "targets", "targets/releases"] {
         let mut tree = publisher.tree();
-        tree.files.retain(|file, _| !file.starts_with(&format!("{name}.")));
+        tree.files
+            .retain(|file, _| !file.starts_with(&format!("{name}.")));
         assert_eq!(code(&tree, &pins), Code::RoleMissing, "{name}");
-        assert_eq!(refused(host.look(&tree, &pins)).code, Code::RoleMissing, "{name}");
+        assert_eq!(
+            refused(host.look(&tree, &pins)).code,
+            Code::RoleMissing,
+            "{name}"
+        );
     }
     for role in ["timestamp", "snapshot", "targets"] {
         let mut publisher = publisher.clone();
         publisher.edit(
             "root",
             match role {
-                "timestamp" => |signed| drop(signed["roles"].as_object_mut().unwrap().remove("timestamp")),
-                "snapshot" => |signed| drop(signed["roles"].as_object_mut().unwrap().remove("snapshot")),
+                "timestamp" => {
+                    |signed| drop(signed["roles"].as_object_mut().unwrap().remove("timestamp"))
+                }
+                "snapshot" => {
+                    |signed| drop(signed["roles"].as_object_mut().unwrap().remove("snapshot"))
+                }
                 _ => |signed| drop(signed["roles"].as_object_mut().unwrap().remove("targets")),
             },
         );
@@ -525,8 +682,12 @@ fn what_is_not_there_is_told_apart() {
 fn a_key_under_another_keys_id_spoils_the_file() {
     let (mut publisher, pins) = published();
     publisher.edit("root", |signed| {
-        let id = signed["roles"]["timestamp"]["keyids"][0].as_str().unwrap().to_owned();
-        signed["keys"][&id] = signed["keys"][signed["roles"]["snapshot"]["keyids"][0].as_str().unwrap()].clone();
+        let id = signed["roles"]["timestamp"]["keyids"][0]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        signed["keys"][&id] =
+            signed["keys"][signed["roles"]["snapshot"]["keyids"][0].as_str().unwrap()].clone();
     });
     assert_eq!(code(&publisher.tree(), &pins), Code::Malformed);
 }
@@ -535,10 +696,22 @@ fn a_key_under_another_keys_id_spoils_the_file() {
 fn a_delegation_of_a_path_that_the_parent_does_not_hold_gives_nothing() {
     let (mut publisher, mut pins) = published();
     publisher.role("targets/releases").paths = vec!["v"];
-    publisher.delegate("targets/releases/deep", vec![Key::named("deep").bare()], vec![""]);
+    publisher.delegate(
+        "targets/releases/deep",
+        vec![Key::named("deep").bare()],
+        vec![""],
+    );
     publisher.tag_in("targets/releases/deep", "v1", OTHER, 7);
     pins.role = "targets/releases/deep".to_owned();
-    assert!(tags(first_look(&publisher.tree(), &pins).unwrap().collection.get()).is_empty());
+    assert!(
+        tags(
+            first_look(&publisher.tree(), &pins)
+                .unwrap()
+                .collection
+                .get()
+        )
+        .is_empty()
+    );
 }
 
 #[test]
@@ -549,25 +722,52 @@ fn odd_metadata_is_refused_as_malformed() {
         ("timestamp", |signed| signed["_type"] = "Snapshot".into()),
         ("timestamp", |signed| signed["version"] = 0.into()),
         ("timestamp", |signed| signed["version"] = "1".into()),
-        ("timestamp", |signed| signed["expires"] = "2036-01-01".into()),
-        ("timestamp", |signed| signed["meta"]["snapshot"]["hashes"] = json!({"sha512": "AA=="})),
-        ("timestamp", |signed| signed["meta"] = serde_json::Value::Null),
-        ("snapshot", |signed| drop(signed["meta"].as_object_mut().unwrap().remove("root"))),
-        ("snapshot", |signed| signed["meta"]["targets"] = json!({})),
-        ("root", |signed| signed["roles"]["root"]["threshold"] = 0.into()),
-        ("root", |signed| signed["roles"]["timestamp"]["keyids"] = json!(["0".repeat(64)])),
-        ("targets", |signed| signed["delegations"]["roles"][0]["name"] = "targets/a/b".into()),
-        ("targets", |signed| {
-            signed["delegations"]["roles"] = json!([signed["delegations"]["roles"][0], signed["delegations"]["roles"][0]]);
+        ("timestamp", |signed| {
+            signed["expires"] = "2036-01-01".into();
         }),
-        ("targets", |signed| signed["delegations"]["roles"][0]["paths"] = "v".into()),
-        ("targets", |signed| signed["delegations"]["roles"] = "none".into()),
-        ("targets/releases", |signed| signed["targets"]["v1"]["hashes"]["sha256"] = "AA==".into()),
+        ("timestamp", |signed| {
+            signed["meta"]["snapshot"]["hashes"] = json!({"sha512": "AA=="});
+        }),
+        ("timestamp", |signed| {
+            signed["meta"] = serde_json::Value::Null;
+        }),
+        ("snapshot", |signed| {
+            drop(signed["meta"].as_object_mut().unwrap().remove("root"));
+        }),
+        ("snapshot", |signed| signed["meta"]["targets"] = json!({})),
+        ("root", |signed| {
+            signed["roles"]["root"]["threshold"] = 0.into();
+        }),
+        ("root", |signed| {
+            signed["roles"]["timestamp"]["keyids"] = json!(["0".repeat(64)]);
+        }),
+        ("targets", |signed| {
+            signed["delegations"]["roles"][0]["name"] = "targets/a/b".into();
+        }),
+        ("targets", |signed| {
+            signed["delegations"]["roles"] = json!([
+                signed["delegations"]["roles"][0],
+                signed["delegations"]["roles"][0]
+            ]);
+        }),
+        ("targets", |signed| {
+            signed["delegations"]["roles"][0]["paths"] = "v".into();
+        }),
+        ("targets", |signed| {
+            signed["delegations"]["roles"] = "none".into();
+        }),
+        ("targets/releases", |signed| {
+            signed["targets"]["v1"]["hashes"]["sha256"] = "AA==".into();
+        }),
         ("targets/releases", |signed| signed["targets"] = json!([])),
     ];
     for (index, (role, edit)) in edits.into_iter().enumerate() {
         let (mut publisher, pins) = published();
         publisher.edit(role, edit);
-        assert_eq!(code(&publisher.tree(), &pins), Code::Malformed, "{index} {role}");
+        assert_eq!(
+            code(&publisher.tree(), &pins),
+            Code::Malformed,
+            "{index} {role}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `rootpin audit` on a host: the questions of those who asked for it, on real metadata, and what a host may hold against it.
+//! `rootpin audit` on a host: the questions of those who asked for it, on real metadata, and what a
+//! host may hold against it.
 
 pub(crate) mod dockerd;
 mod hostile;
@@ -35,7 +36,10 @@ fn trusts(directory: &Path, gun: &str, from: &str) {
             }
         }
     }
-    copy(Path::new(from), &directory.join("tuf").join(gun).join("metadata"));
+    copy(
+        Path::new(from),
+        &directory.join("tuf").join(gun).join("metadata"),
+    );
 }
 
 /// The same of what a publisher has now.
@@ -63,16 +67,24 @@ fn policy_for(world: &World, pattern: &str, keys: &[&str]) -> String {
     )
 }
 
-/// Runs an audit of nothing but what is named: the machine that the tests run on has a home and maybe engines of its own.
+/// Runs an audit of nothing but what is named: the machine that the tests run on has a home and
+/// maybe engines of its own.
 fn audit(world: &World, words: &[&str]) -> Ended {
     let home = world.path("home");
     fs::create_dir_all(&home).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    command.arg("audit").args(words).arg("--control").arg(world.path("control")).env("HOME", home);
+    command
+        .arg("audit")
+        .args(words)
+        .arg("--control")
+        .arg(world.path("control"))
+        .env("HOME", home);
     let config = world.path("audited.toml");
     let at = |name: &str| world.path(name).display().to_string();
     let (state, containerd) = (at("state"), at("containerd"));
-    let text = format!("state = {state:?}\n[[engine]]\nname = \"main\"\ncontainerd = {containerd:?}\ngate = \"/g\"\napply = \"/a\"\n");
+    let text = format!(
+        "state = {state:?}\n[[engine]]\nname = \"main\"\ncontainerd = {containerd:?}\ngate = \"/g\"\napply = \"/a\"\n"
+    );
     fs::write(&config, text).unwrap();
     if !words.contains(&"--config") {
         command.arg("--config").arg(config);
@@ -87,20 +99,30 @@ fn audit(world: &World, words: &[&str]) -> Ended {
 /// The report, which is as the schema says, and the exit code that goes with it.
 fn report(world: &World, words: &[&str]) -> (Value, i32) {
     let ended = audit(world, &[words, &["--json"]].concat());
-    let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    assert_eq!(schema::errors(&host_schema(), &report), Vec::<String>::new());
+    let report: Value =
+        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    assert_eq!(
+        schema::errors(&host_schema(), &report),
+        Vec::<String>::new()
+    );
     (report, ended.code)
 }
 
 /// The report of an audit by a policy and a state, without a daemon.
 fn report_by_files(world: &World, words: &[&str]) -> (Value, i32) {
-    let (policy, state) = (world.path("policy").display().to_string(), world.path("state").display().to_string());
+    let (policy, state) = (
+        world.path("policy").display().to_string(),
+        world.path("state").display().to_string(),
+    );
     if !world.path("state").exists() {
         // The state is made by whoever first judges.
         let digest = format!("r.test/none/none@sha256:{}", "0".repeat(64));
         world.rootpin(&["verify", &digest, "--policy", &policy, "--state", &state]);
     }
-    report(world, &[words, &["--policy", &policy, "--state", &state]].concat())
+    report(
+        world,
+        &[words, &["--policy", &policy, "--state", &state]].concat(),
+    )
 }
 
 fn host_schema() -> Value {
@@ -109,34 +131,79 @@ fn host_schema() -> Value {
 
 /// `code subject-up-to-a-space` of each finding.
 fn findings(report: &Value) -> Vec<String> {
-    let word =
-        |one: &Value| format!("{} {}", one["code"].as_str().unwrap(), one["subject"].as_str().unwrap().split(" in /").next().unwrap());
-    report["findings"].as_array().unwrap().iter().map(word).collect()
+    let word = |one: &Value| {
+        format!(
+            "{} {}",
+            one["code"].as_str().unwrap(),
+            one["subject"]
+                .as_str()
+                .unwrap()
+                .split(" in /")
+                .next()
+                .unwrap()
+        )
+    };
+    report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(word)
+        .collect()
 }
 
 fn finding<'a>(report: &'a Value, code: &str) -> &'a Value {
     let all = report["findings"].as_array().unwrap();
-    all.iter().find(|one| one["code"] == code).unwrap_or_else(|| panic!("no {code} in {all:#?}"))
+    all.iter()
+        .find(|one| one["code"] == code)
+        .unwrap_or_else(|| panic!("no {code} in {all:#?}"))
 }
 
 #[test]
 fn the_schema_refuses_what_the_report_does_not_have() {
-    let Some(world) = World::new("a-schema") else { return };
-    trusts(&world.path("trust"), "registry.example.com/acme/app", &data("vectors/delegations"));
+    let Some(world) = World::new("a-schema") else {
+        return;
+    };
+    trusts(
+        &world.path("trust"),
+        "registry.example.com/acme/app",
+        &data("vectors/delegations"),
+    );
     let trust = world.path("trust").display().to_string();
     let (whole, _) = report_by_files(&world, &["--trust-dir", &trust]);
     let schema = host_schema();
-    for path in ["/host", "/policy/hash", "/roots/0/keys", "/trust_directories/0/repositories/0/roles/0/keys/0/id", "/findings/0/severity"]
-    {
+    for path in [
+        "/host",
+        "/policy/hash",
+        "/roots/0/keys",
+        "/trust_directories/0/repositories/0/roles/0/keys/0/id",
+        "/findings/0/severity",
+    ] {
         let (above, name) = path.rsplit_once('/').unwrap();
         let mut without = whole.clone();
-        without.pointer_mut(above).unwrap().as_object_mut().unwrap().remove(name).unwrap();
-        assert_eq!(schema::errors(&schema, &without).len(), 1, "{path} is not required");
+        without
+            .pointer_mut(above)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name)
+            .unwrap();
+        assert_eq!(
+            schema::errors(&schema, &without).len(),
+            1,
+            "{path} is not required"
+        );
         let mut more = whole.clone();
         more.pointer_mut(above).unwrap()["surplus"] = json!(1);
-        assert_eq!(schema::errors(&schema, &more).len(), 1, "more beside {path}");
+        assert_eq!(
+            schema::errors(&schema, &more).len(),
+            1,
+            "more beside {path}"
+        );
         let mut other = whole.clone();
         *other.pointer_mut(path).unwrap() = json!({});
-        assert!(!schema::errors(&schema, &other).is_empty(), "{path} as an object");
+        assert!(
+            !schema::errors(&schema, &other).is_empty(),
+            "{path} as an object"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The decision, asked as the doors ask it: policies in memory, trust servers on loopback, and a real state.
+//! The decision, asked as the doors ask it: policies in memory, trust servers on loopback, and a
+//! real state.
 
 mod formats;
 mod gate;

@@ -37,12 +37,20 @@ impl Certs {
 
     fn run(&self, words: &[&str]) -> Ended {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        run(command.arg("hosts").args(words).args(["--resolver", RESOLVER, "--dir"]).arg(self.dir()), b"")
+        run(
+            command
+                .arg("hosts")
+                .args(words)
+                .args(["--resolver", RESOLVER, "--dir"])
+                .arg(self.dir()),
+            b"",
+        )
     }
 
     fn json(&self, words: &[&str]) -> (Value, i32) {
         let ended = self.run(&[words, &["--json"]].concat());
-        let value: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let value: Value =
+            serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         assert_eq!(value["version"], 1);
         (value, ended.code)
     }
@@ -50,36 +58,79 @@ impl Certs {
     /// Registry and codes of every file that is checked.
     fn codes(&self, words: &[&str]) -> Vec<(String, Vec<String>)> {
         let (value, code) = self.json(&[&["check"], words].concat());
-        let files: Vec<_> = value["files"].as_array().unwrap().iter().map(found).collect();
+        let files: Vec<_> = value["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(found)
+            .collect();
         let open = files.iter().any(|(_, codes)| !codes.is_empty());
-        assert_eq!((code == 1, &value["outcome"]), (open, &Value::from(if open { "open" } else { "closed" })), "{value}");
+        assert_eq!(
+            (code == 1, &value["outcome"]),
+            (open, &Value::from(if open { "open" } else { "closed" })),
+            "{value}"
+        );
         files
     }
 }
 
 fn found(file: &Value) -> (String, Vec<String>) {
     let codes = file["findings"].as_array().unwrap().iter().map(|hole| {
-        assert!(["found", "hint"].iter().all(|member| hole[member].as_str().is_some_and(|text| !text.is_empty())), "{hole}");
+        assert!(
+            ["found", "hint"]
+                .iter()
+                .all(|member| hole[member].as_str().is_some_and(|text| !text.is_empty())),
+            "{hole}"
+        );
         hole["code"].as_str().unwrap().to_owned()
     });
-    (file["registry"].as_str().unwrap_or_default().to_owned(), codes.collect())
+    (
+        file["registry"].as_str().unwrap_or_default().to_owned(),
+        codes.collect(),
+    )
 }
 
 fn closed(registries: &[&str]) -> Vec<(String, Vec<String>)> {
-    registries.iter().map(|registry| ((*registry).to_owned(), Vec::new())).collect()
+    registries
+        .iter()
+        .map(|registry| ((*registry).to_owned(), Vec::new()))
+        .collect()
 }
 
 #[test]
 fn what_is_written_is_closed_and_written_once() {
     let certs = Certs::new();
     let shown = certs.run(&["write", "--dry-run", "docker.io", "r.example:5000"]);
-    assert!(shown.code == 0 && shown.out.contains("+server = \"https://registry-1.docker.io\""), "{shown:?}");
+    assert!(
+        shown.code == 0
+            && shown
+                .out
+                .contains("+server = \"https://registry-1.docker.io\""),
+        "{shown:?}"
+    );
     assert!(!certs.file("docker.io").exists());
     let written = certs.run(&["write", "docker.io", "r.example:5000", "_default"]);
-    assert!(written.code == 0 && written.out.contains("written: "), "{written:?}");
-    assert_eq!(certs.codes(&[]), closed(&["_default", "docker.io", "r.example:5000"]));
-    assert_eq!(certs.codes(&["unheard-of.example"]), closed(&["unheard-of.example"]), "_default stands for it");
-    assert_eq!(fs::metadata(certs.file("docker.io")).unwrap().permissions().mode() & 0o777, 0o644);
+    assert!(
+        written.code == 0 && written.out.contains("written: "),
+        "{written:?}"
+    );
+    assert_eq!(
+        certs.codes(&[]),
+        closed(&["_default", "docker.io", "r.example:5000"])
+    );
+    assert_eq!(
+        certs.codes(&["unheard-of.example"]),
+        closed(&["unheard-of.example"]),
+        "_default stands for it"
+    );
+    assert_eq!(
+        fs::metadata(certs.file("docker.io"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o644
+    );
     let (again, code) = certs.json(&["write", "docker.io"]);
     assert_eq!((code, &again["outcome"]), (0, &"unchanged".into()));
     assert!(!certs.file("docker.io").with_extension("toml.bak").exists());
@@ -91,13 +142,19 @@ fn an_administrators_file_is_changed_only_where_it_is_open_and_its_old_text_is_k
     let before = "# by hand\nserver = \"https://r.example\"\n\n[host.\"https://m.example\"]\n  ca = \"m.pem\"\n";
     certs.put("r.example", before);
     fs::write(certs.dir().join("r.example/ca.crt"), "x").unwrap();
-    assert_eq!(certs.codes(&["r.example"])[0].1, ["server-resolves", "host-resolves", "no-resolver"]);
+    assert_eq!(
+        certs.codes(&["r.example"])[0].1,
+        ["server-resolves", "host-resolves", "no-resolver"]
+    );
     let (value, code) = certs.json(&["write", "r.example"]);
     assert_eq!((code, &value["outcome"]), (0, &"written".into()));
     let backup = value["files"][0]["backup"].as_str().unwrap();
     assert_eq!(fs::read_to_string(backup).unwrap(), before);
     let after = certs.text("r.example");
-    assert!(before.lines().all(|line| after.contains(line)) && !after.contains("ca.crt"), "{after}");
+    assert!(
+        before.lines().all(|line| after.contains(line)) && !after.contains("ca.crt"),
+        "{after}"
+    );
     assert_eq!(certs.codes(&[]), closed(&["r.example"]));
 }
 
@@ -111,7 +168,11 @@ fn certificates_beside_a_new_file_stay_in_use() {
     assert_eq!(certs.codes(&["r.example"])[0].1, ["no-file"]);
     assert_eq!(certs.run(&["write", "r.example"]).code, 0);
     let text = certs.text("r.example");
-    assert!(text.contains("ca = [\"ca.crt\"]") && text.contains("client = [[\"client.cert\", \"client.key\"]]"), "{text}");
+    assert!(
+        text.contains("ca = [\"ca.crt\"]")
+            && text.contains("client = [[\"client.cert\", \"client.key\"]]"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -119,7 +180,10 @@ fn what_is_not_understood_is_refused_and_nothing_is_written() {
     let certs = Certs::new();
     certs.put("bad.example", "server = ");
     let refused = certs.run(&["write", "good.example", "bad.example"]);
-    assert!(refused.code == 1 && refused.err.contains("malformed") && refused.err.contains("\nhint: "), "{refused:?}");
+    assert!(
+        refused.code == 1 && refused.err.contains("malformed") && refused.err.contains("\nhint: "),
+        "{refused:?}"
+    );
     assert!(!certs.file("good.example").exists());
     assert_eq!(certs.codes(&["bad.example"])[0].1, ["malformed"]);
     certs.put("long.example", &"#".repeat(300 << 10));
@@ -130,9 +194,15 @@ fn what_is_not_understood_is_refused_and_nothing_is_written() {
 fn the_folder_that_an_engine_looks_into_first_is_the_one_that_is_meant() {
     let certs = Certs::new();
     assert_eq!(certs.run(&["write", "r.example:5000"]).code, 0);
-    assert_eq!(certs.codes(&["r.example:5000"]), closed(&["r.example:5000"]));
+    assert_eq!(
+        certs.codes(&["r.example:5000"]),
+        closed(&["r.example:5000"])
+    );
     certs.put("r.example_5000_", "server = \"https://r.example:5000\"\n");
-    assert_eq!(certs.codes(&["r.example:5000"])[0].1, ["server-resolves", "no-resolver"]);
+    assert_eq!(
+        certs.codes(&["r.example:5000"])[0].1,
+        ["server-resolves", "no-resolver"]
+    );
     assert_eq!(certs.run(&["write", "r.example:5000"]).code, 0);
     assert!(certs.text("r.example_5000_").contains("resolve"));
 }
@@ -140,28 +210,67 @@ fn the_folder_that_an_engine_looks_into_first_is_the_one_that_is_meant() {
 #[test]
 fn a_file_that_others_can_write_and_a_list_of_folders_are_holes() {
     let certs = Certs::new();
-    assert_eq!(certs.codes(&[])[0].1, ["no-file"], "an empty folder closes nothing");
+    assert_eq!(
+        certs.codes(&[])[0].1,
+        ["no-file"],
+        "an empty folder closes nothing"
+    );
     assert_eq!(certs.run(&["write", "r.example"]).code, 0);
     fs::set_permissions(certs.file("r.example"), fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(certs.codes(&[])[0].1, ["writable"]);
     let list = format!("{0}:{0}", certs.dir().display());
-    let rootpin = |words: &[&str]| run(std::process::Command::new(env!("CARGO_BIN_EXE_rootpin")).arg("hosts").args(words), b"");
+    let rootpin = |words: &[&str]| {
+        run(
+            std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"))
+                .arg("hosts")
+                .args(words),
+            b"",
+        )
+    };
     let checked = rootpin(&["check", "--resolver", RESOLVER, "--dir", &list]);
-    assert!(checked.code == 1 && checked.out.contains("dir-list"), "{checked:?}");
-    assert_eq!(rootpin(&["write", "--resolver", RESOLVER, "--dir", &list, "r.example"]).code, 64);
+    assert!(
+        checked.code == 1 && checked.out.contains("dir-list"),
+        "{checked:?}"
+    );
+    assert_eq!(
+        rootpin(&["write", "--resolver", RESOLVER, "--dir", &list, "r.example"]).code,
+        64
+    );
     let unset = rootpin(&["check", "--config", "/no/such/rootpin.toml", "--dir", "/"]);
-    assert!(unset.code == 2 && unset.err.contains("hint: write resolver = "), "{unset:?}");
+    assert!(
+        unset.code == 2 && unset.err.contains("hint: write resolver = "),
+        "{unset:?}"
+    );
 }
 
 #[test]
 fn a_registry_is_a_host_and_a_resolver_is_on_loopback() {
     let certs = Certs::new();
-    for bad in ["../etc", "a/b", "", "docker.io/library", "https://r.example", "."] {
+    for bad in [
+        "../etc",
+        "a/b",
+        "",
+        "docker.io/library",
+        "https://r.example",
+        ".",
+    ] {
         assert_eq!(certs.run(&["write", bad]).code, 64, "{bad}");
     }
     assert_eq!(certs.run(&["write"]).code, 64);
     let mut elsewhere = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    let ended = run(elsewhere.args(["hosts", "write", "docker.io", "--resolver", "192.0.2.1:5055", "--dir"]).arg(certs.dir()), b"");
+    let ended = run(
+        elsewhere
+            .args([
+                "hosts",
+                "write",
+                "docker.io",
+                "--resolver",
+                "192.0.2.1:5055",
+                "--dir",
+            ])
+            .arg(certs.dir()),
+        b"",
+    );
     assert_eq!(ended.code, 64, "{ended:?}");
 }
 
@@ -171,14 +280,30 @@ fn mirrors_in_a_daemon_json_beside_the_folder_are_a_hole_until_docker_hub_has_a_
     let dir = etc.path().join("certs.d");
     let rootpin = |words: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        run(command.arg("hosts").args(words).args(["--resolver", RESOLVER, "--dir"]).arg(&dir), b"")
+        run(
+            command
+                .arg("hosts")
+                .args(words)
+                .args(["--resolver", RESOLVER, "--dir"])
+                .arg(&dir),
+            b"",
+        )
     };
     assert_eq!(rootpin(&["write", "_default"]).code, 0);
     assert_eq!(rootpin(&["check"]).code, 0);
-    fs::write(etc.path().join("daemon.json"), r#"{"registry-mirrors": ["http://127.0.0.1:17310"]}"#).unwrap();
+    fs::write(
+        etc.path().join("daemon.json"),
+        r#"{"registry-mirrors": ["http://127.0.0.1:17310"]}"#,
+    )
+    .unwrap();
     for words in [&["check"][..], &["check", "docker.io"]] {
         let open = rootpin(words);
-        assert!(open.code == 1 && open.out.contains("mirrors: ") && open.out.contains("http://127.0.0.1:17310"), "{open:?}");
+        assert!(
+            open.code == 1
+                && open.out.contains("mirrors: ")
+                && open.out.contains("http://127.0.0.1:17310"),
+            "{open:?}"
+        );
     }
     assert_eq!(rootpin(&["write", "docker.io"]).code, 0);
     assert_eq!(rootpin(&["check"]).code, 0);

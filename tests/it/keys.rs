@@ -8,9 +8,19 @@ use crate::publisher::{Key, Publisher};
 fn a_key_has_one_canonical_id_as_pem_and_in_every_certificate() {
     let key = Key::named("a");
     let id = key.id();
-    assert_eq!(public_keys(key.public_pem().as_bytes()).unwrap()[0].id().to_string(), id);
+    assert_eq!(
+        public_keys(key.public_pem().as_bytes()).unwrap()[0]
+            .id()
+            .to_string(),
+        id
+    );
     for name in ["registry.test/a", "docker.io/*"] {
-        assert_eq!(public_keys(key.certificate(name).public_pem().as_bytes()).unwrap()[0].id().to_string(), id);
+        assert_eq!(
+            public_keys(key.certificate(name).public_pem().as_bytes()).unwrap()[0]
+                .id()
+                .to_string(),
+            id
+        );
     }
 }
 
@@ -20,7 +30,15 @@ fn a_published_tree_has_every_file_under_each_of_its_names() {
     publisher.tag("v1", &"1".repeat(64), 7);
     publisher.rotate_root(&[Key::named("b")]);
     let tree = publisher.tree();
-    for name in ["root.json", "1.root.json", "2.root.json", "timestamp.json", "snapshot.json", "targets.json", "targets/releases.json"] {
+    for name in [
+        "root.json",
+        "1.root.json",
+        "2.root.json",
+        "timestamp.json",
+        "snapshot.json",
+        "targets.json",
+        "targets/releases.json",
+    ] {
         assert!(tree.files.contains_key(name), "{name}");
     }
     assert_eq!(tree.files.len(), 10);

@@ -1,4 +1,5 @@
-//! `[local] content = "allow"`: what it lets in, and what only looks as if it came from no registry.
+//! `[local] content = "allow"`: what it lets in, and what only looks as if it came from no
+//! registry.
 
 use containerd_client::services::v1::ApplyRequest;
 use tonic::Code;
@@ -19,10 +20,20 @@ fn host(name: &str) -> Option<(World, Daemon)> {
 
 /// What the gate says of a layer in a namespace: the code of a refusal.
 fn said(world: &World, namespace: &str, message: ApplyRequest) -> String {
-    let status = world.unpack("gate", message, &[("containerd-namespace", namespace)]).unwrap_err();
+    let status = world
+        .unpack("gate", message, &[("containerd-namespace", namespace)])
+        .unwrap_err();
     match status.code() {
         Code::Unimplemented => "allowed".to_owned(),
-        Code::FailedPrecondition => status.message().split(": found ").next().unwrap().rsplit(' ').next().unwrap().to_owned(),
+        Code::FailedPrecondition => status
+            .message()
+            .split(": found ")
+            .next()
+            .unwrap()
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned(),
         _ => panic!("{status}"),
     }
 }
@@ -36,37 +47,93 @@ type Sign = fn(&mut Image, &mut Held);
 
 #[test]
 fn bytes_with_any_sign_of_a_registry_are_not_local() {
-    let Some((world, _daemon)) = host("local-signs") else { return };
+    let Some((world, _daemon)) = host("local-signs") else {
+        return;
+    };
     let signs: [(&str, &str, Sign); 14] = [
         ("none", "allowed", |_, _| {}),
-        ("a source on the layer", "no-rule", |image, _| label(&mut image.layer, "containerd.io/distribution.source.other.test", "x/y")),
+        ("a source on the layer", "no-rule", |image, _| {
+            label(
+                &mut image.layer,
+                "containerd.io/distribution.source.other.test",
+                "x/y",
+            );
+        }),
         ("a source on the configuration", "no-rule", |image, _| {
-            label(&mut image.config, "containerd.io/distribution.source.other.test", "x/y");
+            label(
+                &mut image.config,
+                "containerd.io/distribution.source.other.test",
+                "x/y",
+            );
         }),
         ("a source on the manifest", "no-rule", |image, _| {
-            label(&mut image.manifest, "containerd.io/distribution.source.other.test", "x/y");
+            label(
+                &mut image.manifest,
+                "containerd.io/distribution.source.other.test",
+                "x/y",
+            );
         }),
-        ("a source on the index", "no-rule", |image, _| label(&mut image.index, "containerd.io/distribution.source.other.test", "x/y")),
-        ("a source without a host", "no-rule", |image, _| label(&mut image.layer, "containerd.io/distribution.source.", "x/y")),
-        ("a source without a repository", "no-rule", |image, _| label(&mut image.layer, "containerd.io/distribution.source.h", ",")),
-        ("a schema 1 layer", "no-rule", |image, _| label(&mut image.layer, "containerd.io/docker.schema1.empty-layer", "false")),
+        ("a source on the index", "no-rule", |image, _| {
+            label(
+                &mut image.index,
+                "containerd.io/distribution.source.other.test",
+                "x/y",
+            );
+        }),
+        ("a source without a host", "no-rule", |image, _| {
+            label(
+                &mut image.layer,
+                "containerd.io/distribution.source.",
+                "x/y",
+            );
+        }),
+        ("a source without a repository", "no-rule", |image, _| {
+            label(&mut image.layer, "containerd.io/distribution.source.h", ",");
+        }),
+        ("a schema 1 layer", "no-rule", |image, _| {
+            label(
+                &mut image.layer,
+                "containerd.io/docker.schema1.empty-layer",
+                "false",
+            );
+        }),
         ("a converted schema 1 manifest", "no-rule", |image, held| {
-            let converted = ("io.containerd.image/converted-docker-schema1".to_owned(), "sha256:0".to_owned());
-            held.images.push(("other.test/x/y:v1".to_owned(), image.manifest.digest.clone()));
-            held.image_labels.insert("other.test/x/y:v1".to_owned(), [converted].into());
+            let converted = (
+                "io.containerd.image/converted-docker-schema1".to_owned(),
+                "sha256:0".to_owned(),
+            );
+            held.images.push((
+                "other.test/x/y:v1".to_owned(),
+                image.manifest.digest.clone(),
+            ));
+            held.image_labels
+                .insert("other.test/x/y:v1".to_owned(), [converted].into());
         }),
-        ("a record of no repository", "no-rule", |image, held| held.images.push(("h:5000/:v1".to_owned(), image.index.digest.clone()))),
-        ("a layer that BuildKit fetched", "no-rule", |image, _| label(&mut image.layer, "buildkit.io/blob/mediatype", GZIP)),
+        ("a record of no repository", "no-rule", |image, held| {
+            held.images
+                .push(("h:5000/:v1".to_owned(), image.index.digest.clone()));
+        }),
+        ("a layer that BuildKit fetched", "no-rule", |image, _| {
+            label(&mut image.layer, "buildkit.io/blob/mediatype", GZIP);
+        }),
         ("a layer that BuildKit made", "allowed", |image, _| {
             label(&mut image.layer, "buildkit.io/blob/mediatype", GZIP);
             label(&mut image.layer, "containerd.io/uncompressed", "sha256:0");
         }),
         ("a record that an archive made", "allowed", |image, held| {
-            held.images.push(("other.test/x/y:v1".to_owned(), image.index.digest.clone()));
+            held.images
+                .push(("other.test/x/y:v1".to_owned(), image.index.digest.clone()));
         }),
-        ("an odd record that an import made", "allowed", |image, held| {
-            held.images.push((format!("import-2026-11-29@{}", image.index.digest), image.index.digest.clone()));
-        }),
+        (
+            "an odd record that an import made",
+            "allowed",
+            |image, held| {
+                held.images.push((
+                    format!("import-2026-11-29@{}", image.index.digest),
+                    image.index.digest.clone(),
+                ));
+            },
+        ),
     ];
     for (number, (what, wanted, sign)) in signs.into_iter().enumerate() {
         let mut image = Image::named(what);
@@ -81,39 +148,72 @@ fn bytes_with_any_sign_of_a_registry_are_not_local() {
 
 #[test]
 fn a_layer_of_which_no_manifest_is_here_is_local_unless_buildkit_fetched_it() {
-    let Some((world, _daemon)) = host("local-alone") else { return };
+    let Some((world, _daemon)) = host("local-alone") else {
+        return;
+    };
     let image = Image::named("committed");
-    world.containerd.hold("moby", |held| held.blobs.push(image.layer.clone()));
-    assert_eq!(said(&world, "moby", image.unpack()), "allowed", "as docker commit applies it");
+    world
+        .containerd
+        .hold("moby", |held| held.blobs.push(image.layer.clone()));
+    assert_eq!(
+        said(&world, "moby", image.unpack()),
+        "allowed",
+        "as docker commit applies it"
+    );
     let mut cached = Image::named("of a remote cache");
     label(&mut cached.layer, "buildkit.io/blob/mediatype", GZIP);
     let own = cached.layer.digest.clone();
-    label(&mut cached.layer, &format!("containerd.io/gc.ref.content.blob-{own}"), &own);
-    world.containerd.hold("moby", |held| held.blobs.push(cached.layer.clone()));
+    label(
+        &mut cached.layer,
+        &format!("containerd.io/gc.ref.content.blob-{own}"),
+        &own,
+    );
+    world
+        .containerd
+        .hold("moby", |held| held.blobs.push(cached.layer.clone()));
     assert_eq!(said(&world, "moby", cached.unpack()), "no-rule");
 }
 
-/// An image that was built on another one, whose layer `BuildKit` compressed anew: linked as it links them.
+/// An image that was built on another one, whose layer `BuildKit` compressed anew: linked as it
+/// links them.
 fn compressed_anew(original: &mut Image, name: &str) -> Image {
     let mut built = Image::named(name);
     label(&mut built.layer, "buildkit.io/blob/mediatype", GZIP);
-    label(&mut built.layer, "containerd.io/uncompressed", &original.layer.digest);
+    label(
+        &mut built.layer,
+        "containerd.io/uncompressed",
+        &original.layer.digest,
+    );
     label(&mut original.layer, "buildkit.io/blob/mediatype", GZIP);
     let (new, old) = (built.layer.digest.clone(), original.layer.digest.clone());
-    label(&mut built.layer, &format!("containerd.io/gc.ref.content.blob-{old}"), &old);
-    label(&mut original.layer, &format!("containerd.io/gc.ref.content.blob-{new}"), &new);
+    label(
+        &mut built.layer,
+        &format!("containerd.io/gc.ref.content.blob-{old}"),
+        &old,
+    );
+    label(
+        &mut original.layer,
+        &format!("containerd.io/gc.ref.content.blob-{new}"),
+        &new,
+    );
     built
 }
 
 #[test]
 fn a_layer_that_was_compressed_anew_is_local_only_where_what_it_was_made_of_may_be_unpacked() {
-    let Some((world, _daemon)) = host("local-anew") else { return };
+    let Some((world, _daemon)) = host("local-anew") else {
+        return;
+    };
     let signed = |name: &str| {
         let image = Image::named(name);
         world.sign(&image.index.digest);
         image
     };
-    let (mut base, mut unsigned, mut built_here) = (signed("signed base"), Image::named("unsigned base"), Image::named("built"));
+    let (mut base, mut unsigned, mut built_here) = (
+        signed("signed base"),
+        Image::named("unsigned base"),
+        Image::named("built"),
+    );
     let cases: [(&str, &mut Image, bool, &str); 3] = [
         ("signed", &mut base, true, "allowed"),
         ("unsigned", &mut unsigned, true, "no-statement"),
@@ -126,13 +226,21 @@ fn a_layer_that_was_compressed_anew_is_local_only_where_what_it_was_made_of_may_
             label(&mut original.manifest, SOURCE, "team/app");
             label(&mut original.index, SOURCE, "team/app");
         } else {
-            label(&mut original.layer, "containerd.io/uncompressed", "sha256:0");
+            label(
+                &mut original.layer,
+                "containerd.io/uncompressed",
+                "sha256:0",
+            );
         }
         world.containerd.hold(namespace, |held| {
             original.hold(held);
             built.hold(held);
         });
-        assert_eq!(said(&world, namespace, built.unpack()), wanted, "{namespace}");
+        assert_eq!(
+            said(&world, namespace, built.unpack()),
+            wanted,
+            "{namespace}"
+        );
     }
     // What it was made of is gone: nobody knows where it came from.
     let built = compressed_anew(&mut Image::named("collected"), "built on what is gone");

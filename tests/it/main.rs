@@ -1,6 +1,12 @@
 //! The integration tests: one binary, because each further one links everything once more.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a broken test should stop at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken test should stop at once"
+)]
 
 mod attacks;
 mod audit;

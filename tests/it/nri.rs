@@ -61,7 +61,8 @@ struct Synchronize {
     more: bool,
 }
 
-/// `CreateContainer` has pod and container as its first fields, a change of state as its second and third.
+/// `CreateContainer` has pod and container as its first fields, a change of state as its second and
+/// third.
 #[derive(Clone, PartialEq, Message)]
 struct Create {
     #[prost(message, optional, tag = "1")]
@@ -112,7 +113,9 @@ struct Connection {
 impl Nri {
     fn listen(world: &World) -> Self {
         let _ = std::fs::remove_file(world.path("nri"));
-        Self { listener: UnixListener::bind(world.path("nri")).unwrap() }
+        Self {
+            listener: UnixListener::bind(world.path("nri")).unwrap(),
+        }
     }
 
     /// Waits for the plugin, and reads its registration.
@@ -122,7 +125,10 @@ impl Nri {
         let mut connection = Connection { stream, next: 1 };
         let (line, kind, stream, body) = connection.read();
         let request = Request::decode(body.as_slice()).unwrap();
-        assert_eq!((line, kind, request.method.as_str()), (2, 1, "RegisterPlugin"));
+        assert_eq!(
+            (line, kind, request.method.as_str()),
+            (2, 1, "RegisterPlugin")
+        );
         assert_eq!(request.payload, b"\x0a\x07rootpin\x12\x0200");
         connection.write(2, 2, stream, &Response::default().encode_to_vec());
         connection
@@ -131,9 +137,24 @@ impl Nri {
     /// Takes the plugin up, with nothing running.
     fn take_up(&self, request_timeout: i64) -> Connection {
         let mut connection = self.accept();
-        let answer = connection.call("Configure", &Configure { runtime_name: "containerd".to_owned(), request_timeout });
-        assert_eq!(answer.unwrap(), b"\x10\x28", "CreateContainer and StartContainer");
-        assert!(connection.call("Synchronize", &Synchronize::default()).unwrap().is_empty());
+        let answer = connection.call(
+            "Configure",
+            &Configure {
+                runtime_name: "containerd".to_owned(),
+                request_timeout,
+            },
+        );
+        assert_eq!(
+            answer.unwrap(),
+            b"\x10\x28",
+            "CreateContainer and StartContainer"
+        );
+        assert!(
+            connection
+                .call("Synchronize", &Synchronize::default())
+                .unwrap()
+                .is_empty()
+        );
         connection
     }
 }
@@ -151,14 +172,26 @@ impl Connection {
 
     fn write(&mut self, line: u32, kind: u8, stream: u32, body: &[u8]) {
         let length = |length: usize| u32::try_from(length).unwrap().to_be_bytes();
-        let header = [line.to_be_bytes(), length(10 + body.len()), length(body.len()), stream.to_be_bytes()].concat();
-        self.stream.write_all(&[&header, &[kind, 0][..], body].concat()).unwrap();
+        let header = [
+            line.to_be_bytes(),
+            length(10 + body.len()),
+            length(body.len()),
+            stream.to_be_bytes(),
+        ]
+        .concat();
+        self.stream
+            .write_all(&[&header, &[kind, 0][..], body].concat())
+            .unwrap();
     }
 
     fn ask(&mut self, service: &str, method: &str, payload: Vec<u8>) -> u32 {
         let stream = self.next;
         self.next += 2;
-        let request = Request { service: service.to_owned(), method: method.to_owned(), payload };
+        let request = Request {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            payload,
+        };
         self.write(1, 1, stream, &request.encode_to_vec());
         stream
     }
@@ -167,7 +200,9 @@ impl Connection {
         let (line, kind, answered, body) = self.read();
         assert_eq!((line, kind, answered), (1, 2, stream));
         let response = Response::decode(body.as_slice()).unwrap();
-        response.status.map_or(Ok(response.payload), |status| Err((status.code, status.message)))
+        response.status.map_or(Ok(response.payload), |status| {
+            Err((status.code, status.message))
+        })
     }
 
     fn call(&mut self, method: &str, payload: &impl Message) -> Result<Vec<u8>, (i32, String)> {
@@ -181,7 +216,14 @@ impl Connection {
 
     fn start(&mut self, id: &str) -> Result<Vec<u8>, (i32, String)> {
         let Create { pod, container } = create(id);
-        self.call("StateChange", &StateChange { event: 6, pod, container })
+        self.call(
+            "StateChange",
+            &StateChange {
+                event: 6,
+                pod,
+                container,
+            },
+        )
     }
 
     /// Whether the plugin ends the connection.
@@ -193,8 +235,18 @@ impl Connection {
 /// What a pod says of itself is of no account.
 fn create(id: &str) -> Create {
     let annotations = HashMap::from([("io.kubernetes.cri.image-name".to_owned(), V1.to_owned())]);
-    let pod = Pod { id: PAUSE.to_owned(), annotations: annotations.clone() };
-    Create { pod: Some(pod), container: Some(Container { id: id.to_owned(), annotations, args: vec!["/app".to_owned()] }) }
+    let pod = Pod {
+        id: PAUSE.to_owned(),
+        annotations: annotations.clone(),
+    };
+    Create {
+        pod: Some(pod),
+        container: Some(Container {
+            id: id.to_owned(),
+            annotations,
+            args: vec!["/app".to_owned()],
+        }),
+    }
 }
 
 /// An image of one layer, unpacked, and the snapshot that it has then.
@@ -202,15 +254,31 @@ fn unpacked(layer: &str, config: &str) -> (Image, String) {
     let diff = Digest::of(layer.as_bytes()).to_string();
     let config = json!({"os": "linux", "config": {"Cmd": [config]}, "rootfs": {"type": "layers", "diff_ids": [diff]}});
     let mut config = blob(config.to_string().into_bytes());
-    config.labels.insert("containerd.io/gc.ref.snapshot.overlayfs".to_owned(), diff.clone());
-    (Image::of(blob(layer.as_bytes().to_vec()), config, &json!({})), diff)
+    config.labels.insert(
+        "containerd.io/gc.ref.snapshot.overlayfs".to_owned(),
+        diff.clone(),
+    );
+    (
+        Image::of(blob(layer.as_bytes().to_vec()), config, &json!({})),
+        diff,
+    )
 }
 
 /// A container's snapshot, and its record as CRI writes it.
-fn hold_container(held: &mut Held, id: &str, parent: &str, record: &str, image: &Value, config: &Blob) {
+fn hold_container(
+    held: &mut Held,
+    id: &str,
+    parent: &str,
+    record: &str,
+    image: &Value,
+    config: &Blob,
+) {
     held.snapshots.push((id.to_owned(), parent.to_owned()));
     let metadata = json!({"Version": "v1", "Metadata": {"ID": id, "Config": {"image": image}, "ImageRef": config.digest}});
-    let metadata = prost_types::Any { type_url: "x".to_owned(), value: metadata.to_string().into_bytes() };
+    let metadata = prost_types::Any {
+        type_url: "x".to_owned(),
+        value: metadata.to_string().into_bytes(),
+    };
     held.containers.push(Record {
         id: id.to_owned(),
         image: record.to_owned(),
@@ -221,82 +289,191 @@ fn hold_container(held: &mut Held, id: &str, parent: &str, record: &str, image: 
     });
 }
 
-/// A host with a signed image, a container of it, and the sandbox of its pod: of the same image, for brevity.
+/// A host with a signed image, a container of it, and the sandbox of its pod: of the same image,
+/// for brevity.
 fn host(name: &str) -> Option<(World, Image, String)> {
     let world = World::new(name)?;
     let (image, chain) = unpacked("layer", "good");
     world.sign(&image.index.digest);
     world.containerd.hold("k8s.io", |held| {
         image.hold_as(held, V1);
-        held.images.push((image.config.digest.clone(), image.index.digest.clone()));
-        hold_container(held, "good", &chain, V1, &json!({"image": image.config.digest}), &image.config);
+        held.images
+            .push((image.config.digest.clone(), image.index.digest.clone()));
+        hold_container(
+            held,
+            "good",
+            &chain,
+            V1,
+            &json!({"image": image.config.digest}),
+            &image.config,
+        );
         held.snapshots.push((PAUSE.to_owned(), chain.clone()));
         let (snapshotter, snapshot_key) = ("overlayfs".to_owned(), PAUSE.to_owned());
-        held.containers.push(Record { id: PAUSE.to_owned(), image: V1.to_owned(), snapshotter, snapshot_key, ..Record::default() });
+        held.containers.push(Record {
+            id: PAUSE.to_owned(),
+            image: V1.to_owned(),
+            snapshotter,
+            snapshot_key,
+            ..Record::default()
+        });
     });
     Some((world, image, chain))
 }
 
 fn start(world: &World) -> (Daemon, Nri) {
     let nri = Nri::listen(world);
-    let daemon = world.start_ready(&format!("{}nri = {:?}\n", world.config(), world.path("nri").display().to_string()));
+    let daemon = world.start_ready(&format!(
+        "{}nri = {:?}\n",
+        world.config(),
+        world.path("nri").display().to_string()
+    ));
     (daemon, nri)
 }
 
 fn assert_refused(answer: Result<Vec<u8>, (i32, String)>, why: &str) {
     let (code, text) = answer.unwrap_err();
-    assert!(code == 9 && text.starts_with("rootpin: ") && text.contains(why), "{code} {text}");
+    assert!(
+        code == 9 && text.starts_with("rootpin: ") && text.contains(why),
+        "{code} {text}"
+    );
 }
 
 #[test]
 fn a_container_is_made_of_a_signed_image_and_of_no_other_one() {
-    let Some((world, image, chain)) = host("n-signed") else { return };
+    let Some((world, image, chain)) = host("n-signed") else {
+        return;
+    };
     let (other, other_chain) = unpacked("another layer", "other");
     world.containerd.hold("k8s.io", |held| {
         other.hold_as(held, "r.test/team/app:v2");
-        hold_container(held, "other", &other_chain, "r.test/team/app:v2", &json!({}), &other.config);
-        hold_container(held, "gone", &Digest::of(b"gone").to_string(), V1, &json!({}), &image.config);
-        hold_container(held, "asked-other", &chain, V1, &json!({"image": "r.test/team/app:v2"}), &image.config);
-        hold_container(held, "asked-good", &chain, "r.test/team/app:v2", &json!({"user_specified_image": V1}), &image.config);
-        hold_container(held, "asked-odd", &chain, V1, &json!({"image": "r.test/team/app@sha512:00"}), &image.config);
-        hold_container(held, "remapped", &format!("{chain}-1000-1000"), V1, &json!({}), &image.config);
+        hold_container(
+            held,
+            "other",
+            &other_chain,
+            "r.test/team/app:v2",
+            &json!({}),
+            &other.config,
+        );
+        hold_container(
+            held,
+            "gone",
+            &Digest::of(b"gone").to_string(),
+            V1,
+            &json!({}),
+            &image.config,
+        );
+        hold_container(
+            held,
+            "asked-other",
+            &chain,
+            V1,
+            &json!({"image": "r.test/team/app:v2"}),
+            &image.config,
+        );
+        hold_container(
+            held,
+            "asked-good",
+            &chain,
+            "r.test/team/app:v2",
+            &json!({"user_specified_image": V1}),
+            &image.config,
+        );
+        hold_container(
+            held,
+            "asked-odd",
+            &chain,
+            V1,
+            &json!({"image": "r.test/team/app@sha512:00"}),
+            &image.config,
+        );
+        hold_container(
+            held,
+            "remapped",
+            &format!("{chain}-1000-1000"),
+            V1,
+            &json!({}),
+            &image.config,
+        );
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
-    assert_eq!((containerd.create("good"), containerd.start("good")), (Ok(Vec::new()), Ok(Vec::new())));
+    assert_eq!(
+        (containerd.create("good"), containerd.start("good")),
+        (Ok(Vec::new()), Ok(Vec::new()))
+    );
     assert_refused(containerd.create("other"), ": no-statement: found ");
     assert_refused(containerd.start("other"), ": no-statement: found ");
-    assert_refused(containerd.create("gone"), ": not-local: found no image in namespace k8s.io");
-    assert_refused(containerd.start("gone"), ": not-local: found no image in namespace k8s.io");
-    assert_refused(containerd.create("no such"), ": malformed: found 0 snapshots of container no such");
-    assert_refused(containerd.start("no such"), ": malformed: found no record of container no such");
+    assert_refused(
+        containerd.create("gone"),
+        ": not-local: found no image in namespace k8s.io",
+    );
+    assert_refused(
+        containerd.start("gone"),
+        ": not-local: found no image in namespace k8s.io",
+    );
+    assert_refused(
+        containerd.create("no such"),
+        ": malformed: found 0 snapshots of container no such",
+    );
+    assert_refused(
+        containerd.start("no such"),
+        ": malformed: found no record of container no such",
+    );
     assert_refused(containerd.create("remapped"), ": malformed: ");
     // The same bytes, and the name that was asked for.
     assert_refused(containerd.start("asked-other"), "r.test/team/app:v2@");
     assert_eq!(containerd.start("asked-good"), Ok(Vec::new()));
     assert_refused(containerd.start("asked-odd"), ": malformed: ");
-    let asked: Vec<_> = world.audit().into_iter().filter(|line| line["door"] == "run").collect();
-    assert!(asked.len() == 12 && asked.iter().all(|line| line["engine"] == "main"), "{asked:?}");
+    let asked: Vec<_> = world
+        .audit()
+        .into_iter()
+        .filter(|line| line["door"] == "run")
+        .collect();
+    assert!(
+        asked.len() == 12 && asked.iter().all(|line| line["engine"] == "main"),
+        "{asked:?}"
+    );
 }
 
 #[test]
 fn an_unsigned_configuration_over_signed_layers_is_refused_when_it_is_known() {
-    let Some((world, _, chain)) = host("n-config") else { return };
+    let Some((world, _, chain)) = host("n-config") else {
+        return;
+    };
     let (evil, evil_chain) = unpacked("layer", "evil");
     assert_eq!(chain, evil_chain);
     world.containerd.hold("k8s.io", |held| {
         evil.hold_as(held, "elsewhere.test/evil:v1");
-        hold_container(held, "evil", &chain, "elsewhere.test/evil:v1", &json!({}), &evil.config);
-        hold_container(held, "lies", &chain, V1, &json!({"image": V1}), &evil.config);
+        hold_container(
+            held,
+            "evil",
+            &chain,
+            "elsewhere.test/evil:v1",
+            &json!({}),
+            &evil.config,
+        );
+        hold_container(
+            held,
+            "lies",
+            &chain,
+            V1,
+            &json!({"image": V1}),
+            &evil.config,
+        );
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
-    assert_eq!(containerd.create("evil"), Ok(Vec::new()), "it can be the signed one, and is not started yet");
+    assert_eq!(
+        containerd.create("evil"),
+        Ok(Vec::new()),
+        "it can be the signed one, and is not started yet"
+    );
     assert_refused(containerd.start("evil"), ": no-rule: ");
     assert_refused(containerd.start("lies"), ": digest-mismatch: ");
     assert_eq!(containerd.start("good"), Ok(Vec::new()));
     world.containerd.hold("k8s.io", |held| {
-        held.images.retain(|(name, _)| name.starts_with("elsewhere"));
+        held.images
+            .retain(|(name, _)| name.starts_with("elsewhere"));
         held.containers.retain(|container| container.id != PAUSE);
     });
     assert_refused(containerd.create("evil"), ": no-rule: ");
@@ -304,17 +481,30 @@ fn an_unsigned_configuration_over_signed_layers_is_refused_when_it_is_known() {
 
 #[test]
 fn what_labels_and_records_claim_is_proved_from_the_bytes() {
-    let Some((world, image, chain)) = host("n-forged") else { return };
+    let Some((world, image, chain)) = host("n-forged") else {
+        return;
+    };
     let (evil, evil_chain) = unpacked("evil layer", "evil");
     let forged = |label: &str| HashMap::from([(label.to_owned(), evil_chain.clone())]);
     world.containerd.hold("k8s.io", |held| {
-        // The signed configuration is said to be unpacked to the evil snapshot, and the evil one to be the signed one's.
-        held.blobs.iter_mut().find(|blob| blob.digest == image.config.digest).unwrap().labels =
-            forged("containerd.io/gc.ref.snapshot.overlayfs");
+        // The signed configuration is said to be unpacked to the evil snapshot, and the evil one to
+        // be the signed one's.
+        held.blobs
+            .iter_mut()
+            .find(|blob| blob.digest == image.config.digest)
+            .unwrap()
+            .labels = forged("containerd.io/gc.ref.snapshot.overlayfs");
         let mut config = evil.config.clone();
         config.digest.clone_from(&image.config.digest);
         held.blobs.push(config);
-        hold_container(held, "evil", &evil_chain, V1, &json!({"image": V1}), &image.config);
+        hold_container(
+            held,
+            "evil",
+            &evil_chain,
+            V1,
+            &json!({"image": V1}),
+            &image.config,
+        );
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
@@ -325,86 +515,172 @@ fn what_labels_and_records_claim_is_proved_from_the_bytes() {
 
 #[test]
 fn a_signed_index_is_found_beside_and_below_others_over_the_same_manifest() {
-    let Some((world, image, chain)) = host("n-indexes") else { return };
+    let Some((world, image, chain)) = host("n-indexes") else {
+        return;
+    };
     let beside = image.claimed("mirror.test/app:v1");
     let nested = json!({"schemaVersion": 2, "manifests": [{
         "mediaType": "application/vnd.oci.image.index.v1+json", "digest": image.index.digest, "size": image.index.bytes.len()}]});
     let nested = blob(nested.to_string().into_bytes());
     world.containerd.hold("k8s.io", |held| {
         beside.hold_as(held, "mirror.test/app:v1");
-        held.images.iter_mut().find(|(name, _)| *name == image.config.digest).unwrap().1.clone_from(&beside.index.digest);
-        hold_container(held, "asked", &chain, V1, &json!({"image": V1}), &image.config);
-        hold_container(held, "mirror", &chain, V1, &json!({"image": "mirror.test/app:v1"}), &image.config);
+        held.images
+            .iter_mut()
+            .find(|(name, _)| *name == image.config.digest)
+            .unwrap()
+            .1
+            .clone_from(&beside.index.digest);
+        hold_container(
+            held,
+            "asked",
+            &chain,
+            V1,
+            &json!({"image": V1}),
+            &image.config,
+        );
+        hold_container(
+            held,
+            "mirror",
+            &chain,
+            V1,
+            &json!({"image": "mirror.test/app:v1"}),
+            &image.config,
+        );
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
     assert_eq!(containerd.start("asked"), Ok(Vec::new()));
     assert_refused(containerd.start("mirror"), ": no-rule: ");
 
-    world.write_policy(&format!("{}[[image]]\nname = \"r.test/nested:v1\"\ndigest = \"{}\"\n", world.policy(), nested.digest));
+    world.write_policy(&format!(
+        "{}[[image]]\nname = \"r.test/nested:v1\"\ndigest = \"{}\"\n",
+        world.policy(),
+        nested.digest
+    ));
     assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
     world.containerd.hold("k8s.io", |held| {
-        held.images.push(("r.test/nested:v1".to_owned(), nested.digest.clone()));
+        held.images
+            .push(("r.test/nested:v1".to_owned(), nested.digest.clone()));
         held.blobs.push(nested);
-        hold_container(held, "nested", &chain, V1, &json!({"image": "r.test/nested:v1"}), &image.config);
+        hold_container(
+            held,
+            "nested",
+            &chain,
+            V1,
+            &json!({"image": "r.test/nested:v1"}),
+            &image.config,
+        );
     });
     assert_eq!(containerd.start("nested"), Ok(Vec::new()));
 }
 
 #[test]
 fn a_pod_whose_sandbox_is_of_no_admitted_image_gets_no_containers() {
-    let Some((world, _, _)) = host("n-pause") else { return };
+    let Some((world, _, _)) = host("n-pause") else {
+        return;
+    };
     let (pause, pause_chain) = unpacked("pause layer", "pause");
     world.containerd.hold("k8s.io", |held| {
         pause.hold_as(held, "elsewhere.test/pause:v1");
-        held.containers.iter_mut().find(|container| container.id == PAUSE).unwrap().image = "elsewhere.test/pause:v1".to_owned();
-        held.snapshots.iter_mut().find(|(key, _)| key == PAUSE).unwrap().1 = pause_chain;
+        held.containers
+            .iter_mut()
+            .find(|container| container.id == PAUSE)
+            .unwrap()
+            .image = "elsewhere.test/pause:v1".to_owned();
+        held.snapshots
+            .iter_mut()
+            .find(|(key, _)| key == PAUSE)
+            .unwrap()
+            .1 = pause_chain;
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
     assert_refused(containerd.create("good"), "elsewhere.test/pause:v1");
-    world.containerd.hold("k8s.io", |held| held.containers.retain(|container| container.id != PAUSE));
-    assert_eq!(containerd.create("good"), Ok(Vec::new()), "a runtime that makes the sandbox by itself has no record of one");
+    world.containerd.hold("k8s.io", |held| {
+        held.containers.retain(|container| container.id != PAUSE);
+    });
+    assert_eq!(
+        containerd.create("good"),
+        Ok(Vec::new()),
+        "a runtime that makes the sandbox by itself has no record of one"
+    );
 }
 
 #[test]
 fn audit_mode_lets_a_container_be_made_and_records_it() {
-    let Some((world, _, _)) = host("n-audit") else { return };
-    world.write_policy(&world.policy().replace("[[root]]", "mode = \"audit\"\n[[root]]"));
+    let Some((world, _, _)) = host("n-audit") else {
+        return;
+    };
+    world.write_policy(
+        &world
+            .policy()
+            .replace("[[root]]", "mode = \"audit\"\n[[root]]"),
+    );
     let (other, chain) = unpacked("another layer", "other");
     world.containerd.hold("k8s.io", |held| {
         other.hold_as(held, "elsewhere.test/app:v1");
-        hold_container(held, "other", &chain, "elsewhere.test/app:v1", &json!({}), &other.config);
+        hold_container(
+            held,
+            "other",
+            &chain,
+            "elsewhere.test/app:v1",
+            &json!({}),
+            &other.config,
+        );
     });
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
-    assert_eq!((containerd.create("other"), containerd.start("other")), (Ok(Vec::new()), Ok(Vec::new())));
+    assert_eq!(
+        (containerd.create("other"), containerd.start("other")),
+        (Ok(Vec::new()), Ok(Vec::new()))
+    );
     let lines = world.audit();
-    assert!(lines.len() == 2 && lines.iter().all(|line| line["let_through"] == true && line["code"] == "no-rule"), "{lines:?}");
+    assert!(
+        lines.len() == 2
+            && lines
+                .iter()
+                .all(|line| line["let_through"] == true && line["code"] == "no-rule"),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn there_is_an_answer_before_containerd_goes_on_unasked() {
-    let Some((world, _, _)) = host("n-slow") else { return };
+    let Some((world, _, _)) = host("n-slow") else {
+        return;
+    };
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(4000);
     world.containerd.hang(true);
     let begun = Instant::now();
-    assert_refused(containerd.create("good"), ": over-limit: found no decision within ");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_refused(
+        containerd.create("good"),
+        ": over-limit: found no decision within ",
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
     world.containerd.hang(false);
     assert_eq!(containerd.create("good"), Ok(Vec::new()));
     // Nor do trust servers take all of it: what was verified lately is enough.
     world.notary.hang(true);
     let begun = Instant::now();
     let answer = containerd.start("good");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(answer, Ok(Vec::new()));
 }
 
 #[test]
 fn a_question_that_was_asked_is_answered_before_the_daemon_ends() {
-    let Some((world, _, _)) = host("n-drain") else { return };
+    let Some((world, _, _)) = host("n-drain") else {
+        return;
+    };
     let (daemon, nri) = start(&world);
     let mut containerd = nri.take_up(2000);
     world.containerd.hang(true);
@@ -417,20 +693,40 @@ fn a_question_that_was_asked_is_answered_before_the_daemon_ends() {
 
 #[test]
 fn what_can_t_be_read_makes_no_container_and_what_is_not_nri_ends_the_connection() {
-    let Some((world, _, _)) = host("n-odd") else { return };
+    let Some((world, _, _)) = host("n-odd") else {
+        return;
+    };
     let (_daemon, nri) = start(&world);
     let mut containerd = nri.take_up(0);
-    for method in ["CreateContainer", "StartContainer", "StateChange", "Configure", "Synchronize"] {
+    for method in [
+        "CreateContainer",
+        "StartContainer",
+        "StateChange",
+        "Configure",
+        "Synchronize",
+    ] {
         let stream = containerd.ask(PLUGIN, method, b"\xff\xff\xff".to_vec());
         assert_refused(containerd.answer(stream), "a question that can't be read");
     }
-    for (service, method) in [(PLUGIN, "UpdateContainer"), (PLUGIN, "RunPodSandbox"), ("other", "CreateContainer"), ("", "")] {
+    for (service, method) in [
+        (PLUGIN, "UpdateContainer"),
+        (PLUGIN, "RunPodSandbox"),
+        ("other", "CreateContainer"),
+        ("", ""),
+    ] {
         let stream = containerd.ask(service, method, Vec::new());
-        assert_eq!(containerd.answer(stream).unwrap_err().0, 12, "{service} {method}");
+        assert_eq!(
+            containerd.answer(stream).unwrap_err().0,
+            12,
+            "{service} {method}"
+        );
     }
     containerd.write(1, 1, 99, b"\xff\xff");
     assert_refused(containerd.answer(99), "a question that can't be read");
-    assert_refused(containerd.call("CreateContainer", &Create::default()), ": malformed: ");
+    assert_refused(
+        containerd.call("CreateContainer", &Create::default()),
+        ": malformed: ",
+    );
     assert_eq!(containerd.start("good"), Ok(Vec::new()), "it is asked on");
 
     for bytes in [
@@ -451,13 +747,27 @@ fn what_can_t_be_read_makes_no_container_and_what_is_not_nri_ends_the_connection
 
 #[test]
 fn a_connection_that_is_lost_is_told_once_and_sought_until_it_is_back() {
-    let Some((world, _, _)) = host("n-lost") else { return };
-    world.containerd.differ(Differ::AsksGate(world.path("gate")));
-    let config = format!("{}nri = {:?}\n", world.config(), world.path("nri").display().to_string());
+    let Some((world, _, _)) = host("n-lost") else {
+        return;
+    };
+    world
+        .containerd
+        .differ(Differ::AsksGate(world.path("gate")));
+    let config = format!(
+        "{}nri = {:?}\n",
+        world.config(),
+        world.path("nri").display().to_string()
+    );
     let mut daemon = world.start_ready(&config);
     daemon.line("containers are made unasked there, until it is back");
     let open = world.door_when("run", |row| row["state"] == "not checked");
-    assert!(open["detail"].as_str().unwrap().starts_with("NOT ASKED, containers are made all the same: "), "{open}");
+    assert!(
+        open["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("NOT ASKED, containers are made all the same: "),
+        "{open}"
+    );
     assert_eq!(world.rootpin(&["status"]).code, 1);
 
     let nri = Nri::listen(&world);
@@ -465,43 +775,111 @@ fn a_connection_that_is_lost_is_told_once_and_sought_until_it_is_back() {
     world.door_when("run", |row| row["state"] == "configured");
     world.door_when("gate", |row| row["state"] == "proven");
     assert_eq!(world.rootpin(&["status"]).code, 0);
-    assert!(world.rootpin(&["metrics"]).out.contains("rootpin_nri_connected{engine=\"main\"} 1\n"));
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("rootpin_nri_connected{engine=\"main\"} 1\n")
+    );
     assert_eq!(containerd.start("good"), Ok(Vec::new()));
     world.door_when("run", |row| row["state"] == "proven");
 
     drop(containerd);
     daemon.line("containers are made unasked there, until it is back");
     // A containerd that does not take the plugin.
-    let mut refusing = Connection { stream: nri.listener.accept().unwrap().0, next: 1 };
+    let mut refusing = Connection {
+        stream: nri.listener.accept().unwrap().0,
+        next: 1,
+    };
     let (_, _, stream, _) = refusing.read();
-    let status = Some(Status { code: 2, message: "invalid plugin index".to_owned() });
-    refusing.write(2, 2, stream, &Response { status, payload: Vec::new() }.encode_to_vec());
+    let status = Some(Status {
+        code: 2,
+        message: "invalid plugin index".to_owned(),
+    });
+    refusing.write(
+        2,
+        2,
+        stream,
+        &Response {
+            status,
+            payload: Vec::new(),
+        }
+        .encode_to_vec(),
+    );
     assert!(refusing.closed());
-    let row = world.door_when("run", |row| row["detail"].as_str().is_some_and(|detail| detail.contains("invalid plugin index")));
+    let row = world.door_when("run", |row| {
+        row["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("invalid plugin index"))
+    });
     assert_eq!(row["state"], "not checked");
-    assert!(world.rootpin(&["metrics"]).out.contains("rootpin_nri_connected{engine=\"main\"} 0\n"));
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("rootpin_nri_connected{engine=\"main\"} 0\n")
+    );
     let _containerd = nri.take_up(0);
     world.door_when("run", |row| row["state"] == "proven");
 }
 
 #[test]
 fn what_runs_already_is_judged_and_told_and_nothing_waits_for_it() {
-    let Some((world, _, _)) = host("n-running") else { return };
+    let Some((world, _, _)) = host("n-running") else {
+        return;
+    };
     let (other, chain) = unpacked("another layer", "other");
     world.containerd.hold("k8s.io", |held| {
         other.hold_as(held, "elsewhere.test/app:v1");
-        hold_container(held, "other", &chain, "elsewhere.test/app:v1", &json!({}), &other.config);
+        hold_container(
+            held,
+            "other",
+            &chain,
+            "elsewhere.test/app:v1",
+            &json!({}),
+            &other.config,
+        );
     });
     let (mut daemon, nri) = start(&world);
     let mut containerd = nri.accept();
     containerd.call("Configure", &Configure::default()).unwrap();
-    let part = |id: &str, more| Synchronize { pods: Vec::new(), containers: vec![create(id).container.unwrap()], more };
-    assert_eq!(containerd.call("Synchronize", &part("good", true)).unwrap(), b"\x10\x01", "more is taken");
-    assert!(containerd.call("Synchronize", &part("other", false)).unwrap().is_empty());
-    assert!(daemon.line("\"other\" is there already and may not run: refused elsewhere.test/app:v1@").contains("no-rule"));
-    let row = world.door_when("run", |row| !row["detail"].is_null() && row["state"] == "configured");
-    assert_eq!(row["detail"], "containers that ran already and may not run: 1, see the log");
-    assert!(world.rootpin(&["metrics"]).out.contains("rootpin_running_refused{engine=\"main\"} 1\n"));
-    assert!(!world.path("audit.jsonl").exists() || world.audit().is_empty(), "nobody asked");
+    let part = |id: &str, more| Synchronize {
+        pods: Vec::new(),
+        containers: vec![create(id).container.unwrap()],
+        more,
+    };
+    assert_eq!(
+        containerd.call("Synchronize", &part("good", true)).unwrap(),
+        b"\x10\x01",
+        "more is taken"
+    );
+    assert!(
+        containerd
+            .call("Synchronize", &part("other", false))
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        daemon
+            .line("\"other\" is there already and may not run: refused elsewhere.test/app:v1@")
+            .contains("no-rule")
+    );
+    let row = world.door_when("run", |row| {
+        !row["detail"].is_null() && row["state"] == "configured"
+    });
+    assert_eq!(
+        row["detail"],
+        "containers that ran already and may not run: 1, see the log"
+    );
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("rootpin_running_refused{engine=\"main\"} 1\n")
+    );
+    assert!(
+        !world.path("audit.jsonl").exists() || world.audit().is_empty(),
+        "nobody asked"
+    );
     assert_eq!(containerd.create("good"), Ok(Vec::new()));
 }

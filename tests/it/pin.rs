@@ -1,4 +1,5 @@
-//! Pins by command: nothing is pinned without a fingerprint that a person gave, and nothing of a policy changes but what was meant.
+//! Pins by command: nothing is pinned without a fingerprint that a person gave, and nothing of a
+//! policy changes but what was meant.
 
 mod add;
 mod diff;
@@ -27,7 +28,8 @@ fn rotated(name: &str) -> Option<(World, Image)> {
 
 /// As Notary does, which keeps the former root key's certificate among the keys.
 fn keep_former(signed: &mut Value) {
-    let former: Value = serde_json::from_slice(&Publisher::new(GUN).tree().files["root.json"]).unwrap();
+    let former: Value =
+        serde_json::from_slice(&Publisher::new(GUN).tree().files["root.json"]).unwrap();
     for (id, key) in former["signed"]["keys"].as_object().unwrap() {
         signed["keys"][id] = key.clone();
     }
@@ -43,7 +45,8 @@ impl World {
     /// The same with `--json`.
     fn pin_json(&self, words: &[&str]) -> (Value, i32) {
         let ended = self.pin(&[words, &["--json"]].concat());
-        let value: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let value: Value =
+            serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         assert_eq!(value["version"], 1, "{ended:?}");
         (value, ended.code)
     }
@@ -52,8 +55,13 @@ impl World {
     fn policy_files(&self) -> Vec<(String, String)> {
         let mut files = Vec::new();
         for folder in ["policy", "policy/policy.d", "policy/roots"] {
-            let Ok(entries) = fs::read_dir(self.path(folder)) else { continue };
-            for entry in entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file()) {
+            let Ok(entries) = fs::read_dir(self.path(folder)) else {
+                continue;
+            };
+            for entry in entries
+                .map(Result::unwrap)
+                .filter(|entry| entry.file_type().unwrap().is_file())
+            {
                 let name = format!("{folder}/{}", entry.file_name().display());
                 files.push((name, fs::read_to_string(entry.path()).unwrap()));
             }
@@ -62,12 +70,20 @@ impl World {
         files
     }
 
-    /// Judges v1 of [`GUN`] here, with what was seen kept: the code of the refusal, or nothing, and the hint.
+    /// Judges v1 of [`GUN`] here, with what was seen kept: the code of the refusal, or nothing, and
+    /// the hint.
     fn judge(&self, image: &Image) -> (Option<String>, String) {
-        let (policy, state) = (self.path("policy").display().to_string(), self.path("ci").display().to_string());
+        let (policy, state) = (
+            self.path("policy").display().to_string(),
+            self.path("ci").display().to_string(),
+        );
         let name = format!("{GUN}:v1@{}", image.index.digest);
-        let (value, _) = self.rootpin_json(&["verify", &name, "--policy", &policy, "--state", &state]);
-        (value["code"].as_str().map(str::to_owned), value["hint"].as_str().unwrap_or_default().to_owned())
+        let (value, _) =
+            self.rootpin_json(&["verify", &name, "--policy", &policy, "--state", &state]);
+        (
+            value["code"].as_str().map(str::to_owned),
+            value["hint"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     fn server(&self) -> String {
@@ -80,8 +96,14 @@ fn fingerprint(key: &Key) -> String {
     use base64::Engine as _;
     let pem = key.public_pem();
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let spki = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
-    format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(rootpin::image::Digest::of(&spki).as_bytes()))
+    let spki = base64::engine::general_purpose::STANDARD
+        .decode(body)
+        .unwrap();
+    format!(
+        "SHA256:{}",
+        base64::engine::general_purpose::STANDARD_NO_PAD
+            .encode(rootpin::image::Digest::of(&spki).as_bytes())
+    )
 }
 
 /// TUF root files of ed25519 keys that numbers stand for.
@@ -92,7 +114,11 @@ mod tuf {
     use serde_json::{Value, json};
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     fn pair(number: u8) -> Ed25519KeyPair {
@@ -103,7 +129,10 @@ mod tuf {
     pub(super) fn root(version: u64, keys: &[u8], signers: &[u8]) -> Vec<u8> {
         let key = |number: &u8| {
             let public = json!({ "public": hex(pair(*number).public_key().as_ref()) });
-            (format!("key-{number}"), json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": public }))
+            (
+                format!("key-{number}"),
+                json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": public }),
+            )
         };
         let ids: Vec<String> = keys.iter().map(|number| format!("key-{number}")).collect();
         let role = json!({ "keyids": ids, "threshold": 1 });
@@ -112,10 +141,20 @@ mod tuf {
             "keys": keys.iter().map(key).collect::<serde_json::Map<String, Value>>(),
             "roles": { "root": role, "timestamp": role, "snapshot": role, "targets": role },
         });
-        let parsed = parse(signed.to_string().as_bytes(), Limits { bytes: 1 << 16, depth: 16, values: 1000 }).unwrap();
+        let parsed = parse(
+            signed.to_string().as_bytes(),
+            Limits {
+                bytes: 1 << 16,
+                depth: 16,
+                values: 1000,
+            },
+        )
+        .unwrap();
         let message = canonical::encode(&parsed);
         let sign = |number: &u8| json!({ "keyid": format!("key-{number}"), "sig": hex(pair(*number).sign(&message).as_ref()) });
-        json!({ "signed": signed, "signatures": signers.iter().map(sign).collect::<Vec<_>>() }).to_string().into_bytes()
+        json!({ "signed": signed, "signatures": signers.iter().map(sign).collect::<Vec<_>>() })
+            .to_string()
+            .into_bytes()
     }
 }
 

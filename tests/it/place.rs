@@ -1,4 +1,5 @@
-//! Publishing to places: a registry that keeps what it is given, and what happens between two publishers.
+//! Publishing to places: a registry that keeps what it is given, and what happens between two
+//! publishers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,14 +13,24 @@ use rootpin::sources::Credentials;
 use crate::registry::Registry;
 
 fn state(text: &str) -> Files {
-    ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "1.team.json", "waiting/team.json"]
-        .into_iter()
-        .map(|name| (name.to_owned(), format!("{text} in {name}").into_bytes()))
-        .collect()
+    [
+        "1.root.json",
+        "timestamp.json",
+        "1.snapshot.json",
+        "1.targets.json",
+        "1.team.json",
+        "waiting/team.json",
+    ]
+    .into_iter()
+    .map(|name| (name.to_owned(), format!("{text} in {name}").into_bytes()))
+    .collect()
 }
 
 fn write_of(found: &str, files: &str) -> Unmerged {
-    Unmerged { found: Some(state(found)), files: state(files) }
+    Unmerged {
+        found: Some(state(found)),
+        files: state(files),
+    }
 }
 
 async fn read(place: &Place) -> Found {
@@ -28,7 +39,10 @@ async fn read(place: &Place) -> Found {
 
 async fn done(place: &Place, files: &Files, publisher: &str) {
     let at = read(place).await.at;
-    assert!(matches!(place.write(&at, files, publisher).await.unwrap(), Written::Done(_)));
+    assert!(matches!(
+        place.write(&at, files, publisher).await.unwrap(),
+        Written::Done(_)
+    ));
 }
 
 #[tokio::test]
@@ -41,18 +55,39 @@ async fn what_was_published_is_read_and_nothing_that_is_there_is_sent_or_fetched
     let found = read(&place).await;
     assert_eq!(found.files, files);
     assert!(found.unmerged.is_empty());
-    assert_eq!(registry.tags(), ["latest", "rootpin-aa", "team"], "a delegated role has a tag of its own for Docker's readers");
+    assert_eq!(
+        registry.tags(),
+        ["latest", "rootpin-aa", "team"],
+        "a delegated role has a tag of its own for Docker's readers"
+    );
     files.insert("timestamp.json".to_owned(), b"two".to_vec());
     registry.held.lock().unwrap().asked.clear();
-    let Written::Done(at) = place.write(&found.at, &files, "aa").await.unwrap() else { panic!() };
+    let Written::Done(at) = place.write(&found.at, &files, "aa").await.unwrap() else {
+        panic!()
+    };
     let asked = registry.held.lock().unwrap().asked.clone();
-    assert_eq!(asked.iter().filter(|line| line.starts_with("POST")).count(), 1, "{asked:?}");
+    assert_eq!(
+        asked.iter().filter(|line| line.starts_with("POST")).count(),
+        1,
+        "{asked:?}"
+    );
     assert!(!asked.contains(&"PUT /v2/trust/acme/manifests/team".to_owned()));
     registry.held.lock().unwrap().asked.clear();
     assert_eq!(place.read(&files).await.unwrap().files, files);
-    assert!(registry.held.lock().unwrap().asked.iter().all(|line| !line.contains("/blobs/")));
+    assert!(
+        registry
+            .held
+            .lock()
+            .unwrap()
+            .asked
+            .iter()
+            .all(|line| !line.contains("/blobs/"))
+    );
     files.insert("timestamp.json".to_owned(), b"three".to_vec());
-    assert!(matches!(place.write(&at, &files, "aa").await.unwrap(), Written::Done(_)));
+    assert!(matches!(
+        place.write(&at, &files, "aa").await.unwrap(),
+        Written::Done(_)
+    ));
 }
 
 #[tokio::test]
@@ -61,16 +96,25 @@ async fn who_read_before_another_published_is_told_and_its_files_are_not_seen() 
     let place = registry.place();
     let early = read(&place).await.at;
     done(&place, &state("one"), "aa").await;
-    assert!(matches!(place.write(&early, &state("two"), "bb").await.unwrap(), Written::Lost));
+    assert!(matches!(
+        place.write(&early, &state("two"), "bb").await.unwrap(),
+        Written::Lost
+    ));
     assert_eq!(read(&place).await.files, state("one"));
 }
 
 #[tokio::test]
 async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s() {
-    // The other one writes, all of it, between this one's look at the readers' tag and its own write of it.
-    // It has a tag of its own, or the same one.
-    let moments = ["PUT /v2/trust/acme/manifests/rootpin-bb", "PUT /v2/trust/acme/manifests/latest"];
-    for (moment, other) in moments.into_iter().flat_map(|moment| [(moment, "aa"), (moment, "bb")]) {
+    // The other one writes, all of it, between this one's look at the readers' tag and its own
+    // write of it. It has a tag of its own, or the same one.
+    let moments = [
+        "PUT /v2/trust/acme/manifests/rootpin-bb",
+        "PUT /v2/trust/acme/manifests/latest",
+    ];
+    for (moment, other) in moments
+        .into_iter()
+        .flat_map(|moment| [(moment, "aa"), (moment, "bb")])
+    {
         let registry = Registry::start().await;
         let place = registry.place();
         done(&place, &state("base"), "cc").await;
@@ -78,8 +122,13 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
         // What it puts is kept back, and comes in at that moment.
         let late: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
         let before = registry.held.lock().unwrap().tags.clone();
-        assert!(matches!(place.write(&first, &state("of aa"), other).await.unwrap(), Written::Done(_)));
-        late.lock().unwrap().extend(registry.held.lock().unwrap().tags.clone());
+        assert!(matches!(
+            place.write(&first, &state("of aa"), other).await.unwrap(),
+            Written::Done(_)
+        ));
+        late.lock()
+            .unwrap()
+            .extend(registry.held.lock().unwrap().tags.clone());
         registry.held.lock().unwrap().tags = before;
         registry.before(move |line, held| {
             if line == moment {
@@ -87,14 +136,27 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
             }
             None
         });
-        assert!(matches!(place.write(&second, &state("of bb"), "bb").await.unwrap(), Written::Lost), "{moment} {other}");
+        assert!(
+            matches!(
+                place.write(&second, &state("of bb"), "bb").await.unwrap(),
+                Written::Lost
+            ),
+            "{moment} {other}"
+        );
         registry.calm();
         let found = read(&place).await;
-        let (shown, beside) = if moment.ends_with("latest") { ("of bb", "of aa") } else { ("of aa", "of bb") };
+        let (shown, beside) = if moment.ends_with("latest") {
+            ("of bb", "of aa")
+        } else {
+            ("of aa", "of bb")
+        };
         assert_eq!(found.files, state(shown));
         assert_eq!(found.unmerged, [write_of("base", beside)]);
         let merged = state("of both");
-        assert!(matches!(place.write(&found.at, &merged, "bb").await.unwrap(), Written::Done(_)));
+        assert!(matches!(
+            place.write(&found.at, &merged, "bb").await.unwrap(),
+            Written::Done(_)
+        ));
         let found = read(&place).await;
         assert!(found.files == merged && found.unmerged.is_empty());
     }
@@ -116,7 +178,10 @@ async fn a_registry_that_fails_now_and_then_is_asked_again() {
     registry.before(|_, _| Some(StatusCode::FORBIDDEN));
     let asked = registry.held.lock().unwrap().asked.len();
     assert!(place.read(&Files::new()).await.is_err());
-    assert!(registry.held.lock().unwrap().asked.len() < asked + 3, "what is forbidden is not asked for again");
+    assert!(
+        registry.held.lock().unwrap().asked.len() < asked + 3,
+        "what is forbidden is not asked for again"
+    );
 }
 
 #[tokio::test]
@@ -127,7 +192,9 @@ async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_
         done(&place, &state("old"), "aa").await;
         let at = read(&place).await.at;
         let begin = registry.held.lock().unwrap().asked.len();
-        registry.before(move |_, held| (held.asked.len() > begin + number).then_some(StatusCode::INTERNAL_SERVER_ERROR));
+        registry.before(move |_, held| {
+            (held.asked.len() > begin + number).then_some(StatusCode::INTERNAL_SERVER_ERROR)
+        });
         let result = place.write(&at, &state("new"), "bb").await;
         registry.calm();
         let found = read(&place).await;
@@ -135,13 +202,20 @@ async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_
         assert!(visible || found.files == state("old"), "request {number}");
         match result {
             Ok(written) => {
-                assert!(matches!(written, Written::Done(_)) && visible && number > 20, "request {number}");
+                assert!(
+                    matches!(written, Written::Done(_)) && visible && number > 20,
+                    "request {number}"
+                );
                 break;
             }
             Err(error) => {
                 assert!(error.to_string().contains("answered 500"), "{error}");
                 // Nobody is told that nothing came of what others will take up.
-                assert_eq!(matches!(error, PlaceError::Unfinished(_)), visible || !found.unmerged.is_empty(), "request {number}: {error}");
+                assert_eq!(
+                    matches!(error, PlaceError::Unfinished(_)),
+                    visible || !found.unmerged.is_empty(),
+                    "request {number}: {error}"
+                );
             }
         }
         if !visible && !found.unmerged.is_empty() {
@@ -161,16 +235,33 @@ async fn writes_that_a_reader_has_not_seen_are_told_in_the_order_in_which_they_w
     // The first of the two by name is the second in time.
     done(&place, &state("one"), "bb").await;
     done(&place, &state("two"), "aa").await;
-    registry.held.lock().unwrap().tags.insert("latest".to_owned(), before);
+    registry
+        .held
+        .lock()
+        .unwrap()
+        .tags
+        .insert("latest".to_owned(), before);
     let found = read(&place).await;
-    assert_eq!(found.unmerged, [write_of("base", "one"), write_of("one", "two")]);
-    assert!(matches!(place.write(&found.at, &state("all"), "cc").await.unwrap(), Written::Done(_)));
+    assert_eq!(
+        found.unmerged,
+        [write_of("base", "one"), write_of("one", "two")]
+    );
+    assert!(matches!(
+        place.write(&found.at, &state("all"), "cc").await.unwrap(),
+        Written::Done(_)
+    ));
     // One whose beginning is known to nobody any more is shown as such.
     let mut tags = registry.held.lock().unwrap().tags.clone();
     tags.insert("latest".to_owned(), tags["rootpin-bb"].clone());
     tags.remove("rootpin-aa");
     registry.held.lock().unwrap().tags = tags;
-    assert_eq!(read(&place).await.unmerged, [Unmerged { found: None, files: state("all") }]);
+    assert_eq!(
+        read(&place).await.unmerged,
+        [Unmerged {
+            found: None,
+            files: state("all")
+        }]
+    );
 }
 
 #[tokio::test]
@@ -181,7 +272,14 @@ async fn a_role_that_is_called_as_the_readers_tag_takes_nothing_s_place() {
     files.insert("1.latest.json".to_owned(), b"a role".to_vec());
     done(&place, &files, "aa").await;
     let asked = registry.held.lock().unwrap().asked.clone();
-    assert_eq!(asked.iter().filter(|line| *line == "PUT /v2/trust/acme/manifests/latest").count(), 1, "{asked:?}");
+    assert_eq!(
+        asked
+            .iter()
+            .filter(|line| *line == "PUT /v2/trust/acme/manifests/latest")
+            .count(),
+        1,
+        "{asked:?}"
+    );
     assert_eq!(read(&place).await.files, files);
 }
 
@@ -190,10 +288,21 @@ async fn a_role_that_is_called_as_an_image_s_tag_does_not_write_over_it() {
     let registry = Registry::start().await;
     let place = registry.place();
     let at = read(&place).await.at;
-    let image = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{}","size":1}},"layers":[]}}"#, Digest::of(b"x"));
-    registry.held.lock().unwrap().tags.insert("team".to_owned(), image.clone().into_bytes());
+    let image = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{}","size":1}},"layers":[]}}"#,
+        Digest::of(b"x")
+    );
+    registry
+        .held
+        .lock()
+        .unwrap()
+        .tags
+        .insert("team".to_owned(), image.clone().into_bytes());
     let error = place.write(&at, &state("one"), "aa").await.unwrap_err();
-    assert!(matches!(error, PlaceError::Taken(_)) && error.to_string().contains("tag team"), "{error}");
+    assert!(
+        matches!(error, PlaceError::Taken(_)) && error.to_string().contains("tag team"),
+        "{error}"
+    );
     let held = registry.held.lock().unwrap();
     assert!(held.tags["team"] == image.into_bytes() && !held.tags.contains_key("latest"));
 }
@@ -208,7 +317,10 @@ async fn under_a_role_s_own_tag_the_file_before_stays_for_those_who_have_the_old
     next.remove("1.team.json");
     done(&place, &next, "aa").await;
     let manifest = String::from_utf8(registry.held.lock().unwrap().tags["team"].clone()).unwrap();
-    assert!(manifest.contains("\"1.team.json\"") && manifest.contains("\"2.team.json\""), "{manifest}");
+    assert!(
+        manifest.contains("\"1.team.json\"") && manifest.contains("\"2.team.json\""),
+        "{manifest}"
+    );
 }
 
 #[tokio::test]
@@ -217,15 +329,20 @@ async fn who_was_overtaken_while_its_files_were_sent_shows_readers_nothing() {
     let place = registry.place();
     done(&place, &state("base"), "cc").await;
     let at = read(&place).await.at;
-    let other: Vec<u8> =
-        String::from_utf8(registry.held.lock().unwrap().tags["latest"].clone()).unwrap().replace(r#"\"cc\""#, r#"\"dd\""#).into();
+    let other: Vec<u8> = String::from_utf8(registry.held.lock().unwrap().tags["latest"].clone())
+        .unwrap()
+        .replace(r#"\"cc\""#, r#"\"dd\""#)
+        .into();
     registry.before(move |line, held| {
         if line == "PUT /v2/trust/acme/manifests/rootpin-aa" {
             held.tags.insert("latest".to_owned(), other.clone());
         }
         None
     });
-    assert!(matches!(place.write(&at, &state("late"), "aa").await.unwrap(), Written::Lost));
+    assert!(matches!(
+        place.write(&at, &state("late"), "aa").await.unwrap(),
+        Written::Lost
+    ));
     registry.calm();
     let found = read(&place).await;
     assert_eq!(found.files, state("base"));
@@ -235,21 +352,36 @@ async fn who_was_overtaken_while_its_files_were_sent_shows_readers_nothing() {
 async fn a_registry_that_shows_nonsense_is_not_published_to() {
     let wrong = |manifest: &'static str| async move {
         let registry = Registry::start().await;
-        registry.held.lock().unwrap().tags.insert("latest".to_owned(), manifest.as_bytes().to_vec());
+        registry
+            .held
+            .lock()
+            .unwrap()
+            .tags
+            .insert("latest".to_owned(), manifest.as_bytes().to_vec());
         let error = registry.place().read(&Files::new()).await.unwrap_err();
-        assert!(matches!(error, PlaceError::Strange(..) | PlaceError::Taken(_)), "{error}");
+        assert!(
+            matches!(error, PlaceError::Strange(..) | PlaceError::Taken(_)),
+            "{error}"
+        );
     };
     let digest = Digest::of(b"x");
     let config = format!(r#""config":{{"mediaType":"c","digest":"{digest}","size":1}}"#);
     let manifest = |layers: &str, annotations: &str| -> &'static str {
-        format!(r#"{{"schemaVersion":2,{config},"layers":[{layers}],"annotations":{annotations}}}"#).leak()
+        format!(r#"{{"schemaVersion":2,{config},"layers":[{layers}],"annotations":{annotations}}}"#)
+            .leak()
     };
     wrong("[]").await;
     // An image: it would be written over.
-    let layer = format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1}}"#);
+    let layer = format!(
+        r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1}}"#
+    );
     wrong(manifest(&layer, "{}")).await;
     wrong(manifest("", r#"{"dev.rootpin.publishers":"[]"}"#)).await;
-    wrong(manifest("", r#"{"dev.rootpin.publishers":"{\"a\":[-1,1]}"}"#)).await;
+    wrong(manifest(
+        "",
+        r#"{"dev.rootpin.publishers":"{\"a\":[-1,1]}"}"#,
+    ))
+    .await;
     let huge = format!(
         r#"{{"mediaType":"application/vnd.tuf.metadata+json","digest":"{digest}","size":9007199254740991,"annotations":{{"tuf.io/filename":"timestamp.json"}}}}"#
     );
@@ -259,5 +391,8 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
 #[tokio::test]
 async fn a_web_server_is_no_place_to_publish_to() {
     let url: MetadataUrl = "https://trust.example/".parse().unwrap();
-    assert!(matches!(Place::of(&url, &Arc::new(Credentials::none())), Err(PlaceError::ReadOnly(_))));
+    assert!(matches!(
+        Place::of(&url, &Arc::new(Credentials::none())),
+        Err(PlaceError::ReadOnly(_))
+    ));
 }

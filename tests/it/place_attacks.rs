@@ -1,4 +1,5 @@
-//! Somebody who may write to the registry but has no key, and publishers that break off at the worst moment.
+//! Somebody who may write to the registry but has no key, and publishers that break off at the
+//! worst moment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,9 +22,15 @@ struct Shelf {
 
 impl Shelf {
     async fn founded() -> Self {
-        let shelf = Self { org: Org::new(), registry: Registry::start().await };
+        let shelf = Self {
+            org: Org::new(),
+            registry: Registry::start().await,
+        };
         let place = format!("oci://127.0.0.1:{}/trust/acme", shelf.registry.port);
-        shelf.ok("main", &["init", "--names", "r.test/**", "--publish", &place]);
+        shelf.ok(
+            "main",
+            &["init", "--names", "r.test/**", "--publish", &place],
+        );
         shelf.sign("main", "base");
         shelf
     }
@@ -37,7 +44,17 @@ impl Shelf {
     }
 
     fn sign(&self, machine: &str, tag: &str) -> Value {
-        let signed = self.json(machine, &["sign", &format!("r.test/app:{tag}"), "--digest", &digest(tag), "--length", "7"]);
+        let signed = self.json(
+            machine,
+            &[
+                "sign",
+                &format!("r.test/app:{tag}"),
+                "--digest",
+                &digest(tag),
+                "--length",
+                "7",
+            ],
+        );
         assert_eq!(signed["outcome"], "published", "{signed}");
         signed
     }
@@ -45,19 +62,32 @@ impl Shelf {
     /// The tags that are signed.
     fn signed(&self, machine: &str) -> Vec<String> {
         let list = self.ok(machine, &["list"]);
-        ["base", "a", "b", "c", "d"].into_iter().filter(|tag| list.contains(&format!("r.test/app:{tag}"))).map(str::to_owned).collect()
+        ["base", "a", "b", "c", "d"]
+            .into_iter()
+            .filter(|tag| list.contains(&format!("r.test/app:{tag}")))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// A second machine with the same keys and another publisher's tag.
     fn second(&self) {
         self.second_sharing();
-        let other = if self.main_tag() == "rootpin-f" { "e" } else { "f" };
+        let other = if self.main_tag() == "rootpin-f" {
+            "e"
+        } else {
+            "f"
+        };
         fs::write(self.org.path("other/publisher"), format!("{other}\n")).unwrap();
     }
 
     /// A second machine with the same keys and the same publisher's tag.
     fn second_sharing(&self) {
-        let copied = Command::new("cp").arg("-r").arg(self.org.path("main")).arg(self.org.path("other")).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(self.org.path("main"))
+            .arg(self.org.path("other"))
+            .status()
+            .unwrap();
         assert!(copied.success());
     }
 
@@ -70,11 +100,17 @@ impl Shelf {
     }
 
     fn main_tag(&self) -> String {
-        format!("rootpin-{}", fs::read_to_string(self.org.path("main/publisher")).unwrap().trim())
+        format!(
+            "rootpin-{}",
+            fs::read_to_string(self.org.path("main/publisher"))
+                .unwrap()
+                .trim()
+        )
     }
 }
 
-/// A manifest as of another publisher, that found what the first one has and wrote what the second one has.
+/// A manifest as of another publisher, that found what the first one has and wrote what the second
+/// one has.
 fn forged(found: &[u8], wrote: &[u8]) -> Vec<u8> {
     let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
     let mut forged = read(wrote);
@@ -98,7 +134,12 @@ async fn an_old_state_that_somebody_shows_as_another_publisher_s_brings_no_revok
     shelf.set(&tags);
     let signed = shelf.sign("main", "b");
     assert_eq!(shelf.signed("main"), ["base", "b"]);
-    assert!(signed["notes"].to_string().contains("no newer than what is published"), "{signed}");
+    assert!(
+        signed["notes"]
+            .to_string()
+            .contains("no newer than what is published"),
+        "{signed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +160,12 @@ async fn a_revocation_that_was_made_at_the_same_moment_is_not_undone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_published_and_written_over_by_one_that_broke_off_is_found_again_by_either() {
-    for (next, share) in [("main", false), ("other", false), ("main", true), ("other", true)] {
+    for (next, share) in [
+        ("main", false),
+        ("other", false),
+        ("main", true),
+        ("other", true),
+    ] {
         let shelf = Shelf::founded().await;
         if share {
             shelf.second_sharing();
@@ -131,7 +177,8 @@ async fn what_was_published_and_written_over_by_one_that_broke_off_is_found_agai
         let ours = shelf.tags();
         shelf.set(&start);
         shelf.sign("other", "b");
-        // The other one looked before, wrote after, and broke off before it looked at the publishers' tags.
+        // The other one looked before, wrote after, and broke off before it looked at the
+        // publishers' tags.
         let mut tags = shelf.tags();
         tags.insert(shelf.main_tag(), ours[&shelf.main_tag()].clone());
         shelf.set(&tags);
@@ -154,8 +201,17 @@ async fn what_is_merged_has_a_higher_version_than_all_that_a_host_may_have_seen(
     shelf.sign("other", "b");
     let versions = |tags: &Tags| {
         let manifest: Value = serde_json::from_slice(&tags["latest"]).unwrap();
-        let names = manifest["layers"].as_array().unwrap().iter().map(|layer| layer["annotations"]["tuf.io/filename"].as_str().unwrap());
-        let of = |name: &str| name.strip_suffix(".targets.json").or(name.strip_suffix(".snapshot.json"))?.parse::<u64>().ok();
+        let names = manifest["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["annotations"]["tuf.io/filename"].as_str().unwrap());
+        let of = |name: &str| {
+            name.strip_suffix(".targets.json")
+                .or(name.strip_suffix(".snapshot.json"))?
+                .parse::<u64>()
+                .ok()
+        };
         names.filter_map(of).max().unwrap()
     };
     let seen = versions(&ours).max(versions(&shelf.tags()));
@@ -180,7 +236,8 @@ async fn a_reader_who_is_shown_an_older_state_than_it_published_refuses_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_sign_one_tag_differently_at_one_moment_the_slower_one_is_told_and_undoes_nothing() {
+async fn of_two_that_sign_one_tag_differently_at_one_moment_the_slower_one_is_told_and_undoes_nothing()
+ {
     let shelf = Shelf::founded().await;
     shelf.second();
     let start = shelf.tags();
@@ -190,16 +247,34 @@ async fn of_two_that_sign_one_tag_differently_at_one_moment_the_slower_one_is_to
     // What main published comes in when the other one is about to put its own.
     shelf.registry.before(move |line, held| {
         if line.starts_with("PUT /v2/trust/acme/manifests/rootpin-") {
-            held.tags.extend(mains.lock().unwrap().take().into_iter().flatten());
+            held.tags
+                .extend(mains.lock().unwrap().take().into_iter().flatten());
         }
         None
     });
-    let words = ["--repo", "other", "sign", "r.test/app:a", "--digest", &digest("b"), "--length", "7"];
+    let words = [
+        "--repo",
+        "other",
+        "sign",
+        "r.test/app:a",
+        "--digest",
+        &digest("b"),
+        "--length",
+        "7",
+    ];
     let mut sign = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    sign.arg("repo").args(words).current_dir(shelf.org.path("other").parent().unwrap()).env("ROOTPIN_PASSPHRASE", "correct horse");
+    sign.arg("repo")
+        .args(words)
+        .current_dir(shelf.org.path("other").parent().unwrap())
+        .env("ROOTPIN_PASSPHRASE", "correct horse");
     let ended = tokio::task::block_in_place(|| sign.output().unwrap());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!ended.status.success() && said.contains("r.test/app:a was signed as") && said.contains("sign it again"), "{said}");
+    assert!(
+        !ended.status.success()
+            && said.contains("r.test/app:a was signed as")
+            && said.contains("sign it again"),
+        "{said}"
+    );
     shelf.registry.calm();
     assert!(shelf.ok("main", &["list"]).contains(&digest("a")));
 }

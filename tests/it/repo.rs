@@ -32,7 +32,11 @@ impl Org {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = format!("file://{}", dir.path().join("place").display());
-        Self { dir, place, hosts: None }
+        Self {
+            dir,
+            place,
+            hosts: None,
+        }
     }
 
     /// One that has a repository in the folder `place`, made in `main`.
@@ -42,17 +46,36 @@ impl Org {
 
     /// One that has it in a registry.
     pub(crate) fn founded_at(place: String) -> Self {
-        Self { place, ..Self::new() }.found()
+        Self {
+            place,
+            ..Self::new()
+        }
+        .found()
     }
 
     /// One that has it in a registry, which is reached as the files in this folder say.
     pub(crate) fn founded_by_hosts(place: String, hosts: PathBuf) -> Self {
-        Self { place, hosts: Some(hosts), ..Self::new() }.found()
+        Self {
+            place,
+            hosts: Some(hosts),
+            ..Self::new()
+        }
+        .found()
     }
 
     fn found(self) -> Self {
         let org = self;
-        org.ok("main", &["init", "--names", "r.test/team/**", "r.test/tool", "--publish", &org.place()]);
+        org.ok(
+            "main",
+            &[
+                "init",
+                "--names",
+                "r.test/team/**",
+                "r.test/tool",
+                "--publish",
+                &org.place(),
+            ],
+        );
         org
     }
 
@@ -67,8 +90,17 @@ impl Org {
     /// A verb in a machine's working folder.
     pub(crate) fn repo(&self, machine: &str, words: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        command.env("ROOTPIN_PASSPHRASE", "correct horse").env("HOME", self.dir.path()).current_dir(self.dir.path());
-        run(command.args(["repo", "--repo", machine]).args(self.reached()).args(words), b"")
+        command
+            .env("ROOTPIN_PASSPHRASE", "correct horse")
+            .env("HOME", self.dir.path())
+            .current_dir(self.dir.path());
+        run(
+            command
+                .args(["repo", "--repo", machine])
+                .args(self.reached())
+                .args(words),
+            b"",
+        )
     }
 
     pub(crate) fn ok(&self, machine: &str, words: &[&str]) -> String {
@@ -84,14 +116,24 @@ impl Org {
     }
 
     pub(crate) fn sign(&self, machine: &str, name: &str, content: &str) -> Ended {
-        self.repo(machine, &["sign", name, "--digest", &digest(content), "--length", "7"])
+        self.repo(
+            machine,
+            &["sign", name, "--digest", &digest(content), "--length", "7"],
+        )
     }
 
     /// A second machine with a key of its own, by which `main` lets it sign `names`.
     pub(crate) fn delegated(&self, role: &str, names: &str) {
         self.key(role, role);
-        let public = self.path(role).join(format!("keys/{role}.pub")).display().to_string();
-        self.ok("main", &["delegate", "add", role, "--key", &public, "--paths", names]);
+        let public = self
+            .path(role)
+            .join(format!("keys/{role}.pub"))
+            .display()
+            .to_string();
+        self.ok(
+            "main",
+            &["delegate", "add", role, "--key", &public, "--paths", names],
+        );
         self.clone(role, names);
     }
 
@@ -99,8 +141,24 @@ impl Org {
     pub(crate) fn clone(&self, machine: &str, names: &str) {
         let root = self.path("main/root.json");
         let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
-        let (root, dir) = (root.display().to_string(), self.path(machine).display().to_string());
-        self.ok(machine, &["clone", &self.place(), &dir, "--root", &root, "--sha256", &sha256, "--names", names]);
+        let (root, dir) = (
+            root.display().to_string(),
+            self.path(machine).display().to_string(),
+        );
+        self.ok(
+            machine,
+            &[
+                "clone",
+                &self.place(),
+                &dir,
+                "--root",
+                &root,
+                "--sha256",
+                &sha256,
+                "--names",
+                names,
+            ],
+        );
     }
 
     pub(crate) fn key(&self, machine: &str, name: &str) -> String {
@@ -118,7 +176,8 @@ impl Org {
         away
     }
 
-    /// What a host says that pinned the root in `main` and keeps its state in `host`: the outcome, and the code of a refusal.
+    /// What a host says that pinned the root in `main` and keeps its state in `host`: the outcome,
+    /// and the code of a refusal.
     pub(crate) fn verify(&self, host: &str, name: &str, content: &str) -> String {
         let policy = self.path(&format!("{host}-policy"));
         if !policy.exists() {
@@ -127,15 +186,29 @@ impl Org {
         let state = self.path(&format!("{host}-state"));
         let name = format!("{name}@{}", digest(content));
         let (policy, state) = (policy.display().to_string(), state.display().to_string());
-        let words = ["verify", "--json", "--policy", &policy, "--state", &state, &name];
-        let ended = run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(words).args(self.reached()), b"");
-        let verdict: Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{name}: {ended:?}"));
+        let words = [
+            "verify", "--json", "--policy", &policy, "--state", &state, &name,
+        ];
+        let ended = run(
+            Command::new(env!("CARGO_BIN_EXE_rootpin"))
+                .args(words)
+                .args(self.reached()),
+            b"",
+        );
+        let verdict: Value =
+            serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{name}: {ended:?}"));
         let code = verdict["code"].as_str();
-        code.map_or_else(|| verdict["outcome"].as_str().unwrap().to_owned(), str::to_owned)
+        code.map_or_else(
+            || verdict["outcome"].as_str().unwrap().to_owned(),
+            str::to_owned,
+        )
     }
 
     fn reached(&self) -> Vec<String> {
-        self.hosts.iter().flat_map(|hosts| ["--hosts-dir".to_owned(), hosts.display().to_string()]).collect()
+        self.hosts
+            .iter()
+            .flat_map(|hosts| ["--hosts-dir".to_owned(), hosts.display().to_string()])
+            .collect()
     }
 
     fn pin(&self, policy: &Path, root: &Path) {
@@ -177,22 +250,42 @@ pub(crate) fn digest(content: &str) -> String {
 #[test]
 fn what_was_signed_is_allowed_what_was_not_is_refused_and_what_was_revoked_is_refused_again() {
     let org = Org::founded();
-    assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "no-statement");
+    assert_eq!(
+        org.verify("host", "r.test/team/app:1", "one"),
+        "no-statement"
+    );
     let ended = org.sign("main", "r.test/team/app:1", "one");
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.out.contains(&digest("one")), "{ended:?}");
     assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "allowed");
-    assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "digest-mismatch");
+    assert_eq!(
+        org.verify("host", "r.test/team/app:1", "two"),
+        "digest-mismatch"
+    );
     assert_eq!(org.sign("main", "r.test/team/app:1", "two").code, 0);
     assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "allowed");
     org.ok("main", &["revoke", "r.test/team/app:1"]);
-    assert_eq!(org.verify("host", "r.test/team/app:1", "two"), "no-statement");
+    assert_eq!(
+        org.verify("host", "r.test/team/app:1", "two"),
+        "no-statement"
+    );
 }
 
 #[test]
 fn a_repository_of_p256_keys_is_made_and_believed() {
     let org = Org::new();
-    org.ok("main", &["init", "--names", "r.test/**", "--publish", &org.place(), "--key-type", "ecdsa"]);
+    org.ok(
+        "main",
+        &[
+            "init",
+            "--names",
+            "r.test/**",
+            "--publish",
+            &org.place(),
+            "--key-type",
+            "ecdsa",
+        ],
+    );
     assert_eq!(org.sign("main", "r.test/team/app:1", "one").code, 0);
     org.ok("main", &["rotate", "online"]);
     assert_eq!(org.verify("host", "r.test/team/app:1", "one"), "allowed");
@@ -202,18 +295,46 @@ fn a_repository_of_p256_keys_is_made_and_believed() {
 fn several_names_are_signed_and_revoked_in_one_change_or_none_of_them() {
     let org = Org::founded();
     let (a, b) = ("r.test/team/app:1", "r.test/team/app:latest");
-    let sign = |names: &[&str]| org.repo("main", &[&["sign"], names, &["--digest", &digest("one"), "--length", "7"]].concat());
+    let sign = |names: &[&str]| {
+        org.repo(
+            "main",
+            &[
+                &["sign"],
+                names,
+                &["--digest", &digest("one"), "--length", "7"],
+            ]
+            .concat(),
+        )
+    };
     let ended = sign(&[a, "r.test/other:1", b]);
-    assert!(ended.code == 2 && ended.err.contains("r.test/other is none of this repository's names"), "{ended:?}");
+    assert!(
+        ended.code == 2
+            && ended
+                .err
+                .contains("r.test/other is none of this repository's names"),
+        "{ended:?}"
+    );
     assert_eq!(org.verify("host", a, "one"), "no-statement");
     let ended = sign(&[a, b, a]);
-    assert!(ended.code == 0 && ended.out.contains("  targets    2  "), "{ended:?}");
-    assert_eq!((org.verify("host", a, "one"), org.verify("host", b, "one")), ("allowed".to_owned(), "allowed".to_owned()));
+    assert!(
+        ended.code == 0 && ended.out.contains("  targets    2  "),
+        "{ended:?}"
+    );
+    assert_eq!(
+        (org.verify("host", a, "one"), org.verify("host", b, "one")),
+        ("allowed".to_owned(), "allowed".to_owned())
+    );
     let ended = org.repo("main", &["revoke", a, "r.test/team/app:never", b]);
-    assert!(ended.code == 2 && ended.err.contains("r.test/team/app:never is not signed"), "{ended:?}");
+    assert!(
+        ended.code == 2 && ended.err.contains("r.test/team/app:never is not signed"),
+        "{ended:?}"
+    );
     assert_eq!(org.verify("host", a, "one"), "allowed");
     org.ok("main", &["revoke", a, b]);
-    assert_eq!((org.verify("host", a, "one"), org.verify("host", b, "one")), ("no-statement".to_owned(), "no-statement".to_owned()));
+    assert_eq!(
+        (org.verify("host", a, "one"), org.verify("host", b, "one")),
+        ("no-statement".to_owned(), "no-statement".to_owned())
+    );
 }
 
 #[test]
@@ -221,7 +342,10 @@ fn a_name_that_is_not_the_organisations_own_is_not_signed() {
     let org = Org::founded();
     let ended = org.sign("main", "other.test/team/app:1", "one");
     assert_eq!(ended.code, 2);
-    assert!(ended.err.contains("none of this repository's names") && ended.err.contains("hint: "), "{ended:?}");
+    assert!(
+        ended.err.contains("none of this repository's names") && ended.err.contains("hint: "),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -229,7 +353,10 @@ fn a_dry_run_of_publishing_to_one_more_place_writes_nothing_there() {
     let org = Org::founded();
     let other = format!("file://{}", org.path("other").display());
     let shown = org.ok("main", &["publish", &other, "--dry-run"]);
-    assert!(shown.contains("dry run") && !org.path("other").exists(), "{shown}");
+    assert!(
+        shown.contains("dry run") && !org.path("other").exists(),
+        "{shown}"
+    );
     org.ok("main", &["publish", &other]);
     assert!(org.path("other/timestamp.json").exists());
 }
@@ -238,34 +365,70 @@ fn a_dry_run_of_publishing_to_one_more_place_writes_nothing_there() {
 fn a_dry_run_shows_all_and_writes_nothing() {
     let org = Org::founded();
     let before = (org.tree("main"), org.tree("place"));
-    let shown = org.ok("main", &["sign", "r.test/tool:1", "--digest", &digest("one"), "--length", "7", "--dry-run"]);
-    assert!(shown.contains("signed by targets") && shown.contains("signed by online") && shown.contains("dry run"), "{shown}");
+    let shown = org.ok(
+        "main",
+        &[
+            "sign",
+            "r.test/tool:1",
+            "--digest",
+            &digest("one"),
+            "--length",
+            "7",
+            "--dry-run",
+        ],
+    );
+    assert!(
+        shown.contains("signed by targets")
+            && shown.contains("signed by online")
+            && shown.contains("dry run"),
+        "{shown}"
+    );
     assert_eq!((org.tree("main"), org.tree("place")), before);
 }
 
 #[test]
 fn init_finds_out_what_is_wrong_before_it_makes_keys_and_writes_over_nothing() {
     let org = Org::new();
-    let init = |more: &[&str]| org.repo("-", &[&["init", "main", "--names", "r.test/**"], more].concat());
+    let init = |more: &[&str]| {
+        org.repo(
+            "-",
+            &[&["init", "main", "--names", "r.test/**"], more].concat(),
+        )
+    };
     for (words, said) in [
-        (&["--root-threshold", "2"][..], "2 of 1 root keys would have to sign"),
+        (
+            &["--root-threshold", "2"][..],
+            "2 of 1 root keys would have to sign",
+        ),
         (&["--root-keys", "0"], "1 of 0 root keys"),
         (&["--root-threshold", "0"], "0 of 1 root keys"),
         (&["--holder", "rot-1=Bob"], "there is no such key"),
         (&["--publish", "https://r.test/trust"], "can only be read"),
-        (&["--expires", "root=9999999d"], "longer than a hundred years"),
+        (
+            &["--expires", "root=9999999d"],
+            "longer than a hundred years",
+        ),
     ] {
         for dry in [&["--dry-run"][..], &[]] {
             let ended = init(&[words, dry].concat());
-            assert!(ended.code == 2 && ended.err.contains(said) && ended.err.contains("hint: "), "{words:?}: {ended:?}");
+            assert!(
+                ended.code == 2 && ended.err.contains(said) && ended.err.contains("hint: "),
+                "{words:?}: {ended:?}"
+            );
         }
         assert!(!org.path("main").exists(), "{words:?}");
     }
     fs::create_dir(org.path("main")).unwrap();
     fs::write(org.path("main/root.json"), "somebody's").unwrap();
     let ended = init(&[]);
-    assert!(ended.code == 2 && ended.err.contains("root.json is there already"), "{ended:?}");
-    assert_eq!(fs::read_to_string(org.path("main/root.json")).unwrap(), "somebody's");
+    assert!(
+        ended.code == 2 && ended.err.contains("root.json is there already"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        fs::read_to_string(org.path("main/root.json")).unwrap(),
+        "somebody's"
+    );
     fs::remove_file(org.path("main/root.json")).unwrap();
     assert_eq!(init(&[]).code, 0);
     // As if it had broken off at the end, within a key, or within the first publishing.
@@ -275,16 +438,39 @@ fn init_finds_out_what_is_wrong_before_it_makes_keys_and_writes_over_nothing() {
         fs::remove_file(org.path(file)).unwrap();
     }
     fs::create_dir(org.path("place")).unwrap();
-    fs::copy(org.path("main/metadata/1.snapshot.json"), org.path("place/1.snapshot.json")).unwrap();
+    fs::copy(
+        org.path("main/metadata/1.snapshot.json"),
+        org.path("place/1.snapshot.json"),
+    )
+    .unwrap();
     let ended = init(&["--publish", &org.place()]);
-    assert!(ended.code == 0 && ended.out.contains("published at"), "{ended:?}");
+    assert!(
+        ended.code == 0 && ended.out.contains("published at"),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn what_is_missing_on_the_command_line_is_told_with_an_example() {
     let org = Org::new();
-    let ended = org.repo("-", &["clone", "file:///x", "dir", "--root", "root.json", "--sha256", "00"]);
-    assert!(ended.code == 64 && ended.err.contains("--names") && ended.err.contains("example: rootpin repo clone"), "{ended:?}");
+    let ended = org.repo(
+        "-",
+        &[
+            "clone",
+            "file:///x",
+            "dir",
+            "--root",
+            "root.json",
+            "--sha256",
+            "00",
+        ],
+    );
+    assert!(
+        ended.code == 64
+            && ended.err.contains("--names")
+            && ended.err.contains("example: rootpin repo clone"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -293,8 +479,14 @@ fn every_verb_has_help_with_an_example() {
     let help = |words: &[&str]| org.ok("-", &[words, &["--help"]].concat());
     let verbs = |text: &str| -> Vec<String> {
         let (_, below) = text.split_once("\nCommands:\n").unwrap();
-        let lines = below.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-        lines.filter(|verb| !verb.is_empty() && *verb != "help").map(str::to_owned).collect()
+        let lines = below
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        lines
+            .filter(|verb| !verb.is_empty() && *verb != "help")
+            .map(str::to_owned)
+            .collect()
     };
     let all = verbs(&help(&[]));
     assert_eq!(all.len(), 13, "{all:?}");
@@ -302,7 +494,10 @@ fn every_verb_has_help_with_an_example() {
         let text = help(&[verb]);
         if text.contains("\nCommands:\n") {
             for below in verbs(&text) {
-                assert!(help(&[verb, &below]).contains("\nexample"), "{verb} {below}");
+                assert!(
+                    help(&[verb, &below]).contains("\nexample"),
+                    "{verb} {below}"
+                );
             }
         } else {
             assert!(text.contains("\nexample"), "{verb}");

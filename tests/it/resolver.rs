@@ -13,42 +13,77 @@ use rootpin::image::Digest;
 use crate::world::{Image, blob};
 use upstream::{Manner, Setting, ask};
 
-/// The daemon's deadline for one question, and for the manifest that goes with the answer; and a machine that has other work.
+/// The daemon's deadline for one question, and for the manifest that goes with the answer; and a
+/// machine that has other work.
 const IN_TIME: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_tag_is_the_digest_that_is_signed_whatever_the_registry_says() {
-    let Some(mut setting) = Setting::new("r-swapped") else { return };
+    let Some(mut setting) = Setting::new("r-swapped") else {
+        return;
+    };
     let (signed, other) = (Image::named("signed"), Image::named("other"));
     setting.sign("v1", &signed);
     setting.upstream.push("v1", &other);
     let _daemon = setting.start();
     let head = setting.tag("HEAD", "v1");
-    assert_eq!((head.status, head.digest()), (200, signed.index.digest.as_str()), "{head:?}");
-    assert_eq!(head.header("content-length"), signed.index.bytes.len().to_string());
-    assert_eq!(head.header("content-type"), "application/vnd.oci.image.index.v1+json");
+    assert_eq!(
+        (head.status, head.digest()),
+        (200, signed.index.digest.as_str()),
+        "{head:?}"
+    );
+    assert_eq!(
+        head.header("content-length"),
+        signed.index.bytes.len().to_string()
+    );
+    assert_eq!(
+        head.header("content-type"),
+        "application/vnd.oci.image.index.v1+json"
+    );
     let get = setting.ask("GET", "/resolve/v2/team/app/manifests/v1");
-    assert_eq!((get.status, get.body.as_ref().unwrap()), (200, &signed.index.bytes), "{get:?}");
-    assert!(setting.upstream.asked().iter().all(|asked| !asked.ends_with("/manifests/v1")), "nobody needs to know what it says");
+    assert_eq!(
+        (get.status, get.body.as_ref().unwrap()),
+        (200, &signed.index.bytes),
+        "{get:?}"
+    );
+    assert!(
+        setting
+            .upstream
+            .asked()
+            .iter()
+            .all(|asked| !asked.ends_with("/manifests/v1")),
+        "nobody needs to know what it says"
+    );
     let told = setting.world.audit();
     assert_eq!(told.len(), 2);
-    assert!(
-        told.iter().all(|record| record["door"] == "resolver" && record["outcome"] == "allowed" && record["name"] == setting.name("v1"))
-    );
+    assert!(told.iter().all(|record| record["door"] == "resolver"
+        && record["outcome"] == "allowed"
+        && record["name"] == setting.name("v1")));
     let door = setting.world.door("resolver");
-    assert_eq!((&door["state"], door["last_question"].is_string()), (&"proven".into(), true), "{door}");
+    assert_eq!(
+        (&door["state"], door["last_question"].is_string()),
+        (&"proven".into(), true),
+        "{door}"
+    );
 }
 
 #[test]
 fn what_is_not_signed_is_refused_with_the_reason_where_engines_show_it() {
-    let Some(mut setting) = Setting::new("r-unsigned") else { return };
+    let Some(mut setting) = Setting::new("r-unsigned") else {
+        return;
+    };
     setting.sign("v1", &Image::named("signed"));
     setting.upstream.push("v2", &Image::named("unsigned"));
     let _daemon = setting.start();
     let get = setting.tag("GET", "v2");
     let (code, message) = get.error();
     assert_eq!((get.status, code.as_str()), (404, "MANIFEST_UNKNOWN"));
-    for part in ["rootpin: refused ", &setting.name("v2"), "no-statement", "hint: "] {
+    for part in [
+        "rootpin: refused ",
+        &setting.name("v2"),
+        "no-statement",
+        "hint: ",
+    ] {
         assert!(message.contains(part), "{message}");
     }
     let head = setting.tag("HEAD", "v2");
@@ -61,39 +96,73 @@ fn what_is_not_signed_is_refused_with_the_reason_where_engines_show_it() {
 
 #[test]
 fn a_registry_that_is_not_meant_or_not_named_by_the_policy_is_never_asked() {
-    let Some(mut setting) = Setting::new("r-hosts") else { return };
+    let Some(mut setting) = Setting::new("r-hosts") else {
+        return;
+    };
     let image = Image::named("signed");
     setting.sign("v1", &image);
-    setting.world.write_policy(&setting.policy("").replace(&format!("127.0.0.1:{}/team", setting.upstream.port), "r.test/team"));
+    setting.world.write_policy(&setting.policy("").replace(
+        &format!("127.0.0.1:{}/team", setting.upstream.port),
+        "r.test/team",
+    ));
     let _daemon = setting.start();
-    for path in ["/v2/team/app/manifests/v1".to_owned(), format!("/v2/team/app/blobs/{}", image.layer.digest)] {
+    for path in [
+        "/v2/team/app/manifests/v1".to_owned(),
+        format!("/v2/team/app/blobs/{}", image.layer.digest),
+    ] {
         let answer = setting.ask("GET", &path);
         assert_eq!(answer.status, 404, "{answer:?}");
         assert!(answer.error().1.starts_with("rootpin: "), "{answer:?}");
         let url = format!("http://{}{path}", setting.address);
-        let unnamed = setting.world.runtime.block_on(ask(&reqwest::Client::new(), "GET", &url, &[]));
-        assert_eq!((unnamed.status, unnamed.error().0.as_str()), (404, "NAME_UNKNOWN"));
+        let unnamed =
+            setting
+                .world
+                .runtime
+                .block_on(ask(&reqwest::Client::new(), "GET", &url, &[]));
+        assert_eq!(
+            (unnamed.status, unnamed.error().0.as_str()),
+            (404, "NAME_UNKNOWN")
+        );
     }
     assert!(setting.upstream.asked().is_empty());
 }
 
 #[test]
 fn two_hundred_at_once_are_answered_while_the_registry_is_dead() {
-    let Some(mut setting) = Setting::new("r-dead") else { return };
-    let (seen, resident, unseen) = (Image::named("seen"), Image::named("resident"), Image::named("unseen"));
-    for (tag, image) in [("seen", &seen), ("resident", &resident), ("unseen", &unseen)] {
+    let Some(mut setting) = Setting::new("r-dead") else {
+        return;
+    };
+    let (seen, resident, unseen) = (
+        Image::named("seen"),
+        Image::named("resident"),
+        Image::named("unseen"),
+    );
+    for (tag, image) in [
+        ("seen", &seen),
+        ("resident", &resident),
+        ("unseen", &unseen),
+    ] {
         setting.sign(tag, image);
     }
-    setting.world.containerd.hold("k8s.io", |held| resident.hold(held));
-    let exempt =
-        format!("[[exempt]]\nmatch = \"127.0.0.1:{}/team/legacy\"\nuntil = 2036-01-01T00:00:00Z\nreason = \"x\"\n", setting.upstream.port);
-    setting.world.write_policy(&setting.policy(&format!("{exempt}[limits]\nmax-exempt = \"9999d\"\n")));
+    setting
+        .world
+        .containerd
+        .hold("k8s.io", |held| resident.hold(held));
+    let exempt = format!(
+        "[[exempt]]\nmatch = \"127.0.0.1:{}/team/legacy\"\nuntil = 2036-01-01T00:00:00Z\nreason = \"x\"\n",
+        setting.upstream.port
+    );
+    setting
+        .world
+        .write_policy(&setting.policy(&format!("{exempt}[limits]\nmax-exempt = \"9999d\"\n")));
     let _daemon = setting.start();
     assert_eq!(setting.tag("HEAD", "seen").status, 200);
     for manner in [Manner::Hangs, Manner::Status(500)] {
         setting.upstream.behave(manner.clone());
         setting.upstream.asked();
-        let tags: Vec<_> = (0..200).map(|at| ["seen", "resident", "seen", "unseen", "nosuch"][at % 5].to_owned()).collect();
+        let tags: Vec<_> = (0..200)
+            .map(|at| ["seen", "resident", "seen", "unseen", "nosuch"][at % 5].to_owned())
+            .collect();
         let (answers, took) = setting.at_once(&tags);
         for (tag, answer) in tags.iter().zip(&answers) {
             let wanted = match tag.as_str() {
@@ -101,21 +170,34 @@ fn two_hundred_at_once_are_answered_while_the_registry_is_dead() {
                 "unseen" => 502,
                 _ => 403,
             };
-            assert_eq!(answer.status, wanted, "{tag} while it {manner:?}: {answer:?}");
+            assert_eq!(
+                answer.status, wanted,
+                "{tag} while it {manner:?}: {answer:?}"
+            );
         }
         assert!(took < IN_TIME, "{took:?} while it {manner:?}");
-        // One at a time looks for a manifest, for all that wait, and a registry that gave no answer is left alone.
+        // One at a time looks for a manifest, for all that wait, and a registry that gave no answer
+        // is left alone.
         let asked = setting.upstream.asked();
-        assert!(asked.len() <= 8, "asked too often while it {manner:?}: {asked:?}");
+        assert!(
+            asked.len() <= 8,
+            "asked too often while it {manner:?}: {asked:?}"
+        );
         let legacy = setting.ask("GET", "/v2/team/legacy/manifests/v1");
         assert_eq!(legacy.status, 502, "{legacy:?}");
-        assert!(legacy.error().1.contains("could not judge") && legacy.error().1.contains("source-unreachable"), "{legacy:?}");
+        assert!(
+            legacy.error().1.contains("could not judge")
+                && legacy.error().1.contains("source-unreachable"),
+            "{legacy:?}"
+        );
     }
 }
 
 #[test]
 fn a_registry_that_lies_about_a_signed_digest_is_told_and_never_believed() {
-    let Some(mut setting) = Setting::new("r-lies") else { return };
+    let Some(mut setting) = Setting::new("r-lies") else {
+        return;
+    };
     let (signed, other) = (Image::named("signed"), Image::named("other"));
     setting.sign("v1", &signed);
     let _daemon = setting.start();
@@ -123,8 +205,14 @@ fn a_registry_that_lies_about_a_signed_digest_is_told_and_never_believed() {
         (Manner::Lies(other.index.bytes.clone()), "sent bytes of"),
         (Manner::Lies(b"{}".to_vec()), "no image"),
         (Manner::Endless, "more than 4194304 bytes"),
-        (Manner::Redirects("http://192.0.2.1/x".to_owned()), "a redirect to http://192.0.2.1/x"),
-        (Manner::Redirects("file:///etc/passwd".to_owned()), "a redirect to"),
+        (
+            Manner::Redirects("http://192.0.2.1/x".to_owned()),
+            "a redirect to http://192.0.2.1/x",
+        ),
+        (
+            Manner::Redirects("file:///etc/passwd".to_owned()),
+            "a redirect to",
+        ),
         (Manner::Status(403), "answered 403"),
     ] {
         setting.upstream.behave(manner.clone());
@@ -136,42 +224,89 @@ fn a_registry_that_lies_about_a_signed_digest_is_told_and_never_believed() {
     for manner in [Manner::Short, Manner::HugeHeader] {
         setting.upstream.behave(manner);
         let answer = setting.tag("GET", "v1");
-        assert_eq!((answer.status, answer.error().0.as_str()), (502, "UNAVAILABLE"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.error().0.as_str()),
+            (502, "UNAVAILABLE"),
+            "{answer:?}"
+        );
     }
     setting.upstream.behave(Manner::Honest);
     let until = std::time::Instant::now() + IN_TIME;
     while setting.tag("GET", "v1").status != 200 {
-        assert!(std::time::Instant::now() < until, "it should be asked again");
+        assert!(
+            std::time::Instant::now() < until,
+            "it should be asked again"
+        );
     }
 }
 
 #[test]
 fn bytes_flow_through_by_their_digest_and_in_ranges() {
-    let Some(mut setting) = Setting::new("r-bytes") else { return };
+    let Some(mut setting) = Setting::new("r-bytes") else {
+        return;
+    };
     let image = Image::named("signed");
     setting.sign("v1", &image);
-    let large = blob((0..40_u32 << 20).map(|at| u8::try_from(at % 251).unwrap()).collect());
+    let large = blob(
+        (0..40_u32 << 20)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect(),
+    );
     setting.upstream.blob(&large);
     let _daemon = setting.start();
     let whole = setting.ask("GET", &format!("/v2/team/app/blobs/{}", large.digest));
-    assert_eq!((whole.status, whole.header("content-length")), (200, large.bytes.len().to_string().as_str()));
-    assert!(Digest::of(whole.body.as_ref().unwrap()).to_string() == large.digest, "other bytes");
+    assert_eq!(
+        (whole.status, whole.header("content-length")),
+        (200, large.bytes.len().to_string().as_str())
+    );
+    assert!(
+        Digest::of(whole.body.as_ref().unwrap()).to_string() == large.digest,
+        "other bytes"
+    );
     let head = setting.ask("HEAD", &format!("/v2/team/app/blobs/{}", large.digest));
     assert_eq!(
-        (head.status, head.header("content-length"), head.body.as_ref().unwrap().len()),
+        (
+            head.status,
+            head.header("content-length"),
+            head.body.as_ref().unwrap().len()
+        ),
         (200, large.bytes.len().to_string().as_str(), 0)
     );
     let path = format!("/v2/team/app/blobs/{}", image.layer.digest);
-    let url = format!("http://{}{path}?ns=127.0.0.1%3A{}", setting.address, setting.upstream.port);
+    let url = format!(
+        "http://{}{path}?ns=127.0.0.1%3A{}",
+        setting.address, setting.upstream.port
+    );
     let client = reqwest::Client::new();
-    let part = setting.world.runtime.block_on(ask(&client, "GET", &url, &[("range", "bytes=6-")]));
-    assert_eq!((part.status, part.body.as_ref().unwrap().as_slice()), (206, &image.layer.bytes[6..]));
-    assert!(part.header("content-range").starts_with("bytes 6-"), "{part:?}");
+    let part = setting
+        .world
+        .runtime
+        .block_on(ask(&client, "GET", &url, &[("range", "bytes=6-")]));
+    assert_eq!(
+        (part.status, part.body.as_ref().unwrap().as_slice()),
+        (206, &image.layer.bytes[6..])
+    );
+    assert!(
+        part.header("content-range").starts_with("bytes 6-"),
+        "{part:?}"
+    );
     assert_eq!(setting.tag("HEAD", "v1").status, 200);
-    let manifest = setting.ask("GET", &format!("/v2/team/app/manifests/{}", image.manifest.digest));
-    assert_eq!((manifest.status, manifest.body.as_ref().unwrap()), (200, &image.manifest.bytes));
-    let missing = setting.ask("GET", &format!("/v2/team/app/blobs/{}", Digest::of(b"nowhere")));
-    assert_eq!((missing.status, missing.error().0.as_str()), (404, "BLOB_UNKNOWN"));
+    let manifest = setting.ask(
+        "GET",
+        &format!("/v2/team/app/manifests/{}", image.manifest.digest),
+    );
+    assert_eq!(
+        (manifest.status, manifest.body.as_ref().unwrap()),
+        (200, &image.manifest.bytes)
+    );
+    let missing = setting.ask(
+        "GET",
+        &format!("/v2/team/app/blobs/{}", Digest::of(b"nowhere")),
+    );
+    assert_eq!(
+        (missing.status, missing.error().0.as_str()),
+        (404, "BLOB_UNKNOWN")
+    );
     // Where only tags are answered, the engine goes to the registry itself.
     setting.upstream.asked();
     assert_eq!(setting.ask("GET", &format!("/resolve{path}")).status, 404);
@@ -179,67 +314,125 @@ fn bytes_flow_through_by_their_digest_and_in_ranges() {
     // What breaks off is seen to break off; what leads away is not followed.
     setting.upstream.behave(Manner::Short);
     assert!(setting.ask("GET", &path).body.is_err());
-    setting.upstream.behave(Manner::Redirects("http://192.0.2.1/x".to_owned()));
+    setting
+        .upstream
+        .behave(Manner::Redirects("http://192.0.2.1/x".to_owned()));
     assert_eq!(setting.ask("GET", &path).status, 404);
 }
 
 #[test]
 fn a_redirect_within_this_machine_is_followed_and_takes_nothing_along() {
-    let Some(mut setting) = Setting::new("r-redirect") else { return };
-    let Some(storage) = Setting::new("r-redirect-to") else { return };
+    let Some(mut setting) = Setting::new("r-redirect") else {
+        return;
+    };
+    let Some(storage) = Setting::new("r-redirect-to") else {
+        return;
+    };
     let image = Image::named("signed");
     setting.sign("v1", &image);
     storage.upstream.push("v1", &image);
     let path = format!("/v2/team/app/blobs/{}", image.layer.digest);
-    setting.upstream.behave(Manner::Redirects(format!("http://127.0.0.1:{}{path}", storage.upstream.port)));
+    setting.upstream.behave(Manner::Redirects(format!(
+        "http://127.0.0.1:{}{path}",
+        storage.upstream.port
+    )));
     let _daemon = setting.start();
     let answer = setting.ask("GET", &path);
-    assert_eq!((answer.status, answer.body.as_ref().unwrap()), (200, &image.layer.bytes));
+    assert_eq!(
+        (answer.status, answer.body.as_ref().unwrap()),
+        (200, &image.layer.bytes)
+    );
 }
 
 #[test]
 fn audit_mode_and_an_exemption_by_name_let_the_registrys_own_answer_pass_and_record_it() {
-    let Some(mut setting) = Setting::new("r-audit") else { return };
+    let Some(mut setting) = Setting::new("r-audit") else {
+        return;
+    };
     let (signed, other) = (Image::named("signed"), Image::named("other"));
     setting.sign("v1", &signed);
     setting.upstream.push("v1", &other);
     let name = setting.name("v1");
-    setting.world.write_policy(&setting.policy("mode = \"audit\""));
+    setting
+        .world
+        .write_policy(&setting.policy("mode = \"audit\""));
     let daemon = setting.start();
     let head = setting.tag("HEAD", "v1");
-    assert_eq!((head.status, head.digest()), (200, other.index.digest.as_str()), "{head:?}");
+    assert_eq!(
+        (head.status, head.digest()),
+        (200, other.index.digest.as_str()),
+        "{head:?}"
+    );
     let told = setting.world.audit().pop().unwrap();
-    assert_eq!((&told["outcome"], &told["code"], &told["let_through"]), (&"refused".into(), &"digest-mismatch".into(), &true.into()));
-    assert_eq!((&told["name"], &told["digest"]), (&name.into(), &other.index.digest.clone().into()));
+    assert_eq!(
+        (&told["outcome"], &told["code"], &told["let_through"]),
+        (&"refused".into(), &"digest-mismatch".into(), &true.into())
+    );
+    assert_eq!(
+        (&told["name"], &told["digest"]),
+        (&name.into(), &other.index.digest.clone().into())
+    );
     // Nobody has this one, so there is nothing to let through.
     assert_eq!(setting.tag("HEAD", "nosuch").status, 403);
     // Of a registry that is silent, what is signed is all that is known.
     setting.upstream.behave(Manner::Status(503));
-    setting.world.containerd.hold("k8s.io", |held| signed.hold(held));
+    setting
+        .world
+        .containerd
+        .hold("k8s.io", |held| signed.hold(held));
     let head = setting.tag("HEAD", "v1");
-    assert_eq!((head.status, head.digest()), (200, signed.index.digest.as_str()), "{head:?}");
+    assert_eq!(
+        (head.status, head.digest()),
+        (200, signed.index.digest.as_str()),
+        "{head:?}"
+    );
     assert_eq!(daemon.stop().0, 0);
     setting.upstream.behave(Manner::Honest);
-    let exempt =
-        format!("[[exempt]]\nmatch = \"127.0.0.1:{}/team/app\"\nuntil = 2036-01-01T00:00:00Z\nreason = \"x\"\n", setting.upstream.port);
-    setting.world.write_policy(&setting.policy(&format!("{exempt}[limits]\nmax-exempt = \"9999d\"\n")));
+    let exempt = format!(
+        "[[exempt]]\nmatch = \"127.0.0.1:{}/team/app\"\nuntil = 2036-01-01T00:00:00Z\nreason = \"x\"\n",
+        setting.upstream.port
+    );
+    setting
+        .world
+        .write_policy(&setting.policy(&format!("{exempt}[limits]\nmax-exempt = \"9999d\"\n")));
     let _daemon = setting.start();
     let head = setting.tag("HEAD", "v1");
-    assert_eq!((head.status, head.digest()), (200, other.index.digest.as_str()), "{head:?}");
+    assert_eq!(
+        (head.status, head.digest()),
+        (200, other.index.digest.as_str()),
+        "{head:?}"
+    );
     assert_eq!(setting.world.audit().pop().unwrap()["ground"], "exempt");
     assert_eq!(setting.tag("HEAD", "nosuch").status, 403);
 }
 
 #[test]
 fn what_the_policy_binds_or_revokes_needs_no_registrys_word() {
-    let Some(mut setting) = Setting::new("r-bound") else { return };
-    let (first, second, signed) = (Image::named("first"), Image::named("second"), Image::named("signed"));
+    let Some(mut setting) = Setting::new("r-bound") else {
+        return;
+    };
+    let (first, second, signed) = (
+        Image::named("first"),
+        Image::named("second"),
+        Image::named("signed"),
+    );
     setting.sign("v1", &signed);
     setting.upstream.push("bound", &second);
     setting.upstream.push("other", &first);
-    let entry = |image: &Image| format!("[[image]]\nname = \"{}\"\ndigest = \"{}\"\n", setting.name("bound"), image.index.digest);
-    let revoked = format!("[[revoked]]\ndigest = \"{}\"\nreason = \"CVE-2026-0001\"\n", signed.index.digest);
-    setting.world.write_policy(&setting.policy(&[entry(&first), entry(&second), revoked].concat()));
+    let entry = |image: &Image| {
+        format!(
+            "[[image]]\nname = \"{}\"\ndigest = \"{}\"\n",
+            setting.name("bound"),
+            image.index.digest
+        )
+    };
+    let revoked = format!(
+        "[[revoked]]\ndigest = \"{}\"\nreason = \"CVE-2026-0001\"\n",
+        signed.index.digest
+    );
+    setting
+        .world
+        .write_policy(&setting.policy(&[entry(&first), entry(&second), revoked].concat()));
     let _daemon = setting.start();
     // Among several that are all bound, the registry may choose.
     assert_eq!(setting.tag("HEAD", "bound").digest(), second.index.digest);
@@ -247,39 +440,66 @@ fn what_the_policy_binds_or_revokes_needs_no_registrys_word() {
     assert_eq!(setting.tag("HEAD", "bound").digest(), first.index.digest);
     setting.upstream.push("bound", &signed);
     let bound = setting.tag("HEAD", "bound");
-    assert!([&first, &second].iter().any(|image| image.index.digest == bound.digest()), "{bound:?}");
+    assert!(
+        [&first, &second]
+            .iter()
+            .any(|image| image.index.digest == bound.digest()),
+        "{bound:?}"
+    );
     setting.upstream.behave(Manner::Hangs);
     assert_eq!(setting.tag("HEAD", "bound").status, 200);
     let refused = setting.tag("HEAD", "v1");
-    assert!(refused.status == 403 && refused.reason.contains("revoked") && refused.reason.contains("CVE-2026-0001"), "{refused:?}");
+    assert!(
+        refused.status == 403
+            && refused.reason.contains("revoked")
+            && refused.reason.contains("CVE-2026-0001"),
+        "{refused:?}"
+    );
 }
 
 #[test]
 fn without_a_policy_or_a_trust_server_nothing_is_resolved_and_that_is_no_judgement() {
-    let Some(mut setting) = Setting::new("r-nothing") else { return };
+    let Some(mut setting) = Setting::new("r-nothing") else {
+        return;
+    };
     setting.sign("v1", &Image::named("signed"));
     setting.world.notary.hang(true);
     let daemon = setting.start();
     let answer = setting.tag("HEAD", "v1");
     assert_eq!(answer.status, 502);
-    assert!(answer.reason.contains("rootpin: could not judge") && answer.reason.contains("source-unreachable"), "{answer:?}");
+    assert!(
+        answer.reason.contains("rootpin: could not judge")
+            && answer.reason.contains("source-unreachable"),
+        "{answer:?}"
+    );
     assert_eq!(daemon.stop().0, 0);
     setting.world.write_policy("version = 2\n");
     std::fs::remove_file(setting.world.path("state/policy.last")).unwrap();
     let _daemon = setting.start();
     let answer = setting.tag("GET", "v1");
-    assert_eq!((answer.status, answer.error().0.as_str()), (502, "UNAVAILABLE"));
+    assert_eq!(
+        (answer.status, answer.error().0.as_str()),
+        (502, "UNAVAILABLE")
+    );
     assert!(answer.error().1.contains("policy-unusable"), "{answer:?}");
     assert!(setting.upstream.asked().is_empty());
 }
 
 #[test]
 fn a_head_that_is_too_large_is_refused() {
-    let Some(setting) = Setting::new("r-head") else { return };
+    let Some(setting) = Setting::new("r-head") else {
+        return;
+    };
     let _daemon = setting.start();
     let url = format!("http://{}/v2/", setting.address);
     let client = reqwest::Client::new();
-    let with = |headers: &[(&str, &str)]| setting.world.runtime.block_on(ask(&client, "GET", &url, headers)).status;
+    let with = |headers: &[(&str, &str)]| {
+        setting
+            .world
+            .runtime
+            .block_on(ask(&client, "GET", &url, headers))
+            .status
+    };
     assert_eq!(with(&[]), 200);
     assert_eq!(with(&[("x", &"y".repeat(20_000))]), 431);
     let many: Vec<_> = (0..100).map(|at| format!("x{at}")).collect();
@@ -289,68 +509,127 @@ fn a_head_that_is_too_large_is_refused() {
 
 #[test]
 fn only_roots_processes_are_answered() {
-    let Some(mut setting) = Setting::new("r-peer") else { return };
+    let Some(mut setting) = Setting::new("r-peer") else {
+        return;
+    };
     let image = Image::named("signed");
     setting.sign("v1", &image);
     let _daemon = setting.start();
     let port = setting.address.rsplit(':').next().unwrap();
-    let question = format!("GET /v2/team/app/blobs/{}?ns=127.0.0.1%3A{} HTTP/1.0\\r\\n\\r\\n", image.layer.digest, setting.upstream.port);
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf '%b' '{question}' >&3; cat <&3");
+    let question = format!(
+        "GET /v2/team/app/blobs/{}?ns=127.0.0.1%3A{} HTTP/1.0\\r\\n\\r\\n",
+        image.layer.digest, setting.upstream.port
+    );
+    let script =
+        format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf '%b' '{question}' >&3; cat <&3");
     let by = |user: u32| {
-        let output = std::process::Command::new("bash").args(["-c", &script]).uid(user).current_dir("/").output().unwrap();
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .uid(user)
+            .current_dir("/")
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert!(by(0).contains("layer of signed"));
     let nobody = by(65534);
-    assert!(nobody.contains(" 403 ") && nobody.contains("only root's processes"), "{nobody}");
+    assert!(
+        nobody.contains(" 403 ") && nobody.contains("only root's processes"),
+        "{nobody}"
+    );
 }
 
 #[test]
 fn bytes_pass_only_where_the_registrys_hosts_toml_fetches_them_here() {
-    let Some(mut setting) = Setting::new("r-forms") else { return };
+    let Some(mut setting) = Setting::new("r-forms") else {
+        return;
+    };
     let image = Image::named("signed");
     setting.sign("v1", &image);
     let _daemon = setting.start();
     let blob = || setting.ask("GET", &format!("/v2/team/app/blobs/{}", image.layer.digest));
-    let manifest = || setting.ask("GET", &format!("/v2/team/app/manifests/{}", image.index.digest));
+    let manifest = || {
+        setting.ask(
+            "GET",
+            &format!("/v2/team/app/manifests/{}", image.index.digest),
+        )
+    };
     assert_eq!((blob().status, manifest().status), (200, 200));
-    // The form for a registry that is known: its bytes come from itself, with the engine's own credentials.
+    // The form for a registry that is known: its bytes come from itself, with the engine's own
+    // credentials.
     setting.fetch_here(false);
     setting.upstream.asked();
     for answer in [blob(), manifest()] {
         assert_eq!(answer.status, 404, "{answer:?}");
-        assert!(answer.error().1.contains("rootpin hosts write 127.0.0.1:"), "{answer:?}");
+        assert!(
+            answer.error().1.contains("rootpin hosts write 127.0.0.1:"),
+            "{answer:?}"
+        );
     }
-    assert_eq!(setting.tag("HEAD", "v1").status, 200, "tags are answered all the same");
-    assert!(setting.upstream.asked().is_empty(), "nothing was asked for with rootpin's credentials");
+    assert_eq!(
+        setting.tag("HEAD", "v1").status,
+        200,
+        "tags are answered all the same"
+    );
+    assert!(
+        setting.upstream.asked().is_empty(),
+        "nothing was asked for with rootpin's credentials"
+    );
     // A file that anybody can write is no administrator's word.
     setting.fetch_here(true);
-    let file = setting.world.path("certs.d").join(format!("127.0.0.1:{}", setting.upstream.port)).join("hosts.toml");
+    let file = setting
+        .world
+        .path("certs.d")
+        .join(format!("127.0.0.1:{}", setting.upstream.port))
+        .join("hosts.toml");
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     assert_eq!(blob().status, 404);
 }
 
 #[test]
 fn a_manifest_by_digest_passes_only_if_it_is_signed_or_in_an_index_that_is() {
-    let Some(mut setting) = Setting::new("r-digests") else { return };
+    let Some(mut setting) = Setting::new("r-digests") else {
+        return;
+    };
     let (signed, evil) = (Image::named("signed"), Image::named("evil"));
     setting.sign("v1", &signed);
     setting.upstream.push("other", &evil);
     let daemon = setting.start();
-    let by_digest = |method: &str, digest: &str| setting.ask(method, &format!("/v2/team/app/manifests/{digest}"));
+    let by_digest = |method: &str, digest: &str| {
+        setting.ask(method, &format!("/v2/team/app/manifests/{digest}"))
+    };
     for unsigned in [&evil.index.digest, &evil.manifest.digest] {
         let answer = by_digest("GET", unsigned);
-        assert_eq!((answer.status, answer.error().0.as_str()), (404, "MANIFEST_UNKNOWN"), "{answer:?}");
-        assert!(answer.error().1.contains("rootpin: refused ") && answer.error().1.contains("no-statement"), "{answer:?}");
-        assert_eq!(by_digest("HEAD", unsigned).status, 403, "as a tag that is refused");
+        assert_eq!(
+            (answer.status, answer.error().0.as_str()),
+            (404, "MANIFEST_UNKNOWN"),
+            "{answer:?}"
+        );
+        assert!(
+            answer.error().1.contains("rootpin: refused ")
+                && answer.error().1.contains("no-statement"),
+            "{answer:?}"
+        );
+        assert_eq!(
+            by_digest("HEAD", unsigned).status,
+            403,
+            "as a tag that is refused"
+        );
     }
     // What an engine asks for after the tag: the index, and the platform's manifest that it lists.
     assert_eq!(by_digest("HEAD", &signed.index.digest).status, 200);
     let platform = by_digest("GET", &signed.manifest.digest);
-    assert_eq!((platform.status, platform.body.as_ref().unwrap()), (200, &signed.manifest.bytes), "{platform:?}");
+    assert_eq!(
+        (platform.status, platform.body.as_ref().unwrap()),
+        (200, &signed.manifest.bytes),
+        "{platform:?}"
+    );
     // A pull goes on over a restart: the index lies in the engine by then.
     assert_eq!(daemon.stop().0, 0);
-    setting.world.containerd.hold("k8s.io", |held| signed.hold(held));
+    setting
+        .world
+        .containerd
+        .hold("k8s.io", |held| signed.hold(held));
     let _daemon = setting.start();
     assert_eq!(by_digest("GET", &signed.manifest.digest).status, 200);
     assert_eq!(by_digest("GET", &evil.manifest.digest).status, 404);
@@ -358,15 +637,33 @@ fn a_manifest_by_digest_passes_only_if_it_is_signed_or_in_an_index_that_is() {
 
 #[test]
 fn a_look_up_of_what_refers_to_an_image_is_no_question_about_one() {
-    let Some(mut setting) = Setting::new("r-referrers") else { return };
+    let Some(mut setting) = Setting::new("r-referrers") else {
+        return;
+    };
     setting.sign("v1", &Image::named("signed"));
     let _daemon = setting.start();
     let hex = "a".repeat(64);
-    for (method, kind) in [("HEAD", ""), ("GET", ""), ("HEAD", ".sig"), ("GET", ".att"), ("HEAD", ".sbom")] {
+    for (method, kind) in [
+        ("HEAD", ""),
+        ("GET", ""),
+        ("HEAD", ".sig"),
+        ("GET", ".att"),
+        ("HEAD", ".sbom"),
+    ] {
         let answer = setting.tag(method, &format!("sha256-{hex}{kind}"));
         assert_eq!(answer.status, 404, "{method} {kind}: {answer:?}");
     }
-    assert_eq!(setting.world.audit(), Vec::<serde_json::Value>::new(), "nothing was judged");
-    assert!(!setting.world.rootpin(&["metrics"]).out.contains("outcome=\"refused\""));
+    assert_eq!(
+        setting.world.audit(),
+        Vec::<serde_json::Value>::new(),
+        "nothing was judged"
+    );
+    assert!(
+        !setting
+            .world
+            .rootpin(&["metrics"])
+            .out
+            .contains("outcome=\"refused\"")
+    );
     assert!(setting.upstream.asked().is_empty());
 }

@@ -1,8 +1,10 @@
-//! As much of JSON Schema as the documented schemas use: types, required and further members, items, constants, patterns of hex, references.
+//! As much of JSON Schema as the documented schemas use: types, required and further members,
+//! items, constants, patterns of hex, references.
 
 use serde_json::Value;
 
-/// Every place where a value is not as its schema says; and it is an error for a schema to say what is not understood here.
+/// Every place where a value is not as its schema says; and it is an error for a schema to say what
+/// is not understood here.
 pub(crate) fn errors(schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(schema, schema, value, "", &mut found);
@@ -15,7 +17,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
         match word.as_str() {
             "$ref" => {
                 let target = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-                let target = root.pointer(target).unwrap_or_else(|| panic!("{wanted} is nowhere"));
+                let target = root
+                    .pointer(target)
+                    .unwrap_or_else(|| panic!("{wanted} is nowhere"));
                 check(root, target, value, at, found);
             }
             "type" => {
@@ -28,18 +32,40 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                     "null" => value.is_null(),
                     other => panic!("type {other}"),
                 };
-                if !wanted.as_array().map_or_else(|| is(wanted), |all| all.iter().any(is)) {
+                if !wanted
+                    .as_array()
+                    .map_or_else(|| is(wanted), |all| all.iter().any(is))
+                {
                     tell("type");
                 }
             }
             "const" if value != wanted => tell("const"),
             "enum" if !wanted.as_array().unwrap().contains(value) => tell("enum"),
-            "minimum" if value.as_i64().is_some_and(|value| value < wanted.as_i64().unwrap()) => tell("minimum"),
+            "minimum"
+                if value
+                    .as_i64()
+                    .is_some_and(|value| value < wanted.as_i64().unwrap()) =>
+            {
+                tell("minimum");
+            }
             "$schema" | "title" | "description" | "$defs" | "const" | "enum" | "minimum" => {}
             "pattern" => {
-                let prefix = wanted.as_str().unwrap().strip_prefix('^').unwrap().strip_suffix("[0-9a-f]{64}$").unwrap();
-                let hex = value.as_str().and_then(|text| text.strip_prefix(prefix)).unwrap_or_default();
-                if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+                let prefix = wanted
+                    .as_str()
+                    .unwrap()
+                    .strip_prefix('^')
+                    .unwrap()
+                    .strip_suffix("[0-9a-f]{64}$")
+                    .unwrap();
+                let hex = value
+                    .as_str()
+                    .and_then(|text| text.strip_prefix(prefix))
+                    .unwrap_or_default();
+                if hex.len() != 64
+                    || !hex
+                        .bytes()
+                        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+                {
                     tell("pattern");
                 }
             }
@@ -55,7 +81,11 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                 }
             }
             "required" => {
-                let missing = |name: &&Value| value.as_object().is_some_and(|members| !members.contains_key(name.as_str().unwrap()));
+                let missing = |name: &&Value| {
+                    value
+                        .as_object()
+                        .is_some_and(|members| !members.contains_key(name.as_str().unwrap()))
+                };
                 if let Some(name) = wanted.as_array().unwrap().iter().find(missing) {
                     tell(&format!("no {name}"));
                 }
@@ -69,8 +99,11 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             }
             "additionalProperties" => {
                 let known = schema.get("properties").and_then(Value::as_object);
-                for (name, member) in
-                    value.as_object().into_iter().flatten().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)))
+                for (name, member) in value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)))
                 {
                     match wanted {
                         Value::Bool(false) => found.push(format!("{at}/{name}: not in the schema")),

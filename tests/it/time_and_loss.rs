@@ -1,4 +1,5 @@
-//! What time does to a daemon, and what it loses: clocks that are wrong, states and policies that are gone, records that can't be written.
+//! What time does to a daemon, and what it loses: clocks that are wrong, states and policies that
+//! are gone, records that can't be written.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +18,9 @@ fn host(name: &str) -> Option<(World, Image)> {
     let image = Image::named("signed");
     world.sign(&image.index.digest);
     // Else the gate would be what is red.
-    world.containerd.differ(Differ::AsksGate(world.path("gate")));
+    world
+        .containerd
+        .differ(Differ::AsksGate(world.path("gate")));
     Some((world, image))
 }
 
@@ -42,29 +45,62 @@ fn status_when(world: &World, wanted: impl Fn(&Value) -> bool) -> Value {
 
 #[test]
 fn a_first_start_is_told_until_it_is_acknowledged_and_is_not_red() {
-    let Some((world, _)) = host("t-first") else { return };
+    let Some((world, _)) = host("t-first") else {
+        return;
+    };
     let daemon = world.start();
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["state"]["standing"]), (0, &"new".into()), "{status}");
+    assert_eq!(
+        (exit, &status["state"]["standing"]),
+        (0, &"new".into()),
+        "{status}"
+    );
     let text = world.rootpin(&["status"]);
-    assert!(text.code == 0 && text.out.contains("state: new since ") && text.out.contains("rootpin state acknowledge"), "{text:?}");
-    assert!(world.rootpin(&["metrics"]).out.contains("\nrootpin_state_acknowledged 0\n"));
-    for (round, wanted) in ["written: ", "acknowledged already: "].into_iter().enumerate() {
+    assert!(
+        text.code == 0
+            && text.out.contains("state: new since ")
+            && text.out.contains("rootpin state acknowledge"),
+        "{text:?}"
+    );
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("\nrootpin_state_acknowledged 0\n")
+    );
+    for (round, wanted) in ["written: ", "acknowledged already: "]
+        .into_iter()
+        .enumerate()
+    {
         let said = world.rootpin(&["state", "acknowledge"]);
-        assert!(said.code == 0 && said.out.contains(wanted), "{round}: {said:?}");
+        assert!(
+            said.code == 0 && said.out.contains(wanted),
+            "{round}: {said:?}"
+        );
     }
     assert_eq!(daemon.stop().0, 0);
     // It is the same one after a restart, though nothing was asked yet.
     let _daemon = world.start();
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["state"]["standing"]), (0, &"acknowledged".into()), "{status}");
+    assert_eq!(
+        (exit, &status["state"]["standing"]),
+        (0, &"acknowledged".into()),
+        "{status}"
+    );
     assert!(!world.rootpin(&["status"]).out.contains("state: new"));
-    assert!(world.rootpin(&["metrics"]).out.contains("\nrootpin_state_acknowledged 1\n"));
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("\nrootpin_state_acknowledged 1\n")
+    );
 }
 
 #[test]
 fn an_empty_folder_in_place_of_the_acknowledged_state_is_red_and_serves_all_the_same() {
-    let Some((world, image)) = host("t-lost") else { return };
+    let Some((world, image)) = host("t-lost") else {
+        return;
+    };
     let daemon = world.start();
     assert_eq!(world.rootpin(&["state", "acknowledge"]).code, 0);
     assert_eq!(verify(&world, &image), "allowed");
@@ -72,12 +108,26 @@ fn an_empty_folder_in_place_of_the_acknowledged_state_is_red_and_serves_all_the_
     fs::rename(world.path("state"), world.path("unmounted")).unwrap();
     let daemon = world.start();
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["state"]["standing"], &status["ok"]), (1, &"lost".into(), &Value::Bool(false)), "{status}");
+    assert_eq!(
+        (exit, &status["state"]["standing"], &status["ok"]),
+        (1, &"lost".into(), &Value::Bool(false)),
+        "{status}"
+    );
     assert!(world.rootpin(&["status"]).out.contains("state: LOST: "));
-    assert!(world.rootpin(&["metrics"]).out.contains("\nrootpin_state_lost 1\n"));
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("\nrootpin_state_lost 1\n")
+    );
     assert_eq!(verify(&world, &image), "allowed", "the node comes up");
     let said = world.rootpin(&["state", "acknowledge"]);
-    assert!(said.code == 1 && said.err.contains("names another state") && said.err.contains("acknowledge --lost"), "{said:?}");
+    assert!(
+        said.code == 1
+            && said.err.contains("names another state")
+            && said.err.contains("acknowledge --lost"),
+        "{said:?}"
+    );
     assert_eq!(daemon.stop().0, 0);
     // The volume is back.
     fs::remove_dir_all(world.path("state")).unwrap();
@@ -96,15 +146,23 @@ fn an_empty_folder_in_place_of_the_acknowledged_state_is_red_and_serves_all_the_
 // A policy that does not load.
 
 #[test]
-fn a_policy_that_was_refused_for_a_folders_mode_is_taken_once_that_is_mended_though_no_file_changed() {
-    let Some((world, image)) = host("t-mode") else { return };
+fn a_policy_that_was_refused_for_a_folders_mode_is_taken_once_that_is_mended_though_no_file_changed()
+ {
+    let Some((world, image)) = host("t-mode") else {
+        return;
+    };
     let mut daemon = world.start();
     let folder = world.path("policy/linked");
     fs::create_dir(&folder).unwrap();
     fs::copy(world.path("policy/policy.toml"), folder.join("policy.toml")).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    std::os::unix::fs::symlink(folder.join("policy.toml"), world.path("policy/policy.new")).unwrap();
-    fs::rename(world.path("policy/policy.new"), world.path("policy/policy.toml")).unwrap();
+    std::os::unix::fs::symlink(folder.join("policy.toml"), world.path("policy/policy.new"))
+        .unwrap();
+    fs::rename(
+        world.path("policy/policy.new"),
+        world.path("policy/policy.toml"),
+    )
+    .unwrap();
     daemon.line("the last good one stays in force");
     assert_eq!(world.rootpin_json(&["status"]).1, 1);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
@@ -122,7 +180,9 @@ fn a_policy_that_was_refused_for_a_folders_mode_is_taken_once_that_is_mended_tho
 
 #[test]
 fn the_last_good_policy_survives_a_restart_and_is_told_loudly() {
-    let Some((world, image)) = host("t-last") else { return };
+    let Some((world, image)) = host("t-last") else {
+        return;
+    };
     let mut daemon = world.start();
     let (before, _) = world.rootpin_json(&["status"]);
     world.write_policy("version = 1\n");
@@ -131,9 +191,24 @@ fn the_last_good_policy_survives_a_restart_and_is_told_loudly() {
     let mut daemon = world.start();
     daemon.line("is in force again");
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["policy"]["hash"]), (1, &before["policy"]["hash"]), "{status}");
-    assert!(status["policy"]["trouble"].as_str().unwrap().contains("policy.toml"), "{status}");
-    assert!(world.rootpin(&["metrics"]).out.contains("\nrootpin_policy_ok 0\n"));
+    assert_eq!(
+        (exit, &status["policy"]["hash"]),
+        (1, &before["policy"]["hash"]),
+        "{status}"
+    );
+    assert!(
+        status["policy"]["trouble"]
+            .as_str()
+            .unwrap()
+            .contains("policy.toml"),
+        "{status}"
+    );
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("\nrootpin_policy_ok 0\n")
+    );
     assert_eq!(verify(&world, &image), "allowed");
     // Another one that loads takes its place.
     world.write_policy(&world.policy().replace("team/*", "elsewhere/*"));
@@ -145,33 +220,77 @@ fn the_last_good_policy_survives_a_restart_and_is_told_loudly() {
 
 #[test]
 fn a_clock_that_shows_less_than_the_policys_own_date_is_told_and_nothing_is_kept_by_it() {
-    let Some((world, image)) = host("t-clock") else { return };
+    let Some((world, image)) = host("t-clock") else {
+        return;
+    };
     let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 150);
     let written = std::time::SystemTime::now() + Duration::from_secs(3600 * 24 * 100);
-    let exempt = format!("[[exempt]]\nmatch = \"r.test/legacy\"\nuntil = {until}\nreason = \"vendor\"\n");
-    let pinned = format!("[[image]]\nname = \"r.test/pause:1\"\ndigest = \"{}\"\n", image.index.digest);
+    let exempt =
+        format!("[[exempt]]\nmatch = \"r.test/legacy\"\nuntil = {until}\nreason = \"vendor\"\n");
+    let pinned = format!(
+        "[[image]]\nname = \"r.test/pause:1\"\ndigest = \"{}\"\n",
+        image.index.digest
+    );
     world.write_policy(&(world.policy() + &exempt + &pinned));
-    let date = |time| fs::File::options().write(true).open(world.path("policy/policy.toml")).unwrap().set_modified(time).unwrap();
+    let date = |time| {
+        fs::File::options()
+            .write(true)
+            .open(world.path("policy/policy.toml"))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    };
     date(written);
     let daemon = world.start();
-    // By its own date the exemption does not end too far away: the policy loads, so that what rests on no time lets the host come up.
+    // By its own date the exemption does not end too far away: the policy loads, so that what rests
+    // on no time lets the host come up.
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["policy"]["in_force"], &status["clock"]["ok"]), (1, &Value::Bool(true), &Value::Bool(false)), "{status}");
-    assert!(world.rootpin(&["status"]).out.contains("clock: TROUBLE: a clock at "));
-    assert!(world.rootpin(&["metrics"]).out.contains("\nrootpin_clock_ok 0\n"));
-    let pull = |name: &str| world.rootpin_json(&["verify", &format!("{name}@{}", image.index.digest)]).0;
+    assert_eq!(
+        (exit, &status["policy"]["in_force"], &status["clock"]["ok"]),
+        (1, &Value::Bool(true), &Value::Bool(false)),
+        "{status}"
+    );
+    assert!(
+        world
+            .rootpin(&["status"])
+            .out
+            .contains("clock: TROUBLE: a clock at ")
+    );
+    assert!(
+        world
+            .rootpin(&["metrics"])
+            .out
+            .contains("\nrootpin_clock_ok 0\n")
+    );
+    let pull = |name: &str| {
+        world
+            .rootpin_json(&["verify", &format!("{name}@{}", image.index.digest)])
+            .0
+    };
     assert_eq!(pull(V1)["code"], "clock");
     assert_eq!(pull("r.test/legacy:1")["code"], "clock");
     assert_eq!(pull("r.test/pause:1")["outcome"], "allowed");
     let seen = world.rootpin_json(&["state", "show"]).0;
     assert_eq!(
         (&seen["contacts"], &seen["admitted"], &seen["repositories"]),
-        (&Value::Array(vec![]), &Value::Array(vec![]), &Value::Array(vec![]))
+        (
+            &Value::Array(vec![]),
+            &Value::Array(vec![]),
+            &Value::Array(vec![])
+        )
     );
-    assert_eq!(world.notary.questions(), 0, "no source is asked whose answer can't be judged");
+    assert_eq!(
+        world.notary.questions(),
+        0,
+        "no source is asked whose answer can't be judged"
+    );
     // The file's date was wrong, not the clock.
     date(std::time::SystemTime::now());
-    assert_eq!(world.rootpin(&["policy", "reload"]).code, 1, "now the exemption ends too far away");
+    assert_eq!(
+        world.rootpin(&["policy", "reload"]).code,
+        1,
+        "now the exemption ends too far away"
+    );
     world.write_policy(&world.policy());
     assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
     assert_eq!(pull(V1)["outcome"], "allowed");
@@ -180,7 +299,9 @@ fn a_clock_that_shows_less_than_the_policys_own_date_is_told_and_nothing_is_kept
 
 #[test]
 fn after_a_clock_that_ran_ahead_was_set_right_only_the_times_are_forgotten() {
-    let Some((world, image)) = host("t-ahead") else { return };
+    let Some((world, image)) = host("t-ahead") else {
+        return;
+    };
     let daemon = world.start();
     assert_eq!(verify(&world, &image), "allowed");
     assert_eq!(daemon.stop().0, 0);
@@ -189,36 +310,69 @@ fn after_a_clock_that_ran_ahead_was_set_right_only_the_times_are_forgotten() {
         let store = rootpin::state::Store::open(&world.path("state")).unwrap();
         let subject = rootpin::trust::Subject::parse("r.test/team/app").unwrap();
         let server = format!("http://127.0.0.1:{}", world.notary.port);
-        let additions =
-            rootpin::state::Additions { now: ahead, verified: vec![], contacts: vec![(&server, &subject, ahead)], rows: vec![] };
+        let additions = rootpin::state::Additions {
+            now: ahead,
+            verified: vec![],
+            contacts: vec![(&server, &subject, ahead)],
+            rows: vec![],
+        };
         assert!(store.commit(&additions).unwrap().wrote);
     }
     let _daemon = world.start();
     let (answer, _) = world.rootpin_json(&["verify", &format!("{V1}@{}", image.index.digest)]);
-    assert!(answer["code"] == "clock" && answer["hint"].as_str().unwrap().ends_with("rootpin state reset --contacts"), "{answer}");
+    assert!(
+        answer["code"] == "clock"
+            && answer["hint"]
+                .as_str()
+                .unwrap()
+                .ends_with("rootpin state reset --contacts"),
+        "{answer}"
+    );
     let floors = |world: &World| world.rootpin_json(&["state", "show"]).0["repositories"].clone();
     let before = floors(&world);
     let dry = world.rootpin(&["state", "reset", "--contacts", "--dry-run"]);
-    assert!(dry.code == 0 && dry.out.contains("forgotten: the contact with ") && dry.out.contains("nothing is changed"), "{dry:?}");
+    assert!(
+        dry.code == 0
+            && dry.out.contains("forgotten: the contact with ")
+            && dry.out.contains("nothing is changed"),
+        "{dry:?}"
+    );
     assert_eq!(verify(&world, &image), "clock");
     assert_eq!(world.rootpin(&["state", "reset", "--contacts"]).code, 0);
     assert_eq!(floors(&world), before);
     assert_eq!(verify(&world, &image), "allowed");
     let again = world.rootpin(&["state", "reset", "--contacts"]);
-    assert!(again.out.contains("no time in the state is ahead of the clock"), "{again:?}");
+    assert!(
+        again
+            .out
+            .contains("no time in the state is ahead of the clock"),
+        "{again:?}"
+    );
 }
 
 #[test]
 fn a_reset_of_a_root_can_be_tried_first() {
-    let Some((world, image)) = host("t-dry") else { return };
+    let Some((world, image)) = host("t-dry") else {
+        return;
+    };
     let _daemon = world.start();
     assert_eq!(verify(&world, &image), "allowed");
     let show = || world.rootpin_json(&["state", "show"]).0;
     let before = show();
     let dry = world.rootpin(&["state", "reset", "--root", "acme", "--dry-run"]);
-    assert!(dry.code == 0 && dry.out.contains("forgotten: r.test/team/app: ") && dry.out.contains("nothing is changed"), "{dry:?}");
+    assert!(
+        dry.code == 0
+            && dry.out.contains("forgotten: r.test/team/app: ")
+            && dry.out.contains("nothing is changed"),
+        "{dry:?}"
+    );
     assert_eq!(show(), before);
-    assert_eq!(world.rootpin(&["state", "reset", "--root", "acme", "--yes"]).code, 0);
+    assert_eq!(
+        world
+            .rootpin(&["state", "reset", "--root", "acme", "--yes"])
+            .code,
+        0
+    );
     assert_eq!(show()["repositories"], Value::Array(vec![]));
 }
 
@@ -226,40 +380,69 @@ fn a_reset_of_a_root_can_be_tried_first() {
 
 #[test]
 fn a_record_has_the_hosts_name_and_the_policys_hash() {
-    let Some((world, image)) = host("t-record") else { return };
+    let Some((world, image)) = host("t-record") else {
+        return;
+    };
     let _daemon = world.start();
     assert_eq!(verify(&world, &image), "allowed");
     let (status, _) = world.rootpin_json(&["status"]);
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let record = world.audit().pop().unwrap();
-    assert_eq!((&record["host"], &record["policy"]), (&name.trim().into(), &status["policy"]["hash"]), "{record}");
+    assert_eq!(
+        (&record["host"], &record["policy"]),
+        (&name.trim().into(), &status["policy"]["hash"]),
+        "{record}"
+    );
 }
 
 #[test]
 fn an_audit_file_that_can_not_be_written_is_trouble_and_stops_no_decision() {
-    let Some((world, image)) = host("t-full") else { return };
+    let Some((world, image)) = host("t-full") else {
+        return;
+    };
     fs::remove_file(world.path("audit.jsonl")).unwrap_or_default();
     std::os::unix::fs::symlink("/dev/full", world.path("audit.jsonl")).unwrap();
     let _daemon = world.start();
     assert_eq!(verify(&world, &image), "allowed");
     let (status, exit) = world.rootpin_json(&["status"]);
-    assert_eq!((exit, &status["audit"]["ok"]), (1, &Value::Bool(false)), "{status}");
+    assert_eq!(
+        (exit, &status["audit"]["ok"]),
+        (1, &Value::Bool(false)),
+        "{status}"
+    );
     assert!(world.rootpin(&["status"]).out.contains("audit: TROUBLE: "));
     let metrics = world.rootpin(&["metrics"]).out;
-    assert!(metrics.contains("\nrootpin_audit_ok 0\n") && metrics.contains("\nrootpin_audit_lost_total "), "{metrics}");
+    assert!(
+        metrics.contains("\nrootpin_audit_ok 0\n")
+            && metrics.contains("\nrootpin_audit_lost_total "),
+        "{metrics}"
+    );
 }
 
 #[test]
 fn without_root_rights_the_hint_is_to_run_as_root() {
-    let Some((world, _)) = host("t-rights") else { return };
+    let Some((world, _)) = host("t-rights") else {
+        return;
+    };
     let _daemon = world.start();
-    // Nobody's own process; the folders on the way may be closed to it, which is the same to whoever asks.
+    // Nobody's own process; the folders on the way may be closed to it, which is the same to
+    // whoever asks.
     let mut asking = Command::new("setpriv");
-    asking.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_rootpin"), "--control"]);
+    asking.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        env!("CARGO_BIN_EXE_rootpin"),
+        "--control",
+    ]);
     let ended = run(asking.arg(world.path("control")).arg("status"), b"");
     if ended.err.contains("setpriv") {
-        // Not allowed to give itself to another user here, or may not run what lies in root's folder.
+        // Not allowed to give itself to another user here, or may not run what lies in root's
+        // folder.
         return;
     }
-    assert!(ended.code == 2 && ended.err.contains("hint: run as root"), "{ended:?}");
+    assert!(
+        ended.code == 2 && ended.err.contains("hint: run as root"),
+        "{ended:?}"
+    );
 }

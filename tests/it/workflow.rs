@@ -27,9 +27,18 @@ impl Host {
     }
 
     /// The same for any repository and time; also says what was asked for.
-    pub(crate) fn look_at(&mut self, tree: &Tree, gun: &str, pins: &Pins, now: &str) -> (Result<Outcome, Refusal>, Vec<Request>) {
+    pub(crate) fn look_at(
+        &mut self,
+        tree: &Tree,
+        gun: &str,
+        pins: &Pins,
+        now: &str,
+    ) -> (Result<Outcome, Refusal>, Vec<Request>) {
         let gun = Repository::from_full(gun).unwrap();
-        let history = History { root: self.root.clone(), floors: self.floors.clone() };
+        let history = History {
+            root: self.root.clone(),
+            floors: self.floors.clone(),
+        };
         let mut update = Update::start(&gun, pins, history, now.parse::<Timestamp>().unwrap());
         let mut asked = Vec::new();
         let mut answer = None;
@@ -44,9 +53,15 @@ impl Host {
             }
         };
         if let Ok(outcome) = &result {
-            self.root = outcome.files.iter().find(|(name, _)| name == "root.json").map(|(_, bytes)| bytes.clone());
+            self.root = outcome
+                .files
+                .iter()
+                .find(|(name, _)| name == "root.json")
+                .map(|(_, bytes)| bytes.clone());
             for floor in &outcome.progress.get().floors {
-                self.floors.retain(|kept| kept.role != floor.role || kept.root_keys.is_disjoint(&floor.root_keys));
+                self.floors.retain(|kept| {
+                    kept.role != floor.role || kept.root_keys.is_disjoint(&floor.root_keys)
+                });
                 self.floors.push(floor.clone());
             }
         }
@@ -54,7 +69,8 @@ impl Host {
     }
 }
 
-/// What a server with these files says. Bytes beyond the cap are an error of the source; here they are handed on, and must be refused.
+/// What a server with these files says. Bytes beyond the cap are an error of the source; here they
+/// are handed on, and must be refused.
 fn serve(tree: &Tree, want: &Want) -> Answer {
     let name = match &want.request {
         Request::LatestRoot => "root.json".to_owned(),
@@ -66,7 +82,13 @@ fn serve(tree: &Tree, want: &Want) -> Answer {
     // A folder of a fixture has no hash names: then the current file answers, whatever its hash is.
     let current = || name.split_once('.').map(|(role, _)| format!("{role}.json"));
     let by_hash = matches!(want.request, Request::Snapshot(_) | Request::Role(..));
-    let bytes = tree.files.get(&name).or_else(|| if by_hash { tree.files.get(&current()?) } else { None });
+    let bytes = tree.files.get(&name).or_else(|| {
+        if by_hash {
+            tree.files.get(&current()?)
+        } else {
+            None
+        }
+    });
     bytes.map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone()))
 }
 
@@ -101,7 +123,11 @@ pub(crate) fn first_look(tree: &Tree, pins: &Pins) -> Result<Outcome, Refusal> {
 
 /// Tag to hex digest.
 pub(crate) fn tags(collection: &Collection) -> BTreeMap<String, String> {
-    collection.targets.iter().map(|(tag, target)| (tag.clone(), target.digest.hex())).collect()
+    collection
+        .targets
+        .iter()
+        .map(|(tag, target)| (tag.clone(), target.digest.hex()))
+        .collect()
 }
 
 #[test]
@@ -109,7 +135,10 @@ fn a_good_repository_gives_its_tags_and_everything_about_them() {
     let (publisher, pins) = published();
     let outcome = first_look(&publisher.tree(), &pins).unwrap();
     let collection = outcome.collection.get();
-    assert_eq!(tags(collection), BTreeMap::from([("v1".to_owned(), DIGEST.to_owned())]));
+    assert_eq!(
+        tags(collection),
+        BTreeMap::from([("v1".to_owned(), DIGEST.to_owned())])
+    );
     assert_eq!(collection.targets["v1"].length, 7);
     assert_eq!(collection.role, "targets/releases");
     assert_eq!(collection.expires.to_string(), "2036-01-01T00:00:00Z");
@@ -117,11 +146,46 @@ fn a_good_repository_gives_its_tags_and_everything_about_them() {
     assert_eq!(collection.versions.len(), 5);
     assert_eq!(outcome.progress.get().statements.len(), 2);
     assert_eq!(collection.signers.len(), 2);
-    let names: Vec<_> = outcome.files.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["root.json", "timestamp.json", "snapshot.json", "targets.json", "targets/releases.json"]);
-    let floors: Vec<_> = outcome.progress.get().floors.iter().map(|floor| (floor.role.as_str(), floor.version)).collect();
-    assert_eq!(floors, [("root", 1), ("timestamp", 1), ("snapshot", 1), ("targets", 1), ("targets/releases", 1)]);
-    assert!(outcome.progress.get().floors.iter().all(|floor| floor.root_keys == pins.keys && floor.threshold == 1));
+    let names: Vec<_> = outcome
+        .files
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "root.json",
+            "timestamp.json",
+            "snapshot.json",
+            "targets.json",
+            "targets/releases.json"
+        ]
+    );
+    let floors: Vec<_> = outcome
+        .progress
+        .get()
+        .floors
+        .iter()
+        .map(|floor| (floor.role.as_str(), floor.version))
+        .collect();
+    assert_eq!(
+        floors,
+        [
+            ("root", 1),
+            ("timestamp", 1),
+            ("snapshot", 1),
+            ("targets", 1),
+            ("targets/releases", 1)
+        ]
+    );
+    assert!(
+        outcome
+            .progress
+            .get()
+            .floors
+            .iter()
+            .all(|floor| floor.root_keys == pins.keys && floor.threshold == 1)
+    );
 }
 
 #[test]
@@ -140,7 +204,11 @@ fn a_second_look_starts_from_the_cached_root_and_asks_for_the_next_one_first() {
 #[test]
 fn a_root_rotated_twice_within_the_pins_while_the_host_slept_is_followed() {
     let (mut publisher, _) = published();
-    let (first, second, third) = (publisher.root_key(), Key::named("second"), Key::named("third"));
+    let (first, second, third) = (
+        publisher.root_key(),
+        Key::named("second"),
+        Key::named("third"),
+    );
     let pins = pins(&[first, second.clone(), third.clone()]);
     let mut host = Host::default();
     host.look(&publisher.tree(), &pins).unwrap();
@@ -149,7 +217,10 @@ fn a_root_rotated_twice_within_the_pins_while_the_host_slept_is_followed() {
     publisher.tick();
     let outcome = host.look(&publisher.tree(), &pins).unwrap();
     assert_eq!(outcome.collection.get().versions["root"], 3);
-    assert_eq!(outcome.collection.get().root_keys, self::pins(&[third]).keys);
+    assert_eq!(
+        outcome.collection.get().root_keys,
+        self::pins(&[third]).keys
+    );
     assert_eq!(outcome.progress.get().floors[0].root_keys, pins.keys);
 }
 
@@ -157,20 +228,44 @@ fn a_root_rotated_twice_within_the_pins_while_the_host_slept_is_followed() {
 fn delegations_below_delegations_are_reached_within_the_paths_of_each() {
     let (mut publisher, mut pins) = published();
     publisher.role("targets/releases").paths = vec!["v", "nightly"];
-    publisher.delegate("targets/releases/deep", vec![Key::named("deep").bare()], vec!["nightly-", "other-"]);
+    publisher.delegate(
+        "targets/releases/deep",
+        vec![Key::named("deep").bare()],
+        vec!["nightly-", "other-"],
+    );
     for tag in ["nightly-1", "nightly", "other-1", "v1"] {
         publisher.tag_in("targets/releases/deep", tag, DIGEST, 7);
     }
     pins.role = "targets/releases/deep".to_owned();
     let outcome = first_look(&publisher.tree(), &pins).unwrap();
-    assert_eq!(tags(outcome.collection.get()).into_keys().collect::<Vec<_>>(), ["nightly-1"]);
+    assert_eq!(
+        tags(outcome.collection.get())
+            .into_keys()
+            .collect::<Vec<_>>(),
+        ["nightly-1"]
+    );
     assert_eq!(outcome.progress.get().statements.len(), 3);
     // No path, no tag; the empty path is every tag.
     publisher.role("targets/releases").paths = vec![];
-    assert!(first_look(&publisher.tree(), &pins).unwrap().collection.get().targets.is_empty());
+    assert!(
+        first_look(&publisher.tree(), &pins)
+            .unwrap()
+            .collection
+            .get()
+            .targets
+            .is_empty()
+    );
     publisher.role("targets/releases").paths = vec![""];
     publisher.role("targets/releases/deep").paths = vec![""];
-    assert_eq!(first_look(&publisher.tree(), &pins).unwrap().collection.get().targets.len(), 4);
+    assert_eq!(
+        first_look(&publisher.tree(), &pins)
+            .unwrap()
+            .collection
+            .get()
+            .targets
+            .len(),
+        4
+    );
 }
 
 #[test]
@@ -178,12 +273,21 @@ fn a_local_ceiling_on_freshness_makes_it_expire_sooner() {
     let (publisher, mut pins) = published();
     pins.max_age = Some(jiff::SignedDuration::from_hours(72));
     let outcome = first_look(&publisher.tree(), &pins).unwrap();
-    assert_eq!(outcome.collection.get().expires.to_string(), "2030-01-04T00:00:00Z");
+    assert_eq!(
+        outcome.collection.get().expires.to_string(),
+        "2030-01-04T00:00:00Z"
+    );
 }
 
 #[test]
 fn the_expiry_is_the_earliest_of_all_files_and_its_instant_is_past_it() {
-    for role in ["root", "timestamp", "snapshot", "targets", "targets/releases"] {
+    for role in [
+        "root",
+        "timestamp",
+        "snapshot",
+        "targets",
+        "targets/releases",
+    ] {
         let (mut publisher, pins) = published();
         publisher.role(role).expires = "2030-01-01T01:00:00+01:00";
         let refusal = first_look(&publisher.tree(), &pins).unwrap_err();
@@ -191,7 +295,11 @@ fn the_expiry_is_the_earliest_of_all_files_and_its_instant_is_past_it() {
         assert!(refusal.found.starts_with(role), "{}", refusal.found);
         publisher.role(role).expires = "2030-01-01T00:00:00.000000001Z";
         let outcome = first_look(&publisher.tree(), &pins).unwrap();
-        assert_eq!(outcome.collection.get().expires.to_string(), "2030-01-01T00:00:00.000000001Z", "{role}");
+        assert_eq!(
+            outcome.collection.get().expires.to_string(),
+            "2030-01-01T00:00:00.000000001Z",
+            "{role}"
+        );
     }
 }
 
@@ -207,7 +315,14 @@ fn unknown_members_null_containers_and_missing_delegations_are_accepted() {
         signed["delegations"] = serde_json::json!({"keys": null, "roles": null});
         signed["targets"] = serde_json::Value::Null;
     });
-    assert!(first_look(&publisher.tree(), &pins).unwrap().collection.get().targets.is_empty());
+    assert!(
+        first_look(&publisher.tree(), &pins)
+            .unwrap()
+            .collection
+            .get()
+            .targets
+            .is_empty()
+    );
 }
 
 #[test]
@@ -227,5 +342,12 @@ fn an_update_that_is_over_says_so() {
     update.next(None).unwrap();
     update.next(Some(Answer::Missing)).unwrap_err();
     let root = publisher.tree().files["root.json"].clone();
-    assert_eq!(update.next(Some(Answer::Bytes(root))).unwrap_err().code.as_str(), "malformed");
+    assert_eq!(
+        update
+            .next(Some(Answer::Bytes(root)))
+            .unwrap_err()
+            .code
+            .as_str(),
+        "malformed"
+    );
 }

@@ -19,16 +19,32 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
     }
     if COMMANDS.iter().any(|word| first.starts_with(word)) {
         shell(first)?;
-        return if rest.is_empty() || rest.starts_with('#') { Ok(()) } else { follow(lab, engine, &format!("{number}x"), rest) };
+        return if rest.is_empty() || rest.starts_with('#') {
+            Ok(())
+        } else {
+            follow(lab, engine, &format!("{number}x"), rest)
+        };
     }
     // A script of the lines that follow; what is no script any more begins with a bracket.
-    if let Some(file) = first.strip_prefix("an executable ").and_then(|rest| rest.strip_suffix(" of these lines:")) {
-        let (script, lines) = rest.split_once("\n[").map_or((rest, None), |(script, lines)| (script, Some(format!("[{lines}"))));
+    if let Some(file) = first
+        .strip_prefix("an executable ")
+        .and_then(|rest| rest.strip_suffix(" of these lines:"))
+    {
+        let (script, lines) = rest
+            .split_once("\n[")
+            .map_or((rest, None), |(script, lines)| {
+                (script, Some(format!("[{lines}")))
+            });
         write(file.as_ref(), format!("{script}\n"));
         shell(&format!("chmod 0755 {file}"))?;
-        return lines.map_or(Ok(()), |lines| follow(lab, engine, &format!("{number}x"), &lines));
+        return lines.map_or(Ok(()), |lines| {
+            follow(lab, engine, &format!("{number}x"), &lines)
+        });
     }
-    if let Some(file) = first.strip_prefix("put this line at the top of ").and_then(|rest| rest.strip_suffix(':')) {
+    if let Some(file) = first
+        .strip_prefix("put this line at the top of ")
+        .and_then(|rest| rest.strip_suffix(':'))
+    {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
         write(file.as_ref(), format!("{rest}\n{text}"));
         return Ok(());
@@ -38,23 +54,42 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
 
 fn shell(command: &str) -> Result<(), String> {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    }
 }
 
-/// Lines of containerd's configuration. Of 2.x a drop-in of their own has them; 1.7 would lose the rest of their section by that.
+/// Lines of containerd's configuration. Of 2.x a drop-in of their own has them; 1.7 would lose the
+/// rest of their section by that.
 fn lines_for(lab: &Lab, engine: &str, number: &str, lines: &DocumentMut) {
     if engine == ONE {
         let mut placed = false;
         // Each section into the file that is read last and has it.
         for (section, item) in sections(lines) {
-            let mut files: Vec<_> = std::fs::read_dir(folder(lab, engine)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let mut files: Vec<_> = std::fs::read_dir(folder(lab, engine))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
             files.sort();
             files.insert(0, lab.root.join(format!("etc/{engine}.toml")));
             let has = |path: &std::path::Path| {
                 let text: DocumentMut = std::fs::read_to_string(path).unwrap().parse().unwrap();
-                section.iter().try_fold(text.as_item(), |item, key| item.get(key)).is_some()
+                section
+                    .iter()
+                    .try_fold(text.as_item(), |item, key| item.get(key))
+                    .is_some()
             };
-            let file = files.iter().rev().find(|path| has(path)).unwrap_or(&files[0]).clone();
+            let file = files
+                .iter()
+                .rev()
+                .find(|path| has(path))
+                .unwrap_or(&files[0])
+                .clone();
             let mut text: DocumentMut = std::fs::read_to_string(&file).unwrap().parse().unwrap();
             let whole = section.iter().rev().fold(item, |item, key| {
                 let mut table = Table::new();
@@ -69,15 +104,25 @@ fn lines_for(lab: &Lab, engine: &str, number: &str, lines: &DocumentMut) {
         assert!(placed, "no section in {lines}");
         return;
     }
-    write(&folder(lab, engine).join(format!("zzz-advice-{number}.toml")), format!("version = 3\n{lines}"));
+    write(
+        &folder(lab, engine).join(format!("zzz-advice-{number}.toml")),
+        format!("version = 3\n{lines}"),
+    );
 }
 
 /// The plugins' sections, and the tables of other kinds.
 fn sections(lines: &DocumentMut) -> Vec<(Vec<String>, Item)> {
     let mut found = Vec::new();
     for (key, item) in lines.as_table() {
-        match item.as_table().filter(|_| ["plugins", "proxy_plugins"].contains(&key)) {
-            Some(table) => found.extend(table.iter().map(|(name, item)| (vec![key.to_owned(), name.to_owned()], item.clone()))),
+        match item
+            .as_table()
+            .filter(|_| ["plugins", "proxy_plugins"].contains(&key))
+        {
+            Some(table) => found.extend(
+                table
+                    .iter()
+                    .map(|(name, item)| (vec![key.to_owned(), name.to_owned()], item.clone())),
+            ),
             None => found.push((vec![key.to_owned()], item.clone())),
         }
     }
@@ -86,7 +131,10 @@ fn sections(lines: &DocumentMut) -> Vec<(Vec<String>, Item)> {
 
 fn merge(into: &mut Table, from: &Table) {
     for (key, item) in from {
-        match (into.get_mut(key).and_then(Item::as_table_mut), item.as_table()) {
+        match (
+            into.get_mut(key).and_then(Item::as_table_mut),
+            item.as_table(),
+        ) {
             (Some(there), Some(more)) => merge(there, more),
             _ => _ = into.insert(key, item.clone()),
         }

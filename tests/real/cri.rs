@@ -123,7 +123,12 @@ const NODE: NamespaceOption = NamespaceOption { network: 2 };
 
 /// As a kubelet would.
 pub(crate) async fn pull_image(channel: Channel, name: &str) -> Result<String, String> {
-    let request = PullImageRequest { image: Some(ImageSpec { image: name.to_owned(), ..Default::default() }) };
+    let request = PullImageRequest {
+        image: Some(ImageSpec {
+            image: name.to_owned(),
+            ..Default::default()
+        }),
+    };
     call(channel, "/runtime.v1.ImageService/PullImage", request).await
 }
 
@@ -134,51 +139,121 @@ pub(crate) async fn knows_image(channel: Channel, name: &str) -> bool {
 
 /// The ID of the image of that name, by which a kubelet then calls it.
 pub(crate) async fn image_id(channel: Channel, name: &str) -> Option<String> {
-    let request = PullImageRequest { image: Some(ImageSpec { image: name.to_owned(), ..Default::default() }) };
+    let request = PullImageRequest {
+        image: Some(ImageSpec {
+            image: name.to_owned(),
+            ..Default::default()
+        }),
+    };
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<PullImageRequest, ImageStatusResponse>::default();
     let path = PathAndQuery::from_static("/runtime.v1.ImageService/ImageStatus");
-    client.unary(tonic::Request::new(request), path, codec).await.unwrap().into_inner().image.map(|image| image.id)
+    client
+        .unary(tonic::Request::new(request), path, codec)
+        .await
+        .unwrap()
+        .into_inner()
+        .image
+        .map(|image| image.id)
 }
 
 /// A pod without containers. Returns its ID.
 pub(crate) async fn run_pod(channel: Channel, name: &str) -> Result<String, String> {
-    call(channel, "/runtime.v1.RuntimeService/RunPodSandbox", RunPodSandboxRequest { config: Some(pod(name)) }).await
+    call(
+        channel,
+        "/runtime.v1.RuntimeService/RunPodSandbox",
+        RunPodSandboxRequest {
+            config: Some(pod(name)),
+        },
+    )
+    .await
 }
 
-/// A container of `image`, a name or an ID; `asked` is what the pod says, where that is told. Returns its ID.
-pub(crate) async fn create_container(channel: Channel, pod_name: &str, id: &str, image: &str, asked: &str) -> Result<String, String> {
+/// A container of `image`, a name or an ID; `asked` is what the pod says, where that is told.
+/// Returns its ID.
+pub(crate) async fn create_container(
+    channel: Channel,
+    pod_name: &str,
+    id: &str,
+    image: &str,
+    asked: &str,
+) -> Result<String, String> {
     // What a pod would like to be known as.
-    let annotations = HashMap::from([("io.kubernetes.cri.image-name".to_owned(), "registry.example.com/good:v1".to_owned())]);
-    let security_context = Some(ContainerSecurityContext { namespace_options: Some(NODE) });
+    let annotations = HashMap::from([(
+        "io.kubernetes.cri.image-name".to_owned(),
+        "registry.example.com/good:v1".to_owned(),
+    )]);
+    let security_context = Some(ContainerSecurityContext {
+        namespace_options: Some(NODE),
+    });
     let config = ContainerConfig {
-        metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: next_attempt() }),
-        image: Some(ImageSpec { image: image.to_owned(), user_specified_image: asked.to_owned(), ..Default::default() }),
+        metadata: Some(ContainerMetadata {
+            name: "main".to_owned(),
+            attempt: next_attempt(),
+        }),
+        image: Some(ImageSpec {
+            image: image.to_owned(),
+            user_specified_image: asked.to_owned(),
+            ..Default::default()
+        }),
         annotations,
         linux: Some(ContainerLinux { security_context }),
     };
-    let request = CreateContainerRequest { pod_sandbox_id: id.to_owned(), config: Some(config), sandbox_config: Some(pod(pod_name)) };
-    call(channel, "/runtime.v1.RuntimeService/CreateContainer", request).await
+    let request = CreateContainerRequest {
+        pod_sandbox_id: id.to_owned(),
+        config: Some(config),
+        sandbox_config: Some(pod(pod_name)),
+    };
+    call(
+        channel,
+        "/runtime.v1.RuntimeService/CreateContainer",
+        request,
+    )
+    .await
 }
 
 /// Starts a container that was created.
 pub(crate) async fn start_container(channel: Channel, id: &str) -> Result<(), String> {
-    call(channel, "/runtime.v1.RuntimeService/StartContainer", Answer { id: id.to_owned() }).await.map(|_| ())
+    call(
+        channel,
+        "/runtime.v1.RuntimeService/StartContainer",
+        Answer { id: id.to_owned() },
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Ends a pod with all of its containers.
 pub(crate) async fn remove_pod(channel: Channel, id: &str) -> Result<(), String> {
-    for method in ["/runtime.v1.RuntimeService/StopPodSandbox", "/runtime.v1.RuntimeService/RemovePodSandbox"] {
+    for method in [
+        "/runtime.v1.RuntimeService/StopPodSandbox",
+        "/runtime.v1.RuntimeService/RemovePodSandbox",
+    ] {
         call(channel.clone(), method, Answer { id: id.to_owned() }).await?;
     }
     Ok(())
 }
 
 fn pod(name: &str) -> PodConfig {
-    let (name, uid, namespace) = (name.to_owned(), format!("uid-of-{name}"), "default".to_owned());
-    let linux = PodLinux { security_context: Some(SecurityContext { namespace_options: Some(NODE) }) };
-    PodConfig { metadata: Some(PodMetadata { name, uid, namespace }), linux: Some(linux) }
+    let (name, uid, namespace) = (
+        name.to_owned(),
+        format!("uid-of-{name}"),
+        "default".to_owned(),
+    );
+    let linux = PodLinux {
+        security_context: Some(SecurityContext {
+            namespace_options: Some(NODE),
+        }),
+    };
+    PodConfig {
+        metadata: Some(PodMetadata {
+            name,
+            uid,
+            namespace,
+        }),
+        linux: Some(linux),
+    }
 }
 
 /// No two containers of a pod have the same name and attempt.
@@ -188,11 +263,22 @@ fn next_attempt() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-async fn call<Q: prost::Message + 'static>(channel: Channel, method: &'static str, request: Q) -> Result<String, String> {
+async fn call<Q: prost::Message + 'static>(
+    channel: Channel,
+    method: &'static str,
+    request: Q,
+) -> Result<String, String> {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| error.to_string())?;
     let codec = tonic_prost::ProstCodec::<Q, Answer>::default();
-    match client.unary(tonic::Request::new(request), PathAndQuery::from_static(method), codec).await {
+    match client
+        .unary(
+            tonic::Request::new(request),
+            PathAndQuery::from_static(method),
+            codec,
+        )
+        .await
+    {
         Ok(response) => Ok(response.into_inner().id),
         Err(status) => Err(format!("{}: {}", status.code(), status.message())),
     }

@@ -21,7 +21,12 @@ pub(crate) struct Dockerd {
 }
 
 /// Both versions, with the containerd store and the classic one.
-pub(crate) const ALL: [&str; 4] = ["dockerd26", "dockerd28", "dockerd26-overlay2", "dockerd28-overlay2"];
+pub(crate) const ALL: [&str; 4] = [
+    "dockerd26",
+    "dockerd28",
+    "dockerd26-overlay2",
+    "dockerd28-overlay2",
+];
 
 impl Dockerd {
     pub(crate) fn new(lab: &Lab, name: &'static str) -> Self {
@@ -31,15 +36,26 @@ impl Dockerd {
             _ => "LAB_BIN2",
         };
         let port = lab.var("LAB_REGISTRY").rsplit(':').next().unwrap();
-        let socket = lab.var(&format!("LAB_{}", name.to_uppercase().replace('-', "_"))).trim_start_matches("unix://").into();
+        let socket = lab
+            .var(&format!("LAB_{}", name.to_uppercase().replace('-', "_")))
+            .trim_start_matches("unix://")
+            .into();
         fs::create_dir_all("/run/docker/plugins").unwrap();
         let plugin = format!("/run/docker/plugins/rootpin-lab-{port}-{name}.sock").into();
-        Self { name, client: lab.path(bin).join("docker"), socket, plugin }
+        Self {
+            name,
+            client: lab.path(bin).join("docker"),
+            socket,
+            plugin,
+        }
     }
 
     /// Its part of rootpin.toml.
     pub(crate) fn config(&self) -> String {
-        format!("[[docker]]\nname = \"{}\"\nsocket = {:?}\nauthz = {:?}\n", self.name, self.socket, self.plugin)
+        format!(
+            "[[docker]]\nname = \"{}\"\nsocket = {:?}\nauthz = {:?}\n",
+            self.name, self.socket, self.plugin
+        )
     }
 
     /// Starts it anew, with the plugin, which must be there.
@@ -50,19 +66,32 @@ impl Dockerd {
     /// The same, with settings for the lab.
     pub(crate) fn start_with(&self, lab: &Lab, settings: &[(&str, &str)]) {
         lab.script(&["stop", self.name]);
-        let arguments = format!("--authorization-plugin={}", self.plugin.file_stem().unwrap().to_str().unwrap());
-        lab.script_with(&["start", self.name], &[settings, &[("LAB_DOCKERD_ARGS", &arguments)]].concat());
+        let arguments = format!(
+            "--authorization-plugin={}",
+            self.plugin.file_stem().unwrap().to_str().unwrap()
+        );
+        lab.script_with(
+            &["start", self.name],
+            &[settings, &[("LAB_DOCKERD_ARGS", &arguments)]].concat(),
+        );
     }
 
-    /// Its client's words, as success or failure. A containerd that missed the gate a moment ago may wait up to three seconds before it
-    /// looks again.
+    /// Its client's words, as success or failure. A containerd that missed the gate a moment ago
+    /// may wait up to three seconds before it looks again.
     pub(crate) fn docker(&self, arguments: &[&str]) -> Result<String, String> {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
             let mut command = Command::new(&self.client);
-            command.args(arguments).env("DOCKER_HOST", format!("unix://{}", self.socket.display())).env("DOCKER_BUILDKIT", "0");
+            command
+                .args(arguments)
+                .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+                .env("DOCKER_BUILDKIT", "0");
             let output = command.output().unwrap();
-            let words = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let words = format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
             match output.status.success() {
                 true => return Ok(words.trim().to_owned()),
                 false if words.contains("connection error: desc") && Instant::now() < end => {}
@@ -78,7 +107,10 @@ impl Dockerd {
 
     /// Takes every container and image from it.
     pub(crate) fn cool(&self) {
-        for (list, remove) in [(vec!["ps", "-aq"], vec!["rm", "-f"]), (vec!["images", "-aq"], vec!["rmi", "-f"])] {
+        for (list, remove) in [
+            (vec!["ps", "-aq"], vec!["rm", "-f"]),
+            (vec!["images", "-aq"], vec!["rmi", "-f"]),
+        ] {
             let ids = self.docker(&list).unwrap();
             let ids: Vec<&str> = ids.split_whitespace().collect();
             if !ids.is_empty() {
@@ -91,18 +123,25 @@ impl Dockerd {
     /// Sends bytes as they are. The status and the whole answer.
     pub(crate) fn raw(&self, bytes: &[u8]) -> (u16, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         // An answer may come, and the connection end, before the last byte is sent.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no answer: {text}"));
+        let status = text
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no answer: {text}"));
         (status, text)
     }
 
     pub(crate) fn version(&self) -> String {
-        self.docker(&["version", "--format", "{{.Server.Version}}"]).unwrap()
+        self.docker(&["version", "--format", "{{.Server.Version}}"])
+            .unwrap()
     }
 
     /// What the plugin recorded of it.

@@ -1,5 +1,6 @@
-//! Every hole that `rootpin doctor` knows of a containerd, on a real one: opened, named, used; closed by `--fix` or as the doctor says; and
-//! then it names it no more, and what came in by it is refused.
+//! Every hole that `rootpin doctor` knows of a containerd, on a real one: opened, named, used;
+//! closed by `--fix` or as the doctor says; and then it names it no more, and what came in by it is
+//! refused.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +19,11 @@ use crate::own::{Own, push_signed};
 /// Everything as the package leaves it, and the engine running so.
 fn reset(lab: &Lab, engine: &str) {
     lab.script(&["stop", engine]);
-    for path in [folder(lab, engine), lab.root.join("etc/conf.d"), lab.verifier()] {
+    for path in [
+        folder(lab, engine),
+        lab.root.join("etc/conf.d"),
+        lab.verifier(),
+    ] {
         let _ = fs::remove_dir_all(path);
     }
     lab.install_doors();
@@ -38,10 +43,14 @@ struct Images {
     policy: Policy,
 }
 
-/// What the doctor says of one engine: its codes, and everything. Without the resolver, which would refuse names that holes let in.
+/// What the doctor says of one engine: its codes, and everything. Without the resolver, which would
+/// refuse names that holes let in.
 fn examined(lab: &Lab, engine: &str, words: &[&str]) -> (Vec<String>, Value) {
     let text = the_daemon_s(lab);
-    let text: String = text.lines().filter(|line| !line.starts_with("resolver")).fold(String::new(), |text, line| text + line + "\n");
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("resolver"))
+        .fold(String::new(), |text, line| text + line + "\n");
     examined_by(lab, &text, engine, words)
 }
 
@@ -51,15 +60,32 @@ pub(crate) fn the_daemon_s(lab: &Lab) -> String {
 }
 
 /// The same by another rootpin.toml than the daemon's.
-pub(crate) fn examined_by(lab: &Lab, text: &str, engine: &str, words: &[&str]) -> (Vec<String>, Value) {
+pub(crate) fn examined_by(
+    lab: &Lab,
+    text: &str,
+    engine: &str,
+    words: &[&str],
+) -> (Vec<String>, Value) {
     let config = lab.root.join("rootpin/doctor.toml");
     write(&config, text);
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    command.args(["doctor", "--json", "--config"]).arg(config).arg("--verifier").arg(lab.verifier()).args(words);
+    command
+        .args(["doctor", "--json", "--config"])
+        .arg(config)
+        .arg("--verifier")
+        .arg(lab.verifier())
+        .args(words);
     let output = command.output().unwrap();
-    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let holes = value["holes"].as_array().unwrap().iter().filter(|hole| hole["engine"] == engine);
-    let codes = holes.map(|hole| hole["code"].as_str().unwrap().to_owned()).collect();
+    let value: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let holes = value["holes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|hole| hole["engine"] == engine);
+    let codes = holes
+        .map(|hole| hole["code"].as_str().unwrap().to_owned())
+        .collect();
     (codes, value)
 }
 
@@ -87,33 +113,52 @@ enum By {
     Advice,
 }
 
-/// Does what the doctor says about every hole of the engine, and that again while it says something.
+/// Does what the doctor says about every hole of the engine, and that again while it says
+/// something.
 fn follow_all(lab: &Lab, engine: &str, usual: &str) -> Result<(), String> {
     // The daemon's own tries come by and by.
     let leave = [usual, "door-not-asked"];
     let mut done = Vec::new();
     for round in 0..4 {
         let (_, value) = examined(lab, engine, &[]);
-        let holes = value["holes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|hole| hole["engine"] == engine && !leave.contains(&hole["code"].as_str().unwrap()));
-        let changes: Vec<String> = holes.map(|hole| hole["change"].as_str().unwrap().to_owned()).collect();
+        let holes = value["holes"].as_array().unwrap().iter().filter(|hole| {
+            hole["engine"] == engine && !leave.contains(&hole["code"].as_str().unwrap())
+        });
+        let changes: Vec<String> = holes
+            .map(|hole| hole["change"].as_str().unwrap().to_owned())
+            .collect();
         if changes.is_empty() {
             return Ok(());
         }
-        for (number, change) in changes.iter().enumerate().filter(|(_, change)| !done.contains(*change)) {
+        for (number, change) in changes
+            .iter()
+            .enumerate()
+            .filter(|(_, change)| !done.contains(*change))
+        {
             advice::follow(lab, engine, &format!("{round}{number}"), change)?;
         }
         done.extend(changes);
         restart(lab, engine);
     }
-    Err(format!("after four rounds of doing what it says, it still says something: {done:#?}"))
+    Err(format!(
+        "after four rounds of doing what it says, it still says something: {done:#?}"
+    ))
 }
 
-fn check(lab: &Lab, case: &Case, by: By, images: &Images, daemon: &mut Option<Daemon>) -> Result<(), String> {
-    let Case { code, engine, open, close, lets } = case;
+fn check(
+    lab: &Lab,
+    case: &Case,
+    by: By,
+    images: &Images,
+    daemon: &mut Option<Daemon>,
+) -> Result<(), String> {
+    let Case {
+        code,
+        engine,
+        open,
+        close,
+        lets,
+    } = case;
     reset(lab, engine);
     // What is there on a host in order: neither containerd can require an NRI plugin.
     let usual = "nri-fails-open";
@@ -129,7 +174,8 @@ fn check(lab: &Lab, case: &Case, by: By, images: &Images, daemon: &mut Option<Da
     }
     if let Names(door) = lets {
         door.cool(lab);
-        door.bring_when_connected(lab, &images.signed, &images.image).map_err(|words| format!("what is signed should come in: {words}"))?;
+        door.bring_when_connected(lab, &images.signed, &images.image)
+            .map_err(|words| format!("what is signed should come in: {words}"))?;
     }
     open(lab);
     match *code {
@@ -150,7 +196,9 @@ fn check(lab: &Lab, case: &Case, by: By, images: &Images, daemon: &mut Option<Da
         }
     }
     if let Some(Err(words)) = let_in(lab, *lets, images) {
-        return Err(format!("the hole is named and nothing comes in by it: {words}"));
+        return Err(format!(
+            "the hole is named and nothing comes in by it: {words}"
+        ));
     }
     if let Some(close) = close {
         close(lab);
@@ -169,20 +217,27 @@ fn check(lab: &Lab, case: &Case, by: By, images: &Images, daemon: &mut Option<Da
         daemon.take();
         *daemon = Some(Daemon::restart(lab, &images.policy));
     }
-    // No drop-in makes an old containerd insist on a plugin, and another program in the folder is somebody's.
-    let stays = |left: &str| left == usual || *code == "verifier-foreign" && left == "verifier-crowded";
+    // No drop-in makes an old containerd insist on a plugin, and another program in the folder is
+    // somebody's.
+    let stays =
+        |left: &str| left == usual || *code == "verifier-foreign" && left == "verifier-crowded";
     // The daemon has to find the engine again that was restarted.
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let (after, value) = examined(lab, engine, &[]);
-        match after.iter().any(|left| left == code && *code != "nri-fails-open" || !stays(left)) {
+        match after
+            .iter()
+            .any(|left| left == code && *code != "nri-fails-open" || !stays(left))
+        {
             false => break,
             true if Instant::now() < end => {}
             true => return Err(format!("closed, and the doctor says {after:?}: {value:#}")),
         }
     }
     match let_in(lab, *lets, images) {
-        Some(Ok(words)) => Err(format!("the doctor is content, and it still comes in: {words}")),
+        Some(Ok(words)) => Err(format!(
+            "the doctor is content, and it still comes in: {words}"
+        )),
         _ => Ok(()),
     }
 }
@@ -194,12 +249,20 @@ fn each_hole_that_the_doctor_names_is_one_and_what_it_says_closes_it() {
     let lab = Lab::start();
     // It would lose its containerd again and again.
     lab.script(&["stop", "dockerd28"]);
-    let gun = lab.name("doctor/signed", "v1").trim_end_matches(":v1").to_owned();
+    let gun = lab
+        .name("doctor/signed", "v1")
+        .trim_end_matches(":v1")
+        .to_owned();
     let (own, image) = (Own::in_folder(&lab, &gun), Image::manifest("doctor"));
     push_signed(&own, "v1", &image);
     let unsigned = format!("{gun}:v2");
     lab.push(&image, &unsigned);
-    let images = Images { signed: format!("{gun}:v1"), unsigned, image, policy: own.policy(&[]) };
+    let images = Images {
+        signed: format!("{gun}:v1"),
+        unsigned,
+        image,
+        policy: own.policy(&[]),
+    };
     let picked = std::env::var("ROOTPIN_ROWS").unwrap_or_default();
     let mut failures = Vec::new();
     for case in cases().iter().filter(|case| case.code.contains(&picked)) {
@@ -207,7 +270,8 @@ fn each_hole_that_the_doctor_names_is_one_and_what_it_says_closes_it() {
         let mut daemon = Some(Daemon::start(&lab, &images.policy));
         let mut result = check(&lab, case, By::Fix, &images, &mut daemon);
         if result.is_ok() && case.close.is_none() && case.code != "door-not-asked" {
-            result = check(&lab, case, By::Advice, &images, &mut daemon).map_err(|why| format!("as the doctor says: {why}"));
+            result = check(&lab, case, By::Advice, &images, &mut daemon)
+                .map_err(|why| format!("as the doctor says: {why}"));
         }
         drop(daemon);
         crate::say(&format!(
@@ -224,7 +288,12 @@ fn each_hole_that_the_doctor_names_is_one_and_what_it_says_closes_it() {
     }
     reset(&lab, ONE);
     reset(&lab, TWO);
-    assert!(failures.is_empty(), "{} holes are wrong:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} holes are wrong:\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }
 
 #[test]
@@ -238,8 +307,16 @@ fn a_containerd_that_would_panic_on_a_drop_in_is_named_and_gets_none() {
     );
     let (codes, value) = examined_by(&lab, &config, "old", &["--fix", "--yes"]);
     assert_eq!(codes, ["containerd-too-old"], "{value:#}");
-    assert!(value["fix"]["written"].is_null() && value["fix"]["diff"] == "", "{value:#}");
-    assert!(fs::read_dir(folder(&lab, "containerd16")).unwrap().next().is_none());
+    assert!(
+        value["fix"]["written"].is_null() && value["fix"]["diff"] == "",
+        "{value:#}"
+    );
+    assert!(
+        fs::read_dir(folder(&lab, "containerd16"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
     lab.script(&["stop", "containerd16"]);
 }
 
@@ -257,11 +334,20 @@ fn an_engine_that_rootpin_toml_does_not_name_is_found_by_its_process() {
         let (_, value) = examined_by(&lab, config, "", &[]);
         let path = lab.root.join(path).display().to_string();
         let holes = value["holes"].as_array().unwrap().iter();
-        holes.filter(|hole| hole["code"] == "unlisted-engine").any(|hole| hole["found"].as_str().unwrap().contains(&path))
+        holes
+            .filter(|hole| hole["code"] == "unlisted-engine")
+            .any(|hole| hole["found"].as_str().unwrap().contains(&path))
     };
     let one = "control = \"/none\"\n".to_owned() + &named("one", "LAB_CONTAINERD17");
-    assert!(found(&one, "etc/containerd2.toml") && found(&one, "etc/dockerd28.json") && !found(&one, "etc/containerd17.toml"));
-    let docker = format!("[[docker]]\nname = \"docker\"\nsocket = \"{}\"\n", lab.var("LAB_DOCKERD28").trim_start_matches("unix://"));
+    assert!(
+        found(&one, "etc/containerd2.toml")
+            && found(&one, "etc/dockerd28.json")
+            && !found(&one, "etc/containerd17.toml")
+    );
+    let docker = format!(
+        "[[docker]]\nname = \"docker\"\nsocket = \"{}\"\n",
+        lab.var("LAB_DOCKERD28").trim_start_matches("unix://")
+    );
     let all = one + &named("two", "LAB_CONTAINERD2") + &docker;
     assert!(!found(&all, "etc/containerd2.toml") && !found(&all, "etc/dockerd28.json"));
 }

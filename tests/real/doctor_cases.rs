@@ -31,38 +31,138 @@ pub(crate) struct Case {
 use Lets::{Bytes, Names, Nothing};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |code, engine, open, lets| Case { code, engine, open, close: None, lets };
-    let by_hand = |code, engine, open, close| Case { code, engine, open, close: Some(close), lets: Nothing };
+    let case = |code, engine, open, lets| Case {
+        code,
+        engine,
+        open,
+        close: None,
+        lets,
+    };
+    let by_hand = |code, engine, open, close| Case {
+        code,
+        engine,
+        open,
+        close: Some(close),
+        lets: Nothing,
+    };
     let cri = |open| case("cri-local-pull", TWO, open, Names(Door::Cri2));
     vec![
-        case("verifier-missing", TWO, |lab| fs::remove_dir_all(lab.verifier()).unwrap(), Names(Door::Ctr2)),
-        case("verifier-empty", TWO, |lab| fs::remove_file(program(lab)).unwrap(), Names(Door::Ctr2)),
+        case(
+            "verifier-missing",
+            TWO,
+            |lab| fs::remove_dir_all(lab.verifier()).unwrap(),
+            Names(Door::Ctr2),
+        ),
+        case(
+            "verifier-empty",
+            TWO,
+            |lab| fs::remove_file(program(lab)).unwrap(),
+            Names(Door::Ctr2),
+        ),
         case("verifier-foreign", TWO, foreign_verifier, Names(Door::Ctr2)),
-        case("verifier-limit", TWO, |lab| drop_in(lab, TWO, &bindir("max_verifiers = 0")), Names(Door::Ctr2)),
-        case("verifier-timeout", TWO, |lab| drop_in(lab, TWO, &bindir("per_verifier_timeout = \"1s\"")), Nothing),
-        case("verifier-writable", TWO, |lab| mode(&lab.verifier(), 0o777), Nothing),
-        by_hand("verifier-crowded", TWO, another_verifier, |lab| fs::remove_file(lab.verifier().join("10-other")).unwrap()),
+        case(
+            "verifier-limit",
+            TWO,
+            |lab| drop_in(lab, TWO, &bindir("max_verifiers = 0")),
+            Names(Door::Ctr2),
+        ),
+        case(
+            "verifier-timeout",
+            TWO,
+            |lab| drop_in(lab, TWO, &bindir("per_verifier_timeout = \"1s\"")),
+            Nothing,
+        ),
+        case(
+            "verifier-writable",
+            TWO,
+            |lab| mode(&lab.verifier(), 0o777),
+            Nothing,
+        ),
+        by_hand("verifier-crowded", TWO, another_verifier, |lab| {
+            fs::remove_file(lab.verifier().join("10-other")).unwrap();
+        }),
         by_hand("verifier-off", TWO, verifier_off, as_packaged),
-        case("gate-missing", TWO, |lab| fs::remove_file(folder(lab, TWO).join("rootpin.toml")).unwrap(), Bytes(Door::Local2)),
-        case("gate-missing", ONE, |lab| fs::remove_file(folder(lab, ONE).join("rootpin.toml")).unwrap(), Bytes(Door::Local17)),
-        case("gate-order", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
-        case("gate-order", ONE, |lab| drop_in(lab, ONE, ORDER), Bytes(Door::Cri17)),
-        case("door-not-asked", TWO, |lab| drop_in(lab, TWO, ORDER), Bytes(Door::Local2)),
-        case("unpack-config", TWO, |lab| drop_in(lab, TWO, &unpack("overlayfs", "walking")), Bytes(Door::Import2)),
-        case("unpack-config", ONE, |lab| drop_in(lab, ONE, &unpack("overlayfs", "walking")), Nothing),
-        case("snapshotter-unlisted", TWO, |lab| drop_in(lab, TWO, &unpack("native", "rootpin-apply")), Nothing),
+        case(
+            "gate-missing",
+            TWO,
+            |lab| fs::remove_file(folder(lab, TWO).join("rootpin.toml")).unwrap(),
+            Bytes(Door::Local2),
+        ),
+        case(
+            "gate-missing",
+            ONE,
+            |lab| fs::remove_file(folder(lab, ONE).join("rootpin.toml")).unwrap(),
+            Bytes(Door::Local17),
+        ),
+        case(
+            "gate-order",
+            TWO,
+            |lab| drop_in(lab, TWO, ORDER),
+            Bytes(Door::Local2),
+        ),
+        case(
+            "gate-order",
+            ONE,
+            |lab| drop_in(lab, ONE, ORDER),
+            Bytes(Door::Cri17),
+        ),
+        case(
+            "door-not-asked",
+            TWO,
+            |lab| drop_in(lab, TWO, ORDER),
+            Bytes(Door::Local2),
+        ),
+        case(
+            "unpack-config",
+            TWO,
+            |lab| drop_in(lab, TWO, &unpack("overlayfs", "walking")),
+            Bytes(Door::Import2),
+        ),
+        case(
+            "unpack-config",
+            ONE,
+            |lab| drop_in(lab, ONE, &unpack("overlayfs", "walking")),
+            Nothing,
+        ),
+        case(
+            "snapshotter-unlisted",
+            TWO,
+            |lab| drop_in(lab, TWO, &unpack("native", "rootpin-apply")),
+            Nothing,
+        ),
         case("required-plugins", TWO, not_required, Nothing),
-        by_hand("stream-processor", TWO, |lab| drop_in(lab, TWO, PROCESSOR), without_site),
+        by_hand(
+            "stream-processor",
+            TWO,
+            |lab| drop_in(lab, TWO, PROCESSOR),
+            without_site,
+        ),
         by_hand("remote-snapshotter", TWO, remote_snapshotter, without_site),
         by_hand("plugin-error", TWO, transfer_broken, as_packaged),
-        by_hand("config-ignored", TWO, |lab| drop_in(lab, TWO, OLD_NAMES), without_site),
+        by_hand(
+            "config-ignored",
+            TWO,
+            |lab| drop_in(lab, TWO, OLD_NAMES),
+            without_site,
+        ),
         by_hand(
             "config-ignored",
             ONE,
-            |lab| drop_in(lab, ONE, "version = 2\n[plugins.\"io.containerd.cri.v1.images\"]\n  x = 1\n"),
+            |lab| {
+                drop_in(
+                    lab,
+                    ONE,
+                    "version = 2\n[plugins.\"io.containerd.cri.v1.images\"]\n  x = 1\n",
+                );
+            },
             without_site,
         ),
-        by_hand("section-replaced", ONE, |lab| drop_in(lab, ONE, REGISTRY), without_site),
+        by_hand(
+            "section-replaced",
+            ONE,
+            |lab| drop_in(lab, ONE, REGISTRY),
+            without_site,
+        ),
         case("drop-in-ignored", TWO, not_imported, Bytes(Door::Local2)),
         cri(|lab| drop_in(lab, TWO, &images("use_local_image_pull = true"))),
         cri(|lab| drop_in(lab, TWO, &images("disable_snapshot_annotations = false"))),
@@ -75,18 +175,50 @@ pub(crate) fn cases() -> Vec<Case> {
                 drop_in(
                     lab,
                     TWO,
-                    &images("registry.config_path = \"\"\n  registry.mirrors.\"r.test\".endpoint = [\"http://127.0.0.1:1\"]"),
+                    &images(
+                        "registry.config_path = \"\"\n  registry.mirrors.\"r.test\".endpoint = [\"http://127.0.0.1:1\"]",
+                    ),
                 );
             })
         },
-        case("cri-config-path-list", TWO, |lab| drop_in(lab, TWO, &images("registry.config_path = \"/etc/a:/etc/b\"")), Nothing),
+        case(
+            "cri-config-path-list",
+            TWO,
+            |lab| {
+                drop_in(
+                    lab,
+                    TWO,
+                    &images("registry.config_path = \"/etc/a:/etc/b\""),
+                );
+            },
+            Nothing,
+        ),
         case(
             "cri-annotations",
             ONE,
-            |lab| edit(lab, "containerd17.toml", "disable_snapshot_annotations = false", "discard_unpacked_layers = true"),
+            |lab| {
+                edit(
+                    lab,
+                    "containerd17.toml",
+                    "disable_snapshot_annotations = false",
+                    "discard_unpacked_layers = true",
+                );
+            },
             Nothing,
         ),
-        case("nri-off", ONE, |lab| edit(lab, "containerd17.toml", "  disable = false", "  disable = true"), Nothing),
+        case(
+            "nri-off",
+            ONE,
+            |lab| {
+                edit(
+                    lab,
+                    "containerd17.toml",
+                    "  disable = false",
+                    "  disable = true",
+                );
+            },
+            Nothing,
+        ),
         by_hand("nri-fails-open", TWO, |_| {}, |_| {}),
         case("socket-open", TWO, |_| {}, Nothing),
         by_hand("restart-pending", TWO, |_| {}, |_| {}),
@@ -98,7 +230,8 @@ pub(crate) const TWO: &str = "containerd2";
 const ORDER: &str = "version = 2\n[plugins.\"io.containerd.service.v1.diff-service\"]\n  default = [\"walking\", \"rootpin\"]\n";
 const PROCESSOR: &str = "version = 3\n[stream_processors.own]\n  accepts = [\"application/vnd.oci.image.layer.v1.tar+gzip\"]\n  \
      returns = \"application/vnd.oci.image.layer.v1.tar\"\n  path = \"/none\"\n";
-const REGISTRY: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/c\"\n";
+const REGISTRY: &str =
+    "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/c\"\n";
 const OLD_NAMES: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n";
 
 fn unpack(snapshotter: &str, differ: &str) -> String {
@@ -164,33 +297,60 @@ fn foreign_verifier(lab: &Lab) {
 }
 
 fn verifier_off(lab: &Lab) {
-    drop_in(lab, TWO, "version = 3\ndisabled_plugins = [\"io.containerd.image-verifier.v1.bindir\"]\n");
+    drop_in(
+        lab,
+        TWO,
+        "version = 3\ndisabled_plugins = [\"io.containerd.image-verifier.v1.bindir\"]\n",
+    );
     // In 2.1 the transfer service does not load without it.
     for needed in ["image-verifier.v1.bindir", "transfer.v1.local"] {
-        edit(lab, "containerd2.d/rootpin.toml", &format!("  \"io.containerd.{needed}\",\n"), "");
+        edit(
+            lab,
+            "containerd2.d/rootpin.toml",
+            &format!("  \"io.containerd.{needed}\",\n"),
+            "",
+        );
     }
 }
 
 /// One plugin that containerd may start without.
 fn not_required(lab: &Lab) {
-    edit(lab, "containerd2.d/rootpin.toml", "  \"io.containerd.transfer.v1.local\",\n", "");
+    edit(
+        lab,
+        "containerd2.d/rootpin.toml",
+        "  \"io.containerd.transfer.v1.local\",\n",
+        "",
+    );
 }
 
 /// A differ that is not there, and nobody who insists on the transfer service.
 fn transfer_broken(lab: &Lab) {
     drop_in(lab, TWO, &unpack("overlayfs", "missing"));
-    edit(lab, "containerd2.d/rootpin.toml", "  \"io.containerd.transfer.v1.local\",\n", "");
+    edit(
+        lab,
+        "containerd2.d/rootpin.toml",
+        "  \"io.containerd.transfer.v1.local\",\n",
+        "",
+    );
 }
 
 fn remote_snapshotter(lab: &Lab) {
-    drop_in(lab, TWO, "version = 3\n[proxy_plugins.stargz]\n  type = \"snapshot\"\n  address = \"/run/none.sock\"\n");
+    drop_in(
+        lab,
+        TWO,
+        "version = 3\n[proxy_plugins.stargz]\n  type = \"snapshot\"\n  address = \"/run/none.sock\"\n",
+    );
 }
 
 /// rootpin's drop-in in the folder beside the main file, and a main file that imports nothing.
 fn not_imported(lab: &Lab) {
     let etc = lab.root.join("etc");
     fs::create_dir_all(etc.join("conf.d")).unwrap();
-    fs::rename(folder(lab, TWO).join("rootpin.toml"), etc.join("conf.d/rootpin.toml")).unwrap();
+    fs::rename(
+        folder(lab, TWO).join("rootpin.toml"),
+        etc.join("conf.d/rootpin.toml"),
+    )
+    .unwrap();
     let imports = format!("imports = [\"{}/*.toml\"]\n", folder(lab, TWO).display());
     edit(lab, "containerd2.toml", &imports, "");
 }

@@ -1,4 +1,5 @@
-//! What the doctor says of a dockerd, on real ones: a classic store that asks nobody, and a containerd that nobody named.
+//! What the doctor says of a dockerd, on real ones: a classic store that asks nobody, and a
+//! containerd that nobody named.
 
 use std::fs;
 
@@ -19,30 +20,62 @@ fn a_dockerd_with_a_classic_store_that_asks_nobody_is_made_to_ask() {
     lab.push(&unsigned, &name);
     for version in ["dockerd26-overlay2", "dockerd28-overlay2"] {
         let docker = Dockerd::new(&lab, version);
-        let _daemon = Daemon::with(&lab, &vec![("policy.toml", DENY.to_owned())], &docker.config());
+        let _daemon = Daemon::with(
+            &lab,
+            &vec![("policy.toml", DENY.to_owned())],
+            &docker.config(),
+        );
         lab.script(&["start", version]);
         let examined = |words: &[&str]| {
             let text = fs::read_to_string(lab.root.join("rootpin/rootpin.toml")).unwrap();
             let (codes, value) = examined_by(&lab, &text, version, words);
-            (codes.into_iter().filter(|code| code != "docker-authz-bypass").collect::<Vec<_>>(), value)
+            (
+                codes
+                    .into_iter()
+                    .filter(|code| code != "docker-authz-bypass")
+                    .collect::<Vec<_>>(),
+                value,
+            )
         };
         docker.cool();
-        docker.docker(&["pull", &name]).expect("nobody is asked yet");
+        docker
+            .docker(&["pull", &name])
+            .expect("nobody is asked yet");
         let (codes, value) = examined(&[]);
         assert!(codes.contains(&"docker-no-authz".to_owned()), "{value:#}");
-        let hole = value["holes"].as_array().unwrap().iter().find(|hole| hole["code"] == "docker-no-authz").unwrap();
-        assert_eq!((&hole["severity"], &hole["fixable"]), (&"open".into(), &true.into()));
+        let hole = value["holes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|hole| hole["code"] == "docker-no-authz")
+            .unwrap();
+        assert_eq!(
+            (&hole["severity"], &hole["fixable"]),
+            (&"open".into(), &true.into())
+        );
         let (_, value) = examined(&["--fix", "--yes"]);
         let daemon_json = lab.root.join(format!("etc/{version}.json"));
-        assert!(value["fix"]["restart"].as_array().unwrap().contains(&version.into()), "{value:#}");
+        assert!(
+            value["fix"]["restart"]
+                .as_array()
+                .unwrap()
+                .contains(&version.into()),
+            "{value:#}"
+        );
         let text = fs::read_to_string(&daemon_json).unwrap();
-        assert!(text.contains("authorization-plugins") && text.contains("\"storage-driver\": \"overlay2\""), "{text}");
+        assert!(
+            text.contains("authorization-plugins")
+                && text.contains("\"storage-driver\": \"overlay2\""),
+            "{text}"
+        );
         docker.cool();
         lab.script(&["stop", version]);
         lab.start_as_it_is(version);
         let (codes, value) = examined(&[]);
         assert!(!codes.contains(&"docker-no-authz".to_owned()), "{value:#}");
-        let words = docker.docker(&["pull", &name]).expect_err("the plugin should refuse it");
+        let words = docker
+            .docker(&["pull", &name])
+            .expect_err("the plugin should refuse it");
         assert!(words.contains("rootpin"), "{words}");
         lab.script(&["stop", version]);
     }
@@ -57,10 +90,24 @@ fn a_containerd_of_dockerds_that_nobody_named_is_a_hole_and_naming_it_closes_it(
         lab.var("LAB_DOCKERD28").trim_start_matches("unix://")
     );
     let (codes, value) = examined_by(&lab, &docker, "docker", &[]);
-    assert_eq!(codes, ["docker-unknown-containerd", "docker-no-authz"], "{value:#}");
-    let hole = value["holes"].as_array().unwrap().iter().find(|hole| hole["code"] == "docker-unknown-containerd").unwrap();
+    assert_eq!(
+        codes,
+        ["docker-unknown-containerd", "docker-no-authz"],
+        "{value:#}"
+    );
+    let hole = value["holes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|hole| hole["code"] == "docker-unknown-containerd")
+        .unwrap();
     // Its own lines, put into rootpin.toml.
-    let lines = hole["change"].as_str().unwrap().split_once(":\n").unwrap().1;
+    let lines = hole["change"]
+        .as_str()
+        .unwrap()
+        .split_once(":\n")
+        .unwrap()
+        .1;
     let (codes, value) = examined_by(&lab, &format!("{docker}{lines}\n"), "docker", &[]);
     assert_eq!(codes, ["docker-no-authz"], "{value:#}");
 }

@@ -30,13 +30,23 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    pub(crate) const ALL: [Self; 7] = [Self::Ctr2, Self::Cri2, Self::Docker28, Self::Cri17, Self::Local17, Self::Local2, Self::Import2];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ctr2,
+        Self::Cri2,
+        Self::Docker28,
+        Self::Cri17,
+        Self::Local17,
+        Self::Local2,
+        Self::Import2,
+    ];
 
     /// The engine's name in rootpin.toml.
     pub(crate) fn engine(self) -> &'static str {
         match self {
             Self::Cri17 | Self::Local17 => "containerd17",
-            Self::Ctr2 | Self::Cri2 | Self::Docker28 | Self::Local2 | Self::Import2 => "containerd2",
+            Self::Ctr2 | Self::Cri2 | Self::Docker28 | Self::Local2 | Self::Import2 => {
+                "containerd2"
+            }
         }
     }
 
@@ -49,7 +59,8 @@ impl Door {
         }
     }
 
-    /// Doors of one column know equally much of the name: the verifier all of it, the gate a hint or a record, the applying gate less.
+    /// Doors of one column know equally much of the name: the verifier all of it, the gate a hint
+    /// or a record, the applying gate less.
     pub(crate) fn column(self) -> usize {
         match self {
             Self::Ctr2 | Self::Cri2 => 0,
@@ -60,11 +71,17 @@ impl Door {
     }
 
     fn socket(self, lab: &Lab) -> std::path::PathBuf {
-        lab.path(if self.engine() == "containerd17" { "LAB_CONTAINERD17" } else { "LAB_CONTAINERD2" })
+        lab.path(if self.engine() == "containerd17" {
+            "LAB_CONTAINERD17"
+        } else {
+            "LAB_CONTAINERD2"
+        })
     }
 
     fn channel(self, lab: &Lab) -> Channel {
-        lab.runtime.block_on(containerd_client::connect(self.socket(lab))).unwrap()
+        lab.runtime
+            .block_on(containerd_client::connect(self.socket(lab)))
+            .unwrap()
     }
 
     /// Empties the engine's stores.
@@ -79,20 +96,36 @@ impl Door {
         lab.runtime.block_on(cold::unpacked(&channel))
     }
 
-    /// As `bring`, for a daemon that runs: an engine that missed it a moment ago may wait up to three seconds before it looks again.
-    pub(crate) fn bring_when_connected(self, lab: &Lab, name: &str, image: &Image) -> Result<String, String> {
+    /// As `bring`, for a daemon that runs: an engine that missed it a moment ago may wait up to
+    /// three seconds before it looks again.
+    pub(crate) fn bring_when_connected(
+        self,
+        lab: &Lab,
+        name: &str,
+        image: &Image,
+    ) -> Result<String, String> {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
             match self.bring(lab, name, image) {
-                Err(words) if words.contains("connection error: desc") && Instant::now() < end => self.cool(lab),
+                Err(words) if words.contains("connection error: desc") && Instant::now() < end => {
+                    self.cool(lab);
+                }
                 result => return result,
             }
         }
     }
 
-    /// Brings `name` in, which in the registry points at `image`: the client's words, as success or failure.
+    /// Brings `name` in, which in the registry points at `image`: the client's words, as success or
+    /// failure.
     pub(crate) fn bring(self, lab: &Lab, name: &str, image: &Image) -> Result<String, String> {
-        let mut ctr = Command::new(lab.path(if self.engine() == "containerd17" { "LAB_BIN17" } else { "LAB_BIN2" }).join("ctr"));
+        let mut ctr = Command::new(
+            lab.path(if self.engine() == "containerd17" {
+                "LAB_BIN17"
+            } else {
+                "LAB_BIN2"
+            })
+            .join("ctr"),
+        );
         ctr.arg("-a").arg(self.socket(lab)).arg("images");
         match self {
             Self::Cri2 | Self::Cri17 => {
@@ -103,7 +136,11 @@ impl Door {
             Self::Local2 => words(ctr.args(["pull", "--local", "--plain-http", name])),
             Self::Docker28 => {
                 let mut docker = Command::new(lab.path("LAB_BIN2").join("docker"));
-                words(docker.args(["pull", name]).env("DOCKER_HOST", lab.var("LAB_DOCKERD28")))
+                words(
+                    docker
+                        .args(["pull", name])
+                        .env("DOCKER_HOST", lab.var("LAB_DOCKERD28")),
+                )
             }
             Self::Import2 => {
                 let archive = lab.root.join("import.tar");
@@ -130,7 +167,15 @@ impl fmt::Display for Door {
 
 /// What a client says, as success or failure.
 pub(crate) fn words(command: &mut Command) -> Result<String, String> {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if output.status.success() { Ok(words) } else { Err(words) }
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let words = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    if output.status.success() {
+        Ok(words)
+    } else {
+        Err(words)
+    }
 }

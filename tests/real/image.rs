@@ -49,37 +49,54 @@ impl Image {
         Self::annotated(salt, &Value::Null)
     }
 
-    /// One manifest of a program that waits, and of a layer that holds `salt`. Those of one salt have all layers in common, and not the
-    /// configuration, which has this environment.
+    /// One manifest of a program that waits, and of a layer that holds `salt`. Those of one salt
+    /// have all layers in common, and not the configuration, which has this environment.
     pub(crate) fn that_waits(salt: &str, environment: &str) -> Self {
-        let layers = [("wait", waiting_program()), ("salt", salt.as_bytes().to_vec())];
+        let layers = [
+            ("wait", waiting_program()),
+            ("salt", salt.as_bytes().to_vec()),
+        ];
         let layers = layers.map(|(name, bytes)| Blob::new(LAYER, tar(&[(name, &bytes)])));
-        Self::of(layers, &json!({"Cmd": ["/wait"], "Env": [environment]}), &Value::Null)
+        Self::of(
+            layers,
+            &json!({"Cmd": ["/wait"], "Env": [environment]}),
+            &Value::Null,
+        )
     }
 
     /// The same, with `annotations` on every layer's descriptor.
     pub(crate) fn annotated(salt: &str, annotations: &Value) -> Self {
-        let layers = ["first", "second"].map(|name| Blob::new(LAYER, tar(&[(name, format!("{name} layer of {salt}").as_bytes())])));
+        let layers = ["first", "second"].map(|name| {
+            Blob::new(
+                LAYER,
+                tar(&[(name, format!("{name} layer of {salt}").as_bytes())]),
+            )
+        });
         Self::of(layers, &json!({"Cmd": ["/none"]}), annotations)
     }
 
     /// One whose program waits for ever, on this kind of machine.
     pub(crate) fn waiting(salt: &str) -> Self {
-        let layers = [("salt", salt.as_bytes()), ("wait", &waits())].map(|file| Blob::new(LAYER, tar(&[file])));
+        let layers = [("salt", salt.as_bytes()), ("wait", &waits())]
+            .map(|file| Blob::new(LAYER, tar(&[file])));
         Self::of(layers, &json!({"Cmd": ["/wait"]}), &Value::Null)
     }
 
     /// The same, in layers that no other salt has.
     pub(crate) fn waiting_alone(salt: &str) -> Self {
         let program = tar(&[("salt", salt.as_bytes()), ("wait", &waiting_program())]);
-        let layers = [program, tar(&[("more", salt.as_bytes())])].map(|bytes| Blob::new(LAYER, bytes));
+        let layers =
+            [program, tar(&[("more", salt.as_bytes())])].map(|bytes| Blob::new(LAYER, bytes));
         Self::of(layers, &json!({"Cmd": ["/wait"]}), &Value::Null)
     }
 
     fn of(layers: [Blob; 2], config: &Value, annotations: &Value) -> Self {
         let ids: Vec<_> = layers.iter().map(Blob::digest).collect();
         let rootfs = json!({"type": "layers", "diff_ids": ids});
-        let config = Blob::json(CONFIG, &json!({"architecture": architecture(), "os": "linux", "config": config, "rootfs": rootfs}));
+        let config = Blob::json(
+            CONFIG,
+            &json!({"architecture": architecture(), "os": "linux", "config": config, "rootfs": rootfs}),
+        );
         let descriptors: Vec<_> = layers
             .iter()
             .map(|layer| {
@@ -90,22 +107,38 @@ impl Image {
                 descriptor
             })
             .collect();
-        let top =
-            Blob::json(MANIFEST, &json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": descriptors}));
+        let top = Blob::json(
+            MANIFEST,
+            &json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": descriptors}),
+        );
         let mut blobs = vec![config];
         blobs.extend(layers);
-        Self { top, manifests: Vec::new(), blobs }
+        Self {
+            top,
+            manifests: Vec::new(),
+            blobs,
+        }
     }
 
     /// An index of this machine's platform and of another one.
     pub(crate) fn index(salt: &str) -> Self {
-        let (ours, other) = (Self::manifest(salt), Self::manifest(&format!("{salt}, another platform")));
+        let (ours, other) = (
+            Self::manifest(salt),
+            Self::manifest(&format!("{salt}, another platform")),
+        );
         let mut here = ours.top.descriptor();
         here["platform"] = json!({"architecture": architecture(), "os": "linux"});
         let mut there = other.top.descriptor();
         there["platform"] = json!({"architecture": "riscv64", "os": "linux"});
-        let top = Blob::json(INDEX, &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [here, there]}));
-        Self { top, manifests: vec![ours.top, other.top], blobs: [ours.blobs, other.blobs].concat() }
+        let top = Blob::json(
+            INDEX,
+            &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [here, there]}),
+        );
+        Self {
+            top,
+            manifests: vec![ours.top, other.top],
+            blobs: [ours.blobs, other.blobs].concat(),
+        }
     }
 
     pub(crate) fn digest(&self) -> String {
@@ -114,13 +147,19 @@ impl Image {
 
     /// A manifest of the same layers with another environment.
     pub(crate) fn configured_otherwise(&self) -> Self {
-        let [config, layers @ ..] = &self.blobs[..] else { panic!("no config") };
+        let [config, layers @ ..] = &self.blobs[..] else {
+            panic!("no config")
+        };
         let mut value: Value = serde_json::from_slice(&config.bytes).unwrap();
         value["config"]["Env"] = json!(["LD_PRELOAD=/salt"]);
         let config = Blob::json(CONFIG, &value);
         let mut manifest: Value = serde_json::from_slice(&self.top.bytes).unwrap();
         manifest["config"] = config.descriptor();
-        Self { top: Blob::json(MANIFEST, &manifest), manifests: Vec::new(), blobs: [&[config], layers].concat() }
+        Self {
+            top: Blob::json(MANIFEST, &manifest),
+            manifests: Vec::new(),
+            blobs: [&[config], layers].concat(),
+        }
     }
 
     /// Of a manifest: its layers, which are tar archives.
@@ -133,14 +172,21 @@ impl Image {
         self.blobs[0].digest()
     }
 
-    /// An archive in the OCI layout that gives the image this name, with the list beside it that Docker's classic store reads.
+    /// An archive in the OCI layout that gives the image this name, with the list beside it that
+    /// Docker's classic store reads.
     pub(crate) fn archive(&self, name: &str) -> Vec<u8> {
         let mut top = self.top.descriptor();
         let tag = name.rsplit(':').next().unwrap();
-        top["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
+        top["annotations"] =
+            json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}).to_string();
-        let mut files =
-            vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()), ("index.json".to_owned(), index.into_bytes())];
+        let mut files = vec![
+            (
+                "oci-layout".to_owned(),
+                br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+            ),
+            ("index.json".to_owned(), index.into_bytes()),
+        ];
         let path = |blob: &Blob| format!("blobs/{}", blob.digest().replace(':', "/"));
         if let [config, layers @ ..] = &self.blobs[..] {
             let list = json!([{"Config": path(config), "RepoTags": [name], "Layers": layers.iter().map(path).collect::<Vec<_>>()}]);
@@ -149,11 +195,15 @@ impl Image {
         for blob in self.blobs.iter().chain(&self.manifests).chain([&self.top]) {
             files.push((path(blob), blob.bytes.clone()));
         }
-        tar(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect::<Vec<_>>())
+        tar(&files
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+            .collect::<Vec<_>>())
     }
 }
 
-/// A program of one segment that calls pause(2) over and over (ELF-64, "ELF Header" and "Program Header").
+/// A program of one segment that calls pause(2) over and over (ELF-64, "ELF Header" and "Program
+/// Header").
 fn waits() -> Vec<u8> {
     let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
         // mov eax, 34; syscall; jmp to the beginning
@@ -162,8 +212,8 @@ fn waits() -> Vec<u8> {
         _ => (
             183,
             &[
-                0, 0, 0x80, 0xd2, 1, 0, 0x80, 0xd2, 2, 0, 0x80, 0xd2, 3, 0, 0x80, 0xd2, 0x28, 9, 0x80, 0xd2, 1, 0, 0, 0xd4, 0xfa, 0xff,
-                0xff, 0x17,
+                0, 0, 0x80, 0xd2, 1, 0, 0x80, 0xd2, 2, 0, 0x80, 0xd2, 3, 0, 0x80, 0xd2, 0x28, 9,
+                0x80, 0xd2, 1, 0, 0, 0xd4, 0xfa, 0xff, 0xff, 0x17,
             ],
         ),
     };
@@ -173,11 +223,23 @@ fn waits() -> Vec<u8> {
     file.resize(16, 0);
     file.extend([2_u16, machine].iter().flat_map(|word| word.to_le_bytes()));
     file.extend(1_u32.to_le_bytes());
-    file.extend([base + headers, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(
+        [base + headers, 64, 0]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     file.extend(0_u32.to_le_bytes());
-    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(
+        [64_u16, 56, 1, 0, 0, 0]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     file.extend([1_u32, 5].iter().flat_map(|word| word.to_le_bytes()));
-    file.extend([0, base, base, size, size, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(
+        [0, base, base, size, size, 0x1000]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     file.extend(code);
     file
 }
@@ -190,7 +252,8 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// An ELF program of a few instructions that does nothing for ever: no other one runs in every image.
+/// An ELF program of a few instructions that does nothing for ever: no other one runs in every
+/// image.
 fn waiting_program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
@@ -198,18 +261,50 @@ fn waiting_program() -> Vec<u8> {
         // pause(): mov eax, 34; syscall; jmp to the beginning
         "x86_64" => (62, &[0x0000_22b8, 0xeb05_0f00, 0x0000_00f7]),
         // ppoll(0, 0, 0, 0): mov x0 to x4, 0; mov x8, 73; svc 0; b to the beginning
-        "aarch64" => (183, &[0xd280_0000, 0xd280_0001, 0xd280_0002, 0xd280_0003, 0xd280_0004, 0xd280_0928, 0xd400_0001, 0x17ff_fff9]),
+        "aarch64" => (
+            183,
+            &[
+                0xd280_0000,
+                0xd280_0001,
+                0xd280_0002,
+                0xd280_0003,
+                0xd280_0004,
+                0xd280_0928,
+                0xd400_0001,
+                0x17ff_fff9,
+            ],
+        ),
         other => panic!("no waiting program for {other}"),
     };
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     let size = HEADERS + u64::try_from(code.len()).unwrap();
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let mut put = |fields: &[(usize, u64)]| fields.iter().for_each(|(width, value)| elf.extend(&value.to_le_bytes()[..*width]));
+    let mut put = |fields: &[(usize, u64)]| {
+        for (width, value) in fields {
+            elf.extend(&value.to_le_bytes()[..*width]);
+        }
+    };
     // executable, machine, version; entry, program headers, no section headers; flags and sizes
-    put(&[(2, 2), (2, machine), (4, 1), (8, BASE + HEADERS), (8, 64), (8, 0)]);
+    put(&[
+        (2, 2),
+        (2, machine),
+        (4, 1),
+        (8, BASE + HEADERS),
+        (8, 64),
+        (8, 0),
+    ]);
     put(&[(4, 0), (2, 64), (2, 56), (2, 1), (2, 64), (2, 0), (2, 0)]);
     // one segment, loaded to be read and run
-    put(&[(4, 1), (4, 5), (8, 0), (8, BASE), (8, BASE), (8, size), (8, size), (8, 0x1000)]);
+    put(&[
+        (4, 1),
+        (4, 5),
+        (8, 0),
+        (8, BASE),
+        (8, BASE),
+        (8, size),
+        (8, size),
+        (8, 0x1000),
+    ]);
     elf.extend(code);
     elf
 }
@@ -219,7 +314,8 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, bytes) in files {
         let mut header = [0_u8; 512];
-        let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        let mut put =
+            |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
         put(100, "0000755\0");
         put(108, "0000000\0");

@@ -22,31 +22,57 @@ pub(crate) struct Lab {
 impl Lab {
     /// Starts registry, notary and the engines, with the packaged drop-ins.
     pub(crate) fn start() -> Self {
-        let root =
-            std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`");
+        let root = std::env::var("ROOTPIN_LAB").expect(
+            "ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`",
+        );
         let env = environment();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let lab = Self { root: root.into(), runtime, env, http: reqwest::Client::new() };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let lab = Self {
+            root: root.into(),
+            runtime,
+            env,
+            http: reqwest::Client::new(),
+        };
         if lab.has_engines() {
             lab.script(&["link-engines"]);
         }
         lab.install_doors();
-        lab.script(&["start", "registry", "notary", "containerd17", "containerd2", "dockerd28"]);
+        lab.script(&[
+            "start",
+            "registry",
+            "notary",
+            "containerd17",
+            "containerd2",
+            "dockerd28",
+        ]);
         lab
     }
 
-    /// What `rootpin install` writes for this lab's engines, which need not run. The verifier is then a script, because rootpin-verifier
-    /// takes another control socket only by argument.
+    /// What `rootpin install` writes for this lab's engines, which need not run. The verifier is
+    /// then a script, because rootpin-verifier takes another control socket only by argument.
     pub(crate) fn install_doors(&self) {
         let mut text = format!("control = {:?}\n", self.sockets().join("control.sock"));
-        let newest = self.has_engines().then_some(("containerd23", "LAB_CONTAINERD23", "LAB_BIN23"));
-        let engines =
-            [("containerd17", "LAB_CONTAINERD17", "LAB_BIN17"), ("containerd2", "LAB_CONTAINERD2", "LAB_BIN2")].into_iter().chain(newest);
+        let newest =
+            self.has_engines()
+                .then_some(("containerd23", "LAB_CONTAINERD23", "LAB_BIN23"));
+        let engines = [
+            ("containerd17", "LAB_CONTAINERD17", "LAB_BIN17"),
+            ("containerd2", "LAB_CONTAINERD2", "LAB_BIN2"),
+        ]
+        .into_iter()
+        .chain(newest);
         for (engine, socket, _) in engines.clone() {
             let door = |door: &str| self.sockets().join(format!("{engine}.{door}.sock"));
             let (gate, apply) = (door("gate"), door("apply"));
-            let _ =
-                write!(text, "[[engine]]\nname = {engine:?}\ncontainerd = {:?}\ngate = {gate:?}\napply = {apply:?}\n", self.path(socket));
+            let _ = write!(
+                text,
+                "[[engine]]\nname = {engine:?}\ncontainerd = {:?}\ngate = {gate:?}\napply = {apply:?}\n",
+                self.path(socket)
+            );
         }
         let config = self.root.join("rootpin/install.toml");
         write(&config, text);
@@ -56,9 +82,17 @@ impl Lab {
             let _ = std::fs::remove_dir_all(self.root.join(format!("etc/{engine}.d")));
             self.script(&["configure", engine]);
             let mut install = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-            install.args(["install", "--yes", "--engine", engine, "--config"]).arg(&config);
-            install.arg("--containerd").arg(self.path(bin).join("containerd")).arg("--verifier").arg(self.verifier());
-            run(install.arg("--containerd-config").arg(self.root.join(format!("etc/{engine}.toml"))));
+            install
+                .args(["install", "--yes", "--engine", engine, "--config"])
+                .arg(&config);
+            install
+                .arg("--containerd")
+                .arg(self.path(bin).join("containerd"))
+                .arg("--verifier")
+                .arg(self.verifier());
+            run(install
+                .arg("--containerd-config")
+                .arg(self.root.join(format!("etc/{engine}.toml"))));
         }
     }
 
@@ -77,7 +111,9 @@ impl Lab {
     }
 
     pub(crate) fn var(&self, name: &str) -> &str {
-        self.env.get(name).unwrap_or_else(|| panic!("lab.sh env prints no {name}"))
+        self.env
+            .get(name)
+            .unwrap_or_else(|| panic!("lab.sh env prints no {name}"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -90,18 +126,27 @@ impl Lab {
 
     /// The same, with settings in its environment.
     pub(crate) fn script_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> String {
-        run(Command::new(SCRIPT).args(arguments).env("LAB_ROOT", &self.root).envs(settings.iter().copied()))
+        run(Command::new(SCRIPT)
+            .args(arguments)
+            .env("LAB_ROOT", &self.root)
+            .envs(settings.iter().copied()))
     }
 
     /// Starts dockerd anew, with the same hosts.toml files as the others.
     pub(crate) fn docker_with_certs(&self) {
         self.script(&["stop", "dockerd28"]);
-        run(Command::new(SCRIPT).args(["start", "dockerd28"]).env("LAB_ROOT", &self.root).env("LAB_CERTS", "1"));
+        run(Command::new(SCRIPT)
+            .args(["start", "dockerd28"])
+            .env("LAB_ROOT", &self.root)
+            .env("LAB_CERTS", "1"));
     }
 
     /// Starts with the main configuration that is there.
     pub(crate) fn start_as_it_is(&self, service: &str) {
-        run(Command::new(SCRIPT).args(["start", service]).env("LAB_ROOT", &self.root).env("LAB_KEEP", "1"));
+        run(Command::new(SCRIPT)
+            .args(["start", service])
+            .env("LAB_ROOT", &self.root)
+            .env("LAB_KEEP", "1"));
     }
 
     /// The full name of an image in the lab's registry.
@@ -115,10 +160,26 @@ impl Lab {
         let base = format!("http://{}/v2/{repository}", self.var("LAB_REGISTRY"));
         self.runtime.block_on(async {
             for blob in &image.blobs {
-                let started = self.http.post(format!("{base}/blobs/uploads/")).send().await.unwrap();
+                let started = self
+                    .http
+                    .post(format!("{base}/blobs/uploads/"))
+                    .send()
+                    .await
+                    .unwrap();
                 let location = started.headers()["location"].to_str().unwrap().to_owned();
-                let upload = self.http.put(format!("{location}&digest={}", blob.digest()));
-                assert_eq!(upload.body(blob.bytes.clone()).send().await.unwrap().status(), 201, "a blob of {name} was not taken");
+                let upload = self
+                    .http
+                    .put(format!("{location}&digest={}", blob.digest()));
+                assert_eq!(
+                    upload
+                        .body(blob.bytes.clone())
+                        .send()
+                        .await
+                        .unwrap()
+                        .status(),
+                    201,
+                    "a blob of {name} was not taken"
+                );
             }
             for manifest in &image.manifests {
                 self.put_manifest(&base, &manifest.digest(), manifest).await;
@@ -128,28 +189,59 @@ impl Lab {
     }
 
     async fn put_manifest(&self, base: &str, reference: &str, manifest: &Blob) {
-        let put = self.http.put(format!("{base}/manifests/{reference}")).header("content-type", manifest.media_type);
-        assert_eq!(put.body(manifest.bytes.clone()).send().await.unwrap().status(), 201, "the registry did not take {base} {reference}");
+        let put = self
+            .http
+            .put(format!("{base}/manifests/{reference}"))
+            .header("content-type", manifest.media_type);
+        assert_eq!(
+            put.body(manifest.bytes.clone())
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            201,
+            "the registry did not take {base} {reference}"
+        );
     }
 }
 
 /// What the lab says of itself: paths, sockets, ports.
 pub(crate) fn environment() -> BTreeMap<String, String> {
-    let root = std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`");
+    let root = std::env::var("ROOTPIN_LAB").expect(
+        "ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`",
+    );
     let printed = run(Command::new(SCRIPT).arg("env").env("LAB_ROOT", root));
-    printed.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    printed
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let _ = Command::new(SCRIPT).arg("stop").env("LAB_ROOT", &self.root).status();
+        let _ = Command::new(SCRIPT)
+            .arg("stop")
+            .env("LAB_ROOT", &self.root)
+            .status();
     }
 }
 
 /// The command's output; a failure is the harness's and ends the test.
 pub(crate) fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(status.success(), "{command:?} ended with {status}\n{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        status.success(),
+        "{command:?} ended with {status}\n{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
     String::from_utf8(stdout).unwrap()
 }
 

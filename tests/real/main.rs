@@ -1,4 +1,5 @@
-//! Real engines, a real registry and a real Notary server against the real daemon. `tests/run` starts these; see `lab.sh`.
+//! Real engines, a real registry and a real Notary server against the real daemon. `tests/run`
+//! starts these; see `lab.sh`.
 #![cfg(test)]
 
 mod advice;
@@ -48,7 +49,12 @@ fn each_engine_unpacks_what_the_policy_allows_and_nothing_else() {
     let lab = Lab::start();
     let picked = std::env::var("ROOTPIN_ROWS").unwrap_or_default();
     let mut failures = Vec::new();
-    for (number, row) in rows().into_iter().chain(own_rows::rows()).enumerate().filter(|(_, row)| row.case.contains(&picked)) {
+    for (number, row) in rows()
+        .into_iter()
+        .chain(own_rows::rows())
+        .enumerate()
+        .filter(|(_, row)| row.case.contains(&picked))
+    {
         let began = Instant::now();
         let mut stage = (row.stage)(&lab, &format!("real/case{number}"));
         let mut wrong = 0;
@@ -59,19 +65,34 @@ fn each_engine_unpacks_what_the_policy_allows_and_nothing_else() {
                 failures.push(format!("{} | {door} | wanted {expect:?}: {why}", row.case));
             }
         }
-        say(&format!("{:5.1} s  {}  {}", began.elapsed().as_secs_f32(), if wrong == 0 { "ok  " } else { "FAIL" }, row.case));
+        say(&format!(
+            "{:5.1} s  {}  {}",
+            began.elapsed().as_secs_f32(),
+            if wrong == 0 { "ok  " } else { "FAIL" },
+            row.case
+        ));
     }
-    assert!(failures.is_empty(), "{} cells are wrong:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} cells are wrong:\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }
 
 /// Brings the image in by one door and compares all that can be seen.
 fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), String> {
     door.cool(lab);
     if let Some((name, image)) = &stage.first {
-        door.bring_when_connected(lab, name, image).map_err(|words| format!("{name} should have come in before: {words}"))?;
+        door.bring_when_connected(lab, name, image)
+            .map_err(|words| format!("{name} should have come in before: {words}"))?;
     }
     let layers_before = door.unpacked(lab);
-    let asked = |stage: &Stage| stage.daemon.as_ref().map_or_else(Vec::new, |daemon| daemon.questions(door, &stage.name, &stage.image));
+    let asked = |stage: &Stage| {
+        stage.daemon.as_ref().map_or_else(Vec::new, |daemon| {
+            daemon.questions(door, &stage.name, &stage.image)
+        })
+    };
     let asked_before = asked(stage).len();
     let began = Instant::now();
     let result = match (&stage.killed, &stage.daemon) {
@@ -89,17 +110,27 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
         if holds {
             Ok(())
         } else {
-            Err(format!("{what}\n    questions: {questions:?}\n    unpacked: {unpacked}, in {took:?}\n    words: {words}"))
+            Err(format!(
+                "{what}\n    questions: {questions:?}\n    unpacked: {unpacked}, in {took:?}\n    words: {words}"
+            ))
         }
     };
     let refused = |what| check(result.is_err() && unpacked == 0, what);
     let judged = |outcomes: &[&str], code: &str| {
-        let found = questions.iter().all(|question| outcomes.contains(&question.outcome()) && question.code() == code);
-        check(!questions.is_empty() && found, "the door was not asked, or the answer was another")
+        let found = questions
+            .iter()
+            .all(|question| outcomes.contains(&question.outcome()) && question.code() == code);
+        check(
+            !questions.is_empty() && found,
+            "the door was not asked, or the answer was another",
+        )
     };
     let audited = |wanted: &str| {
         let told = audit::outcomes(lab, &stage.name);
-        check(!told.is_empty() && told.iter().all(|one| one == wanted), &format!("an audit should say {wanted:?}, and says {told:?}"))
+        check(
+            !told.is_empty() && told.iter().all(|one| one == wanted),
+            &format!("an audit should say {wanted:?}, and says {told:?}"),
+        )
     };
     match expect {
         Expect::Allowed => {
@@ -114,32 +145,46 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
         Expect::Refused(code) => {
             refused("it should have been refused")?;
             judged(&["refused", "unjudged"], code)?;
-            check(questions.iter().all(daemon::Question::is_told_in_full), "found, wanted and hint should be told")?;
-            check(words.contains(code), "the engine's words should hold the code")
+            check(
+                questions.iter().all(daemon::Question::is_told_in_full),
+                "found, wanted and hint should be told",
+            )?;
+            check(
+                words.contains(code),
+                "the engine's words should hold the code",
+            )
         }
         Expect::ByEngine(why) => {
             refused("it should have been refused")?;
             check(questions.is_empty(), "nobody was there to be asked")?;
             check(words.contains(why), "the engine should give another reason")?;
-            check(took < Duration::from_secs(3) || stage.killed.is_some(), "the refusal should come within three seconds")
+            check(
+                took < Duration::from_secs(3) || stage.killed.is_some(),
+                "the refusal should come within three seconds",
+            )
         }
         Expect::LetThrough(code) => {
             check(result.is_ok() && unpacked > 0, "it should have come in")?;
             judged(&["refused"], code)?;
-            check(questions.iter().all(daemon::Question::let_through), "it should be recorded as let through")?;
+            check(
+                questions.iter().all(daemon::Question::let_through),
+                "it should be recorded as let through",
+            )?;
             audited(&format!("refused {code}"))
         }
     }
 }
 
-/// Kills the daemon when its question has reached the trust server; starts it anew after the engine has said what it makes of that.
+/// Kills the daemon when its question has reached the trust server; starts it anew after the engine
+/// has said what it makes of that.
 fn bring_and_kill(lab: &Lab, stage: &mut Stage, door: Door) -> Result<String, String> {
     let (mut daemon, server) = (stage.daemon.take().unwrap(), stage.server.as_ref().unwrap());
     server.hang();
     let result = std::thread::scope(|scope| {
         let bringing = scope.spawn(|| door.bring_when_connected(lab, &stage.name, &stage.image));
         server.wait_until_asked();
-        // That may have been the sweep, which is told of the record that some clients write first: the door's question is here soon.
+        // That may have been the sweep, which is told of the record that some clients write first:
+        // the door's question is here soon.
         server.may_be_asked_again(Duration::from_secs(1));
         daemon.kill();
         bringing.join().unwrap()

@@ -33,13 +33,25 @@ impl<'lab> Own<'lab> {
     pub(crate) fn in_folder(lab: &'lab Lab, gun: &str) -> Self {
         let published = fresh(lab, gun, "published");
         fs::create_dir_all(&published).unwrap();
-        Self::at(lab, gun, format!("file://{}", published.display()), "publisher")
+        Self::at(
+            lab,
+            gun,
+            format!("file://{}", published.display()),
+            "publisher",
+        )
     }
 
     fn at(lab: &'lab Lab, gun: &str, place: String, who: &str) -> Self {
-        let own = Self { lab, folder: fresh(lab, gun, who), gun: gun.to_owned(), place };
+        let own = Self {
+            lab,
+            folder: fresh(lab, gun, who),
+            gun: gun.to_owned(),
+            place,
+        };
         let names = format!("{gun}/**");
-        run(own.repo("init").args(["--names", gun, "--names", &names, "--publish", &own.place]));
+        run(own
+            .repo("init")
+            .args(["--names", gun, "--names", &names, "--publish", &own.place]));
         own
     }
 
@@ -55,7 +67,12 @@ impl<'lab> Own<'lab> {
             .arg("--root")
             .arg(&root)
             .args(["--sha256", &sha256, "--names", &self.gun]));
-        let second = Self { lab: self.lab, folder, gun: self.gun.clone(), place: self.place.clone() };
+        let second = Self {
+            lab: self.lab,
+            folder,
+            gun: self.gun.clone(),
+            place: self.place.clone(),
+        };
         run(second.repo("key").args(["generate", "second"]));
         second
     }
@@ -68,7 +85,11 @@ impl<'lab> Own<'lab> {
     pub(crate) fn sign_a_year_ago(&self, tag: &str) {
         let mut faked = Command::new("faketime");
         let sign = self.repo("sign");
-        faked.args(["-f", "-364d"]).arg(sign.get_program()).args(sign.get_args()).arg(format!("{}:{tag}", self.gun));
+        faked
+            .args(["-f", "-364d"])
+            .arg(sign.get_program())
+            .args(sign.get_args())
+            .arg(format!("{}:{tag}", self.gun));
         run(faked.env("ROOTPIN_PASSPHRASE", "a passphrase"));
     }
 
@@ -86,7 +107,12 @@ impl<'lab> Own<'lab> {
     pub(crate) fn by_somebody_else(&self) -> Self {
         let published = fresh(self.lab, &self.gun, "published-by-another");
         fs::create_dir_all(&published).unwrap();
-        Self::at(self.lab, &self.gun, format!("file://{}", published.display()), "another")
+        Self::at(
+            self.lab,
+            &self.gun,
+            format!("file://{}", published.display()),
+            "another",
+        )
     }
 
     pub(crate) fn revoke(&self, tag: &str) {
@@ -96,7 +122,18 @@ impl<'lab> Own<'lab> {
     /// Lets the second machine's key sign for the repository.
     pub(crate) fn delegate_to(&self, second: &Self) {
         let key = second.folder.join("keys/second.pub");
-        run(self.repo("delegate").args(["add", "second", "--holder", "the second machine", "--paths", &self.gun, "--key"]).arg(key));
+        run(self
+            .repo("delegate")
+            .args([
+                "add",
+                "second",
+                "--holder",
+                "the second machine",
+                "--paths",
+                &self.gun,
+                "--key",
+            ])
+            .arg(key));
     }
 
     pub(crate) fn remove_delegation(&self) {
@@ -110,14 +147,29 @@ impl<'lab> Own<'lab> {
     /// What is published in a folder.
     pub(crate) fn files(&self) -> Files {
         let folder = self.place.strip_prefix("file://").unwrap();
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-        entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+        let entries = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file());
+        entries
+            .map(|path| {
+                (
+                    path.file_name().unwrap().to_str().unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                )
+            })
+            .collect()
     }
 
-    /// A policy that pins the first root, and reads from there; without an answer from where it is published.
+    /// A policy that pins the first root, and reads from there; without an answer from where it is
+    /// published.
     pub(crate) fn policy(&self, metadata: &[&str]) -> Policy {
         let root = String::from_utf8(fs::read(self.root_file()).unwrap()).unwrap();
-        let places = if metadata.is_empty() { vec![self.place.as_str()] } else { metadata.to_vec() };
+        let places = if metadata.is_empty() {
+            vec![self.place.as_str()]
+        } else {
+            metadata.to_vec()
+        };
         let text = format!(
             "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"own\"\ntype = \"tuf\"\nfile = \"roots/own.root.json\"\nsha256 = \"{}\"\n\
              metadata = {places:?}\nrecheck = \"0s\"\n[[rule]]\nmatch = \"{}\"\nroots = [\"own\"]\n",
@@ -146,7 +198,10 @@ fn rootpin() -> Command {
 
 fn fresh(lab: &Lab, gun: &str, what: &str) -> PathBuf {
     let folder: &Path = &lab.root;
-    let folder = folder.join("own").join(gun.replace(['/', ':'], "_")).join(what);
+    let folder = folder
+        .join("own")
+        .join(gun.replace(['/', ':'], "_"))
+        .join(what);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(folder.parent().unwrap()).unwrap();
     folder

@@ -1,4 +1,5 @@
-//! The table's rows about a root of one's own: what `rootpin repo` published, and what a mirror makes of it.
+//! The table's rows about a root of one's own: what `rootpin repo` published, and what a mirror
+//! makes of it.
 
 use crate::daemon::Daemon;
 use crate::image::Image;
@@ -9,35 +10,97 @@ use crate::rows::{Row, Stage, gun, pull, see};
 use crate::trust_server::TrustServer;
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |case, stage, expect| Row { case, stage, expect: [expect; 4] };
+    let row = |case, stage, expect| Row {
+        case,
+        stage,
+        expect: [expect; 4],
+    };
     vec![
-        row("a root of one's own, in the registry", |lab, repository| stage(lab, repository, |_| ()), Allowed),
-        row("… an index, and another machine's key that it was delegated to", delegated, Allowed),
-        row("… a tag that was revoked", |lab, repository| stage(lab, repository, |own| own.revoke("v1")), Refused("no-statement")),
-        row("… a delegation that was removed", undelegated, Refused("no-statement")),
-        row("… a root rotated twice while the host slept", rotated_twice, Allowed),
-        row("… online and targets keys that were rotated", online_rotated, Allowed),
-        row("a mirror of arbitrary bytes before the true place", behind_a_liar, Allowed),
-        row("a mirror of arbitrary bytes", |lab, repository| lying(lab, repository, arbitrary), Refused("malformed")),
-        row("a mirror that rolls back", |lab, repository| lying(lab, repository, rolled_back), Refused("rollback")),
-        row("a mirror that mixes files of two times", |lab, repository| lying(lab, repository, mixed), Refused("malformed")),
-        row("a mirror that sends without end", |lab, repository| lying(lab, repository, endless), Refused("over-limit")),
-        row("a mirror that sends files of another length", |lab, repository| lying(lab, repository, longer), Refused("over-limit")),
-        row("a mirror with keys of its own", |lab, repository| lying(lab, repository, substituted), Refused("bad-signature")),
+        row(
+            "a root of one's own, in the registry",
+            |lab, repository| stage(lab, repository, |_| ()),
+            Allowed,
+        ),
+        row(
+            "… an index, and another machine's key that it was delegated to",
+            delegated,
+            Allowed,
+        ),
+        row(
+            "… a tag that was revoked",
+            |lab, repository| stage(lab, repository, |own| own.revoke("v1")),
+            Refused("no-statement"),
+        ),
+        row(
+            "… a delegation that was removed",
+            undelegated,
+            Refused("no-statement"),
+        ),
+        row(
+            "… a root rotated twice while the host slept",
+            rotated_twice,
+            Allowed,
+        ),
+        row(
+            "… online and targets keys that were rotated",
+            online_rotated,
+            Allowed,
+        ),
+        row(
+            "a mirror of arbitrary bytes before the true place",
+            behind_a_liar,
+            Allowed,
+        ),
+        row(
+            "a mirror of arbitrary bytes",
+            |lab, repository| lying(lab, repository, arbitrary),
+            Refused("malformed"),
+        ),
+        row(
+            "a mirror that rolls back",
+            |lab, repository| lying(lab, repository, rolled_back),
+            Refused("rollback"),
+        ),
+        row(
+            "a mirror that mixes files of two times",
+            |lab, repository| lying(lab, repository, mixed),
+            Refused("malformed"),
+        ),
+        row(
+            "a mirror that sends without end",
+            |lab, repository| lying(lab, repository, endless),
+            Refused("over-limit"),
+        ),
+        row(
+            "a mirror that sends files of another length",
+            |lab, repository| lying(lab, repository, longer),
+            Refused("over-limit"),
+        ),
+        row(
+            "a mirror with keys of its own",
+            |lab, repository| lying(lab, repository, substituted),
+            Refused("bad-signature"),
+        ),
         row("a mirror that stands still", frozen, Refused("expired")),
     ]
 }
 
 /// A signed image in a repository to which something happens then.
 fn stage(lab: &Lab, repository: &str, then: fn(&Own<'_>)) -> Stage {
-    let (own, image) = (Own::new(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::new(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     push_signed(&own, "v1", &image);
     then(&own);
     pull(lab, repository, image, Daemon::start(lab, &own.policy(&[])))
 }
 
 fn delegated(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::new(lab, &gun(lab, repository)), Image::index(repository));
+    let (own, image) = (
+        Own::new(lab, &gun(lab, repository)),
+        Image::index(repository),
+    );
     let second = own.second();
     own.delegate_to(&second);
     push_signed(&second, "v1", &image);
@@ -46,7 +109,10 @@ fn delegated(lab: &Lab, repository: &str) -> Stage {
 }
 
 fn undelegated(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::new(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::new(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     let second = own.second();
     own.delegate_to(&second);
     push_signed(&second, "v1", &image);
@@ -58,20 +124,38 @@ fn undelegated(lab: &Lab, repository: &str) -> Stage {
 }
 
 fn rotated_twice(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::new(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::new(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     push_signed(&own, "v1", &image);
     let policy = own.policy(&[]);
     let awake = pull(lab, repository, image, Daemon::start(lab, &policy));
     see(lab, &awake);
-    let Stage { daemon, name, image, .. } = awake;
+    let Stage {
+        daemon,
+        name,
+        image,
+        ..
+    } = awake;
     daemon.unwrap().stop();
     own.rotate("root");
     own.rotate("root");
-    Stage { name, image, first: None, daemon: Some(Daemon::restart(lab, &policy)), server: None, killed: None }
+    Stage {
+        name,
+        image,
+        first: None,
+        daemon: Some(Daemon::restart(lab, &policy)),
+        server: None,
+        killed: None,
+    }
 }
 
 fn online_rotated(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::new(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::new(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     push_signed(&own, "v1", &image);
     let stage = pull(lab, repository, image, Daemon::start(lab, &own.policy(&[])));
     see(lab, &stage);
@@ -82,34 +166,59 @@ fn online_rotated(lab: &Lab, repository: &str) -> Stage {
 
 // ---------------------------------------------------------------- mirrors
 
-/// The host saw two versions of a repository, in which v1 was signed and then something else; now it has a mirror alone, which shows what
-/// `lie` makes of the older and the newer files.
+/// The host saw two versions of a repository, in which v1 was signed and then something else; now
+/// it has a mirror alone, which shows what `lie` makes of the older and the newer files.
 fn lying(lab: &Lab, repository: &str, lie: fn(&Own<'_>, Files, Files) -> Files) -> Stage {
-    let (own, image) = (Own::in_folder(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::in_folder(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     push_signed(&own, "v1", &image);
     let older = own.files();
     push_signed(&own, "v2", &Image::manifest(&format!("{repository}, v2")));
     let newer = own.files();
     let server = TrustServer::start();
     server.serve_files(&newer);
-    let stage = pull(lab, repository, image, Daemon::start(lab, &own.policy(&[&server.url])));
+    let stage = pull(
+        lab,
+        repository,
+        image,
+        Daemon::start(lab, &own.policy(&[&server.url])),
+    );
     see(lab, &stage);
     server.serve_files(&lie(&own, older, newer));
-    Stage { server: Some(server), ..stage }
+    Stage {
+        server: Some(server),
+        ..stage
+    }
 }
 
 fn behind_a_liar(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::in_folder(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::in_folder(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     push_signed(&own, "v1", &image);
     let server = TrustServer::start();
     server.serve_files(&arbitrary(&own, Files::new(), own.files()));
     let true_place = own.place().to_owned();
     let daemon = Daemon::start(lab, &own.policy(&[&server.url, &true_place]));
-    Stage { server: Some(server), ..pull(lab, repository, image, daemon) }
+    Stage {
+        server: Some(server),
+        ..pull(lab, repository, image, daemon)
+    }
 }
 
 fn arbitrary(_: &Own<'_>, _: Files, newer: Files) -> Files {
-    newer.into_iter().map(|(name, bytes)| (name, bytes.iter().map(|byte| byte.wrapping_add(1)).collect())).collect()
+    newer
+        .into_iter()
+        .map(|(name, bytes)| {
+            (
+                name,
+                bytes.iter().map(|byte| byte.wrapping_add(1)).collect(),
+            )
+        })
+        .collect()
 }
 
 fn rolled_back(_: &Own<'_>, older: Files, newer: Files) -> Files {
@@ -142,7 +251,8 @@ fn endless(_: &Own<'_>, _: Files, mut newer: Files) -> Files {
 /// What comes next is longer than signed metadata says.
 fn longer(own: &Own<'_>, _: Files, _: Files) -> Files {
     push_signed(own, "v3", &Image::manifest("v3 of what is longer"));
-    let lengthened = |name: &str| name.ends_with(".snapshot.json") || name.ends_with(".targets.json");
+    let lengthened =
+        |name: &str| name.ends_with(".snapshot.json") || name.ends_with(".targets.json");
     let longer = |(name, mut bytes): (String, Vec<u8>)| {
         if lengthened(&name) {
             bytes.push(b' ');
@@ -161,11 +271,17 @@ fn substituted(own: &Own<'_>, _: Files, _: Files) -> Files {
 
 /// The mirror shows what was good until its timestamp was over.
 fn frozen(lab: &Lab, repository: &str) -> Stage {
-    let (own, image) = (Own::in_folder(lab, &gun(lab, repository)), Image::manifest(repository));
+    let (own, image) = (
+        Own::in_folder(lab, &gun(lab, repository)),
+        Image::manifest(repository),
+    );
     lab.push(&image, &lab.name(repository, "v1"));
     own.sign_a_year_ago("v1");
     let server = TrustServer::start();
     server.serve_files(&own.files());
     let daemon = Daemon::start(lab, &own.policy(&[&server.url]));
-    Stage { server: Some(server), ..pull(lab, repository, image, daemon) }
+    Stage {
+        server: Some(server),
+        ..pull(lab, repository, image, daemon)
+    }
 }

@@ -1,5 +1,5 @@
-//! The packaged units in a real systemd, booted by `boot.sh` in namespaces of its own: at boot, over restarts and upgrades, beside a user
-//! who has no right here, and when rootpind hangs.
+//! The packaged units in a real systemd, booted by `boot.sh` in namespaces of its own: at boot,
+//! over restarts and upgrades, beside a user who has no right here, and when rootpind hangs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,14 +26,23 @@ struct Host {
 }
 
 impl Host {
-    /// With the packaged units enabled, rootpin.toml as it is packaged with the resolver on, and this policy.
+    /// With the packaged units enabled, rootpin.toml as it is packaged with the resolver on, and
+    /// this policy.
     fn new(name: &str, policy: &str) -> Self {
-        let lab = std::env::var("ROOTPIN_LAB").expect("ROOTPIN_LAB is not set: run these tests by `tests/run`");
+        let lab = std::env::var("ROOTPIN_LAB")
+            .expect("ROOTPIN_LAB is not set: run these tests by `tests/run`");
         let root = PathBuf::from(lab).join("boot").join(name);
         let _ = fs::remove_dir_all(&root);
         let host = Self { root };
-        for unit in ["rootpind.service", "rootpind.socket", "rootpind-resolver.socket"] {
-            host.file(&format!("etc/systemd/system/{unit}"), &fs::read(format!("{PACKAGING}/systemd/{unit}")).unwrap());
+        for unit in [
+            "rootpind.service",
+            "rootpind.socket",
+            "rootpind-resolver.socket",
+        ] {
+            host.file(
+                &format!("etc/systemd/system/{unit}"),
+                &fs::read(format!("{PACKAGING}/systemd/{unit}")).unwrap(),
+            );
         }
         for (by, unit) in [
             ("multi-user.target", "rootpind.service"),
@@ -45,14 +54,23 @@ impl Host {
         }
         let config = fs::read_to_string(format!("{PACKAGING}/rootpin.toml")).unwrap();
         let config = config.replace("# resolver      = ", "resolver      = ");
-        assert!(config.contains(&format!("\nresolver      = \"{RESOLVER}\"")), "the packaged file has another address than the unit");
+        assert!(
+            config.contains(&format!("\nresolver      = \"{RESOLVER}\"")),
+            "the packaged file has another address than the unit"
+        );
         host.file("etc/rootpin/rootpin.toml", config.as_bytes());
         host.file("etc/rootpin/policy.toml", policy.as_bytes());
         for (program, to) in [
             (env!("CARGO_BIN_EXE_rootpind"), "usr/bin/rootpind"),
             (env!("CARGO_BIN_EXE_rootpin"), "usr/bin/rootpin"),
-            (env!("CARGO_BIN_EXE_rootpin-verifier"), "usr/libexec/rootpin/verifier/rootpin-verifier"),
-            (std::env::current_exe().unwrap().to_str().unwrap(), "usr/bin/helper"),
+            (
+                env!("CARGO_BIN_EXE_rootpin-verifier"),
+                "usr/libexec/rootpin/verifier/rootpin-verifier",
+            ),
+            (
+                std::env::current_exe().unwrap().to_str().unwrap(),
+                "usr/bin/helper",
+            ),
         ] {
             host.program(to, &fs::read(program).unwrap());
         }
@@ -78,21 +96,35 @@ impl Host {
         std::os::unix::fs::symlink(format!("../{unit}"), folder.join(unit)).unwrap();
     }
 
-    /// Boots it, runs the script there, and returns the lines `name=value` that it wrote, and systemd's journal.
+    /// Boots it, runs the script there, and returns the lines `name=value` that it wrote, and
+    /// systemd's journal.
     fn boot(&self, script: &str, seconds: u32) -> Told {
         let head = "#!/bin/bash\nset -uo pipefail\nuser() { setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; }\n\
                     until_active() { local unit i; for unit; do for ((i = 0; i < 300; i++)); do systemctl -q is-active \"$unit\" && break; sleep 0.1; done; done; }\n\
                     since_boot() { echo $(($(systemctl show -p ActiveEnterTimestampMonotonic --value \"$1\") - $(systemctl show -p UserspaceTimestampMonotonic --value))); }\n\
                     me() { ROOTPIN_HELPER=1 /usr/bin/helper --ignored --exact --nocapture \"systemd::$@\" 2>&1 | grep =; }\n";
         self.program("guest", format!("{head}{script}").as_bytes());
-        let output = Command::new(BOOT).arg(&self.root).arg(seconds.to_string()).output().unwrap();
-        let written = |name: &str| fs::read_to_string(self.root.join("written").join(name)).unwrap_or_default();
+        let output = Command::new(BOOT)
+            .arg(&self.root)
+            .arg(seconds.to_string())
+            .output()
+            .unwrap();
+        let written = |name: &str| {
+            fs::read_to_string(self.root.join("written").join(name)).unwrap_or_default()
+        };
         let (log, journal) = (written("guest.log"), written("journal.log"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}\n{log}\n{journal}");
         say(&log);
-        let values = log.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Told { values: values.collect(), log, journal }
+        let values = log
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Told {
+            values: values.collect(),
+            log,
+            journal,
+        }
     }
 }
 
@@ -105,23 +137,31 @@ struct Told {
 
 impl Told {
     fn text(&self, name: &str) -> &str {
-        self.values.get(name).unwrap_or_else(|| panic!("no {name} in {}\n{}", self.log, self.journal))
+        self.values
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {}\n{}", self.log, self.journal))
     }
 
     fn number(&self, name: &str) -> u64 {
-        self.text(name).parse().unwrap_or_else(|_| panic!("{name}={}", self.text(name)))
+        self.text(name)
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={}", self.text(name)))
     }
 }
 
 fn pinned(names: &[(String, String)]) -> String {
     let mut policy = "version = 1\ndefault = \"deny\"\n".to_owned();
     for (name, digest) in names {
-        let _ = write!(policy, "[[image]]\nname = \"{name}\"\ndigest = \"{digest}\"\n");
+        let _ = write!(
+            policy,
+            "[[image]]\nname = \"{name}\"\ndigest = \"{digest}\"\n"
+        );
     }
     policy
 }
 
-/// An engine as it is packaged, and a network that never comes: what waits for it waits a minute, and then fails.
+/// An engine as it is packaged, and a network that never comes: what waits for it waits a minute,
+/// and then fails.
 fn without_network(host: &Host) {
     host.unit("containerd.service", "[Unit]\nAfter=network.target local-fs.target\n[Service]\nType=exec\nExecStart=/bin/sleep infinity\n");
     host.wanted("multi-user.target", "containerd.service");
@@ -147,9 +187,13 @@ fn without_network(host: &Host) {
 
 #[test]
 #[ignore = "needs real engines: use tests/run"]
-fn a_host_without_a_network_boots_with_rootpind_before_its_engines_and_what_the_policy_binds_is_answered() {
+fn a_host_without_a_network_boots_with_rootpind_before_its_engines_and_what_the_policy_binds_is_answered()
+ {
     let digest = format!("sha256:{}", "8f".repeat(32));
-    let host = Host::new("offline", &pinned(&[("registry.example/pause:3.10".to_owned(), digest.clone())]));
+    let host = Host::new(
+        "offline",
+        &pinned(&[("registry.example/pause:3.10".to_owned(), digest.clone())]),
+    );
     without_network(&host);
     let script = format!(
         "until_active containerd; echo rootpind=$(since_boot rootpind); echo containerd=$(since_boot containerd)\n\
@@ -163,17 +207,38 @@ fn a_host_without_a_network_boots_with_rootpind_before_its_engines_and_what_the_
     for unit in ["rootpind.socket", "rootpind-resolver.socket"] {
         assert_eq!(told.text(unit), "active", "{}", told.journal);
     }
-    assert_eq!((told.text("network"), told.text("early"), told.text("verify")), ("inactive", "0", "0"), "{}\n{}", told.log, told.journal);
+    assert_eq!(
+        (
+            told.text("network"),
+            told.text("early"),
+            told.text("verify")
+        ),
+        ("inactive", "0", "0"),
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
     assert!(told.number("took") < 3_000_000_000);
-    assert_ne!(told.text("listed"), "0", "a user without rights comes to no socket");
+    assert_ne!(
+        told.text("listed"),
+        "0",
+        "a user without rights comes to no socket"
+    );
     assert!(!told.journal.contains("ordering cycle"), "{}", told.journal);
     let (rootpind, containerd) = (since(&told, "rootpind"), since(&told, "containerd"));
-    assert!(rootpind < containerd && containerd < Duration::from_secs(15), "{rootpind:?} {containerd:?}");
+    assert!(
+        rootpind < containerd && containerd < Duration::from_secs(15),
+        "{rootpind:?} {containerd:?}"
+    );
 }
 
 /// Of the two lines of that name the first is a time.
 fn since(told: &Told, unit: &str) -> Duration {
-    let line = told.log.lines().find_map(|line| line.strip_prefix(&format!("{unit}="))).unwrap();
+    let line = told
+        .log
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{unit}=")))
+        .unwrap();
     Duration::from_micros(line.parse().unwrap_or_else(|_| panic!("{unit}={line}")))
 }
 
@@ -186,16 +251,27 @@ fn a_rootpind_that_hangs_is_started_anew_and_who_asked_it_meanwhile_is_answered(
          rootpin status >/run/status 2>&1; echo status=$?; echo took=$((SECONDS - began))\n\
          second=$(systemctl show -p MainPID --value rootpind); [[ $second != $first && $second != 0 ]]; echo anew=$?\n";
     let told = host.boot(script, 90);
-    // The engines of the packaged file are not there, which is nobody's fault here: 0 or 1, and not 2, "no answer".
-    assert!(["0", "1"].contains(&told.text("status")), "{}\n{}", told.log, told.journal);
+    // The engines of the packaged file are not there, which is nobody's fault here: 0 or 1, and not
+    // 2, "no answer".
+    assert!(
+        ["0", "1"].contains(&told.text("status")),
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
     assert_eq!(told.text("anew"), "0", "{}", told.journal);
     assert!(told.number("took") <= 30, "{}", told.journal);
-    assert!(told.journal.contains("Watchdog timeout"), "{}", told.journal);
+    assert!(
+        told.journal.contains("Watchdog timeout"),
+        "{}",
+        told.journal
+    );
 }
 
 #[test]
 #[ignore = "needs real engines: use tests/run"]
-fn the_resolvers_port_is_nobody_elses_while_rootpind_is_away_and_one_that_is_taken_costs_that_door_only() {
+fn the_resolvers_port_is_nobody_elses_while_rootpind_is_away_and_one_that_is_taken_costs_that_door_only()
+ {
     let host = Host::new("squatter", &pinned(&[]));
     // Tries to listen as a user without rights.
     let script = "until_active rootpind\n\
@@ -214,26 +290,65 @@ fn the_resolvers_port_is_nobody_elses_while_rootpind_is_away_and_one_that_is_tak
          systemctl restart rootpind; echo updated=$(systemctl is-active rootpind rootpind.socket | xargs)\n";
     let told = host.boot(script, 90);
     for name in ["held", "free"] {
-        assert_eq!(told.text(name), "1", "{name}: {}\n{}", told.log, told.journal);
+        assert_eq!(
+            told.text(name),
+            "1",
+            "{name}: {}\n{}",
+            told.log,
+            told.journal
+        );
     }
-    assert_eq!((told.text("own"), told.text("started"), told.text("red")), ("1", "0", "1"), "{}\n{}", told.log, told.journal);
-    assert!(told.text("why").contains("user 65534"), "{}", told.text("why"));
-    assert_eq!((told.text("check"), told.text("named"), told.text("again")), ("1", "1", "1"), "{}\n{}", told.log, told.journal);
-    assert_eq!(told.text("updated"), "active active", "{}\n{}", told.log, told.journal);
+    assert_eq!(
+        (told.text("own"), told.text("started"), told.text("red")),
+        ("1", "0", "1"),
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
+    assert!(
+        told.text("why").contains("user 65534"),
+        "{}",
+        told.text("why")
+    );
+    assert_eq!(
+        (told.text("check"), told.text("named"), told.text("again")),
+        ("1", "1", "1"),
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
+    assert_eq!(
+        told.text("updated"),
+        "active active",
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
 }
 
-/// A registry, containerd 2.1 and 1.7 with rootpin's doors, and so many images that the policy binds.
+/// A registry, containerd 2.1 and 1.7 with rootpin's doors, and so many images that the policy
+/// binds.
 fn engines(host_name: &str, images: usize) -> (Host, Vec<String>) {
     let lab = Lab::start();
     let mut names = Vec::new();
     for number in 0..images {
-        let (name, image) = (lab.name(&format!("boot/{host_name}{number}"), "v1"), Image::index(&format!("{host_name} {number}")));
+        let (name, image) = (
+            lab.name(&format!("boot/{host_name}{number}"), "v1"),
+            Image::index(&format!("{host_name} {number}")),
+        );
         lab.push(&image, &name);
         names.push((name, image.digest()));
     }
     let host = Host::new(host_name, &pinned(&names));
-    let (registry, packages) = (lab.root.join("etc/registry.yml"), lab.path("LAB_BIN17").join("../.."));
-    let registry = format!("[Service]\nExecStart={} serve {}\n", packages.join("usr/bin/docker-registry").display(), registry.display());
+    let (registry, packages) = (
+        lab.root.join("etc/registry.yml"),
+        lab.path("LAB_BIN17").join("../.."),
+    );
+    let registry = format!(
+        "[Service]\nExecStart={} serve {}\n",
+        packages.join("usr/bin/docker-registry").display(),
+        registry.display()
+    );
     host.unit("registry.service", &registry);
     let common = |name: &str, bin: &Path| {
         format!(
@@ -242,8 +357,14 @@ fn engines(host_name: &str, images: usize) -> (Host, Vec<String>) {
             bin.display()
         )
     };
-    host.unit("containerd.service", &common("containerd2", &lab.path("LAB_BIN2")));
-    host.unit("containerd17.service", &common("containerd17", &lab.path("LAB_BIN17")));
+    host.unit(
+        "containerd.service",
+        &common("containerd2", &lab.path("LAB_BIN2")),
+    );
+    host.unit(
+        "containerd17.service",
+        &common("containerd17", &lab.path("LAB_BIN17")),
+    );
     let proxies = |engine: &str| {
         format!(
             "[proxy_plugins.rootpin]\ntype = \"diff\"\naddress = \"/run/rootpin/{engine}.gate.sock\"\n\
@@ -264,9 +385,22 @@ fn engines(host_name: &str, images: usize) -> (Host, Vec<String>) {
                     per_verifier_timeout = \"10s\"\n";
     host.file(
         "etc/containerd2.toml",
-        format!("version = 3\n{}{}{transfer}{verifier}", paths("containerd"), proxies("containerd")).as_bytes(),
+        format!(
+            "version = 3\n{}{}{transfer}{verifier}",
+            paths("containerd"),
+            proxies("containerd")
+        )
+        .as_bytes(),
     );
-    host.file("etc/containerd17.toml", format!("version = 2\n{}{}", paths("containerd17"), proxies("containerd17")).as_bytes());
+    host.file(
+        "etc/containerd17.toml",
+        format!(
+            "version = 2\n{}{}",
+            paths("containerd17"),
+            proxies("containerd17")
+        )
+        .as_bytes(),
+    );
     let config = host.root.join("etc/rootpin/rootpin.toml");
     let more = "\n[[engine]]\nname = \"containerd17\"\ncontainerd = \"/run/containerd17/containerd.sock\"\n\
                 gate = \"/run/rootpin/containerd17.gate.sock\"\napply = \"/run/rootpin/containerd17.apply.sock\"\n";
@@ -276,7 +410,11 @@ fn engines(host_name: &str, images: usize) -> (Host, Vec<String>) {
         "etc/systemd/system/rootpind.socket.d/engine.conf",
         b"[Socket]\nListenStream=/run/rootpin/containerd17.gate.sock\nListenStream=/run/rootpin/containerd17.apply.sock\n",
     );
-    for unit in ["registry.service", "containerd.service", "containerd17.service"] {
+    for unit in [
+        "registry.service",
+        "containerd.service",
+        "containerd17.service",
+    ] {
         host.wanted("multi-user.target", unit);
     }
     let ctr = |number: &str| lab.path(number).join("ctr").display().to_string();
@@ -296,7 +434,8 @@ fn engines(host_name: &str, images: usize) -> (Host, Vec<String>) {
 #[test]
 #[ignore = "needs real engines: use tests/run"]
 fn no_pull_fails_while_rootpind_is_restarted_and_upgraded() {
-    let restarts: u32 = std::env::var("ROOTPIN_RESTARTS").map_or(10, |count| count.parse().unwrap());
+    let restarts: u32 =
+        std::env::var("ROOTPIN_RESTARTS").map_or(10, |count| count.parse().unwrap());
     let (host, mut names) = engines("restarts", 12);
     let head = names.remove(0);
     let script = format!(
@@ -313,8 +452,18 @@ fn no_pull_fails_while_rootpind_is_restarted_and_upgraded() {
         names.join(" ")
     );
     let told = host.boot(&script, 120 + restarts * 6);
-    assert_eq!((told.number("bad_ctr2"), told.number("bad_ctr17")), (0, 0), "{}\n{}", told.log, told.journal);
-    assert!(told.number("ctr2") >= u64::from(restarts) && told.number("ctr17") >= u64::from(restarts), "too few pulls: {}", told.log);
+    assert_eq!(
+        (told.number("bad_ctr2"), told.number("bad_ctr17")),
+        (0, 0),
+        "{}\n{}",
+        told.log,
+        told.journal
+    );
+    assert!(
+        told.number("ctr2") >= u64::from(restarts) && told.number("ctr17") >= u64::from(restarts),
+        "too few pulls: {}",
+        told.log
+    );
     assert!(told.number("starts") > u64::from(restarts), "{}", told.log);
     assert_eq!(told.text("active"), "active");
 }
@@ -324,8 +473,10 @@ fn no_pull_fails_while_rootpind_is_restarted_and_upgraded() {
 fn a_user_without_rights_who_floods_the_resolver_costs_it_little_and_root_no_time() {
     let (host, mut names) = engines("flood", 1);
     let head = names.remove(0);
-    let unpaced = std::env::var("ROOTPIN_FLOOD").map_or(String::new(), |how| format!("export ROOTPIN_FLOOD={how}\n"));
-    // A machine that has other work delays one of the two and not the other: the best of three rounds is what rootpind does.
+    let unpaced = std::env::var("ROOTPIN_FLOOD")
+        .map_or(String::new(), |how| format!("export ROOTPIN_FLOOD={how}\n"));
+    // A machine that has other work delays one of the two and not the other: the best of three
+    // rounds is what rootpind does.
     let script = format!(
         "{head}{unpaced}export ROOTPIN_NAME={}\npid=$(systemctl show -p MainPID --value rootpind)\n\
          field() {{ awk -v name=\"$1:\" '$1 == name {{print $2}}' /proc/$pid/status; }}\nme asker >/dev/null\n\
@@ -347,16 +498,31 @@ fn a_user_without_rights_who_floods_the_resolver_costs_it_little_and_root_no_tim
         assert_eq!(told.number(name), 0, "{name}: {}", told.log);
     }
     let (quiet, flooded) = (told.number("quiet_p99"), told.number("flooded_p99"));
-    assert!(flooded <= quiet * 3, "p99 of root's questions: {quiet} µs became {flooded} µs\n{}", told.log);
-    assert!(told.number("flooded_memory") <= told.number("quiet_memory") * 2, "{}", told.log);
-    assert!(told.number("flooded_threads") <= told.number("quiet_threads") + 32, "{}", told.log);
+    assert!(
+        flooded <= quiet * 3,
+        "p99 of root's questions: {quiet} µs became {flooded} µs\n{}",
+        told.log
+    );
+    assert!(
+        told.number("flooded_memory") <= told.number("quiet_memory") * 2,
+        "{}",
+        told.log
+    );
+    assert!(
+        told.number("flooded_threads") <= told.number("quiet_threads") + 32,
+        "{}",
+        told.log
+    );
 }
 
-/// Asks the resolver a hundred times a second for ten seconds, by a new connection each time, as root does. Runs in the booted system.
+/// Asks the resolver a hundred times a second for ten seconds, by a new connection each time, as
+/// root does. Runs in the booted system.
 #[test]
 #[ignore = "runs in the system that another test boots"]
 fn asker() {
-    let Ok(name) = std::env::var("ROOTPIN_NAME") else { return };
+    let Ok(name) = std::env::var("ROOTPIN_NAME") else {
+        return;
+    };
     let (host, rest) = name.split_once('/').unwrap();
     let (repository, tag) = rest.rsplit_once(':').unwrap();
     let question = format!(
@@ -366,7 +532,9 @@ fn asker() {
     let (sender, answers) = mpsc::channel();
     let began = Instant::now();
     for number in 0..1000_u32 {
-        std::thread::sleep((began + Duration::from_millis(10) * number).saturating_duration_since(Instant::now()));
+        std::thread::sleep(
+            (began + Duration::from_millis(10) * number).saturating_duration_since(Instant::now()),
+        );
         let (sender, question) = (sender.clone(), question.clone());
         std::thread::spawn(move || {
             let asked = Instant::now();
@@ -377,7 +545,10 @@ fn asker() {
                 stream.read_to_string(&mut answer)?;
                 Ok(answer)
             });
-            let _ = sender.send((answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")), asked.elapsed()));
+            let _ = sender.send((
+                answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")),
+                asked.elapsed(),
+            ));
         });
     }
     drop(sender);
@@ -385,11 +556,18 @@ fn asker() {
     let mut times: Vec<_> = answers.iter().map(|(_, time)| time.as_micros()).collect();
     times.sort_unstable();
     let at = |part: usize| times[(times.len() - 1) * part / 100];
-    say(&format!("\nbad={}\np50={}\np99={}\nworst={}", answers.iter().filter(|(good, _)| !good).count(), at(50), at(99), at(100)));
+    say(&format!(
+        "\nbad={}\np50={}\np99={}\nworst={}",
+        answers.iter().filter(|(good, _)| !good).count(),
+        at(50),
+        at(99),
+        at(100)
+    ));
 }
 
-/// Connects to the resolver's port as a user without rights, a hundred times at once ten times a second; up to 900 connections lie open at a
-/// time. With `ROOTPIN_FLOOD=all`, without a pause: then processors are what is scarce, and of those the test may be given none. In the booted
+/// Connects to the resolver's port as a user without rights, a hundred times at once ten times a
+/// second; up to 900 connections lie open at a time. With `ROOTPIN_FLOOD=all`, without a pause:
+/// then processors are what is scarce, and of those the test may be given none. In the booted
 /// system.
 #[test]
 #[ignore = "runs in the system that another test boots"]
@@ -405,7 +583,10 @@ fn flooder() {
                 made += 1;
                 open.push(stream);
                 if paced && made % 100 == 0 {
-                    std::thread::sleep((began + Duration::from_millis(u64::from(made))).saturating_duration_since(Instant::now()));
+                    std::thread::sleep(
+                        (began + Duration::from_millis(u64::from(made)))
+                            .saturating_duration_since(Instant::now()),
+                    );
                 }
                 if open.len() >= 900 {
                     open.clear();

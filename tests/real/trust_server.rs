@@ -23,8 +23,14 @@ pub(crate) struct TrustServer {
 
 impl TrustServer {
     pub(crate) fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let files = Files::default();
         let (tell, asked) = channel();
@@ -33,7 +39,11 @@ impl TrustServer {
             let _ = tell.send(());
             let shared = Arc::clone(&shared);
             async move {
-                let answer = shared.lock().unwrap().as_ref().map(|files| files.get(&uri.path().replace("%3A", ":")).cloned());
+                let answer = shared
+                    .lock()
+                    .unwrap()
+                    .as_ref()
+                    .map(|files| files.get(&uri.path().replace("%3A", ":")).cloned());
                 match answer {
                     Some(Some(bytes)) => bytes.into_response(),
                     Some(None) => StatusCode::NOT_FOUND.into_response(),
@@ -42,18 +52,32 @@ impl TrustServer {
             }
         });
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { url, files, asked, runtime: Some(runtime) }
+        Self {
+            url,
+            files,
+            asked,
+            runtime: Some(runtime),
+        }
     }
 
     /// Serves this tree for this repository, and nothing else.
     pub(crate) fn serve(&self, gun: &str, tree: Tree) {
-        let files = tree.files.into_iter().map(|(name, bytes)| (format!("/v2/{gun}/_trust/tuf/{name}"), bytes)).collect();
+        let files = tree
+            .files
+            .into_iter()
+            .map(|(name, bytes)| (format!("/v2/{gun}/_trust/tuf/{name}"), bytes))
+            .collect();
         *self.files.lock().unwrap() = Some(files);
     }
 
     /// Serves these files at the top, and nothing else.
     pub(crate) fn serve_files(&self, files: &BTreeMap<String, Vec<u8>>) {
-        *self.files.lock().unwrap() = Some(files.iter().map(|(name, bytes)| (format!("/{name}"), bytes.clone())).collect());
+        *self.files.lock().unwrap() = Some(
+            files
+                .iter()
+                .map(|(name, bytes)| (format!("/{name}"), bytes.clone()))
+                .collect(),
+        );
     }
 
     /// From now on accepts questions and answers none.
@@ -64,10 +88,13 @@ impl TrustServer {
 
     /// Waits for a question.
     pub(crate) fn wait_until_asked(&self) {
-        self.asked.recv_timeout(std::time::Duration::from_secs(10)).expect("nobody asked the trust server");
+        self.asked
+            .recv_timeout(std::time::Duration::from_secs(10))
+            .expect("nobody asked the trust server");
     }
 
-    /// Waits for one more question, no longer than that: who asks for the same metadata at the same time waits in the daemon.
+    /// Waits for one more question, no longer than that: who asks for the same metadata at the same
+    /// time waits in the daemon.
     pub(crate) fn may_be_asked_again(&self, within: std::time::Duration) {
         let _ = self.asked.recv_timeout(within);
     }

@@ -1,10 +1,20 @@
 //! A containerd for tests: as much of it as the doors ask, and hostile to order.
 //!
-//! Content, image records and leases are what a test put there; its Diff service either asks the gate first, as the real one does with
-//! a proxy plugin, or answers by itself.
+//! Content, image records and leases are what a test put there; its Diff service either asks the
+//! gate first, as the real one does with a proxy plugin, or answers by itself.
 
-#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test uses its part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::must_use_candidate, reason = "a broken test should stop at once")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test uses its part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    reason = "a broken test should stop at once"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,13 +22,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use containerd_client::services::v1::diff_client::DiffClient;
-use containerd_client::services::v1::snapshots::{Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse};
+use containerd_client::services::v1::snapshots::{
+    Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse,
+};
 use containerd_client::services::v1::{
-    ApplyRequest, ApplyResponse, Container, DeleteImageRequest, GetContainerRequest, GetContainerResponse, GetImageRequest,
-    GetImageResponse, Image, ImageCreate, Info, InfoRequest, InfoResponse, Lease, ListContainersRequest, ListContainersResponse,
-    ListContentRequest, ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListRequest, ListResponse, ListTasksRequest, ListTasksResponse, Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest,
-    ReadContentResponse, SubscribeRequest, VersionResponse,
+    ApplyRequest, ApplyResponse, Container, DeleteImageRequest, GetContainerRequest,
+    GetContainerResponse, GetImageRequest, GetImageResponse, Image, ImageCreate, Info, InfoRequest,
+    InfoResponse, Lease, ListContainersRequest, ListContainersResponse, ListContentRequest,
+    ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest,
+    ListNamespacesResponse, ListRequest, ListResponse, ListTasksRequest, ListTasksResponse,
+    Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest, ReadContentResponse,
+    SubscribeRequest, VersionResponse,
 };
 use containerd_client::types::v1::Process;
 use containerd_client::types::{Descriptor, Envelope};
@@ -113,18 +127,32 @@ impl Containerd {
             compares: AtomicBool::new(true),
             moved: Mutex::default(),
         };
-        let this = Self { inner: Arc::new(inner) };
+        let this = Self {
+            inner: Arc::new(inner),
+        };
         let inner = Arc::clone(&this.inner);
-        let router = axum::Router::new().fallback(move |request| answer(Arc::clone(&inner), request));
+        let router =
+            axum::Router::new().fallback(move |request| answer(Arc::clone(&inner), request));
         let _ = std::fs::remove_file(socket);
         let connections = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        tokio::spawn(Server::builder().add_routes(Routes::from(router)).serve_with_incoming(connections));
+        tokio::spawn(
+            Server::builder()
+                .add_routes(Routes::from(router))
+                .serve_with_incoming(connections),
+        );
         this
     }
 
     /// Changes what a namespace holds.
     pub fn hold(&self, namespace: &str, change: impl FnOnce(&mut Held)) {
-        change(Arc::make_mut(self.inner.held.lock().unwrap().entry(namespace.to_owned()).or_default()));
+        change(Arc::make_mut(
+            self.inner
+                .held
+                .lock()
+                .unwrap()
+                .entry(namespace.to_owned())
+                .or_default(),
+        ));
     }
 
     /// Writes an image record as a client does: whoever listens hears of it.
@@ -138,11 +166,26 @@ impl Containerd {
 
     /// Tells that a record was written.
     pub fn tell(&self, namespace: &str, name: &str) {
-        let image = ImageCreate { name: name.to_owned(), ..ImageCreate::default() };
-        let event = prost_types::Any { type_url: "containerd.services.images.v1.ImageCreate".to_owned(), value: image.encode_to_vec() };
+        let image = ImageCreate {
+            name: name.to_owned(),
+            ..ImageCreate::default()
+        };
+        let event = prost_types::Any {
+            type_url: "containerd.services.images.v1.ImageCreate".to_owned(),
+            value: image.encode_to_vec(),
+        };
         let topic = "/images/create".to_owned();
-        let envelope = Envelope { namespace: namespace.to_owned(), topic, event: Some(event), timestamp: None };
-        self.inner.listeners.lock().unwrap().retain(|listener| listener.send(envelope.clone()).is_ok());
+        let envelope = Envelope {
+            namespace: namespace.to_owned(),
+            topic,
+            event: Some(event),
+            timestamp: None,
+        };
+        self.inner
+            .listeners
+            .lock()
+            .unwrap()
+            .retain(|listener| listener.send(envelope.clone()).is_ok());
     }
 
     /// How many listen to events.
@@ -160,7 +203,9 @@ impl Containerd {
     /// Names of a namespace.
     pub fn names(&self, namespace: &str) -> Vec<String> {
         let held = self.inner.held.lock().unwrap();
-        held.get(namespace).map(|held| held.images.iter().map(|(name, _)| name.clone()).collect()).unwrap_or_default()
+        held.get(namespace)
+            .map(|held| held.images.iter().map(|(name, _)| name.clone()).collect())
+            .unwrap_or_default()
     }
 
     /// Every request to delete an image.
@@ -178,9 +223,14 @@ impl Containerd {
         self.inner.compares.store(compares, Ordering::Relaxed);
     }
 
-    /// Whoever looks at this record once more after the list finds that it has been given to other bytes.
+    /// Whoever looks at this record once more after the list finds that it has been given to other
+    /// bytes.
     pub fn moves(&self, name: &str, digest: &str) {
-        self.inner.moved.lock().unwrap().insert(name.to_owned(), digest.to_owned());
+        self.inner
+            .moved
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), digest.to_owned());
     }
 
     /// Forgets every namespace.
@@ -194,7 +244,11 @@ impl Containerd {
 
     /// Has a differ that is a proxy, at this socket.
     pub fn proxy(&self, socket: &Path) {
-        self.inner.proxies.lock().unwrap().push(socket.display().to_string());
+        self.inner
+            .proxies
+            .lock()
+            .unwrap()
+            .push(socket.display().to_string());
     }
 
     /// From now on no question is answered, or all are.
@@ -205,13 +259,19 @@ impl Containerd {
     /// The unpacks asked for, without the daemon's self-check.
     pub fn asked(&self) -> Vec<Asked> {
         let asked = self.inner.asked.lock().unwrap();
-        asked.iter().filter(|one| one.namespace.as_deref() != Some("rootpin-selftest")).cloned().collect()
+        asked
+            .iter()
+            .filter(|one| one.namespace.as_deref() != Some("rootpin-selftest"))
+            .cloned()
+            .collect()
     }
 }
 
 /// A channel to a socket, made when it is used.
 pub fn channel(socket: &Path) -> Channel {
-    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy()
+    Endpoint::from_shared(format!("unix://{}", socket.display()))
+        .unwrap()
+        .connect_lazy()
 }
 
 #[allow(clippy::too_many_lines, reason = "one arm for each call")]
@@ -222,39 +282,100 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
     let namespace = header(request.headers(), "containerd-namespace");
     let lease = header(request.headers(), "containerd-lease");
     let known = inner.held.lock().unwrap().clone();
-    let held = namespace.as_ref().and_then(|namespace| known.get(namespace)).cloned().unwrap_or_default();
-    match request.uri().path().trim_start_matches("/containerd.services.") {
+    let held = namespace
+        .as_ref()
+        .and_then(|namespace| known.get(namespace))
+        .cloned()
+        .unwrap_or_default();
+    match request
+        .uri()
+        .path()
+        .trim_start_matches("/containerd.services.")
+    {
         "namespaces.v1.Namespaces/List" => {
-            let name = |name: &String| Namespace { name: name.clone(), ..Namespace::default() };
+            let name = |name: &String| Namespace {
+                name: name.clone(),
+                ..Namespace::default()
+            };
             let namespaces = known.keys().map(name).collect();
-            unary(request, |_: ListNamespacesRequest| Ok(ListNamespacesResponse { namespaces })).await
+            unary(request, |_: ListNamespacesRequest| {
+                Ok(ListNamespacesResponse { namespaces })
+            })
+            .await
         }
         "version.v1.Version/Version" => {
-            let answer = VersionResponse { version: "v2.1.9".to_owned(), revision: String::new() };
+            let answer = VersionResponse {
+                version: "v2.1.9".to_owned(),
+                revision: String::new(),
+            };
             unary(request, |(): ()| Ok(answer)).await
         }
         "introspection.v1.Introspection/Plugins" => {
-            let address = |address: &String| HashMap::from([("address".to_owned(), address.clone())]);
-            let plugin = |proxy| Plugin { r#type: "io.containerd.differ.v1".to_owned(), exports: address(proxy), ..Plugin::default() };
+            let address =
+                |address: &String| HashMap::from([("address".to_owned(), address.clone())]);
+            let plugin = |proxy| Plugin {
+                r#type: "io.containerd.differ.v1".to_owned(),
+                exports: address(proxy),
+                ..Plugin::default()
+            };
             let differs: Vec<_> = inner.proxies.lock().unwrap().iter().map(plugin).collect();
-            let snapshotters = ["native", "overlayfs"].map(|id| Plugin { id: id.to_owned(), ..Plugin::default() });
+            let snapshotters = ["native", "overlayfs"].map(|id| Plugin {
+                id: id.to_owned(),
+                ..Plugin::default()
+            });
             unary(request, |asked: PluginsRequest| {
-                let of_snapshotters = asked.filters.iter().any(|filter| filter.contains("snapshotter"));
-                Ok(PluginsResponse { plugins: if of_snapshotters { snapshotters.to_vec() } else { differs } })
+                let of_snapshotters = asked
+                    .filters
+                    .iter()
+                    .any(|filter| filter.contains("snapshotter"));
+                Ok(PluginsResponse {
+                    plugins: if of_snapshotters {
+                        snapshotters.to_vec()
+                    } else {
+                        differs
+                    },
+                })
             })
             .await
         }
         "leases.v1.Leases/List" => {
-            let leases = held.leases.iter().cloned().map(|id| Lease { id, ..Lease::default() }).collect();
+            let leases = held
+                .leases
+                .iter()
+                .cloned()
+                .map(|id| Lease {
+                    id,
+                    ..Lease::default()
+                })
+                .collect();
             unary(request, |_: ListRequest| Ok(ListResponse { leases })).await
         }
         "images.v1.Images/Get" => {
             unary(request, |asked: GetImageRequest| {
-                let found = held.images.iter().find(|(name, _)| *name == asked.name).cloned();
+                let found = held
+                    .images
+                    .iter()
+                    .find(|(name, _)| *name == asked.name)
+                    .cloned();
                 let (name, digest) = found.ok_or_else(|| Status::not_found("no such image"))?;
-                let digest = inner.moved.lock().unwrap().get(&name).cloned().unwrap_or(digest);
-                let target = Some(Descriptor { digest, ..Descriptor::default() });
-                Ok(GetImageResponse { image: Some(Image { name, target, ..Image::default() }) })
+                let digest = inner
+                    .moved
+                    .lock()
+                    .unwrap()
+                    .get(&name)
+                    .cloned()
+                    .unwrap_or(digest);
+                let target = Some(Descriptor {
+                    digest,
+                    ..Descriptor::default()
+                });
+                Ok(GetImageResponse {
+                    image: Some(Image {
+                        name,
+                        target,
+                        ..Image::default()
+                    }),
+                })
             })
             .await
         }
@@ -264,9 +385,17 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
                 let mut held = inner.held.lock().unwrap();
                 let images = &mut Arc::make_mut(held.get_mut(&namespace.unwrap()).unwrap()).images;
                 let compares = inner.compares.load(Ordering::Relaxed);
-                let wanted = asked.target.map(|target| target.digest).filter(|_| compares);
-                let same = |(name, digest): &(String, String)| *name == asked.name && wanted.as_ref().is_none_or(|wanted| wanted == digest);
-                let at = images.iter().position(same).ok_or_else(|| Status::not_found("no such image"))?;
+                let wanted = asked
+                    .target
+                    .map(|target| target.digest)
+                    .filter(|_| compares);
+                let same = |(name, digest): &(String, String)| {
+                    *name == asked.name && wanted.as_ref().is_none_or(|wanted| wanted == digest)
+                };
+                let at = images
+                    .iter()
+                    .position(same)
+                    .ok_or_else(|| Status::not_found("no such image"))?;
                 images.remove(at);
                 Ok(())
             })
@@ -278,91 +407,199 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let events = UnboundedReceiverStream::new(receiver).map(Ok);
             let mut events = Some(events);
             let service = tower::service_fn(|_: tonic::Request<SubscribeRequest>| {
-                std::future::ready(Ok::<_, Status>(tonic::Response::new(events.take().unwrap())))
+                std::future::ready(Ok::<_, Status>(tonic::Response::new(
+                    events.take().unwrap(),
+                )))
             });
-            Grpc::new(ProstCodec::<Envelope, SubscribeRequest>::default()).server_streaming(service, request).await
+            Grpc::new(ProstCodec::<Envelope, SubscribeRequest>::default())
+                .server_streaming(service, request)
+                .await
         }
         "tasks.v1.Tasks/List" => {
             // RUNNING
-            let task = |(id, _): (String, String)| Process { id, status: 2, ..Process::default() };
+            let task = |(id, _): (String, String)| Process {
+                id,
+                status: 2,
+                ..Process::default()
+            };
             let tasks = held.running.iter().cloned().map(task).collect();
-            unary(request, |_: ListTasksRequest| Ok(ListTasksResponse { tasks })).await
+            unary(request, |_: ListTasksRequest| {
+                Ok(ListTasksResponse { tasks })
+            })
+            .await
         }
         "containers.v1.Containers/List" => {
-            let container = |(id, image)| Container { id, image, ..Container::default() };
+            let container = |(id, image)| Container {
+                id,
+                image,
+                ..Container::default()
+            };
             let containers = held.running.iter().cloned().map(container).collect();
-            unary(request, |_: ListContainersRequest| Ok(ListContainersResponse { containers })).await
+            unary(request, |_: ListContainersRequest| {
+                Ok(ListContainersResponse { containers })
+            })
+            .await
         }
         "images.v1.Images/List" => {
             inner.listed.fetch_add(1, Ordering::Relaxed);
-            let sizes: HashMap<&str, usize> = held.blobs.iter().map(|blob| (blob.digest.as_str(), blob.bytes.len())).collect();
-            let size = |digest: &str| i64::try_from(sizes.get(digest).copied().unwrap_or_default()).unwrap();
-            let target = |digest: String| Some(Descriptor { size: size(&digest), digest, ..Descriptor::default() });
+            let sizes: HashMap<&str, usize> = held
+                .blobs
+                .iter()
+                .map(|blob| (blob.digest.as_str(), blob.bytes.len()))
+                .collect();
+            let size = |digest: &str| {
+                i64::try_from(sizes.get(digest).copied().unwrap_or_default()).unwrap()
+            };
+            let target = |digest: String| {
+                Some(Descriptor {
+                    size: size(&digest),
+                    digest,
+                    ..Descriptor::default()
+                })
+            };
             let image = |(name, digest): (String, String)| {
                 let labels = held.image_labels.get(&name).cloned().unwrap_or_default();
-                Image { name, target: target(digest), labels, ..Image::default() }
+                Image {
+                    name,
+                    target: target(digest),
+                    labels,
+                    ..Image::default()
+                }
             };
             let images: Vec<_> = held.images.iter().cloned().map(image).collect();
             unary(request, |asked: ListImagesRequest| {
-                let wanted: Vec<_> = asked.filters.iter().map(|filter| filter.trim_start_matches("target.digest==")).collect();
-                let fits = |image: &Image| wanted.is_empty() || wanted.contains(&image.target.as_ref().unwrap().digest.as_str());
-                Ok(ListImagesResponse { images: images.into_iter().filter(fits).collect() })
+                let wanted: Vec<_> = asked
+                    .filters
+                    .iter()
+                    .map(|filter| filter.trim_start_matches("target.digest=="))
+                    .collect();
+                let fits = |image: &Image| {
+                    wanted.is_empty()
+                        || wanted.contains(&image.target.as_ref().unwrap().digest.as_str())
+                };
+                Ok(ListImagesResponse {
+                    images: images.into_iter().filter(fits).collect(),
+                })
             })
             .await
         }
         "content.v1.Content/Info" => {
             unary(request, |asked: InfoRequest| {
-                let found = held.blobs.iter().find(|blob| blob.digest == asked.digest).map(info);
-                found.map(|info| InfoResponse { info: Some(info) }).ok_or_else(|| Status::not_found("no such content"))
+                let found = held
+                    .blobs
+                    .iter()
+                    .find(|blob| blob.digest == asked.digest)
+                    .map(info);
+                found
+                    .map(|info| InfoResponse { info: Some(info) })
+                    .ok_or_else(|| Status::not_found("no such content"))
             })
             .await
         }
         "content.v1.Content/List" => {
             stream(request, |asked: ListContentRequest| {
-                let fits = |blob: &&Blob| asked.filters.is_empty() || asked.filters.iter().any(|filter| has_label(blob, filter));
+                let fits = |blob: &&Blob| {
+                    asked.filters.is_empty()
+                        || asked.filters.iter().any(|filter| has_label(blob, filter))
+                };
                 let found: Vec<_> = held.blobs.iter().filter(fits).map(info).collect();
                 // Two messages, as a store with many blobs sends.
                 let parts = [&found[..found.len() / 2], &found[found.len() / 2..]];
-                Ok(parts.map(|part| ListContentResponse { info: part.to_vec() }).to_vec())
+                Ok(parts
+                    .map(|part| ListContentResponse {
+                        info: part.to_vec(),
+                    })
+                    .to_vec())
             })
             .await
         }
         "content.v1.Content/Read" => {
             stream(request, |asked: ReadContentRequest| {
-                let found = held.blobs.iter().find(|blob| blob.digest == asked.digest && !blob.gone);
-                let bytes = &found.ok_or_else(|| Status::not_found("no such content"))?.bytes;
+                let found = held
+                    .blobs
+                    .iter()
+                    .find(|blob| blob.digest == asked.digest && !blob.gone);
+                let bytes = &found
+                    .ok_or_else(|| Status::not_found("no such content"))?
+                    .bytes;
                 let size = usize::try_from(asked.size).unwrap().min(bytes.len());
                 let size = if size == 0 { bytes.len() } else { size };
                 let chunks = bytes[..size].chunks(100);
-                Ok(chunks.map(|chunk| ReadContentResponse { offset: 0, data: chunk.to_vec() }).collect())
+                Ok(chunks
+                    .map(|chunk| ReadContentResponse {
+                        offset: 0,
+                        data: chunk.to_vec(),
+                    })
+                    .collect())
             })
             .await
         }
         "diff.v1.Diff/Apply" => {
             let service = tower::service_fn(|request: tonic::Request<ApplyRequest>| {
-                let (inner, namespace, lease) = (Arc::clone(&inner), namespace.clone(), lease.clone());
-                async move { apply(&inner, Asked { namespace, lease, message: request.into_inner() }).await.map(tonic::Response::new) }
+                let (inner, namespace, lease) =
+                    (Arc::clone(&inner), namespace.clone(), lease.clone());
+                async move {
+                    apply(
+                        &inner,
+                        Asked {
+                            namespace,
+                            lease,
+                            message: request.into_inner(),
+                        },
+                    )
+                    .await
+                    .map(tonic::Response::new)
+                }
             });
-            Grpc::new(ProstCodec::<ApplyResponse, ApplyRequest>::default()).unary(service, request).await
+            Grpc::new(ProstCodec::<ApplyResponse, ApplyRequest>::default())
+                .unary(service, request)
+                .await
         }
         _ => answer_of_containers(held, request).await,
     }
 }
 
-async fn answer_of_containers(held: Arc<Held>, request: Request<axum::body::Body>) -> Response<Body> {
-    match request.uri().path().trim_start_matches("/containerd.services.") {
+async fn answer_of_containers(
+    held: Arc<Held>,
+    request: Request<axum::body::Body>,
+) -> Response<Body> {
+    match request
+        .uri()
+        .path()
+        .trim_start_matches("/containerd.services.")
+    {
         "containers.v1.Containers/Get" => {
             unary(request, |asked: GetContainerRequest| {
-                let found = held.containers.iter().find(|container| container.id == asked.id).cloned();
-                found.map(|found| GetContainerResponse { container: Some(found) }).ok_or_else(|| Status::not_found("no such container"))
+                let found = held
+                    .containers
+                    .iter()
+                    .find(|container| container.id == asked.id)
+                    .cloned();
+                found
+                    .map(|found| GetContainerResponse {
+                        container: Some(found),
+                    })
+                    .ok_or_else(|| Status::not_found("no such container"))
             })
             .await
         }
         "snapshots.v1.Snapshots/Stat" => {
             unary(request, |asked: StatSnapshotRequest| {
-                let found = held.snapshots.iter().find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key).cloned();
-                let info = |(name, parent)| StatSnapshotResponse { info: Some(Snapshot { name, parent, ..Snapshot::default() }) };
-                found.map(info).ok_or_else(|| Status::not_found("no such snapshot"))
+                let found = held
+                    .snapshots
+                    .iter()
+                    .find(|(key, _)| asked.snapshotter == "overlayfs" && *key == asked.key)
+                    .cloned();
+                let info = |(name, parent)| StatSnapshotResponse {
+                    info: Some(Snapshot {
+                        name,
+                        parent,
+                        ..Snapshot::default()
+                    }),
+                };
+                found
+                    .map(info)
+                    .ok_or_else(|| Status::not_found("no such snapshot"))
             })
             .await
         }
@@ -372,12 +609,19 @@ async fn answer_of_containers(held: Arc<Held>, request: Request<axum::body::Body
 
 /// `labels."NAME"==VALUE`
 fn has_label(blob: &Blob, filter: &str) -> bool {
-    let (name, value) = filter.trim_start_matches("labels.").split_once("==").unwrap();
-    blob.labels.get(name.trim_matches('"')).is_some_and(|found| found == value)
+    let (name, value) = filter
+        .trim_start_matches("labels.")
+        .split_once("==")
+        .unwrap();
+    blob.labels
+        .get(name.trim_matches('"'))
+        .is_some_and(|found| found == value)
 }
 
 async fn apply(inner: &Inner, asked: Asked) -> Result<ApplyResponse, Status> {
-    let applied = Ok(ApplyResponse { applied: asked.message.diff.clone() });
+    let applied = Ok(ApplyResponse {
+        applied: asked.message.diff.clone(),
+    });
     inner.asked.lock().unwrap().push(asked.clone());
     let differ = inner.differ.lock().unwrap().clone();
     match differ {
@@ -386,7 +630,9 @@ async fn apply(inner: &Inner, asked: Asked) -> Result<ApplyResponse, Status> {
         Differ::AsksGate(gate) => {
             let mut request = tonic::Request::new(asked.message);
             if let Some(namespace) = asked.namespace {
-                request.metadata_mut().insert("containerd-namespace", namespace.parse().unwrap());
+                request
+                    .metadata_mut()
+                    .insert("containerd-namespace", namespace.parse().unwrap());
             }
             match DiffClient::new(channel(&gate)).apply(request).await {
                 Err(status) if status.code() == Code::Unimplemented => applied,
@@ -405,7 +651,9 @@ async fn unary<Q: Message + Default + 'static, A: Message + Default + 'static>(
         let answered = answer.take().unwrap()(request.into_inner()).map(tonic::Response::new);
         std::future::ready(answered)
     });
-    Grpc::new(ProstCodec::<A, Q>::default()).unary(service, request).await
+    Grpc::new(ProstCodec::<A, Q>::default())
+        .unary(service, request)
+        .await
 }
 
 async fn stream<Q: Message + Default + 'static, A: Message + Default + 'static>(
@@ -415,16 +663,27 @@ async fn stream<Q: Message + Default + 'static, A: Message + Default + 'static>(
     let mut answer = Some(answer);
     let service = tower::service_fn(|request: tonic::Request<Q>| {
         let answered = answer.take().unwrap()(request.into_inner());
-        std::future::ready(answered.map(|all| tonic::Response::new(tokio_stream::iter(all.into_iter().map(Ok)))))
+        std::future::ready(
+            answered.map(|all| tonic::Response::new(tokio_stream::iter(all.into_iter().map(Ok)))),
+        )
     });
-    Grpc::new(ProstCodec::<A, Q>::default()).server_streaming(service, request).await
+    Grpc::new(ProstCodec::<A, Q>::default())
+        .server_streaming(service, request)
+        .await
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    headers
+        .get(name)
+        .map(|value| value.to_str().unwrap().to_owned())
 }
 
 fn info(blob: &Blob) -> Info {
     let size = i64::try_from(blob.bytes.len()).unwrap();
-    Info { digest: blob.digest.clone(), size, labels: blob.labels.clone(), ..Info::default() }
+    Info {
+        digest: blob.digest.clone(),
+        size,
+        labels: blob.labels.clone(),
+        ..Info::default()
+    }
 }

@@ -19,8 +19,18 @@
 //!
 //! Everything is deterministic: a key is made of its name. Nothing here is secret.
 
-#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::must_use_candidate, reason = "a broken test should stop at once")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test binary uses its part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    reason = "a broken test should stop at once"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,7 +110,10 @@ impl Key {
     /// As a bare `ecdsa` key.
     pub fn bare(&self) -> Listed {
         let public = STANDARD.encode(self.spki());
-        Listed { key: self.clone(), json: json!({"keytype": "ecdsa", "keyval": {"private": null, "public": public}}) }
+        Listed {
+            key: self.clone(),
+            json: json!({"keytype": "ecdsa", "keyval": {"private": null, "public": public}}),
+        }
     }
 
     /// In a certificate of that common name, good until 2049.
@@ -110,32 +123,87 @@ impl Key {
 
     /// In a certificate of that common name, serial number and end (`YYMMDDhhmmssZ`).
     pub fn certificate_until(&self, common_name: &str, serial: u8, not_after: &str) -> Listed {
-        let public = STANDARD.encode(pem("CERTIFICATE", &self.certificate_der(common_name, serial, not_after)));
-        Listed { key: self.clone(), json: json!({"keytype": "ecdsa-x509", "keyval": {"private": null, "public": public}}) }
+        let public = STANDARD.encode(pem(
+            "CERTIFICATE",
+            &self.certificate_der(common_name, serial, not_after),
+        ));
+        Listed {
+            key: self.clone(),
+            json: json!({"keytype": "ecdsa-x509", "keyval": {"private": null, "public": public}}),
+        }
     }
 
     fn spki(&self) -> Vec<u8> {
-        let algorithm =
-            [0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-        der(0x30, &[&algorithm, &der(0x03, &[&[0], self.0.verifying_key().to_sec1_point(false).as_bytes()])])
+        let algorithm = [
+            0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+            0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+        ];
+        der(
+            0x30,
+            &[
+                &algorithm,
+                &der(
+                    0x03,
+                    &[&[0], self.0.verifying_key().to_sec1_point(false).as_bytes()],
+                ),
+            ],
+        )
     }
 
     fn certificate_der(&self, common_name: &str, serial: u8, not_after: &str) -> Vec<u8> {
-        let algorithm = der(0x30, &[&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]]);
-        let attribute = der(0x30, &[&[0x06, 0x03, 0x55, 0x04, 0x03], &der(0x0c, &[common_name.as_bytes()])]);
+        let algorithm = der(
+            0x30,
+            &[&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]],
+        );
+        let attribute = der(
+            0x30,
+            &[
+                &[0x06, 0x03, 0x55, 0x04, 0x03],
+                &der(0x0c, &[common_name.as_bytes()]),
+            ],
+        );
         let name = der(0x30, &[&der(0x31, &[&attribute])]);
-        let validity = der(0x30, &[&der(0x17, &[b"200101000000Z"]), &der(0x17, &[not_after.as_bytes()])]);
+        let validity = der(
+            0x30,
+            &[
+                &der(0x17, &[b"200101000000Z"]),
+                &der(0x17, &[not_after.as_bytes()]),
+            ],
+        );
         let version = der(0xa0, &[&[0x02, 0x01, 0x02]]);
-        let body = der(0x30, &[&version, &[0x02, 0x01, serial], &algorithm, &name, &validity, &name, &self.spki()]);
+        let body = der(
+            0x30,
+            &[
+                &version,
+                &[0x02, 0x01, serial],
+                &algorithm,
+                &name,
+                &validity,
+                &name,
+                &self.spki(),
+            ],
+        );
         let signature: Signature = self.0.sign(&body);
-        der(0x30, &[&body, &algorithm, &der(0x03, &[&[0], signature.to_der().as_bytes()])])
+        der(
+            0x30,
+            &[
+                &body,
+                &algorithm,
+                &der(0x03, &[&[0], signature.to_der().as_bytes()]),
+            ],
+        )
     }
 }
 
 impl Listed {
     /// The PEM text of a certificate.
     pub fn public_pem(&self) -> String {
-        String::from_utf8(STANDARD.decode(self.json["keyval"]["public"].as_str().unwrap()).unwrap()).unwrap()
+        String::from_utf8(
+            STANDARD
+                .decode(self.json["keyval"]["public"].as_str().unwrap())
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     /// The ID that roles list and signatures name.
@@ -162,13 +230,29 @@ impl Role {
 }
 
 impl Publisher {
-    /// A repository with one key for each role, named `GUN ROLE`, and the root key in a certificate of the GUN.
+    /// A repository with one key for each role, named `GUN ROLE`, and the root key in a certificate
+    /// of the GUN.
     pub fn new(gun: &str) -> Self {
         let roles = ["timestamp", "snapshot", "targets", "targets/releases"];
-        let mut roles: BTreeMap<_, _> =
-            roles.into_iter().map(|role| (role.to_owned(), Role::new(vec![Key::named(&format!("{gun} {role}")).bare()]))).collect();
-        roles.insert("root".to_owned(), Role::new(vec![Key::named(&format!("{gun} root")).certificate(gun)]));
-        Self { gun: gun.to_owned(), roles, old_roots: BTreeMap::new(), former: Vec::new() }
+        let mut roles: BTreeMap<_, _> = roles
+            .into_iter()
+            .map(|role| {
+                (
+                    role.to_owned(),
+                    Role::new(vec![Key::named(&format!("{gun} {role}")).bare()]),
+                )
+            })
+            .collect();
+        roles.insert(
+            "root".to_owned(),
+            Role::new(vec![Key::named(&format!("{gun} root")).certificate(gun)]),
+        );
+        Self {
+            gun: gun.to_owned(),
+            roles,
+            old_roots: BTreeMap::new(),
+            former: Vec::new(),
+        }
     }
 
     /// The first key of the root role.
@@ -183,7 +267,13 @@ impl Publisher {
 
     /// Adds a delegation, as `targets/releases/nightly`.
     pub fn delegate(&mut self, name: &str, keys: Vec<Listed>, paths: Vec<&'static str>) {
-        self.roles.insert(name.to_owned(), Role { paths, ..Role::new(keys) });
+        self.roles.insert(
+            name.to_owned(),
+            Role {
+                paths,
+                ..Role::new(keys)
+            },
+        );
     }
 
     /// Maps a tag in `targets/releases`; `digest` is `sha256:…` or bare hex.
@@ -195,16 +285,21 @@ impl Publisher {
     pub fn tag_in(&mut self, role: &str, tag: &str, digest: &str, length: u64) {
         let hex = digest.trim_start_matches("sha256:").to_owned();
         assert_eq!(hex.len(), 64, "{digest}");
-        self.role(role).targets.insert(tag.to_owned(), (hex, length));
+        self.role(role)
+            .targets
+            .insert(tag.to_owned(), (hex, length));
     }
 
     /// All roles but root get the next version.
     pub fn tick(&mut self) {
-        self.roles.iter_mut().filter(|(name, _)| *name != "root").for_each(|(_, role)| role.version += 1);
+        self.roles
+            .iter_mut()
+            .filter(|(name, _)| *name != "root")
+            .for_each(|(_, role)| role.version += 1);
     }
 
-    /// Files the present root away and makes the next version; signed by the present keys as well as by its own. Snapshot and
-    /// timestamp get their next version too, for they name it.
+    /// Files the present root away and makes the next version; signed by the present keys as well
+    /// as by its own. Snapshot and timestamp get their next version too, for they name it.
     pub fn next_root(&mut self) -> &mut Role {
         let bytes = self.root();
         self.role("snapshot").version += 1;
@@ -222,7 +317,8 @@ impl Publisher {
         self.next_root().keys = keys.iter().map(|key| key.certificate(&gun)).collect();
     }
 
-    /// The next version of root, with these keys for a role that it lists. The role's other state stays.
+    /// The next version of root, with these keys for a role that it lists. The role's other state
+    /// stays.
     pub fn rotate(&mut self, role: &str, keys: &[Key]) {
         self.next_root();
         self.role(role).keys = keys.iter().map(Key::bare).collect();
@@ -249,10 +345,21 @@ impl Publisher {
         let root = self.root();
         let mut meta = serde_json::Map::new();
         meta.insert("root".to_owned(), file_meta(&root));
-        files.extend(self.old_roots.iter().map(|(version, bytes)| (format!("{version}.root.json"), bytes.clone())));
-        files.insert(format!("{}.root.json", self.roles["root"].version), root.clone());
+        files.extend(
+            self.old_roots
+                .iter()
+                .map(|(version, bytes)| (format!("{version}.root.json"), bytes.clone())),
+        );
+        files.insert(
+            format!("{}.root.json", self.roles["root"].version),
+            root.clone(),
+        );
         files.insert("root.json".to_owned(), root);
-        for (name, role) in self.roles.iter().filter(|(name, _)| name.starts_with("targets")) {
+        for (name, role) in self
+            .roles
+            .iter()
+            .filter(|(name, _)| name.starts_with("targets"))
+        {
             let bytes = self.targets(name);
             if role.in_snapshot {
                 meta.insert(name.clone(), file_meta(&bytes));
@@ -260,7 +367,11 @@ impl Publisher {
             add(&mut files, name, bytes);
         }
         let snapshot = self.signed("snapshot", json!({"_type": "Snapshot", "meta": meta}), &[]);
-        let timestamp = self.signed("timestamp", json!({"_type": "Timestamp", "meta": {"snapshot": file_meta(&snapshot)}}), &[]);
+        let timestamp = self.signed(
+            "timestamp",
+            json!({"_type": "Timestamp", "meta": {"snapshot": file_meta(&snapshot)}}),
+            &[],
+        );
         add(&mut files, "snapshot", snapshot);
         files.insert("timestamp.json".to_owned(), timestamp);
         Tree { files }
@@ -271,10 +382,19 @@ impl Publisher {
         let roles: serde_json::Map<_, _> = ["root", "timestamp", "snapshot", "targets"]
             .into_iter()
             .filter(|name| self.roles.contains_key(*name))
-            .map(|name| (name.to_owned(), json!({"keyids": ids(&listed(name).keys), "threshold": listed(name).threshold})))
+            .map(|name| {
+                (
+                    name.to_owned(),
+                    json!({"keyids": ids(&listed(name).keys), "threshold": listed(name).threshold}),
+                )
+            })
             .collect();
         let keys = key_map(roles.keys().flat_map(|name| &listed(name).keys));
-        self.signed("root", json!({"_type": "Root", "consistent_snapshot": false, "keys": keys, "roles": roles}), &self.former)
+        self.signed(
+            "root",
+            json!({"_type": "Root", "consistent_snapshot": false, "keys": keys, "roles": roles}),
+            &self.former,
+        )
     }
 
     fn targets(&self, name: &str) -> Vec<u8> {
@@ -282,9 +402,18 @@ impl Publisher {
         let targets: serde_json::Map<_, _> = role
             .targets
             .iter()
-            .map(|(tag, (digest, length))| (tag.clone(), json!({"hashes": {"sha256": STANDARD.encode(unhex(digest))}, "length": length})))
+            .map(|(tag, (digest, length))| {
+                (
+                    tag.clone(),
+                    json!({"hashes": {"sha256": STANDARD.encode(unhex(digest))}, "length": length}),
+                )
+            })
             .collect();
-        let child = |other: &&String| other.rsplit_once('/').is_some_and(|(parent, _)| parent == name);
+        let child = |other: &&String| {
+            other
+                .rsplit_once('/')
+                .is_some_and(|(parent, _)| parent == name)
+        };
         let children: Vec<_> = self.roles.keys().filter(child).collect();
         let roles: Vec<_> = children
             .iter()
@@ -304,8 +433,13 @@ impl Publisher {
         if let Some(edit) = role.edit {
             edit(&mut signed);
         }
-        let mut signers: BTreeMap<String, &Listed> =
-            role.signers.as_ref().unwrap_or(&role.keys).iter().map(|key| (key.id(), key)).collect();
+        let mut signers: BTreeMap<String, &Listed> = role
+            .signers
+            .as_ref()
+            .unwrap_or(&role.keys)
+            .iter()
+            .map(|key| (key.id(), key))
+            .collect();
         signers.extend(also.iter().map(|key| (key.id(), key)));
         sign(&signed, signers.into_values())
     }
@@ -333,7 +467,14 @@ pub fn sign<'a>(signed: &Value, keys: impl Iterator<Item = &'a Listed>) -> Vec<u
             json!({"keyid": listed.id(), "method": "ecdsa", "sig": STANDARD.encode(signature.to_bytes())})
         })
         .collect();
-    [b"{\"signed\":", &message[..], b",\"signatures\":", &serde_json::to_vec(&signatures).unwrap(), b"}"].concat()
+    [
+        b"{\"signed\":",
+        &message[..],
+        b",\"signatures\":",
+        &serde_json::to_vec(&signatures).unwrap(),
+        b"}",
+    ]
+    .concat()
 }
 
 /// Length and hashes of a file.
@@ -342,7 +483,10 @@ pub fn file_meta(bytes: &[u8]) -> Value {
 }
 
 fn add(files: &mut BTreeMap<String, Vec<u8>>, role: &str, bytes: Vec<u8>) {
-    files.insert(format!("{role}.{}.json", hex(&Sha256::digest(&bytes))), bytes.clone());
+    files.insert(
+        format!("{role}.{}.json", hex(&Sha256::digest(&bytes))),
+        bytes.clone(),
+    );
     files.insert(format!("{role}.json"), bytes);
 }
 
@@ -357,14 +501,23 @@ fn key_map<'a>(keys: impl Iterator<Item = &'a Listed>) -> serde_json::Map<String
 /// Canonical JSON; these values hold nothing but plain text and whole numbers.
 fn canonical(value: &Value) -> Vec<u8> {
     let text = serde_json::to_vec(value).unwrap();
-    let limits = rootpin::json::Limits { bytes: usize::MAX, depth: 50, values: usize::MAX };
+    let limits = rootpin::json::Limits {
+        bytes: usize::MAX,
+        depth: 50,
+        values: usize::MAX,
+    };
     rootpin::trust::canonical::encode(&rootpin::json::parse(&text, limits).unwrap())
 }
 
 /// Go's layout: lines of 64.
 fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines = text.as_bytes().chunks(64).fold(String::new(), |lines, line| lines + str::from_utf8(line).unwrap() + "\n");
+    let lines = text
+        .as_bytes()
+        .chunks(64)
+        .fold(String::new(), |lines, line| {
+            lines + str::from_utf8(line).unwrap() + "\n"
+        });
     format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
 }
 
@@ -375,14 +528,23 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         length => [&[0x82][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
     };
     // Two length bytes where one would do is not DER.
-    let length = if let [0x82, 0, low] = length[..] { vec![0x81, low] } else { length };
+    let length = if let [0x82, 0, low] = length[..] {
+        vec![0x81, low]
+    } else {
+        length
+    };
     [&[tag][..], &length, &content].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }

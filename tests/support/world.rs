@@ -1,7 +1,18 @@
-//! A host for tests: the real daemon with a policy, a state and sockets of its own, a trust server, and a containerd that is a fake.
+//! A host for tests: the real daemon with a policy, a state and sockets of its own, a trust server,
+//! and a containerd that is a fake.
 
-#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test uses its part")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::must_use_candidate, reason = "a broken test should stop at once")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test uses its part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    reason = "a broken test should stop at once"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -83,8 +94,9 @@ pub struct Image {
 }
 
 impl World {
-    /// A new one below the build directory: a temporary directory is writable by all, and policies there are refused. `None`, with a
-    /// message, where the tests don't run as root, as the daemon does.
+    /// A new one below the build directory: a temporary directory is writable by all, and policies
+    /// there are refused. `None`, with a message, where the tests don't run as root, as the daemon
+    /// does.
     #[allow(clippy::disallowed_macros, reason = "a test that did not run says so")]
     pub fn new(name: &str) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
@@ -95,13 +107,23 @@ impl World {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("policy/policy.d")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let notary = runtime.block_on(Notary::listen());
         let containerd = {
             let _inside = runtime.enter();
             Containerd::listen(&dir.join("containerd"))
         };
-        let world = Self { dir, runtime, notary, containerd, deadline: "5s" };
+        let world = Self {
+            dir,
+            runtime,
+            notary,
+            containerd,
+            deadline: "5s",
+        };
         world.write_policy(&world.policy());
         Some(world)
     }
@@ -173,11 +195,21 @@ impl World {
 
     /// Starts the daemon with these sockets, as systemd passes them.
     pub fn start_passing(&self, config: &str, sockets: &[std::os::fd::RawFd]) -> Daemon {
-        let passed = sockets.iter().enumerate().map(|(at, socket)| format!(" {}<&{socket}", at + 3)).collect::<Vec<_>>().concat();
-        let script = format!("LISTEN_PID=$$ LISTEN_FDS={} exec \"$0\" --config \"$1\"{passed}", sockets.len());
+        let passed = sockets
+            .iter()
+            .enumerate()
+            .map(|(at, socket)| format!(" {}<&{socket}", at + 3))
+            .collect::<Vec<_>>()
+            .concat();
+        let script = format!(
+            "LISTEN_PID=$$ LISTEN_FDS={} exec \"$0\" --config \"$1\"{passed}",
+            sockets.len()
+        );
         // A small shell knows no descriptors of two digits.
         let mut command = Command::new("bash");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_rootpind")]).arg(self.path("rootpin.toml"));
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_rootpind")])
+            .arg(self.path("rootpin.toml"));
         self.start_by(config, &mut command)
     }
 
@@ -188,30 +220,53 @@ impl World {
         let _ = fs::remove_file(&notify);
         let notices = UnixDatagram::bind(&notify).unwrap();
         notices.set_read_timeout(Some(PATIENCE)).unwrap();
-        command.env("NOTIFY_SOCKET", &notify).env_remove("JOURNAL_STREAM");
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command
+            .env("NOTIFY_SOCKET", &notify)
+            .env_remove("JOURNAL_STREAM");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             let mut line = Vec::new();
-            while stderr.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-                let _ = sender.send(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned());
+            while stderr
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|length| length > 0)
+            {
+                let _ = sender.send(
+                    String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned(),
+                );
                 line.clear();
             }
         });
-        Daemon { child, lines, seen: Vec::new(), notices }
+        Daemon {
+            child,
+            lines,
+            seen: Vec::new(),
+            notices,
+        }
     }
 
     /// Runs `rootpin` against this daemon.
     pub fn rootpin(&self, words: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        run(command.args(words).arg("--control").arg(self.path("control")), b"")
+        run(
+            command
+                .args(words)
+                .arg("--control")
+                .arg(self.path("control")),
+            b"",
+        )
     }
 
     /// `rootpin … --json`, which must be one object of version 1, and its exit code.
     pub fn rootpin_json(&self, words: &[&str]) -> (Value, i32) {
         let ended = self.rootpin(&[words, &["--json"]].concat());
-        let value: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let value: Value =
+            serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         assert_eq!(value["version"], 1, "{ended:?}");
         (value, ended.code)
     }
@@ -219,32 +274,51 @@ impl World {
     /// Runs `rootpin-verifier` as containerd does.
     pub fn verifier(&self, name: &str, digest: &str) -> Ended {
         let descriptor = json!({"mediaType": MANIFEST, "digest": digest, "size": 7}).to_string();
-        run(&mut self.verifier_command(name, digest), descriptor.as_bytes())
+        run(
+            &mut self.verifier_command(name, digest),
+            descriptor.as_bytes(),
+        )
     }
 
     pub fn verifier_command(&self, name: &str, digest: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin-verifier"));
         command.arg("--control").arg(self.path("control"));
-        command.args(["-name", name, "-digest", digest, "-stdin-media-type", "application/vnd.oci.descriptor.v1+json"]);
+        command.args([
+            "-name",
+            name,
+            "-digest",
+            digest,
+            "-stdin-media-type",
+            "application/vnd.oci.descriptor.v1+json",
+        ]);
         command
     }
 
     /// Asks a gate (`gate` or `apply`) to unpack a layer, with those headers.
-    pub fn unpack(&self, door: &str, message: ApplyRequest, headers: &[(&'static str, &str)]) -> Result<ApplyResponse, Status> {
+    pub fn unpack(
+        &self,
+        door: &str,
+        message: ApplyRequest,
+        headers: &[(&'static str, &str)],
+    ) -> Result<ApplyResponse, Status> {
         let mut request = tonic::Request::new(message);
         for (name, value) in headers {
             request.metadata_mut().insert(*name, value.parse().unwrap());
         }
         self.runtime.block_on(async {
             let mut client = DiffClient::new(channel(&self.path(door)));
-            let answer = tokio::time::timeout(PATIENCE, client.apply(request)).await.expect("the gate never answers");
+            let answer = tokio::time::timeout(PATIENCE, client.apply(request))
+                .await
+                .expect("the gate never answers");
             answer.map(tonic::Response::into_inner)
         })
     }
 
     /// The status' entry of a door, once it is checked.
     pub fn door(&self, door: &str) -> Value {
-        self.door_when(door, |entry| entry["state"] != "not checked" || !entry["detail"].is_null())
+        self.door_when(door, |entry| {
+            entry["state"] != "not checked" || !entry["detail"].is_null()
+        })
     }
 
     /// The status' entry of a door, once it is as wanted.
@@ -252,7 +326,13 @@ impl World {
         let until = Instant::now() + PATIENCE;
         loop {
             let (status, _) = self.rootpin_json(&["status"]);
-            let entry = status["doors"].as_array().unwrap().iter().find(|entry| entry["door"] == door).unwrap().clone();
+            let entry = status["doors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|entry| entry["door"] == door)
+                .unwrap()
+                .clone();
             if wanted(&entry) {
                 return entry;
             }
@@ -262,24 +342,37 @@ impl World {
 
     /// The lines of the audit file that questions made; sweeps come and go by themselves.
     pub fn audit(&self) -> Vec<Value> {
-        self.records().into_iter().filter(|record| record["door"] != "sweep").collect()
+        self.records()
+            .into_iter()
+            .filter(|record| record["door"] != "sweep")
+            .collect()
     }
 
     /// Those that sweeps made.
     pub fn swept(&self) -> Vec<Value> {
-        self.records().into_iter().filter(|record| record["door"] == "sweep").collect()
+        self.records()
+            .into_iter()
+            .filter(|record| record["door"] == "sweep")
+            .collect()
     }
 
     fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("audit.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
     }
 }
 
 impl Notary {
     async fn listen() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let this = Self { port: listener.local_addr().unwrap().port(), inner: Arc::default() };
+        let this = Self {
+            port: listener.local_addr().unwrap().port(),
+            inner: Arc::default(),
+        };
         let inner = Arc::clone(&this.inner);
         let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
             let inner = Arc::clone(&inner);
@@ -289,9 +382,17 @@ impl Notary {
                 if inner.hung.load(Ordering::Relaxed) {
                     std::future::pending::<()>().await;
                 }
-                let found = inner.files.lock().unwrap().get(request.uri().path()).cloned();
+                let found = inner
+                    .files
+                    .lock()
+                    .unwrap()
+                    .get(request.uri().path())
+                    .cloned();
                 let status = if found.is_some() { 200 } else { 404 };
-                http::Response::builder().status(status).body(axum::body::Body::from(found.unwrap_or_default())).unwrap()
+                http::Response::builder()
+                    .status(status)
+                    .body(axum::body::Body::from(found.unwrap_or_default()))
+                    .unwrap()
             }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -303,12 +404,22 @@ impl Notary {
         let base = format!("/v2/{}/_trust/tuf/", publisher.gun);
         let mut files = self.inner.files.lock().unwrap();
         files.retain(|path, _| !path.starts_with(&base));
-        files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
+        files.extend(
+            publisher
+                .tree()
+                .files
+                .into_iter()
+                .map(|(name, bytes)| (format!("{base}{name}"), bytes)),
+        );
     }
 
     /// Serves one more file.
     pub fn serve(&self, path: &str, bytes: Vec<u8>) {
-        self.inner.files.lock().unwrap().insert(path.to_owned(), bytes);
+        self.inner
+            .files
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), bytes);
     }
 
     /// From now on no question is answered, or all are.
@@ -322,12 +433,17 @@ impl Notary {
 
     /// Waits until the next question has come in, or one that came since it was last waited for.
     pub async fn is_asked(&self) {
-        assert!(self.is_asked_within(PATIENCE).await, "the trust server is never asked");
+        assert!(
+            self.is_asked_within(PATIENCE).await,
+            "the trust server is never asked"
+        );
     }
 
     /// Whether it is asked within that time.
     pub async fn is_asked_within(&self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.inner.asked.notified()).await.is_ok()
+        tokio::time::timeout(time, self.inner.asked.notified())
+            .await
+            .is_ok()
     }
 }
 
@@ -338,13 +454,22 @@ impl Daemon {
 
     pub fn signal(&self, name: &str) {
         // The shell's own: a small system has no program of that name.
-        assert!(Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", name, &self.pid()]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", "kill \"$0\" \"$1\"", name, &self.pid()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// The next thing that it tells systemd.
     pub fn notice(&self) -> String {
         let mut buffer = [0; 1024];
-        let length = self.notices.recv(&mut buffer).expect("no word from the daemon");
+        let length = self
+            .notices
+            .recv(&mut buffer)
+            .expect("no word from the daemon");
         String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
     }
 
@@ -352,7 +477,12 @@ impl Daemon {
     pub fn notices_within(&self, time: Duration) -> Vec<String> {
         self.notices.set_read_timeout(Some(time)).unwrap();
         let mut buffer = [0; 1024];
-        let mut next = || self.notices.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+        let mut next = || {
+            self.notices
+                .recv(&mut buffer)
+                .ok()
+                .map(|length| String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+        };
         std::iter::from_fn(&mut next).collect()
     }
 
@@ -360,7 +490,9 @@ impl Daemon {
     pub fn line(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
-            let line = self.lines.recv_timeout(until.saturating_duration_since(Instant::now()));
+            let line = self
+                .lines
+                .recv_timeout(until.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|_| panic!("no line with {text:?} in {:#?}", self.seen));
             self.seen.push(line.clone());
             if line.contains(text) {
@@ -374,7 +506,13 @@ impl Daemon {
         let status = self.child.wait().unwrap();
         let mut lines = std::mem::take(&mut self.seen);
         lines.extend(self.lines.iter());
-        (status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap(), lines)
+        (
+            status
+                .code()
+                .or_else(|| status.signal().map(|signal| -signal))
+                .unwrap(),
+            lines,
+        )
     }
 
     /// SIGTERM, and its end.
@@ -398,7 +536,12 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ended {
 
 /// Starts a program, with that on standard input.
 pub fn start(command: &mut Command, input: &[u8]) -> Child {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A program that doesn't read to the end closes the pipe.
     let _ = child.stdin.take().unwrap().write_all(input);
     child
@@ -406,16 +549,28 @@ pub fn start(command: &mut Command, input: &[u8]) -> Child {
 
 /// What is left of a program.
 pub fn ended(output: Output) -> Ended {
-    let code = output.status.code().or_else(|| output.status.signal().map(|signal| -signal)).unwrap();
+    let code = output
+        .status
+        .code()
+        .or_else(|| output.status.signal().map(|signal| -signal))
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code, out: text(output.stdout), err: text(output.stderr) }
+    Ended {
+        code,
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 impl Image {
     /// The image of that name; no two names share a blob.
     pub fn named(name: &str) -> Self {
         let layer = blob(format!("layer of {name}").into_bytes());
-        let config = blob(json!({"architecture": "amd64", "os": "linux", "comment": name}).to_string().into_bytes());
+        let config = blob(
+            json!({"architecture": "amd64", "os": "linux", "comment": name})
+                .to_string()
+                .into_bytes(),
+        );
         Self::of(layer, config, &json!({}))
     }
 
@@ -424,22 +579,43 @@ impl Image {
         let config_entry = entry("application/vnd.oci.image.config.v1+json", &config);
         let body = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config_entry, "layers": [entry(LAYER, &layer)]});
         let mut manifest = blob(body.to_string().into_bytes());
-        manifest.labels = labels(&[("containerd.io/gc.ref.content.config", &config), ("containerd.io/gc.ref.content.l.0", &layer)]);
+        manifest.labels = labels(&[
+            ("containerd.io/gc.ref.content.config", &config),
+            ("containerd.io/gc.ref.content.l.0", &layer),
+        ]);
         let mut listed = entry(MANIFEST, &manifest);
         listed["annotations"] = annotations.clone();
-        let mut index = blob(json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}).to_string().into_bytes());
+        let mut index = blob(
+            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]})
+                .to_string()
+                .into_bytes(),
+        );
         index.labels = labels(&[("containerd.io/gc.ref.content.m.0", &manifest)]);
-        Self { layer, config, manifest, index }
+        Self {
+            layer,
+            config,
+            manifest,
+            index,
+        }
     }
 
     /// The same image under an index that claims a name for it, as an archive does.
     pub fn claimed(&self, name: &str) -> Self {
-        Self::of(self.layer.clone(), self.config.clone(), &json!({"io.containerd.image.name": name}))
+        Self::of(
+            self.layer.clone(),
+            self.config.clone(),
+            &json!({"io.containerd.image.name": name}),
+        )
     }
 
     /// Without the labels that containerd's own clients set.
     pub fn without_labels(mut self) -> Self {
-        for blob in [&mut self.layer, &mut self.config, &mut self.manifest, &mut self.index] {
+        for blob in [
+            &mut self.layer,
+            &mut self.config,
+            &mut self.manifest,
+            &mut self.index,
+        ] {
             blob.labels.clear();
         }
         self
@@ -447,13 +623,18 @@ impl Image {
 
     /// All of it in a namespace.
     pub fn hold(&self, held: &mut Held) {
-        held.blobs.extend([&self.layer, &self.config, &self.manifest, &self.index].into_iter().cloned());
+        held.blobs.extend(
+            [&self.layer, &self.config, &self.manifest, &self.index]
+                .into_iter()
+                .cloned(),
+        );
     }
 
     /// All of it in a namespace, with an image record.
     pub fn hold_as(&self, held: &mut Held, name: &str) {
         self.hold(held);
-        held.images.push((name.to_owned(), self.index.digest.clone()));
+        held.images
+            .push((name.to_owned(), self.index.digest.clone()));
     }
 
     /// The request to unpack its layer.
@@ -463,16 +644,31 @@ impl Image {
 
     /// The same with annotations on the layer.
     pub fn unpack_with(&self, annotations: &[(&str, &str)]) -> ApplyRequest {
-        let annotations = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let annotations = annotations
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let size = i64::try_from(self.layer.bytes.len()).unwrap();
-        let diff = Descriptor { media_type: LAYER.to_owned(), digest: self.layer.digest.clone(), size, annotations };
-        ApplyRequest { diff: Some(diff), ..ApplyRequest::default() }
+        let diff = Descriptor {
+            media_type: LAYER.to_owned(),
+            digest: self.layer.digest.clone(),
+            size,
+            annotations,
+        };
+        ApplyRequest {
+            diff: Some(diff),
+            ..ApplyRequest::default()
+        }
     }
 }
 
 /// A blob of these bytes.
 pub fn blob(bytes: Vec<u8>) -> Blob {
-    Blob { digest: Digest::of(&bytes).to_string(), bytes, ..Blob::default() }
+    Blob {
+        digest: Digest::of(&bytes).to_string(),
+        bytes,
+        ..Blob::default()
+    }
 }
 
 fn entry(media_type: &str, blob: &Blob) -> Value {
@@ -480,7 +676,10 @@ fn entry(media_type: &str, blob: &Blob) -> Value {
 }
 
 fn labels(pairs: &[(&str, &Blob)]) -> HashMap<String, String> {
-    pairs.iter().map(|(name, blob)| ((*name).to_owned(), blob.digest.clone())).collect()
+    pairs
+        .iter()
+        .map(|(name, blob)| ((*name).to_owned(), blob.digest.clone()))
+        .collect()
 }
 
 /// Whether a file is there; for waiting until it is.

@@ -28,21 +28,45 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let mut files = Vec::new();
     // Files that are closed lead to whoever has the port.
     if let Some(holder) = Holder::of_port(resolver).filter(|holder| !holder.is_ours()) {
-        let found = format!("{holder} listens at {resolver} in rootpind's place, and tells engines what a tag is");
+        let found = format!(
+            "{holder} listens at {resolver} in rootpind's place, and tells engines what a tag is"
+        );
         let hint = "end that process: rootpind takes the port by itself then; a port below 1024 is root's alone";
-        files.push(told(Path::new(&resolver.to_string()), None, None, &[hole("port-taken", &found, hint)]));
+        files.push(told(
+            Path::new(&resolver.to_string()),
+            None,
+            None,
+            &[hole("port-taken", &found, hint)],
+        ));
     }
     for dir in arguments.at.dirs()? {
-        let unreadable = |error: io::Error| Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()));
+        let unreadable = |error: io::Error| {
+            Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()))
+        };
         if dir.to_string_lossy().contains(':') {
             let found = "a list of folders, which CRI of containerd 2.1 and later takes for one that is not there";
-            files.push(told(&dir, None, None, &[hole("dir-list", found, "have config_path name one folder, and check that")]));
+            files.push(told(
+                &dir,
+                None,
+                None,
+                &[hole(
+                    "dir-list",
+                    found,
+                    "have config_path name one folder, and check that",
+                )],
+            ));
             continue;
         }
         let asked = match &arguments.registries {
             named if !named.is_empty() => named.clone(),
             _ => registries(&dir)
-                .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) })
+                .or_else(|error| {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        Ok(Vec::new())
+                    } else {
+                        Err(error)
+                    }
+                })
                 .map_err(unreadable)?,
         };
         if asked.is_empty() {
@@ -51,18 +75,27 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 &dir,
                 None,
                 None,
-                &[hole("no-file", "no registry has a hosts.toml here, so each says itself what its tags are", hint)],
+                &[hole(
+                    "no-file",
+                    "no registry has a hosts.toml here, so each says itself what its tags are",
+                    hint,
+                )],
             ));
         }
         for registry in asked {
             let place = Place::of(&dir, &registry).map_err(unreadable)?;
             let mut found = holes_at(place.as_ref(), &registry, resolver).map_err(unreadable)?;
-            if let Some(place) =
-                place.as_ref().filter(|place| registry == DOCKER_HUB || registry == DEFAULT && stands_for_docker_hub(&dir, place))
-            {
+            if let Some(place) = place.as_ref().filter(|place| {
+                registry == DOCKER_HUB || registry == DEFAULT && stands_for_docker_hub(&dir, place)
+            }) {
                 found.extend(mirrored(place, &mirrors(&dir)).map_err(unreadable)?);
             }
-            files.push(told(&dir, Some(&registry), place.map(|place| place.file()), &found));
+            files.push(told(
+                &dir,
+                Some(&registry),
+                place.map(|place| place.file()),
+                &found,
+            ));
         }
     }
     let open = files.iter().any(|file| !list(file, "findings").is_empty());
@@ -73,23 +106,37 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
 
 /// Whether that folder of `_default` is the one that dockerd finds for Docker Hub.
 fn stands_for_docker_hub(dir: &Path, default: &Place) -> bool {
-    Place::of(dir, DOCKER_HUB).is_ok_and(|found| found.is_some_and(|found| found.file() == default.file()))
+    Place::of(dir, DOCKER_HUB)
+        .is_ok_and(|found| found.is_some_and(|found| found.file() == default.file()))
 }
 
-/// dockerd's `registry-mirrors`, where its daemon.json lies beside the folder, as /etc/docker/daemon.json does.
+/// dockerd's `registry-mirrors`, where its daemon.json lies beside the folder, as
+/// /etc/docker/daemon.json does.
 fn mirrors(dir: &Path) -> Vec<String> {
     let mut text = String::new();
-    let file = dir.parent().map(|beside| File::open(beside.join("daemon.json")));
-    let Some(Ok(file)) = file else { return Vec::new() };
+    let file = dir
+        .parent()
+        .map(|beside| File::open(beside.join("daemon.json")));
+    let Some(Ok(file)) = file else {
+        return Vec::new();
+    };
     if file.take(MAX_CONFIG).read_to_string(&mut text).is_err() {
         return Vec::new();
     }
     let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    list(&config, "registry-mirrors").iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    list(&config, "registry-mirrors")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn hole(code: &'static str, found: &str, hint: &str) -> Hole {
-    Hole { code, found: found.to_owned(), hint: hint.to_owned() }
+    Hole {
+        code,
+        found: found.to_owned(),
+        hint: hint.to_owned(),
+    }
 }
 
 fn told(dir: &Path, registry: Option<&str>, file: Option<PathBuf>, holes: &[Hole]) -> Value {
@@ -102,11 +149,27 @@ fn report(value: &Value) -> String {
     let mut lines = Vec::new();
     for file in list(value, "files") {
         let findings = list(file, "findings");
-        let state = if findings.is_empty() { "closed" } else { "open" };
-        let at = file.get("file").and_then(Value::as_str).unwrap_or_else(|| text(file, "dir"));
-        lines.push(format!("{state}: {} in {at}", file.get("registry").and_then(Value::as_str).unwrap_or("every registry")));
+        let state = if findings.is_empty() {
+            "closed"
+        } else {
+            "open"
+        };
+        let at = file
+            .get("file")
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| text(file, "dir"));
+        lines.push(format!(
+            "{state}: {} in {at}",
+            file.get("registry")
+                .and_then(Value::as_str)
+                .unwrap_or("every registry")
+        ));
         for finding in findings {
-            lines.push(format!("  {}: {}", text(finding, "code"), text(finding, "found")));
+            lines.push(format!(
+                "  {}: {}",
+                text(finding, "code"),
+                text(finding, "found")
+            ));
             lines.push(format!("  hint: {}", text(finding, "hint")));
         }
     }

@@ -48,8 +48,9 @@ pub(super) enum Verb {
 /// Which files, and whose resolver.
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
-    /// A folder of hosts.toml files: an engine's `config_path` or certs.d; can be given more than once [default: /etc/containerd/certs.d
-    /// where /etc/containerd is, and /etc/docker/certs.d where /etc/docker is]
+    /// A folder of hosts.toml files: an engine's `config_path` or certs.d; can be given more than
+    /// once [default: /etc/containerd/certs.d where /etc/containerd is, and /etc/docker/certs.d
+    /// where /etc/docker is]
     #[arg(long = "dir", value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Where the resolver listens [default: `resolver` of rootpin.toml]
@@ -97,12 +98,22 @@ impl Where {
     fn resolver(&self) -> Result<SocketAddr, Failure> {
         if let Some(resolver) = self.resolver {
             let usable = resolver.ip().is_loopback() && resolver.port() != 0;
-            let wanted = || Failure::Usage(format!("{resolver} is not a loopback address with a port; hint: wanted 127.0.0.1:PORT"));
+            let wanted = || {
+                Failure::Usage(format!(
+                    "{resolver} is not a loopback address with a port; hint: wanted 127.0.0.1:PORT"
+                ))
+            };
             return if usable { Ok(resolver) } else { Err(wanted()) };
         }
         let hint = "write resolver = \"127.0.0.1:505\" there, or name it by --resolver";
-        let config = config::load(&self.config).map_err(|error| Failure::Unknown(format!("{}; hint: {hint}", error.trim_end())))?;
-        let none = || Failure::Unknown(format!("{} has no resolver; hint: {hint}", self.config.display()));
+        let config = config::load(&self.config)
+            .map_err(|error| Failure::Unknown(format!("{}; hint: {hint}", error.trim_end())))?;
+        let none = || {
+            Failure::Unknown(format!(
+                "{} has no resolver; hint: {hint}",
+                self.config.display()
+            ))
+        };
         config.resolver.ok_or_else(none)
     }
 
@@ -111,15 +122,28 @@ impl Where {
             return Ok(self.dirs.clone());
         }
         let engines = ["/etc/containerd", "/etc/docker"].map(Path::new);
-        let dirs: Vec<_> = engines.iter().filter(|engine| engine.is_dir()).map(|engine| engine.join("certs.d")).collect();
+        let dirs: Vec<_> = engines
+            .iter()
+            .filter(|engine| engine.is_dir())
+            .map(|engine| engine.join("certs.d"))
+            .collect();
         let none = "neither /etc/containerd nor /etc/docker is here; hint: name an engine's folder of hosts.toml files by --dir";
-        if dirs.is_empty() { Err(Failure::Unknown(none.to_owned())) } else { Ok(dirs) }
+        if dirs.is_empty() {
+            Err(Failure::Unknown(none.to_owned()))
+        } else {
+            Ok(dirs)
+        }
     }
 }
 
 /// A registry's name as engines look for its folder, which is part of a path.
 fn registry(text: &str) -> Result<String, String> {
-    let known = Repository::from_full(&format!("{text}/library/x")).is_ok_and(|repository| repository.host() == text);
+    let known = Repository::from_full(&format!("{text}/library/x"))
+        .is_ok_and(|repository| repository.host() == text);
     let wanted = "wanted a registry's host as image names have it, as docker.io or registry.example:5000, or _default";
-    if text == DEFAULT || known { Ok(text.to_owned()) } else { Err(wanted.to_owned()) }
+    if text == DEFAULT || known {
+        Ok(text.to_owned())
+    } else {
+        Err(wanted.to_owned())
+    }
 }

@@ -37,7 +37,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let resolver = arguments.at.resolver()?;
     let dirs = arguments.at.dirs()?;
     if let Some(dir) = dirs.iter().find(|dir| dir.to_string_lossy().contains(':')) {
-        return Err(Failure::Usage(format!("{} is a list of folders; hint: name each by its own --dir", dir.display())));
+        return Err(Failure::Usage(format!(
+            "{} is a list of folders; hint: name each by its own --dir",
+            dir.display()
+        )));
     }
     // All of it is known to be possible before any of it is done.
     let mut changes = Vec::new();
@@ -46,15 +49,31 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             let place = Place::own(dir, registry).map_err(|error| failed(dir, &error))?;
             let file = place.file();
             let read = |error: io::Error| failed(&file, &error);
-            let (before, beside) = (place.text().map_err(read)?, place.certificates().map_err(read)?);
-            let after = close(before.as_deref(), registry, resolver, &beside)
-                .map_err(|hole| Failure::Refused(format!("{}: {}: {}; hint: {}", file.display(), hole.code, hole.found, hole.hint)))?;
-            changes.push(Change { file, before, after });
+            let (before, beside) = (
+                place.text().map_err(read)?,
+                place.certificates().map_err(read)?,
+            );
+            let after = close(before.as_deref(), registry, resolver, &beside).map_err(|hole| {
+                Failure::Refused(format!(
+                    "{}: {}: {}; hint: {}",
+                    file.display(),
+                    hole.code,
+                    hole.found,
+                    hole.hint
+                ))
+            })?;
+            changes.push(Change {
+                file,
+                before,
+                after,
+            });
         }
     }
     if !arguments.dry_run {
         for change in changes.iter().filter(|change| change.changes()) {
-            change.write().map_err(|error| failed(&change.file, &error))?;
+            change
+                .write()
+                .map_err(|error| failed(&change.file, &error))?;
         }
     }
     let outcome = match changes.iter().any(Change::changes) {
@@ -62,7 +81,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         true if arguments.dry_run => "dry-run",
         true => "written",
     };
-    let files: Vec<_> = changes.iter().map(|change| change.told(arguments.dry_run)).collect();
+    let files: Vec<_> = changes
+        .iter()
+        .map(|change| change.told(arguments.dry_run))
+        .collect();
     output.value(&json!({ "version": 1, "outcome": outcome, "resolver": resolver.to_string(), "files": files }), report);
     Ok(0)
 }
@@ -74,18 +96,30 @@ impl Change {
 
     fn write(&self) -> io::Result<()> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)?;
         // Behind links, so that a link stays one.
-        let path = if self.before.is_some() { std::fs::canonicalize(&self.file)? } else { self.file.clone() };
+        let path = if self.before.is_some() {
+            std::fs::canonicalize(&self.file)?
+        } else {
+            self.file.clone()
+        };
         replace_file(&path, self.after.as_bytes())
     }
 
     fn told(&self, dry_run: bool) -> Value {
         let name = self.file.display().to_string();
-        let from = if self.before.is_some() { name.as_str() } else { "/dev/null" };
+        let from = if self.before.is_some() {
+            name.as_str()
+        } else {
+            "/dev/null"
+        };
         let diff = TextDiff::from_lines(self.before.as_deref().unwrap_or_default(), &self.after);
         let diff = diff.unified_diff().header(from, &name).to_string();
-        let backup = (self.before.is_some() && self.changes() && !dry_run).then(|| format!("{name}.bak"));
+        let backup =
+            (self.before.is_some() && self.changes() && !dry_run).then(|| format!("{name}.bak"));
         json!({ "file": name, "changed": self.changes(), "diff": diff, "backup": backup })
     }
 }
@@ -107,7 +141,10 @@ fn report(value: &Value) -> String {
         }
         lines.push(text(file, "diff").trim_end().to_owned());
         if text(value, "outcome") == "written" {
-            let backup = file.get("backup").and_then(Value::as_str).map(|backup| format!("; the old text is in {backup}"));
+            let backup = file
+                .get("backup")
+                .and_then(Value::as_str)
+                .map(|backup| format!("; the old text is in {backup}"));
             lines.push(format!("written: {name}{}", backup.unwrap_or_default()));
         }
     }

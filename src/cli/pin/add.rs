@@ -31,16 +31,19 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 pub(in crate::cli) struct Arguments {
     /// The root's id in the policy
     id: String,
-    /// A PEM public key or certificate, a root.json of Notary or TUF, or a trust directory such as ~/.docker/trust
+    /// A PEM public key or certificate, a root.json of Notary or TUF, or a trust directory such as
+    /// ~/.docker/trust
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// What a server presents now: an image name (at the root's server, or at --server), or the URL of a TUF repository
+    /// What a server presents now: an image name (at the root's server, or at --server), or the URL
+    /// of a TUF repository
     #[arg(long, value_name = "NAME|URL")]
     scan: Option<String>,
     /// Of a trust directory this repository's root only
     #[arg(long, value_name = "NAME", requires = "from")]
     gun: Option<String>,
-    /// The fingerprint that the publisher told you; several for several keys; - reads them from standard input
+    /// The fingerprint that the publisher told you; several for several keys; - reads them from
+    /// standard input
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Vec<String>,
     /// In the place of the root file that a TUF root has pinned
@@ -67,13 +70,15 @@ struct Fields {
     /// Its Notary server
     #[arg(long, value_name = "URL", conflicts_with = "metadata")]
     server: Option<String>,
-    /// The role that must name an image: targets/releases where Docker signs, targets where the notary command does
+    /// The role that must name an image: targets/releases where Docker signs, targets where the
+    /// notary command does
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Where its TUF metadata is read; several are asked in order
     #[arg(long, value_name = "URL")]
     metadata: Vec<String>,
-    /// A rule for these names, too: a root without a rule is an error. A rule that stands for this very pattern gets the root added to its own
+    /// A rule for these names, too: a root without a rule is an error. A rule that stands for this
+    /// very pattern gets the root added to its own
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
     /// The oldest timestamp to accept, as 72h
@@ -86,8 +91,16 @@ struct Fields {
 
 impl Fields {
     fn is_empty(&self) -> bool {
-        let texts = [&self.kind, &self.server, &self.role, &self.max_age, &self.recheck];
-        texts.iter().all(|text| text.is_none()) && self.metadata.is_empty() && self.matches.is_empty()
+        let texts = [
+            &self.kind,
+            &self.server,
+            &self.role,
+            &self.max_age,
+            &self.recheck,
+        ];
+        texts.iter().all(|text| text.is_none())
+            && self.metadata.is_empty()
+            && self.matches.is_empty()
     }
 }
 
@@ -95,7 +108,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     check_id(&arguments.id)?;
     let change = Change::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
-    let root = policy.as_ref().and_then(|policy| policy.roots.get(&arguments.id)).cloned();
+    let root = policy
+        .as_ref()
+        .and_then(|policy| policy.roots.get(&arguments.id))
+        .cloned();
     // Before anything is asked of anybody: without a fingerprint nothing comes of it.
     let teller = Teller::new(&arguments.fingerprint)?;
     let material = match (&arguments.from, &arguments.scan) {
@@ -104,13 +120,34 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         (None, None) => return Err(Failure::Usage("neither --from nor --scan".to_owned())),
     };
     match (root, material) {
-        (Some(root), material) => add_to(change, arguments, policy.as_ref(), &root, material, &teller, output),
-        (None, material) => add_new(change, arguments, policy.as_ref(), material, &teller, output),
+        (Some(root), material) => add_to(
+            change,
+            arguments,
+            policy.as_ref(),
+            &root,
+            material,
+            &teller,
+            output,
+        ),
+        (None, material) => add_new(
+            change,
+            arguments,
+            policy.as_ref(),
+            material,
+            &teller,
+            output,
+        ),
     }
 }
 
-/// What a server presents now. Nothing of it is believed: it is only where a key comes from whose fingerprint is known.
-fn scanned(name: &str, arguments: &Arguments, policy: Option<&Policy>, root: Option<&Root>) -> Result<Material, Failure> {
+/// What a server presents now. Nothing of it is believed: it is only where a key comes from whose
+/// fingerprint is known.
+fn scanned(
+    name: &str,
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    root: Option<&Root>,
+) -> Result<Material, Failure> {
     let tls_ca = arguments.asking.tls_ca()?;
     let target: Target = match (root, &arguments.fields.server) {
         _ if name.contains("://") => {
@@ -124,17 +161,31 @@ fn scanned(name: &str, arguments: &Arguments, policy: Option<&Policy>, root: Opt
             let repository = scan::repository(name)?;
             let rule = policy.and_then(|policy| policy.rule_for(&repository));
             let rule = rule.filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
-            let nowhere = || Failure::Unknown(format!("the root {} has nowhere to look for {repository}", root.id));
-            scan::of_root(root, rule, &repository).into_iter().next().ok_or_else(nowhere)?
+            let nowhere = || {
+                Failure::Unknown(format!(
+                    "the root {} has nowhere to look for {repository}",
+                    root.id
+                ))
+            };
+            scan::of_root(root, rule, &repository)
+                .into_iter()
+                .next()
+                .ok_or_else(nowhere)?
         }
         (None, Some(server)) => scan::at_server(name, server.clone(), tls_ca)?,
         (None, None) => {
-            let text = format!("the policy has no root {:?}, so whom to ask is not known", arguments.id);
-            return Err(Failure::Usage(format!("{text}; hint: name a Notary server by --server, or scan the URL of a TUF repository")));
+            let text = format!(
+                "the policy has no root {:?}, so whom to ask is not known",
+                arguments.id
+            );
+            return Err(Failure::Usage(format!(
+                "{text}; hint: name a Notary server by --server, or scan the URL of a TUF repository"
+            )));
         }
     };
     let sources = Sources::new(Arc::new(arguments.asking.credentials()));
-    let seen = crate::cli::block_on(async { Ok(scan::ask(&sources, &target, 1).await) }).map_err(Failure::Unknown)?;
+    let seen = crate::cli::block_on(async { Ok(scan::ask(&sources, &target, 1).await) })
+        .map_err(Failure::Unknown)?;
     let mut files = seen.map_err(|refusal| unknown(&refusal))?.files;
     match (target.source, files.len()) {
         (scan::Source::Notary { .. }, 1) => {
@@ -165,10 +216,15 @@ fn add_to(
     let before = change.text(&file)?.unwrap_or_default();
     match (&root.kind, material) {
         (RootKind::Notary(notary), Material::Keys(keys)) => {
-            let new: Vec<&PublicKey> = keys.iter().filter(|key| !notary.keys.contains(&key.id())).collect();
+            let new: Vec<&PublicKey> = keys
+                .iter()
+                .filter(|key| !notary.keys.contains(&key.id()))
+                .collect();
             if new.is_empty() {
                 let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
-                output.value(&value, |_| format!("every key that was found is pinned for {} already", root.id));
+                output.value(&value, |_| {
+                    format!("every key that was found is pinned for {} already", root.id)
+                });
                 return Ok(0);
             }
             not_revoked(policy, &new)?;
@@ -177,10 +233,18 @@ fn add_to(
             let entries: Vec<String> = pinned.keys().cloned().collect();
             let after = pins::add_keys(&before, &root.id, &entries)?;
             let mut edit = edit_of_keys(&root.id, &new, file, Some(before), after, pinned);
-            // A root's keys are good for all of its repositories, whichever of them showed this one.
-            let rules = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
+            // A root's keys are good for all of its repositories, whichever of them showed this
+            // one.
+            let rules = policy
+                .into_iter()
+                .flat_map(|policy| &policy.rules)
+                .filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
             let rules: Vec<&str> = rules.map(|rule| rule.pattern.as_str()).collect();
-            edit.words = format!("{}\nit may sign now for every repository of: {}", edit.words, rules.join(", "));
+            edit.words = format!(
+                "{}\nit may sign now for every repository of: {}",
+                edit.words,
+                rules.join(", ")
+            );
             edit.members = shown::with(edit.members, json!({ "rules": rules }));
             finish_keys(change, edit, &root.id, &new, output)
         }
@@ -197,14 +261,26 @@ fn add_to(
             let name = pinned.keys().next().cloned().unwrap_or_default();
             let values = [("file", name), ("sha256", chosen.sha256.hex())];
             let after = pins::replace(&before, &root.id, &values)?;
-            finish_root(change, &root.id, chosen, Some(before), after, file, pinned, &[], output)
+            finish_root(
+                change,
+                &root.id,
+                chosen,
+                Some(before),
+                after,
+                file,
+                pinned,
+                &[],
+                output,
+            )
         }
-        (RootKind::Notary(_), Material::Roots(_)) => {
-            Err(Failure::Usage(format!("the root {} is of Notary, and this is a root file of TUF", root.id)))
-        }
-        (RootKind::Tuf(_), Material::Keys(_)) => {
-            Err(Failure::Usage(format!("the root {} is of TUF: its pin is a root file, not a key", root.id)))
-        }
+        (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(format!(
+            "the root {} is of Notary, and this is a root file of TUF",
+            root.id
+        ))),
+        (RootKind::Tuf(_), Material::Keys(_)) => Err(Failure::Usage(format!(
+            "the root {} is of TUF: its pin is a root file, not a key",
+            root.id
+        ))),
     }
 }
 
@@ -220,36 +296,74 @@ fn add_new(
     let (id, fields) = (arguments.id.as_str(), &arguments.fields);
     if fields.matches.is_empty() {
         let text = format!("the policy has no root {id:?}, and no rule would name it");
-        return Err(Failure::Usage(format!("{text}; hint: say for which images it is, by --match registry.example/team/**")));
+        return Err(Failure::Usage(format!(
+            "{text}; hint: say for which images it is, by --match registry.example/team/**"
+        )));
     }
-    let standing: Vec<&Rule> = policy.into_iter().flat_map(|policy| &policy.rules).filter(|rule| is_named(fields, rule)).collect();
+    let standing: Vec<&Rule> = policy
+        .into_iter()
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| is_named(fields, rule))
+        .collect();
     let file = file_of(&change, &standing)?;
     let before = change.text(&file)?;
-    let fresh = if file == MAIN { "version = 1\ndefault = \"deny\"\n".to_owned() } else { fragment_head(&fields.matches) };
+    let fresh = if file == MAIN {
+        "version = 1\ndefault = \"deny\"\n".to_owned()
+    } else {
+        fragment_head(&fields.matches)
+    };
     let mut text = before.clone().unwrap_or(fresh);
     let mut more = Vec::new();
     for rule in &standing {
         text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
-        let roots: Vec<&str> = rule.roots.iter().map(|root| root.id.as_str()).chain([id]).collect();
+        let roots: Vec<&str> = rule
+            .roots
+            .iter()
+            .map(|root| root.id.as_str())
+            .chain([id])
+            .collect();
         let quorum = rule.quorum;
-        more.push(format!("the rule {} has the roots {}, of which {quorum} must say yes", rule.pattern.as_str(), roots.join(", ")));
+        more.push(format!(
+            "the rule {} has the roots {}, of which {quorum} must say yes",
+            rule.pattern.as_str(),
+            roots.join(", ")
+        ));
     }
-    let matches: Vec<String> = fields.matches.iter().filter(|text| !standing.iter().any(|rule| is_pattern(text, rule))).cloned().collect();
+    let matches: Vec<String> = fields
+        .matches
+        .iter()
+        .filter(|text| !standing.iter().any(|rule| is_pattern(text, rule)))
+        .cloned()
+        .collect();
     let (tls_ca, mut pinned) = tls_ca(arguments)?;
     let kind = |wanted: &str| match fields.kind.as_deref() {
-        Some(kind) if kind != wanted => Err(Failure::Usage(format!("--type {kind}, but what is to be pinned is of type {wanted}"))),
+        Some(kind) if kind != wanted => Err(Failure::Usage(format!(
+            "--type {kind}, but what is to be pinned is of type {wanted}"
+        ))),
         _ => Ok(("type", Toml::from(wanted))),
     };
     let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
-    let common = common.into_iter().filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
+    let common = common
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
     match material {
         Material::Keys(keys) => {
             let kind = kind("notary")?;
             let need = |value: &Option<String>, flag: &str, hint: &str| {
-                value.clone().map(Toml::from).ok_or_else(|| Failure::Usage(format!("a new root of Notary needs {flag}; hint: {hint}")))
+                value.clone().map(Toml::from).ok_or_else(|| {
+                    Failure::Usage(format!("a new root of Notary needs {flag}; hint: {hint}"))
+                })
             };
-            let server = need(&fields.server, "--server", "the address of its server, as https://notary.example")?;
-            let role = need(&fields.role, "--role", "targets/releases where Docker signs, targets where the notary command does")?;
+            let server = need(
+                &fields.server,
+                "--server",
+                "the address of its server, as https://notary.example",
+            )?;
+            let role = need(
+                &fields.role,
+                "--role",
+                "targets/releases where Docker signs, targets where the notary command does",
+            )?;
             let keys: Vec<&PublicKey> = keys.iter().collect();
             not_revoked(policy, &keys)?;
             teller.confirm_keys(&keys)?;
@@ -278,13 +392,25 @@ fn add_new(
             let name = root.keys().next().cloned().unwrap_or_default();
             pinned.extend(root);
             let mut metadata = fields.metadata.clone();
-            metadata.extend(arguments.scan.clone().filter(|_| fields.metadata.is_empty()));
-            let mut values = vec![("id", Toml::from(id)), kind, ("file", name.into()), ("sha256", chosen.sha256.hex().into())];
+            metadata.extend(
+                arguments
+                    .scan
+                    .clone()
+                    .filter(|_| fields.metadata.is_empty()),
+            );
+            let mut values = vec![
+                ("id", Toml::from(id)),
+                kind,
+                ("file", name.into()),
+                ("sha256", chosen.sha256.hex().into()),
+            ];
             values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
             values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
             values.extend(common);
             let after = pins::append(&text, &tables(values, id, &matches))?;
-            finish_root(change, id, chosen, before, after, file, pinned, &more, output)
+            finish_root(
+                change, id, chosen, before, after, file, pinned, &more, output,
+            )
         }
     }
 }
@@ -294,12 +420,17 @@ fn is_named(fields: &Fields, rule: &Rule) -> bool {
 }
 
 fn is_pattern(text: &str, rule: &Rule) -> bool {
-    text.parse().is_ok_and(|pattern: Pattern| pattern == rule.pattern)
+    text.parse()
+        .is_ok_and(|pattern: Pattern| pattern == rule.pattern)
 }
 
-/// The file that is edited: that of the rules which stand and get another root, or the one that was named.
+/// The file that is edited: that of the rules which stand and get another root, or the one that was
+/// named.
 fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
-    let files: BTreeSet<String> = standing.iter().map(|rule| rule.location.file.to_string()).collect();
+    let files: BTreeSet<String> = standing
+        .iter()
+        .map(|rule| rule.location.file.to_string())
+        .collect();
     let mut files = files.into_iter();
     match (files.next(), files.next()) {
         (None, _) => change.file(),
@@ -312,55 +443,122 @@ fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
 
 fn tables(values: Vec<(&'static str, Toml)>, id: &str, matches: &[String]) -> Vec<NewTable> {
     let rule = |pattern: &String| {
-        let values = vec![("match", Toml::from(pattern.as_str())), ("roots", Toml::from(vec![id.to_owned()]))];
-        NewTable { header: "rule", values }
+        let values = vec![
+            ("match", Toml::from(pattern.as_str())),
+            ("roots", Toml::from(vec![id.to_owned()])),
+        ];
+        NewTable {
+            header: "rule",
+            values,
+        }
     };
-    [NewTable { header: "root", values }].into_iter().chain(matches.iter().map(rule)).collect()
+    [NewTable {
+        header: "root",
+        values,
+    }]
+    .into_iter()
+    .chain(matches.iter().map(rule))
+    .collect()
 }
 
-/// A new fragment owns what its first rule is for; a second rule outside of that is an error that the check shows.
+/// A new fragment owns what its first rule is for; a second rule outside of that is an error that
+/// the check shows.
 fn fragment_head(matches: &[String]) -> String {
-    matches.first().map_or(String::new(), |owns| format!("[fragment]\nowns = {}\n", Toml::from(owns.as_str())))
+    matches.first().map_or(String::new(), |owns| {
+        format!("[fragment]\nowns = {}\n", Toml::from(owns.as_str()))
+    })
 }
 
 /// Files of public keys, under names that tell the key.
 fn key_files(id: &str, keys: &[&PublicKey]) -> Result<Pinned, Failure> {
-    let file = |key: &&PublicKey| Some((format!("roots/{id}-{:.12}.pub", key.id().to_string()), key_file::to_pem(key)?.into_bytes()));
+    let file = |key: &&PublicKey| {
+        Some((
+            format!("roots/{id}-{:.12}.pub", key.id().to_string()),
+            key_file::to_pem(key)?.into_bytes(),
+        ))
+    };
     let files: Option<BTreeMap<_, _>> = keys.iter().map(file).collect();
-    files.ok_or_else(|| Failure::Refused("a root key of a kind that is not known here can't be pinned".to_owned()))
+    files.ok_or_else(|| {
+        Failure::Refused("a root key of a kind that is not known here can't be pinned".to_owned())
+    })
 }
 
 fn root_file(id: &str, root: &RootFile, bytes: &[u8]) -> Pinned {
-    BTreeMap::from([(format!("roots/{id}-{:.12}.root.json", root.sha256.hex()), bytes.to_vec())])
+    BTreeMap::from([(
+        format!("roots/{id}-{:.12}.root.json", root.sha256.hex()),
+        bytes.to_vec(),
+    )])
 }
 
 /// The certificates to trust for TLS, as a pinned file.
 fn tls_ca(arguments: &Arguments) -> Result<(Option<String>, Pinned), Failure> {
-    let Some(bytes) = arguments.asking.tls_ca()? else { return Ok((None, BTreeMap::new())) };
-    let name = format!("roots/{}-{:.12}.tls-ca.pem", arguments.id, Digest::of(&bytes).hex());
+    let Some(bytes) = arguments.asking.tls_ca()? else {
+        return Ok((None, BTreeMap::new()));
+    };
+    let name = format!(
+        "roots/{}-{:.12}.tls-ca.pem",
+        arguments.id,
+        Digest::of(&bytes).hex()
+    );
     Ok((Some(name.clone()), BTreeMap::from([(name, bytes)])))
 }
 
 fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failure> {
-    let why = keys.iter().find_map(|key| Some((key.id(), policy?.revoked_key(&key.id())?)));
+    let why = keys
+        .iter()
+        .find_map(|key| Some((key.id(), policy?.revoked_key(&key.id())?)));
     match why {
-        Some((key, reason)) => Err(Failure::Refused(format!("the policy revokes the key {key}: {reason}; nothing is pinned"))),
+        Some((key, reason)) => Err(Failure::Refused(format!(
+            "the policy revokes the key {key}: {reason}; nothing is pinned"
+        ))),
         None => Ok(()),
     }
 }
 
-fn edit_of_keys(id: &str, keys: &[&PublicKey], file: String, before: Option<String>, after: String, pinned: Pinned) -> Edit {
-    let words = keys.iter().map(|key| format!("pinned for {id}: {} key {}", key.kind(), key.id())).collect::<Vec<_>>().join("\n");
+fn edit_of_keys(
+    id: &str,
+    keys: &[&PublicKey],
+    file: String,
+    before: Option<String>,
+    after: String,
+    pinned: Pinned,
+) -> Edit {
+    let words = keys
+        .iter()
+        .map(|key| format!("pinned for {id}: {} key {}", key.kind(), key.id()))
+        .collect::<Vec<_>>()
+        .join("\n");
     let members = json!({ "root": id, "keys": keys.iter().map(|key| shown::key_json(key)).collect::<Vec<_>>() });
-    Edit { file, before, after, pinned, words, members }
+    Edit {
+        file,
+        before,
+        after,
+        pinned,
+        words,
+        members,
+    }
 }
 
-fn finish_keys(change: Change, edit: Edit, id: &str, keys: &[&PublicKey], output: Output) -> Result<u8, Failure> {
-    let pinned = |policy: &Policy| policy.roots.get(id).is_some_and(|root| keys.iter().all(|key| root.keys().contains(&key.id())));
+fn finish_keys(
+    change: Change,
+    edit: Edit,
+    id: &str,
+    keys: &[&PublicKey],
+    output: Output,
+) -> Result<u8, Failure> {
+    let pinned = |policy: &Policy| {
+        policy
+            .roots
+            .get(id)
+            .is_some_and(|root| keys.iter().all(|key| root.keys().contains(&key.id())))
+    };
     change.finish(edit, pinned, output)
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is one part of what is written or said")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one part of what is written or said"
+)]
 fn finish_root(
     change: Change,
     id: &str,
@@ -372,20 +570,41 @@ fn finish_root(
     more: &[String],
     output: Output,
 ) -> Result<u8, Failure> {
-    let words = format!("pinned for {id}: root file version {}, sha256 {}", root.version, root.sha256.hex());
+    let words = format!(
+        "pinned for {id}: root file version {}, sha256 {}",
+        root.version,
+        root.sha256.hex()
+    );
     let words = [&[words], more].concat().join("\n");
     let members = json!({ "root": id, "root_file": shown::root_json(root) });
     let is_root = |policy: &Policy| match policy.roots.get(id).map(|root| &root.kind) {
         Some(RootKind::Tuf(tuf)) => tuf.sha256 == root.sha256,
         _ => false,
     };
-    change.finish(Edit { file, before, after, pinned, words, members }, is_root, output)
+    change.finish(
+        Edit {
+            file,
+            before,
+            after,
+            pinned,
+            words,
+            members,
+        },
+        is_root,
+        output,
+    )
 }
 
 /// As the policy wants an id; checked here too because files are named by it.
 fn check_id(id: &str) -> Result<(), Failure> {
-    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+    if !id.is_empty()
+        && id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    {
         return Ok(());
     }
-    Err(Failure::Usage(format!("{id:?} can't be a root's id; hint: use letters, digits, . _ and -")))
+    Err(Failure::Usage(format!(
+        "{id:?} can't be a root's id; hint: use letters, digits, . _ and -"
+    )))
 }

@@ -1,4 +1,5 @@
-//! One change of the policy: composed, checked as the whole that would come of it, shown or written.
+//! One change of the policy: composed, checked as the whole that would come of it, shown or
+//! written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -57,10 +58,19 @@ impl Change {
 
     /// The file that new entries go to: `policy.toml`, or the fragment that was named.
     pub(super) fn file(&self) -> Result<String, Failure> {
-        let Some(fragment) = &self.changing.fragment else { return Ok(MAIN.to_owned()) };
+        let Some(fragment) = &self.changing.fragment else {
+            return Ok(MAIN.to_owned());
+        };
         let name = fragment.strip_prefix("policy.d/").unwrap_or(fragment);
-        if name.contains('/') || name.starts_with('.') || Path::new(name).extension().is_none_or(|extension| extension != "toml") {
-            return Err(Failure::Usage(format!("{fragment:?} can't be a fragment; hint: name it as 10-team.toml, a file of policy.d")));
+        if name.contains('/')
+            || name.starts_with('.')
+            || Path::new(name)
+                .extension()
+                .is_none_or(|extension| extension != "toml")
+        {
+            return Err(Failure::Usage(format!(
+                "{fragment:?} can't be a fragment; hint: name it as 10-team.toml, a file of policy.d"
+            )));
         }
         Ok(format!("policy.d/{name}"))
     }
@@ -73,10 +83,27 @@ impl Change {
         Ok(self.editing.text(file)?)
     }
 
-    /// Checks the whole policy that would come of it, and that it holds what was meant; then shows or writes it.
-    pub(super) fn finish(self, edit: Edit, holds: impl FnOnce(&Policy) -> bool, output: Output) -> Result<u8, Failure> {
-        let Edit { file, before, after, pinned, words, members } = edit;
-        let proposal = Proposal { file: file.clone(), text: after.clone(), pinned: pinned.clone() };
+    /// Checks the whole policy that would come of it, and that it holds what was meant; then shows
+    /// or writes it.
+    pub(super) fn finish(
+        self,
+        edit: Edit,
+        holds: impl FnOnce(&Policy) -> bool,
+        output: Output,
+    ) -> Result<u8, Failure> {
+        let Edit {
+            file,
+            before,
+            after,
+            pinned,
+            words,
+            members,
+        } = edit;
+        let proposal = Proposal {
+            file: file.clone(),
+            text: after.clone(),
+            pinned: pinned.clone(),
+        };
         let checked = self.editing.check(proposal, Timestamp::now()).map_err(|findings| {
             let hint = "the new lines are shown by --dry-run of an edit that loads; see rootpin pin add --help, or edit the policy by hand";
             Failure::Refused(broken("with this change the policy would not load, so nothing is changed", &findings, hint))
@@ -84,17 +111,31 @@ impl Change {
         if !holds(&checked.policy) {
             return Err(Failure::Unknown("the policy would not say what was meant; nothing is changed; hint: edit it by hand".to_owned()));
         }
-        let names: Vec<&str> = pinned.keys().map(String::as_str).chain([file.as_str()]).collect();
+        let names: Vec<&str> = pinned
+            .keys()
+            .map(String::as_str)
+            .chain([file.as_str()])
+            .collect();
         let hash = checked.policy.hash.to_string();
-        let value = shown::with(members, json!({ "version": 1, "policy_hash": hash, "files": names }));
+        let value = shown::with(
+            members,
+            json!({ "version": 1, "policy_hash": hash, "files": names }),
+        );
         if self.changing.dry_run {
             let diff = unified(&file, before.as_deref(), &after, &pinned);
-            output.value(&shown::with(value, json!({ "outcome": "dry-run", "diff": diff })), |_| diff.clone());
+            output.value(
+                &shown::with(value, json!({ "outcome": "dry-run", "diff": diff })),
+                |_| diff.clone(),
+            );
             return Ok(0);
         }
         checked.write()?;
         let value = shown::with(value, json!({ "outcome": "changed" }));
-        let kept = if before.is_some() { format!("; the old text is in {file}.bak") } else { String::new() };
+        let kept = if before.is_some() {
+            format!("; the old text is in {file}.bak")
+        } else {
+            String::new()
+        };
         output.value(&value, |_| {
             format!(
                 "{words}\nwritten: {}{kept}\npolicy {hash}\nhint: a running daemon takes it by itself within seconds, or by: rootpin policy reload",
@@ -106,15 +147,30 @@ impl Change {
 }
 
 /// A unified diff of the text, and a line for each file that is added.
-fn unified(file: &str, before: Option<&str>, after: &str, pinned: &BTreeMap<String, Vec<u8>>) -> String {
+fn unified(
+    file: &str,
+    before: Option<&str>,
+    after: &str,
+    pinned: &BTreeMap<String, Vec<u8>>,
+) -> String {
     let mut out = String::new();
     for (name, bytes) in pinned {
         // Writing to a String can't fail.
-        let _ = writeln!(out, "new file {name}, {} bytes, sha256 {}", bytes.len(), Digest::of(bytes).hex());
+        let _ = writeln!(
+            out,
+            "new file {name}, {} bytes, sha256 {}",
+            bytes.len(),
+            Digest::of(bytes).hex()
+        );
     }
     let from = before.map_or("/dev/null".to_owned(), |_| format!("a/{file}"));
     let diff = TextDiff::from_lines(before.unwrap_or_default(), after);
-    out.push_str(&diff.unified_diff().header(&from, &format!("b/{file}")).to_string());
+    out.push_str(
+        &diff
+            .unified_diff()
+            .header(&from, &format!("b/{file}"))
+            .to_string(),
+    );
     out
 }
 

@@ -57,13 +57,21 @@ struct Compared {
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
     let policy = load(&arguments.policy.policy)?;
     let sources = Sources::new(Arc::new(
-        arguments.docker_config.map_or_else(Credentials::none, Credentials::in_folder).with_hosts(arguments.hosts_dir),
+        arguments
+            .docker_config
+            .map_or_else(Credentials::none, Credentials::in_folder)
+            .with_hosts(arguments.hosts_dir),
     ));
     let (targets, left_out) = targets(&policy, &arguments.names)?;
     let (mut answers, mut results, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     for (root, target) in &targets {
         let compared = compare(&sources, &policy, root, target).await;
-        texts.push(format!("{:<8} {}\n         {}", compared.answer.as_str(), target.title(), compared.why));
+        texts.push(format!(
+            "{:<8} {}\n         {}",
+            compared.answer.as_str(),
+            target.title(),
+            compared.why
+        ));
         answers.push(compared.answer);
         results.push(compared.json(target));
     }
@@ -71,22 +79,35 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         texts.push(format!("not asked: the rule {pattern} is for many names; hint: name some: rootpin pin diff NAME"));
     }
     let value = json!({ "version": 1, "results": results, "not_asked": left_out });
-    output.value(&value, |_| if texts.is_empty() { "nothing is pinned that has a source".to_owned() } else { texts.join("\n") });
+    output.value(&value, |_| {
+        if texts.is_empty() {
+            "nothing is pinned that has a source".to_owned()
+        } else {
+            texts.join("\n")
+        }
+    });
     Ok(exit(&answers))
 }
 
 /// 0 all known, 1 one is not, 2 one could not be asked.
 fn exit(answers: &[Answer]) -> u8 {
     let found = |wanted: &[Answer]| answers.iter().any(|answer| wanted.contains(answer));
-    match (found(&[Answer::New, Answer::Changed, Answer::Revoked]), found(&[Answer::Unknown])) {
+    match (
+        found(&[Answer::New, Answer::Changed, Answer::Revoked]),
+        found(&[Answer::Unknown]),
+    ) {
         (true, _) => 1,
         (false, true) => 2,
         (false, false) => 0,
     }
 }
 
-/// Every source of every root once, for the names that are given or that rules name in full; and the patterns that are left out.
-fn targets<'a>(policy: &'a Policy, names: &[String]) -> Result<(Targets<'a>, Vec<String>), Failure> {
+/// Every source of every root once, for the names that are given or that rules name in full; and
+/// the patterns that are left out.
+fn targets<'a>(
+    policy: &'a Policy,
+    names: &[String],
+) -> Result<(Targets<'a>, Vec<String>), Failure> {
     let (mut targets, mut seen, mut left_out) = (Vec::new(), BTreeSet::new(), Vec::new());
     let mut add = |root: &'a Root, found: Vec<Target>| {
         for target in found {
@@ -97,11 +118,17 @@ fn targets<'a>(policy: &'a Policy, names: &[String]) -> Result<(Targets<'a>, Vec
     };
     for name in names {
         let repository = scan::repository(name)?;
-        let rule = policy.rule_for(&repository).ok_or_else(|| Failure::Unknown(format!("no rule covers {repository}")))?;
-        rule.roots.iter().for_each(|root| add(root, scan::of_root(root, Some(rule), &repository)));
+        let rule = policy
+            .rule_for(&repository)
+            .ok_or_else(|| Failure::Unknown(format!("no rule covers {repository}")))?;
+        rule.roots
+            .iter()
+            .for_each(|root| add(root, scan::of_root(root, Some(rule), &repository)));
     }
     for rule in policy.rules.iter().filter(|_| names.is_empty()) {
-        let exact = scan::repository(rule.pattern.as_str()).ok().filter(|_| rule.pattern.is_exact());
+        let exact = scan::repository(rule.pattern.as_str())
+            .ok()
+            .filter(|_| rule.pattern.is_exact());
         for root in &rule.roots {
             match (&exact, &root.kind) {
                 (Some(repository), _) => add(root, scan::of_root(root, Some(rule), repository)),
@@ -113,7 +140,8 @@ fn targets<'a>(policy: &'a Policy, names: &[String]) -> Result<(Targets<'a>, Vec
                     };
                     add(root, tuf.metadata.iter().map(target).collect());
                 }
-                (None, RootKind::Notary(_)) if left_out.iter().any(|known| known == rule.pattern.as_str()) => {}
+                (None, RootKind::Notary(_))
+                    if left_out.iter().any(|known| known == rule.pattern.as_str()) => {}
                 (None, RootKind::Notary(_)) => left_out.push(rule.pattern.as_str().to_owned()),
             }
         }
@@ -127,17 +155,33 @@ async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &Targe
         RootKind::Tuf(tuf) => tuf.pinned.version(),
     };
     match (scan::ask(sources, target, from).await, &root.kind) {
-        (Err(refusal), _) => Compared { answer: Answer::Unknown, why: refusal.found, newest: None, unpinned: BTreeSet::new() },
+        (Err(refusal), _) => Compared {
+            answer: Answer::Unknown,
+            why: refusal.found,
+            newest: None,
+            unpinned: BTreeSet::new(),
+        },
         (Ok(seen), RootKind::Notary(notary)) => compare_notary(policy, &notary.keys, seen),
         (Ok(seen), RootKind::Tuf(tuf)) => compare_tuf(policy, &tuf.pinned, seen),
     }
 }
 
 fn compare_notary(policy: &Policy, pinned: &BTreeSet<KeyId>, seen: Seen) -> Compared {
-    let Some((newest, _)) = seen.files.into_iter().next_back() else { return Compared::unknown("no root file") };
+    let Some((newest, _)) = seen.files.into_iter().next_back() else {
+        return Compared::unknown("no root file");
+    };
     let unpinned: BTreeSet<KeyId> = newest.ids().difference(pinned).copied().collect();
-    let vouched = newest.signers.intersection(pinned).any(|key| policy.revoked_key(key).is_none());
-    Compared::of(policy, newest, unpinned, vouched, "nothing that is pinned has signed it")
+    let vouched = newest
+        .signers
+        .intersection(pinned)
+        .any(|key| policy.revoked_key(key).is_none());
+    Compared::of(
+        policy,
+        newest,
+        unpinned,
+        vouched,
+        "nothing that is pinned has signed it",
+    )
 }
 
 fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compared {
@@ -146,18 +190,35 @@ fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compare
         Some((file, bytes)) if bytes == pinned.bytes() => file,
         Some((file, _)) => {
             let unpinned = file.ids().difference(pinned.keys()).copied().collect();
-            let why = format!("the source has another file of version {} than the pinned one", file.version);
-            return Compared { answer: Answer::Changed, why, newest: Some(file), unpinned };
+            let why = format!(
+                "the source has another file of version {} than the pinned one",
+                file.version
+            );
+            return Compared {
+                answer: Answer::Changed,
+                why,
+                newest: Some(file),
+                unpinned,
+            };
         }
-        None => return Compared::unknown(&format!("the source has no {}.root.json", pinned.version())),
+        None => {
+            return Compared::unknown(&format!("the source has no {}.root.json", pinned.version()));
+        }
     };
     let mut last: Option<PinnedRoot> = None;
     for (file, bytes) in files {
-        let next = last.as_ref().unwrap_or(pinned).successor(bytes, policy.revoked_keys());
+        let next = last
+            .as_ref()
+            .unwrap_or(pinned)
+            .successor(bytes, policy.revoked_keys());
         let unpinned: BTreeSet<KeyId> = file.ids().difference(pinned.keys()).copied().collect();
         match next {
             Ok(next) => (last, newest) = (Some(next), file),
-            Err(Refusal { code: Code::BadSignature | Code::Revoked, found, .. }) => {
+            Err(Refusal {
+                code: Code::BadSignature | Code::Revoked,
+                found,
+                ..
+            }) => {
                 return Compared::of(policy, file, unpinned, false, &found);
             }
             Err(refusal) => return Compared::unknown(&refusal.found),
@@ -169,22 +230,62 @@ fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compare
 
 impl Compared {
     fn unknown(why: &str) -> Self {
-        Self { answer: Answer::Unknown, why: why.to_owned(), newest: None, unpinned: BTreeSet::new() }
+        Self {
+            answer: Answer::Unknown,
+            why: why.to_owned(),
+            newest: None,
+            unpinned: BTreeSet::new(),
+        }
     }
 
-    fn of(policy: &Policy, newest: RootFile, unpinned: BTreeSet<KeyId>, vouched: bool, otherwise: &str) -> Self {
+    fn of(
+        policy: &Policy,
+        newest: RootFile,
+        unpinned: BTreeSet<KeyId>,
+        vouched: bool,
+        otherwise: &str,
+    ) -> Self {
         let version = newest.version;
-        let revoked = newest.ids().into_iter().find_map(|key| Some((key, policy.revoked_key(&key)?.to_owned())));
-        let listed = unpinned.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
+        let revoked = newest
+            .ids()
+            .into_iter()
+            .find_map(|key| Some((key, policy.revoked_key(&key)?.to_owned())));
+        let listed = unpinned
+            .iter()
+            .map(KeyId::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let (answer, why) = match revoked {
-            Some((key, reason)) => (Answer::Revoked, format!("root version {version} lists {key}, which the policy revokes: {reason}")),
-            None if !vouched => (Answer::Changed, format!("root version {version}: {otherwise}; unpinned keys (unverified): {listed}")),
-            None if unpinned.is_empty() => {
-                (Answer::Known, format!("root version {version}: every root key is pinned ({})", newest.keys.len()))
-            }
-            None => (Answer::New, format!("root version {version}, signed by pinned keys, has others that are not pinned: {listed}")),
+            Some((key, reason)) => (
+                Answer::Revoked,
+                format!("root version {version} lists {key}, which the policy revokes: {reason}"),
+            ),
+            None if !vouched => (
+                Answer::Changed,
+                format!(
+                    "root version {version}: {otherwise}; unpinned keys (unverified): {listed}"
+                ),
+            ),
+            None if unpinned.is_empty() => (
+                Answer::Known,
+                format!(
+                    "root version {version}: every root key is pinned ({})",
+                    newest.keys.len()
+                ),
+            ),
+            None => (
+                Answer::New,
+                format!(
+                    "root version {version}, signed by pinned keys, has others that are not pinned: {listed}"
+                ),
+            ),
         };
-        Self { answer, why, newest: Some(newest), unpinned }
+        Self {
+            answer,
+            why,
+            newest: Some(newest),
+            unpinned,
+        }
     }
 
     fn json(&self, target: &Target) -> Value {

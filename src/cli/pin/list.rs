@@ -9,11 +9,23 @@ use crate::trust::{Fingerprint, KeyId, RootFile};
 
 pub(super) fn run(arguments: &InPolicy, output: Output) -> Result<u8, Failure> {
     let policy = load(&arguments.policy)?;
-    let roots: Vec<Value> = policy.roots.values().map(|root| root_json(&policy, root)).collect();
+    let roots: Vec<Value> = policy
+        .roots
+        .values()
+        .map(|root| root_json(&policy, root))
+        .collect();
     let value = json!({ "version": 1, "policy_hash": policy.hash.to_string(), "roots": roots });
     output.value(&value, |_| {
-        let parts: Vec<String> = policy.roots.values().map(|root| root_text(&policy, root)).collect();
-        if parts.is_empty() { "no root is pinned".to_owned() } else { parts.join("\n") }
+        let parts: Vec<String> = policy
+            .roots
+            .values()
+            .map(|root| root_text(&policy, root))
+            .collect();
+        if parts.is_empty() {
+            "no root is pinned".to_owned()
+        } else {
+            parts.join("\n")
+        }
     });
     Ok(0)
 }
@@ -32,13 +44,18 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
                     "revoked": policy.revoked_key(id),
                 })
             };
-            let keys: Vec<Value> = keys(notary).map(|(entry, id, fingerprint)| key(entry, id, fingerprint)).collect();
+            let keys: Vec<Value> = keys(notary)
+                .map(|(entry, id, fingerprint)| key(entry, id, fingerprint))
+                .collect();
             json!({ "type": "notary", "server": notary.server, "role": notary.role, "keys": keys })
         }
         RootKind::Tuf(tuf) => {
             let metadata: Vec<String> = tuf.metadata.iter().map(ToString::to_string).collect();
             // It was read when the policy was loaded.
-            let file = RootFile::read(tuf.pinned.bytes()).ok().as_ref().map(shown::root_json);
+            let file = RootFile::read(tuf.pinned.bytes())
+                .ok()
+                .as_ref()
+                .map(shown::root_json);
             json!({ "type": "tuf", "metadata": metadata, "sha256": tuf.sha256.hex(), "root_file": file })
         }
     };
@@ -46,29 +63,62 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
 }
 
 fn root_text(policy: &Policy, root: &Root) -> String {
-    let mut lines = vec![root.to_string(), format!("  defined at     {}:{}", root.location.file, root.location.line)];
-    lines.extend(rules(policy, root).iter().map(|rule| format!("  for            {rule}")));
+    let mut lines = vec![
+        root.to_string(),
+        format!(
+            "  defined at     {}:{}",
+            root.location.file, root.location.line
+        ),
+    ];
+    lines.extend(
+        rules(policy, root)
+            .iter()
+            .map(|rule| format!("  for            {rule}")),
+    );
     match &root.kind {
         RootKind::Notary(notary) => {
             for (entry, id, fingerprint) in keys(notary) {
-                let revoked = policy.revoked_key(id).map_or(String::new(), |reason| format!("   REVOKED: {reason}"));
-                lines.push(format!("  root key       {}{revoked}\n    canonical ID   {id}", entry.text));
+                let revoked = policy
+                    .revoked_key(id)
+                    .map_or(String::new(), |reason| format!("   REVOKED: {reason}"));
+                lines.push(format!(
+                    "  root key       {}{revoked}\n    canonical ID   {id}",
+                    entry.text
+                ));
                 lines.push(match fingerprint {
-                    Some(fingerprint) => format!("    fingerprint    {fingerprint}\n    … in hex       {}", fingerprint.hex()),
+                    Some(fingerprint) => format!(
+                        "    fingerprint    {fingerprint}\n    … in hex       {}",
+                        fingerprint.hex()
+                    ),
                     None => "    fingerprint    not known: only the ID is pinned".to_owned(),
                 });
             }
         }
-        RootKind::Tuf(tuf) => lines.extend(RootFile::read(tuf.pinned.bytes()).ok().as_ref().map(shown::root_text)),
+        RootKind::Tuf(tuf) => lines.extend(
+            RootFile::read(tuf.pinned.bytes())
+                .ok()
+                .as_ref()
+                .map(shown::root_text),
+        ),
     }
     format!("{}\n", lines.join("\n").trim_end())
 }
 
 /// Every key with the entry that pins it.
 fn keys(notary: &NotaryRoot) -> impl Iterator<Item = (&KeyEntry, &KeyId, Option<Fingerprint>)> {
-    notary.entries.iter().flat_map(|entry| entry.keys.iter().map(move |(id, fingerprint)| (entry, id, *fingerprint)))
+    notary.entries.iter().flat_map(|entry| {
+        entry
+            .keys
+            .iter()
+            .map(move |(id, fingerprint)| (entry, id, *fingerprint))
+    })
 }
 
 fn rules<'a>(policy: &'a Policy, root: &Root) -> Vec<&'a str> {
-    policy.rules.iter().filter(|rule| rule.roots.iter().any(|one| one.id == root.id)).map(|rule| rule.pattern.as_str()).collect()
+    policy
+        .rules
+        .iter()
+        .filter(|rule| rule.roots.iter().any(|one| one.id == root.id))
+        .map(|rule| rule.pattern.as_str())
+        .collect()
 }

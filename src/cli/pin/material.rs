@@ -26,7 +26,10 @@ pub(super) fn at(path: &Path, gun: Option<&str>) -> Result<Material, Failure> {
         return trust_directory(path, gun);
     }
     if gun.is_some() {
-        return Err(Failure::Usage(format!("--gun picks a repository of a trust directory, and {} is none", path.display())));
+        return Err(Failure::Usage(format!(
+            "--gun picks a repository of a trust directory, and {} is none",
+            path.display()
+        )));
     }
     let bytes = file(path)?;
     if bytes.trim_ascii_start().starts_with(b"{") {
@@ -49,13 +52,19 @@ pub(super) fn of_root_file(root: RootFile, bytes: Vec<u8>) -> Material {
     }
 }
 
-/// The root keys of its repositories, each key once. Its private keys are encrypted and tell nothing.
+/// The root keys of its repositories, each key once. Its private keys are encrypted and tell
+/// nothing.
 fn trust_directory(dir: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     let tuf = dir.join("tuf");
     let mut found = Vec::new();
     find(&tuf, 0, &mut found)?;
     found.sort();
-    let name = |metadata: &Path| metadata.strip_prefix(&tuf).map(|name| name.display().to_string()).unwrap_or_default();
+    let name = |metadata: &Path| {
+        metadata
+            .strip_prefix(&tuf)
+            .map(|name| name.display().to_string())
+            .unwrap_or_default()
+    };
     if let Some(gun) = gun {
         found.retain(|repository| name(repository) == gun);
     }
@@ -69,7 +78,9 @@ fn trust_directory(dir: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     let mut keys: Vec<PublicKey> = Vec::new();
     for repository in &found {
         let path = repository.join("metadata/root.json");
-        let root = RootFile::read(&file(&path)?).map_err(|refusal| Failure::Unknown(format!("{}: {}", path.display(), refusal.found)))?;
+        let root = RootFile::read(&file(&path)?).map_err(|refusal| {
+            Failure::Unknown(format!("{}: {}", path.display(), refusal.found))
+        })?;
         for key in root.keys {
             if keys.iter().all(|known| known.id() != key.id()) {
                 keys.push(key);
@@ -79,11 +90,15 @@ fn trust_directory(dir: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     Ok(Material::Keys(keys))
 }
 
-/// Every folder below that has a metadata/root.json. Links are not followed: a trust directory has none.
+/// Every folder below that has a metadata/root.json. Links are not followed: a trust directory has
+/// none.
 fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Unknown(format!("{}: {error}", folder.display()));
     if depth > MOST_DEPTH || found.len() > MOST_REPOSITORIES {
-        return Err(Failure::Unknown(format!("{} is no trust directory: too deep, or too much in it", folder.display())));
+        return Err(Failure::Unknown(format!(
+            "{} is no trust directory: too deep, or too much in it",
+            folder.display()
+        )));
     }
     if !folder.is_dir() {
         return Ok(());
@@ -102,16 +117,31 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fai
 
 /// The bytes of a plain file.
 pub(super) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: std::io::Error| Failure::Unknown(format!("{}: {error}; hint: name a file that can be read", path.display()));
+    let failed = |error: std::io::Error| {
+        Failure::Unknown(format!(
+            "{}: {error}; hint: name a file that can be read",
+            path.display()
+        ))
+    };
     // Before it is opened: a pipe would hold its reader.
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Failure::Unknown(format!("{} is not a plain file; hint: name a plain file", path.display())));
+        return Err(Failure::Unknown(format!(
+            "{} is not a plain file; hint: name a plain file",
+            path.display()
+        )));
     }
     let most = u64::try_from(RootFile::MAX_BYTES).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    File::open(path)
+        .map_err(failed)?
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() > RootFile::MAX_BYTES {
-        return Err(Failure::Unknown(format!("{} is larger than {most} bytes", path.display())));
+        return Err(Failure::Unknown(format!(
+            "{} is larger than {most} bytes",
+            path.display()
+        )));
     }
     Ok(bytes)
 }

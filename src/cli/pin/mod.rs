@@ -1,4 +1,5 @@
-//! `rootpin pin`: the keys that a policy pins, seen, compared with what sources show, and changed by command.
+//! `rootpin pin`: the keys that a policy pins, seen, compared with what sources show, and changed
+//! by command.
 
 mod add;
 mod change;
@@ -24,7 +25,8 @@ use crate::trust::Refusal;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Show the root keys that a server presents now; nothing is changed, and nothing of it is verified
+    /// Show the root keys that a server presents now; nothing is changed, and nothing of it is
+    /// verified
     #[command(
         long_about = "Show the root keys that a server presents now: canonical IDs, fingerprints, certificates, versions, expiry.\n\n\
             Nothing is changed, and no decision ever rests on a scan: whoever answers in the server's place can show any key. Compare a \
@@ -44,7 +46,9 @@ pub(super) enum Verb {
     )]
     Add(Box<add::Arguments>),
     /// List the pinned roots and their keys
-    #[command(after_help = "examples:\n  rootpin pin list\n  rootpin pin list --policy ./policy --json")]
+    #[command(
+        after_help = "examples:\n  rootpin pin list\n  rootpin pin list --policy ./policy --json"
+    )]
     List(InPolicy),
     /// Compare what each source serves now with what is pinned
     #[command(
@@ -90,7 +94,8 @@ pub(super) struct Changing {
 /// How a source is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asking {
-    /// PEM file of the certificates to trust for TLS, in place of the system's (a root of the policy has its own)
+    /// PEM file of the certificates to trust for TLS, in place of the system's (a root of the
+    /// policy has its own)
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials
@@ -114,10 +119,14 @@ enum Failure {
 
 pub(super) fn run(verb: Verb, output: Output) -> u8 {
     let result = match verb {
-        Verb::Scan(arguments) => super::block_on(async { Ok(scan::run(arguments, output).await) }).map_err(Failure::Unknown).flatten(),
+        Verb::Scan(arguments) => super::block_on(async { Ok(scan::run(arguments, output).await) })
+            .map_err(Failure::Unknown)
+            .flatten(),
         Verb::Add(arguments) => add::run(&arguments, output),
         Verb::List(arguments) => list::run(&arguments, output),
-        Verb::Diff(arguments) => super::block_on(async { Ok(diff::run(arguments, output).await) }).map_err(Failure::Unknown).flatten(),
+        Verb::Diff(arguments) => super::block_on(async { Ok(diff::run(arguments, output).await) })
+            .map_err(Failure::Unknown)
+            .flatten(),
         Verb::Remove(arguments) => remove::remove(&arguments, output),
         Verb::Revoke(arguments) => remove::revoke(&arguments, output),
     };
@@ -140,7 +149,10 @@ pub(super) fn run(verb: Verb, output: Output) -> u8 {
 
 impl Asking {
     fn credentials(&self) -> Credentials {
-        self.docker_config.clone().map_or_else(Credentials::none, Credentials::in_folder).with_hosts(self.hosts_dir.clone())
+        self.docker_config
+            .clone()
+            .map_or_else(Credentials::none, Credentials::in_folder)
+            .with_hosts(self.hosts_dir.clone())
     }
 
     fn tls_ca(&self) -> Result<Option<Vec<u8>>, Failure> {
@@ -152,15 +164,29 @@ impl Asking {
 fn load(dir: &Path) -> Result<Policy, Failure> {
     let loaded = policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now());
     loaded.map_err(|findings| {
-        Failure::Unknown(broken("the policy does not load", &findings, &format!("rootpin policy check {}", dir.display())))
+        Failure::Unknown(broken(
+            "the policy does not load",
+            &findings,
+            &format!("rootpin policy check {}", dir.display()),
+        ))
     })
 }
 
 /// What is wrong with a policy, in one line.
 fn broken(what: &str, findings: &[impl Display], hint: &str) -> String {
-    let first = findings.first().map(ToString::to_string).unwrap_or_default();
-    let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
-    format!("{what}: {}{more}; hint: {hint}", first.lines().next().unwrap_or_default())
+    let first = findings
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let more = if findings.len() > 1 {
+        format!(", and {} more", findings.len() - 1)
+    } else {
+        String::new()
+    };
+    format!(
+        "{what}: {}{more}; hint: {hint}",
+        first.lines().next().unwrap_or_default()
+    )
 }
 
 /// A refusal of a source or of a file, which could not be judged.

@@ -25,7 +25,8 @@ pub(in crate::cli) struct Remove {
     id: String,
     /// One of its keys, by canonical ID, fingerprint or entry; without it the whole root goes
     key: Option<String>,
-    /// Take out the rules that name this root alone, too: their names fall to a less specific rule, or are refused
+    /// Take out the rules that name this root alone, too: their names fall to a less specific rule,
+    /// or are refused
     #[arg(long, conflicts_with = "key")]
     with_rules: bool,
     #[command(flatten)]
@@ -34,7 +35,8 @@ pub(in crate::cli) struct Remove {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Revoke {
-    /// A key's canonical ID, the fingerprint of a pinned key, or the digest of an index, a manifest, a config or a layer
+    /// A key's canonical ID, the fingerprint of a pinned key, or the digest of an index, a
+    /// manifest, a config or a layer
     #[arg(value_name = "KEY|DIGEST")]
     what: String,
     /// Why, in a line, for whoever reads the record later
@@ -47,12 +49,19 @@ pub(in crate::cli) struct Revoke {
 pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> {
     let change = Change::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
-    let root = policy.as_ref().and_then(|policy| policy.roots.get(&arguments.id));
+    let root = policy
+        .as_ref()
+        .and_then(|policy| policy.roots.get(&arguments.id));
     let (Some(policy), Some(root)) = (&policy, root) else {
-        return Err(Failure::Refused(format!("the policy has no root {:?}; hint: rootpin pin list", arguments.id)));
+        return Err(Failure::Refused(format!(
+            "the policy has no root {:?}; hint: rootpin pin list",
+            arguments.id
+        )));
     };
     if change.is_fragment_named() {
-        return Err(Failure::Usage("a root is taken out where it stands; --fragment is for new entries".to_owned()));
+        return Err(Failure::Usage(
+            "a root is taken out where it stands; --fragment is for new entries".to_owned(),
+        ));
     }
     let file = root.location.file.to_string();
     let before = change.text(&file)?.unwrap_or_default();
@@ -62,46 +71,102 @@ pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> 
         let after = pins::remove_from_rules(&before, &id, arguments.with_rules)?;
         let after = pins::remove_root(&after, &id)?;
         let words = format!("taken out: the root {id}; its files stay, and pin nothing");
-        let edit = Edit { file, before: Some(before), after, pinned: BTreeMap::new(), words, members: json!({ "root": id }) };
+        let edit = Edit {
+            file,
+            before: Some(before),
+            after,
+            pinned: BTreeMap::new(),
+            words,
+            members: json!({ "root": id }),
+        };
         return change.finish(edit, |policy| !policy.roots.contains_key(&id), output);
     };
     let entry = entry_of(root, key)?;
     let after = pins::remove_key(&before, &id, &entry)?;
     let words = format!("taken out of {id}: {entry}; a file of that name stays, and pins nothing");
     let members = json!({ "root": id, "entry": entry });
-    let edit = Edit { file, before: Some(before), after, pinned: BTreeMap::new(), words, members };
-    let fewer = |policy: &Policy| policy.roots.get(&id).is_some_and(|now| now.keys().is_subset(root.keys()));
+    let edit = Edit {
+        file,
+        before: Some(before),
+        after,
+        pinned: BTreeMap::new(),
+        words,
+        members,
+    };
+    let fewer = |policy: &Policy| {
+        policy
+            .roots
+            .get(&id)
+            .is_some_and(|now| now.keys().is_subset(root.keys()))
+    };
     change.finish(edit, fewer, output)
 }
 
 pub(super) fn revoke(arguments: &Revoke, output: Output) -> Result<u8, Failure> {
     let change = Change::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
-    let digest = if arguments.what.starts_with("sha256:") { arguments.what.parse::<Digest>().ok() } else { None };
+    let digest = if arguments.what.starts_with("sha256:") {
+        arguments.what.parse::<Digest>().ok()
+    } else {
+        None
+    };
     let (key, value) = match digest {
         Some(digest) => ("digest", digest.to_string()),
         None => ("key", key_of(policy.as_ref(), &arguments.what)?.to_string()),
     };
-    let (file, fresh) = (change.file()?, if change.is_fragment_named() { "" } else { "version = 1\ndefault = \"deny\"\n" });
+    let (file, fresh) = (
+        change.file()?,
+        if change.is_fragment_named() {
+            ""
+        } else {
+            "version = 1\ndefault = \"deny\"\n"
+        },
+    );
     let before = change.text(&file)?;
     let text = before.clone().unwrap_or_else(|| fresh.to_owned());
-    let values = vec![(key, value.as_str().into()), ("reason", arguments.reason.as_str().into())];
-    let after = pins::append(&text, &[NewTable { header: "revoked", values }])?;
+    let values = vec![
+        (key, value.as_str().into()),
+        ("reason", arguments.reason.as_str().into()),
+    ];
+    let after = pins::append(
+        &text,
+        &[NewTable {
+            header: "revoked",
+            values,
+        }],
+    )?;
     let words = format!("revoked: {key} {value}");
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
-    let edit = Edit { file, before, after, pinned: BTreeMap::new(), words, members };
+    let edit = Edit {
+        file,
+        before,
+        after,
+        pinned: BTreeMap::new(),
+        words,
+        members,
+    };
     let holds = |policy: &Policy| match digest {
         Some(digest) => policy.revoked_digest(&digest).is_some(),
-        None => policy.revoked_keys().iter().any(|key| key.to_string() == value),
+        None => policy
+            .revoked_keys()
+            .iter()
+            .any(|key| key.to_string() == value),
     };
     change.finish(edit, holds, output)
 }
 
-/// The rules that name the root, all of which must stand in its own file: only one file changes at once.
+/// The rules that name the root, all of which must stand in its own file: only one file changes at
+/// once.
 fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Failure> {
-    let naming = policy.rules.iter().filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
+    let naming = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
     for rule in naming {
-        let at = format!("{} at {}:{}", rule.pattern, rule.location.file, rule.location.line);
+        let at = format!(
+            "{} at {}:{}",
+            rule.pattern, rule.location.file, rule.location.line
+        );
         if rule.location.file != root.location.file {
             return Err(Failure::Refused(format!(
                 "the rule {at} names it, in another file than the root; nothing is changed; hint: two files can't change in one step: \
@@ -109,10 +174,19 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
             )));
         }
         if rule.roots.len() == 1 && !with_rules {
-            let mut others: Vec<_> =
-                policy.rules.iter().filter(|other| other.pattern != rule.pattern && other.pattern.overlaps(&rule.pattern)).collect();
+            let mut others: Vec<_> = policy
+                .rules
+                .iter()
+                .filter(|other| {
+                    other.pattern != rule.pattern && other.pattern.overlaps(&rule.pattern)
+                })
+                .collect();
             others.sort_by_key(|other| other.pattern.specificity());
-            let falls = others.last().map_or("would be refused".to_owned(), |other| format!("could fall to the rule {}", other.pattern));
+            let falls = others
+                .last()
+                .map_or("would be refused".to_owned(), |other| {
+                    format!("could fall to the rule {}", other.pattern)
+                });
             return Err(Failure::Refused(format!(
                 "the rule {at} names no other root; nothing is changed; hint: --with-rules takes it out too; its names {falls}"
             )));
@@ -124,37 +198,66 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
 /// The entry of `keys` that pins this key and no other.
 fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     let RootKind::Notary(notary) = &root.kind else {
-        return Err(Failure::Refused(format!("the root {} pins a root file, not keys; hint: pin add {} --replace", root.id, root.id)));
+        return Err(Failure::Refused(format!(
+            "the root {} pins a root file, not keys; hint: pin add {} --replace",
+            root.id, root.id
+        )));
     };
     let is_it = |id: &KeyId, fingerprint: Option<&Fingerprint>| {
-        id.to_string() == key || fingerprint.is_some_and(|fingerprint| fingerprint.to_string() == key || fingerprint.hex() == key)
+        id.to_string() == key
+            || fingerprint.is_some_and(|fingerprint| {
+                fingerprint.to_string() == key || fingerprint.hex() == key
+            })
     };
-    let pins_it = |keys: &[(KeyId, Option<Fingerprint>)]| keys.iter().any(|(id, fingerprint)| is_it(id, fingerprint.as_ref()));
-    let mut entries = notary.entries.iter().filter(|entry| entry.text == key || pins_it(&entry.keys));
+    let pins_it = |keys: &[(KeyId, Option<Fingerprint>)]| {
+        keys.iter()
+            .any(|(id, fingerprint)| is_it(id, fingerprint.as_ref()))
+    };
+    let mut entries = notary
+        .entries
+        .iter()
+        .filter(|entry| entry.text == key || pins_it(&entry.keys));
     match (entries.next(), entries.next()) {
-        (None, _) => Err(Failure::Refused(format!("the root {} does not pin {key:?}; hint: rootpin pin list", root.id))),
+        (None, _) => Err(Failure::Refused(format!(
+            "the root {} does not pin {key:?}; hint: rootpin pin list",
+            root.id
+        ))),
         (Some(entry), None) if entry.text == key || entry.keys.len() == 1 => Ok(entry.text.clone()),
-        (Some(entry), None) => {
-            Err(Failure::Refused(format!("{} pins {} keys; hint: take the key out of that file", entry.text, entry.keys.len())))
-        }
-        (Some(_), Some(_)) => Err(Failure::Refused(format!("several entries pin {key:?}; hint: take each out by its own name"))),
+        (Some(entry), None) => Err(Failure::Refused(format!(
+            "{} pins {} keys; hint: take the key out of that file",
+            entry.text,
+            entry.keys.len()
+        ))),
+        (Some(_), Some(_)) => Err(Failure::Refused(format!(
+            "several entries pin {key:?}; hint: take each out by its own name"
+        ))),
     }
 }
 
 /// A canonical ID as it is, or the pinned key of that fingerprint.
 fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
-    let wanted = |fingerprint: &Fingerprint| fingerprint.to_string() == text || fingerprint.hex() == text;
+    let wanted =
+        |fingerprint: &Fingerprint| fingerprint.to_string() == text || fingerprint.hex() == text;
     let mut known = Vec::new();
     for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
         match &root.kind {
             RootKind::Notary(notary) => {
                 known.extend(
-                    notary.entries.iter().flat_map(|entry| &entry.keys).filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))),
+                    notary
+                        .entries
+                        .iter()
+                        .flat_map(|entry| &entry.keys)
+                        .filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))),
                 );
             }
             RootKind::Tuf(tuf) => {
-                let keys = RootFile::read(tuf.pinned.bytes()).map(|file| file.keys).unwrap_or_default();
-                known.extend(keys.iter().filter_map(|key| Some((key.id(), Fingerprint::of(key)?))));
+                let keys = RootFile::read(tuf.pinned.bytes())
+                    .map(|file| file.keys)
+                    .unwrap_or_default();
+                known.extend(
+                    keys.iter()
+                        .filter_map(|key| Some((key.id(), Fingerprint::of(key)?))),
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! `rootpin pin scan`: what a server presents now, as ssh-keyscan shows host keys. Never the input of a decision.
+//! `rootpin pin scan`: what a server presents now, as ssh-keyscan shows host keys. Never the input
+//! of a decision.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -62,7 +63,11 @@ pub(super) struct Seen {
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
     let tls_ca = arguments.asking.tls_ca()?;
     let targets = match (arguments.name.contains("://"), arguments.server) {
-        (true, Some(_)) => return Err(Failure::Usage("--server goes with an image name, not with a URL".to_owned())),
+        (true, Some(_)) => {
+            return Err(Failure::Usage(
+                "--server goes with an image name, not with a URL".to_owned(),
+            ));
+        }
         (true, None) => vec![at_url(&arguments.name, tls_ca)?],
         (false, Some(server)) => vec![at_server(&arguments.name, server, tls_ca)?],
         (false, None) => by_policy(&load(&arguments.policy.policy)?, &arguments.name)?,
@@ -74,7 +79,10 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
             Ok(seen) => scan_of(&seen),
             Err(refusal) if targets.len() == 1 => return Err(unknown(&refusal)),
             Err(refusal) => {
-                let told = (format!("  could not be asked: {}\n", refusal.found), json!({ "error": refusal.found }));
+                let told = (
+                    format!("  could not be asked: {}\n", refusal.found),
+                    json!({ "error": refusal.found }),
+                );
                 failed = Some(refusal);
                 told
             }
@@ -83,23 +91,45 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         scanned.push(shown::with(target.json(), value));
     }
     let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": HINT });
-    output.value(&value, |_| format!("{}\n{NOTICE}\nhint: {HINT}", texts.join("\n")));
+    output.value(&value, |_| {
+        format!("{}\n{NOTICE}\nhint: {HINT}", texts.join("\n"))
+    });
     Ok(if failed.is_some() { 2 } else { 0 })
 }
 
 /// A TUF repository.
 pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<Target, Failure> {
-    Ok(Target { root: None, source: Source::Tuf(url.parse().map_err(|fault: Fault| Failure::Usage(fault.to_string()))?), tls_ca })
+    Ok(Target {
+        root: None,
+        source: Source::Tuf(
+            url.parse()
+                .map_err(|fault: Fault| Failure::Usage(fault.to_string()))?,
+        ),
+        tls_ca,
+    })
 }
 
 /// A repository of a Notary server.
-pub(super) fn at_server(name: &str, server: String, tls_ca: Option<Vec<u8>>) -> Result<Target, Failure> {
-    Ok(Target { root: None, source: Source::Notary { server, gun: repository(name)? }, tls_ca })
+pub(super) fn at_server(
+    name: &str,
+    server: String,
+    tls_ca: Option<Vec<u8>>,
+) -> Result<Target, Failure> {
+    Ok(Target {
+        root: None,
+        source: Source::Notary {
+            server,
+            gun: repository(name)?,
+        },
+        tls_ca,
+    })
 }
 
 pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
     let image: Result<ImageRef, _> = name.parse();
-    image.map(|image| image.repository).map_err(|error| Failure::Usage(format!("{error}; hint: wanted an image name, or a URL")))
+    image
+        .map(|image| image.repository)
+        .map_err(|error| Failure::Usage(format!("{error}; hint: wanted an image name, or a URL")))
 }
 
 /// All that the rule for a name would ask.
@@ -108,7 +138,11 @@ fn by_policy(policy: &Policy, name: &str) -> Result<Vec<Target>, Failure> {
     let rule = policy.rule_for(&repository).ok_or_else(|| {
         Failure::Unknown(format!("no rule covers {repository}; hint: name the server: rootpin pin scan {repository} --server https://…"))
     })?;
-    Ok(rule.roots.iter().flat_map(|root| of_root(root, Some(rule), &repository)).collect())
+    Ok(rule
+        .roots
+        .iter()
+        .flat_map(|root| of_root(root, Some(rule), &repository))
+        .collect())
 }
 
 /// Where a root's metadata for a name is.
@@ -116,12 +150,28 @@ pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository)
     let id = Some(root.id.clone());
     match &root.kind {
         RootKind::Notary(notary) => {
-            let gun = rule.map_or(Some(repository.clone()), |rule| rule.signed_name(repository));
-            let source = gun.map(|gun| Source::Notary { server: notary.server.clone(), gun });
-            source.into_iter().map(|source| Target { root: id.clone(), source, tls_ca: notary.tls_ca.clone() }).collect()
+            let gun = rule.map_or(Some(repository.clone()), |rule| {
+                rule.signed_name(repository)
+            });
+            let source = gun.map(|gun| Source::Notary {
+                server: notary.server.clone(),
+                gun,
+            });
+            source
+                .into_iter()
+                .map(|source| Target {
+                    root: id.clone(),
+                    source,
+                    tls_ca: notary.tls_ca.clone(),
+                })
+                .collect()
         }
         RootKind::Tuf(tuf) => {
-            let target = |url: &MetadataUrl| Target { root: id.clone(), source: Source::Tuf(url.clone()), tls_ca: tuf.tls_ca.clone() };
+            let target = |url: &MetadataUrl| Target {
+                root: id.clone(),
+                source: Source::Tuf(url.clone()),
+                tls_ca: tuf.tls_ca.clone(),
+            };
             tuf.metadata.iter().map(target).collect()
         }
     }
@@ -132,20 +182,37 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
     let deadline = Instant::now() + DEADLINE;
     match &target.source {
         Source::Notary { server, gun } => {
-            let server = sources.notary_at(server, target.tls_ca.as_deref()).map_err(|error| error.refusal())?;
-            let want = Want { request: Request::LatestRoot, max_bytes: RootFile::MAX_BYTES };
-            match server.get(gun, &want, deadline.into()).await.map_err(|error| error.refusal())? {
+            let server = sources
+                .notary_at(server, target.tls_ca.as_deref())
+                .map_err(|error| error.refusal())?;
+            let want = Want {
+                request: Request::LatestRoot,
+                max_bytes: RootFile::MAX_BYTES,
+            };
+            match server
+                .get(gun, &want, deadline.into())
+                .await
+                .map_err(|error| error.refusal())?
+            {
                 notary::Answer::Bytes(bytes) => match read(&bytes, Format::Notary) {
-                    Ok(file) => Ok(Seen { files: vec![(file, bytes)] }),
+                    Ok(file) => Ok(Seen {
+                        files: vec![(file, bytes)],
+                    }),
                     Err(refusal) => Err(no_notary(&server.url(), gun, &bytes, refusal)),
                 },
-                notary::Answer::Missing => Err(nothing(&format!("no root.json of {gun} at {}", server.url()))),
+                notary::Answer::Missing => Err(nothing(&format!(
+                    "no root.json of {gun} at {}",
+                    server.url()
+                ))),
             }
         }
         Source::Tuf(url) => {
             let mut silent = nothing(&format!("nowhere to look for {url}"));
             // A registry may have mirrors: the first that answers is shown.
-            for location in sources.tuf(url, target.tls_ca.as_deref()).map_err(|error| error.refusal())? {
+            for location in sources
+                .tuf(url, target.tls_ca.as_deref())
+                .map_err(|error| error.refusal())?
+            {
                 match ask_tuf(&location, url, from, deadline).await {
                     Err(refusal) if refusal.code == Code::SourceUnreachable => silent = refusal,
                     answer => return answer,
@@ -156,17 +223,36 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
     }
 }
 
-async fn ask_tuf(location: &Arc<TufLocation>, url: &MetadataUrl, from: u64, deadline: Instant) -> Result<Seen, Refusal> {
-    let reader = location.open(deadline.into()).await.map_err(|error| error.refusal())?;
-    let get = async |name: &str| reader.get(name, None, RootFile::MAX_BYTES, deadline.into()).await.map_err(|error| error.refusal());
+async fn ask_tuf(
+    location: &Arc<TufLocation>,
+    url: &MetadataUrl,
+    from: u64,
+    deadline: Instant,
+) -> Result<Seen, Refusal> {
+    let reader = location
+        .open(deadline.into())
+        .await
+        .map_err(|error| error.refusal())?;
+    let get = async |name: &str| {
+        reader
+            .get(name, None, RootFile::MAX_BYTES, deadline.into())
+            .await
+            .map_err(|error| error.refusal())
+    };
     let (mut files, mut bytes_left) = (Vec::new(), MOST_BYTES);
     for version in from..from.saturating_add(MOST_ROOTS) {
-        let Some(bytes) = get(&format!("{version}.root.json")).await? else { break };
-        bytes_left = bytes_left.checked_sub(bytes.len()).ok_or_else(|| too_much(url))?;
+        let Some(bytes) = get(&format!("{version}.root.json")).await? else {
+            break;
+        };
+        bytes_left = bytes_left
+            .checked_sub(bytes.len())
+            .ok_or_else(|| too_much(url))?;
         files.push((read(&bytes, Format::Tuf)?, bytes));
     }
     if files.is_empty() && from == 1 {
-        let bytes = get("root.json").await?.ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
+        let bytes = get("root.json")
+            .await?
+            .ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
         files.push((read(&bytes, Format::Tuf)?, bytes));
     }
     Ok(Seen { files })
@@ -185,14 +271,32 @@ fn no_notary(url: &str, gun: &Repository, bytes: &[u8], refusal: Refusal) -> Ref
     let url = url.trim_end_matches('/');
     let found = format!("{url}/v2/{gun}/_trust/tuf/root.json answered with {came}");
     let hint = "is this the address of a Notary server? a registry or a web page at the same host is none; a TUF repository is named by its URL alone";
-    Refusal { found, hint: hint.to_owned(), ..refusal }
+    Refusal {
+        found,
+        hint: hint.to_owned(),
+        ..refusal
+    }
 }
 
 fn read(bytes: &[u8], format: Format) -> Result<RootFile, Refusal> {
     let file = RootFile::read(bytes)?;
-    let wanted = if format == Format::Tuf { "TUF 1.0" } else { "Notary v1" };
-    let hint = "a Notary server is asked with --server and an image name, a TUF repository by its URL";
-    if file.format == format { Ok(file) } else { Err(Refusal::new(Code::Malformed, "a root file of the other format", wanted, hint)) }
+    let wanted = if format == Format::Tuf {
+        "TUF 1.0"
+    } else {
+        "Notary v1"
+    };
+    let hint =
+        "a Notary server is asked with --server and an image name, a TUF repository by its URL";
+    if file.format == format {
+        Ok(file)
+    } else {
+        Err(Refusal::new(
+            Code::Malformed,
+            "a root file of the other format",
+            wanted,
+            hint,
+        ))
+    }
 }
 
 fn too_much(url: &MetadataUrl) -> Refusal {
@@ -206,7 +310,12 @@ fn too_much(url: &MetadataUrl) -> Refusal {
 }
 
 fn nothing(found: &str) -> Refusal {
-    Refusal::new(Code::NoStatement, found, "a root file", "check the name and the address: this server may not have this repository")
+    Refusal::new(
+        Code::NoStatement,
+        found,
+        "a root file",
+        "check the name and the address: this server may not have this repository",
+    )
 }
 
 impl Target {
@@ -216,27 +325,43 @@ impl Target {
             Source::Notary { server, gun } => format!("{gun} at the Notary server {server}"),
             Source::Tuf(url) => format!("TUF repository {url}"),
         };
-        self.root.as_ref().map_or(source.clone(), |root| format!("root {root}: {source}"))
+        self.root
+            .as_ref()
+            .map_or(source.clone(), |root| format!("root {root}: {source}"))
     }
 
     /// For programs.
     pub(super) fn json(&self) -> Value {
         match &self.source {
-            Source::Notary { server, gun } => json!({ "root": self.root, "type": "notary", "source": server, "name": gun.as_str() }),
-            Source::Tuf(url) => json!({ "root": self.root, "type": "tuf", "source": url.to_string(), "name": null }),
+            Source::Notary { server, gun } => {
+                json!({ "root": self.root, "type": "notary", "source": server, "name": gun.as_str() })
+            }
+            Source::Tuf(url) => {
+                json!({ "root": self.root, "type": "tuf", "source": url.to_string(), "name": null })
+            }
         }
     }
 }
 
 fn scan_of(seen: &Seen) -> (String, Value) {
-    let Some(((newest, _), earlier)) = seen.files.split_last() else { return (String::new(), Value::Null) };
+    let Some(((newest, _), earlier)) = seen.files.split_last() else {
+        return (String::new(), Value::Null);
+    };
     let mut text = shown::root_text(newest);
     for (file, _) in earlier.iter().rev() {
         // Writing to a String can't fail.
-        let _ = writeln!(text, "  earlier root   version {}, sha256 {}", file.version, file.sha256.hex());
+        let _ = writeln!(
+            text,
+            "  earlier root   version {}, sha256 {}",
+            file.version,
+            file.sha256.hex()
+        );
     }
-    let earlier = earlier.iter().map(|(file, _)| json!({ "root_version": file.version, "sha256": file.sha256.hex() }));
-    let value = json!({ "presented": shown::root_json(newest), "earlier": earlier.collect::<Vec<_>>() });
+    let earlier = earlier
+        .iter()
+        .map(|(file, _)| json!({ "root_version": file.version, "sha256": file.sha256.hex() }));
+    let value =
+        json!({ "presented": shown::root_json(newest), "earlier": earlier.collect::<Vec<_>>() });
     (text, value)
 }
 
@@ -252,13 +377,28 @@ mod tests {
     #[test]
     fn an_address_that_is_no_notary_server_is_named_with_what_it_answered() {
         let gun = Repository::from_full("registry.example/team/app").unwrap();
-        for (bytes, came) in
-            [(&b"\n<!doctype html>"[..], "a page of HTML"), (b"hello", "5 bytes that are no JSON"), (b"{}", "no root.json")]
-        {
-            let refusal = no_notary("https://n.example/", &gun, bytes, read(bytes, Format::Notary).unwrap_err());
+        for (bytes, came) in [
+            (&b"\n<!doctype html>"[..], "a page of HTML"),
+            (b"hello", "5 bytes that are no JSON"),
+            (b"{}", "no root.json"),
+        ] {
+            let refusal = no_notary(
+                "https://n.example/",
+                &gun,
+                bytes,
+                read(bytes, Format::Notary).unwrap_err(),
+            );
             let asked = "https://n.example/v2/registry.example/team/app/_trust/tuf/root.json answered with ";
-            assert!(refusal.found.starts_with(asked) && refusal.found.contains(came), "{}", refusal.found);
-            assert!(refusal.hint.contains("address of a Notary server"), "{}", refusal.hint);
+            assert!(
+                refusal.found.starts_with(asked) && refusal.found.contains(came),
+                "{}",
+                refusal.found
+            );
+            assert!(
+                refusal.hint.contains("address of a Notary server"),
+                "{}",
+                refusal.hint
+            );
         }
     }
 }

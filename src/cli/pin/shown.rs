@@ -1,4 +1,5 @@
-//! Keys as they are shown, to people and to programs: by every name under which somebody may know them.
+//! Keys as they are shown, to people and to programs: by every name under which somebody may know
+//! them.
 
 use std::fmt::Write as _;
 
@@ -57,16 +58,41 @@ pub(super) fn root_text(file: &RootFile) -> String {
         file.threshold
     );
     for (at, key) in file.keys.iter().enumerate() {
-        let kind = if key.kind().is_empty() { "of a kind that is not known here" } else { key.kind() };
+        let kind = if key.kind().is_empty() {
+            "of a kind that is not known here"
+        } else {
+            key.kind()
+        };
         // Writing to a String can't fail.
-        let _ = writeln!(out, "  root key {} of {}: {kind}\n    canonical ID   {}", at + 1, file.keys.len(), key.id());
+        let _ = writeln!(
+            out,
+            "  root key {} of {}: {kind}\n    canonical ID   {}",
+            at + 1,
+            file.keys.len(),
+            key.id()
+        );
         if let Some(fingerprint) = Fingerprint::of(key) {
-            let _ = writeln!(out, "    fingerprint    {fingerprint}\n    … in hex       {}", fingerprint.hex());
+            let _ = writeln!(
+                out,
+                "    fingerprint    {fingerprint}\n    … in hex       {}",
+                fingerprint.hex()
+            );
         }
         if let Some(leaf) = key.certificates().first() {
-            let name = leaf.common_name.as_deref().map_or("no plain name".to_owned(), quoted);
-            let _ = writeln!(out, "    certificate    for {name}, {} to {}", leaf.not_before, leaf.not_after);
-            let _ = writeln!(out, "    … its own ID   {}, another for every repository", key.scoped_id());
+            let name = leaf
+                .common_name
+                .as_deref()
+                .map_or("no plain name".to_owned(), quoted);
+            let _ = writeln!(
+                out,
+                "    certificate    for {name}, {} to {}",
+                leaf.not_before, leaf.not_after
+            );
+            let _ = writeln!(
+                out,
+                "    … its own ID   {}, another for every repository",
+                key.scoped_id()
+            );
         } else if key.scoped_id() != key.id().to_string() {
             let _ = writeln!(out, "    listed as      {}", quoted(key.scoped_id()));
         }

@@ -1,4 +1,5 @@
-//! Fingerprints as a person gives them, and whether they are those of what is to be pinned. Without one nothing is pinned.
+//! Fingerprints as a person gives them, and whether they are those of what is to be pinned. Without
+//! one nothing is pinned.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -20,19 +21,35 @@ pub(super) enum Teller {
 }
 
 impl Teller {
-    /// `-` among the arguments stands for the lines of standard input. Without any, the terminal is asked; if there is none, nobody.
+    /// `-` among the arguments stands for the lines of standard input. Without any, the terminal is
+    /// asked; if there is none, nobody.
     pub(super) fn new(arguments: &[String]) -> Result<Self, Failure> {
         if arguments.is_empty() {
-            return if io::stdin().is_terminal() { Ok(Self::Asked) } else { Err(Failure::Usage(NO_FINGERPRINT.to_owned())) };
+            return if io::stdin().is_terminal() {
+                Ok(Self::Asked)
+            } else {
+                Err(Failure::Usage(NO_FINGERPRINT.to_owned()))
+            };
         }
         let mut told = Vec::new();
         for argument in arguments {
-            let lines = if argument == "-" { standard_input()? } else { argument.clone() };
+            let lines = if argument == "-" {
+                standard_input()?
+            } else {
+                argument.clone()
+            };
             for line in lines.lines().filter(|line| !line.trim().is_empty()) {
-                told.push(line.parse::<Told>().map_err(|error| Failure::Usage(error.to_string()))?);
+                told.push(
+                    line.parse::<Told>()
+                        .map_err(|error| Failure::Usage(error.to_string()))?,
+                );
             }
         }
-        if told.is_empty() { Err(Failure::Usage(NO_FINGERPRINT.to_owned())) } else { Ok(Self::Given(told)) }
+        if told.is_empty() {
+            Err(Failure::Usage(NO_FINGERPRINT.to_owned()))
+        } else {
+            Ok(Self::Given(told))
+        }
     }
 
     /// Whether every one of these keys, and nothing else, was told.
@@ -40,14 +57,21 @@ impl Teller {
         let mut left: Vec<&PublicKey> = keys.to_vec();
         match self {
             Self::Given(told) => {
-                if let Some(other) = told.iter().find(|told| !keys.iter().any(|key| told.is_of(key))) {
+                if let Some(other) = told
+                    .iter()
+                    .find(|told| !keys.iter().any(|key| told.is_of(key)))
+                {
                     return Err(differs(other, keys));
                 }
                 left.retain(|key| !told.iter().any(|told| told.is_of(key)));
             }
             Self::Asked => {
                 while !left.is_empty() {
-                    let told = ask(&format!("fingerprint of root key {} of {}", keys.len() - left.len() + 1, keys.len()))?;
+                    let told = ask(&format!(
+                        "fingerprint of root key {} of {}",
+                        keys.len() - left.len() + 1,
+                        keys.len()
+                    ))?;
                     let before = left.len();
                     left.retain(|key| !told.is_of(key));
                     if left.len() == before {
@@ -59,15 +83,24 @@ impl Teller {
         if left.is_empty() {
             return Ok(());
         }
-        let text = format!("{} of the {} keys have no fingerprint; nothing is pinned", left.len(), keys.len());
+        let text = format!(
+            "{} of the {} keys have no fingerprint; nothing is pinned",
+            left.len(),
+            keys.len()
+        );
         Err(Failure::Refused(format!(
             "{text}; hint: every key of a root role can sign: give --fingerprint for each, or leave this root alone"
         )))
     }
 
     /// The root file that was told: by its own sha256, or the newest by all of its root keys.
-    pub(super) fn confirm_root<'a>(&self, files: &'a [(RootFile, Vec<u8>)]) -> Result<&'a (RootFile, Vec<u8>), Failure> {
-        let newest = files.last().ok_or_else(|| Failure::Unknown("there is no root file".to_owned()))?;
+    pub(super) fn confirm_root<'a>(
+        &self,
+        files: &'a [(RootFile, Vec<u8>)],
+    ) -> Result<&'a (RootFile, Vec<u8>), Failure> {
+        let newest = files
+            .last()
+            .ok_or_else(|| Failure::Unknown("there is no root file".to_owned()))?;
         let by_file = |told: &Told| files.iter().find(|(file, _)| told.is_of_file(&file.sha256));
         let keys: Vec<&PublicKey> = newest.0.keys.iter().collect();
         match self {
@@ -86,22 +119,38 @@ impl Teller {
     }
 }
 
-/// Asks a person. What was typed before the question is not an answer to it: it may have been pasted with the command.
+/// Asks a person. What was typed before the question is not an answer to it: it may have been
+/// pasted with the command.
 fn ask(what: &str) -> Result<Told, Failure> {
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
-    let _ = write!(error, "{what}, as the publisher told it to you by another way: ").and_then(|()| error.flush());
+    let _ = write!(
+        error,
+        "{what}, as the publisher told it to you by another way: "
+    )
+    .and_then(|()| error.flush());
     let mut line = String::new();
-    io::stdin().lock().take(MOST_BYTES).read_line(&mut line).map_err(|error| Failure::Unknown(error.to_string()))?;
+    io::stdin()
+        .lock()
+        .take(MOST_BYTES)
+        .read_line(&mut line)
+        .map_err(|error| Failure::Unknown(error.to_string()))?;
     if line.trim().is_empty() {
-        return Err(Failure::Refused(format!("no fingerprint was given; nothing is pinned; hint: {WHENCE}")));
+        return Err(Failure::Refused(format!(
+            "no fingerprint was given; nothing is pinned; hint: {WHENCE}"
+        )));
     }
-    line.parse().map_err(|error| Failure::Refused(format!("{error}; nothing is pinned")))
+    line.parse()
+        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned")))
 }
 
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
-    io::stdin().lock().take(MOST_BYTES).read_to_string(&mut text).map_err(|error| Failure::Unknown(error.to_string()))?;
+    io::stdin()
+        .lock()
+        .take(MOST_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::Unknown(error.to_string()))?;
     Ok(text)
 }
 
@@ -110,14 +159,17 @@ fn differs(told: &Told, keys: &[&PublicKey]) -> Failure {
     if keys.iter().any(|key| told.is_certificate_id_of(key)) {
         let hint = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
             publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";
-        let text = format!("{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it");
+        let text = format!(
+            "{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it"
+        );
         return Failure::Refused(format!("{text}; nothing is pinned; hint: {hint}"));
     }
     let hint = "either the fingerprint is of another key or file, or somebody answers in the publisher's place: ask the publisher";
-    Failure::Refused(format!("{told} is not the fingerprint of what was found; nothing is pinned; hint: {hint}"))
+    Failure::Refused(format!(
+        "{told} is not the fingerprint of what was found; nothing is pinned; hint: {hint}"
+    ))
 }
 
-const WHENCE: &str =
-    "ask the publisher for it by another way than the one the key comes by, and give it by --fingerprint, or at a terminal";
+const WHENCE: &str = "ask the publisher for it by another way than the one the key comes by, and give it by --fingerprint, or at a terminal";
 const NO_FINGERPRINT: &str = "no fingerprint, and nobody at a terminal to be asked; nothing is pinned; hint: ask the publisher for it by \
     another way than the one the key comes by, and give it by --fingerprint (- reads standard input)";

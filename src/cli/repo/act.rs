@@ -1,4 +1,5 @@
-//! Carries out what changes a repository: shows it, asks, has keys unlocked, and tells how it ended.
+//! Carries out what changes a repository: shows it, asks, has keys unlocked, and tells how it
+//! ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -17,7 +18,9 @@ use crate::cli::output::Output;
 use crate::publish::changes::Entry;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Transaction, Unlock, Working};
+use crate::publish::{
+    Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Transaction, Unlock, Working,
+};
 use crate::trust::KeyId;
 
 /// How long nothing is said.
@@ -54,16 +57,36 @@ pub(super) struct Act<'a> {
 }
 
 /// Runs it in a working folder.
-pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &Options, output: Output) -> Result<u8, PublishError> {
+pub(super) async fn run(
+    here: &Here,
+    working: &Working,
+    act: Act<'_>,
+    options: &Options,
+    output: Output,
+) -> Result<u8, PublishError> {
     let mut transaction = here.transaction(working, options.local)?;
     let doing = transaction.doing.clone();
     let now = transaction.now;
-    let mut asking = Asking { act, options, output, keyring: &working.keyring, plan: Value::Null, doing: doing.clone(), now, term: None };
-    let mut keys = Unlocked { doing: doing.clone(), ..Unlocked::new(&working.keyring, &options.passphrases) };
+    let mut asking = Asking {
+        act,
+        options,
+        output,
+        keyring: &working.keyring,
+        plan: Value::Null,
+        doing: doing.clone(),
+        now,
+        term: None,
+    };
+    let mut keys = Unlocked {
+        doing: doing.clone(),
+        ..Unlocked::new(&working.keyring, &options.passphrases)
+    };
     let outcome = telling(output, &doing, transaction.run(&mut asking, &mut keys)).await?;
     let mut report = ended(&outcome, asking.plan, &transaction.notes);
     let term = match &outcome {
-        Outcome::Done { metadata, .. } | Outcome::Nothing(metadata) => Some(RootTerm::of(metadata, now)),
+        Outcome::Done { metadata, .. } | Outcome::Nothing(metadata) => {
+            Some(RootTerm::of(metadata, now))
+        }
         Outcome::Shown => asking.term,
     };
     if let (Some(term), Some(object)) = (&term, report.as_object_mut()) {
@@ -76,17 +99,31 @@ pub(super) async fn run(here: &Here, working: &Working, act: Act<'_>, options: &
 }
 
 /// What there is at the first place, merged with what is here.
-pub(super) async fn look(transaction: &mut Transaction<'_>, output: Output) -> Result<Draft, PublishError> {
+pub(super) async fn look(
+    transaction: &mut Transaction<'_>,
+    output: Output,
+) -> Result<Draft, PublishError> {
     let doing = transaction.doing.clone();
     telling(output, &doing, transaction.look(&|_| false)).await
 }
 
 /// Waits for something, and says from time to time what it is that takes so long.
 pub(super) async fn telling<T>(output: Output, doing: &Doing, work: impl Future<Output = T>) -> T {
-    Box::pin(telling_every(PATIENCE, doing, move |what| output.progress(what), work)).await
+    Box::pin(telling_every(
+        PATIENCE,
+        doing,
+        move |what| output.progress(what),
+        work,
+    ))
+    .await
 }
 
-async fn telling_every<T>(every: Duration, doing: &Doing, say: impl Fn(&str) + Send + 'static, work: impl Future<Output = T>) -> T {
+async fn telling_every<T>(
+    every: Duration,
+    doing: &Doing,
+    say: impl Fn(&str) + Send + 'static,
+    work: impl Future<Output = T>,
+) -> T {
     let (done, over) = mpsc::channel::<()>();
     let doing = doing.clone();
     // From a thread of its own: what takes long may be computing, which keeps this one busy.
@@ -161,7 +198,9 @@ pub(super) fn ask(options: &Options) -> Result<(), PublishError> {
 fn go_on() -> Result<bool, PublishError> {
     let failed = |error| PublishError::File("the terminal".to_owned(), error);
     let mut errors = io::stderr();
-    write!(errors, "sign this? [y/N] ").and_then(|()| errors.flush()).map_err(failed)?;
+    write!(errors, "sign this? [y/N] ")
+        .and_then(|()| errors.flush())
+        .map_err(failed)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -177,7 +216,12 @@ pub(super) struct Unlocked<'a> {
 
 impl<'a> Unlocked<'a> {
     pub(super) fn new(keyring: &'a Keyring, passphrases: &'a Passphrases) -> Self {
-        Self { keyring, passphrases, open: BTreeMap::new(), doing: Doing::default() }
+        Self {
+            keyring,
+            passphrases,
+            open: BTreeMap::new(),
+            doing: Doing::default(),
+        }
     }
 }
 
@@ -185,10 +229,15 @@ impl Unlock for Unlocked<'_> {
     fn unlock(&mut self, id: KeyId) -> Result<&dyn Signer, SigningError> {
         if !self.open.contains_key(&id) {
             let (passphrases, doing) = (self.passphrases, &self.doing);
-            let signer = self.keyring.unlock(id, &mut |entry| quietly(doing, || passphrases.of(&entry.name)))?;
+            let signer = self.keyring.unlock(id, &mut |entry| {
+                quietly(doing, || passphrases.of(&entry.name))
+            })?;
             self.open.insert(id, signer);
         }
-        self.open.get(&id).map(AsRef::as_ref).ok_or_else(|| SigningError::Unusable("a key that vanished".to_owned()))
+        self.open
+            .get(&id)
+            .map(AsRef::as_ref)
+            .ok_or_else(|| SigningError::Unusable("a key that vanished".to_owned()))
     }
 }
 
@@ -200,9 +249,17 @@ fn ended(outcome: &Outcome, mut plan: Value, notes: &[String]) -> Value {
         Outcome::Done { .. } => "published",
     };
     let (published, failed) = match outcome {
-        Outcome::Done { published, failed, .. } => (
-            published.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            failed.iter().map(|(url, why)| json!({ "place": url.to_string(), "error": why })).collect(),
+        Outcome::Done {
+            published, failed, ..
+        } => (
+            published
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            failed
+                .iter()
+                .map(|(url, why)| json!({ "place": url.to_string(), "error": why }))
+                .collect(),
         ),
         Outcome::Shown | Outcome::Nothing(_) => (Vec::new(), Vec::<Value>::new()),
     };
@@ -227,7 +284,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_takes_long_is_told_though_it_never_waits_for_anything_and_not_while_somebody_is_asked() {
+    async fn what_takes_long_is_told_though_it_never_waits_for_anything_and_not_while_somebody_is_asked()
+     {
         let (doing, (told, tells)) = (Doing::default(), mpsc::channel());
         let say = move |what: &str| drop(told.send(what.to_owned()));
         let work = async {

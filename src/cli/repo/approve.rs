@@ -19,12 +19,23 @@ pub(super) struct Arguments {
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let mut make = |draft: &mut Draft| {
-        let waiting: Vec<String> =
-            draft.next.waiting.keys().filter(|role| verb.role.as_ref().is_none_or(|only| only == *role)).cloned().collect();
+        let waiting: Vec<String> = draft
+            .next
+            .waiting
+            .keys()
+            .filter(|role| verb.role.as_ref().is_none_or(|only| only == *role))
+            .cloned()
+            .collect();
         if waiting.is_empty() {
             let what = verb.role.as_deref().unwrap_or("nothing");
-            let what = if verb.role.is_some() { format!("{what} does not wait") } else { format!("{what} waits") };
-            return Err(PublishError::Wrong(format!("{what} for a signature; hint: rootpin repo status")));
+            let what = if verb.role.is_some() {
+                format!("{what} does not wait")
+            } else {
+                format!("{what} waits")
+            };
+            return Err(PublishError::Wrong(format!(
+                "{what} for a signature; hint: rootpin repo status"
+            )));
         }
         for role in waiting {
             if verb.drop {
@@ -35,7 +46,19 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         }
         Ok(())
     };
-    let about = vec![if verb.drop { "drop what waits" } else { "approve what waits" }.to_owned()];
-    let act = Act { make: &mut make, decides: [].into(), restores: false, about };
+    let about = vec![
+        if verb.drop {
+            "drop what waits"
+        } else {
+            "approve what waits"
+        }
+        .to_owned(),
+    ];
+    let act = Act {
+        make: &mut make,
+        decides: [].into(),
+        restores: false,
+        about,
+    };
     act::run(here, &working, act, &verb.options, output).await
 }

@@ -34,20 +34,28 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let root = std::fs::read(&verb.root).map_err(|error| {
-        let hint = "wanted a root file of it, as its DIR/root.json; whoever keeps it gives it to you";
+        let hint =
+            "wanted a root file of it, as its DIR/root.json; whoever keeps it gives it to you";
         PublishError::Wrong(format!("{}: {error}; hint: {hint}", verb.root.display()))
     })?;
     let found = Digest::of(&root).hex();
     let told: Result<Told, _> = verb.sha256.parse();
     if !told.is_ok_and(|told| told.is_of_file(&Digest::of(&root))) {
         let hint = "ask whoever gave you the file; don't go on with this one";
-        return Err(PublishError::Wrong(format!("{} has the SHA-256 {found}, wanted {}; hint: {hint}", verb.root.display(), verb.sha256)));
+        return Err(PublishError::Wrong(format!(
+            "{} has the SHA-256 {found}, wanted {}; hint: {hint}",
+            verb.root.display(),
+            verb.sha256
+        )));
     }
     let place = here.place(&verb.place)?;
     let pinned = pinned_root(root.clone())?;
     let files = place.read(&BTreeMap::new()).await?.files;
     if files.is_empty() {
-        return Err(PublishError::State(format!("{} has nothing; hint: rootpin repo init begins a repository", verb.place)));
+        return Err(PublishError::State(format!(
+            "{} has nothing; hint: rootpin repo init begins a repository",
+            verb.place
+        )));
     }
     let metadata = Metadata::read(&files, &pinned, &[], None)?;
     let settings = Settings::text(&verb.names, &[verb.place.to_string()], &[]);
@@ -56,9 +64,19 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     working.keep(&metadata)?;
     working.keep_published(&metadata)?;
     working.settle(&settings)?;
-    let delegated = metadata.delegations().filter_map(|(_, listed)| listed.get("name")?.as_str());
-    let all: BTreeSet<&str> = metadata.roles.keys().map(String::as_str).chain(delegated).collect();
-    let roles: Vec<_> = all.into_iter().filter(|role| super::images::may_sign(&metadata, &working.keyring, role)).collect();
+    let delegated = metadata
+        .delegations()
+        .filter_map(|(_, listed)| listed.get("name")?.as_str());
+    let all: BTreeSet<&str> = metadata
+        .roles
+        .keys()
+        .map(String::as_str)
+        .chain(delegated)
+        .collect();
+    let roles: Vec<_> = all
+        .into_iter()
+        .filter(|role| super::images::may_sign(&metadata, &working.keyring, role))
+        .collect();
     let term = RootTerm::of(&metadata, Timestamp::now());
     let dir = verb.dir.display().to_string();
     let report = json!({ "version": 1, "outcome": "cloned", "dir": dir, "may_sign": roles, "root": term.json() });
@@ -69,7 +87,10 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
 fn report_text(report: &Value) -> String {
     let report = &of_others(report);
     let dir = text(report, "dir");
-    let roles: Vec<_> = crate::cli::output::list(report, "may_sign").iter().filter_map(Value::as_str).collect();
+    let roles: Vec<_> = crate::cli::output::list(report, "may_sign")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     if roles.is_empty() {
         return format!(
             "cloned to {dir}; no key in {dir}/keys signs for a role of it yet: rootpin repo --repo {dir} key generate NAME, and have it delegated to"

@@ -19,8 +19,11 @@ use crate::publish::{Draft, Metadata, PublishError, Working, delegated_paths, ke
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Let other keys sign for some of the names; of a role that is there already, these take the place of its keys
-    #[command(after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice --paths 'registry.example/team-a/**'")]
+    /// Let other keys sign for some of the names; of a role that is there already, these take the
+    /// place of its keys
+    #[command(
+        after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice --paths 'registry.example/team-a/**'"
+    )]
     Add(Add),
     /// Take it back: from then on nothing that the role has signed counts
     #[command(after_help = "example: rootpin repo delegate remove team-a")]
@@ -90,9 +93,15 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
             verb.holder.len()
         )));
     }
-    let keys = verb.key.iter().map(|file| read_key(file)).collect::<Result<Vec<_>, _>>()?;
+    let keys = verb
+        .key
+        .iter()
+        .map(|file| read_key(file))
+        .collect::<Result<Vec<_>, _>>()?;
     let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
-    let known = draft.document(&verb.by).and_then(|document| document.members("delegations")?.get("keys")?.as_object());
+    let known = draft
+        .document(&verb.by)
+        .and_then(|document| document.members("delegations")?.get("keys")?.as_object());
     let as_known = |(keyid, key, name)| {
         let (keyid, key) = as_listed(known, keyid, key);
         (keyid, key, name)
@@ -104,36 +113,92 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
     });
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() < keys.len() || ids.len() < usize::try_from(verb.threshold).unwrap_or(usize::MAX) || verb.threshold == 0 {
+    if ids.len() < keys.len()
+        || ids.len() < usize::try_from(verb.threshold).unwrap_or(usize::MAX)
+        || verb.threshold == 0
+    {
         return Err(PublishError::Wrong(format!(
             "{} different keys, of which {} must sign; hint: give as many keys as must sign, each once",
             ids.len(),
             verb.threshold
         )));
     }
-    let objects: Map<String, Value> = keys.iter().map(|(keyid, key, _)| (keyid.clone(), key.clone())).collect();
-    let mut wanted = vec![(Entry::Delegation(verb.role.clone()), Some(json!({ "role": listed, "keys": objects })))];
+    let objects: Map<String, Value> = keys
+        .iter()
+        .map(|(keyid, key, _)| (keyid.clone(), key.clone()))
+        .collect();
+    let mut wanted = vec![(
+        Entry::Delegation(verb.role.clone()),
+        Some(json!({ "role": listed, "keys": objects })),
+    )];
     for (index, (keyid, _, name)) in keys.iter().enumerate() {
         let holder = verb.holder.get(index).unwrap_or(name);
         wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
     }
-    let mut about = vec![format!("delegate {} to {}", verb.paths.join(" "), verb.role)];
-    let before = draft.next.roles.get(&verb.role).filter(|_| draft.next.authority(&verb.role).is_none());
-    if let Some(names) = before.and_then(|file| file.document.members("targets")).filter(|names| !names.is_empty()) {
-        about.push(format!("  it was delegated to before: what these keys signed then counts again, {} names", names.len()));
+    let mut about = vec![format!(
+        "delegate {} to {}",
+        verb.paths.join(" "),
+        verb.role
+    )];
+    let before = draft
+        .next
+        .roles
+        .get(&verb.role)
+        .filter(|_| draft.next.authority(&verb.role).is_none());
+    if let Some(names) = before
+        .and_then(|file| file.document.members("targets"))
+        .filter(|names| !names.is_empty())
+    {
+        about.push(format!(
+            "  it was delegated to before: what these keys signed then counts again, {} names",
+            names.len()
+        ));
     }
-    set(here, &working, Set { by: verb.by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
+    set(
+        here,
+        &working,
+        Set {
+            by: verb.by,
+            wanted,
+            about,
+            entry: Entry::Delegation(verb.role),
+        },
+        &verb.options,
+        output,
+    )
+    .await
 }
 
 async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let of_role = |listed: &Value| text(listed, "name") == verb.role;
-    let by = draft.next.delegations().find(|(_, listed)| of_role(listed)).map(|(by, _)| by.to_owned());
-    let by = by.ok_or_else(|| PublishError::Wrong(format!("nothing is delegated to {}; hint: rootpin repo delegate list", verb.role)))?;
+    let by = draft
+        .next
+        .delegations()
+        .find(|(_, listed)| of_role(listed))
+        .map(|(by, _)| by.to_owned());
+    let by = by.ok_or_else(|| {
+        PublishError::Wrong(format!(
+            "nothing is delegated to {}; hint: rootpin repo delegate list",
+            verb.role
+        ))
+    })?;
     let wanted = vec![(Entry::Delegation(verb.role.clone()), None)];
     let about = vec![format!("take back what is delegated to {}", verb.role)];
-    set(here, &working, Set { by, wanted, about, entry: Entry::Delegation(verb.role) }, &verb.options, output).await
+    set(
+        here,
+        &working,
+        Set {
+            by,
+            wanted,
+            about,
+            entry: Entry::Delegation(verb.role),
+        },
+        &verb.options,
+        output,
+    )
+    .await
 }
 
 /// Entries of a role that delegates, as they are to be.
@@ -144,52 +209,104 @@ struct Set {
     entry: Entry,
 }
 
-async fn set(here: &Here, working: &Working, set: Set, options: &Options, output: Output) -> Result<u8, PublishError> {
-    let Set { by, wanted, about, entry } = set;
+async fn set(
+    here: &Here,
+    working: &Working,
+    set: Set,
+    options: &Options,
+    output: Output,
+) -> Result<u8, PublishError> {
+    let Set {
+        by,
+        wanted,
+        about,
+        entry,
+    } = set;
     let mut edits: Option<Edits> = None;
     let mut make = |draft: &mut Draft| {
-        let document =
-            draft.document(&by).ok_or_else(|| PublishError::Wrong(format!("there is no role {by}; hint: rootpin repo delegate list")))?;
-        if document.members("delegations").is_some_and(|delegations| delegations.contains_key("succinct_roles")) {
+        let document = draft.document(&by).ok_or_else(|| {
+            PublishError::Wrong(format!(
+                "there is no role {by}; hint: rootpin repo delegate list"
+            ))
+        })?;
+        if document
+            .members("delegations")
+            .is_some_and(|delegations| delegations.contains_key("succinct_roles"))
+        {
             return Err(PublishError::Wrong(format!(
                 "{by} delegates to hash bins, which another tool keeps; hint: change it with that tool"
             )));
         }
-        let edit =
-            |(entry, after): &(Entry, Option<Value>)| (entry.clone(), Edit { before: present(document, entry), after: after.clone() });
-        let made = edits.get_or_insert_with(|| wanted.iter().map(edit).collect()).clone();
+        let edit = |(entry, after): &(Entry, Option<Value>)| {
+            (
+                entry.clone(),
+                Edit {
+                    before: present(document, entry),
+                    after: after.clone(),
+                },
+            )
+        };
+        let made = edits
+            .get_or_insert_with(|| wanted.iter().map(edit).collect())
+            .clone();
         super::images::check_waiting(draft, &working.keyring, &by)?;
-        if wanted.iter().any(|(of, after)| *of == entry && after.is_some()) {
+        if wanted
+            .iter()
+            .any(|(of, after)| *of == entry && after.is_some())
+        {
             check_delegator(&draft.next, &entry, &by)?;
         }
         draft.edit(&by, &made, |_| false)
     };
-    let act = Act { make: &mut make, decides: [entry.clone()].into(), restores: false, about };
+    let act = Act {
+        make: &mut make,
+        decides: [entry.clone()].into(),
+        restores: false,
+        about,
+    };
     act::run(here, working, act, options, output).await
 }
 
 /// One role is delegated to by one other: its one file can't be signed by the keys that two say.
 fn check_delegator(metadata: &Metadata, entry: &Entry, by: &str) -> Result<(), PublishError> {
-    let Entry::Delegation(role) = entry else { return Ok(()) };
-    match metadata.delegations().find(|(other, listed)| *other != by && text(listed, "name") == role) {
-        Some((other, _)) => Err(PublishError::Wrong(format!("{other} delegates to {role} already; hint: give the new role another name"))),
+    let Entry::Delegation(role) = entry else {
+        return Ok(());
+    };
+    match metadata
+        .delegations()
+        .find(|(other, listed)| *other != by && text(listed, "name") == role)
+    {
+        Some((other, _)) => Err(PublishError::Wrong(format!(
+            "{other} delegates to {role} already; hint: give the new role another name"
+        ))),
         None => Ok(()),
     }
 }
 
 /// The name is that of a file, and in a registry that of a tag.
 fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
-    let wrong =
-        |why: &str| Err(PublishError::Wrong(format!("{role:?} {why}; hint: a role's name is letters, digits, . _ and -, as team-a")));
+    let wrong = |why: &str| {
+        Err(PublishError::Wrong(format!(
+            "{role:?} {why}; hint: a role's name is letters, digits, . _ and -, as team-a"
+        )))
+    };
     if role.parse::<Tag>().is_err() {
         return wrong("can't be a role");
     }
     // A cache keeps it as 2.root.json, and that is the root's second version.
-    if role.split_once('.').is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit())) {
+    if role
+        .split_once('.')
+        .is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         return wrong("reads as the version of another role's file");
     }
-    let taken = |url: &MetadataUrl| matches!(url, MetadataUrl::Oci { tag, .. } if tag.as_str() == role);
-    if matches!(role, "root" | "targets" | "snapshot" | "timestamp" | "latest") || role.starts_with("rootpin-") {
+    let taken =
+        |url: &MetadataUrl| matches!(url, MetadataUrl::Oci { tag, .. } if tag.as_str() == role);
+    if matches!(
+        role,
+        "root" | "targets" | "snapshot" | "timestamp" | "latest"
+    ) || role.starts_with("rootpin-")
+    {
         return wrong("has another meaning");
     }
     if working.settings.publish.iter().any(taken) {
@@ -201,13 +318,16 @@ fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
 /// A public key's file: its ID, the key, and the file's name.
 pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishError> {
     let public = read_public_key(file).map_err(|error| match error {
-        SigningError::File(file, error) => {
-            PublishError::Wrong(format!("{file}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"))
-        }
+        SigningError::File(file, error) => PublishError::Wrong(format!(
+            "{file}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"
+        )),
         error => error.into(),
     })?;
     let (keyid, key) = key_object(&public);
-    let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     Ok((keyid, key, name))
 }
 
@@ -218,7 +338,9 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
     let term = RootTerm::of(&metadata, transaction.now);
     let delegation = |(by, listed): (&str, &Value)| {
         let keyids = list(listed, "keyids").iter().filter_map(Value::as_str);
-        let keys: Vec<_> = keyids.map(|keyid| key_name(keyid, &metadata, &working.keyring)).collect();
+        let keys: Vec<_> = keyids
+            .map(|keyid| key_name(keyid, &metadata, &working.keyring))
+            .collect();
         let role = text(listed, "name");
         json!({
             "role": role, "by": by, "keys": keys, "threshold": listed.get("threshold"), "paths": listed.get("paths"),
@@ -226,15 +348,27 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
         })
     };
     let delegations: Vec<_> = metadata.delegations().map(delegation).collect();
-    output.value(&json!({ "version": 1, "delegations": delegations, "root": term.json() }), list_text);
+    output.value(
+        &json!({ "version": 1, "delegations": delegations, "root": term.json() }),
+        list_text,
+    );
     Ok(term.said(0))
 }
 
 fn list_text(report: &Value) -> String {
     let report = &of_others(report);
     let row = |one: &Value| {
-        let words = |name: &str| list(one, name).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
-        let threshold = one.get("threshold").map(ToString::to_string).unwrap_or_default();
+        let words = |name: &str| {
+            list(one, name)
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let threshold = one
+            .get("threshold")
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let published = one.get("published").and_then(Value::as_bool) == Some(true);
         let note = match (published, one.get("broken").and_then(Value::as_str)) {
             (_, Some(_)) => "does not hold: its keys changed, and it waits for the new ones",
@@ -249,5 +383,9 @@ fn list_text(report: &Value) -> String {
         ]
     };
     let rows: Vec<_> = list(report, "delegations").iter().map(row).collect();
-    if rows.is_empty() { "nothing is delegated".to_owned() } else { table(&rows) }
+    if rows.is_empty() {
+        "nothing is delegated".to_owned()
+    } else {
+        table(&rows)
+    }
 }

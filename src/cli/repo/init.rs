@@ -56,11 +56,18 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let settings = Settings::text(&verb.names, &verb.publish, &verb.expires);
     check(here, &verb, &Settings::parse(&settings)?)?;
     if verb.options.dry_run {
-        let about =
-            json!({ "version": 1, "outcome": "shown", "dir": folder.display().to_string(), "keys": names(&verb), "settings": settings });
+        let about = json!({ "version": 1, "outcome": "shown", "dir": folder.display().to_string(), "keys": names(&verb), "settings": settings });
         output.value(&about, |about| {
-            let keys = crate::cli::output::list(about, "keys").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-            format!("{} would be made, with the keys {keys} and this repository.toml:\n\n{}", text(about, "dir"), text(about, "settings"))
+            let keys = crate::cli::output::list(about, "keys")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!(
+                "{} would be made, with the keys {keys} and this repository.toml:\n\n{}",
+                text(about, "dir"),
+                text(about, "settings")
+            )
         });
         return Ok(0);
     }
@@ -74,14 +81,30 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     make_keys(&mut working, &verb)?;
     let root = first_root(&working, &verb)?;
-    let mut proposal = Proposal::new(None, root, jiff::Timestamp::now(), working.settings.term("root"))?;
+    let mut proposal = Proposal::new(
+        None,
+        root,
+        jiff::Timestamp::now(),
+        working.settings.term("root"),
+    )?;
     let open = proposal.open_keys(&working.keyring);
-    proposal.sign(&open, &mut Unlocked::new(&working.keyring, &verb.options.passphrases))?;
+    proposal.sign(
+        &open,
+        &mut Unlocked::new(&working.keyring, &verb.options.passphrases),
+    )?;
     if !proposal.missing().is_empty() {
         working.settle(&settings)?;
         return rotate::hand_on(&proposal, &folder.join("root-proposal.json"), output);
     }
-    let code = begin_in(here, &mut working, proposal.new, &verb.options, Some(&settings), output).await?;
+    let code = begin_in(
+        here,
+        &mut working,
+        proposal.new,
+        &verb.options,
+        Some(&settings),
+        output,
+    )
+    .await?;
     Ok(code)
 }
 
@@ -106,14 +129,33 @@ async fn begin_in(
     output: Output,
 ) -> Result<u8, PublishError> {
     let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
-    let plan = Plan::of(founded(root), &working.keyring, &working.settings, jiff::Timestamp::now())?;
-    if let Some(missing) = plan.steps().find_map(|step| step.missing.as_ref()).or(plan.offline.as_ref()) {
+    let plan = Plan::of(
+        founded(root),
+        &working.keyring,
+        &working.settings,
+        jiff::Timestamp::now(),
+    )?;
+    if let Some(missing) = plan
+        .steps()
+        .find_map(|step| step.missing.as_ref())
+        .or(plan.offline.as_ref())
+    {
         let wanted = "the private key must be in keys/, or in a token that keys/ names";
-        return Err(PublishError::Wrong(format!("no key here signs {}; hint: {wanted}", missing.role)));
+        return Err(PublishError::Wrong(format!(
+            "no key here signs {}; hint: {wanted}",
+            missing.role
+        )));
     }
     let sealed = plan.sign(&mut keys)?;
     drop(keys);
-    working.pin(sealed.roots.values().next().map(|file| file.bytes.clone()).unwrap_or_default())?;
+    working.pin(
+        sealed
+            .roots
+            .values()
+            .next()
+            .map(|file| file.bytes.clone())
+            .unwrap_or_default(),
+    )?;
     let sealed = Metadata::read(&sealed.files(), working.root()?, &[], None)?;
     working.keep(&sealed)?;
     if let Some(settings) = settings {
@@ -123,7 +165,10 @@ async fn begin_in(
     let published = super::publish_all(here, working, options.local, output).await;
     if let Some(object) = report.as_object_mut() {
         object.insert("published".to_owned(), json!(published.as_ref().ok()));
-        object.insert("error".to_owned(), json!(published.as_ref().err().map(ToString::to_string)));
+        object.insert(
+            "error".to_owned(),
+            json!(published.as_ref().err().map(ToString::to_string)),
+        );
     }
     output.value(&report, report_text);
     match published {
@@ -137,14 +182,18 @@ async fn begin_in(
 }
 
 fn term(text: &str) -> Result<(String, String), String> {
-    let (role, term) = text.split_once('=').ok_or("wanted two words and = between them")?;
+    let (role, term) = text
+        .split_once('=')
+        .ok_or("wanted two words and = between them")?;
     Ok((role.to_owned(), term.to_owned()))
 }
 
 /// The keys of a new repository by their names.
 fn names(verb: &Arguments) -> Vec<String> {
     let roots = (1..=verb.root_keys).map(|number| format!("root-{number}"));
-    roots.chain(["targets".to_owned(), "online".to_owned()]).collect()
+    roots
+        .chain(["targets".to_owned(), "online".to_owned()])
+        .collect()
 }
 
 /// What would be found out only after keys were made and passphrases given.
@@ -157,9 +206,15 @@ fn check(here: &Here, verb: &Arguments, settings: &Settings) -> Result<(), Publi
     }
     let names = names(verb);
     if let Some((key, _)) = verb.holder.iter().find(|(key, _)| !names.contains(key)) {
-        return Err(PublishError::Wrong(format!("--holder {key}=…: there is no such key; hint: the keys are {}", names.join(", "))));
+        return Err(PublishError::Wrong(format!(
+            "--holder {key}=…: there is no such key; hint: the keys are {}",
+            names.join(", ")
+        )));
     }
-    settings.publish.iter().try_for_each(|url| here.place(url).map(drop))
+    settings
+        .publish
+        .iter()
+        .try_for_each(|url| here.place(url).map(drop))
 }
 
 fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError> {
@@ -168,11 +223,20 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
         KeyType::Ecdsa => Kind::P256,
     };
     for name in names(verb) {
-        if working.keyring.keys().iter().any(|entry| entry.name == name) {
+        if working
+            .keyring
+            .keys()
+            .iter()
+            .any(|entry| entry.name == name)
+        {
             continue;
         }
         if working.keys_folder().join(format!("{name}.pem")).exists() {
-            complete(&working.keys_folder(), &name, &Zeroizing::new(verb.options.passphrases.of(&name)?))?;
+            complete(
+                &working.keys_folder(),
+                &name,
+                &Zeroizing::new(verb.options.passphrases.of(&name)?),
+            )?;
         } else {
             let passphrase = Zeroizing::new(verb.options.passphrases.of_new(&name)?);
             generate(&working.keys_folder(), &name, kind, &passphrase)?;
@@ -184,16 +248,31 @@ fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError
 /// The first root, unsigned.
 fn first_root(working: &Working, verb: &Arguments) -> Result<Document, PublishError> {
     let entry = |name: &str| {
-        let holder = verb.holder.iter().find(|(key, _)| key == name).map_or(name, |(_, holder)| holder.as_str());
+        let holder = verb
+            .holder
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or(name, |(_, holder)| holder.as_str());
         rotate::entry(&working.keyring, name, holder.to_owned())
     };
-    let roots = (1..=verb.root_keys).map(|number| entry(&format!("root-{number}"))).collect::<Result<Vec<_>, _>>()?;
+    let roots = (1..=verb.root_keys)
+        .map(|number| entry(&format!("root-{number}")))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut roles = BTreeMap::new();
     for role in ROLES {
         let keys = match role {
-            "root" => RoleKeys { keys: roots.clone(), threshold: verb.root_threshold.into() },
-            "targets" => RoleKeys { keys: vec![entry("targets")?], threshold: 1 },
-            _ => RoleKeys { keys: vec![entry("online")?], threshold: 1 },
+            "root" => RoleKeys {
+                keys: roots.clone(),
+                threshold: verb.root_threshold.into(),
+            },
+            "targets" => RoleKeys {
+                keys: vec![entry("targets")?],
+                threshold: 1,
+            },
+            _ => RoleKeys {
+                keys: vec![entry("online")?],
+                threshold: 1,
+            },
         };
         roles.insert(role.to_owned(), keys);
     }
@@ -206,26 +285,64 @@ fn report(working: &Working) -> Result<Value, PublishError> {
     let sha256 = Digest::of(root.bytes()).hex();
     let folder = working.keys_folder();
     let folder = folder.parent().unwrap_or(&folder);
-    let id = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
+    let id = folder
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let id = if id.is_empty() || !id.chars().all(plain) { "images".to_owned() } else { id };
-    let metadata: Vec<String> = working.settings.read_from().iter().map(ToString::to_string).collect();
-    let mut policy =
-        format!("[[root]]\nid       = \"{id}\"\ntype     = \"tuf\"\nfile     = \"roots/{id}.root.json\"\nsha256   = \"{sha256}\"\n");
+    let id = if id.is_empty() || !id.chars().all(plain) {
+        "images".to_owned()
+    } else {
+        id
+    };
+    let metadata: Vec<String> = working
+        .settings
+        .read_from()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut policy = format!(
+        "[[root]]\nid       = \"{id}\"\ntype     = \"tuf\"\nfile     = \"roots/{id}.root.json\"\nsha256   = \"{sha256}\"\n"
+    );
     if !metadata.is_empty() {
         let places: Vec<_> = metadata.iter().map(|place| format!("{place:?}")).collect();
         policy.extend(["metadata = [", &places.join(", "), "]\n"]);
     }
-    policy.extend(working.settings.names.iter().map(|pattern| format!("\n[[rule]]\nmatch = \"{pattern}\"\nroots = [\"{id}\"]\n")));
-    let keys: Vec<_> = working.keyring.keys().iter().map(|entry| json!({ "name": entry.name, "keyid": entry.keyid })).collect();
-    Ok(json!({ "version": 1, "outcome": "made", "root": working.pinned_file().display().to_string(), "id": id, "sha256": sha256,
-        "keys": keys, "policy": policy }))
+    policy.extend(
+        working
+            .settings
+            .names
+            .iter()
+            .map(|pattern| format!("\n[[rule]]\nmatch = \"{pattern}\"\nroots = [\"{id}\"]\n")),
+    );
+    let keys: Vec<_> = working
+        .keyring
+        .keys()
+        .iter()
+        .map(|entry| json!({ "name": entry.name, "keyid": entry.keyid }))
+        .collect();
+    Ok(
+        json!({ "version": 1, "outcome": "made", "root": working.pinned_file().display().to_string(), "id": id, "sha256": sha256,
+        "keys": keys, "policy": policy }),
+    )
 }
 
 fn report_text(report: &Value) -> String {
-    let keys = crate::cli::output::list(report, "keys").iter().map(|key| text(key, "name")).collect::<Vec<_>>().join(", ");
-    let places: Vec<_> = crate::cli::output::list(report, "published").iter().filter_map(Value::as_str).collect();
-    let published = if places.is_empty() { "not published yet".to_owned() } else { format!("published at {}", places.join(", ")) };
+    let keys = crate::cli::output::list(report, "keys")
+        .iter()
+        .map(|key| text(key, "name"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let places: Vec<_> = crate::cli::output::list(report, "published")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let published = if places.is_empty() {
+        "not published yet".to_owned()
+    } else {
+        format!("published at {}", places.join(", "))
+    };
     format!(
         "keys     {keys}\nroot     {}\nsha256   {}\n{published}\n\nfor each host: copy the root file to /etc/rootpin/roots/{}.root.json, and into policy.toml:\n\n{}",
         text(report, "root"),

@@ -16,15 +16,19 @@ const KEYS: &str = "keys";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Make a key: keys/NAME.pem, encrypted, or a key inside a PKCS#11 token; and keys/NAME.pub to hand to others
+    /// Make a key: keys/NAME.pem, encrypted, or a key inside a PKCS#11 token; and keys/NAME.pub to
+    /// hand to others
     #[command(after_help = "examples:\n  rootpin repo key generate alice\n  \
         rootpin repo key generate root-1 --token /usr/lib/softhsm/libsofthsm2.so --token-label acme\n\n\
         The folder needs to be no working folder yet. Passphrases and PINs are asked for; scripts give --passphrase-file FILE.")]
     Generate(Generate),
-    /// Take up a key that another tool made: a private key's file, or one that a PKCS#11 token has already
-    #[command(after_help = "examples:\n  rootpin repo key add alice --file ~/.docker/trust/private/f612….key\n  \
+    /// Take up a key that another tool made: a private key's file, or one that a PKCS#11 token has
+    /// already
+    #[command(
+        after_help = "examples:\n  rootpin repo key add alice --file ~/.docker/trust/private/f612….key\n  \
         rootpin repo key add root-1 --token /usr/lib/x86_64-linux-gnu/libykcs11.so --token-label 'YubiKey PIV' --token-key-id 02\n\n\
-        A file is copied to keys/NAME.pem as it is; one that lies there already gets its keys/NAME.pub. A token keeps its key.")]
+        A file is copied to keys/NAME.pem as it is; one that lies there already gets its keys/NAME.pub. A token keeps its key."
+    )]
     Add(Add),
     /// Show the keys that are here, and where their private parts are
     #[command(after_help = "example: rootpin repo key list --repo ./trust --json")]
@@ -35,7 +39,8 @@ pub(super) enum Verb {
 pub(super) struct Generate {
     /// What to call it
     name: String,
-    /// ed25519, or ecdsa (P-256), which every token can make; default: ed25519 in a file, ecdsa in a token
+    /// ed25519, or ecdsa (P-256), which every token can make; default: ed25519 in a file, ecdsa in
+    /// a token
     #[arg(long = "type", value_enum)]
     kind: Option<KeyType>,
     /// Make it inside the token that this PKCS#11 library drives
@@ -76,7 +81,9 @@ pub(super) struct Add {
 struct TokenKeyId(Vec<u8>);
 
 fn token_key_id(text: &str) -> Result<TokenKeyId, String> {
-    id_from_hex(text).map(TokenKeyId).ok_or_else(|| "wanted hex digits, as 02 or 0a:1b".to_owned())
+    id_from_hex(text)
+        .map(TokenKeyId)
+        .ok_or_else(|| "wanted hex digits, as 02 or 0a:1b".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -100,29 +107,59 @@ pub(super) fn run(repo: &Path, verb: Verb, output: Output) -> Result<u8, Signing
 }
 
 fn show(folder: &Path, entry: &KeyEntry, done: &str, output: Output) {
-    let public = folder.join(format!("{}.pub", entry.name)).display().to_string();
+    let public = folder
+        .join(format!("{}.pub", entry.name))
+        .display()
+        .to_string();
     let mut value = entry_json(entry);
     if let Some(object) = value.as_object_mut() {
-        object.extend([("version".to_owned(), json!(1)), ("public".to_owned(), json!(public))]);
+        object.extend([
+            ("version".to_owned(), json!(1)),
+            ("public".to_owned(), json!(public)),
+        ]);
     }
     output.value(&value, |value| {
-        let at = value.get("token").and_then(Value::as_str).map(|token| format!(" in the token {token}")).unwrap_or_default();
-        let [name, kind, keyid, public] = ["name", "type", "keyid", "public"].map(|member| text(value, member));
+        let at = value
+            .get("token")
+            .and_then(Value::as_str)
+            .map(|token| format!(" in the token {token}"))
+            .unwrap_or_default();
+        let [name, kind, keyid, public] =
+            ["name", "type", "keyid", "public"].map(|member| text(value, member));
         format!("{done} {name} ({kind}){at}\nkey ID {keyid}\nhand out {public}")
     });
 }
 
 fn add(folder: &Path, verb: &Add) -> Result<KeyEntry, SigningError> {
     if let Some(file) = &verb.file {
-        return keyring::add(folder, &verb.name, file, &mut || verb.passphrases.of(&verb.name));
+        return keyring::add(folder, &verb.name, file, &mut || {
+            verb.passphrases.of(&verb.name)
+        });
     }
     let (Some(module), Some(token)) = (&verb.token, &verb.token_label) else {
-        return Err(SigningError::Unusable("neither --file nor --token".to_owned()));
+        return Err(SigningError::Unusable(
+            "neither --file nor --token".to_owned(),
+        ));
     };
     keyring::check_new(folder, &verb.name)?;
-    let pin = Zeroizing::new(verb.passphrases.of(&format!("the token {token} (its PIN)"))?);
-    let which = Which { label: verb.token_key.clone(), id: verb.token_key_id.as_ref().map(|id| id.0.clone()) };
-    keyring::add_of_token(folder, &verb.name, &At { module, token, pin: &pin }, &which)
+    let pin = Zeroizing::new(
+        verb.passphrases
+            .of(&format!("the token {token} (its PIN)"))?,
+    );
+    let which = Which {
+        label: verb.token_key.clone(),
+        id: verb.token_key_id.as_ref().map(|id| id.0.clone()),
+    };
+    keyring::add_of_token(
+        folder,
+        &verb.name,
+        &At {
+            module,
+            token,
+            pin: &pin,
+        },
+        &which,
+    )
 }
 
 fn generate(folder: &Path, verb: &Generate) -> Result<KeyEntry, SigningError> {
@@ -137,8 +174,20 @@ fn generate(folder: &Path, verb: &Generate) -> Result<KeyEntry, SigningError> {
         return keyring::generate(folder, &verb.name, kind(Kind::Ed25519), &passphrase);
     };
     keyring::check_new(folder, &verb.name)?;
-    let pin = Zeroizing::new(verb.passphrases.of(&format!("the token {token} (its PIN)"))?);
-    keyring::generate_in_token(folder, &verb.name, kind(Kind::P256), &At { module, token, pin: &pin })
+    let pin = Zeroizing::new(
+        verb.passphrases
+            .of(&format!("the token {token} (its PIN)"))?,
+    );
+    keyring::generate_in_token(
+        folder,
+        &verb.name,
+        kind(Kind::P256),
+        &At {
+            module,
+            token,
+            pin: &pin,
+        },
+    )
 }
 
 fn entry_json(entry: &KeyEntry) -> Value {
@@ -147,16 +196,29 @@ fn entry_json(entry: &KeyEntry) -> Value {
 }
 
 fn list_text(value: &Value) -> String {
-    let mut rows = vec![["name", "type", "private part", "key ID"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["name", "type", "private part", "key ID"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for key in list(value, "keys") {
         let member = |name: &str| key.get(name).and_then(Value::as_str);
-        let private = match (member("unusable"), member("token"), key.get("private").and_then(Value::as_bool)) {
+        let private = match (
+            member("unusable"),
+            member("token"),
+            key.get("private").and_then(Value::as_bool),
+        ) {
             (Some(_), ..) => "can't be used".to_owned(),
             (None, Some(token), _) => format!("token {token}"),
             (None, None, Some(true)) => "file".to_owned(),
             _ => "elsewhere".to_owned(),
         };
-        rows.push(vec![text(key, "name").to_owned(), text(key, "type").to_owned(), private, text(key, "keyid").to_owned()]);
+        rows.push(vec![
+            text(key, "name").to_owned(),
+            text(key, "type").to_owned(),
+            private,
+            text(key, "keyid").to_owned(),
+        ]);
     }
     table(&rows)
 }

@@ -24,8 +24,13 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     let mut transaction = here.transaction(&working, verb.local)?;
     let draft = act::look(&mut transaction, output).await?;
     let term = RootTerm::of(&draft.next, transaction.now);
-    let images: Vec<_> = images(&draft.next).filter(|image| matches(verb.pattern.as_ref(), text(image, "name"))).collect();
-    output.value(&json!({ "version": 1, "images": images, "root": term.json() }), images_text);
+    let images: Vec<_> = images(&draft.next)
+        .filter(|image| matches(verb.pattern.as_ref(), text(image, "name")))
+        .collect();
+    output.value(
+        &json!({ "version": 1, "images": images, "root": term.json() }),
+        images_text,
+    );
     Ok(term.said(0))
 }
 
@@ -33,7 +38,11 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
 fn images(metadata: &Metadata) -> impl Iterator<Item = Value> {
     let of_role = move |(role, file): (&String, &crate::publish::File)| {
         let role = role.clone();
-        let targets = file.document.members("targets").cloned().unwrap_or_default();
+        let targets = file
+            .document
+            .members("targets")
+            .cloned()
+            .unwrap_or_default();
         targets.into_iter().map(move |(name, value)| {
             let decides = way::decided_by(metadata, &name).as_ref() == Some(&role);
             let digest = value.get("hashes").and_then(|hashes| hashes.get("sha256")).and_then(Value::as_str);
@@ -47,7 +56,9 @@ fn images(metadata: &Metadata) -> impl Iterator<Item = Value> {
 }
 
 fn matches(pattern: Option<&Pattern>, name: &str) -> bool {
-    let repository = name.rsplit_once(':').and_then(|(repository, _)| Repository::from_full(repository).ok());
+    let repository = name
+        .rsplit_once(':')
+        .and_then(|(repository, _)| Repository::from_full(repository).ok());
     pattern.is_none_or(|pattern| repository.is_some_and(|repository| pattern.matches(&repository)))
 }
 
@@ -55,9 +66,22 @@ fn images_text(report: &Value) -> String {
     let report = &of_others(report);
     let row = |image: &Value| {
         let decides = image.get("decides").and_then(Value::as_bool) == Some(true);
-        let note = if decides { "" } else { "not asked: another role decides" };
-        vec![text(image, "name").to_owned(), text(image, "digest").to_owned(), text(image, "role").to_owned(), note.to_owned()]
+        let note = if decides {
+            ""
+        } else {
+            "not asked: another role decides"
+        };
+        vec![
+            text(image, "name").to_owned(),
+            text(image, "digest").to_owned(),
+            text(image, "role").to_owned(),
+            note.to_owned(),
+        ]
     };
     let rows: Vec<_> = list(report, "images").iter().map(row).collect();
-    if rows.is_empty() { "nothing is signed".to_owned() } else { table(&rows) }
+    if rows.is_empty() {
+        "nothing is signed".to_owned()
+    } else {
+        table(&rows)
+    }
 }

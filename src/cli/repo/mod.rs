@@ -47,40 +47,54 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Make a repository: its keys, its first root, and a working folder that holds them
-    #[command(after_help = "example: rootpin repo init ./trust --names 'registry.example/**' --publish oci://registry.example/trust")]
+    #[command(
+        after_help = "example: rootpin repo init ./trust --names 'registry.example/**' --publish oci://registry.example/trust"
+    )]
     Init(init::Arguments),
     /// Make keys, and show those that are here
     #[command(subcommand)]
     Key(key::Verb),
     /// Sign what an image's name stands for
-    #[command(after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
-        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run")]
+    #[command(
+        after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
+        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run"
+    )]
     Sign(images::Sign),
     /// Sign what an image that others build stands for
-    #[command(after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
-        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20")]
+    #[command(
+        after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
+        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20"
+    )]
     Endorse(images::Endorse),
     /// Take a name back: hosts refuse it as soon as they see the new metadata
     #[command(after_help = "example: rootpin repo revoke registry.example/team/app:1.2")]
     Revoke(images::Revoke),
     /// Show what is signed, and by which role
-    #[command(after_help = "examples:\n  rootpin repo list\n  rootpin repo list 'registry.example/team/**'")]
+    #[command(
+        after_help = "examples:\n  rootpin repo list\n  rootpin repo list 'registry.example/team/**'"
+    )]
     List(list::Arguments),
     /// Let others sign for some of the names
     #[command(subcommand)]
     Delegate(delegate::Verb),
     /// Give a role other keys, or renew the root, by a new root that its holders sign
-    #[command(after_help = "examples:\n  rootpin repo rotate online\n  rootpin repo rotate root --key new.pub --propose root.json\n  \
-        rootpin repo rotate root --sign root.json --key-file root-2.pem\n  rootpin repo rotate root --finish root.json")]
+    #[command(
+        after_help = "examples:\n  rootpin repo rotate online\n  rootpin repo rotate root --key new.pub --propose root.json\n  \
+        rootpin repo rotate root --sign root.json --key-file root-2.pem\n  rootpin repo rotate root --finish root.json"
+    )]
     Rotate(rotate::Arguments),
     /// Sign timestamp and snapshot anew before they expire, and take up what waits for their key
-    #[command(after_help = "example: rootpin repo refresh --if-within 1d --passphrase-file /etc/rootpin/online.passphrase")]
+    #[command(
+        after_help = "example: rootpin repo refresh --if-within 1d --passphrase-file /etc/rootpin/online.passphrase"
+    )]
     Refresh(refresh::Arguments),
     /// Bring what is in the working folder to its places, or to one more
     #[command(after_help = "example: rootpin repo publish file:///srv/trust")]
     Publish(publish::Arguments),
     /// Look at what waits for signatures, and add yours
-    #[command(after_help = "examples:\n  rootpin repo approve --dry-run\n  rootpin repo approve team-a")]
+    #[command(
+        after_help = "examples:\n  rootpin repo approve --dry-run\n  rootpin repo approve team-a"
+    )]
     Approve(approve::Arguments),
     /// Make a working folder on another machine
     #[command(
@@ -93,9 +107,16 @@ enum Verb {
 }
 
 pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
-    let Arguments { repo, docker_config, hosts_dir, verb } = arguments;
+    let Arguments {
+        repo,
+        docker_config,
+        hosts_dir,
+        verb,
+    } = arguments;
     let folder = docker_config.or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
-    let credentials = folder.filter(|folder| folder.is_dir()).map_or_else(Credentials::none, Credentials::in_folder);
+    let credentials = folder
+        .filter(|folder| folder.is_dir())
+        .map_or_else(Credentials::none, Credentials::in_folder);
     let credentials = Arc::new(credentials.with_hosts(hosts_dir));
     let here = Here { repo, credentials };
     super::block_on(async {
@@ -125,17 +146,25 @@ fn told(error: &PublishError) -> String {
     {
         let hint = "the place shows an older state than was seen here, or another history; if it was restored from a backup, empty it (of a registry the \
                     tags rootpin-… too) and fill it again where the newest state is: rootpin repo publish";
-        return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
+        return format!(
+            "the repository does not hold: {}: found {}; wanted {}; hint: {hint}",
+            refusal.code, refusal.found, refusal.wanted
+        );
     }
     if let PublishError::Refused(refusal) = error
         && refusal.unpinned_root
     {
         let hint = "the place has another repository, or one that was begun anew; if that is right, clone it to another folder with a root file \
                     of its own: rootpin repo clone PLACE DIR --root FILE --sha256 HEX --names PATTERN";
-        return format!("the repository does not hold: {}: found {}; wanted {}; hint: {hint}", refusal.code, refusal.found, refusal.wanted);
+        return format!(
+            "the repository does not hold: {}: found {}; wanted {}; hint: {hint}",
+            refusal.code, refusal.found, refusal.wanted
+        );
     }
     let hint = match error {
-        PublishError::Place(PlaceError::Folder(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
+        PublishError::Place(PlaceError::Folder(_, error))
+            if error.kind() == ErrorKind::PermissionDenied =>
+        {
             "the user who publishes must be able to read and write there; then the same command again, or after init: rootpin repo publish"
         }
         _ => return error.to_string(),
@@ -159,25 +188,61 @@ impl Here {
     }
 
     /// A change of a working folder, published to its places unless it is to stay here.
-    fn transaction<'a>(&self, working: &'a Working, local: bool) -> Result<Transaction<'a>, PublishError> {
-        let urls = if local { &[][..] } else { &working.settings.publish[..] };
-        let places = urls.iter().map(|url| Ok((url.clone(), self.place(url)?))).collect::<Result<_, PublishError>>()?;
-        Ok(Transaction { working, places, now: Timestamp::now(), notes: Vec::new(), doing: Doing::default() })
+    fn transaction<'a>(
+        &self,
+        working: &'a Working,
+        local: bool,
+    ) -> Result<Transaction<'a>, PublishError> {
+        let urls = if local {
+            &[][..]
+        } else {
+            &working.settings.publish[..]
+        };
+        let places = urls
+            .iter()
+            .map(|url| Ok((url.clone(), self.place(url)?)))
+            .collect::<Result<_, PublishError>>()?;
+        Ok(Transaction {
+            working,
+            places,
+            now: Timestamp::now(),
+            notes: Vec::new(),
+            doing: Doing::default(),
+        })
     }
 }
 
 /// Brings what is in the folder to its places.
-async fn publish_all(here: &Here, working: &Working, local: bool, output: Output) -> Result<Vec<String>, PublishError> {
+async fn publish_all(
+    here: &Here,
+    working: &Working,
+    local: bool,
+    output: Output,
+) -> Result<Vec<String>, PublishError> {
     let mut transaction = here.transaction(working, local)?;
     if transaction.places.is_empty() {
         return Ok(Vec::new());
     }
     let doing = transaction.doing.clone();
-    match act::telling(output, &doing, transaction.run(&mut publish::Bring, &mut publish::Bring)).await? {
-        Outcome::Done { published, failed, .. } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
+    match act::telling(
+        output,
+        &doing,
+        transaction.run(&mut publish::Bring, &mut publish::Bring),
+    )
+    .await?
+    {
+        Outcome::Done {
+            published, failed, ..
+        } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
         Outcome::Done { failed, .. } => {
-            let failed: Vec<_> = failed.iter().map(|(place, why)| format!("{place}: {why}")).collect();
-            Err(PublishError::State(format!("not published everywhere: {}; hint: rootpin repo publish", failed.join("; "))))
+            let failed: Vec<_> = failed
+                .iter()
+                .map(|(place, why)| format!("{place}: {why}"))
+                .collect();
+            Err(PublishError::State(format!(
+                "not published everywhere: {}; hint: rootpin repo publish",
+                failed.join("; ")
+            )))
         }
         Outcome::Nothing(_) | Outcome::Shown => Ok(Vec::new()),
     }

@@ -1,4 +1,5 @@
-//! Where a passphrase comes from: a file, the environment, or a question on the terminal without echo.
+//! Where a passphrase comes from: a file, the environment, or a question on the terminal without
+//! echo.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,8 +25,9 @@ const TRIES: usize = 3;
 /// Where passphrases come from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Passphrases {
-    /// A file of mode 0600 whose first line is the passphrase, or the token's PIN; `-`: the first line of standard input. Without it the
-    /// environment's `ROOTPIN_PASSPHRASE` counts, which is weaker, since every process of yours can read it; else the terminal is asked
+    /// A file of mode 0600 whose first line is the passphrase, or the token's PIN; `-`: the first
+    /// line of standard input. Without it the environment's `ROOTPIN_PASSPHRASE` counts, which is
+    /// weaker, since every process of yours can read it; else the terminal is asked
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// What standard input said: it can be read once.
@@ -59,7 +61,14 @@ impl fmt::Debug for Made {
 impl Passphrases {
     /// The passphrase of a key that is there, or a token's PIN.
     pub(super) fn of(&self, name: &str) -> Result<String, SigningError> {
-        let made = || self.made.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(|typed| typed.as_str().to_owned());
+        let made = || {
+            self.made
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(name)
+                .map(|typed| typed.as_str().to_owned())
+        };
         match self.given(name)?.or_else(made) {
             Some(known) => Ok(known),
             None => ask(&format!("passphrase of {name}: "), name),
@@ -75,29 +84,43 @@ impl Passphrases {
             let first = Zeroizing::new(ask(&format!("passphrase for the new key {name}: "), name)?);
             let second = Zeroizing::new(ask("the same again: ", name)?);
             if first == second {
-                self.made.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), first.clone());
+                self.made
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(name.to_owned(), first.clone());
                 return Ok(first.as_str().to_owned());
             }
         }
-        Err(SigningError::Passphrase(format!("the passphrase for {name} was typed in two ways each time; hint: try again")))
+        Err(SigningError::Passphrase(format!(
+            "the passphrase for {name} was typed in two ways each time; hint: try again"
+        )))
     }
 
     fn given(&self, name: &str) -> Result<Option<String>, SigningError> {
         let text = match &self.passphrase_file {
-            Some(file) if file == Path::new("-") => Zeroizing::new(self.input()?.as_bytes().to_vec()),
+            Some(file) if file == Path::new("-") => {
+                Zeroizing::new(self.input()?.as_bytes().to_vec())
+            }
             Some(file) => read_private(file)?,
             None => match std::env::var(ENVIRONMENT) {
                 Ok(text) => Zeroizing::new(text.into_bytes()),
                 Err(std::env::VarError::NotPresent) => return Ok(None),
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    return Err(SigningError::Passphrase(format!("{ENVIRONMENT} is not UTF-8")));
+                    return Err(SigningError::Passphrase(format!(
+                        "{ENVIRONMENT} is not UTF-8"
+                    )));
                 }
             },
         };
-        let text = str::from_utf8(&text).map_err(|_| SigningError::Passphrase(format!("the passphrase given for {name} is not UTF-8")))?;
+        let text = str::from_utf8(&text).map_err(|_| {
+            SigningError::Passphrase(format!("the passphrase given for {name} is not UTF-8"))
+        })?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
-            return Err(SigningError::Passphrase(format!("the passphrase given for {name} is empty; hint: an empty one protects nothing")));
+            return Err(SigningError::Passphrase(format!(
+                "the passphrase given for {name} is empty; hint: an empty one protects nothing"
+            )));
         }
         Ok(Some(line.to_owned()))
     }
@@ -106,8 +129,12 @@ impl Passphrases {
         if let Some(known) = self.input.0.get() {
             return Ok(known);
         }
-        let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(LONGEST).unwrap_or_default()));
-        let failed = |error: io::Error| SigningError::Passphrase(format!("no passphrase on standard input: {error}"));
+        let mut line = Zeroizing::new(Vec::with_capacity(
+            usize::try_from(LONGEST).unwrap_or_default(),
+        ));
+        let failed = |error: io::Error| {
+            SigningError::Passphrase(format!("no passphrase on standard input: {error}"))
+        };
         // Byte by byte: what follows the line is for somebody else.
         for byte in io::stdin().lock().take(LONGEST).bytes() {
             match byte.map_err(failed)? {
@@ -117,13 +144,18 @@ impl Passphrases {
         }
         // Part of it would be a passphrase that no other way gives.
         if u64::try_from(line.len()).map_or(true, |length| length >= LONGEST) {
-            return Err(failed(io::Error::other(format!("its first line is longer than {} bytes", LONGEST - 1))));
+            return Err(failed(io::Error::other(format!(
+                "its first line is longer than {} bytes",
+                LONGEST - 1
+            ))));
         }
         // As a line of a file ends.
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        let text = std::str::from_utf8(&line).map_err(|error| failed(io::Error::other(error)))?.to_owned();
+        let text = std::str::from_utf8(&line)
+            .map_err(|error| failed(io::Error::other(error)))?
+            .to_owned();
         Ok(self.input.0.get_or_init(|| Zeroizing::new(text)))
     }
 }
@@ -144,12 +176,17 @@ fn ask(question: &str, name: &str) -> Result<String, SigningError> {
     })
 }
 
-/// Has a signal that ends the program give the terminal its echo back first: it is off while a passphrase is typed.
+/// Has a signal that ends the program give the terminal its echo back first: it is off while a
+/// passphrase is typed.
 fn keep_echo() {
     static KEPT: OnceLock<()> = OnceLock::new();
     KEPT.get_or_init(|| {
-        let Ok(terminal) = File::open("/dev/tty") else { return };
-        let Ok(before) = tcgetattr(&terminal) else { return };
+        let Ok(terminal) = File::open("/dev/tty") else {
+            return;
+        };
+        let Ok(before) = tcgetattr(&terminal) else {
+            return;
+        };
         let (ready, listening) = mpsc::channel();
         std::thread::spawn(move || {
             if let Ok(code) = ended_by(&ready) {
@@ -163,10 +200,18 @@ fn keep_echo() {
 
 /// Waits for such a signal: the exit code that a shell gives it.
 fn ended_by(ready: &mpsc::Sender<()>) -> io::Result<i32> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let (mut hangup, mut interrupt) = (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?);
-        let (mut quit, mut terminate) = (signal(SignalKind::quit())?, signal(SignalKind::terminate())?);
+        let (mut hangup, mut interrupt) = (
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let (mut quit, mut terminate) = (
+            signal(SignalKind::quit())?,
+            signal(SignalKind::terminate())?,
+        );
         _ = ready.send(());
         Ok(tokio::select! {
             _ = hangup.recv() => 129,

@@ -25,7 +25,12 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         ));
     }
     let mut make = |_: &mut Draft| Ok(());
-    let act = Act { make: &mut make, decides: [].into(), restores: true, about: vec!["publish".to_owned()] };
+    let act = Act {
+        make: &mut make,
+        decides: [].into(),
+        restores: true,
+        about: vec!["publish".to_owned()],
+    };
     act::run(here, &working, act, &verb.options, output).await
 }
 
@@ -48,6 +53,8 @@ impl Change for Bring {
 
 impl Unlock for Bring {
     fn unlock(&mut self, _id: KeyId) -> Result<&dyn Signer, SigningError> {
-        Err(SigningError::Unusable("a new repository that needs another signature".to_owned()))
+        Err(SigningError::Unusable(
+            "a new repository that needs another signature".to_owned(),
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! `rootpin repo refresh`: signs anew what would expire, and takes up what waits for the online key.
+//! `rootpin repo refresh`: signs anew what would expire, and takes up what waits for the online
+//! key.
 
 use std::collections::BTreeSet;
 
@@ -26,21 +27,41 @@ fn duration(text: &str) -> Result<SignedDuration, Fault> {
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let now = Timestamp::now();
-    let within = |document: &Document, term: SignedDuration| document.expires().is_none_or(|expires| expires.duration_since(now) <= term);
+    let within = |document: &Document, term: SignedDuration| {
+        document
+            .expires()
+            .is_none_or(|expires| expires.duration_since(now) <= term)
+    };
     let mut make = |draft: &mut Draft| {
-        let online = [&draft.next.timestamp.document, &draft.next.snapshot.document];
-        draft.renew |= verb.if_within.is_none_or(|term| online.into_iter().any(|document| within(document, term)));
+        let online = [
+            &draft.next.timestamp.document,
+            &draft.next.snapshot.document,
+        ];
+        draft.renew |= verb
+            .if_within
+            .is_none_or(|term| online.into_iter().any(|document| within(document, term)));
         for (role, file) in &draft.next.roles {
             let here = draft.next.authority(role).is_some_and(|authority| {
-                let here = authority.keys.iter().filter_map(|key| key.id.filter(|id| working.keyring.signs_with(*id)));
+                let here = authority
+                    .keys
+                    .iter()
+                    .filter_map(|key| key.id.filter(|id| working.keyring.signs_with(*id)));
                 here.collect::<BTreeSet<_>>().len() >= authority.threshold
             });
-            if here && within(&file.document, working.settings.term(role) / 3) && !draft.next.waiting.contains_key(role) {
+            if here
+                && within(&file.document, working.settings.term(role) / 3)
+                && !draft.next.waiting.contains_key(role)
+            {
                 draft.edited.insert(role.clone(), file.document.clone());
             }
         }
         Ok(())
     };
-    let act = Act { make: &mut make, decides: [].into(), restores: false, about: vec!["refresh".to_owned()] };
+    let act = Act {
+        make: &mut make,
+        decides: [].into(),
+        restores: false,
+        about: vec!["refresh".to_owned()],
+    };
     act::run(here, &working, act, &verb.options, output).await
 }

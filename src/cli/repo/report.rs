@@ -11,15 +11,30 @@ use crate::publish::keyring::Keyring;
 use crate::publish::{Metadata, Missing, Plan, Step, material};
 
 /// A plan, before anything is signed.
-pub(super) fn plan_json(before: &Metadata, plan: &Plan, keyring: &Keyring, about: &[String]) -> Value {
-    let steps: Vec<_> = plan.steps().map(|step| step_json(before, plan.next(), step, keyring)).collect();
-    let offline = plan.offline.as_ref().map(|missing| missing_json(missing, before, keyring));
+pub(super) fn plan_json(
+    before: &Metadata,
+    plan: &Plan,
+    keyring: &Keyring,
+    about: &[String],
+) -> Value {
+    let steps: Vec<_> = plan
+        .steps()
+        .map(|step| step_json(before, plan.next(), step, keyring))
+        .collect();
+    let offline = plan
+        .offline
+        .as_ref()
+        .map(|missing| missing_json(missing, before, keyring));
     json!({ "about": about, "files": steps, "waits_for": offline })
 }
 
 fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring) -> Value {
     let last = before.roles.get(&step.role).map(|file| &file.document);
-    let edits = if matches!(step.role.as_str(), "snapshot" | "timestamp") { BTreeMap::new() } else { changes::diff(last, &step.document) };
+    let edits = if matches!(step.role.as_str(), "snapshot" | "timestamp") {
+        BTreeMap::new()
+    } else {
+        changes::diff(last, &step.document)
+    };
     let changes = edits.iter().map(|(entry, edit)| {
         let (kind, name) = match entry {
             Entry::Target(path) => ("image", path),
@@ -30,7 +45,11 @@ fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring)
             "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })
     });
     let changes: Vec<Value> = changes.collect();
-    let signers: Vec<String> = step.keys.iter().map(|key| key_name(&key.keyid, next, keyring)).collect();
+    let signers: Vec<String> = step
+        .keys
+        .iter()
+        .map(|key| key_name(&key.keyid, next, keyring))
+        .collect();
     json!({
         "role": step.role,
         "version": step.document.version(),
@@ -43,14 +62,20 @@ fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring)
 
 /// What is missing, and who could give it.
 pub(super) fn missing_json(missing: &Missing, metadata: &Metadata, keyring: &Keyring) -> Value {
-    let holders: Vec<String> = missing.keys.iter().map(|keyid| key_name(keyid, metadata, keyring)).collect();
+    let holders: Vec<String> = missing
+        .keys
+        .iter()
+        .map(|keyid| key_name(keyid, metadata, keyring))
+        .collect();
     json!({ "role": missing.role, "signatures": missing.count, "holders": holders })
 }
 
 /// A key for people: who holds it, or its name here, and the beginning of its ID.
 pub(super) fn key_name(keyid: &str, metadata: &Metadata, keyring: &Keyring) -> String {
     let id = metadata.key(keyid).and_then(|key| material(keyid, key));
-    let here = id.and_then(|id| keyring.find(id)).map(|entry| entry.name.clone());
+    let here = id
+        .and_then(|id| keyring.find(id))
+        .map(|entry| entry.name.clone());
     let short: String = keyid.chars().take(8).collect();
     match metadata.holder(keyid).or(here) {
         Some(name) => format!("{name} ({short})"),
@@ -63,16 +88,26 @@ pub(super) fn of_others(report: &Value) -> Value {
     match report {
         Value::String(text) => plain_lines(text).replace('\n', "\\u{a}").into(),
         Value::Array(values) => values.iter().map(of_others).collect(),
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), of_others(value))).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (name.clone(), of_others(value)))
+            .collect(),
         other => other.clone(),
     }
 }
 
 pub(super) fn plan_text(plan: &Value) -> String {
     let plan = &of_others(plan);
-    let mut lines: Vec<String> = list(plan, "about").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut lines: Vec<String> = list(plan, "about")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     for file in list(plan, "files") {
-        for change in list(file, "changes").iter().filter(|change| text(change, "kind") != "holder") {
+        for change in list(file, "changes")
+            .iter()
+            .filter(|change| text(change, "kind") != "holder")
+        {
             lines.push(change_text(text(file, "role"), change));
         }
     }
@@ -81,13 +116,20 @@ pub(super) fn plan_text(plan: &Value) -> String {
         lines.push(table(&rows));
     }
     if let Some(missing) = plan.get("waits_for").filter(|missing| missing.is_object()) {
-        lines.push(format!("it waits for {}, which signs the {}", holders(missing), text(missing, "role")));
+        lines.push(format!(
+            "it waits for {}, which signs the {}",
+            holders(missing),
+            text(missing, "role")
+        ));
     }
     lines.join("\n")
 }
 
 fn change_text(role: &str, change: &Value) -> String {
-    let (before, after) = (change.get("before").is_some_and(Value::is_object), change.get("after").is_some_and(Value::is_object));
+    let (before, after) = (
+        change.get("before").is_some_and(Value::is_object),
+        change.get("after").is_some_and(Value::is_object),
+    );
     let sign = match (before, after) {
         (false, _) => '+',
         (true, false) => '-',
@@ -95,44 +137,83 @@ fn change_text(role: &str, change: &Value) -> String {
     };
     let name = text(change, "name");
     if text(change, "kind") == "delegation" {
-        let role_of = |side: &str| change.get(side).and_then(|side| side.get("role")).cloned().unwrap_or_default();
+        let role_of = |side: &str| {
+            change
+                .get(side)
+                .and_then(|side| side.get("role"))
+                .cloned()
+                .unwrap_or_default()
+        };
         let shown = role_of(if after { "after" } else { "before" });
-        let paths: Vec<_> = list(&shown, "paths").iter().filter_map(Value::as_str).collect();
+        let paths: Vec<_> = list(&shown, "paths")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         return format!("{sign} {role}: delegation to {name}: {}", paths.join(" "));
     }
     match (before, after) {
-        (true, true) => format!("{sign} {role}: {name}  {} (was {})", text(change, "is"), text(change, "was")),
+        (true, true) => format!(
+            "{sign} {role}: {name}  {} (was {})",
+            text(change, "is"),
+            text(change, "was")
+        ),
         (false, _) => format!("{sign} {role}: {name}  {}", text(change, "is")),
         (true, false) => format!("{sign} {role}: {name}  (was {})", text(change, "was")),
     }
 }
 
 fn file_row(file: &Value) -> Vec<String> {
-    let signers: Vec<_> = list(file, "signed_by").iter().filter_map(Value::as_str).collect();
-    let mut by = if signers.is_empty() { String::new() } else { format!("signed by {}", signers.join(", ")) };
+    let signers: Vec<_> = list(file, "signed_by")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let mut by = if signers.is_empty() {
+        String::new()
+    } else {
+        format!("signed by {}", signers.join(", "))
+    };
     if let Some(missing) = file.get("missing").filter(|missing| missing.is_object()) {
-        let count = missing.get("signatures").and_then(Value::as_u64).unwrap_or_default();
+        let count = missing
+            .get("signatures")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         let joint = if by.is_empty() { "" } else { "; " };
         by = format!("{by}{joint}waits for {count} of {}", holders(missing));
     }
-    let version = file.get("version").map(ToString::to_string).unwrap_or_default();
-    vec![format!("  {}", text(file, "role")), version, format!("until {}", text(file, "expires")), by]
+    let version = file
+        .get("version")
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    vec![
+        format!("  {}", text(file, "role")),
+        version,
+        format!("until {}", text(file, "expires")),
+        by,
+    ]
 }
 
 fn holders(missing: &Value) -> String {
-    list(missing, "holders").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    list(missing, "holders")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whether nothing of it counts yet.
 fn waits(report: &Value) -> bool {
     let files = list(report, "files");
     let missing = |file: &&Value| file.get("missing").is_some_and(Value::is_object);
-    report.get("waits_for").is_some_and(Value::is_object) || !files.is_empty() && files.iter().filter(missing).count() == files.len()
+    report.get("waits_for").is_some_and(Value::is_object)
+        || !files.is_empty() && files.iter().filter(missing).count() == files.len()
 }
 
 pub(super) fn ended_text(report: &Value) -> String {
     let report = &of_others(report);
-    let places: Vec<_> = list(report, "published").iter().filter_map(Value::as_str).collect();
+    let places: Vec<_> = list(report, "published")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let mut lines = vec![match text(report, "outcome") {
         "shown" => "nothing was signed (dry run)".to_owned(),
         "unchanged" => "nothing to do".to_owned(),
@@ -147,6 +228,11 @@ pub(super) fn ended_text(report: &Value) -> String {
             text(one, "error")
         )
     }));
-    lines.extend(list(report, "notes").iter().filter_map(Value::as_str).map(|note| format!("note: {note}")));
+    lines.extend(
+        list(report, "notes")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|note| format!("note: {note}")),
+    );
     lines.join("\n")
 }

@@ -93,7 +93,11 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         let proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
         let mut working = here.open()?;
         if let Some(missing) = proposal.missing().first() {
-            let holders: Vec<_> = missing.keys.iter().map(|keyid| named(&proposal, keyid)).collect();
+            let holders: Vec<_> = missing
+                .keys
+                .iter()
+                .map(|keyid| named(&proposal, keyid))
+                .collect();
             return Err(PublishError::Wrong(format!(
                 "{} has {} signatures too few; hint: it can be signed by {}: rootpin repo rotate root --sign {}",
                 missing.role,
@@ -114,9 +118,16 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         )));
     }
     let mut working = here.open()?;
-    let metadata = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?.next;
+    let metadata = act::look(&mut here.transaction(&working, verb.options.local)?, output)
+        .await?
+        .next;
     let document = changed_root(&mut working, &metadata, &verb)?;
-    let mut proposal = Proposal::new(newest(&metadata), document, Timestamp::now(), working.settings.term("root"))?;
+    let mut proposal = Proposal::new(
+        newest(&metadata),
+        document,
+        Timestamp::now(),
+        working.settings.term("root"),
+    )?;
     if let Some(file) = &verb.propose {
         if verb.options.dry_run {
             show(&proposal, output);
@@ -126,7 +137,11 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     let open = proposal.open_keys(&working.keyring);
     if let Some(missing) = proposal.missing_after(&open).first() {
-        let holders: Vec<_> = missing.keys.iter().map(|keyid| named(&proposal, keyid)).collect();
+        let holders: Vec<_> = missing
+            .keys
+            .iter()
+            .map(|keyid| named(&proposal, keyid))
+            .collect();
         return Err(PublishError::Wrong(format!(
             "{} of the keys of {} are missing here: {}; hint: let their holders sign, which begins with --propose FILE",
             missing.count,
@@ -144,7 +159,11 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
 }
 
 /// The newest root with what is to be changed in it.
-fn changed_root(working: &mut Working, metadata: &Metadata, verb: &Arguments) -> Result<Document, PublishError> {
+fn changed_root(
+    working: &mut Working,
+    metadata: &Metadata,
+    verb: &Arguments,
+) -> Result<Document, PublishError> {
     let mut document = metadata.root()?.clone();
     if verb.renew && verb.threshold.is_none() {
         return Ok(document);
@@ -160,24 +179,47 @@ fn changed_root(working: &mut Working, metadata: &Metadata, verb: &Arguments) ->
     }
     let mut unmatched: BTreeSet<&String> = verb.remove.iter().collect();
     for role in verb.role.roles() {
-        let authority = metadata.authority(role).ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}")))?;
+        let authority = metadata
+            .authority(role)
+            .ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}")))?;
         let mut keys = Vec::new();
         for RoleKey { keyid, key, .. } in authority.keys {
             let holder = metadata.holder(&keyid).unwrap_or_default();
-            let leaves = |word: &&String| **word == holder || word.len() >= 4 && keyid.starts_with(word.as_str());
+            let leaves = |word: &&String| {
+                **word == holder || word.len() >= 4 && keyid.starts_with(word.as_str())
+            };
             let named: Vec<_> = verb.remove.iter().filter(leaves).collect();
             unmatched.retain(|word| !named.contains(word));
-            let stays = if verb.remove.is_empty() { verb.keep || verb.renew } else { named.is_empty() };
+            let stays = if verb.remove.is_empty() {
+                verb.keep || verb.renew
+            } else {
+                named.is_empty()
+            };
             if stays && !key.is_null() {
                 keys.push((keyid, key, holder));
             }
         }
-        keys.extend(new.iter().filter(|(keyid, ..)| !keys.iter().any(|(known, ..)| known == keyid)).cloned().collect::<Vec<_>>());
+        keys.extend(
+            new.iter()
+                .filter(|(keyid, ..)| !keys.iter().any(|(known, ..)| known == keyid))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
         let before = u64::try_from(authority.threshold).unwrap_or(1);
-        set_role(&mut document, role, &RoleKeys { keys, threshold: verb.threshold.unwrap_or(before) })?;
+        set_role(
+            &mut document,
+            role,
+            &RoleKeys {
+                keys,
+                threshold: verb.threshold.unwrap_or(before),
+            },
+        )?;
     }
     match unmatched.first() {
-        Some(word) => Err(PublishError::Wrong(format!("{} has no key {word}; hint: rootpin repo status shows them", verb.role.name()))),
+        Some(word) => Err(PublishError::Wrong(format!(
+            "{} has no key {word}; hint: rootpin repo status shows them",
+            verb.role.name()
+        ))),
         None => Ok(document),
     }
 }
@@ -189,20 +231,41 @@ fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, Strin
             "a dry run makes no key; hint: make one with rootpin repo key generate, and give it with --key".to_owned(),
         ));
     }
-    let taken = |name: &String| working.keyring.keys().iter().any(|entry| entry.name == *name);
-    let name = (2..=u16::MAX).map(|number| format!("{}-{number}", verb.role.name())).find(|name| !taken(name)).unwrap_or_default();
+    let taken = |name: &String| {
+        working
+            .keyring
+            .keys()
+            .iter()
+            .any(|entry| entry.name == *name)
+    };
+    let name = (2..=u16::MAX)
+        .map(|number| format!("{}-{number}", verb.role.name()))
+        .find(|name| !taken(name))
+        .unwrap_or_default();
     let passphrase = verb.options.passphrases.of_new(&name)?;
     generate(&working.keys_folder(), &name, Kind::Ed25519, &passphrase)?;
     working.reread_keys()?;
-    let (keyid, key, _) = super::delegate::read_key(&working.keys_folder().join(format!("{name}.pub")))?;
+    let (keyid, key, _) =
+        super::delegate::read_key(&working.keys_folder().join(format!("{name}.pub")))?;
     Ok((keyid, key, name))
 }
 
 /// Publishes a root that is signed.
-async fn finish(here: &Here, working: &Working, proposal: Proposal, options: &Options, output: Output) -> Result<u8, PublishError> {
+async fn finish(
+    here: &Here,
+    working: &Working,
+    proposal: Proposal,
+    options: &Options,
+    output: Output,
+) -> Result<u8, PublishError> {
     let about = vec![format!("publish root {}", proposal.new.version())];
     let mut make = |draft: &mut Draft| with_root(draft, &proposal);
-    let act = Act { make: &mut make, decides: [].into(), restores: false, about };
+    let act = Act {
+        make: &mut make,
+        decides: [].into(),
+        restores: false,
+        about,
+    };
     act::run(here, working, act, options, output).await
 }
 
@@ -215,12 +278,18 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
     }
     if let Some(path) = &verb.key_file {
         act::ask(&verb.options)?;
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_stem()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let passphrase = verb.options.passphrases.of(&name)?;
         let key = PrivateKey::load(path, &passphrase)?;
         let listings = proposal.listings(key.public().id());
         if listings.is_empty() {
-            return Err(PublishError::Wrong(format!("{} is no key of the old root or the new one", path.display())));
+            return Err(PublishError::Wrong(format!(
+                "{} is no key of the old root or the new one",
+                path.display()
+            )));
         }
         proposal.sign(&listings, &mut One(key))?;
     } else {
@@ -229,25 +298,39 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
         let open = proposal.open_keys(&working.keyring);
         if open.is_empty() {
             return Err(PublishError::Wrong(
-                "no key here signs it, or all have; hint: give another key with --key-file KEY.pem".to_owned(),
+                "no key here signs it, or all have; hint: give another key with --key-file KEY.pem"
+                    .to_owned(),
             ));
         }
         act::ask(&verb.options)?;
-        proposal.sign(&open, &mut Unlocked::new(&working.keyring, &verb.options.passphrases))?;
+        proposal.sign(
+            &open,
+            &mut Unlocked::new(&working.keyring, &verb.options.passphrases),
+        )?;
     }
     hand_on(&proposal, file, output)
 }
 
 /// Refuses what does not follow the root that is known here.
 fn check_old(proposal: &Proposal, file: &Path, working: &Working) -> Result<(), PublishError> {
-    let ours = if working.pinned.is_some() { working.ours(None)? } else { None };
-    let known = proposal.old.as_ref().zip(ours.as_ref()).and_then(|(old, ours)| Some((old, ours.roots.get(&old.version())?)));
+    let ours = if working.pinned.is_some() {
+        working.ours(None)?
+    } else {
+        None
+    };
+    let known = proposal
+        .old
+        .as_ref()
+        .zip(ours.as_ref())
+        .and_then(|(old, ours)| Some((old, ours.roots.get(&old.version())?)));
     match known {
-        Some((old, here)) if here.document.signed != old.signed => Err(PublishError::Wrong(format!(
-            "{} follows another root {} than the one here; hint: it was changed on its way, or is another repository's",
-            file.display(),
-            old.version()
-        ))),
+        Some((old, here)) if here.document.signed != old.signed => {
+            Err(PublishError::Wrong(format!(
+                "{} follows another root {} than the one here; hint: it was changed on its way, or is another repository's",
+                file.display(),
+                old.version()
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -258,20 +341,37 @@ fn only_shown(output: Output) -> u8 {
     0
 }
 
-/// Says how a proposed root differs from the one before, and all that it says: the one before may be what somebody wrote into the file.
+/// Says how a proposed root differs from the one before, and all that it says: the one before may
+/// be what somebody wrote into the file.
 fn show(proposal: &Proposal, output: Output) {
     if output.json {
         return;
     }
-    let expires = proposal.new.expires().map(|expires| expires.to_string()).unwrap_or_default();
+    let expires = proposal
+        .new
+        .expires()
+        .map(|expires| expires.to_string())
+        .unwrap_or_default();
     let mut lines = vec![format!("root {} until {expires}", proposal.new.version())];
     lines.extend(proposal.differences());
     let report = json!({ "lines": lines, "roles": proposal.roles() });
     output.value(&report, |report| {
         let report = of_others(report);
-        let words = |of: &[Value]| of.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
-        let rows: Vec<_> = list(&report, "roles").iter().map(|row| words(row.as_array().map_or(&[], Vec::as_slice))).collect();
-        format!("{}\n{}", words(list(&report, "lines")).join("\n"), table(&rows))
+        let words = |of: &[Value]| {
+            of.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let rows: Vec<_> = list(&report, "roles")
+            .iter()
+            .map(|row| words(row.as_array().map_or(&[], Vec::as_slice)))
+            .collect();
+        format!(
+            "{}\n{}",
+            words(list(&report, "lines")).join("\n"),
+            table(&rows)
+        )
     });
 }
 
@@ -285,11 +385,19 @@ impl Unlock for One {
 }
 
 /// Writes a proposal that others are to sign, and says who.
-pub(super) fn hand_on(proposal: &Proposal, file: &Path, output: Output) -> Result<u8, PublishError> {
+pub(super) fn hand_on(
+    proposal: &Proposal,
+    file: &Path,
+    output: Output,
+) -> Result<u8, PublishError> {
     Working::write_file(file, &proposal.to_bytes())?;
     let missing = proposal.missing();
     let missing = missing.iter().map(|missing| {
-        let holders: Vec<_> = missing.keys.iter().map(|keyid| named(proposal, keyid)).collect();
+        let holders: Vec<_> = missing
+            .keys
+            .iter()
+            .map(|keyid| named(proposal, keyid))
+            .collect();
         json!({ "role": missing.role, "signatures": missing.count, "holders": holders })
     });
     let missing: Vec<_> = missing.collect();
@@ -302,7 +410,9 @@ pub(super) fn hand_on(proposal: &Proposal, file: &Path, output: Output) -> Resul
 /// A key for people.
 fn named(proposal: &Proposal, keyid: &str) -> String {
     let short: String = keyid.chars().take(8).collect();
-    proposal.holder(keyid).map_or(short.clone(), |holder| format!("{holder} ({short})"))
+    proposal
+        .holder(keyid)
+        .map_or(short.clone(), |holder| format!("{holder} ({short})"))
 }
 
 fn proposed_text(report: &Value) -> String {
@@ -310,9 +420,19 @@ fn proposed_text(report: &Value) -> String {
     let file = text(report, "file");
     let mut lines: Vec<String> = Vec::new();
     for missing in list(report, "missing") {
-        let holders: Vec<_> = list(missing, "holders").iter().filter_map(Value::as_str).collect();
-        let count = missing.get("signatures").and_then(Value::as_u64).unwrap_or_default();
-        lines.push(format!("{} waits for {count} of {}", text(missing, "role"), holders.join(", ")));
+        let holders: Vec<_> = list(missing, "holders")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let count = missing
+            .get("signatures")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        lines.push(format!(
+            "{} waits for {count} of {}",
+            text(missing, "role"),
+            holders.join(", ")
+        ));
     }
     lines.push(if list(report, "missing").is_empty() {
         format!("{file} has all signatures; then: rootpin repo rotate root --finish {file}")
@@ -323,8 +443,16 @@ fn proposed_text(report: &Value) -> String {
 }
 
 /// The keyring's entries as [`RoleKeys`] takes them.
-pub(super) fn entry(keyring: &Keyring, name: &str, holder: String) -> Result<(String, Value, String), PublishError> {
+pub(super) fn entry(
+    keyring: &Keyring,
+    name: &str,
+    holder: String,
+) -> Result<(String, Value, String), PublishError> {
     let entry = keyring.keys().iter().find(|entry| entry.name == name);
-    let entry = entry.ok_or_else(|| PublishError::Wrong(format!("there is no key {name} in keys/; hint: rootpin repo key list")))?;
+    let entry = entry.ok_or_else(|| {
+        PublishError::Wrong(format!(
+            "there is no key {name} in keys/; hint: rootpin repo key list"
+        ))
+    })?;
     Ok((entry.keyid.clone(), entry.key(), holder))
 }

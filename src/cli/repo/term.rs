@@ -1,4 +1,5 @@
-//! The root's term, which every verb that reads a repository watches: where it is over hosts refuse all that the repository says.
+//! The root's term, which every verb that reads a repository watches: where it is over hosts refuse
+//! all that the repository says.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -27,7 +28,11 @@ enum State {
 impl RootTerm {
     pub(super) fn of(metadata: &Metadata, now: Timestamp) -> Self {
         let root = metadata.root().ok();
-        Self::at(root.map_or(0, Document::version), root.and_then(Document::expires), now)
+        Self::at(
+            root.map_or(0, Document::version),
+            root.and_then(Document::expires),
+            now,
+        )
     }
 
     fn at(version: u64, expires: Option<Timestamp>, now: Timestamp) -> Self {
@@ -37,7 +42,11 @@ impl RootTerm {
             Some(left) if left.is_positive() => State::Soon,
             _ => State::Over,
         };
-        Self { version, expires, state }
+        Self {
+            version,
+            expires,
+            state,
+        }
     }
 
     /// For programs.
@@ -55,17 +64,30 @@ impl RootTerm {
         if let Some(text) = self.text() {
             Output::loudly(&text);
         }
-        if self.state == State::Over { exit.max(1) } else { exit }
+        if self.state == State::Over {
+            exit.max(1)
+        } else {
+            exit
+        }
     }
 
     fn text(&self) -> Option<String> {
-        let expires = self.expires.map(|expires| expires.to_string()).unwrap_or_default();
+        let expires = self
+            .expires
+            .map(|expires| expires.to_string())
+            .unwrap_or_default();
         let found = match self.state {
             State::Good => return None,
             State::Soon => {
-                format!("root {} expires at {expires}, and from then on hosts refuse all that this repository says", self.version)
+                format!(
+                    "root {} expires at {expires}, and from then on hosts refuse all that this repository says",
+                    self.version
+                )
             }
-            State::Over => format!("root {} expired at {expires}: hosts refuse all that this repository says", self.version),
+            State::Over => format!(
+                "root {} expired at {expires}: hosts refuse all that this repository says",
+                self.version
+            ),
         };
         let hint = "sign it anew where enough of its keys are (elsewhere with --propose FILE): rootpin repo rotate root --renew";
         Some(format!("{found}\nhint: {hint}"))
@@ -81,16 +103,28 @@ mod tests {
         let now: Timestamp = "2026-11-29T00:00:00Z".parse().unwrap();
         for (expires, exit, said) in [
             ("2027-01-01T00:00:00Z", 0, None),
-            ("2026-12-29T00:00:00Z", 0, Some("expires at 2026-12-29T00:00:00Z")),
+            (
+                "2026-12-29T00:00:00Z",
+                0,
+                Some("expires at 2026-12-29T00:00:00Z"),
+            ),
             ("2026-11-29T00:00:01Z", 0, Some("expires at")),
-            ("2026-11-29T00:00:00Z", 1, Some("root 3 expired at 2026-11-29T00:00:00Z")),
+            (
+                "2026-11-29T00:00:00Z",
+                1,
+                Some("root 3 expired at 2026-11-29T00:00:00Z"),
+            ),
             ("2020-01-01T00:00:00Z", 1, Some("rotate root --renew")),
         ] {
             let term = RootTerm::at(3, Some(expires.parse().unwrap()), now);
             assert_eq!(term.said(0), exit, "{expires}");
             assert_eq!(term.said(2), 2);
             assert_eq!(term.text().is_some(), said.is_some(), "{expires}");
-            assert!(said.is_none_or(|said| term.text().unwrap().contains(said)), "{:?}", term.text());
+            assert!(
+                said.is_none_or(|said| term.text().unwrap().contains(said)),
+                "{:?}",
+                term.text()
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use super::super::version::Version;
 const IMAGES: &str = "io.containerd.cri.v1.images";
 const NRI: &str = "io.containerd.nri.v1.nri";
 
-/// Settings that make CRI of 2.1 and later pull by itself, with the value that doesn't (`CheckLocalImagePullConfigs` in
-/// internal/cri/config/config.go).
+/// Settings that make CRI of 2.1 and later pull by itself, with the value that doesn't
+/// (`CheckLocalImagePullConfigs` in internal/cri/config/config.go).
 pub(crate) const SETTINGS: [(&str, Off); 5] = [
     ("use_local_image_pull", Off::False),
     ("disable_snapshot_annotations", Off::True),
@@ -53,23 +53,46 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
         if let Some(value) = cri.get(key).filter(|value| **value != off.value()) {
             let found = format!("{key} = {value}, {}", config.files.setter(&cri.path(key)));
             let lines = format!("[plugins.'{IMAGES}']\n  {key} = {}", off.value());
-            holes.push(Hole::new(Code::CriLocalPull, name, found).change(lines).fix(Fix::DropIn));
+            holes.push(
+                Hole::new(Code::CriLocalPull, name, found)
+                    .change(lines)
+                    .fix(Fix::DropIn),
+            );
         }
     }
     for key in TABLES {
-        if cri.get(key).and_then(toml::Value::as_table).is_some_and(|table| !table.is_empty()) {
-            let found = format!("{key} is not empty, {}", config.files.setter(&cri.path(key)));
-            let change = format!("take {key} out of that file, and say the same by hosts.toml in config_path (docs/doctor.md)");
+        if cri
+            .get(key)
+            .and_then(toml::Value::as_table)
+            .is_some_and(|table| !table.is_empty())
+        {
+            let found = format!(
+                "{key} is not empty, {}",
+                config.files.setter(&cri.path(key))
+            );
+            let change = format!(
+                "take {key} out of that file, and say the same by hosts.toml in config_path (docs/doctor.md)"
+            );
             holes.push(Hole::new(Code::CriLocalPull, name, found).change(change));
         }
     }
     if holes.is_empty()
-        && let Some(list) = cri.get("registry.config_path").and_then(toml::Value::as_str).filter(|path| path.contains(':'))
+        && let Some(list) = cri
+            .get("registry.config_path")
+            .and_then(toml::Value::as_str)
+            .filter(|path| path.contains(':'))
     {
-        let found = format!("config_path = {list:?}, {}", config.files.setter(&cri.path("registry.config_path")));
+        let found = format!(
+            "config_path = {list:?}, {}",
+            config.files.setter(&cri.path("registry.config_path"))
+        );
         let hole = Hole::new(Code::CriConfigPathList, name, found);
         let hole = match super::one_folder(list) {
-            Ok(folder) => hole.change(format!("[plugins.'{IMAGES}'.registry]\n  config_path = \"{folder}\"")).fix(Fix::DropIn),
+            Ok(folder) => hole
+                .change(format!(
+                    "[plugins.'{IMAGES}'.registry]\n  config_path = \"{folder}\""
+                ))
+                .fix(Fix::DropIn),
             Err(why) => hole.change(why),
         };
         holes.push(hole.weighing(super::open_if(resolver)));
@@ -83,63 +106,125 @@ fn annotations(facts: &Containerd, config: &Config, cri: &Cri<'_>) -> Option<Hol
         return None;
     }
     let path = cri.path("disable_snapshot_annotations");
-    let found = format!("disable_snapshot_annotations = true, {}", config.files.setter(&path));
+    let found = format!(
+        "disable_snapshot_annotations = true, {}",
+        config.files.setter(&path)
+    );
     let (section, fix) = if facts.version < Version(2, 0, 0) {
-        ("[plugins.\"io.containerd.grpc.v1.cri\".containerd]".to_owned(), Fix::CriAnnotations)
+        (
+            "[plugins.\"io.containerd.grpc.v1.cri\".containerd]".to_owned(),
+            Fix::CriAnnotations,
+        )
     } else {
         (format!("[plugins.'{IMAGES}']"), Fix::DropIn)
     };
     let lines = format!("{section}\n  disable_snapshot_annotations = false");
-    Some(Hole::new(Code::CriAnnotations, &facts.engine.name, found).change(lines).fix(fix))
+    Some(
+        Hole::new(Code::CriAnnotations, &facts.engine.name, found)
+            .change(lines)
+            .fix(fix),
+    )
 }
 
 /// The run-time door, where rootpin.toml wants one.
 pub(super) fn nri(facts: &Containerd, config: &Config) -> Vec<Hole> {
-    let Some(socket) = &facts.engine.nri else { return Vec::new() };
+    let Some(socket) = &facts.engine.nri else {
+        return Vec::new();
+    };
     let name = &facts.engine.name;
     let setting = |key| at(&config.effective, &["plugins", NRI, key]);
     let off = !facts.works(NRI) || setting("disable").and_then(toml::Value::as_bool) == Some(true);
-    let other = setting("socket_path").and_then(toml::Value::as_str).filter(|path| !same_file(path, socket));
+    let other = setting("socket_path")
+        .and_then(toml::Value::as_str)
+        .filter(|path| !same_file(path, socket));
     let lines = |line: &str| format!("[plugins.\"{NRI}\"]\n  {line}");
     if off {
-        let found = format!("disable = true, {}", config.files.setter(&["plugins", NRI, "disable"]));
-        return vec![Hole::new(Code::NriOff, name, found).change(lines("disable = false")).fix(Fix::DropIn)];
+        let found = format!(
+            "disable = true, {}",
+            config.files.setter(&["plugins", NRI, "disable"])
+        );
+        return vec![
+            Hole::new(Code::NriOff, name, found)
+                .change(lines("disable = false"))
+                .fix(Fix::DropIn),
+        ];
     }
     if let Some(other) = other {
-        let found = format!("socket_path is {other:?}, and rootpin.toml names {}", socket.display());
-        return vec![Hole::new(Code::NriOff, name, found).change(format!("nri = {other:?} in rootpin.toml"))];
+        let found = format!(
+            "socket_path is {other:?}, and rootpin.toml names {}",
+            socket.display()
+        );
+        return vec![
+            Hole::new(Code::NriOff, name, found).change(format!("nri = {other:?} in rootpin.toml")),
+        ];
     }
     if setting("disable_connections").and_then(toml::Value::as_bool) == Some(true) {
-        let found = format!("disable_connections = true, {}", config.files.setter(&["plugins", NRI, "disable_connections"]));
-        return vec![Hole::new(Code::NriOff, name, found).change(lines("disable_connections = false"))];
+        let found = format!(
+            "disable_connections = true, {}",
+            config
+                .files
+                .setter(&["plugins", NRI, "disable_connections"])
+        );
+        return vec![
+            Hole::new(Code::NriOff, name, found).change(lines("disable_connections = false")),
+        ];
     }
     if facts.version < Version(2, 2, 0) {
         let found = format!("containerd {} can't require an NRI plugin", facts.version);
-        return vec![Hole::new(Code::NriFailsOpen, name, found).change("upgrade containerd to 2.2 or later")];
+        return vec![
+            Hole::new(Code::NriFailsOpen, name, found).change("upgrade containerd to 2.2 or later"),
+        ];
     }
     let found = validator(config).into_iter();
-    found.map(|(found, change)| Hole::new(Code::NriFailsOpen, name, found).change(change).weighing(Severity::Weak)).collect()
+    found
+        .map(|(found, change)| {
+            Hole::new(Code::NriFailsOpen, name, found)
+                .change(change)
+                .weighing(Severity::Weak)
+        })
+        .collect()
 }
 
-/// What lets containers be made without the plugin, and the lines that end it (containerd/nri, plugins/default-validator).
+/// What lets containers be made without the plugin, and the lines that end it (containerd/nri,
+/// plugins/default-validator).
 fn validator(config: &Config) -> Vec<(String, String)> {
     const TOLERATE: &str = "tolerate_missing_plugins_annotation";
     let path = |key| ["plugins", NRI, "default_validator", key];
     let setting = |key| at(&config.effective, &path(key));
     let required = setting("required_plugins").and_then(toml::Value::as_array);
-    let ours = required.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("rootpin")));
+    let ours =
+        required.is_some_and(|names| names.iter().any(|name| name.as_str() == Some("rootpin")));
     let enabled = setting("enable").and_then(toml::Value::as_bool) == Some(true);
     let section = format!("[plugins.'{NRI}'.default_validator]");
     let mut found = Vec::new();
     if !ours || !enabled {
-        let mut names: Vec<&str> = required.into_iter().flatten().filter_map(toml::Value::as_str).collect();
+        let mut names: Vec<&str> = required
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .collect();
         names.extend((!ours).then_some("rootpin"));
-        let what = if ours { "default_validator is not enabled" } else { "default_validator does not require rootpin" };
-        found.push((what.to_owned(), format!("{section}\n  enable = true\n  required_plugins = {}", serde_json::json!(names))));
+        let what = if ours {
+            "default_validator is not enabled"
+        } else {
+            "default_validator does not require rootpin"
+        };
+        found.push((
+            what.to_owned(),
+            format!(
+                "{section}\n  enable = true\n  required_plugins = {}",
+                serde_json::json!(names)
+            ),
+        ));
     }
-    if let Some(annotation) = setting(TOLERATE).and_then(toml::Value::as_str).filter(|annotation| !annotation.is_empty()) {
+    if let Some(annotation) = setting(TOLERATE)
+        .and_then(toml::Value::as_str)
+        .filter(|annotation| !annotation.is_empty())
+    {
         let setter = config.files.setter(&path(TOLERATE));
-        let what = format!("{TOLERATE} = {annotation:?}, {setter}: a pod with that annotation does without rootpin");
+        let what = format!(
+            "{TOLERATE} = {annotation:?}, {setter}: a pod with that annotation does without rootpin"
+        );
         found.push((what, format!("{section}\n  {TOLERATE} = \"\"")));
     }
     found
@@ -147,6 +232,9 @@ fn validator(config: &Config) -> Vec<(String, String)> {
 
 /// /var/run is /run on most hosts.
 fn same_file(one: &str, other: &std::path::Path) -> bool {
-    let short = |path: &str| path.strip_prefix("/var/run/").map_or(path.to_owned(), |rest| format!("/run/{rest}"));
+    let short = |path: &str| {
+        path.strip_prefix("/var/run/")
+            .map_or(path.to_owned(), |rest| format!("/run/{rest}"))
+    };
     short(one) == short(&other.to_string_lossy())
 }

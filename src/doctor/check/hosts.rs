@@ -1,4 +1,5 @@
-//! `hosts.toml`, by which engines find the resolver: whether each registry's leads to it, and to nobody else.
+//! `hosts.toml`, by which engines find the resolver: whether each registry's leads to it, and to
+//! nobody else.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,13 +25,31 @@ pub(in super::super) struct Resolver<'a> {
 
 /// Of CRI, which alone among a containerd's clients has one folder that is known.
 pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<Hole> {
-    let Some(cri) = facts.cri() else { return Vec::new() };
-    let paths = cri.get("registry.config_path").and_then(toml::Value::as_str).unwrap_or_default();
+    let Some(cri) = facts.cri() else {
+        return Vec::new();
+    };
+    let paths = cri
+        .get("registry.config_path")
+        .and_then(toml::Value::as_str)
+        .unwrap_or_default();
     if paths.is_empty() {
         let section = cri.path("registry").join("'.'");
-        let file = facts.config.as_ref().map_or("containerd's main file".into(), |config| config.main.display().to_string());
-        let change = format!("# in {file}\n['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
-        return vec![Hole::new(Code::HostsOpen, &facts.engine.name, "CRI has no config_path, so it reads no hosts.toml").change(change)];
+        let file = facts
+            .config
+            .as_ref()
+            .map_or("containerd's main file".into(), |config| {
+                config.main.display().to_string()
+            });
+        let change =
+            format!("# in {file}\n['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
+        return vec![
+            Hole::new(
+                Code::HostsOpen,
+                &facts.engine.name,
+                "CRI has no config_path, so it reads no hosts.toml",
+            )
+            .change(change),
+        ];
     }
     if paths.contains(':') && facts.version >= Version(2, 1, 0) {
         return Vec::new(); // It reads none of them, which has a code of its own.
@@ -45,7 +64,11 @@ pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<
         return Vec::new();
     }
     let mut holes = open(&facts.docker.name, &[folder.into()], resolver);
-    holes.extend(mirrors(&facts.docker.name, Path::new(folder), &facts.mirrors));
+    holes.extend(mirrors(
+        &facts.docker.name,
+        Path::new(folder),
+        &facts.mirrors,
+    ));
     holes
 }
 
@@ -53,44 +76,98 @@ pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<
 fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
     let place = Place::of(folder, DOCKER_HUB).ok()??;
     let found = mirrored(&place, mirrors).ok()??;
-    let hole = Hole::new(Code::HostsOpen, docker, format!("{DOCKER_HUB} in {}: {}", place.file().display(), found.found));
-    Some(hole.change(format!("rootpin hosts write --dir {} {DOCKER_HUB}", folder.display())))
+    let hole = Hole::new(
+        Code::HostsOpen,
+        docker,
+        format!(
+            "{DOCKER_HUB} in {}: {}",
+            place.file().display(),
+            found.found
+        ),
+    );
+    Some(hole.change(format!(
+        "rootpin hosts write --dir {} {DOCKER_HUB}",
+        folder.display()
+    )))
 }
 
 fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole> {
-    let here = folders.iter().flat_map(|folder| registries(folder).unwrap_or_default());
-    let all: BTreeSet<String> = here.chain(resolver.registries.iter().map(|&registry| registry.to_owned())).collect();
-    let shown = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    let here = folders
+        .iter()
+        .flat_map(|folder| registries(folder).unwrap_or_default());
+    let all: BTreeSet<String> = here
+        .chain(
+            resolver
+                .registries
+                .iter()
+                .map(|&registry| registry.to_owned()),
+        )
+        .collect();
+    let shown = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     let (mut holes, mut missing) = (Vec::new(), Vec::new());
     for registry in all {
         let place = first(folders, &registry);
-        let found = place.and_then(|place| Ok((holes_at(place.as_ref(), &registry, resolver.at)?, place)));
+        let found =
+            place.and_then(|place| Ok((holes_at(place.as_ref(), &registry, resolver.at)?, place)));
         match found {
             Ok((found, _)) if found.is_empty() => {}
-            Ok((found, _)) if found.iter().any(|hole| hole.code == NO_FILE) => missing.push(registry),
+            Ok((found, _)) if found.iter().any(|hole| hole.code == NO_FILE) => {
+                missing.push(registry);
+            }
             Ok((found, place)) => {
-                let file = place.map(|place| place.file().display().to_string()).unwrap_or_default();
-                let (what, hints): (Vec<_>, Vec<_>) = found.into_iter().map(|hole| (hole.found, hole.hint)).unzip();
-                let hole = Hole::new(Code::HostsOpen, engine, format!("{registry} in {file}: {}", what.join("; ")));
+                let file = place
+                    .map(|place| place.file().display().to_string())
+                    .unwrap_or_default();
+                let (what, hints): (Vec<_>, Vec<_>) = found
+                    .into_iter()
+                    .map(|hole| (hole.found, hole.hint))
+                    .unzip();
+                let hole = Hole::new(
+                    Code::HostsOpen,
+                    engine,
+                    format!("{registry} in {file}: {}", what.join("; ")),
+                );
                 holes.push(hole.change(hints.join("\n")));
             }
             Err(error) => {
-                let hole = Hole::new(Code::HostsOpen, engine, format!("{registry} in {shown}: {error}"));
-                holes.push(hole.change(format!("see rootpin hosts check --dir {shown} {registry}")));
+                let hole = Hole::new(
+                    Code::HostsOpen,
+                    engine,
+                    format!("{registry} in {shown}: {error}"),
+                );
+                holes
+                    .push(hole.change(format!("see rootpin hosts check --dir {shown} {registry}")));
             }
         }
     }
     if !missing.is_empty() {
-        let found = format!("no hosts.toml in {shown} for {}: each says itself what its tags are", missing.join(", "));
-        let dir = folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
-        holes.push(Hole::new(Code::HostsOpen, engine, found).change(format!("rootpin hosts write --dir {dir} {}", missing.join(" "))));
+        let found = format!(
+            "no hosts.toml in {shown} for {}: each says itself what its tags are",
+            missing.join(", ")
+        );
+        let dir = folders
+            .first()
+            .map(|folder| folder.display().to_string())
+            .unwrap_or_default();
+        holes.push(Hole::new(Code::HostsOpen, engine, found).change(format!(
+            "rootpin hosts write --dir {dir} {}",
+            missing.join(" ")
+        )));
     }
     holes
 }
 
 /// The first of several folders that has something for a registry.
 fn first(folders: &[PathBuf], registry: &str) -> std::io::Result<Option<Place>> {
-    for folder in folders.iter().map(PathBuf::as_path).filter(|folder: &&Path| folder.exists()) {
+    for folder in folders
+        .iter()
+        .map(PathBuf::as_path)
+        .filter(|folder: &&Path| folder.exists())
+    {
         if let Some(place) = Place::of(folder, registry)? {
             return Ok(Some(place));
         }
@@ -105,8 +182,14 @@ mod tests {
     use super::*;
 
     fn opened(folder: &Path, registries: &[&str]) -> Vec<(String, String)> {
-        let resolver = Resolver { at: "127.0.0.1:5055".parse().unwrap(), registries: registries.iter().copied().collect() };
-        open("main", &[folder.to_owned()], &resolver).into_iter().map(|hole| (hole.found, hole.change)).collect()
+        let resolver = Resolver {
+            at: "127.0.0.1:5055".parse().unwrap(),
+            registries: registries.iter().copied().collect(),
+        };
+        open("main", &[folder.to_owned()], &resolver)
+            .into_iter()
+            .map(|hole| (hole.found, hole.change))
+            .collect()
     }
 
     fn write(folder: &Path, registry: &str, text: &str) {
@@ -116,45 +199,109 @@ mod tests {
 
     #[test]
     fn a_cri_that_reads_no_hosts_toml_is_open() {
-        let resolver = Resolver { at: "127.0.0.1:5055".parse().unwrap(), registries: BTreeSet::new() };
+        let resolver = Resolver {
+            at: "127.0.0.1:5055".parse().unwrap(),
+            registries: BTreeSet::new(),
+        };
         let holes = cri(&super::super::tests::in_order("1.7.24"), &resolver);
-        assert!(matches!(&holes[..], [hole] if hole.found.contains("no config_path")), "{holes:?}");
+        assert!(
+            matches!(&holes[..], [hole] if hole.found.contains("no config_path")),
+            "{holes:?}"
+        );
         assert!(holes[0].change.starts_with("# in /"), "{holes:?}");
-        assert!(holes[0].change.contains("\n['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"), "{holes:?}");
+        assert!(
+            holes[0]
+                .change
+                .contains("\n['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"),
+            "{holes:?}"
+        );
     }
 
     #[test]
-    fn a_registry_of_the_policy_without_a_file_is_open_and_one_that_leads_to_the_resolver_alone_is_not() {
+    fn a_registry_of_the_policy_without_a_file_is_open_and_one_that_leads_to_the_resolver_alone_is_not()
+     {
         let dir = tempfile::tempdir().unwrap();
         let found = opened(dir.path(), &["r.example", "docker.io"]);
-        assert!(found.len() == 1 && found[0].0.contains("for docker.io, r.example"), "{found:?}");
-        assert_eq!(found[0].1, format!("rootpin hosts write --dir {} docker.io r.example", dir.path().display()));
+        assert!(
+            found.len() == 1 && found[0].0.contains("for docker.io, r.example"),
+            "{found:?}"
+        );
+        assert_eq!(
+            found[0].1,
+            format!(
+                "rootpin hosts write --dir {} docker.io r.example",
+                dir.path().display()
+            )
+        );
         let closed = "server = \"https://r.example\"\ncapabilities = [\"pull\", \"push\"]\n\
             [host.\"http://127.0.0.1:5055/resolve\"]\ncapabilities = [\"pull\", \"resolve\"]\n";
         write(dir.path(), "r.example", closed);
         assert_eq!(opened(dir.path(), &["r.example"]), []);
         // A file for a registry that the policy doesn't name, and one that nobody understands.
-        write(dir.path(), "other.example", "server = \"https://other.example\"\n");
+        write(
+            dir.path(),
+            "other.example",
+            "server = \"https://other.example\"\n",
+        );
         write(dir.path(), "odd.example", "server = [");
         let found = opened(dir.path(), &["r.example"]);
-        assert!(found.len() == 2 && found[0].0.contains("odd.example") && found[0].0.contains("not understood"), "{found:?}");
-        assert!(found[1].0.contains("other.example/hosts.toml") && found[1].1.contains("5055/resolve"), "{found:?}");
+        assert!(
+            found.len() == 2
+                && found[0].0.contains("odd.example")
+                && found[0].0.contains("not understood"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].0.contains("other.example/hosts.toml") && found[1].1.contains("5055/resolve"),
+            "{found:?}"
+        );
     }
 
     #[test]
-    fn mirrors_of_dockerd_are_open_beside_a_default_that_is_closed_and_docker_io_s_own_file_ends_them() {
+    fn mirrors_of_dockerd_are_open_beside_a_default_that_is_closed_and_docker_io_s_own_file_ends_them()
+     {
         let dir = tempfile::tempdir().unwrap();
-        let of = |given: &[&str]| mirrors("main", dir.path(), &given.iter().map(|&mirror| mirror.to_owned()).collect::<Vec<_>>());
-        assert_eq!(of(&["https://m.example/"]), None, "that there is no file at all is another hole");
-        write(dir.path(), "_default", "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n");
+        let of = |given: &[&str]| {
+            mirrors(
+                "main",
+                dir.path(),
+                &given
+                    .iter()
+                    .map(|&mirror| mirror.to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(
+            of(&["https://m.example/"]),
+            None,
+            "that there is no file at all is another hole"
+        );
+        write(
+            dir.path(),
+            "_default",
+            "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n",
+        );
         assert_eq!(opened(dir.path(), &["docker.io"]), []);
         let hole = of(&["https://m.example/"]).unwrap();
-        assert!(hole.code == Code::HostsOpen && hole.found.contains("https://m.example/"), "{hole:?}");
-        assert_eq!(hole.change, format!("rootpin hosts write --dir {} docker.io", dir.path().display()));
+        assert!(
+            hole.code == Code::HostsOpen && hole.found.contains("https://m.example/"),
+            "{hole:?}"
+        );
+        assert_eq!(
+            hole.change,
+            format!(
+                "rootpin hosts write --dir {} docker.io",
+                dir.path().display()
+            )
+        );
         assert_eq!(of(&[]), None);
-        let closed =
-            crate::hosts_dir::close(None, "docker.io", "127.0.0.1:5055".parse().unwrap(), &crate::hosts_dir::Certificates::default())
-                .unwrap();
+        let closed = crate::hosts_dir::close(
+            None,
+            "docker.io",
+            "127.0.0.1:5055".parse().unwrap(),
+            &crate::hosts_dir::Certificates::default(),
+        )
+        .unwrap();
         write(dir.path(), "docker.io", &closed);
         assert_eq!(of(&["https://m.example/"]), None);
     }

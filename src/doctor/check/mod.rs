@@ -54,14 +54,19 @@ pub(super) struct Wanted<'a> {
 pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     let name = &facts.engine.name;
     if facts.version < OLDEST {
-        let found = format!("containerd {} runs; no drop-in is written for it", facts.version);
+        let found = format!(
+            "containerd {} runs; no drop-in is written for it",
+            facts.version
+        );
         let change = "upgrade containerd to 1.7.4 or later: the one of Debian 13, or containerd.io from Docker";
         return vec![Hole::new(Code::ContainerdTooOld, name, found).change(change)];
     }
     let mut holes = differ::gate(facts);
     holes.extend(verifier::verifier(facts, wanted));
     holes.extend(refused(facts));
-    let Ok(config) = &facts.config else { return holes };
+    let Ok(config) = &facts.config else {
+        return holes;
+    };
     holes.extend(differ::order(facts, config));
     holes.extend(transfer::transfer(facts, config));
     holes.extend(transfer::processors(facts, config));
@@ -77,7 +82,11 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     if let Some(changed) = &config.changed {
         let found = format!("{} changed after containerd had started", changed.display());
         let change = "restart it, as: systemctl restart containerd";
-        let change = if facts.refused.is_some() { "don't restart it before config-refused is closed" } else { change };
+        let change = if facts.refused.is_some() {
+            "don't restart it before config-refused is closed"
+        } else {
+            change
+        };
         holes.push(Hole::new(Code::RestartPending, name, found).change(change));
     }
     for path in &config.stray {
@@ -88,11 +97,19 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     holes
 }
 
-/// A configuration with which containerd would not start; where the fault is in rootpin's own drop-in, that can be written anew.
+/// A configuration with which containerd would not start; where the fault is in rootpin's own
+/// drop-in, that can be written anew.
 fn refused(facts: &Containerd) -> Option<Hole> {
-    let hole = Hole::new(Code::ConfigRefused, &facts.engine.name, facts.refused.as_ref()?);
+    let hole = Hole::new(
+        Code::ConfigRefused,
+        &facts.engine.name,
+        facts.refused.as_ref()?,
+    );
     Some(if facts.config.is_ok() {
-        hole.change("`rootpin doctor --fix` writes its own drop-in anew; don't restart containerd before").fix(super::hole::Fix::DropIn)
+        hole.change(
+            "`rootpin doctor --fix` writes its own drop-in anew; don't restart containerd before",
+        )
+        .fix(super::hole::Fix::DropIn)
     } else {
         hole.change("mend what it names; don't restart containerd before")
     })
@@ -103,8 +120,14 @@ fn imported(config: &Config, path: &Path) -> String {
     let main = config.main.display();
     let pattern = format!("{}/*.toml", path.parent().unwrap_or(path).display());
     let Some(first) = config.files.files.first() else {
-        let version = config.effective.get("version").and_then(toml::Value::as_integer).unwrap_or(2);
-        return format!("make {main}, without which containerd reads no drop-in:\nversion = {version}\nimports = [\"{pattern}\"]");
+        let version = config
+            .effective
+            .get("version")
+            .and_then(toml::Value::as_integer)
+            .unwrap_or(2);
+        return format!(
+            "make {main}, without which containerd reads no drop-in:\nversion = {version}\nimports = [\"{pattern}\"]"
+        );
     };
     if first.table.contains_key("imports") {
         return format!("add \"{pattern}\" to the list imports of {main}");

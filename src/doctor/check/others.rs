@@ -1,4 +1,5 @@
-//! What is no setting of one engine: engines that nobody named, sockets, and what rootpin itself says.
+//! What is no setting of one engine: engines that nobody named, sockets, and what rootpin itself
+//! says.
 
 use std::fs;
 use std::io::Read as _;
@@ -22,108 +23,200 @@ const MAX_CONFIG: u64 = 1 << 20;
 const DOCKERS_OWN: &str = "it is dockerd's own, and dockerd writes its configuration anew at each start, so no gate can stand in it: start the \
     system's containerd, and dockerd with --containerd=/run/containerd/containerd.sock";
 
-/// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are, `engines` the sockets of its
-/// containerds.
-pub(in super::super) fn processes(running: &[Process], known: &[u32], engines: &[PathBuf]) -> Vec<Hole> {
-    let unknown = running.iter().filter(|process| !known.contains(&process.pid) && !builds_by(process, engines));
+/// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are,
+/// `engines` the sockets of its containerds.
+pub(in super::super) fn processes(
+    running: &[Process],
+    known: &[u32],
+    engines: &[PathBuf],
+) -> Vec<Hole> {
+    let unknown = running
+        .iter()
+        .filter(|process| !known.contains(&process.pid) && !builds_by(process, engines));
     let hole = |process: &Process| {
-        let Process { pid, name, uid, words, contained } = process;
+        let Process {
+            pid,
+            name,
+            uid,
+            words,
+            contained,
+        } = process;
         let (place, weight) = match (contained, uid) {
             (true, _) => (" in a container", Severity::Weak),
             (false, 0) => ("", Severity::Open),
             (false, _) => (" for a user", Severity::Weak),
         };
-        let found = format!("{name} runs{place} as process {pid} of user {uid}: {}", plain(&words.join(" ")));
+        let found = format!(
+            "{name} runs{place} as process {pid} of user {uid}: {}",
+            plain(&words.join(" "))
+        );
         let change = match name.as_str() {
-            "containerd" if process.option(&["config", "c"]).is_some_and(|config| is_of_dockerd(&config)) => DOCKERS_OWN.to_owned(),
+            "containerd"
+                if process
+                    .option(&["config", "c"])
+                    .is_some_and(|config| is_of_dockerd(&config)) =>
+            {
+                DOCKERS_OWN.to_owned()
+            }
             "containerd" => {
-                let socket = process.option(&["address", "a"]).or_else(|| listens_at(process));
-                let socket = socket.map_or("/run/containerd/containerd.sock".to_owned(), |path| plain(&path));
-                format!("stop it, or name it in rootpin.toml and run this again:\n{}", engine_lines("second", &socket))
+                let socket = process
+                    .option(&["address", "a"])
+                    .or_else(|| listens_at(process));
+                let socket = socket.map_or("/run/containerd/containerd.sock".to_owned(), |path| {
+                    plain(&path)
+                });
+                format!(
+                    "stop it, or name it in rootpin.toml and run this again:\n{}",
+                    engine_lines("second", &socket)
+                )
             }
             "dockerd" => {
-                let host = process.option(&["host", "H"]).and_then(|host| host.strip_prefix("unix://").map(plain));
+                let host = process
+                    .option(&["host", "H"])
+                    .and_then(|host| host.strip_prefix("unix://").map(plain));
                 let socket = host.unwrap_or("/run/docker.sock".to_owned());
-                format!("stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"")
+                format!(
+                    "stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\""
+                )
             }
             "buildkitd" => "stop it, or have it build by a containerd of rootpin.toml alone: \
                 --oci-worker=false --containerd-worker=true --containerd-worker-addr=SOCKET"
                 .to_owned(),
             _ => "stop it: rootpin has no door in it".to_owned(),
         };
-        Hole::new(Code::UnlistedEngine, "", found).change(change).weighing(weight)
+        Hole::new(Code::UnlistedEngine, "", found)
+            .change(change)
+            .weighing(weight)
     };
     unknown.map(hole).collect()
 }
 
-/// dockerd writes its own containerd's configuration anew at each start (moby, daemon/internal/containerd/server).
+/// dockerd writes its own containerd's configuration anew at each start (moby,
+/// daemon/internal/containerd/server).
 fn is_of_dockerd(config: &str) -> bool {
     config.ends_with("/containerd/containerd.toml") && !config.starts_with("/etc/")
 }
 
-/// Whether a buildkitd has no other worker than a containerd of rootpin.toml, whose gate then judges what it unpacks (moby/buildkit,
-/// docs/buildkitd.toml.md). Command line counts before file.
+/// Whether a buildkitd has no other worker than a containerd of rootpin.toml, whose gate then
+/// judges what it unpacks (moby/buildkit, docs/buildkitd.toml.md). Command line counts before file.
 fn builds_by(process: &Process, engines: &[PathBuf]) -> bool {
     if process.name != "buildkitd" || process.contained {
         return false;
     }
-    let file = process.option(&["config"]).unwrap_or("/etc/buildkit/buildkitd.toml".to_owned());
+    let file = process
+        .option(&["config"])
+        .unwrap_or("/etc/buildkit/buildkitd.toml".to_owned());
     let file = table_of(&process.path(&file)).unwrap_or_default();
     let setting = |worker: &str, flag: &str, key: &str| {
         let of_file = || file.get("worker")?.get(worker)?.get(key).cloned();
-        let text = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = |value: toml::Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
         process.option(&[flag]).or_else(|| of_file().map(text))
     };
     let own = setting("oci", "oci-worker", "enabled");
-    let by = setting("containerd", "containerd-worker-addr", "address").unwrap_or("/run/containerd/containerd.sock".to_owned());
+    let by = setting("containerd", "containerd-worker-addr", "address")
+        .unwrap_or("/run/containerd/containerd.sock".to_owned());
     let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     own.as_deref() == Some("false")
-        && engines.iter().any(|engine| resolved(engine) == resolved(Path::new(by.trim_start_matches("unix://"))))
+        && engines
+            .iter()
+            .any(|engine| resolved(engine) == resolved(Path::new(by.trim_start_matches("unix://"))))
 }
 
 /// Where a containerd listens by its configuration, in which 2.3 has another place for it.
 fn listens_at(process: &Process) -> Option<String> {
-    let file = process.option(&["config", "c"]).unwrap_or("/etc/containerd/config.toml".to_owned());
+    let file = process
+        .option(&["config", "c"])
+        .unwrap_or("/etc/containerd/config.toml".to_owned());
     let config = table_of(&process.path(&file))?;
-    let of_server = || at(&config, &["plugins", "io.containerd.server.v1.grpc", "address"]);
-    at(&config, &["grpc", "address"]).or_else(of_server)?.as_str().filter(|address| !address.is_empty()).map(str::to_owned)
+    let of_server = || {
+        at(
+            &config,
+            &["plugins", "io.containerd.server.v1.grpc", "address"],
+        )
+    };
+    at(&config, &["grpc", "address"])
+        .or_else(of_server)?
+        .as_str()
+        .filter(|address| !address.is_empty())
+        .map(str::to_owned)
 }
 
 fn table_of(file: &Path) -> Option<toml::Table> {
     let mut text = String::new();
-    fs::File::open(file).ok()?.take(MAX_CONFIG).read_to_string(&mut text).ok()?;
+    fs::File::open(file)
+        .ok()?
+        .take(MAX_CONFIG)
+        .read_to_string(&mut text)
+        .ok()?;
     text.parse().ok()
 }
 
 /// What rootpin.toml says of a containerd. No two engines have one name, dockerds counted.
 pub(super) fn engine_lines(name: &str, socket: &str) -> String {
     let own = |door: &str| format!("{door} = \"/run/rootpin/{name}.{door}.sock\"");
-    format!("[[engine]]\nname = \"{name}\"\ncontainerd = \"{socket}\"\n{}\n{}", own("gate"), own("apply"))
+    format!(
+        "[[engine]]\nname = \"{name}\"\ncontainerd = \"{socket}\"\n{}\n{}",
+        own("gate"),
+        own("apply")
+    )
 }
 
 /// Who can connect to the engines, and who can take the place of rootpin.
 pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
     let mut holes = Vec::new();
-    let engines = config.engines.iter().map(|engine| (&engine.name, &engine.containerd));
-    for (name, socket) in engines.chain(config.dockers.iter().map(|docker| (&docker.name, &docker.socket))) {
-        let Ok(metadata) = fs::metadata(socket) else { continue };
+    let engines = config
+        .engines
+        .iter()
+        .map(|engine| (&engine.name, &engine.containerd));
+    for (name, socket) in engines.chain(
+        config
+            .dockers
+            .iter()
+            .map(|docker| (&docker.name, &docker.socket)),
+    ) {
+        let Ok(metadata) = fs::metadata(socket) else {
+            continue;
+        };
         let (mode, shown) = (metadata.mode() & 0o7777, socket.display());
         if mode & 0o002 != 0 {
             let found = format!("{shown} has mode {mode:04o}: every user can connect");
-            let hole = Hole::new(Code::SocketOpen, name, found).change(format!("chmod 0660 {shown}"));
+            let hole =
+                Hole::new(Code::SocketOpen, name, found).change(format!("chmod 0660 {shown}"));
             holes.push(hole.fix(Fix::Mode(socket.clone(), 0o660)));
         } else if mode & 0o020 != 0 && metadata.gid() != 0 {
-            let found = format!("{shown} has mode {mode:04o} and group {}: whose members are root in all but name", group(metadata.gid()));
+            let found = format!(
+                "{shown} has mode {mode:04o} and group {}: whose members are root in all but name",
+                group(metadata.gid())
+            );
             let change = "leave nobody in that group who is not to be root, or give the socket to group root";
-            holes.push(Hole::new(Code::SocketOpen, name, found).change(change).weighing(Severity::Weak));
+            holes.push(
+                Hole::new(Code::SocketOpen, name, found)
+                    .change(change)
+                    .weighing(Severity::Weak),
+            );
         }
     }
-    let gates = config.engines.iter().flat_map(|engine| [(&engine.name, &engine.gate), (&engine.name, &engine.apply)]);
-    let plugins = config.dockers.iter().filter_map(|docker| Some((&docker.name, docker.authz.as_ref()?)));
+    let gates = config
+        .engines
+        .iter()
+        .flat_map(|engine| [(&engine.name, &engine.gate), (&engine.name, &engine.apply)]);
+    let plugins = config
+        .dockers
+        .iter()
+        .filter_map(|docker| Some((&docker.name, docker.authz.as_ref()?)));
     let control = String::new();
     let mut folders: Vec<&Path> = Vec::new();
     for (name, socket) in gates.chain(plugins).chain([(&control, &config.control)]) {
-        let Some(folder) = socket.parent().filter(|folder| folder.exists() && !folders.contains(folder)) else { continue };
+        let Some(folder) = socket
+            .parent()
+            .filter(|folder| folder.exists() && !folders.contains(folder))
+        else {
+            continue;
+        };
         folders.push(folder);
         if let Err(fault) = check_way(folder, Owner::Root) {
             holes.push(Hole::new(Code::SocketReplaceable, name, fault.message).change(fault.hint));
@@ -146,24 +239,42 @@ fn group(gid: u32) -> String {
 /// What the daemon says of itself, and its policy where it could be read.
 pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) -> Vec<Hole> {
     let mut holes = Vec::new();
-    let doors = status.and_then(|status| status["doors"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    let doors = status
+        .and_then(|status| status["doors"].as_array())
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     for door in doors {
         let detail = door["detail"].as_str().unwrap_or_default();
         if detail.starts_with("NOT LISTENING") {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
-            let change =
-                "end what listens there, or name another place in rootpin.toml; rootpind takes the socket by itself once it is free";
-            holes.push(Hole::new(Code::SocketTaken, door["engine"].as_str().unwrap_or_default(), found).change(change));
+            let change = "end what listens there, or name another place in rootpin.toml; rootpind takes the socket by itself once it is free";
+            holes.push(
+                Hole::new(
+                    Code::SocketTaken,
+                    door["engine"].as_str().unwrap_or_default(),
+                    found,
+                )
+                .change(change),
+            );
         }
         if detail.starts_with("NOT ASKED") {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
             let change = "close the other holes of this engine and restart it; if none is left, see rootpin status and the engine's log";
-            holes.push(Hole::new(Code::DoorNotAsked, door["engine"].as_str().unwrap_or_default(), found).change(change));
+            holes.push(
+                Hole::new(
+                    Code::DoorNotAsked,
+                    door["engine"].as_str().unwrap_or_default(),
+                    found,
+                )
+                .change(change),
+            );
         }
     }
     if let Some(known) = status.map(|status| &status["state"]) {
         let found = known["told"].as_str().unwrap_or_default();
-        let (found, change) = found.split_once("; hint: ").unwrap_or((found, "see rootpin status"));
+        let (found, change) = found
+            .split_once("; hint: ")
+            .unwrap_or((found, "see rootpin status"));
         match known["standing"].as_str() {
             Some("lost") => holes.push(Hole::new(Code::StateLost, "", found).change(change)),
             Some("new") => holes.push(Hole::new(Code::StateNew, "", found).change(change)),
@@ -173,15 +284,22 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
     if let Some(known) = status.map(|status| &status["policy"]) {
         if known["in_force"] == false {
             let found = known["trouble"].as_str().unwrap_or("no policy is in force");
-            holes.push(Hole::new(Code::PolicyMissing, "", found).change("see rootpin policy check"));
+            holes
+                .push(Hole::new(Code::PolicyMissing, "", found).change("see rootpin policy check"));
         } else if known["mode"] == "audit" {
             let change = "mode = \"enforce\" in policy.toml, once the audit log has no refusal that is wrong";
             holes.push(Hole::new(Code::PolicyAudit, "", "mode = \"audit\"").change(change));
         }
     }
-    if let Some(namespaces) = policy.filter(|policy| policy.local.allow).map(|policy| &policy.local.namespaces) {
+    if let Some(namespaces) = policy
+        .filter(|policy| policy.local.allow)
+        .map(|policy| &policy.local.namespaces)
+    {
         let found = format!("[local] content = \"allow\" in {namespaces:?}");
-        holes.push(Hole::new(Code::PolicyLocal, "", found).change("content = \"deny\", where nothing is built on this host"));
+        holes.push(
+            Hole::new(Code::PolicyLocal, "", found)
+                .change("content = \"deny\", where nothing is built on this host"),
+        );
     }
     holes
 }

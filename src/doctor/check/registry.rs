@@ -10,7 +10,11 @@ use crate::hosts_dir::{DEFAULT, Place, registries};
 /// # Errors
 /// There is none; then with what to copy, so that there is.
 pub(crate) fn one_folder(list: &str) -> Result<String, String> {
-    let folders: Vec<&Path> = list.split(':').filter(|folder| !folder.is_empty()).map(Path::new).collect();
+    let folders: Vec<&Path> = list
+        .split(':')
+        .filter(|folder| !folder.is_empty())
+        .map(Path::new)
+        .collect();
     let mut found: Vec<(String, &Path)> = Vec::new();
     for folder in &folders {
         let names = match registries(folder) {
@@ -28,12 +32,17 @@ pub(crate) fn one_folder(list: &str) -> Result<String, String> {
             break;
         }
     }
-    let first = found.first().map_or(folders.first().copied(), |(_, folder)| Some(*folder)).unwrap_or(Path::new("/etc/containerd/certs.d"));
+    let first = found
+        .first()
+        .map_or(folders.first().copied(), |(_, folder)| Some(*folder))
+        .unwrap_or(Path::new("/etc/containerd/certs.d"));
     let elsewhere: Vec<(PathBuf, &str)> = found
         .iter()
         .filter(|(_, folder)| *folder != first)
         .map(|(name, folder)| {
-            let file = Place::own(folder, name).map(|place| place.file()).unwrap_or_default();
+            let file = Place::own(folder, name)
+                .map(|place| place.file())
+                .unwrap_or_default();
             (file.parent().unwrap_or(folder).to_owned(), name.as_str())
         })
         .collect();
@@ -41,7 +50,10 @@ pub(crate) fn one_folder(list: &str) -> Result<String, String> {
         return Ok(first.display().to_string());
     }
     let names: Vec<&str> = elsewhere.iter().map(|(_, name)| *name).collect();
-    let copied: Vec<String> = elsewhere.iter().map(|(folder, _)| format!("'{}'", folder.display())).collect();
+    let copied: Vec<String> = elsewhere
+        .iter()
+        .map(|(folder, _)| format!("'{}'", folder.display()))
+        .collect();
     Err(format!(
         "CRI's config_path names several folders, {list:?}, of which it reads none while it pulls by the transfer service; {} is not in \
          {}; hint: cp -an {} '{}/' and run this again",
@@ -63,13 +75,24 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name).display().to_string();
         let list = format!("{}:{}", path("a"), path("b"));
-        assert_eq!(one_folder(&list).unwrap(), path("a"), "none of them is there");
+        assert_eq!(
+            one_folder(&list).unwrap(),
+            path("a"),
+            "none of them is there"
+        );
         fs::create_dir_all(root.path().join("b/r.example_5000_")).unwrap();
-        assert_eq!(one_folder(&list).unwrap(), path("b"), "the first is not there");
+        assert_eq!(
+            one_folder(&list).unwrap(),
+            path("b"),
+            "the first is not there"
+        );
         fs::create_dir_all(root.path().join("a/docker.io")).unwrap();
         let why = one_folder(&list).unwrap_err();
         assert!(
-            why.ends_with(&format!("hint: cp -an '{0}/b/r.example_5000_' '{0}/a/' and run this again", root.path().display())),
+            why.ends_with(&format!(
+                "hint: cp -an '{0}/b/r.example_5000_' '{0}/a/' and run this again",
+                root.path().display()
+            )),
             "{why}"
         );
         fs::create_dir_all(root.path().join("a/r.example_5000_")).unwrap();
@@ -77,6 +100,10 @@ mod tests {
         fs::create_dir_all(root.path().join("b/other")).unwrap();
         assert!(one_folder(&list).is_err());
         fs::create_dir_all(root.path().join("a/_default")).unwrap();
-        assert_eq!(one_folder(&list).unwrap(), path("a"), "nothing after _default is looked into");
+        assert_eq!(
+            one_folder(&list).unwrap(),
+            path("a"),
+            "nothing after _default is looked into"
+        );
     }
 }

@@ -17,26 +17,61 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
     let name = &facts.engine.name;
     let ours = facts.differs_at(&facts.engine.apply);
     let snapshotter = |name: &str| facts.works(&format!("io.containerd.snapshotter.v1.{name}"));
-    let entries: Vec<_> = entries(config).into_iter().filter(|entry| !entry.optional || snapshotter(entry.snapshotter)).collect();
+    let entries: Vec<_> = entries(config)
+        .into_iter()
+        .filter(|entry| !entry.optional || snapshotter(entry.snapshotter))
+        .collect();
     let listed: BTreeSet<&str> = entries.iter().map(|entry| entry.snapshotter).collect();
-    let used = facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default();
+    let used = facts
+        .cri()
+        .map(|cri| cri.snapshotters())
+        .unwrap_or_default();
     let lines = lines(facts, &listed, &used);
-    let hole = |code, found: &str| Hole::new(code, name, found).change(lines.clone()).fix(Fix::DropIn);
+    let hole = |code, found: &str| {
+        Hole::new(code, name, found)
+            .change(lines.clone())
+            .fix(Fix::DropIn)
+    };
     let mut holes = Vec::new();
     if entries.is_empty() {
-        holes.push(hole(Code::UnpackConfig, "unpack_config is not set, so that containerd unpacks by its own differ"));
+        holes.push(hole(
+            Code::UnpackConfig,
+            "unpack_config is not set, so that containerd unpacks by its own differ",
+        ));
     }
-    for Entry { snapshotter, differ, .. } in entries.iter().filter(|entry| !ours.contains(&entry.differ)) {
-        let by = if differ.is_empty() { "any differ".to_owned() } else { format!("differ {differ}") };
-        holes.push(hole(Code::UnpackConfig, &format!("{snapshotter} is unpacked by {by}, {}", config.files.setter(&UNPACK))));
+    for Entry {
+        snapshotter,
+        differ,
+        ..
+    } in entries.iter().filter(|entry| !ours.contains(&entry.differ))
+    {
+        let by = if differ.is_empty() {
+            "any differ".to_owned()
+        } else {
+            format!("differ {differ}")
+        };
+        holes.push(hole(
+            Code::UnpackConfig,
+            &format!(
+                "{snapshotter} is unpacked by {by}, {}",
+                config.files.setter(&UNPACK)
+            ),
+        ));
     }
-    for used in used.iter().filter(|used| !entries.is_empty() && !listed.contains(*used)) {
-        holes.push(hole(Code::SnapshotterUnlisted, &format!("CRI uses {used}, and unpack_config has {listed:?}")));
+    for used in used
+        .iter()
+        .filter(|used| !entries.is_empty() && !listed.contains(*used))
+    {
+        holes.push(hole(
+            Code::SnapshotterUnlisted,
+            &format!("CRI uses {used}, and unpack_config has {listed:?}"),
+        ));
     }
     holes
 }
 
-/// The whole list, because it replaces the one that is there; and its differ, where containerd has none.
+/// The whole list, because it replaces the one that is there; and its differ, where containerd has
+/// none.
 fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
     let ours = facts.differs_at(&facts.engine.apply);
     let differ = ours.first().unwrap_or(&"rootpin-apply");
@@ -44,7 +79,10 @@ fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
     if names.is_empty() {
         names.insert("overlayfs");
     }
-    let proxy = format!("[proxy_plugins.{differ}]\n  type = \"diff\"\n  address = \"{}\"\n", facts.engine.apply.display());
+    let proxy = format!(
+        "[proxy_plugins.{differ}]\n  type = \"diff\"\n  address = \"{}\"\n",
+        facts.engine.apply.display()
+    );
     let platform = platform();
     let entries: Vec<String> = names
         .into_iter()
@@ -54,21 +92,44 @@ fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
             )
         })
         .collect();
-    format!("{}{}", if ours.is_empty() { proxy } else { String::new() }, entries.join("\n"))
+    format!(
+        "{}{}",
+        if ours.is_empty() {
+            proxy
+        } else {
+            String::new()
+        },
+        entries.join("\n")
+    )
 }
 
-/// Programs that layers go through on their way from the content store to the snapshot (core/diff/stream.go). Those of encrypted layers must.
+/// Programs that layers go through on their way from the content store to the snapshot
+/// (core/diff/stream.go). Those of encrypted layers must.
 pub(super) fn processors(facts: &Containerd, config: &Config) -> Vec<Hole> {
     let all = at(&config.effective, &["stream_processors"]).and_then(toml::Value::as_table);
     let hole = |(id, processor): (&String, &toml::Value)| {
-        let accepted = processor.get("accepts")?.as_array()?.iter().filter_map(toml::Value::as_str);
-        let ordinary: Vec<&str> = accepted.filter(|media_type| !media_type.ends_with("+encrypted")).collect();
-        let program = processor.get("path").and_then(toml::Value::as_str).unwrap_or_default();
+        let accepted = processor
+            .get("accepts")?
+            .as_array()?
+            .iter()
+            .filter_map(toml::Value::as_str);
+        let ordinary: Vec<&str> = accepted
+            .filter(|media_type| !media_type.ends_with("+encrypted"))
+            .collect();
+        let program = processor
+            .get("path")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default();
         if ordinary.is_empty() {
             return None;
         }
-        let found = format!("{id} ({program}) is given {ordinary:?}, {}", config.files.setter(&["stream_processors", id]));
-        let change = format!("take [stream_processors.\"{id}\"] out of that file, unless that program is trusted as containerd is");
+        let found = format!(
+            "{id} ({program}) is given {ordinary:?}, {}",
+            config.files.setter(&["stream_processors", id])
+        );
+        let change = format!(
+            "take [stream_processors.\"{id}\"] out of that file, unless that program is trusted as containerd is"
+        );
         Some(Hole::new(Code::StreamProcessor, &facts.engine.name, found).change(change))
     };
     all.into_iter().flatten().filter_map(hole).collect()
@@ -87,19 +148,36 @@ pub(crate) struct Entry<'a> {
 
 /// The entries of `unpack_config` that are in force, where somebody set any.
 pub(crate) fn entries(config: &Config) -> Vec<Entry<'_>> {
-    let entries = at(&config.effective, &UNPACK).and_then(toml::Value::as_array).into_iter().flatten();
-    entries.filter_map(toml::Value::as_table).map(Entry::of).collect()
+    let entries = at(&config.effective, &UNPACK)
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten();
+    entries
+        .filter_map(toml::Value::as_table)
+        .map(Entry::of)
+        .collect()
 }
 
 impl<'a> Entry<'a> {
     fn of(table: &'a toml::Table) -> Self {
-        let text = |key| table.get(key).and_then(toml::Value::as_str).unwrap_or_default();
+        let text = |key| {
+            table
+                .get(key)
+                .and_then(toml::Value::as_str)
+                .unwrap_or_default()
+        };
         let optional = table.get("optional").and_then(toml::Value::as_bool) == Some(true);
-        Self { snapshotter: text("snapshotter"), differ: text("differ"), optional, table }
+        Self {
+            snapshotter: text("snapshotter"),
+            differ: text("differ"),
+            optional,
+            table,
+        }
     }
 }
 
-/// This machine's, as containerd names it. An entry without one keeps the transfer service from loading.
+/// This machine's, as containerd names it. An entry without one keeps the transfer service from
+/// loading.
 pub(crate) fn platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",

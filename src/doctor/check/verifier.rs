@@ -1,4 +1,5 @@
-//! The image verifier of containerd 2: a folder of programs, and each of its ways to ask nobody (pkg/imageverifier/bindir/bindir.go).
+//! The image verifier of containerd 2: a folder of programs, and each of its ways to ask nobody
+//! (pkg/imageverifier/bindir/bindir.go).
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,36 +24,80 @@ pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     if !facts.works(PLUGIN) {
         let why = facts.plugin(PLUGIN).and_then(|plugin| plugin.error.clone());
         let found = why.unwrap_or_else(|| format!("the plugin {PLUGIN} is not loaded"));
-        let disabled = facts.config.as_ref().ok().map(|config| config.files.setter(&["disabled_plugins"])).unwrap_or_default();
+        let disabled = facts
+            .config
+            .as_ref()
+            .ok()
+            .map(|config| config.files.setter(&["disabled_plugins"]))
+            .unwrap_or_default();
         let change = format!("take \"{PLUGIN}\" out of disabled_plugins ({disabled})");
-        // Of some versions the transfer service does not load without it, and then nothing is pulled by it.
+        // Of some versions the transfer service does not load without it, and then nothing is
+        // pulled by it.
         let weight = super::open_if(facts.works("io.containerd.transfer.v1.local"));
-        return vec![Hole::new(Code::VerifierOff, name, found).change(change).weighing(weight)];
+        return vec![
+            Hole::new(Code::VerifierOff, name, found)
+                .change(change)
+                .weighing(weight),
+        ];
     }
-    let mut holes = facts.verifier.as_ref().map(|folder| in_folder(name, folder, wanted)).unwrap_or_default();
-    let Ok(config) = &facts.config else { return holes };
+    let mut holes = facts
+        .verifier
+        .as_ref()
+        .map(|folder| in_folder(name, folder, wanted))
+        .unwrap_or_default();
+    let Ok(config) = &facts.config else {
+        return holes;
+    };
     let deadline = wanted.deadline;
     let setting = |key| at(&config.effective, &["plugins", PLUGIN, key]);
     let setter = |key| config.files.setter(&["plugins", PLUGIN, key]);
     let lines = |line: &str| format!("[plugins.'{PLUGIN}']\n  {line}");
-    if let Some(most) = setting("max_verifiers").and_then(toml::Value::as_integer).filter(|most| *most >= 0) {
-        let entries = facts.verifier.as_ref().and_then(|folder| folder.entries.as_deref()).unwrap_or_default();
+    if let Some(most) = setting("max_verifiers")
+        .and_then(toml::Value::as_integer)
+        .filter(|most| *most >= 0)
+    {
+        let entries = facts
+            .verifier
+            .as_ref()
+            .and_then(|folder| folder.entries.as_deref())
+            .unwrap_or_default();
         // Those past the limit are left out in the order of names.
-        let ours = entries.iter().position(|entry| entry == PROGRAM).and_then(|at| i64::try_from(at).ok()).unwrap_or_default();
+        let ours = entries
+            .iter()
+            .position(|entry| entry == PROGRAM)
+            .and_then(|at| i64::try_from(at).ok())
+            .unwrap_or_default();
         if ours >= most {
-            let found =
-                format!("max_verifiers is {most} and rootpin-verifier is number {} in the folder, {}", ours + 1, setter("max_verifiers"));
-            holes.push(Hole::new(Code::VerifierLimit, name, found).change(lines("max_verifiers = -1")).fix(Fix::DropIn));
+            let found = format!(
+                "max_verifiers is {most} and rootpin-verifier is number {} in the folder, {}",
+                ours + 1,
+                setter("max_verifiers")
+            );
+            holes.push(
+                Hole::new(Code::VerifierLimit, name, found)
+                    .change(lines("max_verifiers = -1"))
+                    .fix(Fix::DropIn),
+            );
         }
     }
     if let Some(text) = setting("per_verifier_timeout").and_then(toml::Value::as_str)
         && let Some(limit) = go_duration(text)
         && limit <= deadline
     {
-        let found =
-            format!("per_verifier_timeout is {text} and rootpin's deadline {}s, {}", deadline.as_secs(), setter("per_verifier_timeout"));
-        let enough = lines(&format!("per_verifier_timeout = \"{}s\"", deadline.as_secs() + 2));
-        holes.push(Hole::new(Code::VerifierTimeout, name, found).change(enough).fix(Fix::DropIn));
+        let found = format!(
+            "per_verifier_timeout is {text} and rootpin's deadline {}s, {}",
+            deadline.as_secs(),
+            setter("per_verifier_timeout")
+        );
+        let enough = lines(&format!(
+            "per_verifier_timeout = \"{}s\"",
+            deadline.as_secs() + 2
+        ));
+        holes.push(
+            Hole::new(Code::VerifierTimeout, name, found)
+                .change(enough)
+                .fix(Fix::DropIn),
+        );
     }
     holes
 }
@@ -60,33 +105,60 @@ pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
 fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
-    let to = if shared { wanted.verifier } else { &folder.path };
+    let to = if shared {
+        wanted.verifier
+    } else {
+        &folder.path
+    };
     let from = wanted.program.display();
     // The drop-in's own folder has it already where the package's steps were followed.
     let there = shared && wanted.program == to.join(PROGRAM);
-    let mut install = if there { String::new() } else { format!("install -D -m 0755 {from} {}/{PROGRAM}\n", to.display()) };
+    let mut install = if there {
+        String::new()
+    } else {
+        format!("install -D -m 0755 {from} {}/{PROGRAM}\n", to.display())
+    };
     if let Some(control) = wanted.control {
         // containerd gives it no arguments of ours.
         let (to, control) = (to.display(), control.display());
-        install = format!("an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec {from} --control {control} \"$@\"\n");
+        install = format!(
+            "an executable {to}/{PROGRAM} of these lines:\n#!/bin/sh\nexec {from} --control {control} \"$@\"\n"
+        );
     }
     if shared {
-        install = format!("{install}[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"", to.display());
+        install = format!(
+            "{install}[plugins.'{PLUGIN}']\n  bin_dir = \"{}\"",
+            to.display()
+        );
     }
     let install = install.trim_end();
-    let hole = |code, found: String| Hole::new(code, name, found).change(install).fix(Fix::Verifier(to.to_owned()));
+    let hole = |code, found: String| {
+        Hole::new(code, name, found)
+            .change(install)
+            .fix(Fix::Verifier(to.to_owned()))
+    };
     let mut holes = Vec::new();
     match folder.entries.as_deref() {
-        None => return vec![hole(Code::VerifierMissing, format!("{shown} does not exist"))],
+        None => {
+            return vec![hole(
+                Code::VerifierMissing,
+                format!("{shown} does not exist"),
+            )];
+        }
         Some([]) => holes.push(hole(Code::VerifierEmpty, format!("{shown} is empty"))),
         Some(entries) if !entries.iter().any(|entry| entry == PROGRAM) => {
-            holes.push(hole(Code::VerifierForeign, format!("{shown} holds {entries:?}")));
+            holes.push(hole(
+                Code::VerifierForeign,
+                format!("{shown} holds {entries:?}"),
+            ));
         }
         Some([_]) => {}
         Some(entries) => {
             let found = format!("{shown} holds {entries:?}");
-            let others =
-                entries.iter().filter(|entry| *entry != PROGRAM).map(|entry| format!("'{shown}/{}'", entry.replace('\'', "'\\''")));
+            let others = entries
+                .iter()
+                .filter(|entry| *entry != PROGRAM)
+                .map(|entry| format!("'{shown}/{}'", entry.replace('\'', "'\\''")));
             let others = others.collect::<Vec<_>>().join(" ");
             let change = format!(
                 "mkdir -p '{shown}.others' && mv {others} '{shown}.others/'\n# or have them asked too, with no limit: max_verifiers = -1"
@@ -97,7 +169,12 @@ fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
     if let Some((why, fault)) = &folder.writable {
         let hole = Hole::new(Code::VerifierWritable, name, why);
         holes.push(match fault {
-            Some(path) => hole.change(format!("chown root:root {0}; chmod 0755 {0}", path.display())).fix(Fix::Mode(path.clone(), 0o755)),
+            Some(path) => hole
+                .change(format!(
+                    "chown root:root {0}; chmod 0755 {0}",
+                    path.display()
+                ))
+                .fix(Fix::Mode(path.clone(), 0o755)),
             None => hole.change("let nobody but root write there, or move the folder: bin_dir"),
         });
     }
@@ -111,7 +188,9 @@ fn go_duration(text: &str) -> Option<Duration> {
     while !left.is_empty() {
         let digits = left.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, rest) = left.split_at_checked(digits)?;
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (unit, rest) = rest.split_at_checked(end)?;
         let seconds = match unit {
             "h" => 3600.0,
@@ -133,8 +212,18 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        for (text, seconds) in [("10s", 10.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h0m0s", 3600.0), ("1.5s", 1.5)] {
-            assert_eq!(go_duration(text), Duration::try_from_secs_f64(seconds).ok(), "{text}");
+        for (text, seconds) in [
+            ("10s", 10.0),
+            ("1m30s", 90.0),
+            ("500ms", 0.5),
+            ("1h0m0s", 3600.0),
+            ("1.5s", 1.5),
+        ] {
+            assert_eq!(
+                go_duration(text),
+                Duration::try_from_secs_f64(seconds).ok(),
+                "{text}"
+            );
         }
         assert_eq!((go_duration("10"), go_duration("x")), (None, None));
     }

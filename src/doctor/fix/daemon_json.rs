@@ -12,18 +12,30 @@ const MARK: &str = "\u{feff}";
 /// The file with `plugin` as the last of dockerd's authorization plugins.
 pub(super) fn authorization(path: &Path, plugin: &str) -> Result<Edit, String> {
     let before = super::text(path)?;
-    let after = with_plugin(before.as_deref().unwrap_or("{}"), plugin).map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(Edit { path: path.to_owned(), before, after, mode: 0o644 })
+    let after = with_plugin(before.as_deref().unwrap_or("{}"), plugin)
+        .map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(Edit {
+        path: path.to_owned(),
+        before,
+        after,
+        mode: 0o644,
+    })
 }
 
 fn with_plugin(text: &str, plugin: &str) -> Result<String, String> {
     // dockerd passes over a byte order mark.
-    let (mark, text) = text.strip_prefix(MARK).map_or(("", text), |rest| (MARK, rest));
-    let now: Value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text }).map_err(|error| error.to_string())?;
+    let (mark, text) = text
+        .strip_prefix(MARK)
+        .map_or(("", text), |rest| (MARK, rest));
+    let now: Value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
+        .map_err(|error| error.to_string())?;
     let members = now.as_object().ok_or("it is no object")?;
     let mut plugins = match members.get(KEY) {
         None | Some(Value::Null) => Vec::new(),
-        Some(list) => list.as_array().cloned().ok_or(format!("{KEY} is no list"))?,
+        Some(list) => list
+            .as_array()
+            .cloned()
+            .ok_or(format!("{KEY} is no list"))?,
     };
     if plugins.iter().any(|known| known == plugin) {
         return Ok(format!("{mark}{text}"));
@@ -35,17 +47,24 @@ fn with_plugin(text: &str, plugin: &str) -> Result<String, String> {
     }
     let list = Value::Array(plugins).to_string();
     let line = format!("\"{KEY}\": {list}");
-    // By its text, so that the order, the blanks and the other members stay; and only if it then says what was meant.
+    // By its text, so that the order, the blanks and the other members stay; and only if it then
+    // says what was meant.
     let edited = match members.get(KEY) {
         None if members.is_empty() => Some(format!("{{\n  {line}\n}}\n")),
-        None => text.split_once('{').map(|(before, after)| format!("{before}{{\n  {line},{after}")),
+        None => text
+            .split_once('{')
+            .map(|(before, after)| format!("{before}{{\n  {line},{after}")),
         Some(_) => value_of(text, KEY).map(|(before, after)| format!("{before}{list}{after}")),
     };
-    let edited = edited.filter(|text| serde_json::from_str::<Value>(text).is_ok_and(|value| value == wanted));
-    edited.map(|text| format!("{mark}{text}")).ok_or_else(|| format!("its text can't be changed safely; hint: write by hand: {line}"))
+    let edited = edited
+        .filter(|text| serde_json::from_str::<Value>(text).is_ok_and(|value| value == wanted));
+    edited
+        .map(|text| format!("{mark}{text}"))
+        .ok_or_else(|| format!("its text can't be changed safely; hint: write by hand: {line}"))
 }
 
-/// What stands before and after the value of a key of the outermost object; of the last, where the key stands twice.
+/// What stands before and after the value of a key of the outermost object; of the last, where the
+/// key stands twice.
 fn value_of<'a>(text: &'a str, key: &str) -> Option<(&'a str, &'a str)> {
     let name = Value::from(key).to_string();
     let mut found = None;
@@ -100,15 +119,26 @@ mod tests {
             "{\n  \"authorization-plugins\": [\"rootpin\"],\n  \"z\": 1,\n  \"a\": {\"b\": [1]}\n}\n"
         );
         let other = "{\"authorization-plugins\" : [\n \"opa\" ], \"z\": 1}";
-        assert_eq!(with_plugin(other, "rootpin").unwrap(), "{\"authorization-plugins\" : [\"opa\",\"rootpin\"], \"z\": 1}");
+        assert_eq!(
+            with_plugin(other, "rootpin").unwrap(),
+            "{\"authorization-plugins\" : [\"opa\",\"rootpin\"], \"z\": 1}"
+        );
         for empty in ["", "{}", "  "] {
-            assert_eq!(with_plugin(empty, "rootpin").unwrap(), "{\n  \"authorization-plugins\": [\"rootpin\"]\n}\n");
+            assert_eq!(
+                with_plugin(empty, "rootpin").unwrap(),
+                "{\n  \"authorization-plugins\": [\"rootpin\"]\n}\n"
+            );
         }
     }
 
     #[test]
     fn a_file_that_is_not_understood_is_left_alone() {
-        for text in ["[]", "{", "{\"authorization-plugins\": 1}", "{\"x\": \"authorization-plugins\", \"authorization-plugins\": \"\"}"] {
+        for text in [
+            "[]",
+            "{",
+            "{\"authorization-plugins\": 1}",
+            "{\"x\": \"authorization-plugins\", \"authorization-plugins\": \"\"}",
+        ] {
             assert!(with_plugin(text, "rootpin").is_err(), "{text}");
         }
     }
@@ -120,7 +150,10 @@ mod tests {
                 "{\"x\": \"authorization-plugins\", \"y\": [1], \"authorization-plugins\": []}",
                 "{\"x\": \"authorization-plugins\", \"y\": [1], \"authorization-plugins\": [\"rootpin\"]}",
             ),
-            ("{\"authorization-plugins\": null, \"z\": {}}", "{\"authorization-plugins\": [\"rootpin\"], \"z\": {}}"),
+            (
+                "{\"authorization-plugins\": null, \"z\": {}}",
+                "{\"authorization-plugins\": [\"rootpin\"], \"z\": {}}",
+            ),
             (
                 "{\"a\": {\"authorization-plugins\": [\"no\"]}, \"authorization-plugins\" :\n[ \"x]\" ] }",
                 "{\"a\": {\"authorization-plugins\": [\"no\"]}, \"authorization-plugins\" :\n[\"x]\",\"rootpin\"] }",
@@ -129,8 +162,14 @@ mod tests {
                 "{\"authorization-plugins\": [\"a\"], \"authorization-plugins\": [\"b\"]}",
                 "{\"authorization-plugins\": [\"a\"], \"authorization-plugins\": [\"b\",\"rootpin\"]}",
             ),
-            ("\u{feff}{\"q\": \"\\\"\"}", "\u{feff}{\n  \"authorization-plugins\": [\"rootpin\"],\"q\": \"\\\"\"}"),
-            ("{\"authorization-plugins\": [\"rootpin\"]}", "{\"authorization-plugins\": [\"rootpin\"]}"),
+            (
+                "\u{feff}{\"q\": \"\\\"\"}",
+                "\u{feff}{\n  \"authorization-plugins\": [\"rootpin\"],\"q\": \"\\\"\"}",
+            ),
+            (
+                "{\"authorization-plugins\": [\"rootpin\"]}",
+                "{\"authorization-plugins\": [\"rootpin\"]}",
+            ),
         ] {
             assert_eq!(with_plugin(text, "rootpin").unwrap(), after);
         }

@@ -1,5 +1,5 @@
-//! rootpin's drop-in for one containerd: its settings at the version that the main file has, and where it goes, so that nothing that is
-//! read later undoes it.
+//! rootpin's drop-in for one containerd: its settings at the version that the main file has, and
+//! where it goes, so that nothing that is read later undoes it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub(super) enum Names {
     New,
     /// As version 2 has them.
     Old,
-    /// Both: 2.3 translates each file by itself, and takes some of the old ones only where the file has runtimes too.
+    /// Both: 2.3 translates each file by itself, and takes some of the old ones only where the file
+    /// has runtimes too.
     Both,
 }
 
@@ -34,8 +35,9 @@ pub(super) struct Style {
     names: Names,
 }
 
-/// The styles in which a drop-in may fit, the likeliest first. A main file that says its version gets that one: any other either takes
-/// the rest of the configuration out of force or keeps containerd from starting.
+/// The styles in which a drop-in may fit, the likeliest first. A main file that says its version
+/// gets that one: any other either takes the rest of the configuration out of force or keeps
+/// containerd from starting.
 pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
     let one = facts.version < VERIFIER;
     let versions = match (config.files.version(), one) {
@@ -45,13 +47,30 @@ pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
         // It translates a file without a version by itself, so that the others may have any.
         (None, false) => vec![3, 2, 1],
     };
-    let names = |version: i64| if one || version >= 3 { vec![Names::New] } else { vec![Names::Old, Names::Both, Names::New] };
-    versions.into_iter().flat_map(|version| names(version).into_iter().map(move |names| Style { version, names })).collect()
+    let names = |version: i64| {
+        if one || version >= 3 {
+            vec![Names::New]
+        } else {
+            vec![Names::Old, Names::Both, Names::New]
+        }
+    };
+    versions
+        .into_iter()
+        .flat_map(|version| {
+            names(version)
+                .into_iter()
+                .map(move |names| Style { version, names })
+        })
+        .collect()
 }
 
 /// The version that this containerd itself prints.
 pub(super) fn own_version(config: &Config) -> i64 {
-    config.effective.get("version").and_then(Value::as_integer).unwrap_or(2)
+    config
+        .effective
+        .get("version")
+        .and_then(Value::as_integer)
+        .unwrap_or(2)
 }
 
 /// The drop-in and what must change so that it is read: everything, or why it can't be.
@@ -62,25 +81,56 @@ pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Ed
     let mut edits = Vec::new();
     let mut files = config.files.clone();
     let main = files.files.first();
-    let folder = config.main.parent().unwrap_or(Path::new("/")).join("conf.d");
-    let is_last = config.files.files.iter().skip(1).next_back().is_some_and(|last| probe::is_ours(&last.path));
-    if !is_last && !files.patterns.iter().any(|pattern| pattern.one_folder().is_some()) {
+    let folder = config
+        .main
+        .parent()
+        .unwrap_or(Path::new("/"))
+        .join("conf.d");
+    let is_last = config
+        .files
+        .files
+        .iter()
+        .skip(1)
+        .next_back()
+        .is_some_and(|last| probe::is_ours(&last.path));
+    if !is_last
+        && !files
+            .patterns
+            .iter()
+            .any(|pattern| pattern.one_folder().is_some())
+    {
         let import = folder.join(if exactly { "rootpin.toml" } else { "*.toml" });
-        let made = main.and_then(|main| Some((generated::generated(&main.path, &main.text, Path::exists)?, main)));
+        let made = main.and_then(|main| {
+            Some((
+                generated::generated(&main.path, &main.text, Path::exists)?,
+                main,
+            ))
+        });
         if let Some((made, main)) = made {
-            return Err(made.advice(&config.main, main.table.contains_key("imports"), &folder, text));
+            return Err(made.advice(
+                &config.main,
+                main.table.contains_key("imports"),
+                &folder,
+                text,
+            ));
         }
         edits.push(match main {
             Some(_) => toml_file::imports(config, &import)?,
-            // Without a main file containerd reads no drop-in, whatever it says of its default imports.
+            // Without a main file containerd reads no drop-in, whatever it says of its default
+            // imports.
             None => Edit {
                 path: config.main.clone(),
                 before: None,
-                after: format!("version = {}\nimports = [\"{}\"]\n", own_version(config), import.display()),
+                after: format!(
+                    "version = {}\nimports = [\"{}\"]\n",
+                    own_version(config),
+                    import.display()
+                ),
                 mode: 0o644,
             },
         });
-        files = ConfigFiles::read(&config.main, &super::proposed(&edits)).or_else(|error| if exactly { Ok(files) } else { Err(error) })?;
+        files = ConfigFiles::read(&config.main, &super::proposed(&edits))
+            .or_else(|error| if exactly { Ok(files) } else { Err(error) })?;
     }
     // One that is there and read last keeps its place.
     let path = if let Some(last) = config.files.files.last().filter(|_| is_last) {
@@ -91,20 +141,47 @@ pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Ed
         place(config, &files, &edits, text)?
     };
     // An earlier one of ours, at another version or with other values, says nothing any more.
-    for old in config.files.files.iter().skip(1).filter(|file| probe::is_ours(&file.path) && file.path != path) {
+    for old in config
+        .files
+        .files
+        .iter()
+        .skip(1)
+        .filter(|file| probe::is_ours(&file.path) && file.path != path)
+    {
         let after = format!("# rootpin's settings are in {}\n", path.display());
-        edits.push(Edit { path: old.path.clone(), before: Some(old.text.clone()), after, mode: 0o644 });
+        edits.push(Edit {
+            path: old.path.clone(),
+            before: Some(old.text.clone()),
+            after,
+            mode: 0o644,
+        });
     }
-    edits.push(Edit { before: super::text(&path)?, path, after: text.to_owned(), mode: 0o644 });
+    edits.push(Edit {
+        before: super::text(&path)?,
+        path,
+        after: text.to_owned(),
+        mode: 0o644,
+    });
     Ok(edits)
 }
 
 /// The first name, in the folder that is read last, with which it is read as the last of all files.
-fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> Result<PathBuf, String> {
+fn place(
+    config: &Config,
+    files: &ConfigFiles,
+    others: &[Edit],
+    text: &str,
+) -> Result<PathBuf, String> {
     for pattern in files.patterns.iter().rev() {
-        let Some(folder) = pattern.one_folder() else { continue };
+        let Some(folder) = pattern.one_folder() else {
+            continue;
+        };
         for number in 0..NAMES {
-            let name = if number == 0 { "rootpin.toml".to_owned() } else { format!("{}-rootpin.toml", "z".repeat(number + 1)) };
+            let name = if number == 0 {
+                "rootpin.toml".to_owned()
+            } else {
+                format!("{}-rootpin.toml", "z".repeat(number + 1))
+            };
             if !pattern.takes(&name) {
                 continue;
             }
@@ -113,7 +190,13 @@ fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> R
             proposed.insert(path.clone(), text.to_owned());
             let read = ConfigFiles::read(&config.main, &proposed)?;
             // Later ones of our own will say nothing.
-            if read.files.iter().rev().find(|file| file.path == path || !probe::is_ours(&file.path)).is_some_and(|last| last.path == path) {
+            if read
+                .files
+                .iter()
+                .rev()
+                .find(|file| file.path == path || !probe::is_ours(&file.path))
+                .is_some_and(|last| last.path == path)
+            {
                 return Ok(path);
             }
         }
@@ -122,25 +205,46 @@ fn place(config: &Config, files: &ConfigFiles, others: &[Edit], text: &str) -> R
 }
 
 /// The whole text.
-pub(super) fn render(facts: &Containerd, config: &Config, settings: &[Setting], style: Style) -> String {
+pub(super) fn render(
+    facts: &Containerd,
+    config: &Config,
+    settings: &[Setting],
+    style: Style,
+) -> String {
     let one = facts.version < VERIFIER;
     let short = one && style.version < 2;
     let mut sections: Vec<(Vec<String>, Table)> = vec![(Vec::new(), Table::new())];
     let mut put = |path: &[String], value: &Value| {
-        let Some((key, table)) = path.split_last() else { return };
+        let Some((key, table)) = path.split_last() else {
+            return;
+        };
         match sections.iter_mut().find(|(known, _)| known == table) {
             Some((_, keys)) => _ = keys.insert(key.clone(), value.clone()),
-            None => sections.push((table.to_vec(), Table::from_iter([(key.clone(), value.clone())]))),
+            None => sections.push((
+                table.to_vec(),
+                Table::from_iter([(key.clone(), value.clone())]),
+            )),
         }
     };
     // What replaces a whole table or section says again what was in it.
     for setting in settings {
         if let [key, name, ..] = &setting.path[..] {
             let whole = key == PROXIES || one && key == "plugins";
-            let now = config.effective.get(key).and_then(|all| all.get(name)).and_then(Value::as_table);
+            let now = config
+                .effective
+                .get(key)
+                .and_then(|all| all.get(name))
+                .and_then(Value::as_table);
             let ours = key == PROXIES && ["rootpin", "rootpin-apply"].contains(&name.as_str());
-            for (path, value) in now.filter(|_| whole && !ours).map(super::trial::leaves).unwrap_or_default() {
-                let path: Vec<String> = [key.clone(), name.clone()].into_iter().chain(path).collect();
+            for (path, value) in now
+                .filter(|_| whole && !ours)
+                .map(super::trial::leaves)
+                .unwrap_or_default()
+            {
+                let path: Vec<String> = [key.clone(), name.clone()]
+                    .into_iter()
+                    .chain(path)
+                    .collect();
                 put(&path, value);
             }
         }
@@ -168,15 +272,27 @@ pub(super) fn render(facts: &Containerd, config: &Config, settings: &[Setting], 
         if !path.is_empty() {
             let _ = writeln!(out, "[{}]", quoted.join("."));
         }
-        let (lists, plain): (Vec<_>, Vec<_>) =
-            keys.iter().partition(|(_, value)| value.as_array().is_some_and(|list| list.iter().any(Value::is_table)));
+        let (lists, plain): (Vec<_>, Vec<_>) = keys.iter().partition(|(_, value)| {
+            value
+                .as_array()
+                .is_some_and(|list| list.iter().any(Value::is_table))
+        });
         for (key, value) in plain {
-            let value = if short && key == REQUIRED { short_names(value) } else { value.clone() };
+            let value = if short && key == REQUIRED {
+                short_names(value)
+            } else {
+                value.clone()
+            };
             let indent = if path.is_empty() { "" } else { "  " };
             let _ = writeln!(out, "{indent}{} = {}", quoted_key(key), shown(&value));
         }
         for (key, list) in lists {
-            for entry in list.as_array().into_iter().flatten().filter_map(Value::as_table) {
+            for entry in list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_table)
+            {
                 let _ = writeln!(out, "  [[{}.{}]]", quoted.join("."), quoted_key(key));
                 for (key, value) in entry {
                     let _ = writeln!(out, "    {} = {value}", quoted_key(key));
@@ -189,16 +305,31 @@ pub(super) fn render(facts: &Containerd, config: &Config, settings: &[Setting], 
 
 /// Where a drop-in of that style has a setting; nowhere, where the style has no name for it.
 fn named(path: &[String], style: Style, one: bool) -> Vec<Vec<String>> {
-    let [plugins, plugin, rest @ ..] = path else { return vec![path.to_vec()] };
+    let [plugins, plugin, rest @ ..] = path else {
+        return vec![path.to_vec()];
+    };
     if one || plugin != IMAGES || style.names == Names::New {
         return vec![path.to_vec()];
     }
-    let deeper =
-        rest.first().is_some_and(|key| ["disable_snapshot_annotations", "discard_unpacked_layers", "snapshotter"].contains(&key.as_str()));
-    let known = rest.first().is_some_and(|key| key != "use_local_image_pull");
-    let old = [plugins.clone(), CRI.to_owned()].into_iter().chain(deeper.then(|| "containerd".to_owned())).chain(rest.iter().cloned());
+    let deeper = rest.first().is_some_and(|key| {
+        [
+            "disable_snapshot_annotations",
+            "discard_unpacked_layers",
+            "snapshotter",
+        ]
+        .contains(&key.as_str())
+    });
+    let known = rest
+        .first()
+        .is_some_and(|key| key != "use_local_image_pull");
+    let old = [plugins.clone(), CRI.to_owned()]
+        .into_iter()
+        .chain(deeper.then(|| "containerd".to_owned()))
+        .chain(rest.iter().cloned());
     let old = known.then(|| old.collect());
-    old.into_iter().chain((style.names == Names::Both).then(|| path.to_vec())).collect()
+    old.into_iter()
+        .chain((style.names == Names::Both).then(|| path.to_vec()))
+        .collect()
 }
 
 fn head(facts: &Containerd) -> String {
@@ -207,7 +338,9 @@ fn head(facts: &Containerd) -> String {
     } else {
         "containerd merges it into its own configuration, key by key; a list replaces the list that was there."
     };
-    format!("# Written by rootpin, at the version of the main file: run `rootpin install` again after that changes.\n# {merged}\n")
+    format!(
+        "# Written by rootpin, at the version of the main file: run `rootpin install` again after that changes.\n# {merged}\n"
+    )
 }
 
 fn comment(table: &[String]) -> Option<&'static str> {
@@ -216,18 +349,30 @@ fn comment(table: &[String]) -> Option<&'static str> {
         return table.is_empty().then_some(top);
     };
     let of = [
-        (DIFF, "# for whatever is not pulled by the transfer service: the gate is asked first, and the others unpack what it lets pass\n"),
+        (
+            DIFF,
+            "# for whatever is not pulled by the transfer service: the gate is asked first, and the others unpack what it lets pass\n",
+        ),
         (
             VERIFIERS,
             "# for each pull by the transfer service: name and digest, before anything is fetched. containerd asks nobody where the folder\n\
              # is missing or empty, so it is rootpin's own and holds one file\n",
         ),
-        (TRANSFER, "# for what the transfer service unpacks, imports among it: one entry for each snapshotter\n"),
-        (IMAGES, "# any of these set otherwise makes CRI pull past the verifier, with no more than a warning in the log\n"),
+        (
+            TRANSFER,
+            "# for what the transfer service unpacks, imports among it: one entry for each snapshotter\n",
+        ),
+        (
+            IMAGES,
+            "# any of these set otherwise makes CRI pull past the verifier, with no more than a warning in the log\n",
+        ),
         (CRI, "# CRI: what keeps it from pulling past the verifier\n"),
         (NRI, "# the run time: see docs/runtime.md\n"),
     ];
-    of.into_iter().find(|(name, _)| *name == plugin || last_part(name) == plugin).map(|(_, why)| why).filter(|_| table.len() == 2)
+    of.into_iter()
+        .find(|(name, _)| *name == plugin || last_part(name) == plugin)
+        .map(|(_, why)| why)
+        .filter(|_| table.len() == 2)
 }
 
 /// A plugin's name in version 1 of 1.x.
@@ -236,19 +381,37 @@ fn last_part(plugin: &str) -> &str {
 }
 
 fn short_names(list: &Value) -> Value {
-    Value::Array(list.as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| last_part(name).into()).collect())
+    Value::Array(
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|name| last_part(name).into())
+            .collect(),
+    )
 }
 
 /// A value; a long list with a line for each entry.
 fn shown(value: &Value) -> String {
     match value.as_array().filter(|list| list.len() > 2) {
-        Some(list) => format!("[\n{}]", list.iter().fold(String::new(), |lines, entry| lines + &format!("  {entry},\n"))),
+        Some(list) => format!(
+            "[\n{}]",
+            list.iter().fold(String::new(), |lines, entry| lines
+                + &format!("  {entry},\n"))
+        ),
         None => value.to_string(),
     }
 }
 
 /// A key, bare where TOML takes it so.
 fn quoted_key(key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if bare { key.to_owned() } else { Value::from(key).to_string() }
+    let bare = !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if bare {
+        key.to_owned()
+    } else {
+        Value::from(key).to_string()
+    }
 }

@@ -1,4 +1,5 @@
-//! Main files that another program writes anew: an edit would be lost at its next start, so the place that this program reads is named.
+//! Main files that another program writes anew: an edit would be lost at its next start, so the
+//! place that this program reads is named.
 
 use std::path::Path;
 
@@ -25,18 +26,40 @@ enum Way {
     Unknown,
 }
 
-/// Whether a main file says that it is generated, or lies where files are. `there` says whether a path is on this host.
-pub(super) fn generated(main: &Path, text: &str, there: impl Fn(&Path) -> bool) -> Option<Generated> {
-    let head: Vec<String> =
-        text.lines().take(HEAD).filter_map(|line| line.trim().strip_prefix('#')).map(|line| line.trim().to_owned()).collect();
-    let made = |who: &str, way| Some(Generated { who: who.to_owned(), way });
+/// Whether a main file says that it is generated, or lies where files are. `there` says whether a
+/// path is on this host.
+pub(super) fn generated(
+    main: &Path,
+    text: &str,
+    there: impl Fn(&Path) -> bool,
+) -> Option<Generated> {
+    let head: Vec<String> = text
+        .lines()
+        .take(HEAD)
+        .filter_map(|line| line.trim().strip_prefix('#'))
+        .map(|line| line.trim().to_owned())
+        .collect();
+    let made = |who: &str, way| {
+        Some(Generated {
+            who: who.to_owned(),
+            way,
+        })
+    };
     let place = main.to_string_lossy();
     let folder = main.parent().unwrap_or(Path::new("/"));
     if head.iter().any(|line| line.contains("k0s_managed=true")) {
         return made("k0s", Way::Folder("/etc/k0s/containerd.d"));
     }
     if place.starts_with("/var/snap/microk8s/") {
-        return made("microk8s", Way::Edited(folder.join("containerd-template.toml").display().to_string()));
+        return made(
+            "microk8s",
+            Way::Edited(
+                folder
+                    .join("containerd-template.toml")
+                    .display()
+                    .to_string(),
+            ),
+        );
     }
     let says = head.iter().find(|line| {
         let line = line.to_ascii_lowercase();
@@ -47,46 +70,92 @@ pub(super) fn generated(main: &Path, text: &str, there: impl Fn(&Path) -> bool) 
     });
     if let Some(line) = says {
         let mut words = line.split_ascii_whitespace();
-        let who = words.by_ref().skip_while(|word| !word.eq_ignore_ascii_case("by")).nth(1).unwrap_or("another program");
+        let who = words
+            .by_ref()
+            .skip_while(|word| !word.eq_ignore_ascii_case("by"))
+            .nth(1)
+            .unwrap_or("another program");
         let who = who.trim_end_matches(['.', ',', ';', ':']);
-        let template = line
-            .split_ascii_whitespace()
-            .find(|word| Path::new(word.trim_end_matches(['.', ','])).extension().is_some_and(|extension| extension == "tmpl"));
-        let Some(template) = template.map(|word| folder.join(word.trim_end_matches(['.', ','])).display().to_string()) else {
+        let template = line.split_ascii_whitespace().find(|word| {
+            Path::new(word.trim_end_matches(['.', ',']))
+                .extension()
+                .is_some_and(|extension| extension == "tmpl")
+        });
+        let Some(template) = template.map(|word| {
+            folder
+                .join(word.trim_end_matches(['.', ',']))
+                .display()
+                .to_string()
+        }) else {
             return made(who, Way::Unknown);
         };
-        return made(who, if there(Path::new(&template)) { Way::Edited(template) } else { Way::Template(template) });
+        return made(
+            who,
+            if there(Path::new(&template)) {
+                Way::Edited(template)
+            } else {
+                Way::Template(template)
+            },
+        );
     }
-    let nodeadm = ["/etc/eks/nodeadm.d", "/usr/bin/nodeadm", "/usr/local/bin/nodeadm"];
-    if main == Path::new("/etc/containerd/config.toml") && nodeadm.iter().any(|path| there(Path::new(path))) {
+    let nodeadm = [
+        "/etc/eks/nodeadm.d",
+        "/usr/bin/nodeadm",
+        "/usr/local/bin/nodeadm",
+    ];
+    if main == Path::new("/etc/containerd/config.toml")
+        && nodeadm.iter().any(|path| there(Path::new(path)))
+    {
         return made("nodeadm", Way::NodeConfig);
     }
     None
 }
 
 impl Generated {
-    /// Why the main file is left alone, and what to do. `imports`: whether it imports other files; `folder` is where a drop-in would lie, `drop_in` its text.
-    pub(super) fn advice(&self, main: &Path, imports: bool, folder: &Path, drop_in: &str) -> String {
+    /// Why the main file is left alone, and what to do. `imports`: whether it imports other files;
+    /// `folder` is where a drop-in would lie, `drop_in` its text.
+    pub(super) fn advice(
+        &self,
+        main: &Path,
+        imports: bool,
+        folder: &Path,
+        drop_in: &str,
+    ) -> String {
         let Self { who, way } = self;
         let line = format!("imports = [\"{}/*.toml\"]", folder.display());
-        let said = format!("{} is written anew by {who}, so it is left as it is; hint: ", main.display());
+        let said = format!(
+            "{} is written anew by {who}, so it is left as it is; hint: ",
+            main.display()
+        );
         if imports && !matches!(way, Way::Folder(_)) {
             // A second `imports` would keep containerd from starting.
-            return format!("{said}have {who} add \"{}/*.toml\" to the list of imports there, and run this again", folder.display());
+            return format!(
+                "{said}have {who} add \"{}/*.toml\" to the list of imports there, and run this again",
+                folder.display()
+            );
         }
         said + &match way {
             Way::Template(template) => {
-                format!("write these two lines to {template}, restart {who}, and run this again:\n{line}\n{{{{ template \"base\" . }}}}")
+                format!(
+                    "write these two lines to {template}, restart {who}, and run this again:\n{line}\n{{{{ template \"base\" . }}}}"
+                )
             }
             Way::Edited(template) => {
-                format!("put this line at the top of {template}, restart {who}, and run this again:\n{line}")
+                format!(
+                    "put this line at the top of {template}, restart {who}, and run this again:\n{line}"
+                )
             }
-            Way::Folder(folder) => format!("write these lines to {folder}/rootpin.toml, and restart {who}:\n{}", drop_in.trim_end()),
+            Way::Folder(folder) => format!(
+                "write these lines to {folder}/rootpin.toml, and restart {who}:\n{}",
+                drop_in.trim_end()
+            ),
             Way::NodeConfig => format!(
                 "write these lines to /etc/eks/nodeadm.d/rootpin.yaml, boot the node anew, and run this again:\n\
                  apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      {line}"
             ),
-            Way::Unknown => format!("have {who} write this line at its top, and run this again:\n{line}"),
+            Way::Unknown => {
+                format!("have {who} write this line at its top, and run this again:\n{line}")
+            }
         }
     }
 }
@@ -98,10 +167,18 @@ mod tests {
     #[test]
     fn a_file_that_says_it_is_generated_is_known_and_the_place_to_write_is_named() {
         let found = |main: &str, text: &str, there: &[&str]| {
-            let made = generated(Path::new(main), text, |path| there.iter().any(|known| path == Path::new(known)))?;
-            Some(made.advice(Path::new(main), text.contains("imports"), Path::new("/d"), "drop = 1\n"))
+            let made = generated(Path::new(main), text, |path| {
+                there.iter().any(|known| path == Path::new(known))
+            })?;
+            Some(made.advice(
+                Path::new(main),
+                text.contains("imports"),
+                Path::new("/d"),
+                "drop = 1\n",
+            ))
         };
-        let k3s = "# File generated by k3s. DO NOT EDIT. Use config-v3.toml.tmpl instead.\nversion = 3\n";
+        let k3s =
+            "# File generated by k3s. DO NOT EDIT. Use config-v3.toml.tmpl instead.\nversion = 3\n";
         let main = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml";
         let template = "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl";
         let advice = found(main, k3s, &[]).unwrap();
@@ -111,22 +188,59 @@ mod tests {
             )),
             "{advice}"
         );
-        assert!(advice.ends_with("\nimports = [\"/d/*.toml\"]\n{{ template \"base\" . }}"), "{advice}");
-        assert!(found(main, k3s, &[template]).unwrap().contains(&format!("at the top of {template}, restart k3s")));
-        let k0s = found("/etc/k0s/containerd.toml", "# k0s_managed=true\n# This is a placeholder\n", &[]).unwrap();
-        assert!(k0s.ends_with("write these lines to /etc/k0s/containerd.d/rootpin.toml, and restart k0s:\ndrop = 1"), "{k0s}");
-        let micro = found("/var/snap/microk8s/current/args/containerd.toml", "version = 2\n", &[]).unwrap();
-        assert!(micro.contains("at the top of /var/snap/microk8s/current/args/containerd-template.toml, restart microk8s"), "{micro}");
-        let eks = found("/etc/containerd/config.toml", "version = 2\n", &["/etc/eks/nodeadm.d"]).unwrap();
         assert!(
-            eks.contains("/etc/eks/nodeadm.d/rootpin.yaml") && eks.ends_with("    config: |\n      imports = [\"/d/*.toml\"]"),
+            advice.ends_with("\nimports = [\"/d/*.toml\"]\n{{ template \"base\" . }}"),
+            "{advice}"
+        );
+        assert!(
+            found(main, k3s, &[template])
+                .unwrap()
+                .contains(&format!("at the top of {template}, restart k3s"))
+        );
+        let k0s = found(
+            "/etc/k0s/containerd.toml",
+            "# k0s_managed=true\n# This is a placeholder\n",
+            &[],
+        )
+        .unwrap();
+        assert!(k0s.ends_with("write these lines to /etc/k0s/containerd.d/rootpin.toml, and restart k0s:\ndrop = 1"), "{k0s}");
+        let micro = found(
+            "/var/snap/microk8s/current/args/containerd.toml",
+            "version = 2\n",
+            &[],
+        )
+        .unwrap();
+        assert!(micro.contains("at the top of /var/snap/microk8s/current/args/containerd-template.toml, restart microk8s"), "{micro}");
+        let eks = found(
+            "/etc/containerd/config.toml",
+            "version = 2\n",
+            &["/etc/eks/nodeadm.d"],
+        )
+        .unwrap();
+        assert!(
+            eks.contains("/etc/eks/nodeadm.d/rootpin.yaml")
+                && eks.ends_with("    config: |\n      imports = [\"/d/*.toml\"]"),
             "{eks}"
         );
         assert!(
-            found("/etc/containerd/config.toml", "# Ansible managed: do not edit\n", &[]).unwrap().contains("have another program write")
+            found(
+                "/etc/containerd/config.toml",
+                "# Ansible managed: do not edit\n",
+                &[]
+            )
+            .unwrap()
+            .contains("have another program write")
         );
         let second = found(main, &format!("{k3s}imports = [\"/x.toml\"]\n"), &[]).unwrap();
-        assert!(second.ends_with("have k3s add \"/d/*.toml\" to the list of imports there, and run this again"), "{second}");
-        assert_eq!(found("/etc/containerd/config.toml", "# ours\nversion = 2\n", &[]), None);
+        assert!(
+            second.ends_with(
+                "have k3s add \"/d/*.toml\" to the list of imports there, and run this again"
+            ),
+            "{second}"
+        );
+        assert_eq!(
+            found("/etc/containerd/config.toml", "# ours\nversion = 2\n", &[]),
+            None
+        );
     }
 }

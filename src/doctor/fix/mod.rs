@@ -1,4 +1,5 @@
-//! From holes to the changes that close them: planned as a whole, shown, and only then written. No engine is restarted.
+//! From holes to the changes that close them: planned as a whole, shown, and only then written. No
+//! engine is restarted.
 
 mod daemon_json;
 mod docker;
@@ -84,12 +85,26 @@ impl Plan {
     pub fn diff(&self) -> String {
         let mut out = String::new();
         for edit in &self.texts {
-            let from = edit.before.as_ref().map_or("/dev/null".to_owned(), |_| edit.path.display().to_string());
-            let diff = TextDiff::from_lines(edit.before.as_deref().unwrap_or_default(), &edit.after);
-            out.push_str(&diff.unified_diff().header(&from, &edit.path.display().to_string()).to_string());
+            let from = edit
+                .before
+                .as_ref()
+                .map_or("/dev/null".to_owned(), |_| edit.path.display().to_string());
+            let diff =
+                TextDiff::from_lines(edit.before.as_deref().unwrap_or_default(), &edit.after);
+            out.push_str(
+                &diff
+                    .unified_diff()
+                    .header(&from, &edit.path.display().to_string())
+                    .to_string(),
+            );
         }
         for (from, to) in &self.programs {
-            let _ = writeln!(out, "copy {} to {}, mode 0755", from.display(), to.display());
+            let _ = writeln!(
+                out,
+                "copy {} to {}, mode 0755",
+                from.display(),
+                to.display()
+            );
         }
         for (path, mode) in &self.modes {
             let _ = writeln!(out, "give {} to root, mode {mode:04o}", path.display());
@@ -98,19 +113,36 @@ impl Plan {
     }
 }
 
-/// Plans the changes that close these holes. What an engine would not take, or what would lose a setting, is left, and why.
-pub async fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker], tools: &Tools) -> Plan {
+/// Plans the changes that close these holes. What an engine would not take, or what would lose a
+/// setting, is left, and why.
+pub async fn plan(
+    holes: &[Hole],
+    containerds: &[Containerd],
+    dockers: &[Docker],
+    tools: &Tools,
+) -> Plan {
     let mut plan = Plan::default();
-    let wanted: BTreeSet<(&str, &Fix)> = holes.iter().filter_map(|hole| Some((hole.engine.as_str(), hole.fix.as_ref()?))).collect();
+    let wanted: BTreeSet<(&str, &Fix)> = holes
+        .iter()
+        .filter_map(|hole| Some((hole.engine.as_str(), hole.fix.as_ref()?)))
+        .collect();
     for facts in containerds {
-        let of_it: Vec<&Fix> = wanted.iter().filter(|(engine, _)| *engine == facts.engine.name).map(|(_, fix)| *fix).collect();
+        let of_it: Vec<&Fix> = wanted
+            .iter()
+            .filter(|(engine, _)| *engine == facts.engine.name)
+            .map(|(_, fix)| *fix)
+            .collect();
         let moves = facts.verifier.as_ref().map(|now| &now.path);
         let rewrites = of_it.iter().any(|fix| match fix {
             Fix::DropIn | Fix::CriAnnotations => true,
             Fix::Verifier(folder) => moves != Some(folder),
             Fix::Mode(..) | Fix::Authorization(_) => false,
         });
-        if rewrites && let Err(why) = plan.containerd(facts, of_it.contains(&&Fix::CriAnnotations), tools).await {
+        if rewrites
+            && let Err(why) = plan
+                .containerd(facts, of_it.contains(&&Fix::CriAnnotations), tools)
+                .await
+        {
             plan.left.push(format!("{}: {why}", facts.engine.name));
         }
     }
@@ -125,8 +157,15 @@ pub async fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker]
                 Err(why) => Err(why),
             },
             (Fix::Verifier(folder), _) => {
-                let now = containerds.iter().find(|facts| facts.engine.name == engine).and_then(|facts| facts.verifier.as_ref());
-                if now.is_some_and(|now| now.path == *folder) { plan.verifier(folder, tools) } else { Ok(()) }
+                let now = containerds
+                    .iter()
+                    .find(|facts| facts.engine.name == engine)
+                    .and_then(|facts| facts.verifier.as_ref());
+                if now.is_some_and(|now| now.path == *folder) {
+                    plan.verifier(folder, tools)
+                } else {
+                    Ok(())
+                }
             }
             (Fix::Mode(path, mode), _) => {
                 plan.modes.push((path.clone(), *mode));
@@ -135,7 +174,11 @@ pub async fn plan(holes: &[Hole], containerds: &[Containerd], dockers: &[Docker]
             (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_), _) => Ok(()),
         };
         if let Err(why) = done {
-            plan.left.push(if engine.is_empty() { why } else { format!("{engine}: {why}") });
+            plan.left.push(if engine.is_empty() {
+                why
+            } else {
+                format!("{engine}: {why}")
+            });
         }
     }
     plan
@@ -149,7 +192,10 @@ impl Plan {
 
     /// Takes edits up. A second one of the same file was made from what the first leaves.
     fn texts(&mut self, engine: &str, edits: Vec<Edit>) {
-        for edit in edits.into_iter().filter(|edit| edit.before.as_ref() != Some(&edit.after)) {
+        for edit in edits
+            .into_iter()
+            .filter(|edit| edit.before.as_ref() != Some(&edit.after))
+        {
             match self.texts.iter_mut().find(|known| known.path == edit.path) {
                 Some(known) => known.after = edit.after,
                 None => self.texts.push(edit),
@@ -160,16 +206,31 @@ impl Plan {
         }
     }
 
-    /// The drop-in, as the engine takes it; and the verifier, where the drop-in moves its folder: an empty one would let every pull pass.
-    async fn containerd(&mut self, facts: &Containerd, annotations: bool, tools: &Tools) -> Result<(), String> {
+    /// The drop-in, as the engine takes it; and the verifier, where the drop-in moves its folder:
+    /// an empty one would let every pull pass.
+    async fn containerd(
+        &mut self,
+        facts: &Containerd,
+        annotations: bool,
+        tools: &Tools,
+    ) -> Result<(), String> {
         let config = facts.config.as_ref().map_err(Clone::clone)?;
         let before = trial::Before::ask(config).await?;
         // Planned from what is in force without rootpin, so that a second time comes to the same.
-        let bare = Config { effective: before.without.clone(), ..config.clone() };
-        let facts = &Containerd { config: Ok(bare.clone()), ..facts.clone() };
+        let bare = Config {
+            effective: before.without.clone(),
+            ..config.clone()
+        };
+        let facts = &Containerd {
+            config: Ok(bare.clone()),
+            ..facts.clone()
+        };
         let mut settings = settings::settings(facts, &bare, tools)?;
-        let drafts =
-            [false, true].into_iter().flat_map(|exactly| drop_in::styles(facts, config).into_iter().map(move |style| (style, exactly)));
+        let drafts = [false, true].into_iter().flat_map(|exactly| {
+            drop_in::styles(facts, config)
+                .into_iter()
+                .map(move |style| (style, exactly))
+        });
         let mut why = None;
         let mut tried: Vec<Vec<Edit>> = Vec::new();
         for (style, exactly) in drafts {
@@ -189,12 +250,25 @@ impl Plan {
             settings.truncate(settings.len() - usize::from(wanted_too.is_some()));
             match outcome {
                 Ok(after) => {
-                    if facts.verifier.as_ref().is_some_and(|now| now.path == Path::new(super::check::SHARED)) {
+                    if facts
+                        .verifier
+                        .as_ref()
+                        .is_some_and(|now| now.path == Path::new(super::check::SHARED))
+                    {
                         self.verifier(&tools.folder, tools)?;
                     }
-                    let (engine, config, program) = (facts.engine.name.clone(), config.main.clone(), config.program.clone());
+                    let (engine, config, program) = (
+                        facts.engine.name.clone(),
+                        config.main.clone(),
+                        config.program.clone(),
+                    );
                     self.texts(&engine, edits);
-                    self.tried.push(Tried { engine, config, program, after });
+                    self.tried.push(Tried {
+                        engine,
+                        config,
+                        program,
+                        after,
+                    });
                     return Ok(());
                 }
                 Err(error) => {
@@ -205,13 +279,17 @@ impl Plan {
         }
         let why = why.unwrap_or_default();
         let main = config.main.display();
-        Err(format!("nothing is written: {why}; hint: change {main} so that this is not so, and run this again"))
+        Err(format!(
+            "nothing is written: {why}; hint: change {main} so that this is not so, and run this again"
+        ))
     }
 
-    /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of ours, so that another control socket
-    /// wants a script.
+    /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of
+    /// ours, so that another control socket wants a script.
     fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), String> {
-        let Tools { verifier, control, .. } = tools;
+        let Tools {
+            verifier, control, ..
+        } = tools;
         let to = folder.join(super::check::PROGRAM);
         if control.is_none() && program::is_program(&to) {
             return Ok(());
@@ -226,9 +304,20 @@ impl Plan {
             None if self.programs.iter().any(|(_, known)| *known == to) => {}
             None => self.programs.push((verifier.clone(), to)),
             Some(control) => {
-                let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
-                let after = format!("#!/bin/sh\nexec {} --control {} \"$@\"\n", quoted(verifier), quoted(control));
-                let edit = Edit { before: text(&to)?, path: to, after, mode: 0o755 };
+                let quoted = |path: &Path| {
+                    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+                };
+                let after = format!(
+                    "#!/bin/sh\nexec {} --control {} \"$@\"\n",
+                    quoted(verifier),
+                    quoted(control)
+                );
+                let edit = Edit {
+                    before: text(&to)?,
+                    path: to,
+                    after,
+                    mode: 0o755,
+                };
                 if !self.texts.contains(&edit) && edit.before.as_ref() != Some(&edit.after) {
                     self.texts.insert(0, edit);
                 }
@@ -237,17 +326,25 @@ impl Plan {
         Ok(())
     }
 
-    /// Writes it all, and has each engine read it. What is replaced stays beside it, under the name with `.bak-` and this time.
+    /// Writes it all, and has each engine read it. What is replaced stays beside it, under the name
+    /// with `.bak-` and this time.
     ///
     /// # Errors
-    /// Something could not be written, or an engine would not start with what was written; then all is as it was.
+    /// Something could not be written, or an engine would not start with what was written; then all
+    /// is as it was.
     pub async fn write(&self, time: &str) -> Result<Vec<Written>, String> {
         let done = write::write(self, time)?;
         for tried in &self.tried {
             if let Err(why) = tried.ask_again().await {
                 let back = write::undo(&done);
-                let end = back.map_or_else(|error| format!("and could not be taken back: {error}"), |()| "so it was taken back".to_owned());
-                return Err(format!("{}: what was written does not hold, {end}: {why}", tried.engine));
+                let end = back.map_or_else(
+                    |error| format!("and could not be taken back: {error}"),
+                    |()| "so it was taken back".to_owned(),
+                );
+                return Err(format!(
+                    "{}: what was written does not hold, {end}: {why}",
+                    tried.engine
+                ));
             }
         }
         Ok(done)
@@ -259,10 +356,15 @@ fn text(path: &Path) -> Result<Option<String>, String> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(None);
     }
-    config_files::read(path).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    config_files::read(path)
+        .map(Some)
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Texts by their paths, as if they were written.
 fn proposed(edits: &[Edit]) -> BTreeMap<PathBuf, String> {
-    edits.iter().map(|edit| (edit.path.clone(), edit.after.clone())).collect()
+    edits
+        .iter()
+        .map(|edit| (edit.path.clone(), edit.after.clone()))
+        .collect()
 }

@@ -1,11 +1,13 @@
-//! What must be in force in a containerd, by the names that its own dump has for it. A drop-in is made of these, and what containerd then
-//! makes of the drop-in is compared with them.
+//! What must be in force in a containerd, by the names that its own dump has for it. A drop-in is
+//! made of these, and what containerd then makes of the drop-in is compared with them.
 
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::super::check::{Entry, SETTINGS, SHARED, VERIFIER, differs, entries, one_folder, platform};
+use super::super::check::{
+    Entry, SETTINGS, SHARED, VERIFIER, differs, entries, one_folder, platform,
+};
 use super::super::config_files::at;
 use super::super::facts::{Config, Containerd};
 use super::super::version::Version;
@@ -38,28 +40,59 @@ pub(super) struct Setting {
 ///
 /// # Errors
 /// One of them would lose what is in force, and nothing but a person can mend that.
-pub(super) fn settings(facts: &Containerd, config: &Config, tools: &Tools) -> Result<Vec<Setting>, String> {
+pub(super) fn settings(
+    facts: &Containerd,
+    config: &Config,
+    tools: &Tools,
+) -> Result<Vec<Setting>, String> {
     let mut all = Vec::new();
     let mut set = |path: &[&str], value: Value| {
-        all.push(Setting { path: path.iter().map(|key| (*key).to_owned()).collect(), value });
+        all.push(Setting {
+            path: path.iter().map(|key| (*key).to_owned()).collect(),
+            value,
+        });
     };
     let two = facts.version >= VERIFIER;
-    let required = ["io.containerd.differ.v1.rootpin", "io.containerd.differ.v1.rootpin-apply", DIFF].into_iter();
+    let required = [
+        "io.containerd.differ.v1.rootpin",
+        "io.containerd.differ.v1.rootpin-apply",
+        DIFF,
+    ]
+    .into_iter();
     let required = required.chain(two.then_some(VERIFIERS)).chain([TRANSFER]);
     set(&[REQUIRED], list(required));
     for (name, socket) in [(GATE, &facts.engine.gate), (APPLY, &facts.engine.apply)] {
         set(&[PROXIES, name, "type"], "diff".into());
-        set(&[PROXIES, name, "address"], socket.display().to_string().into());
+        set(
+            &[PROXIES, name, "address"],
+            socket.display().to_string().into(),
+        );
     }
     let unpack = unpack(facts, config);
-    set(&["plugins", DIFF, "default"], list(order(facts, config, &unpack).iter().map(String::as_str)));
-    set(&["plugins", TRANSFER, "unpack_config"], Value::Array(unpack.into_iter().map(Value::Table).collect()));
+    set(
+        &["plugins", DIFF, "default"],
+        list(order(facts, config, &unpack).iter().map(String::as_str)),
+    );
+    set(
+        &["plugins", TRANSFER, "unpack_config"],
+        Value::Array(unpack.into_iter().map(Value::Table).collect()),
+    );
     if two {
-        let own = facts.verifier.as_ref().map(|folder| folder.path.as_path()).filter(|path| *path != Path::new(SHARED));
-        set(&["plugins", VERIFIERS, "bin_dir"], own.unwrap_or(&tools.folder).display().to_string().into());
+        let own = facts
+            .verifier
+            .as_ref()
+            .map(|folder| folder.path.as_path())
+            .filter(|path| *path != Path::new(SHARED));
+        set(
+            &["plugins", VERIFIERS, "bin_dir"],
+            own.unwrap_or(&tools.folder).display().to_string().into(),
+        );
         set(&["plugins", VERIFIERS, "max_verifiers"], (-1).into());
         let seconds = tools.deadline.as_secs().saturating_add(2).max(10);
-        set(&["plugins", VERIFIERS, "per_verifier_timeout"], format!("{seconds}s").into());
+        set(
+            &["plugins", VERIFIERS, "per_verifier_timeout"],
+            format!("{seconds}s").into(),
+        );
     }
     if two && at(&config.effective, &["plugins", IMAGES]).is_some() {
         cri(facts, config, &mut set)?;
@@ -74,12 +107,20 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value {
     Value::Array(names.map(Value::from).collect())
 }
 
-/// CRI of 2.x: from 2.1 on it pulls by the transfer service, unless one of several settings is another than its default.
-fn cri(facts: &Containerd, config: &Config, set: &mut impl FnMut(&[&str], Value)) -> Result<(), String> {
+/// CRI of 2.x: from 2.1 on it pulls by the transfer service, unless one of several settings is
+/// another than its default.
+fn cri(
+    facts: &Containerd,
+    config: &Config,
+    set: &mut impl FnMut(&[&str], Value),
+) -> Result<(), String> {
     let now = |key: &str| at(&config.effective, &["plugins", IMAGES, key]);
     if !facts.cri_may_transfer() {
         // It doesn't: the gate guards it, and the annotations tell it the name.
-        set(&["plugins", IMAGES, "disable_snapshot_annotations"], false.into());
+        set(
+            &["plugins", IMAGES, "disable_snapshot_annotations"],
+            false.into(),
+        );
         return Ok(());
     }
     for (key, off) in SETTINGS {
@@ -88,22 +129,51 @@ fn cri(facts: &Containerd, config: &Config, set: &mut impl FnMut(&[&str], Value)
         }
     }
     // The transfer service has the same setting, which then counts for CRI.
-    let most = |plugin| at(&config.effective, &["plugins", plugin, "max_concurrent_downloads"]).filter(|most| most.as_integer() != Some(3));
+    let most = |plugin| {
+        at(
+            &config.effective,
+            &["plugins", plugin, "max_concurrent_downloads"],
+        )
+        .filter(|most| most.as_integer() != Some(3))
+    };
     if let (Some(most), None) = (most(IMAGES), most(TRANSFER)) {
-        set(&["plugins", TRANSFER, "max_concurrent_downloads"], most.clone());
+        set(
+            &["plugins", TRANSFER, "max_concurrent_downloads"],
+            most.clone(),
+        );
     }
     let lazy = now("disable_snapshot_annotations").and_then(Value::as_bool) == Some(false);
-    for name in facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default() {
+    for name in facts
+        .cri()
+        .map(|cri| cri.snapshotters())
+        .unwrap_or_default()
+    {
         // What a remote snapshotter was told by annotations, the transfer service tells it by this.
         if lazy && at(&config.effective, &[PROXIES, name]).is_some() {
-            set(&[PROXIES, name, "exports", "enable_remote_snapshot_annotations"], "true".into());
+            set(
+                &[
+                    PROXIES,
+                    name,
+                    "exports",
+                    "enable_remote_snapshot_annotations",
+                ],
+                "true".into(),
+            );
         }
     }
-    if let Some(folder) = now("registry").and_then(|registry| registry.get("config_path")?.as_str()).filter(|list| list.contains(':')) {
+    if let Some(folder) = now("registry")
+        .and_then(|registry| registry.get("config_path")?.as_str())
+        .filter(|list| list.contains(':'))
+    {
         // By itself CRI reads each folder of the list, and by the transfer service none.
-        let by_itself = SETTINGS.into_iter().any(|(key, off)| now(key).is_some_and(|now| *now != off.value()));
+        let by_itself = SETTINGS
+            .into_iter()
+            .any(|(key, off)| now(key).is_some_and(|now| *now != off.value()));
         match one_folder(folder) {
-            Ok(folder) => set(&["plugins", IMAGES, "registry", "config_path"], folder.into()),
+            Ok(folder) => set(
+                &["plugins", IMAGES, "registry", "config_path"],
+                folder.into(),
+            ),
             Err(why) if by_itself => return Err(why),
             Err(_) => {}
         }
@@ -113,42 +183,77 @@ fn cri(facts: &Containerd, config: &Config, set: &mut impl FnMut(&[&str], Value)
 
 /// The gate, and then all others in the order in which they are.
 fn order(facts: &Containerd, config: &Config, unpack: &[Table]) -> Vec<String> {
-    let known: Vec<&str> =
-        facts.differs_at(&facts.engine.gate).into_iter().chain(facts.differs_at(&facts.engine.apply)).chain([GATE, APPLY]).collect();
-    let mut others: Vec<&str> = differs(config).into_iter().filter(|differ| !known.contains(differ)).collect();
+    let known: Vec<&str> = facts
+        .differs_at(&facts.engine.gate)
+        .into_iter()
+        .chain(facts.differs_at(&facts.engine.apply))
+        .chain([GATE, APPLY])
+        .collect();
+    let mut others: Vec<&str> = differs(config)
+        .into_iter()
+        .filter(|differ| !known.contains(differ))
+        .collect();
     if others.is_empty() {
         others.push("walking");
     }
-    // What the transfer service unpacked by another differ, the gate has unpacked by the diff-service.
-    for Entry { snapshotter, differ, .. } in entries(config) {
-        let unpacked = unpack.iter().any(|entry| entry.get("snapshotter").and_then(Value::as_str) == Some(snapshotter));
-        if unpacked && !known.contains(&differ) && !others.contains(&differ) && facts.works(&format!("io.containerd.differ.v1.{differ}")) {
+    // What the transfer service unpacked by another differ, the gate has unpacked by the
+    // diff-service.
+    for Entry {
+        snapshotter,
+        differ,
+        ..
+    } in entries(config)
+    {
+        let unpacked = unpack
+            .iter()
+            .any(|entry| entry.get("snapshotter").and_then(Value::as_str) == Some(snapshotter));
+        if unpacked
+            && !known.contains(&differ)
+            && !others.contains(&differ)
+            && facts.works(&format!("io.containerd.differ.v1.{differ}"))
+        {
             others.insert(0, differ);
         }
     }
-    [GATE].into_iter().chain(others).map(str::to_owned).collect()
+    [GATE]
+        .into_iter()
+        .chain(others)
+        .map(str::to_owned)
+        .collect()
 }
 
-/// The entries that are in force, unpacking by the gate, and one for every other snapshotter that works and is in use or one of
-/// containerd's usual two.
+/// The entries that are in force, unpacking by the gate, and one for every other snapshotter that
+/// works and is in use or one of containerd's usual two.
 fn unpack(facts: &Containerd, config: &Config) -> Vec<Table> {
     let works = |name: &str| facts.works(&format!("io.containerd.snapshotter.v1.{name}"));
     let entry = |platform: String, snapshotter: &str| {
         Table::from_iter(
-            [("platform", platform), ("snapshotter", snapshotter.to_owned()), ("differ", APPLY.to_owned())]
-                .map(|(key, value)| (key.to_owned(), value.into())),
+            [
+                ("platform", platform),
+                ("snapshotter", snapshotter.to_owned()),
+                ("differ", APPLY.to_owned()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.into())),
         )
     };
     let set = entries(config);
     let mut all: Vec<Table> = Vec::new();
-    for known in set.iter().filter(|entry| entry.optional || works(entry.snapshotter)) {
+    for known in set
+        .iter()
+        .filter(|entry| entry.optional || works(entry.snapshotter))
+    {
         let mut table = known.table.clone();
         table.insert("differ".to_owned(), APPLY.into());
         all.push(table);
     }
-    let used = facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default();
+    let used = facts
+        .cri()
+        .map(|cri| cri.snapshotters())
+        .unwrap_or_default();
     for name in ["overlayfs", "native"].into_iter().chain(used) {
-        let listed = all.iter().any(|entry| entry.get("snapshotter").and_then(Value::as_str) == Some(name));
+        let listed = all
+            .iter()
+            .any(|entry| entry.get("snapshotter").and_then(Value::as_str) == Some(name));
         if !listed && works(name) {
             all.push(entry(platform(), name));
         }

@@ -13,14 +13,22 @@ use super::super::version::Version;
 use super::{Edit, Plan, Tools, drop_in, plan, settings, toml_file};
 
 const OWN: &str = "/usr/libexec/rootpin/verifier";
-const DIFF: [&str; 3] = ["plugins", "io.containerd.service.v1.diff-service", "default"];
+const DIFF: [&str; 3] = [
+    "plugins",
+    "io.containerd.service.v1.diff-service",
+    "default",
+];
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
 
 /// A folder of containerd's files, and the facts of a containerd that reads them.
 fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::TempDir, Containerd) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("conf.d")).unwrap();
-    fs::write(folder.path().join("config.toml"), main.replace("HERE", &folder.path().display().to_string())).unwrap();
+    fs::write(
+        folder.path().join("config.toml"),
+        main.replace("HERE", &folder.path().display().to_string()),
+    )
+    .unwrap();
     for (name, text) in drop_ins {
         fs::write(folder.path().join("conf.d").join(name), text).unwrap();
     }
@@ -36,18 +44,29 @@ fn config(facts: &Containerd) -> &Config {
 }
 
 fn tools(verifier: &Path) -> Tools {
-    Tools { verifier: verifier.to_owned(), folder: OWN.into(), control: None, deadline: std::time::Duration::from_secs(8) }
+    Tools {
+        verifier: verifier.to_owned(),
+        folder: OWN.into(),
+        control: None,
+        deadline: std::time::Duration::from_secs(8),
+    }
 }
 
 /// The drop-in in the first style.
 fn rendered(facts: &Containerd) -> String {
     let settings = settings::settings(facts, config(facts), &tools(Path::new("/none"))).unwrap();
-    drop_in::render(facts, config(facts), &settings, drop_in::styles(facts, config(facts))[0])
+    drop_in::render(
+        facts,
+        config(facts),
+        &settings,
+        drop_in::styles(facts, config(facts))[0],
+    )
 }
 
 fn written(facts: &Containerd) -> toml::Table {
     let text = rendered(facts);
-    text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+    text.parse()
+        .unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn edits(facts: &Containerd) -> Vec<Edit> {
@@ -61,39 +80,75 @@ fn it_goes_where_nothing_is_read_after_it() {
     let name = |drop_ins: &[(&str, &str)]| {
         let (_folder, facts) = host("2.1.9", IMPORTS, drop_ins);
         let edits = edits(&facts);
-        edits.last().unwrap().path.file_name().unwrap().to_string_lossy().into_owned()
+        edits
+            .last()
+            .unwrap()
+            .path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
     };
     assert_eq!(name(&[]), "rootpin.toml");
-    assert_eq!(name(&[("90-site.toml", ""), ("rootpin.toml", "")]), "rootpin.toml");
-    assert_eq!(name(&[("rootpin.toml", ""), ("site.toml", "")]), "zz-rootpin.toml");
-    assert_eq!(name(&[("zz-site.toml", ""), ("zzz.toml", "")]), "zzzz-rootpin.toml");
+    assert_eq!(
+        name(&[("90-site.toml", ""), ("rootpin.toml", "")]),
+        "rootpin.toml"
+    );
+    assert_eq!(
+        name(&[("rootpin.toml", ""), ("site.toml", "")]),
+        "zz-rootpin.toml"
+    );
+    assert_eq!(
+        name(&[("zz-site.toml", ""), ("zzz.toml", "")]),
+        "zzzz-rootpin.toml"
+    );
 }
 
 #[test]
 fn an_earlier_drop_in_that_is_read_before_others_says_nothing_any_more() {
-    let (folder, facts) = host("2.1.9", IMPORTS, &[("rootpin.toml", "version = 3\n"), ("site.toml", "")]);
+    let (folder, facts) = host(
+        "2.1.9",
+        IMPORTS,
+        &[("rootpin.toml", "version = 3\n"), ("site.toml", "")],
+    );
     let edits = edits(&facts);
     assert_eq!(edits[0].path, folder.path().join("conf.d/rootpin.toml"));
-    assert!(edits[0].after.starts_with("# rootpin's settings are in ") && edits[0].after.lines().count() == 1, "{edits:?}");
+    assert!(
+        edits[0].after.starts_with("# rootpin's settings are in ")
+            && edits[0].after.lines().count() == 1,
+        "{edits:?}"
+    );
 }
 
 #[test]
 fn a_main_file_that_imports_nothing_gets_the_one_line_and_keeps_every_other_byte() {
     let list = "version = 3\nimports = [\n  \"HERE/one.toml\", # ours\n]\n";
-    for main in
-        ["version = 3 # three\n\n[grpc]\n  address = \"/x\"   # here\n", "# nothing\n", "version = 3\nimports = [ ] # none yet\n", list]
-    {
+    for main in [
+        "version = 3 # three\n\n[grpc]\n  address = \"/x\"   # here\n",
+        "# nothing\n",
+        "version = 3\nimports = [ ] # none yet\n",
+        list,
+    ] {
         let (folder, mut facts) = host("2.1.9", &main.replace("HERE/one.toml", "/none/one*"), &[]);
         facts.config.as_mut().unwrap().files.patterns.clear();
         let edits = edits(&facts);
         assert_eq!(edits.len(), 2);
         let pattern = format!("\"{}/conf.d/*.toml\"", folder.path().display());
         assert!(edits[0].after.contains(&pattern), "{}", edits[0].after);
-        let imports = edits[0].after.parse::<toml::Table>().unwrap()["imports"].as_array().unwrap().clone();
+        let imports = edits[0].after.parse::<toml::Table>().unwrap()["imports"]
+            .as_array()
+            .unwrap()
+            .clone();
         assert_eq!(imports.last().unwrap().to_string(), pattern);
         let before = edits[0].before.clone().unwrap();
-        let kept = before.lines().filter(|line| !line.starts_with("imports") && !line.contains("/none/one") && *line != "]");
-        assert!(kept.into_iter().all(|line| edits[0].after.contains(line)), "{}", edits[0].after);
+        let kept = before.lines().filter(|line| {
+            !line.starts_with("imports") && !line.contains("/none/one") && *line != "]"
+        });
+        assert!(
+            kept.into_iter().all(|line| edits[0].after.contains(line)),
+            "{}",
+            edits[0].after
+        );
         assert_eq!(edits[1].path, folder.path().join("conf.d/rootpin.toml"));
     }
 }
@@ -105,41 +160,98 @@ fn without_a_main_file_one_is_made_because_containerd_reads_no_drop_in_otherwise
     facts.config.as_mut().unwrap().files = ConfigFiles::default();
     let edits = edits(&facts);
     assert_eq!(edits[0].path, folder.path().join("config.toml"));
-    assert_eq!(edits[0].after, format!("version = 3\nimports = [\"{}/conf.d/*.toml\"]\n", folder.path().display()));
-    assert_eq!((edits.len(), &edits[1].path), (2, &folder.path().join("conf.d/rootpin.toml")));
+    assert_eq!(
+        edits[0].after,
+        format!(
+            "version = 3\nimports = [\"{}/conf.d/*.toml\"]\n",
+            folder.path().display()
+        )
+    );
+    assert_eq!(
+        (edits.len(), &edits[1].path),
+        (2, &folder.path().join("conf.d/rootpin.toml"))
+    );
     let exactly = drop_in::edits(config(&facts), "text = 1\n", true).unwrap();
-    assert!(exactly[0].after.contains("conf.d/rootpin.toml\"]"), "{exactly:?}");
+    assert!(
+        exactly[0].after.contains("conf.d/rootpin.toml\"]"),
+        "{exactly:?}"
+    );
     assert_eq!(exactly[1].path, folder.path().join("conf.d/rootpin.toml"));
 }
 
 #[test]
 fn the_drop_in_has_the_version_of_the_main_file_and_that_versions_names() {
     for (engine, main, version, section) in [
-        ("2.1.9", "version = 3\n", 3, Some("io.containerd.cri.v1.images")),
-        ("2.1.9", "version = 2\n", 2, Some("io.containerd.grpc.v1.cri")),
-        ("2.1.9", "version = 4\n", 4, Some("io.containerd.cri.v1.images")),
-        ("2.1.9", "disabled_plugins = []\n", 3, Some("io.containerd.cri.v1.images")),
+        (
+            "2.1.9",
+            "version = 3\n",
+            3,
+            Some("io.containerd.cri.v1.images"),
+        ),
+        (
+            "2.1.9",
+            "version = 2\n",
+            2,
+            Some("io.containerd.grpc.v1.cri"),
+        ),
+        (
+            "2.1.9",
+            "version = 4\n",
+            4,
+            Some("io.containerd.cri.v1.images"),
+        ),
+        (
+            "2.1.9",
+            "disabled_plugins = []\n",
+            3,
+            Some("io.containerd.cri.v1.images"),
+        ),
         ("1.7.24", "version = 2\n", 2, None),
         ("1.7.24", "disabled_plugins = [\"cri\"]\n", 1, None),
     ] {
         let (_folder, facts) = host(engine, main, &[]);
         let written = written(&facts);
-        assert_eq!(written["version"].as_integer(), Some(version), "{engine} {main}");
+        assert_eq!(
+            written["version"].as_integer(),
+            Some(version),
+            "{engine} {main}"
+        );
         let plugins = written["plugins"].as_table().unwrap();
         for name in ["io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"] {
-            assert_eq!(plugins.contains_key(name), section == Some(name), "{engine} {main}");
+            assert_eq!(
+                plugins.contains_key(name),
+                section == Some(name),
+                "{engine} {main}"
+            );
         }
         let short = version == 1;
-        assert_eq!((plugins.contains_key("local"), plugins.contains_key(TRANSFER)), (short, !short), "{engine} {main}");
+        assert_eq!(
+            (
+                plugins.contains_key("local"),
+                plugins.contains_key(TRANSFER)
+            ),
+            (short, !short),
+            "{engine} {main}"
+        );
         let required = written["required_plugins"].as_array().unwrap();
-        assert_eq!(required[0].as_str(), Some(if short { "rootpin" } else { "io.containerd.differ.v1.rootpin" }));
+        assert_eq!(
+            required[0].as_str(),
+            Some(if short {
+                "rootpin"
+            } else {
+                "io.containerd.differ.v1.rootpin"
+            })
+        );
     }
 }
 
 #[test]
 fn every_setting_that_moves_a_pull_off_the_verifier_is_in_the_drop_in() {
     let (_folder, facts) = host("2.1.9", IMPORTS, &[]);
-    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"].as_table().unwrap().clone();
+    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"]
+        .as_table()
+        .unwrap()
+        .clone();
     for key in [
         "use_local_image_pull",
         "disable_snapshot_annotations",
@@ -151,7 +263,10 @@ fn every_setting_that_moves_a_pull_off_the_verifier_is_in_the_drop_in() {
     }
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     facts.version = Version(2, 0, 4);
-    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"].as_table().unwrap().clone();
+    let images = written(&facts)["plugins"]["io.containerd.cri.v1.images"]
+        .as_table()
+        .unwrap()
+        .clone();
     assert_eq!(
         images.into_iter().collect::<Vec<_>>(),
         [("disable_snapshot_annotations".to_owned(), false.into())],
@@ -162,9 +277,26 @@ fn every_setting_that_moves_a_pull_off_the_verifier_is_in_the_drop_in() {
 #[test]
 fn other_differs_snapshotters_and_whole_sections_are_kept() {
     let (_folder, mut facts) = host("1.7.24", &IMPORTS.replace('3', "2"), &[]);
-    set(&mut facts, &DIFF, toml::Value::Array(vec!["erofs".into(), "rootpin".into(), "walking".into()]));
-    set(&mut facts, &["plugins", TRANSFER, "max_concurrent_downloads"], 7);
-    set(&mut facts, &["plugins", "io.containerd.grpc.v1.cri", "containerd", "snapshotter"], "zfs");
+    set(
+        &mut facts,
+        &DIFF,
+        toml::Value::Array(vec!["erofs".into(), "rootpin".into(), "walking".into()]),
+    );
+    set(
+        &mut facts,
+        &["plugins", TRANSFER, "max_concurrent_downloads"],
+        7,
+    );
+    set(
+        &mut facts,
+        &[
+            "plugins",
+            "io.containerd.grpc.v1.cri",
+            "containerd",
+            "snapshotter",
+        ],
+        "zfs",
+    );
     facts.plugins.push(super::super::facts::Plugin {
         kind: "io.containerd.snapshotter.v1".to_owned(),
         id: "zfs".to_owned(),
@@ -173,51 +305,108 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
     });
     facts.plugins.retain(|plugin| plugin.id != "native");
     let written = written(&facts);
-    assert_eq!(written["plugins"][DIFF[1]]["default"].to_string(), "[\"rootpin\", \"erofs\", \"walking\"]");
+    assert_eq!(
+        written["plugins"][DIFF[1]]["default"].to_string(),
+        "[\"rootpin\", \"erofs\", \"walking\"]"
+    );
     let transfer = &written["plugins"][TRANSFER];
     assert_eq!(transfer["max_concurrent_downloads"].as_integer(), Some(7));
-    let snapshotters: Vec<_> =
-        transfer["unpack_config"].as_array().unwrap().iter().map(|entry| entry["snapshotter"].as_str().unwrap()).collect();
-    assert_eq!(snapshotters, ["overlayfs", "zfs"], "one that containerd lacks would keep it from starting");
+    let snapshotters: Vec<_> = transfer["unpack_config"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["snapshotter"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        snapshotters,
+        ["overlayfs", "zfs"],
+        "one that containerd lacks would keep it from starting"
+    );
 }
 
 #[test]
 fn what_an_entry_of_unpack_config_says_besides_its_differ_is_kept() {
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     let entry: toml::Table = "platform = 'linux(+erofs)/amd64'\nsnapshotter = 'erofs'\ndiffer = 'erofs'\noptional = true\nconfig_type = 'c'\nlayer_types = ['l']".parse().unwrap();
-    set(&mut facts, &["plugins", TRANSFER, "unpack_config"], toml::Value::Array(vec![entry.clone().into()]));
-    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"].as_array().unwrap().clone();
+    set(
+        &mut facts,
+        &["plugins", TRANSFER, "unpack_config"],
+        toml::Value::Array(vec![entry.clone().into()]),
+    );
+    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"]
+        .as_array()
+        .unwrap()
+        .clone();
     let mut wanted = entry;
     wanted.insert("differ".to_owned(), "rootpin-apply".into());
     assert_eq!(entries[0].as_table(), Some(&wanted));
     // From 2.3 on containerd has such an entry where nobody sets any.
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     facts.version = Version(2, 3, 0);
-    set(&mut facts, &["plugins", TRANSFER, "unpack_config"], toml::Value::Array(Vec::new()));
-    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"].as_array().unwrap().clone();
-    assert_eq!((entries[2]["snapshotter"].as_str(), entries[2]["optional"].as_bool()), (Some("erofs"), Some(true)));
+    set(
+        &mut facts,
+        &["plugins", TRANSFER, "unpack_config"],
+        toml::Value::Array(Vec::new()),
+    );
+    let entries = written(&facts)["plugins"][TRANSFER]["unpack_config"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (
+            entries[2]["snapshotter"].as_str(),
+            entries[2]["optional"].as_bool()
+        ),
+        (Some("erofs"), Some(true))
+    );
 }
 
 #[test]
 fn a_remote_snapshotter_that_was_told_by_annotations_is_told_by_its_export() {
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
     let images = ["plugins", "io.containerd.cri.v1.images"];
-    set(&mut facts, &[images[0], images[1], "disable_snapshot_annotations"], false);
+    set(
+        &mut facts,
+        &[images[0], images[1], "disable_snapshot_annotations"],
+        false,
+    );
     set(&mut facts, &[images[0], images[1], "snapshotter"], "stargz");
     set(&mut facts, &["proxy_plugins", "stargz", "type"], "snapshot");
-    set(&mut facts, &["proxy_plugins", "stargz", "address"], "/run/stargz.sock");
+    set(
+        &mut facts,
+        &["proxy_plugins", "stargz", "address"],
+        "/run/stargz.sock",
+    );
     let stargz = &written(&facts)["proxy_plugins"]["stargz"];
-    assert_eq!(stargz["exports"]["enable_remote_snapshot_annotations"].as_str(), Some("true"));
-    assert_eq!(stargz["address"].as_str(), Some("/run/stargz.sock"), "a drop-in replaces the whole plugin");
+    assert_eq!(
+        stargz["exports"]["enable_remote_snapshot_annotations"].as_str(),
+        Some("true")
+    );
+    assert_eq!(
+        stargz["address"].as_str(),
+        Some("/run/stargz.sock"),
+        "a drop-in replaces the whole plugin"
+    );
 }
 
 #[test]
 fn as_many_downloads_at_once_as_cri_had_are_left_to_the_transfer_service() {
     let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
-    set(&mut facts, &["plugins", "io.containerd.cri.v1.images", "max_concurrent_downloads"], 9);
+    set(
+        &mut facts,
+        &[
+            "plugins",
+            "io.containerd.cri.v1.images",
+            "max_concurrent_downloads",
+        ],
+        9,
+    );
     let written = written(&facts);
     let most = |plugin: &str| written["plugins"][plugin]["max_concurrent_downloads"].as_integer();
-    assert_eq!((most("io.containerd.cri.v1.images"), most(TRANSFER)), (Some(3), Some(9)));
+    assert_eq!(
+        (most("io.containerd.cri.v1.images"), most(TRANSFER)),
+        (Some(3), Some(9))
+    );
 }
 
 #[test]
@@ -226,9 +415,20 @@ fn a_list_of_folders_is_cut_where_that_loses_nothing_and_else_not_before_a_perso
     let there = tempfile::tempdir().unwrap();
     let path = |name: &str| there.path().join(name).display().to_string();
     let images = ["plugins", "io.containerd.cri.v1.images"];
-    set(&mut facts, &[images[0], images[1], "registry", "config_path"], format!("{}:{}", path("a"), path("b")));
-    set(&mut facts, &[images[0], images[1], "discard_unpacked_layers"], true);
-    assert_eq!(written(&facts)["plugins"][images[1]]["registry"]["config_path"].as_str(), Some(path("a").as_str()));
+    set(
+        &mut facts,
+        &[images[0], images[1], "registry", "config_path"],
+        format!("{}:{}", path("a"), path("b")),
+    );
+    set(
+        &mut facts,
+        &[images[0], images[1], "discard_unpacked_layers"],
+        true,
+    );
+    assert_eq!(
+        written(&facts)["plugins"][images[1]]["registry"]["config_path"].as_str(),
+        Some(path("a").as_str())
+    );
     fs::create_dir_all(path("a/docker.io")).unwrap();
     fs::create_dir_all(path("b/r.example")).unwrap();
     let why = settings::settings(&facts, config(&facts), &tools(Path::new("/none"))).unwrap_err();
@@ -241,28 +441,51 @@ fn the_run_time_door_is_opened_where_rootpin_toml_wants_it_with_all_else_of_its_
         let (_folder, mut facts) = host(version, IMPORTS, &[]);
         facts.engine.nri = Some("/run/nri/nri.sock".into());
         let written = written(&facts);
-        let nri = written["plugins"]["io.containerd.nri.v1.nri"].as_table().unwrap();
-        assert_eq!((nri["disable"].as_bool(), nri.contains_key("socket_path")), (Some(false), version == "1.7.24"), "{version}");
+        let nri = written["plugins"]["io.containerd.nri.v1.nri"]
+            .as_table()
+            .unwrap();
+        assert_eq!(
+            (nri["disable"].as_bool(), nri.contains_key("socket_path")),
+            (Some(false), version == "1.7.24"),
+            "{version}"
+        );
     }
 }
 
 #[test]
 fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
-    let section = "# cri\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # ours\n";
+    let section =
+        "# cri\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # ours\n";
     let main = format!("version = 2\nimports = [\"HERE/conf.d/*.toml\"]\n{section}");
     let (folder, facts) = host("1.7.24", &main, &[("cri.toml", section)]);
     let edit = toml_file::cri_annotations(config(&facts), &[]).unwrap();
     assert_eq!(edit.path, folder.path().join("conf.d/cri.toml"));
     assert!(edit.after.starts_with(section), "{}", edit.after);
     let cri = &edit.after.parse::<toml::Table>().unwrap()["plugins"]["io.containerd.grpc.v1.cri"];
-    assert_eq!((cri["containerd"]["disable_snapshot_annotations"].as_bool(), cri["sandbox_image"].as_str()), (Some(false), Some("x")));
+    assert_eq!(
+        (
+            cri["containerd"]["disable_snapshot_annotations"].as_bool(),
+            cri["sandbox_image"].as_str()
+        ),
+        (Some(false), Some("x"))
+    );
 
     let set = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = true # default\n";
     let (_folder, facts) = host("1.7.24", set, &[]);
-    assert_eq!(toml_file::cri_annotations(config(&facts), &[]).unwrap().after, set.replace("true", "false"));
-    let generated = format!("# File generated by k3s. DO NOT EDIT. Use config.toml.tmpl instead.\n{set}");
+    assert_eq!(
+        toml_file::cri_annotations(config(&facts), &[])
+            .unwrap()
+            .after,
+        set.replace("true", "false")
+    );
+    let generated =
+        format!("# File generated by k3s. DO NOT EDIT. Use config.toml.tmpl instead.\n{set}");
     let (_folder, facts) = host("1.7.24", &generated, &[]);
-    assert!(toml_file::cri_annotations(config(&facts), &[]).unwrap_err().contains("written anew by k3s"));
+    assert!(
+        toml_file::cri_annotations(config(&facts), &[])
+            .unwrap_err()
+            .contains("written anew by k3s")
+    );
 }
 
 #[tokio::test]
@@ -272,42 +495,84 @@ async fn what_cannot_be_planned_is_told() {
     facts.verifier.as_mut().unwrap().path = folder.path().join("verifier");
     let planned = async |fix| {
         let hole = Hole::new(Code::GateOrder, "main", "").fix(fix);
-        plan(&[hole], std::slice::from_ref(&facts), &[], &tools(Path::new("/none"))).await
+        plan(
+            &[hole],
+            std::slice::from_ref(&facts),
+            &[],
+            &tools(Path::new("/none")),
+        )
+        .await
     };
     let planned_drop_in = planned(Fix::DropIn).await;
-    assert!(planned_drop_in.is_empty() && planned_drop_in.left == ["main: it can't be asked"], "{planned_drop_in:?}");
+    assert!(
+        planned_drop_in.is_empty() && planned_drop_in.left == ["main: it can't be asked"],
+        "{planned_drop_in:?}"
+    );
     let own = facts.verifier.as_ref().unwrap().path.clone();
     let planned = planned(Fix::Verifier(own)).await;
-    assert!(planned.is_empty() && planned.left[0].contains("/none is not there"), "{planned:?}");
+    assert!(
+        planned.is_empty() && planned.left[0].contains("/none is not there"),
+        "{planned:?}"
+    );
 }
 
 fn edit(path: &Path, before: Option<&str>) -> Edit {
-    Edit { path: path.to_owned(), before: before.map(str::to_owned), after: "new".to_owned(), mode: 0o644 }
+    Edit {
+        path: path.to_owned(),
+        before: before.map(str::to_owned),
+        after: "new".to_owned(),
+        mode: 0o644,
+    }
 }
 
 #[tokio::test]
 async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
     let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (folder.path().join("config.toml"), folder.path().join("deep/er/new.toml"));
+    let (old, new) = (
+        folder.path().join("config.toml"),
+        folder.path().join("deep/er/new.toml"),
+    );
     fs::write(&old, "old").unwrap();
     fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
-    let plan = Plan { texts: vec![edit(&old, Some("old")), edit(&new, None)], ..Plan::default() };
+    let plan = Plan {
+        texts: vec![edit(&old, Some("old")), edit(&new, None)],
+        ..Plan::default()
+    };
     let written = plan.write("T").await.unwrap();
-    assert_eq!(written[0].backup, Some(folder.path().join("config.toml.bak-T")));
-    assert_eq!(fs::read_to_string(folder.path().join("config.toml.bak-T")).unwrap(), "old");
+    assert_eq!(
+        written[0].backup,
+        Some(folder.path().join("config.toml.bak-T"))
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path().join("config.toml.bak-T")).unwrap(),
+        "old"
+    );
     let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&old), mode(&new)), (0o640, 0o644));
     assert_eq!(fs::read_to_string(&new).unwrap(), "new");
     let why = plan.write("U").await.unwrap_err();
-    assert!(why.contains("changed meanwhile") && why.ends_with("nothing is written"), "{why}");
+    assert!(
+        why.contains("changed meanwhile") && why.ends_with("nothing is written"),
+        "{why}"
+    );
 }
 
 #[tokio::test]
 async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (folder.path().join("config.toml"), folder.path().join("new.toml"));
+    let (old, new) = (
+        folder.path().join("config.toml"),
+        folder.path().join("new.toml"),
+    );
     fs::write(&old, "old").unwrap();
-    let plan = Plan { texts: vec![edit(&old, Some("old")), edit(&new, None), edit(&old.join("below"), None)], ..Plan::default() };
+    let plan = Plan {
+        texts: vec![
+            edit(&old, Some("old")),
+            edit(&new, None),
+            edit(&old.join("below"), None),
+        ],
+        ..Plan::default()
+    };
     let why = plan.write("T").await.unwrap_err();
     assert!(why.ends_with("nothing is written"), "{why}");
     assert_eq!(fs::read_to_string(&old).unwrap(), "old");
@@ -317,10 +582,19 @@ async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() 
 #[tokio::test]
 async fn a_link_stays_a_link_to_the_file_that_changes() {
     let folder = tempfile::tempdir().unwrap();
-    let (link, file) = (folder.path().join("daemon.json"), folder.path().join("real.json"));
+    let (link, file) = (
+        folder.path().join("daemon.json"),
+        folder.path().join("real.json"),
+    );
     fs::write(&file, "{}").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    Plan { texts: vec![edit(&link, Some("{}"))], ..Plan::default() }.write("T").await.unwrap();
+    Plan {
+        texts: vec![edit(&link, Some("{}"))],
+        ..Plan::default()
+    }
+    .write("T")
+    .await
+    .unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
 }
@@ -328,7 +602,10 @@ async fn a_link_stays_a_link_to_the_file_that_changes() {
 #[tokio::test]
 async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let (program, place) = (folder.path().join("rootpin-verifier"), folder.path().join("verifier"));
+    let (program, place) = (
+        folder.path().join("rootpin-verifier"),
+        folder.path().join("verifier"),
+    );
     fs::write(&program, "program").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut facts = in_order("2.1.9");
@@ -336,18 +613,40 @@ async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_int
     let facts = [facts];
     let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(place.clone()))];
     let write = async |control: Option<&str>| {
-        let plan = plan(&hole, &facts, &[], &Tools { control: control.map(PathBuf::from), ..tools(&program) }).await;
-        assert!(plan.diff().contains("verifier/rootpin-verifier"), "{}", plan.diff());
+        let plan = plan(
+            &hole,
+            &facts,
+            &[],
+            &Tools {
+                control: control.map(PathBuf::from),
+                ..tools(&program)
+            },
+        )
+        .await;
+        assert!(
+            plan.diff().contains("verifier/rootpin-verifier"),
+            "{}",
+            plan.diff()
+        );
         plan.write("T").await.unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
         let file = place.join("rootpin-verifier");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
         fs::read_to_string(file).unwrap()
     };
     assert_eq!(write(None).await, "program");
     let script = write(Some("/it's here/control.sock")).await;
-    assert!(script.contains("--control '/it'\\''s here/control.sock' \"$@\""), "{script}");
-    assert!(folder.path().join("rootpin-verifier.bak-T").exists(), "beside the folder");
+    assert!(
+        script.contains("--control '/it'\\''s here/control.sock' \"$@\""),
+        "{script}"
+    );
+    assert!(
+        folder.path().join("rootpin-verifier.bak-T").exists(),
+        "beside the folder"
+    );
     // One that is there is not put there again.
     let again = plan(&hole, &facts, &[], &tools(&program)).await;
     assert!(again.is_empty() && again.left.is_empty(), "{again:?}");

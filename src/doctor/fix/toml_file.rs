@@ -12,52 +12,100 @@ use super::{Edit, generated};
 const CRI: &str = "io.containerd.grpc.v1.cri";
 const ANNOTATIONS: &str = "disable_snapshot_annotations";
 
-/// Without it a gate knows the layer and not the name. 1.7 would lose all else of CRI's section by a drop-in, so that this goes into the
-/// file whose section is in force, and that is the last one which has it.
+/// Without it a gate knows the layer and not the name. 1.7 would lose all else of CRI's section by
+/// a drop-in, so that this goes into the file whose section is in force, and that is the last one
+/// which has it.
 pub(super) fn cri_annotations(config: &Config, planned: &[Edit]) -> Result<Edit, String> {
     // Version 1 has the last part of a plugin's name.
-    let short = config.files.version().is_none_or(|version| version < 2) && !config.files.files.is_empty();
+    let short =
+        config.files.version().is_none_or(|version| version < 2) && !config.files.files.is_empty();
     let section = if short { "cri" } else { CRI };
     let files = &config.files.files;
-    let with_section = files.iter().rev().find(|file| at(&file.table, &["plugins", section]).is_some());
+    let with_section = files
+        .iter()
+        .rev()
+        .find(|file| at(&file.table, &["plugins", section]).is_some());
     let file = with_section.or(files.first());
     let path = file.map_or(&config.main, |file| &file.path);
     let before = file.map(|file| file.text.clone());
-    if let (Some(made), Some(file)) = (before.as_deref().and_then(|text| generated::generated(path, text, Path::exists)), file) {
+    if let (Some(made), Some(file)) = (
+        before
+            .as_deref()
+            .and_then(|text| generated::generated(path, text, Path::exists)),
+        file,
+    ) {
         let lines = format!("[plugins.\"{section}\".containerd]\n  {ANNOTATIONS} = false");
         return Err(made.advice(&file.path, true, path, &lines));
     }
     let edit = planned.iter().find(|edit| edit.path == *path);
     let text = edit.map_or(before.as_deref().unwrap_or_default(), |edit| &edit.after);
-    let after = set(text, &["plugins", section, "containerd", ANNOTATIONS], value(false))?;
-    Ok(Edit { path: path.clone(), before, after, mode: 0o644 })
+    let after = set(
+        text,
+        &["plugins", section, "containerd", ANNOTATIONS],
+        value(false),
+    )?;
+    Ok(Edit {
+        path: path.clone(),
+        before,
+        after,
+        mode: 0o644,
+    })
 }
 
 /// The same as what must then be in force.
 pub(super) fn annotations() -> Setting {
-    Setting { path: ["plugins", CRI, "containerd", ANNOTATIONS].map(str::to_owned).to_vec(), value: false.into() }
+    Setting {
+        path: ["plugins", CRI, "containerd", ANNOTATIONS]
+            .map(str::to_owned)
+            .to_vec(),
+        value: false.into(),
+    }
 }
 
 /// The main file with one more pattern in its `imports`.
 pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, String> {
-    let main = config.files.files.first().ok_or_else(|| format!("there is no {}", config.main.display()))?;
+    let main = config
+        .files
+        .files
+        .first()
+        .ok_or_else(|| format!("there is no {}", config.main.display()))?;
     let pattern = pattern.display().to_string();
     let after = if main.table.contains_key("imports") {
-        let mut document: DocumentMut = main.text.parse().map_err(|error| format!("{}: {error}", main.path.display()))?;
+        let mut document: DocumentMut = main
+            .text
+            .parse()
+            .map_err(|error| format!("{}: {error}", main.path.display()))?;
         let list = document.get_mut("imports").and_then(Item::as_array_mut);
-        list.ok_or_else(|| format!("{}: imports is no list", main.path.display()))?.push(pattern);
+        list.ok_or_else(|| format!("{}: imports is no list", main.path.display()))?
+            .push(pattern);
         document.to_string()
     } else {
-        set(&main.text, &["imports"], value([pattern].into_iter().collect::<Array>()))?
+        set(
+            &main.text,
+            &["imports"],
+            value([pattern].into_iter().collect::<Array>()),
+        )?
     };
-    Ok(Edit { path: main.path.clone(), before: Some(main.text.clone()), after, mode: 0o644 })
+    Ok(Edit {
+        path: main.path.clone(),
+        before: Some(main.text.clone()),
+        after,
+        mode: 0o644,
+    })
 }
 
-/// The text with that key set. Tables that lead to it are made where they are missing, as sections of their own.
+/// The text with that key set. Tables that lead to it are made where they are missing, as sections
+/// of their own.
 pub(super) fn set(text: &str, path: &[&str], to: Item) -> Result<String, String> {
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
-    put(document.as_table_mut(), path, to)
-        .ok_or_else(|| format!("{} can't be set: something else than a table is on the way", path.join(".")))?;
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| error.to_string())?;
+    put(document.as_table_mut(), path, to).ok_or_else(|| {
+        format!(
+            "{} can't be set: something else than a table is on the way",
+            path.join(".")
+        )
+    })?;
     Ok(document.to_string())
 }
 

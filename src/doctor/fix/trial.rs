@@ -1,5 +1,5 @@
-//! A plan is given to the very containerd that will read it, before anything is written: it must take it, the plan must be in force then,
-//! and nothing else may have changed.
+//! A plan is given to the very containerd that will read it, before anything is written: it must
+//! take it, the plan must be in force then, and nothing else may have changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,16 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Asks, by a copy of the files: the copy must be read as the files are, or nothing can be tried by it.
+    /// Asks, by a copy of the files: the copy must be read as the files are, or nothing can be
+    /// tried by it.
     pub(super) async fn ask(config: &Config) -> Result<Self, String> {
         let ask = async |wanted: fn(&Path) -> bool| dump(config, &config.files, wanted).await;
         let without = ask(|path| !probe::is_ours(path)).await?;
         if config.refused.is_some() {
-            return Ok(Self { with: without.clone(), without });
+            return Ok(Self {
+                with: without.clone(),
+                without,
+            });
         }
         let with = ask(|_| true).await?;
         let changed = changes(&config.effective, &with);
@@ -44,7 +48,12 @@ impl Before {
     }
 
     /// Tries edits of files out. Returns what containerd would make of them.
-    pub(super) async fn try_out(&self, config: &Config, edits: &[Edit], settings: &[Setting]) -> Result<Table, String> {
+    pub(super) async fn try_out(
+        &self,
+        config: &Config,
+        edits: &[Edit],
+        settings: &[Setting],
+    ) -> Result<Table, String> {
         let files = ConfigFiles::read(&config.main, &super::proposed(edits))?;
         let after = dump(config, &files, |_| true).await?;
         self.check(&after, settings)?;
@@ -52,12 +61,22 @@ impl Before {
     }
 
     fn check(&self, after: &Table, settings: &[Setting]) -> Result<(), String> {
-        let missing: Vec<String> =
-            settings.iter().filter(|setting| !in_force(after, setting)).map(|setting| setting.path.join(".")).collect();
+        let missing: Vec<String> = settings
+            .iter()
+            .filter(|setting| !in_force(after, setting))
+            .map(|setting| setting.path.join("."))
+            .collect();
         if !missing.is_empty() {
-            return Err(format!("containerd would not take over {}", shown(&missing)));
+            return Err(format!(
+                "containerd would not take over {}",
+                shown(&missing)
+            ));
         }
-        let named = |path: &[String]| settings.iter().any(|setting| path.starts_with(&setting.path));
+        let named = |path: &[String]| {
+            settings
+                .iter()
+                .any(|setting| path.starts_with(&setting.path))
+        };
         // What only rootpin's earlier drop-in took away may come back.
         let back = |path: &[String]| get(after, path) == get(&self.without, path);
         // What replaces a list of tables or a table of another process's plugin says it whole.
@@ -66,25 +85,60 @@ impl Before {
             .filter(|path| !named(path) && !back(path))
             .map(|path| told(&path, &self.with, after))
             .collect();
-        if lost.is_empty() { Ok(()) } else { Err(format!("settings that are in force would change: {}", shown(&lost))) }
+        if lost.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "settings that are in force would change: {}",
+                shown(&lost)
+            ))
+        }
     }
 }
 
 /// What containerd makes of these files, by a copy of them.
-async fn dump(config: &Config, files: &ConfigFiles, wanted: impl Fn(&Path) -> bool) -> Result<Table, String> {
-    let folder = tempfile::Builder::new().prefix("rootpin-").tempdir().map_err(|error| format!("a folder for a copy: {error}"))?;
-    Ok(config.program.dump(&files.copy(folder.path(), wanted)?).await?)
+async fn dump(
+    config: &Config,
+    files: &ConfigFiles,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<Table, String> {
+    let folder = tempfile::Builder::new()
+        .prefix("rootpin-")
+        .tempdir()
+        .map_err(|error| format!("a folder for a copy: {error}"))?;
+    Ok(config
+        .program
+        .dump(&files.copy(folder.path(), wanted)?)
+        .await?)
 }
 
-/// Whether the dump has the setting. What it says beyond that, as defaults of a list's entries, doesn't matter.
+/// Whether the dump has the setting. What it says beyond that, as defaults of a list's entries,
+/// doesn't matter.
 fn in_force(after: &Table, setting: &Setting) -> bool {
     let path: Vec<&str> = setting.path.iter().map(String::as_str).collect();
-    let Some(found) = at(after, &path) else { return false };
+    let Some(found) = at(after, &path) else {
+        return false;
+    };
     if path == [REQUIRED] {
         // Those of all files count, and version 1 of 1.x has the last parts of the names.
-        let found: Vec<&str> = found.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let is_there = |name: &str| found.iter().any(|known| *known == name || name.rsplit('.').next() == Some(known));
-        return setting.value.as_array().into_iter().flatten().filter_map(Value::as_str).all(is_there);
+        let found: Vec<&str> = found
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let is_there = |name: &str| {
+            found
+                .iter()
+                .any(|known| *known == name || name.rsplit('.').next() == Some(known))
+        };
+        return setting
+            .value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .all(is_there);
     }
     says(found, &setting.value)
 }
@@ -92,11 +146,19 @@ fn in_force(after: &Table, setting: &Setting) -> bool {
 fn says(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| says(found, wanted))
+            found.len() == wanted.len()
+                && found
+                    .iter()
+                    .zip(wanted)
+                    .all(|(found, wanted)| says(found, wanted))
         }
         (Value::Table(found), Value::Table(wanted)) => {
             // An empty value is left out of some dumps.
-            wanted.iter().all(|(key, wanted)| found.get(key).map_or_else(|| is_empty(wanted), |found| says(found, wanted)))
+            wanted.iter().all(|(key, wanted)| {
+                found
+                    .get(key)
+                    .map_or_else(|| is_empty(wanted), |found| says(found, wanted))
+            })
         }
         (found, wanted) => found == wanted,
     }
@@ -115,14 +177,25 @@ fn is_empty(value: &Value) -> bool {
 
 /// Whether two dumps are the same but for what they say of the files; else where not.
 pub(super) fn changes(before: &Table, after: &Table) -> Vec<String> {
-    differences(before, after).iter().map(|path| told(path, before, after)).collect()
+    differences(before, after)
+        .iter()
+        .map(|path| told(path, before, after))
+        .collect()
 }
 
 fn differences(before: &Table, after: &Table) -> Vec<Vec<String>> {
     let (before, after) = (map(before), map(after));
-    let gone = before.iter().filter(|(path, value)| after.get(*path) != Some(value)).map(|(path, _)| path.clone());
-    let new = after.iter().filter(|(path, value)| !before.contains_key(*path) && !is_empty(value)).map(|(path, _)| path.clone());
-    gone.chain(new).filter(|path| !matches!(&path[..], [key] if OF_FILES.contains(&key.as_str()))).collect()
+    let gone = before
+        .iter()
+        .filter(|(path, value)| after.get(*path) != Some(value))
+        .map(|(path, _)| path.clone());
+    let new = after
+        .iter()
+        .filter(|(path, value)| !before.contains_key(*path) && !is_empty(value))
+        .map(|(path, _)| path.clone());
+    gone.chain(new)
+        .filter(|path| !matches!(&path[..], [key] if OF_FILES.contains(&key.as_str())))
+        .collect()
 }
 
 fn map(table: &Table) -> BTreeMap<Vec<String>, &Value> {
@@ -152,13 +225,27 @@ fn get<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
 
 fn told(path: &[String], before: &Table, after: &Table) -> String {
     let value = |table| get(table, path).map_or("nothing".to_owned(), Value::to_string);
-    format!("{} from {} to {}", path.join("."), value(before), value(after))
+    format!(
+        "{} from {} to {}",
+        path.join("."),
+        value(before),
+        value(after)
+    )
 }
 
 fn shown(all: &[String]) -> String {
     let more = all.len().saturating_sub(SHOWN);
-    let first = all.iter().take(SHOWN).map(|one| crate::observe::plain(one)).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{first}, and {more} more") } else { first }
+    let first = all
+        .iter()
+        .take(SHOWN)
+        .map(|one| crate::observe::plain(one))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more > 0 {
+        format!("{first}, and {more} more")
+    } else {
+        first
+    }
 }
 
 /// Files that were tried out together, and what containerd makes of them.
@@ -172,11 +259,19 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// Asks once more, by the files as they are now. What containerd says then must be what it said when they were tried out.
+    /// Asks once more, by the files as they are now. What containerd says then must be what it said
+    /// when they were tried out.
     pub(super) async fn ask_again(&self) -> Result<(), String> {
         let now = self.program.dump(&self.config).await?;
         let changed = changes(&self.after, &now);
-        if changed.is_empty() { Ok(()) } else { Err(format!("containerd now makes something else of its files: {}", shown(&changed))) }
+        if changed.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "containerd now makes something else of its files: {}",
+                shown(&changed)
+            ))
+        }
     }
 }
 
@@ -189,11 +284,18 @@ mod tests {
     }
 
     fn setting(path: &[&str], value: impl Into<Value>) -> Setting {
-        Setting { path: path.iter().map(|key| (*key).to_owned()).collect(), value: value.into() }
+        Setting {
+            path: path.iter().map(|key| (*key).to_owned()).collect(),
+            value: value.into(),
+        }
     }
 
     fn check(before: &str, without: &str, after: &str, settings: &[Setting]) -> Result<(), String> {
-        Before { with: table(before), without: table(without) }.check(&table(after), settings)
+        Before {
+            with: table(before),
+            without: table(without),
+        }
+        .check(&table(after), settings)
     }
 
     #[test]
@@ -201,27 +303,45 @@ mod tests {
         let before = "version = 2\nroot = '/r'\n[plugins.a]\nx = 1\nlist = []\n";
         let after = "version = 3\nimports = ['/x']\nroot = '/r'\n[plugins.a]\nx = 2\n[[plugins.a.list]]\nname = 'n'\nlayers = []\n";
         let entry: Value = Table::from_iter([("name".to_owned(), "n".into())]).into();
-        let wanted = [setting(&["plugins", "a", "x"], 2), setting(&["plugins", "a", "list"], vec![entry])];
+        let wanted = [
+            setting(&["plugins", "a", "x"], 2),
+            setting(&["plugins", "a", "list"], vec![entry]),
+        ];
         assert_eq!(check(before, before, after, &wanted), Ok(()));
         let why = check(before, before, after, &wanted[..1]).unwrap_err();
-        assert!(why.starts_with("settings that are in force would change: plugins.a.list from [] to "), "{why}");
+        assert!(
+            why.starts_with("settings that are in force would change: plugins.a.list from [] to "),
+            "{why}"
+        );
     }
 
     #[test]
     fn a_setting_that_would_go_or_come_or_change_is_named() {
-        for (before, after, wanted) in
-            [("a = 1", "a = 2", "a from 1 to 2"), ("[t]\na = 1", "[t]", "t.a from 1 to nothing"), ("", "a = 1", "a from nothing to 1")]
-        {
+        for (before, after, wanted) in [
+            ("a = 1", "a = 2", "a from 1 to 2"),
+            ("[t]\na = 1", "[t]", "t.a from 1 to nothing"),
+            ("", "a = 1", "a from nothing to 1"),
+        ] {
             let why = check(before, before, after, &[]).unwrap_err();
-            assert_eq!(why, format!("settings that are in force would change: {wanted}"));
+            assert_eq!(
+                why,
+                format!("settings that are in force would change: {wanted}")
+            );
         }
         let five = "a = 1\nb = 1\nc = 1\nd = 1\ne = 1\n";
-        assert!(check(five, five, "", &[]).unwrap_err().ends_with(", and 1 more"));
+        assert!(
+            check(five, five, "", &[])
+                .unwrap_err()
+                .ends_with(", and 1 more")
+        );
     }
 
     #[test]
     fn what_an_earlier_drop_in_of_ours_took_away_may_come_back() {
-        assert_eq!(check("a = 'default'", "a = 'mine'", "a = 'mine'", &[]), Ok(()));
+        assert_eq!(
+            check("a = 'default'", "a = 'mine'", "a = 'mine'", &[]),
+            Ok(())
+        );
         assert!(check("a = 'default'", "a = 'mine'", "a = 'other'", &[]).is_err());
     }
 
@@ -235,7 +355,15 @@ mod tests {
     fn required_plugins_of_all_files_count() {
         let after = "required_plugins = ['theirs', 'ours']";
         let list = |name: &str| Value::Array(vec![name.into()]);
-        assert_eq!(check("required_plugins = ['theirs']", "", after, &[setting(&[REQUIRED], list("ours"))]), Ok(()));
+        assert_eq!(
+            check(
+                "required_plugins = ['theirs']",
+                "",
+                after,
+                &[setting(&[REQUIRED], list("ours"))]
+            ),
+            Ok(())
+        );
         assert!(check("", "", after, &[setting(&[REQUIRED], list("missing"))]).is_err());
     }
 }

@@ -23,9 +23,13 @@ pub struct Written {
 /// Writes all of it, or leaves all texts and programs as they were.
 pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, String> {
     let mut done = Vec::new();
-    let Err(why) = write_all(plan, time, &mut done) else { return Ok(done) };
-    let back = undo(&done)
-        .map_or_else(|error| format!("what was written before could not be taken back: {error}"), |()| "nothing is written".to_owned());
+    let Err(why) = write_all(plan, time, &mut done) else {
+        return Ok(done);
+    };
+    let back = undo(&done).map_or_else(
+        |error| format!("what was written before could not be taken back: {error}"),
+        |()| "nothing is written".to_owned(),
+    );
     Err(format!("{why}; {back}"))
 }
 
@@ -33,22 +37,42 @@ fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), Str
     let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     for edit in &plan.texts {
         if super::text(&edit.path)? != edit.before {
-            return Err(format!("{} changed meanwhile; hint: run it again", edit.path.display()));
+            return Err(format!(
+                "{} changed meanwhile; hint: run it again",
+                edit.path.display()
+            ));
         }
     }
     let mut files = Vec::new();
     for (from, to) in &plan.programs {
-        files.push((to, fs::read(from).map_err(|error| failed(from, &error))?, 0o755));
+        files.push((
+            to,
+            fs::read(from).map_err(|error| failed(from, &error))?,
+            0o755,
+        ));
     }
-    files.extend(plan.texts.iter().map(|edit| (&edit.path, edit.after.clone().into_bytes(), edit.mode)));
+    files.extend(
+        plan.texts
+            .iter()
+            .map(|edit| (&edit.path, edit.after.clone().into_bytes(), edit.mode)),
+    );
     for (path, bytes, mode) in files {
         let backup = put(path, &bytes, mode, time).map_err(|error| failed(path, &error))?;
-        done.push(Written { path: path.clone(), new: backup.is_none(), backup });
+        done.push(Written {
+            path: path.clone(),
+            new: backup.is_none(),
+            backup,
+        });
     }
     for (path, mode) in &plan.modes {
-        let set = chown(path, Some(0), None).and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)));
+        let set = chown(path, Some(0), None)
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)));
         set.map_err(|error| failed(path, &error))?;
-        done.push(Written { path: path.clone(), backup: None, new: false });
+        done.push(Written {
+            path: path.clone(),
+            backup: None,
+            new: false,
+        });
     }
     Ok(())
 }
@@ -68,24 +92,33 @@ pub(super) fn undo(done: &[Written]) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts bytes in a file's place by a rename. A file that is there keeps its mode and owner, a link its target's place.
+/// Puts bytes in a file's place by a rename. A file that is there keeps its mode and owner, a link
+/// its target's place.
 fn put(path: &Path, bytes: &[u8], mode: u32, time: &str) -> io::Result<Option<PathBuf>> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().ok_or_else(|| io::Error::other("no file's path"))?;
+    let folder = path
+        .parent()
+        .ok_or_else(|| io::Error::other("no file's path"))?;
     make_folder(folder)?;
     let old = fs::metadata(&path).ok();
     let backup = old.as_ref().map(|_| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".bak-{time}"));
         // Not in the verifier's folder: containerd would run it.
-        if mode == 0o755 { folder.with_file_name(name) } else { path.with_file_name(name) }
+        if mode == 0o755 {
+            folder.with_file_name(name)
+        } else {
+            path.with_file_name(name)
+        }
     });
     if let Some(backup) = &backup {
         fs::copy(&path, backup)?;
     }
     let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
     fresh.write_all(bytes)?;
-    fresh.as_file().set_permissions(Permissions::from_mode(old.as_ref().map_or(mode, |old| old.mode() & 0o7777)))?;
+    fresh.as_file().set_permissions(Permissions::from_mode(
+        old.as_ref().map_or(mode, |old| old.mode() & 0o7777),
+    ))?;
     if let Some(old) = old {
         chown(fresh.path(), Some(old.uid()), Some(old.gid()))?;
     }

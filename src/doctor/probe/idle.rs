@@ -1,4 +1,5 @@
-//! A containerd that does not run yet: version and configuration by its program, plugins as far as the configuration tells them.
+//! A containerd that does not run yet: version and configuration by its program, plugins as far as
+//! the configuration tells them.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,61 +17,139 @@ const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const DIFFER: &str = "io.containerd.differ.v1";
 
 /// All that is to be known of a containerd before it runs.
-pub(in super::super) async fn idle(engine: &Engine, program: &Path, main: &Path) -> Result<Containerd, String> {
+pub(in super::super) async fn idle(
+    engine: &Engine,
+    program: &Path,
+    main: &Path,
+) -> Result<Containerd, String> {
     let program = Program::file(program);
     let told = program.version().await?;
-    let version = told.split_ascii_whitespace().find_map(Version::parse).ok_or_else(|| format!("no version in {told:?}"))?;
-    let config = super::containerd::read(program, main).await.map_err(|failure| match failure {
-        Failure::Refused(why) => format!("{why}; hint: mend that first, and run this again"),
-        Failure::Unknown(why) => why,
-    })?;
-    let mut facts = Containerd { engine: engine.clone(), version, plugins: Vec::new(), config: Ok(config), refused: None, verifier: None };
+    let version = told
+        .split_ascii_whitespace()
+        .find_map(Version::parse)
+        .ok_or_else(|| format!("no version in {told:?}"))?;
+    let config = super::containerd::read(program, main)
+        .await
+        .map_err(|failure| match failure {
+            Failure::Refused(why) => format!("{why}; hint: mend that first, and run this again"),
+            Failure::Unknown(why) => why,
+        })?;
+    let mut facts = Containerd {
+        engine: engine.clone(),
+        version,
+        plugins: Vec::new(),
+        config: Ok(config),
+        refused: None,
+        verifier: None,
+    };
     if let Ok(config) = &facts.config {
         facts.plugins = plugins(config);
         let snapshotters = snapshotters(&facts, config);
-        facts.verifier = (version >= VERIFIER).then(|| super::containerd::folder(config)).flatten();
-        facts.plugins.extend(snapshotters.into_iter().map(|id| plugin(SNAPSHOTTER, &id, None)));
+        facts.verifier = (version >= VERIFIER)
+            .then(|| super::containerd::folder(config))
+            .flatten();
+        facts.plugins.extend(
+            snapshotters
+                .into_iter()
+                .map(|id| plugin(SNAPSHOTTER, &id, None)),
+        );
     }
     Ok(facts)
 }
 
 fn plugin(kind: &str, id: &str, address: Option<String>) -> Plugin {
-    Plugin { kind: kind.to_owned(), id: id.to_owned(), address, error: None }
+    Plugin {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        address,
+        error: None,
+    }
 }
 
-/// Those that have a section in the dump, where each has one that can be configured, and those of other processes. Of snapshotters only
-/// the latter: whether one of containerd's own works, the host's file systems decide.
+/// Those that have a section in the dump, where each has one that can be configured, and those of
+/// other processes. Of snapshotters only the latter: whether one of containerd's own works, the
+/// host's file systems decide.
 fn plugins(config: &Config) -> Vec<Plugin> {
-    let tables = |key| at(&config.effective, &[key]).and_then(toml::Value::as_table).into_iter().flatten();
-    let disabled = |full: &str| {
-        let list = at(&config.effective, &["disabled_plugins"]).and_then(toml::Value::as_array).into_iter().flatten();
-        list.filter_map(toml::Value::as_str).any(|name| full == name || !name.contains('.') && full.ends_with(&format!(".{name}")))
+    let tables = |key| {
+        at(&config.effective, &[key])
+            .and_then(toml::Value::as_table)
+            .into_iter()
+            .flatten()
     };
-    let own = tables("plugins").filter(|(full, _)| !disabled(full) && !full.starts_with(SNAPSHOTTER));
-    let own = own.filter_map(|(full, _)| full.rsplit_once('.').map(|(kind, id)| plugin(kind, id, None)));
+    let disabled = |full: &str| {
+        let list = at(&config.effective, &["disabled_plugins"])
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
+        list.filter_map(toml::Value::as_str)
+            .any(|name| full == name || !name.contains('.') && full.ends_with(&format!(".{name}")))
+    };
+    let own =
+        tables("plugins").filter(|(full, _)| !disabled(full) && !full.starts_with(SNAPSHOTTER));
+    let own = own.filter_map(|(full, _)| {
+        full.rsplit_once('.')
+            .map(|(kind, id)| plugin(kind, id, None))
+    });
     let proxies = tables("proxy_plugins").filter_map(|(id, proxy)| {
         let kind = match proxy.get("type")?.as_str()? {
             "diff" => DIFFER,
             "snapshot" => SNAPSHOTTER,
             _ => return None,
         };
-        Some(plugin(kind, id, proxy.get("address")?.as_str().map(str::to_owned)))
+        Some(plugin(
+            kind,
+            id,
+            proxy.get("address")?.as_str().map(str::to_owned),
+        ))
     });
-    own.chain(proxies).chain((!disabled("io.containerd.differ.v1.walking")).then(|| plugin(DIFFER, "walking", None))).collect()
+    own.chain(proxies)
+        .chain(
+            (!disabled("io.containerd.differ.v1.walking")).then(|| plugin(DIFFER, "walking", None)),
+        )
+        .collect()
 }
 
-/// Those of containerd's own that are surely there: what CRI uses, or overlayfs where it would, if the file system is one for it.
+/// Those of containerd's own that are surely there: what CRI uses, or overlayfs where it would, if
+/// the file system is one for it.
 fn snapshotters(facts: &Containerd, config: &Config) -> Vec<String> {
-    let proxies: Vec<&str> = facts.plugins.iter().filter(|plugin| plugin.kind == SNAPSHOTTER).map(|plugin| plugin.id.as_str()).collect();
-    let disabled = at(&config.effective, &["disabled_plugins"]).and_then(toml::Value::as_array).into_iter().flatten();
+    let proxies: Vec<&str> = facts
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.kind == SNAPSHOTTER)
+        .map(|plugin| plugin.id.as_str())
+        .collect();
+    let disabled = at(&config.effective, &["disabled_plugins"])
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten();
     let disabled: Vec<&str> = disabled.filter_map(toml::Value::as_str).collect();
-    let is_on = |name: &&str| !proxies.contains(name) && !disabled.contains(&format!("{SNAPSHOTTER}.{name}").as_str());
-    let used = facts.cri().map(|cri| cri.snapshotters()).unwrap_or_default();
-    let root = config.effective.get("root").and_then(toml::Value::as_str).unwrap_or("/");
-    let listed = entries(config).into_iter().filter(|entry| !entry.optional).map(|entry| entry.snapshotter);
+    let is_on = |name: &&str| {
+        !proxies.contains(name) && !disabled.contains(&format!("{SNAPSHOTTER}.{name}").as_str())
+    };
+    let used = facts
+        .cri()
+        .map(|cri| cri.snapshotters())
+        .unwrap_or_default();
+    let root = config
+        .effective
+        .get("root")
+        .and_then(toml::Value::as_str)
+        .unwrap_or("/");
+    let listed = entries(config)
+        .into_iter()
+        .filter(|entry| !entry.optional)
+        .map(|entry| entry.snapshotter);
     // It has been there before; programs that name no snapshotter use it.
-    let was = Path::new(root).join(format!("{SNAPSHOTTER}.overlayfs")).is_dir().then_some("overlayfs");
-    let wanted = used.iter().copied().chain(listed).chain(was).chain(["native"]);
+    let was = Path::new(root)
+        .join(format!("{SNAPSHOTTER}.overlayfs"))
+        .is_dir()
+        .then_some("overlayfs");
+    let wanted = used
+        .iter()
+        .copied()
+        .chain(listed)
+        .chain(was)
+        .chain(["native"]);
     let mut found: Vec<String> = Vec::new();
     for name in wanted.filter(is_on) {
         let fits = name != "overlayfs" || tells_kinds(Path::new(root));
@@ -81,12 +160,21 @@ fn snapshotters(facts: &Containerd, config: &Config) -> Vec<String> {
     found
 }
 
-/// Whether the file system of that folder, or of the one that it will be made in, tells the kind of an entry in its folders: without
-/// that overlayfs does not work (xfs with ftype=0).
+/// Whether the file system of that folder, or of the one that it will be made in, tells the kind of
+/// an entry in its folders: without that overlayfs does not work (xfs with ftype=0).
 fn tells_kinds(folder: &Path) -> bool {
-    let there = folder.ancestors().find(|folder| fs::metadata(folder).is_ok_and(|found| found.is_dir())).unwrap_or(Path::new("/"));
-    let entries = File::open(there).ok().and_then(|open| Dir::read_from(open).ok());
-    entries.into_iter().flatten().filter_map(Result::ok).all(|entry| entry.file_type() != FileType::Unknown)
+    let there = folder
+        .ancestors()
+        .find(|folder| fs::metadata(folder).is_ok_and(|found| found.is_dir()))
+        .unwrap_or(Path::new("/"));
+    let entries = File::open(there)
+        .ok()
+        .and_then(|open| Dir::read_from(open).ok());
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .all(|entry| entry.file_type() != FileType::Unknown)
 }
 
 #[cfg(test)]
@@ -96,6 +184,9 @@ mod tests {
     #[test]
     fn a_folder_that_is_to_be_made_is_judged_by_the_one_above() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(tells_kinds(&folder.path().join("deep/er")), tells_kinds(folder.path()));
+        assert_eq!(
+            tells_kinds(&folder.path().join("deep/er")),
+            tells_kinds(folder.path())
+        );
     }
 }

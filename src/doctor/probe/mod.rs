@@ -16,12 +16,22 @@ pub(super) use processes::{engines, listener};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends whatever takes too long.
-async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer to {what} within {PATIENCE:?}")))
+async fn in_time<T>(
+    what: &str,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer to {what} within {PATIENCE:?}")))
 }
 
 /// The dockerd of rootpin.toml, where it runs and can be told from others.
-pub(super) async fn docker(docker: &crate::config::Dockerd) -> Result<super::facts::Docker, String> {
-    let process = listener(&docker.socket).await.ok().filter(|process| process.name == "dockerd");
+pub(super) async fn docker(
+    docker: &crate::config::Dockerd,
+) -> Result<super::facts::Docker, String> {
+    let process = listener(&docker.socket)
+        .await
+        .ok()
+        .filter(|process| process.name == "dockerd");
     dockerd(docker, process.as_ref()).await
 }

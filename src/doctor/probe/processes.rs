@@ -21,39 +21,88 @@ const TICKS: f64 = 100.0;
 /// Who listens on a socket, as the kernel knows it. Under socket activation that is systemd.
 pub(in super::super) async fn listener(socket: &Path) -> Result<Process, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", socket.display());
-    let stream = super::in_time("connect", async { UnixStream::connect(socket).await.map_err(|error| failed(&error)) }).await?;
+    let stream = super::in_time("connect", async {
+        UnixStream::connect(socket)
+            .await
+            .map_err(|error| failed(&error))
+    })
+    .await?;
     let credentials = stream.peer_cred().map_err(|error| failed(&error))?;
-    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).ok_or_else(|| failed(&"the kernel doesn't say who listens"))?;
+    let pid = credentials
+        .pid()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .ok_or_else(|| failed(&"the kernel doesn't say who listens"))?;
     process(pid).ok_or_else(|| failed(&format!("process {pid}, which listens there, is gone")))
 }
 
-/// Every engine that runs on this host, in containers too. What one of them starts to do its work for it is no other engine.
+/// Every engine that runs on this host, in containers too. What one of them starts to do its work
+/// for it is no other engine.
 pub(in super::super) fn engines() -> Vec<Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let entries = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let found: BTreeMap<u32, Process> = numbers.filter_map(|pid| Some((pid, process(pid)?))).collect();
+    let found: BTreeMap<u32, Process> = numbers
+        .filter_map(|pid| Some((pid, process(pid)?)))
+        .collect();
     let is_engine = |process: &&Process| {
-        let service = process.words.windows(2).any(|words| words == ["system", "service"]);
+        let service = process
+            .words
+            .windows(2)
+            .any(|words| words == ["system", "service"]);
         // A process that has ended and is not yet taken note of has no words.
         let lives = !process.words.is_empty();
         // A command such as `containerd config dump` doesn't listen.
-        let command = process.name == "containerd" && process.words.iter().skip(1).any(|word| word == "config" || word == "--version");
-        if process.name == "podman" { service } else { ENGINES.contains(&process.name.as_str()) && lives && !command }
+        let command = process.name == "containerd"
+            && process
+                .words
+                .iter()
+                .skip(1)
+                .any(|word| word == "config" || word == "--version");
+        if process.name == "podman" {
+            service
+        } else {
+            ENGINES.contains(&process.name.as_str()) && lives && !command
+        }
     };
-    found.into_values().filter(|process| is_engine(&process)).collect()
+    found
+        .into_values()
+        .filter(|process| is_engine(&process))
+        .collect()
 }
 
 /// What /proc says of a process; none if it is gone.
 fn process(pid: u32) -> Option<Process> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
-    let name = fs::read_to_string(folder.join("comm")).ok()?.trim_end().to_owned();
+    let name = fs::read_to_string(folder.join("comm"))
+        .ok()?
+        .trim_end()
+        .to_owned();
     let uid = fs::metadata(&folder).ok()?.uid();
     let mut bytes = Vec::new();
-    File::open(folder.join("cmdline")).ok()?.take(MAX_WORDS).read_to_end(&mut bytes).ok()?;
-    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned());
-    let place = |path: PathBuf| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    File::open(folder.join("cmdline"))
+        .ok()?
+        .take(MAX_WORDS)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    let words = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned());
+    let place = |path: PathBuf| {
+        fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
     let contained = place(folder.join("root")).is_some_and(|root| Some(root) != place("/".into()));
-    Some(Process { pid, name, uid, words: words.collect(), contained })
+    Some(Process {
+        pid,
+        name,
+        uid,
+        words: words.collect(),
+        contained,
+    })
 }
 
 impl Process {
@@ -92,7 +141,12 @@ impl Process {
         // The name, in brackets, may hold anything (proc_pid_stat(5): starttime is the 22nd field).
         let (_, after) = stat.rsplit_once(')')?;
         let ticks: f64 = after.split_ascii_whitespace().nth(19)?.parse().ok()?;
-        let up: f64 = fs::read_to_string("/proc/uptime").ok()?.split_ascii_whitespace().next()?.parse().ok()?;
+        let up: f64 = fs::read_to_string("/proc/uptime")
+            .ok()?
+            .split_ascii_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
         SystemTime::now().checked_sub(Duration::try_from_secs_f64(up - ticks / TICKS).ok()?)
     }
 }
@@ -110,8 +164,17 @@ mod tests {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             contained: false,
         };
-        for words in [&["x", "--config", "/a"][..], &["x", "-c", "/a"], &["x", "--config=/a"], &["x", "-l", "debug", "-c=/a"]] {
-            assert_eq!(process(words).option(&["config", "c"]).as_deref(), Some("/a"), "{words:?}");
+        for words in [
+            &["x", "--config", "/a"][..],
+            &["x", "-c", "/a"],
+            &["x", "--config=/a"],
+            &["x", "-l", "debug", "-c=/a"],
+        ] {
+            assert_eq!(
+                process(words).option(&["config", "c"]).as_deref(),
+                Some("/a"),
+                "{words:?}"
+            );
         }
         assert_eq!(process(&["config", "c"]).option(&["config", "c"]), None);
     }
@@ -119,7 +182,9 @@ mod tests {
     #[test]
     fn a_process_has_started_before_now_and_not_long_ago() {
         let own = process(std::process::id()).unwrap();
-        let age = SystemTime::now().duration_since(own.started().unwrap()).unwrap_or_default();
+        let age = SystemTime::now()
+            .duration_since(own.started().unwrap())
+            .unwrap_or_default();
         assert!(age < Duration::from_secs(600), "{age:?}");
         assert!(!own.contained);
     }

@@ -1,7 +1,8 @@
 //! What a call asks for: one typed action, or a refusal of all that is written oddly or not known.
 //!
-//! The routes are those of moby's api/server/router from API 1.24 to 1.55. GET, HEAD, OPTIONS and DELETE bring nothing in, however they are
-//! written; of the others each is listed, so that one that a later dockerd adds is refused until somebody has looked at it.
+//! The routes are those of moby's api/server/router from API 1.24 to 1.55. GET, HEAD, OPTIONS and
+//! DELETE bring nothing in, however they are written; of the others each is listed, so that one
+//! that a later dockerd adds is refused until somebody has looked at it.
 
 use super::request::Request;
 use super::target::{self, Target};
@@ -35,7 +36,10 @@ pub(super) enum Action {
 /// # Errors
 /// It is written as no client writes it, or not known.
 pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
-    if matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE") {
+    if matches!(
+        request.method.as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "DELETE"
+    ) {
         return Ok(Action::Pass);
     }
     let target = target::read(&request.uri)?;
@@ -44,32 +48,72 @@ pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
     match (request.method.as_str(), segments.as_slice()) {
         ("POST", ["images", "create"]) => created(request, &target),
         ("POST", ["containers", "create"]) => Ok(created_container(create::read(request.json()?)?)),
-        ("POST", ["containers", name @ .., "start" | "restart"]) if !name.is_empty() => started(request, &target, name),
+        ("POST", ["containers", name @ .., "start" | "restart"]) if !name.is_empty() => {
+            started(request, &target, name)
+        }
         ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => {
             request.has_no_hidden_form()?;
             let new = named(target.one("repo")?, target.one("tag")?)?;
-            Ok(Action::Tag(name.join("/"), new.ok_or_else(|| unnamed("docker tag without a new name"))?))
+            Ok(Action::Tag(
+                name.join("/"),
+                new.ok_or_else(|| unnamed("docker tag without a new name"))?,
+            ))
         }
         ("POST", ["images", "load"]) => Ok(Action::Local("docker load", Vec::new())),
         ("POST", ["commit"]) => {
             request.has_no_hidden_form()?;
-            Ok(Action::Local("docker commit", named(target.one("repo")?, target.one("tag")?)?.into_iter().collect()))
+            Ok(Action::Local(
+                "docker commit",
+                named(target.one("repo")?, target.one("tag")?)?
+                    .into_iter()
+                    .collect(),
+            ))
         }
-        ("POST", ["build"]) => Ok(Action::Local("docker build", target.all("t").filter_map(|name| name.parse().ok()).collect())),
+        ("POST", ["build"]) => Ok(Action::Local(
+            "docker build",
+            target
+                .all("t")
+                .filter_map(|name| name.parse().ok())
+                .collect(),
+        )),
         // What is built through these is BuildKit's own protocol, which no plugin sees.
-        ("POST", ["session" | "grpc"]) => Ok(Action::Local("a session of BuildKit, as docker build opens it", Vec::new())),
+        ("POST", ["session" | "grpc"]) => Ok(Action::Local(
+            "a session of BuildKit, as docker build opens it",
+            Vec::new(),
+        )),
         ("POST", ["swarm", "leave"]) => Ok(Action::Pass),
-        ("POST", ["swarm" | "services" | "nodes" | "secrets" | "configs", _, ..]) => Ok(Action::Swarm),
-        ("POST", ["plugins", "pull" | "create"] | ["plugins", _, .., "upgrade" | "enable"]) => Ok(Action::Plugin),
+        (
+            "POST",
+            [
+                "swarm" | "services" | "nodes" | "secrets" | "configs",
+                _,
+                ..,
+            ],
+        ) => Ok(Action::Swarm),
+        ("POST", ["plugins", "pull" | "create"] | ["plugins", _, .., "upgrade" | "enable"]) => {
+            Ok(Action::Plugin)
+        }
         _ if passes(&request.method, &segments) => Ok(Action::Pass),
         _ => Err(unknown(request)),
     }
 }
 
-/// The calls that change something and yet bring in no bytes of an image. What they write into a container (`archive`, `exec`) is its
-/// user's own, as a bind mount is.
+/// The calls that change something and yet bring in no bytes of an image. What they write into a
+/// container (`archive`, `exec`) is its user's own, as a bind mount is.
 fn passes(method: &str, segments: &[&str]) -> bool {
-    let of_container = ["kill", "pause", "unpause", "stop", "wait", "resize", "attach", "exec", "rename", "update", "checkpoints"];
+    let of_container = [
+        "kill",
+        "pause",
+        "unpause",
+        "stop",
+        "wait",
+        "resize",
+        "attach",
+        "exec",
+        "rename",
+        "update",
+        "checkpoints",
+    ];
     match (method, segments) {
         ("POST", ["containers", _, .., verb]) => of_container.contains(verb),
         (
@@ -94,7 +138,10 @@ fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
     let (image, source) = (target.one("fromImage")?, target.one("fromSrc")?);
     let (tag, repo) = (target.one("tag")?, target.one("repo")?);
     if image.is_empty() {
-        return Ok(Action::Local("docker import", named(repo, tag)?.into_iter().collect()));
+        return Ok(Action::Local(
+            "docker import",
+            named(repo, tag)?.into_iter().collect(),
+        ));
     }
     request.has_no_hidden_form()?;
     if !source.is_empty() {
@@ -107,8 +154,8 @@ fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
     pulled(image, tag).map(Action::Pull)
 }
 
-/// Clients write the tag, or in its place the digest, in `tag`, or all in `fromImage`. In both, the one in `tag` counts to dockerd, and
-/// neither of them is pulled: every tag.
+/// Clients write the tag, or in its place the digest, in `tag`, or all in `fromImage`. In both, the
+/// one in `tag` counts to dockerd, and neither of them is pulled: every tag.
 fn pulled(image: &str, tag: &str) -> Result<ImageRef, Refusal> {
     let plain = format!("{image}:latest").parse::<ImageRef>();
     let text = match (tag, plain) {
@@ -124,9 +171,14 @@ fn pulled(image: &str, tag: &str) -> Result<ImageRef, Refusal> {
         ("", Err(_)) => image.to_owned(),
         (digest, Ok(_)) if digest.contains(':') => format!("{image}@{digest}"),
         (tag, Ok(_)) => format!("{image}:{tag}"),
-        (_, Err(_)) => return Err(unnamed(&format!("a pull of {image:.200?} with the tag {tag:.200?}"))),
+        (_, Err(_)) => {
+            return Err(unnamed(&format!(
+                "a pull of {image:.200?} with the tag {tag:.200?}"
+            )));
+        }
     };
-    text.parse().map_err(|error| unnamed(&format!("a pull: {error}")))
+    text.parse()
+        .map_err(|error| unnamed(&format!("a pull: {error}")))
 }
 
 fn created_container(images: create::Images) -> Action {
@@ -150,12 +202,22 @@ fn named(repo: &str, tag: &str) -> Result<Option<ImageRef>, Refusal> {
     if repo.is_empty() {
         return Ok(None);
     }
-    let text = if tag.is_empty() { repo.to_owned() } else { format!("{repo}:{tag}") };
-    text.parse().map(Some).map_err(|error| unnamed(&format!("a new name: {error}")))
+    let text = if tag.is_empty() {
+        repo.to_owned()
+    } else {
+        format!("{repo}:{tag}")
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|error| unnamed(&format!("a new name: {error}")))
 }
 
 fn unnamed(found: &str) -> Refusal {
-    odd(found.to_owned(), "an image name with one tag or one sha256 digest", "write the name as NAME:TAG or NAME@sha256:DIGEST")
+    odd(
+        found.to_owned(),
+        "an image name with one tag or one sha256 digest",
+        "write the name as NAME:TAG or NAME@sha256:DIGEST",
+    )
 }
 
 fn unknown(request: &Request) -> Refusal {

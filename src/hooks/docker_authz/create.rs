@@ -1,18 +1,24 @@
 //! Which images the body of `/containers/create` names.
 //!
-//! Go matches a member's name whatever its case, and of members that match one field the last one counts (encoding/json). So members are
-//! looked up that way here, and two that are one to Go are refused.
+//! Go matches a member's name whatever its case, and of members that match one field the last one
+//! counts (encoding/json). So members are looked up that way here, and two that are one to Go are
+//! refused.
 
 use super::odd;
 use crate::json::{self, Limits, Value};
 use crate::trust::{Code, Refusal};
 
 /// dockerd shows at most 4 MiB. A container of a thousand mounts has ten thousand values.
-const LIMITS: Limits = Limits { bytes: (4 << 20) + 1, depth: 32, values: 200_000 };
+const LIMITS: Limits = Limits {
+    bytes: (4 << 20) + 1,
+    depth: 32,
+    values: 200_000,
+};
 /// No container mounts more images.
 const MOST_MOUNTED: usize = 16;
 
-/// The image that the container is of, and those that are mounted in it, as the client wrote them. No image: a container of nothing.
+/// The image that the container is of, and those that are mounted in it, as the client wrote them.
+/// No image: a container of nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Images {
     pub(super) image: Option<String>,
@@ -27,8 +33,17 @@ pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
     let document = json::parse(body, LIMITS).map_err(|error| malformed(&error.to_string()))?;
     let image = text(&document, "Image")?;
     let host = member(&document, "HostConfig")?;
-    let mounts = host.map(|host| member(host, "Mounts")).transpose()?.flatten();
-    let mounts = mounts.map(|mounts| mounts.as_array().ok_or_else(|| malformed("Mounts is no list"))).transpose()?;
+    let mounts = host
+        .map(|host| member(host, "Mounts"))
+        .transpose()?
+        .flatten();
+    let mounts = mounts
+        .map(|mounts| {
+            mounts
+                .as_array()
+                .ok_or_else(|| malformed("Mounts is no list"))
+        })
+        .transpose()?;
     let mut mounted = Vec::new();
     for mount in mounts.unwrap_or_default() {
         // A mount of type "image" is the file system of an image (API 1.48).
@@ -38,27 +53,49 @@ pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
     }
     if mounted.len() > MOST_MOUNTED {
         let found = format!("a container with {} images mounted", mounted.len());
-        return Err(Refusal::new(Code::OverLimit, found, format!("at most {MOST_MOUNTED}"), "mount fewer images in one container"));
+        return Err(Refusal::new(
+            Code::OverLimit,
+            found,
+            format!("at most {MOST_MOUNTED}"),
+            "mount fewer images in one container",
+        ));
     }
     Ok(Images { image, mounted })
 }
 
 /// A string; none where it is empty, which is the same to dockerd.
 fn text(value: &Value, name: &'static str) -> Result<Option<String>, Refusal> {
-    let Some(found) = member(value, name)? else { return Ok(None) };
-    let text = found.as_str().ok_or_else(|| malformed(&format!("{name} is no string")))?;
+    let Some(found) = member(value, name)? else {
+        return Ok(None);
+    };
+    let text = found
+        .as_str()
+        .ok_or_else(|| malformed(&format!("{name} is no string")))?;
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// The only member that is `name` to Go, if it is not null.
 fn member<'a>(value: &'a Value, name: &str) -> Result<Option<&'a Value>, Refusal> {
     let Value::Object(members) = value else {
-        return if *value == Value::Null { Ok(None) } else { Err(malformed(&format!("what should hold {name} is no object"))) };
+        return if *value == Value::Null {
+            Ok(None)
+        } else {
+            Err(malformed(&format!("what should hold {name} is no object")))
+        };
     };
     let wanted = folded(name);
-    let mut found = members.iter().filter(|(known, _)| folded(known) == wanted).map(|(_, value)| value);
+    let mut found = members
+        .iter()
+        .filter(|(known, _)| folded(known) == wanted)
+        .map(|(_, value)| value);
     let first = found.next().filter(|value| **value != Value::Null);
-    if found.next().is_some() { Err(malformed(&format!("{name} stands twice, in different case"))) } else { Ok(first) }
+    if found.next().is_some() {
+        Err(malformed(&format!(
+            "{name} stands twice, in different case"
+        )))
+    } else {
+        Ok(first)
+    }
 }
 
 /// A name as encoding/json compares it: two letters beyond ASCII are folded to ASCII ones.
@@ -84,12 +121,19 @@ mod tests {
     use super::*;
 
     fn images(body: &str) -> Result<(Option<String>, Vec<String>), String> {
-        read(body.as_bytes()).map(|images| (images.image, images.mounted)).map_err(|refusal| refusal.found)
+        read(body.as_bytes())
+            .map(|images| (images.image, images.mounted))
+            .map_err(|refusal| refusal.found)
     }
 
     #[test]
     fn the_image_is_found_in_any_case_as_go_finds_it() {
-        for body in [r#"{"Image":"a:1","Env":null}"#, r#"{"image":"a:1"}"#, r#"{"IMAGE":"a:1"}"#, r#"{"\u0049mage":"a:1"}"#] {
+        for body in [
+            r#"{"Image":"a:1","Env":null}"#,
+            r#"{"image":"a:1"}"#,
+            r#"{"IMAGE":"a:1"}"#,
+            r#"{"\u0049mage":"a:1"}"#,
+        ] {
             assert_eq!(images(body).unwrap().0.as_deref(), Some("a:1"), "{body}");
         }
     }
@@ -108,8 +152,16 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_or_has_more_behind_it_is_refused() {
-        for body in ["", "{", r#"{"Image":"a:1"}{"Image":"b:1"}"#, r#"{"Image":"a:1"}x"#, "[]", "1", r#"{"Image":7}"#, r#"{"Image":["a"]}"#]
-        {
+        for body in [
+            "",
+            "{",
+            r#"{"Image":"a:1"}{"Image":"b:1"}"#,
+            r#"{"Image":"a:1"}x"#,
+            "[]",
+            "1",
+            r#"{"Image":7}"#,
+            r#"{"Image":["a"]}"#,
+        ] {
             assert!(images(body).is_err(), "{body}");
         }
         assert!(read(b"{\"Image\":\"\xff\"}").is_err());
@@ -118,7 +170,12 @@ mod tests {
 
     #[test]
     fn no_image_and_an_empty_one_are_a_container_of_nothing() {
-        for body in ["{}", r#"{"Image":""}"#, r#"{"Image":null,"HostConfig":null}"#, "null"] {
+        for body in [
+            "{}",
+            r#"{"Image":""}"#,
+            r#"{"Image":null,"HostConfig":null}"#,
+            "null",
+        ] {
             assert_eq!(images(body).unwrap(), (None, vec![]), "{body}");
         }
     }
@@ -139,7 +196,10 @@ mod tests {
         ] {
             assert!(images(twice).is_err(), "{twice}");
         }
-        let many = format!(r#"{{"HostConfig":{{"Mounts":[{}]}}}}"#, [r#"{"Type":"image","Source":"b"}"#; 17].join(","));
+        let many = format!(
+            r#"{{"HostConfig":{{"Mounts":[{}]}}}}"#,
+            [r#"{"Type":"image","Source":"b"}"#; 17].join(",")
+        );
         assert!(images(&many).is_err());
     }
 
@@ -148,6 +208,9 @@ mod tests {
         let body = r#"{"Hostname":"","Cmd":["/bin/true"],"Image":"r.example/app:1","Volumes":{},"OnBuild":null,"Labels":{"a":"1","A":"2"},
             "HostConfig":{"Binds":null,"NetworkMode":"none","ConsoleSize":[24,80],"Memory":9007199254740991,"MemorySwappiness":-1,"Mounts":null},
             "NetworkingConfig":{"EndpointsConfig":{"none":{"GwPriority":0}}}}"#;
-        assert_eq!(images(body).unwrap(), (Some("r.example/app:1".to_owned()), vec![]));
+        assert_eq!(
+            images(body).unwrap(),
+            (Some("r.example/app:1".to_owned()), vec![])
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What dockerd has: an image, a container. Asked by GET, which the plugin answers at once, so that none of these calls waits for itself.
+//! What dockerd has: an image, a container. Asked by GET, which the plugin answers at once, so that
+//! none of these calls waits for itself.
 
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
@@ -73,17 +74,31 @@ struct Mount {
     source: String,
 }
 
-/// The image that dockerd takes these words for: a name, an ID or the beginning of one. `None`: it has none.
+/// The image that dockerd takes these words for: a name, an ID or the beginning of one. `None`: it
+/// has none.
 ///
 /// # Errors
 /// dockerd doesn't answer, or calls the image something that is no name with a sha256 digest.
 pub(super) async fn image(docker: &Docker, written: &str) -> Result<Option<Image>, Refusal> {
-    let Some(found) = inspect::<ImageInspect>(docker, "images", written).await? else { return Ok(None) };
+    let Some(found) = inspect::<ImageInspect>(docker, "images", written).await? else {
+        return Ok(None);
+    };
     let unclear = |what: &str| unreadable(&format!("an image that it calls {what:.200?}"));
     let id = found.id.parse().map_err(|_| unclear(&found.id))?;
-    let digests = found.repo_digests.into_iter().flatten().filter(|name| !name.contains("<none>"));
-    let known = digests.map(|name| name.parse().map_err(|_| unclear(&name))).collect::<Result<_, _>>()?;
-    let tags = found.repo_tags.into_iter().flatten().filter_map(|name| name.parse().ok()).collect();
+    let digests = found
+        .repo_digests
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.contains("<none>"));
+    let known = digests
+        .map(|name| name.parse().map_err(|_| unclear(&name)))
+        .collect::<Result<_, _>>()?;
+    let tags = found
+        .repo_tags
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.parse().ok())
+        .collect();
     Ok(Some(Image { id, known, tags }))
 }
 
@@ -91,22 +106,48 @@ pub(super) async fn image(docker: &Docker, written: &str) -> Result<Option<Image
 ///
 /// # Errors
 /// dockerd doesn't answer, or not with the ID of an image.
-pub(super) async fn container(docker: &Docker, written: &str) -> Result<Option<Container>, Refusal> {
-    let Some(found) = inspect::<ContainerInspect>(docker, "containers", written).await? else { return Ok(None) };
+pub(super) async fn container(
+    docker: &Docker,
+    written: &str,
+) -> Result<Option<Container>, Refusal> {
+    let Some(found) = inspect::<ContainerInspect>(docker, "containers", written).await? else {
+        return Ok(None);
+    };
     let id = Some(found.image).filter(|id| !id.is_empty());
-    let image = id.map(|id| id.parse().map_err(|_| unreadable(&format!("a container of image {id:.200?}")))).transpose()?;
-    let mounts = found.host_config.and_then(|host| host.mounts).unwrap_or_default();
-    let mounted = mounts.into_iter().filter(|mount| mount.r#type == "image").map(|mount| mount.source).collect();
-    Ok(Some(Container { image, written: found.config.map(|config| config.image).unwrap_or_default(), mounted }))
+    let image = id
+        .map(|id| {
+            id.parse()
+                .map_err(|_| unreadable(&format!("a container of image {id:.200?}")))
+        })
+        .transpose()?;
+    let mounts = found
+        .host_config
+        .and_then(|host| host.mounts)
+        .unwrap_or_default();
+    let mounted = mounts
+        .into_iter()
+        .filter(|mount| mount.r#type == "image")
+        .map(|mount| mount.source)
+        .collect();
+    Ok(Some(Container {
+        image,
+        written: found.config.map(|config| config.image).unwrap_or_default(),
+        mounted,
+    }))
 }
 
 impl Image {
     /// Where not even the image is there any more: what a container says of it.
     pub(super) fn gone(id: Digest) -> Self {
-        Self { id, known: Vec::new(), tags: Vec::new() }
+        Self {
+            id,
+            known: Vec::new(),
+            tags: Vec::new(),
+        }
     }
 
-    /// The name that these words are; none: they are the image's ID or its beginning. dockerd, too, takes them for a name first.
+    /// The name that these words are; none: they are the image's ID or its beginning. dockerd, too,
+    /// takes them for a name first.
     pub(super) fn name_in(&self, written: &str) -> Option<ImageRef> {
         let name = written.parse::<ImageRef>().ok();
         let digits = written.strip_prefix("sha256:").unwrap_or(written);
@@ -115,16 +156,37 @@ impl Image {
     }
 }
 
-async fn inspect<T: DeserializeOwned>(docker: &Docker, kind: &str, name: &str) -> Result<Option<T>, Refusal> {
-    if name.is_empty() || !name.chars().all(|plain| plain.is_ascii_alphanumeric() || "-._~/:@+".contains(plain)) {
+async fn inspect<T: DeserializeOwned>(
+    docker: &Docker,
+    kind: &str,
+    name: &str,
+) -> Result<Option<T>, Refusal> {
+    if name.is_empty()
+        || !name
+            .chars()
+            .all(|plain| plain.is_ascii_alphanumeric() || "-._~/:@+".contains(plain))
+    {
         let wanted = "a name or an ID as Docker has them";
-        return Err(odd(format!("{name:.200?} among dockerd's {kind}"), wanted, "use a Docker client; no known one sends this"));
+        return Err(odd(
+            format!("{name:.200?} among dockerd's {kind}"),
+            wanted,
+            "use a Docker client; no known one sends this",
+        ));
     }
     let path = format!("/{kind}/{name}/json");
-    let answer = docker.call(Method::GET, &path, HeaderMap::new(), hyper::body::Bytes::new()).await;
+    let answer = docker
+        .call(
+            Method::GET,
+            &path,
+            HeaderMap::new(),
+            hyper::body::Bytes::new(),
+        )
+        .await;
     let answer = answer.map_err(|why| silent(&why))?;
     match answer.status {
-        StatusCode::OK => serde_json::from_slice(&answer.body).map(Some).map_err(|error| unreadable(&format!("GET {path}: {error}"))),
+        StatusCode::OK => serde_json::from_slice(&answer.body)
+            .map(Some)
+            .map_err(|error| unreadable(&format!("GET {path}: {error}"))),
         StatusCode::NOT_FOUND => Ok(None),
         other => Err(silent(&format!("answered {other} to GET {path}"))),
     }
@@ -155,14 +217,37 @@ mod tests {
     #[test]
     fn words_are_a_name_unless_they_begin_the_image_s_id() {
         let id = Digest::of(b"image");
-        let image = |tags: &[&str]| Image { id, known: vec![], tags: tags.iter().map(|tag| tag.parse().unwrap()).collect() };
-        for written in [id.to_string(), id.hex(), id.hex()[..12].to_owned(), format!("sha256:{}", &id.hex()[..5])] {
+        let image = |tags: &[&str]| Image {
+            id,
+            known: vec![],
+            tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+        };
+        for written in [
+            id.to_string(),
+            id.hex(),
+            id.hex()[..12].to_owned(),
+            format!("sha256:{}", &id.hex()[..5]),
+        ] {
             assert_eq!(image(&[]).name_in(&written), None, "{written}");
         }
-        for written in ["app:1", "r.example/app", "cafe", "sha256:cafe", &format!("app@{}", Digest::of(b"other"))] {
-            assert_eq!(image(&[]).name_in(written), Some(written.parse().unwrap()), "{written}");
+        for written in [
+            "app:1",
+            "r.example/app",
+            "cafe",
+            "sha256:cafe",
+            &format!("app@{}", Digest::of(b"other")),
+        ] {
+            assert_eq!(
+                image(&[]).name_in(written),
+                Some(written.parse().unwrap()),
+                "{written}"
+            );
         }
         let short = &id.hex()[..4];
-        assert_eq!(image(&[short]).name_in(short), Some(short.parse().unwrap()), "an image that is called as its own ID begins");
+        assert_eq!(
+            image(&[short]).name_in(short),
+            Some(short.parse().unwrap()),
+            "an image that is called as its own ID begins"
+        );
     }
 }

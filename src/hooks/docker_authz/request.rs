@@ -1,5 +1,5 @@
-//! One call of dockerd's API as its authorization middleware describes it (moby, pkg/authorization/api.go), and how much of the call that
-//! description leaves out.
+//! One call of dockerd's API as its authorization middleware describes it (moby,
+//! pkg/authorization/api.go), and how much of the call that description leaves out.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::odd;
 use crate::trust::{Code, Refusal};
 
-/// What dockerd tells of a call. The rest of the message (user, certificates, the answer) decides nothing.
+/// What dockerd tells of a call. The rest of the message (user, certificates, the answer) decides
+/// nothing.
 #[derive(Debug, Deserialize)]
 pub(super) struct Request {
     #[serde(rename = "RequestMethod")]
@@ -40,8 +41,9 @@ pub(super) fn read(message: &[u8]) -> Result<Request, Refusal> {
 }
 
 impl Request {
-    /// Parameters are read from the query only where no body can have overridden them: a form-encoded one does (moby, `ParseForm`), and
-    /// neither it nor, of two `Content-Type`s, the one that counts is told here. A body that is told was taken for JSON by dockerd too.
+    /// Parameters are read from the query only where no body can have overridden them: a
+    /// form-encoded one does (moby, `ParseForm`), and neither it nor, of two `Content-Type`s, the
+    /// one that counts is told here. A body that is told was taken for JSON by dockerd too.
     ///
     /// # Errors
     /// There may be a body that dockerd keeps to itself.
@@ -60,7 +62,11 @@ impl Request {
     /// # Errors
     /// The body is of a kind from which dockerd reads parameters.
     pub(super) fn is_no_form(&self) -> Result<(), Refusal> {
-        let kind = self.header("Content-Type").unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = self
+            .header("Content-Type")
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         if !kind.contains("form") && !kind.starts_with("multipart") {
             return Ok(());
         }
@@ -94,7 +100,9 @@ impl Request {
 
     fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter().flatten();
-        headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        headers
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -105,8 +113,16 @@ fn base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, 
 
 #[cfg(test)]
 pub(super) fn of(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Request {
-    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Request { method: method.to_owned(), uri: uri.to_owned(), body: body.as_bytes().to_vec(), headers: Some(headers) }
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Request {
+        method: method.to_owned(),
+        uri: uri.to_owned(),
+        body: body.as_bytes().to_vec(),
+        headers: Some(headers),
+    }
 }
 
 #[cfg(test)]
@@ -117,8 +133,12 @@ mod tests {
     fn a_message_is_read_as_dockerd_writes_it() {
         let text = r#"{"RequestMethod":"POST","RequestUri":"/v1.45/containers/create?name=x","RequestBody":"e30=","RequestHeaders":{"Content-Type":"application/json"},"User":"u","UserAuthNMethod":"TLS"}"#;
         let request = read(text.as_bytes()).unwrap();
-        assert_eq!((request.method.as_str(), request.body.as_slice()), ("POST", b"{}".as_slice()));
-        let bare = read(br#"{"RequestMethod":"GET","RequestUri":"/info","RequestHeaders":null}"#).unwrap();
+        assert_eq!(
+            (request.method.as_str(), request.body.as_slice()),
+            ("POST", b"{}".as_slice())
+        );
+        let bare =
+            read(br#"{"RequestMethod":"GET","RequestUri":"/info","RequestHeaders":null}"#).unwrap();
         assert!(bare.body.is_empty() && bare.header("Content-Type").is_none());
     }
 
@@ -145,26 +165,58 @@ mod tests {
             "multipart/form-data; boundary=x",
             "multipart/mixed",
         ] {
-            assert!(of("POST", "/x", &[("content-type", kind)], "").is_no_form().is_err(), "{kind}");
+            assert!(
+                of("POST", "/x", &[("content-type", kind)], "")
+                    .is_no_form()
+                    .is_err(),
+                "{kind}"
+            );
         }
         for kind in ["application/json", "application/x-tar", "text/plain", ""] {
-            assert!(of("POST", "/x", &[("Content-Type", kind)], "").is_no_form().is_ok(), "{kind}");
+            assert!(
+                of("POST", "/x", &[("Content-Type", kind)], "")
+                    .is_no_form()
+                    .is_ok(),
+                "{kind}"
+            );
         }
     }
 
     #[test]
-    fn of_two_content_types_dockerd_tells_the_one_that_does_not_count_so_a_hidden_body_is_refused() {
+    fn of_two_content_types_dockerd_tells_the_one_that_does_not_count_so_a_hidden_body_is_refused()
+    {
         for (headers, fine) in [
             (vec![("Content-Type", "application/json")], false),
-            (vec![("Content-Type", "text/plain"), ("Content-Length", "44")], false),
+            (
+                vec![("Content-Type", "text/plain"), ("Content-Length", "44")],
+                false,
+            ),
             (vec![("Content-Type", "")], false),
-            (vec![("Content-Type", "text/plain"), ("Content-Length", "0")], true),
+            (
+                vec![("Content-Type", "text/plain"), ("Content-Length", "0")],
+                true,
+            ),
             // Sent in chunks, or not at all; without a type nothing is read from it as a form.
             (vec![], true),
             (vec![("Content-Length", "44")], true),
         ] {
-            assert_eq!(of("POST", "/images/create", &headers, "").has_no_hidden_form().is_ok(), fine, "{headers:?}");
+            assert_eq!(
+                of("POST", "/images/create", &headers, "")
+                    .has_no_hidden_form()
+                    .is_ok(),
+                fine,
+                "{headers:?}"
+            );
         }
-        assert!(of("POST", "/commit", &[("Content-Type", "application/json")], "{}").has_no_hidden_form().is_ok());
+        assert!(
+            of(
+                "POST",
+                "/commit",
+                &[("Content-Type", "application/json")],
+                "{}"
+            )
+            .has_no_hidden_form()
+            .is_ok()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Proof that dockerd asks the plugin: a call of the daemon's own to dockerd, which must be shown to the plugin.
+//! Proof that dockerd asks the plugin: a call of the daemon's own to dockerd, which must be shown
+//! to the plugin.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,13 @@ pub(super) struct SelfCheck(Mutex<Option<(String, bool)>>);
 impl SelfCheck {
     /// The plugin was shown this call.
     pub(super) fn shown(&self, uri: &str) {
-        if let Some((_, shown)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().filter(|(known, _)| known == uri) {
+        if let Some((_, shown)) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .filter(|(known, _)| known == uri)
+        {
             *shown = true;
         }
     }
@@ -33,7 +40,11 @@ impl SelfCheck {
     }
 
     fn end(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some_and(|(_, shown)| shown)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some_and(|(_, shown)| shown)
     }
 }
 
@@ -45,14 +56,21 @@ impl Plugin {
             let result = self.canary().await;
             if result != last {
                 match &result {
-                    Err(Unproven::Passed(why)) => log::error!("docker {}: dockerd does not ask the plugin: {why}", self.name),
+                    Err(Unproven::Passed(why)) => log::error!(
+                        "docker {}: dockerd does not ask the plugin: {why}",
+                        self.name
+                    ),
                     Err(Unproven::Bypassed(why)) => log::error!("docker {}: {why}", self.name),
                     Ok(()) | Err(Unproven::Silent(_)) => {}
                 }
             }
             last.clone_from(&result);
             let label = format!("engine=\"{}\"", observe::escaped(&self.name));
-            self.observer.metrics().set("rootpin_canary_ok", label, f64::from(u8::from(result.is_ok())));
+            self.observer.metrics().set(
+                "rootpin_canary_ok",
+                label,
+                f64::from(u8::from(result.is_ok())),
+            );
             status.canary(&self.name, Timestamp::now(), result);
             // What is bypassed is so until somebody changes dockerd.
             let settled = matches!(last, Ok(()) | Err(Unproven::Bypassed(_)));
@@ -84,7 +102,9 @@ impl Plugin {
         let answered = self.docker.answers_grpc().await;
         match (self.self_check.end(), answered) {
             (true, _) | (false, Ok(false)) => Ok(()),
-            (false, Ok(true)) => Err(Unproven::Bypassed(format!("{GRPC_BYPASS}; hint: see docker-authz-bypass in rootpin doctor"))),
+            (false, Ok(true)) => Err(Unproven::Bypassed(format!(
+                "{GRPC_BYPASS}; hint: see docker-authz-bypass in rootpin doctor"
+            ))),
             (false, Err(why)) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
         }
     }

@@ -1,4 +1,5 @@
-//! HTTP on the plugin's socket: dockerd's plugin protocol (moby, `pkg/plugins` and `pkg/authorization`).
+//! HTTP on the plugin's socket: dockerd's plugin protocol (moby, `pkg/plugins` and
+//! `pkg/authorization`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,11 +25,16 @@ const MAX_MESSAGE: usize = 8 << 20;
 const SMALL: u64 = 64 << 10;
 /// So many large messages are held at once: they are all that could fill the memory.
 const MOST_LARGE: usize = 8;
-/// dockerd has no limit on calls at once. More than are judged at once must find a place, or those could not ask dockerd.
+/// dockerd has no limit on calls at once. More than are judged at once must find a place, or those
+/// could not ask dockerd.
 const MAX_CONNECTIONS: usize = 4096;
 
 /// Answers until told to stop, and then those that have asked.
-pub(super) async fn serve(plugin: Arc<Plugin>, listener: UnixListener, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    plugin: Arc<Plugin>,
+    listener: UnixListener,
+    stop: impl Future<Output = ()>,
+) {
     let connections = socket::connections_at_most(MAX_CONNECTIONS, listener);
     let mut connections = std::pin::pin!(connections);
     let mut stop = std::pin::pin!(stop);
@@ -48,13 +54,18 @@ pub(super) async fn serve(plugin: Arc<Plugin>, listener: UnixListener, stop: imp
     while served.join_next().await.is_some() {}
 }
 
-async fn serve_one(plugin: Arc<Plugin>, connection: socket::Connection, mut stopped: watch::Receiver<bool>) {
+async fn serve_one(
+    plugin: Arc<Plugin>,
+    connection: socket::Connection,
+    mut stopped: watch::Receiver<bool>,
+) {
     let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         answer(Arc::clone(&plugin), request)
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(connection), service);
     let mut connection = std::pin::pin!(connection);
     let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
     let ended = tokio::select! {
@@ -69,21 +80,33 @@ async fn serve_one(plugin: Arc<Plugin>, connection: socket::Connection, mut stop
     }
 }
 
-async fn answer(plugin: Arc<Plugin>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    plugin: Arc<Plugin>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     Ok(match (method, path.as_str()) {
-        (Method::POST, "/Plugin.Activate") => told(StatusCode::OK, &json!({ "Implements": ["authz"] })),
+        (Method::POST, "/Plugin.Activate") => {
+            told(StatusCode::OK, &json!({ "Implements": ["authz"] }))
+        }
         (Method::POST, "/AuthZPlugin.AuthZReq") => {
             let decided = decided(plugin, request.into_body()).await;
-            told(StatusCode::OK, &json!({ "Allow": decided.is_ok(), "Msg": decided.err().unwrap_or_default() }))
+            told(
+                StatusCode::OK,
+                &json!({ "Allow": decided.is_ok(), "Msg": decided.err().unwrap_or_default() }),
+            )
         }
-        // What was allowed is done; its answer is dockerd's. Read to its end all the same, or dockerd could not send it.
+        // What was allowed is done; its answer is dockerd's. Read to its end all the same, or
+        // dockerd could not send it.
         (Method::POST, "/AuthZPlugin.AuthZRes") => {
             let mut body = request.into_body();
             while let Some(Ok(_)) = body.frame().await {}
             told(StatusCode::OK, &json!({ "Allow": true }))
         }
-        _ => told(StatusCode::NOT_FOUND, &json!({ "Err": "rootpin: no such call; this is an authorization plugin of dockerd" })),
+        _ => told(
+            StatusCode::NOT_FOUND,
+            &json!({ "Err": "rootpin: no such call; this is an authorization plugin of dockerd" }),
+        ),
     })
 }
 
@@ -91,8 +114,15 @@ async fn decided(plugin: Arc<Plugin>, body: Incoming) -> Result<(), String> {
     static LARGE: Semaphore = Semaphore::const_new(MOST_LARGE);
     let is_large = body.size_hint().upper().is_none_or(|length| length > SMALL);
     let reading = async {
-        let place = if is_large { Some(LARGE.acquire().await.map_err(|error| error.to_string())?) } else { None };
-        let message = Limited::new(body, MAX_MESSAGE).collect().await.map_err(|error| error.to_string())?;
+        let place = if is_large {
+            Some(LARGE.acquire().await.map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        let message = Limited::new(body, MAX_MESSAGE)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?;
         Ok::<_, String>((message.to_bytes(), place))
     };
     match tokio::time::timeout(plugin.deadline(), reading).await {
@@ -106,6 +136,8 @@ fn told(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = status;
     let kind = http::HeaderValue::from_static("application/vnd.docker.plugins.v1.2+json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, kind);
     response
 }

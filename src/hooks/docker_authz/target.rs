@@ -1,7 +1,8 @@
 //! The URI of a call, read as dockerd's router reads it, or not at all.
 //!
-//! dockerd routes by the decoded path (gorilla/mux over Go's net/url): an escaped letter leads to the same handler as the letter. It answers
-//! a path with empty segments or dots by a redirect and looks no further. Here all of that is refused: no client needs it to be understood.
+//! dockerd routes by the decoded path (gorilla/mux over Go's net/url): an escaped letter leads to
+//! the same handler as the letter. It answers a path with empty segments or dots by a redirect and
+//! looks no further. Here all of that is refused: no client needs it to be understood.
 
 use super::odd;
 use crate::trust::Refusal;
@@ -29,16 +30,25 @@ pub(super) fn read(uri: &str) -> Result<Target, Refusal> {
         )
     };
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let Some(path) = path.strip_prefix('/') else { return Err(why("it does not begin with a slash")) };
+    let Some(path) = path.strip_prefix('/') else {
+        return Err(why("it does not begin with a slash"));
+    };
     let path = decoded_path(path).map_err(why)?;
     let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     if segments.first().is_some_and(|first| is_version(first)) {
         segments.remove(0);
     }
-    if segments.is_empty() || segments.iter().any(|segment| matches!(segment.as_str(), "" | "." | "..")) {
+    if segments.is_empty()
+        || segments
+            .iter()
+            .any(|segment| matches!(segment.as_str(), "" | "." | ".."))
+    {
         return Err(why("a part of the path is empty or dots"));
     }
-    Ok(Target { segments, pairs: pairs(query).map_err(why)? })
+    Ok(Target {
+        segments,
+        pairs: pairs(query).map_err(why)?,
+    })
 }
 
 /// Clients escape what stands in image names: these three, and nothing else.
@@ -47,7 +57,10 @@ fn decoded_path(path: &str) -> Result<String, &'static str> {
     let mut rest = path.chars();
     while let Some(character) = rest.next() {
         decoded.push(match character {
-            '%' => match (rest.next(), rest.next().map(|digit| digit.to_ascii_lowercase())) {
+            '%' => match (
+                rest.next(),
+                rest.next().map(|digit| digit.to_ascii_lowercase()),
+            ) {
                 (Some('2'), Some('f')) => '/',
                 (Some('3'), Some('a')) => ':',
                 (Some('4'), Some('0')) => '@',
@@ -63,7 +76,10 @@ fn decoded_path(path: &str) -> Result<String, &'static str> {
 /// `v[0-9.]+` (moby, api/server: `versionMatcher`).
 fn is_version(segment: &str) -> bool {
     let digits = segment.strip_prefix('v').unwrap_or_default();
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    !digits.is_empty()
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// As Go's `url.ParseQuery`, which fails on a semicolon and on a bad escape.
@@ -72,7 +88,10 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
         return Err("a character in the query that must be escaped");
     }
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| Ok((unescaped(name)?, unescaped(value)?))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| Ok((unescaped(name)?, unescaped(value)?)))
+        .collect()
 }
 
 fn unescaped(text: &str) -> Result<String, &'static str> {
@@ -82,8 +101,11 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digits = [rest.next(), rest.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
-                let [Some(high), Some(low)] = digits else { return Err("a bad escape in the query") };
+                let digits = [rest.next(), rest.next()]
+                    .map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
+                let [Some(high), Some(low)] = digits else {
+                    return Err("a bad escape in the query");
+                };
                 u8::try_from(high * 16 + low).map_err(|_| "a bad escape in the query")?
             }
             plain => plain,
@@ -93,7 +115,8 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
 }
 
 impl Target {
-    /// The value of a parameter that may stand once; empty where it doesn't stand, as dockerd takes it.
+    /// The value of a parameter that may stand once; empty where it doesn't stand, as dockerd takes
+    /// it.
     ///
     /// # Errors
     /// It stands twice.
@@ -103,12 +126,19 @@ impl Target {
         if values.next().is_none() {
             return Ok(value);
         }
-        Err(odd(format!("the parameter {name} twice"), "each parameter once", "use a Docker client; no known one sends a parameter twice"))
+        Err(odd(
+            format!("the parameter {name} twice"),
+            "each parameter once",
+            "use a Docker client; no known one sends a parameter twice",
+        ))
     }
 
     /// Every value of a parameter.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -117,22 +147,38 @@ mod tests {
     use super::*;
 
     fn path(uri: &str) -> Result<String, String> {
-        read(uri).map(|target| target.segments.join(" ")).map_err(|refusal| refusal.found)
+        read(uri)
+            .map(|target| target.segments.join(" "))
+            .map_err(|refusal| refusal.found)
     }
 
     #[test]
     fn a_path_is_the_same_with_and_without_a_version() {
-        for uri in ["/images/create", "/v1.43/images/create", "/v1.24/images/create?x=y", "/v99/images/create", "/v1.43.1/images/create"] {
+        for uri in [
+            "/images/create",
+            "/v1.43/images/create",
+            "/v1.24/images/create?x=y",
+            "/v99/images/create",
+            "/v1.43.1/images/create",
+        ] {
             assert_eq!(path(uri).unwrap(), "images create", "{uri}");
         }
-        assert_eq!(path("/v1.43/v1.43/images/create").unwrap(), "v1.43 images create");
+        assert_eq!(
+            path("/v1.43/v1.43/images/create").unwrap(),
+            "v1.43 images create"
+        );
         assert_eq!(path("/version/x").unwrap(), "version x");
     }
 
     #[test]
     fn an_escaped_letter_in_the_path_is_refused() {
-        for uri in ["/v1.43/%69mages/create", "/images/creat%65", "/%76%31.43/images/create", "/images/%2e%2e/create", "/images/create%00"]
-        {
+        for uri in [
+            "/v1.43/%69mages/create",
+            "/images/creat%65",
+            "/%76%31.43/images/create",
+            "/images/%2e%2e/create",
+            "/images/create%00",
+        ] {
             assert!(path(uri).unwrap_err().contains("escape"), "{uri}");
         }
     }
@@ -140,13 +186,26 @@ mod tests {
     #[test]
     fn what_clients_escape_in_the_name_of_an_image_is_read_as_dockerd_reads_it() {
         let name = "images r.example:5000 app@sha256:00 tag";
-        assert_eq!(path("/images/r.example:5000/app@sha256:00/tag").unwrap(), name);
-        assert_eq!(path("/images/r.example%3A5000%2fapp%40sha256%3a00/tag").unwrap(), name);
+        assert_eq!(
+            path("/images/r.example:5000/app@sha256:00/tag").unwrap(),
+            name
+        );
+        assert_eq!(
+            path("/images/r.example%3A5000%2fapp%40sha256%3a00/tag").unwrap(),
+            name
+        );
     }
 
     #[test]
     fn an_absolute_uri_is_refused() {
-        for uri in ["http://docker/v1.43/images/create", "//docker/images/create", "docker:80", "*", "", "images/create"] {
+        for uri in [
+            "http://docker/v1.43/images/create",
+            "//docker/images/create",
+            "docker:80",
+            "*",
+            "",
+            "images/create",
+        ] {
             assert!(path(uri).is_err(), "{uri}");
         }
     }
@@ -188,10 +247,20 @@ mod tests {
 
     #[test]
     fn a_parameter_is_decoded_and_one_that_stands_twice_is_refused() {
-        let target = read("/images/create?from%49mage=r.example%2Fapp&tag=a+b&tag=c&empty&&changes=x&changes=y").unwrap();
+        let target = read(
+            "/images/create?from%49mage=r.example%2Fapp&tag=a+b&tag=c&empty&&changes=x&changes=y",
+        )
+        .unwrap();
         assert_eq!(target.one("fromImage").unwrap(), "r.example/app");
         assert!(target.one("tag").is_err());
-        assert_eq!((target.one("empty").unwrap(), target.one("none").unwrap(), target.one("fromimage").unwrap()), ("", "", ""));
+        assert_eq!(
+            (
+                target.one("empty").unwrap(),
+                target.one("none").unwrap(),
+                target.one("fromimage").unwrap()
+            ),
+            ("", "", "")
+        );
         assert_eq!(target.all("changes").collect::<Vec<_>>(), ["x", "y"]);
     }
 }

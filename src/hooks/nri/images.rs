@@ -1,5 +1,6 @@
-//! Which images unpack to a container's snapshot, proved from the bytes: a configuration whose layers give that chain ID, a manifest that
-//! names the configuration, the indexes above it, and the records whose target is one of these.
+//! Which images unpack to a container's snapshot, proved from the bytes: a configuration whose
+//! layers give that chain ID, a manifest that names the configuration, the indexes above it, and
+//! the records whose target is one of these.
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
@@ -36,9 +37,11 @@ pub(super) struct Images {
 /// How far to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// At what was proved before, and at the targets of the records that CRI keeps under a configuration's digest: it is enough for a yes.
+    /// At what was proved before, and at the targets of the records that CRI keeps under a
+    /// configuration's digest: it is enough for a yes.
     Near,
-    /// Through the whole store. A node has thousands of images, and it takes a second to read their indexes for the first time.
+    /// Through the whole store. A node has thousands of images, and it takes a second to read their
+    /// indexes for the first time.
     Everywhere,
 }
 
@@ -71,35 +74,69 @@ impl Search<'_> {
         let configs = self.proved.configs(containerd, made, self.look).await?;
         let mut manifests = Vec::new();
         for config in &configs {
-            manifests.extend(self.proved.manifests(containerd, *config, self.look).await?);
+            manifests.extend(
+                self.proved
+                    .manifests(containerd, *config, self.look)
+                    .await?,
+            );
         }
         let mut from_registry = manifests.iter().any(|manifest| manifest.from_registry);
         let records = match self.look {
-            Look::Near => self.near(made, &configs, manifests.iter().map(|manifest| manifest.chain.top())).await?,
+            Look::Near => {
+                self.near(
+                    made,
+                    &configs,
+                    manifests.iter().map(|manifest| manifest.chain.top()),
+                )
+                .await?
+            }
             Look::Everywhere => self.records(Vec::new()).await?,
         };
         self.read(&records).await?;
         let mut found = Vec::new();
         for manifest in &manifests {
-            let sources = manifest.sources.iter().map(|(host, path)| (host.as_str(), path.as_str()));
+            let sources = manifest
+                .sources
+                .iter()
+                .map(|(host, path)| (host.as_str(), path.as_str()));
             let fetched_from: BTreeSet<_> = self.engine.repositories(sources).into_iter().collect();
             for (target, names) in &records {
-                if let Some(chain) = self.climb(&manifest.chain, target.clone(), MAX_DEPTH).await? {
+                if let Some(chain) = self
+                    .climb(&manifest.chain, target.clone(), MAX_DEPTH)
+                    .await?
+                {
                     from_registry |= names.is_of_registry;
                     found.push((chain, &names.names, fetched_from.clone()));
                 }
             }
         }
-        // Which one it is, where its record is known: all records of an image have the same configuration in CRI's eyes.
+        // Which one it is, where its record is known: all records of an image have the same
+        // configuration in CRI's eyes.
         if let (None, Some(record)) = (made.config, &made.record) {
             let of_record = |names: &BTreeSet<String>| names.contains(record);
-            let meant: BTreeSet<_> = found.iter().filter(|(_, names, _)| of_record(names)).map(|(chain, ..)| chain.content().0).collect();
+            let meant: BTreeSet<_> = found
+                .iter()
+                .filter(|(_, names, _)| of_record(names))
+                .map(|(chain, ..)| chain.content().0)
+                .collect();
             found.retain(|(chain, ..)| meant.contains(&chain.content().0));
         }
-        let claims = found.iter().flat_map(|(chain, names, from)| claims(chain, names, made.asked.as_ref(), from)).collect();
+        let claims = found
+            .iter()
+            .flat_map(|(chain, names, from)| claims(chain, names, made.asked.as_ref(), from))
+            .collect();
         let chains = found.into_iter().map(|(chain, ..)| chain).collect();
-        let place = Place { namespace: NAMESPACE.to_owned(), chains, claims, from_registry, variants: Vec::new() };
-        Ok(Images { place, ambiguous: configs.len() > 1 })
+        let place = Place {
+            namespace: NAMESPACE.to_owned(),
+            chains,
+            claims,
+            from_registry,
+            variants: Vec::new(),
+        };
+        Ok(Images {
+            place,
+            ambiguous: configs.len() > 1,
+        })
     }
 
     /// Reads what the image records point at, so that no question has to wait for it.
@@ -110,12 +147,22 @@ impl Search<'_> {
     /// Reads the targets that are not known yet, side by side.
     async fn read(&self, records: &[Record]) -> Result<(), Status> {
         let known = |target: &BlobInfo| self.engine.containerd.has_read(&target.digest);
-        let unread: Vec<_> = records.iter().map(|(target, _)| target).filter(|target| !known(target)).collect();
+        let unread: Vec<_> = records
+            .iter()
+            .map(|(target, _)| target)
+            .filter(|target| !known(target))
+            .collect();
         for some in unread.chunks(AT_ONCE) {
             let mut reads = JoinSet::new();
             for target in some {
                 let (engine, target) = (Arc::clone(self.engine), (*target).clone());
-                reads.spawn(async move { engine.containerd.document(NAMESPACE, &target).await.map(|_| ()) });
+                reads.spawn(async move {
+                    engine
+                        .containerd
+                        .document(NAMESPACE, &target)
+                        .await
+                        .map(|_| ())
+                });
             }
             while let Some(read) = reads.join_next().await {
                 read.map_err(|error| Status::internal(error.to_string()))??;
@@ -125,11 +172,31 @@ impl Search<'_> {
     }
 
     /// The records of the same targets as those that CRI keeps for the image, and of its manifests.
-    async fn near(&self, made: &Made, configs: &[Digest], manifests: impl Iterator<Item = Digest>) -> Result<Vec<Record>, Status> {
-        let mut targets: BTreeSet<String> = manifests.map(|manifest| manifest.to_string()).collect();
-        for name in configs.iter().map(ToString::to_string).chain(made.record.clone()) {
-            match self.client().get(within(NAMESPACE, GetImageRequest { name })?).await {
-                Ok(answer) => targets.extend(answer.into_inner().image.and_then(|image| image.target).map(|target| target.digest)),
+    async fn near(
+        &self,
+        made: &Made,
+        configs: &[Digest],
+        manifests: impl Iterator<Item = Digest>,
+    ) -> Result<Vec<Record>, Status> {
+        let mut targets: BTreeSet<String> =
+            manifests.map(|manifest| manifest.to_string()).collect();
+        for name in configs
+            .iter()
+            .map(ToString::to_string)
+            .chain(made.record.clone())
+        {
+            match self
+                .client()
+                .get(within(NAMESPACE, GetImageRequest { name })?)
+                .await
+            {
+                Ok(answer) => targets.extend(
+                    answer
+                        .into_inner()
+                        .image
+                        .and_then(|image| image.target)
+                        .map(|target| target.digest),
+                ),
                 Err(status) if status.code() == Code::NotFound => {}
                 Err(status) => return Err(status),
             }
@@ -138,17 +205,45 @@ impl Search<'_> {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        self.records(targets.into_iter().map(|target| format!("target.digest=={target}")).collect()).await
+        self.records(
+            targets
+                .into_iter()
+                .map(|target| format!("target.digest=={target}"))
+                .collect(),
+        )
+        .await
     }
 
     /// The records that one of the filters fits; all, where there is none.
     async fn records(&self, filters: Vec<String>) -> Result<Vec<Record>, Status> {
-        let images = self.client().list(within(NAMESPACE, ListImagesRequest { filters })?).await?.into_inner().images;
+        let images = self
+            .client()
+            .list(within(NAMESPACE, ListImagesRequest { filters })?)
+            .await?
+            .into_inner()
+            .images;
         let mut targets: HashMap<Digest, Record> = HashMap::new();
-        for Image { name, target, labels, .. } in images {
+        for Image {
+            name,
+            target,
+            labels,
+            ..
+        } in images
+        {
             let Some(target) = target else { continue };
-            let Ok(digest) = target.digest.parse() else { continue };
-            let fresh = || (BlobInfo { digest, size: target.size, labels: HashMap::new() }, Names::default());
+            let Ok(digest) = target.digest.parse() else {
+                continue;
+            };
+            let fresh = || {
+                (
+                    BlobInfo {
+                        digest,
+                        size: target.size,
+                        labels: HashMap::new(),
+                    },
+                    Names::default(),
+                )
+            };
             let known = &mut targets.entry(digest).or_insert_with(fresh).1;
             known.is_of_registry |= record_is_of_registry(&name, &labels);
             known.names.insert(name);
@@ -171,15 +266,31 @@ impl Search<'_> {
             if target.digest == manifest.top() {
                 return Ok(Some(manifest.clone()));
             }
-            let Some(document) = self.engine.containerd.document(NAMESPACE, &target).await? else { return Ok(None) };
+            let Some(document) = self.engine.containerd.document(NAMESPACE, &target).await? else {
+                return Ok(None);
+            };
             if let Some(chain) = manifest.under(&document) {
                 return Ok(Some(chain));
             }
             let index = MediaType::ImageIndex.to_string();
-            for entry in document.entries().iter().filter(|entry| depth > 0 && entry.descriptor.media_type == index) {
-                let Ok(size) = i64::try_from(entry.descriptor.size) else { continue };
-                let below = BlobInfo { digest: entry.descriptor.digest, size, labels: HashMap::new() };
-                if let Some(chain) = self.climb(manifest, below, depth - 1).await?.and_then(|below| below.under(&document)) {
+            for entry in document
+                .entries()
+                .iter()
+                .filter(|entry| depth > 0 && entry.descriptor.media_type == index)
+            {
+                let Ok(size) = i64::try_from(entry.descriptor.size) else {
+                    continue;
+                };
+                let below = BlobInfo {
+                    digest: entry.descriptor.digest,
+                    size,
+                    labels: HashMap::new(),
+                };
+                if let Some(chain) = self
+                    .climb(manifest, below, depth - 1)
+                    .await?
+                    .and_then(|below| below.under(&document))
+                {
                     return Ok(Some(chain));
                 }
             }
@@ -188,17 +299,48 @@ impl Search<'_> {
     }
 }
 
-/// The name that was asked for; else every record's name, and the repositories that the image was fetched from. Clients write full names: what
-/// would first have to be made one (CRI's `sha256:…`) is nobody's word on a repository. A pod's word for a name is no more than a record,
-/// unless the image was fetched from there: an archive may have brought other bytes under it.
-fn claims(chain: &Chain, names: &BTreeSet<String>, asked: Option<&ImageRef>, fetched_from: &BTreeSet<Repository>) -> Vec<Claim> {
-    let claim = |told_by, name| Claim { told_by, name, chain: chain.clone() };
+/// The name that was asked for; else every record's name, and the repositories that the image was
+/// fetched from. Clients write full names: what would first have to be made one (CRI's `sha256:…`)
+/// is nobody's word on a repository. A pod's word for a name is no more than a record, unless the
+/// image was fetched from there: an archive may have brought other bytes under it.
+fn claims(
+    chain: &Chain,
+    names: &BTreeSet<String>,
+    asked: Option<&ImageRef>,
+    fetched_from: &BTreeSet<Repository>,
+) -> Vec<Claim> {
+    let claim = |told_by, name| Claim {
+        told_by,
+        name,
+        chain: chain.clone(),
+    };
     if let Some(name) = asked {
-        let told_by = if fetched_from.contains(&name.repository) { ToldBy::Client } else { ToldBy::Record };
+        let told_by = if fetched_from.contains(&name.repository) {
+            ToldBy::Client
+        } else {
+            ToldBy::Record
+        };
         return vec![claim(told_by, name.clone())];
     }
-    let full = |name: &String| name.parse::<ImageRef>().ok().filter(|parsed| name.starts_with(parsed.repository.as_str()));
-    let recorded = names.iter().filter_map(full).map(|name| claim(ToldBy::Record, name));
-    let bare = |repository: &Repository| ImageRef { repository: repository.clone(), tag: None, digest: None };
-    recorded.chain(fetched_from.iter().map(|repository| claim(ToldBy::Source, bare(repository)))).collect()
+    let full = |name: &String| {
+        name.parse::<ImageRef>()
+            .ok()
+            .filter(|parsed| name.starts_with(parsed.repository.as_str()))
+    };
+    let recorded = names
+        .iter()
+        .filter_map(full)
+        .map(|name| claim(ToldBy::Record, name));
+    let bare = |repository: &Repository| ImageRef {
+        repository: repository.clone(),
+        tag: None,
+        digest: None,
+    };
+    recorded
+        .chain(
+            fetched_from
+                .iter()
+                .map(|repository| claim(ToldBy::Source, bare(repository))),
+        )
+        .collect()
 }

@@ -1,5 +1,5 @@
-//! Configurations and manifests, proved from their bytes. What was proved stays true, so it is kept: to look through the whole store takes
-//! the longer, the more images a node has.
+//! Configurations and manifests, proved from their bytes. What was proved stays true, so it is
+//! kept: to look through the whole store takes the longer, the more images a node has.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,8 @@ use super::made::Made;
 use crate::hooks::containerd::Containerd;
 use crate::image::{Chain, Digest, Document, chain_id};
 
-/// Images that have all layers in common and not the configuration: rebuilds, of which a host has a few.
+/// Images that have all layers in common and not the configuration: rebuilds, of which a host has a
+/// few.
 const MAX_CONFIGS: usize = 64;
 /// More are begun anew: a node has not as many images.
 const MAX_KEPT: usize = 10_000;
@@ -43,9 +44,20 @@ pub(super) struct Manifest {
 }
 
 impl Proved {
-    /// The configurations that the container can have: the one that CRI wrote down, or all of layers that give its chain ID.
-    pub(super) async fn configs(&self, containerd: &Containerd, made: &Made, look: Look) -> Result<Vec<Digest>, Status> {
-        let kept = self.known().configs.get(&made.chain).cloned().filter(|_| look == Look::Near);
+    /// The configurations that the container can have: the one that CRI wrote down, or all of
+    /// layers that give its chain ID.
+    pub(super) async fn configs(
+        &self,
+        containerd: &Containerd,
+        made: &Made,
+        look: Look,
+    ) -> Result<Vec<Digest>, Status> {
+        let kept = self
+            .known()
+            .configs
+            .get(&made.chain)
+            .cloned()
+            .filter(|_| look == Look::Near);
         let candidates = match (made.config, kept) {
             (Some(config), _) => vec![config],
             (None, Some(kept)) => return Ok(kept),
@@ -53,7 +65,11 @@ impl Proved {
         };
         let mut configs = Vec::new();
         for config in candidates {
-            if self.chain_id(containerd, config).await?.is_some_and(|(_, chain)| chain == Some(made.chain)) {
+            if self
+                .chain_id(containerd, config)
+                .await?
+                .is_some_and(|(_, chain)| chain == Some(made.chain))
+            {
                 configs.push(config);
             }
         }
@@ -64,39 +80,63 @@ impl Proved {
     }
 
     /// The manifests that name a configuration.
-    pub(super) async fn manifests(&self, containerd: &Containerd, config: Digest, look: Look) -> Result<Vec<Manifest>, Status> {
+    pub(super) async fn manifests(
+        &self,
+        containerd: &Containerd,
+        config: Digest,
+        look: Look,
+    ) -> Result<Vec<Manifest>, Status> {
         let kept = self.known().manifests.get(&config).cloned();
         if let Some(kept) = kept.filter(|kept| look == Look::Near && !kept.is_empty()) {
             return Ok(kept);
         }
-        let Some((size, _)) = self.chain_id(containerd, config).await? else { return Ok(Vec::new()) };
+        let Some((size, _)) = self.chain_id(containerd, config).await? else {
+            return Ok(Vec::new());
+        };
         // What pulls and imports write, and what BuildKit does.
-        let filters = ["config", "0"].map(|kind| format!("labels.\"containerd.io/gc.ref.content.{kind}\"=={config}"));
+        let filters = ["config", "0"]
+            .map(|kind| format!("labels.\"containerd.io/gc.ref.content.{kind}\"=={config}"));
         let config_info = containerd.info(NAMESPACE, &config).await?;
         let config_of_registry = config_info.is_some_and(|info| info.is_of_registry());
         let mut manifests = Vec::new();
         for info in containerd.blobs_where(NAMESPACE, filters.to_vec()).await? {
             let document = containerd.document(NAMESPACE, &info).await?;
             let from_registry = config_of_registry || info.is_of_registry();
-            let sources: Vec<_> = info.sources().map(|(host, path)| (host.to_owned(), path.to_owned())).collect();
+            let sources: Vec<_> = info
+                .sources()
+                .map(|(host, path)| (host.to_owned(), path.to_owned()))
+                .collect();
             let chain = document.and_then(|document| Chain::of_config(config, size, &document));
-            manifests.extend(chain.map(|chain| Manifest { chain, from_registry, sources }));
+            manifests.extend(chain.map(|chain| Manifest {
+                chain,
+                from_registry,
+                sources,
+            }));
         }
         self.known().manifests.insert(config, manifests.clone());
         Ok(manifests)
     }
 
-    /// A configuration's size and the chain ID of its layers, hashed and read here; none where it is no configuration, or not there.
-    async fn chain_id(&self, containerd: &Containerd, config: Digest) -> Result<Option<(u64, Option<Digest>)>, Status> {
+    /// A configuration's size and the chain ID of its layers, hashed and read here; none where it
+    /// is no configuration, or not there.
+    async fn chain_id(
+        &self,
+        containerd: &Containerd,
+        config: Digest,
+    ) -> Result<Option<(u64, Option<Digest>)>, Status> {
         if let Some(known) = self.known().chain_ids.get(&config) {
             return Ok(Some(*known));
         }
         // A size of nothing asks for all of it; more than a document may have is refused there.
-        let Some(bytes) = containerd.read(NAMESPACE, &config, 0).await? else { return Ok(None) };
+        let Some(bytes) = containerd.read(NAMESPACE, &config, 0).await? else {
+            return Ok(None);
+        };
         if bytes.len() > Document::LIMITS.bytes || Digest::of(&bytes) != config {
             return Ok(None);
         }
-        let Ok(chain) = chain_id(&bytes) else { return Ok(None) };
+        let Ok(chain) = chain_id(&bytes) else {
+            return Ok(None);
+        };
         let proved = (u64::try_from(bytes.len()).unwrap_or(u64::MAX), chain);
         self.known().chain_ids.insert(config, proved);
         Ok(Some(proved))
@@ -111,13 +151,20 @@ impl Proved {
     }
 }
 
-/// The blobs that are said to be unpacked to the container's snapshot: without this label, it would be collected as garbage.
+/// The blobs that are said to be unpacked to the container's snapshot: without this label, it would
+/// be collected as garbage.
 async fn labelled(containerd: &Containerd, made: &Made) -> Result<Vec<Digest>, Status> {
     let label = format!("containerd.io/gc.ref.snapshot.{}", made.snapshotter);
-    let mut infos = containerd.blobs_where(NAMESPACE, vec![format!("labels.{label:?}=={}", made.chain)]).await?;
-    infos.retain(|info| usize::try_from(info.size).is_ok_and(|size| size <= Document::LIMITS.bytes));
+    let mut infos = containerd
+        .blobs_where(NAMESPACE, vec![format!("labels.{label:?}=={}", made.chain)])
+        .await?;
+    infos
+        .retain(|info| usize::try_from(info.size).is_ok_and(|size| size <= Document::LIMITS.bytes));
     if infos.len() > MAX_CONFIGS {
-        return Err(Status::resource_exhausted(format!("more than {MAX_CONFIGS} images of the same layers, {}", made.chain)));
+        return Err(Status::resource_exhausted(format!(
+            "more than {MAX_CONFIGS} images of the same layers, {}",
+            made.chain
+        )));
     }
     Ok(infos.into_iter().map(|info| info.digest).collect())
 }

@@ -23,14 +23,26 @@ pub(super) enum Moment {
 }
 
 impl RunDoor {
-    /// The verdict on a container, within that time. None where there is nothing to be judged, or not yet.
-    pub(super) async fn verdict(&self, moment: Moment, id: &str, time: Duration) -> Option<Verdict> {
+    /// The verdict on a container, within that time. None where there is nothing to be judged, or
+    /// not yet.
+    pub(super) async fn verdict(
+        &self,
+        moment: Moment,
+        id: &str,
+        time: Duration,
+    ) -> Option<Verdict> {
         let begun = Instant::now();
         let judged = tokio::time::timeout(time, self.judge(moment, id, begun, time)).await;
         judged.unwrap_or_else(|_| Some(self.unjudged(too_slow(time), begun)))
     }
 
-    async fn judge(&self, moment: Moment, id: &str, begun: Instant, time: Duration) -> Option<Verdict> {
+    async fn judge(
+        &self,
+        moment: Moment,
+        id: &str,
+        begun: Instant,
+        time: Duration,
+    ) -> Option<Verdict> {
         let containerd = &self.gates.containerd;
         let made = match moment {
             Moment::Create => made::by_snapshot(containerd, id).await.map(Some),
@@ -39,21 +51,40 @@ impl RunDoor {
         let made = match made {
             Ok(Some(made)) => made,
             Ok(None) if moment == Moment::Sandbox => return None,
-            Ok(None) => return Some(self.unjudged(unknown(&Unknown::Odd(format!("no record of container {id}"))), begun)),
+            Ok(None) => {
+                return Some(self.unjudged(
+                    unknown(&Unknown::Odd(format!("no record of container {id}"))),
+                    begun,
+                ));
+            }
             Err(why) => return Some(self.unjudged(unknown(&why), begun)),
         };
         // A yes needs one name, and a no all of them.
-        let near = self.judge_made(moment, &made, Look::Near, begun, time).await;
+        let near = self
+            .judge_made(moment, &made, Look::Near, begun, time)
+            .await;
         match near {
             Some(verdict) if !matches!(verdict.decision, Decision::Allow(_)) => {
-                self.judge_made(moment, &made, Look::Everywhere, begun, time).await
+                self.judge_made(moment, &made, Look::Everywhere, begun, time)
+                    .await
             }
             near => near,
         }
     }
 
-    async fn judge_made(&self, moment: Moment, made: &Made, look: Look, begun: Instant, time: Duration) -> Option<Verdict> {
-        let search = Search { engine: &self.gates, proved: &self.proved, look };
+    async fn judge_made(
+        &self,
+        moment: Moment,
+        made: &Made,
+        look: Look,
+        begun: Instant,
+        time: Duration,
+    ) -> Option<Verdict> {
+        let search = Search {
+            engine: &self.gates,
+            proved: &self.proved,
+            look,
+        };
         let images = match search.images(made).await {
             Ok(images) => images,
             Err(status) => return Some(self.unjudged(unknown(&status.into()), begun)),
@@ -63,10 +94,18 @@ impl RunDoor {
         }
         let (engine, bytes) = (self.gates.name.clone(), made.config.unwrap_or(made.chain));
         // Then there is time for the cache when they don't answer.
-        let run = Run { engine, bytes, place: images.place, begun, sources_until: begun + time * 2 / 3 };
+        let run = Run {
+            engine,
+            bytes,
+            place: images.place,
+            begun,
+            sources_until: begun + time * 2 / 3,
+        };
         let verdict = self.decider.run(&run, Timestamp::now()).await;
-        // One of several images may be made a container of. Which one is known when it is to be started.
-        let decided = moment != Moment::Create || !images.ambiguous || !verdict.decision.lets_through();
+        // One of several images may be made a container of. Which one is known when it is to be
+        // started.
+        let decided =
+            moment != Moment::Create || !images.ambiguous || !verdict.decision.lets_through();
         decided.then_some(verdict)
     }
 
@@ -88,7 +127,11 @@ fn unknown(why: &Unknown) -> Refusal {
     match why {
         Unknown::Containerd(status) => Refusal::new(
             Code::SourceUnreachable,
-            format!("containerd's answer {:?}: {:?}", status.code(), status.message()),
+            format!(
+                "containerd's answer {:?}: {:?}",
+                status.code(),
+                status.message()
+            ),
             "what containerd knows of the container",
             "`containerd` and `nri` of an engine in rootpin.toml must be sockets of the same containerd",
         ),
@@ -102,10 +145,14 @@ fn unknown(why: &Unknown) -> Refusal {
 }
 
 fn gone(config: Option<Digest>, chain: Digest) -> Refusal {
-    let configured = config.map(|config| format!("configuration {config} and ")).unwrap_or_default();
+    let configured = config
+        .map(|config| format!("configuration {config} and "))
+        .unwrap_or_default();
     Refusal::new(
         Code::NotLocal,
-        format!("no image in namespace {NAMESPACE} with {configured}layers that unpack to {chain}, which the container stands on"),
+        format!(
+            "no image in namespace {NAMESPACE} with {configured}layers that unpack to {chain}, which the container stands on"
+        ),
         "an image record of what the container is made of",
         "the image was removed: pull it again by its signed name",
     )

@@ -15,7 +15,8 @@ const MAX_RUNNING: usize = 100_000;
 /// More lines say no more.
 const MAX_TOLD: usize = 100;
 
-/// The pods and containers that containerd tells of when a plugin connects, in one message or several.
+/// The pods and containers that containerd tells of when a plugin connects, in one message or
+/// several.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     pods: Vec<PodSandbox>,
@@ -29,9 +30,17 @@ impl Running {
     ///
     /// # Errors
     /// There are more than any node has.
-    pub(super) fn add(&mut self, pods: Vec<PodSandbox>, containers: Vec<Container>, more: bool) -> Result<(), (Code, String)> {
+    pub(super) fn add(
+        &mut self,
+        pods: Vec<PodSandbox>,
+        containers: Vec<Container>,
+        more: bool,
+    ) -> Result<(), (Code, String)> {
         if self.pods.len() + self.containers.len() + pods.len() + containers.len() > MAX_RUNNING {
-            return Err((Code::ResourceExhausted, format!("rootpin: more than {MAX_RUNNING} pods and containers")));
+            return Err((
+                Code::ResourceExhausted,
+                format!("rootpin: more than {MAX_RUNNING} pods and containers"),
+            ));
         }
         self.pods.extend(pods);
         self.containers.extend(containers);
@@ -44,10 +53,18 @@ impl Running {
         self.whole
     }
 
-    /// Judges all of them, beside the questions that come in now. Nothing is stopped: NRI's answer is waited for.
+    /// Judges all of them, beside the questions that come in now. Nothing is stopped: NRI's answer
+    /// is waited for.
     pub(super) fn look_through(&mut self, door: &Arc<RunDoor>) {
-        let (pods, containers) = (std::mem::take(&mut self.pods), std::mem::take(&mut self.containers));
-        self.look = Some(tokio::spawn(look_through(Arc::clone(door), pods, containers)));
+        let (pods, containers) = (
+            std::mem::take(&mut self.pods),
+            std::mem::take(&mut self.containers),
+        );
+        self.look = Some(tokio::spawn(look_through(
+            Arc::clone(door),
+            pods,
+            containers,
+        )));
     }
 }
 
@@ -61,31 +78,59 @@ impl Drop for Running {
 
 async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec<Container>) {
     let stopped = |container: &Container| container.state() == ContainerState::ContainerStopped;
-    let sandboxes = pods.into_iter().map(|pod| (Moment::Sandbox, pod.id.clone(), who(&pod, &Container::default())));
-    let containers = containers.into_iter().filter(|container| !stopped(container));
-    let containers = containers.map(|container| (Moment::Start, container.id.clone(), who(&PodSandbox::default(), &container)));
+    let sandboxes = pods.into_iter().map(|pod| {
+        (
+            Moment::Sandbox,
+            pod.id.clone(),
+            who(&pod, &Container::default()),
+        )
+    });
+    let containers = containers
+        .into_iter()
+        .filter(|container| !stopped(container));
+    let containers = containers.map(|container| {
+        (
+            Moment::Start,
+            container.id.clone(),
+            who(&PodSandbox::default(), &container),
+        )
+    });
     let engine = &door.gates.name;
     // A failure is one of the questions', and told there.
-    let search = Search { engine: &door.gates, proved: &door.proved, look: Look::Everywhere };
+    let search = Search {
+        engine: &door.gates,
+        proved: &door.proved,
+        look: Look::Everywhere,
+    };
     let _ = tokio::time::timeout(door.decider.deadline(), search.warm()).await;
     let (mut seen, mut refused) = (0_usize, 0_usize);
     for (moment, id, who) in sandboxes.chain(containers) {
-        let Some(verdict) = door.verdict(moment, &id, door.decider.deadline()).await else { continue };
+        let Some(verdict) = door.verdict(moment, &id, door.decider.deadline()).await else {
+            continue;
+        };
         seen += 1;
-        let Some(_) = verdict.decision.denial() else { continue };
+        let Some(_) = verdict.decision.denial() else {
+            continue;
+        };
         refused += 1;
         if refused <= MAX_TOLD {
             log::warn!("engine {engine}: {who} is there already and may not run: {verdict}");
         }
     }
-    log::info!("engine {engine}: containers that are there already: {seen}; that may not run: {refused}");
+    log::info!(
+        "engine {engine}: containers that are there already: {seen}; that may not run: {refused}"
+    );
     door.shut(refused);
 }
 
 /// A container in words; what pods say of themselves is escaped.
 pub(super) fn who(pod: &PodSandbox, container: &Container) -> String {
     let name = format!("{}/{}", pod.namespace, pod.name);
-    let pod_name = if pod.id.is_empty() { String::new() } else { format!(" of pod {name:?}") };
+    let pod_name = if pod.id.is_empty() {
+        String::new()
+    } else {
+        format!(" of pod {name:?}")
+    };
     match container.id.as_str() {
         "" => format!("the sandbox {:?}{pod_name}", pod.id),
         id => format!("the container {:?} {id:?}{pod_name}", container.name),

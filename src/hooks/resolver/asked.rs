@@ -1,5 +1,5 @@
-//! What a request asks for (OCI distribution-spec, "Endpoints": the pulling half), read strictly: a name that two readers could take for
-//! two names is none.
+//! What a request asks for (OCI distribution-spec, "Endpoints": the pulling half), read strictly: a
+//! name that two readers could take for two names is none.
 
 use http::{Method, Request, StatusCode};
 
@@ -13,14 +13,16 @@ pub(super) enum Asked {
     Version,
     /// Which manifest a tag is.
     Tag(ImageRef),
-    /// What refers to an image: signatures and the like, under a tag that is made of the image's digest.
+    /// What refers to an image: signatures and the like, under a tag that is made of the image's
+    /// digest.
     Referrers,
     /// Bytes by their digest.
     Bytes {
         repository: Repository,
         manifest: bool,
         digest: Digest,
-        /// Whether they are to come from here: below `/resolve` the engine asks its registry itself.
+        /// Whether they are to come from here: below `/resolve` the engine asks its registry
+        /// itself.
         passes: bool,
     },
 }
@@ -35,21 +37,43 @@ const MAX_HOST: usize = 255;
 /// Reads a request.
 pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let message = format!("{} is not answered here; hint: push to the registry itself", request.method());
-        return Err(No::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", &message));
+        let message = format!(
+            "{} is not answered here; hint: push to the registry itself",
+            request.method()
+        );
+        return Err(No::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "UNSUPPORTED",
+            &message,
+        ));
     }
     // A loop of our own making: what asks here for evidence would be asked for it again.
-    let agent = request.headers().get(http::header::USER_AGENT).map(http::HeaderValue::as_bytes);
+    let agent = request
+        .headers()
+        .get(http::header::USER_AGENT)
+        .map(http::HeaderValue::as_bytes);
     if agent.is_some_and(|agent| agent.starts_with(b"rootpin/")) {
         let message = "rootpin asks itself; hint: a hosts-dir is to name the registry as server, or rootpin.toml this resolver";
         return Err(No::new(StatusCode::LOOP_DETECTED, "UNSUPPORTED", message));
     }
     let path = request.uri().path();
-    let (path, passes) = path.strip_prefix(RESOLVE_ONLY).map_or((path, true), |rest| (rest, false));
+    let (path, passes) = path
+        .strip_prefix(RESOLVE_ONLY)
+        .map_or((path, true), |rest| (rest, false));
     if path.len() > MAX_PATH {
-        return Err(No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", "the path is longer than any name"));
+        return Err(No::new(
+            StatusCode::BAD_REQUEST,
+            "NAME_INVALID",
+            "the path is longer than any name",
+        ));
     }
-    let unknown = || No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "only manifests and blobs are answered here");
+    let unknown = || {
+        No::new(
+            StatusCode::NOT_FOUND,
+            "UNSUPPORTED",
+            "only manifests and blobs are answered here",
+        )
+    };
     let rest = path.strip_prefix("/v2").ok_or_else(unknown)?;
     if rest.is_empty() || rest == "/" {
         return Ok(Asked::Version);
@@ -64,48 +88,88 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
     let name = name.strip_prefix('/').ok_or_else(unknown)?;
     let repository = repository(&registry(request.uri().query())?, name)?;
     if let Ok(digest) = reference.parse() {
-        return Ok(Asked::Bytes { repository, manifest, digest, passes });
+        return Ok(Asked::Bytes {
+            repository,
+            manifest,
+            digest,
+            passes,
+        });
     }
     if manifest && is_of_digest(reference) {
         return Ok(Asked::Referrers);
     }
-    let tag: Tag = reference.parse().map_err(|error| No::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", &format!("{error}")))?;
-    if manifest { Ok(Asked::Tag(ImageRef { repository, tag: Some(tag), digest: None })) } else { Err(unknown()) }
+    let tag: Tag = reference.parse().map_err(|error| {
+        No::new(
+            StatusCode::NOT_FOUND,
+            "MANIFEST_UNKNOWN",
+            &format!("{error}"),
+        )
+    })?;
+    if manifest {
+        Ok(Asked::Tag(ImageRef {
+            repository,
+            tag: Some(tag),
+            digest: None,
+        }))
+    } else {
+        Err(unknown())
+    }
 }
 
-/// Whether a tag stands for what refers to an image: the image's digest with `-` for the colon (distribution-spec, "Referrers Tag Schema"),
-/// and behind it what cosign adds. No image has such a name; engines look it up on their own account after a pull.
+/// Whether a tag stands for what refers to an image: the image's digest with `-` for the colon
+/// (distribution-spec, "Referrers Tag Schema"), and behind it what cosign adds. No image has such a
+/// name; engines look it up on their own account after a pull.
 fn is_of_digest(tag: &str) -> bool {
-    let tag = [".sig", ".att", ".sbom"].iter().find_map(|kind| tag.strip_suffix(kind)).unwrap_or(tag);
-    let Some((algorithm, hex)) = tag.split_once('-') else { return false };
+    let tag = [".sig", ".att", ".sbom"]
+        .iter()
+        .find_map(|kind| tag.strip_suffix(kind))
+        .unwrap_or(tag);
+    let Some((algorithm, hex)) = tag.split_once('-') else {
+        return false;
+    };
     let length = match algorithm {
         "sha256" => 64,
         "sha512" => 128,
         _ => return false,
     };
-    hex.len() == length && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    hex.len() == length
+        && hex
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// `ns`: the registry that is meant. Engines encode the colon before a port.
 fn registry(query: Option<&str>) -> Result<String, No> {
     let missing = "which registry is meant is not said; hint: it comes as ?ns=HOST, which containerd and dockerd from 28 on send to a [host] \
                    of hosts.toml";
-    let host = query.and_then(|query| query.strip_prefix("ns=")).filter(|host| !host.is_empty());
+    let host = query
+        .and_then(|query| query.strip_prefix("ns="))
+        .filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", missing))?;
     if host.len() > MAX_HOST {
-        return Err(No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", "ns is longer than any registry's name"));
+        return Err(No::new(
+            StatusCode::BAD_REQUEST,
+            "NAME_INVALID",
+            "ns is longer than any registry's name",
+        ));
     }
     Ok(host.replacen("%3A", ":", 1).replacen("%3a", ":", 1))
 }
 
 /// The repository, of which the text must be the full form already.
 fn repository(host: &str, path: &str) -> Result<Repository, No> {
-    let invalid = |error: crate::image::ReferenceError| No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", &error.to_string());
+    let invalid = |error: crate::image::ReferenceError| {
+        No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", &error.to_string())
+    };
     let repository = Repository::from_full(&format!("{host}/{path}")).map_err(invalid)?;
     if repository.host() == host && !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Ok(repository);
     }
-    Err(No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", &format!("{host:?} is not a registry's name in full form")))
+    Err(No::new(
+        StatusCode::BAD_REQUEST,
+        "NAME_INVALID",
+        &format!("{host:?} is not a registry's name in full form"),
+    ))
 }
 
 #[cfg(test)]
@@ -123,10 +187,22 @@ mod tests {
     #[test]
     fn a_tag_is_asked_for_as_engines_ask() {
         for (uri, name) in [
-            ("/v2/library/alpine/manifests/3.20?ns=docker.io", "docker.io/library/alpine:3.20"),
-            ("/resolve/v2/team/app/manifests/v1?ns=r.example", "r.example/team/app:v1"),
-            ("/v2/team/app/manifests/v1?ns=127.0.0.1%3A5000", "127.0.0.1:5000/team/app:v1"),
-            ("/v2/manifests/blobs/manifests/v1?ns=r.example", "r.example/manifests/blobs:v1"),
+            (
+                "/v2/library/alpine/manifests/3.20?ns=docker.io",
+                "docker.io/library/alpine:3.20",
+            ),
+            (
+                "/resolve/v2/team/app/manifests/v1?ns=r.example",
+                "r.example/team/app:v1",
+            ),
+            (
+                "/v2/team/app/manifests/v1?ns=127.0.0.1%3A5000",
+                "127.0.0.1:5000/team/app:v1",
+            ),
+            (
+                "/v2/manifests/blobs/manifests/v1?ns=r.example",
+                "r.example/manifests/blobs:v1",
+            ),
         ] {
             assert_eq!(asked(uri).unwrap(), tag(name), "{uri}");
         }
@@ -136,30 +212,55 @@ mod tests {
     #[test]
     fn bytes_come_from_here_unless_only_tags_are_wanted() {
         let digest = Digest::of(b"x");
-        for (prefix, kind, want_manifest, want_passes) in
-            [("", "blobs", false, true), ("", "manifests", true, true), ("/resolve", "blobs", false, false)]
-        {
-            let found = asked(&format!("{prefix}/v2/team/app/{kind}/{digest}?ns=r.example")).unwrap();
-            let Asked::Bytes { repository, manifest, passes, .. } = found else { panic!("{found:?}") };
-            assert_eq!((repository.as_str(), manifest, passes), ("r.example/team/app", want_manifest, want_passes));
+        for (prefix, kind, want_manifest, want_passes) in [
+            ("", "blobs", false, true),
+            ("", "manifests", true, true),
+            ("/resolve", "blobs", false, false),
+        ] {
+            let found = asked(&format!(
+                "{prefix}/v2/team/app/{kind}/{digest}?ns=r.example"
+            ))
+            .unwrap();
+            let Asked::Bytes {
+                repository,
+                manifest,
+                passes,
+                ..
+            } = found
+            else {
+                panic!("{found:?}")
+            };
+            assert_eq!(
+                (repository.as_str(), manifest, passes),
+                ("r.example/team/app", want_manifest, want_passes)
+            );
         }
     }
 
     #[test]
     fn a_tag_made_of_a_digest_is_no_question_about_an_image() {
         let (hex, long) = ("a1".repeat(32), "b2".repeat(64));
-        for of_digest in
-            ["", ".sig", ".att", ".sbom"].map(|kind| format!("sha256-{hex}{kind}")).into_iter().chain([format!("sha512-{long}")])
+        for of_digest in ["", ".sig", ".att", ".sbom"]
+            .map(|kind| format!("sha256-{hex}{kind}"))
+            .into_iter()
+            .chain([format!("sha512-{long}")])
         {
             assert_eq!(
-                asked(&format!("/resolve/v2/team/app/manifests/{of_digest}?ns=r.example")).unwrap(),
+                asked(&format!(
+                    "/resolve/v2/team/app/manifests/{of_digest}?ns=r.example"
+                ))
+                .unwrap(),
                 Asked::Referrers,
                 "{of_digest}"
             );
         }
-        for image in
-            [format!("sha256-{hex}.x"), format!("sha256-{hex}0"), format!("sha1-{hex}"), format!("SHA256-{hex}"), "sha256-".to_owned()]
-        {
+        for image in [
+            format!("sha256-{hex}.x"),
+            format!("sha256-{hex}0"),
+            format!("sha1-{hex}"),
+            format!("SHA256-{hex}"),
+            "sha256-".to_owned(),
+        ] {
             assert_eq!(
                 asked(&format!("/v2/team/app/manifests/{image}?ns=r.example")).unwrap(),
                 tag(&format!("r.example/team/app:{image}"))
@@ -201,15 +302,23 @@ mod tests {
         ] {
             // `localhost` without a port is a host that a name can have.
             let found = asked(uri);
-            assert!(found.is_err() || uri.ends_with("ns=localhost"), "{uri}: {found:?}");
+            assert!(
+                found.is_err() || uri.ends_with("ns=localhost"),
+                "{uri}: {found:?}"
+            );
         }
-        let push = Request::put("/v2/team/app/manifests/v1?ns=r.example").body(()).unwrap();
+        let push = Request::put("/v2/team/app/manifests/v1?ns=r.example")
+            .body(())
+            .unwrap();
         assert!(read(&push).is_err());
     }
 
     #[test]
     fn rootpin_itself_is_sent_away() {
-        let request = Request::get("/v2/team/app/manifests/v1?ns=r.example").header("user-agent", "rootpin/0.1.0").body(()).unwrap();
+        let request = Request::get("/v2/team/app/manifests/v1?ns=r.example")
+            .header("user-agent", "rootpin/0.1.0")
+            .body(())
+            .unwrap();
         assert!(read(&request).is_err());
     }
 }

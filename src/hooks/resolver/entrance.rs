@@ -1,5 +1,6 @@
-//! Where connections to the resolver are taken from the kernel's queue. Any user of the host may fill that queue, and root's engines stand in
-//! it too: so a thread does nothing but empty it, and what has no right here costs a look-up and is cut.
+//! Where connections to the resolver are taken from the kernel's queue. Any user of the host may
+//! fill that queue, and root's engines stand in it too: so a thread does nothing but empty it, and
+//! what has no right here costs a look-up and is cut.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,8 +46,13 @@ impl Entrance {
         let (sender, taken) = mpsc::unbounded_channel();
         let here = listener.local_addr()?;
         let admit = move || admit(&listener, here, &closed, &places, &sender);
-        std::thread::Builder::new().name("resolver-door".to_owned()).spawn(admit)?;
-        Ok(Self { taken, open: Some(open) })
+        std::thread::Builder::new()
+            .name("resolver-door".to_owned())
+            .spawn(admit)?;
+        Ok(Self {
+            taken,
+            open: Some(open),
+        })
     }
 
     /// The next connection. `None`: it is closed, and those that were taken before have all come.
@@ -60,10 +66,19 @@ impl Entrance {
     }
 }
 
-fn admit(listener: &TcpListener, here: SocketAddr, closed: &UnixStream, places: &Places, sender: &mpsc::UnboundedSender<Taken>) {
+fn admit(
+    listener: &TcpListener,
+    here: SocketAddr,
+    closed: &UnixStream,
+    places: &Places,
+    sender: &mpsc::UnboundedSender<Taken>,
+) {
     let mut owners = Owners::default();
     loop {
-        let mut watched = [PollFd::new(listener, PollFlags::IN), PollFd::new(closed, PollFlags::IN)];
+        let mut watched = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(closed, PollFlags::IN),
+        ];
         match poll(&mut watched, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -76,7 +91,14 @@ fn admit(listener: &TcpListener, here: SocketAddr, closed: &UnixStream, places: 
             match listener.accept() {
                 Ok((stream, peer)) => match places.one(owners.is_ours(peer, here)) {
                     Some(place) => {
-                        if sender.send(Taken { stream, peer, place }).is_err() {
+                        if sender
+                            .send(Taken {
+                                stream,
+                                peer,
+                                place,
+                            })
+                            .is_err()
+                        {
                             return;
                         }
                     }

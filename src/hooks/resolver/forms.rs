@@ -19,15 +19,24 @@ pub(super) struct Forms {
 impl Forms {
     pub(super) fn new(at: SocketAddr, hosts_dir: Option<&Path>) -> Self {
         let mut folders: Vec<PathBuf> = hosts_dir.map(Path::to_owned).into_iter().collect();
-        folders.extend(FOLDERS.iter().map(PathBuf::from).filter(|folder| Some(folder.as_path()) != hosts_dir));
+        folders.extend(
+            FOLDERS
+                .iter()
+                .map(PathBuf::from)
+                .filter(|folder| Some(folder.as_path()) != hosts_dir),
+        );
         Self { at, folders }
     }
 
-    /// Whether one of the files leads here for a registry's bytes. They are read each time: they change while rootpind runs.
+    /// Whether one of the files leads here for a registry's bytes. They are read each time: they
+    /// change while rootpind runs.
     pub(super) fn pass(&self, registry: &str) -> bool {
         self.folders.iter().any(|folder| {
             fetches_at(folder, registry, self.at).unwrap_or_else(|error| {
-                log::warn!("the hosts.toml of {registry} in {} is not looked at: {error}", folder.display());
+                log::warn!(
+                    "the hosts.toml of {registry} in {} is not looked at: {error}",
+                    folder.display()
+                );
                 false
             })
         })
@@ -36,7 +45,11 @@ impl Forms {
 
 impl Display for Forms {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let shown: Vec<_> = self
+            .folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
         f.write_str(&shown.join(" or "))
     }
 }

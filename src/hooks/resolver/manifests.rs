@@ -1,5 +1,6 @@
-//! The manifest under a digest that a tag was resolved to. HEAD needs its length and media type, which no statement has, so a registry
-//! that is down must not be the only one to know: what was seen before is kept, and what an engine holds is read there.
+//! The manifest under a digest that a tag was resolved to. HEAD needs its length and media type,
+//! which no statement has, so a registry that is down must not be the only one to know: what was
+//! seen before is kept, and what an engine holds is read there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,8 @@ pub(super) struct Manifests {
     sources: Arc<Sources>,
     engines: Vec<Arc<Containerd>>,
     kept: Mutex<Kept>,
-    /// One at a time looks for a digest: those that wait find what it found, or when and why it found nothing.
+    /// One at a time looks for a digest: those that wait find what it found, or when and why it
+    /// found nothing.
     looking: Mutex<HashMap<Digest, Arc<Turn>>>,
     fetches: Semaphore,
 }
@@ -49,20 +51,34 @@ impl Manifests {
     pub(super) fn new(sources: Arc<Sources>, engines: Vec<Containerd>) -> Self {
         let fetches = Semaphore::new(MAX_FETCHES);
         let engines = engines.into_iter().map(Arc::new).collect();
-        Self { sources, engines, kept: Mutex::default(), looking: Mutex::default(), fetches }
+        Self {
+            sources,
+            engines,
+            kept: Mutex::default(),
+            looking: Mutex::default(),
+            fetches,
+        }
     }
 
-    /// The manifest of that digest, hashed: from here, from an engine, or from the repository's registry.
+    /// The manifest of that digest, hashed: from here, from an engine, or from the repository's
+    /// registry.
     ///
     /// # Errors
     /// Nobody has it, or nobody who does answers in time.
-    pub(super) async fn of(&self, name: &ImageRef, digest: Digest, deadline: Instant) -> Result<Arc<Description>, Refusal> {
+    pub(super) async fn of(
+        &self,
+        name: &ImageRef,
+        digest: Digest,
+        deadline: Instant,
+    ) -> Result<Arc<Description>, Refusal> {
         if let Some(known) = self.known(&digest) {
             return Ok(known);
         }
         let (begun, turn) = (Instant::now(), self.turn(digest));
         let late = |_| late(name, &digest);
-        let mut turn = tokio::time::timeout_at(deadline.into(), turn.lock()).await.map_err(late)?;
+        let mut turn = tokio::time::timeout_at(deadline.into(), turn.lock())
+            .await
+            .map_err(late)?;
         if let Some(known) = self.known(&digest) {
             return Ok(known);
         }
@@ -80,15 +96,27 @@ impl Manifests {
 
     /// One that is kept here.
     pub(super) fn known(&self, digest: &Digest) -> Option<Arc<Description>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).known.get(digest).cloned()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .known
+            .get(digest)
+            .cloned()
     }
 
     /// The indexes that list a manifest: those that are kept here.
     pub(super) fn above(&self, digest: &Digest) -> Vec<Digest> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).above.get(digest).cloned().unwrap_or_default()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .above
+            .get(digest)
+            .cloned()
+            .unwrap_or_default()
     }
 
-    /// The indexes that list a manifest, in an engine's content store: a pull goes on there after a restart of rootpind.
+    /// The indexes that list a manifest, in an engine's content store: a pull goes on there after a
+    /// restart of rootpind.
     pub(super) async fn above_in_engines(&self, digest: Digest) -> Vec<Digest> {
         let mut looking = JoinSet::new();
         for engine in &self.engines {
@@ -106,8 +134,14 @@ impl Manifests {
         found
     }
 
-    /// What an engine holds; once that takes long, what the registry sends as well, whichever comes first.
-    async fn found(&self, name: &ImageRef, digest: Digest, deadline: Instant) -> Result<Description, Refusal> {
+    /// What an engine holds; once that takes long, what the registry sends as well, whichever comes
+    /// first.
+    async fn found(
+        &self,
+        name: &ImageRef,
+        digest: Digest,
+        deadline: Instant,
+    ) -> Result<Description, Refusal> {
         let (resident, fetched) = (self.resident(digest), self.fetched(name, digest, deadline));
         tokio::pin!(resident, fetched);
         match tokio::time::timeout(RESIDENT, &mut resident).await {
@@ -144,10 +178,20 @@ impl Manifests {
         None
     }
 
-    async fn fetched(&self, name: &ImageRef, digest: Digest, deadline: Instant) -> Result<Description, Refusal> {
+    async fn fetched(
+        &self,
+        name: &ImageRef,
+        digest: Digest,
+        deadline: Instant,
+    ) -> Result<Description, Refusal> {
         let place = tokio::time::timeout_at(deadline.into(), self.fetches.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(late(name, &digest)) };
-        let by_digest = ImageRef { tag: None, ..name.with_digest(digest) };
+        let Ok(Ok(_place)) = place else {
+            return Err(late(name, &digest));
+        };
+        let by_digest = ImageRef {
+            tag: None,
+            ..name.with_digest(digest)
+        };
         self.sources.describe(&by_digest, deadline).await
     }
 
@@ -155,7 +199,10 @@ impl Manifests {
         let found = Arc::new(found);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = found.manifests.len();
-        if kept.bytes + found.bytes.len() > MAX_KEPT || kept.known.len() >= MAX_MANIFESTS || kept.above.len() + listed > MAX_LISTED {
+        if kept.bytes + found.bytes.len() > MAX_KEPT
+            || kept.known.len() >= MAX_MANIFESTS
+            || kept.above.len() + listed > MAX_LISTED
+        {
             *kept = Kept::default();
         }
         kept.bytes += found.bytes.len();

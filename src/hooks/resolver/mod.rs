@@ -1,9 +1,10 @@
-//! A registry on loopback that engines find by `hosts.toml` and ask what a tag is. It answers with the digest that is signed for the tag,
-//! whatever the registry says now.
+//! A registry on loopback that engines find by `hosts.toml` and ask what a tag is. It answers with
+//! the digest that is signed for the tag, whatever the registry says now.
 //!
-//! The closed form of a `hosts.toml` has no other host that may resolve, so every answer but 200 ends the resolution. Bytes by digest flow
-//! through, for engines that have no other way to the registry; below `/resolve` they don't, and the engine asks its registry itself, with
-//! credentials of its own. Nothing is asked of a host that the policy doesn't name.
+//! The closed form of a `hosts.toml` has no other host that may resolve, so every answer but 200
+//! ends the resolution. Bytes by digest flow through, for engines that have no other way to the
+//! registry; below `/resolve` they don't, and the engine asks its registry itself, with credentials
+//! of its own. Nothing is asked of a host that the policy doesn't name.
 
 mod answer;
 mod asked;
@@ -43,7 +44,8 @@ use peer::Places;
 
 /// So many streams of bytes at a time: what hangs in them never keeps a tag waiting.
 const MAX_STREAMS: usize = 256;
-/// How long a connection may keep its place without asking anything, where places are few or it isn't root's.
+/// How long a connection may keep its place without asking anything, where places are few or it
+/// isn't root's.
 const SHORT: Duration = Duration::from_secs(2);
 /// A request's head, and how long it may take to come, or the next one to follow.
 const MAX_HEAD: usize = 16 << 10;
@@ -63,7 +65,8 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// One that answers by this decider at that address. The engines may hold the manifest of what they pulled before.
+    /// One that answers by this decider at that address. The engines may hold the manifest of what
+    /// they pulled before.
     ///
     /// # Errors
     /// An engine's socket can't be an address.
@@ -74,17 +77,40 @@ impl Resolver {
         at: SocketAddr,
         config: &Config,
     ) -> Result<Self, String> {
-        let engine = |engine: &Engine| Containerd::at(&engine.containerd).map_err(|error| format!("engine {}: {error}", engine.name));
-        let manifests = Manifests::new(Arc::clone(&sources), config.engines.iter().map(engine).collect::<Result<_, _>>()?);
-        let (streams, places, forms) =
-            (Arc::new(Semaphore::new(MAX_STREAMS)), Arc::new(Places::new()), Forms::new(at, config.hosts_dir.as_deref()));
-        Ok(Self { decider, observer, sources, manifests, streams, places, forms })
+        let engine = |engine: &Engine| {
+            Containerd::at(&engine.containerd)
+                .map_err(|error| format!("engine {}: {error}", engine.name))
+        };
+        let manifests = Manifests::new(
+            Arc::clone(&sources),
+            config
+                .engines
+                .iter()
+                .map(engine)
+                .collect::<Result<_, _>>()?,
+        );
+        let (streams, places, forms) = (
+            Arc::new(Semaphore::new(MAX_STREAMS)),
+            Arc::new(Places::new()),
+            Forms::new(at, config.hosts_dir.as_deref()),
+        );
+        Ok(Self {
+            decider,
+            observer,
+            sources,
+            manifests,
+            streams,
+            places,
+            forms,
+        })
     }
 
     /// Answers until told to stop, and then what was asked before.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, until: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(());
-        let entrance = listener.into_std().and_then(|listener| Entrance::open(listener, Arc::clone(&self.places)));
+        let entrance = listener
+            .into_std()
+            .and_then(|listener| Entrance::open(listener, Arc::clone(&self.places)));
         let mut entrance = match entrance {
             Ok(entrance) => entrance,
             Err(error) => return log::error!("the resolver takes no connections: {error}"),
@@ -110,9 +136,18 @@ impl Resolver {
     }
 
     async fn connection(self: Arc<Self>, taken: Taken, mut stopped: watch::Receiver<()>) {
-        let Taken { stream, peer, place } = taken;
-        let Some(place) = self.places.turn(place).await else { return };
-        let stream = match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+        let Taken {
+            stream,
+            peer,
+            place,
+        } = taken;
+        let Some(place) = self.places.turn(place).await else {
+            return;
+        };
+        let stream = match stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream))
+        {
             Ok(stream) => stream,
             Err(error) => return log::warn!("a connection to the resolver: {error}"),
         };
@@ -125,8 +160,11 @@ impl Resolver {
             async move { Ok::<_, Infallible>(this.counted(&request, ours).await) }
         });
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-        http.keep_alive(!short).header_read_timeout(if short { SHORT } else { HEAD_TIME });
+        http.timer(TokioTimer::new())
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS);
+        http.keep_alive(!short)
+            .header_read_timeout(if short { SHORT } else { HEAD_TIME });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -140,7 +178,8 @@ impl Resolver {
         if let Err(error) = ended {
             log::debug!("a connection from {peer} to the resolver: {error}");
         }
-        // Who comes again and again is told no oftener than this: to tell is most of what a stranger can have done here.
+        // Who comes again and again is told no oftener than this: to tell is most of what a
+        // stranger can have done here.
         if !ours {
             tokio::select! {
                 () = tokio::time::sleep(SHORT) => {}
@@ -154,8 +193,16 @@ impl Resolver {
         let begun = Instant::now();
         let answer = self.answer(request, ours).await;
         let metrics = self.observer.metrics();
-        metrics.add("rootpin_resolver_requests_total", format!("status=\"{}\"", answer.status().as_u16()), 1.0);
-        metrics.add("rootpin_resolver_seconds_sum", String::new(), begun.elapsed().as_secs_f64());
+        metrics.add(
+            "rootpin_resolver_requests_total",
+            format!("status=\"{}\"", answer.status().as_u16()),
+            1.0,
+        );
+        metrics.add(
+            "rootpin_resolver_seconds_sum",
+            String::new(),
+            begun.elapsed().as_secs_f64(),
+        );
         answer
     }
 
@@ -173,13 +220,32 @@ impl Resolver {
                 let message = "only tags are answered here: the engine asks the registry for what it knows by digest";
                 Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", message))
             }
-            Ok(Asked::Referrers) => Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "what refers to an image is not told here")),
-            Ok(Asked::Bytes { repository, manifest, digest, passes: true }) => match self.may_pass(&repository) {
+            Ok(Asked::Referrers) => Err(No::new(
+                StatusCode::NOT_FOUND,
+                "UNSUPPORTED",
+                "what refers to an image is not told here",
+            )),
+            Ok(Asked::Bytes {
+                repository,
+                manifest,
+                digest,
+                passes: true,
+            }) => match self.may_pass(&repository) {
                 Err(no) => Err(no),
                 Ok(()) if manifest => self.manifest(repository, digest, head).await,
                 Ok(()) => {
-                    let (method, range) = (request.method().clone(), request.headers().get(http::header::RANGE).cloned());
-                    self.bytes(Wanted { method, repository, manifest, digest, range }).await
+                    let (method, range) = (
+                        request.method().clone(),
+                        request.headers().get(http::header::RANGE).cloned(),
+                    );
+                    self.bytes(Wanted {
+                        method,
+                        repository,
+                        manifest,
+                        digest,
+                        range,
+                    })
+                    .await
                 }
             },
         };
@@ -192,45 +258,81 @@ impl Resolver {
         let resolving = self.decider.resolve(Door::Resolver, name, Timestamp::now());
         let verdict = match tokio::time::timeout(deadline, resolving).await {
             Ok(verdict) => verdict,
-            Err(_) => self.decider.unjudged_pull(Door::Resolver, Some(name.clone()), too_slow(deadline), begun),
+            Err(_) => self.decider.unjudged_pull(
+                Door::Resolver,
+                Some(name.clone()),
+                too_slow(deadline),
+                begun,
+            ),
         };
         self.observer.observe(&verdict);
         let digest = match (&verdict.decision, verdict.digest) {
             (Decision::Allow(_) | Decision::LetThrough(_), Some(digest)) => digest,
-            // Audit mode lets through what the registry has; it can't let through what nobody names.
-            (Decision::Deny(denial) | Decision::LetThrough(denial), _) if denial.refusal.code.judged() => {
+            // Audit mode lets through what the registry has; it can't let through what nobody
+            // names.
+            (Decision::Deny(denial) | Decision::LetThrough(denial), _)
+                if denial.refusal.code.judged() =>
+            {
                 return Err(No::refused(verdict.reason()));
             }
-            (Decision::Deny(_) | Decision::LetThrough(_) | Decision::Allow(_), _) => return Err(No::unavailable(verdict.reason())),
+            (Decision::Deny(_) | Decision::LetThrough(_) | Decision::Allow(_), _) => {
+                return Err(No::unavailable(verdict.reason()));
+            }
         };
         self.found(name, digest, head).await
     }
 
     async fn found(&self, name: &ImageRef, digest: Digest, head: bool) -> Result<Answer, No> {
-        match self.manifests.of(name, digest, Instant::now() + self.decider.deadline()).await {
+        match self
+            .manifests
+            .of(name, digest, Instant::now() + self.decider.deadline())
+            .await
+        {
             Ok(found) => Ok(answer::manifest(&found, head)),
             Err(refusal) => {
-                let reason = format!("rootpin: {name} is {digest}, and there is no manifest to go with it: {}", bare(&refusal));
+                let reason = format!(
+                    "rootpin: {name} is {digest}, and there is no manifest to go with it: {}",
+                    bare(&refusal)
+                );
                 log::warn!("{}", reason.trim_start_matches("rootpin: "));
-                Err(if refusal.code.judged() { No::refused(reason) } else { No::unavailable(reason) })
+                Err(if refusal.code.judged() {
+                    No::refused(reason)
+                } else {
+                    No::unavailable(reason)
+                })
             }
         }
     }
 
-    /// An index or a manifest by its digest, which the policy must admit, itself or an index that lists it: else a builder that no other door
-    /// sees would begin with what nobody signed.
-    async fn manifest(&self, repository: Repository, digest: Digest, head: bool) -> Result<Answer, No> {
-        let name = ImageRef { repository, tag: None, digest: Some(digest) };
+    /// An index or a manifest by its digest, which the policy must admit, itself or an index that
+    /// lists it: else a builder that no other door sees would begin with what nobody signed.
+    async fn manifest(
+        &self,
+        repository: Repository,
+        digest: Digest,
+        head: bool,
+    ) -> Result<Answer, No> {
+        let name = ImageRef {
+            repository,
+            tag: None,
+            digest: Some(digest),
+        };
         if self.admits_one(&name, self.manifests.above(&digest)).await {
             return self.found(&name, digest, head).await;
         }
         let verdict = self.judged(&name, digest).await;
-        if !verdict.decision.lets_through() && self.admits_one(&name, self.manifests.above_in_engines(digest).await).await {
+        if !verdict.decision.lets_through()
+            && self
+                .admits_one(&name, self.manifests.above_in_engines(digest).await)
+                .await
+        {
             return self.found(&name, digest, head).await;
         }
         self.observer.observe(&verdict);
         match verdict.decision.denial() {
-            Some(denial) if !verdict.decision.lets_through() && denial.refusal.code.judged() => Err(No::refused(verdict.reason())),
+            Some(denial) if !verdict.decision.lets_through() && denial.refusal.code.judged() => {
+                Err(No::refused(verdict.reason()))
+            }
             Some(_) if !verdict.decision.lets_through() => Err(No::unavailable(verdict.reason())),
             _ => self.found(&name, digest, head).await,
         }
@@ -239,7 +341,12 @@ impl Resolver {
     /// Whether the policy admits one of these under the same repository.
     async fn admits_one(&self, name: &ImageRef, digests: Vec<Digest>) -> bool {
         for digest in digests {
-            if self.judged(&name.with_digest(digest), digest).await.decision.lets_through() {
+            if self
+                .judged(&name.with_digest(digest), digest)
+                .await
+                .decision
+                .lets_through()
+            {
                 return true;
             }
         }
@@ -248,11 +355,20 @@ impl Resolver {
 
     async fn judged(&self, name: &ImageRef, digest: Digest) -> Verdict {
         let (begun, deadline) = (Instant::now(), self.decider.deadline());
-        let pull = Pull { door: Door::Resolver, name: name.clone(), digest };
+        let pull = Pull {
+            door: Door::Resolver,
+            name: name.clone(),
+            digest,
+        };
         let judging = self.decider.pull(&pull, Timestamp::now());
         match tokio::time::timeout(deadline, judging).await {
             Ok(verdict) => verdict,
-            Err(_) => self.decider.unjudged_pull(Door::Resolver, Some(pull.name.clone()), too_slow(deadline), begun),
+            Err(_) => self.decider.unjudged_pull(
+                Door::Resolver,
+                Some(pull.name.clone()),
+                too_slow(deadline),
+                begun,
+            ),
         }
     }
 
@@ -260,19 +376,35 @@ impl Resolver {
     async fn bytes(&self, wanted: Wanted) -> Result<Answer, No> {
         let digest = wanted.digest;
         let deadline = Instant::now() + self.decider.deadline();
-        let stream = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.streams).acquire_owned()).await;
-        let busy = || No::unavailable(format!("rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"));
+        let stream =
+            tokio::time::timeout_at(deadline.into(), Arc::clone(&self.streams).acquire_owned())
+                .await;
+        let busy = || {
+            No::unavailable(format!(
+                "rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"
+            ))
+        };
         let stream = stream.ok().and_then(Result::ok).ok_or_else(busy)?;
         let no = |error: SourceError| match error {
             error if error.is_silent() => No::unavailable(told(&error.refusal())),
             other => No::unknown(told(&other.refusal())),
         };
         let passage = self.sources.pass(&wanted, deadline).await.map_err(no)?;
-        let unknown = || No::unknown(format!("rootpin: {} has no {digest} at its registry", wanted.repository));
-        Ok(answer::passed(passage.ok_or_else(unknown)?, &digest, stream))
+        let unknown = || {
+            No::unknown(format!(
+                "rootpin: {} has no {digest} at its registry",
+                wanted.repository
+            ))
+        };
+        Ok(answer::passed(
+            passage.ok_or_else(unknown)?,
+            &digest,
+            stream,
+        ))
     }
 
-    /// Bytes come with rootpin's own credentials, and whoever is root may ask: so only where an administrator has the engines fetch them here.
+    /// Bytes come with rootpin's own credentials, and whoever is root may ask: so only where an
+    /// administrator has the engines fetch them here.
     fn may_pass(&self, repository: &Repository) -> Result<(), No> {
         self.may_ask(repository)?;
         let host = repository.host();
@@ -287,15 +419,20 @@ impl Resolver {
         Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", &message))
     }
 
-    /// Only registries that the policy names are asked, so that nobody makes this host ask another; in audit mode, which lets any name
-    /// pass, any.
+    /// Only registries that the policy names are asked, so that nobody makes this host ask another;
+    /// in audit mode, which lets any name pass, any.
     fn may_ask(&self, repository: &Repository) -> Result<(), No> {
-        let policy = self.decider.policy().map_err(|refusal| No::unavailable(told(&refusal)))?;
+        let policy = self
+            .decider
+            .policy()
+            .map_err(|refusal| No::unavailable(told(&refusal)))?;
         let host = repository.host();
         if policy.may_ask(host) || self.decider.proving_at().as_deref() == Some(host) {
             return Ok(());
         }
-        let message = format!("the policy names nothing of {host}; hint: add a [[rule]] for what is pulled from there");
+        let message = format!(
+            "the policy names nothing of {host}; hint: add a [[rule]] for what is pulled from there"
+        );
         Err(No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", &message))
     }
 }

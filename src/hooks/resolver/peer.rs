@@ -1,6 +1,7 @@
-//! Who is at the other end of a loopback connection, and whether there is a place for it. What is private at a registry comes with rootpin's
-//! own credentials, and a TCP port, unlike a socket file, is open to every user of the host: so the kernel is asked whose connection it is,
-//! before anything else is done for it.
+//! Who is at the other end of a loopback connection, and whether there is a place for it. What is
+//! private at a registry comes with rootpin's own credentials, and a TCP port, unlike a socket
+//! file, is open to every user of the host: so the kernel is asked whose connection it is, before
+//! anything else is done for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use crate::sockets::SockDiag;
 const MAX_CONNECTIONS: usize = 1024;
 /// So many more may wait for one of these to end.
 const MAX_WAITING: usize = 1024;
-/// Connections that are only told why they are not answered: no user of the host shall keep root's engines waiting.
+/// Connections that are only told why they are not answered: no user of the host shall keep root's
+/// engines waiting.
 const MAX_STRANGERS: usize = 16;
 /// Below so many free places nobody keeps one without asking.
 const FEW: usize = MAX_CONNECTIONS / 4;
@@ -76,15 +78,27 @@ pub(super) struct Place {
 impl Places {
     pub(super) fn new() -> Self {
         let of = |places| Arc::new(Semaphore::new(places));
-        Self { ours: of(MAX_CONNECTIONS), waiting: of(MAX_WAITING), strangers: of(MAX_STRANGERS) }
+        Self {
+            ours: of(MAX_CONNECTIONS),
+            waiting: of(MAX_WAITING),
+            strangers: of(MAX_STRANGERS),
+        }
     }
 
     /// A place for one more, at once; `None`: there is none.
     pub(super) fn one(&self, ours: bool) -> Option<Place> {
-        let queues = if ours { &[(&self.ours, false), (&self.waiting, true)][..] } else { &[(&self.strangers, false)] };
+        let queues = if ours {
+            &[(&self.ours, false), (&self.waiting, true)][..]
+        } else {
+            &[(&self.strangers, false)]
+        };
         queues.iter().find_map(|(places, queued)| {
             let permit = Arc::clone(places).try_acquire_owned().ok()?;
-            Some(Place { ours, queued: *queued, _permit: permit })
+            Some(Place {
+                ours,
+                queued: *queued,
+                _permit: permit,
+            })
         })
     }
 
@@ -94,7 +108,11 @@ impl Places {
             return Some(place);
         }
         let permit = Arc::clone(&self.ours).acquire_owned().await.ok()?;
-        Some(Place { queued: false, _permit: permit, ..place })
+        Some(Place {
+            queued: false,
+            _permit: permit,
+            ..place
+        })
     }
 
     /// Whether places are few, so that a connection that asks nothing must give its own back.
@@ -113,15 +131,23 @@ mod tests {
     fn a_connection_of_our_own_is_ours() {
         let mut owners = Owners::default();
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
             let here = listener.local_addr().unwrap();
             let stream = TcpStream::connect(here).unwrap();
             let (_accepted, peer) = listener.accept().unwrap();
             assert!(owners.is_ours(peer, here), "{peer}");
             drop(stream);
-            assert!(!owners.is_ours(peer, here), "one that is being closed shows root, whoever made it");
+            assert!(
+                !owners.is_ours(peer, here),
+                "one that is being closed shows root, whoever made it"
+            );
         }
-        assert!(!owners.is_ours("192.0.2.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()));
+        assert!(!owners.is_ours(
+            "192.0.2.1:1".parse().unwrap(),
+            "127.0.0.1:2".parse().unwrap()
+        ));
     }
 
     #[test]

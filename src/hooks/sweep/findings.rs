@@ -1,4 +1,5 @@
-//! What is known of one engine's images: those that are not admitted, each told once, and what became of them.
+//! What is known of one engine's images: those that are not admitted, each told once, and what
+//! became of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -84,13 +85,20 @@ pub(super) struct Due {
 
 impl Known {
     /// Everything is looked at anew; of what another policy said nothing is left.
-    pub(super) fn begin(&mut self, policy: Option<Digest>, images: &[Image], odd: &[String], running: Result<Vec<Running>, String>) {
+    pub(super) fn begin(
+        &mut self,
+        policy: Option<Digest>,
+        images: &[Image],
+        odd: &[String],
+        running: Result<Vec<Running>, String>,
+    ) {
         if self.policy != policy {
             self.findings.clear();
         }
         self.policy = policy;
         let keys: BTreeSet<Key> = images.iter().flat_map(keys_of).collect();
-        self.findings.retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
+        self.findings
+            .retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
         self.untold = odd.iter().map(|record| plain(record)).collect();
         match running {
             Ok(running) => self.running = running,
@@ -101,7 +109,11 @@ impl Known {
     /// These names are no longer there.
     pub(super) fn gone<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
         for key in keys {
-            if self.findings.get(key).is_some_and(|finding| finding.action != Action::Removed) {
+            if self
+                .findings
+                .get(key)
+                .is_some_and(|finding| finding.action != Action::Removed)
+            {
                 self.findings.remove(key);
             }
         }
@@ -110,28 +122,48 @@ impl Known {
     /// Takes up what was judged. `removes`: whether anything may be removed now.
     pub(super) fn take(&mut self, judged: Vec<Judged>, stage: Stage, removes: bool) -> Due {
         let mut due = Due::default();
-        for Judged { image, standings, trouble } in judged {
+        for Judged {
+            image,
+            standings,
+            trouble,
+        } in judged
+        {
             let whole = trouble.is_none();
             if let Some(why) = trouble.filter(|_| self.untold.len() < MAX_UNTOLD) {
-                self.untold.push(format!("image {}: {}", plain(&image.title()), plain(&why)));
+                self.untold
+                    .push(format!("image {}: {}", plain(&image.title()), plain(&why)));
             }
             let image = Arc::new(image);
             let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
             for (named, standing) in image.resident.names.iter().zip(standings) {
-                let target = Target { image: Arc::clone(&image), named: named.clone(), admitted_elsewhere };
+                let target = Target {
+                    image: Arc::clone(&image),
+                    named: named.clone(),
+                    admitted_elsewhere,
+                };
                 self.one(target, standing, (stage, removes, whole), &mut due);
             }
         }
         due
     }
 
-    fn one(&mut self, target: Target, standing: Option<Standing>, (stage, removes, whole): (Stage, bool, bool), due: &mut Due) {
+    fn one(
+        &mut self,
+        target: Target,
+        standing: Option<Standing>,
+        (stage, removes, whole): (Stage, bool, bool),
+        due: &mut Due,
+    ) {
         let key = key(&target);
-        let before = self.findings.get(&key).filter(|before| before.target.named.digest == target.named.digest);
+        let before = self
+            .findings
+            .get(&key)
+            .filter(|before| before.target.named.digest == target.named.digest);
         let Some(no) = standing.filter(|standing| !standing.is_admitted()) else {
-            // What the sources have refused stands until they are asked again: the cache may be older. And so does all where it could
-            // not be seen what an image is made of.
-            let by_sources = |before: &Finding| before.stage == Stage::Sources && before.rests_on_roots;
+            // What the sources have refused stands until they are asked again: the cache may be
+            // older. And so does all where it could not be seen what an image is made of.
+            let by_sources =
+                |before: &Finding| before.stage == Stage::Sources && before.rests_on_roots;
             if whole && !before.is_some_and(|before| stage == Stage::Cache && by_sources(before)) {
                 self.findings.remove(&key);
             }
@@ -142,24 +174,49 @@ impl Known {
         if stage == Stage::Sources && unjudged && before.is_none_or(Finding::is_refused) {
             return;
         }
-        let (removable, at_once, let_through) = (no.is_removable(), no.is_told_at_once(), no.verdict.decision.lets_through());
+        let (removable, at_once, let_through) = (
+            no.is_removable(),
+            no.is_told_at_once(),
+            no.verdict.decision.lets_through(),
+        );
         let judgement = judgement(&no.verdict);
-        let told = before.filter(|before| before.untold.is_none() && before.judgement.get("code") == judgement.get("code"));
+        let told = before.filter(|before| {
+            before.untold.is_none() && before.judgement.get("code") == judgement.get("code")
+        });
         let action = told.map_or(Action::Reported, |before| before.action.clone());
         let (removes, rests_on_roots) = (removes && no.removes && removable, no.rests_on_roots());
-        let mut untold = if told.is_some() { None } else { Some(no.verdict) };
+        let mut untold = if told.is_some() {
+            None
+        } else {
+            Some(no.verdict)
+        };
         if at_once || stage == Stage::Sources {
             due.tell.extend(untold.take());
         }
         if removes && (stage == Stage::Sources || !rests_on_roots) {
             due.remove.push(target.clone());
         }
-        self.findings.insert(key, Finding { target, judgement, let_through, removable, stage, rests_on_roots, action, untold });
+        self.findings.insert(
+            key,
+            Finding {
+                target,
+                judgement,
+                let_through,
+                removable,
+                stage,
+                rests_on_roots,
+                action,
+                untold,
+            },
+        );
     }
 
     /// What waited for newer metadata, and is to be told now that there is none.
     pub(super) fn waited(&mut self) -> Vec<Verdict> {
-        self.findings.values_mut().filter_map(|finding| finding.untold.take()).collect()
+        self.findings
+            .values_mut()
+            .filter_map(|finding| finding.untold.take())
+            .collect()
     }
 
     /// What became of a name that was to go.
@@ -172,8 +229,9 @@ impl Known {
     /// Containers that run from what is refused, each once.
     pub(super) fn loud(&mut self) -> Vec<(String, String)> {
         let refused = self.running.iter().filter_map(|container| {
-            let finding =
-                self.findings.values().find(|finding| finding.is_refused() && !finding.let_through && finding.is_used_by(container))?;
+            let finding = self.findings.values().find(|finding| {
+                finding.is_refused() && !finding.let_through && finding.is_used_by(container)
+            })?;
             Some((container.id.clone(), finding.title()))
         });
         let refused: BTreeSet<_> = refused.collect();
@@ -183,14 +241,26 @@ impl Known {
     }
 
     pub(super) fn count(&self) -> Count {
-        let there = || self.findings.values().filter(|finding| finding.action != Action::Removed);
+        let there = || {
+            self.findings
+                .values()
+                .filter(|finding| finding.action != Action::Removed)
+        };
         let refused = there().filter(|finding| finding.is_refused()).count();
-        Count { images: self.images, refused, unjudged: there().count() - refused }
+        Count {
+            images: self.images,
+            refused,
+            unjudged: there().count() - refused,
+        }
     }
 
     /// The findings and the running containers, as `rootpin sweep --json` shows them.
     pub(super) fn json(&self, engine: &str) -> (Vec<Value>, Vec<Value>) {
-        let findings = self.findings.values().map(|finding| finding.json(engine, &self.running)).collect();
+        let findings = self
+            .findings
+            .values()
+            .map(|finding| finding.json(engine, &self.running))
+            .collect();
         let running = self.running.iter().map(|container| {
             let finding = self.findings.values().find(|finding| finding.is_used_by(container));
             let known = container.digest.is_some() || finding.is_some();
@@ -206,7 +276,10 @@ impl Known {
 
 impl Finding {
     fn outcome(&self) -> &str {
-        self.judgement.get("outcome").and_then(Value::as_str).unwrap_or("unjudged")
+        self.judgement
+            .get("outcome")
+            .and_then(Value::as_str)
+            .unwrap_or("unjudged")
     }
 
     fn is_refused(&self) -> bool {
@@ -220,11 +293,19 @@ impl Finding {
 
     fn title(&self) -> String {
         let (record, digest) = (plain(&self.target.named.record), self.target.named.digest);
-        if record.contains('@') { record } else { format!("{record}@{digest}") }
+        if record.contains('@') {
+            record
+        } else {
+            format!("{record}@{digest}")
+        }
     }
 
     fn json(&self, engine: &str, running: &[Running]) -> Value {
-        let containers: Vec<String> = running.iter().filter(|one| self.is_used_by(one)).map(|one| plain(&one.id)).collect();
+        let containers: Vec<String> = running
+            .iter()
+            .filter(|one| self.is_used_by(one))
+            .map(|one| plain(&one.id))
+            .collect();
         let (action, kept) = match &self.action {
             Action::Reported => ("reported", None),
             Action::Removed => ("removed", None),
@@ -243,17 +324,29 @@ impl Finding {
 
 impl Image {
     fn title(&self) -> String {
-        let Resident { namespace, names, .. } = &self.resident;
-        let name = names.first().map(|named| named.record.as_str()).unwrap_or_default();
+        let Resident {
+            namespace, names, ..
+        } = &self.resident;
+        let name = names
+            .first()
+            .map(|named| named.record.as_str())
+            .unwrap_or_default();
         format!("{name} in namespace {namespace}")
     }
 }
 
 fn key(target: &Target) -> Key {
-    (target.image.resident.namespace.clone(), target.named.record.clone())
+    (
+        target.image.resident.namespace.clone(),
+        target.named.record.clone(),
+    )
 }
 
 /// The records of an image.
 pub(super) fn keys_of(image: &Image) -> impl Iterator<Item = Key> + '_ {
-    image.resident.names.iter().map(|named| (image.resident.namespace.clone(), named.record.clone()))
+    image
+        .resident
+        .names
+        .iter()
+        .map(|named| (image.resident.namespace.clone(), named.record.clone()))
 }

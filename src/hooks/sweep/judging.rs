@@ -12,7 +12,8 @@ use crate::decide::{Decider, Standing};
 /// Repositories that are asked about at one time: each may be of another server, which may be slow.
 const AT_ONCE: usize = 8;
 
-/// Looks by the cache at one time: most of it is waiting for the engine, where images are taken apart.
+/// Looks by the cache at one time: most of it is waiting for the engine, where images are taken
+/// apart.
 const PARTS: usize = 4;
 
 /// An image with what came of each of its names.
@@ -27,22 +28,38 @@ pub(super) struct Judged {
 impl Judged {
     /// Whether newer metadata may say otherwise of some name.
     pub(super) fn rests_on_roots(&self) -> bool {
-        self.standings.iter().flatten().any(Standing::rests_on_roots)
+        self.standings
+            .iter()
+            .flatten()
+            .any(Standing::rests_on_roots)
     }
 
     /// The same of a name that is not admitted.
     pub(super) fn may_be_mended(&self) -> bool {
-        self.standings.iter().flatten().any(|standing| standing.rests_on_roots() && !standing.is_admitted())
+        self.standings
+            .iter()
+            .flatten()
+            .any(|standing| standing.rests_on_roots() && !standing.is_admitted())
     }
 
     fn is_unjudged(&self) -> bool {
-        let denials = self.standings.iter().flatten().filter_map(|standing| standing.verdict.decision.denial());
-        denials.into_iter().any(|denial| !denial.refusal.code.judged())
+        let denials = self
+            .standings
+            .iter()
+            .flatten()
+            .filter_map(|standing| standing.verdict.decision.denial());
+        denials
+            .into_iter()
+            .any(|denial| !denial.refusal.code.judged())
     }
 }
 
 /// By what is cached: each repository's metadata is read and verified once.
-pub(super) async fn by_cache(engine: &Arc<Engine>, decider: &Decider, mut images: Vec<Image>) -> Vec<Judged> {
+pub(super) async fn by_cache(
+    engine: &Arc<Engine>,
+    decider: &Decider,
+    mut images: Vec<Image>,
+) -> Vec<Judged> {
     let (onlooker, now) = (Arc::new(decider.by_cache()), Timestamp::now());
     let mut parts = JoinSet::new();
     let part = images.len().div_ceil(PARTS).max(1);
@@ -64,18 +81,41 @@ pub(super) async fn by_cache(engine: &Arc<Engine>, decider: &Decider, mut images
 }
 
 /// By what the sources say now; what is verified on the way is kept, as for any other question.
-pub(super) async fn by_sources(engine: Arc<Engine>, decider: Arc<Decider>, images: Vec<Image>) -> Vec<Judged> {
+pub(super) async fn by_sources(
+    engine: Arc<Engine>,
+    decider: Arc<Decider>,
+    images: Vec<Image>,
+) -> Vec<Judged> {
     let mut groups: BTreeMap<String, Vec<Image>> = BTreeMap::new();
     for image in images {
-        let repository = image.resident.names.iter().find_map(|named| named.name.as_ref()).map(|name| name.repository.to_string());
-        groups.entry(repository.unwrap_or_default()).or_default().push(image);
+        let repository = image
+            .resident
+            .names
+            .iter()
+            .find_map(|named| named.name.as_ref())
+            .map(|name| name.repository.to_string());
+        groups
+            .entry(repository.unwrap_or_default())
+            .or_default()
+            .push(image);
     }
     let (mut running, mut judged) = (JoinSet::new(), Vec::new());
     for group in groups.into_values() {
         if running.len() >= AT_ONCE {
-            judged.extend(running.join_next().await.into_iter().filter_map(Result::ok).flatten());
+            judged.extend(
+                running
+                    .join_next()
+                    .await
+                    .into_iter()
+                    .filter_map(Result::ok)
+                    .flatten(),
+            );
         }
-        running.spawn(of_repository(Arc::clone(&engine), Arc::clone(&decider), group));
+        running.spawn(of_repository(
+            Arc::clone(&engine),
+            Arc::clone(&decider),
+            group,
+        ));
     }
     while let Some(done) = running.join_next().await {
         judged.extend(done.into_iter().flatten());
@@ -83,7 +123,11 @@ pub(super) async fn by_sources(engine: Arc<Engine>, decider: Arc<Decider>, image
     judged
 }
 
-async fn of_repository(engine: Arc<Engine>, decider: Arc<Decider>, images: Vec<Image>) -> Vec<Judged> {
+async fn of_repository(
+    engine: Arc<Engine>,
+    decider: Arc<Decider>,
+    images: Vec<Image>,
+) -> Vec<Judged> {
     let mut judged: Vec<Judged> = Vec::new();
     for image in images {
         let one = one(&engine, &decider, image, Timestamp::now(), None).await;
@@ -98,16 +142,27 @@ async fn of_repository(engine: Arc<Engine>, decider: Arc<Decider>, images: Vec<I
 }
 
 /// `trouble`: what the engine failed of a moment ago. It is not asked again for each of thousands.
-async fn one(engine: &Engine, decider: &Decider, mut image: Image, now: Timestamp, mut trouble: Option<String>) -> Judged {
+async fn one(
+    engine: &Engine,
+    decider: &Decider,
+    mut image: Image,
+    now: Timestamp,
+    mut trouble: Option<String>,
+) -> Judged {
     // Only where bytes are revoked does an image that is admitted by name have to be taken apart.
     if decider.revokes_digests() && trouble.is_none() {
         trouble = engine.look_up(&mut image, false).await.err();
     }
     let mut standings = decider.resident(&image.resident, now).await;
     if trouble.is_none() && standings.iter().flatten().any(|standing| standing.by_bytes) {
-        // A platform's manifest that the policy names, or where nameless bytes came from, may say otherwise.
+        // A platform's manifest that the policy names, or where nameless bytes came from, may say
+        // otherwise.
         trouble = engine.look_up(&mut image, true).await.err();
         standings = decider.resident(&image.resident, now).await;
     }
-    Judged { image, standings, trouble }
+    Judged {
+        image,
+        standings,
+        trouble,
+    }
 }

@@ -1,11 +1,13 @@
-//! Names that were written and are to be looked at: as many as can be told apart, and then all of them.
+//! Names that were written and are to be looked at: as many as can be told apart, and then all of
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A host's clients write few names at a time. From here on it is cheaper to look at everything once.
+/// A host's clients write few names at a time. From here on it is cheaper to look at everything
+/// once.
 const MAX_NAMES: usize = 1000;
 
 /// What is to be looked at.
@@ -19,7 +21,8 @@ pub(super) enum Work {
     All,
 }
 
-/// Work that came in since the last was taken. However fast it comes, it takes no more room than a thousand names.
+/// Work that came in since the last was taken. However fast it comes, it takes no more room than a
+/// thousand names.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     work: Mutex<Work>,
@@ -55,7 +58,8 @@ impl Pending {
     /// Waits until there is some, and takes all of it.
     pub(super) async fn take(&self) -> Work {
         loop {
-            let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+            let work =
+                std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
             if work != Work::Nothing {
                 return work;
             }
@@ -75,7 +79,9 @@ mod tests {
             pending.add("a".to_owned(), "x:1".to_owned());
         }
         pending.add("b".to_owned(), "x:1".to_owned());
-        let Work::Names(names) = pending.take().await else { panic!("no names") };
+        let Work::Names(names) = pending.take().await else {
+            panic!("no names")
+        };
         assert_eq!(names.len(), 2);
         assert_eq!(*pending.work.lock().unwrap(), Work::Nothing);
     }

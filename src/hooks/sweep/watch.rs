@@ -102,7 +102,11 @@ impl Watch {
             }
             let doubted = self.look(look, removes).await;
             if !doubted.is_empty() {
-                asking.spawn(by_sources(Arc::clone(&self.engine), Arc::clone(&self.decider), doubted));
+                asking.spawn(by_sources(
+                    Arc::clone(&self.engine),
+                    Arc::clone(&self.decider),
+                    doubted,
+                ));
             } else if asking.is_empty() {
                 self.finish(&mut waiting, &mut removes);
             }
@@ -110,7 +114,8 @@ impl Watch {
         }
     }
 
-    /// Follows the engine's events for ever. Whatever was missed while there was no stream, a look at everything finds.
+    /// Follows the engine's events for ever. Whatever was missed while there was no stream, a look
+    /// at everything finds.
     pub(super) async fn follow(self: Arc<Self>) {
         let mut pause = RECONNECT.0;
         loop {
@@ -120,11 +125,22 @@ impl Watch {
                 self.status.watching(&self.name, Ok(()));
                 self.pending.look();
             });
-            let why = result.await.err().unwrap_or_else(|| "the stream of events ended".to_owned());
+            let why = result
+                .await
+                .err()
+                .unwrap_or_else(|| "the stream of events ended".to_owned());
             if connected || pause == RECONNECT.0 {
-                log::warn!("engine {}: names that are written now are seen by the next sweep only: {}", self.name, plain(&why));
+                log::warn!(
+                    "engine {}: names that are written now are seen by the next sweep only: {}",
+                    self.name,
+                    plain(&why)
+                );
             }
-            pause = if connected { RECONNECT.0 } else { (pause * 2).min(RECONNECT.1) };
+            pause = if connected {
+                RECONNECT.0
+            } else {
+                (pause * 2).min(RECONNECT.1)
+            };
             self.status.watching(&self.name, Err(why));
             tokio::time::sleep(pause * (192 + chance() / 2) / 256).await;
         }
@@ -145,21 +161,34 @@ impl Watch {
         let held = match self.engine.held(&self.name).await {
             Ok(held) => held,
             Err(why) => {
-                log::warn!("engine {}: its images cannot be listed: {}", self.name, plain(&why));
+                log::warn!(
+                    "engine {}: its images cannot be listed: {}",
+                    self.name,
+                    plain(&why)
+                );
                 self.known().untold = vec![format!("images: {}", plain(&why))];
                 self.told(&[], false);
                 return Vec::new();
             }
         };
-        self.known().images = held.images.iter().map(|image| image.resident.names.len()).sum();
+        self.known().images = held
+            .images
+            .iter()
+            .map(|image| image.resident.names.len())
+            .sum();
         let (images, whole) = match look {
             Look::Whole | Look::All => {
                 let running = self.engine.running().await;
-                self.known().begin(Some(policy), &held.images, &held.odd, running);
+                self.known()
+                    .begin(Some(policy), &held.images, &held.odd, running);
                 (held.images, matches!(look, Look::Whole))
             }
             Look::Names(names) => {
-                let images: Vec<Image> = held.images.into_iter().filter(|image| keys_of(image).any(|key| names.contains(&key))).collect();
+                let images: Vec<Image> = held
+                    .images
+                    .into_iter()
+                    .filter(|image| keys_of(image).any(|key| names.contains(&key)))
+                    .collect();
                 let there: BTreeSet<_> = images.iter().flat_map(keys_of).collect();
                 self.known().gone(names.difference(&there));
                 (images, false)
@@ -167,10 +196,20 @@ impl Watch {
         };
         let count = images.len();
         let judged = by_cache(&self.engine, &self.decider, images).await;
-        let doubted = judged.iter().filter(|one| if whole { one.rests_on_roots() } else { one.may_be_mended() });
+        let doubted = judged.iter().filter(|one| {
+            if whole {
+                one.rests_on_roots()
+            } else {
+                one.may_be_mended()
+            }
+        });
         let doubted = doubted.map(|one| one.image.clone()).collect();
         self.settle(judged, Stage::Cache, removes).await;
-        log::debug!("engine {}: {count} images judged by the cache in {:?}", self.name, begun.elapsed());
+        log::debug!(
+            "engine {}: {count} images judged by the cache in {:?}",
+            self.name,
+            begun.elapsed()
+        );
         if whole {
             let mut known = self.known();
             (known.at, known.took) = (Some(Timestamp::now()), begun.elapsed());
@@ -178,14 +217,23 @@ impl Watch {
         doubted
     }
 
-    /// What sources were asked about takes time, in which a name may have been given to other bytes.
+    /// What sources were asked about takes time, in which a name may have been given to other
+    /// bytes.
     async fn still_so(&self, judged: Vec<Judged>) -> Vec<Judged> {
         let mut still = Vec::with_capacity(judged.len());
         for one in judged {
             let names = one.image.resident.names.iter().zip(&one.standings);
             let mut so = true;
-            for (named, _) in names.filter(|(_, standing)| standing.as_ref().is_some_and(|standing| !standing.is_admitted())) {
-                so &= self.engine.stands(&one.image.resident.namespace, named).await.unwrap_or(false);
+            for (named, _) in names.filter(|(_, standing)| {
+                standing
+                    .as_ref()
+                    .is_some_and(|standing| !standing.is_admitted())
+            }) {
+                so &= self
+                    .engine
+                    .stands(&one.image.resident.namespace, named)
+                    .await
+                    .unwrap_or(false);
             }
             if so {
                 still.push(one);
@@ -210,11 +258,19 @@ impl Watch {
         let running = self.engine.running().await;
         let last = targets.len() - 1;
         for (at, target) in targets.iter().enumerate() {
-            let user = running.as_ref().map(|running| running.iter().find(|container| container.may_be_of(target)));
+            let user = running
+                .as_ref()
+                .map(|running| running.iter().find(|container| container.may_be_of(target)));
             let action = match user {
                 Err(why) => Action::Kept(format!("what runs cannot be told: {why}")),
-                Ok(Some(container)) => Action::Kept(format!("container {} runs from it, or may", container.id)),
-                Ok(None) => match self.engine.remove(&target.image.resident.namespace, &target.named, at == last).await {
+                Ok(Some(container)) => {
+                    Action::Kept(format!("container {} runs from it, or may", container.id))
+                }
+                Ok(None) => match self
+                    .engine
+                    .remove(&target.image.resident.namespace, &target.named, at == last)
+                    .await
+                {
                     Ok(Removal::Removed) => Action::Removed,
                     Ok(Removal::Changed) => {
                         self.pending.look();
@@ -223,13 +279,25 @@ impl Watch {
                     Ok(Removal::Refused(why)) | Err(why) => Action::Kept(why),
                 },
             };
-            let title = format!("{} of engine {}, namespace {}", plain(&target.named.record), self.name, target.image.resident.namespace);
+            let title = format!(
+                "{} of engine {}, namespace {}",
+                plain(&target.named.record),
+                self.name,
+                target.image.resident.namespace
+            );
             match &action {
                 Action::Removed => {
-                    self.observer.metrics().add("rootpin_removed_total", self.label(), 1.0);
-                    log::warn!("removed {title}, which stood for {}: [sweep] action = \"remove\"", target.named.digest);
+                    self.observer
+                        .metrics()
+                        .add("rootpin_removed_total", self.label(), 1.0);
+                    log::warn!(
+                        "removed {title}, which stood for {}: [sweep] action = \"remove\"",
+                        target.named.digest
+                    );
                 }
-                Action::Kept(why) => log::error!("{title} was to be removed and is not: {}", plain(why)),
+                Action::Kept(why) => {
+                    log::error!("{title} was to be removed and is not: {}", plain(why));
+                }
                 Action::Reported => {}
             }
             self.known().acted(target, action);
@@ -254,14 +322,21 @@ impl Watch {
             self.observer.observe(verdict);
         }
         if more > 0 {
-            log::error!("engine {}: {more} more names are not admitted; hint: `rootpin sweep` shows all", self.name);
+            log::error!(
+                "engine {}: {more} more names are not admitted; hint: `rootpin sweep` shows all",
+                self.name
+            );
         }
         let (count, loud, at, untold) = {
             let mut known = self.known();
             (known.count(), known.loud(), known.at, known.untold.clone())
         };
         for (container, image) in loud {
-            log::error!("engine {}: container {} runs from {image}, which is not admitted; hint: stop it", self.name, plain(&container));
+            log::error!(
+                "engine {}: container {} runs from {image}, which is not admitted; hint: stop it",
+                self.name,
+                plain(&container)
+            );
         }
         if listed {
             for (name, value) in [
@@ -269,11 +344,20 @@ impl Watch {
                 ("rootpin_resident_refused", count.refused),
                 ("rootpin_resident_unjudged", count.unjudged),
             ] {
-                self.observer.metrics().set(name, self.label(), f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+                self.observer.metrics().set(
+                    name,
+                    self.label(),
+                    f64::from(u32::try_from(value).unwrap_or(u32::MAX)),
+                );
             }
         }
-        let swept =
-            Swept { at, images: count.images, refused: count.refused, unjudged: count.unjudged, trouble: untold.into_iter().next() };
+        let swept = Swept {
+            at,
+            images: count.images,
+            refused: count.refused,
+            unjudged: count.unjudged,
+            trouble: untold.into_iter().next(),
+        };
         self.status.swept(&self.name, swept);
     }
 
@@ -282,7 +366,8 @@ impl Watch {
     }
 }
 
-/// One byte of chance, so that a fleet does not do everything at once: the keys of a hasher, which differ each time.
+/// One byte of chance, so that a fleet does not do everything at once: the keys of a hasher, which
+/// differ each time.
 fn chance() -> u32 {
     let [byte, ..] = RandomState::new().hash_one(0).to_be_bytes();
     byte.into()

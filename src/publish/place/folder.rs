@@ -1,4 +1,5 @@
-//! A repository's files in a folder: a web server's, or a publisher's own. The timestamp's rename is the moment at which all is new.
+//! A repository's files in a folder: a web server's, or a publisher's own. The timestamp's rename
+//! is the moment at which all is new.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -25,8 +26,11 @@ const TRIES: u8 = 50;
 /// How long somebody else may hold the lock: far longer than writing takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Others may write to the folder: what is opened there is no link to elsewhere, and no pipe that holds who opens it.
-const AS_IT_IS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// Others may write to the folder: what is opened there is no link to elsewhere, and no pipe that
+/// holds who opens it.
+const AS_IT_IS: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
 
 /// Every metadata file of the folder; none, where it is not there.
 ///
@@ -35,7 +39,8 @@ const AS_IT_IS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::
 pub fn read_folder(folder: &Path) -> io::Result<Files> {
     let mut tries = 0;
     loop {
-        // Somebody may write meanwhile. What the timestamp leads to was there before it was, so it is looked at before all else.
+        // Somebody may write meanwhile. What the timestamp leads to was there before it was, so it
+        // is looked at before all else.
         let before = timestamp(folder)?;
         let read = read_once(folder);
         let torn = match &read {
@@ -72,14 +77,18 @@ fn read_once(folder: &Path) -> io::Result<Files> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| is_metadata(name)) else { continue };
+            let Some(name) = name.to_str().filter(|name| is_metadata(name)) else {
+                continue;
+            };
             if files.len() >= FILES {
                 return Err(io::Error::other(format!("more than {FILES} files")));
             }
             let bytes = read(&entry.path()).map_err(|error| named(name, &error))?;
             all = all.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
             if all > ALL_BYTES {
-                return Err(io::Error::other(format!("files of more than {ALL_BYTES} bytes")));
+                return Err(io::Error::other(format!(
+                    "files of more than {ALL_BYTES} bytes"
+                )));
             }
             files.insert(format!("{prefix}{name}"), bytes);
         }
@@ -87,9 +96,11 @@ fn read_once(folder: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// Makes the folder hold these files. At every moment a reader finds the old state whole or the new one: files with a version in their name
-/// come first, the timestamp takes the old one's place at once, and new roots come last. (A root that names other keys for the timestamp
-/// follows a timestamp that both have signed.) Of older files the version before is left for those who are reading.
+/// Makes the folder hold these files. At every moment a reader finds the old state whole or the new
+/// one: files with a version in their name come first, the timestamp takes the old one's place at
+/// once, and new roots come last. (A root that names other keys for the timestamp follows a
+/// timestamp that both have signed.) Of older files the version before is left for those who are
+/// reading.
 ///
 /// # Errors
 /// A file can't be written; then the old state or the new one is there.
@@ -114,7 +125,10 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
     // What a write that broke off has left. Nobody else writes now.
     for entry in fs::read_dir(folder)?.chain(fs::read_dir(folder.join(WAITING))?) {
         let path = entry?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(NEW))
+        if path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(NEW))
             && fs::symlink_metadata(&path)?.is_file()
         {
             fs::remove_file(path)?;
@@ -134,14 +148,25 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
 /// The files by which one state is told from another.
 pub(super) fn in_place(files: &Files) -> Files {
     // A new root may come alone.
-    let told = |name: &str| matches!(Step::of(name), Step::Timestamp | Step::Waiting | Step::Roots);
-    files.iter().filter(|(name, _)| told(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+    let told = |name: &str| {
+        matches!(
+            Step::of(name),
+            Step::Timestamp | Step::Waiting | Step::Roots
+        )
+    };
+    files
+        .iter()
+        .filter(|(name, _)| told(name))
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect()
 }
 
 /// Writes, if the folder still has the timestamp that was read, and what waited.
 pub(super) async fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
     fs::create_dir_all(folder)?;
-    let _lock = locked(folder, PATIENCE).await.map_err(|error| named(LOCK, &error))?;
+    let _lock = locked(folder, PATIENCE)
+        .await
+        .map_err(|error| named(LOCK, &error))?;
     if in_place(&read_folder(folder)?) != *before {
         return Ok(Written::Lost);
     }
@@ -160,7 +185,9 @@ async fn locked(folder: &Path, patience: Duration) -> io::Result<File> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::other(format!(
                     "somebody else has held it for {} seconds; hint: fuser shows who",
@@ -172,14 +199,20 @@ async fn locked(folder: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
-/// The folder of what waits, if it is there. A link would lead to files of others, which would be taken for what waits no longer.
+/// The folder of what waits, if it is there. A link would lead to files of others, which would be
+/// taken for what waits no longer.
 fn waiting(folder: &Path) -> io::Result<Option<File>> {
-    match open(folder.join(WAITING.trim_end_matches('/')), AS_IT_IS.union(OFlags::DIRECTORY), Mode::empty()) {
+    match open(
+        folder.join(WAITING.trim_end_matches('/')),
+        AS_IT_IS.union(OFlags::DIRECTORY),
+        Mode::empty(),
+    ) {
         Ok(there) => Ok(Some(File::from(there))),
         Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
-            Err(named(WAITING, &io::Error::other("a link or a file, and no folder")))
-        }
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => Err(named(
+            WAITING,
+            &io::Error::other("a link or a file, and no folder"),
+        )),
         Err(error) => Err(named(WAITING, &error.into())),
     }
 }
@@ -204,7 +237,13 @@ impl Step {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let plain = |yes: bool| if yes { Ok(()) } else { Err(io::Error::other("not a plain file")) };
+    let plain = |yes: bool| {
+        if yes {
+            Ok(())
+        } else {
+            Err(io::Error::other("not a plain file"))
+        }
+    };
     // A link is told so before it is opened, and one that came since is not followed.
     plain(fs::symlink_metadata(path)?.is_file())?;
     let file = File::from(open(path, AS_IT_IS, Mode::empty())?);
@@ -223,7 +262,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(folder)?;
     file.write_all(bytes)?;
     // Whatever the umask is, which a service that signs has for the sake of its keys.
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
@@ -233,24 +273,39 @@ fn read_names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for prefix in ["", WAITING] {
         for entry in fs::read_dir(folder.join(prefix))? {
-            names.extend(entry?.file_name().to_str().filter(|name| is_metadata(name)).map(|name| format!("{prefix}{name}")));
+            names.extend(
+                entry?
+                    .file_name()
+                    .to_str()
+                    .filter(|name| is_metadata(name))
+                    .map(|name| format!("{prefix}{name}")),
+            );
         }
     }
     Ok(names)
 }
 
-/// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root stays, for hosts that slept.
+/// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root
+/// stays, for hosts that slept.
 fn is_over(name: &str, files: &Files) -> bool {
     if name.starts_with(WAITING) {
         return !files.contains_key(name);
     }
-    let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else { return false };
-    let newest = files.keys().filter_map(|name| self::version(name)).filter(|(_, known)| *known == role).map(|(version, _)| version).max();
+    let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else {
+        return false;
+    };
+    let newest = files
+        .keys()
+        .filter_map(|name| self::version(name))
+        .filter(|(_, known)| *known == role)
+        .map(|(version, _)| version)
+        .max();
     newest.is_some_and(|newest| version.saturating_add(1) < newest)
 }
 
 fn is_metadata(name: &str) -> bool {
-    name.strip_suffix(".json").is_some_and(|rest| !rest.starts_with('.'))
+    name.strip_suffix(".json")
+        .is_some_and(|rest| !rest.starts_with('.'))
 }
 
 /// `7.team.json` is version 7 of `team.json`.
@@ -268,9 +323,16 @@ mod tests {
     use super::*;
 
     fn state(version: u64) -> Files {
-        let names =
-            ["1.root.json".to_owned(), format!("{version}.snapshot.json"), format!("{version}.a%2Fb.json"), "timestamp.json".to_owned()];
-        names.into_iter().map(|name| (name, format!("version {version}").into_bytes())).collect()
+        let names = [
+            "1.root.json".to_owned(),
+            format!("{version}.snapshot.json"),
+            format!("{version}.a%2Fb.json"),
+            "timestamp.json".to_owned(),
+        ];
+        names
+            .into_iter()
+            .map(|name| (name, format!("version {version}").into_bytes()))
+            .collect()
     }
 
     #[test]
@@ -280,23 +342,64 @@ mod tests {
             write_folder(folder.path(), &state(version)).unwrap();
         }
         let names: Vec<_> = read_folder(folder.path()).unwrap().into_keys().collect();
-        assert_eq!(names, ["1.root.json", "2.a%2Fb.json", "2.snapshot.json", "3.a%2Fb.json", "3.snapshot.json", "timestamp.json"]);
-        assert_eq!(fs::metadata(folder.path().join("timestamp.json")).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            names,
+            [
+                "1.root.json",
+                "2.a%2Fb.json",
+                "2.snapshot.json",
+                "3.a%2Fb.json",
+                "3.snapshot.json",
+                "timestamp.json"
+            ]
+        );
+        assert_eq!(
+            fs::metadata(folder.path().join("timestamp.json"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o644
+        );
     }
 
     #[tokio::test]
     async fn who_read_another_state_than_is_there_is_told_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let read = |version: u64| in_place(&state(version));
-        assert!(matches!(write(folder.path(), &read(1), &state(2)).await.unwrap(), Written::Lost));
-        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).await.unwrap(), Written::Done(_)));
-        assert!(matches!(write(folder.path(), &Files::new(), &state(2)).await.unwrap(), Written::Lost));
+        assert!(matches!(
+            write(folder.path(), &read(1), &state(2)).await.unwrap(),
+            Written::Lost
+        ));
+        assert!(matches!(
+            write(folder.path(), &Files::new(), &state(1))
+                .await
+                .unwrap(),
+            Written::Done(_)
+        ));
+        assert!(matches!(
+            write(folder.path(), &Files::new(), &state(2))
+                .await
+                .unwrap(),
+            Written::Lost
+        ));
         assert_eq!(read_folder(folder.path()).unwrap(), state(1));
         let mut waits = state(1);
         waits.insert("waiting/team.json".to_owned(), b"team".to_vec());
-        assert!(matches!(write(folder.path(), &read(1), &waits).await.unwrap(), Written::Done(_)));
-        assert!(matches!(write(folder.path(), &read(1), &state(2)).await.unwrap(), Written::Lost));
-        assert!(matches!(write(folder.path(), &in_place(&waits), &state(2)).await.unwrap(), Written::Done(_)));
+        assert!(matches!(
+            write(folder.path(), &read(1), &waits).await.unwrap(),
+            Written::Done(_)
+        ));
+        assert!(matches!(
+            write(folder.path(), &read(1), &state(2)).await.unwrap(),
+            Written::Lost
+        ));
+        assert!(matches!(
+            write(folder.path(), &in_place(&waits), &state(2))
+                .await
+                .unwrap(),
+            Written::Done(_)
+        ));
     }
 
     #[test]
@@ -326,11 +429,20 @@ mod tests {
         write_folder(folder.path(), &state(1)).unwrap();
         fs::write(folder.path().join(".newabcdef"), "broke off").unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| (2..60).for_each(|version| write_folder(folder.path(), &state(version)).unwrap()));
+            scope.spawn(|| {
+                (2..60).for_each(|version| write_folder(folder.path(), &state(version)).unwrap());
+            });
             for _ in 0..200 {
                 let files = read_folder(folder.path()).unwrap();
-                let (_, version) = std::str::from_utf8(&files["timestamp.json"]).unwrap().split_once(' ').unwrap();
-                assert!(files.contains_key(&format!("{version}.snapshot.json")), "{version}: {:?}", files.keys());
+                let (_, version) = std::str::from_utf8(&files["timestamp.json"])
+                    .unwrap()
+                    .split_once(' ')
+                    .unwrap();
+                assert!(
+                    files.contains_key(&format!("{version}.snapshot.json")),
+                    "{version}: {:?}",
+                    files.keys()
+                );
             }
         });
         assert!(!folder.path().join(".newabcdef").exists());
@@ -342,25 +454,49 @@ mod tests {
         let theirs = others.path().join("daemon.json");
         fs::write(&theirs, "{}").unwrap();
         std::os::unix::fs::symlink(others.path(), folder.path().join("waiting")).unwrap();
-        assert!(read_folder(folder.path()).is_err() && write_folder(folder.path(), &state(1)).is_err());
+        assert!(
+            read_folder(folder.path()).is_err() && write_folder(folder.path(), &state(1)).is_err()
+        );
         assert!(theirs.exists());
         fs::remove_file(folder.path().join("waiting")).unwrap();
         let lock = folder.path().join(LOCK);
         std::os::unix::fs::symlink(others.path().join("made"), &lock).unwrap();
-        assert!(write(folder.path(), &Files::new(), &state(1)).await.is_err());
+        assert!(
+            write(folder.path(), &Files::new(), &state(1))
+                .await
+                .is_err()
+        );
         assert!(!others.path().join("made").exists());
         fs::remove_file(&lock).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
-        assert!(write(folder.path(), &Files::new(), &state(1)).await.is_err());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&lock)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(
+            write(folder.path(), &Files::new(), &state(1))
+                .await
+                .is_err()
+        );
         fs::remove_file(&lock).unwrap();
-        assert!(matches!(write(folder.path(), &Files::new(), &state(1)).await.unwrap(), Written::Done(_)));
+        assert!(matches!(
+            write(folder.path(), &Files::new(), &state(1))
+                .await
+                .unwrap(),
+            Written::Done(_)
+        ));
     }
 
     #[tokio::test]
     async fn who_never_lets_go_of_the_lock_is_not_waited_for_forever() {
         let folder = tempfile::tempdir().unwrap();
         let _held = locked(folder.path(), Duration::ZERO).await.unwrap();
-        let error = locked(folder.path(), Duration::ZERO).await.unwrap_err().to_string();
+        let error = locked(folder.path(), Duration::ZERO)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("somebody else has held it"), "{error}");
     }
 
@@ -375,6 +511,9 @@ mod tests {
         let left = read_folder(folder.path()).unwrap();
         assert!(state(1).iter().all(|(name, bytes)| left[name] == *bytes));
         write_folder(folder.path(), &state(2)).unwrap();
-        assert_eq!(read_folder(folder.path()).unwrap()["timestamp.json"], b"version 2");
+        assert_eq!(
+            read_folder(folder.path()).unwrap()["timestamp.json"],
+            b"version 2"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Where a repository is published: a folder, or a registry. What is there is read whole and written whole, and no other machine's change
-//! is written over: who was slower is told so, and merges.
+//! Where a repository is published: a folder, or a registry. What is there is read whole and
+//! written whole, and no other machine's change is written over: who was slower is told so, and
+//! merges.
 
 mod folder;
 mod refused;
@@ -16,7 +17,8 @@ use crate::sources::{Credentials, SourceError};
 
 pub use folder::{read_folder, write_folder};
 
-/// Files by the names under which they are published; what waits for signatures is `waiting/ROLE.json`.
+/// Files by the names under which they are published; what waits for signatures is
+/// `waiting/ROLE.json`.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// What waits for signatures is kept below this.
@@ -45,14 +47,16 @@ pub struct Found {
     pub files: Files,
     /// Which state that was.
     pub at: At,
-    /// What other publishers wrote that the state does not have: they wrote at the same moment, or broke off. Read as hostile as the rest.
+    /// What other publishers wrote that the state does not have: they wrote at the same moment, or
+    /// broke off. Read as hostile as the rest.
     pub unmerged: Vec<Unmerged>,
 }
 
 /// One write of a publisher that the state of a place does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmerged {
-    /// What the publisher found, which with what it wrote tells what it changed; none, where that can't be told.
+    /// What the publisher found, which with what it wrote tells what it changed; none, where that
+    /// can't be told.
     pub found: Option<Files>,
     /// What it wrote, whole.
     pub files: Files,
@@ -74,7 +78,8 @@ enum State {
 pub enum Written {
     /// It is published.
     Done(At),
-    /// Another machine published since the state was read, or at the same moment: read again, merge, and write again.
+    /// Another machine published since the state was read, or at the same moment: read again,
+    /// merge, and write again.
     Lost,
 }
 
@@ -82,7 +87,9 @@ pub enum Written {
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// A place of a kind that can only be read.
-    #[error("{0} can only be read; hint: publish to oci://REGISTRY/REPOSITORY[:TAG] or file:///FOLDER, and serve that")]
+    #[error(
+        "{0} can only be read; hint: publish to oci://REGISTRY/REPOSITORY[:TAG] or file:///FOLDER, and serve that"
+    )]
     ReadOnly(String),
     /// A folder.
     #[error("{0}: {1}")]
@@ -98,7 +105,9 @@ pub enum PlaceError {
     )]
     Unfinished(SourceError),
     /// A tag that would be written over.
-    #[error("{0} is an image's, or of something else without metadata; hint: give the metadata a repository or a tag of its own")]
+    #[error(
+        "{0} is an image's, or of something else without metadata; hint: give the metadata a repository or a tag of its own"
+    )]
     Taken(String),
     /// What is there is not what a publisher writes.
     #[error(
@@ -116,9 +125,11 @@ impl Place {
     pub fn of(url: &MetadataUrl, credentials: &Arc<Credentials>) -> Result<Self, PlaceError> {
         match url {
             MetadataUrl::File(folder) => Ok(Self::Folder(folder.clone())),
-            MetadataUrl::Oci { repository, tag } => {
-                Ok(Self::Registry { repository: repository.clone(), tag: tag.clone(), credentials: Arc::clone(credentials) })
-            }
+            MetadataUrl::Oci { repository, tag } => Ok(Self::Registry {
+                repository: repository.clone(),
+                tag: tag.clone(),
+                credentials: Arc::clone(credentials),
+            }),
             MetadataUrl::Http(_) => Err(PlaceError::ReadOnly(url.to_string())),
         }
     }
@@ -130,42 +141,76 @@ impl Place {
     pub async fn read(&self, known: &Files) -> Result<Found, PlaceError> {
         match self {
             Self::Folder(folder) => {
-                let files = read_folder(folder).map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
+                let files = read_folder(folder)
+                    .map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
                 let at = At(State::Folder(folder::in_place(&files)));
-                // The first write to it broke off, or it was emptied but for some: nothing leads to the rest.
-                let files = if files.contains_key("timestamp.json") { files } else { Files::new() };
-                Ok(Found { files, at, unmerged: Vec::new() })
+                // The first write to it broke off, or it was emptied but for some: nothing leads to
+                // the rest.
+                let files = if files.contains_key("timestamp.json") {
+                    files
+                } else {
+                    Files::new()
+                };
+                Ok(Found {
+                    files,
+                    at,
+                    unmerged: Vec::new(),
+                })
             }
-            Self::Registry { repository, tag, credentials } => registry::read(repository, tag, credentials, known).await,
+            Self::Registry {
+                repository,
+                tag,
+                credentials,
+            } => registry::read(repository, tag, credentials, known).await,
         }
     }
 
-    /// What the publisher of a state that was read had found before; none, where the place doesn't tell. `known` as for [`Self::read`].
+    /// What the publisher of a state that was read had found before; none, where the place doesn't
+    /// tell. `known` as for [`Self::read`].
     ///
     /// # Errors
     /// The place can't be read.
     pub async fn found(&self, at: &At, known: &Files) -> Result<Option<Files>, PlaceError> {
         match (self, &at.0) {
-            (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
-                registry::found(repository, tag, credentials, top, known).await
-            }
+            (
+                Self::Registry {
+                    repository,
+                    tag,
+                    credentials,
+                },
+                State::Registry(top),
+            ) => registry::found(repository, tag, credentials, top, known).await,
             _ => Ok(None),
         }
     }
 
-    /// Writes the whole new state, of which only what is new is sent. `publisher`: this machine's, of letters and digits.
+    /// Writes the whole new state, of which only what is new is sent. `publisher`: this machine's,
+    /// of letters and digits.
     ///
     /// # Errors
     /// The place did not take it: it has the former state then.
-    pub async fn write(&self, at: &At, files: &Files, publisher: &str) -> Result<Written, PlaceError> {
+    pub async fn write(
+        &self,
+        at: &At,
+        files: &Files,
+        publisher: &str,
+    ) -> Result<Written, PlaceError> {
         match (self, &at.0) {
-            (Self::Folder(folder), State::Folder(before)) => {
-                folder::write(folder, before, files).await.map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
-            }
-            (Self::Registry { repository, tag, credentials }, State::Registry(top)) => {
-                registry::write(repository, tag, credentials, top, files, publisher).await
-            }
-            _ => Err(PlaceError::Strange(self.to_string(), "another place was read".to_owned())),
+            (Self::Folder(folder), State::Folder(before)) => folder::write(folder, before, files)
+                .await
+                .map_err(|error| PlaceError::Folder(folder.display().to_string(), error)),
+            (
+                Self::Registry {
+                    repository,
+                    tag,
+                    credentials,
+                },
+                State::Registry(top),
+            ) => registry::write(repository, tag, credentials, top, files, publisher).await,
+            _ => Err(PlaceError::Strange(
+                self.to_string(),
+                "another place was read".to_owned(),
+            )),
         }
     }
 }
@@ -174,7 +219,9 @@ impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(formatter, "file://{}", folder.display()),
-            Self::Registry { repository, tag, .. } => write!(formatter, "oci://{repository}:{tag}"),
+            Self::Registry {
+                repository, tag, ..
+            } => write!(formatter, "oci://{repository}:{tag}"),
         }
     }
 }

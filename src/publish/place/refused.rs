@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::sources::SourceError;
 
-/// The hint for a registry's error, with the `; hint: ` in front; nothing, where none is known that is true.
+/// The hint for a registry's error, with the `; hint: ` in front; nothing, where none is known that
+/// is true.
 pub(super) struct Hint<'a>(pub(super) &'a SourceError);
 
 impl fmt::Display for Hint<'_> {
@@ -15,15 +16,15 @@ impl fmt::Display for Hint<'_> {
 
 const IMMUTABLE: &str = "the tags of metadata must be writable again: except this repository, or its tags latest (or the one in the address) and rootpin-*, \
      from the registry's rule that tags are immutable, then rootpin repo publish; or publish to another place, by publish in repository.toml";
-const QUOTA: &str =
-    "the quota of the registry for this is full: raise it, or delete images there that nobody needs, then rootpin repo publish";
-const LOGIN: &str = "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR";
+const QUOTA: &str = "the quota of the registry for this is full: raise it, or delete images there that nobody needs, then rootpin repo publish";
+const LOGIN: &str =
+    "log in as somebody who may write there (docker login REGISTRY), or give --docker-config DIR";
 const UNKNOWN: &str = "create the repository at the registry first, which this one does not do by itself, then rootpin repo publish";
 const READ_ONLY: &str = "this registry takes no writes now (a mirror, or maintenance): give the address of the one that does, or wait, then rootpin repo publish";
 const TYPES: &str = "this registry takes images only, and no manifests of other media types: publish to another one, or to a folder that a web server serves";
-const TOO_LARGE: &str =
-    "something before the registry limits the size of an upload (in nginx: client_max_body_size): raise that, then rootpin repo publish";
-const LATER: &str = "the registry fails at the moment or is asked too often: rootpin repo publish, later";
+const TOO_LARGE: &str = "something before the registry limits the size of an upload (in nginx: client_max_body_size): raise that, then rootpin repo publish";
+const LATER: &str =
+    "the registry fails at the moment or is asked too often: rootpin repo publish, later";
 const AWAY: &str = "does the registry run, and is its address right? then rootpin repo publish";
 
 fn hint(error: &SourceError) -> Option<&'static str> {
@@ -33,7 +34,9 @@ fn hint(error: &SourceError) -> Option<&'static str> {
     };
     match error {
         SourceError::Unreachable { .. } | SourceError::Silent { .. } => Some(AWAY),
-        SourceError::Denied { said, .. } if says(said, &["quota", "storage", "limit"]) => Some(QUOTA),
+        SourceError::Denied { said, .. } if says(said, &["quota", "storage", "limit"]) => {
+            Some(QUOTA)
+        }
         SourceError::Denied { said, .. } if says(said, &["immutable"]) => Some(IMMUTABLE),
         SourceError::Denied { .. } => Some(LOGIN),
         SourceError::Answered { .. } if error.is_silent() => Some(LATER),
@@ -47,6 +50,8 @@ fn hint(error: &SourceError) -> Option<&'static str> {
             (405, _) | (_, "UNSUPPORTED") => Some(READ_ONLY),
             _ => None,
         },
-        SourceError::TooLarge { .. } | SourceError::Unreadable { .. } | SourceError::Other { .. } => None,
+        SourceError::TooLarge { .. }
+        | SourceError::Unreadable { .. }
+        | SourceError::Other { .. } => None,
     }
 }

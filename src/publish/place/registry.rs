@@ -1,14 +1,21 @@
-//! A repository's files in a registry: the layers of one manifest under one tag, as Docker's own tools lay metadata out (docker/go-tuf-mirror).
-//! The tag moves at once, so a reader sees a whole state.
+//! A repository's files in a registry: the layers of one manifest under one tag, as Docker's own
+//! tools lay metadata out (docker/go-tuf-mirror). The tag moves at once, so a reader sees a whole
+//! state.
 //!
-//! A registry can't be asked to move a tag only if nobody else has. So that no publisher's change is lost all the same:
-//! * every publisher has a tag, `rootpin-ID`, and puts its manifest there *before* it puts it under the tag that readers use;
-//! * every manifest says in an annotation up to which write under which publisher's tag it knows (a version vector);
-//! * the one under a publisher's tag also lists the files that the publisher found, so that others can tell what it changed;
-//! * after it has put the readers' tag, a publisher looks at all publishers' tags. What its own manifest doesn't know was written at the
-//!   same moment, and is merged. Of two, the one that put the readers' tag last always finds the other's, for that was put before.
-//! * there are few tags, however many machines come and go, so some share one. Each write has a number of its own as well, so of two at the
-//!   same moment under one tag, the one that was written over finds the other's there, and merges it.
+//! A registry can't be asked to move a tag only if nobody else has. So that no publisher's change
+//! is lost all the same:
+//! * every publisher has a tag, `rootpin-ID`, and puts its manifest there *before* it puts it under
+//!   the tag that readers use;
+//! * every manifest says in an annotation up to which write under which publisher's tag it knows (a
+//!   version vector);
+//! * the one under a publisher's tag also lists the files that the publisher found, so that others
+//!   can tell what it changed;
+//! * after it has put the readers' tag, a publisher looks at all publishers' tags. What its own
+//!   manifest doesn't know was written at the same moment, and is merged. Of two, the one that put
+//!   the readers' tag last always finds the other's, for that was put before.
+//! * there are few tags, however many machines come and go, so some share one. Each write has a
+//!   number of its own as well, so of two at the same moment under one tag, the one that was
+//!   written over finds the other's there, and merges it.
 //! * what a publisher left that broke off is found in the same way by the next.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +40,8 @@ const TAG: &str = "rootpin-";
 const FILE_BYTES: u64 = 64 << 20;
 /// All of a state's files.
 const ALL_BYTES: u64 = 512 << 20;
-/// Publishers' tags that are looked at: more than working folders take ([`crate::publish::Working`]).
+/// Publishers' tags that are looked at: more than working folders take
+/// ([`crate::publish::Working`]).
 const MOST_PUBLISHERS: usize = 256;
 /// Writes of one publisher: so far numbers in JSON are the same to all.
 const MOST_WRITES: u64 = 1 << 53;
@@ -50,7 +58,8 @@ pub(super) struct Top {
 
 type Listed = BTreeMap<String, Descriptor>;
 
-/// By publisher, the last write under its tag that is known: which one it was, and a random number, for two may be the same one.
+/// By publisher, the last write under its tag that is known: which one it was, and a random number,
+/// for two may be the same one.
 type Vector = BTreeMap<String, (u64, u32)>;
 
 /// One registry's repository that is read or written.
@@ -60,7 +69,12 @@ struct Shelf {
     name: String,
 }
 
-pub(super) async fn read(repository: &Repository, tag: &Tag, credentials: &Arc<Credentials>, known: &Files) -> Result<Found, PlaceError> {
+pub(super) async fn read(
+    repository: &Repository,
+    tag: &Tag,
+    credentials: &Arc<Credentials>,
+    known: &Files,
+) -> Result<Found, PlaceError> {
     let shelf = Shelf::open(repository, tag, credentials).await?;
     let mut top = shelf.top(tag).await?;
     let files = shelf.files(&top.files, known).await?;
@@ -76,12 +90,27 @@ pub(super) async fn read(repository: &Repository, tag: &Tag, credentials: &Arc<C
     let mut unmerged = Vec::new();
     for (tag, other) in in_order(others, &top.known) {
         let follows = other.follows(&tag, &top.known) && !other.found.is_empty();
-        let found = if follows { Some(shelf.files(&other.found, &files).await?) } else { None };
-        unmerged.push(Unmerged { found, files: shelf.files(&other.files, &files).await? });
-        // Shown from here on: whoever writes next has merged it. What is written after this look is not known by it.
-        other.known.into_iter().for_each(|(publisher, write)| raise(&mut top.known, publisher, write));
+        let found = if follows {
+            Some(shelf.files(&other.found, &files).await?)
+        } else {
+            None
+        };
+        unmerged.push(Unmerged {
+            found,
+            files: shelf.files(&other.files, &files).await?,
+        });
+        // Shown from here on: whoever writes next has merged it. What is written after this look is
+        // not known by it.
+        other
+            .known
+            .into_iter()
+            .for_each(|(publisher, write)| raise(&mut top.known, publisher, write));
     }
-    Ok(Found { files, at: At(State::Registry(top)), unmerged })
+    Ok(Found {
+        files,
+        at: At(State::Registry(top)),
+        unmerged,
+    })
 }
 
 /// What the publisher of a state had found; none, where that is not told.
@@ -99,14 +128,20 @@ pub(super) async fn found(
     shelf.files(&top.found, known).await.map(Some)
 }
 
-/// In the order in which they were made, as far as it shows: each after those that its publisher knew.
+/// In the order in which they were made, as far as it shows: each after those that its publisher
+/// knew.
 fn in_order(mut others: Vec<(Tag, Top)>, known: &Vector) -> Vec<(Tag, Top)> {
     let mut known = known.clone();
     let mut ordered = Vec::new();
     while !others.is_empty() {
-        let next = others.iter().position(|(tag, top)| top.follows(tag, &known)).unwrap_or_default();
+        let next = others
+            .iter()
+            .position(|(tag, top)| top.follows(tag, &known))
+            .unwrap_or_default();
         let (tag, top) = others.remove(next);
-        top.known.iter().for_each(|(publisher, write)| raise(&mut known, publisher.clone(), *write));
+        top.known
+            .iter()
+            .for_each(|(publisher, write)| raise(&mut known, publisher.clone(), *write));
         ordered.push((tag, top));
     }
     ordered
@@ -124,55 +159,125 @@ pub(super) async fn write(
     if shelf.top(tag).await?.digest != read.digest {
         return Ok(Written::Lost);
     }
-    let mut top = Top { known: read.known.clone(), ..Top::default() };
+    let mut top = Top {
+        known: read.known.clone(),
+        ..Top::default()
+    };
     let (before, _) = read.known.get(publisher).copied().unwrap_or_default();
     let mine = before.saturating_add(1);
-    top.known.insert(publisher.to_owned(), (mine, number_of_its_own().ok_or_else(|| shelf.strange("the system gives no random bytes"))?));
+    top.known.insert(
+        publisher.to_owned(),
+        (
+            mine,
+            number_of_its_own().ok_or_else(|| shelf.strange("the system gives no random bytes"))?,
+        ),
+    );
     if mine >= MOST_WRITES || top.known.len() > MOST_PUBLISHERS {
-        return Err(shelf.strange(&format!("more than {MOST_PUBLISHERS} publishers, or writes beyond all counting")));
+        return Err(shelf.strange(&format!(
+            "more than {MOST_PUBLISHERS} publishers, or writes beyond all counting"
+        )));
     }
     for (name, bytes) in files {
-        let known = read.files.get(name).filter(|known| known.digest == Digest::of(bytes));
+        let known = read
+            .files
+            .get(name)
+            .filter(|known| known.digest == Digest::of(bytes));
         let digest = match known {
             Some(known) => known.digest,
             None => shelf.artifacts.put_blob(bytes).await?,
         };
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let media_type = if name.starts_with(WAITING) { WAITS } else { METADATA };
-        top.files.insert(name.clone(), Descriptor { media_type: media_type.to_owned(), digest, size });
+        let media_type = if name.starts_with(WAITING) {
+            WAITS
+        } else {
+            METADATA
+        };
+        top.files.insert(
+            name.clone(),
+            Descriptor {
+                media_type: media_type.to_owned(),
+                digest,
+                size,
+            },
+        );
     }
     let config =
         json!({ "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": { "type": "layers", "diff_ids": [] } }).to_string();
-    let config =
-        Descriptor { media_type: CONFIG.to_owned(), digest: shelf.artifacts.put_blob(config.as_bytes()).await?, size: length(&config) };
-    // Docker's readers look for a delegated role under a tag of its name; those who still have the old snapshot want the old file there.
-    for (name, descriptor) in top.files.iter().filter(|(name, now)| read.files.get(*name) != Some(now)) {
+    let config = Descriptor {
+        media_type: CONFIG.to_owned(),
+        digest: shelf.artifacts.put_blob(config.as_bytes()).await?,
+        size: length(&config),
+    };
+    // Docker's readers look for a delegated role under a tag of its name; those who still have the
+    // old snapshot want the old file there.
+    for (name, descriptor) in top
+        .files
+        .iter()
+        .filter(|(name, now)| read.files.get(*name) != Some(now))
+    {
         if let Some((role, of)) = delegated(name).filter(|(role, _)| role != tag) {
-            let old = read.files.iter().filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
+            let old = read
+                .files
+                .iter()
+                .filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
             let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
             files.insert(name.clone(), descriptor.clone());
             shelf.top(&role).await?;
-            shelf.artifacts.put_manifest(&role, manifest(&config, &Top { files, ..Top::default() }).as_bytes()).await?;
+            shelf
+                .artifacts
+                .put_manifest(
+                    &role,
+                    manifest(
+                        &config,
+                        &Top {
+                            files,
+                            ..Top::default()
+                        },
+                    )
+                    .as_bytes(),
+                )
+                .await?;
         }
     }
     let whole = manifest(&config, &top);
     if Document::parse(whole.as_bytes()).is_err() {
-        return Err(shelf.strange(&format!("{} files are more than one manifest can list", files.len())));
+        return Err(shelf.strange(&format!(
+            "{} files are more than one manifest can list",
+            files.len()
+        )));
     }
-    let with_found = manifest(&config, &Top { found: read.files.clone(), ..top.clone() });
-    let of_own = if Document::parse(with_found.as_bytes()).is_ok() { &with_found } else { &whole };
-    let own: Tag = format!("{TAG}{publisher}").parse().map_err(|_| shelf.strange("the publisher's id is no part of a tag"))?;
+    let with_found = manifest(
+        &config,
+        &Top {
+            found: read.files.clone(),
+            ..top.clone()
+        },
+    );
+    let of_own = if Document::parse(with_found.as_bytes()).is_ok() {
+        &with_found
+    } else {
+        &whole
+    };
+    let own: Tag = format!("{TAG}{publisher}")
+        .parse()
+        .map_err(|_| shelf.strange("the publisher's id is no part of a tag"))?;
     if own == *tag {
         return Err(shelf.strange("the tag is one that a publisher keeps for itself"));
     }
-    shelf.artifacts.put_manifest(&own, of_own.as_bytes()).await?;
-    show(&shelf, read, top, &whole).await.map_err(|error| match error {
-        PlaceError::Registry(error) => PlaceError::Unfinished(error),
-        error => error,
-    })
+    shelf
+        .artifacts
+        .put_manifest(&own, of_own.as_bytes())
+        .await?;
+    show(&shelf, read, top, &whole)
+        .await
+        .map_err(|error| match error {
+            PlaceError::Registry(error) => PlaceError::Unfinished(error),
+            error => error,
+        })
 }
 
-/// Puts the readers' tag, where the state that was read is still there, and looks whether others wrote at the same moment.
+/// Puts the readers' tag, where the state that was read is still there, and looks whether others
+/// wrote at the same moment.
 async fn show(shelf: &Shelf, read: &Top, mut top: Top, whole: &str) -> Result<Written, PlaceError> {
     let tag = &shelf.tag;
     // Blobs take their time. Readers who saw a newer state meanwhile would refuse this one.
@@ -192,23 +297,38 @@ async fn show(shelf: &Shelf, read: &Top, mut top: Top, whole: &str) -> Result<Wr
 impl Top {
     /// Whether nothing was written here that a manifest of that knowledge doesn't have.
     fn is_known_to(&self, known: &Vector) -> bool {
-        self.known.iter().all(|(publisher, write)| covers(known, publisher, *write))
+        self.known
+            .iter()
+            .all(|(publisher, write)| covers(known, publisher, *write))
     }
 
-    /// Whether this is one write of that tag's publisher on top of what is known: what it found is the state before it, then.
+    /// Whether this is one write of that tag's publisher on top of what is known: what it found is
+    /// the state before it, then.
     fn follows(&self, tag: &Tag, known: &Vector) -> bool {
         let own = tag.as_str().strip_prefix(TAG).unwrap_or_default();
-        self.known.iter().all(|(publisher, write)| match known.get(publisher) {
-            known if publisher == own => known.map_or(0, |known| known.0) >= write.0.saturating_sub(1),
-            _ => covers(known, publisher, *write),
-        })
+        self.known
+            .iter()
+            .all(|(publisher, write)| match known.get(publisher) {
+                known if publisher == own => {
+                    known.map_or(0, |known| known.0) >= write.0.saturating_sub(1)
+                }
+                _ => covers(known, publisher, *write),
+            })
     }
 }
 
 impl Shelf {
-    async fn open(repository: &Repository, tag: &Tag, credentials: &Arc<Credentials>) -> Result<Self, PlaceError> {
+    async fn open(
+        repository: &Repository,
+        tag: &Tag,
+        credentials: &Arc<Credentials>,
+    ) -> Result<Self, PlaceError> {
         let artifacts = Artifacts::open(repository, Arc::clone(credentials)).await?;
-        Ok(Self { artifacts, tag: tag.clone(), name: format!("oci://{repository}:{tag}") })
+        Ok(Self {
+            artifacts,
+            tag: tag.clone(),
+            name: format!("oci://{repository}:{tag}"),
+        })
     }
 
     fn strange(&self, what: &str) -> PlaceError {
@@ -217,62 +337,112 @@ impl Shelf {
 
     /// What is under a tag; nothing, where there is no such tag.
     async fn top(&self, tag: &Tag) -> Result<Top, PlaceError> {
-        let Some(bytes) = self.artifacts.manifest(tag).await? else { return Ok(Top::default()) };
-        let wrong = |what: &str| PlaceError::Strange(format!("{} (tag {tag})", self.name), what.to_owned());
-        let mut files = files_of(&bytes, METADATA, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
-        files.extend(files_of(&bytes, WAITS, FILE_NAME).map_err(|error| wrong(&error.to_string()))?);
+        let Some(bytes) = self.artifacts.manifest(tag).await? else {
+            return Ok(Top::default());
+        };
+        let wrong =
+            |what: &str| PlaceError::Strange(format!("{} (tag {tag})", self.name), what.to_owned());
+        let mut files =
+            files_of(&bytes, METADATA, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        files
+            .extend(files_of(&bytes, WAITS, FILE_NAME).map_err(|error| wrong(&error.to_string()))?);
         let value: Value = serde_json::from_slice(&bytes).map_err(|_| wrong("no manifest"))?;
-        let known = match value.get("annotations").and_then(|annotations| annotations.get(PUBLISHERS)) {
+        let known = match value
+            .get("annotations")
+            .and_then(|annotations| annotations.get(PUBLISHERS))
+        {
             None => Vector::new(),
             Some(text) => text
                 .as_str()
                 .and_then(|text| serde_json::from_str::<Vector>(text).ok())
-                .filter(|known| known.len() <= MOST_PUBLISHERS && known.values().all(|(count, _)| *count < MOST_WRITES))
+                .filter(|known| {
+                    known.len() <= MOST_PUBLISHERS
+                        && known.values().all(|(count, _)| *count < MOST_WRITES)
+                })
                 .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
         };
-        let found = files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
+        let found =
+            files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
         // It would be written over.
         if files.is_empty() {
             return Err(PlaceError::Taken(format!("{} (tag {tag})", self.name)));
         }
-        Ok(Top { digest: Some(Digest::of(&bytes)), files, found, known })
+        Ok(Top {
+            digest: Some(Digest::of(&bytes)),
+            files,
+            found,
+            known,
+        })
     }
 
     /// The files themselves.
     async fn files(&self, listed: &Listed, known: &Files) -> Result<Files, PlaceError> {
-        let all = listed.values().fold(0_u64, |sum, file| sum.saturating_add(file.size));
+        let all = listed
+            .values()
+            .fold(0_u64, |sum, file| sum.saturating_add(file.size));
         if all > ALL_BYTES || listed.values().any(|file| file.size > FILE_BYTES) {
-            return Err(self.strange(&format!("files of {all} bytes, which is more than any repository has")));
+            return Err(self.strange(&format!(
+                "files of {all} bytes, which is more than any repository has"
+            )));
         }
         let mut files = Files::new();
         for (name, descriptor) in listed {
-            let at_hand = known.get(name).filter(|bytes| Digest::of(bytes) == descriptor.digest);
+            let at_hand = known
+                .get(name)
+                .filter(|bytes| Digest::of(bytes) == descriptor.digest);
             let bytes = match at_hand {
                 Some(bytes) => bytes.clone(),
-                None => self.artifacts.blob(&descriptor.digest, usize::try_from(descriptor.size).unwrap_or_default()).await?,
+                None => {
+                    self.artifacts
+                        .blob(
+                            &descriptor.digest,
+                            usize::try_from(descriptor.size).unwrap_or_default(),
+                        )
+                        .await?
+                }
             };
             files.insert(name.clone(), bytes);
         }
         Ok(files)
     }
 
-    /// The tags of all publishers. Those that are known are looked at though a list, which may lag behind, does not have them.
+    /// The tags of all publishers. Those that are known are looked at though a list, which may lag
+    /// behind, does not have them.
     async fn publishers(&self, known: &Vector) -> Result<Vec<Tag>, PlaceError> {
-        let known = known.keys().filter_map(|publisher| format!("{TAG}{publisher}").parse().ok());
-        // Where no tags are listed, all that a publisher can have ([`crate::publish::Working`]) are asked for.
-        let every = || "0123456789abcdef".chars().filter_map(|publisher| format!("{TAG}{publisher}").parse().ok()).collect();
-        let all =
-            self.artifacts.tags().await?.unwrap_or_else(every).into_iter().chain(known).filter(|tag: &Tag| tag.as_str().starts_with(TAG));
+        let known = known
+            .keys()
+            .filter_map(|publisher| format!("{TAG}{publisher}").parse().ok());
+        // Where no tags are listed, all that a publisher can have ([`crate::publish::Working`]) are
+        // asked for.
+        let every = || {
+            "0123456789abcdef"
+                .chars()
+                .filter_map(|publisher| format!("{TAG}{publisher}").parse().ok())
+                .collect()
+        };
+        let all = self
+            .artifacts
+            .tags()
+            .await?
+            .unwrap_or_else(every)
+            .into_iter()
+            .chain(known)
+            .filter(|tag: &Tag| tag.as_str().starts_with(TAG));
         let tags: BTreeSet<_> = all.filter(|tag| *tag != self.tag).collect();
         if tags.len() > MOST_PUBLISHERS {
-            return Err(self.strange(&format!("{} tags {TAG}…, which is more publishers than anybody has", tags.len())));
+            return Err(self.strange(&format!(
+                "{} tags {TAG}…, which is more publishers than anybody has",
+                tags.len()
+            )));
         }
         Ok(tags.into_iter().collect())
     }
 }
 
 fn covers(known: &Vector, publisher: &str, write: (u64, u32)) -> bool {
-    known.get(publisher).is_some_and(|known| known.0 > write.0 || *known == write)
+    known
+        .get(publisher)
+        .is_some_and(|known| known.0 > write.0 || *known == write)
 }
 
 fn raise(known: &mut Vector, publisher: String, write: (u64, u32)) {
@@ -299,22 +469,43 @@ fn length(text: &str) -> u64 {
 fn delegated(name: &str) -> Option<(Tag, &str)> {
     let (version, role) = name.split_once('.')?;
     version.parse::<u64>().ok()?;
-    let role = role.strip_suffix(".json").filter(|role| !matches!(*role, "root" | "snapshot" | "targets") && !role.starts_with(TAG))?;
+    let role = role.strip_suffix(".json").filter(|role| {
+        !matches!(*role, "root" | "snapshot" | "targets") && !role.starts_with(TAG)
+    })?;
     Some((role.parse().ok()?, role))
 }
 
 fn manifest(config: &Descriptor, top: &Top) -> String {
     let descriptor = |of: &Descriptor, annotations: Value| {
-        let mut members = json!({ "mediaType": of.media_type, "digest": of.digest.to_string(), "size": of.size });
+        let mut members =
+            json!({ "mediaType": of.media_type, "digest": of.digest.to_string(), "size": of.size });
         if let Some(members) = members.as_object_mut().filter(|_| !annotations.is_null()) {
             members.insert("annotations".to_owned(), annotations);
         }
         members
     };
-    let found = top.found.iter().map(|(name, file)| (name, Descriptor { media_type: FOUND.to_owned(), ..file.clone() }));
-    let files = top.files.iter().map(|(name, file)| (name, file.clone())).chain(found);
-    let layers: Vec<_> = files.map(|(name, file)| descriptor(&file, json!({ FILE_NAME: name }))).collect();
-    let annotations = if top.known.is_empty() { json!({}) } else { json!({ PUBLISHERS: json!(top.known).to_string() }) };
+    let found = top.found.iter().map(|(name, file)| {
+        (
+            name,
+            Descriptor {
+                media_type: FOUND.to_owned(),
+                ..file.clone()
+            },
+        )
+    });
+    let files = top
+        .files
+        .iter()
+        .map(|(name, file)| (name, file.clone()))
+        .chain(found);
+    let layers: Vec<_> = files
+        .map(|(name, file)| descriptor(&file, json!({ FILE_NAME: name })))
+        .collect();
+    let annotations = if top.known.is_empty() {
+        json!({})
+    } else {
+        json!({ PUBLISHERS: json!(top.known).to_string() })
+    };
     let config = descriptor(config, Value::Null);
     json!({ "schemaVersion": 2, "mediaType": Artifacts::MANIFEST, "config": config, "layers": layers, "annotations": annotations })
         .to_string()

@@ -11,11 +11,16 @@ use crate::trust::PublicKey;
 
 /// Whether a private key is one that never leaves the token.
 pub(super) fn keeps_to_itself(session: &Session, private: ObjectHandle) -> Result<bool, Error> {
-    let found = session.get_attributes(private, &[AttributeType::Extractable, AttributeType::Sensitive])?;
-    Ok(found.contains(&Attribute::Extractable(false)) && found.contains(&Attribute::Sensitive(true)))
+    let found = session.get_attributes(
+        private,
+        &[AttributeType::Extractable, AttributeType::Sensitive],
+    )?;
+    Ok(found.contains(&Attribute::Extractable(false))
+        && found.contains(&Attribute::Sensitive(true)))
 }
 
-/// The public part of the key with that id: of a public key, or of a certificate, which is all that some cards show.
+/// The public part of the key with that id: of a public key, or of a certificate, which is all that
+/// some cards show.
 pub(super) fn public_of(session: &Session, id: &[u8]) -> Result<Option<PublicKey>, Error> {
     let find = |class| session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())]);
     for public in find(ObjectClass::PUBLIC_KEY)? {
@@ -25,7 +30,13 @@ pub(super) fn public_of(session: &Session, id: &[u8]) -> Result<Option<PublicKey
     }
     for certificate in find(ObjectClass::CERTIFICATE)? {
         let found = session.get_attributes(certificate, &[AttributeType::Value])?;
-        let value = found.into_iter().find_map(|attribute| if let Attribute::Value(value) = attribute { Some(value) } else { None });
+        let value = found.into_iter().find_map(|attribute| {
+            if let Attribute::Value(value) = attribute {
+                Some(value)
+            } else {
+                None
+            }
+        });
         if let Some(key) = value.and_then(|der| only_key(&der).ok()) {
             return Ok(Some(key));
         }
@@ -33,9 +44,17 @@ pub(super) fn public_of(session: &Session, id: &[u8]) -> Result<Option<PublicKey
     Ok(None)
 }
 
-/// The key of a public key object. `CKA_EC_POINT` is an octet string in DER (PKCS #11 2.40, section 2.3.3); some tokens leave the DER out.
-pub(super) fn read_public_key(session: &Session, public: ObjectHandle) -> Result<Option<PublicKey>, Error> {
-    let wanted = [AttributeType::EcPoint, AttributeType::Modulus, AttributeType::PublicExponent];
+/// The key of a public key object. `CKA_EC_POINT` is an octet string in DER (PKCS #11 2.40, section
+/// 2.3.3); some tokens leave the DER out.
+pub(super) fn read_public_key(
+    session: &Session,
+    public: ObjectHandle,
+) -> Result<Option<PublicKey>, Error> {
+    let wanted = [
+        AttributeType::EcPoint,
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+    ];
     let (mut point, mut modulus, mut exponent) = (None, None, None);
     for attribute in session.get_attributes(public, &wanted)? {
         match attribute {
@@ -48,17 +67,29 @@ pub(super) fn read_public_key(session: &Session, public: ObjectHandle) -> Result
     Ok(match (point, modulus, exponent) {
         (Some(point), ..) => {
             let bare = match point.as_slice() {
-                [0x04, length @ (0x20 | 0x41 | 0x61), rest @ ..] if rest.len() == usize::from(*length) => rest,
+                [0x04, length @ (0x20 | 0x41 | 0x61), rest @ ..]
+                    if rest.len() == usize::from(*length) =>
+                {
+                    rest
+                }
                 whole => whole,
             };
-            if bare.len() == 32 { PublicKey::of_ed25519(bare) } else { PublicKey::of_point(bare) }
+            if bare.len() == 32 {
+                PublicKey::of_ed25519(bare)
+            } else {
+                PublicKey::of_point(bare)
+            }
         }
-        (None, Some(modulus), Some(exponent)) => rsa_key(&modulus, &exponent).and_then(|der| PublicKey::of_rsa(&der)),
+        (None, Some(modulus), Some(exponent)) => {
+            rsa_key(&modulus, &exponent).and_then(|der| PublicKey::of_rsa(&der))
+        }
         _ => None,
     })
 }
 
 /// DER of an `RSAPublicKey` (RFC 8017, appendix A.1.1).
 fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
-    vec![UintRef::new(modulus).ok()?, UintRef::new(exponent).ok()?].to_der().ok()
+    vec![UintRef::new(modulus).ok()?, UintRef::new(exponent).ok()?]
+        .to_der()
+        .ok()
 }

@@ -33,16 +33,22 @@ enum Change {
 
 impl Disk {
     pub(super) fn holding(bytes: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new(Platter { now: bytes.to_vec(), synced: bytes.to_vec(), ..Platter::default() })))
+        Self(Arc::new(Mutex::new(Platter {
+            now: bytes.to_vec(),
+            synced: bytes.to_vec(),
+            ..Platter::default()
+        })))
     }
 
-    /// Takes so many more writes and syncs, and none after them. Of the one at which it stops, half is done.
+    /// Takes so many more writes and syncs, and none after them. Of the one at which it stops, half
+    /// is done.
     pub(super) fn stopping_after(self, operations: usize) -> Self {
         self.0.lock().unwrap().left = Some(operations);
         self
     }
 
-    /// Which bytes of an image are read at all when it is opened and shown. The others can be anything.
+    /// Which bytes of an image are read at all when it is opened and shown. The others can be
+    /// anything.
     pub(super) fn bytes_read(image: &[u8]) -> Vec<usize> {
         let disk = Self::holding(image);
         disk.0.lock().unwrap().watched = true;
@@ -63,7 +69,8 @@ impl Disk {
         self.0.lock().unwrap().now.clone()
     }
 
-    /// What a power loss may leave: all that was written, only what was synced, and some of what was not.
+    /// What a power loss may leave: all that was written, only what was synced, and some of what
+    /// was not.
     pub(super) fn after_power_loss(&self) -> Vec<Vec<u8>> {
         let platter = self.0.lock().unwrap();
         let mut images = vec![platter.now.clone(), platter.synced.clone()];
@@ -101,12 +108,18 @@ impl Platter {
         }
         self.left = self.left.map(|left| left - 1);
         let change = match change {
-            Change::Bytes(at, bytes) if self.left == Some(0) => Change::Bytes(at, bytes[..bytes.len() / 2].to_vec()),
+            Change::Bytes(at, bytes) if self.left == Some(0) => {
+                Change::Bytes(at, bytes[..bytes.len() / 2].to_vec())
+            }
             whole => whole,
         };
         change.apply(&mut self.now);
         self.since.push(change);
-        if self.left == Some(0) { Err(io::Error::other("the disk stops")) } else { Ok(()) }
+        if self.left == Some(0) {
+            Err(io::Error::other("the disk stops"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -121,13 +134,19 @@ impl StorageBackend for Disk {
         if platter.watched {
             platter.read.extend(at..at + out.len());
         }
-        let bytes = platter.now.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = platter
+            .now
+            .get(at..at + out.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.lock().unwrap().change(Change::Length(usize::try_from(len).unwrap()))
+        self.0
+            .lock()
+            .unwrap()
+            .change(Change::Length(usize::try_from(len).unwrap()))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -145,7 +164,10 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.lock().unwrap().change(Change::Bytes(usize::try_from(offset).unwrap(), data.to_vec()))
+        self.0.lock().unwrap().change(Change::Bytes(
+            usize::try_from(offset).unwrap(),
+            data.to_vec(),
+        ))
     }
 }
 
@@ -155,7 +177,9 @@ pub(super) fn open(disk: &Disk) -> Result<Store, StateError> {
     let unusable = |fault| file::from_fault(path, &fault);
     file::guarded(|| {
         let new = disk.bytes().is_empty();
-        let database = file::builder().create_with_backend(disk.clone()).map_err(|error| unusable(error.into()))?;
+        let database = file::builder()
+            .create_with_backend(disk.clone())
+            .map_err(|error| unusable(error.into()))?;
         if new {
             file::initialise(&database).map_err(unusable)?;
         }

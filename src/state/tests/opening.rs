@@ -39,7 +39,10 @@ fn a_state_is_made_in_a_missing_or_empty_directory_and_nobody_else_can_read_it()
         see(&Store::open(&dir).unwrap(), 1, &verified("app", 3)).unwrap();
         assert_eq!((mode(&dir), mode(&dir.join("state.redb"))), (0o700, 0o600));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        assert_eq!(version(&Store::open(&dir).unwrap(), "app", "timestamp"), Some(3));
+        assert_eq!(
+            version(&Store::open(&dir).unwrap(), "app", "timestamp"),
+            Some(3)
+        );
     }
 }
 
@@ -61,13 +64,21 @@ fn a_first_start_that_was_cut_short_is_begun_again() {
     fs::write(&draft, b"redb").unwrap();
     see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
     assert!(!draft.exists());
-    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        Some(3)
+    );
 }
 
 #[test]
 fn a_new_state_gets_its_name_with_the_first_thing_that_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    let names = || {
+        fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>()
+    };
     for _ in 0..2 {
         drop(Store::open(dir.path()).unwrap());
         assert_eq!(names(), ["state.redb.new"]);
@@ -77,7 +88,10 @@ fn a_new_state_gets_its_name_with_the_first_thing_that_is_seen() {
     assert_eq!(names(), ["state.redb"]);
     see(&store, 2, &verified("app", 4)).unwrap();
     drop(store);
-    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(4));
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        Some(4)
+    );
 }
 
 #[test]
@@ -92,7 +106,10 @@ fn a_new_state_that_can_get_no_name_keeps_nothing_and_says_so_until_it_can() {
     fs::remove_dir(&file).unwrap();
     see(&store, 1, &verified("app", 3)).unwrap();
     drop(store);
-    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        Some(3)
+    );
 }
 
 #[test]
@@ -101,7 +118,10 @@ fn a_name_that_a_lost_first_start_left_beside_the_file_does_not_speak_for_a_new_
     see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
     let file = dir.path().join("state.redb");
     fs::hard_link(&file, dir.path().join("state.redb.new")).unwrap();
-    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), Some(3));
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        Some(3)
+    );
     fs::create_dir(dir.path().join("cache")).unwrap();
     fs::remove_file(&file).unwrap();
     assert!(refusal(dir.path()).contains("not new"));
@@ -118,7 +138,10 @@ fn a_file_that_is_empty_truncated_or_something_else_is_refused_and_left_as_it_is
     for cut in cuts {
         fs::write(&file, &whole[..cut]).unwrap();
         refusal(dir.path());
-        assert_eq!(fs::metadata(&file).unwrap().len(), u64::try_from(cut).unwrap());
+        assert_eq!(
+            fs::metadata(&file).unwrap().len(),
+            u64::try_from(cut).unwrap()
+        );
     }
     fs::write(&file, b"{}").unwrap();
     refusal(dir.path());
@@ -163,11 +186,21 @@ fn a_file_or_directory_of_another_owner_is_refused() {
 fn a_second_opener_is_told_that_the_state_is_in_use_and_may_wait() {
     let dir = tempfile::tempdir().unwrap();
     let first = Store::open(dir.path()).unwrap();
-    assert!(matches!(Store::open(dir.path()), Err(StateError::InUse { .. })));
-    assert!(matches!(Store::open_waiting(dir.path(), Instant::now()), Err(StateError::InUse { .. })));
-    assert!(matches!(start_anew(dir.path()), Err(StateError::InUse { .. })));
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(StateError::InUse { .. })
+    ));
+    assert!(matches!(
+        Store::open_waiting(dir.path(), Instant::now()),
+        Err(StateError::InUse { .. })
+    ));
+    assert!(matches!(
+        start_anew(dir.path()),
+        Err(StateError::InUse { .. })
+    ));
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30)));
+        let second = scope
+            .spawn(|| Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30)));
         drop(first);
         second.join().unwrap().unwrap();
     });
@@ -183,13 +216,19 @@ fn first_starts_at_one_moment_lose_nothing_of_what_one_of_them_was_told_is_kept(
                 let (dir, together) = (&dir, &together);
                 scope.spawn(move || {
                     together.wait();
-                    let store = Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30)).unwrap();
+                    let store =
+                        Store::open_waiting(dir.path(), Instant::now() + Duration::from_secs(30))
+                            .unwrap();
                     see(&store, 1, &verified(name, 3)).unwrap();
                 });
             }
         });
         let store = Store::open(dir.path()).unwrap();
-        assert!(["a", "b", "c", "d"].iter().all(|name| version(&store, name, "timestamp") == Some(3)));
+        assert!(
+            ["a", "b", "c", "d"]
+                .iter()
+                .all(|name| version(&store, name, "timestamp") == Some(3))
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
@@ -198,13 +237,21 @@ fn first_starts_at_one_moment_lose_nothing_of_what_one_of_them_was_told_is_kept(
 fn a_state_that_cannot_be_opened_is_set_aside_only_when_asked_to() {
     let dir = tempfile::tempdir().unwrap();
     see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
-    assert!(start_anew(dir.path()).unwrap_err().to_string().contains("can be read"));
+    assert!(
+        start_anew(dir.path())
+            .unwrap_err()
+            .to_string()
+            .contains("can be read")
+    );
     let file = dir.path().join("state.redb");
     fs::write(&file, b"gone").unwrap();
     refusal(dir.path());
     let aside = start_anew(dir.path()).unwrap().unwrap();
     assert_eq!(fs::read(aside).unwrap(), b"gone");
-    assert_eq!(version(&Store::open(dir.path()).unwrap(), "app", "timestamp"), None);
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        None
+    );
     fs::remove_file(&file).unwrap();
     assert_eq!(start_anew(dir.path()).unwrap(), None);
     Store::open(dir.path()).unwrap();

@@ -30,7 +30,12 @@ pub(in crate::state) fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
     numbers.iter().copied().map(key).collect()
 }
 
-pub(in crate::state) fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
+pub(in crate::state) fn floor(
+    role: &str,
+    root_keys: &[u8],
+    version: u64,
+    own_keys: &[u8],
+) -> Floor {
     let signed = Digest::of(format!("{role} {version} {own_keys:?}").as_bytes());
     Floor {
         role: role.to_owned(),
@@ -78,12 +83,26 @@ pub(super) fn row(name: &str, until: u32) -> Row {
 }
 
 /// Commits one verification, with nothing else.
-pub(super) fn see(store: &Store, now: u32, progress: &Verified<Progress>) -> Result<Committed, StateError> {
+pub(super) fn see(
+    store: &Store,
+    now: u32,
+    progress: &Verified<Progress>,
+) -> Result<Committed, StateError> {
     let subject = &progress.get().subject;
-    store.commit(&Additions { now: at(now), verified: vec![progress], contacts: vec![(SERVER, subject, at(now))], rows: Vec::new() })
+    store.commit(&Additions {
+        now: at(now),
+        verified: vec![progress],
+        contacts: vec![(SERVER, subject, at(now))],
+        rows: Vec::new(),
+    })
 }
 
 /// The recorded version of a role of a repository.
 pub(super) fn version(store: &Store, name: &str, role: &str) -> Option<u64> {
-    store.history(&gun(name)).unwrap().iter().find(|floor| floor.role == role).map(|floor| floor.version)
+    store
+        .history(&gun(name))
+        .unwrap()
+        .iter()
+        .find(|floor| floor.role == role)
+        .map(|floor| floor.version)
 }

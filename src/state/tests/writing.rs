@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::support::{DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors};
+use super::support::{
+    DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors,
+};
 use crate::image::Digest;
 use crate::state::error::Fault;
 use crate::state::seen::Trouble;
@@ -16,8 +18,12 @@ fn what_was_committed_is_there_when_the_state_is_opened_again() {
     let shown = {
         let store = Store::open(dir.path()).unwrap();
         let (collection, gun) = (verified("app", 3), gun("app"));
-        let additions =
-            Additions { now: at(9), verified: vec![&collection], contacts: vec![(SERVER, &gun, at(1))], rows: vec![(digest, row.clone())] };
+        let additions = Additions {
+            now: at(9),
+            verified: vec![&collection],
+            contacts: vec![(SERVER, &gun, at(1))],
+            rows: vec![(digest, row.clone())],
+        };
         assert!(store.commit(&additions).unwrap().wrote);
         assert_eq!(store.history(&gun).unwrap().len(), 5);
         store.show().unwrap()
@@ -26,7 +32,10 @@ fn what_was_committed_is_there_when_the_state_is_opened_again() {
     assert_eq!(store.show().unwrap(), shown);
     assert_eq!(version(&store, "app", "targets/releases"), Some(3));
     assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), Some(at(1)));
-    assert_eq!(store.statement_owner(&Digest::of(b"app 3")).unwrap(), Some(gun("app")));
+    assert_eq!(
+        store.statement_owner(&Digest::of(b"app 3")).unwrap(),
+        Some(gun("app"))
+    );
     assert_eq!(store.signer_repositories(&key(4)).unwrap(), [gun("app")]);
     assert_eq!(store.admitted(&digest).unwrap(), [row]);
     assert_eq!(store.admitted(&Digest::of(b"other")).unwrap(), []);
@@ -38,8 +47,16 @@ fn a_repeated_decision_writes_nothing() {
     let store = Store::open(dir.path()).unwrap();
     let file = dir.path().join("state.redb");
     let (collection, gun) = (verified("app", 3), gun("app"));
-    let rows = vec![(Digest::of(b"layer"), row("app:v1", 60)), (Digest::of(b"over at once"), row("app:v1", 1))];
-    let mut additions = Additions { now: at(1), verified: vec![&collection], contacts: vec![(SERVER, &gun, at(1))], rows };
+    let rows = vec![
+        (Digest::of(b"layer"), row("app:v1", 60)),
+        (Digest::of(b"over at once"), row("app:v1", 1)),
+    ];
+    let mut additions = Additions {
+        now: at(1),
+        verified: vec![&collection],
+        contacts: vec![(SERVER, &gun, at(1))],
+        rows,
+    };
     assert!(store.commit(&additions).unwrap().wrote);
     let before = fs::read(&file).unwrap();
     additions.now = at(5);
@@ -48,7 +65,10 @@ fn a_repeated_decision_writes_nothing() {
     assert!(!store.commit(&additions).unwrap().wrote);
     assert!(fs::read(&file).unwrap() == before);
     additions.contacts[0].2 = at(7);
-    assert!(store.commit(&additions).unwrap().wrote, "the contact moved by more than its granularity");
+    assert!(
+        store.commit(&additions).unwrap().wrote,
+        "the contact moved by more than its granularity"
+    );
     assert_eq!(store.contact(SERVER, &gun).unwrap(), Some(at(7)));
 }
 
@@ -59,20 +79,44 @@ fn signed_bytes_of_another_repository_are_refused_and_nothing_of_that_decision_i
     see(&store, 1, &verified("app", 3)).unwrap();
     let replayed = with_floors("other", vec![floor("targets", &[1], 9, &[4])], "app 3");
     let fine = verified("fine", 1);
-    let both = Additions { now: at(2), verified: vec![&fine, &replayed], contacts: vec![], rows: vec![] };
+    let both = Additions {
+        now: at(2),
+        verified: vec![&fine, &replayed],
+        contacts: vec![],
+        rows: vec![],
+    };
     let error = store.commit(&both).unwrap_err();
-    assert!(matches!(&error, StateError::Replay { owner, .. } if *owner == gun("app")), "{error}");
-    assert_eq!((version(&store, "other", "targets"), version(&store, "fine", "targets")), (None, None));
+    assert!(
+        matches!(&error, StateError::Replay { owner, .. } if *owner == gun("app")),
+        "{error}"
+    );
+    assert_eq!(
+        (
+            version(&store, "other", "targets"),
+            version(&store, "fine", "targets")
+        ),
+        (None, None)
+    );
 }
 
 #[test]
 fn a_signer_of_two_repositories_is_told_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(see(&store, 1, &verified("app", 3)).unwrap().shared_signers, []);
-    let shared = see(&store, 1, &verified("other", 3)).unwrap().shared_signers;
+    assert_eq!(
+        see(&store, 1, &verified("app", 3)).unwrap().shared_signers,
+        []
+    );
+    let shared = see(&store, 1, &verified("other", 3))
+        .unwrap()
+        .shared_signers;
     assert_eq!(shared, [(key(4), gun("app")), (key(5), gun("app"))]);
-    assert_eq!(see(&store, 9, &verified("other", 4)).unwrap().shared_signers, []);
+    assert_eq!(
+        see(&store, 9, &verified("other", 4))
+            .unwrap()
+            .shared_signers,
+        []
+    );
 }
 
 #[test]
@@ -91,7 +135,12 @@ fn other_bytes_under_a_version_that_was_seen_are_refused() {
     see(&store, 1, &verified("app", 4)).unwrap();
     let mut twin = floor("targets", &[1], 4, &[4]);
     twin.signed = Digest::of(b"twin");
-    assert_eq!(see(&store, 1, &with_floors("app", vec![twin], "x")).unwrap_err().code(), Code::Rollback);
+    assert_eq!(
+        see(&store, 1, &with_floors("app", vec![twin], "x"))
+            .unwrap_err()
+            .code(),
+        Code::Rollback
+    );
 }
 
 #[test]
@@ -99,13 +148,43 @@ fn one_digest_has_a_row_for_each_name_and_kind() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let digest = Digest::of(b"base");
-    let manifest = crate::state::Row { kind: Kind::Manifest, ..row("a:v1", 60) };
-    let rows = vec![(digest, row("a:v1", 60)), (digest, row("b:v1", 60)), (digest, manifest), (Digest::of(b"c"), row("c:v1", 60))];
-    store.commit(&Additions { now: at(0), verified: vec![], contacts: vec![], rows }).unwrap();
+    let manifest = crate::state::Row {
+        kind: Kind::Manifest,
+        ..row("a:v1", 60)
+    };
+    let rows = vec![
+        (digest, row("a:v1", 60)),
+        (digest, row("b:v1", 60)),
+        (digest, manifest),
+        (Digest::of(b"c"), row("c:v1", 60)),
+    ];
+    store
+        .commit(&Additions {
+            now: at(0),
+            verified: vec![],
+            contacts: vec![],
+            rows,
+        })
+        .unwrap();
     assert_eq!(store.admitted(&digest).unwrap().len(), 3);
     let later = vec![(digest, row("a:v1", 90))];
-    store.commit(&Additions { now: at(0), verified: vec![], contacts: vec![], rows: later }).unwrap();
-    assert_eq!(store.admitted(&digest).unwrap().iter().filter(|row| row.valid_until == at(90)).count(), 1);
+    store
+        .commit(&Additions {
+            now: at(0),
+            verified: vec![],
+            contacts: vec![],
+            rows: later,
+        })
+        .unwrap();
+    assert_eq!(
+        store
+            .admitted(&digest)
+            .unwrap()
+            .iter()
+            .filter(|row| row.valid_until == at(90))
+            .count(),
+        1
+    );
     assert_eq!(store.admitted(&digest).unwrap().len(), 3);
 }
 
@@ -115,12 +194,23 @@ fn rows_that_are_long_over_go_with_a_later_write() {
     let store = Store::open(dir.path()).unwrap();
     let commit = |now, digest: &[u8], until| {
         let rows = vec![(Digest::of(digest), row("app:v1", until))];
-        store.commit(&Additions { now: at(now), verified: vec![], contacts: vec![], rows }).unwrap();
+        store
+            .commit(&Additions {
+                now: at(now),
+                verified: vec![],
+                contacts: vec![],
+                rows,
+            })
+            .unwrap();
     };
     commit(0, b"short", 5);
     commit(DAY - 1, b"long", 2 * DAY);
     commit(DAY + 6, b"longer", 2 * DAY);
-    assert_eq!(store.admitted(&Digest::of(b"short")).unwrap().len(), 1, "it is looked for every ten minutes only");
+    assert_eq!(
+        store.admitted(&Digest::of(b"short")).unwrap().len(),
+        1,
+        "it is looked for every ten minutes only"
+    );
     commit(DAY + 10, b"more", 2 * DAY);
     assert_eq!(store.admitted(&Digest::of(b"short")).unwrap(), []);
     assert_eq!(store.show().unwrap().rows.len(), 3);
@@ -131,8 +221,22 @@ fn a_full_ledger_makes_room_by_what_is_over_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let commit = |from: u32, to: u32| {
-        let rows = (from..to).map(|number| (Digest::of(&number.to_be_bytes()), row("app:v1", 100 + number))).collect();
-        store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
+        let rows = (from..to)
+            .map(|number| {
+                (
+                    Digest::of(&number.to_be_bytes()),
+                    row("app:v1", 100 + number),
+                )
+            })
+            .collect();
+        store
+            .commit(&Additions {
+                now: at(1),
+                verified: vec![],
+                contacts: vec![],
+                rows,
+            })
+            .unwrap();
     };
     commit(0, 150);
     commit(150, 200);
@@ -149,13 +253,22 @@ fn after_a_failed_write_the_file_is_opened_again_with_all_its_checks() {
     let store = Store::open(dir.path()).unwrap();
     see(&store, 1, &verified("app", 3)).unwrap();
     let fail = |_: &redb::Database| -> Result<(), Trouble> { Err(Fault::new("disk full").into()) };
-    assert_eq!(store.with_database(fail).unwrap_err().code(), Code::StateUnusable);
+    assert_eq!(
+        store.with_database(fail).unwrap_err().code(),
+        Code::StateUnusable
+    );
     assert!(store.trouble().unwrap().contains("a write failed"));
     see(&store, 2, &verified("app", 4)).unwrap();
-    assert_eq!((version(&store, "app", "timestamp"), store.trouble()), (Some(4), None));
+    assert_eq!(
+        (version(&store, "app", "timestamp"), store.trouble()),
+        (Some(4), None)
+    );
     store.with_database(fail).unwrap_err();
     std::fs::write(dir.path().join("state.redb"), b"gone").unwrap();
-    assert_eq!(see(&store, 3, &verified("app", 5)).unwrap_err().code(), Code::StateUnusable);
+    assert_eq!(
+        see(&store, 3, &verified("app", 5)).unwrap_err().code(),
+        Code::StateUnusable
+    );
 }
 
 #[test]
@@ -163,20 +276,87 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     see(&store, 1, &verified("app", 3)).unwrap();
-    see(&store, 1, &with_floors("kept", vec![floor("root", &[7], 2, &[7])], "kept")).unwrap();
-    see(&store, 1, &with_floors("both", vec![floor("root", &[1], 2, &[1]), floor("timestamp", &[7], 2, &[2])], "both")).unwrap();
+    see(
+        &store,
+        1,
+        &with_floors("kept", vec![floor("root", &[7], 2, &[7])], "kept"),
+    )
+    .unwrap();
+    see(
+        &store,
+        1,
+        &with_floors(
+            "both",
+            vec![
+                floor("root", &[1], 2, &[1]),
+                floor("timestamp", &[7], 2, &[2]),
+            ],
+            "both",
+        ),
+    )
+    .unwrap();
     let rows = vec![(Digest::of(b"layer"), row("app:v1", 60))];
-    store.commit(&Additions { now: at(1), verified: vec![], contacts: vec![], rows }).unwrap();
+    store
+        .commit(&Additions {
+            now: at(1),
+            verified: vec![],
+            contacts: vec![],
+            rows,
+        })
+        .unwrap();
     let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2])), false).unwrap();
-    let told: Vec<_> =
-        forgotten.repositories.iter().map(|one| (one.subject.to_string(), one.floors.len(), one.statements, one.contacts.len())).collect();
-    assert_eq!((told, forgotten.rows), (vec![(gun("app").to_string(), 5, 1, 1), (gun("both").to_string(), 1, 0, 0)], 1));
+    let told: Vec<_> = forgotten
+        .repositories
+        .iter()
+        .map(|one| {
+            (
+                one.subject.to_string(),
+                one.floors.len(),
+                one.statements,
+                one.contacts.len(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        (told, forgotten.rows),
+        (
+            vec![
+                (gun("app").to_string(), 5, 1, 1),
+                (gun("both").to_string(), 1, 0, 0)
+            ],
+            1
+        )
+    );
     let after = store.show().unwrap();
     assert_eq!(after.repositories.len(), 2);
-    assert_eq!((version(&store, "kept", "root"), version(&store, "both", "timestamp")), (Some(2), Some(2)));
+    assert_eq!(
+        (
+            version(&store, "kept", "root"),
+            version(&store, "both", "timestamp")
+        ),
+        (Some(2), Some(2))
+    );
     assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), None);
-    assert_eq!(store.reset(Scope::RootKeys(&keys(&[1])), false).unwrap(), Forgotten::default());
-    assert_eq!(store.reset(Scope::Repository(&gun("kept")), false).unwrap().repositories.len(), 1);
+    assert_eq!(
+        store.reset(Scope::RootKeys(&keys(&[1])), false).unwrap(),
+        Forgotten::default()
+    );
+    assert_eq!(
+        store
+            .reset(Scope::Repository(&gun("kept")), false)
+            .unwrap()
+            .repositories
+            .len(),
+        1
+    );
     drop(store);
-    assert_eq!(Store::open(dir.path()).unwrap().show().unwrap().repositories.len(), 1);
+    assert_eq!(
+        Store::open(dir.path())
+            .unwrap()
+            .show()
+            .unwrap()
+            .repositories
+            .len(),
+        1
+    );
 }

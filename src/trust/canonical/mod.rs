@@ -1,6 +1,8 @@
-//! Canonical JSON as docker/go (`canonical/json`) writes it: what Notary signs and what key IDs are hashed over.
+//! Canonical JSON as docker/go (`canonical/json`) writes it: what Notary signs and what key IDs are
+//! hashed over.
 //!
-//! Members sorted by their UTF-8 bytes, no white space, only `"` and `\` escaped, no Unicode normalisation.
+//! Members sorted by their UTF-8 bytes, no white space, only `"` and `\` escaped, no Unicode
+//! normalisation.
 
 mod rewrite;
 mod text;
@@ -51,7 +53,8 @@ fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes come before a quote, a backslash or a byte below `least`; sixteen are looked at in one step.
+/// How many bytes come before a quote, a backslash or a byte below `least`; sixteen are looked at
+/// in one step.
 #[inline]
 fn plain(bytes: &[u8], least: u8) -> usize {
     let ends = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < least);
@@ -59,7 +62,11 @@ fn plain(bytes: &[u8], least: u8) -> usize {
     let has_end = |chunk: &[u8; 16]| chunk.iter().fold(0, |found, byte| found | ends(*byte)) != 0;
     let begin = chunks.iter().position(has_end).unwrap_or(chunks.len()) * 16;
     let rest = bytes.get(begin..).unwrap_or_default();
-    begin + rest.iter().position(|byte| ends(*byte) != 0).unwrap_or(rest.len())
+    begin
+        + rest
+            .iter()
+            .position(|byte| ends(*byte) != 0)
+            .unwrap_or(rest.len())
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
@@ -81,7 +88,15 @@ mod tests {
     use crate::json::{self, Limits};
 
     fn canonical(text: &str) -> String {
-        let value = json::parse(text.as_bytes(), Limits { bytes: 4096, depth: 8, values: 100 }).unwrap();
+        let value = json::parse(
+            text.as_bytes(),
+            Limits {
+                bytes: 4096,
+                depth: 8,
+                values: 100,
+            },
+        )
+        .unwrap();
         String::from_utf8(encode(&value)).unwrap()
     }
 
@@ -91,12 +106,18 @@ mod tests {
             canonical(r#" {"b":[1, -2], "Z":null, "a":"\"\\\/\u003c\u2028\n"} "#),
             "{\"Z\":null,\"a\":\"\\\"\\\\/<\u{2028}\n\",\"b\":[1,-2]}"
         );
-        assert_eq!(canonical(r#"{"😀":1,"\uffee":2}"#), "{\"\u{ffee}\":2,\"😀\":1}");
+        assert_eq!(
+            canonical(r#"{"😀":1,"\uffee":2}"#),
+            "{\"\u{ffee}\":2,\"😀\":1}"
+        );
     }
 
     #[test]
     fn text_is_not_normalised() {
-        assert_eq!(canonical("[\"e\u{301}\",\"\u{e9}\"]"), "[\"e\u{301}\",\"\u{e9}\"]");
+        assert_eq!(
+            canonical("[\"e\u{301}\",\"\u{e9}\"]"),
+            "[\"e\u{301}\",\"\u{e9}\"]"
+        );
     }
 
     fn values() -> impl Strategy<Value = Value> {
@@ -104,21 +125,27 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             (-json::MAX_INTEGER..=json::MAX_INTEGER).prop_map(Value::Integer),
-            // Control characters are left raw, which no JSON parser takes back: they can't be part of a round trip.
+            // Control characters are left raw, which no JSON parser takes back: they can't be part
+            // of a round trip.
             "[^\\x00-\\x1f]{0,12}".prop_map(Value::String),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(|elements| Value::Array(elements.into())),
+                prop::collection::vec(inner.clone(), 0..6)
+                    .prop_map(|elements| Value::Array(elements.into())),
                 prop::collection::btree_map("[^\\x00-\\x1f]{0,8}", inner, 0..6)
                     .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })
     }
 
-    /// Values with names and text of every kind, some of it longer than what is looked at in one step.
+    /// Values with names and text of every kind, some of it longer than what is looked at in one
+    /// step.
     pub(super) fn any_value() -> impl Strategy<Value = Value> {
-        let name = prop_oneof!["[a-c\"\\\\é\n/!#]{0,3}", "[a-c]{10,20}[\"\\\\é\n/!#]?[a-c]{10,20}"];
+        let name = prop_oneof![
+            "[a-c\"\\\\é\n/!#]{0,3}",
+            "[a-c]{10,20}[\"\\\\é\n/!#]?[a-c]{10,20}"
+        ];
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
@@ -128,7 +155,8 @@ mod tests {
         leaf.prop_recursive(4, 40, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(|all| Value::Array(all.into())),
-                prop::collection::vec((name.clone(), inner), 0..5).prop_map(|all| Value::Object(all.into_iter().collect())),
+                prop::collection::vec((name.clone(), inner), 0..5)
+                    .prop_map(|all| Value::Object(all.into_iter().collect())),
             ]
         })
     }

@@ -1,6 +1,7 @@
 //! From the bytes of a document to its canonical text, in one pass and without a tree of values.
 //!
-//! As strict as [`crate::json`], but for integers, which keep all their digits: what signs them as text is verified as text.
+//! As strict as [`crate::json`], but for integers, which keep all their digits: what signs them as
+//! text is verified as text.
 
 use std::cmp::Ordering;
 
@@ -10,28 +11,42 @@ use crate::json::{JsonError, Limits};
 /// Digits of an integer. The largest that a format in the field has is 20.
 const DIGITS: usize = 40;
 
-/// The canonical text of a document. Of the values only the members of open objects are remembered while it is written; so many of
-/// these, `limits` allows.
+/// The canonical text of a document. Of the values only the members of open objects are remembered
+/// while it is written; so many of these, `limits` allows.
 ///
 /// # Errors
 /// As [`crate::json::parse`].
 pub(in crate::trust) fn rewrite(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError> {
     if bytes.len() > limits.bytes {
-        return Err(JsonError::OverLimit { what: "bytes", limit: limits.bytes });
+        return Err(JsonError::OverLimit {
+            what: "bytes",
+            limit: limits.bytes,
+        });
     }
-    let text = str::from_utf8(bytes).map_err(|error| JsonError::Malformed(format!("not UTF-8: {error}")))?;
-    let mut writer =
-        Writer { rest: text.as_bytes(), length: bytes.len(), out: Vec::with_capacity(bytes.len()), members: Vec::new(), limits };
+    let text = str::from_utf8(bytes)
+        .map_err(|error| JsonError::Malformed(format!("not UTF-8: {error}")))?;
+    let mut writer = Writer {
+        rest: text.as_bytes(),
+        length: bytes.len(),
+        out: Vec::with_capacity(bytes.len()),
+        members: Vec::new(),
+        limits,
+    };
     writer.value(limits.depth)?;
     writer.space();
-    if writer.rest.is_empty() { Ok(writer.out) } else { Err(writer.wrong("something after the end")) }
+    if writer.rest.is_empty() {
+        Ok(writer.out)
+    } else {
+        Err(writer.wrong("something after the end"))
+    }
 }
 
 struct Writer<'a> {
     rest: &'a [u8],
     length: usize,
     out: Vec<u8>,
-    /// Of all open objects, the members so far: where each begins in `out`, and where its name ends.
+    /// Of all open objects, the members so far: where each begins in `out`, and where its name
+    /// ends.
     members: Vec<(usize, usize)>,
     limits: Limits,
 }
@@ -45,8 +60,11 @@ impl Writer<'_> {
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(_) => {
-                let word = ["true", "false", "null"].into_iter().find(|word| self.take(word.as_bytes()));
-                self.out.extend_from_slice(word.ok_or_else(|| self.wrong("no value"))?.as_bytes());
+                let word = ["true", "false", "null"]
+                    .into_iter()
+                    .find(|word| self.take(word.as_bytes()));
+                self.out
+                    .extend_from_slice(word.ok_or_else(|| self.wrong("no value"))?.as_bytes());
                 Ok(())
             }
             None => Err(self.wrong("the end, where a value is wanted")),
@@ -54,7 +72,10 @@ impl Writer<'_> {
     }
 
     fn inner(&self, depth: usize) -> Result<usize, JsonError> {
-        depth.checked_sub(1).ok_or(JsonError::OverLimit { what: "levels", limit: self.limits.depth })
+        depth.checked_sub(1).ok_or(JsonError::OverLimit {
+            what: "levels",
+            limit: self.limits.depth,
+        })
     }
 
     fn array(&mut self, depth: usize) -> Result<(), JsonError> {
@@ -90,7 +111,10 @@ impl Writer<'_> {
                 let start = self.out.len();
                 self.string()?;
                 if self.members.len() >= self.limits.values {
-                    return Err(JsonError::OverLimit { what: "values", limit: self.limits.values });
+                    return Err(JsonError::OverLimit {
+                        what: "values",
+                        limit: self.limits.values,
+                    });
                 }
                 self.members.push((start, self.out.len()));
                 sorted = sorted && self.last_two_in_order(outer);
@@ -133,12 +157,26 @@ impl Writer<'_> {
     /// Puts the members that begin at `begin` in order; a name that stands twice is refused.
     fn sort(&mut self, begin: usize, outer: usize) -> Result<(), JsonError> {
         let spans = self.members.get(outer..).unwrap_or_default();
-        let ends = spans.iter().skip(1).map(|(next, _)| next.saturating_sub(1)).chain([self.out.len()]);
-        let mut members: Vec<(&[u8], &[u8])> =
-            spans.iter().zip(ends).map(|(span, end)| (self.name(*span), self.out.get(span.0..end).unwrap_or_default())).collect();
+        let ends = spans
+            .iter()
+            .skip(1)
+            .map(|(next, _)| next.saturating_sub(1))
+            .chain([self.out.len()]);
+        let mut members: Vec<(&[u8], &[u8])> = spans
+            .iter()
+            .zip(ends)
+            .map(|(span, end)| {
+                (
+                    self.name(*span),
+                    self.out.get(span.0..end).unwrap_or_default(),
+                )
+            })
+            .collect();
         members.sort_by(|(one, _), (other, _)| compare(one, other));
         let twice = members.windows(2).find_map(|pair| match pair {
-            [(one, _), (other, _)] if one == other => Some(String::from_utf8_lossy(one).into_owned()),
+            [(one, _), (other, _)] if one == other => {
+                Some(String::from_utf8_lossy(one).into_owned())
+            }
             _ => None,
         });
         if let Some(name) = twice {
@@ -153,7 +191,11 @@ impl Writer<'_> {
 
     fn number(&mut self) -> Result<(), JsonError> {
         let negative = self.take(b"-");
-        let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = self
+            .rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (number, rest) = self.rest.split_at_checked(digits).unwrap_or_default();
         let plain = match number {
             [b'0'] => !negative,
@@ -187,7 +229,10 @@ impl Writer<'_> {
         }
         self.out.push(b'"');
         loop {
-            let (run, rest) = self.rest.split_at_checked(plain(self.rest, b' ')).unwrap_or_default();
+            let (run, rest) = self
+                .rest
+                .split_at_checked(plain(self.rest, b' '))
+                .unwrap_or_default();
             self.out.extend_from_slice(run);
             self.rest = rest;
             if self.take(b"\"") {
@@ -195,13 +240,20 @@ impl Writer<'_> {
                 return Ok(());
             }
             if !self.take(b"\\") {
-                return Err(self.wrong(if self.rest.is_empty() { "text without an end" } else { "a control character in text" }));
+                return Err(self.wrong(if self.rest.is_empty() {
+                    "text without an end"
+                } else {
+                    "a control character in text"
+                }));
             }
-            let character = self.escape().ok_or_else(|| self.wrong("an escape that stands for no character"))?;
+            let character = self
+                .escape()
+                .ok_or_else(|| self.wrong("an escape that stands for no character"))?;
             if matches!(character, '"' | '\\') {
                 self.out.push(b'\\');
             }
-            self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            self.out
+                .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
 
@@ -222,7 +274,11 @@ impl Writer<'_> {
                     // A low surrogate alone is no character.
                     return char::from_u32(first);
                 }
-                let second = if self.take(b"\\u") { self.unit()? } else { return None };
+                let second = if self.take(b"\\u") {
+                    self.unit()?
+                } else {
+                    return None;
+                };
                 let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
                 char::decode_utf16(pair).next()?.ok()?
             }
@@ -233,11 +289,17 @@ impl Writer<'_> {
     fn unit(&mut self) -> Option<u32> {
         let (digits, rest) = self.rest.split_at_checked(4)?;
         self.rest = rest;
-        digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+        digits.iter().try_fold(0, |unit, digit| {
+            Some(unit * 16 + char::from(*digit).to_digit(16)?)
+        })
     }
 
     fn space(&mut self) {
-        let blank = self.rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(self.rest.len());
+        let blank = self
+            .rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+            .unwrap_or(self.rest.len());
         self.rest = self.rest.get(blank..).unwrap_or_default();
     }
 
@@ -248,23 +310,39 @@ impl Writer<'_> {
     }
 
     fn wrong(&self, what: &str) -> JsonError {
-        JsonError::Malformed(format!("{what}, at byte {}", self.length.saturating_sub(self.rest.len())))
+        JsonError::Malformed(format!(
+            "{what}, at byte {}",
+            self.length.saturating_sub(self.rest.len())
+        ))
     }
 }
 
 /// Compares two names by the bytes of what they stand for: an escape is its second byte.
 fn compare(one: &[u8], other: &[u8]) -> Ordering {
-    if one.contains(&b'\\') || other.contains(&b'\\') { unescaped(one).cmp(unescaped(other)) } else { inside(one).cmp(inside(other)) }
+    if one.contains(&b'\\') || other.contains(&b'\\') {
+        unescaped(one).cmp(unescaped(other))
+    } else {
+        inside(one).cmp(inside(other))
+    }
 }
 
 /// The name without its quotes.
 fn inside(name: &[u8]) -> &[u8] {
-    name.get(1..name.len().saturating_sub(1)).unwrap_or_default()
+    name.get(1..name.len().saturating_sub(1))
+        .unwrap_or_default()
 }
 
 fn unescaped(name: &[u8]) -> impl Iterator<Item = u8> {
     let mut bytes = inside(name).iter().copied();
-    std::iter::from_fn(move || bytes.next().and_then(|byte| if byte == b'\\' { bytes.next() } else { Some(byte) }))
+    std::iter::from_fn(move || {
+        bytes.next().and_then(|byte| {
+            if byte == b'\\' {
+                bytes.next()
+            } else {
+                Some(byte)
+            }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -276,10 +354,16 @@ mod tests {
     use crate::trust::canonical::encode;
     use crate::trust::canonical::tests::any_value;
 
-    const LIMITS: Limits = Limits { bytes: 1 << 16, depth: 8, values: 10_000 };
+    const LIMITS: Limits = Limits {
+        bytes: 1 << 16,
+        depth: 8,
+        values: 10_000,
+    };
 
     fn text(document: &str) -> Option<String> {
-        rewrite(document.as_bytes(), LIMITS).ok().map(|bytes| String::from_utf8(bytes).unwrap())
+        rewrite(document.as_bytes(), LIMITS)
+            .ok()
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -292,7 +376,10 @@ mod tests {
 
     #[test]
     fn integers_keep_all_their_digits() {
-        assert_eq!(text("[18446744073709551616,-9007199254740993]").unwrap(), "[18446744073709551616,-9007199254740993]");
+        assert_eq!(
+            text("[18446744073709551616,-9007199254740993]").unwrap(),
+            "[18446744073709551616,-9007199254740993]"
+        );
         assert_eq!(text(&format!("[{}]", "1".repeat(41))), None);
     }
 
@@ -334,10 +421,38 @@ mod tests {
             assert_eq!(text(bad), None, "{bad}");
         }
         assert!(rewrite(b"[\"\xff\"]", LIMITS).is_err());
-        assert_eq!(rewrite(b"[1]", Limits { bytes: 2, ..LIMITS }), Err(JsonError::OverLimit { what: "bytes", limit: 2 }));
+        assert_eq!(
+            rewrite(b"[1]", Limits { bytes: 2, ..LIMITS }),
+            Err(JsonError::OverLimit {
+                what: "bytes",
+                limit: 2
+            })
+        );
         let many = br#"{"a":{"b":1},"c":2}"#;
-        assert!(rewrite(many, Limits { values: 2, ..LIMITS }).is_ok(), "a closed object's members are forgotten");
-        assert_eq!(rewrite(many, Limits { values: 1, ..LIMITS }), Err(JsonError::OverLimit { what: "values", limit: 1 }));
+        assert!(
+            rewrite(
+                many,
+                Limits {
+                    values: 2,
+                    ..LIMITS
+                }
+            )
+            .is_ok(),
+            "a closed object's members are forgotten"
+        );
+        assert_eq!(
+            rewrite(
+                many,
+                Limits {
+                    values: 1,
+                    ..LIMITS
+                }
+            ),
+            Err(JsonError::OverLimit {
+                what: "values",
+                limit: 1
+            })
+        );
     }
 
     /// As python-tuf writes it, indented; control characters are escaped there.
@@ -345,21 +460,31 @@ mod tests {
         let inner = format!("{margin} ");
         let lines = |all: Vec<String>, open: char, close: char| match all.len() {
             0 => format!("{open}{close}"),
-            _ => format!("{open}\n{inner}{}\n{margin}{close}", all.join(&format!(",\n{inner}"))),
+            _ => format!(
+                "{open}\n{inner}{}\n{margin}{close}",
+                all.join(&format!(",\n{inner}"))
+            ),
         };
         let quoted = |text: &str| serde_json::to_string(text).unwrap();
         match value {
             Value::String(text) => quoted(text),
-            Value::Array(all) => lines(all.iter().map(|one| indented(one, &inner)).collect(), '[', ']'),
+            Value::Array(all) => lines(
+                all.iter().map(|one| indented(one, &inner)).collect(),
+                '[',
+                ']',
+            ),
             Value::Object(members) => {
-                let member = |(name, value): (&str, &Value)| format!("{}: {}", quoted(name), indented(value, &inner));
+                let member = |(name, value): (&str, &Value)| {
+                    format!("{}: {}", quoted(name), indented(value, &inner))
+                };
                 lines(members.iter().map(member).collect(), '{', '}')
             }
             plain => String::from_utf8(encode(plain)).unwrap(),
         }
     }
 
-    /// As another writer may write it: members the other way round, with spaces and needless escapes.
+    /// As another writer may write it: members the other way round, with spaces and needless
+    /// escapes.
     fn loose(value: &Value) -> String {
         let quoted = |text: &str| {
             let escaped = text.chars().map(|c| format!("\\u{:04x}", u32::from(c)));
@@ -367,9 +492,15 @@ mod tests {
         };
         match value {
             Value::String(text) => quoted(text),
-            Value::Array(all) => format!("[ {} ]", all.iter().map(loose).collect::<Vec<_>>().join(" , ")),
+            Value::Array(all) => format!(
+                "[ {} ]",
+                all.iter().map(loose).collect::<Vec<_>>().join(" , ")
+            ),
             Value::Object(members) => {
-                let mut members: Vec<_> = members.iter().map(|(name, value)| format!("{}:\t{}", quoted(name), loose(value))).collect();
+                let mut members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("{}:\t{}", quoted(name), loose(value)))
+                    .collect();
                 members.reverse();
                 format!("{{\n{}\r}}", members.join(" , "))
             }

@@ -1,7 +1,8 @@
-//! Reading canonical text in place: a value is the bytes that stand for it, and nothing is built that isn't asked for.
+//! Reading canonical text in place: a value is the bytes that stand for it, and nothing is built
+//! that isn't asked for.
 //!
-//! What is read is what was signed, byte for byte. The text must come from [`super::rewrite()`]; of anything else the reader makes
-//! something, but never a panic.
+//! What is read is what was signed, byte for byte. The text must come from [`super::rewrite()`]; of
+//! anything else the reader makes something, but never a panic.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +13,8 @@ use super::plain;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::trust) struct Text<'a>(&'a [u8]);
 
-/// The members of an object, in the order of their names' bytes. The object's end need not be known.
+/// The members of an object, in the order of their names' bytes. The object's end need not be
+/// known.
 #[derive(Clone)]
 pub(in crate::trust) struct Members<'a> {
     /// From the next member on.
@@ -51,19 +53,28 @@ impl<'a> Text<'a> {
 
     /// The members, if this is an object or begins with one.
     pub(in crate::trust) fn members(self) -> Option<Members<'a>> {
-        Some(Members { rest: self.0.strip_prefix(b"{")?, length: self.0.len() })
+        Some(Members {
+            rest: self.0.strip_prefix(b"{")?,
+            length: self.0.len(),
+        })
     }
 
     /// The member that begins at that place of an object ([`Members::place`]).
     pub(in crate::trust) fn member_at(self, place: usize) -> Option<(Cow<'a, str>, Text<'a>)> {
-        Members { rest: self.0.get(place..)?, length: self.0.len() }.next()
+        Members {
+            rest: self.0.get(place..)?,
+            length: self.0.len(),
+        }
+        .next()
     }
 
     /// The elements, if this is an array.
     pub(in crate::trust) fn elements(self) -> Option<impl Iterator<Item = Text<'a>>> {
         let mut rest = self.0.strip_prefix(b"[")?.strip_suffix(b"]")?;
         Some(std::iter::from_fn(move || {
-            let (element, after) = rest.split_at_checked(length(rest)).filter(|(element, _)| !element.is_empty())?;
+            let (element, after) = rest
+                .split_at_checked(length(rest))
+                .filter(|(element, _)| !element.is_empty())?;
             rest = after.strip_prefix(b",").unwrap_or_default();
             Some(Text(element))
         }))
@@ -98,13 +109,25 @@ impl<'a> Text<'a> {
             return str::from_utf8(inside).ok().map(Cow::Borrowed);
         }
         let mut bytes = inside.iter().copied();
-        let unescaped = std::iter::from_fn(|| bytes.next().and_then(|byte| if byte == b'\\' { bytes.next() } else { Some(byte) }));
+        let unescaped = std::iter::from_fn(|| {
+            bytes.next().and_then(|byte| {
+                if byte == b'\\' {
+                    bytes.next()
+                } else {
+                    Some(byte)
+                }
+            })
+        });
         String::from_utf8(unescaped.collect()).ok().map(Cow::Owned)
     }
 
     /// The number, if this is one that is not negative and fits.
     pub(in crate::trust) fn as_u64(self) -> Option<u64> {
-        str::from_utf8(self.0).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+        str::from_utf8(self.0)
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?
+            .parse()
+            .ok()
     }
 
     /// Whether it is `true`, if it is `true` or `false`.
@@ -118,21 +141,28 @@ impl<'a> Text<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Where in the object it is: before a member, before the value of the one that was named, or at the end.
+    /// Where in the object it is: before a member, before the value of the one that was named, or
+    /// at the end.
     pub(in crate::trust) fn place(&self) -> usize {
         self.length.saturating_sub(self.rest.len())
     }
 
     /// The next member's name. Its value is to be taken, or entered and left, before the next one.
     pub(in crate::trust) fn name(&mut self) -> Option<Text<'a>> {
-        let (name, after) = self.rest.split_at_checked(string(self.rest)).filter(|(name, _)| name.first() == Some(&b'"'))?;
+        let (name, after) = self
+            .rest
+            .split_at_checked(string(self.rest))
+            .filter(|(name, _)| name.first() == Some(&b'"'))?;
         self.rest = after.strip_prefix(b":")?;
         Some(Text(name))
     }
 
     /// The value of the member that was named.
     pub(in crate::trust) fn value(&mut self) -> Text<'a> {
-        let (value, after) = self.rest.split_at_checked(length(self.rest)).unwrap_or_default();
+        let (value, after) = self
+            .rest
+            .split_at_checked(length(self.rest))
+            .unwrap_or_default();
         self.rest = after.strip_prefix(b",").unwrap_or(after);
         Text(value)
     }
@@ -214,13 +244,34 @@ mod tests {
         let text = Text::of(r#"{"a":[1,"x,]}",{"k":"\"\\é"},[]],"b":null,"c":true,"d":{},"e":18446744073709551616}"#.as_bytes());
         let elements: Vec<_> = text.get("a").unwrap().elements().unwrap().collect();
         assert_eq!(elements.len(), 4);
-        assert_eq!((elements[0].as_u64(), elements[1].as_str().as_deref()), (Some(1), Some("x,]}")));
+        assert_eq!(
+            (elements[0].as_u64(), elements[1].as_str().as_deref()),
+            (Some(1), Some("x,]}"))
+        );
         assert_eq!(elements[2].get("k").unwrap().as_str().unwrap(), "\"\\é");
         assert_eq!(elements[3].elements().unwrap().count(), 0);
         assert!(text.get("b").is_none() && text.get("x").is_none());
-        assert_eq!((text.get("c").unwrap().as_bool(), text.get("d").unwrap().members().unwrap().count()), (Some(true), 0));
-        assert_eq!((text.get("e").unwrap().as_u64(), text.get("d").unwrap().as_str()), (None, None));
-        assert_eq!(text.members().unwrap().map(|(name, _)| name.into_owned()).collect::<String>(), "abcde");
+        assert_eq!(
+            (
+                text.get("c").unwrap().as_bool(),
+                text.get("d").unwrap().members().unwrap().count()
+            ),
+            (Some(true), 0)
+        );
+        assert_eq!(
+            (
+                text.get("e").unwrap().as_u64(),
+                text.get("d").unwrap().as_str()
+            ),
+            (None, None)
+        );
+        assert_eq!(
+            text.members()
+                .unwrap()
+                .map(|(name, _)| name.into_owned())
+                .collect::<String>(),
+            "abcde"
+        );
     }
 
     #[test]
@@ -259,10 +310,16 @@ mod tests {
             Value::Null => assert!(text.is_null()),
             Value::Bool(value) => assert_eq!(text.as_bool(), Some(*value)),
             Value::Integer(value) => assert_eq!(text.as_u64(), u64::try_from(*value).ok()),
-            Value::String(value) => assert!(text.is_string() && text.is(value) && !text.is(&format!("{value}x")), "{value}"),
+            Value::String(value) => assert!(
+                text.is_string() && text.is(value) && !text.is(&format!("{value}x")),
+                "{value}"
+            ),
             Value::Array(all) => {
                 assert_eq!(text.elements().unwrap().count(), all.len());
-                text.elements().unwrap().zip(all).for_each(|(text, value)| assert_same(text, value));
+                text.elements()
+                    .unwrap()
+                    .zip(all)
+                    .for_each(|(text, value)| assert_same(text, value));
             }
             Value::Object(all) => {
                 assert_eq!(text.members().unwrap().count(), all.iter().count());
@@ -271,8 +328,14 @@ mod tests {
                     let (place, found) = (members.place(), members.value());
                     let (known, value) = all.next().unwrap();
                     assert!(name.is(known));
-                    assert_eq!(text.bytes().get(place..place + found.bytes().len()), Some(found.bytes()));
-                    assert_eq!(text.get(known), Some(found).filter(|found| !found.is_null()));
+                    assert_eq!(
+                        text.bytes().get(place..place + found.bytes().len()),
+                        Some(found.bytes())
+                    );
+                    assert_eq!(
+                        text.get(known),
+                        Some(found).filter(|found| !found.is_null())
+                    );
                     assert_same(found, value);
                 }
             }

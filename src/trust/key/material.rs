@@ -1,7 +1,8 @@
 //! What a public key is made of: read from DER, from PEM or from hex, in one encoding only.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PSS_2048_8192_SHA256,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
+    RSA_PSS_2048_8192_SHA256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,17 +26,20 @@ pub(super) enum Material {
     Unknown,
 }
 
-pub(super) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 /// What stands before the key (RFC 8410, section 4).
-pub(super) const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub(super) const ED25519_SPKI: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 impl Material {
-    /// Reads DER of a subject public key info. Only the one encoding that Go's marshaller writes is taken, so that one key
-    /// can't stand under two IDs.
+    /// Reads DER of a subject public key info. Only the one encoding that Go's marshaller writes is
+    /// taken, so that one key can't stand under two IDs.
     pub(super) fn from_spki(der: &[u8]) -> Option<Self> {
         let spki = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).ok()?;
         let point = spki.subject_public_key.as_bytes()?;
@@ -46,18 +50,25 @@ impl Material {
                 P384 if point.len() == 97 => Self::of_point(point)?,
                 _ => return None,
             }
-        } else if spki.algorithm.oid == RSA_ENCRYPTION && parameters == Some(AnyRef::NULL) && is_strong_rsa(point) {
+        } else if spki.algorithm.oid == RSA_ENCRYPTION
+            && parameters == Some(AnyRef::NULL)
+            && is_strong_rsa(point)
+        {
             Self::Rsa(point.to_vec())
         } else if spki.algorithm.oid == ID_ED25519 && parameters.is_none() {
             Self::ed25519(point)?
         } else {
             return None;
         };
-        (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_))).then_some(material)
+        (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_)))
+            .then_some(material)
     }
 
     pub(super) fn ed25519(key: &[u8]) -> Option<Self> {
-        key.try_into().ok().filter(|key| !weak_point::is_weak(key)).map(Self::Ed25519)
+        key.try_into()
+            .ok()
+            .filter(|key| !weak_point::is_weak(key))
+            .map(Self::Ed25519)
     }
 
     pub(super) fn of_point(bytes: &[u8]) -> Option<Self> {
@@ -68,7 +79,8 @@ impl Material {
         }
     }
 
-    /// Reads a key's public part as TUF 1.0 writes it: PEM, or in hex the 32 bytes of Ed25519 or a point of a curve.
+    /// Reads a key's public part as TUF 1.0 writes it: PEM, or in hex the 32 bytes of Ed25519 or a
+    /// point of a curve.
     pub(super) fn from_tuf(keytype: &str, public: &str) -> Option<Self> {
         let material = if public.contains("-----BEGIN") {
             match pem::blocks(public.as_bytes()).ok()?.as_slice() {
@@ -77,7 +89,11 @@ impl Material {
             }
         } else {
             let bytes = hex::decode(public)?;
-            if bytes.len() == 32 { Self::ed25519(&bytes)? } else { Self::of_point(&bytes)? }
+            if bytes.len() == 32 {
+                Self::ed25519(&bytes)?
+            } else {
+                Self::of_point(&bytes)?
+            }
         };
         let named = match keytype {
             "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" => "ecdsa",
@@ -95,8 +111,16 @@ impl Material {
             Self::Ed25519(_) | Self::Unknown => return None,
         };
         let parameters = parameters.map_or(AnyRef::NULL, AnyRef::from);
-        let algorithm = x509_cert::spki::AlgorithmIdentifier { oid, parameters: Some(parameters) };
-        SubjectPublicKeyInfo { algorithm, subject_public_key: BitStringRef::from_bytes(&key).ok()? }.to_der().ok()
+        let algorithm = x509_cert::spki::AlgorithmIdentifier {
+            oid,
+            parameters: Some(parameters),
+        };
+        SubjectPublicKeyInfo {
+            algorithm,
+            subject_public_key: BitStringRef::from_bytes(&key).ok()?,
+        }
+        .to_der()
+        .ok()
     }
 
     pub(super) fn keytype(&self) -> &'static str {
@@ -118,7 +142,8 @@ impl Material {
     }
 }
 
-/// An `RSAPublicKey` (RFC 8017, appendix A.1.1) with a modulus of 2048 to 8192 bits, in its only DER form.
+/// An `RSAPublicKey` (RFC 8017, appendix A.1.1) with a modulus of 2048 to 8192 bits, in its only
+/// DER form.
 pub(super) fn is_strong_rsa(key: &[u8]) -> bool {
     let read = || {
         let mut reader = SliceReader::new(key).ok()?;
@@ -128,14 +153,21 @@ pub(super) fn is_strong_rsa(key: &[u8]) -> bool {
         });
         let modulus: UintRef<'_> = modulus.ok()?;
         reader.finish().ok()?;
-        let spare = modulus.as_bytes().first().map_or(0, |byte| byte.leading_zeros());
-        u32::try_from(modulus.as_bytes().len()).ok()?.checked_mul(8)?.checked_sub(spare)
+        let spare = modulus
+            .as_bytes()
+            .first()
+            .map_or(0, |byte| byte.leading_zeros());
+        u32::try_from(modulus.as_bytes().len())
+            .ok()?
+            .checked_mul(8)?
+            .checked_sub(spare)
     };
-    read().is_some_and(|bits| (2048..=8192).contains(&bits)) && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
+    read().is_some_and(|bits| (2048..=8192).contains(&bits))
+        && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
 }
 
-/// Whether these bytes are a point of the curve in the uncompressed form; in the hybrid one (SEC 1, section 2.3.3) a key would stand under
-/// a second ID.
+/// Whether these bytes are a point of the curve in the uncompressed form; in the hybrid one (SEC 1,
+/// section 2.3.3) a key would stand under a second ID.
 fn is_point(algorithm: &'static EcdsaVerificationAlgorithm, bytes: &[u8]) -> bool {
     bytes.first() == Some(&4) && ParsedPublicKey::new(algorithm, bytes).is_ok()
 }

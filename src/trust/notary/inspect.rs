@@ -1,4 +1,5 @@
-//! What the files of a repository say, for whoever audits a host: nothing is judged by pins here, and no decision rests on it.
+//! What the files of a repository say, for whoever audits a host: nothing is judged by pins here,
+//! and no decision rests on it.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +73,9 @@ pub struct ListedTargets {
 
 impl Default for Inspection {
     fn default() -> Self {
-        Self { budget: Budget::new() }
+        Self {
+            budget: Budget::new(),
+        }
     }
 }
 
@@ -85,21 +88,46 @@ impl Inspection {
         self.budget.take_root()?;
         let envelope = Envelope::read(name, "Root", bytes, ROOT_BYTES, &mut self.budget)?;
         let keys = envelope.body.get("keys");
-        let listed = envelope.body.get("roles").and_then(Value::as_object).ok_or_else(|| envelope.malformed("no roles"))?;
+        let listed = envelope
+            .body
+            .get("roles")
+            .and_then(Value::as_object)
+            .ok_or_else(|| envelope.malformed("no roles"))?;
         let mut roles = Vec::new();
         for (name, listing) in listed.iter() {
             roles.push(ListedRole::of(Role::read(name, listing, keys, &envelope)?));
         }
         // The root first; the others as they stand, by name.
         roles.sort_by_key(|role| role.name != "root");
-        let root = roles.first().filter(|role| role.name == "root").ok_or_else(|| envelope.malformed("no root role"))?;
+        let root = roles
+            .first()
+            .filter(|role| role.name == "root")
+            .ok_or_else(|| envelope.malformed("no root role"))?;
         let file = self.seen(bytes, &envelope, root)?;
-        let in_roles: BTreeSet<&str> = roles.iter().flat_map(|role| &role.keys).map(PublicKey::scoped_id).collect();
-        let all = keys.and_then(Value::as_object).into_iter().flat_map(Members::iter);
+        let in_roles: BTreeSet<&str> = roles
+            .iter()
+            .flat_map(|role| &role.keys)
+            .map(PublicKey::scoped_id)
+            .collect();
+        let all = keys
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Members::iter);
         let rest = all.filter(|(id, _)| !in_roles.contains(id));
         // One that stands under another's ID is nobody's.
-        let left_over = rest.filter_map(|(id, key)| PublicKey::from_json(key).ok().filter(|key| key.scoped_id() == id)).collect();
-        Ok(ListedRoot { file, roles, left_over, envelope })
+        let left_over = rest
+            .filter_map(|(id, key)| {
+                PublicKey::from_json(key)
+                    .ok()
+                    .filter(|key| key.scoped_id() == id)
+            })
+            .collect();
+        Ok(ListedRoot {
+            file,
+            roles,
+            left_over,
+            envelope,
+        })
     }
 
     /// Whether enough of the root role's keys in `before` signed the root file that follows.
@@ -107,7 +135,9 @@ impl Inspection {
     /// # Errors
     /// Too many signatures.
     pub fn follows(&mut self, before: &ListedRoot, next: &ListedRoot) -> Result<bool, Refusal> {
-        let Some(root) = before.roles.first() else { return Ok(false) };
+        let Some(root) = before.roles.first() else {
+            return Ok(false);
+        };
         Ok(enough(&self.signers(root, &next.envelope)?, root.threshold))
     }
 
@@ -118,15 +148,23 @@ impl Inspection {
     pub fn targets(&mut self, role: &ListedRole, bytes: &[u8]) -> Result<ListedTargets, Refusal> {
         let targets = Targets::read(&role.name, bytes, &mut self.budget)?;
         let delegations = targets.envelope.body.get("delegations");
-        let listings = list(delegations.and_then(|delegations| delegations.get("roles"))).unwrap_or_default();
+        let listings =
+            list(delegations.and_then(|delegations| delegations.get("roles"))).unwrap_or_default();
         let mut children = Vec::new();
         for listing in listings {
-            let child = listing.get("name").and_then(Value::as_str).unwrap_or_default();
+            let child = listing
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let delegation = targets.delegation(&role.name, child)?;
             children.push((ListedRole::of(delegation.role), delegation.paths));
         }
         let file = self.seen(bytes, &targets.envelope, role)?;
-        Ok(ListedTargets { file, names: targets.targets.len(), delegations: children })
+        Ok(ListedTargets {
+            file,
+            names: targets.targets.len(),
+            delegations: children,
+        })
     }
 
     /// Reads the snapshot or the timestamp file.
@@ -134,20 +172,48 @@ impl Inspection {
     /// # Errors
     /// It is none, or too much.
     pub fn plain(&mut self, role: &ListedRole, bytes: &[u8]) -> Result<SeenFile, Refusal> {
-        let (kind, most) = if role.name == "timestamp" { ("Timestamp", TIMESTAMP_BYTES) } else { ("Snapshot", SNAPSHOT_BYTES) };
-        let envelope = Envelope::read(&format!("{}.json", role.name), kind, bytes, most, &mut self.budget)?;
+        let (kind, most) = if role.name == "timestamp" {
+            ("Timestamp", TIMESTAMP_BYTES)
+        } else {
+            ("Snapshot", SNAPSHOT_BYTES)
+        };
+        let envelope = Envelope::read(
+            &format!("{}.json", role.name),
+            kind,
+            bytes,
+            most,
+            &mut self.budget,
+        )?;
         self.seen(bytes, &envelope, role)
     }
 
-    fn seen(&mut self, bytes: &[u8], envelope: &Envelope, role: &ListedRole) -> Result<SeenFile, Refusal> {
+    fn seen(
+        &mut self,
+        bytes: &[u8],
+        envelope: &Envelope,
+        role: &ListedRole,
+    ) -> Result<SeenFile, Refusal> {
         let signers = self.signers(role, envelope)?;
         let signed = enough(&signers, role.threshold);
-        Ok(SeenFile { version: envelope.version, expires: envelope.expires, sha256: Digest::of(bytes), signers, signed })
+        Ok(SeenFile {
+            version: envelope.version,
+            expires: envelope.expires,
+            sha256: Digest::of(bytes),
+            signers,
+            signed,
+        })
     }
 
-    fn signers(&mut self, role: &ListedRole, envelope: &Envelope) -> Result<BTreeSet<KeyId>, Refusal> {
+    fn signers(
+        &mut self,
+        role: &ListedRole,
+        envelope: &Envelope,
+    ) -> Result<BTreeSet<KeyId>, Refusal> {
         let keys: Vec<&PublicKey> = role.keys.iter().collect();
-        let counting = Counting { revoked: &BTreeSet::new(), allow_rsa_pkcs1v15: true };
+        let counting = Counting {
+            revoked: &BTreeSet::new(),
+            allow_rsa_pkcs1v15: true,
+        };
         threshold::signers(&keys, 0, envelope.signed(), counting, &mut self.budget)
     }
 }
@@ -160,7 +226,11 @@ impl ListedRole {
     }
 
     fn of(role: Role) -> Self {
-        Self { name: role.name, keys: role.keys, threshold: role.threshold }
+        Self {
+            name: role.name,
+            keys: role.keys,
+            threshold: role.threshold,
+        }
     }
 }
 
@@ -181,38 +251,81 @@ mod tests {
     use super::*;
 
     fn data(path: &str) -> Vec<u8> {
-        std::fs::read(format!("{}/tests/data/notary/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        std::fs::read(format!(
+            "{}/tests/data/notary/{path}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .unwrap()
     }
 
     #[test]
     fn a_chain_of_real_roots_is_followed_and_former_certificates_are_left_over() {
         let mut inspection = Inspection::default();
         let roots: Vec<_> = (1..=6)
-            .map(|version| inspection.root("root.json", &data(&format!("vectors/rotations/{version}.root.json"))).unwrap())
+            .map(|version| {
+                inspection
+                    .root(
+                        "root.json",
+                        &data(&format!("vectors/rotations/{version}.root.json")),
+                    )
+                    .unwrap()
+            })
             .collect();
         for pair in roots.windows(2) {
             assert!(pair[1].file.signed && inspection.follows(&pair[0], &pair[1]).unwrap());
         }
-        assert!(!inspection.follows(&roots[5], &roots[0]).unwrap(), "the first is not signed by the last one's keys");
+        assert!(
+            !inspection.follows(&roots[5], &roots[0]).unwrap(),
+            "the first is not signed by the last one's keys"
+        );
         let first = &roots[0].roles[0].keys[0];
-        assert!(roots[5].left_over.iter().any(|key| key.scoped_id() == first.scoped_id()));
+        assert!(
+            roots[5]
+                .left_over
+                .iter()
+                .any(|key| key.scoped_id() == first.scoped_id())
+        );
         assert!(roots[0].left_over.is_empty());
     }
 
     #[test]
     fn delegations_are_read_with_their_signers() {
         let mut inspection = Inspection::default();
-        let root = inspection.root("root.json", &data("vectors/delegations/root.json")).unwrap();
-        let targets = inspection.targets(root.role("targets").unwrap(), &data("vectors/delegations/targets.json")).unwrap();
+        let root = inspection
+            .root("root.json", &data("vectors/delegations/root.json"))
+            .unwrap();
+        let targets = inspection
+            .targets(
+                root.role("targets").unwrap(),
+                &data("vectors/delegations/targets.json"),
+            )
+            .unwrap();
         assert!(targets.file.signed);
-        let (releases, paths) = targets.delegations.iter().find(|(role, _)| role.name == "targets/releases").unwrap();
-        assert_eq!((releases.keys.len(), paths.as_slice()), (4, &[String::new()][..]));
-        let file = inspection.targets(releases, &data("vectors/delegations/targets/releases.json")).unwrap();
+        let (releases, paths) = targets
+            .delegations
+            .iter()
+            .find(|(role, _)| role.name == "targets/releases")
+            .unwrap();
+        assert_eq!(
+            (releases.keys.len(), paths.as_slice()),
+            (4, &[String::new()][..])
+        );
+        let file = inspection
+            .targets(releases, &data("vectors/delegations/targets/releases.json"))
+            .unwrap();
         assert!(file.file.signed && file.names > 0);
         assert_eq!(file.file.signers.len(), 4);
         let others = root.role("timestamp").unwrap().clone();
-        let other_keys = ListedRole { name: releases.name.clone(), ..others };
-        let file = inspection.targets(&other_keys, &data("vectors/delegations/targets/releases.json")).unwrap();
+        let other_keys = ListedRole {
+            name: releases.name.clone(),
+            ..others
+        };
+        let file = inspection
+            .targets(
+                &other_keys,
+                &data("vectors/delegations/targets/releases.json"),
+            )
+            .unwrap();
         assert!(!file.file.signed && file.file.signers.is_empty());
     }
 }

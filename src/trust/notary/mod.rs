@@ -1,4 +1,5 @@
-//! The Notary v1 format and workflow, without input or output: [`Update`] says what it wants next and is given the bytes.
+//! The Notary v1 format and workflow, without input or output: [`Update`] says what it wants next
+//! and is given the bytes.
 //!
 //! ```text
 //! root.json, or a cached root that a floor confirms ─▶ N.root.json … (pins, old threshold, new threshold) ─▶ timestamp.json
@@ -25,7 +26,8 @@ pub use update::Update;
 /// What this host has of a repository from earlier.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// Cached bytes of the newest root file; trusted for nothing, they only save asking for old versions.
+    /// Cached bytes of the newest root file; trusted for nothing, they only save asking for old
+    /// versions.
     pub root: Option<Vec<u8>>,
     /// All floors kept for the repository.
     pub floors: Vec<Floor>,
@@ -80,6 +82,7 @@ pub struct Outcome {
     pub collection: Verified<Collection>,
     /// What the state is to keep of it.
     pub progress: Verified<Progress>,
-    /// The files that were used, for a cache: `root.json`, `timestamp.json`, `targets/releases.json`, …
+    /// The files that were used, for a cache: `root.json`, `timestamp.json`,
+    /// `targets/releases.json`, …
     pub files: Vec<(String, Vec<u8>)>,
 }

@@ -1,4 +1,5 @@
-//! Root files: within the pins, each signed by the one before and by itself, for this repository's name.
+//! Root files: within the pins, each signed by the one before and by itself, for this repository's
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,38 +39,81 @@ pub(super) struct Chain {
 pub(in crate::trust) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
     let budget = &mut Budget::new();
     let Root { envelope, role, .. } = Root::read("root.json", bytes, budget)?;
-    // Former certificates stay among the keys, though no role lists them. One that stands under another's ID is nobody's.
-    let all = envelope.body.get("keys").and_then(Value::as_object).into_iter().flat_map(Members::iter);
-    let all: Vec<_> = all.filter_map(|(id, key)| PublicKey::from_json(key).ok().filter(|key| key.scoped_id() == id)).collect();
+    // Former certificates stay among the keys, though no role lists them. One that stands under
+    // another's ID is nobody's.
+    let all = envelope
+        .body
+        .get("keys")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Members::iter);
+    let all: Vec<_> = all
+        .filter_map(|(id, key)| {
+            PublicKey::from_json(key)
+                .ok()
+                .filter(|key| key.scoped_id() == id)
+        })
+        .collect();
     let signers = root_file::signers(&all, envelope.signed(), budget)?;
     let (version, expires, sha256) = (envelope.version, envelope.expires, Digest::of(bytes));
-    Ok(RootFile { format: Format::Notary, version, expires, sha256, threshold: role.threshold, keys: role.keys, signers })
+    Ok(RootFile {
+        format: Format::Notary,
+        version,
+        expires,
+        sha256,
+        threshold: role.threshold,
+        keys: role.keys,
+        signers,
+    })
 }
 
 impl Chain {
     /// Begins with a root file that nothing but the pins and its own signatures speak for.
-    pub(super) fn begin(bytes: Vec<u8>, gun: &Repository, pins: &Pins, budget: &mut Budget) -> Result<Self, Refusal> {
+    pub(super) fn begin(
+        bytes: Vec<u8>,
+        gun: &Repository,
+        pins: &Pins,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
         let last = Root::read("root.json", &bytes, budget)?;
         last.check_pins(pins)?;
         last.check_signatures_of(&last.role, gun, pins, budget)?;
-        Ok(Self { keys: last.role.ids(), last, bytes })
+        Ok(Self {
+            keys: last.role.ids(),
+            last,
+            bytes,
+        })
     }
 
-    /// Goes on with the file of the next version. The expiry of a file in the middle doesn't count (TUF 1.0.34, section 5.3.6).
-    pub(super) fn extend(self, bytes: Vec<u8>, gun: &Repository, pins: &Pins, budget: &mut Budget) -> Result<Self, Refusal> {
+    /// Goes on with the file of the next version. The expiry of a file in the middle doesn't count
+    /// (TUF 1.0.34, section 5.3.6).
+    pub(super) fn extend(
+        self,
+        bytes: Vec<u8>,
+        gun: &Repository,
+        pins: &Pins,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
         let version = self.next_version();
         let file = format!("{version}.root.json");
         let next = Root::read(&file, &bytes, budget)?;
         // Off-spec: Notary takes any version that is not lower.
         if next.envelope.version != version {
-            return Err(malformed(&file, &format!("version {}, wanted {version}", next.envelope.version)));
+            return Err(malformed(
+                &file,
+                &format!("version {}, wanted {version}", next.envelope.version),
+            ));
         }
         next.check_pins(pins)?;
         next.check_signatures_of(&self.last.role, gun, pins, budget)?;
         next.check_signatures_of(&next.role, gun, pins, budget)?;
         let mut keys = self.keys;
         keys.append(&mut next.role.ids());
-        Ok(Self { last: next, bytes, keys })
+        Ok(Self {
+            last: next,
+            bytes,
+            keys,
+        })
     }
 
     /// The version to ask for next.
@@ -90,18 +134,35 @@ impl Chain {
     /// Another role as the last file lists it.
     pub(super) fn role(&self, name: &str) -> Result<&Role, Refusal> {
         self.last.others.get(name).ok_or_else(|| {
-            let found = format!("root.json version {} without it", self.last.envelope.version);
-            Refusal::new(Code::RoleMissing, found, format!("the role {name}"), "the repository is not complete; ask its publisher")
+            let found = format!(
+                "root.json version {} without it",
+                self.last.envelope.version
+            );
+            Refusal::new(
+                Code::RoleMissing,
+                found,
+                format!("the role {name}"),
+                "the repository is not complete; ask its publisher",
+            )
         })
     }
 
-    /// Refuses a chain that ends in a file past its expiry, or, where the policy wants it, without enough certificates in force.
-    pub(super) fn check_dates(&self, gun: &Repository, pins: &Pins, now: Timestamp, budget: &mut Budget) -> Result<(), Refusal> {
+    /// Refuses a chain that ends in a file past its expiry, or, where the policy wants it, without
+    /// enough certificates in force.
+    pub(super) fn check_dates(
+        &self,
+        gun: &Repository,
+        pins: &Pins,
+        now: Timestamp,
+        budget: &mut Budget,
+    ) -> Result<(), Refusal> {
         self.last.envelope.check_expiry(now)?;
         if !pins.certificate_dates {
             return Ok(());
         }
-        let in_force = |key: &&PublicKey| leaf_for(key, gun).is_some_and(|leaf| leaf.not_before <= now && now < leaf.not_after);
+        let in_force = |key: &&PublicKey| {
+            leaf_for(key, gun).is_some_and(|leaf| leaf.not_before <= now && now < leaf.not_after)
+        };
         let keys: Vec<_> = self.last.role.keys.iter().filter(in_force).collect();
         threshold::signers(&keys, self.last.role.threshold, self.last.envelope.signed(), pins.counting(), budget).map_err(|refusal| {
             if refusal.code == Code::OverLimit {
@@ -135,17 +196,30 @@ impl Root {
                 others.insert(name, Role::read(name, listing, keys, &envelope)?);
             }
         }
-        Ok(Self { envelope, role, others })
+        Ok(Self {
+            envelope,
+            role,
+            others,
+        })
     }
 
-    /// Off-spec: every key of the root role is one that is pinned, in every root, however it came here. Notary asks for one
-    /// such key in the first root, and never again.
+    /// Off-spec: every key of the root role is one that is pinned, in every root, however it came
+    /// here. Notary asks for one such key in the first root, and never again.
     fn check_pins(&self, pins: &Pins) -> Result<(), Refusal> {
         let keys = self.role.ids();
         let revoked = keys.intersection(&pins.revoked).collect::<Vec<_>>();
         if !revoked.is_empty() {
-            let found = format!("{} whose root role lists the revoked key {}", self.envelope.file, threshold::list(revoked));
-            return Err(Refusal::new(Code::Revoked, found, "a root role without it", "have the publisher rotate the root key"));
+            let found = format!(
+                "{} whose root role lists the revoked key {}",
+                self.envelope.file,
+                threshold::list(revoked)
+            );
+            return Err(Refusal::new(
+                Code::Revoked,
+                found,
+                "a root role without it",
+                "have the publisher rotate the root key",
+            ));
         }
         let unpinned = keys.difference(&pins.keys).collect::<Vec<_>>();
         if unpinned.is_empty() {
@@ -158,20 +232,54 @@ impl Root {
             threshold::list(unpinned)
         );
         let hint = "if the root key was changed, get the new key's ID from the publisher by another way than this server, and add it to the policy";
-        Err(Refusal::new(Code::RootNotPinned, found, format!("only keys of {}", threshold::list(&pins.keys)), hint).of_unpinned_root())
+        Err(Refusal::new(
+            Code::RootNotPinned,
+            found,
+            format!("only keys of {}", threshold::list(&pins.keys)),
+            hint,
+        )
+        .of_unpinned_root())
     }
 
     /// Whether enough keys of that root role signed this file, by certificates for this name.
-    fn check_signatures_of(&self, role: &Role, gun: &Repository, pins: &Pins, budget: &mut Budget) -> Result<(), Refusal> {
-        let keys: Vec<_> = role.keys.iter().filter(|key| leaf_for(key, gun).is_some()).collect();
-        threshold::signers(&keys, role.threshold, self.envelope.signed(), pins.counting(), budget).map_err(|mut refusal| {
-            let names = role.keys.iter().filter(|key| leaf_for(key, gun).is_none()).map(|key| {
-                let name = key.certificates().first().and_then(|leaf| leaf.common_name.as_deref());
-                name.map_or("none".to_owned(), shown)
-            });
+    fn check_signatures_of(
+        &self,
+        role: &Role,
+        gun: &Repository,
+        pins: &Pins,
+        budget: &mut Budget,
+    ) -> Result<(), Refusal> {
+        let keys: Vec<_> = role
+            .keys
+            .iter()
+            .filter(|key| leaf_for(key, gun).is_some())
+            .collect();
+        threshold::signers(
+            &keys,
+            role.threshold,
+            self.envelope.signed(),
+            pins.counting(),
+            budget,
+        )
+        .map_err(|mut refusal| {
+            let names = role
+                .keys
+                .iter()
+                .filter(|key| leaf_for(key, gun).is_none())
+                .map(|key| {
+                    let name = key
+                        .certificates()
+                        .first()
+                        .and_then(|leaf| leaf.common_name.as_deref());
+                    name.map_or("none".to_owned(), shown)
+                });
             let names: Vec<_> = names.collect();
             if refusal.code == Code::BadSignature && !names.is_empty() {
-                refusal.found = format!("{}, and certificates for {}", refusal.found, names.join(", "));
+                refusal.found = format!(
+                    "{}, and certificates for {}",
+                    refusal.found,
+                    names.join(", ")
+                );
                 refusal.wanted = format!("{} in certificates for {gun}", refusal.wanted);
             }
             refusal
@@ -180,18 +288,28 @@ impl Root {
     }
 }
 
-/// The certificate that lets this key sign for that repository: exactly one that is no authority's, in the first place, not signed
-/// with a broken hash, in the repository's name.
-fn leaf_for<'a>(key: &'a PublicKey, gun: &Repository) -> Option<&'a crate::trust::certificate::Certificate> {
+/// The certificate that lets this key sign for that repository: exactly one that is no authority's,
+/// in the first place, not signed with a broken hash, in the repository's name.
+fn leaf_for<'a>(
+    key: &'a PublicKey,
+    gun: &Repository,
+) -> Option<&'a crate::trust::certificate::Certificate> {
     let (leaf, rest) = key.certificates().split_first()?;
     let alone = !leaf.authority && rest.iter().all(|certificate| certificate.authority);
     (alone && !leaf.weak && names(leaf.common_name.as_deref()?, gun.as_str())).then_some(leaf)
 }
 
-/// Off-spec: a wildcard is `/*` at the end. Notary takes `*` anywhere at the end, so that `docker.io/acme*` is also for `docker.io/acme-evil`.
+/// Off-spec: a wildcard is `/*` at the end. Notary takes `*` anywhere at the end, so that
+/// `docker.io/acme*` is also for `docker.io/acme-evil`.
 fn names(common_name: &str, gun: &str) -> bool {
-    let below = |prefix: &str| gun.strip_prefix(prefix).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
-    common_name == gun || common_name.strip_suffix("/*").is_some_and(|prefix| !prefix.is_empty() && below(prefix))
+    let below = |prefix: &str| {
+        gun.strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
+    };
+    common_name == gun
+        || common_name
+            .strip_suffix("/*")
+            .is_some_and(|prefix| !prefix.is_empty() && below(prefix))
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::mem;
 use jiff::Timestamp;
 
 use crate::image::{Digest, Repository};
-use crate::trust::budget::{Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, over_limit};
+use crate::trust::budget::{
+    Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, over_limit,
+};
 use crate::trust::key::PublicKey;
 use crate::trust::refusal::shown;
 use crate::trust::threshold;
@@ -69,7 +71,14 @@ impl Update {
     /// Begins.
     #[must_use]
     pub fn start(gun: &Repository, pins: &Pins, history: History, now: Timestamp) -> Self {
-        Self { gun: gun.clone(), pins: pins.clone(), history, now, budget: Budget::new(), state: State::Begin }
+        Self {
+            gun: gun.clone(),
+            pins: pins.clone(),
+            history,
+            now,
+            budget: Budget::new(),
+            state: State::Begin,
+        }
     }
 
     /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
@@ -89,8 +98,12 @@ impl Update {
                 Ok(self.want_next_root(chain))
             }
             (State::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),
-            (State::Timestamp(walk), Some(answer)) => self.timestamp(walk, present("timestamp", answer)?),
-            (State::Snapshot(walk, meta), Some(answer)) => self.snapshot(walk, &meta, present("snapshot", answer)?),
+            (State::Timestamp(walk), Some(answer)) => {
+                self.timestamp(walk, present("timestamp", answer)?)
+            }
+            (State::Snapshot(walk, meta), Some(answer)) => {
+                self.snapshot(walk, &meta, present("snapshot", answer)?)
+            }
             (State::Targets(walk, branch), Some(answer)) => {
                 let bytes = present(&branch.role.name, answer)?;
                 self.targets(walk, branch, bytes)
@@ -99,13 +112,18 @@ impl Update {
         }
     }
 
-    /// A cached root is a start only if a floor stands for its very bytes and it is within the pins as they are today.
+    /// A cached root is a start only if a floor stands for its very bytes and it is within the pins
+    /// as they are today.
     fn begin(&mut self) -> Step {
         // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
-        let cached = self.history.root.take().and_then(|bytes| Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok());
-        match cached
-            .filter(|chain| Floors::of(&self.history.floors, &chain.keys).confirm(chain.envelope().version, &chain.envelope().statement()))
-        {
+        let cached =
+            self.history.root.take().and_then(|bytes| {
+                Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
+            });
+        match cached.filter(|chain| {
+            Floors::of(&self.history.floors, &chain.keys)
+                .confirm(chain.envelope().version, &chain.envelope().statement())
+        }) {
             Some(chain) => self.want_next_root(chain),
             None => self.want(State::LatestRoot, Request::LatestRoot, ROOT_BYTES),
         }
@@ -134,27 +152,59 @@ impl Update {
     }
 
     fn timestamp(&mut self, mut walk: Walk, bytes: Vec<u8>) -> Result<Step, Refusal> {
-        let file = Envelope::read("timestamp.json", "Timestamp", &bytes, TIMESTAMP_BYTES, &mut self.budget)?;
+        let file = Envelope::read(
+            "timestamp.json",
+            "Timestamp",
+            &bytes,
+            TIMESTAMP_BYTES,
+            &mut self.budget,
+        )?;
         let role = walk.chain.role("timestamp")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
-        let meta = file.body.get("meta").and_then(|meta| meta.get("snapshot")).and_then(FileMeta::read);
+        let meta = file
+            .body
+            .get("meta")
+            .and_then(|meta| meta.get("snapshot"))
+            .and_then(FileMeta::read);
         let meta = meta.ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
         let max_bytes = cap("snapshot.json", &meta, SNAPSHOT_BYTES)?;
         let request = Request::Snapshot(meta.sha256);
         Ok(self.want(State::Snapshot(walk, meta), request, max_bytes))
     }
 
-    fn snapshot(&mut self, mut walk: Walk, meta: &FileMeta, bytes: Vec<u8>) -> Result<Step, Refusal> {
+    fn snapshot(
+        &mut self,
+        mut walk: Walk,
+        meta: &FileMeta,
+        bytes: Vec<u8>,
+    ) -> Result<Step, Refusal> {
         meta.check("snapshot.json", &bytes)?;
-        let file = Envelope::read("snapshot.json", "Snapshot", &bytes, SNAPSHOT_BYTES, &mut self.budget)?;
+        let file = Envelope::read(
+            "snapshot.json",
+            "Snapshot",
+            &bytes,
+            SNAPSHOT_BYTES,
+            &mut self.budget,
+        )?;
         let role = walk.chain.role("snapshot")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
-        let Some(snapshot) = file.body.get("meta") else { return Err(file.malformed("no \"meta\"")) };
-        let root = snapshot.get("root").and_then(FileMeta::read).ok_or_else(|| file.malformed("no length and sha256 of root"))?;
+        let Some(snapshot) = file.body.get("meta") else {
+            return Err(file.malformed("no \"meta\""));
+        };
+        let root = snapshot
+            .get("root")
+            .and_then(FileMeta::read)
+            .ok_or_else(|| file.malformed("no length and sha256 of root"))?;
         if !root.fits(&walk.chain.bytes) {
-            let found = format!("snapshot.json version {} for a root file with {}", file.version, root.sha256);
-            let wanted =
-                format!("one for the newest root file, version {} with {}", walk.chain.envelope().version, Digest::of(&walk.chain.bytes));
+            let found = format!(
+                "snapshot.json version {} for a root file with {}",
+                file.version, root.sha256
+            );
+            let wanted = format!(
+                "one for the newest root file, version {} with {}",
+                walk.chain.envelope().version,
+                Digest::of(&walk.chain.bytes)
+            );
             let hint = "the trust server mixes files of different times; if the root was published just now, try again";
             return Err(Refusal::new(Code::Rollback, found, wanted, hint));
         }
@@ -163,7 +213,12 @@ impl Update {
     }
 
     fn targets(&mut self, mut walk: Walk, branch: Branch, bytes: Vec<u8>) -> Result<Step, Refusal> {
-        let Branch { snapshot, role, paths, meta } = branch;
+        let Branch {
+            snapshot,
+            role,
+            paths,
+            meta,
+        } = branch;
         meta.check(&format!("{}.json", role.name), &bytes)?;
         let file = Targets::read(&role.name, &bytes, &mut self.budget)?;
         let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
@@ -177,15 +232,34 @@ impl Update {
         self.want_targets(walk, snapshot, next, delegation.paths_within(&paths))
     }
 
-    fn finish(&mut self, mut walk: Walk, file: Targets, role: &str, paths: &[String]) -> Result<Step, Refusal> {
+    fn finish(
+        &mut self,
+        mut walk: Walk,
+        file: Targets,
+        role: &str,
+        paths: &[String],
+    ) -> Result<Step, Refusal> {
         // A role on the way, but not the required one: the policy's role is no role of Notary's.
         if role != self.pins.role {
-            return Err(no_role(&self.pins.role, &format!("{role} at the end of the way")));
+            return Err(no_role(
+                &self.pins.role,
+                &format!("{role} at the end of the way"),
+            ));
         }
-        let targets = file.targets.into_iter().filter(|(tag, _)| paths.iter().any(|prefix| tag.starts_with(prefix))).collect();
-        let newest = self.pins.max_age.and_then(|age| self.now.checked_add(age).ok());
+        let targets = file
+            .targets
+            .into_iter()
+            .filter(|(tag, _)| paths.iter().any(|prefix| tag.starts_with(prefix)))
+            .collect();
+        let newest = self
+            .pins
+            .max_age
+            .and_then(|age| self.now.checked_add(age).ok());
         let expires = newest.map_or(walk.expires, |newest| newest.min(walk.expires));
-        walk.files.insert(0, ("root.json".to_owned(), mem::take(&mut walk.chain.bytes)));
+        walk.files.insert(
+            0,
+            ("root.json".to_owned(), mem::take(&mut walk.chain.bytes)),
+        );
         let (floors, fallen) = walk.floors.into_parts();
         let collection = Collection {
             gun: self.gun.clone(),
@@ -197,7 +271,13 @@ impl Update {
             versions: walk.versions,
         };
         let subject = Subject::Gun(self.gun.clone());
-        let progress = Progress { subject, floors, fallen, statements: walk.statements, signers: walk.signers };
+        let progress = Progress {
+            subject,
+            floors,
+            fallen,
+            statements: walk.statements,
+            signers: walk.signers,
+        };
         Ok(Step::Done(Box::new(Outcome {
             collection: Verified::after_every_check(collection),
             progress: Verified::after_every_check(progress),
@@ -206,9 +286,21 @@ impl Update {
     }
 
     /// What every file below root goes through: threshold, floor, expiry.
-    fn admit(&mut self, walk: &mut Walk, role: &Role, file: &Envelope, bytes: Vec<u8>) -> Result<BTreeSet<KeyId>, Refusal> {
+    fn admit(
+        &mut self,
+        walk: &mut Walk,
+        role: &Role,
+        file: &Envelope,
+        bytes: Vec<u8>,
+    ) -> Result<BTreeSet<KeyId>, Refusal> {
         let keys: Vec<&PublicKey> = role.keys.iter().collect();
-        let signers = threshold::signers(&keys, role.threshold, file.signed(), self.pins.counting(), &mut self.budget)?;
+        let signers = threshold::signers(
+            &keys,
+            role.threshold,
+            file.signed(),
+            self.pins.counting(),
+            &mut self.budget,
+        )?;
         walk.floors.check(role.claim(file))?;
         file.check_expiry(self.now)?;
         walk.expires = walk.expires.min(file.expires);
@@ -217,17 +309,33 @@ impl Update {
         Ok(signers)
     }
 
-    fn want_targets(&mut self, walk: Walk, snapshot: crate::json::Value, role: Role, paths: Vec<String>) -> Result<Step, Refusal> {
-        // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't name.
+    fn want_targets(
+        &mut self,
+        walk: Walk,
+        snapshot: crate::json::Value,
+        role: Role,
+        paths: Vec<String>,
+    ) -> Result<Step, Refusal> {
+        // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't
+        // name.
         let Some(entry) = snapshot.get(&role.name) else {
             return Err(no_role(&role.name, "a snapshot that doesn't name it"));
         };
         let file = format!("{}.json", role.name);
-        let meta =
-            FileMeta::read(entry).ok_or_else(|| malformed("snapshot.json", &format!("no length and sha256 of {}", shown(&role.name))))?;
+        let meta = FileMeta::read(entry).ok_or_else(|| {
+            malformed(
+                "snapshot.json",
+                &format!("no length and sha256 of {}", shown(&role.name)),
+            )
+        })?;
         let max_bytes = cap(&file, &meta, TARGETS_BYTES)?;
         let request = Request::Role(role.name.clone(), meta.sha256);
-        let branch = Branch { snapshot, role, paths, meta };
+        let branch = Branch {
+            snapshot,
+            role,
+            paths,
+            meta,
+        };
         Ok(self.want(State::Targets(walk, branch), request, max_bytes))
     }
 
@@ -237,8 +345,14 @@ impl Update {
     }
 
     fn no_repository(&self) -> Refusal {
-        let hint = "have its publisher sign the repository, or let the policy's rule ask another root";
-        Refusal::new(Code::NoStatement, format!("no metadata of {}", self.gun), "a root.json for it", hint)
+        let hint =
+            "have its publisher sign the repository, or let the policy's rule ask another root";
+        Refusal::new(
+            Code::NoStatement,
+            format!("no metadata of {}", self.gun),
+            "a root.json for it",
+            hint,
+        )
     }
 }
 
@@ -258,7 +372,11 @@ fn no_role(role: &str, found: &str) -> Refusal {
 /// How many bytes to ask for.
 fn cap(file: &str, meta: &FileMeta, limit: usize) -> Result<usize, Refusal> {
     match meta.length {
-        Some(length) if length > limit => Err(over_limit(&format!("{file} of {length} bytes"), limit, "bytes")),
+        Some(length) if length > limit => Err(over_limit(
+            &format!("{file} of {length} bytes"),
+            limit,
+            "bytes",
+        )),
         length => Ok(length.unwrap_or(limit)),
     }
 }

@@ -1,5 +1,5 @@
-//! The Update Framework 1.0 (specification 1.0.34), without input or output: [`Update`] and [`Search`] say what they want next and are
-//! given the bytes.
+//! The Update Framework 1.0 (specification 1.0.34), without input or output: [`Update`] and
+//! [`Search`] say what they want next and are given the bytes.
 //!
 //! ```text
 //! pinned root ─▶ N+1.root.json … (old threshold, new threshold) ─▶ timestamp.json ─▶ snapshot ─▶ targets          Update ─▶ Trusted
@@ -7,8 +7,9 @@
 //! every file: pin (length, hashes) ─▶ form ─▶ threshold ─▶ version ─▶ floor ─▶ expiry
 //! ```
 //!
-//! A target's path is the full name of an image with its tag, `registry.example/team/app:1.2`; its SHA-256 is the digest of the manifest
-//! or index. In its `custom`, an object `rootpin` may list the digests of the platforms' `manifests`.
+//! A target's path is the full name of an image with its tag, `registry.example/team/app:1.2`; its
+//! SHA-256 is the digest of the manifest or index. In its `custom`, an object `rootpin` may list
+//! the digests of the platforms' `manifests`.
 
 mod delegation;
 mod envelope;
@@ -48,9 +49,11 @@ pub struct Pins {
     pub root: Arc<PinnedRoot>,
     /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.
     pub revoked: BTreeSet<KeyId>,
-    /// The oldest versions that are taken, by top-level role (`root`, `timestamp`, …), whatever was seen before.
+    /// The oldest versions that are taken, by top-level role (`root`, `timestamp`, …), whatever was
+    /// seen before.
     pub floor: BTreeMap<String, u64>,
-    /// A ceiling on freshness: a timestamp that was first seen longer ago than this is expired, whatever its publisher allows.
+    /// A ceiling on freshness: a timestamp that was first seen longer ago than this is expired,
+    /// whatever its publisher allows.
     pub max_age: Option<jiff::SignedDuration>,
 }
 
@@ -59,7 +62,8 @@ pub struct Pins {
 pub struct History {
     /// All floors kept for the subject.
     pub floors: Vec<Floor>,
-    /// What the last update of this process ended with; of it nothing is verified again that still stands.
+    /// What the last update of this process ended with; of it nothing is verified again that still
+    /// stands.
     pub trusted: Option<Trusted>,
 }
 
@@ -79,7 +83,8 @@ pub enum Request {
 /// Where a file is wanted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// What was kept of the file the last time. It is judged as if it came from the source; none is no answer but "missing".
+    /// What was kept of the file the last time. It is judged as if it came from the source; none is
+    /// no answer but "missing".
     Cache,
     /// The source.
     Source,
@@ -142,11 +147,14 @@ pub struct Listing {
 }
 
 impl Request {
-    /// The file's name at a source: `3.root.json`, `timestamp.json`, `7.snapshot.json`. Of a role's name everything but letters, digits
-    /// and `_ - . ~` is percent-encoded, so that it is one segment of a path.
+    /// The file's name at a source: `3.root.json`, `timestamp.json`, `7.snapshot.json`. Of a role's
+    /// name everything but letters, digits and `_ - . ~` is percent-encoded, so that it is one
+    /// segment of a path.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let versioned = |version: &Option<u64>, name: &str| version.map_or_else(|| name.to_owned(), |version| format!("{version}.{name}"));
+        let versioned = |version: &Option<u64>, name: &str| {
+            version.map_or_else(|| name.to_owned(), |version| format!("{version}.{name}"))
+        };
         match self {
             Self::Root(version) => format!("{version}.root.json"),
             Self::Timestamp => "timestamp.json".to_owned(),
@@ -155,7 +163,8 @@ impl Request {
         }
     }
 
-    /// The name under which a cache keeps it: `3.root.json`, and of all others the newest, `ROLE.json` with the role's name as it is.
+    /// The name under which a cache keeps it: `3.root.json`, and of all others the newest,
+    /// `ROLE.json` with the role's name as it is.
     #[must_use]
     pub fn cache_name(&self) -> String {
         match self {
@@ -169,7 +178,9 @@ impl Request {
 }
 
 fn digit(value: u8) -> char {
-    char::from_digit(u32::from(value), 16).unwrap_or('0').to_ascii_uppercase()
+    char::from_digit(u32::from(value), 16)
+        .unwrap_or('0')
+        .to_ascii_uppercase()
 }
 
 fn encoded(role: &str) -> String {
@@ -177,7 +188,9 @@ fn encoded(role: &str) -> String {
     for byte in role.bytes() {
         match byte {
             // Dots do no harm: the name goes on with .json.
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~' => name.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'~' => {
+                name.push(char::from(byte));
+            }
             other => name.extend(['%', digit(other >> 4), digit(other & 15)]),
         }
     }

@@ -1,37 +1,65 @@
-//! Patterns of target paths (section 4.5): shell globs, segment by segment, so that none reaches over a `/`. Case counts, everywhere.
+//! Patterns of target paths (section 4.5): shell globs, segment by segment, so that none reaches
+//! over a `/`. Case counts, everywhere.
 
 /// Whether the path is one that the pattern names.
 #[must_use]
 pub fn matches(pattern: &str, path: &str) -> bool {
-    let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
-    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(pattern, segment)| names(pattern, segment))
+    let (pattern, path): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len()
+        && pattern
+            .iter()
+            .zip(&path)
+            .all(|(pattern, segment)| names(pattern, segment))
 }
 
-/// Whether some path that begins so may be one that the pattern names; `prefix` ends within the last segment.
+/// Whether some path that begins so may be one that the pattern names; `prefix` ends within the
+/// last segment.
 pub(super) fn may_match(pattern: &str, prefix: &str) -> bool {
-    let (pattern, prefix): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), prefix.split('/').collect());
-    let (Some((last, firsts)), Some((begin, before))) = (pattern.split_last(), prefix.split_last()) else { return false };
+    let (pattern, prefix): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), prefix.split('/').collect());
+    let (Some((last, firsts)), Some((begin, before))) = (pattern.split_last(), prefix.split_last())
+    else {
+        return false;
+    };
     let fixed = begin.chars();
-    firsts.len() == before.len() && firsts.iter().zip(before).all(|(pattern, segment)| names(pattern, segment)) && may_begin(last, fixed)
+    firsts.len() == before.len()
+        && firsts
+            .iter()
+            .zip(before)
+            .all(|(pattern, segment)| names(pattern, segment))
+        && may_begin(last, fixed)
 }
 
 /// Whether some path that begins so, and goes on as it likes, may be one that the pattern names.
 pub(super) fn may_reach(pattern: &str, prefix: &str) -> bool {
-    let (pattern, prefix): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), prefix.split('/').collect());
-    let Some((begin, before)) = prefix.split_last() else { return true };
-    let whole = pattern.iter().zip(before).all(|(pattern, segment)| names(pattern, segment));
-    whole && pattern.get(before.len()).is_some_and(|segment| may_begin(segment, begin.chars()))
+    let (pattern, prefix): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), prefix.split('/').collect());
+    let Some((begin, before)) = prefix.split_last() else {
+        return true;
+    };
+    let whole = pattern
+        .iter()
+        .zip(before)
+        .all(|(pattern, segment)| names(pattern, segment));
+    whole
+        && pattern
+            .get(before.len())
+            .is_some_and(|segment| may_begin(segment, begin.chars()))
 }
 
 /// Whether the glob names the whole segment.
 fn names(glob: &str, segment: &str) -> bool {
     // Where there is no set each character but `*` takes one: what is too long is told at once.
-    if !glob.contains('[') && glob.chars().filter(|character| *character != '*').count() > segment.chars().count() {
+    if !glob.contains('[')
+        && glob.chars().filter(|character| *character != '*').count() > segment.chars().count()
+    {
         return false;
     }
     let glob: Vec<Part> = parts(glob);
     let text: Vec<char> = segment.chars().collect();
-    // One step back to the last `*` is enough: an earlier one could only have taken what the later one can take as well.
+    // One step back to the last `*` is enough: an earlier one could only have taken what the later
+    // one can take as well.
     let (mut at, mut in_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while in_text < text.len() {
@@ -40,7 +68,9 @@ fn names(glob: &str, segment: &str) -> bool {
                 star = Some((at, in_text));
                 at += 1;
             }
-            (Some(part), Some(character)) if part.takes(*character) => (at, in_text) = (at + 1, in_text + 1),
+            (Some(part), Some(character)) if part.takes(*character) => {
+                (at, in_text) = (at + 1, in_text + 1);
+            }
             _ => match star {
                 Some((back, taken)) => {
                     star = Some((back, taken + 1));
@@ -50,7 +80,10 @@ fn names(glob: &str, segment: &str) -> bool {
             },
         }
     }
-    glob.get(at..).unwrap_or_default().iter().all(|part| matches!(part, Part::Many))
+    glob.get(at..)
+        .unwrap_or_default()
+        .iter()
+        .all(|part| matches!(part, Part::Many))
 }
 
 /// Whether some segment that begins with the text is one that the glob names.
@@ -83,7 +116,12 @@ impl Part {
     fn takes(&self, character: char) -> bool {
         match self {
             Self::Many | Self::Any => true,
-            Self::Set { not, ranges } => ranges.iter().any(|(from, to)| (*from..=*to).contains(&character)) != *not,
+            Self::Set { not, ranges } => {
+                ranges
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(&character))
+                    != *not
+            }
             Self::One(one) => *one == character,
         }
     }
@@ -93,7 +131,8 @@ impl Part {
 fn parts(glob: &str) -> Vec<Part> {
     let mut rest = glob;
     let mut parts = Vec::new();
-    // Where one `[` has no end none after it has: not looked for again, or a long pattern of them would take for ever.
+    // Where one `[` has no end none after it has: not looked for again, or a long pattern of them
+    // would take for ever.
     let mut ends = true;
     while let Some(character) = rest.chars().next() {
         rest = rest.get(character.len_utf8()..).unwrap_or_default();
@@ -117,9 +156,15 @@ fn parts(glob: &str) -> Vec<Part> {
 
 /// What stands after a `[`, and what comes after its `]`.
 fn set(rest: &str) -> Option<(Part, &str)> {
-    let (not, inner) = rest.strip_prefix('!').map_or((false, rest), |inner| (true, inner));
+    let (not, inner) = rest
+        .strip_prefix('!')
+        .map_or((false, rest), |inner| (true, inner));
     // A `]` in the first place is a member.
-    let end = inner.char_indices().skip(1).find(|(_, character)| *character == ']')?.0;
+    let end = inner
+        .char_indices()
+        .skip(1)
+        .find(|(_, character)| *character == ']')?
+        .0;
     let (members, after) = inner.split_at_checked(end)?;
     let members: Vec<char> = members.chars().collect();
     let mut ranges = Vec::new();
@@ -142,14 +187,19 @@ mod tests {
 
     #[test]
     fn a_pattern_reaches_below_a_prefix_if_some_longer_path_would_match() {
-        for (pattern, prefix) in
-            [("r.example/team/*", ""), ("r.example/team/*", "r.example/"), ("r.example/*/app:*", "r.example/te"), ("*/*", "r.")]
-        {
+        for (pattern, prefix) in [
+            ("r.example/team/*", ""),
+            ("r.example/team/*", "r.example/"),
+            ("r.example/*/app:*", "r.example/te"),
+            ("*/*", "r."),
+        ] {
             assert!(may_reach(pattern, prefix), "{pattern} {prefix}");
         }
-        for (pattern, prefix) in
-            [("r.example/team/*", "s.example/"), ("r.example/team", "r.example/team/"), ("r.example/a*", "r.example/b")]
-        {
+        for (pattern, prefix) in [
+            ("r.example/team/*", "s.example/"),
+            ("r.example/team", "r.example/team/"),
+            ("r.example/a*", "r.example/b"),
+        ] {
             assert!(!may_reach(pattern, prefix), "{pattern} {prefix}");
         }
     }
@@ -194,10 +244,22 @@ mod tests {
 
     #[test]
     fn a_pattern_may_match_what_begins_as_it_does() {
-        for pattern in ["r.example/team/*", "r.example/team/app:*", "r.example/*/app:1", "r.example/team/a*", "r.example/team/app:1.2"] {
+        for pattern in [
+            "r.example/team/*",
+            "r.example/team/app:*",
+            "r.example/*/app:1",
+            "r.example/team/a*",
+            "r.example/team/app:1.2",
+        ] {
             assert!(may_match(pattern, "r.example/team/app:"), "{pattern}");
         }
-        for pattern in ["r.example/*", "r.example/team/app", "r.example/team/web:*", "r.example/team/*/*", "other/team/app:*"] {
+        for pattern in [
+            "r.example/*",
+            "r.example/team/app",
+            "r.example/team/web:*",
+            "r.example/team/*/*",
+            "other/team/app:*",
+        ] {
             assert!(!may_match(pattern, "r.example/team/app:"), "{pattern}");
         }
     }

@@ -39,7 +39,11 @@ impl Search {
     /// Begins.
     #[must_use]
     pub fn start(trusted: &Trusted, gun: &Repository, question: &Question, now: Timestamp) -> Self {
-        Self { walk: Walk::start(trusted, now), gun: gun.clone(), question: question.clone() }
+        Self {
+            walk: Walk::start(trusted, now),
+            gun: gun.clone(),
+            question: question.clone(),
+        }
     }
 
     /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
@@ -74,12 +78,24 @@ impl Search {
     fn image(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
         let named = self.tag(tag)?;
         let path = format!("{}:{tag}", self.gun);
-        let odd = named.as_ref().ok().filter(|named| named.targets.is_empty()).and_then(|named| named.used.last());
+        let odd = named
+            .as_ref()
+            .ok()
+            .filter(|named| named.targets.is_empty())
+            .and_then(|named| named.used.last());
         match odd.filter(|role| role.find(&path).is_some()) {
             Some(role) => {
-                let found = format!("{} with the target {path} and no sha256 of 64 digits", role.envelope.file);
+                let found = format!(
+                    "{} with the target {path} and no sha256 of 64 digits",
+                    role.envelope.file
+                );
                 let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
-                Err(Refusal::new(Code::Malformed, found, "a target with the digest of an image", hint))
+                Err(Refusal::new(
+                    Code::Malformed,
+                    found,
+                    "a target with the digest of an image",
+                    hint,
+                ))
             }
             None => Ok(named),
         }
@@ -90,20 +106,33 @@ impl Search {
         let path = format!("{}:{tag}", self.gun);
         Ok(match self.walk.way(&path)? {
             Way::Missing(role) => Err(role),
-            Way::Nowhere(used) => Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used }),
+            Way::Nowhere(used) => Ok(Named {
+                role: "targets".to_owned(),
+                targets: BTreeMap::new(),
+                used,
+            }),
             Way::Named(role, used) => {
                 let named = role.find(&path).and_then(target);
-                let targets = named.map(|target| (tag.to_owned(), target)).into_iter().collect();
-                Ok(Named { role: name_of(&self.walk.state, &role), targets, used })
+                let targets = named
+                    .map(|target| (tag.to_owned(), target))
+                    .into_iter()
+                    .collect();
+                Ok(Named {
+                    role: name_of(&self.walk.state, &role),
+                    targets,
+                    used,
+                })
             }
         })
     }
 
-    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is neither fetched nor need it hold.
+    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is
+    /// neither fetched nor need it hold.
     fn digest(&mut self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
         let (all, end) = self.walk.all_that_may_name(&prefix);
-        let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
+        let stands =
+            |target: &Target| target.digest == digest || target.manifests.contains(&digest);
         let mut tags = BTreeSet::new();
         for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
             self.walk.take_tags(prefix.len() + tag.len())?;
@@ -114,25 +143,50 @@ impl Search {
         for tag in tags {
             // A role that is asked first may say that the tag is something else.
             match self.tag(&tag)? {
-                Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => return Ok(Ok(named)),
+                Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => {
+                    return Ok(Ok(named));
+                }
                 Ok(_) => {}
                 Err(role) => return Ok(Err(role)),
             }
         }
         match end? {
             Some(role) => Ok(Err(role)),
-            None => Ok(Ok(Named { role: "targets".to_owned(), targets: BTreeMap::new(), used: all })),
+            None => Ok(Ok(Named {
+                role: "targets".to_owned(),
+                targets: BTreeMap::new(),
+                used: all,
+            })),
         }
     }
 
     fn found(&self, named: Named) -> Found {
         let trusted = self.walk.trusted();
-        let expires = named.used.iter().map(|role| role.envelope.expires).fold(trusted.expires(), Timestamp::min);
-        let signers: BTreeSet<KeyId> = named.used.iter().flat_map(|role| role.signers.iter().copied()).collect();
+        let expires = named
+            .used
+            .iter()
+            .map(|role| role.envelope.expires)
+            .fold(trusted.expires(), Timestamp::min);
+        let signers: BTreeSet<KeyId> = named
+            .used
+            .iter()
+            .flat_map(|role| role.signers.iter().copied())
+            .collect();
         let (root_keys, versions) = (trusted.root_keys(), trusted.versions());
         let Named { role, targets, .. } = named;
-        let collection = Collection { gun: self.gun.clone(), role, targets, expires, root_keys, signers, versions };
-        Found { collection: Verified::after_every_check(collection), trusted }
+        let collection = Collection {
+            gun: self.gun.clone(),
+            role,
+            targets,
+            expires,
+            root_keys,
+            signers,
+            versions,
+        };
+        Found {
+            collection: Verified::after_every_check(collection),
+            trusted,
+        }
     }
 }
 
@@ -140,20 +194,29 @@ impl PathSearch {
     /// Begins.
     #[must_use]
     pub fn start(trusted: &Trusted, path: &str, now: Timestamp) -> Self {
-        Self { walk: Walk::start(trusted, now), path: path.to_owned() }
+        Self {
+            walk: Walk::start(trusted, now),
+            path: path.to_owned(),
+        }
     }
 
     /// Goes on, as [`Search::next`]; ends with how the path is listed, if it is.
     ///
     /// # Errors
     /// A role on the way doesn't hold.
-    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<(Option<Listing>, Trusted)>, Refusal> {
+    pub fn next(
+        &mut self,
+        answer: Option<Answer>,
+    ) -> Result<Step<(Option<Listing>, Trusted)>, Refusal> {
         if let Some(want) = self.walk.receive(answer)? {
             return Ok(Step::Fetch(want));
         }
         match self.walk.way(&self.path)? {
             Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, From::Cache)?)),
-            Way::Named(role, _) => Ok(Step::Done((role.find(&self.path).and_then(listing), self.walk.trusted()))),
+            Way::Named(role, _) => Ok(Step::Done((
+                role.find(&self.path).and_then(listing),
+                self.walk.trusted(),
+            ))),
             Way::Nowhere(_) => Ok(Step::Done((None, self.walk.trusted()))),
         }
     }
@@ -170,6 +233,9 @@ impl PathSearch {
 }
 
 fn name_of(state: &State, role: &Arc<Targets>) -> String {
-    let known = state.roles.iter().find(|(_, known)| Arc::ptr_eq(known, role));
+    let known = state
+        .roles
+        .iter()
+        .find(|(_, known)| Arc::ptr_eq(known, role));
     known.map(|(name, _)| name.clone()).unwrap_or_default()
 }

@@ -1,12 +1,13 @@
-//! Single signatures, for whoever collects them. Whether they are enough is judged by [`super::Update`] and [`super::Sweep`] alone.
+//! Single signatures, for whoever collects them. Whether they are enough is judged by
+//! [`super::Update`] and [`super::Sweep`] alone.
 
 use crate::json::Value;
 use crate::trust::KeyId;
 use crate::trust::canonical::{self, Text};
 use crate::trust::key::PublicKey;
 
-/// The canonical ID of a key, as metadata lists it under that key ID: the same whatever tool lists it, in whatever form. None, where its
-/// kind or scheme is not known here.
+/// The canonical ID of a key, as metadata lists it under that key ID: the same whatever tool lists
+/// it, in whatever form. None, where its kind or scheme is not known here.
 #[must_use]
 pub fn key_id(keyid: &str, key: &Value) -> Option<KeyId> {
     let text = canonical::encode(key);
@@ -14,7 +15,8 @@ pub fn key_id(keyid: &str, key: &Value) -> Option<KeyId> {
     (!key.kind().is_empty()).then(|| key.id())
 }
 
-/// The canonical ID of a key (as metadata lists it, under that key ID), if it made this signature of the message.
+/// The canonical ID of a key (as metadata lists it, under that key ID), if it made this signature
+/// of the message.
 #[must_use]
 pub fn signed_by(keyid: &str, key: &Value, message: &[u8], signature: &[u8]) -> Option<KeyId> {
     let text = canonical::encode(key);

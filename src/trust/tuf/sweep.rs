@@ -1,4 +1,5 @@
-//! Every targets role of a repository that may name something below a prefix: for whoever carries a repository elsewhere or publishes it.
+//! Every targets role of a repository that may name something below a prefix: for whoever carries a
+//! repository elsewhere or publishes it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,8 +12,9 @@ use super::trusted::Trusted;
 use super::walk::Walk;
 use super::{Answer, From, Step};
 
-/// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on past it: nothing is allowed by it. Those
-/// nearer to the top come first, so that no delegated role, by listing another's name with keys of its own, has that one fail.
+/// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on
+/// past it: nothing is allowed by it. Those nearer to the top come first, so that no delegated
+/// role, by listing another's name with keys of its own, has that one fail.
 #[derive(Debug)]
 pub struct Sweep {
     walk: Walk,
@@ -28,19 +30,28 @@ pub struct Sweep {
 pub struct Swept {
     /// What holds, with every role that was looked at.
     pub trusted: Trusted,
-    /// The roles that don't hold, or were not to be had, and why. One that the snapshot doesn't list was never published and is none of them.
+    /// The roles that don't hold, or were not to be had, and why. One that the snapshot doesn't
+    /// list was never published and is none of them.
     pub failed: BTreeMap<String, Refusal>,
 }
 
 impl Sweep {
-    /// Begins. `prefix`: what the paths begin with that count, for example a registry's host and `/`; empty, for all.
+    /// Begins. `prefix`: what the paths begin with that count, for example a registry's host and
+    /// `/`; empty, for all.
     ///
     /// # Errors
     /// None that a [`Trusted`] can have; it has all top-level roles.
     pub fn start(trusted: &Trusted, prefix: &str, now: Timestamp) -> Result<Self, Refusal> {
         let left = VecDeque::from([trusted.0.chain.last.role("targets")?.clone()]);
         let walk = Walk::sweep(trusted, now);
-        Ok(Self { walk, prefix: prefix.to_owned(), left, visited: BTreeSet::new(), asked: None, failed: BTreeMap::new() })
+        Ok(Self {
+            walk,
+            prefix: prefix.to_owned(),
+            left,
+            visited: BTreeSet::new(),
+            asked: None,
+            failed: BTreeMap::new(),
+        })
     }
 
     /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
@@ -76,7 +87,10 @@ impl Sweep {
                 }
             }
         }
-        Ok(Step::Done(Swept { trusted: self.walk.trusted(), failed: std::mem::take(&mut self.failed) }))
+        Ok(Step::Done(Swept {
+            trusted: self.walk.trusted(),
+            failed: std::mem::take(&mut self.failed),
+        }))
     }
 
     /// As [`super::Search::progress`].
@@ -89,7 +103,8 @@ impl Sweep {
         self.walk.files()
     }
 
-    /// Goes past a role that holds, to those it delegates to. A delegated one that names too many fails alone.
+    /// Goes past a role that holds, to those it delegates to. A delegated one that names too many
+    /// fails alone.
     fn pass(&mut self, role: &Role) -> Result<(), Refusal> {
         let edges = match self.walk.at_hand(role) {
             Ok(Some(file)) => file.delegations.reaching(&self.prefix),

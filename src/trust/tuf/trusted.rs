@@ -62,7 +62,8 @@ impl Trusted {
         self.0.expires
     }
 
-    /// Whether files have their version in their name, and targets that are files their hash (section 6.2).
+    /// Whether files have their version in their name, and targets that are files their hash
+    /// (section 6.2).
     #[must_use]
     pub fn consistent_snapshot(&self) -> bool {
         self.0.chain.last.consistent
@@ -72,28 +73,57 @@ impl Trusted {
     #[must_use]
     pub fn versions(&self) -> BTreeMap<String, u64> {
         let state = &self.0;
-        let fixed =
-            [("root", state.chain.version()), ("timestamp", state.timestamp.version), ("snapshot", state.snapshot.envelope.version)];
-        let roles = state.roles.iter().map(|(name, role)| (name.clone(), role.envelope.version));
-        fixed.map(|(name, version)| (name.to_owned(), version)).into_iter().chain(roles).collect()
+        let fixed = [
+            ("root", state.chain.version()),
+            ("timestamp", state.timestamp.version),
+            ("snapshot", state.snapshot.envelope.version),
+        ];
+        let roles = state
+            .roles
+            .iter()
+            .map(|(name, role)| (name.clone(), role.envelope.version));
+        fixed
+            .map(|(name, version)| (name.to_owned(), version))
+            .into_iter()
+            .chain(roles)
+            .collect()
     }
 
     /// Canonical IDs of the root role's keys.
     #[must_use]
     pub fn root_keys(&self) -> BTreeSet<KeyId> {
-        self.0.chain.last.role("root").map(super::role::Role::ids).unwrap_or_default()
+        self.0
+            .chain
+            .last
+            .role("root")
+            .map(super::role::Role::ids)
+            .unwrap_or_default()
     }
 }
 
-/// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses another file of a version that was seen.
-pub(super) fn note(floor: &mut Floor, role: &str, pin: &FileMeta, file: &Envelope) -> Result<(), Refusal> {
-    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed { version: file.version, signed: None, pin: None });
+/// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses
+/// another file of a version that was seen.
+pub(super) fn note(
+    floor: &mut Floor,
+    role: &str,
+    pin: &FileMeta,
+    file: &Envelope,
+) -> Result<(), Refusal> {
+    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed {
+        version: file.version,
+        signed: None,
+        pin: None,
+    });
     match listed.signed {
-        Some(seen) if listed.version == file.version && seen != file.statement => {
-            Err(other_content(&file.file, file.version, &file.statement, &seen))
-        }
+        Some(seen) if listed.version == file.version && seen != file.statement => Err(
+            other_content(&file.file, file.version, &file.statement, &seen),
+        ),
         _ => {
-            *listed = Listed { version: file.version, signed: Some(file.statement), pin: Some(pin.digest()) };
+            *listed = Listed {
+                version: file.version,
+                signed: Some(file.statement),
+                pin: Some(pin.digest()),
+            };
             Ok(())
         }
     }

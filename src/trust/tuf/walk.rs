@@ -1,5 +1,5 @@
-//! The way through the delegations (section 5.6.7): in pre-order, each role under the delegator that leads to it, and no role is fetched
-//! that a question doesn't lead to.
+//! The way through the delegations (section 5.6.7): in pre-order, each role under the delegator
+//! that leads to it, and no role is fetched that a question doesn't lead to.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -46,12 +46,22 @@ pub(super) enum Way {
 impl Walk {
     pub(super) fn start(trusted: &Trusted, now: Timestamp) -> Self {
         let state = State::clone(&trusted.0);
-        Self { state, now, budget: Budget::of_tuf(), files: Vec::new(), news: false, asked: None }
+        Self {
+            state,
+            now,
+            budget: Budget::of_tuf(),
+            files: Vec::new(),
+            news: false,
+            asked: None,
+        }
     }
 
     /// The same with room for every role of a repository.
     pub(super) fn sweep(trusted: &Trusted, now: Timestamp) -> Self {
-        Self { budget: Budget::of_tuf_sweep(), ..Self::start(trusted, now) }
+        Self {
+            budget: Budget::of_tuf_sweep(),
+            ..Self::start(trusted, now)
+        }
     }
 
     /// Whether the snapshot lists the role.
@@ -59,18 +69,23 @@ impl Walk {
         self.state.snapshot.listed.contains_key(&role.name)
     }
 
-    /// Takes the answer to what was asked for last, if anything was. What the cache gave and does not hold is asked of the source.
+    /// Takes the answer to what was asked for last, if anything was. What the cache gave and does
+    /// not hold is asked of the source.
     ///
     /// # Errors
     /// A role on the way doesn't hold: then nothing after it may answer in its place.
     pub(super) fn receive(&mut self, answer: Option<Answer>) -> Result<Option<Want>, Refusal> {
         match (self.asked.take(), answer) {
             (None, None) => Ok(None),
-            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => match self.recall(&role, bytes) {
-                Ok(read) => self.take(&role, read).map(|()| None),
-                Err(_) => self.ask(role, From::Source).map(Some),
-            },
-            (Some((role, From::Cache)), Some(Answer::Missing)) => self.ask(role, From::Source).map(Some),
+            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => {
+                match self.recall(&role, bytes) {
+                    Ok(read) => self.take(&role, read).map(|()| None),
+                    Err(_) => self.ask(role, From::Source).map(Some),
+                }
+            }
+            (Some((role, From::Cache)), Some(Answer::Missing)) => {
+                self.ask(role, From::Source).map(Some)
+            }
             (Some((role, From::Source)), Some(answer)) => {
                 let bytes = present(&format!("{}.json", shown(&role.name)), answer)?;
                 let read = self.read(&role, &bytes)?;
@@ -84,7 +99,13 @@ impl Walk {
 
     pub(super) fn progress(&mut self) -> Option<Verified<Progress>> {
         let floors = vec![self.state.floor.clone()];
-        let progress = Progress { subject: Subject::Tuf, floors, fallen: Vec::new(), statements: Vec::new(), signers: BTreeSet::new() };
+        let progress = Progress {
+            subject: Subject::Tuf,
+            floors,
+            fallen: Vec::new(),
+            statements: Vec::new(),
+            signers: BTreeSet::new(),
+        };
         mem::take(&mut self.news).then(|| Verified::after_every_check(progress))
     }
 
@@ -100,19 +121,25 @@ impl Walk {
     pub(super) fn way(&mut self, path: &str) -> Result<Way, Refusal> {
         let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
         let mut budget = Budget::of_tuf();
-        let mut left = vec![Edge { role: self.state.chain.last.role("targets")?.clone(), terminating: false }];
+        let mut left = vec![Edge {
+            role: self.state.chain.last.role("targets")?.clone(),
+            terminating: false,
+        }];
         while let Some(Edge { role, .. }) = left.pop() {
             if !visited.insert(role.name.clone()) {
                 continue;
             }
             budget.take_role()?;
-            let Some(file) = self.at_hand(&role)? else { return Ok(Way::Missing(role)) };
+            let Some(file) = self.at_hand(&role)? else {
+                return Ok(Way::Missing(role));
+            };
             used.push(Arc::clone(&file));
             self.budget.take_matching(path.len())?;
             if file.find(path).is_some() {
                 return Ok(Way::Named(file, used));
             }
-            self.budget.take_matching(file.delegations.matched_bytes())?;
+            self.budget
+                .take_matching(file.delegations.matched_bytes())?;
             let mut edges = file.delegations.towards(path);
             if let Some(end) = edges.iter().position(|edge| edge.terminating) {
                 edges.truncate(end + 1);
@@ -123,14 +150,22 @@ impl Walk {
         Ok(Way::Nowhere(used))
     }
 
-    /// The roles that may name some path that begins so, in their order, and the first of them that is not at hand or does not hold.
-    pub(super) fn all_that_may_name(&mut self, prefix: &str) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
+    /// The roles that may name some path that begins so, in their order, and the first of them that
+    /// is not at hand or does not hold.
+    pub(super) fn all_that_may_name(
+        &mut self,
+        prefix: &str,
+    ) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
         let mut used = Vec::new();
         let end = self.gather(prefix, &mut used);
         (used, end)
     }
 
-    fn gather(&mut self, prefix: &str, used: &mut Vec<Arc<Targets>>) -> Result<Option<Role>, Refusal> {
+    fn gather(
+        &mut self,
+        prefix: &str,
+        used: &mut Vec<Arc<Targets>>,
+    ) -> Result<Option<Role>, Refusal> {
         let mut visited = BTreeSet::new();
         let mut budget = Budget::of_tuf();
         let mut left = vec![self.state.chain.last.role("targets")?.clone()];
@@ -139,13 +174,20 @@ impl Walk {
                 continue;
             }
             budget.take_role()?;
-            let Some(file) = self.at_hand(&role)? else { return Ok(Some(role)) };
+            let Some(file) = self.at_hand(&role)? else {
+                return Ok(Some(role));
+            };
             used.push(Arc::clone(&file));
-            self.budget.take_matching(file.delegations.matched_bytes())?;
+            self.budget
+                .take_matching(file.delegations.matched_bytes())?;
             let edges = file.delegations.may_name(prefix).map_err(|bins| {
-                let mut refusal =
-                    over_limit(&format!("a digest without a tag, which may be in any of {bins} roles"), 64, "targets roles in one search");
-                "ask for the image with its tag: the repository parts its tags by hash".clone_into(&mut refusal.hint);
+                let mut refusal = over_limit(
+                    &format!("a digest without a tag, which may be in any of {bins} roles"),
+                    64,
+                    "targets roles in one search",
+                );
+                "ask for the image with its tag: the repository parts its tags by hash"
+                    .clone_into(&mut refusal.hint);
                 refusal
             })?;
             left.extend(edges.into_iter().rev().map(|edge| edge.role));
@@ -158,9 +200,14 @@ impl Walk {
         self.budget.take_matching(bytes)
     }
 
-    /// A role's file, if it was verified under these very keys (each edge by its own delegator) and is not over.
+    /// A role's file, if it was verified under these very keys (each edge by its own delegator) and
+    /// is not over.
     pub(super) fn at_hand(&self, role: &Role) -> Result<Option<Arc<Targets>>, Refusal> {
-        let file = self.state.roles.get(&role.name).filter(|file| file.authority == role.authority());
+        let file = self
+            .state
+            .roles
+            .get(&role.name)
+            .filter(|file| file.authority == role.authority());
         if let Some(file) = file {
             file.envelope.check_expiry(self.now)?;
         }
@@ -170,12 +217,19 @@ impl Walk {
     pub(super) fn ask(&mut self, role: Role, from: From) -> Result<Want, Refusal> {
         let pin = self.state.snapshot.pin_of(&role.name)?;
         let max_bytes = pin.cap(&format!("{}.json", shown(&role.name)), TUF_TARGETS_BYTES)?;
-        let request = Request::Role(role.name.clone(), self.state.chain.last.consistent.then_some(pin.version));
+        let request = Request::Role(
+            role.name.clone(),
+            self.state.chain.last.consistent.then_some(pin.version),
+        );
         if from == From::Cache {
             self.budget.take_role()?;
         }
         self.asked = Some((role, from));
-        Ok(Want { request, max_bytes, from })
+        Ok(Want {
+            request,
+            max_bytes,
+            from,
+        })
     }
 
     fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<Targets, Refusal> {
@@ -189,8 +243,21 @@ impl Walk {
     }
 
     fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<Targets, Refusal> {
-        let State { chain, snapshot, floor, revoked, .. } = &self.state;
-        Targets::recall(role, snapshot.pin_of(&role.name)?, bytes, floor, chain.counting(revoked), &mut self.budget)
+        let State {
+            chain,
+            snapshot,
+            floor,
+            revoked,
+            ..
+        } = &self.state;
+        Targets::recall(
+            role,
+            snapshot.pin_of(&role.name)?,
+            bytes,
+            floor,
+            chain.counting(revoked),
+            &mut self.budget,
+        )
     }
 
     fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {

@@ -17,8 +17,17 @@ fn listen(world: &World, name: &str, status: u16, body: String) -> PathBuf {
     let _ = std::fs::remove_file(&socket);
     let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let asked = format!("{} {}", request.method(), request.uri().path());
-        let answer = if asked == "GET /images/json" { (status, body.clone()) } else { (404, asked) };
-        async move { http::Response::builder().status(answer.0).body(axum::body::Body::from(answer.1)).unwrap() }
+        let answer = if asked == "GET /images/json" {
+            (status, body.clone())
+        } else {
+            (404, asked)
+        };
+        async move {
+            http::Response::builder()
+                .status(answer.0)
+                .body(axum::body::Body::from(answer.1))
+                .unwrap()
+        }
     });
     let _inside = world.runtime.enter();
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
@@ -27,17 +36,41 @@ fn listen(world: &World, name: &str, status: u16, body: String) -> PathBuf {
 }
 
 fn audited(world: &World, socket: &std::path::Path) -> (Value, i32) {
-    let policy = (world.path("policy").display().to_string(), world.path("state").display().to_string());
-    report(world, &["--docker", &socket.display().to_string(), "--policy", &policy.0, "--state", &policy.1])
+    let policy = (
+        world.path("policy").display().to_string(),
+        world.path("state").display().to_string(),
+    );
+    report(
+        world,
+        &[
+            "--docker",
+            &socket.display().to_string(),
+            "--policy",
+            &policy.0,
+            "--state",
+            &policy.1,
+        ],
+    )
 }
 
 #[test]
-fn what_dockerd_has_is_judged_by_the_digest_that_it_was_pulled_as_and_what_was_built_there_by_none() {
-    let Some(world) = World::new("a-docker") else { return };
+fn what_dockerd_has_is_judged_by_the_digest_that_it_was_pulled_as_and_what_was_built_there_by_none()
+{
+    let Some(world) = World::new("a-docker") else {
+        return;
+    };
     let image = Image::named("signed");
     world.sign(&image.index.digest);
     let daemon = world.start();
-    assert_eq!(world.rootpin(&["verify", &format!("r.test/team/app:v1@{}", image.index.digest)]).code, 0);
+    assert_eq!(
+        world
+            .rootpin(&[
+                "verify",
+                &format!("r.test/team/app:v1@{}", image.index.digest)
+            ])
+            .code,
+        0
+    );
     assert_eq!(daemon.stop().0, 0);
     let Image { index, config, .. } = Image::named("other");
     let other = index.digest;
@@ -68,18 +101,45 @@ fn what_dockerd_has_is_judged_by_the_digest_that_it_was_pulled_as_and_what_was_b
     ];
     assert_eq!(told, wanted);
     let found = findings(&report);
-    assert!(found.contains(&"image-refused r.test/team/app:v1-patched (docker)".to_owned()), "{found:#?}");
-    assert_eq!((found.iter().filter(|one| one.starts_with("image-unnamed")).count(), code), (2, 1));
+    assert!(
+        found.contains(&"image-refused r.test/team/app:v1-patched (docker)".to_owned()),
+        "{found:#?}"
+    );
+    assert_eq!(
+        (
+            found
+                .iter()
+                .filter(|one| one.starts_with("image-unnamed"))
+                .count(),
+            code
+        ),
+        (2, 1)
+    );
 }
 
 #[test]
 fn a_dockerd_that_answers_something_else_or_nothing_could_not_be_told() {
-    let Some(world) = World::new("a-docker-odd") else { return };
+    let Some(world) = World::new("a-docker-odd") else {
+        return;
+    };
     world.start().stop();
-    for (name, status, body) in [("broken", 500, ""), ("odd", 200, "{\"message\":\"hello\"}"), ("endless", 200, "[")] {
+    for (name, status, body) in [
+        ("broken", 500, ""),
+        ("odd", 200, "{\"message\":\"hello\"}"),
+        ("endless", 200, "["),
+    ] {
         let (report, code) = audited(&world, &listen(&world, name, status, body.to_owned()));
-        assert_eq!((code, report["untold"].as_array().unwrap().len()), (2, 1), "{name}: {report}");
-        assert!(report["untold"][0]["subject"].as_str().unwrap().starts_with("docker at "));
+        assert_eq!(
+            (code, report["untold"].as_array().unwrap().len()),
+            (2, 1),
+            "{name}: {report}"
+        );
+        assert!(
+            report["untold"][0]["subject"]
+                .as_str()
+                .unwrap()
+                .starts_with("docker at ")
+        );
     }
     assert_eq!(audited(&world, &world.path("nobody")).1, 2);
 }

@@ -1,4 +1,5 @@
-//! Resident images: judged as a pull would be, through the daemon and without it, and with no trace.
+//! Resident images: judged as a pull would be, through the daemon and without it, and with no
+//! trace.
 
 use std::fs;
 
@@ -8,16 +9,22 @@ use super::{audit, finding, findings, report, report_by_files};
 use crate::publisher::Publisher;
 use crate::world::{Daemon, GUN, Image, World};
 
-/// A signed image that a verification has put into the cache, one of another name, other bytes under the signed name, and one without a name.
+/// A signed image that a verification has put into the cache, one of another name, other bytes
+/// under the signed name, and one without a name.
 fn host(name: &str) -> Option<(World, Image)> {
     let world = World::new(name)?;
     let image = Image::named("signed");
     world.sign(&image.index.digest);
-    let (foreign, other, nameless) = (Image::named("foreign"), Image::named("other"), Image::named("nameless"));
+    let (foreign, other, nameless) = (
+        Image::named("foreign"),
+        Image::named("other"),
+        Image::named("nameless"),
+    );
     world.containerd.hold("default", |held| {
         image.hold_as(held, "r.test/team/app:v1");
         // As CRI has it: one more record for the same bytes.
-        held.images.push((image.config.digest.clone(), image.index.digest.clone()));
+        held.images
+            .push((image.config.digest.clone(), image.index.digest.clone()));
         foreign.hold_as(held, "elsewhere.example/app:1");
     });
     world.containerd.hold("k8s.io", |held| {
@@ -40,10 +47,25 @@ fn verdicts(report: &Value) -> Vec<String> {
     let one = |image: &Value| {
         let judgement = &image["judgement"];
         let name = text(&image["name"]).split('@').next().unwrap().to_owned();
-        let name = if name.starts_with("sha256:") { "an id".to_owned() } else { name };
-        format!("{} {} {} {}", text(&image["namespace"]), name, text(&judgement["outcome"]), text(&judgement["code"]))
+        let name = if name.starts_with("sha256:") {
+            "an id".to_owned()
+        } else {
+            name
+        };
+        format!(
+            "{} {} {} {}",
+            text(&image["namespace"]),
+            name,
+            text(&judgement["outcome"]),
+            text(&judgement["code"])
+        )
     };
-    report["images"].as_array().unwrap().iter().map(one).collect()
+    report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(one)
+        .collect()
 }
 
 const WANTED: [&str; 4] = [
@@ -55,7 +77,9 @@ const WANTED: [&str; 4] = [
 
 #[test]
 fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_alike() {
-    let Some((world, image)) = host("a-images") else { return };
+    let Some((world, image)) = host("a-images") else {
+        return;
+    };
     let daemon = start(&world);
     let name = format!("r.test/team/app:v1@{}", image.index.digest);
     assert_eq!(world.rootpin(&["verify", &name]).code, 0);
@@ -63,24 +87,56 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
     let (before, _) = world.rootpin_json(&["state", "show"]);
     let records = world.audit().len();
     let (by_daemon, code) = report(&world, &[]);
-    assert_eq!((verdicts(&by_daemon), code), (WANTED.map(str::to_owned).to_vec(), 1), "{by_daemon:#}");
-    assert_eq!((by_daemon["judged_by"].as_str(), by_daemon["policy"]["mode"].as_str()), (Some("daemon"), Some("enforce")));
+    assert_eq!(
+        (verdicts(&by_daemon), code),
+        (WANTED.map(str::to_owned).to_vec(), 1),
+        "{by_daemon:#}"
+    );
+    assert_eq!(
+        (
+            by_daemon["judged_by"].as_str(),
+            by_daemon["policy"]["mode"].as_str()
+        ),
+        (Some("daemon"), Some("enforce"))
+    );
     let said = &by_daemon["images"][1]["judgement"]["roots"][0];
     let publisher = Publisher::new(GUN);
     assert_eq!(
-        (said["root"].as_str(), said["role"].as_str(), said["repository"].as_str()),
+        (
+            said["root"].as_str(),
+            said["role"].as_str(),
+            said["repository"].as_str()
+        ),
         (Some("acme"), Some("targets/releases"), Some(GUN))
     );
     assert_eq!(said["root_keys"], json!([publisher.root_key().id()]));
-    assert_eq!((said["versions"]["root"].as_u64(), said["signers"].as_array().unwrap().is_empty()), (Some(1), false));
+    assert_eq!(
+        (
+            said["versions"]["root"].as_u64(),
+            said["signers"].as_array().unwrap().is_empty()
+        ),
+        (Some(1), false)
+    );
     let root = &by_daemon["roots"][0];
-    assert_eq!((root["id"].as_str(), root["held"][0]["repository"].as_str()), (Some("acme"), Some(GUN)));
+    assert_eq!(
+        (root["id"].as_str(), root["held"][0]["repository"].as_str()),
+        (Some("acme"), Some(GUN))
+    );
     let metadata = publisher.tree().files;
     let held = root["held"][0]["files"]["root.json"].as_str().unwrap();
-    assert_eq!(held, rootpin::image::Digest::of(&metadata["root.json"]).to_string());
-    assert!(findings(&by_daemon).contains(&"image-refused r.test/team/app:v1 (main, namespace k8s.io)".to_owned()));
+    assert_eq!(
+        held,
+        rootpin::image::Digest::of(&metadata["root.json"]).to_string()
+    );
+    assert!(
+        findings(&by_daemon)
+            .contains(&"image-refused r.test/team/app:v1 (main, namespace k8s.io)".to_owned())
+    );
     // No trace: no question, no floor, no row, no record.
-    assert_eq!((world.notary.questions(), world.audit().len()), (asked, records));
+    assert_eq!(
+        (world.notary.questions(), world.audit().len()),
+        (asked, records)
+    );
     assert_eq!(world.rootpin_json(&["state", "show"]).0, before);
     assert_eq!(daemon.stop().0, 0);
     let (by_files, code) = report_by_files(&world, &[]);
@@ -92,67 +148,154 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
 
 #[test]
 fn offline_what_is_not_cached_could_not_be_told_and_online_the_source_is_asked_and_nothing_kept() {
-    let Some((world, _)) = host("a-online") else { return };
+    let Some((world, _)) = host("a-online") else {
+        return;
+    };
     let daemon = start(&world);
     let (report_offline, code) = report(&world, &[]);
     assert_eq!((code, world.notary.questions()), (2, 0));
     assert!(
-        report_offline["untold"].as_array().unwrap().iter().any(|one| one["why"].as_str().unwrap().contains("not asked")),
+        report_offline["untold"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["why"].as_str().unwrap().contains("not asked")),
         "{report_offline:#}"
     );
     let (before, _) = world.rootpin_json(&["state", "show"]);
     let (online, code) = report(&world, &["--online"]);
-    assert_eq!((verdicts(&online), code), (WANTED.map(str::to_owned).to_vec(), 1));
+    assert_eq!(
+        (verdicts(&online), code),
+        (WANTED.map(str::to_owned).to_vec(), 1)
+    );
     assert!(world.notary.questions() > 0);
-    assert_eq!(world.rootpin_json(&["state", "show"]).0, before, "a floor was written");
+    assert_eq!(
+        world.rootpin_json(&["state", "show"]).0,
+        before,
+        "a floor was written"
+    );
     finding(&online, "root-unseen");
     assert_eq!(daemon.stop().0, 0);
 }
 
 #[test]
 fn a_policy_that_does_not_load_and_an_engine_that_is_not_there_could_not_be_told() {
-    let Some((world, _)) = host("a-broken") else { return };
+    let Some((world, _)) = host("a-broken") else {
+        return;
+    };
     let daemon = start(&world);
     world.write_policy("version = 1\n");
     assert_eq!(world.rootpin(&["policy", "reload"]).code, 1);
     // The last good policy stays in force; that the one on disk is broken is told.
     let (report_broken, code) = report(&world, &[]);
-    assert!(report_broken["untold"].as_array().unwrap().iter().any(|one| one["subject"] == "the policy"), "{report_broken:#}");
+    assert!(
+        report_broken["untold"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["subject"] == "the policy"),
+        "{report_broken:#}"
+    );
     assert_eq!((code, report_broken["policy"].is_null()), (2, false));
     assert_eq!(daemon.stop().0, 0);
-    let (report_broken, code) = report_by_files(&world, &["--containerd", &world.path("nobody").display().to_string()]);
-    let subjects: Vec<_> =
-        report_broken["untold"].as_array().unwrap().iter().map(|one| one["subject"].as_str().unwrap().split(' ').next().unwrap()).collect();
+    let (report_broken, code) = report_by_files(
+        &world,
+        &["--containerd", &world.path("nobody").display().to_string()],
+    );
+    let subjects: Vec<_> = report_broken["untold"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["subject"].as_str().unwrap().split(' ').next().unwrap())
+        .collect();
     assert_eq!((subjects, code), (vec!["containerd", "the"], 2));
     assert_eq!(audit(&world, &["--policy", "/nonexistent"]).code, 64);
     let state = world.path("empty");
     fs::create_dir_all(&state).unwrap();
-    let (report_broken, code) =
-        report(&world, &["--policy", &world.path("policy").display().to_string(), "--state", &state.display().to_string()]);
-    assert!(report_broken["untold"][0]["why"].as_str().unwrap().contains("holds no state"), "{report_broken:#}");
-    assert_eq!((code, fs::read_dir(&state).unwrap().count()), (2, 0), "an audit makes no state");
+    let (report_broken, code) = report(
+        &world,
+        &[
+            "--policy",
+            &world.path("policy").display().to_string(),
+            "--state",
+            &state.display().to_string(),
+        ],
+    );
+    assert!(
+        report_broken["untold"][0]["why"]
+            .as_str()
+            .unwrap()
+            .contains("holds no state"),
+        "{report_broken:#}"
+    );
+    assert_eq!(
+        (code, fs::read_dir(&state).unwrap().count()),
+        (2, 0),
+        "an audit makes no state"
+    );
 }
 
 #[test]
 fn the_page_is_whole_and_hostile_names_are_text_in_it() {
-    let Some((world, _)) = host("a-page") else { return };
+    let Some((world, _)) = host("a-page") else {
+        return;
+    };
     let hostile = "<script>alert(1)</script>\u{1b}[2J";
     let image = Image::named("hostile");
-    world.containerd.hold("default", |held| image.hold_as(held, hostile));
+    world
+        .containerd
+        .hold("default", |held| image.hold_as(held, hostile));
     start(&world).stop();
     let page = world.path("audit.html");
-    let (policy, state) = (world.path("policy").display().to_string(), world.path("state").display().to_string());
-    let words = ["--policy", &policy, "--state", &state, "--html", &page.display().to_string(), "--host", "web-1"];
+    let (policy, state) = (
+        world.path("policy").display().to_string(),
+        world.path("state").display().to_string(),
+    );
+    let words = [
+        "--policy",
+        &policy,
+        "--state",
+        &state,
+        "--html",
+        &page.display().to_string(),
+        "--host",
+        "web-1",
+    ];
     let ended = audit(&world, &words);
     assert!(!ended.out.contains('\u{1b}'), "{ended:?}");
     let html = fs::read_to_string(&page).unwrap();
-    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n") && html.contains("What web-1 trusts"));
-    assert_eq!((html.matches("<script>").count(), html.contains('\u{1b}'), html.contains("&lt;script&gt;")), (1, false, true));
+    assert!(
+        html.starts_with("<!DOCTYPE html>")
+            && html.ends_with("</html>\n")
+            && html.contains("What web-1 trusts")
+    );
+    assert_eq!(
+        (
+            html.matches("<script>").count(),
+            html.contains('\u{1b}'),
+            html.contains("&lt;script&gt;")
+        ),
+        (1, false, true)
+    );
     let left: Vec<_> = fs::read_dir(&world.dir)
         .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".audit-"))
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".audit-")
+        })
         .collect();
     assert!(left.is_empty());
-    let nowhere = ["--policy", &policy, "--state", &state, "--html", "/nonexistent/x.html"];
+    let nowhere = [
+        "--policy",
+        &policy,
+        "--state",
+        &state,
+        "--html",
+        "/nonexistent/x.html",
+    ];
     assert_eq!(audit(&world, &nowhere).code, 2);
 }

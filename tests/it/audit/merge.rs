@@ -33,45 +33,75 @@ fn host(number: usize) -> Value {
 }
 
 fn merge(words: &[&str], input: &[u8]) -> Ended {
-    run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["audit", "merge", "--json"]).args(words), input)
+    run(
+        Command::new(env!("CARGO_BIN_EXE_rootpin"))
+            .args(["audit", "merge", "--json"])
+            .args(words),
+        input,
+    )
 }
 
 fn merged(words: &[&str], input: &[u8]) -> (Value, i32) {
     let ended = merge(words, input);
-    let fleet: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    let wanted: Value = serde_json::from_str(include_str!("../../../docs/audit-merge.schema.json")).unwrap();
+    let fleet: Value =
+        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    let wanted: Value =
+        serde_json::from_str(include_str!("../../../docs/audit-merge.schema.json")).unwrap();
     assert_eq!(schema::errors(&wanted, &fleet), Vec::<String>::new());
     (fleet, ended.code)
 }
 
 fn lines(reports: &[Value]) -> Vec<u8> {
-    reports.iter().flat_map(|report| [report.to_string(), "\n".to_owned()]).collect::<String>().into_bytes()
+    reports
+        .iter()
+        .flat_map(|report| [report.to_string(), "\n".to_owned()])
+        .collect::<String>()
+        .into_bytes()
 }
 
 /// `host code` of each drift.
 fn drift(fleet: &Value) -> Vec<String> {
     let of = |host: &Value| {
         let name = host["host"].as_str().unwrap().to_owned();
-        host["drift"].as_array().unwrap().iter().map(move |one| format!("{name} {}", one["code"].as_str().unwrap())).collect::<Vec<_>>()
+        host["drift"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(move |one| format!("{name} {}", one["code"].as_str().unwrap()))
+            .collect::<Vec<_>>()
     };
-    fleet["hosts"].as_array().unwrap().iter().flat_map(of).collect()
+    fleet["hosts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(of)
+        .collect()
 }
 
 #[test]
 fn the_reports_that_these_tests_make_are_as_the_schema_says() {
-    assert_eq!(schema::errors(&super::host_schema(), &host(1)), Vec::<String>::new());
+    assert_eq!(
+        schema::errors(&super::host_schema(), &host(1)),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn a_fleet_of_one_mind_is_clean_and_exactly_the_hosts_that_differ_are_named() {
     let mut reports: Vec<_> = (0..40).map(host).collect();
     let (fleet, code) = merged(&[], &lines(&reports));
-    assert_eq!((drift(&fleet), code, fleet["outcome"].as_str()), (Vec::new(), 0, Some("clean")));
+    assert_eq!(
+        (drift(&fleet), code, fleet["outcome"].as_str()),
+        (Vec::new(), 0, Some("clean"))
+    );
     reports[3]["policy"]["hash"] = json!(format!("sha256:{}", key("older policy")));
     reports[5]["roots"][0]["keys"] = json!([]);
     reports[8]["roots"][0]["held"][0]["versions"]["root"] = json!(2);
     reports[13]["root_keys"][0] = json!({"id": key("stranger"), "fingerprint": null, "pinned_by": [], "repositories": [{"directory": "/root/.docker/trust", "repository": "r.example/evil", "listed_as": null}]});
-    reports[21]["roots"][0]["keys"].as_array_mut().unwrap().push(json!({"id": key("second"), "fingerprint": null}));
+    reports[21]["roots"][0]["keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": key("second"), "fingerprint": null}));
     reports[34]["policy"] = Value::Null;
     // One that holds a newer root than the others is ahead of them, not they behind it.
     reports[39]["roots"][0]["held"][0]["versions"]["root"] = json!(4);
@@ -84,18 +114,36 @@ fn a_fleet_of_one_mind_is_clean_and_exactly_the_hosts_that_differ_are_named() {
         "node-0021 pin-extra",
         "node-0034 policy-differs",
     ];
-    assert_eq!((drift(&fleet), code, fleet["outcome"].as_str()), (wanted.map(str::to_owned).to_vec(), 1, Some("drift")));
-    let stranger = fleet["keys"].as_array().unwrap().iter().find(|one| one["id"] == key("stranger")).unwrap();
     assert_eq!(
-        (stranger["expected"].as_bool(), stranger["unpinned_on"].as_u64(), stranger["unpinned_for"][0].as_str()),
+        (drift(&fleet), code, fleet["outcome"].as_str()),
+        (wanted.map(str::to_owned).to_vec(), 1, Some("drift"))
+    );
+    let stranger = fleet["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["id"] == key("stranger"))
+        .unwrap();
+    assert_eq!(
+        (
+            stranger["expected"].as_bool(),
+            stranger["unpinned_on"].as_u64(),
+            stranger["unpinned_for"][0].as_str()
+        ),
         (Some(false), Some(1), Some("r.example/evil"))
     );
     assert_eq!(fleet["policies"].as_object().unwrap().len(), 2);
 }
 
 #[test]
-fn hosts_that_report_no_more_and_reports_of_the_future_are_named_and_the_later_report_of_a_host_counts() {
-    let hour = |hours: i64| jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap().to_string();
+fn hosts_that_report_no_more_and_reports_of_the_future_are_named_and_the_later_report_of_a_host_counts()
+ {
+    let hour = |hours: i64| {
+        jiff::Timestamp::now()
+            .checked_sub(jiff::SignedDuration::from_hours(hours))
+            .unwrap()
+            .to_string()
+    };
     let mut reports: Vec<_> = (0..4).map(host).collect();
     for (report, hours) in reports.iter_mut().zip([1, 47, 49, -24]) {
         report["at"] = json!(hour(hours));
@@ -105,8 +153,24 @@ fn hosts_that_report_no_more_and_reports_of_the_future_are_named_and_the_later_r
     earlier["policy"] = Value::Null;
     reports.push(earlier);
     let (fleet, code) = merged(&["--older-than", "2d"], &lines(&reports));
-    assert_eq!((drift(&fleet), code), (vec!["node-0002 silent".to_owned(), "node-0003 clock-ahead".to_owned()], 1));
-    assert_eq!((fleet["reports"].as_u64(), fleet["superseded"].as_u64(), fleet["hosts"].as_array().unwrap().len()), (Some(5), Some(1), 4));
+    assert_eq!(
+        (drift(&fleet), code),
+        (
+            vec![
+                "node-0002 silent".to_owned(),
+                "node-0003 clock-ahead".to_owned()
+            ],
+            1
+        )
+    );
+    assert_eq!(
+        (
+            fleet["reports"].as_u64(),
+            fleet["superseded"].as_u64(),
+            fleet["hosts"].as_array().unwrap().len()
+        ),
+        (Some(5), Some(1), 4)
+    );
 }
 
 #[test]
@@ -114,7 +178,11 @@ fn files_of_one_report_of_many_and_folders_are_read_alike() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("reports")).unwrap();
-    fs::write(at("reports/0.json"), serde_json::to_vec_pretty(&host(0)).unwrap()).unwrap();
+    fs::write(
+        at("reports/0.json"),
+        serde_json::to_vec_pretty(&host(0)).unwrap(),
+    )
+    .unwrap();
     fs::write(at("reports/more.jsonl"), lines(&[host(1), host(2)])).unwrap();
     fs::write(at("reports/README"), "no report").unwrap();
     fs::write(at("3.json"), host(3).to_string()).unwrap();
@@ -137,7 +205,15 @@ fn reports_that_are_none_are_named_and_the_rest_is_compared() {
     input.extend_from_slice(b"not json\n{\"version\":1}\n\xff\xfe\n\n[[[[[[[[\n");
     input.extend(vec![b'['; 300_000]);
     let (fleet, code) = merged(&[], &input);
-    assert_eq!((fleet["hosts"].as_array().unwrap().len(), fleet["unreadable"].as_array().unwrap().len(), code), (2, 8, 2), "{fleet:#}");
+    assert_eq!(
+        (
+            fleet["hosts"].as_array().unwrap().len(),
+            fleet["unreadable"].as_array().unwrap().len(),
+            code
+        ),
+        (2, 8, 2),
+        "{fleet:#}"
+    );
     assert_eq!(fleet["unreadable"][3]["origin"], "standard input:6");
     assert!(!fleet.to_string().contains("\\u001b") && !fleet.to_string().contains('\u{202e}'));
     for words in [["/nonexistent"], ["/dev/null"], ["/"]] {
@@ -149,22 +225,53 @@ fn reports_that_are_none_are_named_and_the_rest_is_compared() {
 
 #[test]
 fn hosts_are_held_to_a_policy_where_one_is_given_and_real_reports_are_merged() {
-    let Some(world) = World::new("a-merge") else { return };
+    let Some(world) = World::new("a-merge") else {
+        return;
+    };
     let poisoned = "registry.example.com/acme/web";
-    world.write_policy(&policy_for(&world, "registry.example.com/acme/*", &[SHARED]));
+    world.write_policy(&policy_for(
+        &world,
+        "registry.example.com/acme/*",
+        &[SHARED],
+    ));
     let (good, _) = report_by_files(&world, &["--host", "good"]);
     trusts_published(&world.path("trust"), &Publisher::new(poisoned));
-    let (bad, _) = report_by_files(&world, &["--host", "bad", "--trust-dir", &world.path("trust").display().to_string()]);
+    let (bad, _) = report_by_files(
+        &world,
+        &[
+            "--host",
+            "bad",
+            "--trust-dir",
+            &world.path("trust").display().to_string(),
+        ],
+    );
     let reports = [good, bad, host(7)];
     let policy = world.path("policy").display().to_string();
     let page = world.path("fleet.html").display().to_string();
     let (fleet, code) = merged(&["--expect", &policy, "--html", &page], &lines(&reports));
-    let wanted = ["bad trusts-unpinned", "node-0007 policy-differs", "node-0007 pin-missing", "node-0007 pin-extra"];
-    assert_eq!((drift(&fleet), code), (wanted.map(str::to_owned).to_vec(), 1));
+    let wanted = [
+        "bad trusts-unpinned",
+        "node-0007 policy-differs",
+        "node-0007 pin-missing",
+        "node-0007 pin-extra",
+    ];
+    assert_eq!(
+        (drift(&fleet), code),
+        (wanted.map(str::to_owned).to_vec(), 1)
+    );
     let html = fs::read_to_string(page).unwrap();
     assert!(html.contains("registry.example.com/acme/web, unpinned") && html.contains("<svg"));
-    let text = run(Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["audit", "merge"]), &lines(&reports)).out;
-    assert!(text.contains("bad") && text.contains("trusts-unpinned") && text.ends_with("of 3 hosts differ\n"), "{text}");
+    let text = run(
+        Command::new(env!("CARGO_BIN_EXE_rootpin")).args(["audit", "merge"]),
+        &lines(&reports),
+    )
+    .out;
+    assert!(
+        text.contains("bad")
+            && text.contains("trusts-unpinned")
+            && text.ends_with("of 3 hosts differ\n"),
+        "{text}"
+    );
     fs::write(world.path("policy/policy.toml"), "version = 1\n").unwrap();
     assert_eq!(merge(&["--expect", &policy], b"").code, 2);
 }

@@ -8,7 +8,9 @@ use rootpin::image::Digest;
 async fn every_tree_of_the_fixtures_ends_in_its_expected_decision() {
     let mut decided = 0;
     for line in expected("# tree\t") {
-        let [path, gun, keys, role, now, outcome] = &line[..] else { panic!("{line:?}") };
+        let [path, gun, keys, role, now, outcome] = &line[..] else {
+            panic!("{line:?}")
+        };
         let server = Server::empty().await;
         server.serve(gun, &tree(path));
         let keys: Vec<_> = keys.split(',').map(|key| format!("{key:?}")).collect();
@@ -20,18 +22,37 @@ async fn every_tree_of_the_fixtures_ends_in_its_expected_decision() {
         let host = Host::new();
         let daemon = host.decider(&policy);
         let at = now.parse().unwrap();
-        let asked = async |tag: &str, digest| said(&pull_at(&daemon, &format!("{gun}:{tag}"), digest, at).await);
+        let asked = async |tag: &str, digest| {
+            said(&pull_at(&daemon, &format!("{gun}:{tag}"), digest, at).await)
+        };
         let other = Digest::of(b"other");
         decided += 1;
         if !outcome.contains('=') && outcome != "(no tags)" {
-            assert!(["refused", "unjudged"].map(|word| format!("{word} {outcome}")).contains(&asked("any", other).await), "{line:?}");
+            assert!(
+                ["refused", "unjudged"]
+                    .map(|word| format!("{word} {outcome}"))
+                    .contains(&asked("any", other).await),
+                "{line:?}"
+            );
             continue;
         }
-        assert_eq!(asked("no-such-tag", other).await, "refused no-statement", "{line:?}");
+        assert_eq!(
+            asked("no-such-tag", other).await,
+            "refused no-statement",
+            "{line:?}"
+        );
         for named in outcome.split(' ').filter(|named| named.contains('=')) {
             let (tag, digest) = named.split_once('=').unwrap();
-            assert_eq!(asked(tag, Digest::from_hex(digest).unwrap()).await, "allowed signed", "{tag} of {line:?}");
-            assert_eq!(asked(tag, other).await, "refused digest-mismatch", "{tag} of {line:?}");
+            assert_eq!(
+                asked(tag, Digest::from_hex(digest).unwrap()).await,
+                "allowed signed",
+                "{tag} of {line:?}"
+            );
+            assert_eq!(
+                asked(tag, other).await,
+                "refused digest-mismatch",
+                "{tag} of {line:?}"
+            );
         }
     }
     assert!(decided > 90, "{decided}");

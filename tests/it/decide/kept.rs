@@ -9,28 +9,50 @@ use rootpin::state::Store;
 use rootpin::trust::Subject;
 
 use super::setup::{
-    APP, Host, Manner, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull, pull_at, reference, rule, said, unpack,
+    APP, Host, Manner, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull,
+    pull_at, reference, rule, said, unpack,
 };
 
 #[tokio::test]
 async fn within_recheck_nobody_is_asked_and_after_it_the_server_is() {
     let usual = Usual::new().await;
     let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
-    let decider = usual.host.decider(&usual.policy_with("recheck = \"60s\"", ""));
+    let decider = usual
+        .host
+        .decider(&usual.policy_with("recheck = \"60s\"", ""));
     assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
-    let first: Vec<_> = usual.server.asked().iter().map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned()).collect();
+    let first: Vec<_> = usual
+        .server
+        .asked()
+        .iter()
+        .map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned())
+        .collect();
     assert_eq!(first[..3], ["root.json", "2.root.json", "timestamp.json"]);
     assert_eq!(first.len(), 6);
     for time in ["0s", "59s", "59s"] {
-        assert_eq!(said(&pull_at(&decider, &name, digest, after(time)).await), "allowed signed");
+        assert_eq!(
+            said(&pull_at(&decider, &name, digest, after(time)).await),
+            "allowed signed"
+        );
         assert!(usual.server.asked().is_empty(), "{time}");
     }
     // Of what it does not have it asks before that, though not at once.
-    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), digest, after("4s")).await), "refused no-statement");
+    assert_eq!(
+        said(&pull_at(&decider, &format!("{APP}:v2"), digest, after("4s")).await),
+        "refused no-statement"
+    );
     assert!(usual.server.asked().is_empty());
-    assert_eq!(said(&pull_at(&decider, &name, digest, after("60s")).await), "allowed signed");
+    assert_eq!(
+        said(&pull_at(&decider, &name, digest, after("60s")).await),
+        "allowed signed"
+    );
     // Files that are named by their hash and are here already are not fetched again.
-    let again: Vec<_> = usual.server.asked().iter().map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned()).collect();
+    let again: Vec<_> = usual
+        .server
+        .asked()
+        .iter()
+        .map(|path| path.rsplit_once("tuf/").unwrap().1.to_owned())
+        .collect();
     assert_eq!(again, ["2.root.json", "timestamp.json"]);
 }
 
@@ -38,10 +60,20 @@ async fn within_recheck_nobody_is_asked_and_after_it_the_server_is() {
 async fn a_recheck_of_no_time_asks_every_time() {
     let usual = Usual::new().await;
     let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
-    let decider = usual.host.decider(&usual.policy_with("recheck = \"0s\"", ""));
+    let decider = usual
+        .host
+        .decider(&usual.policy_with("recheck = \"0s\"", ""));
     for _ in 0..3 {
         assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
-        assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+        assert_eq!(
+            usual
+                .server
+                .asked()
+                .iter()
+                .filter(|path| path.ends_with("/timestamp.json"))
+                .count(),
+            1
+        );
     }
 }
 
@@ -51,9 +83,24 @@ async fn questions_that_come_together_make_one_look() {
     let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
     let decider = usual.host.decider(&usual.policy(""));
     let other = format!("{APP}@{digest}");
-    let (one, two, three) = tokio::join!(pull(&decider, &name, digest), pull(&decider, &name, digest), pull(&decider, &other, digest));
-    assert_eq!([one, two, three].map(|verdict| said(&verdict)), ["allowed signed"; 3]);
-    assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+    let (one, two, three) = tokio::join!(
+        pull(&decider, &name, digest),
+        pull(&decider, &name, digest),
+        pull(&decider, &other, digest)
+    );
+    assert_eq!(
+        [one, two, three].map(|verdict| said(&verdict)),
+        ["allowed signed"; 3]
+    );
+    assert_eq!(
+        usual
+            .server
+            .asked()
+            .iter()
+            .filter(|path| path.ends_with("/timestamp.json"))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -63,14 +110,23 @@ async fn another_policy_sees_nothing_of_what_the_last_one_verified() {
     let decider = usual.host.decider(&usual.policy(""));
     assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
     usual.server.asked();
-    let strict = usual.server.root("acme", &[crate::publisher::Key::named("another")]) + &rule(APP, &["acme"], "");
+    let strict = usual
+        .server
+        .root("acme", &[crate::publisher::Key::named("another")])
+        + &rule(APP, &["acme"], "");
     decider.set_policy(load(&strict));
-    assert_eq!(said(&pull(&decider, &name, digest).await), "refused root-not-pinned");
+    assert_eq!(
+        said(&pull(&decider, &name, digest).await),
+        "refused root-not-pinned"
+    );
     assert!(!usual.server.asked().is_empty());
     // The row of the former policy is no permission.
     assert_eq!(usual.host.store().admitted(&digest).unwrap().len(), 1);
     let claims = vec![usual.image.claim(ToldBy::Ledger, &name)];
-    assert_eq!(said(&unpack(&decider, &usual.image.layer, vec![place("moby", claims)]).await), "refused root-not-pinned");
+    assert_eq!(
+        said(&unpack(&decider, &usual.image.layer, vec![place("moby", claims)]).await),
+        "refused root-not-pinned"
+    );
 }
 
 #[tokio::test]
@@ -91,28 +147,51 @@ async fn a_repeated_question_writes_nothing() {
     let file = || {
         let path = usual.host.path("state.redb");
         let metadata = std::fs::metadata(&path).unwrap();
-        (std::fs::read(&path).unwrap(), metadata.mtime(), metadata.mtime_nsec())
+        (
+            std::fs::read(&path).unwrap(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+        )
     };
     let first = questions("0s").await;
-    assert_eq!(first, ["allowed signed", "allowed policy-pin", "allowed signed"]);
+    assert_eq!(
+        first,
+        ["allowed signed", "allowed policy-pin", "allowed signed"]
+    );
     let written = file();
     for time in ["0s", "30s", "59s"] {
         assert_eq!(questions(time).await, first);
         assert!(file() == written, "{time}");
     }
     // A refusal writes nothing either.
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v2"), image.digest()).await), "refused no-statement");
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v2"), image.digest()).await),
+        "refused no-statement"
+    );
     assert!(file() == written);
 }
 
 #[tokio::test]
 async fn a_decision_s_floors_contact_and_rows_are_all_there_or_none() {
     let usual = Usual::new().await;
-    let claims = vec![place("moby", vec![usual.image.claim(ToldBy::Annotation, &format!("{APP}:v1"))])];
+    let claims = vec![place(
+        "moby",
+        vec![usual.image.claim(ToldBy::Annotation, &format!("{APP}:v1"))],
+    )];
     let decider = usual.host.decider(&usual.policy(""));
-    assert_eq!(said(&unpack(&decider, &usual.image.layer, claims).await), "allowed signed");
+    assert_eq!(
+        said(&unpack(&decider, &usual.image.layer, claims).await),
+        "allowed signed"
+    );
     let seen = usual.host.store().show().unwrap();
-    assert_eq!((seen.repositories[0].floors.len(), seen.contacts.len(), seen.rows.len()), (5, 1, 4));
+    assert_eq!(
+        (
+            seen.repositories[0].floors.len(),
+            seen.contacts.len(),
+            seen.rows.len()
+        ),
+        (5, 1, 4)
+    );
     assert_eq!(seen.contacts[0].at, at(NOW));
     assert!(usual.host.path("cache").exists());
 }
@@ -136,15 +215,47 @@ async fn without_a_usable_state_nothing_is_let_through_whatever_vouches_for_it()
         ("registry.test/legacy:1".to_owned(), other.digest()),
     ] {
         let verdict = pull(&decider, &name, digest).await;
-        assert_eq!((said(&verdict).as_str(), verdict.decision.exit_code()), ("unjudged state-unusable", 2), "{verdict}");
-        assert!(verdict.reason().contains("in use by another rootpin"), "{verdict}");
+        assert_eq!(
+            (said(&verdict).as_str(), verdict.decision.exit_code()),
+            ("unjudged state-unusable", 2),
+            "{verdict}"
+        );
+        assert!(
+            verdict.reason().contains("in use by another rootpin"),
+            "{verdict}"
+        );
         // A name-wide exemption rests on where the bytes came from.
-        let told_by = if name.contains("legacy") { ToldBy::Source } else { ToldBy::Record };
-        let claims = vec![place("moby", vec![if digest == other.digest() { &other } else { &usual.image }.claim(told_by, &name)])];
-        let layer = if digest == other.digest() { &other.layer } else { &usual.image.layer };
-        assert_eq!(said(&unpack(&decider, layer, claims).await), "unjudged state-unusable", "{name}");
+        let told_by = if name.contains("legacy") {
+            ToldBy::Source
+        } else {
+            ToldBy::Record
+        };
+        let claims = vec![place(
+            "moby",
+            vec![
+                if digest == other.digest() {
+                    &other
+                } else {
+                    &usual.image
+                }
+                .claim(told_by, &name),
+            ],
+        )];
+        let layer = if digest == other.digest() {
+            &other.layer
+        } else {
+            &usual.image.layer
+        };
+        assert_eq!(
+            said(&unpack(&decider, layer, claims).await),
+            "unjudged state-unusable",
+            "{name}"
+        );
     }
-    assert_eq!(said(&unpack(&decider, &other.layer, vec![built("moby", vec![])]).await), "unjudged state-unusable");
+    assert_eq!(
+        said(&unpack(&decider, &other.layer, vec![built("moby", vec![])]).await),
+        "unjudged state-unusable"
+    );
 }
 
 #[tokio::test]
@@ -152,26 +263,42 @@ async fn an_onlooker_reads_floors_and_writes_none() {
     let mut usual = Usual::new().await;
     let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
     let file = |host: &Host| std::fs::read(host.path("state.redb")).ok();
-    assert_eq!(said(&pull(&usual.host.onlooker(&policy), &name, digest).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&usual.host.onlooker(&policy), &name, digest).await),
+        "allowed signed"
+    );
     let seen = usual.host.store().show().unwrap();
     assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty());
     assert!(file(&usual.host).is_none() && !usual.host.path("cache").exists());
-    // The daemon goes on to version 2; version 1 is then a rollback for the onlooker too, and version 3 raises nothing.
+    // The daemon goes on to version 2; version 1 is then a rollback for the onlooker too, and
+    // version 3 raises nothing.
     let first = usual.publisher.clone();
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
-    assert_eq!(said(&pull(&usual.host.decider(&policy), &name, digest).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&usual.host.decider(&policy), &name, digest).await),
+        "allowed signed"
+    );
     let untouched = file(&usual.host);
     assert!(untouched.is_some());
     usual.server.publish(&first);
-    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await), "refused rollback");
+    assert_eq!(
+        said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await),
+        "refused rollback"
+    );
     let second = usual.publisher.clone();
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
-    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await), "allowed signed");
+    assert_eq!(
+        said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await),
+        "allowed signed"
+    );
     assert!(file(&usual.host) == untouched);
     usual.server.publish(&second);
-    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("2m")).await), "allowed signed");
+    assert_eq!(
+        said(&pull_at(&usual.host.decider(&policy), &name, digest, after("2m")).await),
+        "allowed signed"
+    );
 }
 
 #[tokio::test]
@@ -180,9 +307,18 @@ async fn an_onlooker_may_look_from_a_time_before_the_last_contact() {
     usual.publisher.role("timestamp").expires = "2030-01-01T02:00:00Z";
     usual.server.publish(&usual.publisher);
     let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
-    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("1h")).await), "allowed signed");
-    assert_eq!(said(&pull(&usual.host.onlooker(&policy), &name, digest).await), "allowed signed");
-    assert_eq!(said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("3h")).await), "refused expired");
+    assert_eq!(
+        said(&pull_at(&usual.host.decider(&policy), &name, digest, after("1h")).await),
+        "allowed signed"
+    );
+    assert_eq!(
+        said(&pull(&usual.host.onlooker(&policy), &name, digest).await),
+        "allowed signed"
+    );
+    assert_eq!(
+        said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("3h")).await),
+        "refused expired"
+    );
 }
 
 #[tokio::test]
@@ -194,51 +330,118 @@ async fn one_broken_repository_says_nothing_of_another() {
     hostile.role("targets").signers = Some(Vec::new());
     usual.server.publish(&hostile);
     let keys = [usual.publisher.root_key(), other.root_key()];
-    let decider = usual.host.decider(&(usual.server.root("acme", &keys) + &rule("registry.test/team/*", &["acme"], "")));
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "refused bad-signature");
-    assert_eq!(said(&pull(&decider, "registry.test/team/else:v1", usual.image.digest()).await), "allowed signed");
-    assert!(usual.host.store().history(&Subject::Gun(reference(APP).repository)).unwrap().is_empty());
+    let decider = usual.host.decider(
+        &(usual.server.root("acme", &keys) + &rule("registry.test/team/*", &["acme"], "")),
+    );
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await),
+        "refused bad-signature"
+    );
+    assert_eq!(
+        said(&pull(&decider, "registry.test/team/else:v1", usual.image.digest()).await),
+        "allowed signed"
+    );
+    assert!(
+        usual
+            .host
+            .store()
+            .history(&Subject::Gun(reference(APP).repository))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn a_name_that_was_signed_a_moment_ago_has_its_source_asked_once_before_its_time() {
     let usual = Usual::new().await;
     let decider = usual.host.decider(&usual.policy(""));
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await),
+        "allowed signed"
+    );
     let (new, moved) = (image("new").digest(), image("moved").digest());
     let mut publisher = usual.publisher.clone();
     publisher.tag("v2", &new.to_string(), 7);
     publisher.tick();
     usual.server.publish(&publisher);
-    // Within a few seconds nobody makes it ask again; and what it says tells how old the metadata is.
+    // Within a few seconds nobody makes it ask again; and what it says tells how old the metadata
+    // is.
     let verdict = pull_at(&decider, &format!("{APP}:v2"), new, after("2s")).await;
     assert_eq!(said(&verdict), "refused no-statement");
-    assert!(verdict.reason().contains("if the publisher signed later, ask again after 2030-01-01T00:00:05Z"), "{verdict}");
-    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), new, after("6s")).await), "allowed signed");
+    assert!(
+        verdict
+            .reason()
+            .contains("if the publisher signed later, ask again after 2030-01-01T00:00:05Z"),
+        "{verdict}"
+    );
+    assert_eq!(
+        said(&pull_at(&decider, &format!("{APP}:v2"), new, after("6s")).await),
+        "allowed signed"
+    );
     // A tag that was moved to other bytes, too.
     publisher.tag("v2", &moved.to_string(), 7);
     publisher.tick();
     usual.server.publish(&publisher);
-    assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), moved, after("12s")).await), "allowed signed");
+    assert_eq!(
+        said(&pull_at(&decider, &format!("{APP}:v2"), moved, after("12s")).await),
+        "allowed signed"
+    );
     // A hundred names that nobody signed cost one look in five seconds.
     usual.server.asked();
     for number in 0..100 {
         let verdict = pull_at(&decider, &format!("{APP}:x{number}"), new, after("20s")).await;
         assert_eq!(said(&verdict), "refused no-statement");
     }
-    assert_eq!(usual.server.asked().iter().filter(|path| path.ends_with("/timestamp.json")).count(), 1);
+    assert_eq!(
+        usual
+            .server
+            .asked()
+            .iter()
+            .filter(|path| path.ends_with("/timestamp.json"))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_source_that_fails_when_it_is_asked_before_its_time_takes_nothing_from_what_holds() {
     let usual = Usual::new().await;
     let decider = usual.host.decider(&usual.policy(""));
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await), "allowed signed");
-    for (manner, time) in [(Manner::Garbage, "10s"), (Manner::Status(404), "20s"), (Manner::Status(503), "30s")] {
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v1"), usual.image.digest()).await),
+        "allowed signed"
+    );
+    for (manner, time) in [
+        (Manner::Garbage, "10s"),
+        (Manner::Status(404), "20s"),
+        (Manner::Status(503), "30s"),
+    ] {
         usual.server.behave(manner);
-        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v2"), usual.image.digest(), after(time)).await), "refused no-statement");
+        assert_eq!(
+            said(
+                &pull_at(
+                    &decider,
+                    &format!("{APP}:v2"),
+                    usual.image.digest(),
+                    after(time)
+                )
+                .await
+            ),
+            "refused no-statement"
+        );
         assert!(!usual.server.asked().is_empty(), "{time}");
-        assert_eq!(said(&pull_at(&decider, &format!("{APP}:v1"), usual.image.digest(), after(time)).await), "allowed signed");
+        assert_eq!(
+            said(
+                &pull_at(
+                    &decider,
+                    &format!("{APP}:v1"),
+                    usual.image.digest(),
+                    after(time)
+                )
+                .await
+            ),
+            "allowed signed"
+        );
     }
 }
 
@@ -261,12 +464,26 @@ async fn by_a_clock_that_can_not_be_right_nothing_that_rests_on_time_is_judged_a
     ];
     for (name, wanted) in &cases {
         for time in ["1970-01-01T00:01:00Z", "2029-12-30T23:59:59Z"] {
-            assert_eq!(said(&pull_at(&decider, name, usual.image.digest(), at(time)).await), *wanted, "{name} at {time}");
+            assert_eq!(
+                said(&pull_at(&decider, name, usual.image.digest(), at(time)).await),
+                *wanted,
+                "{name} at {time}"
+            );
         }
     }
     let seen = usual.host.store().show().unwrap();
-    assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty(), "{seen:?}");
+    assert!(
+        seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty(),
+        "{seen:?}"
+    );
     assert!(usual.server.asked().is_empty());
-    assert!(decider.clock_trouble(at("1970-01-01T00:01:00Z")).is_some() && decider.clock_trouble(at(NOW)).is_none());
-    assert_eq!(said(&pull(&decider, &cases[0].0, usual.image.digest()).await), "allowed signed", "the clock is right by now");
+    assert!(
+        decider.clock_trouble(at("1970-01-01T00:01:00Z")).is_some()
+            && decider.clock_trouble(at(NOW)).is_none()
+    );
+    assert_eq!(
+        said(&pull(&decider, &cases[0].0, usual.image.digest()).await),
+        "allowed signed",
+        "the clock is right by now"
+    );
 }

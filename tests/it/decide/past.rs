@@ -2,7 +2,9 @@
 
 use rootpin::trust::Subject;
 
-use super::setup::{APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said};
+use super::setup::{
+    APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said,
+};
 use crate::publisher::{Key, Publisher};
 
 const ELSE: &str = "registry.test/team/else";
@@ -13,7 +15,12 @@ async fn seen_twice() -> (Usual, Publisher) {
     let first = usual.publisher.clone();
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
-    let verdict = pull(&usual.host.decider(&usual.policy("")), &format!("{APP}:v1"), usual.image.digest()).await;
+    let verdict = pull(
+        &usual.host.decider(&usual.policy("")),
+        &format!("{APP}:v1"),
+        usual.image.digest(),
+    )
+    .await;
     assert_eq!(said(&verdict), "allowed signed");
     (usual, first)
 }
@@ -23,7 +30,9 @@ async fn older_metadata_is_a_rollback_also_after_a_restart_and_without_the_cache
     let (mut usual, first) = seen_twice().await;
     let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
     usual.server.publish(&first);
-    let asked = async |host: &Host| said(&pull_at(&host.decider(&policy), &name, digest, after("2m")).await);
+    let asked = async |host: &Host| {
+        said(&pull_at(&host.decider(&policy), &name, digest, after("2m")).await)
+    };
     assert_eq!(asked(&usual.host).await, "refused rollback");
     usual.host.restart();
     assert_eq!(asked(&usual.host).await, "refused rollback");
@@ -40,10 +49,20 @@ async fn renaming_a_root_or_moving_its_server_keeps_the_floors() {
     let (usual, first) = seen_twice().await;
     let elsewhere = Server::of(&first).await;
     let keys = [usual.publisher.root_key(), Key::named("one more")];
-    for policy in [elsewhere.root("acme", &keys[..1]), elsewhere.root("renamed", &keys[..1]), elsewhere.root("wider", &keys)] {
+    for policy in [
+        elsewhere.root("acme", &keys[..1]),
+        elsewhere.root("renamed", &keys[..1]),
+        elsewhere.root("wider", &keys),
+    ] {
         let id = policy.split('"').nth(1).unwrap().to_owned();
         let decider = usual.host.decider(&(policy + &rule(APP, &[&id], "")));
-        let verdict = pull_at(&decider, &format!("{APP}:v1"), usual.image.digest(), after("2m")).await;
+        let verdict = pull_at(
+            &decider,
+            &format!("{APP}:v1"),
+            usual.image.digest(),
+            after("2m"),
+        )
+        .await;
         assert_eq!(said(&verdict), "refused rollback", "{id}: {verdict}");
     }
 }
@@ -52,10 +71,19 @@ async fn renaming_a_root_or_moving_its_server_keeps_the_floors() {
 async fn other_bytes_under_a_version_that_was_seen_are_refused() {
     let usual = Usual::new().await;
     let (policy, name) = (usual.policy(""), format!("{APP}:v1"));
-    assert_eq!(said(&pull(&usual.host.decider(&policy), &name, usual.image.digest()).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&usual.host.decider(&policy), &name, usual.image.digest()).await),
+        "allowed signed"
+    );
     let other = image("other");
     usual.server.publish(&publisher(APP, "v1", &other));
-    let verdict = pull_at(&usual.host.decider(&policy), &name, other.digest(), after("2m")).await;
+    let verdict = pull_at(
+        &usual.host.decider(&policy),
+        &name,
+        other.digest(),
+        after("2m"),
+    )
+    .await;
     assert_eq!(said(&verdict), "refused rollback", "{verdict}");
 }
 
@@ -63,10 +91,18 @@ async fn other_bytes_under_a_version_that_was_seen_are_refused() {
 async fn a_refused_question_keeps_what_was_verified_for_it_and_admits_nothing() {
     let usual = Usual::new().await;
     let policy = usual.policy("");
-    let verdict = pull(&usual.host.decider(&policy), &format!("{APP}:v1"), image("other").digest()).await;
+    let verdict = pull(
+        &usual.host.decider(&policy),
+        &format!("{APP}:v1"),
+        image("other").digest(),
+    )
+    .await;
     assert_eq!(said(&verdict), "refused digest-mismatch");
     let seen = usual.host.store().show().unwrap();
-    assert!(!seen.repositories[0].floors.is_empty() && !seen.contacts.is_empty(), "{seen:?}");
+    assert!(
+        !seen.repositories[0].floors.is_empty() && !seen.contacts.is_empty(),
+        "{seen:?}"
+    );
     assert!(seen.rows.is_empty(), "{seen:?}");
 }
 
@@ -74,10 +110,16 @@ async fn a_refused_question_keeps_what_was_verified_for_it_and_admits_nothing() 
 async fn a_tag_that_was_seen_to_move_away_does_not_come_back_though_every_question_was_refused() {
     let mut usual = Usual::new().await;
     let policy = usual.policy("");
-    let (name, old, before) = (format!("{APP}:v1"), usual.image.digest(), usual.publisher.clone());
+    let (name, old, before) = (
+        format!("{APP}:v1"),
+        usual.image.digest(),
+        usual.publisher.clone(),
+    );
     let asked = async |host: &Host| said(&pull(&host.decider(&policy), &name, old).await);
     assert_eq!(asked(&usual.host).await, "allowed signed");
-    usual.publisher.tag("v1", &image("moved").digest().to_string(), 7);
+    usual
+        .publisher
+        .tag("v1", &image("moved").digest().to_string(), 7);
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
     assert_eq!(asked(&usual.host).await, "refused digest-mismatch");
@@ -85,19 +127,31 @@ async fn a_tag_that_was_seen_to_move_away_does_not_come_back_though_every_questi
     assert_eq!(asked(&usual.host).await, "refused rollback");
 }
 
-/// Two repositories of one publisher, who signs both with the same keys; the root certificate is for all below `registry.test/team`.
+/// Two repositories of one publisher, who signs both with the same keys; the root certificate is
+/// for all below `registry.test/team`.
 fn siblings(tag: &str) -> [Publisher; 2] {
     let image = image("signed");
     [APP, ELSE].map(|gun| {
         let mut publisher = Publisher::new(gun);
         for (role, listed) in &mut publisher.roles {
             let key = Key::named(&format!("the publisher's {role}"));
-            listed.keys = vec![if role == "root" { key.certificate("registry.test/team/*") } else { key.bare() }];
+            listed.keys = vec![if role == "root" {
+                key.certificate("registry.test/team/*")
+            } else {
+                key.bare()
+            }];
         }
         // The role on the way would be the same bytes in both, which is a replay of its own.
         let targets = &mut publisher.role("targets").targets;
-        targets.insert(gun.rsplit('/').next().unwrap().to_owned(), (image.digest().hex(), 7));
-        publisher.tag(if gun == APP { "v1" } else { tag }, &image.digest().to_string(), 7);
+        targets.insert(
+            gun.rsplit('/').next().unwrap().to_owned(),
+            (image.digest().hex(), 7),
+        );
+        publisher.tag(
+            if gun == APP { "v1" } else { tag },
+            &image.digest().to_string(),
+            7,
+        );
         publisher
     })
 }
@@ -108,16 +162,38 @@ async fn one_repository_s_signatures_are_refused_as_another_s_though_the_keys_ar
     let digest = image("signed").digest();
     let server = Server::of(&app).await;
     server.publish(&other);
-    let policy = server.root("acme", &[app.root_key()]) + &rule("registry.test/team/*", &["acme"], "");
+    let policy =
+        server.root("acme", &[app.root_key()]) + &rule("registry.test/team/*", &["acme"], "");
     let host = Host::new();
-    assert_eq!(said(&pull(&host.decider(&policy), &format!("{APP}:v1"), digest).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&host.decider(&policy), &format!("{APP}:v1"), digest).await),
+        "allowed signed"
+    );
     // The two differ in `targets`; the role that names the tag is the same signed bytes.
     let verdict = pull(&host.decider(&policy), &format!("{ELSE}:v1"), digest).await;
     assert_eq!(said(&verdict), "refused bad-signature", "{verdict}");
     assert!(verdict.reason().contains(APP), "{verdict}");
     let seen = host.store().show().unwrap();
-    assert_eq!((seen.repositories.len(), seen.contacts.len(), seen.rows.len()), (1, 1, 1));
-    assert_eq!(said(&pull_at(&host.decider(&policy), &format!("{APP}:v1"), digest, after("2m")).await), "allowed signed");
+    assert_eq!(
+        (
+            seen.repositories.len(),
+            seen.contacts.len(),
+            seen.rows.len()
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!(
+        said(
+            &pull_at(
+                &host.decider(&policy),
+                &format!("{APP}:v1"),
+                digest,
+                after("2m")
+            )
+            .await
+        ),
+        "allowed signed"
+    );
 }
 
 #[tokio::test]
@@ -126,36 +202,65 @@ async fn one_signer_over_two_repositories_is_allowed_and_counted_once() {
     let digest = image("signed").digest();
     let server = Server::of(&app).await;
     server.publish(&other);
-    let policy = server.root("acme", &[app.root_key()]) + &rule("registry.test/team/*", &["acme"], "");
+    let policy =
+        server.root("acme", &[app.root_key()]) + &rule("registry.test/team/*", &["acme"], "");
     let host = Host::new();
     let decider = host.decider(&policy);
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), digest).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v1"), digest).await),
+        "allowed signed"
+    );
     assert_eq!(decider.shared_signers(), 0);
     for time in ["0s", "2m", "1h"] {
-        assert_eq!(said(&pull_at(&decider, &format!("{ELSE}:other-1"), digest, after(time)).await), "allowed signed");
+        assert_eq!(
+            said(&pull_at(&decider, &format!("{ELSE}:other-1"), digest, after(time)).await),
+            "allowed signed"
+        );
         // Two keys: of targets and of targets/releases.
         assert_eq!(decider.shared_signers(), 2, "{time}");
     }
-    let key = Key::named("the publisher's targets/releases").id().parse().unwrap();
-    let names: Vec<_> = [APP, ELSE].map(|name| Subject::Gun(reference(name).repository)).to_vec();
+    let key = Key::named("the publisher's targets/releases")
+        .id()
+        .parse()
+        .unwrap();
+    let names: Vec<_> = [APP, ELSE]
+        .map(|name| Subject::Gun(reference(name).repository))
+        .to_vec();
     assert_eq!(host.store().signer_repositories(&key).unwrap(), names);
 }
 
 #[tokio::test]
-async fn a_root_that_rotates_within_the_pins_twice_while_the_host_slept_is_followed_and_one_beyond_them_is_not() {
+async fn a_root_that_rotates_within_the_pins_twice_while_the_host_slept_is_followed_and_one_beyond_them_is_not()
+ {
     let mut usual = Usual::new().await;
     let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
-    let keys = [usual.publisher.root_key(), Key::named("second"), Key::named("third")];
+    let keys = [
+        usual.publisher.root_key(),
+        Key::named("second"),
+        Key::named("third"),
+    ];
     let policy = usual.server.root("acme", &keys) + &rule(APP, &["acme"], "");
-    assert_eq!(said(&pull(&usual.host.decider(&policy), &name, digest).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&usual.host.decider(&policy), &name, digest).await),
+        "allowed signed"
+    );
     usual.publisher.rotate_root(&keys[1..2]);
     usual.publisher.rotate_root(&keys[2..]);
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
-    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("2m")).await), "allowed signed");
+    assert_eq!(
+        said(&pull_at(&usual.host.decider(&policy), &name, digest, after("2m")).await),
+        "allowed signed"
+    );
     usual.publisher.rotate_root(&[Key::named("nobody's")]);
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
-    assert_eq!(said(&pull_at(&usual.host.decider(&policy), &name, digest, after("4m")).await), "refused root-not-pinned");
-    assert_eq!(said(&pull_at(&Host::new().decider(&policy), &name, digest, after("4m")).await), "refused root-not-pinned");
+    assert_eq!(
+        said(&pull_at(&usual.host.decider(&policy), &name, digest, after("4m")).await),
+        "refused root-not-pinned"
+    );
+    assert_eq!(
+        said(&pull_at(&Host::new().decider(&policy), &name, digest, after("4m")).await),
+        "refused root-not-pinned"
+    );
 }

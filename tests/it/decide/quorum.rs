@@ -1,4 +1,5 @@
-//! `quorum`, and policy.md rule 9: refused only if it couldn't be reached even were all silent roots to agree.
+//! `quorum`, and policy.md rule 9: refused only if it couldn't be reached even were all silent
+//! roots to agree.
 
 use rootpin::trust::Subject;
 
@@ -10,7 +11,11 @@ pub(super) fn rekeyed(publisher: &Publisher, name: &str) -> Publisher {
     let mut other = publisher.clone();
     for (role, listed) in &mut other.roles {
         let key = Key::named(&format!("{name} {role}"));
-        listed.keys = vec![if role == "root" { key.certificate(APP) } else { key.bare() }];
+        listed.keys = vec![if role == "root" {
+            key.certificate(APP)
+        } else {
+            key.bare()
+        }];
     }
     other
 }
@@ -76,15 +81,24 @@ async fn a_quorum_is_met_refused_or_open_by_what_its_roots_say() {
         let decider = host.decider(&(policy + &rule(APP, &names, &format!("quorum = {quorum}"))));
         let verdict = pull(&decider, &format!("{APP}:v1"), image.digest()).await;
         assert_eq!(said(&verdict), wanted, "{quorum} of {roots:?}: {verdict}");
-        let kept = host.store().history(&Subject::Gun(verdict.name.unwrap().repository)).unwrap().len();
-        // Five roles for each root whose metadata held, up to the one that met the quorum, whatever came of the question.
+        let kept = host
+            .store()
+            .history(&Subject::Gun(verdict.name.unwrap().repository))
+            .unwrap()
+            .len();
+        // Five roles for each root whose metadata held, up to the one that met the quorum, whatever
+        // came of the question.
         let mut left = quorum;
         let asked = roots.iter().take_while(|root| {
             let goes_on = left > 0;
             left -= usize::from(matches!(root, Yes) && goes_on);
             goes_on
         });
-        assert_eq!(kept, 5 * asked.filter(|root| matches!(root, Yes | Other)).count(), "{quorum} of {roots:?}");
+        assert_eq!(
+            kept,
+            5 * asked.filter(|root| matches!(root, Yes | Other)).count(),
+            "{quorum} of {roots:?}"
+        );
     }
 }
 
@@ -92,14 +106,26 @@ async fn a_quorum_is_met_refused_or_open_by_what_its_roots_say() {
 async fn an_admission_names_the_roots_that_signed_and_a_refusal_those_that_were_asked() {
     let image = image("signed");
     let publisher = publisher(APP, "v1", &image);
-    let (one, two) = (Server::of(&publisher).await, Server::of(&rekeyed(&publisher, "two")).await);
+    let (one, two) = (
+        Server::of(&publisher).await,
+        Server::of(&rekeyed(&publisher, "two")).await,
+    );
     let keys = |name: &str| [rekeyed(&publisher, name).root_key()];
-    let policy = one.root("one", &[publisher.root_key()]) + &two.root("two", &keys("two")) + &rule(APP, &["one", "two"], "quorum = 2");
+    let policy = one.root("one", &[publisher.root_key()])
+        + &two.root("two", &keys("two"))
+        + &rule(APP, &["one", "two"], "quorum = 2");
     let host = Host::new();
-    let judged = rootpin::observe::judgement(&pull(&host.decider(&policy), &format!("{APP}:v1"), image.digest()).await);
+    let judged = rootpin::observe::judgement(
+        &pull(&host.decider(&policy), &format!("{APP}:v1"), image.digest()).await,
+    );
     assert_eq!(judged["roots"], serde_json::json!(["one", "two"]));
-    let judged = rootpin::observe::judgement(&pull(&host.decider(&policy), &format!("{APP}:v2"), image.digest()).await);
-    assert_eq!((judged["roots"].clone(), judged["code"].clone()), (serde_json::json!(["one", "two"]), "no-statement".into()));
+    let judged = rootpin::observe::judgement(
+        &pull(&host.decider(&policy), &format!("{APP}:v2"), image.digest()).await,
+    );
+    assert_eq!(
+        (judged["roots"].clone(), judged["code"].clone()),
+        (serde_json::json!(["one", "two"]), "no-statement".into())
+    );
 }
 
 #[tokio::test]
@@ -108,10 +134,16 @@ async fn a_root_that_shows_another_root_s_keys_is_not_that_root() {
     let publisher = publisher(APP, "v1", &image);
     let server = Server::of(&rekeyed(&publisher, "two")).await;
     let host = Host::new();
-    let decider = host.decider(&(server.root("one", &[publisher.root_key()]) + &rule(APP, &["one"], "")));
+    let decider =
+        host.decider(&(server.root("one", &[publisher.root_key()]) + &rule(APP, &["one"], "")));
     let verdict = pull(&decider, &format!("{APP}:v1"), image.digest()).await;
     assert_eq!(said(&verdict), "refused root-not-pinned");
-    assert!(host.store().history(&Subject::Gun(verdict.name.unwrap().repository)).unwrap().is_empty());
+    assert!(
+        host.store()
+            .history(&Subject::Gun(verdict.name.unwrap().repository))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -124,5 +156,8 @@ async fn a_root_that_keeps_us_waiting_does_not_take_the_time_of_the_next_one() {
     let roots = slow.root("slow", &[good.root_key()]) + &quick.root("quick", &[other.root_key()]);
     let host = Host::new();
     let decider = host.unhurried(&(roots + &rule(APP, &["slow", "quick"], "quorum = 1")));
-    assert_eq!(said(&pull(&decider, &format!("{APP}:v1"), image.digest()).await), "allowed signed");
+    assert_eq!(
+        said(&pull(&decider, &format!("{APP}:v1"), image.digest()).await),
+        "allowed signed"
+    );
 }

@@ -56,13 +56,27 @@ impl Server {
     pub(super) async fn empty() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Mutex::new(Shared { files: BTreeMap::new(), manner: Manner::Honest, asked: Vec::new() }));
+        let shared = Arc::new(Mutex::new(Shared {
+            files: BTreeMap::new(),
+            manner: Manner::Honest,
+            asked: Vec::new(),
+        }));
         let seen = Arc::clone(&shared);
-        let app = axum::Router::new().fallback(move |request: Request| answer(Arc::clone(&seen), request));
+        let app = axum::Router::new()
+            .fallback(move |request: Request| answer(Arc::clone(&seen), request));
         let (sender, receiver) = oneshot::channel::<()>();
         let stopped = async move { receiver.await.unwrap_or_default() };
-        let serving = tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stopped).await.unwrap() });
-        Self { port, shared, stop: Some((sender, serving)) }
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, app)
+                .with_graceful_shutdown(stopped)
+                .await
+                .unwrap();
+        });
+        Self {
+            port,
+            shared,
+            stop: Some((sender, serving)),
+        }
     }
 
     /// One that serves this repository.
@@ -77,7 +91,13 @@ impl Server {
         let base = format!("/v2/{}/_trust/tuf/", publisher.gun);
         let files = &mut self.shared.lock().unwrap().files;
         files.retain(|path, _| !path.starts_with(&base));
-        files.extend(publisher.tree().files.into_iter().map(|(name, bytes)| (format!("{base}{name}"), bytes)));
+        files.extend(
+            publisher
+                .tree()
+                .files
+                .into_iter()
+                .map(|(name, bytes)| (format!("{base}{name}"), bytes)),
+        );
     }
 
     /// Serves files that a real server had, also by the names with hashes that they are asked for.
@@ -86,7 +106,10 @@ impl Server {
         let files = &mut self.shared.lock().unwrap().files;
         for (name, bytes) in &tree.files {
             let role = name.trim_end_matches(".json");
-            files.insert(format!("{base}{role}.{}.json", Digest::of(bytes).hex()), bytes.clone());
+            files.insert(
+                format!("{base}{role}.{}.json", Digest::of(bytes).hex()),
+                bytes.clone(),
+            );
             files.insert(format!("{base}{name}"), bytes.clone());
         }
     }
@@ -115,7 +138,9 @@ impl Server {
     pub(super) fn root(&self, id: &str, keys: &[Key]) -> String {
         let keys: Vec<_> = keys.iter().map(|key| format!("\"{}\"", key.id())).collect();
         let (url, keys) = (self.url(), keys.join(", "));
-        format!("[[root]]\nid = \"{id}\"\ntype = \"notary\"\nserver = \"{url}\"\nkeys = [{keys}]\nrole = \"targets/releases\"\n")
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"notary\"\nserver = \"{url}\"\nkeys = [{keys}]\nrole = \"targets/releases\"\n"
+        )
     }
 }
 
@@ -126,7 +151,13 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
         shared.asked.push(path.clone());
         (shared.manner, shared.files.get(&path).cloned())
     };
-    let status = |code: u16| Response::builder().status(code).header("location", "/elsewhere").body(Body::empty()).unwrap();
+    let status = |code: u16| {
+        Response::builder()
+            .status(code)
+            .header("location", "/elsewhere")
+            .body(Body::empty())
+            .unwrap()
+    };
     match (manner, file) {
         (Manner::Honest, Some(bytes)) => Response::new(Body::from(bytes)),
         (Manner::Honest, None) => status(404),
@@ -144,7 +175,10 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Self {
-        let mut host = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), store: None };
+        let mut host = Self {
+            folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            store: None,
+        };
         host.restart();
         host
     }
@@ -175,12 +209,22 @@ impl Host {
 
     /// A daemon whose deadline is short, and long enough for servers that do answer.
     pub(super) fn unhurried(&self, policy: &str) -> Decider {
-        decider(policy, Arc::clone(self.store()), Duration::from_secs(6), true)
+        decider(
+            policy,
+            Arc::clone(self.store()),
+            Duration::from_secs(6),
+            true,
+        )
     }
 
     /// A daemon whose deadline is short, for servers that never answer.
     pub(super) fn hurried(&self, policy: &str) -> Decider {
-        decider(policy, Arc::clone(self.store()), Duration::from_millis(400), true)
+        decider(
+            policy,
+            Arc::clone(self.store()),
+            Duration::from_millis(400),
+            true,
+        )
     }
 }
 
@@ -195,7 +239,10 @@ pub(super) fn load(text: &str) -> Arc<Policy> {
     let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
     match policy::load(&files, at(NOW)) {
         Ok(policy) => Arc::new(policy),
-        Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<String>()),
+        Err(errors) => panic!(
+            "{}",
+            errors.iter().map(ToString::to_string).collect::<String>()
+        ),
     }
 }
 
@@ -228,15 +275,29 @@ pub(super) fn image(name: &str) -> Image {
 /// An image with a configuration of its own over that layer, which others may have too.
 pub(super) fn image_over(name: &str, layer: &str) -> Image {
     let bytes = format!("layer {layer}");
-    let layer = Descriptor { media_type: LAYER.to_owned(), digest: Digest::of(bytes.as_bytes()), size: bytes.len().try_into().unwrap() };
+    let layer = Descriptor {
+        media_type: LAYER.to_owned(),
+        digest: Digest::of(bytes.as_bytes()),
+        size: bytes.len().try_into().unwrap(),
+    };
     let config = Digest::of(format!("config {name}").as_bytes());
-    let entry = |kind: &str, digest: Digest, size: u64| format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#);
+    let entry = |kind: &str, digest: Digest, size: u64| {
+        format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
+    };
     let listed = entry(LAYER, layer.digest, layer.size);
-    let text = format!(r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{listed}]}}"#, entry("config", config, 6));
+    let text = format!(
+        r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{listed}]}}"#,
+        entry("config", config, 6)
+    );
     let manifest = Arc::new(Blob::read(text.as_bytes()).unwrap());
     let listed = entry(MANIFEST, manifest.digest(), text.len().try_into().unwrap());
     let index = Arc::new(Blob::read(format!(r#"{{"manifests":[{listed}]}}"#).as_bytes()).unwrap());
-    Image { layer, config, manifest, index }
+    Image {
+        layer,
+        config,
+        manifest,
+        index,
+    }
 }
 
 impl Image {
@@ -255,16 +316,25 @@ impl Image {
         self.bare().under(&self.index).unwrap()
     }
 
-    /// That teller says that this image is `name`; a name without a tag is a repository, as `rootpin` reads labels.
+    /// That teller says that this image is `name`; a name without a tag is a repository, as
+    /// `rootpin` reads labels.
     pub(super) fn claim(&self, told_by: ToldBy, name: &str) -> Claim {
-        Claim { told_by, name: reference(name), chain: self.chain() }
+        Claim {
+            told_by,
+            name: reference(name),
+            chain: self.chain(),
+        }
     }
 }
 
 /// A name in full form; without tag and digest it is a repository and nothing more.
 pub(super) fn reference(name: &str) -> ImageRef {
     match Repository::from_full(name) {
-        Ok(repository) => ImageRef { repository, tag: None, digest: None },
+        Ok(repository) => ImageRef {
+            repository,
+            tag: None,
+            digest: None,
+        },
         Err(_) => name.parse().unwrap(),
     }
 }
@@ -276,7 +346,8 @@ pub(super) fn publisher(gun: &str, tag: &str, image: &Image) -> Publisher {
     publisher
 }
 
-/// The usual host: [`APP`]'s tag `v1` is `image`, signed under the root `acme`, and a rule wants just that.
+/// The usual host: [`APP`]'s tag `v1` is `image`, signed under the root `acme`, and a rule wants
+/// just that.
 pub(super) struct Usual {
     pub(super) server: Server,
     pub(super) publisher: Publisher,
@@ -288,7 +359,12 @@ impl Usual {
     pub(super) async fn new() -> Self {
         let image = image("signed");
         let publisher = publisher(APP, "v1", &image);
-        Self { server: Server::of(&publisher).await, publisher, image, host: Host::new() }
+        Self {
+            server: Server::of(&publisher).await,
+            publisher,
+            image,
+            host: Host::new(),
+        }
     }
 
     /// `[[root]]`, as the last table of what is returned: more of its keys may follow.
@@ -317,28 +393,58 @@ pub(super) async fn pull(decider: &Decider, name: &str, digest: Digest) -> Verdi
     pull_at(decider, name, digest, at(NOW)).await
 }
 
-pub(super) async fn pull_at(decider: &Decider, name: &str, digest: Digest, now: Timestamp) -> Verdict {
-    decider.pull(&Pull { door: Door::Verifier, name: name.parse().unwrap(), digest }, now).await
+pub(super) async fn pull_at(
+    decider: &Decider,
+    name: &str,
+    digest: Digest,
+    now: Timestamp,
+) -> Verdict {
+    decider
+        .pull(
+            &Pull {
+                door: Door::Verifier,
+                name: name.parse().unwrap(),
+                digest,
+            },
+            now,
+        )
+        .await
 }
 
 /// What one namespace of containerd knows: fetched from a registry.
 pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> Place {
     let chains = claims.iter().map(|claim| claim.chain.clone()).collect();
-    Place { namespace: namespace.to_owned(), chains, claims, from_registry: true, variants: Vec::new() }
+    Place {
+        namespace: namespace.to_owned(),
+        chains,
+        claims,
+        from_registry: true,
+        variants: Vec::new(),
+    }
 }
 
 /// The same of bytes that came from no registry.
 pub(super) fn built(namespace: &str, claims: Vec<Claim>) -> Place {
-    Place { from_registry: false, ..place(namespace, claims) }
+    Place {
+        from_registry: false,
+        ..place(namespace, claims)
+    }
 }
 
 /// Asks the gate's question at [`NOW`].
 pub(super) async fn unpack(decider: &Decider, layer: &Descriptor, places: Vec<Place>) -> Verdict {
-    let unpack = Unpack { door: Door::Gate, engine: "containerd".to_owned(), layer: layer.clone(), places, begun: Instant::now() };
+    let unpack = Unpack {
+        door: Door::Gate,
+        engine: "containerd".to_owned(),
+        layer: layer.clone(),
+        places,
+        begun: Instant::now(),
+    };
     decider.unpack(&unpack, at(NOW)).await
 }
 
-/// The outcome in a word or three: `allowed signed`, `refused expired`, `unjudged clock`, `let through: refused no-rule`.
+/// The outcome in a word or three: `allowed signed`, `refused expired`, `unjudged clock`, `let
+/// through: refused no-rule`.
 pub(super) fn said(verdict: &Verdict) -> String {
     let outcome = verdict.decision.outcome();
     match &verdict.decision {

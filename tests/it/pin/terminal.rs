@@ -16,30 +16,48 @@ fn terminal() -> (File, File) {
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    (File::from(ours), File::options().read(true).write(true).open(name).unwrap())
+    (
+        File::from(ours),
+        File::options().read(true).write(true).open(name).unwrap(),
+    )
 }
 
-/// Runs `pin add`, types `early` before anything is asked, and the answer once it is. Exit code, and all that was said.
+/// Runs `pin add`, types `early` before anything is asked, and the answer once it is. Exit code,
+/// and all that was said.
 fn answer(world: &World, early: &str, answer: &str) -> (i32, String) {
     let (mut keyboard, theirs) = terminal();
     keyboard.write_all(early.as_bytes()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    command.args(["pin", "add", "acme", "--scan", GUN, "--policy"]).arg(world.path("policy"));
-    let mut child: Child = command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(["pin", "add", "acme", "--scan", GUN, "--policy"])
+        .arg(world.path("policy"));
+    let mut child: Child = command
+        .stdin(theirs)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut said, mut error) = (Vec::new(), child.stderr.take().unwrap());
     let mut byte = [0];
-    while !String::from_utf8_lossy(&said).ends_with("by another way: ") && error.read(&mut byte).unwrap() == 1 {
+    while !String::from_utf8_lossy(&said).ends_with("by another way: ")
+        && error.read(&mut byte).unwrap() == 1
+    {
         said.push(byte[0]);
     }
     keyboard.write_all(answer.as_bytes()).unwrap();
     error.read_to_end(&mut said).unwrap();
     child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-    (child.wait().unwrap().code().unwrap(), String::from_utf8(said).unwrap())
+    (
+        child.wait().unwrap().code().unwrap(),
+        String::from_utf8(said).unwrap(),
+    )
 }
 
 #[test]
 fn a_wrong_answer_no_answer_and_one_given_before_the_question_pin_nothing() {
-    let Some((world, image)) = rotated("p-tty") else { return };
+    let Some((world, image)) = rotated("p-tty") else {
+        return;
+    };
     let new = Key::named("new root");
     let before = world.policy_files();
     let right = format!("{}\n", fingerprint(&new));
@@ -53,7 +71,12 @@ fn a_wrong_answer_no_answer_and_one_given_before_the_question_pin_nothing() {
     ] {
         let (code, said) = answer(&world, early, &late);
         assert_eq!(code, 1, "{late:?}: {said}");
-        assert!(said.contains("nothing is pinned") && !said.contains(&new.id()) && !said.contains(&fingerprint(&new)), "{said}");
+        assert!(
+            said.contains("nothing is pinned")
+                && !said.contains(&new.id())
+                && !said.contains(&fingerprint(&new)),
+            "{said}"
+        );
         assert_eq!(world.policy_files(), before);
     }
     assert_eq!(world.judge(&image).0.as_deref(), Some("root-not-pinned"));

@@ -14,8 +14,13 @@ async fn org(protocols: &[&str]) -> (Registry, Org, TempDir) {
     let hosts = tempfile::tempdir().unwrap();
     registry.stands_for("registry.test", hosts.path());
     let folder = hosts.path().to_owned();
-    let founded = move || Org::founded_by_hosts("oci://registry.test/trust/acme".to_owned(), folder);
-    (registry, tokio::task::spawn_blocking(founded).await.unwrap(), hosts)
+    let founded =
+        move || Org::founded_by_hosts("oci://registry.test/trust/acme".to_owned(), folder);
+    (
+        registry,
+        tokio::task::spawn_blocking(founded).await.unwrap(),
+        hosts,
+    )
 }
 
 /// Lets another machine sign with the same keys.
@@ -46,11 +51,22 @@ async fn two_machines_sign_refresh_revoke_and_rotate_over_http_2_and_over_http_1
         org.delegated("team-a", "r.test/team/a/**");
         assert_eq!(org.sign("team-a", "r.test/team/a/app:1", "content").code, 0);
         org.ok("main", &["refresh"]);
-        assert_eq!(org.verify("host", "r.test/tool:2", "content"), "no-statement");
+        assert_eq!(
+            org.verify("host", "r.test/tool:2", "content"),
+            "no-statement"
+        );
         assert_eq!(org.verify("host", "r.test/tool:3", "content"), "allowed");
-        assert_eq!(org.verify("host", "r.test/team/a/app:1", "content"), "allowed");
+        assert_eq!(
+            org.verify("host", "r.test/team/a/app:1", "content"),
+            "allowed"
+        );
         let held = registry.held.lock().unwrap();
         assert!(held.versions.iter().all(|spoken| *spoken == version));
-        assert!(held.asked.iter().any(|line| line.starts_with("HEAD /v2/trust/acme/blobs/")), "the length of such an answer is no body's");
+        assert!(
+            held.asked
+                .iter()
+                .any(|line| line.starts_with("HEAD /v2/trust/acme/blobs/")),
+            "the length of such an answer is no body's"
+        );
     }
 }

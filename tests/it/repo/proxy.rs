@@ -63,23 +63,47 @@ async fn a_registry_behind_a_proxy_is_published_to_unless_no_proxy_names_it() {
     let certs = dir.path().join("certs.d").display().to_string();
     let init = |machine: &str, settings: &[(&str, &str)]| -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+        for name in [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+            "NO_PROXY",
+            "no_proxy",
+        ] {
             command.env_remove(name);
         }
-        command.env("ROOTPIN_PASSPHRASE", "correct horse").env("HOME", dir.path()).current_dir(dir.path());
-        command.envs(settings.iter().copied()).args(["repo", "--hosts-dir", &certs, "init", machine, "--names", "r.test/app"]);
+        command
+            .env("ROOTPIN_PASSPHRASE", "correct horse")
+            .env("HOME", dir.path())
+            .current_dir(dir.path());
+        command.envs(settings.iter().copied()).args([
+            "repo",
+            "--hosts-dir",
+            &certs,
+            "init",
+            machine,
+            "--names",
+            "r.test/app",
+        ]);
         let place = format!("oci://registry.test/trust/{machine}");
         tokio::task::block_in_place(|| run(command.args(["--publish", &place]), b""))
     };
     for (number, scheme) in ["http", "socks5h"].into_iter().enumerate() {
         let url = format!("{scheme}://127.0.0.1:{port}");
         registry.held.lock().unwrap().tags.clear();
-        let ended = init(&format!("by{number}"), &[("HTTPS_PROXY", &url), ("NO_PROXY", "*.other.test")]);
+        let ended = init(
+            &format!("by{number}"),
+            &[("HTTPS_PROXY", &url), ("NO_PROXY", "*.other.test")],
+        );
         assert_eq!(ended.code, 0, "{scheme}: {ended:?}");
         assert!(used.load(Ordering::SeqCst) > 0, "{scheme}");
         used.store(0, Ordering::SeqCst);
     }
     let url = format!("http://127.0.0.1:{port}");
     let ended = init("direct", &[("ALL_PROXY", &url), ("NO_PROXY", "*.test")]);
-    assert!(ended.code != 0 && used.load(Ordering::SeqCst) == 0, "the name resolves nowhere but at the proxy: {ended:?}");
+    assert!(
+        ended.code != 0 && used.load(Ordering::SeqCst) == 0,
+        "the name resolves nowhere but at the proxy: {ended:?}"
+    );
 }

@@ -69,8 +69,16 @@ impl Upstream {
     async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Shared { files: BTreeMap::new(), tags: BTreeMap::new(), manner: Manner::Honest, asked: Vec::new() };
-        let this = Self { port, shared: Arc::new(Mutex::new(shared)) };
+        let shared = Shared {
+            files: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            manner: Manner::Honest,
+            asked: Vec::new(),
+        };
+        let this = Self {
+            port,
+            shared: Arc::new(Mutex::new(shared)),
+        };
         let shared = Arc::clone(&this.shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -83,15 +91,28 @@ impl Upstream {
     /// Lets a tag of `team/app` be this image, all of which it has.
     pub(super) fn push(&self, tag: &str, image: &Image) {
         let mut shared = self.shared.lock().unwrap();
-        for (kind, blob) in [("blobs", &image.layer), ("blobs", &image.config), ("manifests", &image.manifest), ("manifests", &image.index)]
-        {
-            shared.files.insert(format!("/v2/team/app/{kind}/{}", blob.digest), blob.bytes.clone());
+        for (kind, blob) in [
+            ("blobs", &image.layer),
+            ("blobs", &image.config),
+            ("manifests", &image.manifest),
+            ("manifests", &image.index),
+        ] {
+            shared.files.insert(
+                format!("/v2/team/app/{kind}/{}", blob.digest),
+                blob.bytes.clone(),
+            );
         }
-        shared.tags.insert(format!("/v2/team/app/manifests/{tag}"), format!("/v2/team/app/manifests/{}", image.index.digest));
+        shared.tags.insert(
+            format!("/v2/team/app/manifests/{tag}"),
+            format!("/v2/team/app/manifests/{}", image.index.digest),
+        );
     }
 
     pub(super) fn blob(&self, blob: &Blob) {
-        self.shared.lock().unwrap().files.insert(format!("/v2/team/app/blobs/{}", blob.digest), blob.bytes.clone());
+        self.shared.lock().unwrap().files.insert(
+            format!("/v2/team/app/blobs/{}", blob.digest),
+            blob.bytes.clone(),
+        );
     }
 
     pub(super) fn behave(&self, manner: Manner) {
@@ -113,7 +134,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
         }
         let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
         let mut words = text.split(' ');
-        let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+        let (method, path) = (
+            words.next().unwrap().to_owned(),
+            words.next().unwrap().to_owned(),
+        );
         let manner = {
             let mut shared = shared.lock().unwrap();
             shared.asked.push(format!("{method} {path}"));
@@ -126,12 +150,29 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
             Manner::Lies(bytes) => found(INDEX, &bytes, None),
             Manner::Short => b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{}".to_vec(),
             Manner::Endless => b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
-            Manner::HugeHeader => format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(1 << 20)).into_bytes(),
-            Manner::Redirects(to) => format!("HTTP/1.1 307 T\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes(),
-            Manner::Status(status) => format!("HTTP/1.1 {status} S\r\ncontent-length: 0\r\n\r\n").into_bytes(),
+            Manner::HugeHeader => format!(
+                "HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n",
+                "y".repeat(1 << 20)
+            )
+            .into_bytes(),
+            Manner::Redirects(to) => {
+                format!("HTTP/1.1 307 T\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+                    .into_bytes()
+            }
+            Manner::Status(status) => {
+                format!("HTTP/1.1 {status} S\r\ncontent-length: 0\r\n\r\n").into_bytes()
+            }
         };
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-        if stream.write_all(if head_only { &answer[..end] } else { &answer }).await.is_err() {
+        let end = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        if stream
+            .write_all(if head_only { &answer[..end] } else { &answer })
+            .await
+            .is_err()
+        {
             return;
         }
         match shared.lock().unwrap().manner {
@@ -145,14 +186,29 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
 
 fn by_what_it_has(shared: &Shared, path: &str, request: &str) -> Vec<u8> {
     let path = shared.tags.get(path).map_or(path, String::as_str);
-    let Some(bytes) = shared.files.get(path) else { return b"HTTP/1.1 404 N\r\ncontent-length: 0\r\n\r\n".to_vec() };
-    let kind = if path.contains("/manifests/") { INDEX } else { "application/octet-stream" };
-    let from = request.to_lowercase().split_once("range: bytes=").and_then(|(_, rest)| rest.split('-').next()?.parse().ok());
+    let Some(bytes) = shared.files.get(path) else {
+        return b"HTTP/1.1 404 N\r\ncontent-length: 0\r\n\r\n".to_vec();
+    };
+    let kind = if path.contains("/manifests/") {
+        INDEX
+    } else {
+        "application/octet-stream"
+    };
+    let from = request
+        .to_lowercase()
+        .split_once("range: bytes=")
+        .and_then(|(_, rest)| rest.split('-').next()?.parse().ok());
     let mut answer = found(kind, bytes, from);
     if path.contains("/manifests/") {
         let digest = path.rsplit('/').next().unwrap();
-        let at = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-        answer.splice(at..at, format!("\r\ndocker-content-digest: {digest}").into_bytes());
+        let at = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap();
+        answer.splice(
+            at..at,
+            format!("\r\ndocker-content-digest: {digest}").into_bytes(),
+        );
     }
     answer
 }
@@ -161,9 +217,21 @@ fn found(kind: &str, bytes: &[u8], from: Option<usize>) -> Vec<u8> {
     let sent = &bytes[from.unwrap_or_default()..];
     let status = match from {
         None => "200 OK".to_owned(),
-        Some(from) => format!("206 P\r\ncontent-range: bytes {from}-{}/{}", bytes.len() - 1, bytes.len()),
+        Some(from) => format!(
+            "206 P\r\ncontent-range: bytes {from}-{}/{}",
+            bytes.len() - 1,
+            bytes.len()
+        ),
     };
-    [format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", sent.len()).as_bytes(), sent].concat()
+    [
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            sent.len()
+        )
+        .as_bytes(),
+        sent,
+    ]
+    .concat()
 }
 
 impl Setting {
@@ -171,8 +239,17 @@ impl Setting {
         let world = World::new(name)?;
         let upstream = world.runtime.block_on(Upstream::listen());
         let publisher = Publisher::new(&format!("127.0.0.1:{}/team/app", upstream.port));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let setting = Self { world, upstream, address: format!("127.0.0.1:{port}"), publisher };
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let setting = Self {
+            world,
+            upstream,
+            address: format!("127.0.0.1:{port}"),
+            publisher,
+        };
         setting.world.write_policy(&setting.policy(""));
         setting.fetch_here(true);
         Some(setting)
@@ -180,7 +257,10 @@ impl Setting {
 
     /// Has the registry's hosts.toml lead here for bytes, or only for tags.
     pub(super) fn fetch_here(&self, whole: bool) {
-        let folder = self.world.path("certs.d").join(format!("127.0.0.1:{}", self.upstream.port));
+        let folder = self
+            .world
+            .path("certs.d")
+            .join(format!("127.0.0.1:{}", self.upstream.port));
         std::fs::create_dir_all(&folder).unwrap();
         let path = if whole { "" } else { "/resolve" };
         let text = format!(
@@ -193,7 +273,11 @@ impl Setting {
     /// A policy with `more` in front.
     pub(super) fn policy(&self, more: &str) -> String {
         let (head, rest) = ("version = 1\ndefault = \"deny\"\n", self.rules());
-        if more.starts_with("mode") { format!("{head}{more}\n{rest}") } else { format!("{head}{rest}{more}\n") }
+        if more.starts_with("mode") {
+            format!("{head}{more}\n{rest}")
+        } else {
+            format!("{head}{rest}{more}\n")
+        }
     }
 
     fn rules(&self) -> String {
@@ -213,20 +297,34 @@ impl Setting {
 
     /// Signs that a tag is this image, and lets the registry have it.
     pub(super) fn sign(&mut self, tag: &str, image: &Image) {
-        self.publisher.tag(tag, &image.index.digest, u64::try_from(image.index.bytes.len()).unwrap());
+        self.publisher.tag(
+            tag,
+            &image.index.digest,
+            u64::try_from(image.index.bytes.len()).unwrap(),
+        );
         self.world.notary.publish(&self.publisher);
         self.upstream.push(tag, image);
     }
 
     pub(super) fn start(&self) -> Daemon {
         let hosts = self.world.path("certs.d");
-        self.world.start_ready(&format!("resolver = \"{}\"\nhosts-dir = \"{}\"\n{}", self.address, hosts.display(), self.world.config()))
+        self.world.start_ready(&format!(
+            "resolver = \"{}\"\nhosts-dir = \"{}\"\n{}",
+            self.address,
+            hosts.display(),
+            self.world.config()
+        ))
     }
 
     /// Asks as containerd does.
     pub(super) fn ask(&self, method: &str, path: &str) -> Answered {
-        let url = format!("http://{}{path}?ns=127.0.0.1%3A{}", self.address, self.upstream.port);
-        self.world.runtime.block_on(ask(&reqwest::Client::new(), method, &url, &[]))
+        let url = format!(
+            "http://{}{path}?ns=127.0.0.1%3A{}",
+            self.address, self.upstream.port
+        );
+        self.world
+            .runtime
+            .block_on(ask(&reqwest::Client::new(), method, &url, &[]))
     }
 
     pub(super) fn tag(&self, method: &str, tag: &str) -> Answered {
@@ -239,8 +337,13 @@ impl Setting {
         let client = reqwest::Client::new();
         let asking = tags.iter().map(|tag| {
             let client = client.clone();
-            let url = format!("http://{}/v2/team/app/manifests/{tag}?ns=127.0.0.1%3A{}", self.address, self.upstream.port);
-            self.world.runtime.spawn(async move { ask(&client, "HEAD", &url, &[]).await })
+            let url = format!(
+                "http://{}/v2/team/app/manifests/{tag}?ns=127.0.0.1%3A{}",
+                self.address, self.upstream.port
+            );
+            self.world
+                .runtime
+                .spawn(async move { ask(&client, "HEAD", &url, &[]).await })
         });
         let asking: Vec<_> = asking.collect();
         let answers = self.world.runtime.block_on(async {
@@ -254,21 +357,42 @@ impl Setting {
     }
 }
 
-pub(super) async fn ask(client: &reqwest::Client, method: &str, url: &str, headers: &[(&str, &str)]) -> Answered {
-    let mut request = client.request(method.parse().unwrap(), url).timeout(PATIENCE);
+pub(super) async fn ask(
+    client: &reqwest::Client,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> Answered {
+    let mut request = client
+        .request(method.parse().unwrap(), url)
+        .timeout(PATIENCE);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let response = request.send().await.unwrap();
-    let reason = response.extensions().get::<ReasonPhrase>().map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
+    let reason = response
+        .extensions()
+        .get::<ReasonPhrase>()
+        .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.bytes().await.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string());
-    Answered { status, reason: reason.unwrap_or_default(), headers, body }
+    let body = response
+        .bytes()
+        .await
+        .map(|bytes| bytes.to_vec())
+        .map_err(|error| error.to_string());
+    Answered {
+        status,
+        reason: reason.unwrap_or_default(),
+        headers,
+        body,
+    }
 }
 
 impl Answered {
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub(super) fn digest(&self) -> &str {

@@ -20,58 +20,115 @@ async fn resolve(hosts: &Path, name: &str) -> Result<Option<Digest>, SourceError
 #[tokio::test]
 async fn a_ca_beside_and_a_client_s_certificate_open_a_registry_in_every_form_that_engines_read() {
     let (authority, digest) = (Authority::new(), Digest::of(b"manifest"));
-    let registry = Registry::listen(Some(authority.server_for_clients(&["h2", "http/1.1"])), authority.pem()).await;
-    registry.held.lock().unwrap().tags.insert("v1".to_owned(), b"manifest".to_vec());
+    let registry = Registry::listen(
+        Some(authority.server_for_clients(&["h2", "http/1.1"])),
+        authority.pem(),
+    )
+    .await;
+    registry
+        .held
+        .lock()
+        .unwrap()
+        .tags
+        .insert("v1".to_owned(), b"manifest".to_vec());
     let (host, client) = (format!("127.0.0.1:{}", registry.port), authority.client());
     let name = format!("{host}/team/app:v1");
     let folder = tempfile::tempdir().unwrap();
-    let (plain, underscored) = (folder.path().join(&host), folder.path().join(format!("127.0.0.1_{}_", registry.port)));
+    let (plain, underscored) = (
+        folder.path().join(&host),
+        folder.path().join(format!("127.0.0.1_{}_", registry.port)),
+    );
     write(&plain.join("ca.crt"), &authority.pem());
     let error = resolve(folder.path(), &name).await.unwrap_err();
-    assert!(error.is_silent() && error.to_string().to_lowercase().contains("certificate"), "it wants to see a certificate: {error}");
+    assert!(
+        error.is_silent() && error.to_string().to_lowercase().contains("certificate"),
+        "it wants to see a certificate: {error}"
+    );
     write(&plain.join("client.cert"), &client.certificate);
     write(&plain.join("client.key"), &client.key);
     assert_eq!(resolve(folder.path(), &name).await, Ok(Some(digest)));
     let both = client.certificate.clone() + &client.key;
-    for (number, wanted) in ["[[\"c.pem\", \"k.pem\"]]", "\"both.pem\"", "[\"both.pem\"]"].into_iter().enumerate() {
-        for (file, text) in [("c.pem", &client.certificate), ("k.pem", &client.key), ("both.pem", &both)] {
+    for (number, wanted) in ["[[\"c.pem\", \"k.pem\"]]", "\"both.pem\"", "[\"both.pem\"]"]
+        .into_iter()
+        .enumerate()
+    {
+        for (file, text) in [
+            ("c.pem", &client.certificate),
+            ("k.pem", &client.key),
+            ("both.pem", &both),
+        ] {
             write(&underscored.join(file), text);
         }
         write(&underscored.join("lab.pem"), &authority.pem());
-        let text = format!("server = \"https://{host}\"\n[host.\"https://{host}\"]\nca = \"lab.pem\"\nclient = {wanted}\n");
+        let text = format!(
+            "server = \"https://{host}\"\n[host.\"https://{host}\"]\nca = \"lab.pem\"\nclient = {wanted}\n"
+        );
         write(&underscored.join("hosts.toml"), &text);
-        assert_eq!(resolve(folder.path(), &name).await, Ok(Some(digest)), "{number}");
+        assert_eq!(
+            resolve(folder.path(), &name).await,
+            Ok(Some(digest)),
+            "{number}"
+        );
     }
     assert!(registry.held.lock().unwrap().asked.len() >= 4);
 }
 
 #[tokio::test]
 async fn an_address_of_ipv6_is_a_registry_like_any_other() {
-    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        return;
+    };
     let port = listener.local_addr().unwrap().port();
     let digest = Digest::of(b"x").to_string();
-    let app = axum::Router::new().fallback(move || async move { with(200, "docker-content-digest", &digest) });
+    let app = axum::Router::new()
+        .fallback(move || async move { with(200, "docker-content-digest", &digest) });
     tokio::spawn(async move { axum::serve(listener, app).await });
     let name = format!("[::1]:{port}/team/app:v1").parse().unwrap();
-    assert_eq!(registry::resolve(&client(Credentials::none()), &name, soon()).await, Ok(Some(Digest::of(b"x"))));
+    assert_eq!(
+        registry::resolve(&client(Credentials::none()), &name, soon()).await,
+        Ok(Some(Digest::of(b"x")))
+    );
 }
 
 #[tokio::test]
 async fn two_teams_of_one_registry_have_credentials_of_their_own_by_path() {
     let registry = Registry::start().await;
-    registry.held.lock().unwrap().tags.insert("v1".to_owned(), b"manifest".to_vec());
+    registry
+        .held
+        .lock()
+        .unwrap()
+        .tags
+        .insert("v1".to_owned(), b"manifest".to_vec());
     registry.quirk(|asked, _| {
-        let team = if asked.line.contains("/teama/") { "teama" } else { "teamb" };
+        let team = if asked.line.contains("/teama/") {
+            "teama"
+        } else {
+            "teamb"
+        };
         let wanted = format!("Basic {}", STANDARD.encode(format!("user-{team}:pw")));
-        (asked.authorization != Some(&wanted)).then(|| response(401, &[("www-authenticate", "Basic realm=x")], ""))
+        (asked.authorization != Some(&wanted))
+            .then(|| response(401, &[("www-authenticate", "Basic realm=x")], ""))
     });
     let host = format!("127.0.0.1:{}", registry.port);
-    let entry = |team: &str| format!(r#""{host}/{team}":{{"auth":"{}"}}"#, STANDARD.encode(format!("user-{team}:pw")));
-    let json = format!(r#"{{"auths":{{{},{},"x.example":null}},"credHelpers":null}}"#, entry("teama"), entry("teamb"));
+    let entry = |team: &str| {
+        format!(
+            r#""{host}/{team}":{{"auth":"{}"}}"#,
+            STANDARD.encode(format!("user-{team}:pw"))
+        )
+    };
+    let json = format!(
+        r#"{{"auths":{{{},{},"x.example":null}},"credHelpers":null}}"#,
+        entry("teama"),
+        entry("teamb")
+    );
     let (_folder, credentials) = configured(&json);
     let client = client(credentials);
     for team in ["teama", "teamb", "teama"] {
         let name = format!("{host}/{team}/app:v1").parse().unwrap();
-        assert_eq!(registry::resolve(&client, &name, soon()).await, Ok(Some(Digest::of(b"manifest"))), "{team}");
+        assert_eq!(
+            registry::resolve(&client, &name, soon()).await,
+            Ok(Some(Digest::of(b"manifest"))),
+            "{team}"
+        );
     }
 }

@@ -7,38 +7,79 @@ use crate::world::{Image, PATIENCE};
 
 #[test]
 fn a_storm_of_events_costs_a_few_looks_and_the_daemon_goes_on_answering() {
-    let Some((world, image)) = host("s-storm") else { return };
+    let Some((world, image)) = host("s-storm") else {
+        return;
+    };
     let daemon = watched(&world);
     let before = world.containerd.listed();
     for number in 0..100_000 {
-        world.containerd.tell("default", &format!("elsewhere.example/app:{number}"));
+        world
+            .containerd
+            .tell("default", &format!("elsewhere.example/app:{number}"));
     }
-    world.containerd.write("default", "elsewhere.example/app:last", &image.index.digest);
+    world
+        .containerd
+        .write("default", "elsewhere.example/app:last", &image.index.digest);
     until_counted(&world, "rootpin_resident_refused{engine=\"main\"} 1");
     let looks = world.containerd.listed() - before;
     assert!(looks < 200, "{looks} looks");
     let begun = Instant::now();
-    assert_eq!(world.rootpin(&["verify", &format!("r.test/team/app:v1@{}", image.index.digest)]).code, 0);
+    assert_eq!(
+        world
+            .rootpin(&[
+                "verify",
+                &format!("r.test/team/app:v1@{}", image.index.digest)
+            ])
+            .code,
+        0
+    );
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop(daemon);
 }
 
 #[test]
 fn names_that_are_none_and_digests_that_nobody_knows_are_told_and_harm_nothing() {
-    let Some((world, image)) = host("s-odd") else { return };
+    let Some((world, image)) = host("s-odd") else {
+        return;
+    };
     world.containerd.hold("default", |held| {
-        held.images.push(("\u{1b}[2J\nrefused nothing".to_owned(), image.index.digest.clone()));
-        held.images.push(("x".repeat(100_000), Image::named("long").index.digest));
-        held.images.push(("r.test/team/odd:1".to_owned(), format!("sha512:{}", "0".repeat(128))));
-        held.images.push((String::new(), Image::named("nothing").index.digest));
+        held.images.push((
+            "\u{1b}[2J\nrefused nothing".to_owned(),
+            image.index.digest.clone(),
+        ));
+        held.images
+            .push(("x".repeat(100_000), Image::named("long").index.digest));
+        held.images.push((
+            "r.test/team/odd:1".to_owned(),
+            format!("sha512:{}", "0".repeat(128)),
+        ));
+        held.images
+            .push((String::new(), Image::named("nothing").index.digest));
     });
     let daemon = watched(&world);
     let (report, code) = sweep(&world);
     assert_eq!(code, 2, "{report:#}");
-    let untold: Vec<_> = report["untold"].as_array().unwrap().iter().map(|one| one["why"].as_str().unwrap()).collect();
-    assert!(untold.iter().any(|why| why.contains("r.test/team/odd:1") && why.contains("sha512:")), "{untold:?}");
+    let untold: Vec<_> = report["untold"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["why"].as_str().unwrap())
+        .collect();
+    assert!(
+        untold
+            .iter()
+            .any(|why| why.contains("r.test/team/odd:1") && why.contains("sha512:")),
+        "{untold:?}"
+    );
     // Nothing is passed over in silence.
-    assert_eq!(untold.iter().filter(|why| why.contains("a name that rootpin can't read")).count(), 3, "{untold:?}");
+    assert_eq!(
+        untold
+            .iter()
+            .filter(|why| why.contains("a name that rootpin can't read"))
+            .count(),
+        3,
+        "{untold:?}"
+    );
     // The odd name is one more for bytes that are admitted; the others are of unknown ones.
     assert_eq!(findings(&report).len(), 2, "{report:#}");
     assert!(!world.rootpin(&["sweep"]).out.contains('\u{1b}'));
@@ -47,9 +88,16 @@ fn names_that_are_none_and_digests_that_nobody_knows_are_told_and_harm_nothing()
 
 #[test]
 fn a_hundred_thousand_images_are_told_in_full_by_the_report_and_in_part_by_the_log() {
-    let Some((world, _)) = host("s-many") else { return };
+    let Some((world, _)) = host("s-many") else {
+        return;
+    };
     world.containerd.hold("default", |held| {
-        held.images.extend((0..100_000).map(|number| (format!("elsewhere.example/app:{number}"), "sha256:".to_owned() + &"0".repeat(64))));
+        held.images.extend((0..100_000).map(|number| {
+            (
+                format!("elsewhere.example/app:{number}"),
+                "sha256:".to_owned() + &"0".repeat(64),
+            )
+        }));
     });
     let mut daemon = world.start();
     daemon.line("more names are not admitted; hint: `rootpin sweep` shows all");
@@ -59,11 +107,18 @@ fn a_hundred_thousand_images_are_told_in_full_by_the_report_and_in_part_by_the_l
 
 #[test]
 fn an_engine_that_says_nothing_is_told_and_what_was_written_meanwhile_is_found_once_it_is_back() {
-    let Some((world, image)) = host("s-silent") else { return };
+    let Some((world, image)) = host("s-silent") else {
+        return;
+    };
     let mut daemon = watched(&world);
     world.containerd.cut();
     daemon.line("seen by the next sweep only");
-    world.containerd.hold("default", |held| held.images.push(("elsewhere.example/app:1".to_owned(), image.index.digest.clone())));
+    world.containerd.hold("default", |held| {
+        held.images.push((
+            "elsewhere.example/app:1".to_owned(),
+            image.index.digest.clone(),
+        ));
+    });
     daemon.line("refused elsewhere.example/app:1@");
     let until = Instant::now() + PATIENCE;
     while world.containerd.listeners() == 0 {
@@ -72,7 +127,11 @@ fn an_engine_that_says_nothing_is_told_and_what_was_written_meanwhile_is_found_o
     world.containerd.hang(true);
     let (report, code) = sweep(&world);
     daemon.line("its images cannot be listed: no answer within 20s");
-    assert_eq!((code, report["outcome"].as_str()), (2, Some("unknown")), "{report:#}");
+    assert_eq!(
+        (code, report["outcome"].as_str()),
+        (2, Some("unknown")),
+        "{report:#}"
+    );
     // What was found before is no less true for that.
     assert_eq!(findings(&report).len(), 1);
 }

@@ -24,7 +24,8 @@ pub(crate) type Said = Result<String, String>;
 pub(crate) enum Column {
     /// An engine's containerd, by `ctr`.
     Ctr(Containerd),
-    /// An engine's containerd, by the kubelet's interface; names that are written past it are written by `ctr`.
+    /// An engine's containerd, by the kubelet's interface; names that are written past it are
+    /// written by `ctr`.
     Cri(Containerd),
     /// A dockerd, by `docker`.
     Docker(Docker),
@@ -73,7 +74,10 @@ impl Column {
 
     /// Those whose engines are at hand.
     pub(crate) fn at_hand(lab: &Lab) -> Vec<Self> {
-        Self::ALL.into_iter().filter(|column| lab.has_engines() || !column.is_unpackaged()).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|column| lab.has_engines() || !column.is_unpackaged())
+            .collect()
     }
 
     /// Whether Debian does not package its engine.
@@ -105,13 +109,17 @@ impl Column {
 
     /// Part of the names of its images: no two columns share one, or a layer.
     pub(crate) fn slug(self) -> String {
-        format!("{self:?}").to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "")
+        format!("{self:?}")
+            .to_lowercase()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "")
     }
 
     pub(crate) fn pull(self, lab: &Lab, name: &str) -> Said {
         match self {
             Self::Ctr(_) => words(self.ctr(lab).args(["images", "pull", "--plain-http", name])),
-            Self::Cri(containerd) => lab.runtime.block_on(cri::pull_image(containerd.channel(lab), name)),
+            Self::Cri(containerd) => lab
+                .runtime
+                .block_on(cri::pull_image(containerd.channel(lab), name)),
             Self::Docker(docker) => words(docker.client(lab).args(["pull", name])),
         }
     }
@@ -119,7 +127,9 @@ impl Column {
     /// Has `new` stand for what `old` stands for.
     pub(crate) fn tag(self, lab: &Lab, old: &str, new: &str) -> Said {
         match self {
-            Self::Ctr(_) | Self::Cri(_) => words(self.ctr(lab).args(["images", "tag", "--force", old, new])),
+            Self::Ctr(_) | Self::Cri(_) => {
+                words(self.ctr(lab).args(["images", "tag", "--force", old, new]))
+            }
             Self::Docker(docker) => words(docker.client(lab).args(["tag", old, new])),
         }
     }
@@ -129,25 +139,45 @@ impl Column {
         let archive = lab.root.join("paths/archive.tar");
         write(&archive, image.archive(name));
         match self {
-            Self::Ctr(_) | Self::Cri(_) => words(self.ctr(lab).args(["images", "import"]).arg(archive)),
-            Self::Docker(docker) => words(docker.client(lab).args(["load", "--input"]).arg(archive)),
+            Self::Ctr(_) | Self::Cri(_) => {
+                words(self.ctr(lab).args(["images", "import"]).arg(archive))
+            }
+            Self::Docker(docker) => {
+                words(docker.client(lab).args(["load", "--input"]).arg(archive))
+            }
         }
     }
 
-    /// What the name stands for in the engine: a digest, and with Docker's classic store an image's ID.
+    /// What the name stands for in the engine: a digest, and with Docker's classic store an image's
+    /// ID.
     pub(crate) fn stands_for(self, lab: &Lab, name: &str) -> Option<String> {
         match self {
             Self::Ctr(containerd) | Self::Cri(containerd) => {
-                let get = within(self.namespace(), GetImageRequest { name: name.to_owned() });
-                let found = lab.runtime.block_on(ImagesClient::new(containerd.channel(lab)).get(get));
+                let get = within(
+                    self.namespace(),
+                    GetImageRequest {
+                        name: name.to_owned(),
+                    },
+                );
+                let found = lab
+                    .runtime
+                    .block_on(ImagesClient::new(containerd.channel(lab)).get(get));
                 match found {
-                    Ok(found) => found.into_inner().image.and_then(|image| image.target).map(|target| target.digest),
+                    Ok(found) => found
+                        .into_inner()
+                        .image
+                        .and_then(|image| image.target)
+                        .map(|target| target.digest),
                     Err(status) if status.code() == Code::NotFound => None,
                     Err(status) => panic!("{status}"),
                 }
             }
             Self::Docker(docker) => {
-                let found = words(docker.client(lab).args(["image", "inspect", "--format", "{{.Id}}", name]));
+                let found = words(
+                    docker
+                        .client(lab)
+                        .args(["image", "inspect", "--format", "{{.Id}}", name]),
+                );
                 found.map(|id| id.trim().to_owned()).ok()
             }
         }
@@ -163,9 +193,17 @@ impl Column {
 
     /// Whether what the name stands for has all layers of the image below its own.
     pub(crate) fn is_built_on(self, lab: &Lab, name: &str, base: &Image) -> bool {
-        let Self::Docker(docker) = self else { return false };
-        let layers =
-            words(docker.client(lab).args(["image", "inspect", "--format", "{{range .RootFS.Layers}}{{.}} {{end}}", name])).unwrap();
+        let Self::Docker(docker) = self else {
+            return false;
+        };
+        let layers = words(docker.client(lab).args([
+            "image",
+            "inspect",
+            "--format",
+            "{{range .RootFS.Layers}}{{.}} {{end}}",
+            name,
+        ]))
+        .unwrap();
         let base: Vec<_> = base.layers().iter().map(Blob::digest).collect();
         layers.starts_with(&base.join(" "))
     }
@@ -198,7 +236,9 @@ impl Column {
     }
 
     fn ctr(self, lab: &Lab) -> Command {
-        let (Self::Ctr(containerd) | Self::Cri(containerd)) = self else { panic!("{self:?} has no ctr") };
+        let (Self::Ctr(containerd) | Self::Cri(containerd)) = self else {
+            panic!("{self:?} has no ctr")
+        };
         let mut ctr = Command::new(lab.path(containerd.bin()).join("ctr"));
         ctr.args(["-a", lab.var(containerd.socket()), "-n", self.namespace()]);
         ctr
@@ -210,12 +250,15 @@ impl Containerd {
     fn run_pod(self, lab: &Lab, name: &str) -> Said {
         let channel = self.channel(lab);
         // CRI hears of names that are written past it.
-        let id = until(|| lab.runtime.block_on(cri::image_id(channel.clone(), name))).ok_or("CRI doesn't know the image")?;
+        let id = until(|| lab.runtime.block_on(cri::image_id(channel.clone(), name)))
+            .ok_or("CRI doesn't know the image")?;
         lab.runtime.block_on(async {
             let pod = cri::run_pod(channel.clone(), POD).await?;
             let mut ran = cri::create_container(channel.clone(), POD, &pod, &id, name).await;
             if let Ok(container) = &ran {
-                ran = cri::start_container(channel.clone(), container).await.map(|()| container.clone());
+                ran = cri::start_container(channel.clone(), container)
+                    .await
+                    .map(|()| container.clone());
             }
             cri::remove_pod(channel, &pod).await?;
             ran
@@ -239,18 +282,30 @@ impl Containerd {
     }
 
     fn channel(self, lab: &Lab) -> Channel {
-        lab.runtime.block_on(containerd_client::connect(lab.path(self.socket()))).unwrap()
+        lab.runtime
+            .block_on(containerd_client::connect(lab.path(self.socket())))
+            .unwrap()
     }
 }
 
 impl Docker {
-    const ALL: [Self; 8] =
-        [Self::V26, Self::V28, Self::V28Plugin, Self::V26Classic, Self::V28Classic, Self::V29, Self::V29Plugin, Self::V29Classic];
+    const ALL: [Self; 8] = [
+        Self::V26,
+        Self::V28,
+        Self::V28Plugin,
+        Self::V26Classic,
+        Self::V28Classic,
+        Self::V29,
+        Self::V29Plugin,
+        Self::V29Classic,
+    ];
 
     /// Those that are at hand.
     pub(crate) fn at_hand(lab: &Lab) -> impl Iterator<Item = Self> {
         let all = lab.has_engines();
-        Self::ALL.into_iter().filter(move |docker| all || !docker.is_unpackaged())
+        Self::ALL
+            .into_iter()
+            .filter(move |docker| all || !docker.is_unpackaged())
     }
 
     fn is_unpackaged(self) -> bool {
@@ -286,7 +341,11 @@ impl Docker {
 
     /// The URL of its socket.
     pub(crate) fn host(self, lab: &Lab) -> String {
-        lab.var(&format!("LAB_{}", self.service().to_uppercase().replace('-', "_"))).to_owned()
+        lab.var(&format!(
+            "LAB_{}",
+            self.service().to_uppercase().replace('-', "_")
+        ))
+        .to_owned()
     }
 
     pub(crate) fn client(self, lab: &Lab) -> Command {
@@ -296,13 +355,23 @@ impl Docker {
             Self::V29 | Self::V29Plugin | Self::V29Classic => "LAB_BIN23",
         };
         let mut docker = Command::new(lab.path(bin).join("docker"));
-        docker.env("DOCKER_HOST", self.host(lab)).env("DOCKER_CONFIG", lab.root.join("paths/docker"));
+        docker
+            .env("DOCKER_HOST", self.host(lab))
+            .env("DOCKER_CONFIG", lab.root.join("paths/docker"));
         docker
     }
 
     /// The new container's ID.
     pub(crate) fn create(self, lab: &Lab, name: &str) -> Said {
-        let created = words(self.client(lab).args(["create", "--pull", "never", "--network", "none", name, "/wait"]));
+        let created = words(self.client(lab).args([
+            "create",
+            "--pull",
+            "never",
+            "--network",
+            "none",
+            name,
+            "/wait",
+        ]));
         created.map(|id| id.trim().to_owned())
     }
 }

@@ -1,5 +1,5 @@
-//! The host: rootpind with all its doors, engines that are told of them, a publisher whose key is pinned, and policies that differ in
-//! what else they allow.
+//! The host: rootpind with all its doors, engines that are told of them, a publisher whose key is
+//! pinned, and policies that differ in what else they allow.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -45,29 +45,63 @@ pub(crate) struct Record(Value);
 impl<'lab> Host<'lab> {
     /// Without anything signed, and so without anything allowed.
     pub(crate) fn start(lab: &'lab Lab) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         let repository = format!("paths{now}");
-        let plugins = Docker::at_hand(lab).filter(|docker| docker.has_plugin()).map(|docker| Dockerd::new(lab, docker.service()));
-        let mut host = Self { lab, repository, server: TrustServer::start(), plugins: plugins.collect(), daemon: None };
+        let plugins = Docker::at_hand(lab)
+            .filter(|docker| docker.has_plugin())
+            .map(|docker| Dockerd::new(lab, docker.service()));
+        let mut host = Self {
+            lab,
+            repository,
+            server: TrustServer::start(),
+            plugins: plugins.collect(),
+            daemon: None,
+        };
         let mut hosts = host.rootpin();
-        hosts.args(["hosts", "write", lab.var("LAB_REGISTRY"), "--resolver", lab.var("LAB_RESOLVER"), "--dir"]);
+        hosts.args([
+            "hosts",
+            "write",
+            lab.var("LAB_REGISTRY"),
+            "--resolver",
+            lab.var("LAB_RESOLVER"),
+            "--dir",
+        ]);
         run(hosts.arg(host.certs()));
-        write(&lab.root.join("paths/docker/config.json"), format!("{{\"cliPluginsExtraDirs\": [\"{}\"]}}", lab.var("LAB_BUILDX")));
+        write(
+            &lab.root.join("paths/docker/config.json"),
+            format!(
+                "{{\"cliPluginsExtraDirs\": [\"{}\"]}}",
+                lab.var("LAB_BUILDX")
+            ),
+        );
         let mut sections: String = host.plugins.iter().map(Dockerd::config).collect();
         if lab.has_engines() {
             let socket = lab.var("LAB_DOCKERD29").trim_start_matches("unix://");
-            let _ = write!(sections, "{}[[docker]]\nname = \"dockerd29\"\nsocket = \"{socket}\"\n", engine(lab, "23"));
+            let _ = write!(
+                sections,
+                "{}[[docker]]\nname = \"dockerd29\"\nsocket = \"{socket}\"\n",
+                engine(lab, "23")
+            );
             lab.script(&["start", "containerd23"]);
         }
         let _ = fs::remove_dir_all(host.folder().join("state"));
-        host.daemon = Some(Daemon::with(lab, &vec![("policy.toml", host.text(Policy::Strict))], &sections));
+        host.daemon = Some(Daemon::with(
+            lab,
+            &vec![("policy.toml", host.text(Policy::Strict))],
+            &sections,
+        ));
         // dockerd looks for its files of hosts and for its plugin when it starts.
         let settings = [("LAB_CERTS", "1")];
         for docker in Docker::at_hand(lab).filter(|docker| !docker.has_plugin()) {
             lab.script(&["stop", docker.service()]);
             lab.script_with(&["start", docker.service()], &settings);
         }
-        host.plugins.iter().for_each(|docker| docker.start_with(lab, &settings));
+        host.plugins
+            .iter()
+            .for_each(|docker| docker.start_with(lab, &settings));
         lab.push(&pause(), &host.pause_name());
         host.wait_until_asked();
         host
@@ -82,9 +116,17 @@ impl<'lab> Host<'lab> {
     pub(crate) fn sign<'host>(&'host self, cells: impl Iterator<Item = Try<'host>>) {
         let mut publisher = Publisher::new(&self.gun());
         for cell in cells {
-            let names = [(&cell.name, &cell.signed), (&cell.second_name(), &cell.signed), (&cell.old_name(), &cell.older)];
+            let names = [
+                (&cell.name, &cell.signed),
+                (&cell.second_name(), &cell.signed),
+                (&cell.old_name(), &cell.older),
+            ];
             for (name, image) in names {
-                publisher.tag(name.rsplit(':').next().unwrap(), &image.digest(), u64::try_from(image.top.bytes.len()).unwrap());
+                publisher.tag(
+                    name.rsplit(':').next().unwrap(),
+                    &image.digest(),
+                    u64::try_from(image.top.bytes.len()).unwrap(),
+                );
             }
         }
         self.server.serve(&publisher.gun, publisher.tree());
@@ -96,7 +138,8 @@ impl<'lab> Host<'lab> {
         run(self.rootpin().args(["policy", "reload"]));
     }
 
-    /// Each engine's way to the gate is open: one that missed the daemon for a while looks again after seconds only.
+    /// Each engine's way to the gate is open: one that missed the daemon for a while looks again
+    /// after seconds only.
     fn wait_until_asked(&self) {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
@@ -119,7 +162,10 @@ impl<'lab> Host<'lab> {
     /// All that the daemon recorded.
     pub(crate) fn records(&self) -> Vec<Record> {
         let lines = fs::read_to_string(self.folder().join("audit.jsonl")).unwrap();
-        lines.lines().map(|line| Record(serde_json::from_str(line).unwrap())).collect()
+        lines
+            .lines()
+            .map(|line| Record(serde_json::from_str(line).unwrap()))
+            .collect()
     }
 
     /// Of every pod's sandbox.
@@ -128,7 +174,10 @@ impl<'lab> Host<'lab> {
     }
 
     fn gun(&self) -> String {
-        self.lab.name(&self.repository, "").trim_end_matches(':').to_owned()
+        self.lab
+            .name(&self.repository, "")
+            .trim_end_matches(':')
+            .to_owned()
     }
 
     fn text(&self, policy: Policy) -> String {
@@ -137,7 +186,9 @@ impl<'lab> Host<'lab> {
         let more = match policy {
             Policy::Strict => "",
             Policy::Remove => "[sweep]\naction = \"remove\"\n",
-            Policy::Local => "[local]\ncontent = \"allow\"\nnamespaces = [\"moby\", \"moby-plugin\"]\n",
+            Policy::Local => {
+                "[local]\ncontent = \"allow\"\nnamespaces = [\"moby\", \"moby-plugin\"]\n"
+            }
         };
         format!(
             "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"publisher\"\ntype = \"notary\"\nserver = \"{}\"\nkeys = [\"{key}\"]\n\
@@ -151,7 +202,9 @@ impl<'lab> Host<'lab> {
 
     fn rootpin(&self) -> Command {
         let mut rootpin = Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        rootpin.arg("--control").arg(self.lab.sockets().join("control.sock"));
+        rootpin
+            .arg("--control")
+            .arg(self.lab.sockets().join("control.sock"));
         rootpin
     }
 

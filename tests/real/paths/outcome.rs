@@ -1,4 +1,5 @@
-//! What came of a path, told by what the name stands for afterwards, whether a container can be made of it, and what the doors recorded.
+//! What came of a path, told by what the name stands for afterwards, whether a container can be
+//! made of it, and what the doors recorded.
 
 use std::fmt;
 
@@ -29,36 +30,56 @@ pub(crate) enum Outcome {
 /// # Errors
 /// Something failed that no door decided.
 pub(crate) fn of(case: &Case, images: &Try<'_>) -> Result<Outcome, String> {
-    let Some(tried) = case.run(images) else { return Ok(Outcome::None) };
+    let Some(tried) = case.run(images) else {
+        return Ok(Outcome::None);
+    };
     let (lab, column, name) = (images.host.lab, images.column, &tried.name);
     if case.danger == Danger::Unpacked {
         return match (first_refusal(images, &tried), &tried.said) {
             (Some(door), _) => Ok(Outcome::Refused(door)),
             (None, Ok(_)) => Ok(Outcome::Open),
-            // All that was missing is the program, or the network that it would run in: the lab's dockerds have none.
-            (None, Err(words)) if words.contains("/none") || words.contains("network bridge not found") => Ok(Outcome::Open),
+            // All that was missing is the program, or the network that it would run in: the lab's
+            // dockerds have none.
+            (None, Err(words))
+                if words.contains("/none") || words.contains("network bridge not found") =>
+            {
+                Ok(Outcome::Open)
+            }
             (None, said) => Err(format!("no door refused, and all the same: {said:?}")),
         };
     }
     let strange = || {
-        column.stands_for(lab, name).is_some_and(|found| match case.danger {
-            Danger::None => false,
-            Danger::Name => found != column.identity(&images.signed),
-            Danger::Base => !column.is_built_on(lab, name, &images.signed),
-            Danger::Anything | Danger::Unpacked => true,
-        })
+        column
+            .stands_for(lab, name)
+            .is_some_and(|found| match case.danger {
+                Danger::None => false,
+                Danger::Name => found != column.identity(&images.signed),
+                Danger::Base => !column.is_built_on(lab, name, &images.signed),
+                Danger::Anything | Danger::Unpacked => true,
+            })
     };
-    let reported = strange() && first_refusal(images, &tried).is_none() && until(|| is_reported(images, &tried).then_some(())).is_some();
+    let reported = strange()
+        && first_refusal(images, &tried).is_none()
+        && until(|| is_reported(images, &tried).then_some(())).is_some();
     if reported && case.policy == Policy::Remove && until(|| (!strange()).then_some(())).is_some() {
         return Ok(Outcome::Removed);
     }
-    let created = column.stands_for(lab, name).map(|_| column.create(lab, name));
+    let created = column
+        .stands_for(lab, name)
+        .map(|_| column.create(lab, name));
     let usable = matches!(created, Some(Ok(_)));
     match first_refusal(images, &tried) {
         // Whatever a door said.
-        _ if usable && strange() => Ok(if reported { Outcome::Reported } else { Outcome::Open }),
+        _ if usable && strange() => Ok(if reported {
+            Outcome::Reported
+        } else {
+            Outcome::Open
+        }),
         Some(door) => Ok(Outcome::Refused(door)),
-        None if !usable || tried.said.is_err() => Err(format!("no door refused, and all the same: {:?}; then {created:?}", tried.said)),
+        None if !usable || tried.said.is_err() => Err(format!(
+            "no door refused, and all the same: {:?}; then {created:?}",
+            tried.said
+        )),
         None if case.danger == Danger::None => Ok(Outcome::Allowed(doors(images, &tried))),
         None => Ok(Outcome::SetRight),
     }
@@ -72,12 +93,17 @@ fn asked(images: &Try<'_>, tried: &Tried) -> Vec<Record> {
 }
 
 fn first_refusal(images: &Try<'_>, tried: &Tried) -> Option<String> {
-    asked(images, tried).iter().find(|record| !record.allowed()).map(|record| record.door().to_owned())
+    asked(images, tried)
+        .iter()
+        .find(|record| !record.allowed())
+        .map(|record| record.door().to_owned())
 }
 
 fn is_reported(images: &Try<'_>, tried: &Tried) -> bool {
     let records = images.host.records().split_off(tried.records_before);
-    records.iter().any(|record| record.door() == "sweep" && record.name() == tried.name && !record.allowed())
+    records
+        .iter()
+        .any(|record| record.door() == "sweep" && record.name() == tried.name && !record.allowed())
 }
 
 /// Each once, in the order in which they were asked.

@@ -11,8 +11,12 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
         words: vec![name.to_owned(), "\u{1b}[2J".to_owned()],
         contained,
     };
-    let all =
-        [process(1, "containerd", 0, false), process(2, "crio", 0, false), process(3, "dockerd", 0, true), process(4, "podman", 7, false)];
+    let all = [
+        process(1, "containerd", 0, false),
+        process(2, "crio", 0, false),
+        process(3, "dockerd", 0, true),
+        process(4, "podman", 7, false),
+    ];
     let found = super::super::processes(&all, &[1], &[]);
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
     assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
@@ -25,11 +29,20 @@ fn what_the_daemon_says_of_itself_is_told() {
         "policy": {"in_force": true, "mode": "audit"},
         "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
     });
-    let found: Vec<_> = super::super::daemon(Some(&status), None).iter().map(|hole| hole.code).collect();
+    let found: Vec<_> = super::super::daemon(Some(&status), None)
+        .iter()
+        .map(|hole| hole.code)
+        .collect();
     assert_eq!(found, [Code::DoorNotAsked, Code::PolicyAudit]);
     let none = json!({"policy": {"in_force": false, "trouble": "broken"}, "doors": []});
-    assert_eq!(super::super::daemon(Some(&none), None)[0].code, Code::PolicyMissing);
-    assert!(super::super::daemon(None, None).is_empty() && super::super::daemon(Some(&json!(null)), None).is_empty());
+    assert_eq!(
+        super::super::daemon(Some(&none), None)[0].code,
+        Code::PolicyMissing
+    );
+    assert!(
+        super::super::daemon(None, None).is_empty()
+            && super::super::daemon(Some(&json!(null)), None).is_empty()
+    );
 }
 
 #[test]
@@ -43,9 +56,14 @@ fn sockets_that_others_may_use_are_holes() {
         fs::set_permissions(&socket, Permissions::from_mode(mode)).unwrap();
         let mut engine = in_order("2.1.9").engine;
         engine.containerd.clone_from(&socket);
-        let mut config: crate::config::Config = toml::from_str("control = \"/run/control.sock\"").unwrap();
+        let mut config: crate::config::Config =
+            toml::from_str("control = \"/run/control.sock\"").unwrap();
         config.engines.push(engine);
-        super::super::sockets(&config).into_iter().filter(|hole| hole.code == Code::SocketOpen).map(|hole| hole.found).collect::<Vec<_>>()
+        super::super::sockets(&config)
+            .into_iter()
+            .filter(|hole| hole.code == Code::SocketOpen)
+            .map(|hole| hole.found)
+            .collect::<Vec<_>>()
     };
     assert!(mode(0o666)[0].contains("mode 0666: every user can connect"));
     assert_eq!(mode(0o600), Vec::<String>::new());
@@ -55,19 +73,62 @@ fn sockets_that_others_may_use_are_holes() {
 #[test]
 fn a_buildkitd_whose_only_worker_is_a_listed_containerd_is_no_hole() {
     let run = |words: &[&str]| {
-        let words = [&["buildkitd", "--config", "/none"], words].concat().iter().map(|&word| word.to_owned()).collect();
-        let process = Process { pid: std::process::id(), name: "buildkitd".to_owned(), uid: 0, words, contained: false };
+        let words = [&["buildkitd", "--config", "/none"], words]
+            .concat()
+            .iter()
+            .map(|&word| word.to_owned())
+            .collect();
+        let process = Process {
+            pid: std::process::id(),
+            name: "buildkitd".to_owned(),
+            uid: 0,
+            words,
+            contained: false,
+        };
         super::super::processes(&[process], &[], &["/run/listed.sock".into()]).len()
     };
-    assert_eq!(run(&["--oci-worker=false", "--containerd-worker=true", "--containerd-worker-addr=/run/listed.sock"]), 0);
-    assert_eq!(run(&["--oci-worker=false", "--containerd-worker-addr", "/run/other.sock"]), 1);
-    assert_eq!(run(&["--containerd-worker-addr=/run/listed.sock"]), 1, "its own worker is on where nothing is said");
+    assert_eq!(
+        run(&[
+            "--oci-worker=false",
+            "--containerd-worker=true",
+            "--containerd-worker-addr=/run/listed.sock"
+        ]),
+        0
+    );
+    assert_eq!(
+        run(&[
+            "--oci-worker=false",
+            "--containerd-worker-addr",
+            "/run/other.sock"
+        ]),
+        1
+    );
+    assert_eq!(
+        run(&["--containerd-worker-addr=/run/listed.sock"]),
+        1,
+        "its own worker is on where nothing is said"
+    );
     let config = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&config, "[worker.oci]\nenabled = false\n[worker.containerd]\naddress = \"/run/listed.sock\"\n").unwrap();
+    std::fs::write(
+        &config,
+        "[worker.oci]\nenabled = false\n[worker.containerd]\naddress = \"/run/listed.sock\"\n",
+    )
+    .unwrap();
     assert_eq!(run(&["--config", "/none"]), 1);
-    let words = ["buildkitd", "--config", config.path().to_str().unwrap()].map(str::to_owned).to_vec();
-    let process = Process { pid: std::process::id(), name: "buildkitd".to_owned(), uid: 0, words, contained: false };
-    assert_eq!(super::super::processes(&[process], &[], &["/run/listed.sock".into()]), []);
+    let words = ["buildkitd", "--config", config.path().to_str().unwrap()]
+        .map(str::to_owned)
+        .to_vec();
+    let process = Process {
+        pid: std::process::id(),
+        name: "buildkitd".to_owned(),
+        uid: 0,
+        words,
+        contained: false,
+    };
+    assert_eq!(
+        super::super::processes(&[process], &[], &["/run/listed.sock".into()]),
+        []
+    );
 }
 
 #[test]
@@ -75,14 +136,32 @@ fn an_unlisted_containerd_is_named_by_the_socket_that_its_configuration_has() {
     let config = tempfile::NamedTempFile::new().unwrap();
     let change = |file: &str| {
         let words = ["containerd", "--config", file].map(str::to_owned).to_vec();
-        let process = Process { pid: std::process::id(), name: "containerd".to_owned(), uid: 0, words, contained: false };
-        super::super::processes(&[process], &[], &[])[0].change.clone()
+        let process = Process {
+            pid: std::process::id(),
+            name: "containerd".to_owned(),
+            uid: 0,
+            words,
+            contained: false,
+        };
+        super::super::processes(&[process], &[], &[])[0]
+            .change
+            .clone()
     };
     let file = config.path().to_str().unwrap();
-    for text in ["[grpc]\naddress = \"/run/x.sock\"\n", "[plugins.'io.containerd.server.v1.grpc']\naddress = \"/run/x.sock\"\n"] {
+    for text in [
+        "[grpc]\naddress = \"/run/x.sock\"\n",
+        "[plugins.'io.containerd.server.v1.grpc']\naddress = \"/run/x.sock\"\n",
+    ] {
         std::fs::write(&config, text).unwrap();
-        assert!(change(file).contains("containerd = \"/run/x.sock\"\n"), "{}", change(file));
+        assert!(
+            change(file).contains("containerd = \"/run/x.sock\"\n"),
+            "{}",
+            change(file)
+        );
     }
     let own = change("/var/run/docker/containerd/containerd.toml");
-    assert!(own.contains("dockerd with --containerd=") && !own.contains("[[engine]]"), "{own}");
+    assert!(
+        own.contains("dockerd with --containerd=") && !own.contains("[[engine]]"),
+        "{own}"
+    );
 }

@@ -29,12 +29,30 @@ fn pull(query: &str) -> Result<String, String> {
 fn a_pull_is_of_one_tag_or_one_digest_however_the_client_writes_it() {
     let digest = Digest::of(b"x");
     for (query, wanted) in [
-        ("fromImage=alpine&tag=3.20".to_owned(), "docker.io/library/alpine:3.20".to_owned()),
-        ("fromImage=r.example%2Fapp:1".to_owned(), "r.example/app:1".to_owned()),
-        ("fromImage=r.example:5000/app&tag=1&platform=linux%2Farm64".to_owned(), "r.example:5000/app:1".to_owned()),
-        (format!("fromImage=r.example/app&tag={digest}"), format!("r.example/app@{digest}")),
-        (format!("fromImage=r.example/app%40{digest}"), format!("r.example/app@{digest}")),
-        (format!("fromImage=r.example/app:1@{digest}&tag="), format!("r.example/app:1@{digest}")),
+        (
+            "fromImage=alpine&tag=3.20".to_owned(),
+            "docker.io/library/alpine:3.20".to_owned(),
+        ),
+        (
+            "fromImage=r.example%2Fapp:1".to_owned(),
+            "r.example/app:1".to_owned(),
+        ),
+        (
+            "fromImage=r.example:5000/app&tag=1&platform=linux%2Farm64".to_owned(),
+            "r.example:5000/app:1".to_owned(),
+        ),
+        (
+            format!("fromImage=r.example/app&tag={digest}"),
+            format!("r.example/app@{digest}"),
+        ),
+        (
+            format!("fromImage=r.example/app%40{digest}"),
+            format!("r.example/app@{digest}"),
+        ),
+        (
+            format!("fromImage=r.example/app:1@{digest}&tag="),
+            format!("r.example/app:1@{digest}"),
+        ),
     ] {
         assert_eq!(pull(&query).unwrap(), wanted, "{query}");
     }
@@ -42,7 +60,11 @@ fn a_pull_is_of_one_tag_or_one_digest_however_the_client_writes_it() {
 
 #[test]
 fn a_pull_without_tag_and_digest_is_one_of_every_tag_and_refused() {
-    for query in ["fromImage=r.example/app", "fromImage=r.example/app&tag=", "fromImage=alpine&Tag=1"] {
+    for query in [
+        "fromImage=r.example/app",
+        "fromImage=r.example/app&tag=",
+        "fromImage=alpine&Tag=1",
+    ] {
         assert!(pull(query).unwrap_err().contains("every tag"), "{query}");
     }
     // To dockerd a colon at the end is none.
@@ -71,9 +93,18 @@ fn a_pull_that_names_two_tags_or_says_a_thing_twice_is_refused() {
 
 #[test]
 fn without_from_image_in_that_very_case_it_is_an_import() {
-    assert_eq!(post("/images/create?fromSrc=-&repo=app&tag=1").unwrap(), Action::Local("docker import", vec![name("app:1")]));
-    assert_eq!(post("/images/create?fromimage=app&tag=1").unwrap(), Action::Local("docker import", vec![]));
-    assert_eq!(post("/images/create").unwrap(), Action::Local("docker import", vec![]));
+    assert_eq!(
+        post("/images/create?fromSrc=-&repo=app&tag=1").unwrap(),
+        Action::Local("docker import", vec![name("app:1")])
+    );
+    assert_eq!(
+        post("/images/create?fromimage=app&tag=1").unwrap(),
+        Action::Local("docker import", vec![])
+    );
+    assert_eq!(
+        post("/images/create").unwrap(),
+        Action::Local("docker import", vec![])
+    );
 }
 
 #[test]
@@ -88,65 +119,157 @@ fn a_pull_whose_parameters_a_hidden_form_could_override_is_refused() {
         assert!(read(&of("POST", uri, &headers, "")).is_err(), "{headers:?}");
     }
     assert!(read(&of("POST", uri, &[], "")).is_ok());
-    assert!(read(&of("POST", uri, &[("Content-Type", "text/plain"), EMPTY], "")).is_ok());
+    assert!(
+        read(&of(
+            "POST",
+            uri,
+            &[("Content-Type", "text/plain"), EMPTY],
+            ""
+        ))
+        .is_ok()
+    );
 }
 
 #[test]
 fn a_container_is_judged_by_a_body_that_was_seen_or_not_made() {
-    let create = |headers: &[(&str, &str)], body: &str| read(&of("POST", "/containers/create?name=x", headers, body));
-    let images = create::Images { image: Some("app:1".to_owned()), mounted: vec![] };
-    assert_eq!(create(&[JSON], r#"{"image":"app:1"}"#).unwrap(), Action::Create(images));
+    let create = |headers: &[(&str, &str)], body: &str| {
+        read(&of("POST", "/containers/create?name=x", headers, body))
+    };
+    let images = create::Images {
+        image: Some("app:1".to_owned()),
+        mounted: vec![],
+    };
+    assert_eq!(
+        create(&[JSON], r#"{"image":"app:1"}"#).unwrap(),
+        Action::Create(images)
+    );
     // Content-Length 0 (CVE-2024-41110), more than dockerd shows (CVE-2026-34040), chunks.
-    for headers in [vec![JSON, EMPTY], vec![JSON, ("Content-Length", "1048577")], vec![JSON], vec![]] {
+    for headers in [
+        vec![JSON, EMPTY],
+        vec![JSON, ("Content-Length", "1048577")],
+        vec![JSON],
+        vec![],
+    ] {
         assert!(create(&headers, "").is_err(), "{headers:?}");
     }
-    assert!(create(&[("Content-Type", "application/x-www-form-urlencoded")], r#"{"Image":"app:1"}"#).is_err());
-    assert!(matches!(create(&[JSON], "{}"), Ok(Action::Local("a container of no image", _))));
+    assert!(
+        create(
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            r#"{"Image":"app:1"}"#
+        )
+        .is_err()
+    );
+    assert!(matches!(
+        create(&[JSON], "{}"),
+        Ok(Action::Local("a container of no image", _))
+    ));
 }
 
 #[test]
 fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
     for prefix in ["", "/v1.24", "/v1.43", "/v1.52", "/v9.9"] {
         let action = |rest: &str| post(&format!("{prefix}{rest}"));
-        assert_eq!(action("/containers/abc/start").unwrap(), Action::Start("abc".to_owned()));
-        assert_eq!(action("/containers/abc/restart?t=1").unwrap(), Action::Start("abc".to_owned()));
-        assert_eq!(action("/images/load?quiet=1").unwrap(), Action::Local("docker load", vec![]));
-        assert_eq!(action("/images/r.example/app:1/tag?repo=b&tag=2").unwrap(), Action::Tag("r.example/app:1".to_owned(), name("b:2")));
-        assert_eq!(action("/commit?container=x&repo=b").unwrap(), Action::Local("docker commit", vec![name("b")]));
-        assert_eq!(action("/build?t=a:1&t=b:2&t=&remote=x").unwrap(), Action::Local("docker build", vec![name("a:1"), name("b:2")]));
-        assert!(matches!(action("/session").unwrap(), Action::Local(..)) && matches!(action("/grpc").unwrap(), Action::Local(..)));
-        for swarm in ["/swarm/init", "/swarm/join", "/swarm/update", "/services/create", "/services/x/update", "/nodes/x/update"] {
+        assert_eq!(
+            action("/containers/abc/start").unwrap(),
+            Action::Start("abc".to_owned())
+        );
+        assert_eq!(
+            action("/containers/abc/restart?t=1").unwrap(),
+            Action::Start("abc".to_owned())
+        );
+        assert_eq!(
+            action("/images/load?quiet=1").unwrap(),
+            Action::Local("docker load", vec![])
+        );
+        assert_eq!(
+            action("/images/r.example/app:1/tag?repo=b&tag=2").unwrap(),
+            Action::Tag("r.example/app:1".to_owned(), name("b:2"))
+        );
+        assert_eq!(
+            action("/commit?container=x&repo=b").unwrap(),
+            Action::Local("docker commit", vec![name("b")])
+        );
+        assert_eq!(
+            action("/build?t=a:1&t=b:2&t=&remote=x").unwrap(),
+            Action::Local("docker build", vec![name("a:1"), name("b:2")])
+        );
+        assert!(
+            matches!(action("/session").unwrap(), Action::Local(..))
+                && matches!(action("/grpc").unwrap(), Action::Local(..))
+        );
+        for swarm in [
+            "/swarm/init",
+            "/swarm/join",
+            "/swarm/update",
+            "/services/create",
+            "/services/x/update",
+            "/nodes/x/update",
+        ] {
             assert_eq!(action(swarm).unwrap(), Action::Swarm, "{swarm}");
         }
-        for plugin in ["/plugins/pull?remote=x", "/plugins/create?name=x", "/plugins/a/b/upgrade", "/plugins/x/enable"] {
+        for plugin in [
+            "/plugins/pull?remote=x",
+            "/plugins/create?name=x",
+            "/plugins/a/b/upgrade",
+            "/plugins/x/enable",
+        ] {
             assert_eq!(action(plugin).unwrap(), Action::Plugin, "{plugin}");
         }
-        for harmless in
-            ["/containers/abc/stop", "/containers/prune", "/exec/x/start", "/auth", "/swarm/leave", "/images/a/b/push", "/build/prune"]
-        {
+        for harmless in [
+            "/containers/abc/stop",
+            "/containers/prune",
+            "/exec/x/start",
+            "/auth",
+            "/swarm/leave",
+            "/images/a/b/push",
+            "/build/prune",
+        ] {
             assert_eq!(action(harmless).unwrap(), Action::Pass, "{harmless}");
         }
-        for unknown in ["/images/pull", "/images/a/import", "/containers/start", "/containers/x/clone", "/", "/build/x", "/session/x"] {
+        for unknown in [
+            "/images/pull",
+            "/images/a/import",
+            "/containers/start",
+            "/containers/x/clone",
+            "/",
+            "/build/x",
+            "/session/x",
+        ] {
             assert!(action(unknown).is_err(), "{unknown}");
         }
     }
     assert!(read(&of("PATCH", "/images/create", &[EMPTY], "")).is_err());
-    assert!(read(&of("post", "/images/create?fromImage=a&tag=1", &[EMPTY], "")).is_err());
+    assert!(
+        read(&of(
+            "post",
+            "/images/create?fromImage=a&tag=1",
+            &[EMPTY],
+            ""
+        ))
+        .is_err()
+    );
 }
 
 #[test]
 fn a_container_started_from_a_checkpoint_gets_bytes_of_no_registry() {
-    assert!(matches!(post("/containers/x/start?checkpoint=c&checkpoint-dir=/tmp/x").unwrap(), Action::Local(..)));
+    assert!(matches!(
+        post("/containers/x/start?checkpoint=c&checkpoint-dir=/tmp/x").unwrap(),
+        Action::Local(..)
+    ));
 }
 
 #[test]
 fn what_only_reads_or_removes_passes_however_it_is_written() {
     for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
-        assert_eq!(read(&of(method, "http://x/%69mages//../create#;", &[], "")).unwrap(), Action::Pass);
+        assert_eq!(
+            read(&of(method, "http://x/%69mages//../create#;", &[], "")).unwrap(),
+            Action::Pass
+        );
     }
 }
 
-/// dockerd's routes of the methods that change something, as moby's api/server/router writes them, in the order in which they are tried.
+/// dockerd's routes of the methods that change something, as moby's api/server/router writes them,
+/// in the order in which they are tried.
 const ROUTES: [(&str, &str); 55] = [
     ("POST", "/containers/{name:.*}/checkpoints"),
     ("POST", "/containers/create"),
@@ -205,8 +328,8 @@ const ROUTES: [(&str, &str); 55] = [
     ("POST", "/networks/{id:.*}/disconnect"),
 ];
 
-/// Where dockerd's router takes a URI: Go's net/url decodes the path, gorilla/mux redirects what is not clean and matches the rest. `None`:
-/// to no handler.
+/// Where dockerd's router takes a URI: Go's net/url decodes the path, gorilla/mux redirects what is
+/// not clean and matches the rest. `None`: to no handler.
 fn routed(method: &str, uri: &str) -> Option<&'static str> {
     let path = uri.split('?').next().unwrap();
     let path = match path.split_once("://") {
@@ -218,7 +341,11 @@ fn routed(method: &str, uri: &str) -> Option<&'static str> {
     while let Some((&first, tail)) = rest.split_first() {
         if first == b'%' {
             let hex = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'))?);
+            bytes.push(
+                u8::from_str_radix(hex, 16)
+                    .ok()
+                    .filter(|_| !hex.starts_with('+'))?,
+            );
             rest = &tail[2..];
         } else {
             bytes.push(first);
@@ -228,36 +355,65 @@ fn routed(method: &str, uri: &str) -> Option<&'static str> {
     let path = String::from_utf8_lossy(&bytes).into_owned();
     let inner = path.strip_prefix('/')?;
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if inner.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if inner
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return None;
     }
     let version = inner.split_once('/').filter(|(version, _)| {
-        version
-            .strip_prefix('v')
-            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+        version.strip_prefix('v').is_some_and(|digits| {
+            !digits.is_empty()
+                && digits
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        })
     });
     let unversioned = version.map(|(version, _)| &path[version.len() + 1..]);
     let matches = |template: &str, path: &str| {
-        let Some((before, rest)) = template.split_once('{') else { return template == path };
+        let Some((before, rest)) = template.split_once('{') else {
+            return template == path;
+        };
         let (pattern, after) = rest.split_once('}').unwrap();
-        let middle = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-        middle.is_some_and(|name| pattern.ends_with(".*") && !name.contains('\n') || !name.is_empty() && !name.contains('/'))
+        let middle = path
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
+        middle.is_some_and(|name| {
+            pattern.ends_with(".*") && !name.contains('\n')
+                || !name.is_empty() && !name.contains('/')
+        })
     };
-    let of_method = ROUTES.iter().filter(|(known, _)| *known == method).map(|(_, route)| *route);
-    of_method.into_iter().find(|route| matches(route, &path) || unversioned.is_some_and(|path| matches(route, path)))
+    let of_method = ROUTES
+        .iter()
+        .filter(|(known, _)| *known == method)
+        .map(|(_, route)| *route);
+    of_method
+        .into_iter()
+        .find(|route| matches(route, &path) || unversioned.is_some_and(|path| matches(route, path)))
 }
 
 /// What the handler of a route must have been judged as.
 fn fits(route: &str, action: &Action) -> bool {
     match (route, action) {
         ("/containers/create", Action::Create(_) | Action::Local(..))
-        | ("/containers/{name:.*}/start" | "/containers/{name:.*}/restart", Action::Start(_) | Action::Local(..))
+        | (
+            "/containers/{name:.*}/start" | "/containers/{name:.*}/restart",
+            Action::Start(_) | Action::Local(..),
+        )
         | ("/images/create", Action::Pull(_) | Action::Local(..))
         | ("/images/{name:.*}/tag", Action::Tag(..))
         | ("/images/load" | "/build" | "/commit" | "/session" | "/grpc", Action::Local(..))
-        | ("/plugins/pull" | "/plugins/create" | "/plugins/{name:.*}/upgrade" | "/plugins/{name:.*}/enable", Action::Plugin)
+        | (
+            "/plugins/pull"
+            | "/plugins/create"
+            | "/plugins/{name:.*}/upgrade"
+            | "/plugins/{name:.*}/enable",
+            Action::Plugin,
+        )
         | ("/swarm/leave", Action::Pass) => true,
-        (route, Action::Swarm) => ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"].iter().any(|part| route.starts_with(part)),
+        (route, Action::Swarm) => ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"]
+            .iter()
+            .any(|part| route.starts_with(part)),
         (route, Action::Pass) => passes_in(route),
         _ => false,
     }
@@ -276,18 +432,39 @@ fn passes_in(route: &str) -> bool {
         "/plugins/pull",
         "/plugins/create",
     ];
-    let of_swarm = ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"].iter().any(|part| route.starts_with(part));
+    let of_swarm = ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"]
+        .iter()
+        .any(|part| route.starts_with(part));
     let is_exec = route.starts_with("/exec/");
-    !of_swarm && !brings.contains(&route) && (is_exec || !judged.iter().any(|end| route.ends_with(end)))
+    !of_swarm
+        && !brings.contains(&route)
+        && (is_exec || !judged.iter().any(|end| route.ends_with(end)))
 }
 
 #[test]
 fn every_route_of_dockerd_is_known_and_judged_as_what_it_does() {
     for (method, route) in ROUTES {
-        let uri = route.replace("{name:.*}", "a/b").replace("{id:.*}", "x").replace("{id}", "x");
-        assert_eq!(routed(method, &uri), Some(route), "the model of the router is wrong");
-        let query = if route.ends_with("/tag") { "?repo=x" } else { "?fromImage=a&tag=1" };
-        let action = read(&of(method, &format!("{uri}{query}"), &[JSON], r#"{"Image":"a"}"#)).unwrap();
+        let uri = route
+            .replace("{name:.*}", "a/b")
+            .replace("{id:.*}", "x")
+            .replace("{id}", "x");
+        assert_eq!(
+            routed(method, &uri),
+            Some(route),
+            "the model of the router is wrong"
+        );
+        let query = if route.ends_with("/tag") {
+            "?repo=x"
+        } else {
+            "?fromImage=a&tag=1"
+        };
+        let action = read(&of(
+            method,
+            &format!("{uri}{query}"),
+            &[JSON],
+            r#"{"Image":"a"}"#,
+        ))
+        .unwrap();
         assert!(fits(route, &action), "{route} is judged as {action:?}");
     }
 }
@@ -337,7 +514,11 @@ fn spelled() -> impl Strategy<Value = String> {
         let mut out = String::new();
         for (index, byte) in text.bytes().enumerate() {
             if at.contains(&index) {
-                let _ = if upper { write!(out, "%{byte:02X}") } else { write!(out, "%{byte:02x}") };
+                let _ = if upper {
+                    write!(out, "%{byte:02X}")
+                } else {
+                    write!(out, "%{byte:02x}")
+                };
             } else {
                 out.push(char::from(byte));
             }
@@ -345,9 +526,25 @@ fn spelled() -> impl Strategy<Value = String> {
         out
     };
     let path = prop::collection::vec(word, 1..5).prop_map(|words| format!("/{}", words.join("/")));
-    let path = (path, prop::collection::vec(0_usize..30, 0..3), any::<bool>()).prop_map(move |(path, at, upper)| escape(path, at, upper));
+    let path = (
+        path,
+        prop::collection::vec(0_usize..30, 0..3),
+        any::<bool>(),
+    )
+        .prop_map(move |(path, at, upper)| escape(path, at, upper));
     let host = prop::sample::select(vec!["", "", "", "http://docker", "/", "http://x/.."]);
-    let end = prop::sample::select(vec!["", "", "/", "?", "?fromImage=a&tag=1", "?repo=x&tag=1", "#", "%00", "%0a", "%zz"]);
+    let end = prop::sample::select(vec![
+        "",
+        "",
+        "/",
+        "?",
+        "?fromImage=a&tag=1",
+        "?repo=x&tag=1",
+        "#",
+        "%00",
+        "%0a",
+        "%zz",
+    ]);
     (host, path, end).prop_map(|(host, path, end)| format!("{host}{path}{end}"))
 }
 

@@ -1,5 +1,5 @@
-//! Past attacks on clients of this format, and what a hostile mirror can try. Each ends in a refusal, and a good repository afterwards
-//! is taken as before.
+//! Past attacks on clients of this format, and what a hostile mirror can try. Each ends in a
+//! refusal, and a good repository afterwards is taken as before.
 
 use serde_json::{Value, json};
 
@@ -45,11 +45,18 @@ fn the_floor_survives_an_interrupted_update() {
     host.restart();
     // Who holds the timestamp's and the snapshot's keys goes back to the first targets.
     let mut back = new.clone();
-    back.files.insert("9.targets.json".to_owned(), old.files["1.targets.json"].clone());
+    back.files.insert(
+        "9.targets.json".to_owned(),
+        old.files["1.targets.json"].clone(),
+    );
     back.publish_snapshot(&json!({ "targets.json": { "version": 1 } }));
-    back.files.insert("1.targets.json".to_owned(), old.files["1.targets.json"].clone());
+    back.files.insert(
+        "1.targets.json".to_owned(),
+        old.files["1.targets.json"].clone(),
+    );
     assert_eq!(host.clone().code(&back), "rollback");
-    // Nor can the snapshot go back behind the one that the timestamp named, of which not one byte was seen.
+    // Nor can the snapshot go back behind the one that the timestamp named, of which not one byte
+    // was seen.
     let mut lower = new.clone();
     lower.versions.insert("snapshot".to_owned(), 2);
     lower.publish_timestamp();
@@ -60,7 +67,13 @@ fn the_floor_survives_an_interrupted_update() {
 #[test]
 fn a_role_that_was_listed_does_not_vanish() {
     let mut publisher = Publisher::new();
-    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "x"), false);
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "x"),
+        false,
+    );
     publisher.publish();
     let mut host = Host::of(&publisher);
     assert_eq!(host.code(&publisher), "ok");
@@ -74,13 +87,18 @@ fn a_timestamp_of_the_same_version_with_other_content_is_discarded() {
     let mut twin = new.clone();
     let mut timestamp = signed(&new, "timestamp.json");
     timestamp["meta"]["snapshot.json"]["version"] = 7.into();
-    twin.files.insert("timestamp.json".to_owned(), sign(&timestamp, &[2]));
+    twin.files
+        .insert("timestamp.json".to_owned(), sign(&timestamp, &[2]));
     assert_eq!(host.code(&twin), "ok");
     host.restart();
     assert_eq!(host.code(&twin), "ok", "the cached one stands in");
     host.restart();
     host.cache.clear();
-    assert_eq!(host.code(&twin), "rollback", "without the one that was seen the other is judged");
+    assert_eq!(
+        host.code(&twin),
+        "rollback",
+        "without the one that was seen the other is judged"
+    );
 }
 
 #[test]
@@ -108,14 +126,18 @@ fn metadata_is_over_at_the_very_second_that_it_names() {
     }
     for role in ["root", "timestamp", "snapshot", "targets"] {
         let mut publisher = Publisher::new();
-        publisher.expires.insert(role.to_owned(), "2029-12-31T00:00:00Z".to_owned());
+        publisher
+            .expires
+            .insert(role.to_owned(), "2029-12-31T00:00:00Z".to_owned());
         publisher.publish_root(&[]);
         publisher.publish();
         assert_eq!(Host::of(&publisher).code(&publisher), "expired", "{role}");
     }
     // An expired root in the middle of a chain is none.
     let mut publisher = Publisher::new();
-    publisher.expires.insert("root".to_owned(), "2029-12-31T00:00:00Z".to_owned());
+    publisher
+        .expires
+        .insert("root".to_owned(), "2029-12-31T00:00:00Z".to_owned());
     publisher.publish_root(&[]);
     publisher.expires.clear();
     publisher.publish_root(&[]);
@@ -142,17 +164,38 @@ fn a_timestamp_that_stands_still_grows_older_than_max_age() {
 #[test]
 fn files_of_different_times_and_other_bytes_are_refused() {
     let (old, new, _) = seen_two();
-    for (place, from) in [("2.snapshot.json", &old.files["1.snapshot.json"]), ("2.targets.json", &old.files["1.targets.json"])] {
+    for (place, from) in [
+        ("2.snapshot.json", &old.files["1.snapshot.json"]),
+        ("2.targets.json", &old.files["1.targets.json"]),
+    ] {
         let mut mixed = new.clone();
         mixed.files.insert(place.to_owned(), from.clone());
-        assert!(["rollback", "malformed"].contains(&Host::of(&new).code(&mixed)), "{place}");
+        assert!(
+            ["rollback", "malformed"].contains(&Host::of(&new).code(&mixed)),
+            "{place}"
+        );
     }
     let mut longer = new.clone();
     longer.files.get_mut("2.targets.json").unwrap().push(b' ');
-    assert_eq!(Host::of(&new).code(&longer), "role-missing", "more than the listed length is not even read");
-    for file in new.files.keys().filter(|file| *file != "1.root.json" && !file.starts_with("1.")) {
+    assert_eq!(
+        Host::of(&new).code(&longer),
+        "role-missing",
+        "more than the listed length is not even read"
+    );
+    for file in new
+        .files
+        .keys()
+        .filter(|file| *file != "1.root.json" && !file.starts_with("1."))
+    {
         let mut odd = new.clone();
-        for bytes in [&b""[..], b"{}", b"[]", b"null", b"{\"signed\":{},\"signatures\":[]}", b"\xff"] {
+        for bytes in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            b"null",
+            b"{\"signed\":{},\"signatures\":[]}",
+            b"\xff",
+        ] {
             odd.files.insert(file.clone(), bytes.to_vec());
             assert_ne!(Host::of(&new).code(&odd), "ok", "{file}");
         }
@@ -162,17 +205,27 @@ fn files_of_different_times_and_other_bytes_are_refused() {
 #[test]
 fn a_file_that_another_role_s_key_signed_is_refused() {
     let publisher = Publisher::new();
-    for (file, key) in [("timestamp.json", 3), ("1.snapshot.json", 2), ("1.targets.json", 3)] {
+    for (file, key) in [
+        ("timestamp.json", 3),
+        ("1.snapshot.json", 2),
+        ("1.targets.json", 3),
+    ] {
         let mut substituted = publisher.clone();
         let bytes = sign(&signed(&publisher, file), &[key]);
         substituted.files.insert(file.to_owned(), bytes);
-        assert!(["bad-signature", "malformed"].contains(&Host::of(&publisher).code(&substituted)), "{file}");
+        assert!(
+            ["bad-signature", "malformed"].contains(&Host::of(&publisher).code(&substituted)),
+            "{file}"
+        );
     }
     // The snapshot, signed right, in the timestamp's place.
     let mut confused = publisher.clone();
     confused.timestamp = vec![3];
     confused.publish_root(&[]);
-    confused.files.insert("timestamp.json".to_owned(), publisher.files["1.snapshot.json"].clone());
+    confused.files.insert(
+        "timestamp.json".to_owned(),
+        publisher.files["1.snapshot.json"].clone(),
+    );
     assert_eq!(Host::of(&publisher).code(&confused), "malformed");
 }
 
@@ -212,14 +265,18 @@ fn a_chain_of_delegations_in_a_circle_ends() {
     publisher.delegated.get_mut("a").unwrap().1 = Some(to("b", 22));
     publisher.delegated.get_mut("b").unwrap().1 = Some(to("a", 21));
     publisher.publish();
-    assert_eq!(Host::of(&publisher).tag(&publisher, "r.example/none", "1"), None);
+    assert_eq!(
+        Host::of(&publisher).tag(&publisher, "r.example/none", "1"),
+        None
+    );
 }
 
 #[test]
 fn two_files_of_one_version_are_not_both_taken() {
     let (_, new, mut host) = seen_two();
     let mut twin = new.clone();
-    twin.names.insert("r.example/app:1".to_owned(), target("other"));
+    twin.names
+        .insert("r.example/app:1".to_owned(), target("other"));
     twin.versions.insert("targets".to_owned(), 1);
     twin.publish();
     assert_eq!(twin.versions["targets"], 2);
@@ -231,20 +288,39 @@ fn a_refusal_says_that_the_source_has_another_history_of_roots() {
     let (publisher, mut other) = (Publisher::new(), Publisher::new());
     let mut root = signed(&other, "1.root.json");
     root["expires"] = "2035-01-01T00:00:00Z".into();
-    other.files.insert("1.root.json".to_owned(), sign(&root, &[1]));
+    other
+        .files
+        .insert("1.root.json".to_owned(), sign(&root, &[1]));
     let mut timestamp = signed(&other, "timestamp.json");
     timestamp["version"] = 9.into();
     // By a key that this history's root does not list.
-    other.files.insert("timestamp.json".to_owned(), sign(&timestamp, &[77]));
+    other
+        .files
+        .insert("timestamp.json".to_owned(), sign(&timestamp, &[77]));
     let mut host = Host::of(&publisher);
     host.update(&publisher).unwrap();
     let refusal = host.update(&other).unwrap_err();
-    assert!(refusal.code == Code::BadSignature && refusal.unpinned_root, "{refusal}");
-    assert!(refusal.found.contains("root 1 at the source differs from root 1 here") && refusal.hint.contains("pin diff"), "{refusal}");
+    assert!(
+        refusal.code == Code::BadSignature && refusal.unpinned_root,
+        "{refusal}"
+    );
+    assert!(
+        refusal
+            .found
+            .contains("root 1 at the source differs from root 1 here")
+            && refusal.hint.contains("pin diff"),
+        "{refusal}"
+    );
     // The same history with a bad timestamp is no other one.
-    other.files.insert("1.root.json".to_owned(), publisher.files["1.root.json"].clone());
+    other.files.insert(
+        "1.root.json".to_owned(),
+        publisher.files["1.root.json"].clone(),
+    );
     let refusal = host.update(&other).unwrap_err();
-    assert!(!refusal.unpinned_root && !refusal.found.contains("differs"), "{refusal}");
+    assert!(
+        !refusal.unpinned_root && !refusal.found.contains("differs"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -254,7 +330,9 @@ fn a_refusal_names_the_kind_and_scheme_of_a_key_that_is_not_known_here() {
     root["version"] = 2.into();
     root["keys"]["key-2"]["keytype"] = "ml-dsa".into();
     root["keys"]["key-2"]["scheme"] = "ml-dsa-65/1".into();
-    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    publisher
+        .files
+        .insert("2.root.json".to_owned(), sign(&root, &[1]));
     let mut host = Host::of(&publisher);
     let refusal = host.update(&publisher).unwrap_err();
     assert!(
@@ -267,15 +345,34 @@ fn a_refusal_names_the_kind_and_scheme_of_a_key_that_is_not_known_here() {
 #[test]
 fn a_tag_that_is_listed_without_a_sha256_is_refused_as_that_and_not_as_missing() {
     let mut publisher = Publisher::new();
-    publisher.names.insert("r.example/app:2".to_owned(), json!({ "length": 3, "hashes": { "sha512": "00" } }));
+    publisher.names.insert(
+        "r.example/app:2".to_owned(),
+        json!({ "length": 3, "hashes": { "sha512": "00" } }),
+    );
     publisher.publish();
     let mut host = Host::of(&publisher);
     let question = Question::Tag("2".parse().unwrap());
-    let refusal = host.search(&publisher, "r.example/app", &question).unwrap_err();
-    assert!(refusal.found.contains("the target r.example/app:2 and no sha256"), "{}", refusal.found);
+    let refusal = host
+        .search(&publisher, "r.example/app", &question)
+        .unwrap_err();
+    assert!(
+        refusal
+            .found
+            .contains("the target r.example/app:2 and no sha256"),
+        "{}",
+        refusal.found
+    );
     // A digest is found by the tags that have one.
     let question = Question::Digest(Digest::of(b"one"));
-    assert_eq!(host.search(&publisher, "r.example/app", &question).unwrap().collection.get().targets.len(), 1);
+    assert_eq!(
+        host.search(&publisher, "r.example/app", &question)
+            .unwrap()
+            .collection
+            .get()
+            .targets
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -284,20 +381,43 @@ fn a_root_that_says_neither_true_nor_false_of_consistent_snapshots_is_refused() 
     let mut root = signed(&publisher, "1.root.json");
     root["version"] = 2.into();
     root["consistent_snapshot"] = "true".into();
-    publisher.files.insert("2.root.json".to_owned(), sign(&root, &[1]));
+    publisher
+        .files
+        .insert("2.root.json".to_owned(), sign(&root, &[1]));
     assert_eq!(Host::of(&publisher).code(&publisher), "malformed");
 }
 
 #[test]
 fn a_digest_is_found_though_a_role_with_less_precedence_is_over_or_missing() {
     let mut publisher = Publisher::new();
-    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "one of theirs"), false);
-    publisher.delegate("rest", 22, &["r.example/*/*"], ("r.example/rest/app:1", "one of the rest"), false);
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "one of theirs"),
+        false,
+    );
+    publisher.delegate(
+        "rest",
+        22,
+        &["r.example/*/*"],
+        ("r.example/rest/app:1", "one of the rest"),
+        false,
+    );
     publisher.publish();
     publisher.files.remove("1.rest.json");
     let mut host = Host::of(&publisher);
-    let mut ask = |content: &str| host.search(&publisher, "r.example/team/app", &Question::Digest(Digest::of(content.as_bytes())));
-    assert_eq!(ask("one of theirs").unwrap().collection.get().targets.len(), 1);
+    let mut ask = |content: &str| {
+        host.search(
+            &publisher,
+            "r.example/team/app",
+            &Question::Digest(Digest::of(content.as_bytes())),
+        )
+    };
+    assert_eq!(
+        ask("one of theirs").unwrap().collection.get().targets.len(),
+        1
+    );
     assert_eq!(ask("of nobody").unwrap_err().code.as_str(), "role-missing");
 }
 
@@ -309,7 +429,11 @@ fn a_chain_of_roots_that_grew_too_long_is_refused_with_what_to_do() {
         publisher.publish_root(&[]);
     }
     let refusal = host.update(&publisher).unwrap_err();
-    assert!(refusal.hint.starts_with("pin a later root file"), "{}", refusal.hint);
+    assert!(
+        refusal.hint.starts_with("pin a later root file"),
+        "{}",
+        refusal.hint
+    );
 }
 
 #[test]
@@ -318,9 +442,16 @@ fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
     let slow = format!("r.example/*{}b/app:*", "a".repeat(900));
     let gun = format!("r.example/{}/app", "a".repeat(100));
     let path = |tag: usize| format!("{gun}:{tag}");
-    // Each of many tags stands for the digest, and a role with precedence says otherwise: each is looked up, by way of all patterns.
+    // Each of many tags stands for the digest, and a role with precedence says otherwise: each is
+    // looked up, by way of all patterns.
     publisher.delegate("first", 21, &["r.example/*/*"], (&path(0), "other"), false);
-    publisher.delegate("slow", 21, &vec![slow.as_str(); 1000], ("r.example/x:1", "other"), false);
+    publisher.delegate(
+        "slow",
+        21,
+        &vec![slow.as_str(); 1000],
+        ("r.example/x:1", "other"),
+        false,
+    );
     publisher.delegate("many", 21, &["r.example/*/*"], (&path(0), "wanted"), false);
     for (role, content) in [("first", "other"), ("many", "wanted")] {
         let targets = &mut publisher.delegated.get_mut(role).unwrap().0;
@@ -328,7 +459,9 @@ fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
     }
     publisher.publish();
     let mut host = Host::of(&publisher);
-    let refusal = host.search(&publisher, &gun, &Question::Digest(Digest::of(b"wanted"))).unwrap_err();
+    let refusal = host
+        .search(&publisher, &gun, &Question::Digest(Digest::of(b"wanted")))
+        .unwrap_err();
     assert_eq!(refusal.code.as_str(), "over-limit", "{}", refusal.found);
     assert_eq!(host.tag(&publisher, &gun, "7"), Some(Digest::of(b"other")));
 }

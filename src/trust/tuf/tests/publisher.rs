@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use crate::image::{Digest, Repository};
 use crate::json::Limits;
 use crate::trust::canonical::rewrite;
-use crate::trust::tuf::{Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Sweep, Swept, Trusted, Update};
+use crate::trust::tuf::{
+    Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Sweep, Swept,
+    Trusted, Update,
+};
 use crate::trust::{Floor, Progress, Refusal, Verified};
 
 pub(crate) const NOW: &str = "2030-01-01T00:00:00Z";
@@ -24,7 +27,11 @@ fn pair(key: u8) -> Ed25519KeyPair {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 pub(super) fn key(key: u8) -> Value {
@@ -32,7 +39,10 @@ pub(super) fn key(key: u8) -> Value {
 }
 
 pub(super) fn keys(keys: &[u8]) -> Value {
-    keys.iter().map(|number| (format!("key-{number}"), key(*number))).collect::<serde_json::Map<_, _>>().into()
+    keys.iter()
+        .map(|number| (format!("key-{number}"), key(*number)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 pub(super) fn role(keys: &[u8], threshold: u64) -> Value {
@@ -40,9 +50,18 @@ pub(super) fn role(keys: &[u8], threshold: u64) -> Value {
 }
 
 pub(super) fn sign(signed: &Value, keys: &[u8]) -> Vec<u8> {
-    let message = rewrite(signed.to_string().as_bytes(), Limits { bytes: 1 << 24, depth: 32, values: 1 << 20 }).unwrap();
+    let message = rewrite(
+        signed.to_string().as_bytes(),
+        Limits {
+            bytes: 1 << 24,
+            depth: 32,
+            values: 1 << 20,
+        },
+    )
+    .unwrap();
     let signature = |key: &u8| json!({ "keyid": format!("key-{key}"), "sig": hex(pair(*key).sign(&message).as_ref()) });
-    let file = json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() });
+    let file =
+        json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() });
     serde_json::to_vec_pretty(&file).unwrap()
 }
 
@@ -91,7 +110,11 @@ impl Publisher {
     }
 
     fn head(&mut self, role: &str, kind: &str) -> Value {
-        let version = self.versions.entry(role.to_owned()).and_modify(|version| *version += 1).or_insert(1);
+        let version = self
+            .versions
+            .entry(role.to_owned())
+            .and_modify(|version| *version += 1)
+            .or_insert(1);
         let expires = self.expires.get(role).map_or(EXPIRES, String::as_str);
         json!({ "_type": kind, "spec_version": "1.0.34", "version": *version, "expires": expires })
     }
@@ -99,26 +122,55 @@ impl Publisher {
     /// The next root file, signed by its own keys and by those.
     pub(crate) fn publish_root(&mut self, also: &[u8]) {
         let mut signed = self.head("root", "root");
-        let all: Vec<u8> = [&self.root, &self.timestamp, &self.snapshot, &self.targets].into_iter().flatten().copied().collect();
-        let all = all.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        let all: Vec<u8> = [&self.root, &self.timestamp, &self.snapshot, &self.targets]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        let all = all
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>();
         signed["keys"] = keys(&all);
         signed["consistent_snapshot"] = self.consistent.into();
         signed["roles"] = json!({
             "root": role(&self.root, 1), "timestamp": role(&self.timestamp, 1), "snapshot": role(&self.snapshot, 1), "targets": role(&self.targets, 1),
         });
-        let signers: Vec<u8> = self.root.iter().chain(also).copied().collect::<BTreeSet<_>>().into_iter().collect();
-        self.files.insert(format!("{}.root.json", self.versions["root"]), sign(&signed, &signers));
+        let signers: Vec<u8> = self
+            .root
+            .iter()
+            .chain(also)
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        self.files.insert(
+            format!("{}.root.json", self.versions["root"]),
+            sign(&signed, &signers),
+        );
     }
 
     fn versioned(&self, role: &str) -> String {
-        if self.consistent { format!("{}.{role}.json", self.versions[role]) } else { format!("{role}.json") }
+        if self.consistent {
+            format!("{}.{role}.json", self.versions[role])
+        } else {
+            format!("{role}.json")
+        }
     }
 
     /// The next version of everything below the root.
     pub(crate) fn publish(&mut self) {
         let mut meta = serde_json::Map::new();
         let mut roles: Vec<_> = self.delegated.clone().into_iter().collect();
-        roles.push(("targets".to_owned(), (self.names.clone(), self.delegations.clone(), self.targets.clone())));
+        roles.push((
+            "targets".to_owned(),
+            (
+                self.names.clone(),
+                self.delegations.clone(),
+                self.targets.clone(),
+            ),
+        ));
         for (name, (targets, delegations, signers)) in roles {
             let mut signed = self.head(&name, "targets");
             signed["targets"] = json!(targets);
@@ -147,12 +199,24 @@ impl Publisher {
     pub(super) fn publish_timestamp(&mut self) {
         let mut timestamp = self.head("timestamp", "timestamp");
         timestamp["meta"] = json!({ "snapshot.json": { "version": self.versions["snapshot"] } });
-        self.files.insert("timestamp.json".to_owned(), sign(&timestamp, &self.timestamp.clone()));
+        self.files.insert(
+            "timestamp.json".to_owned(),
+            sign(&timestamp, &self.timestamp.clone()),
+        );
     }
 
     /// Delegates to a role of one key, which names one tag.
-    pub(crate) fn delegate(&mut self, name: &str, key_of_role: u8, patterns: &[&str], tag: (&str, &str), terminating: bool) {
-        let delegations = self.delegations.get_or_insert_with(|| json!({ "keys": {}, "roles": [] }));
+    pub(crate) fn delegate(
+        &mut self,
+        name: &str,
+        key_of_role: u8,
+        patterns: &[&str],
+        tag: (&str, &str),
+        terminating: bool,
+    ) {
+        let delegations = self
+            .delegations
+            .get_or_insert_with(|| json!({ "keys": {}, "roles": [] }));
         delegations["keys"][format!("key-{key_of_role}")] = key(key_of_role);
         let mut listing = role(&[key_of_role], 1);
         listing["name"] = name.into();
@@ -160,7 +224,8 @@ impl Publisher {
         listing["terminating"] = terminating.into();
         delegations["roles"].as_array_mut().unwrap().push(listing);
         let targets = BTreeMap::from([(tag.0.to_owned(), target(tag.1))]);
-        self.delegated.insert(name.to_owned(), (targets, None, vec![key_of_role]));
+        self.delegated
+            .insert(name.to_owned(), (targets, None, vec![key_of_role]));
     }
 }
 
@@ -178,8 +243,20 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn of(publisher: &Publisher) -> Self {
         let root = Arc::new(PinnedRoot::read(publisher.files["1.root.json"].clone()).unwrap());
-        let pins = Pins { root, revoked: BTreeSet::new(), floor: BTreeMap::new(), max_age: None };
-        Self { pins, floors: Vec::new(), cache: Files::new(), trusted: None, asked: Vec::new(), now: NOW.to_owned() }
+        let pins = Pins {
+            root,
+            revoked: BTreeSet::new(),
+            floor: BTreeMap::new(),
+            max_age: None,
+        };
+        Self {
+            pins,
+            floors: Vec::new(),
+            cache: Files::new(),
+            trusted: None,
+            asked: Vec::new(),
+            now: NOW.to_owned(),
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -194,13 +271,17 @@ impl Host {
                 files.get(&request.file_name())
             }
         };
-        bytes.filter(|bytes| bytes.len() <= max_bytes).map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone()))
+        bytes
+            .filter(|bytes| bytes.len() <= max_bytes)
+            .map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone()))
     }
 
     fn keep(&mut self, progress: Option<&Verified<Progress>>, files: Vec<(String, Vec<u8>)>) {
         if let Some(progress) = progress.map(Verified::get) {
             self.floors.retain(|kept| {
-                let replaced = progress.floors.iter().any(|new| new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys));
+                let replaced = progress.floors.iter().any(|new| {
+                    new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys)
+                });
                 !replaced && !progress.fallen.contains(kept)
             });
             self.floors.extend(progress.floors.iter().cloned());
@@ -211,12 +292,22 @@ impl Host {
     /// One update, as a daemon makes it: what was seen is kept, whatever comes of it.
     pub(super) fn update(&mut self, publisher: &Publisher) -> Result<Trusted, Refusal> {
         self.asked.clear();
-        let history = History { floors: self.floors.clone(), trusted: self.trusted.clone() };
+        let history = History {
+            floors: self.floors.clone(),
+            trusted: self.trusted.clone(),
+        };
         let mut update = Update::start(&self.pins, history, self.now());
         let mut answer = None;
         let result = loop {
             match update.next(answer.take()) {
-                Ok(Step::Fetch(want)) => answer = Some(self.serve(&publisher.files, &want.request, want.from, want.max_bytes)),
+                Ok(Step::Fetch(want)) => {
+                    answer = Some(self.serve(
+                        &publisher.files,
+                        &want.request,
+                        want.from,
+                        want.max_bytes,
+                    ));
+                }
                 Ok(Step::Done(trusted)) => break Ok(trusted),
                 Err(refusal) => break Err(refusal),
             }
@@ -236,16 +327,34 @@ impl Host {
     }
 
     pub(super) fn code(&mut self, publisher: &Publisher) -> &'static str {
-        self.update(publisher).map_or_else(|refusal| refusal.code.as_str(), |_| "ok")
+        self.update(publisher)
+            .map_or_else(|refusal| refusal.code.as_str(), |_| "ok")
     }
 
-    pub(super) fn search(&mut self, publisher: &Publisher, gun: &str, question: &Question) -> Result<Found, Refusal> {
+    pub(super) fn search(
+        &mut self,
+        publisher: &Publisher,
+        gun: &str,
+        question: &Question,
+    ) -> Result<Found, Refusal> {
         let trusted = self.update(publisher)?;
-        let mut search = Search::start(&trusted, &Repository::from_full(gun).unwrap(), question, self.now());
+        let mut search = Search::start(
+            &trusted,
+            &Repository::from_full(gun).unwrap(),
+            question,
+            self.now(),
+        );
         let mut answer = None;
         let result = loop {
             match search.next(answer.take()) {
-                Ok(Step::Fetch(want)) => answer = Some(self.serve(&publisher.files, &want.request, want.from, want.max_bytes)),
+                Ok(Step::Fetch(want)) => {
+                    answer = Some(self.serve(
+                        &publisher.files,
+                        &want.request,
+                        want.from,
+                        want.max_bytes,
+                    ));
+                }
                 Ok(Step::Done(found)) => break Ok(found),
                 Err(refusal) => break Err(refusal),
             }
@@ -265,7 +374,14 @@ impl Host {
         let mut answer = None;
         loop {
             match sweep.next(answer.take())? {
-                Step::Fetch(want) => answer = Some(self.serve(&publisher.files, &want.request, want.from, want.max_bytes)),
+                Step::Fetch(want) => {
+                    answer = Some(self.serve(
+                        &publisher.files,
+                        &want.request,
+                        want.from,
+                        want.max_bytes,
+                    ));
+                }
                 Step::Done(swept) => return Ok(swept),
             }
         }
@@ -273,7 +389,14 @@ impl Host {
 
     /// What a tag stands for: content, as [`target`] was given it, is known by its digest.
     pub(super) fn tag(&mut self, publisher: &Publisher, gun: &str, tag: &str) -> Option<Digest> {
-        let found = self.search(publisher, gun, &Question::Tag(tag.parse().unwrap())).unwrap();
-        found.collection.get().targets.get(tag).map(|target| target.digest)
+        let found = self
+            .search(publisher, gun, &Question::Tag(tag.parse().unwrap()))
+            .unwrap();
+        found
+            .collection
+            .get()
+            .targets
+            .get(tag)
+            .map(|target| target.digest)
     }
 }

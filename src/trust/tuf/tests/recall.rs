@@ -14,14 +14,31 @@ const ROLES: [&str; 2] = ["targets", "team"];
 /// A process that starts anew, where the cache has the canonical text of both targets roles.
 fn restarted() -> (Host, Publisher) {
     let mut publisher = Publisher::new();
-    publisher.delegate("team", 21, &["r.example/team/*"], ("r.example/team/app:1", "delegated"), false);
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "delegated"),
+        false,
+    );
     publisher.publish();
     let mut host = Host::of(&publisher);
     assert_eq!(answers(&mut host, &publisher), Ok(right()));
     for role in ROLES {
         let name = Request::Role(role.to_owned(), None).cache_name();
-        let text = rewrite(&host.cache[&name], Limits { bytes: 1 << 20, depth: 32, values: 1 << 16 }).unwrap();
-        assert!(!publisher.files.values().any(|file| *file == text), "no file is canonical as it is published");
+        let text = rewrite(
+            &host.cache[&name],
+            Limits {
+                bytes: 1 << 20,
+                depth: 32,
+                values: 1 << 16,
+            },
+        )
+        .unwrap();
+        assert!(
+            !publisher.files.values().any(|file| *file == text),
+            "no file is canonical as it is published"
+        );
         host.cache.insert(name, text);
     }
     host.restart();
@@ -33,15 +50,21 @@ fn right() -> [Option<Digest>; 2] {
 }
 
 fn answers(host: &mut Host, publisher: &Publisher) -> Result<[Option<Digest>; 2], &'static str> {
-    host.update(publisher).map_err(|refusal| refusal.code.as_str())?;
+    host.update(publisher)
+        .map_err(|refusal| refusal.code.as_str())?;
     let asked = host.asked.clone();
-    let found = [host.tag(publisher, "r.example/app", "1"), host.tag(publisher, "r.example/team/app", "1")];
+    let found = [
+        host.tag(publisher, "r.example/app", "1"),
+        host.tag(publisher, "r.example/team/app", "1"),
+    ];
     host.asked.extend(asked);
     Ok(found)
 }
 
 fn asked_for_targets(host: &Host) -> bool {
-    host.asked.iter().any(|name| name.ends_with("targets.json") || name.ends_with("team.json"))
+    host.asked
+        .iter()
+        .any(|name| name.ends_with("targets.json") || name.ends_with("team.json"))
 }
 
 #[test]
@@ -63,14 +86,23 @@ fn without_its_floor_it_is_no_more_than_a_file_that_does_not_fit_its_pin() {
 fn its_signatures_are_counted_again() {
     let (mut host, publisher) = restarted();
     let trusted = host.update(&publisher).unwrap();
-    host.pins.revoked.clone_from(&trusted.0.roles["targets"].signers);
+    host.pins
+        .revoked
+        .clone_from(&trusted.0.roles["targets"].signers);
     host.restart();
     assert_eq!(answers(&mut host, &publisher), Err("revoked"));
     let (mut host, publisher) = restarted();
     let text = String::from_utf8(host.cache["targets.json"].clone()).unwrap();
     let at = text.find("\"sig\":\"").unwrap() + 7;
-    let digit = if text[at..].starts_with('0') { "1" } else { "0" };
-    host.cache.insert("targets.json".to_owned(), format!("{}{digit}{}", &text[..at], &text[at + 1..]).into_bytes());
+    let digit = if text[at..].starts_with('0') {
+        "1"
+    } else {
+        "0"
+    };
+    host.cache.insert(
+        "targets.json".to_owned(),
+        format!("{}{digit}{}", &text[..at], &text[at + 1..]).into_bytes(),
+    );
     assert_eq!(answers(&mut host, &publisher), Ok(right()));
     assert!(asked_for_targets(&host));
 }
