@@ -482,13 +482,9 @@ fn subject(claim: &Claim) -> Subject<'_> {
     }
 }
 
-/// What `[[revoked]]` looks at: top, manifest, configuration and every layer.
+/// What `[[revoked]]` looks at: every index, the manifest, the configuration and every layer.
 pub(super) fn revocable(chain: &Chain) -> Vec<Digest> {
-    let (config, layers) = chain.content();
-    [chain.top(), chain.manifest(), config]
-        .into_iter()
-        .chain(layers)
-        .collect()
+    chain.digests()
 }
 
 fn is_image_entry(rule: &str) -> bool {

@@ -589,13 +589,10 @@ fn lost(why: &str) -> Refusal {
 
 fn rows_of(chain: &crate::image::Chain) -> Vec<(Digest, Kind)> {
     let (config, layers) = chain.content();
-    let fixed = [
-        (chain.top(), Kind::Top),
-        (chain.manifest(), Kind::Manifest),
-        (config, Kind::Config),
-    ];
-    fixed
+    [(chain.top(), Kind::Top)]
         .into_iter()
+        .chain(chain.between().map(|index| (index, Kind::Manifest)))
+        .chain([(chain.manifest(), Kind::Manifest), (config, Kind::Config)])
         .chain(layers.into_iter().map(|layer| (layer, Kind::Layer)))
         .collect()
 }

@@ -8,13 +8,11 @@ use tonic::Status;
 
 use super::containerd::{BlobInfo, Containerd, RecordedName};
 use crate::decide::{Claim, Place, ToldBy};
-use crate::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
+use crate::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
 
 /// The reference that docker and CRI put on a layer, and the platform manifest that goes with it.
 const IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
 const MANIFEST_DIGEST: &str = "containerd.io/snapshot/cri.manifest-digest";
-/// Archives put an index over an index at most; what lies deeper is not looked for.
-const MAX_DEPTH: usize = 4;
 /// Every host has layers that many images share (the empty one of `WORKDIR`, a base image's), and
 /// each of them makes two chains. Those with fewer indexes above come first, so that what indexes
 /// over indexes add is cut off before what a pull brings.
@@ -196,7 +194,7 @@ impl Search<'_> {
             .filter_map(|(_, manifest)| Chain::of_manifest(layer, manifest))
             .collect();
         let mut lower = 0..chains.len();
-        for _ in 1..MAX_DEPTH {
+        for _ in 0..MAX_INDEXES {
             let mut below: HashMap<Digest, Vec<&Chain>> = HashMap::new();
             for chain in chains.get(lower.clone()).unwrap_or_default() {
                 below.entry(chain.top()).or_default().push(chain);

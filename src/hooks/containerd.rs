@@ -18,7 +18,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::image::{Blob, Descriptor, Digest, Document};
+use crate::image::{Blob, Descriptor, Digest, Document, MAX_INDEXES};
 
 /// containerd's own limit on a manifest is 4 MiB as well; a larger blob is a layer.
 const MAX_DOCUMENT: i64 = 4 << 20;
@@ -478,29 +478,33 @@ impl Containerd {
         Ok(None)
     }
 
-    /// The indexes of any namespace that list a manifest, each read and hashed.
+    /// The indexes of any namespace that list a manifest, and those above them, each read and
+    /// hashed.
     ///
     /// # Errors
     /// containerd's own.
     pub(super) async fn indexes_above(&self, manifest: &Digest) -> Result<Vec<Digest>, Status> {
-        let (children, wanted) = (
-            HashSet::from([*manifest]),
-            HashSet::from([manifest.to_string()]),
-        );
         let mut found = Vec::new();
         for namespace in self.namespaces().await? {
-            for info in self
-                .blobs(&namespace)
-                .await?
-                .iter()
-                .filter(|info| info.may_list(&wanted))
-            {
-                let document = self.document(&namespace, info).await?;
-                found.extend(
-                    document
-                        .filter(|document| document.refers_to(&children).next().is_some())
-                        .map(|document| document.digest()),
-                );
+            let blobs = self.blobs(&namespace).await?;
+            let mut children = HashSet::from([*manifest]);
+            for _ in 0..MAX_INDEXES {
+                let wanted = children.iter().map(ToString::to_string).collect();
+                let mut higher = HashSet::new();
+                for info in blobs.iter().filter(|info| info.may_list(&wanted)) {
+                    let document = self.document(&namespace, info).await?;
+                    higher.extend(
+                        document
+                            .filter(|document| document.refers_to(&children).next().is_some())
+                            .map(|document| document.digest()),
+                    );
+                }
+                higher.retain(|index| !found.contains(index));
+                if higher.is_empty() {
+                    break;
+                }
+                found.extend(&higher);
+                children = higher;
             }
         }
         Ok(found)

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::containerd::{BlobInfo, Containerd, record_is_of_registry, within};
 use crate::decide::Bytes;
-use crate::image::{Blob, Digest, ImageRef};
+use crate::image::{Blob, Digest, ImageRef, IndexEntry};
 
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
 /// records of one namespace.
@@ -104,26 +104,25 @@ impl Containerd {
     pub async fn bytes(&self, namespace: &str, top: Digest, size: i64) -> Result<Bytes, Status> {
         let mut bytes = Bytes::default();
         let mut seen = HashSet::from([top]);
-        let mut open = VecDeque::from([(top, size, None::<Arc<Blob>>)]);
-        while let Some((digest, size, parent)) = open.pop_front() {
+        let mut open = VecDeque::from([(top, size, None::<IndexEntry>, true)]);
+        while let Some((digest, size, entry, proved)) = open.pop_front() {
             let Some(document) = self.document_of(namespace, digest, size).await? else {
                 continue;
             };
             let contents = document.content();
-            // A manifest stands for its index where that lists it by its whole descriptor; what it
-            // holds is on this host in any case.
-            if !contents.is_empty() && parent.is_none_or(|parent| parent.lists(&document)) {
+            // A manifest stands for the top where each index down to it lists the next document by
+            // its whole descriptor; what it holds is on this host in any case.
+            let proved = proved && entry.is_none_or(|entry| document.is(&entry.descriptor));
+            if !contents.is_empty() && proved {
                 bytes.manifests.push(digest);
             }
             bytes.configs.extend(document.config());
             bytes.contents.extend([digest].into_iter().chain(contents));
-            for entry in document.entries().iter().map(|entry| &entry.descriptor) {
-                if seen.len() < MAX_DOCUMENTS && seen.insert(entry.digest) {
-                    open.push_back((
-                        entry.digest,
-                        i64::try_from(entry.size).unwrap_or(i64::MAX),
-                        Some(Arc::clone(&document)),
-                    ));
+            for entry in document.entries() {
+                let IndexEntry { descriptor, .. } = entry;
+                if seen.len() < MAX_DOCUMENTS && seen.insert(descriptor.digest) {
+                    let size = i64::try_from(descriptor.size).unwrap_or(i64::MAX);
+                    open.push_back((descriptor.digest, size, Some(entry.clone()), proved));
                 }
             }
         }

@@ -18,6 +18,14 @@ pub struct Descriptor {
     pub size: u64,
 }
 
+impl Descriptor {
+    /// Whether the entry says that its bytes are an index, by OCI's name or Docker's.
+    #[must_use]
+    pub fn is_of_index(&self) -> bool {
+        self.media_type == MediaType::ImageIndex.as_ref() || self.media_type == DOCKER_LIST
+    }
+}
+
 /// What Docker called the two before they were OCI's (distribution, "Image Manifest Version 2,
 /// Schema 2").
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";

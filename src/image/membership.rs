@@ -16,12 +16,17 @@ pub struct Blob {
     document: Document,
 }
 
+/// How many indexes a chain may have above its manifest. An archive puts one index over another at
+/// most; deeper ones are not looked for, so that hostile nesting costs a bounded number of reads.
+pub const MAX_INDEXES: usize = 4;
+
 /// A layer or a configuration, the manifest that lists it, and the indexes above, up to the
 /// document that a name would stand for.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    top: Arc<Blob>,
     manifest: Arc<Blob>,
+    /// Lowest first.
+    indexes: Vec<Arc<Blob>>,
 }
 
 impl Blob {
@@ -95,15 +100,18 @@ impl Blob {
     /// Whether this index lists that document, by its whole descriptor.
     #[must_use]
     pub fn lists(&self, child: &Blob) -> bool {
-        let kind = child.document.media_type();
         self.entries()
             .iter()
-            .map(|entry| &entry.descriptor)
-            .any(|entry| {
-                entry.digest == child.digest
-                    && entry.size == child.size
-                    && kind.is_none_or(|kind| kind == entry.media_type)
-            })
+            .any(|entry| child.is(&entry.descriptor))
+    }
+
+    /// Whether these are the bytes that a whole descriptor describes.
+    #[must_use]
+    pub fn is(&self, descriptor: &Descriptor) -> bool {
+        let kind = self.document.media_type();
+        self.digest == descriptor.digest
+            && self.size == descriptor.size
+            && kind.is_none_or(|kind| kind == descriptor.media_type)
     }
 }
 
@@ -114,8 +122,8 @@ impl Chain {
     pub fn of_manifest(layer: &Descriptor, manifest: &Arc<Blob>) -> Option<Self> {
         match &manifest.document {
             Document::Manifest { layers, .. } if layers.contains(layer) => Some(Self {
-                top: Arc::clone(manifest),
                 manifest: Arc::clone(manifest),
+                indexes: Vec::new(),
             }),
             _ => None,
         }
@@ -130,8 +138,8 @@ impl Chain {
                 if named.digest == config && named.size == size =>
             {
                 Some(Self {
-                    top: Arc::clone(manifest),
                     manifest: Arc::clone(manifest),
+                    indexes: Vec::new(),
                 })
             }
             _ => None,
@@ -139,19 +147,43 @@ impl Chain {
     }
 
     /// The chain one index higher: none, unless that index lists the present top by its whole
-    /// descriptor.
+    /// descriptor and the chain has room for it.
     #[must_use]
     pub fn under(&self, index: &Arc<Blob>) -> Option<Self> {
-        index.lists(&self.top).then(|| Self {
-            top: Arc::clone(index),
-            manifest: Arc::clone(&self.manifest),
+        let fits = self.indexes.len() < MAX_INDEXES && index.lists(self.top_blob());
+        fits.then(|| {
+            let mut chain = self.clone();
+            chain.indexes.push(Arc::clone(index));
+            chain
         })
     }
 
     /// The digest that a name must stand for, for this chain to prove anything of it.
     #[must_use]
     pub fn top(&self) -> Digest {
-        self.top.digest
+        self.top_blob().digest
+    }
+
+    fn top_blob(&self) -> &Blob {
+        self.indexes.last().unwrap_or(&self.manifest)
+    }
+
+    /// The indexes between the top and the manifest, highest first.
+    pub fn between(&self) -> impl Iterator<Item = Digest> {
+        self.indexes.iter().rev().skip(1).map(|index| index.digest)
+    }
+
+    /// Every digest of the image: the top, the indexes below it, the manifest, its configuration
+    /// and its layers.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Digest> {
+        let (config, layers) = self.content();
+        [self.top()]
+            .into_iter()
+            .chain(self.between())
+            .chain([self.manifest(), config])
+            .chain(layers)
+            .collect()
     }
 
     /// The platform's manifest.
@@ -179,6 +211,7 @@ mod tests {
 
     const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
     fn layer() -> Descriptor {
         Descriptor {
@@ -212,6 +245,30 @@ mod tests {
         let index = index(MANIFEST, manifest.digest, manifest.size);
         assert_eq!(chain.under(&index).unwrap().top(), index.digest());
         assert_eq!(chain.under(&index).unwrap().manifest(), manifest.digest());
+    }
+
+    #[test]
+    fn a_chain_over_several_indexes_names_each_of_them_and_has_an_end() {
+        let manifest = manifest();
+        let mut chain = Chain::of_manifest(&layer(), &manifest).unwrap();
+        let mut documents = vec![Arc::clone(&manifest)];
+        for _ in 0..MAX_INDEXES {
+            let below = documents.last().unwrap();
+            let above = index(INDEX, below.digest, below.size);
+            // The lowest index lists a manifest.
+            let above = if documents.len() == 1 {
+                index(MANIFEST, below.digest, below.size)
+            } else {
+                above
+            };
+            chain = chain.under(&above).unwrap();
+            documents.push(above);
+        }
+        let wanted: Vec<Digest> = documents.iter().rev().map(|blob| blob.digest).collect();
+        assert_eq!(chain.digests()[..wanted.len()], wanted[..]);
+        assert_eq!(chain.digests().len(), wanted.len() + 2);
+        let top = documents.last().unwrap();
+        assert!(chain.under(&index(INDEX, top.digest, top.size)).is_none());
     }
 
     #[test]

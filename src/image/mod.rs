@@ -12,6 +12,6 @@ pub use canary::{ARCHITECTURE, Canary, CanaryBlob, CanaryImage};
 pub use digest::{Digest, DigestError};
 pub use files::files_of;
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
-pub use membership::{Blob, Chain};
+pub use membership::{Blob, Chain, MAX_INDEXES};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag, host_name};
 pub use rootfs::chain_id;

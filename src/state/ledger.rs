@@ -34,7 +34,7 @@ const KEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 pub enum Kind {
     /// The digest that the name stands for.
     Top,
-    /// A manifest, in an index or the top itself.
+    /// A manifest, in an index or the top itself; or an index below the top.
     Manifest,
     /// A manifest's configuration.
     Config,

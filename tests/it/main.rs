@@ -24,6 +24,7 @@ mod hosts;
 mod keys;
 mod layers;
 mod local;
+mod nested;
 mod nri;
 mod pin;
 mod place;

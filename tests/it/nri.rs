@@ -11,7 +11,7 @@ use rootpin::image::Digest;
 use serde_json::{Value, json};
 
 use crate::containerd::{Blob, Differ, Held};
-use crate::world::{Daemon, Image, PATIENCE, World, blob};
+use crate::world::{Daemon, Image, PATIENCE, World, blob, indexes_over};
 
 const V1: &str = "r.test/team/app:v1";
 const PLUGIN: &str = "nri.pkg.api.v1alpha1.Plugin";
@@ -519,9 +519,9 @@ fn a_signed_index_is_found_beside_and_below_others_over_the_same_manifest() {
         return;
     };
     let beside = image.claimed("mirror.test/app:v1");
-    let nested = json!({"schemaVersion": 2, "manifests": [{
-        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": image.index.digest, "size": image.index.bytes.len()}]});
-    let nested = blob(nested.to_string().into_bytes());
+    // The deepest one that is followed, in which OCI's and Docker's indexes take turns.
+    let above = indexes_over(&image.index, 3);
+    let nested = above.last().unwrap().clone();
     world.containerd.hold("k8s.io", |held| {
         beside.hold_as(held, "mirror.test/app:v1");
         held.images
@@ -561,7 +561,7 @@ fn a_signed_index_is_found_beside_and_below_others_over_the_same_manifest() {
     world.containerd.hold("k8s.io", |held| {
         held.images
             .push(("r.test/nested:v1".to_owned(), nested.digest.clone()));
-        held.blobs.push(nested);
+        held.blobs.extend(above);
         hold_container(
             held,
             "nested",

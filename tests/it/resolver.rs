@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rootpin::image::Digest;
 
-use crate::world::{Image, blob};
+use crate::world::{Image, blob, indexes_over};
 use upstream::{Manner, Setting, ask};
 
 /// The daemon's deadline for one question, and for the manifest that goes with the answer; and a
@@ -633,6 +633,40 @@ fn a_manifest_by_digest_passes_only_if_it_is_signed_or_in_an_index_that_is() {
     let _daemon = setting.start();
     assert_eq!(by_digest("GET", &signed.manifest.digest).status, 200);
     assert_eq!(by_digest("GET", &evil.manifest.digest).status, 404);
+}
+
+#[test]
+fn a_platform_s_manifest_passes_that_lies_several_indexes_below_a_signed_one() {
+    let Some(mut setting) = Setting::new("r-nested") else {
+        return;
+    };
+    let image = Image::named("nested");
+    let above = indexes_over(&image.index, 3);
+    let top = above.last().unwrap().clone();
+    let middle = |index: usize| Image {
+        index: above[index].clone(),
+        ..image.clone()
+    };
+    setting.sign("v1", &middle(2));
+    for (index, tag) in ["lowest", "middle"].into_iter().enumerate() {
+        setting.upstream.push(tag, &middle(index));
+    }
+    setting.upstream.push("own", &image);
+    let daemon = setting.start();
+    let by_digest = |digest: &str| setting.ask("GET", &format!("/v2/team/app/manifests/{digest}"));
+    let down = [&top, &above[1], &above[0], &image.index, &image.manifest];
+    for blob in down {
+        let answer = by_digest(&blob.digest);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // A pull goes on over a restart: the indexes lie in the engine by then.
+    assert_eq!(daemon.stop().0, 0);
+    setting.world.containerd.hold("k8s.io", |held| {
+        image.hold(held);
+        held.blobs.extend(above.iter().cloned());
+    });
+    let _daemon = setting.start();
+    assert_eq!(by_digest(&image.manifest.digest).status, 200);
 }
 
 #[test]

@@ -38,6 +38,7 @@ use crate::publisher::Publisher;
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// What the policy covers.
 pub const GUN: &str = "r.test/team/app";
 /// Longer than anything takes on a busy machine.
@@ -669,6 +670,21 @@ pub fn blob(bytes: Vec<u8>) -> Blob {
         bytes,
         ..Blob::default()
     }
+}
+
+/// So many indexes, each over the one before it, the first over this one; the highest last. Every
+/// second one is listed by Docker's media type.
+pub fn indexes_over(index: &Blob, count: usize) -> Vec<Blob> {
+    let mut indexes = vec![index.clone()];
+    for level in 0..count {
+        let below = indexes.last().unwrap();
+        let kind = if level % 2 == 0 { INDEX } else { LIST };
+        let body = json!({"schemaVersion": 2, "manifests": [entry(kind, below)]});
+        let mut above = blob(body.to_string().into_bytes());
+        above.labels = labels(&[("containerd.io/gc.ref.content.m.0", below)]);
+        indexes.push(above);
+    }
+    indexes.split_off(1)
 }
 
 fn entry(media_type: &str, blob: &Blob) -> Value {

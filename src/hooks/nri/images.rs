@@ -2,13 +2,11 @@
 //! layers give that chain ID, a manifest that names the configuration, the indexes above it, and
 //! the records whose target is one of these.
 
-use std::collections::{BTreeSet, HashMap};
-use std::pin::Pin;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{GetImageRequest, Image, ListImagesRequest};
-use oci_spec::image::MediaType;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
@@ -18,10 +16,10 @@ use super::proved::Proved;
 use crate::decide::{Claim, Place, ToldBy};
 use crate::hooks::EngineGates;
 use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
-use crate::image::{Chain, Digest, ImageRef, Repository};
+use crate::image::{Blob, Chain, Digest, ImageRef, IndexEntry, MAX_INDEXES, Repository};
 
-/// As for a layer: archives put an index over an index at most.
-const MAX_DEPTH: usize = 3;
+/// So many indexes below one target are read. A record's target may list ten thousand.
+const MAX_READS: usize = 256;
 /// How many documents are read at once.
 const AT_ONCE: usize = 32;
 
@@ -101,10 +99,7 @@ impl Search<'_> {
                 .map(|(host, path)| (host.as_str(), path.as_str()));
             let fetched_from: BTreeSet<_> = self.engine.repositories(sources).into_iter().collect();
             for (target, names) in &records {
-                if let Some(chain) = self
-                    .climb(&manifest.chain, target.clone(), MAX_DEPTH)
-                    .await?
-                {
+                if let Some(chain) = self.climb(&manifest.chain, target).await? {
                     from_registry |= names.is_of_registry;
                     found.push((chain, &names.names, fetched_from.clone()));
                 }
@@ -256,46 +251,46 @@ impl Search<'_> {
     }
 
     /// The chain from a document down to that manifest: none, where the manifest is not below it.
-    fn climb<'a>(
-        &'a self,
-        manifest: &'a Chain,
-        target: BlobInfo,
-        depth: usize,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Chain>, Status>> + Send + 'a>> {
-        Box::pin(async move {
-            if target.digest == manifest.top() {
-                return Ok(Some(manifest.clone()));
-            }
-            let Some(document) = self.engine.containerd.document(NAMESPACE, &target).await? else {
-                return Ok(None);
-            };
-            if let Some(chain) = manifest.under(&document) {
-                return Ok(Some(chain));
-            }
-            let index = MediaType::ImageIndex.to_string();
-            for entry in document
-                .entries()
-                .iter()
-                .filter(|entry| depth > 0 && entry.descriptor.media_type == index)
-            {
-                let Ok(size) = i64::try_from(entry.descriptor.size) else {
-                    continue;
-                };
-                let below = BlobInfo {
-                    digest: entry.descriptor.digest,
-                    size,
-                    labels: HashMap::new(),
-                };
-                if let Some(chain) = self
-                    .climb(manifest, below, depth - 1)
-                    .await?
-                    .and_then(|below| below.under(&document))
-                {
+    async fn climb(&self, manifest: &Chain, target: &BlobInfo) -> Result<Option<Chain>, Status> {
+        if target.digest == manifest.top() {
+            return Ok(Some(manifest.clone()));
+        }
+        let containerd = &self.engine.containerd;
+        let top = containerd.document(NAMESPACE, target).await?;
+        // Each with the indexes above it, highest first.
+        let mut level: Vec<Vec<Arc<Blob>>> = top.into_iter().map(|top| vec![top]).collect();
+        let (mut seen, mut reads) = (HashSet::from([target.digest]), 0);
+        for _ in 0..MAX_INDEXES {
+            let mut lower = Vec::new();
+            for path in &level {
+                let under = |chain: Chain, index| chain.under(index);
+                if let Some(chain) = path.iter().rev().try_fold(manifest.clone(), under) {
                     return Ok(Some(chain));
                 }
+                let entries = path.last().into_iter().flat_map(|index| index.entries());
+                for IndexEntry { descriptor, .. } in entries {
+                    if !descriptor.is_of_index() || seen.contains(&descriptor.digest) {
+                        continue;
+                    }
+                    reads += 1;
+                    if reads > MAX_READS {
+                        return Ok(None);
+                    }
+                    let below = BlobInfo {
+                        digest: descriptor.digest,
+                        size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
+                        labels: HashMap::new(),
+                    };
+                    let document = containerd.document(NAMESPACE, &below).await?;
+                    if let Some(index) = document.filter(|document| document.is(descriptor)) {
+                        seen.insert(descriptor.digest);
+                        lower.push(path.iter().cloned().chain([index]).collect());
+                    }
+                }
             }
-            Ok(None)
-        })
+            level = lower;
+        }
+        Ok(None)
     }
 }
 

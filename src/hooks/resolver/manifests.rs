@@ -10,14 +10,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::hooks::Containerd;
-use crate::image::{Digest, ImageRef};
+use crate::image::{Digest, ImageRef, MAX_INDEXES};
 use crate::sources::{Description, Sources};
 use crate::trust::{Code, Refusal};
 
 /// As much of manifests is kept; then it is begun anew.
 const MAX_KEPT: usize = 16 << 20;
 const MAX_MANIFESTS: usize = 4096;
-/// So many digests that they list, and so many indexes above one of them.
+/// So many digests that they list, and so many indexes above one of them, at all levels.
 const MAX_LISTED: usize = 65_536;
 const MAX_ABOVE: usize = 16;
 /// So many registries' answers are waited for at a time, each of which may be 4 MiB.
@@ -104,15 +104,23 @@ impl Manifests {
             .cloned()
     }
 
-    /// The indexes that list a manifest: those that are kept here.
+    /// The indexes that list a manifest, and those above them: as far as they are kept here.
     pub(super) fn above(&self, digest: &Digest) -> Vec<Digest> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .above
-            .get(digest)
-            .cloned()
-            .unwrap_or_default()
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut found, mut children) = (Vec::new(), vec![*digest]);
+        for _ in 0..MAX_INDEXES {
+            let mut higher: Vec<Digest> = children
+                .iter()
+                .filter_map(|child| kept.above.get(child))
+                .flatten()
+                .copied()
+                .filter(|index| !found.contains(index))
+                .collect();
+            higher.truncate(MAX_ABOVE - found.len());
+            found.extend(&higher);
+            children = higher;
+        }
+        found
     }
 
     /// The indexes that list a manifest, in an engine's content store: a pull goes on there after a
