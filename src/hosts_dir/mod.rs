@@ -7,6 +7,7 @@
 //! `core/remotes/docker/config/hosts.go` and `resolver.go`).
 
 mod close;
+mod daemon_json;
 mod document;
 mod hole;
 mod place;
@@ -14,6 +15,7 @@ mod place;
 use std::net::SocketAddr;
 
 pub use close::{Certificates, close};
+pub use daemon_json::DaemonJson;
 pub use document::HostsFile;
 pub use hole::{Hole, NO_FILE, holes, holes_at, mirrored};
 pub use place::{Place, fetches_at, registries};

@@ -3,7 +3,9 @@
 //!
 //! Read from the folder that the host's owner names (`hosts-dir`), laid out as containerd's
 //! `config_path`: the first of `HOST_PORT_`, `HOST[:PORT]` and `_default` that is there, with a
-//! `hosts.toml`, or else with Docker's `*.crt`, `*.cert` and `*.key`. A mirror may be stale or
+//! `hosts.toml`, or else with Docker's `*.crt`, `*.cert` and `*.key`. Where dockerd's daemon.json
+//! lies beside the folder, its `registry-mirrors` and `insecure-registries` count as they do for
+//! dockerd: where no `hosts.toml` names a `[host]`. A mirror may be stale or
 //! hostile: what it says is verified like everything else. So plain http to another machine is
 //! asked where the file says so, and is sent no credentials. TLS that is not verified
 //! (`skip_verify`) is an error and not a setting: it would look like what it is not.
@@ -20,7 +22,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{SourceError, escaped};
-use crate::hosts_dir::{Certificates, Place};
+use crate::hosts_dir::{DOCKER_HUB, DaemonJson, Place};
 use crate::image::Digest;
 
 /// No such file is larger.
@@ -50,6 +52,8 @@ pub(super) struct Way {
     pub(super) identity: Option<Vec<u8>>,
     /// Whether another is to be tried where this one has no answer or not what is wanted.
     pub(super) mirror: bool,
+    /// Whether plain http is only tried: dockerd's `insecure-registries` may speak TLS as well.
+    pub(super) guessed: bool,
 }
 
 impl Way {
@@ -82,7 +86,7 @@ struct File {
     host: BTreeMap<Spanned<String>, Host>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Host {
     capabilities: Option<Vec<String>>,
     ca: Option<OneOrMore>,
@@ -146,25 +150,107 @@ pub(super) fn ways(
         cause,
     };
     let place = Place::of(folder, host).map_err(|error| wrong(folder, error.to_string()))?;
-    let Some(place) = place else { return Ok(None) };
+    let Some(place) = place else {
+        return by_dockerd(None, folder, host, wanted, resolver);
+    };
     let path = place.file();
-    match read(&path) {
-        Ok(text) => parse(&text, place.folder(), host, wanted, resolver)
-            .map_err(|cause| wrong(&path, cause)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let beside = place
-                .certificates()
-                .map_err(|error| wrong(place.folder(), error.to_string()))?;
-            by_certificates(&beside, place.folder(), host)
-                .map(Some)
-                .map_err(|cause| wrong(place.folder(), cause))
+    let said = match read(&path) {
+        Ok(text) => {
+            let (said, alone) = parse(&text, place.folder(), host, wanted, resolver)
+                .map_err(|cause| wrong(&path, cause))?;
+            if !alone {
+                return Ok(said);
+            }
+            said
         }
-        Err(error) => Err(wrong(&path, error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let url = format!("https://{}", own_name(host));
+            Some(vec![by_certificates(&place, &url, false)?])
+        }
+        Err(error) => return Err(wrong(&path, error.to_string())),
+    };
+    by_dockerd(said, folder, host, wanted, resolver)
+}
+
+/// What dockerd adds where one host at most is named for a registry (moby, daemon/hosts.go,
+/// `mergeLegacyConfig`): mirrors of Docker Hub, and plain http for what it calls insecure. Its
+/// unverified TLS has no place here.
+fn by_dockerd(
+    said: Option<Vec<Way>>,
+    folder: &Path,
+    host: &str,
+    wanted: Capability,
+    resolver: Option<SocketAddr>,
+) -> Result<Option<Vec<Way>>, SourceError> {
+    let dockerd = DaemonJson::beside(folder);
+    let own = format!("https://{}", own_name(host));
+    let mut ways = Vec::new();
+    if host == DOCKER_HUB && wanted != Capability::Push {
+        for mirror in &dockerd.mirrors {
+            if resolver.is_none_or(|resolver| !leads_to(mirror, resolver)) {
+                ways.push(mirror_of_dockerd(folder, mirror)?);
+            }
+        }
+    }
+    if dockerd.is_insecure(host) {
+        ways.push(Way {
+            api: format!("http://{host}/v2"),
+            ca: None,
+            identity: None,
+            mirror: false,
+            guessed: true,
+        });
+    }
+    if ways.is_empty() {
+        return Ok(said);
+    }
+    let itself = || {
+        let api = format!("{own}/v2");
+        let (ca, identity, mirror, guessed) = (None, None, false, false);
+        vec![Way {
+            api,
+            ca,
+            identity,
+            mirror,
+            guessed,
+        }]
+    };
+    ways.extend(said.unwrap_or_else(itself));
+    Ok(Some(ways))
+}
+
+/// One of `registry-mirrors`, with the certificates that the folder has for it.
+fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<Way, SourceError> {
+    let wrong = |cause: String| SourceError::Other {
+        url: format!("registry-mirrors of {}", escaped(url)),
+        cause,
+    };
+    let authority = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next())
+        .filter(|authority| !["", ".", ".."].contains(authority));
+    let place = authority
+        .map(|authority| Place::of(folder, authority))
+        .transpose()
+        .map_err(|error| wrong(error.to_string()))?
+        .flatten()
+        .filter(|place| !place.is_default);
+    match place {
+        Some(place) => by_certificates(&place, url, true),
+        None => Host::default().way(url, folder, true).map_err(wrong),
     }
 }
 
-/// The registry itself, where its folder has Docker's files only.
-fn by_certificates(beside: &Certificates, folder: &Path, host: &str) -> Result<Vec<Way>, String> {
+/// A way whose folder has Docker's files only.
+fn by_certificates(place: &Place, url: &str, mirror: bool) -> Result<Way, SourceError> {
+    let folder = place.folder();
+    let wrong = |cause: String| SourceError::Other {
+        url: folder.display().to_string(),
+        cause,
+    };
+    let beside = place
+        .certificates()
+        .map_err(|error| wrong(error.to_string()))?;
     let ca = (!beside.ca.is_empty())
         .then(|| OneOrMore::More(beside.ca.iter().map(PathBuf::from).collect()));
     let pair = |(certificate, key): &(String, Option<String>)| {
@@ -173,35 +259,30 @@ fn by_certificates(beside: &Certificates, folder: &Path, host: &str) -> Result<V
             files.into_iter().flatten().map(PathBuf::from).collect(),
         ])
     };
-    let itself = Host {
-        capabilities: None,
+    let host = Host {
         ca,
         client: beside.client.first().map(pair),
-        skip_verify: false,
-        override_path: false,
+        ..Host::default()
     };
-    Ok(vec![itself.way(
-        &format!("https://{}", own_name(host)),
-        folder,
-        false,
-    )?])
+    host.way(url, folder, mirror).map_err(wrong)
 }
 
 fn own_name(host: &str) -> &str {
-    if host == "docker.io" {
+    if host == DOCKER_HUB {
         "registry-1.docker.io"
     } else {
         host
     }
 }
 
+/// The ways that a file names, and whether it names no `[host]`.
 fn parse(
     text: &str,
     folder: &Path,
     host: &str,
     wanted: Capability,
     resolver: Option<SocketAddr>,
-) -> Result<Option<Vec<Way>>, String> {
+) -> Result<(Option<Vec<Way>>, bool), String> {
     let file: File =
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     if file.host.len() > MOST {
@@ -219,8 +300,9 @@ fn parse(
             ways.push(mirror.way(name.get_ref(), folder, true)?);
         }
     }
+    let alone = file.host.is_empty();
     if ours(&server) && ways.is_empty() {
-        return Ok(None);
+        return Ok((None, alone));
     }
     let server = if ours(&server) {
         format!("https://{own}")
@@ -235,7 +317,7 @@ fn parse(
         override_path: file.override_path,
     };
     ways.push(of_server.way(&server, folder, false)?);
-    Ok(Some(ways))
+    Ok((Some(ways), alone))
 }
 
 /// Whether a URL is that of a loopback address, by any of its names.
@@ -326,6 +408,7 @@ impl Host {
             ca,
             identity,
             mirror,
+            guessed: false,
         })
     }
 }
@@ -358,6 +441,7 @@ mod tests {
         let resolver = "127.0.0.1:5055".parse().ok();
         Ok(
             parse(text, Path::new("/nowhere"), "r.example", wanted, resolver)?
+                .0
                 .into_iter()
                 .flatten()
                 .map(|way| way.api)
@@ -415,6 +499,76 @@ mod tests {
             apis("server = \"http://127.0.0.1:5056\"", Capability::Pull).unwrap(),
             ["http://127.0.0.1:5056/v2"]
         );
+    }
+
+    #[test]
+    fn dockerds_own_words_count_where_no_hosts_toml_names_a_host() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("certs.d");
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        };
+        let found = |host: &str, wanted: Capability| {
+            let resolver = "127.0.0.1:5055".parse().ok();
+            let ways = ways(&folder, host, wanted, resolver).unwrap();
+            ways.into_iter()
+                .flatten()
+                .map(|way| (way.api, way.mirror, way.guessed))
+                .collect::<Vec<_>>()
+        };
+        let way = |api: &str, mirror: bool, guessed: bool| (format!("{api}/v2"), mirror, guessed);
+        write(
+            "daemon.json",
+            r#"{"registry-mirrors": ["http://127.0.0.1:5055", "http://m.example:5000/hub/", "https://n.example"],
+                "insecure-registries": ["10.0.0.0/8", "r.example:5000"]}"#,
+        );
+        write("certs.d/n.example/ca.crt", "CA");
+        let (hub, pull) = (
+            way("https://registry-1.docker.io", false, false),
+            Capability::Pull,
+        );
+        let mirrored = [
+            way("http://m.example:5000/hub", true, false),
+            way("https://n.example", true, false),
+            hub.clone(),
+        ];
+        assert_eq!(found("docker.io", pull), mirrored);
+        assert_eq!(found("docker.io", Capability::Push), []);
+        let of_mirror = ways(&folder, "docker.io", pull, None).unwrap().unwrap();
+        assert_eq!(of_mirror[2].ca.as_deref(), Some(&b"CA\n"[..]));
+        for insecure in ["10.1.2.3:5000", "r.example:5000"] {
+            assert_eq!(
+                found(insecure, Capability::Push),
+                [
+                    way(&format!("http://{insecure}"), false, true),
+                    way(&format!("https://{insecure}"), false, false)
+                ]
+            );
+        }
+        assert_eq!(found("r.example", pull), [], "another port");
+
+        write("certs.d/docker.io/ca.crt", "CA");
+        assert_eq!(found("docker.io", pull), mirrored, "a CA names no host");
+        write(
+            "certs.d/docker.io/hosts.toml",
+            "server = \"https://s.example\"",
+        );
+        assert_eq!(
+            found("docker.io", pull)[2],
+            way("https://s.example", false, false)
+        );
+        let resolver = "[host.\"http://127.0.0.1:5055/resolve\"]\n";
+        for host in ["docker.io", "r.example:5000"] {
+            write(&format!("certs.d/{host}/hosts.toml"), resolver);
+            assert_eq!(
+                found(host, pull).len(),
+                1,
+                "a host is named, so no more counts"
+            );
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(super) struct Endpoint {
     api: String,
     /// What is trusted beside the system's store, and shown.
     tls: Option<Digest>,
-    /// Whether nobody said that it is there: plain http, tried first at a registry of this machine.
+    /// Whether nobody said that it is there: plain http, tried first at a registry of this machine
+    /// or at one that dockerd calls insecure.
     guessed: bool,
     mirror: bool,
 }
@@ -123,7 +124,7 @@ pub(super) fn endpoints(
                 client,
                 api: way.api.clone(),
                 tls: way.tls(),
-                guessed: false,
+                guessed: way.guessed,
                 mirror: way.mirror,
             })
         };

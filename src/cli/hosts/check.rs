@@ -1,18 +1,16 @@
 //! `rootpin hosts check`.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
-use crate::hosts_dir::{DEFAULT, DOCKER_HUB, Hole, Place, holes_at, mirrored, registries};
+use crate::hosts_dir::{
+    DEFAULT, DOCKER_HUB, DaemonJson, Hole, Place, holes_at, mirrored, registries,
+};
 use crate::sockets::Holder;
-
-/// No daemon.json is longer.
-const MAX_CONFIG: u64 = 1 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -88,7 +86,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             if let Some(place) = place.as_ref().filter(|place| {
                 registry == DOCKER_HUB || registry == DEFAULT && stands_for_docker_hub(&dir, place)
             }) {
-                found.extend(mirrored(place, &mirrors(&dir)).map_err(unreadable)?);
+                found.extend(
+                    mirrored(place, &DaemonJson::beside(&dir).mirrors).map_err(unreadable)?,
+                );
             }
             files.push(told(
                 &dir,
@@ -108,27 +108,6 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
 fn stands_for_docker_hub(dir: &Path, default: &Place) -> bool {
     Place::of(dir, DOCKER_HUB)
         .is_ok_and(|found| found.is_some_and(|found| found.file() == default.file()))
-}
-
-/// dockerd's `registry-mirrors`, where its daemon.json lies beside the folder, as
-/// /etc/docker/daemon.json does.
-fn mirrors(dir: &Path) -> Vec<String> {
-    let mut text = String::new();
-    let file = dir
-        .parent()
-        .map(|beside| File::open(beside.join("daemon.json")));
-    let Some(Ok(file)) = file else {
-        return Vec::new();
-    };
-    if file.take(MAX_CONFIG).read_to_string(&mut text).is_err() {
-        return Vec::new();
-    }
-    let config: Value = serde_json::from_str(&text).unwrap_or_default();
-    list(&config, "registry-mirrors")
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
 }
 
 fn hole(code: &'static str, found: &str, hint: &str) -> Hole {
