@@ -42,3 +42,4 @@ pub mod sockets;
 pub mod sources;
 pub mod state;
 pub mod trust;
+pub mod trusted_path;

@@ -1,6 +1,5 @@
 //! The policy's directory on disk: what is read there is the owner's own, or it is not read.
 
-mod chain;
 mod earliest;
 mod edit;
 mod last;
@@ -15,8 +14,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::policy::{self, Diagnostic, Files, Policy, Unreadable};
+use crate::trusted_path::{self, Untrusted};
 
-pub use chain::{Owner, check_way};
+pub use crate::trusted_path::Owner;
+
 pub use earliest::Earliest;
 pub use edit::{Checked, EditRefused, Editing, Proposal, Step, replace_file};
 pub use last::LastGood;
@@ -168,8 +169,11 @@ impl PolicyDir {
     }
 
     fn read_checked(&self, relative: &str) -> (Option<Stamp>, Result<Vec<u8>, Unreadable>) {
-        let checked = chain::check(&self.dir.join(relative), self.owner);
-        match checked.and_then(|path| read_capped(&path)) {
+        let checked = trusted_path::check(&self.dir.join(relative), self.owner);
+        match checked
+            .map_err(Unreadable::from)
+            .and_then(|path| read_capped(&path))
+        {
             Ok((metadata, bytes)) => (Some(Stamp::of(&metadata)), Ok(bytes)),
             Err(error) => (self.stamp(relative), Err(error)),
         }
@@ -193,7 +197,7 @@ impl Files for PolicyDir {
         {
             return Ok(Vec::new());
         }
-        chain::check_directory(&dir, self.owner)?;
+        trusted_path::check_directory(&dir, self.owner)?;
         let names = self.list().map_err(|error| {
             unreadable(
                 &error.to_string(),
@@ -245,6 +249,12 @@ fn read_capped(path: &Path) -> Result<(Metadata, Vec<u8>), Unreadable> {
         return Err(unreadable("longer than 1 MiB", "split it into fragments"));
     }
     Ok((metadata, bytes))
+}
+
+impl From<Untrusted> for Unreadable {
+    fn from(Untrusted { message, hint }: Untrusted) -> Self {
+        Self { message, hint }
+    }
 }
 
 fn unreadable(message: &str, hint: &str) -> Unreadable {

@@ -1,12 +1,13 @@
 //! The audit file: one JSON object a line, one line a decision.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+
+use crate::trusted_path::append;
 
 /// An open audit file.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ struct State {
 impl AuditFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let file =
-            append_to(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
+            append(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             state: Mutex::new(State {
@@ -73,7 +74,7 @@ impl AuditFile {
     }
 
     pub(super) fn reopen(&self) {
-        match append_to(&self.path) {
+        match append(&self.path) {
             Ok(file) => {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 (state.file, state.broken) = (file, false);
@@ -95,14 +96,6 @@ impl AuditFile {
             )
         })
     }
-}
-
-fn append_to(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
 }
 
 #[cfg(test)]

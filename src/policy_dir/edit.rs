@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
-use super::chain::{self, Owner};
-use super::{FRAGMENTS, PolicyDir};
+use super::{FRAGMENTS, Owner, PolicyDir};
 use crate::policy::{self, Diagnostic, Files, Policy, Unreadable};
+use crate::trusted_path;
 
 /// A policy's directory that nobody else edits by command meanwhile.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Files for Overlay<'_> {
         match proposed {
             Some(bytes) if self.base.dir.join(relative).exists() => {
                 // What is there is the owner's own, or it is not written over.
-                chain::check(&self.base.dir.join(relative), self.base.owner)?;
+                trusted_path::check(&self.base.dir.join(relative), self.base.owner)?;
                 Ok(bytes.to_vec())
             }
             Some(bytes) => {
@@ -174,7 +174,7 @@ impl Files for Overlay<'_> {
                 } else {
                     &self.base.dir
                 };
-                chain::check_directory(parent, self.base.owner)?;
+                trusted_path::check_directory(parent, self.base.owner)?;
                 Ok(bytes.to_vec())
             }
             None => self.base.read(relative),
@@ -250,9 +250,11 @@ impl Checked<'_> {
 /// it, as `NAME.bak`.
 ///
 /// # Errors
-/// Something could not be written: then the file is as it was.
+/// Something could not be written, or another user may write on the way there: then the file is as
+/// it was.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, &mut |_| Ok(()))
+    // Behind links, so that a link stays one.
+    replace(&trusted_path::place(path)?, bytes, &mut |_| Ok(()))
 }
 
 /// Adds a pinned file. One that is there already is left, if it is the same.
@@ -351,5 +353,26 @@ fn refused(message: impl Into<String>, hint: impl Into<String>) -> EditRefused {
     EditRefused {
         message: message.into(),
         hint: hint.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_where_only_its_owner_can_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("open"), dir.path().join("hosts.toml"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, folder.join("hosts.toml")).unwrap();
+        let why = replace_file(&folder.join("hosts.toml"), b"new").unwrap_err();
+        assert!(why.to_string().contains("can be written by"), "{why}");
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        std::os::unix::fs::symlink("hosts.toml", dir.path().join("link")).unwrap();
+        replace_file(&dir.path().join("link"), b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
     }
 }

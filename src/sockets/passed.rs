@@ -2,7 +2,7 @@
 //! upgraded, so that engines wait in the queue in place of failing, and nobody else can have them
 //! meanwhile.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use listenfd::ListenFd;
+
+use crate::trusted_path::restrict_socket;
 
 /// After a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,7 +64,7 @@ impl Passed {
                     .map(|about| about.permissions().mode())
                     .unwrap_or_default();
                 if mode & 0o077 != 0
-                    && let Err(error) = fs::set_permissions(&path, Permissions::from_mode(0o600))
+                    && let Err(error) = restrict_socket(&path)
                 {
                     log::error!("{} is open to others than root: {error}", path.display());
                 }

@@ -1,13 +1,14 @@
 //! A Unix socket that only root can connect to.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Holder, Taken};
+use crate::trusted_path::restrict_socket;
 
 /// Binds a socket of mode 0600. One that is left over from a daemon that died is replaced; anything
 /// else in its place is an error.
@@ -33,7 +34,7 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
     let fresh = fresh_name(path)?;
     let _ = fs::remove_file(&fresh);
     let listener = UnixListener::bind(&fresh)?;
-    fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
+    restrict_socket(&fresh)?;
     fs::rename(&fresh, path)?;
     Ok(listener)
 }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
+    ("trusted_path", &[]),
     ("json", &[]),
     ("nonce", &[]),
     ("config", &[]),
     ("hosts_dir", &[]),
-    ("sockets", &[]),
+    ("sockets", &["trusted_path"]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
     ("policy", &["image", "trust"]),
-    ("policy_dir", &["image", "policy"]),
+    ("policy_dir", &["trusted_path", "image", "policy"]),
     ("sources", &["hosts_dir", "image", "trust", "policy"]),
     ("publish", &["json", "image", "trust", "policy", "sources"]),
     ("state", &["nonce", "image", "trust"]),
@@ -22,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
         "decide",
         &["nonce", "image", "trust", "policy", "sources", "state"],
     ),
-    ("observe", &["decide"]),
+    ("observe", &["trusted_path", "decide"]),
     (
         "control",
         &[
@@ -68,6 +69,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     (
         "doctor",
         &[
+            "trusted_path",
             "config",
             "hosts_dir",
             "sockets",
@@ -97,6 +99,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     (
         "cli",
         &[
+            "trusted_path",
             "config",
             "hosts_dir",
             "sockets",

@@ -12,6 +12,7 @@ use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_dir::{Place, close};
 use crate::policy_dir::replace_file;
+use crate::trusted_path;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -95,18 +96,13 @@ impl Change {
     }
 
     fn write(&self) -> io::Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let file = trusted_path::place(&self.file)?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(folder)?;
-        // Behind links, so that a link stays one.
-        let path = if self.before.is_some() {
-            std::fs::canonicalize(&self.file)?
-        } else {
-            self.file.clone()
-        };
-        replace_file(&path, self.after.as_bytes())
+        replace_file(&file, self.after.as_bytes())
     }
 
     fn told(&self, dry_run: bool) -> Value {

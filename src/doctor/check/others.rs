@@ -15,7 +15,7 @@ use super::super::hole::{Fix, Hole};
 use crate::config::Config;
 use crate::observe::plain;
 use crate::policy::Policy;
-use crate::policy_dir::{Owner, check_way};
+use crate::trusted_path::{Owner, check_way};
 
 /// No configuration of an engine is longer.
 const MAX_CONFIG: u64 = 1 << 20;

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::Plan;
+use crate::trusted_path::{self, Before};
 
 /// A file that was written or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +17,19 @@ pub struct Written {
     pub path: PathBuf,
     /// Where the one before is; none: there was none, or its mode alone changed.
     pub backup: Option<PathBuf>,
-    /// Whether there was none.
-    pub new: bool,
+    change: Change,
 }
 
-/// Writes all of it, or leaves all texts and programs as they were.
+/// What was done, to take it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    /// A file was written, at this place, in these new folders.
+    File(PathBuf, Vec<PathBuf>),
+    /// It was given to root.
+    Mode(Before),
+}
+
+/// Writes all of it, or leaves all as it was.
 pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, String> {
     let mut done = Vec::new();
     let Err(why) = write_all(plan, time, &mut done) else {
@@ -57,85 +66,221 @@ fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), Str
             .map(|edit| (&edit.path, edit.after.clone().into_bytes(), edit.mode)),
     );
     for (path, bytes, mode) in files {
-        let backup = put(path, &bytes, mode, time).map_err(|error| failed(path, &error))?;
-        done.push(Written {
-            path: path.clone(),
-            new: backup.is_none(),
-            backup,
-        });
+        put(path, &bytes, mode, time, done).map_err(|error| failed(path, &error))?;
     }
     for (path, mode) in &plan.modes {
-        let set = chown(path, Some(0), None)
-            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(*mode)));
-        set.map_err(|error| failed(path, &error))?;
+        let before =
+            trusted_path::give_to_root(path, *mode).map_err(|error| failed(path, &error))?;
         done.push(Written {
             path: path.clone(),
             backup: None,
-            new: false,
+            change: Change::Mode(before),
         });
     }
     Ok(())
 }
 
-/// Puts back what was there before. Modes stay: they were too wide.
+/// Puts back what was there before, modes and owners too, as far as that can be.
 pub(super) fn undo(done: &[Written]) -> io::Result<()> {
-    for Written { path, backup, new } in done.iter().rev() {
-        if let Some(backup) = backup {
-            let path = fs::canonicalize(path)?;
-            let now = fs::metadata(&path)?;
-            chown(backup, Some(now.uid()), Some(now.gid()))?;
-            fs::rename(backup, &path)?;
-        } else if *new {
-            fs::remove_file(path)?;
-        }
+    let mut outcome = Ok(());
+    for Written {
+        path,
+        backup,
+        change,
+    } in done.iter().rev()
+    {
+        let undone = match (change, backup) {
+            (Change::Mode(before), _) => before.restore(path),
+            (Change::File(file, _), Some(backup)) => fs::rename(backup, file),
+            (Change::File(file, folders), None) => fs::remove_file(file)
+                .and_then(|()| folders.iter().rev().try_for_each(fs::remove_dir)),
+        };
+        let named = undone
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+        outcome = outcome.and(named);
     }
-    Ok(())
+    outcome
 }
 
 /// Puts bytes in a file's place by a rename. A file that is there keeps its mode and owner, a link
-/// its target's place.
-fn put(path: &Path, bytes: &[u8], mode: u32, time: &str) -> io::Result<Option<PathBuf>> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path
+/// its target's place. A folder where another user may write is refused: what they put there, an
+/// engine would run or read as root's, whatever is written now.
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    time: &str,
+    done: &mut Vec<Written>,
+) -> io::Result<()> {
+    let file = trusted_path::place(path)?;
+    let folder = file
         .parent()
         .ok_or_else(|| io::Error::other("no file's path"))?;
-    make_folder(folder)?;
-    let old = fs::metadata(&path).ok();
-    let backup = old.as_ref().map(|_| {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".bak-{time}"));
-        // Not in the verifier's folder: containerd would run it.
-        if mode == 0o755 {
-            folder.with_file_name(name)
-        } else {
-            path.with_file_name(name)
+    let mut folders = Vec::new();
+    let fresh = make_folder(folder, &mut folders).and_then(|()| {
+        // Of a folder that was missing, too.
+        trusted_path::place(path)?;
+        let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
+        fresh.write_all(bytes)?;
+        let old = fs::metadata(&file).ok();
+        if let Some(old) = &old {
+            fchown(fresh.as_file(), Some(old.uid()), Some(old.gid()))?;
         }
+        let mode = old.map_or(mode, |old| old.mode() & 0o7777);
+        let mode = Permissions::from_mode(mode);
+        fresh.as_file().set_permissions(mode)?;
+        fresh.as_file().sync_all()?;
+        Ok(fresh)
     });
-    if let Some(backup) = &backup {
-        fs::copy(&path, backup)?;
-    }
-    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
-    fresh.write_all(bytes)?;
-    fresh.as_file().set_permissions(Permissions::from_mode(
-        old.as_ref().map_or(mode, |old| old.mode() & 0o7777),
-    ))?;
-    if let Some(old) = old {
-        chown(fresh.path(), Some(old.uid()), Some(old.gid()))?;
-    }
-    fresh.as_file().sync_all()?;
-    fresh.persist(&path).map_err(|failed| failed.error)?;
-    File::open(folder)?.sync_all()?;
-    Ok(backup)
+    let renamed = fresh.and_then(|fresh| {
+        let backup = file.exists().then(|| {
+            let mut name = file.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".bak-{time}"));
+            // Not in the verifier's folder: containerd would run it.
+            if mode == 0o755 {
+                folder.with_file_name(name)
+            } else {
+                file.with_file_name(name)
+            }
+        });
+        if let Some(backup) = &backup {
+            trusted_path::create_copy(&file, backup)?;
+        }
+        if let Err(failed) = fresh.persist(&file) {
+            if let Some(backup) = backup {
+                fs::remove_file(backup)?;
+            }
+            return Err(failed.error);
+        }
+        Ok(backup)
+    });
+    let backup = renamed.inspect_err(|_| {
+        for folder in folders.iter().rev() {
+            let _ = fs::remove_dir(folder);
+        }
+    })?;
+    done.push(Written {
+        path: path.to_owned(),
+        backup,
+        change: Change::File(file.clone(), folders),
+    });
+    File::open(folder)?.sync_all()
 }
 
 /// The folder, and those that lead to it; new ones are mode 0755 whatever the umask is.
-fn make_folder(folder: &Path) -> io::Result<()> {
+fn make_folder(folder: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     if let Some(above) = folder.parent() {
-        make_folder(above)?;
+        make_folder(above, made)?;
     }
     fs::create_dir(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o755))
+    made.push(folder.to_owned());
+    File::open(folder)?.set_permissions(Permissions::from_mode(0o755))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::Edit;
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn edit(path: &Path) -> Edit {
+        Edit {
+            path: path.to_owned(),
+            before: fs::read_to_string(path).ok(),
+            after: "new".to_owned(),
+            mode: 0o644,
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_where_another_user_could_have_put_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, secret) = (dir.path().join("open"), dir.path().join("secret"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        symlink(&secret, folder.join("link")).unwrap();
+        fs::write(folder.join("config.toml"), "old").unwrap();
+        symlink(&secret, folder.join("config.toml.bak-T")).unwrap();
+        for plan in [
+            Plan {
+                texts: vec![edit(&folder.join("config.toml"))],
+                ..Plan::default()
+            },
+            Plan {
+                texts: vec![edit(&folder.join("new.toml"))],
+                ..Plan::default()
+            },
+            Plan {
+                programs: vec![(secret.clone(), folder.join("program"))],
+                ..Plan::default()
+            },
+            Plan {
+                modes: vec![(folder.join("link"), 0o755)],
+                ..Plan::default()
+            },
+        ] {
+            let why = write(&plan, "T").unwrap_err();
+            assert!(
+                why.contains("can be written by") && why.ends_with("nothing is written"),
+                "{why}"
+            );
+        }
+        assert_eq!(
+            (fs::read_to_string(&secret).unwrap(), mode(&secret)),
+            ("secret".to_owned(), 0o600)
+        );
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_copy_is_never_made_onto_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("config.toml"), dir.path().join("secret"));
+        fs::write(&file, "old").unwrap();
+        fs::write(&secret, "secret").unwrap();
+        symlink(&secret, dir.path().join("config.toml.bak-T")).unwrap();
+        let plan = Plan {
+            texts: vec![edit(&file)],
+            ..Plan::default()
+        };
+        assert!(write(&plan, "T").unwrap_err().contains("File exists"));
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    }
+
+    #[test]
+    fn what_is_taken_back_has_its_modes_and_owners_again_and_leaves_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("verifier"), dir.path().join("config.toml"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o775)).unwrap();
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        let theirs = std::os::unix::fs::chown(&folder, Some(12345), Some(12346)).is_ok();
+        let _ = std::os::unix::fs::chown(&file, None, Some(12346));
+        let plan = Plan {
+            texts: vec![edit(&file), edit(&dir.path().join("conf.d/deep/new.toml"))],
+            modes: vec![(folder.clone(), 0o755), (dir.path().join("missing"), 0o755)],
+            ..Plan::default()
+        };
+        let why = write(&plan, "T").unwrap_err();
+        assert!(why.ends_with("nothing is written"), "{why}");
+        assert_eq!((mode(&folder), mode(&file)), (0o775, 0o640));
+        if theirs {
+            let of = |path| fs::metadata(path).map(|about| (about.uid(), about.gid()));
+            assert_eq!(of(&folder).unwrap(), (12345, 12346));
+            assert_eq!(of(&file).unwrap().1, 12346);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }

@@ -20,7 +20,7 @@ use super::super::version::Version;
 use crate::config::Engine;
 use crate::hooks;
 use crate::observe::plain;
-use crate::policy_dir::{Owner, check_way};
+use crate::trusted_path::{Owner, check_way};
 
 /// Where containerd looks where its command line says nothing.
 const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";

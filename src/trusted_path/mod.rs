@@ -8,9 +8,21 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::policy::Unreadable;
+mod write;
 
-/// Whose a policy's files, and the directories above them, must be.
+pub use write::{Before, append, create_copy, give_to_root, place, restrict_socket};
+
+/// Why a path is not to be trusted, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; hint: {hint}")]
+pub struct Untrusted {
+    /// What was found.
+    pub message: String,
+    /// What to type.
+    pub hint: String,
+}
+
+/// Whose a file, and the directories above it, must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Root's.
@@ -29,7 +41,10 @@ const WRITABLE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// Checks a plain file and the whole way to it; gives its path without links.
-pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
+///
+/// # Errors
+/// Somebody else can change it, or it is no plain file; with what is at fault.
+pub fn check(path: &Path, owner: Owner) -> Result<PathBuf, Untrusted> {
     let (resolved, metadata) = walk(path, owner)?;
     if metadata.is_file() {
         Ok(resolved)
@@ -46,15 +61,18 @@ pub(super) fn check(path: &Path, owner: Owner) -> Result<PathBuf, Unreadable> {
 ///
 /// # Errors
 /// Somebody can, or there is nothing; with what is at fault.
-pub fn check_way(path: &Path, owner: Owner) -> Result<(), Unreadable> {
+pub fn check_way(path: &Path, owner: Owner) -> Result<(), Untrusted> {
     walk(path, owner).map(|_| ())
 }
 
-/// Checks a directory and the whole way to it.
-pub(super) fn check_directory(path: &Path, owner: Owner) -> Result<(), Unreadable> {
-    let (_, metadata) = walk(path, owner)?;
+/// Checks a directory and the whole way to it; gives its path without links.
+///
+/// # Errors
+/// Somebody else can change it, or it is no directory; with what is at fault.
+pub fn check_directory(path: &Path, owner: Owner) -> Result<PathBuf, Untrusted> {
+    let (resolved, metadata) = walk(path, owner)?;
     if metadata.is_dir() {
-        Ok(())
+        Ok(resolved)
     } else {
         Err(fault(
             "not a directory".to_owned(),
@@ -63,7 +81,7 @@ pub(super) fn check_directory(path: &Path, owner: Owner) -> Result<(), Unreadabl
     }
 }
 
-fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Unreadable> {
+fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Untrusted> {
     let uids = owner.uids();
     let mut here = PathBuf::from("/");
     let mut metadata = inspect(&here, &uids)?;
@@ -118,7 +136,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// What is at this path itself, if nobody else can change it.
-fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
+fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Untrusted> {
     let metadata = fs::symlink_metadata(path).map_err(|error| failed(path, &error))?;
     let shown = path.display();
     if !uids.contains(&metadata.uid()) {
@@ -147,7 +165,7 @@ fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Unreadable> {
     Ok(metadata)
 }
 
-fn failed(path: &Path, error: &io::Error) -> Unreadable {
+fn failed(path: &Path, error: &io::Error) -> Untrusted {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => format!("write {}", path.display()),
         _ => format!("make {} readable", path.display()),
@@ -160,8 +178,8 @@ fn failed(path: &Path, error: &io::Error) -> Unreadable {
     fault(format!("{}: {what}", path.display()), hint)
 }
 
-fn fault(message: String, hint: String) -> Unreadable {
-    Unreadable { message, hint }
+fn fault(message: String, hint: String) -> Untrusted {
+    Untrusted { message, hint }
 }
 
 impl Owner {
