@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::spelling;
+
 /// How the daemon runs. Paths are absolute.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -102,9 +104,25 @@ pub fn load(path: &Path) -> Result<Config, String> {
 }
 
 fn parse(text: &str) -> Result<Config, String> {
-    let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+    let config: Config =
+        toml::from_str(text).map_err(|error| spelling::with(&error.to_string(), meant(text)))?;
     config.check()?;
     Ok(config)
+}
+
+/// Which key was meant by one that is not known, in the file or one of its tables.
+fn meant(text: &str) -> Option<String> {
+    let file: toml::Table = text.parse().ok()?;
+    let of = |name: &str| {
+        let tables = file.get(name).and_then(toml::Value::as_array);
+        tables
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_table)
+    };
+    spelling::hint::<Config>(&file)
+        .or_else(|| of("engine").find_map(spelling::hint::<Engine>))
+        .or_else(|| of("docker").find_map(spelling::hint::<Dockerd>))
 }
 
 impl Config {
@@ -272,6 +290,28 @@ mod tests {
             "resolver = \"127.0.0.1\"",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+        for (text, meant) in [
+            ("hosts_dir = \"/x\"", Some("hosts-dir")),
+            ("stat = \"/x\"", Some("state")),
+            ("[[engines]]\nname = \"a\"", Some("engine")),
+            ("[[engine]]\nconteinerd = \"/c\"", Some("containerd")),
+            ("[[docker]]\nsockets = \"/c\"", Some("socket")),
+            ("colour = 1", None),
+            ("deadline = \"8\"", None),
+            ("[[engine", None),
+        ] {
+            let said = parse(text).unwrap_err();
+            let hint = meant.map(|meant| format!("hint: did you mean {meant:?}?"));
+            assert_eq!(
+                said.lines().find(|line| line.starts_with("hint: ")),
+                hint.as_deref(),
+                "{said}"
+            );
         }
     }
 

@@ -40,6 +40,7 @@ pub mod prove;
 pub mod publish;
 pub mod sockets;
 pub mod sources;
+pub mod spelling;
 pub mod state;
 pub mod trust;
 pub mod trusted_path;

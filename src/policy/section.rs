@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Fault;
 use super::report::{At, Place, Report};
+use crate::spelling::nearest;
 
 /// A table, its title for messages (`[[rule]]`) and where it stands.
 #[derive(Debug)]
@@ -223,62 +224,5 @@ impl<'a> Section<'a> {
             );
         }
         value.map(|value| At { value, place })
-    }
-}
-
-/// The one of these words that was meant, if a slip or two lead from it to the text.
-fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");
-    let meant = plain(text);
-    let near = known
-        .iter()
-        .map(|word| (slips(&meant, &plain(word)), *word))
-        .min()?;
-    let most = if meant.chars().count() < 4 { 1 } else { 2 };
-    (near.0 <= most).then_some(near.1)
-}
-
-/// How many letters are added, left out or changed between two words (Levenshtein's distance).
-fn slips(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(LONGEST_KEY).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().take(LONGEST_KEY).enumerate() {
-        let mut left = at + 1;
-        let mut next = vec![left];
-        for (above, known) in row.windows(2).zip(&other) {
-            let (Some(diagonal), Some(up)) = (above.first(), above.last()) else {
-                continue;
-            };
-            left = (diagonal + usize::from(letter != *known))
-                .min(up + 1)
-                .min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-/// No key of a policy is longer.
-const LONGEST_KEY: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_with_a_slip_is_known_and_another_word_is_not() {
-        let known = ["match", "roots", "quorum", "allow-rsa-pkcs1v15", "max-age"];
-        for (text, meant) in [
-            ("roost", "roots"),
-            ("root", "roots"),
-            ("max_age", "max-age"),
-            ("Match", "match"),
-            ("qorum", "quorum"),
-        ] {
-            assert_eq!(nearest(text, &known), Some(meant), "{text}");
-        }
-        assert_eq!(nearest("server", &known), None);
-        assert_eq!(nearest(&"m".repeat(100_000), &known), None);
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::PublishError;
 use crate::image::Repository;
 use crate::policy::{MetadataUrl, Pattern, parse_duration};
+use crate::spelling;
 
 /// The file's name in the working folder.
 pub(super) const FILE: &str = "repository.toml";
@@ -60,8 +61,11 @@ impl Settings {
     /// It is not TOML, an entry is unknown, or a value is not what it should be.
     pub fn parse(text: &str) -> Result<Self, PublishError> {
         let wrong = |what: String| PublishError::Wrong(format!("{FILE}: {what}"));
-        let file: File =
-            toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        let file: File = toml::from_str(text).map_err(|error| {
+            let table = text.parse::<toml::Table>().ok();
+            let hint = table.and_then(|table| spelling::hint::<File>(&table));
+            wrong(spelling::with(&error.to_string(), hint))
+        })?;
         if file.version != 1 {
             return Err(wrong(format!(
                 "version {}; hint: this rootpin knows version 1",

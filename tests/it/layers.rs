@@ -5,19 +5,23 @@ use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("trusted_path", &[]),
     ("json", &[]),
     ("nonce", &[]),
-    ("config", &[]),
+    ("spelling", &[]),
+    ("config", &["spelling"]),
     ("hosts_dir", &[]),
     ("sockets", &["trusted_path"]),
     ("image", &["json"]),
     ("trust", &["json", "image"]),
-    ("policy", &["image", "trust"]),
+    ("policy", &["spelling", "image", "trust"]),
     ("policy_dir", &["trusted_path", "image", "policy"]),
     ("sources", &["hosts_dir", "image", "trust", "policy"]),
-    ("publish", &["json", "image", "trust", "policy", "sources"]),
+    (
+        "publish",
+        &["spelling", "json", "image", "trust", "policy", "sources"],
+    ),
     ("state", &["nonce", "image", "trust"]),
     (
         "decide",
@@ -122,7 +126,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
 ];
 
 /// The modules that neither read nor write anything, nor look at the clock.
-const PURE: [&str; 4] = ["json", "image", "trust", "policy"];
+const PURE: [&str; 5] = ["spelling", "json", "image", "trust", "policy"];
 
 /// What a pure module has no business with.
 const IMPURE: [&str; 16] = [
