@@ -20,6 +20,7 @@ mod docker_authz;
 mod doctor;
 mod fixtures;
 mod gates;
+mod grid;
 mod hosts;
 mod keys;
 mod layers;

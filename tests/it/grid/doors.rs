@@ -1,0 +1,374 @@
+//! The same facts as each door asks about them, and what it answers.
+
+use std::time::{Duration, Instant};
+
+use rootpin::decide::{
+    Bytes as Known, Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, Held,
+    Named, Place, Pull, Resident, Run, ToldBy, Unpack, Verdict,
+};
+use rootpin::image::{Digest, ImageRef};
+use rootpin::policy::{Outcome, explain};
+
+use super::host::{Host, NOW};
+use super::model::{Door, Facts, Origin, Revoked, Source};
+
+/// What a door says, in words that are the same in each run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// `allowed`, `refused`, `unjudged`, or `silent` where nothing is to be said.
+    pub(super) outcome: &'static str,
+    /// The ground of a yes, the code of a no.
+    pub(super) why: String,
+    /// Whether the engine may go on.
+    pub(super) goes_on: bool,
+    /// The policy's entry that decided.
+    pub(super) entry: String,
+    /// The name and the digest that the answer is about.
+    pub(super) about: String,
+}
+
+pub(super) const HEADER: &str = "door\toutcome\twhy\tengine\tentry\tabout";
+
+impl Answer {
+    fn of(host: &Host, verdict: &Verdict) -> Self {
+        let (why, entry) = match &verdict.decision {
+            Decision::Allow(admission) => (admission.ground_name(), Some(admission.rule())),
+            Decision::Deny(denial) | Decision::LetThrough(denial) => {
+                (denial.refusal.code.as_str(), denial.rule.as_deref())
+            }
+        };
+        Self {
+            outcome: verdict.decision.outcome(),
+            why: why.to_owned(),
+            goes_on: verdict.decision.lets_through(),
+            entry: of_entry(host, entry),
+            about: host.readable(&verdict.subject()),
+        }
+    }
+
+    /// No finding.
+    fn silent() -> Self {
+        Self {
+            outcome: "silent",
+            why: "-".to_owned(),
+            goes_on: true,
+            entry: "-".to_owned(),
+            about: "-".to_owned(),
+        }
+    }
+
+    pub(super) fn line(&self) -> String {
+        let engine = if self.goes_on { "goes-on" } else { "stops" };
+        [self.outcome, &self.why, engine, &self.entry, &self.about].join("\t")
+    }
+
+    /// What doors are compared by.
+    pub(super) fn short(&self) -> String {
+        let through = match (self.outcome, self.goes_on) {
+            ("refused" | "unjudged", true) => " (let through)",
+            _ => "",
+        };
+        format!("{} {}{through}", self.outcome, self.why)
+    }
+}
+
+/// An entry without the place where it stands.
+fn of_entry(host: &Host, entry: Option<&str>) -> String {
+    let entry = entry.unwrap_or("-");
+    let end = entry.find(" (policy.toml").unwrap_or(entry.len());
+    host.readable(&entry[..end])
+}
+
+/// What the door answers.
+pub(super) async fn ask(host: &mut Host, facts: &Facts, door: Door) -> Answer {
+    let decider = host.decider(facts);
+    let host = &*host;
+    let now = NOW.parse().unwrap();
+    let question = Question { host, facts };
+    let verdict = match door {
+        Door::Pull => decider.pull(&question.pull(), now).await,
+        Door::Resolve => {
+            let name = question.pull().name;
+            decider.resolve(Asked::Resolver, &name, now).await
+        }
+        Door::Unpack => decider.unpack(&question.unpack(), now).await,
+        Door::Run => decider.run(&question.run(), now).await,
+        Door::Create => {
+            decider
+                .held(&question.held(Engine::ContainerdStore, true), now)
+                .await
+        }
+        Door::CreateId => {
+            decider
+                .held(&question.held(Engine::ContainerdStore, false), now)
+                .await
+        }
+        Door::CreateClassic => {
+            decider
+                .held(&question.held(Engine::Classic, true), now)
+                .await
+        }
+        Door::Tag => {
+            let held = question.held(Engine::ContainerdStore, true);
+            question.call(&decider, Does::Tag(held)).await
+        }
+        Door::Resident => return question.resident(&decider, 0).await,
+        Door::ResidentNext => return question.resident(&decider, 1).await,
+        Door::Explain => return question.explained(&decider),
+        Door::DockerPull => decider.by_digest(decider.pull(&question.pull(), now).await),
+        Door::DockerBuild => {
+            question
+                .call(&decider, Does::Local(host.names(facts)))
+                .await
+        }
+        Door::Swarm => question.call(&decider, Does::Swarm).await,
+        Door::Plugin => question.call(&decider, Does::Plugin).await,
+    };
+    Answer::of(host, &verdict)
+}
+
+/// Which store dockerd has its images in.
+#[derive(Clone, Copy)]
+enum Engine {
+    ContainerdStore,
+    Classic,
+}
+
+/// The facts in the words of the doors.
+struct Question<'a> {
+    host: &'a Host,
+    facts: &'a Facts,
+}
+
+impl Question<'_> {
+    fn top(&self) -> Digest {
+        self.host.top(self.facts.bytes)
+    }
+
+    fn pull(&self) -> Pull {
+        Pull {
+            door: Asked::Verifier,
+            name: self.host.names(self.facts).remove(0),
+            digest: self.top(),
+        }
+    }
+
+    fn claims(&self, told_by: ToldBy) -> Vec<Claim> {
+        let claim = |told_by, name| Claim {
+            told_by,
+            name,
+            chain: self.host.chain(self.facts.bytes),
+        };
+        let names = match self.facts.source {
+            Source::Label | Source::Nothing => Vec::new(),
+            _ => self.host.names(self.facts),
+        };
+        let labels = if self.is_labelled() {
+            self.labels()
+        } else {
+            Vec::new()
+        };
+        let claimed = names.into_iter().map(|name| claim(told_by, name));
+        let sourced = labels.into_iter().map(|name| claim(ToldBy::Source, name));
+        claimed.chain(sourced).collect()
+    }
+
+    /// The repositories that the bytes were fetched from: those of their names.
+    fn labels(&self) -> Vec<ImageRef> {
+        let bare = |name: ImageRef| ImageRef {
+            tag: None,
+            digest: None,
+            ..name
+        };
+        let mut labels: Vec<_> = self.host.names(self.facts).into_iter().map(bare).collect();
+        if labels.is_empty() {
+            labels.push(self.host.labelled(self.facts));
+        }
+        labels
+    }
+
+    /// Whether labels say from which registry of the policy the bytes came.
+    fn is_labelled(&self) -> bool {
+        self.facts.origin == Origin::Registry && self.facts.source != Source::Ledger
+    }
+
+    fn place(&self, claims: Vec<Claim>) -> Place {
+        Place {
+            namespace: DOCKER_NAMESPACE.to_owned(),
+            chains: vec![self.host.chain(self.facts.bytes)],
+            claims,
+            from_registry: self.facts.origin != Origin::Local,
+            variants: Vec::new(),
+        }
+    }
+
+    fn unpack(&self) -> Unpack {
+        let told_by = match self.facts.source {
+            Source::Asked => ToldBy::Annotation,
+            Source::Import => ToldBy::Import,
+            Source::Ledger => ToldBy::Ledger,
+            Source::Record | Source::Label | Source::Nothing => ToldBy::Record,
+        };
+        Unpack {
+            door: Asked::Gate,
+            engine: "containerd".to_owned(),
+            layer: self.host.image(self.facts.bytes).layer.clone(),
+            places: vec![self.place(self.claims(told_by))],
+            begun: Instant::now(),
+        }
+    }
+
+    /// A pod's word for a name counts as the client's where the image was fetched from there.
+    fn run(&self) -> Run {
+        let asked = self.facts.source == Source::Asked;
+        let told_by = if asked && self.is_labelled() {
+            ToldBy::Client
+        } else {
+            ToldBy::Record
+        };
+        let mut claims = self.claims(told_by);
+        if asked {
+            claims.retain(|claim| claim.told_by == told_by);
+        }
+        Run {
+            engine: "containerd".to_owned(),
+            bytes: self.host.image(self.facts.bytes).config,
+            place: self.place(claims),
+            begun: Instant::now(),
+            sources_until: Instant::now() + Duration::from_secs(20),
+        }
+    }
+
+    fn held(&self, engine: Engine, by_name: bool) -> Held {
+        let names = self.host.names(self.facts);
+        let (config, top) = (self.host.image(self.facts.bytes).config, self.top());
+        let known = |name: &ImageRef| ImageRef {
+            tag: None,
+            digest: Some(top),
+            ..name.clone()
+        };
+        let (known, id): (Vec<ImageRef>, Digest) = match (self.facts.origin, engine) {
+            (Origin::Elsewhere, _) => (
+                vec![format!("mirror.test/app@{top}").parse().unwrap()],
+                config,
+            ),
+            (Origin::Local, Engine::Classic) => (Vec::new(), config),
+            (Origin::Local, Engine::ContainerdStore) => (names.iter().map(known).collect(), top),
+            (Origin::Registry | Origin::Unknown, _) => (names.iter().map(known).collect(), config),
+        };
+        Held {
+            door: Asked::Authz,
+            engine: "dockerd".to_owned(),
+            namespace: DOCKER_NAMESPACE.to_owned(),
+            asked: names.first().filter(|_| by_name).cloned(),
+            known,
+            id,
+            begun: Instant::now(),
+        }
+    }
+
+    async fn call(&self, decider: &Decider, does: Does) -> Verdict {
+        let call = Call {
+            engine: "dockerd".to_owned(),
+            shown: "a call".to_owned(),
+            does,
+            begun: Instant::now(),
+        };
+        decider.docker_call(call, NOW.parse().unwrap()).await
+    }
+
+    /// As the sweep asks: by name, and with all that the image is made of where that may matter.
+    async fn resident(&self, decider: &Decider, at: usize) -> Answer {
+        let mut image = Resident {
+            engine: "containerd".to_owned(),
+            namespace: DOCKER_NAMESPACE.to_owned(),
+            names: self.residents(),
+            bytes: None,
+        };
+        if decider.revokes_digests() {
+            image.bytes = Some(Known {
+                sources: None,
+                ..self.known()
+            });
+        }
+        let now = NOW.parse().unwrap();
+        let mut standings = decider.resident(&image, now).await;
+        if standings.iter().flatten().any(|standing| standing.by_bytes) {
+            image.bytes = Some(self.known());
+            standings = decider.resident(&image, now).await;
+        }
+        standings
+            .swap_remove(at)
+            .map_or_else(Answer::silent, |standing| {
+                Answer::of(self.host, &standing.verdict)
+            })
+    }
+
+    fn residents(&self) -> Vec<Named> {
+        let names = match self.facts.source {
+            Source::Label | Source::Nothing => vec![None],
+            _ => self.host.names(self.facts).into_iter().map(Some).collect(),
+        };
+        let resident = |name: Option<ImageRef>| Named {
+            record: name
+                .as_ref()
+                .map_or_else(|| self.top().to_string(), ToString::to_string),
+            name,
+            digest: self.top(),
+        };
+        names.into_iter().map(resident).collect()
+    }
+
+    fn known(&self) -> Known {
+        let label = |name: ImageRef| {
+            (
+                self.host.host_name().to_owned(),
+                name.repository.path().to_owned(),
+            )
+        };
+        let sources = match self.facts.origin {
+            Origin::Registry => Some(self.labels().into_iter().map(label).collect()),
+            Origin::Elsewhere => Some(vec![("mirror.test".to_owned(), "app".to_owned())]),
+            Origin::Local => Some(Vec::new()),
+            Origin::Unknown => None,
+        };
+        let part = |part| self.host.part(self.facts.bytes, part);
+        let parts = [
+            Revoked::Top,
+            Revoked::Manifest,
+            Revoked::Config,
+            Revoked::Layer,
+        ];
+        let mut contents: Vec<Digest> = parts.into_iter().filter_map(part).collect();
+        contents.dedup();
+        Known {
+            manifests: part(Revoked::Manifest).into_iter().collect(),
+            configs: part(Revoked::Config).into_iter().collect(),
+            contents,
+            sources,
+        }
+    }
+
+    /// The entry that `rootpin policy explain` says decides of this name and digest.
+    fn explained(&self, decider: &Decider) -> Answer {
+        let pull = self.pull();
+        let name = if pull.name.digest.is_some() {
+            pull.name
+        } else {
+            pull.name.with_digest(pull.digest)
+        };
+        let policy = decider.policy().unwrap();
+        let explanation = explain(&policy, &name, NOW.parse().unwrap());
+        let first = explanation
+            .steps
+            .iter()
+            .find(|step| step.outcome == Outcome::Applies);
+        Answer {
+            outcome: "explains",
+            why: explanation.mode.as_str().to_owned(),
+            goes_on: explanation.mode == rootpin::policy::Mode::Audit,
+            entry: of_entry(self.host, first.map(|step| step.entry.as_str())),
+            about: self.host.readable(&name.to_string()),
+        }
+    }
+}

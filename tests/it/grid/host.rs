@@ -1,0 +1,461 @@
+//! What the facts of a cell are made of: images, a registry, roots, policies, deciders.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::response::Response;
+use jiff::Timestamp;
+use rootpin::decide::{Decider, Door, Pull};
+use rootpin::image::{Blob, Chain, Descriptor, Digest, ImageRef};
+use rootpin::policy::{self, Policy};
+use rootpin::publish;
+use rootpin::sources::{Credentials, Sources};
+use rootpin::state::Store;
+use tokio::net::TcpListener;
+
+use super::model::{Bytes, Clock, Entry, Facts, Keys, Modes, Names, Revoked, Root};
+use super::tuf::{self, Flaw, targets_key};
+
+pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
+const EARLIEST: &str = "2030-01-02T00:00:00Z";
+const CONTACT: &str = "2029-12-31T23:00:00Z";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// An index over one manifest with one layer.
+pub(super) struct Image {
+    pub(super) layer: Descriptor,
+    pub(super) config: Digest,
+    pub(super) manifest: Arc<Blob>,
+    index: Arc<Blob>,
+}
+
+/// One host and all that it can be asked about.
+pub(super) struct Host {
+    /// The registry's host and port.
+    registry: String,
+    /// What the registry has under every tag.
+    served: Arc<Mutex<Option<Digest>>>,
+    folder: tempfile::TempDir,
+    images: BTreeMap<&'static str, Image>,
+    roots: BTreeMap<&'static str, Vec<u8>>,
+    /// Nothing was ever verified into this one.
+    empty: Arc<Store>,
+    /// The good roots' metadata is in the cache of this one.
+    primed: Arc<Store>,
+    deciders: HashMap<(String, Root, Clock), Arc<Decider>>,
+}
+
+impl Image {
+    fn named(name: &str) -> Self {
+        let bytes = format!("layer of {name}");
+        let layer = Descriptor {
+            media_type: LAYER.to_owned(),
+            digest: Digest::of(bytes.as_bytes()),
+            size: bytes.len().try_into().unwrap(),
+        };
+        let config = Digest::of(format!("config of {name}").as_bytes());
+        let entry = |kind: &str, digest: Digest, size: u64| {
+            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
+        };
+        let text = format!(
+            r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
+            entry("config", config, 6),
+            entry(LAYER, layer.digest, layer.size)
+        );
+        let manifest = Arc::new(Blob::read(text.as_bytes()).unwrap());
+        let listed = entry(MANIFEST, manifest.digest(), text.len().try_into().unwrap());
+        let index = format!(r#"{{"manifests":[{listed}]}}"#);
+        let index = Arc::new(Blob::read(index.as_bytes()).unwrap());
+        Self {
+            layer,
+            config,
+            manifest,
+            index,
+        }
+    }
+}
+
+/// `[[exempt]]` for a repository, until then, of these bytes.
+fn exempt(repository: &str, until: &str, digest: Option<Digest>) -> String {
+    let digests = digest.map_or(String::new(), |digest| {
+        format!("digests = [\"{digest}\"]\n")
+    });
+    format!("[[exempt]]\nmatch = \"{repository}\"\nuntil = {until}\nreason = \"old\"\n{digests}")
+}
+
+impl Host {
+    pub(super) async fn new() -> Self {
+        let served = Arc::<Mutex<Option<Digest>>>::default();
+        let registry = serve(Arc::clone(&served)).await;
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let images: BTreeMap<_, _> = ["signed", "older", "unsigned"]
+            .map(|name| (name, Image::named(name)))
+            .into();
+        let target = |tag: &str, name: &str| {
+            let image = &images[name];
+            let path = format!("{registry}/team/app:{tag}");
+            (path, image.index.digest(), vec![image.manifest.digest()])
+        };
+        let signed = [target("v1", "signed"), target("v2", "older")];
+        let roots = [
+            ("good", 1, &signed[..], Flaw::None),
+            ("second", 2, &signed[..], Flaw::None),
+            ("without", 3, &[][..], Flaw::None),
+            ("expired", 4, &signed[..], Flaw::Expired),
+            ("bad-signature", 5, &signed[..], Flaw::BadSignature),
+        ]
+        .map(|(name, number, names, flaw)| {
+            (
+                name,
+                tuf::write(&folder.path().join(name), number, names, flaw),
+            )
+        });
+        let store = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Arc::new(Store::open(&path).unwrap())
+        };
+        let (empty, primed) = (store("empty"), store("primed"));
+        let mut host = Self {
+            registry,
+            served,
+            images,
+            roots: roots.into(),
+            empty,
+            primed,
+            folder,
+            deciders: HashMap::new(),
+        };
+        host.prime().await;
+        host
+    }
+
+    /// Has both good roots' metadata verified and kept, an hour ago.
+    async fn prime(&mut self) {
+        let usual = super::products::all().into_iter().find(|facts| {
+            facts.entry == Entry::Quorum && facts.names == Names::Tag && facts.root == Root::Good
+        });
+        let facts = usual.unwrap();
+        let policy = self.policy(&self.text(&facts, Root::Good));
+        let decider = Decider::new(
+            Ok(Arc::new(policy)),
+            sources(),
+            Arc::clone(&self.primed),
+            Duration::from_secs(30),
+            true,
+        );
+        let pull = Pull {
+            door: Door::Verifier,
+            name: self.names(&facts).remove(0),
+            digest: self.top(Bytes::Signed),
+        };
+        let verdict = decider.pull(&pull, CONTACT.parse().unwrap()).await;
+        assert_eq!(verdict.decision.outcome(), "allowed", "{verdict}");
+    }
+
+    pub(super) fn image(&self, bytes: Bytes) -> &Image {
+        &self.images[if bytes == Bytes::Platform {
+            "signed"
+        } else {
+            bytes.word()
+        }]
+    }
+
+    /// What the name would stand for.
+    pub(super) fn top(&self, bytes: Bytes) -> Digest {
+        self.chain(bytes).top()
+    }
+
+    pub(super) fn chain(&self, bytes: Bytes) -> Chain {
+        let image = self.image(bytes);
+        let bare = Chain::of_manifest(&image.layer, &image.manifest).unwrap();
+        if bytes == Bytes::Platform {
+            bare
+        } else {
+            bare.under(&image.index).unwrap()
+        }
+    }
+
+    /// The repository of the image that the policy's entry is about.
+    fn repository(&self, entry: Entry) -> String {
+        let folder = if entry == Entry::SignedAs {
+            "mirror"
+        } else {
+            "team"
+        };
+        format!("{}/{folder}/app", self.registry)
+    }
+
+    /// Every name of the image.
+    pub(super) fn names(&self, facts: &Facts) -> Vec<ImageRef> {
+        let (own, top) = (self.repository(facts.entry), self.top(facts.bytes));
+        let (free, ops) = (
+            format!("{}/free/app", self.registry),
+            format!("{}/ops/app:v1", self.registry),
+        );
+        let tag = format!("{own}:v1");
+        let with_free = |count: usize| {
+            let more = (1..=count).map(|number| format!("{free}{number}:v1"));
+            [tag.clone()].into_iter().chain(more).collect()
+        };
+        let texts: Vec<String> = match facts.names {
+            Names::Tag => vec![tag],
+            Names::Digest => vec![format!("{own}@{top}")],
+            Names::Both => vec![format!("{tag}@{top}")],
+            Names::Wrong => vec![format!("{tag}@{}", Digest::of(b"wrong"))],
+            Names::Unsigned => vec![format!("{own}:v9")],
+            Names::Free => vec![format!("{free}:v1")],
+            Names::TagFree => vec![tag, format!("{free}:v1")],
+            Names::FreeTag => vec![format!("{free}:v1"), tag],
+            Names::TagOps => vec![tag, ops],
+            Names::OpsTag => vec![ops, tag],
+            Names::Sixteen => with_free(15),
+            Names::Seventeen => with_free(16),
+            Names::Nothing => Vec::new(),
+        };
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// The repository that source labels name.
+    pub(super) fn labelled(&self, facts: &Facts) -> ImageRef {
+        self.repository(facts.entry)
+            .parse::<ImageRef>()
+            .map(|name| ImageRef {
+                tag: None,
+                digest: None,
+                ..name
+            })
+            .unwrap()
+    }
+
+    /// What is there for these facts, with the registry serving the cell's bytes.
+    pub(super) fn decider(&mut self, facts: &Facts) -> Arc<Decider> {
+        *self.served.lock().unwrap() = Some(self.top(facts.bytes));
+        let text = self.text(facts, facts.root);
+        let key = (text, facts.root, facts.clock);
+        if let Some(known) = self.deciders.get(&key) {
+            return Arc::clone(known);
+        }
+        let store = if facts.root == Root::Cached {
+            &self.primed
+        } else {
+            &self.empty
+        };
+        let policy = Ok(Arc::new(self.policy(&key.0)));
+        let daemon = Decider::new(
+            policy,
+            sources(),
+            Arc::clone(store),
+            Duration::from_secs(30),
+            true,
+        );
+        if facts.clock == Clock::Early {
+            daemon.set_earliest(EARLIEST.parse().unwrap(), "a file of that time");
+        }
+        let decider = Arc::new(daemon.onlooker(sources()));
+        self.deciders.insert(key, Arc::clone(&decider));
+        decider
+    }
+
+    fn policy(&self, text: &str) -> Policy {
+        let files: BTreeMap<_, _> = self
+            .roots
+            .iter()
+            .map(|(name, bytes)| (format!("{name}.json"), bytes.clone()))
+            .chain([("policy.toml".to_owned(), text.as_bytes().to_vec())])
+            .collect();
+        let now: Timestamp = NOW.parse().unwrap();
+        policy::load(&files, now).unwrap_or_else(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            panic!("{}\n{text}", errors.concat())
+        })
+    }
+
+    fn root(&self, id: &str, key: &str, folder: &Path) -> String {
+        let sha256 = Digest::of(&self.roots[key]).hex();
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"tuf\"\nfile = \"{key}.json\"\nsha256 = \"{sha256}\"\nmetadata = [\"file://{}\"]\n",
+            folder.display()
+        )
+    }
+
+    /// The policy of these facts. A rule for another repository is always there.
+    fn text(&self, facts: &Facts, root: Root) -> String {
+        let path = |name: &str| self.folder.path().join(name);
+        let first = match root {
+            Root::Good => self.root("one", "good", &path("good")),
+            Root::Silent | Root::Cached => self.root("one", "good", &path("gone")),
+            Root::Expired => self.root("one", "expired", &path("expired")),
+            Root::Bad => self.root("one", "bad-signature", &path("bad-signature")),
+        };
+        let second = match facts.entry {
+            Entry::Quorum => self.root(
+                "two",
+                "second",
+                &path(if root == Root::Cached {
+                    "gone"
+                } else {
+                    "second"
+                }),
+            ),
+            Entry::QuorumSilent => self.root("two", "second", &path("gone")),
+            Entry::QuorumNone => self.root("two", "without", &path("without")),
+            _ => String::new(),
+        };
+        let mode = if facts.modes == Modes::Enforce {
+            ""
+        } else {
+            "mode = \"audit\"\n"
+        };
+        let local = match facts.keys {
+            Keys::None | Keys::Docker => "",
+            Keys::Local | Keys::DockerLocal => "[local]\ncontent = \"allow\"\n",
+            Keys::Elsewhere => "[local]\ncontent = \"allow\"\nnamespaces = [\"elsewhere\"]\n",
+        };
+        let docker = match facts.keys {
+            Keys::Docker | Keys::DockerLocal => {
+                "[docker]\nrequire-digest = true\nswarm = \"allow\"\nplugins = \"allow\"\n"
+            }
+            _ => "",
+        };
+        let ops = format!("{}/ops/**", self.registry);
+        [
+            "version = 1\ndefault = \"deny\"\n",
+            mode,
+            &first,
+            &second,
+            &rule(&ops, &["one"], facts.modes, ""),
+            &self.entries(facts),
+            &self.revoked(facts, root),
+            local,
+            docker,
+        ]
+        .concat()
+    }
+
+    fn entries(&self, facts: &Facts) -> String {
+        let own = self.repository(facts.entry);
+        let signed = &self.images["signed"];
+        let (index, manifest) = (signed.index.digest(), signed.manifest.digest());
+        let ruled = || rule(&own, &["one"], facts.modes, "");
+        let two = || rule(&own, &["one", "two"], facts.modes, "quorum = 2\n");
+        let bound = |digest| format!("[[image]]\nname = \"{own}:v1\"\ndigest = \"{digest}\"\n");
+        let exempted = |digest| exempt(&own, "2030-02-01T00:00:00Z", digest);
+        let over = || exempt(&own, "2029-12-31T00:00:00Z", None);
+        match facts.entry {
+            Entry::None => String::new(),
+            Entry::Rule => ruled(),
+            Entry::Quorum | Entry::QuorumSilent | Entry::QuorumNone => two(),
+            Entry::SignedAs => {
+                let (served, signed_as) = (
+                    format!("{}/mirror/*", self.registry),
+                    format!("{}/team/*", self.registry),
+                );
+                rule(
+                    &served,
+                    &["one"],
+                    facts.modes,
+                    &format!("signed-as = \"{signed_as}\"\n"),
+                )
+            }
+            Entry::Image => bound(index),
+            Entry::ImageManifest => bound(manifest),
+            Entry::ImageRule => bound(index) + &ruled(),
+            Entry::ImageExempt => bound(index) + &exempted(None),
+            Entry::Exempt => exempted(None),
+            Entry::ExemptOver => over(),
+            Entry::ExemptDigest => exempted(Some(index)),
+            Entry::ExemptManifest => exempted(Some(manifest)),
+            Entry::RuleExempt => ruled() + &exempted(None),
+            Entry::RuleOver => ruled() + &over(),
+            Entry::RuleExemptDigest => ruled() + &exempted(Some(index)),
+            Entry::RuleExemptManifest => ruled() + &exempted(Some(manifest)),
+        }
+    }
+
+    fn revoked(&self, facts: &Facts, root: Root) -> String {
+        let what = match facts.revoked {
+            Revoked::Nothing => return String::new(),
+            Revoked::Key => {
+                let number = match root {
+                    Root::Good | Root::Silent | Root::Cached => 1,
+                    Root::Expired => 4,
+                    Root::Bad => 5,
+                };
+                let (id, key) = tuf::listed(targets_key(number));
+                format!("key = \"{}\"", publish::material(&id, &key).unwrap())
+            }
+            part => format!("digest = \"{}\"", self.part(facts.bytes, part).unwrap()),
+        };
+        format!("[[revoked]]\n{what}\nreason = \"CVE-2030-0001\"\n")
+    }
+
+    /// The digest of a part of the image.
+    pub(super) fn part(&self, bytes: Bytes, part: Revoked) -> Option<Digest> {
+        let image = self.image(bytes);
+        match part {
+            Revoked::Top => Some(self.top(bytes)),
+            Revoked::Manifest => Some(image.manifest.digest()),
+            Revoked::Config => Some(image.config),
+            Revoked::Layer => Some(image.layer.digest),
+            Revoked::Nothing | Revoked::Key => None,
+        }
+    }
+
+    /// The text with words for this run's digests and port.
+    pub(super) fn readable(&self, text: &str) -> String {
+        let mut text = text.replace(&self.registry, "registry.test");
+        text = text.replace(&Digest::of(b"wrong").to_string(), "(wrong)");
+        for (name, image) in &self.images {
+            for (part, digest) in [
+                ("", image.index.digest()),
+                (" manifest", image.manifest.digest()),
+                (" config", image.config),
+                (" layer", image.layer.digest),
+            ] {
+                text = text.replace(&digest.to_string(), &format!("({name}{part})"));
+            }
+        }
+        text
+    }
+
+    /// The host of the registry without its port, as source labels have it.
+    pub(super) fn host_name(&self) -> &str {
+        self.registry.split(':').next().unwrap_or_default()
+    }
+}
+
+fn rule(pattern: &str, roots: &[&str], modes: Modes, more: &str) -> String {
+    let stricter = if modes == Modes::Stricter {
+        "mode = \"enforce\"
+"
+    } else {
+        ""
+    };
+    format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\n{stricter}{more}")
+}
+
+fn sources() -> Arc<Sources> {
+    Arc::new(Sources::new(Arc::new(Credentials::none())))
+}
+
+/// A registry that has one digest under every tag.
+async fn serve(served: Arc<Mutex<Option<Digest>>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let app = axum::Router::new().fallback(move || {
+        let digest = served.lock().unwrap().unwrap();
+        async move {
+            Response::builder()
+                .header("docker-content-digest", digest.to_string())
+                .header("content-type", MANIFEST)
+                .body(axum::body::Body::empty())
+                .unwrap()
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    host
+}
