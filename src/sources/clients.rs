@@ -14,7 +14,7 @@ use crate::trust::{Code, Refusal};
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);
 
-/// More registries and all of their silences are forgotten: they are asked, and found silent, anew.
+/// More registries, and the silences of the one that was asked longest ago are forgotten.
 const MAX_REGISTRIES: usize = 4096;
 
 /// Everything outside that can be asked.
@@ -29,7 +29,7 @@ pub struct Sources {
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
     locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
     /// By host, what gave no answer when it was last asked for an image.
-    registries: Mutex<HashMap<String, Arc<Silence>>>,
+    registries: Mutex<HashMap<String, (Instant, Arc<Silence>)>>,
 }
 
 impl Sources {
@@ -183,10 +183,19 @@ impl Sources {
                 .registries
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if registries.len() >= MAX_REGISTRIES {
-                registries.clear();
+            if registries.len() >= MAX_REGISTRIES && !registries.contains_key(host) {
+                let asked = |(_, (asked, _)): &(&String, &(Instant, _))| *asked;
+                let oldest = registries.iter().min_by_key(asked);
+                if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
+                    registries.remove(&oldest);
+                }
             }
-            Arc::clone(registries.entry(host.to_owned()).or_default())
+            let now = Instant::now();
+            let entry = registries
+                .entry(host.to_owned())
+                .or_insert_with(|| (now, Arc::default()));
+            entry.0 = now;
+            Arc::clone(&entry.1)
         };
         let of_manifests = || silence.of(&manifests, host).filter(|_| for_manifests);
         if let Some(silent) = silence.of(path, host).or_else(of_manifests) {
