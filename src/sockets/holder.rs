@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
 use super::diag::SockDiag;
 
 /// A host with more processes is told the user only.
@@ -32,10 +34,14 @@ impl Holder {
         })
     }
 
-    /// Who listens at a Unix socket: the kernel keeps who called listen(2). `None`: nobody answers.
+    /// Who listens at a Unix socket: the kernel keeps who called listen(2). `None`: nobody listens,
+    /// or its queue is full.
     #[must_use]
     pub fn of_unix(path: &Path) -> Option<Self> {
-        let stream = std::os::unix::net::UnixStream::connect(path).ok()?;
+        // A socket that blocks would wait for room in the queue, without end where nobody accepts.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+        connect(&stream, &SocketAddrUnix::new(path).ok()?).ok()?;
         let credentials = rustix::net::sockopt::socket_peercred(&stream).ok()?;
         let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?;
         Some(Self {
@@ -148,5 +154,17 @@ mod tests {
         assert_eq!(Holder::of_unix(&path).unwrap(), holder);
         drop((listener, unix));
         assert_eq!((Holder::of_port(at), Holder::of_unix(&path)), (None, None));
+    }
+
+    #[test]
+    fn a_socket_whose_queue_is_full_is_waited_for_by_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let (listener, waiting) = super::super::unix::tests::full(&path);
+        let (told, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || told.send(Holder::of_unix(&path)));
+        let answer = answer.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(answer, Ok(None));
+        drop((listener, waiting));
     }
 }

@@ -22,10 +22,14 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
                 "something that is no socket is there; remove it",
             ));
         }
-        Ok(_) if UnixStream::connect(path).await.is_ok() => {
-            return Err(Taken::by(Holder::of_unix(path)));
-        }
-        Ok(_) => fs::remove_file(path)?,
+        Ok(_) => match UnixStream::connect(path)
+            .await
+            .map_err(|error| error.kind())
+        {
+            Err(io::ErrorKind::ConnectionRefused) => fs::remove_file(path)?,
+            // Or whose queue is full: somebody is there.
+            _ => return Err(Taken::by(Holder::of_unix(path))),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
@@ -44,4 +48,44 @@ fn fresh_name(path: &Path) -> io::Result<PathBuf> {
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a path of a socket"))?;
     Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    };
+
+    use super::*;
+
+    /// A socket that takes no more connections, because nobody accepts those that wait.
+    pub(in super::super) fn full(path: &Path) -> (OwnedFd, Vec<OwnedFd>) {
+        let new = || {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+        };
+        let (listener, at) = (new(), SocketAddrUnix::new(path).unwrap());
+        bind(&listener, &at).unwrap();
+        listen(&listener, 0).unwrap();
+        let connected = || {
+            let stream = new();
+            connect(&stream, &at).ok().map(|()| stream)
+        };
+        (listener, std::iter::from_fn(connected).collect())
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_replaced_only_where_nobody_listens_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let full = full(&path);
+        assert!(!full.1.is_empty());
+        let taken = bind_unix(&path).await.unwrap_err().to_string();
+        assert!(taken.contains("listens there"), "{taken}");
+        assert!(path.exists());
+        drop(full);
+        assert!(bind_unix(&path).await.is_ok());
+    }
 }
