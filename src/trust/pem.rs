@@ -1,9 +1,11 @@
 //! The one reader of PEM (RFC 7468, and RFC 1421's headers, which Docker and Notary write into
 //! their keys) and of key files.
 //!
-//! Its form is read as leniently as OpenSSL reads it: headers, comments, blank lines, any line
-//! length and line ending, a byte order mark. A block that is commented out is a comment. What a
-//! block holds is for its caller to check, strictly.
+//! Its form is read leniently: comments, blank lines, any line length and line ending, a byte order
+//! mark, a block that is indented as a whole or in part, as one that was in YAML. A block that is
+//! commented out is a comment. Nothing in a block is passed over: a line with a colon is a header
+//! where headers stand, before the first blank line (RFC 1421, section 4.4), and an error elsewhere.
+//! What a block holds is for its caller to check, strictly.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +32,9 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
     let pem = pem.strip_prefix(BYTE_ORDER_MARK).unwrap_or(pem);
     let mut blocks = Vec::new();
     let mut lines = pem
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .flat_map(|line| line.split(|byte| *byte == b'\r'))
         .map(<[u8]>::trim_ascii);
     while let Some(line) = lines.next() {
         let Some(label) = line
@@ -44,6 +48,7 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
         let mut headers = Vec::new();
         // All at once: a text that grows leaves copies behind that nobody wipes.
         let mut body = Zeroizing::new(Vec::with_capacity(pem.len()));
+        let mut in_headers = true;
         loop {
             let line = lines
                 .next()
@@ -51,9 +56,14 @@ pub(crate) fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
             if line == end {
                 break;
             }
-            if line.contains(&b':') {
+            if in_headers && line.contains(&b':') {
                 headers.push(String::from_utf8_lossy(line).into_owned());
+            } else if in_headers && !headers.is_empty() && !line.is_empty() {
+                return Err(format!(
+                    "block {label:?}: no empty line between its headers and what it holds"
+                ));
             } else {
+                in_headers = false;
                 body.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
             }
         }
@@ -191,6 +201,38 @@ mod tests {
             [],
             "a block that is commented out"
         );
+    }
+
+    #[test]
+    fn a_header_counts_before_the_first_blank_line_alone() {
+        let with = |inside: &str| format!("-----BEGIN X-----\n{inside}\n-----END X-----\n");
+        for bad in [
+            "AAEC\nrole: root\nAwQF",
+            "AAEC\nAwQF\nrole: root",
+            "role: root\n\nAAEC\nrole: other",
+            "role: root\n\nrole: other\n\nAAEC",
+            "\nrole: root\n\nAAEC",
+            "role: root\nAAEC",
+            "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,\n 00\n\nAAEC",
+        ] {
+            for bad in [with(bad), with(bad).replace('\n', "\r\n")] {
+                assert!(blocks(bad.as_bytes()).is_err(), "{bad:?}");
+            }
+        }
+        let good = with("role: root\ngun: r.example/team\n\nAAEC\n\nAwQF");
+        let read = [block(
+            "X",
+            &["role: root", "gun: r.example/team"],
+            &[0, 1, 2, 3, 4, 5],
+        )];
+        for good in [
+            good.clone(),
+            good.replace('\n', "\r\n"),
+            good.replace('\n', "\r"),
+            good.replace('\n', "\n\t"),
+        ] {
+            assert_eq!(blocks(good.as_bytes()).unwrap(), read, "{good:?}");
+        }
     }
 
     #[test]
