@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use toml::de::{DeTable, DeValue};
 use toml_edit::{Array, DocumentMut, value};
 
@@ -334,12 +335,20 @@ fn clean(path: &Path) -> PathBuf {
     out
 }
 
-/// A text file of no more than a configuration's length.
+/// A plain text file of no more than a configuration's length. The path may stand on a stranger's
+/// command line: a pipe there keeps nobody waiting.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text)?;
+    let file: File = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?
+    .into();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
         return Err(io::Error::other(format!("longer than {MAX_FILE} bytes")));
     }
@@ -546,5 +555,20 @@ mod tests {
                 .unwrap_err()
                 .contains("more than 200")
         );
+    }
+    #[test]
+    fn a_pipe_in_a_configurations_place_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        assert_eq!(read(&pipe).unwrap_err().to_string(), "not a plain file");
+        assert!(read(folder.path()).is_err());
     }
 }

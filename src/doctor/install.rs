@@ -52,7 +52,7 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
             continue;
         };
         match probe::docker(docker).await {
-            Ok(facts) => {
+            Ok((facts, _)) => {
                 holes.push(
                     Hole::new(Code::DockerNoAuthz, &docker.name, "")
                         .fix(Fix::Authorization(plugin_name::to_be(socket))),

@@ -105,18 +105,8 @@ pub async fn examine(
         .map(|engine| engine.containerd.clone())
         .collect();
     for docker in &config.dockers {
-        let process = match probe::listener(&docker.socket).await {
-            // systemd listens in its place; which of several it is then can't be told.
-            Ok(process) if process.name != "dockerd" => {
-                let mut all = running
-                    .iter()
-                    .filter(|process| process.name == "dockerd" && !process.contained);
-                all.next().filter(|_| all.next().is_none()).cloned()
-            }
-            found => found.ok(),
-        };
-        match probe::dockerd(docker, process.as_ref()).await {
-            Ok(facts) => {
+        match probe::docker(docker).await {
+            Ok((facts, process)) => {
                 known.extend(process.as_ref().map(|process| process.pid));
                 let pid = process.map(|process| process.pid).unwrap_or_default();
                 found

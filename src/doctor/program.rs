@@ -2,17 +2,23 @@
 //! version it is.
 
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
+use rustix::fs::{Mode, OFlags};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::facts::Process;
+use super::probe;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +28,8 @@ const MAX_OUTPUT: u64 = 4 << 20;
 const MAX_COMPLAINT: u64 = 64 << 10;
 /// Longer than an environment that systemd makes.
 const MAX_ENVIRONMENT: usize = 1 << 20;
+/// Group and others may not write.
+const WRITABLE: u32 = 0o022;
 /// What would make a program believe that it is a service and has to say so.
 const SERVICE: [&str; 5] = [
     "NOTIFY_SOCKET",
@@ -33,12 +41,19 @@ const SERVICE: [&str; 5] = [
 
 /// A program, and how it is called: k3s and others are several programs in one file, and know by
 /// their name which one they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Program {
-    file: PathBuf,
+    file: Executable,
     name: Option<OsString>,
     /// None: this program's own.
     environment: Option<Vec<(OsString, OsString)>>,
+}
+
+#[derive(Debug, Clone)]
+enum Executable {
+    At(PathBuf),
+    /// A process's: kept open, since its number may be another process's by the time it is run.
+    Open(Arc<File>),
 }
 
 /// Why nothing can be told of a configuration.
@@ -69,7 +84,7 @@ impl Program {
     #[must_use]
     pub fn file(file: &Path) -> Self {
         Self {
-            file: file.to_owned(),
+            file: Executable::At(file.to_owned()),
             name: None,
             environment: None,
         }
@@ -78,22 +93,36 @@ impl Program {
     /// The program of a process, with that process' name and environment.
     ///
     /// # Errors
-    /// It runs as another user than root or the one who asks. The program is run as whoever runs
-    /// this one.
+    /// It runs as another user than root or the one who asks, or others can change its program. The
+    /// program is run as whoever runs this one.
     pub(super) fn of(process: &Process) -> Result<Self, String> {
-        let own = rustix::process::geteuid().as_raw();
-        if process.uid != 0 && process.uid != own {
-            return Err(format!(
-                "process {} belongs to user {}: its program is not run",
-                process.pid, process.uid
+        let pid = process.pid;
+        let not_run = |why: &dyn Display| format!("process {pid} {why}: its program is not run");
+        if !process.is_ours() {
+            return Err(not_run(&format_args!("belongs to user {}", process.uid)));
+        }
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        let exe = folder.join("exe");
+        let open = rustix::fs::open(&exe, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let open = File::from(open.map_err(|error| not_run(&error))?);
+        let about = open.metadata().map_err(|error| not_run(&error))?;
+        let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.uid());
+        if !ours || about.mode() & (probe::SET_ID | WRITABLE) != 0 {
+            return Err(not_run(
+                &"is of a file that others can change or that has a set-user-ID bit",
             ));
         }
-        let folder = PathBuf::from(format!("/proc/{}", process.pid));
         let environment = fs::read(folder.join("environ"))
             .ok()
             .filter(|bytes| bytes.len() <= MAX_ENVIRONMENT);
+        // All of it is of this one process, and it still runs that program.
+        let same = fs::metadata(&exe)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (about.dev(), about.ino()));
+        if !same || probe::process(pid).as_ref() != Some(process) {
+            return Err(not_run(&"changed meanwhile"));
+        }
         Ok(Self {
-            file: folder.join("exe"),
+            file: Executable::Open(Arc::new(open)),
             name: process.words.first().map(OsString::from),
             environment: environment.map(|bytes| variables(&bytes)),
         })
@@ -137,12 +166,16 @@ impl Program {
         &self,
         arguments: &[OsString],
     ) -> Result<Result<String, String>, String> {
+        let file = match &self.file {
+            Executable::At(file) => file.clone(),
+            Executable::Open(file) => format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+        };
         let shown = self.name.as_ref().map_or_else(
-            || self.file.display().to_string(),
+            || file.display().to_string(),
             |name| name.to_string_lossy().into_owned(),
         );
         let failed = |error: io::Error| format!("{shown}: {error}");
-        let mut command = Command::new(&self.file);
+        let mut command = Command::new(&file);
         if let Some(name) = &self.name {
             command.arg0(name);
         }
@@ -279,38 +312,51 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let words = ["containerd", "-c", "read x"].map(str::to_owned).to_vec();
-        let uid = rustix::process::geteuid().as_raw();
-        let process = Process {
-            pid: child.id(),
-            name: "containerd".to_owned(),
-            uid,
-            words,
-            contained: false,
-        };
-        // The kernel shows another program's environment until it has begun.
-        let said = loop {
-            let said = Program::of(&process)
-                .unwrap()
-                .run(&["-c".into(), "echo $0 $MARK $NOTIFY_SOCKET".into()])
-                .await
-                .unwrap();
-            if said.as_ref().is_ok_and(|said| said.contains("its own")) {
-                break said;
+        // The kernel shows another program until it has begun.
+        let process = loop {
+            let process = probe::process(child.id()).unwrap();
+            if process.words == ["containerd", "-c", "read x"] {
+                break process;
             }
         };
-        assert_eq!(said.as_deref(), Ok("containerd its own\n"));
-        drop(child.stdin.take());
-        child.wait().unwrap();
+        let program = Program::of(&process).unwrap();
         let others = Process {
-            uid: uid.wrapping_add(7),
-            ..process
+            uid: process.uid.wrapping_add(7),
+            ..process.clone()
         };
         assert!(
             Program::of(&others)
                 .unwrap_err()
-                .contains("its program is not run")
+                .ends_with("belongs to user 7: its program is not run")
         );
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(Program::of(&process).is_err());
+        // The process has ended, and its number may be another's: what was looked at is run.
+        let said = program
+            .run(&["-c".into(), "echo $0 $MARK $NOTIFY_SOCKET".into()])
+            .await
+            .unwrap();
+        assert_eq!(said.as_deref(), Ok("containerd its own\n"));
+    }
+
+    #[test]
+    fn a_program_that_others_can_change_is_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("containerd");
+        let copied = std::process::Command::new("cp")
+            .args(["/bin/sleep".as_ref(), file.as_path()])
+            .status();
+        assert!(copied.unwrap().success());
+        for mode in [0o775, 0o757] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let mut child = std::process::Command::new(&file).arg("60").spawn().unwrap();
+            let process = probe::process(child.id()).unwrap();
+            let why = Program::of(&process).unwrap_err();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(why.contains("others can change"), "{why}");
+        }
     }
 
     #[test]

@@ -2,14 +2,13 @@
 //! says.
 
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::super::code::{Code, Severity};
-use super::super::config_files::at;
+use super::super::config_files::{self, at};
 use super::super::facts::Process;
 use super::super::hole::{Fix, Hole};
 use crate::config::Config;
@@ -17,8 +16,6 @@ use crate::observe::plain;
 use crate::policy::Policy;
 use crate::trusted_path::{Owner, check_way};
 
-/// No configuration of an engine is longer.
-const MAX_CONFIG: u64 = 1 << 20;
 /// What to do about a containerd that dockerd keeps for itself.
 const DOCKERS_OWN: &str = "it is dockerd's own, and dockerd writes its configuration anew at each start, so no gate can stand in it: start the \
     system's containerd, and dockerd with --containerd=/run/containerd/containerd.sock";
@@ -146,13 +143,7 @@ fn listens_at(process: &Process) -> Option<String> {
 }
 
 fn table_of(file: &Path) -> Option<toml::Table> {
-    let mut text = String::new();
-    fs::File::open(file)
-        .ok()?
-        .take(MAX_CONFIG)
-        .read_to_string(&mut text)
-        .ok()?;
-    text.parse().ok()
+    config_files::read(file).ok()?.parse().ok()
 }
 
 /// What rootpin.toml says of a containerd. No two engines have one name, dockerds counted.

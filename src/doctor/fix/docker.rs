@@ -77,10 +77,7 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, String> {
 /// Has the dockerd that runs look at the new daemon.json, with its own command line: what stands in
 /// both keeps it from starting.
 async fn validate(facts: &Docker, edit: &Edit) -> Result<(), String> {
-    let process = probe::listener(&facts.docker.socket)
-        .await
-        .ok()
-        .filter(|process| process.name == "dockerd");
+    let process = probe::dockerd_at(&facts.docker.socket).await;
     let Some(process) = process.filter(|_| facts.version >= VALIDATES) else {
         return Ok(());
     };

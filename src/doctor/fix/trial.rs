@@ -249,7 +249,7 @@ fn shown(all: &[String]) -> String {
 }
 
 /// Files that were tried out together, and what containerd makes of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tried {
     /// The engine's name.
     pub(super) engine: String,

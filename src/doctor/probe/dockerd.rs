@@ -1,19 +1,16 @@
 //! One dockerd: `GET /info` and `GET /version`, and the command line that it was started with.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::config_files;
 use super::super::facts::{Docker, Process};
 use super::super::version::Version;
 use crate::config::Dockerd;
 use crate::hooks;
 
-/// No daemon.json is longer.
-const MAX_CONFIG: u64 = 1 << 20;
 /// Where dockerd looks where its command line says nothing.
 const DEFAULT_CONFIG: &str = "/etc/docker/daemon.json";
 /// Where it finds the system's containerd (cmd/dockerd: `systemContainerdRunning`).
@@ -69,17 +66,20 @@ struct Address {
     address: String,
 }
 
-/// All that is to be known of a dockerd that answers. `process` is its own, where that is known.
-pub(in super::super) async fn dockerd(
+/// All that is to be known of a dockerd that answers, and its process where it can be told from
+/// others.
+pub(in super::super) async fn docker(
     docker: &Dockerd,
-    process: Option<&Process>,
-) -> Result<Docker, String> {
+) -> Result<(Docker, Option<Process>), String> {
     let api = hooks::Docker::at(&docker.socket, super::PATIENCE);
+    // systemd may start it for this question, so its process is looked for afterwards.
     let body = api.get("/info").await?;
-    Ok(Docker {
+    let process = super::dockerd_at(&docker.socket).await;
+    let facts = Docker {
         answers_grpc: api.answers_grpc().await.ok(),
-        ..read(&body, docker, process)?
-    })
+        ..read(&body, docker, process.as_ref())?
+    };
+    Ok((facts, process))
 }
 
 fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Docker, String> {
@@ -100,9 +100,10 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
     let containerd = told
         .or_else(|| option(&["containerd"]))
         .or_else(|| process.map(|_| SYSTEM_CONTAINERD.to_owned()));
-    let config =
-        option(&["config-file"]).map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
-    let mut features = features(&text_of(&config));
+    let config = process
+        .and_then(|process| Some(process.path(&process.option(&["config-file"])?)))
+        .unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let mut features = features(&config_files::read(&config).unwrap_or_default());
     features.extend(process.map(features_by_flag).unwrap_or_default());
     let swarm = info
         .swarm
@@ -126,13 +127,6 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
         features,
         in_swarm: !["", "inactive"].contains(&swarm.as_str()),
     })
-}
-
-/// What stands in daemon.json; nothing, where it can't be read.
-fn text_of(config: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(config).and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text));
-    if read.is_ok() { text } else { String::new() }
 }
 
 fn features(daemon_json: &str) -> Vec<String> {

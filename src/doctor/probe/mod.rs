@@ -8,9 +8,9 @@ mod processes;
 use std::time::Duration;
 
 pub(super) use containerd::{containerd, is_ours};
-pub(super) use dockerd::dockerd;
+pub(super) use dockerd::docker;
 pub(super) use idle::idle;
-pub(super) use processes::{engines, listener};
+pub(super) use processes::{SET_ID, dockerd_at, engines, listener, process};
 
 /// For one answer of an engine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,15 +23,4 @@ async fn in_time<T>(
     tokio::time::timeout(PATIENCE, work)
         .await
         .unwrap_or_else(|_| Err(format!("no answer to {what} within {PATIENCE:?}")))
-}
-
-/// The dockerd of rootpin.toml, where it runs and can be told from others.
-pub(super) async fn docker(
-    docker: &crate::config::Dockerd,
-) -> Result<super::facts::Docker, String> {
-    let process = listener(&docker.socket)
-        .await
-        .ok()
-        .filter(|process| process.name == "dockerd");
-    dockerd(docker, process.as_ref()).await
 }

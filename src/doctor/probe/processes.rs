@@ -1,8 +1,8 @@
 //! Processes that are engines: by their sockets, and by their names in /proc.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,8 @@ const ENGINES: [&str; 5] = ["buildkitd", "containerd", "crio", "dockerd", "podma
 const MAX_WORDS: u64 = 16 << 10;
 /// The kernel counts a process's start in these (`USER_HZ`, the same on every architecture).
 const TICKS: f64 = 100.0;
+/// The bits by which a program has another user or group than whoever starts it.
+pub(in super::super) const SET_ID: u32 = 0o6000;
 
 /// Who listens on a socket, as the kernel knows it. Under socket activation that is systemd.
 pub(in super::super) async fn listener(socket: &Path) -> Result<Process, String> {
@@ -42,10 +44,10 @@ pub(in super::super) fn engines() -> Vec<Process> {
         .into_iter()
         .flatten()
         .filter_map(Result::ok);
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let found: BTreeMap<u32, Process> = numbers
-        .filter_map(|pid| Some((pid, process(pid)?)))
+    let mut numbers: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
+    numbers.sort_unstable();
     let is_engine = |process: &&Process| {
         let service = process
             .words
@@ -66,20 +68,39 @@ pub(in super::super) fn engines() -> Vec<Process> {
             ENGINES.contains(&process.name.as_str()) && lives && !command
         }
     };
-    found
-        .into_values()
+    numbers
+        .into_iter()
+        .filter_map(process)
         .filter(|process| is_engine(&process))
         .collect()
 }
 
-/// What /proc says of a process; none if it is gone.
-fn process(pid: u32) -> Option<Process> {
-    let folder = PathBuf::from(format!("/proc/{pid}"));
-    let name = fs::read_to_string(folder.join("comm"))
-        .ok()?
-        .trim_end()
-        .to_owned();
-    let uid = fs::metadata(&folder).ok()?.uid();
+/// The dockerd whose socket that is. systemd may listen in its place: then the only one that root
+/// runs on this host.
+pub(in super::super) async fn dockerd_at(socket: &Path) -> Option<Process> {
+    let process = listener(socket).await.ok()?;
+    if process.name == "dockerd" {
+        return Some(process);
+    }
+    let mut all = engines()
+        .into_iter()
+        .filter(|process| process.name == "dockerd" && !process.contained && process.is_ours());
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// What /proc says of a process; none if it is gone, or its program has a set-user-ID or
+/// set-group-ID bit: no engine's has, and whoever starts such a program chooses its name, its
+/// arguments and its environment.
+pub(in super::super) fn process(pid: u32) -> Option<Process> {
+    // A handle of the process: what is read through it is never of a later one of that number.
+    let handle = File::open(format!("/proc/{pid}")).ok()?;
+    let folder = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    let name = fs::read(folder.join("comm")).ok()?;
+    let name = String::from_utf8_lossy(&name).trim_end().to_owned();
+    if fs::metadata(folder.join("exe")).is_ok_and(|program| program.mode() & SET_ID != 0) {
+        return None;
+    }
+    let uid = user(&fs::read_to_string(folder.join("status")).ok()?)?;
     let mut bytes = Vec::new();
     File::open(folder.join("cmdline"))
         .ok()?
@@ -105,7 +126,26 @@ fn process(pid: u32) -> Option<Process> {
     })
 }
 
+/// The user of a process by its `status`; of several, as a set-user-ID program has, one that is not
+/// root (proc_pid_status(5): `Uid: real effective saved file-system`).
+fn user(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let all: Vec<u32> = line
+        .split_ascii_whitespace()
+        .map(|uid| uid.parse().ok())
+        .collect::<Option<_>>()?;
+    all.iter()
+        .find(|uid| **uid != 0)
+        .or_else(|| all.first())
+        .copied()
+}
+
 impl Process {
+    /// Whether it is root's, or of the user who asks. What a stranger runs is never believed.
+    pub(in super::super) fn is_ours(&self) -> bool {
+        [0, rustix::process::geteuid().as_raw()].contains(&self.uid)
+    }
+
     /// The value of an option on its command line, in the ways in which Go's programs take it.
     pub(in super::super) fn option(&self, names: &[&str]) -> Option<String> {
         self.options(names).into_iter().next()
@@ -153,6 +193,10 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[test]
@@ -187,5 +231,58 @@ mod tests {
             .unwrap_or_default();
         assert!(age < Duration::from_secs(600), "{age:?}");
         assert!(!own.contained);
+    }
+    #[test]
+    fn whoever_starts_a_set_user_id_program_by_an_engines_name_has_made_no_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dockerd");
+        let copied = std::process::Command::new("cp")
+            .args(["/bin/sleep".as_ref(), file.as_path()])
+            .status();
+        assert!(copied.unwrap().success());
+        for (mode, found) in [(0o755, true), (0o4755, false), (0o2755, false)] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            let mut child = std::process::Command::new(&file).arg("60").spawn().unwrap();
+            let pid = child.id();
+            let listed = engines().iter().any(|process| process.pid == pid);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(listed, found, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_root_for_somebody_is_somebodys() {
+        let user = |uids: &str| user(&format!("Name:\tx\nUid:\t{uids}\nGid:\t0\n"));
+        assert_eq!(user("0\t0\t0\t0"), Some(0));
+        assert_eq!(user("1000\t0\t0\t0"), Some(1000));
+        assert_eq!(user("0\t0\t1000\t0"), Some(1000));
+        assert_eq!(user("7\t7\t7\t7"), Some(7));
+        assert_eq!(user("x"), None);
+    }
+
+    #[tokio::test]
+    async fn a_strangers_dockerd_is_not_taken_for_the_one_that_systemd_listens_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, socket) = (folder.path().join("dockerd"), folder.path().join("socket"));
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let copied = std::process::Command::new("cp")
+            .args(["/bin/sleep".as_ref(), file.as_path()])
+            .status();
+        assert!(copied.unwrap().success());
+        // This process stands for systemd.
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let mut child = std::process::Command::new(&file)
+            .arg("60")
+            .uid(65534)
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let listed = engines().iter().any(|process| process.pid == pid);
+        let found = dockerd_at(&socket).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(listed);
+        assert!(found.is_none_or(|process| process.pid != pid));
     }
 }
