@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{
-    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
 };
 use std::path::{Path, PathBuf};
 
@@ -77,24 +77,34 @@ pub fn create_copy(from: &Path, to: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(to)?;
     let filled = io::copy(&mut from, &mut copy)
-        .and_then(|_| Before::of(&about).set(&copy))
+        .and_then(|_| fchown(&copy, Some(about.uid()), Some(about.gid())))
+        .and_then(|()| copy.set_permissions(about.permissions()))
         .and_then(|()| copy.sync_all());
     filled.inspect_err(|_| _ = fs::remove_file(to))
 }
 
-/// Gives a file or folder to root, with that mode; returns what it was.
+/// Gives a file, folder or socket to root, with that mode; returns what it was.
 ///
 /// # Errors
 /// Another user may write on the way there, it is a link, or it has a second name, which may be
 /// that of a file of the system.
 pub fn give_to_root(path: &Path, mode: u32) -> io::Result<Before> {
-    let (file, before) = open_itself(path)?;
+    let itself = Itself::open(path)?;
+    let about = itself.metadata()?;
+    let kind = about.file_type();
+    if !(kind.is_dir() || about.nlink() == 1 && (kind.is_file() || kind.is_socket())) {
+        return Err(io::Error::other(
+            "it has a second name elsewhere, or is neither file, folder nor socket",
+        ));
+    }
+    let before = Before::of(&about);
     let root = Before {
         uid: 0,
         mode,
         ..before
     };
-    root.set(&file).inspect_err(|_| _ = before.set(&file))?;
+    root.set(&itself.path())
+        .inspect_err(|_| _ = before.set(&itself.path()))?;
     Ok(before)
 }
 
@@ -108,36 +118,52 @@ impl Before {
     }
 
     /// The owner first: that takes set-user-ID away.
-    fn set(self, file: &File) -> io::Result<()> {
-        fchown(file, Some(self.uid), Some(self.gid))?;
-        file.set_permissions(Permissions::from_mode(self.mode))
+    fn set(self, path: &Path) -> io::Result<()> {
+        chown(path, Some(self.uid), Some(self.gid))?;
+        fs::set_permissions(path, Permissions::from_mode(self.mode))
     }
 
-    /// Gives a file or folder its owner and mode back.
+    /// Gives it its owner and mode back.
     ///
     /// # Errors
-    /// As [`give_to_root`].
+    /// It can't be reached any more, or not without another user's doing.
     pub fn restore(self, path: &Path) -> io::Result<()> {
-        self.set(&open_itself(path)?.0)
+        self.set(&Itself::open(path)?.path())
     }
 }
 
-fn open_itself(path: &Path) -> io::Result<(File, Before)> {
-    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::other("not the path of a file"));
-    };
-    let folder = check_directory(above, Owner::RootOrCaller).map_err(io::Error::other)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(open(folder.join(name), flags, Mode::empty())?);
-    let about = file.metadata()?;
-    if about.is_dir() || about.is_file() && about.nlink() == 1 {
-        return Ok((file, Before::of(&about)));
+/// What a path names, whatever becomes of the path. A descriptor of this kind opens nothing, so
+/// that it can be had of a socket too; in place of fchmod(2) and fchown(2) it has a name in /proc
+/// that leads to itself.
+struct Itself(OwnedFd);
+
+impl Itself {
+    /// Only where no other user may write on the way there.
+    fn open(path: &Path) -> io::Result<Self> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::other("not the path of a file"));
+        };
+        let folder = check_directory(above, Owner::RootOrCaller).map_err(io::Error::other)?;
+        Self::of(&folder.join(name))
     }
-    Err(io::Error::other(if about.is_file() {
-        "the file has a second name elsewhere"
-    } else {
-        "neither a plain file nor a folder"
-    }))
+
+    /// Of no link.
+    fn of(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let itself = Self(open(path, flags, Mode::empty())?);
+        if itself.metadata()?.is_symlink() {
+            return Err(io::Error::other("a symbolic link"));
+        }
+        Ok(itself)
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        File::from(self.0.try_clone()?).metadata()
+    }
 }
 
 /// Opens a file to append to it, and makes it if there is none. Where another user may write on the
@@ -186,18 +212,11 @@ pub fn append(path: &Path) -> io::Result<File> {
 /// # Errors
 /// It is no socket, or its mode can't be set.
 pub fn restrict_socket(path: &Path) -> io::Result<()> {
-    // A descriptor of this kind has no fchmod(2); its name in /proc leads to itself, whatever
-    // becomes of the path.
-    let socket: OwnedFd = open(
-        path,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let itself = PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd()));
-    if !fs::metadata(&itself)?.file_type().is_socket() {
+    let itself = Itself::of(path)?;
+    if !itself.metadata()?.file_type().is_socket() {
         return Err(io::Error::other("something else was put in its place"));
     }
-    fs::set_permissions(itself, Permissions::from_mode(0o600))
+    fs::set_permissions(itself.path(), Permissions::from_mode(0o600))
 }
 
 #[cfg(test)]
@@ -237,6 +256,10 @@ mod tests {
         let why = give_to_root(&dir.path().join("second"), 0o755).unwrap_err();
         assert!(why.to_string().contains("second name"), "{why}");
         assert_eq!(mode(&secret), 0o600);
+        let socket = dir.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        give_to_root(&socket, 0o660).unwrap();
+        assert_eq!(mode(&socket), 0o660);
         // The folder itself is what the doctor finds.
         let before = give_to_root(&folder, 0o755).unwrap();
         assert_eq!(mode(&folder), 0o755);
