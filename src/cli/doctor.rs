@@ -1,7 +1,7 @@
 //! `rootpin doctor`: which doors of this host stand open, and what closes them.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -48,16 +48,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, String> {
-    if arguments.fix
-        && !arguments.yes
-        && !arguments.dry_run
-        && (output.json || !io::stdin().is_terminal())
-    {
-        output.error(
-            "--fix asks before it writes, and nobody is at a terminal; hint: --dry-run shows what would be written, --yes writes it",
-        );
-        return Ok(EXIT_USAGE);
-    }
     let config = config::load(&arguments.config)
         .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     // The daemon that this configuration starts; --control names another.
@@ -85,6 +75,9 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
             yes: arguments.yes,
         };
         let done = fix::carry_out(&plan, consent, &words, output)?;
+        if done.nobody_to_ask("--fix", output) {
+            return Ok(EXIT_USAGE);
+        }
         if done.written() {
             found = examine(control, &config, arguments, &tools)?;
             value = found.report.json();

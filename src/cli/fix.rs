@@ -1,7 +1,7 @@
 //! What is written into engines' configurations: shown, asked for, done, and told.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ pub(super) enum Done {
     Shown,
     /// Somebody who was asked does not want it.
     Refused,
+    /// There is something to write, and nobody to ask.
+    NobodyToAsk,
     Written(Vec<Written>),
     /// It could not be, or was taken back.
     Failed(String),
@@ -66,6 +68,9 @@ pub(super) fn carry_out(
     if plan.is_empty() || consent.dry_run {
         return Ok(Done::Shown);
     }
+    if !consent.yes && (output.json || !io::stdin().is_terminal()) {
+        return Ok(Done::NobodyToAsk);
+    }
     if !consent.yes && !agreed(before, plan, output) {
         return Ok(Done::Refused);
     }
@@ -99,6 +104,17 @@ impl Done {
         matches!(self, Self::Written(_))
     }
 
+    /// Says it where there was nobody to ask, `verb` being what asks; `true`: that is the end.
+    pub(super) fn nobody_to_ask(&self, verb: &str, output: Output) -> bool {
+        let nobody = matches!(self, Self::NobodyToAsk);
+        if nobody {
+            output.error(&format!(
+                "{verb} asks before it writes, and nobody is at a terminal; hint: --dry-run shows what would be written, --yes writes it",
+            ));
+        }
+        nobody
+    }
+
     pub(super) fn refused(&self) -> bool {
         matches!(self, Self::Refused)
     }
@@ -108,11 +124,11 @@ impl Done {
         let shown = |written: &Written| json!({ "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
         let written = match self {
             Self::Written(written) => Some(written.iter().map(shown).collect::<Vec<_>>()),
-            Self::Shown | Self::Refused | Self::Failed(_) => None,
+            Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Failed(_) => None,
         };
         let failed = match self {
             Self::Failed(why) => Some(why.as_str()),
-            Self::Shown | Self::Refused | Self::Written(_) => None,
+            Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Written(_) => None,
         };
         let units = plan
             .texts

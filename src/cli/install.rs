@@ -1,6 +1,5 @@
 //! `rootpin install`: has the engines of rootpin.toml ask rootpin.
 
-use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -48,12 +47,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
-    if !arguments.yes && !arguments.dry_run && (output.json || !io::stdin().is_terminal()) {
-        output.error(
-            "install asks before it writes, and nobody is at a terminal; hint: --dry-run shows what would be written, --yes writes it",
-        );
-        return Ok(EXIT_USAGE);
-    }
     let config = config::load(&arguments.config)
         .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
     let known = |name: &String| {
@@ -88,6 +81,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
         "",
         output,
     )?;
+    if done.nobody_to_ask("install", output) {
+        return Ok(EXIT_USAGE);
+    }
     let told = done.json(&plan);
     let failed =
         !plan.left.is_empty() || told.get("failed").is_some_and(serde_json::Value::is_string);

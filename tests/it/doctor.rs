@@ -234,6 +234,18 @@ fn nothing_is_written_unless_somebody_agrees() {
     };
     let config = world.path("rootpin.toml").display().to_string();
     fs::write(world.path("rootpin.toml"), world.config()).unwrap();
+    let ended = |words: &[&str]| world.rootpin(&[&["doctor", "--config", &config], words].concat());
+    // Where there is nothing to write, nobody has to be asked.
+    let (plain, fix) = (ended(&[]), ended(&["--fix"]));
+    assert!(
+        fix.code == plain.code && fix.out.contains("there is nothing to write"),
+        "{fix:?}"
+    );
+    fs::set_permissions(
+        world.path("containerd"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o666),
+    )
+    .unwrap();
     for words in [
         &["--fix"][..],
         &["--fix", "--json"],
@@ -243,7 +255,7 @@ fn nothing_is_written_unless_somebody_agrees() {
         &["--accept", "no-such-code"],
         &["more"],
     ] {
-        let ended = world.rootpin(&[&["doctor", "--config", &config], words].concat());
+        let ended = ended(words);
         assert_eq!(ended.code, 64, "{words:?}: {ended:?}");
     }
     // A socket that every user can connect to is shut by its mode.
@@ -252,11 +264,6 @@ fn nothing_is_written_unless_somebody_agrees() {
             &fs::metadata(world.path(path)).unwrap().permissions(),
         ) & 0o777
     };
-    fs::set_permissions(
-        world.path("containerd"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o666),
-    )
-    .unwrap();
     let (report, _) = examined(&world, &["--fix", "--dry-run"]);
     assert!(
         codes(&report).contains(&"socket-open") && report["fix"]["written"].is_null(),
@@ -271,7 +278,7 @@ fn nothing_is_written_unless_somebody_agrees() {
     );
     assert_eq!(mode("containerd"), 0o666);
     let (report, _) = examined(&world, &["--fix", "--yes"]);
-    assert_eq!(mode("containerd"), 0o660);
+    assert_eq!(mode("containerd"), 0o660, "{report}");
     assert!(
         !codes(&report).contains(&"socket-open") && report["fix"]["written"].is_array(),
         "{report}"
