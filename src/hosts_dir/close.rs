@@ -323,7 +323,7 @@ mod tests {
             (
                 format!(
                     "{server}{}",
-                    ours.replace("127.0.0.1:5055", "127.0.0.1:5055.example")
+                    ours.replace("127.0.0.1:5055", "127.0.0.1.example:5055")
                 ),
                 &["host-resolves", "no-resolver"],
             ),

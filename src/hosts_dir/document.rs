@@ -5,22 +5,10 @@ use std::str::FromStr;
 
 use toml_edit::{DocumentMut, Item, Table};
 
+use super::dialect;
+
 /// No such file is longer.
 pub(super) const MAX_BYTES: usize = 256 << 10;
-/// What the format knows. Engines take these keys in any case, so that one in another case may
-/// stand for the same twice.
-const KEYS: [&str; 9] = [
-    "server",
-    "host",
-    "capabilities",
-    "ca",
-    "client",
-    "skip_verify",
-    "header",
-    "override_path",
-    "dial_timeout",
-];
-
 /// A file that was understood.
 #[derive(Debug, Clone)]
 pub struct HostsFile {
@@ -49,18 +37,20 @@ impl FromStr for HostsFile {
         if text.len() > MAX_BYTES {
             return Err(format!("longer than {MAX_BYTES} bytes"));
         }
+        dialect::text(text)?;
         let document: DocumentMut = text
             .parse()
             .map_err(|error: toml_edit::TomlError| error.to_string().trim_end().to_owned())?;
         let file = Self { document };
-        plain(file.root())?;
-        if !file.root().get("server").is_none_or(Item::is_str) {
-            return Err("server is not a string".to_owned());
+        dialect::host(file.root())?;
+        if let Some(server) = file.server().filter(|server| !server.is_empty()) {
+            dialect::url(server)?;
         }
         capabilities(file.root())?;
         for (name, table) in file.hosts()? {
             let told = |error: String| format!("host {name:?}: {error}");
-            plain(table).map_err(told)?;
+            dialect::url(name)?;
+            dialect::host(table).map_err(told)?;
             capabilities(table).map_err(told)?;
         }
         Ok(file)
@@ -137,15 +127,4 @@ pub(super) fn capabilities(table: &Table) -> Result<Capabilities, String> {
         }
     }
     Ok(found)
-}
-
-/// No key of the format in another case.
-fn plain(table: &Table) -> Result<(), String> {
-    let odd = table
-        .iter()
-        .map(|(key, _)| key)
-        .find(|key| !KEYS.contains(key) && KEYS.contains(&key.to_ascii_lowercase().as_str()));
-    odd.map_or(Ok(()), |key| {
-        Err(format!("key {key:?} is not in lower case"))
-    })
 }

@@ -8,6 +8,7 @@
 
 mod close;
 mod daemon_json;
+mod dialect;
 mod document;
 mod hole;
 mod place;

@@ -18,6 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -25,8 +26,8 @@ use super::{SourceError, escaped};
 use crate::hosts_dir::{DOCKER_HUB, DaemonJson, Place};
 use crate::image::Digest;
 
-/// No such file is larger.
-const MAX_BYTES: u64 = 256 << 10;
+/// No such file is larger: all CAs of a system are a quarter of it.
+const MAX_BYTES: u64 = 1 << 20;
 /// No registry has more mirrors.
 const MOST: usize = 16;
 
@@ -415,7 +416,8 @@ impl Host {
 
 /// A file that nobody but root and the caller can write to: it says whom to trust.
 fn read(path: &Path) -> io::Result<String> {
-    let file = fs::File::open(path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("not a plain file"));
@@ -427,7 +429,10 @@ fn read(path: &Path) -> io::Result<String> {
         ));
     }
     let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_BYTES) {
+        return Err(io::Error::other(format!("longer than {MAX_BYTES} bytes")));
+    }
     Ok(text)
 }
 
@@ -627,6 +632,21 @@ mod tests {
             error.contains("r.example:5000/hosts.toml") && error.contains("others than root"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_cut_or_is_a_pipe_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, "#".repeat(1 << 20)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 1 << 20);
+        fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("longer than"));
+        fs::remove_file(&path).unwrap();
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, Mode::RUSR, 0).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "not a plain file");
     }
 
     #[test]
