@@ -125,7 +125,7 @@ impl Judge<'_> {
             // A name of which the policy says something may be given to the bytes that it stands
             // for.
             Does::Tag(held) if held.asked.as_ref().is_some_and(|name| self.covers(name)) => return self.held(&held).await,
-            Does::Tag(_) => self.docker_local(&[], shown),
+            Does::Tag(held) => self.revoked_of(&held).unwrap_or_else(|| self.docker_local(&[], shown)),
             Does::Swarm => self.by_key(
                 "swarm",
                 self.policy.docker.swarm,

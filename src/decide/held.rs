@@ -98,17 +98,10 @@ impl Judge<'_> {
     /// bytes, where the policy says anything of it; else any name by which the engine knows the
     /// image will do; and bytes of no registry are `[local]`'s.
     pub(super) async fn held(&self, held: &Held) -> Answer {
-        let digests = held.digests();
-        let everything: Vec<Digest> = digests.iter().copied().chain([held.id]).collect();
-        if let Some(denial) = self.revoked(&everything) {
-            return (
-                Judged {
-                    result: Err(denial),
-                    mode: self.mode_of_held(held),
-                },
-                None,
-            );
+        if let Some(revoked) = self.revoked_of(held) {
+            return (revoked, None);
         }
+        let digests = held.digests();
         if held.known.len() > MOST_NAMES {
             return (
                 Judged {
@@ -173,6 +166,16 @@ impl Judge<'_> {
             Judged::from(local),
             held.asked.clone().map(|name| (name, held.id)),
         )
+    }
+
+    /// The denial where something of the image is revoked, as far as the engine knows it.
+    pub(super) fn revoked_of(&self, held: &Held) -> Option<Judged> {
+        let everything: Vec<Digest> = held.digests().into_iter().chain([held.id]).collect();
+        let denial = self.revoked(&everything)?;
+        Some(Judged {
+            result: Err(denial),
+            mode: self.mode_of_held(held),
+        })
     }
 
     /// The answer where a name is these bytes; else the most telling denial is kept.

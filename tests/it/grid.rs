@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 use self::doors::Answer;
 use self::host::Host;
-use self::model::{Door, Facts};
+use self::model::{Door, Entry, Facts, Names, Origin, Revoked, Source};
 
 /// What each door says of the same facts.
 type Answers = BTreeMap<Door, Answer>;
@@ -89,4 +89,65 @@ fn every_door_answers_each_cell_of_the_grid_as_recorded() {
 #[test]
 fn doors_differ_for_the_same_facts_only_where_it_is_recorded() {
     assert_recorded("grid-differences.tsv", &differences::lines(&GRID));
+}
+
+/// Whether that door can see that the part is one of the image's.
+fn sees(door: Door, facts: &Facts) -> bool {
+    // The classic store knows an image by its configuration; beside it, by what was pulled.
+    let classic = door == Door::CreateClassic;
+    let by_config = facts.origin == Origin::Registry && facts.source != Source::Nothing || classic;
+    match (door, facts.revoked) {
+        (Door::Explain | Door::DockerBuild | Door::Swarm | Door::Plugin, _)
+        | (_, Revoked::Nothing | Revoked::Key) => false,
+        (Door::Unpack | Door::Run | Door::Resident | Door::ResidentNext, _) => true,
+        // A name of which the policy says nothing is resolved to no digest at all.
+        (Door::Resolve, _) if facts.entry == Entry::None || facts.names == Names::Free => false,
+        (Door::Pull | Door::DockerPull | Door::Resolve, part) => part == Revoked::Top,
+        (Door::Create | Door::CreateId | Door::CreateClassic | Door::Tag, part) => match part {
+            Revoked::Top => !classic,
+            Revoked::Config => by_config,
+            _ => false,
+        },
+    }
+}
+
+#[test]
+fn what_is_revoked_is_refused_as_that_at_every_door_that_sees_it() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (facts, answers) in &*GRID {
+        for (door, answer) in answers.iter().filter(|(door, _)| sees(**door, facts)) {
+            seen += 1;
+            if (answer.outcome, answer.why.as_str()) != ("refused", "revoked") {
+                wrong.push(format!(
+                    "{}\t{}\t{}",
+                    facts.key(),
+                    door.word(),
+                    answer.line()
+                ));
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {seen}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn a_revoked_key_has_no_rule_satisfied_at_any_door() {
+    let mut seen = 0;
+    for (facts, answers) in &*GRID {
+        if facts.revoked != Revoked::Key || facts.entry != Entry::Rule || facts.names != Names::Tag
+        {
+            continue;
+        }
+        for (door, answer) in answers.iter().filter(|(door, _)| **door != Door::Explain) {
+            seen += 1;
+            assert_ne!(answer.why, "signed", "{}\t{}", facts.key(), door.word());
+        }
+    }
+    assert!(seen > 20, "{seen}");
 }
