@@ -175,16 +175,16 @@ impl Question<'_> {
 
     /// The repositories that the bytes were fetched from: those of their names.
     fn labels(&self) -> Vec<ImageRef> {
+        let mut labels = self.host.names(self.facts);
+        if labels.is_empty() {
+            labels = self.host.labelled(self.facts);
+        }
         let bare = |name: ImageRef| ImageRef {
             tag: None,
             digest: None,
             ..name
         };
-        let mut labels: Vec<_> = self.host.names(self.facts).into_iter().map(bare).collect();
-        if labels.is_empty() {
-            labels.push(self.host.labelled(self.facts));
-        }
-        labels
+        labels.into_iter().map(bare).collect()
     }
 
     /// Whether labels say from which registry of the policy the bytes came.
@@ -212,7 +212,7 @@ impl Question<'_> {
         Unpack {
             door: Asked::Gate,
             engine: "containerd".to_owned(),
-            layer: self.host.image(self.facts.bytes).layer.clone(),
+            layer: self.host.platform(self.facts.bytes).layer.clone(),
             places: vec![self.place(self.claims(told_by))],
             begun: Instant::now(),
         }
@@ -232,7 +232,7 @@ impl Question<'_> {
         }
         Run {
             engine: "containerd".to_owned(),
-            bytes: self.host.image(self.facts.bytes).config,
+            bytes: self.host.platform(self.facts.bytes).config,
             place: self.place(claims),
             begun: Instant::now(),
             sources_until: Instant::now() + Duration::from_secs(20),
@@ -241,7 +241,7 @@ impl Question<'_> {
 
     fn held(&self, engine: Engine, by_name: bool) -> Held {
         let names = self.host.names(self.facts);
-        let (config, top) = (self.host.image(self.facts.bytes).config, self.top());
+        let (config, top) = (self.host.platform(self.facts.bytes).config, self.top());
         let known = |name: &ImageRef| ImageRef {
             tag: None,
             digest: Some(top),
@@ -342,7 +342,7 @@ impl Question<'_> {
         let mut contents: Vec<Digest> = parts.into_iter().filter_map(part).collect();
         contents.dedup();
         Known {
-            manifests: part(Revoked::Manifest).into_iter().collect(),
+            manifests: self.host.manifests(self.facts.bytes),
             configs: part(Revoked::Config).into_iter().collect(),
             contents,
             sources,

@@ -24,12 +24,18 @@ const CONTACT: &str = "2029-12-31T23:00:00Z";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// An index over one manifest with one layer.
+/// An index over two platforms.
 pub(super) struct Image {
+    platforms: [Platform; 2],
+    index: Arc<Blob>,
+}
+
+/// A manifest with one layer.
+pub(super) struct Platform {
     pub(super) layer: Descriptor,
     pub(super) config: Digest,
     pub(super) manifest: Arc<Blob>,
-    index: Arc<Blob>,
+    size: usize,
 }
 
 /// One host and all that it can be asked about.
@@ -48,7 +54,11 @@ pub(super) struct Host {
     deciders: HashMap<(String, Root, Clock), Arc<Decider>>,
 }
 
-impl Image {
+fn entry(kind: &str, digest: Digest, size: usize) -> String {
+    format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
+}
+
+impl Platform {
     fn named(name: &str) -> Self {
         let bytes = format!("layer of {name}");
         let layer = Descriptor {
@@ -57,24 +67,34 @@ impl Image {
             size: bytes.len().try_into().unwrap(),
         };
         let config = Digest::of(format!("config of {name}").as_bytes());
-        let entry = |kind: &str, digest: Digest, size: u64| {
-            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
-        };
         let text = format!(
             r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
             entry("config", config, 6),
-            entry(LAYER, layer.digest, layer.size)
+            entry(LAYER, layer.digest, bytes.len())
         );
         let manifest = Arc::new(Blob::read(text.as_bytes()).unwrap());
-        let listed = entry(MANIFEST, manifest.digest(), text.len().try_into().unwrap());
-        let index = format!(r#"{{"manifests":[{listed}]}}"#);
-        let index = Arc::new(Blob::read(index.as_bytes()).unwrap());
         Self {
             layer,
             config,
             manifest,
-            index,
+            size: text.len(),
         }
+    }
+}
+
+impl Image {
+    fn named(name: &str) -> Self {
+        let platforms = [name.to_owned(), format!("{name} 2nd")].map(|name| Platform::named(&name));
+        let listed = platforms
+            .each_ref()
+            .map(|platform| entry(MANIFEST, platform.manifest.digest(), platform.size));
+        let index = format!(r#"{{"manifests":[{}]}}"#, listed.join(","));
+        let index = Arc::new(Blob::read(index.as_bytes()).unwrap());
+        Self { platforms, index }
+    }
+
+    fn first(&self) -> Digest {
+        self.platforms[0].manifest.digest()
     }
 }
 
@@ -97,7 +117,7 @@ impl Host {
         let target = |tag: &str, name: &str| {
             let image = &images[name];
             let path = format!("{registry}/team/app:{tag}");
-            (path, image.index.digest(), vec![image.manifest.digest()])
+            (path, image.index.digest(), vec![image.first()])
         };
         let signed = [target("v1", "signed"), target("v2", "older")];
         let roots = [
@@ -156,12 +176,27 @@ impl Host {
         assert_eq!(verdict.decision.outcome(), "allowed", "{verdict}");
     }
 
-    pub(super) fn image(&self, bytes: Bytes) -> &Image {
-        &self.images[if bytes == Bytes::Platform {
-            "signed"
-        } else {
-            bytes.word()
+    fn image(&self, bytes: Bytes) -> &Image {
+        &self.images[match bytes {
+            Bytes::Older => "older",
+            Bytes::Other => "unsigned",
+            Bytes::Signed | Bytes::Second | Bytes::Platform | Bytes::Unlisted => "signed",
         }]
+    }
+
+    /// The platform of the image that is unpacked and run.
+    pub(super) fn platform(&self, bytes: Bytes) -> &Platform {
+        let second = matches!(bytes, Bytes::Second | Bytes::Unlisted);
+        &self.image(bytes).platforms[usize::from(second)]
+    }
+
+    /// The manifests that are here: both platforms', where the second one was pulled as well.
+    pub(super) fn manifests(&self, bytes: Bytes) -> Vec<Digest> {
+        let second = self.platform(bytes).manifest.digest();
+        match bytes {
+            Bytes::Second => vec![self.image(bytes).first(), second],
+            _ => vec![second],
+        }
     }
 
     /// What the name would stand for.
@@ -170,12 +205,11 @@ impl Host {
     }
 
     pub(super) fn chain(&self, bytes: Bytes) -> Chain {
-        let image = self.image(bytes);
-        let bare = Chain::of_manifest(&image.layer, &image.manifest).unwrap();
-        if bytes == Bytes::Platform {
-            bare
-        } else {
-            bare.under(&image.index).unwrap()
+        let platform = self.platform(bytes);
+        let bare = Chain::of_manifest(&platform.layer, &platform.manifest).unwrap();
+        match bytes {
+            Bytes::Platform | Bytes::Unlisted => bare,
+            _ => bare.under(&self.image(bytes).index).unwrap(),
         }
     }
 
@@ -214,21 +248,20 @@ impl Host {
             Names::OpsTag => vec![ops, tag],
             Names::Sixteen => with_free(15),
             Names::Seventeen => with_free(16),
-            Names::Nothing => Vec::new(),
+            Names::Nothing | Names::TwoLabels => Vec::new(),
         };
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    /// The repository that source labels name.
-    pub(super) fn labelled(&self, facts: &Facts) -> ImageRef {
-        self.repository(facts.entry)
-            .parse::<ImageRef>()
-            .map(|name| ImageRef {
-                tag: None,
-                digest: None,
-                ..name
-            })
-            .unwrap()
+    /// The repositories that source labels name where the image has no name.
+    pub(super) fn labelled(&self, facts: &Facts) -> Vec<ImageRef> {
+        let free = format!("{}/free/app", self.registry);
+        let own = self.repository(facts.entry);
+        let texts = match facts.names {
+            Names::TwoLabels => vec![free, own],
+            _ => vec![own],
+        };
+        texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     /// What is there for these facts, with the registry serving the cell's bytes.
@@ -339,7 +372,7 @@ impl Host {
     fn entries(&self, facts: &Facts) -> String {
         let own = self.repository(facts.entry);
         let signed = &self.images["signed"];
-        let (index, manifest) = (signed.index.digest(), signed.manifest.digest());
+        let (index, manifest) = (signed.index.digest(), signed.first());
         let ruled = || rule(&own, &["one"], facts.modes, "");
         let two = || rule(&own, &["one", "two"], facts.modes, "quorum = 2\n");
         let bound = |digest| format!("[[image]]\nname = \"{own}:v1\"\ndigest = \"{digest}\"\n");
@@ -395,12 +428,12 @@ impl Host {
 
     /// The digest of a part of the image.
     pub(super) fn part(&self, bytes: Bytes, part: Revoked) -> Option<Digest> {
-        let image = self.image(bytes);
+        let platform = self.platform(bytes);
         match part {
             Revoked::Top => Some(self.top(bytes)),
-            Revoked::Manifest => Some(image.manifest.digest()),
-            Revoked::Config => Some(image.config),
-            Revoked::Layer => Some(image.layer.digest),
+            Revoked::Manifest => Some(platform.manifest.digest()),
+            Revoked::Config => Some(platform.config),
+            Revoked::Layer => Some(platform.layer.digest),
             Revoked::Nothing | Revoked::Key => None,
         }
     }
@@ -410,13 +443,15 @@ impl Host {
         let mut text = text.replace(&self.registry, "registry.test");
         text = text.replace(&Digest::of(b"wrong").to_string(), "(wrong)");
         for (name, image) in &self.images {
-            for (part, digest) in [
-                ("", image.index.digest()),
-                (" manifest", image.manifest.digest()),
-                (" config", image.config),
-                (" layer", image.layer.digest),
-            ] {
-                text = text.replace(&digest.to_string(), &format!("({name}{part})"));
+            text = text.replace(&image.index.digest().to_string(), &format!("({name})"));
+            for (platform, number) in image.platforms.iter().zip(["", " 2nd"]) {
+                for (part, digest) in [
+                    ("manifest", platform.manifest.digest()),
+                    ("config", platform.config),
+                    ("layer", platform.layer.digest),
+                ] {
+                    text = text.replace(&digest.to_string(), &format!("({name}{number} {part})"));
+                }
             }
         }
         text

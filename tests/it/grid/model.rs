@@ -65,11 +65,20 @@ dimension! {
         Sixteen = "v1+15",
         Seventeen = "v1+16",
         Nothing = "nameless",
+        TwoLabels = "nameless:free+own",
     }
 }
 dimension! {
-    /// The bytes, by what is signed of them: `v1` is `signed`, `v2` is `older`.
-    Bytes { Signed = "signed", Older = "older", Other = "unsigned", Platform = "platform" }
+    /// The bytes, by what is signed of them: `v1` is `signed`, `v2` is `older`. Each is an index of
+    /// two platforms, of which statements list the first one's manifest.
+    Bytes {
+        Signed = "signed",
+        Second = "signed/2nd-platform",
+        Older = "older",
+        Other = "unsigned",
+        Platform = "platform",
+        Unlisted = "platform-unlisted",
+    }
 }
 dimension! {
     /// Where the name comes from.

@@ -109,7 +109,7 @@ fn is_meaningful(facts: &Facts) -> bool {
 }
 
 fn names_and_bytes() -> Vec<Facts> {
-    use Names::{Both, Digest, Free, Tag, Unsigned, Wrong};
+    use Names::{Both, Digest, Free, Unsigned, Wrong};
     let (signed, unsigned) = (Bytes::Signed, Bytes::Other);
     let few = [
         Entry::None,
@@ -118,11 +118,20 @@ fn names_and_bytes() -> Vec<Facts> {
         Entry::ExemptDigest,
         Entry::RuleExempt,
     ];
+    let manifests = [
+        Entry::Rule,
+        Entry::QuorumNone,
+        Entry::ImageManifest,
+        Entry::ExemptManifest,
+        Entry::RuleExemptManifest,
+    ];
     [
         Product::usual()
             .entries(Entry::ALL)
-            .names(&[Tag])
-            .bytes(Bytes::ALL),
+            .bytes(&[signed, unsigned, Bytes::Platform]),
+        Product::usual()
+            .entries(&manifests)
+            .bytes(&[Bytes::Older, Bytes::Second, Bytes::Unlisted]),
         Product::usual()
             .entries(Entry::ALL)
             .names(&[Digest])
@@ -130,7 +139,7 @@ fn names_and_bytes() -> Vec<Facts> {
         Product::usual()
             .entries(&[Entry::Rule, Entry::Image, Entry::ImageManifest])
             .names(&[Digest])
-            .bytes(&[Bytes::Older, Bytes::Platform]),
+            .bytes(&[Bytes::Older, Bytes::Platform, Bytes::Unlisted]),
         Product::usual()
             .entries(&few)
             .names(&[Both])
@@ -202,12 +211,18 @@ fn origins() -> Vec<Facts> {
 
 fn nameless() -> Vec<Facts> {
     use Entry::{Exempt, Image, None, Rule, RuleExempt};
-    Product::usual()
+    let labels = Product::usual()
+        .entries(&[None, Rule, RuleExempt])
+        .modes(&[Modes::Enforce, Modes::Audit, Modes::Stricter])
+        .names(&[Names::TwoLabels])
+        .bytes(&[Bytes::Signed, Bytes::Other])
+        .told(&[(Source::Label, Origin::Registry)]);
+    let one = Product::usual()
         .entries(&[None, Rule, Image, Exempt, RuleExempt])
         .keys(&[Keys::None, Keys::Local])
         .names(&[Names::Nothing])
-        .told(NAMELESS)
-        .0
+        .told(NAMELESS);
+    [labels.0, one.0].concat()
 }
 
 fn sources_of_names() -> Vec<Facts> {
@@ -303,7 +318,7 @@ fn clocks() -> Vec<Facts> {
 
 fn docker() -> Vec<Facts> {
     use Entry::{Exempt, None, Rule};
-    let modes = [Modes::Enforce, Modes::Audit, Modes::Stricter];
+    let modes = [Modes::Enforce, Modes::Stricter];
     let pulls = Product::usual()
         .entries(&[Rule, Exempt])
         .keys(&[Keys::Docker])
