@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use rootpin::image::Digest;
 use rootpin::state::{Additions, Store};
-use rootpin::trust::tuf::{
+use rootpin_trust::image::Digest;
+use rootpin_trust::tuf::{
     Answer, From, History, Listing, PathSearch, PinnedRoot, Pins, Request, Step, Trusted, Update,
     Want,
 };
-use rootpin::trust::{Progress, Subject, Verified};
+use rootpin_trust::{Progress, Subject, Verified};
 use sha2::{Digest as _, Sha256, Sha512};
 
 #[derive(Parser)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::spelling;
+use rootpin_policy::spelling;
 
 /// How the daemon runs. Paths are absolute.
 #[derive(Debug, Clone, Deserialize)]

@@ -12,16 +12,17 @@
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! Dependencies go one way: `bin → cli → audit, daemon → hooks, control → decide → sources, state →
-//! policy → trust → image → json`, and a test keeps it so. Policy stands above trust because it has
-//! to know what a key is (a pinned file, a canonical ID), while trust needs nothing of the policy
-//! but the pins that it is given. `json`, `image`, `trust` and `policy` are pure: no input or
-//! output, no clock. They, and `decide`, are the part to audit. `publish` is the other side, which
-//! signs: it verifies by `trust` as every host does, and no verifier stands on it.
+//! What judges is two crates without input or output, without a clock and without async, kept so by
+//! their Cargo.toml: `rootpin-trust` verifies signed metadata, and `rootpin-policy` reads what the
+//! host demands. They, and `decide`, are the part to audit. Here dependencies go one way too: `bin
+//! → cli → audit, daemon → hooks, control → decide → sources, state`, and a test keeps it so.
+//! `publish` is the other side, which signs: it verifies by `rootpin-trust` as every host does, and
+//! no verifier stands on it.
 
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -30,17 +31,12 @@ pub mod decide;
 pub mod doctor;
 pub mod hooks;
 pub mod hosts_dir;
-pub mod image;
-pub mod json;
 pub mod nonce;
 pub mod observe;
-pub mod policy;
 pub mod policy_dir;
 pub mod prove;
 pub mod publish;
 pub mod sockets;
 pub mod sources;
-pub mod spelling;
 pub mod state;
-pub mod trust;
 pub mod trusted_path;

@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::policy::{self, Diagnostic, Files, Policy, Unreadable};
 use crate::trusted_path::{self, Untrusted};
+use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 
 pub use crate::trusted_path::Owner;
 
@@ -96,10 +96,10 @@ impl PolicyDir {
     /// Loads the policy. By a clock that can't be right no end is too far away or over: then the
     /// earliest time that can be right counts.
     pub fn load(&self, now: Timestamp) -> (Result<Policy, Vec<Diagnostic>>, Earliest) {
-        let loaded = policy::load(self, now);
+        let loaded = rootpin_policy::load(self, now);
         let earliest = self.earliest();
         if now < earliest.at {
-            (policy::load(self, earliest.at), earliest)
+            (rootpin_policy::load(self, earliest.at), earliest)
         } else {
             (loaded, earliest)
         }

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use publisher::Publisher;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 use world::World;
 

@@ -11,8 +11,8 @@ use super::places::{self, TrustPlace};
 use super::report::{KeyUse, Report, ResidentImage, RootKey};
 use super::surveyor::Surveyor;
 use crate::decide::survey::{Asked, Covered, Survey};
-use crate::image::{Digest, ImageRef, Repository};
 use crate::observe::plain;
+use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// What is looked at.
 #[derive(Debug)]

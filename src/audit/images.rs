@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::findings::Untold;
 use crate::hooks::{Containerd, Docker, docker_images, is_id, name_of_record};
-use crate::image::{Digest, ImageRef};
 use crate::observe::plain;
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// An engine whose images are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]

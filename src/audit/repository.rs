@@ -7,8 +7,8 @@ use super::report::{
     ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole,
 };
 use crate::observe::plain;
-use crate::trust::notary::{Inspection, ListedRole, ListedRoot, SeenFile};
-use crate::trust::{Fingerprint, KeyId, PublicKey, Refusal};
+use rootpin_trust::notary::{Inspection, ListedRole, ListedRoot, SeenFile};
+use rootpin_trust::{Fingerprint, KeyId, PublicKey, Refusal};
 
 /// What the files of a repository say, and which of them could not be read.
 #[derive(Debug)]

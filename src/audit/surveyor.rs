@@ -52,7 +52,7 @@ impl Surveyor {
                 state.display()
             ));
         }
-        let loaded = crate::policy::load(
+        let loaded = rootpin_policy::load(
             &PolicyDir::open(policy, Owner::RootOrCaller),
             Timestamp::now(),
         );
@@ -99,11 +99,13 @@ impl Surveyor {
         match self {
             Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
             Self::Daemon(client) => {
-                let image =
-                    |(name, digest): &(crate::image::ImageRef, crate::image::Digest)| Image {
-                        name: name.to_string(),
-                        digest: digest.to_string(),
-                    };
+                let image = |(name, digest): &(
+                    rootpin_trust::image::ImageRef,
+                    rootpin_trust::image::Digest,
+                )| Image {
+                    name: name.to_string(),
+                    digest: digest.to_string(),
+                };
                 let images: Vec<Image> = asked.images.iter().map(image).collect();
                 let repositories = asked.repositories.iter().map(ToString::to_string).collect();
                 let first = SurveyRequest {

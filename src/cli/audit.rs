@@ -221,7 +221,7 @@ fn homes(all: bool, untold: &mut Vec<Untold>) -> Vec<TrustPlace> {
 fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
-        let loaded = crate::policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
+        let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
         let policy = loaded.map_err(|errors| {
             format!(
                 "the policy has {} errors; hint: rootpin policy check {}",

@@ -14,10 +14,10 @@ use super::output::{Output, list, text};
 use crate::control::wire::ImportRequest;
 use crate::control::{Client, import_report};
 use crate::decide::{Decider, Exported};
-use crate::policy::Pattern;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
 use crate::state::Store;
+use rootpin_policy::Pattern;
 
 /// For all of a large repository, from slow places.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -199,7 +199,7 @@ async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Stri
 }
 
 async fn decider(policy: &Path, state: &Path, credentials: Credentials) -> Result<Decider, String> {
-    let loaded = crate::policy::load(
+    let loaded = rootpin_policy::load(
         &PolicyDir::open(policy, Owner::RootOrCaller),
         Timestamp::now(),
     );
@@ -241,7 +241,7 @@ async fn patiently<T>(output: Output, what: &str, work: impl Future<Output = T>)
 fn prefix(text: &str) -> Result<String, String> {
     let pattern: Pattern = text
         .parse()
-        .map_err(|fault: crate::policy::Fault| fault.to_string())?;
+        .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;
     let literal = pattern.literal_prefix();
     Ok(if pattern.is_exact() {
         format!("{literal}:")

@@ -29,8 +29,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::Client;
-use crate::image::ImageRef;
 use output::Output;
+use rootpin_trust::image::ImageRef;
 
 /// Longer than any question that the daemon takes on.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -261,6 +261,6 @@ fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 mod tests {
     #[test]
     fn the_policy_is_where_the_commands_that_are_told_look_for_it() {
-        assert_eq!(crate::policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);
+        assert_eq!(rootpin_policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);
     }
 }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::output::{list, text};
-use crate::image::ImageRef;
-use crate::policy::{self, Diagnostic, Policy, Severity};
 use crate::policy_dir::{Owner, PolicyDir};
+use rootpin_policy::{self, Diagnostic, Policy, Severity};
+use rootpin_trust::image::ImageRef;
 
 /// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1
 /// with every finding.
@@ -49,7 +49,7 @@ pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
     let loaded = load(dir);
     match &loaded {
         Ok(policy) => {
-            let explained = policy::explain(policy, &image, Timestamp::now()).json();
+            let explained = rootpin_policy::explain(policy, &image, Timestamp::now()).json();
             (
                 if json {
                     explained.to_string()
@@ -89,7 +89,7 @@ pub fn explain_text(explained: &Value) -> String {
 }
 
 fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
-    policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
+    rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
 }
 
 fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
@@ -169,7 +169,7 @@ mod tests {
 
     fn loaded(text: &str) -> Result<Policy, Vec<Diagnostic>> {
         let files = BTreeMap::from([("policy.toml".to_owned(), text.as_bytes().to_vec())]);
-        policy::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
+        rootpin_policy::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
     }
 
     const GOOD: &str = "version = 1\ndefault = \"deny\"\n[local]\nnamespaces = [\"moby\"]\n";
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn an_explanation_reads_the_same_through_json() {
         let policy = loaded(GOOD).unwrap();
-        let explained = policy::explain(
+        let explained = rootpin_policy::explain(
             &policy,
             &"h.example/a:1".parse().unwrap(),
             "2026-11-20T00:00:00Z".parse().unwrap(),

@@ -10,11 +10,11 @@ use serde_json::Value;
 use super::output::{Output, text};
 use crate::control::{Unresolved, digest_of};
 use crate::decide::{Decider, Door, Pull, policy_unusable};
-use crate::image::ImageRef;
 use crate::observe;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
+use rootpin_trust::image::ImageRef;
 
 /// For one question decided here; the daemon has its own.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -87,7 +87,7 @@ async fn decide(
     let files = PolicyDir::open(policy, Owner::RootOrCaller);
     // As of another time the clock has nothing to say.
     let (loaded, earliest) = if let Some(at) = at {
-        (crate::policy::load(&files, at), None)
+        (rootpin_policy::load(&files, at), None)
     } else {
         let (loaded, earliest) = files.load(Timestamp::now());
         (loaded, Some(earliest))

@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 use super::wire::ImportRequest;
 use crate::decide::Imported;
 use crate::sources::{Bundle, MAX_BUNDLE, SourceError};
-use crate::trust::Refusal;
+use rootpin_trust::Refusal;
 
 /// A caller who sends nothing for so long keeps others waiting.
 const IDLE: Duration = Duration::from_secs(30);

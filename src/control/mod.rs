@@ -21,11 +21,11 @@ pub use status::{StatusBoard, Swept, Unproven};
 
 use crate::decide::survey::{Asked, survey};
 use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
-use crate::image::ImageRef;
 use crate::observe::{self, Observer};
 use crate::sources::Sources;
 use crate::state;
-use crate::trust::{Code, Refusal};
+use rootpin_trust::image::ImageRef;
+use rootpin_trust::{Code, Refusal};
 
 /// Generated from `proto/control.proto`.
 pub mod wire {
@@ -121,7 +121,7 @@ pub async fn digest_of(
     name: &ImageRef,
     given: &str,
     deadline: std::time::Duration,
-) -> Result<crate::image::Digest, Unresolved> {
+) -> Result<rootpin_trust::image::Digest, Unresolved> {
     if !given.is_empty() {
         return given
             .parse()
@@ -202,7 +202,7 @@ fn asked(request: &SurveyRequest) -> Result<Asked, String> {
     };
     let images = request.images.iter().map(image).collect::<Result<_, _>>()?;
     let repository = |name: &String| {
-        crate::image::Repository::from_full(name).map_err(|error| error.to_string())
+        rootpin_trust::image::Repository::from_full(name).map_err(|error| error.to_string())
     };
     let repositories = request
         .repositories
@@ -287,7 +287,7 @@ impl wire::control_server::Control for Control {
             .parse()
             .map_err(|error| Status::invalid_argument(format!("{error}")))?;
         Ok(report(
-            &crate::policy::explain(&policy, &name, Timestamp::now()).json(),
+            &rootpin_policy::explain(&policy, &name, Timestamp::now()).json(),
             0,
         ))
     }

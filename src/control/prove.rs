@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::wire::prove_response::Asked;
 use super::wire::{ProveRequest, ProveResponse};
 use crate::decide::{self, Decider, Proof};
-use crate::image::Digest;
 use crate::observe::{Observer, escaped};
+use rootpin_trust::image::Digest;
 
 /// Until a caller that has connected says what it wants.
 const BEGIN: Duration = Duration::from_secs(5);

@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::control::StatusBoard;
 use crate::decide::{Decider, InForce, policy_unusable};
 use crate::observe::Observer;
-use crate::policy;
 use crate::policy_dir::{Earliest, LastGood, Owner, PolicyDir};
 use crate::state::Standing;
 
@@ -55,14 +54,14 @@ pub(super) fn first_policy(
 }
 
 /// What is legal in it and yet hardly meant.
-fn tell(policy: &policy::Policy) {
+fn tell(policy: &rootpin_policy::Policy) {
     for warning in &policy.warnings {
         log::warn!("{warning}");
     }
 }
 
 /// The first error and how many there are: enough for a refusal; `rootpin policy check` shows all.
-fn summary(dir: &Path, errors: &[policy::Diagnostic]) -> String {
+fn summary(dir: &Path, errors: &[rootpin_policy::Diagnostic]) -> String {
     let first = errors
         .first()
         .map(|error| {
@@ -289,7 +288,7 @@ impl Watcher {
 
 /// What a changed folder holds, until it is seen to stand still.
 pub(super) struct Candidate {
-    loaded: Result<Arc<policy::Policy>, String>,
+    loaded: Result<Arc<rootpin_policy::Policy>, String>,
     files: PolicyDir,
     earliest: Earliest,
     at: Timestamp,

@@ -11,9 +11,9 @@ use super::Decider;
 use super::evidence::Look;
 use super::judge::share;
 use super::tuf_evidence::{News, Place, TufLook, open, origin};
-use crate::policy::RootKind;
-use crate::trust::tuf::{Answer, Request, Step, Sweep, Swept, Trusted};
-use crate::trust::{Code, Refusal};
+use rootpin_policy::RootKind;
+use rootpin_trust::tuf::{Answer, Request, Step, Sweep, Swept, Trusted};
+use rootpin_trust::{Code, Refusal};
 
 /// What goes into a bundle.
 #[derive(Debug)]

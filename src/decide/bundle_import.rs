@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::evidence::Repositories;
 use super::tuf_evidence::{News, origin};
 use super::{Decider, lost};
-use crate::policy::{Policy, Root, RootKind, TufRoot};
 use crate::sources::Bundle;
 use crate::state::Additions;
-use crate::trust::tuf::{Answer, From, History, Request, Step, Sweep, Trusted, Update, Want};
-use crate::trust::{Code, Refusal, Subject};
+use rootpin_policy::{Policy, Root, RootKind, TufRoot};
+use rootpin_trust::tuf::{Answer, From, History, Request, Step, Sweep, Trusted, Update, Want};
+use rootpin_trust::{Code, Refusal, Subject};
 
 /// What was taken up for one root.
 #[derive(Debug)]
@@ -322,12 +322,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::decide::publisher::{NOW, Publisher, target};
     use crate::decide::{Decision, Door, Exported, Pull};
-    use crate::image::Digest;
-    use crate::policy;
     use crate::sources::{Credentials, Sources, write_bundle};
     use crate::state::Store;
-    use crate::trust::tuf::tests::publisher::{NOW, Publisher, target};
+    use rootpin_trust::image::Digest;
 
     /// A policy that pins the publisher's first root, with that `metadata` of it.
     fn policy_of(publisher: &Publisher, metadata: &str) -> Arc<Policy> {
@@ -341,7 +340,7 @@ mod tests {
             ("policy.toml".to_owned(), text.into_bytes()),
             ("roots/acme.json".to_owned(), root),
         ]);
-        Arc::new(policy::load(&files, NOW.parse().unwrap()).unwrap())
+        Arc::new(rootpin_policy::load(&files, NOW.parse().unwrap()).unwrap())
     }
 
     fn decider(policy: Arc<Policy>, state: &Path) -> Decider {

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use jiff::Timestamp;
 
 use super::{Decider, Repositories};
-use crate::trust::{Code, Refusal};
+use rootpin_trust::{Code, Refusal};
 
 impl Decider {
     /// Says before when it can't be, and what shows that: by an earlier clock nothing that rests on

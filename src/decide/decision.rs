@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::evidence::Evidence;
 use super::question::Door;
-use crate::image::{Digest, ImageRef};
-use crate::policy::Mode;
-use crate::trust::{Code, Refusal};
+use rootpin_policy::Mode;
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
 
 /// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had
 /// without.

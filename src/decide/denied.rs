@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::decision::{Denial, rank};
 use super::question::Place;
-use crate::image::{Digest, ImageRef};
-use crate::policy::{Exempt, Rule};
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{Exempt, Rule};
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
 
 /// policy.md rule 9: refused only if the quorum couldn't be reached even were all silent roots to
 /// agree.

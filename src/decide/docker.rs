@@ -10,9 +10,9 @@ use super::held::{Answer, Held};
 use super::judge::Judge;
 use super::question::Door;
 use super::{Decider, Decision, Judged, Verdict, denied};
-use crate::image::ImageRef;
-use crate::policy::Policy;
-use crate::trust::{Code, Refusal};
+use rootpin_policy::Policy;
+use rootpin_trust::image::ImageRef;
+use rootpin_trust::{Code, Refusal};
 
 /// Something that dockerd is asked to do.
 #[derive(Debug, Clone)]

@@ -10,13 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::failures::Failures;
 use super::notary_evidence::NotarySlots;
 use super::tuf_evidence::TufSlots;
-use crate::image::Repository;
-use crate::policy::{Policy, Root, RootKind};
 use crate::sources::{SourceError, Sources};
 use crate::state::Store;
 use crate::state::cache::{Cache, Drafts};
-use crate::trust::tuf::Question;
-use crate::trust::{Code, Collection, Progress, Refusal, Subject, Verified};
+use rootpin_policy::{Policy, Root, RootKind};
+use rootpin_trust::image::Repository;
+use rootpin_trust::tuf::Question;
+use rootpin_trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
 /// Metadata files by name.
 pub(super) type Files = Vec<(String, Vec<u8>)>;
@@ -406,7 +406,7 @@ mod tests {
              keys = [\"{key}\"]\nrole = \"targets\"\n{of_root}\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n"
         );
         let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
-        crate::policy::load(&files, at("2030-01-01T00:00:00Z")).unwrap()
+        rootpin_policy::load(&files, at("2030-01-01T00:00:00Z")).unwrap()
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::image::Repository;
-use crate::trust::Refusal;
+use rootpin_trust::Refusal;
+use rootpin_trust::image::Repository;
 
 /// Refusals by root and, where a root has metadata for each, by repository. Where sources are asked
 /// nothing is remembered: they may answer the next time.

@@ -9,9 +9,9 @@ use super::decision::{Denial, rank};
 use super::judge::Judge;
 use super::question::{Door, Pull};
 use super::{Decider, Decision, Judged, Verdict};
-use crate::image::{Digest, ImageRef};
-use crate::policy::Mode;
-use crate::trust::{Code, Refusal};
+use rootpin_policy::Mode;
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
 
 /// An image under each further name costs a look at what is signed of that name.
 const MOST_NAMES: usize = 16;

@@ -13,10 +13,10 @@ use super::denied::{exemption_over, no_rule, short_of_quorum, unnamed};
 use super::question::{Claim, Place, Pull, ToldBy};
 use super::resident::Rests;
 use super::{Evidence, Judged, Repositories};
-use crate::image::{Chain, Digest, ImageRef, Repository};
-use crate::policy::{Exempt, Mode, Policy, Rule};
-use crate::trust::tuf::Question;
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{Exempt, Mode, Policy, Rule};
+use rootpin_trust::image::{Chain, Digest, ImageRef, Repository};
+use rootpin_trust::tuf::Question;
+use rootpin_trust::{Code, Refusal};
 
 /// How a denial by `[[image]]` names its entry.
 const IMAGE_ENTRY: &str = "[[image]]";

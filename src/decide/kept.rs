@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::image::{Digest, ImageRef};
 use crate::state::{Kind, Row};
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// As many as the ledger itself holds; then it is begun anew.
 const MAX_ROWS: usize = 20_000;

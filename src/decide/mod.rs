@@ -15,6 +15,9 @@ mod kept;
 mod named;
 mod notary_evidence;
 mod prove;
+#[cfg(test)]
+#[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
+mod publisher;
 mod question;
 mod resident;
 mod resolve;
@@ -33,11 +36,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::image::{Descriptor, Digest, ImageRef};
-use crate::policy::{Mode, Policy};
 use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{Mode, Policy};
+use rootpin_trust::image::{Descriptor, Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
 
 pub use bundle_export::Exported;
 pub use bundle_import::Imported;
@@ -587,7 +590,7 @@ fn lost(why: &str) -> Refusal {
     )
 }
 
-fn rows_of(chain: &crate::image::Chain) -> Vec<(Digest, Kind)> {
+fn rows_of(chain: &rootpin_trust::image::Chain) -> Vec<(Digest, Kind)> {
     let (config, layers) = chain.content();
     [(chain.top(), Kind::Top)]
         .into_iter()

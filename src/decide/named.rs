@@ -1,7 +1,7 @@
 //! Whether verified metadata says that a name stands for some bytes.
 
-use crate::image::{Digest, Tag};
-use crate::trust::{Code, Collection, Refusal, Target};
+use rootpin_trust::image::{Digest, Tag};
+use rootpin_trust::{Code, Collection, Refusal, Target};
 
 /// What the signed metadata says of a tag, or of some tag where only the digest is asked for
 /// (policy.md rule 5).

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use super::Evidence;
 use super::evidence::{Failure, Files, Look, Origin, Repositories, Slots};
-use crate::image::{Digest, Repository};
-use crate::policy::NotaryRoot;
 use crate::sources::NotaryServer;
 use crate::state::StateError;
-use crate::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
-use crate::trust::{Code, Progress, Refusal, Subject};
+use rootpin_policy::NotaryRoot;
+use rootpin_trust::image::{Digest, Repository};
+use rootpin_trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
+use rootpin_trust::{Code, Progress, Refusal, Subject};
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
 /// then root and repository.

@@ -21,11 +21,12 @@ use jiff::Timestamp;
 
 use super::judge::revocable;
 use super::{Claim, Decider, Decision, Denial, Door, Place, Pull, Verdict};
-use crate::image::{Canary, Descriptor, Digest, ImageRef, Repository};
+use crate::canary::Canary;
 use crate::nonce;
-use crate::policy::{self, Pattern, Policy};
 use crate::sources::{Credentials, Sources};
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{self, Pattern, Policy};
+use rootpin_trust::image::{Descriptor, Digest, ImageRef, Repository};
+use rootpin_trust::{Code, Refusal};
 
 /// How long a proof may take.
 const TERM: Duration = Duration::from_secs(60);
@@ -217,7 +218,7 @@ impl Session {
         let place = format!("127.0.0.1:{port}/{id}");
         let names: Pattern = format!("{place}/**")
             .parse()
-            .map_err(|fault: policy::Fault| fault.message)?;
+            .map_err(|fault: rootpin_policy::Fault| fault.message)?;
         let text = format!(
             "version = 1\ndefault = \"deny\"\nmode = \"{}\"\n[[root]]\nid = \"{id}\"\ntype = \"tuf\"\nfile = \"root.json\"\nsha256 = \"{}\"\n\
              metadata = [\"http://{place}/metadata\"]\n[[rule]]\nmatch = \"{names}\"\nroots = [\"{id}\"]\n",
@@ -228,7 +229,7 @@ impl Session {
             ("policy.toml".to_owned(), text.into_bytes()),
             ("root.json".to_owned(), root),
         ]);
-        let loaded = policy::load(&files, Timestamp::now());
+        let loaded = rootpin_policy::load(&files, Timestamp::now());
         let mut policy = loaded.map_err(|errors| {
             errors
                 .first()
@@ -424,9 +425,9 @@ mod tests {
     use super::super::{Named, Resident};
     use super::*;
     use crate::decide::{ToldBy, Unpack};
-    use crate::image::{Blob, Chain};
     use crate::publish::OneOff;
     use crate::state::Store;
+    use rootpin_trust::image::{Blob, Chain};
 
     /// A host, and somebody who proves on it.
     struct Host {
@@ -439,7 +440,7 @@ mod tests {
     fn policy(more: &str) -> Arc<Policy> {
         let text = format!("version = 1\ndefault = \"deny\"\n{more}");
         let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
-        Arc::new(policy::load(&files, Timestamp::now()).unwrap())
+        Arc::new(rootpin_policy::load(&files, Timestamp::now()).unwrap())
     }
 
     impl Host {
@@ -558,7 +559,7 @@ mod tests {
             .unwrap()
     }
 
-    fn image(proof: &Proof, canary: Canary) -> crate::image::CanaryImage {
+    fn image(proof: &Proof, canary: Canary) -> crate::canary::CanaryImage {
         canary.image(&name(proof, canary).repository)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::image::{Chain, Descriptor, Digest, ImageRef};
+use rootpin_trust::image::{Chain, Descriptor, Digest, ImageRef};
 
 /// Where a question came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

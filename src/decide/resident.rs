@@ -9,9 +9,9 @@ use super::denied::no_word;
 use super::judge::{Judge, Subject};
 use super::question::{Door, ToldBy};
 use super::{Decider, Decision, Denial, Judged, Verdict};
-use crate::image::{Digest, ImageRef, Repository, host_name};
-use crate::policy::{Mode, SweepAction};
-use crate::trust::Code;
+use rootpin_policy::{Mode, SweepAction};
+use rootpin_trust::Code;
+use rootpin_trust::image::{Digest, ImageRef, Repository, host_name};
 
 /// One image of an engine, in one namespace.
 #[derive(Debug, Clone)]

@@ -14,11 +14,11 @@ use super::denied::{exemption_over, no_rule, short_of_quorum};
 use super::judge::{Judge, share};
 use super::named::no_statement;
 use super::{Decider, Decision, Door, Judged, Pull, Verdict};
-use crate::image::{Digest, ImageRef, Tag};
-use crate::policy::{Mode, Rule};
 use crate::state::Kind;
-use crate::trust::Refusal;
-use crate::trust::tuf::Question;
+use rootpin_policy::{Mode, Rule};
+use rootpin_trust::Refusal;
+use rootpin_trust::image::{Digest, ImageRef, Tag};
+use rootpin_trust::tuf::Question;
 
 impl Decider {
     /// Which digest is this tag? The verdict has it, where one may be pulled.

@@ -12,10 +12,10 @@ use super::evidence::{AGAIN, Look, later};
 use super::judge::{Judge, Subject};
 use super::named::named;
 use super::unpinned;
-use crate::image::ImageRef;
-use crate::policy::{Root, Rule};
-use crate::trust::tuf::Question;
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{Root, Rule};
+use rootpin_trust::image::ImageRef;
+use rootpin_trust::tuf::Question;
+use rootpin_trust::{Code, Refusal};
 
 impl Judge<'_> {
     /// Whether a root has signed that the name is these bytes, and until when that answers.

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use super::Decider;
 use super::evidence::Origin;
 use super::tuf_evidence::origin;
-use crate::policy::{Root, RootKind, TufRoot};
-use crate::trust::tuf::Request;
-use crate::trust::{RootFile, Subject};
+use rootpin_policy::{Root, RootKind, TufRoot};
+use rootpin_trust::tuf::Request;
+use rootpin_trust::{RootFile, Subject};
 
 /// A Notary server has a root for each repository; of a host with more of them than this not each
 /// is read.

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::judge::Judge;
 use super::{Decider, Decision, Denial, Door, Place, Verdict, rows_of};
-use crate::image::Digest;
-use crate::policy::Policy;
-use crate::trust::Refusal;
+use rootpin_policy::Policy;
+use rootpin_trust::Refusal;
+use rootpin_trust::image::Digest;
 
 /// May a container of this image run?
 #[derive(Debug, Clone)]

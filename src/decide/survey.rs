@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Decider, Decision, Door, Evidence, Ground, Pull, Verdict};
-use crate::image::{Digest, ImageRef, Repository};
-use crate::policy::{Policy, Root, RootKind, Rule};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
-use crate::trust::{Fingerprint, KeyId, RootFile, Subject};
+use rootpin_policy::{Policy, Root, RootKind, Rule};
+use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
 
 /// The answer to one survey.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,14 +10,14 @@ use super::Evidence;
 use super::decision::rank;
 use super::evidence::{CHECK_PLACES, Failure, Files, Look, Origin, Repositories, Slots};
 use super::judge::share;
-use crate::image::{Digest, Repository};
-use crate::policy::TufRoot;
 use crate::sources::{SourceError, TufLocation, TufReader};
 use crate::state::Additions;
-use crate::trust::tuf::{
+use rootpin_policy::TufRoot;
+use rootpin_trust::image::{Digest, Repository};
+use rootpin_trust::tuf::{
     Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want,
 };
-use crate::trust::{Code, Progress, Refusal, Subject, Verified};
+use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
 /// then the root.
@@ -495,12 +495,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::decide::publisher::{NOW, Publisher, target};
     use crate::decide::{Decider, Door, Pull};
-    use crate::image::ImageRef;
-    use crate::policy::{self, Policy};
     use crate::sources::{Credentials, Sources};
     use crate::state::Store;
-    use crate::trust::tuf::tests::publisher::{NOW, Publisher, target};
+    use rootpin_policy::{self, Policy};
+    use rootpin_trust::image::ImageRef;
 
     fn write(folder: &Path, publisher: &Publisher) {
         std::fs::create_dir_all(folder).unwrap();
@@ -529,7 +529,7 @@ mod tests {
             ("policy.toml".to_owned(), text.into_bytes()),
             ("roots/acme.json".to_owned(), root),
         ]);
-        Arc::new(policy::load(&files, NOW.parse().unwrap()).unwrap())
+        Arc::new(rootpin_policy::load(&files, NOW.parse().unwrap()).unwrap())
     }
 
     fn decider(policy: Arc<Policy>, state: &Path) -> Decider {

@@ -7,9 +7,9 @@
 
 use std::borrow::Cow;
 
-use crate::image::ImageRef;
-use crate::policy::{DEFAULT_DIR, Policy, Root, RootKind};
-use crate::trust::Refusal;
+use rootpin_policy::{DEFAULT_DIR, Policy, Root, RootKind};
+use rootpin_trust::Refusal;
+use rootpin_trust::image::ImageRef;
 
 /// The refusal with that command, where there is one.
 pub(super) fn told(refusal: Refusal, policy: &Policy, root: &Root, name: &ImageRef) -> Refusal {
@@ -52,8 +52,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::policy::load;
-    use crate::trust::Code;
+    use rootpin_policy::load;
+    use rootpin_trust::Code;
 
     #[test]
     fn a_word_is_quoted_only_where_a_shell_would_read_more_into_it() {

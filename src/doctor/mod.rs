@@ -24,8 +24,8 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::control::Client;
-use crate::policy::Policy;
 use crate::policy_dir::{Owner, PolicyDir};
+use rootpin_policy::Policy;
 
 pub use code::{Code, Severity};
 pub use facts::{Containerd, Docker};

@@ -16,8 +16,8 @@ use super::containerd::within;
 use super::containerd_diff::{EngineGates, MISPLACED};
 use crate::control::Unproven;
 use crate::decide::Door;
-use crate::image::Digest;
 use crate::nonce;
+use rootpin_trust::image::Digest;
 
 impl EngineGates {
     /// Asks containerd to apply a layer that does not exist: only our own refusal, with its digest,

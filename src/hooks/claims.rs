@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::containerd::{BlobInfo, Containerd, RecordedName};
 use crate::decide::{Claim, Place, ToldBy};
-use crate::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
+use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
 
 /// The reference that docker and CRI put on a layer, and the platform manifest that goes with it.
 const IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";

@@ -18,7 +18,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::image::{Blob, Descriptor, Digest, Document, MAX_INDEXES};
+use rootpin_trust::image::{Blob, Descriptor, Digest, Document, MAX_INDEXES};
 
 /// containerd's own limit on a manifest is 4 MiB as well; a larger blob is a layer.
 const MAX_DOCUMENT: i64 = 4 << 20;

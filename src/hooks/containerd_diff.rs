@@ -23,9 +23,9 @@ use super::containerd::{Containerd, header};
 use super::fail_closed::Mark;
 use super::{nonce, socket};
 use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
-use crate::image::{Descriptor, Digest, Repository, host_name};
 use crate::observe::Observer;
-use crate::trust::{self, Refusal};
+use rootpin_trust::image::{Descriptor, Digest, Repository, host_name};
+use rootpin_trust::{self, Refusal};
 
 /// Generated from `proto/`; the messages are containerd-client's.
 mod wire {
@@ -384,7 +384,7 @@ struct Known<'a> {
 }
 
 impl Names for Known<'_> {
-    fn admitted(&self, top: &Digest) -> Vec<crate::image::ImageRef> {
+    fn admitted(&self, top: &Digest) -> Vec<rootpin_trust::image::ImageRef> {
         let rows = self.decider.store().admitted(top).unwrap_or_default();
         rows.into_iter()
             .filter(|row| row.top == *top)
@@ -434,7 +434,7 @@ fn refuse(why: &str) -> Status {
 fn unknown(why: &Unknown) -> Refusal {
     match why {
         Unknown::Containerd(status) => Refusal::new(
-            trust::Code::SourceUnreachable,
+            rootpin_trust::Code::SourceUnreachable,
             format!(
                 "containerd's answer {:?}: {:?}",
                 status.code(),
@@ -444,7 +444,7 @@ fn unknown(why: &Unknown) -> Refusal {
             "the engine's `containerd` socket in rootpin.toml must be that of the containerd that asks",
         ),
         Unknown::Contradicted(manifest) => Refusal::new(
-            trust::Code::Malformed,
+            rootpin_trust::Code::Malformed,
             format!(
                 "manifest {manifest}, which the layer's annotation names and which doesn't list the layer"
             ),
@@ -467,7 +467,7 @@ fn decrypts(message: &ApplyRequest, layer: &Descriptor) -> bool {
 
 fn decrypted() -> Refusal {
     Refusal::new(
-        trust::Code::Malformed,
+        rootpin_trust::Code::Malformed,
         "a layer that is to be decrypted while it is unpacked",
         "a layer whose bytes are the signed ones",
         "encrypted images are not supported: what is signed is not what would be unpacked",

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::containerd::{BlobInfo, Containerd, record_is_of_registry, within};
 use crate::decide::Bytes;
-use crate::image::{Blob, Digest, ImageRef, IndexEntry};
+use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
 /// records of one namespace.

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::Docker;
-use crate::image::{Digest, ImageRef};
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// What dockerd calls an image, its name in full form where it is one, and the digest that the name
 /// stood for at its registry.

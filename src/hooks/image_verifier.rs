@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::DEFAULT_CONTROL;
 use crate::control::Client;
-use crate::image::Digest;
-use crate::json::{self, Limits};
+use rootpin_trust::image::Digest;
+use rootpin_trust::json::{self, Limits};
 
 /// containerd gives a verifier 10 s, and the daemon has a shorter deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(9);

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 use super::{FRAGMENTS, Owner, PolicyDir};
-use crate::policy::{self, Diagnostic, Files, Policy, Unreadable};
 use crate::trusted_path;
+use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 
 /// A policy's directory that nobody else edits by command meanwhile.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Editing {
         proposal: Proposal,
         now: Timestamp,
     ) -> Result<Checked<'_>, Vec<Diagnostic>> {
-        let policy = policy::load(
+        let policy = rootpin_policy::load(
             &Overlay {
                 base: &self.files,
                 proposal: &proposal,

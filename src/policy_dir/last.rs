@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::image::Digest;
-use crate::policy::{self, Policy};
+use rootpin_policy::{self, Policy};
+use rootpin_trust::image::Digest;
 
 /// Some hundred fragments of the largest size.
 const MAX_BYTES: u64 = 64 << 20;
@@ -60,7 +60,7 @@ impl LastGood {
         {
             return Ok(());
         }
-        let kept = if policy::hash(files) == hash {
+        let kept = if rootpin_policy::hash(files) == hash {
             self.write(dir, hash, files)
         } else {
             self.forget()
@@ -109,7 +109,7 @@ impl LastGood {
             .into_iter()
             .map(|(name, text)| Some((name, bytes(&text)?)))
             .collect();
-        let mut policy = policy::load(&files?, now)
+        let mut policy = rootpin_policy::load(&files?, now)
             .ok()
             .filter(|policy| policy.hash.to_string() == form.hash)?;
         policy.dir = dir.to_str().map(str::to_owned);
@@ -180,7 +180,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let last = LastGood::beside(dir.path());
         assert!(last.load(dir.path(), now()).is_none());
-        let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
+        let first = rootpin_policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
         last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n"))
             .unwrap();
         assert_eq!(last.load(dir.path(), now()).unwrap().hash, first.hash);
@@ -190,7 +190,7 @@ mod tests {
         );
         // The files have changed since the policy was read: what is there by now was not judged,
         // and what was in force before is over.
-        let second = policy::load(&files(""), now()).unwrap();
+        let second = rootpin_policy::load(&files(""), now()).unwrap();
         last.keep(dir.path(), second.hash, &files("mode = \"audit\"\n"))
             .unwrap();
         assert!(
@@ -207,10 +207,10 @@ mod tests {
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
         let last = LastGood::beside(&state);
-        let first = policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
+        let first = rootpin_policy::load(&files("mode = \"audit\"\n"), now()).unwrap();
         last.keep(dir.path(), first.hash, &files("mode = \"audit\"\n"))
             .unwrap();
-        let second = policy::load(&files(""), now()).unwrap();
+        let second = rootpin_policy::load(&files(""), now()).unwrap();
         // A folder in the place of the file can't be written over, whoever asks.
         fs::remove_file(&last.file).unwrap();
         fs::create_dir(&last.file).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     fn what_others_can_write_or_what_was_changed_is_not_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let last = LastGood::beside(dir.path());
-        let policy = policy::load(&files(""), now()).unwrap();
+        let policy = rootpin_policy::load(&files(""), now()).unwrap();
         last.keep(dir.path(), policy.hash, &files("")).unwrap();
         fs::set_permissions(&last.file, fs::Permissions::from_mode(0o620)).unwrap();
         assert!(last.load(dir.path(), now()).is_none());

@@ -19,7 +19,7 @@ pub(super) fn index(offer: &Offer) -> Value {
 
 /// The archive.
 pub(super) fn archive(offer: &Offer) -> Vec<u8> {
-    let place = |digest: crate::image::Digest| format!("blobs/sha256/{}", digest.hex());
+    let place = |digest: rootpin_trust::image::Digest| format!("blobs/sha256/{}", digest.hex());
     let image = &offer.image;
     let (config, layer) = (
         place(image.config.descriptor.digest),

@@ -21,7 +21,8 @@ use tonic::{Code, Status};
 use super::Offer;
 use super::archive;
 use super::engine::{Engine, within};
-use crate::image::{CanaryImage, Descriptor, Digest};
+use crate::canary::CanaryImage;
+use rootpin_trust::image::{Descriptor, Digest};
 
 /// Whether the blobs come from a registry or from an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

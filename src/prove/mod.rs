@@ -30,13 +30,14 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::canary::{Canary, CanaryImage};
 use crate::config::Config;
 use crate::control::{Client, Found, ProofCall};
 use crate::hooks::Docker;
-use crate::image::{Canary, CanaryImage, ImageRef};
 use crate::publish::OneOff;
 use engine::Engine;
 use path::Path;
+use rootpin_trust::image::ImageRef;
 use served::Served;
 pub use verdict::{Fate, Finding, Verdict};
 

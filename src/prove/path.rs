@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::client::Origin;
 use super::engine::Engine;
 use super::{Failure, Offer, client, cri, docker, resolver, transfer};
+use crate::canary::Canary;
 use crate::hooks::Docker;
-use crate::image::Canary;
 
 /// One way. Its name is stable: `ENGINE/WAY`.
 #[derive(Debug, Clone)]

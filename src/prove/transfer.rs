@@ -16,7 +16,7 @@ use tonic::Status;
 use super::Offer;
 use super::archive;
 use super::engine::{Engine, within};
-use crate::image::ARCHITECTURE;
+use crate::canary::ARCHITECTURE;
 
 /// containerd takes 32 KiB at most in one message.
 const CHUNK: usize = 16 << 10;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::path::{Control, Path};
 use super::{Failure, Offer, Tried};
+use crate::canary::Canary;
 use crate::control::wire::prove_response::Asked;
 use crate::hooks::GRPC_BYPASS;
-use crate::image::Canary;
 
 /// How one image fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn who_stopped_an_image_is_told_by_the_daemon_and_else_by_the_engine_s_words() {
         let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned"
-            .parse::<crate::image::ImageRef>()
+            .parse::<rootpin_trust::image::ImageRef>()
             .unwrap();
         let image = Canary::Unsigned.image(&name.repository);
         let offer = Offer {

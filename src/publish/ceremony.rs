@@ -11,7 +11,7 @@ use super::document::Document;
 use super::keyring::Keyring;
 use super::metadata::{File, HOLDERS, RoleKey, role_keys};
 use super::plan::{Missing, Unlock};
-use crate::trust::KeyId;
+use rootpin_trust::KeyId;
 
 /// What the file calls itself.
 const KIND: &str = "rootpin root proposal";

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::PublishError;
 use super::key::{Signer, SigningError};
 use super::metadata::RoleKey;
-use crate::image::Digest;
-use crate::json::{self as strict, Limits};
-use crate::trust::{KeyId, canonical, tuf};
+use rootpin_trust::image::Digest;
+use rootpin_trust::json::{self as strict, Limits};
+use rootpin_trust::{KeyId, canonical, tuf};
 
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";

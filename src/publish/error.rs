@@ -4,7 +4,7 @@ use std::io;
 
 use super::key::SigningError;
 use super::place::PlaceError;
-use crate::trust::Refusal;
+use rootpin_trust::Refusal;
 
 /// Why a verb of the publisher did not do what it should. Nothing was published then, unless it
 /// says so.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::public_key::key_object;
-use crate::trust::PublicKey;
+use rootpin_trust::PublicKey;
 
 /// Something that signs: a key file, or a token that keeps the key to itself.
 pub trait Signer: fmt::Debug {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::encryption;
 use super::key::{Kind, Signer, SigningError};
 use super::private_file::{read_private, write_new};
-use crate::trust::{PublicKey, pem};
+use rootpin_trust::{PublicKey, pem};
 
 /// The label of an encrypted key's PEM block (RFC 7468, section 11).
 const LABEL: &str = "ENCRYPTED PRIVATE KEY";
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::publish::document::material;
     use crate::publish::public_key::key_object;
-    use crate::trust::tuf;
+    use rootpin_trust::tuf;
 
     const OPEN: &str = "passphrase";
 

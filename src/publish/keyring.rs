@@ -14,7 +14,7 @@ use super::key_file::{LockedKey, PrivateKey};
 use super::private_file::{read_private, read_public, write_new};
 use super::public_key::{key_object, only_key};
 use super::token::{self, TokenFile};
-use crate::trust::{KeyId, PublicKey, key_file};
+use rootpin_trust::{KeyId, PublicKey, key_file};
 
 /// How often a passphrase may be wrong.
 const TRIES: usize = 3;

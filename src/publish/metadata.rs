@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::PublishError;
 use super::document::{Document, listing, material};
 use super::place::{Files, WAITING};
-use crate::trust::tuf::{
+use rootpin_trust::tuf::{
     Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update,
 };
-use crate::trust::{Floor, KeyId, Progress, Refusal, Verified};
+use rootpin_trust::{Floor, KeyId, Progress, Refusal, Verified};
 
 /// One file, which many states of a repository may share: a large one is read once, and not copied
 /// with each.

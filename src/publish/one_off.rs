@@ -15,7 +15,7 @@ use super::metadata::{File, Metadata, RoleKey};
 use super::place::Files;
 use super::public_key::key_object;
 use super::root::{ROLES, RoleKeys, root_document};
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 /// The key and the root that lists it.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::trust::tuf::PinnedRoot;
+    use rootpin_trust::tuf::PinnedRoot;
 
     #[test]
     fn what_it_publishes_holds_under_its_root_and_under_no_other() {

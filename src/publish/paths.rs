@@ -2,7 +2,7 @@
 
 use super::PublishError;
 use super::settings::Settings;
-use crate::policy::Pattern;
+use rootpin_policy::Pattern;
 
 /// How many segments a last `**` stands for at most. No `*` of a delegation reaches over a `/`, so
 /// that each number is a path of its own.
@@ -20,7 +20,7 @@ pub fn delegated_paths(
     for text in patterns {
         let pattern: Pattern = text
             .parse()
-            .map_err(|fault: crate::policy::Fault| PublishError::Wrong(fault.to_string()))?;
+            .map_err(|fault: rootpin_policy::Fault| PublishError::Wrong(fault.to_string()))?;
         if !settings.owns_all(&pattern) {
             return Err(PublishError::Wrong(format!(
                 "the pattern {text} reaches names that are not this repository's; hint: names in repository.toml lists those that are"
@@ -59,7 +59,7 @@ pub(super) fn specificity<'a>(paths: impl Iterator<Item = &'a str>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::tuf::path_matches;
+    use rootpin_trust::tuf::path_matches;
 
     fn settings() -> Settings {
         Settings::parse("version = 1\nnames = [\"r.example/team/**\", \"r.example/tool\"]").unwrap()

@@ -12,7 +12,7 @@ use super::key::{Signer, SigningError};
 use super::keyring::Keyring;
 use super::metadata::{Authority, File, Metadata, RoleKey};
 use super::settings::Settings;
-use crate::trust::KeyId;
+use rootpin_trust::KeyId;
 
 /// What is signed, in this order.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::document::strict_value;
-use crate::image::Digest;
-use crate::trust::{PublicKey, canonical, key_file};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{PublicKey, canonical, key_file};
 
 /// A key's ID (TUF 1.0.34, section 4.2), and its object as the metadata that is made here lists it.
 #[must_use]

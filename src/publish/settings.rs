@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::PublishError;
-use crate::image::Repository;
-use crate::policy::{MetadataUrl, Pattern, parse_duration};
-use crate::spelling;
+use rootpin_policy::spelling;
+use rootpin_policy::{MetadataUrl, Pattern, parse_duration};
+use rootpin_trust::image::Repository;
 
 /// The file's name in the working folder.
 pub(super) const FILE: &str = "repository.toml";
@@ -191,7 +191,7 @@ fn patterns(listed: &[String]) -> Result<Vec<Pattern>, String> {
         .iter()
         .map(|text| {
             text.parse()
-                .map_err(|fault: crate::policy::Fault| fault.to_string())
+                .map_err(|fault: rootpin_policy::Fault| fault.to_string())
         })
         .collect()
 }
@@ -201,7 +201,7 @@ fn places(listed: &[String]) -> Result<Vec<MetadataUrl>, String> {
         .iter()
         .map(|text| {
             text.parse()
-                .map_err(|fault: crate::policy::Fault| fault.to_string())
+                .map_err(|fault: rootpin_policy::Fault| fault.to_string())
         })
         .collect()
 }

@@ -25,7 +25,7 @@ use super::key::{Kind, Signer, SigningError};
 use super::key_file::no_scheme;
 use super::private_file::{owned, read_public, unchangeable_by_others};
 use super::public_key::{key_object, only_key};
-use crate::trust::{PublicKey, key_file, tuf};
+use rootpin_trust::{PublicKey, key_file, tuf};
 
 /// `CKA_EC_PARAMS` of P-256: its object identifier (RFC 5480, section 2.1.1.1).
 const P256_PARAMS: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];

@@ -14,8 +14,8 @@ use super::metadata::Metadata;
 use super::place::{self, At, Files, Place, Written};
 use super::plan::{Plan, Unlock};
 use super::working::Working;
-use crate::policy::MetadataUrl;
-use crate::trust::{Code, Floor};
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::{Code, Floor};
 
 /// How often a race may be lost.
 const TRIES: u8 = 16;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::metadata::{Metadata, delegated, name};
-use crate::image::Digest;
-use crate::trust::tuf::path_matches;
+use rootpin_trust::image::Digest;
+use rootpin_trust::tuf::path_matches;
 
 /// The roles that hosts ask for a path, in their order (TUF 1.0.34, section 5.6.7): one that lists
 /// it ends the search.

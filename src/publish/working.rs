@@ -12,7 +12,7 @@ use super::keyring::Keyring;
 use super::metadata::{Metadata, role_keys};
 use super::place::{Files, read_folder, write_folder};
 use super::settings::{self, Settings};
-use crate::trust::tuf::PinnedRoot;
+use rootpin_trust::tuf::PinnedRoot;
 
 /// The root file that all others must come from, as hosts pin it.
 const PINNED: &str = "root.json";

@@ -10,7 +10,7 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::image::{Digest, Document, Repository, Tag};
+use rootpin_trust::image::{Digest, Document, Repository, Tag};
 
 use super::hosts::Capability;
 use super::http::{Ask, Client, Reply};

@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::passage::{self, Passage, Wanted};
 use super::silence::Silence;
 use super::{Client, Credentials, NotaryServer, SourceError, TufLocation, registry};
-use crate::image::{Digest, ImageRef, Repository};
-use crate::policy::{MetadataUrl, NotaryRoot};
-use crate::trust::{Code, Refusal};
+use rootpin_policy::{MetadataUrl, NotaryRoot};
+use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::{Code, Refusal};
 
 /// URL, and the digest of the private CA.
 type ServerKey = (String, Option<Digest>);

@@ -24,7 +24,7 @@ use toml::Spanned;
 
 use super::{SourceError, escaped};
 use crate::hosts_dir::{DOCKER_HUB, DaemonJson, Place};
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 /// No such file is larger: all CAs of a system are a quarter of it.
 const MAX_BYTES: u64 = 1 << 20;

@@ -22,7 +22,7 @@ use super::credentials::Credentials;
 use super::hosts::Way;
 use super::said::{MAX_BODY, Said};
 use super::{SourceError, escaped, is_loopback, shown};
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a

@@ -32,7 +32,7 @@ pub use registry::Description;
 pub use said::Said;
 pub use tuf::{TufLocation, TufReader};
 
-use crate::trust::{Code, Refusal};
+use rootpin_trust::{Code, Refusal};
 
 /// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and
 /// cut.

@@ -3,8 +3,8 @@
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
-use crate::image::Repository;
-use crate::trust::notary::{Answer, Request, Want};
+use rootpin_trust::image::Repository;
+use rootpin_trust::notary::{Answer, Request, Want};
 
 use super::http::{Ask, Client, may_ask};
 use super::said::in_place_of_json;
@@ -128,8 +128,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::image::Digest;
     use crate::sources::Credentials;
+    use rootpin_trust::image::Digest;
 
     fn server(url: &str) -> Result<NotaryServer, SourceError> {
         NotaryServer::new(

@@ -18,7 +18,7 @@ use super::SourceError;
 use super::hosts::Capability;
 use super::http::{self, Ask, Client};
 use super::registry::{self, Endpoint, REDIRECTS};
-use crate::image::{Digest, Repository};
+use rootpin_trust::image::{Digest, Repository};
 
 /// A registry that sends nothing for so long in the midst of an answer has stopped.
 const IDLE: Duration = Duration::from_secs(30);

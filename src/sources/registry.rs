@@ -5,7 +5,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
-use crate::image::{Digest, Document, ImageRef, Repository};
+use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
 
 use super::hosts::{self, Capability, Way};
 use super::http::{Ask, Client, Reply};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::image::Digest;
-use crate::trust::Subject;
+use rootpin_trust::Subject;
+use rootpin_trust::image::Digest;
 
 use super::directory;
 

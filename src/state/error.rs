@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::image::Digest;
-use crate::trust::{Code, Refusal, Subject};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Code, Refusal, Subject};
 
 /// Why the state gives no answer, or takes no addition.
 #[derive(Debug, thiserror::Error)]

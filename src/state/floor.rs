@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::trust::Floor;
+use rootpin_trust::Floor;
 
 /// Two files of one version.
 #[derive(Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn two_files_of_one_version_are_a_conflict() {
         let mut twin = floor("timestamp", &[1], 5, &[2]);
-        twin.signed = crate::image::Digest::of(b"twin");
+        twin.signed = rootpin_trust::image::Digest::of(b"twin");
         let conflict = merge(&[floor("timestamp", &[1], 5, &[2])], &[twin], &[]).unwrap_err();
         assert_eq!(
             conflict,

@@ -8,7 +8,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Digest, ImageRef};
+use rootpin_trust::image::{Digest, ImageRef};
 
 use super::Fault;
 use super::record::{self, Text};

@@ -156,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = {
             let store = Store::open(dir.path()).unwrap();
-            let subject = crate::trust::Subject::Tuf;
+            let subject = rootpin_trust::Subject::Tuf;
             let contacts = vec![("root a", &subject, jiff::Timestamp::now())];
             let additions = crate::state::Additions {
                 now: jiff::Timestamp::now(),

@@ -45,8 +45,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use redb::Database;
 
-use crate::image::Digest;
-use crate::trust::{Floor, KeyId, Progress, Subject, Verified};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
 use error::Fault;
 use file::Unnamed;

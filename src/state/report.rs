@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cache::Cache;
 use super::{ForgottenTimes, Overview, Scope, StateError, Store};
-use crate::trust::{Floor, KeyId, Subject};
+use rootpin_trust::{Floor, KeyId, Subject};
 
 /// The object of `rootpin state show --json`.
 #[must_use]

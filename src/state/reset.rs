@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::trust::{Floor, KeyId, Subject};
+use rootpin_trust::{Floor, KeyId, Subject};
 
 use super::seen::Draft;
 use super::{StateError, Store, directory, file, ledger};

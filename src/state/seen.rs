@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::image::Digest;
 use crate::nonce;
-use crate::trust::{Floor, KeyId, Listed, Progress, Subject};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Floor, KeyId, Listed, Progress, Subject};
 
 use super::record::{self, Checksum, Framed, Text};
 use super::{Fault, StateError, contact, floor};

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::image::Digest;
-use crate::trust::{Floor, KeyId, Subject};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Floor, KeyId, Subject};
 
 use super::ledger::{self, Row};
 use super::{StateError, Store};

@@ -1,6 +1,6 @@
 //! Attacks, past and possible, each under its name.
 
-use rootpin::trust::{Code, Pins, Refusal};
+use rootpin_trust::{Code, Pins, Refusal};
 use serde_json::json;
 
 use crate::publisher::{Key, Publisher, Tree};
@@ -8,7 +8,7 @@ use crate::workflow::{GUN, Host, NOW, first_look, pins, published, tags};
 
 const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
-fn refused(result: Result<rootpin::trust::notary::Outcome, Refusal>) -> Refusal {
+fn refused(result: Result<rootpin_trust::notary::Outcome, Refusal>) -> Refusal {
     let refusal = result
         .map(|outcome| outcome.collection.get().versions.clone())
         .expect_err("it was verified");
@@ -102,7 +102,7 @@ fn a_cached_root_that_no_floor_confirms_is_set_aside() {
         }
         .look_at(&publisher.tree(), GUN, &pins, NOW);
         result.unwrap();
-        assert_eq!(asked[0], rootpin::trust::notary::Request::LatestRoot);
+        assert_eq!(asked[0], rootpin_trust::notary::Request::LatestRoot);
     }
 }
 

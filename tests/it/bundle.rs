@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::Value;
 
 use crate::repo::{Org, digest};

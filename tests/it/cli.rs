@@ -66,7 +66,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         .unwrap_or_else(|| panic!("{verb:?} has no example: {}", help.out));
     let at = |name: &str| world.path(name).display().to_string();
     let name = format!("{V1}@{}", image.index.digest);
-    let hex = |bytes: &[u8]| rootpin::image::Digest::of(bytes).hex();
+    let hex = |bytes: &[u8]| rootpin_trust::image::Digest::of(bytes).hex();
     let put_in = |word: &str| match word.trim_matches('\'') {
         "docker.io/library/alpine" | "registry.example/team/app" => "r.test/team/app".to_owned(),
         "docker.io/library/alpine:3.20" if verb[0] == "pin" => V1.to_owned(),

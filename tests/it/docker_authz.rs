@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rootpin::hooks::Docker;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;

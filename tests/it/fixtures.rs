@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rootpin::json::{self, Limits, Value};
-use rootpin::trust::notary::Outcome;
-use rootpin::trust::{Pins, canonical};
+use rootpin_trust::json::{self, Limits, Value};
+use rootpin_trust::notary::Outcome;
+use rootpin_trust::{Pins, canonical};
 
 use crate::publisher::Tree;
 use crate::workflow::{GUN, Host, NOW, pins_of, published, tags};
@@ -62,7 +62,7 @@ pub(crate) fn expected(header: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn described(result: &Result<Outcome, rootpin::trust::Refusal>) -> String {
+fn described(result: &Result<Outcome, rootpin_trust::Refusal>) -> String {
     match result {
         Err(refusal) => refusal.code.to_string(),
         Ok(outcome) => {

@@ -1,6 +1,6 @@
 //! Keys as files and as metadata.
 
-use rootpin::trust::key_file::public_keys;
+use rootpin_trust::key_file::public_keys;
 
 use crate::publisher::{Key, Publisher};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use containerd_client::services::v1::Container as Record;
 use prost::Message;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use crate::containerd::{Blob, Differ, Held};

@@ -102,15 +102,15 @@ fn fingerprint(key: &Key) -> String {
     format!(
         "SHA256:{}",
         base64::engine::general_purpose::STANDARD_NO_PAD
-            .encode(rootpin::image::Digest::of(&spki).as_bytes())
+            .encode(rootpin_trust::image::Digest::of(&spki).as_bytes())
     )
 }
 
 /// TUF root files of ed25519 keys that numbers stand for.
 mod tuf {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-    use rootpin::json::{Limits, parse};
-    use rootpin::trust::canonical;
+    use rootpin_trust::canonical;
+    use rootpin_trust::json::{Limits, parse};
     use serde_json::{Value, json};
 
     fn hex(bytes: &[u8]) -> String {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
-use rootpin::image::Digest;
-use rootpin::policy::MetadataUrl;
 use rootpin::publish::place::{Files, Found, Place, PlaceError, Unmerged, Written};
 use rootpin::sources::Credentials;
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::image::Digest;
 
 use crate::registry::Registry;
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rootpin::policy::{Diagnostic, Files, Policy, load};
 use rootpin::policy_dir::{Owner, PolicyDir};
+use rootpin_policy::{Diagnostic, Files, Policy, load};
 
 const POLICY: &str = "version = 1\ndefault = \"deny\"\n";
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rootpin::canary::Canary;
 use rootpin::control::{Client, Found, ProofCall};
-use rootpin::image::{Canary, Digest, ImageRef};
 use rootpin::publish::OneOff;
+use rootpin_trust::image::{Digest, ImageRef};
 
 use crate::world::{Daemon, PATIENCE, World};
 

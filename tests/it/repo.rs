@@ -12,9 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rootpin::image::Digest;
 use rootpin::publish::key::Kind;
 use rootpin::publish::keyring::generate;
+use rootpin_trust::image::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ mod upstream;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 use crate::world::{Image, blob, indexes_over};
 use upstream::{Manner, Setting, ask};

@@ -308,7 +308,7 @@ fn after_a_clock_that_ran_ahead_was_set_right_only_the_times_are_forgotten() {
     let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 400);
     {
         let store = rootpin::state::Store::open(&world.path("state")).unwrap();
-        let subject = rootpin::trust::Subject::parse("r.test/team/app").unwrap();
+        let subject = rootpin_trust::Subject::parse("r.test/team/app").unwrap();
         let server = format!("http://127.0.0.1:{}", world.notary.port);
         let additions = rootpin::state::Additions {
             now: ahead,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rootpin::image::Repository;
-use rootpin::trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
-use rootpin::trust::{Collection, Floor, Pins, Refusal};
+use rootpin_trust::image::Repository;
+use rootpin_trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
+use rootpin_trust::{Collection, Floor, Pins, Refusal};
 
 use crate::publisher::{Key, Publisher, Tree};
 

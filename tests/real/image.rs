@@ -1,6 +1,6 @@
 //! Images made on the spot: small, and of layers that no other image has.
 
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::json;
 
 use crate::daemon::{Daemon, Policy};

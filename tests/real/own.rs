@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 use crate::daemon::Policy;
 use crate::image::Image;

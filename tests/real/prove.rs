@@ -278,7 +278,7 @@ fn a_door_that_is_unhooked_is_named() {
         .concat(),
     );
 
-    let platform = rootpin::image::ARCHITECTURE;
+    let platform = rootpin::canary::ARCHITECTURE;
     let differ = format!(
         "version = 3\n[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\nplatform = \"linux/{platform}\"\nsnapshotter = \"overlayfs\"\ndiffer = \"walking\"\n"
     );

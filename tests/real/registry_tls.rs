@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 use crate::daemon::{Daemon, Policy};
 use crate::image::Image;

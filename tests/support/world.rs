@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::{ApplyRequest, ApplyResponse};
 use containerd_client::types::Descriptor;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 use tonic::Status;
 

@@ -10,7 +10,7 @@ use super::EXIT_USAGE;
 use super::output::Output;
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::hosts_dir::DEFAULT;
-use crate::image::Repository;
+use rootpin_trust::image::Repository;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {

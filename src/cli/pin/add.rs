@@ -13,11 +13,11 @@ use super::scan::{self, Target};
 use super::told::Teller;
 use super::{Asking, Changing, Failure, shown, unknown};
 use crate::cli::output::Output;
-use crate::image::Digest;
-use crate::policy::pins::{self, NewTable};
-use crate::policy::{Pattern, Policy, Root, RootKind, Rule};
 use crate::sources::Sources;
-use crate::trust::{PublicKey, RootFile, key_file};
+use rootpin_policy::pins::{self, NewTable};
+use rootpin_policy::{Pattern, Policy, Root, RootKind, Rule};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{PublicKey, RootFile, key_file};
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin pin add web --from web.pub --fingerprint SHA256:… --server https://notary.example \\\n    \

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::scan::{self, Seen, Source, Target};
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
-use crate::policy::{MetadataUrl, Policy, Root, RootKind};
 use crate::sources::{Credentials, Sources};
-use crate::trust::tuf::PinnedRoot;
-use crate::trust::{Code, KeyId, Refusal, RootFile};
+use rootpin_policy::{MetadataUrl, Policy, Root, RootKind};
+use rootpin_trust::tuf::PinnedRoot;
+use rootpin_trust::{Code, KeyId, Refusal, RootFile};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin diff --policy ./policy\n  \
     rootpin pin diff docker.io/library/alpine:3.20 --json";

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
-use crate::policy::{KeyEntry, NotaryRoot, Policy, Root, RootKind};
-use crate::trust::{Fingerprint, KeyId, RootFile};
+use rootpin_policy::{KeyEntry, NotaryRoot, Policy, Root, RootKind};
+use rootpin_trust::{Fingerprint, KeyId, RootFile};
 
 pub(super) fn run(arguments: &InPolicy, output: Output) -> Result<u8, Failure> {
     let policy = load(&arguments.policy)?;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, unknown};
-use crate::trust::{Format, PublicKey, RootFile, key_file};
+use rootpin_trust::{Format, PublicKey, RootFile, key_file};
 
 /// What can be pinned.
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use jiff::Timestamp;
 
 use super::output::Output;
 use crate::config::DEFAULT_POLICY;
-use crate::policy::{self, Policy};
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::Credentials;
-use crate::trust::Refusal;
+use rootpin_policy::{self, Policy};
+use rootpin_trust::Refusal;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -162,7 +162,7 @@ impl Asking {
 
 /// The policy of that folder.
 fn load(dir: &Path) -> Result<Policy, Failure> {
-    let loaded = policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now());
+    let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now());
     loaded.map_err(|findings| {
         Failure::Unknown(broken(
             "the policy does not load",

@@ -7,10 +7,10 @@ use serde_json::json;
 use super::change::{Change, Edit};
 use super::{Changing, Failure};
 use crate::cli::output::Output;
-use crate::image::Digest;
-use crate::policy::pins::{self, NewTable};
-use crate::policy::{Policy, Root, RootKind};
-use crate::trust::{Fingerprint, KeyId, RootFile};
+use rootpin_policy::pins::{self, NewTable};
+use rootpin_policy::{Policy, Root, RootKind};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Fingerprint, KeyId, RootFile};
 
 pub(super) const REMOVE_EXAMPLES: &str = "examples:\n  \
     rootpin pin remove team d0c623c8… --dry-run   (one key, by its ID, fingerprint or entry)\n  \

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::{Asking, Failure, InPolicy, load, shown, unknown};
 use crate::cli::output::Output;
-use crate::image::{ImageRef, Repository};
-use crate::policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
 use crate::sources::{Sources, TufLocation};
-use crate::trust::notary::{self, Request, Want};
-use crate::trust::{Code, Format, Refusal, RootFile};
+use rootpin_policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
+use rootpin_trust::image::{ImageRef, Repository};
+use rootpin_trust::notary::{self, Request, Want};
+use rootpin_trust::{Code, Format, Refusal, RootFile};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it)\n  \
     rootpin pin scan registry.example/team/app --server https://notary.example\n  \

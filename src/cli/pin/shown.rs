@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::trust::{Fingerprint, PublicKey, RootFile};
+use rootpin_trust::{Fingerprint, PublicKey, RootFile};
 
 /// An object with the members of another one too.
 pub(super) fn with(mut object: Value, more: Value) -> Value {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use rustix::termios::{QueueSelector, tcflush};
 
 use super::Failure;
-use crate::trust::{PublicKey, RootFile, Told};
+use rootpin_trust::{PublicKey, RootFile, Told};
 
 /// Longer than any list of fingerprints that a person gives.
 const MOST_BYTES: u64 = 64 << 10;

@@ -21,7 +21,7 @@ use crate::publish::keyring::Keyring;
 use crate::publish::{
     Change, Doing, Draft, Metadata, Outcome, Plan, PublishError, Transaction, Unlock, Working,
 };
-use crate::trust::KeyId;
+use rootpin_trust::KeyId;
 
 /// How long nothing is said.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -10,10 +10,10 @@ use super::Here;
 use super::report::of_others;
 use super::term::RootTerm;
 use crate::cli::output::{Output, text};
-use crate::image::Digest;
-use crate::policy::MetadataUrl;
 use crate::publish::{Metadata, PublishError, Settings, Working, pinned_root};
-use crate::trust::Told;
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::Told;
+use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

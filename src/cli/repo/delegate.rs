@@ -9,13 +9,13 @@ use super::act::{self, Act, Options};
 use super::report::{key_name, of_others};
 use super::term::RootTerm;
 use crate::cli::output::{Output, list, table, text};
-use crate::image::Tag;
-use crate::policy::MetadataUrl;
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
 use crate::publish::root::as_listed;
 use crate::publish::{Draft, Metadata, PublishError, Working, delegated_paths, key_object};
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::image::Tag;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {

@@ -10,12 +10,12 @@ use super::Here;
 use super::act::{self, Act, Options};
 use super::report::key_name;
 use crate::cli::output::Output;
-use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Doing, Draft, Metadata, PublishError, Working, way};
 use crate::sources::{Description, Sources};
-use crate::trust::Code;
+use rootpin_trust::Code;
+use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
 /// For what a registry is asked.
 const DEADLINE: Duration = Duration::from_secs(30);

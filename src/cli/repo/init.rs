@@ -10,11 +10,11 @@ use super::Here;
 use super::act::{Options, Unlocked};
 use super::rotate;
 use crate::cli::output::{Output, text};
-use crate::image::Digest;
 use crate::publish::key::Kind;
 use crate::publish::keyring::{complete, generate};
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
 use crate::publish::{Document, Metadata, Plan, Proposal, PublishError, Settings, Working};
+use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -6,9 +6,9 @@ use super::report::of_others;
 use super::term::RootTerm;
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
-use crate::image::Repository;
-use crate::policy::Pattern;
 use crate::publish::{Metadata, PublishError, way};
+use rootpin_policy::Pattern;
+use rootpin_trust::image::Repository;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -23,11 +23,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::output::Output;
-use crate::policy::MetadataUrl;
 use crate::publish::place::{Place, PlaceError};
 use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
 use crate::sources::Credentials;
-use crate::trust::Code;
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::Code;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

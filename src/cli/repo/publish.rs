@@ -3,10 +3,10 @@
 use super::Here;
 use super::act::{self, Act, Options};
 use crate::cli::output::Output;
-use crate::policy::MetadataUrl;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::{Change, Draft, Metadata, Plan, PublishError, Unlock};
-use crate::trust::KeyId;
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::KeyId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

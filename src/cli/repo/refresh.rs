@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::Here;
 use super::act::{self, Act, Options};
 use crate::cli::output::Output;
-use crate::policy::{Fault, parse_duration};
 use crate::publish::{Document, Draft, PublishError};
+use rootpin_policy::{Fault, parse_duration};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

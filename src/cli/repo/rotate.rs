@@ -16,7 +16,7 @@ use crate::publish::key_file::PrivateKey;
 use crate::publish::keyring::{Keyring, generate};
 use crate::publish::root::{RoleKeys, as_listed, newest, set_role, with_root};
 use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, RoleKey, Unlock, Working};
-use crate::trust::KeyId;
+use rootpin_trust::KeyId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -7,9 +7,9 @@ use super::report::{key_name, missing_json, of_others};
 use super::term::RootTerm;
 use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
-use crate::image::Digest;
 use crate::publish::keyring::Keyring;
 use crate::publish::{Document, Metadata, Missing, PublishError, RoleKey, Settings, Working};
+use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

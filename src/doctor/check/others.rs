@@ -13,8 +13,8 @@ use super::super::facts::Process;
 use super::super::hole::{Fix, Hole};
 use crate::config::Config;
 use crate::observe::plain;
-use crate::policy::Policy;
 use crate::trusted_path::{Owner, check_way};
+use rootpin_policy::Policy;
 
 /// What to do about a containerd that dockerd keeps for itself.
 const DOCKERS_OWN: &str = "it is dockerd's own, and dockerd writes its configuration anew at each start, so no gate can stand in it: start the \

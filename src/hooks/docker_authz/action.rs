@@ -7,8 +7,8 @@
 use super::request::Request;
 use super::target::{self, Target};
 use super::{create, odd};
-use crate::image::ImageRef;
-use crate::trust::{Code, Refusal};
+use rootpin_trust::image::ImageRef;
+use rootpin_trust::{Code, Refusal};
 
 /// What a call asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 //! refused.
 
 use super::odd;
-use crate::json::{self, Limits, Value};
-use crate::trust::{Code, Refusal};
+use rootpin_trust::json::{self, Limits, Value};
+use rootpin_trust::{Code, Refusal};
 
 /// dockerd shows at most 4 MiB. A container of a thousand mounts has ten thousand values.
 const LIMITS: Limits = Limits {

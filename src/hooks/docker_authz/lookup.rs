@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::odd;
 use crate::hooks::Docker;
-use crate::image::{Digest, ImageRef};
-use crate::trust::{Code, Refusal};
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
 
 /// An image that dockerd has (Docker Engine API, `ImageInspect`).
 #[derive(Debug)]

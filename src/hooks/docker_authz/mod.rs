@@ -23,11 +23,11 @@ use tokio::sync::Semaphore;
 use super::Docker;
 use crate::config::Dockerd;
 use crate::decide::{Call, DOCKER_NAMESPACE, Decider, Does, Door, Held, Pull, Verdict, too_slow};
-use crate::image::ImageRef;
 use crate::observe::Observer;
 use crate::sources::Sources;
-use crate::trust::{Code, Refusal};
 use action::Action;
+use rootpin_trust::image::ImageRef;
+use rootpin_trust::{Code, Refusal};
 use self_check::SelfCheck;
 
 /// Calls that are judged at once; each may hold a connection to dockerd, a trust server and a

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::odd;
-use crate::trust::{Code, Refusal};
+use rootpin_trust::{Code, Refusal};
 
 /// What dockerd tells of a call. The rest of the message (user, certificates, the answer) decides
 /// nothing.

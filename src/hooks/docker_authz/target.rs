@@ -5,7 +5,7 @@
 //! looks no further. Here all of that is refused: no client needs it to be understood.
 
 use super::odd;
-use crate::trust::Refusal;
+use rootpin_trust::Refusal;
 
 /// Path and query of a call.
 #[derive(Debug, PartialEq, Eq)]

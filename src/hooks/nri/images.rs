@@ -16,7 +16,7 @@ use super::proved::Proved;
 use crate::decide::{Claim, Place, ToldBy};
 use crate::hooks::EngineGates;
 use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
-use crate::image::{Blob, Chain, Digest, ImageRef, IndexEntry, MAX_INDEXES, Repository};
+use rootpin_trust::image::{Blob, Chain, Digest, ImageRef, IndexEntry, MAX_INDEXES, Repository};
 
 /// So many indexes below one target are read. A record's target may list ten thousand.
 const MAX_READS: usize = 256;

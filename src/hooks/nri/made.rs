@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 
 use super::NAMESPACE;
 use crate::hooks::containerd::{Containerd, MAX_MESSAGE, within};
-use crate::image::{Digest, ImageRef};
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// Where CRI keeps what it knows of a container (containerd, internal/cri/labels/labels.go).
 const METADATA: &str = "io.cri-containerd.container.metadata";

@@ -10,7 +10,7 @@ use super::NAMESPACE;
 use super::images::Look;
 use super::made::Made;
 use crate::hooks::containerd::Containerd;
-use crate::image::{Chain, Digest, Document, chain_id};
+use rootpin_trust::image::{Chain, Digest, Document, chain_id};
 
 /// Images that have all layers in common and not the configuration: rebuilds, of which a host has a
 /// few.

@@ -8,8 +8,8 @@ use super::images::{Look, Search};
 use super::made::{self, Made, Unknown};
 use super::{NAMESPACE, RunDoor};
 use crate::decide::{Decision, Run, Verdict};
-use crate::image::Digest;
-use crate::trust::{Code, Refusal};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Code, Refusal};
 
 /// When containerd asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

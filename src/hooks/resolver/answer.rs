@@ -8,8 +8,8 @@ use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::image::Digest;
 use crate::sources::{Description, Flow, Passage};
+use rootpin_trust::image::Digest;
 
 /// Bytes that are here, or that flow through.
 pub(super) type Answer = Response<Either<Full<Bytes>, Flow>>;

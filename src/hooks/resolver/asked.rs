@@ -4,7 +4,7 @@
 use http::{Method, Request, StatusCode};
 
 use super::answer::No;
-use crate::image::{Digest, ImageRef, Repository, Tag};
+use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn registry(query: Option<&str>) -> Result<String, No> {
 
 /// The repository, of which the text must be the full form already.
 fn repository(host: &str, path: &str) -> Result<Repository, No> {
-    let invalid = |error: crate::image::ReferenceError| {
+    let invalid = |error: rootpin_trust::image::ReferenceError| {
         No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", &error.to_string())
     };
     let repository = Repository::from_full(&format!("{host}/{path}")).map_err(invalid)?;

@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::hooks::Containerd;
-use crate::image::{Digest, ImageRef, MAX_INDEXES};
 use crate::sources::{Description, Sources};
-use crate::trust::{Code, Refusal};
+use rootpin_trust::image::{Digest, ImageRef, MAX_INDEXES};
+use rootpin_trust::{Code, Refusal};
 
 /// As much of manifests is kept; then it is begun anew.
 const MAX_KEPT: usize = 16 << 20;

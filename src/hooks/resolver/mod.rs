@@ -31,16 +31,16 @@ use super::Containerd;
 use super::socket::ended_after_stop;
 use crate::config::{Config, Engine};
 use crate::decide::{Decider, Decision, Door, Pull, Verdict, too_slow};
-use crate::image::{Digest, ImageRef, Repository};
 use crate::observe::Observer;
 use crate::sources::{SourceError, Sources, Wanted};
-use crate::trust::Refusal;
 use answer::{Answer, No};
 use asked::Asked;
 use entrance::{Entrance, Taken};
 use forms::Forms;
 use manifests::Manifests;
 use peer::Places;
+use rootpin_trust::Refusal;
+use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// So many streams of bytes at a time: what hangs in them never keeps a tag waiting.
 const MAX_STREAMS: usize = 256;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Pending, in_containerd, in_docker};
 use crate::decide::{Named, Resident};
 use crate::hooks::{Containerd, Docker};
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 /// An engine that does not answer must not keep us from the next question.
 const PATIENCE: Duration = Duration::from_secs(20);

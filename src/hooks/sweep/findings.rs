@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::engine::{Image, Running, Target};
 use super::judging::Judged;
 use crate::decide::{Resident, Standing, Verdict};
-use crate::image::Digest;
 use crate::observe::{judgement, plain};
+use rootpin_trust::image::Digest;
 
 /// As many are told by name of those that could not be looked at.
 const MAX_UNTOLD: usize = 200;

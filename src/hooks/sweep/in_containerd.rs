@@ -10,7 +10,7 @@ use super::{Pending, in_docker};
 use crate::decide::{Named, Resident};
 use crate::hooks::containerd_images::{self, ImageRecord, is_id, name_of_record};
 use crate::hooks::{Containerd, Docker, containerd_events};
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 pub(super) async fn held(containerd: &Containerd, engine: &str) -> Result<Held, String> {
     let mut held = Held::default();

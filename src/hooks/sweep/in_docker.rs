@@ -11,7 +11,7 @@ use super::Pending;
 use super::engine::{Held, Image, Removal, Running};
 use crate::decide::{Bytes as Known, Named, Resident};
 use crate::hooks::{Docker, DockerImage, docker_images};
-use crate::image::{Digest, ImageRef, host_name};
+use rootpin_trust::image::{Digest, ImageRef, host_name};
 
 /// dockerd's namespace in containerd, and the one that `[local]` means for its classic store.
 const MOBY: &str = "moby";

@@ -11,9 +11,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::image::{Repository, Tag};
-use crate::policy::MetadataUrl;
 use crate::sources::{Credentials, SourceError};
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::image::{Repository, Tag};
 
 pub use folder::{read_folder, write_folder};
 

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{At, Files, Found, PlaceError, State, Unmerged, WAITING, Written};
-use crate::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
 use crate::sources::{Artifacts, Credentials};
+use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const METADATA: &str = "application/vnd.tuf.metadata+json";

@@ -7,7 +7,7 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::UintRef;
 
 use crate::publish::public_key::only_key;
-use crate::trust::PublicKey;
+use rootpin_trust::PublicKey;
 
 /// Whether a private key is one that never leaves the token.
 pub(super) fn keeps_to_itself(session: &Session, private: ObjectHandle) -> Result<bool, Error> {

@@ -13,7 +13,7 @@ use super::hosts::Capability;
 use super::registry::{self, Endpoint};
 use super::silence::Silence;
 use super::{Client, SourceError};
-use crate::policy::MetadataUrl;
+use rootpin_policy::MetadataUrl;
 
 /// One place of metadata. While it does not answer it is left alone for a while.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::thread;
 
 use super::disk::{Disk, open};
 use super::support::{at, row, see, verified};
-use crate::image::Digest;
 use crate::state::{Additions, Overview, Store};
+use rootpin_trust::image::Digest;
 
 /// Magic number, flags, and the two commits that redb chooses from.
 const HEADER: usize = 320;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{see, verified, version};
 use crate::state::{StateError, Store, start_anew};
-use crate::trust::Code;
+use rootpin_trust::Code;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777

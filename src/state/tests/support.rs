@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::image::Digest;
 use crate::state::{Additions, Committed, Kind, Row, StateError, Store};
-use crate::trust::{Floor, KeyId, Progress, Subject, Verified};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
 pub(super) const SERVER: &str = "https://notary.example";
 

@@ -5,11 +5,11 @@ use std::fs;
 use super::support::{
     DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors,
 };
-use crate::image::Digest;
 use crate::state::error::Fault;
 use crate::state::seen::Trouble;
 use crate::state::{Additions, Forgotten, Kind, Scope, StateError, Store};
-use crate::trust::Code;
+use rootpin_trust::Code;
+use rootpin_trust::image::Digest;
 
 #[test]
 fn what_was_committed_is_there_when_the_state_is_opened_again() {

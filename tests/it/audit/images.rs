@@ -126,7 +126,7 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
     let held = root["held"][0]["files"]["root.json"].as_str().unwrap();
     assert_eq!(
         held,
-        rootpin::image::Digest::of(&metadata["root.json"]).to_string()
+        rootpin_trust::image::Digest::of(&metadata["root.json"]).to_string()
     );
     assert!(
         findings(&by_daemon)

@@ -14,7 +14,7 @@ use crate::world::{Ended, World, run};
 const AT: &str = "2026-11-26T10:00:00Z";
 
 fn key(name: &str) -> String {
-    rootpin::image::Digest::of(name.as_bytes()).hex()
+    rootpin_trust::image::Digest::of(name.as_bytes()).hex()
 }
 
 /// A report as a host of a fleet in order makes it.

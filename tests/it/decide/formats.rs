@@ -2,7 +2,7 @@
 
 use super::setup::{Host, Server, pull_at, said};
 use crate::fixtures::{expected, tree};
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 #[tokio::test]
 async fn every_tree_of_the_fixtures_ends_in_its_expected_decision() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rootpin::decide::ToldBy;
 use rootpin::state::Store;
-use rootpin::trust::Subject;
+use rootpin_trust::Subject;
 
 use super::setup::{
     APP, Host, Manner, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull,

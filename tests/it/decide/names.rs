@@ -1,7 +1,7 @@
 //! policy.md rules 5 and 6: a name is bound to its bytes, by the name that was signed.
 
 use rootpin::decide::{Claim, ToldBy};
-use rootpin::trust::Subject;
+use rootpin_trust::Subject;
 
 use super::setup::{
     APP, Host, NOW, Server, Usual, after, image, place, publisher, pull, pull_at, reference, rule,

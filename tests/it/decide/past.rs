@@ -1,6 +1,6 @@
 //! What a host has seen binds it: floors, replay, shared signers.
 
-use rootpin::trust::Subject;
+use rootpin_trust::Subject;
 
 use super::setup::{
     APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said,

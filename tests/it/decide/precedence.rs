@@ -1,7 +1,7 @@
 //! policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`, `[local]`, no.
 
 use rootpin::decide::ToldBy;
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 use super::setup::{
     APP, Host, Server, Usual, built, image, image_over, place, publisher, pull, rule, said, unpack,

@@ -1,7 +1,7 @@
 //! `quorum`, and policy.md rule 9: refused only if it couldn't be reached even were all silent
 //! roots to agree.
 
-use rootpin::trust::Subject;
+use rootpin_trust::Subject;
 
 use super::setup::{APP, Host, Manner, Server, image, publisher, pull, rule, said};
 use crate::publisher::{Key, Publisher};

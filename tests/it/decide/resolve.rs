@@ -2,7 +2,7 @@
 //! wants too.
 
 use rootpin::decide::{Decider, Door, Verdict};
-use rootpin::image::Digest;
+use rootpin_trust::image::Digest;
 
 use super::quorum::rekeyed;
 use super::setup::{APP, Host, Manner, NOW, Server, Usual, at, image, publisher, rule, said};

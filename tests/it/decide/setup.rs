@@ -10,10 +10,10 @@ use axum::extract::Request;
 use axum::response::Response;
 use jiff::Timestamp;
 use rootpin::decide::{Claim, Decider, Decision, Door, Place, Pull, ToldBy, Unpack, Verdict};
-use rootpin::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
-use rootpin::policy::{self, Policy};
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
+use rootpin_policy::Policy;
+use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -237,7 +237,7 @@ pub(super) fn decider(policy: &str, store: Arc<Store>, deadline: Duration, keeps
 pub(super) fn load(text: &str) -> Arc<Policy> {
     let text = format!("version = 1\ndefault = \"deny\"\n{text}");
     let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
-    match policy::load(&files, at(NOW)) {
+    match rootpin_policy::load(&files, at(NOW)) {
         Ok(policy) => Arc::new(policy),
         Err(errors) => panic!(
             "{}",

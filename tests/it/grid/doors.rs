@@ -6,8 +6,8 @@ use rootpin::decide::{
     Bytes as Known, Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, Held,
     Named, Place, Pull, Resident, Run, ToldBy, Unpack, Verdict,
 };
-use rootpin::image::{Digest, ImageRef};
-use rootpin::policy::{Outcome, explain};
+use rootpin_policy::{Outcome, explain};
+use rootpin_trust::image::{Digest, ImageRef};
 
 use super::host::{Host, NOW};
 use super::model::{Door, Facts, Origin, Revoked, Source};
@@ -366,7 +366,7 @@ impl Question<'_> {
         Answer {
             outcome: "explains",
             why: explanation.mode.as_str().to_owned(),
-            goes_on: explanation.mode == rootpin::policy::Mode::Audit,
+            goes_on: explanation.mode == rootpin_policy::Mode::Audit,
             entry: of_entry(self.host, first.map(|step| step.entry.as_str())),
             about: self.host.readable(&name.to_string()),
         }

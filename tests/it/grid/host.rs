@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::response::Response;
 use jiff::Timestamp;
 use rootpin::decide::{Decider, Door, Pull};
-use rootpin::image::{Blob, Chain, Descriptor, Digest, ImageRef};
-use rootpin::policy::{self, Policy};
 use rootpin::publish;
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
+use rootpin_policy::Policy;
+use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef};
 use tokio::net::TcpListener;
 
 use super::model::{Bytes, Clock, Entry, Facts, Keys, Modes, Names, Revoked, Root};
@@ -301,7 +301,7 @@ impl Host {
             .chain([("policy.toml".to_owned(), text.as_bytes().to_vec())])
             .collect();
         let now: Timestamp = NOW.parse().unwrap();
-        policy::load(&files, now).unwrap_or_else(|errors| {
+        rootpin_policy::load(&files, now).unwrap_or_else(|errors| {
             let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
             panic!("{}\n{text}", errors.concat())
         })

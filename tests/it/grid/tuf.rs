@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use rootpin::image::Digest;
-use rootpin::json::{Limits, parse};
-use rootpin::trust::canonical;
+use rootpin_trust::canonical;
+use rootpin_trust::image::Digest;
+use rootpin_trust::json::{Limits, parse};
 use serde_json::{Map, Value, json};
 
 /// Whose key signs the targets of the root that this number stands for.

@@ -302,7 +302,7 @@ fn a_tuf_root_is_pinned_by_its_file_or_by_all_of_its_keys_and_replaced_only_when
     };
     let (first, second) = (tuf::root(1, &[1, 2], &[1]), tuf::root(2, &[3], &[1, 3]));
     let from = write(&world, "tuf/1.root.json", &first);
-    let sha256 = |bytes: &[u8]| rootpin::image::Digest::of(bytes).hex();
+    let sha256 = |bytes: &[u8]| rootpin_trust::image::Digest::of(bytes).hex();
     let url = format!("file://{}", world.path("tuf").display());
     let words = [
         "add",
@@ -407,7 +407,7 @@ fn a_scan_gives_the_root_file_that_was_told_not_the_newest() {
     write(&world, "tuf/1.root.json", &first);
     write(&world, "tuf/2.root.json", tuf::root(2, &[3], &[1, 3]));
     let url = format!("file://{}", world.path("tuf").display());
-    let sum = rootpin::image::Digest::of(&first).hex();
+    let sum = rootpin_trust::image::Digest::of(&first).hex();
     let (value, code) = world.pin_json(&[
         "add",
         "tuf",

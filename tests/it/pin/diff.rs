@@ -73,7 +73,7 @@ fn a_tuf_repository_is_known_new_changed_or_revoked() {
     };
     put(1, tuf::root(1, &[1], &[1]));
     let url = format!("file://{}", world.path("tuf").display());
-    let sum = rootpin::image::Digest::of(&tuf::root(1, &[1], &[1])).hex();
+    let sum = rootpin_trust::image::Digest::of(&tuf::root(1, &[1], &[1])).hex();
     world.write_policy("version = 1\ndefault = \"deny\"\n");
     assert_eq!(
         world

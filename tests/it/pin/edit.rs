@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rootpin::policy::load;
 use rootpin::policy_dir::{Editing, Owner, PolicyDir, Proposal, Step};
+use rootpin_policy::load;
 
 use crate::publisher::Key;
 use crate::world::World;

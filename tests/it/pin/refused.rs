@@ -130,7 +130,7 @@ fn a_tuf_root_that_nothing_pinned_speaks_for_is_told_with_the_command_that_repla
     std::fs::create_dir(world.path("tuf")).unwrap();
     std::fs::write(world.path("tuf/1.root.json"), &first).unwrap();
     let url = format!("file://{}", world.path("tuf").display());
-    let sum = |bytes: &[u8]| rootpin::image::Digest::of(bytes).hex();
+    let sum = |bytes: &[u8]| rootpin_trust::image::Digest::of(bytes).hex();
     world.write_policy("version = 1\ndefault = \"deny\"\n");
     assert_eq!(
         world

@@ -94,7 +94,7 @@ fn a_server_is_scanned_without_a_policy_and_a_tuf_repository_by_its_url() {
     );
     assert_eq!(
         seen["presented"]["sha256"],
-        rootpin::image::Digest::of(&tuf::root(2, &[2], &[1, 2])).hex()
+        rootpin_trust::image::Digest::of(&tuf::root(2, &[2], &[1, 2])).hex()
     );
 }
 

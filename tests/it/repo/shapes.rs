@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rootpin::image::Digest;
-use rootpin::json::{self, Limits};
 use rootpin::publish::key::{Kind, Signer};
 use rootpin::publish::key_file::PrivateKey;
 use rootpin::publish::key_object;
 use rootpin::publish::keyring::generate;
-use rootpin::trust::canonical;
+use rootpin_trust::canonical;
+use rootpin_trust::image::Digest;
+use rootpin_trust::json::{self, Limits};
 use serde_json::{Value, json};
 
 use super::{Org, digest};

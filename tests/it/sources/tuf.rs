@@ -1,7 +1,7 @@
 //! Metadata of TUF from a web server, a registry and a folder.
 
-use rootpin::policy::MetadataUrl;
 use rootpin::sources::{TufLocation, TufReader};
+use rootpin_policy::MetadataUrl;
 
 use super::*;
 

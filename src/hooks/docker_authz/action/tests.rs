@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::request::of;
 use super::*;
-use crate::image::Digest;
+use rootpin_trust::image::Digest;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const EMPTY: (&str, &str) = ("Content-Length", "0");

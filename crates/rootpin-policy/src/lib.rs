@@ -1,0 +1,199 @@
+//! What is demanded: the policy that a host's owner wrote, loaded whole or not at all.
+//!
+//! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
+//! [`Policy`].
+
+mod check;
+mod diagnostic;
+mod digest;
+mod doors;
+mod duration;
+mod exempt;
+mod explain;
+mod file;
+mod files;
+mod fragment;
+mod image;
+mod load;
+mod metadata_url;
+mod notary_root;
+mod pattern;
+pub mod pins;
+mod reason;
+mod report;
+mod revoked;
+mod root;
+mod rule;
+mod section;
+mod server_url;
+mod settings;
+pub mod spelling;
+#[cfg(test)]
+mod tests;
+mod tuf_root;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rootpin_trust::KeyId;
+use rootpin_trust::image::{Digest, Repository, Tag};
+
+pub use diagnostic::{CODES, Diagnostic, Fault, Location, Severity};
+pub use doors::{Docker, SweepAction};
+pub use duration::parse_positive as parse_duration;
+pub use exempt::Exempt;
+pub use explain::{Explanation, Outcome, Step, explain};
+pub use files::{Files, Unreadable, hash};
+pub use image::BoundImage;
+pub use load::load;
+pub use metadata_url::MetadataUrl;
+pub use notary_root::{KeyEntry, NotaryRoot};
+pub use pattern::{Pattern, Specificity};
+pub use root::{Root, RootKind};
+pub use rule::Rule;
+pub use settings::{Limits, Local, Mode};
+pub use tuf_root::TufRoot;
+
+/// The directory of a host's policy where nothing else is said.
+pub const DEFAULT_DIR: &str = "/etc/rootpin";
+
+/// A policy in which everything was understood.
+#[derive(Debug)]
+pub struct Policy {
+    /// What identifies it: a hash over every file that it was read from.
+    pub hash: Digest,
+    /// The directory that it was read from, to be told to people.
+    pub dir: Option<String>,
+    /// What happens on a "no" where no rule says otherwise.
+    pub mode: Mode,
+    /// Roots by id.
+    pub roots: BTreeMap<String, Arc<Root>>,
+    /// Rules in the order of the files.
+    pub rules: Vec<Rule>,
+    /// Bytes that came from no registry.
+    pub local: Local,
+    /// Bounds on exemptions and on outages.
+    pub limits: Limits,
+    /// What dockerd may be asked for.
+    pub docker: Docker,
+    /// What a sweep does with what is not admitted.
+    pub sweep: SweepAction,
+    /// Whether `rootpin prove` may set up a root of its own for a minute.
+    pub prove: bool,
+    /// What is legal and yet hardly meant.
+    pub warnings: Vec<Diagnostic>,
+    images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,
+    exempts: Vec<Exempt>,
+    revoked_digests: BTreeMap<Digest, String>,
+    revoked_keys: BTreeSet<KeyId>,
+    revoked_key_reasons: BTreeMap<KeyId, String>,
+}
+
+impl Policy {
+    /// The rule for a name: of those that match the most specific one.
+    #[must_use]
+    pub fn rule_for(&self, repository: &Repository) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.pattern.matches(repository))
+            .max_by_key(|rule| rule.pattern.specificity())
+    }
+
+    /// What happens on a "no" about a name: the policy's mode, or its rule's where that is
+    /// stricter.
+    #[must_use]
+    pub fn mode_for(&self, repository: &Repository) -> Mode {
+        self.rule_for(repository)
+            .map_or(self.mode, |rule| rule.mode)
+    }
+
+    /// What happens on a "no" about something whose name is not known, and which any rule may
+    /// cover.
+    #[must_use]
+    pub fn strictest_mode(&self) -> Mode {
+        self.rules
+            .iter()
+            .map(|rule| rule.mode)
+            .fold(self.mode, Mode::max)
+    }
+
+    /// The digests that a name with tag is bound to, if it is.
+    #[must_use]
+    pub fn images_for(&self, repository: &Repository, tag: Option<&Tag>) -> Option<&BoundImage> {
+        self.images.get(repository)?.get(tag?)
+    }
+
+    /// The `[[image]]` of some tag of the repository that lists this digest, for a name that has no
+    /// tag.
+    #[must_use]
+    pub fn image_with_digest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Option<&BoundImage> {
+        self.images
+            .get(repository)?
+            .values()
+            .find(|image| image.digests.contains(digest))
+    }
+
+    /// Every `[[image]]`, by name.
+    pub fn images(&self) -> impl Iterator<Item = &BoundImage> {
+        self.images.values().flat_map(BTreeMap::values)
+    }
+
+    /// Every exemption of a name, also those that are over: [`Exempt::is_over`].
+    pub fn exempts_for(&self, repository: &Repository) -> impl Iterator<Item = &Exempt> {
+        self.exempts
+            .iter()
+            .filter(|exempt| exempt.pattern.matches(repository))
+    }
+
+    /// Every exemption, also those that are over.
+    #[must_use]
+    pub fn exempts(&self) -> &[Exempt] {
+        &self.exempts
+    }
+
+    /// Why a digest (of an index, a manifest, a config or a layer) is revoked, if it is.
+    #[must_use]
+    pub fn revoked_digest(&self, digest: &Digest) -> Option<&str> {
+        self.revoked_digests.get(digest).map(String::as_str)
+    }
+
+    /// Whether any digest is revoked.
+    #[must_use]
+    pub fn revokes_digests(&self) -> bool {
+        !self.revoked_digests.is_empty()
+    }
+
+    /// Canonical IDs of the keys whose signatures count nowhere.
+    #[must_use]
+    pub fn revoked_keys(&self) -> &BTreeSet<KeyId> {
+        &self.revoked_keys
+    }
+
+    /// Why a key is revoked, if it is.
+    #[must_use]
+    pub fn revoked_key(&self, key: &KeyId) -> Option<&str> {
+        self.revoked_key_reasons.get(key).map(String::as_str)
+    }
+
+    /// Whether a registry may be asked for what is pulled from it: one that some entry names; any,
+    /// where what no entry covers is only audited.
+    #[must_use]
+    pub fn may_ask(&self, host: &str) -> bool {
+        self.mode == Mode::Audit || self.hosts().contains(host)
+    }
+
+    /// Every registry host that the policy names, to be told beside a name that no rule covers.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<&str> {
+        let rules = self.rules.iter().map(|rule| rule.pattern.host());
+        let exempts = self.exempts.iter().map(|exempt| exempt.pattern.host());
+        rules
+            .chain(exempts)
+            .chain(self.images.keys().map(Repository::host))
+            .collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! Roots of type "tuf": what they say, and what is wrong with them.
+
+use super::*;
+use crate::{MetadataUrl, RootKind};
+
+const ROOT: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
+
+fn findings_in(text: &str) -> Result<Policy, Vec<String>> {
+    let mut files = files(&[("policy.toml", &format!("{HEAD}{text}"))]);
+    files.insert("roots/acme.json".to_owned(), ROOT.to_vec());
+    let shown = |finding: &Diagnostic| {
+        format!("{}: {}", finding.location, finding.code).replace("policy.toml:", "")
+    };
+    let policy =
+        load(&files, now()).map_err(|findings| findings.iter().map(shown).collect::<Vec<_>>())?;
+    if policy.warnings.is_empty() {
+        Ok(policy)
+    } else {
+        Err(policy.warnings.iter().map(shown).collect())
+    }
+}
+
+fn tuf(lines: &str) -> String {
+    let digest = Digest::of(ROOT).hex();
+    format!(
+        "[[root]]\nid = \"a\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{digest}\"\n{lines}\n{}",
+        rule("h.example/**")
+    )
+}
+
+#[test]
+fn a_tuf_root_says_what_it_begins_with_and_where_it_is_read() {
+    let text = "metadata = [\"https://t.example/meta/\", \"oci://r.example/meta\", \"file:///srv/tuf\"]\nfloor = { root = 1, targets = 7 }";
+    let policy = findings_in(&tuf(text)).unwrap();
+    let root = &policy.roots["a"];
+    let RootKind::Tuf(tuf) = &root.kind else {
+        panic!("not tuf")
+    };
+    assert_eq!(
+        (tuf.sha256, tuf.pinned.version(), tuf.pinned.bytes()),
+        (Digest::of(ROOT), 1, ROOT)
+    );
+    assert!(!root.keys().is_empty() && root.keys() == tuf.pinned.keys());
+    assert_eq!(
+        tuf.metadata[0],
+        MetadataUrl::Http("https://t.example/meta".to_owned())
+    );
+    assert_eq!(
+        root.to_string(),
+        "a (tuf at https://t.example/meta, oci://r.example/meta:latest, file:///srv/tuf, from root 1)"
+    );
+    let pins = tuf.pins(root.max_age, policy.revoked_keys());
+    assert_eq!(
+        pins.floor,
+        BTreeMap::from([("root".to_owned(), 1), ("targets".to_owned(), 7)])
+    );
+}
+
+#[test]
+fn a_tuf_root_may_have_no_place_of_metadata() {
+    assert!(findings_in(&tuf("")).is_ok());
+}
+
+#[test]
+fn each_mistake_in_a_tuf_root_is_told_at_its_place() {
+    for (text, wanted) in [
+        (&tuf("server = \"https://n.example\""), "8:1: unknown-key"),
+        (&tuf("role = \"targets\""), "8:1: unknown-key"),
+        (&tuf("metadata = []"), "8:12: bad-value"),
+        (
+            &tuf("metadata = [\"http://t.example\"]"),
+            "8:13: plain-http",
+        ),
+        (&tuf("metadata = [\"t.example\"]"), "8:13: bad-url"),
+        (
+            &tuf("metadata = [\"https://t.example\", \"https://t.example/\"]"),
+            "8:34: duplicate",
+        ),
+        (
+            &tuf("metadata = [\"file:///srv/tuf\"]\ntls-ca = \"roots/ca.pem\""),
+            "9:1: no-effect",
+        ),
+        (&tuf("floor = { mirrors = 1 }"), "8:11: unknown-key"),
+        (&tuf("floor = { root = \"1\" }"), "8:18: bad-value"),
+        (&tuf("floor = 1"), "8:9: bad-value"),
+        (
+            &tuf("").replace("roots/acme.json", "roots/none.json"),
+            "6:8: unreadable",
+        ),
+        (
+            &tuf("").replace("roots/acme.json", "roots/acme.pub"),
+            "7:10: bad-file",
+        ),
+        (
+            &tuf("").replace(&Digest::of(ROOT).hex(), "sha256:0"),
+            "7:10: bad-digest",
+        ),
+        (
+            &tuf("").replace(&Digest::of(ROOT).hex(), TWO.trim_start_matches("sha256:")),
+            "7:10: bad-file",
+        ),
+        (
+            &tuf("")
+                .replace("roots/acme.json", "roots/empty.pem")
+                .replace(&Digest::of(ROOT).hex(), TWO.trim_start_matches("sha256:")),
+            "6:8: bad-file",
+        ),
+        (&tuf("").replace("file =", "# file ="), "3:1: missing-key"),
+        (
+            &tuf("").replace("sha256 =", "# sha256 ="),
+            "3:1: missing-key",
+        ),
+    ] {
+        assert_eq!(
+            findings_in(text).map(|_| "").unwrap_err(),
+            [wanted],
+            "in\n{HEAD}{text}"
+        );
+    }
+}
+
+#[test]
+fn two_tuf_roots_of_one_file_are_one_voice() {
+    let text = tuf("");
+    let both = format!(
+        "{}{}",
+        text.split("[[rule]]")
+            .next()
+            .unwrap()
+            .replace("\"a\"", "\"b\""),
+        text
+    );
+    let both = both.replace("roots = [\"a\"]", "roots = [\"a\", \"b\"]\nquorum = 2");
+    assert!(
+        findings_in(&both)
+            .unwrap_err()
+            .iter()
+            .all(|finding| finding.ends_with(": quorum"))
+    );
+}

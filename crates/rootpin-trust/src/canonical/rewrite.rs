@@ -1,0 +1,525 @@
+//! From the bytes of a document to its canonical text, in one pass and without a tree of values.
+//!
+//! As strict as [`crate::json`], but for integers, which keep all their digits: what signs them as
+//! text is verified as text.
+
+use std::cmp::Ordering;
+
+use super::plain;
+use crate::json::{JsonError, Limits};
+
+/// Digits of an integer. The largest that a format in the field has is 20.
+const DIGITS: usize = 40;
+
+/// The canonical text of a document. Of the values only the members of open objects are remembered
+/// while it is written; so many of these, `limits` allows.
+///
+/// # Errors
+/// As [`crate::json::parse`].
+pub(crate) fn rewrite(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError> {
+    if bytes.len() > limits.bytes {
+        return Err(JsonError::OverLimit {
+            what: "bytes",
+            limit: limits.bytes,
+        });
+    }
+    let text = str::from_utf8(bytes)
+        .map_err(|error| JsonError::Malformed(format!("not UTF-8: {error}")))?;
+    let mut writer = Writer {
+        rest: text.as_bytes(),
+        length: bytes.len(),
+        out: Vec::with_capacity(bytes.len()),
+        members: Vec::new(),
+        limits,
+    };
+    writer.value(limits.depth)?;
+    writer.space();
+    if writer.rest.is_empty() {
+        Ok(writer.out)
+    } else {
+        Err(writer.wrong("something after the end"))
+    }
+}
+
+struct Writer<'a> {
+    rest: &'a [u8],
+    length: usize,
+    out: Vec<u8>,
+    /// Of all open objects, the members so far: where each begins in `out`, and where its name
+    /// ends.
+    members: Vec<(usize, usize)>,
+    limits: Limits,
+}
+
+impl Writer<'_> {
+    fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.space();
+        match self.rest.first() {
+            Some(b'{') => self.object(self.inner(depth)?),
+            Some(b'[') => self.array(self.inner(depth)?),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) => {
+                let word = ["true", "false", "null"]
+                    .into_iter()
+                    .find(|word| self.take(word.as_bytes()));
+                self.out
+                    .extend_from_slice(word.ok_or_else(|| self.wrong("no value"))?.as_bytes());
+                Ok(())
+            }
+            None => Err(self.wrong("the end, where a value is wanted")),
+        }
+    }
+
+    fn inner(&self, depth: usize) -> Result<usize, JsonError> {
+        depth.checked_sub(1).ok_or(JsonError::OverLimit {
+            what: "levels",
+            limit: self.limits.depth,
+        })
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.take(b"[");
+        self.out.push(b'[');
+        self.space();
+        if !self.take(b"]") {
+            loop {
+                self.value(depth)?;
+                self.space();
+                if self.take(b"]") {
+                    break;
+                }
+                if !self.take(b",") {
+                    return Err(self.wrong("neither , nor ] after an element"));
+                }
+                self.out.push(b',');
+            }
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.take(b"{");
+        self.out.push(b'{');
+        let (begin, outer) = (self.out.len(), self.members.len());
+        let mut sorted = true;
+        self.space();
+        if !self.take(b"}") {
+            loop {
+                self.space();
+                let start = self.out.len();
+                self.string()?;
+                if self.members.len() >= self.limits.values {
+                    return Err(JsonError::OverLimit {
+                        what: "values",
+                        limit: self.limits.values,
+                    });
+                }
+                self.members.push((start, self.out.len()));
+                sorted = sorted && self.last_two_in_order(outer);
+                self.space();
+                if !self.take(b":") {
+                    return Err(self.wrong("no : after a member's name"));
+                }
+                self.out.push(b':');
+                self.value(depth)?;
+                self.space();
+                if self.take(b"}") {
+                    break;
+                }
+                if !self.take(b",") {
+                    return Err(self.wrong("neither , nor } after a member"));
+                }
+                self.out.push(b',');
+            }
+        }
+        if !sorted {
+            self.sort(begin, outer)?;
+        }
+        self.members.truncate(outer);
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Whether the last member's name comes after the one before it, if there is one.
+    fn last_two_in_order(&self, outer: usize) -> bool {
+        match self.members.get(outer..).unwrap_or_default() {
+            [.., before, last] => compare(self.name(*before), self.name(*last)).is_lt(),
+            _ => true,
+        }
+    }
+
+    fn name(&self, (start, end): (usize, usize)) -> &[u8] {
+        self.out.get(start..end).unwrap_or_default()
+    }
+
+    /// Puts the members that begin at `begin` in order; a name that stands twice is refused.
+    fn sort(&mut self, begin: usize, outer: usize) -> Result<(), JsonError> {
+        let spans = self.members.get(outer..).unwrap_or_default();
+        let ends = spans
+            .iter()
+            .skip(1)
+            .map(|(next, _)| next.saturating_sub(1))
+            .chain([self.out.len()]);
+        let mut members: Vec<(&[u8], &[u8])> = spans
+            .iter()
+            .zip(ends)
+            .map(|(span, end)| {
+                (
+                    self.name(*span),
+                    self.out.get(span.0..end).unwrap_or_default(),
+                )
+            })
+            .collect();
+        members.sort_by(|(one, _), (other, _)| compare(one, other));
+        let twice = members.windows(2).find_map(|pair| match pair {
+            [(one, _), (other, _)] if one == other => {
+                Some(String::from_utf8_lossy(one).into_owned())
+            }
+            _ => None,
+        });
+        if let Some(name) = twice {
+            return Err(JsonError::Malformed(format!("member {name} stands twice")));
+        }
+        let ordered: Vec<&[u8]> = members.into_iter().map(|(_, member)| member).collect();
+        let ordered = ordered.join(&b',');
+        self.out.truncate(begin);
+        self.out.extend_from_slice(&ordered);
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        let negative = self.take(b"-");
+        let digits = self
+            .rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        let (number, rest) = self.rest.split_at_checked(digits).unwrap_or_default();
+        let plain = match number {
+            [b'0'] => !negative,
+            [b'0', ..] | [] => false,
+            _ => digits <= DIGITS,
+        };
+        if !plain || matches!(rest.first(), Some(b'.' | b'e' | b'E')) {
+            return Err(self.wrong("a number that is not a plain whole one"));
+        }
+        if negative {
+            self.out.push(b'-');
+        }
+        self.out.extend_from_slice(number);
+        self.rest = rest;
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<(), JsonError> {
+        let whole = self.rest;
+        if !self.take(b"\"") {
+            return Err(self.wrong("no text where it is wanted"));
+        }
+        let length = plain(self.rest, b' ');
+        // Nearly all text is canonical as it is, quotes and all.
+        if self.rest.get(length) == Some(&b'"')
+            && let Some((written, rest)) = whole.split_at_checked(length + 2)
+        {
+            self.out.extend_from_slice(written);
+            self.rest = rest;
+            return Ok(());
+        }
+        self.out.push(b'"');
+        loop {
+            let (run, rest) = self
+                .rest
+                .split_at_checked(plain(self.rest, b' '))
+                .unwrap_or_default();
+            self.out.extend_from_slice(run);
+            self.rest = rest;
+            if self.take(b"\"") {
+                self.out.push(b'"');
+                return Ok(());
+            }
+            if !self.take(b"\\") {
+                return Err(self.wrong(if self.rest.is_empty() {
+                    "text without an end"
+                } else {
+                    "a control character in text"
+                }));
+            }
+            let character = self
+                .escape()
+                .ok_or_else(|| self.wrong("an escape that stands for no character"))?;
+            if matches!(character, '"' | '\\') {
+                self.out.push(b'\\');
+            }
+            self.out
+                .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+
+    /// What comes after a backslash (RFC 8259, section 7).
+    fn escape(&mut self) -> Option<char> {
+        let (letter, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(match letter {
+            b'"' | b'\\' | b'/' => char::from(*letter),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.unit()?;
+                if !(0xd800..0xdc00).contains(&first) {
+                    // A low surrogate alone is no character.
+                    return char::from_u32(first);
+                }
+                let second = if self.take(b"\\u") {
+                    self.unit()?
+                } else {
+                    return None;
+                };
+                let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
+                char::decode_utf16(pair).next()?.ok()?
+            }
+            _ => return None,
+        })
+    }
+
+    fn unit(&mut self) -> Option<u32> {
+        let (digits, rest) = self.rest.split_at_checked(4)?;
+        self.rest = rest;
+        digits.iter().try_fold(0, |unit, digit| {
+            Some(unit * 16 + char::from(*digit).to_digit(16)?)
+        })
+    }
+
+    fn space(&mut self) {
+        let blank = self
+            .rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+            .unwrap_or(self.rest.len());
+        self.rest = self.rest.get(blank..).unwrap_or_default();
+    }
+
+    fn take(&mut self, token: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(token);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn wrong(&self, what: &str) -> JsonError {
+        JsonError::Malformed(format!(
+            "{what}, at byte {}",
+            self.length.saturating_sub(self.rest.len())
+        ))
+    }
+}
+
+/// Compares two names by the bytes of what they stand for: an escape is its second byte.
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    if one.contains(&b'\\') || other.contains(&b'\\') {
+        unescaped(one).cmp(unescaped(other))
+    } else {
+        inside(one).cmp(inside(other))
+    }
+}
+
+/// The name without its quotes.
+fn inside(name: &[u8]) -> &[u8] {
+    name.get(1..name.len().saturating_sub(1))
+        .unwrap_or_default()
+}
+
+fn unescaped(name: &[u8]) -> impl Iterator<Item = u8> {
+    let mut bytes = inside(name).iter().copied();
+    std::iter::from_fn(move || {
+        bytes.next().and_then(|byte| {
+            if byte == b'\\' {
+                bytes.next()
+            } else {
+                Some(byte)
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::canonical::encode;
+    use crate::canonical::tests::any_value;
+    use crate::json::{self, Value};
+
+    const LIMITS: Limits = Limits {
+        bytes: 1 << 16,
+        depth: 8,
+        values: 10_000,
+    };
+
+    fn text(document: &str) -> Option<String> {
+        rewrite(document.as_bytes(), LIMITS)
+            .ok()
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn members_are_sorted_where_they_are_not_and_only_quotes_and_backslashes_are_escaped() {
+        let document = " {\"b\" : [1, -2 ,true,null,{}],\n\"a\":{\"z\":\"\\u00e9\\n\\\"\\\\\\/\",\"y\":[]}, \"\\\"\":0, \"!\":0, \"#\":0} ";
+        let wanted = "{\"!\":0,\"\\\"\":0,\"#\":0,\"a\":{\"y\":[],\"z\":\"é\n\\\"\\\\/\"},\"b\":[1,-2,true,null,{}]}";
+        assert_eq!(text(document).unwrap(), wanted);
+        assert_eq!(text(r#""\ud83d\ude00""#).unwrap(), "\"😀\"");
+    }
+
+    #[test]
+    fn integers_keep_all_their_digits() {
+        assert_eq!(
+            text("[18446744073709551616,-9007199254740993]").unwrap(),
+            "[18446744073709551616,-9007199254740993]"
+        );
+        assert_eq!(text(&format!("[{}]", "1".repeat(41))), None);
+    }
+
+    #[test]
+    fn what_is_not_strict_json_is_refused() {
+        for bad in [
+            "",
+            "{",
+            "[",
+            "\"",
+            "{}x",
+            "{} {}",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "[01]",
+            "[-0]",
+            "[-]",
+            "[1.0]",
+            "[1e3]",
+            "[+1]",
+            "[tru]",
+            "nul",
+            "[\"\u{1}\"]",
+            "[\"\\x\"]",
+            r#"["\ud800"]"#,
+            r#"["\ud800\u0041"]"#,
+            r#"["\udc00"]"#,
+            r#"["\u12"]"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"b":1,"a":1,"\u0062":2}"#,
+            "[[[[[[[[[]]]]]]]]]",
+            "\u{feff}{}",
+        ] {
+            assert_eq!(text(bad), None, "{bad}");
+        }
+        assert!(rewrite(b"[\"\xff\"]", LIMITS).is_err());
+        assert_eq!(
+            rewrite(b"[1]", Limits { bytes: 2, ..LIMITS }),
+            Err(JsonError::OverLimit {
+                what: "bytes",
+                limit: 2
+            })
+        );
+        let many = br#"{"a":{"b":1},"c":2}"#;
+        assert!(
+            rewrite(
+                many,
+                Limits {
+                    values: 2,
+                    ..LIMITS
+                }
+            )
+            .is_ok(),
+            "a closed object's members are forgotten"
+        );
+        assert_eq!(
+            rewrite(
+                many,
+                Limits {
+                    values: 1,
+                    ..LIMITS
+                }
+            ),
+            Err(JsonError::OverLimit {
+                what: "values",
+                limit: 1
+            })
+        );
+    }
+
+    /// As python-tuf writes it, indented; control characters are escaped there.
+    fn indented(value: &Value, margin: &str) -> String {
+        let inner = format!("{margin} ");
+        let lines = |all: Vec<String>, open: char, close: char| match all.len() {
+            0 => format!("{open}{close}"),
+            _ => format!(
+                "{open}\n{inner}{}\n{margin}{close}",
+                all.join(&format!(",\n{inner}"))
+            ),
+        };
+        let quoted = |text: &str| serde_json::to_string(text).unwrap();
+        match value {
+            Value::String(text) => quoted(text),
+            Value::Array(all) => lines(
+                all.iter().map(|one| indented(one, &inner)).collect(),
+                '[',
+                ']',
+            ),
+            Value::Object(members) => {
+                let member = |(name, value): (&str, &Value)| {
+                    format!("{}: {}", quoted(name), indented(value, &inner))
+                };
+                lines(members.iter().map(member).collect(), '{', '}')
+            }
+            plain => String::from_utf8(encode(plain)).unwrap(),
+        }
+    }
+
+    /// As another writer may write it: members the other way round, with spaces and needless
+    /// escapes.
+    fn loose(value: &Value) -> String {
+        let quoted = |text: &str| {
+            let escaped = text.chars().map(|c| format!("\\u{:04x}", u32::from(c)));
+            format!("\"{}\"", escaped.collect::<String>())
+        };
+        match value {
+            Value::String(text) => quoted(text),
+            Value::Array(all) => format!(
+                "[ {} ]",
+                all.iter().map(loose).collect::<Vec<_>>().join(" , ")
+            ),
+            Value::Object(members) => {
+                let mut members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("{}:\t{}", quoted(name), loose(value)))
+                    .collect();
+                members.reverse();
+                format!("{{\n{}\r}}", members.join(" , "))
+            }
+            plain => String::from_utf8(encode(plain)).unwrap(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_text_that_the_tree_of_values_gives(value in any_value()) {
+            let canonical = String::from_utf8(encode(&value)).unwrap();
+            prop_assert_eq!(&text(&loose(&value)).unwrap(), &canonical);
+            prop_assert_eq!(&text(&indented(&value, "")).unwrap(), &canonical);
+        }
+
+        #[test]
+        fn a_document_is_taken_exactly_where_the_reader_of_values_takes_it(document in "[\\[\\]{}\":,\\\\u0-9a-e \n\\-tfn.]{0,40}") {
+            let read = json::parse(document.as_bytes(), LIMITS);
+            prop_assert_eq!(text(&document), read.ok().map(|value| String::from_utf8(encode(&value)).unwrap()));
+        }
+    }
+}

@@ -1,0 +1,945 @@
+//! Public keys: their IDs, and whether one of them made a signature. This file and `material` are
+//! the only ones that call cryptography.
+
+mod material;
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1,
+    ECDSA_P384_SHA384_ASN1, ED25519, EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::spki::SubjectPublicKeyInfo;
+
+use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
+use super::canonical::Text;
+use super::certificate::Certificate;
+use super::{canonical, key_file, pem};
+use crate::image::Digest;
+use crate::json::Value;
+
+/// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files
+/// are named by it).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 32]);
+
+/// Why a PEM file gives no keys, or text is no key ID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyError(pub String);
+
+/// A key as metadata lists it.
+#[derive(Debug, Clone)]
+pub struct PublicKey {
+    id: KeyId,
+    scoped: String,
+    material: Material,
+    certificates: Vec<Certificate>,
+    /// How this key signs, where its own metadata says so (TUF 1.0); Notary's signatures say it.
+    scheme: Option<Scheme>,
+    /// What its metadata calls its kind, where that is not known here.
+    unknown: Option<String>,
+}
+
+/// How a key of TUF 1.0 signs (1.0.34, section 4.2, and securesystemslib).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    EcdsaP256Sha256,
+    EcdsaP384Sha384,
+    Ed25519,
+    RsaPssSha256,
+    RsaPssSha384,
+    RsaPssSha512,
+    /// Counts only where the policy allows it.
+    RsaPkcs1Sha256,
+}
+
+impl KeyId {
+    /// An ID from its 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// notary-v1 key ID: SHA-256 of the canonical JSON of type and public part, with a private part
+    /// of null.
+    fn of(keytype: &str, public: &str) -> Self {
+        let text = |text: &str| Value::String(text.to_owned());
+        let object = |members: [(&str, Value); 2]| {
+            Value::Object(
+                members
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .into_iter()
+                    .collect(),
+            )
+        };
+        let keyval = object([("private", Value::Null), ("public", text(public))]);
+        let key = object([("keytype", text(keytype)), ("keyval", keyval)]);
+        Self(*Digest::of(&canonical::encode(&key)).as_bytes())
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let digest = Digest::from_hex(text)
+            .ok_or_else(|| KeyError("not a key ID: wanted 64 lower-case hex digits".to_owned()))?;
+        Ok(Self(*digest.as_bytes()))
+    }
+}
+
+impl PublicKey {
+    /// A bare key, or the one in that certificate, by DER of its subject public key info; none
+    /// where its kind is not known here.
+    pub(super) fn from_spki(der: &[u8], certificate: Option<Certificate>) -> Option<Self> {
+        Self::of(Material::from_spki(der)?, certificate)
+    }
+
+    /// A bare Ed25519 key, by its 32 bytes.
+    #[must_use]
+    pub fn of_ed25519(bytes: &[u8]) -> Option<Self> {
+        Self::of(Material::ed25519(bytes)?, None)
+    }
+
+    /// A bare key of P-256 or P-384, by its uncompressed point.
+    #[must_use]
+    pub fn of_point(bytes: &[u8]) -> Option<Self> {
+        Self::of(Material::of_point(bytes)?, None)
+    }
+
+    /// A bare RSA key, by DER of its `RSAPublicKey` (RFC 8017, appendix A.1.1).
+    #[must_use]
+    pub fn of_rsa(der: &[u8]) -> Option<Self> {
+        Self::of(
+            is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()))?,
+            None,
+        )
+    }
+
+    fn of(material: Material, certificate: Option<Certificate>) -> Option<Self> {
+        let id = material.id()?;
+        let certificates = certificate.into_iter().collect();
+        Some(Self {
+            id,
+            scoped: id.to_string(),
+            material,
+            certificates,
+            scheme: None,
+            unknown: None,
+        })
+    }
+
+    /// Whether these bytes are a subject public key info, of whatever kind.
+    pub(super) fn is_spki(der: &[u8]) -> bool {
+        SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).is_ok()
+    }
+
+    /// Why [`Self::from_spki`] takes no key from these bytes, with what converts it.
+    pub(super) fn why_not(der: &[u8]) -> &'static str {
+        let other = "a public key of another kind: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519";
+        let Ok(spki) = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der) else {
+            return other;
+        };
+        if spki.algorithm.oid != EC_PUBLIC_KEY {
+            return other;
+        }
+        if spki
+            .algorithm
+            .parameters
+            .is_none_or(|parameters| parameters.decode_as::<ObjectIdentifier>().is_err())
+        {
+            return "a key that spells out its curve; convert it: openssl ec -pubin -in FILE -param_enc named_curve -out NEW";
+        }
+        match spki.subject_public_key.as_bytes().and_then(<[u8]>::first) {
+            Some(2 | 3 | 6 | 7) => {
+                "a compressed or hybrid point; convert it: openssl ec -pubin -in FILE -conv_form uncompressed -out NEW"
+            }
+            _ => other,
+        }
+    }
+
+    /// Reads a key as metadata writes it: `{"keytype": …, "keyval": {"public": …}}`.
+    ///
+    /// A key of an unknown kind, or with content that does not fit its kind, is one that verifies
+    /// nothing, as it is to Notary.
+    ///
+    /// # Errors
+    /// It is not of that form.
+    pub fn from_json(key: &Value) -> Result<Self, KeyError> {
+        let text = |value: Option<&Value>, name: &str| {
+            value
+                .and_then(Value::as_str)
+                .map(ToOwned::to_owned)
+                .ok_or_else(|| KeyError(format!("a key without {name}")))
+        };
+        let keytype = text(key.get("keytype"), "keytype")?;
+        let public = text(
+            key.get("keyval").and_then(|value| value.get("public")),
+            "keyval.public",
+        )?;
+        let bytes = STANDARD
+            .decode(&public)
+            .map_err(|error| KeyError(format!("keyval.public: {error}")))?;
+        let scoped = KeyId::of(&keytype, &public);
+        let (material, certificates) = match keytype.as_str() {
+            "ed25519" => (Material::ed25519(&bytes), Vec::new()),
+            "ecdsa" | "rsa" => (Material::from_spki(&bytes), Vec::new()),
+            "ecdsa-x509" | "rsa-x509" => {
+                let certificates = certificates(&bytes);
+                (
+                    certificates
+                        .first()
+                        .and_then(|leaf| Material::from_spki(&leaf.key)),
+                    certificates,
+                )
+            }
+            _ => (None, Vec::new()),
+        };
+        let material = material
+            .filter(|material| material.keytype() == keytype.trim_end_matches("-x509"))
+            .unwrap_or(Material::Unknown);
+        let unknown = matches!(material, Material::Unknown).then(|| keytype.clone());
+        Ok(Self {
+            id: material.id().unwrap_or(scoped),
+            scoped: scoped.to_string(),
+            material,
+            certificates,
+            scheme: None,
+            unknown,
+        })
+    }
+
+    /// Reads a key as TUF 1.0 writes it: `{"keytype": …, "scheme": …, "keyval": {"public": …}}`,
+    /// listed under any ID.
+    ///
+    /// A key of an unknown kind, or with content that does not fit its kind, is one that verifies
+    /// nothing.
+    ///
+    /// # Errors
+    /// It is not of that form.
+    pub(super) fn from_tuf(keyid: &str, key: Text<'_>) -> Result<Self, KeyError> {
+        let text = |name: &str| {
+            key.get(name)
+                .and_then(Text::as_str)
+                .ok_or_else(|| KeyError(format!("a key without {name}")))
+        };
+        let (keytype, scheme) = (text("keytype")?, text("scheme")?);
+        let keyval = key.get("keyval").filter(|keyval| keyval.is_object());
+        let public = keyval
+            .ok_or_else(|| KeyError("a key without keyval".to_owned()))?
+            .get("public")
+            .and_then(Text::as_str);
+        let material = public.and_then(|public| Material::from_tuf(&keytype, &public));
+        let signs = material
+            .as_ref()
+            .and_then(|material| Scheme::of(material, &scheme));
+        let material = material
+            .filter(|_| signs.is_some())
+            .unwrap_or(Material::Unknown);
+        // No other key has this ID: it is hashed over more than a key.
+        let unknown =
+            || KeyId(*Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()).as_bytes());
+        let id = material.id().unwrap_or_else(unknown);
+        let named = matches!(material, Material::Unknown).then(|| {
+            if keytype == scheme {
+                scheme.into_owned()
+            } else {
+                format!("{keytype} {scheme}")
+            }
+        });
+        Ok(Self {
+            id,
+            scoped: keyid.to_owned(),
+            material,
+            certificates: Vec::new(),
+            scheme: signs,
+            unknown: named,
+        })
+    }
+
+    /// Keytype, scheme and public part as the metadata of TUF 1.0 that is made here lists the key;
+    /// none where its kind is not known here.
+    #[must_use]
+    pub fn as_tuf(&self) -> Option<(&'static str, &'static str, String)> {
+        let pem = || key_file::to_pem(self);
+        Some(match &self.material {
+            Material::Ed25519(key) => ("ed25519", "ed25519", Digest::from_bytes(*key).hex()),
+            Material::P256(_) => ("ecdsa", "ecdsa-sha2-nistp256", pem()?),
+            Material::P384(_) => ("ecdsa", "ecdsa-sha2-nistp384", pem()?),
+            Material::Rsa(_) => ("rsa", "rsassa-pss-sha256", pem()?),
+            Material::Unknown => return None,
+        })
+    }
+
+    /// What its metadata calls its kind and scheme, where they are not known here.
+    pub(super) fn unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
+    }
+
+    /// Whether it signs by RSA PKCS#1 v1.5, which a policy must allow.
+    pub(super) fn is_pkcs1v15(&self) -> bool {
+        self.scheme == Some(Scheme::RsaPkcs1Sha256)
+    }
+
+    /// The canonical key ID: the same for a bare key and for every certificate over it.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The ID by which roles list it and signatures name it; a certificate's differs from every
+    /// other's.
+    #[must_use]
+    pub fn scoped_id(&self) -> &str {
+        &self.scoped
+    }
+
+    /// `ecdsa`, `rsa` or `ed25519`; empty where its kind is not known here.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.material.keytype()
+    }
+
+    /// DER of its subject public key info, which every tool knows it by; none where its kind is not
+    /// known here.
+    #[must_use]
+    pub fn spki(&self) -> Option<Vec<u8>> {
+        match &self.material {
+            Material::Ed25519(key) => Some([&ED25519_SPKI, key.as_slice()].concat()),
+            other => other.spki(),
+        }
+    }
+
+    /// The certificates it came in, leaf first; none for a bare key.
+    #[must_use]
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Whether `signature` is this key's over `message`, made by a method that fits the key.
+    #[must_use]
+    pub fn verify(
+        &self,
+        method: &str,
+        message: &[u8],
+        signature: &[u8],
+        allow_pkcs1: bool,
+    ) -> bool {
+        self.verify_hashed(
+            method,
+            message,
+            &Digest::of(message),
+            signature,
+            allow_pkcs1,
+        )
+    }
+
+    /// The same where the message's digest is known: a large one is not hashed for each of its
+    /// signatures.
+    pub(super) fn verify_hashed(
+        &self,
+        method: &str,
+        message: &[u8],
+        hash: &Digest,
+        signature: &[u8],
+        allow_pkcs1: bool,
+    ) -> bool {
+        if let Some(scheme) = self.scheme {
+            return (allow_pkcs1 || scheme != Scheme::RsaPkcs1Sha256)
+                && self.verify_by(scheme, message, hash, signature);
+        }
+        match (&self.material, method) {
+            (Material::P256(point), "ecdsa") => {
+                verify_ecdsa(&ECDSA_P256_SHA256_FIXED, point, hash, signature)
+            }
+            (Material::P384(point), "ecdsa") => {
+                der_signature(signature, 48).is_some_and(|signature| {
+                    verify_ecdsa(&ECDSA_P384_SHA256_ASN1, point, hash, &signature)
+                })
+            }
+            (Material::Rsa(key), "rsapss") => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Rsa(key), "rsapkcs1v15") if allow_pkcs1 => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Ed25519(key), "eddsa") => UnparsedPublicKey::new(&ED25519, key)
+                .verify(message, signature)
+                .is_ok(),
+            _ => false,
+        }
+    }
+
+    fn verify_by(&self, scheme: Scheme, message: &[u8], hash: &Digest, signature: &[u8]) -> bool {
+        match (&self.material, scheme) {
+            (Material::P256(point), Scheme::EcdsaP256Sha256) => {
+                verify_ecdsa(&ECDSA_P256_SHA256_ASN1, point, hash, signature)
+            }
+            (Material::P384(point), Scheme::EcdsaP384Sha384) => {
+                UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, point)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Ed25519(key), Scheme::Ed25519) => UnparsedPublicKey::new(&ED25519, key)
+                .verify(message, signature)
+                .is_ok(),
+            (Material::Rsa(key), Scheme::RsaPssSha256) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Rsa(key), Scheme::RsaPssSha384) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Rsa(key), Scheme::RsaPssSha512) => {
+                UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA512, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            (Material::Rsa(key), Scheme::RsaPkcs1Sha256) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
+                    .verify(message, signature)
+                    .is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Scheme {
+    /// The scheme of that name, if it fits the key.
+    fn of(material: &Material, name: &str) -> Option<Self> {
+        match (material, name) {
+            (Material::P256(_), "ecdsa-sha2-nistp256") => Some(Self::EcdsaP256Sha256),
+            (Material::P384(_), "ecdsa-sha2-nistp384") => Some(Self::EcdsaP384Sha384),
+            (Material::Ed25519(_), "ed25519") => Some(Self::Ed25519),
+            (Material::Rsa(_), "rsassa-pss-sha256") => Some(Self::RsaPssSha256),
+            (Material::Rsa(_), "rsassa-pss-sha384") => Some(Self::RsaPssSha384),
+            (Material::Rsa(_), "rsassa-pss-sha512") => Some(Self::RsaPssSha512),
+            (Material::Rsa(_), "rsa-pkcs1v15-sha256") => Some(Self::RsaPkcs1Sha256),
+            _ => None,
+        }
+    }
+}
+
+/// The certificates of a PEM text; none if there is one that can't be read, or anything else in it.
+fn certificates(pem: &[u8]) -> Vec<Certificate> {
+    let Ok(blocks) = pem::blocks(pem) else {
+        return Vec::new();
+    };
+    let read = |block: &pem::Block| {
+        if block.label == "CERTIFICATE" {
+            Certificate::from_der(&block.bytes).ok()
+        } else {
+            None
+        }
+    };
+    blocks
+        .iter()
+        .map(read)
+        .collect::<Option<Vec<_>>>()
+        .unwrap_or_default()
+}
+
+/// Whether a signature is over what has that SHA-256.
+fn verify_ecdsa(
+    algorithm: &'static EcdsaVerificationAlgorithm,
+    point: &[u8],
+    hash: &Digest,
+    signature: &[u8],
+) -> bool {
+    digest::Digest::import_less_safe(hash.as_bytes(), &digest::SHA256).is_ok_and(|hash| {
+        UnparsedPublicKey::new(algorithm, point)
+            .verify_digest(&hash, signature)
+            .is_ok()
+    })
+}
+
+/// Raw `r‖s`, each exactly `width` bytes, as a DER `ECDSA-Sig-Value` (RFC 3279, section 2.2.3).
+fn der_signature(raw: &[u8], width: usize) -> Option<Vec<u8>> {
+    let (r, s) = raw
+        .split_at_checked(width)
+        .filter(|(_, s)| s.len() == width)?;
+    let (r, s) = (
+        UintRef::new(r).ok()?.to_der().ok()?,
+        UintRef::new(s).ok()?.to_der().ok()?,
+    );
+    // Two integers of at most 51 bytes: one length byte is enough.
+    let length = u8::try_from(r.len() + s.len())
+        .ok()
+        .filter(|length| *length < 0x80)?;
+    Some([&[0x30, length], r.as_slice(), s.as_slice()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key_file::public_keys;
+    use super::*;
+    use crate::json::{self, Limits};
+
+    fn data(path: &str) -> Vec<u8> {
+        std::fs::read(format!(
+            "{}/../../tests/data/{path}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .unwrap()
+    }
+
+    fn only_key(path: &str) -> Result<String, KeyError> {
+        let keys = public_keys(&data(&format!("keys/{path}")))?;
+        assert_eq!(keys.len(), 1);
+        Ok(keys[0].id().to_string())
+    }
+
+    /// Every key of a root.json, with the ID under which it is listed.
+    fn keys_of(path: &str) -> Vec<(String, PublicKey)> {
+        let root = json::parse(
+            &data(path),
+            Limits {
+                bytes: 1 << 20,
+                depth: 16,
+                values: 10_000,
+            },
+        )
+        .unwrap();
+        let keys = root
+            .get("signed")
+            .unwrap()
+            .get("keys")
+            .unwrap()
+            .as_object()
+            .unwrap();
+        keys.iter()
+            .map(|(id, key)| (id.to_owned(), PublicKey::from_json(key).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn certificates_over_one_key_have_one_canonical_id_and_it_names_the_private_key_file() {
+        let id = "ef4fdd6bba80081ad3f32448e7c59f209033f48be943bf7366bc8aa2644481e5";
+        assert_eq!(only_key("root-app.crt").unwrap(), id);
+        assert_eq!(only_key("root-web.crt").unwrap(), id);
+        let both = [data("keys/root-app.crt"), data("keys/docker-signer.pub")].concat();
+        assert_eq!(public_keys(&both).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_public_key_that_docker_wrote_has_the_id_that_docker_prints() {
+        assert_eq!(
+            only_key("docker-signer.pub").unwrap(),
+            "f612d20f5ff147ca33097841da027fd9172f476cf97185bdd82509fb7e353387"
+        );
+    }
+
+    #[test]
+    fn each_kind_of_key_is_read_and_weak_or_odd_ones_are_not() {
+        for good in ["ed25519.pub", "p384.pub", "rsa2048.pub"] {
+            only_key(good).unwrap();
+        }
+        for bad in ["rsa1024.pub", "p256-compressed.pub"] {
+            only_key(bad).unwrap_err();
+        }
+        for bad in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----",
+            "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----",
+        ] {
+            public_keys(bad.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_fixtures_hashes_to_the_id_it_is_listed_under() {
+        for path in [
+            "server/rsaroot/served",
+            "server/rotated/served4",
+            "vectors/rotations",
+            "gen/longlived",
+        ] {
+            for (id, key) in keys_of(&format!("notary/{path}/root.json")) {
+                assert_eq!(key.scoped_id(), id);
+                assert_eq!(key.id().to_string() == id, key.certificates().is_empty());
+                assert!(
+                    key.certificates()
+                        .iter()
+                        .all(|leaf| leaf.common_name.is_some() && !leaf.authority && !leaf.weak)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_counts_only_by_the_method_of_its_key_and_at_its_exact_length() {
+        let root = json::parse(
+            &data("notary/gen/longlived/root.json"),
+            Limits {
+                bytes: 1 << 20,
+                depth: 16,
+                values: 10_000,
+            },
+        )
+        .unwrap();
+        let message = canonical::encode(root.get("signed").unwrap());
+        let signature = &root.get("signatures").unwrap().as_array().unwrap()[0];
+        let raw = STANDARD
+            .decode(signature.get("sig").unwrap().as_str().unwrap())
+            .unwrap();
+        let (_, key) = keys_of("notary/gen/longlived/root.json")
+            .into_iter()
+            .find(|(_, key)| !key.certificates().is_empty())
+            .unwrap();
+        assert!(key.verify("ecdsa", &message, &raw, false));
+        for method in ["rsapss", "eddsa", "ECDSA", ""] {
+            assert!(!key.verify(method, &message, &raw, true), "{method}");
+        }
+        assert!(!key.verify("ecdsa", &message, &[&raw[..], &[0]].concat(), true));
+        assert!(!key.verify("ecdsa", &message, &raw[..63], true));
+        assert!(!key.verify("ecdsa", &message, &der_signature(&raw, 32).unwrap(), true));
+        assert!(!key.verify("ecdsa", b"other", &raw, true));
+    }
+
+    #[test]
+    fn rsa_signatures_are_pss_and_pkcs1_only_where_it_is_allowed() {
+        use aws_lc_rs::signature::{
+            KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding, RsaKeyPair,
+        };
+        let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let sign = |padding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(
+                padding,
+                &aws_lc_rs::rand::SystemRandom::new(),
+                b"message",
+                &mut signature,
+            )
+            .unwrap();
+            signature
+        };
+        let spki = Material::Rsa(pair.public_key().as_ref().to_vec())
+            .spki()
+            .unwrap();
+        let text = format!(
+            r#"{{"keytype":"rsa","keyval":{{"private":null,"public":"{}"}}}}"#,
+            STANDARD.encode(spki)
+        );
+        let key = PublicKey::from_json(
+            &json::parse(
+                text.as_bytes(),
+                Limits {
+                    bytes: 4096,
+                    depth: 4,
+                    values: 20,
+                },
+            )
+            .unwrap(),
+        )
+        .unwrap();
+        assert_eq!(key.id().to_string(), key.scoped_id());
+        assert!(key.verify("rsapss", b"message", &sign(&RSA_PSS_SHA256), false));
+        assert!(!key.verify("rsapss", b"message", &sign(&RSA_PSS_SHA384), true));
+        assert!(!key.verify("rsapss", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(!key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), false));
+        assert!(!key.verify("ecdsa", b"message", &sign(&RSA_PSS_SHA256), true));
+    }
+
+    #[test]
+    fn a_key_of_an_unknown_or_wrong_kind_has_an_id_and_verifies_nothing() {
+        for (keytype, public) in [
+            ("p521", "AAAA"),
+            ("ecdsa", "AAAA"),
+            ("rsa-x509", "AAAA"),
+            ("ed25519", "AAAA"),
+            ("ed25519-x509", "AAAA"),
+        ] {
+            let text = format!(r#"{{"keytype":"{keytype}","keyval":{{"public":"{public}"}}}}"#);
+            let key = PublicKey::from_json(
+                &json::parse(
+                    text.as_bytes(),
+                    Limits {
+                        bytes: 4096,
+                        depth: 4,
+                        values: 20,
+                    },
+                )
+                .unwrap(),
+            )
+            .unwrap();
+            assert_eq!(key.id().to_string(), key.scoped_id());
+            for method in ["ecdsa", "rsapss", "eddsa"] {
+                assert!(!key.verify(method, b"", &[0; 64], true));
+            }
+        }
+        for bad in [
+            "{}",
+            r#"{"keytype":"ecdsa"}"#,
+            r#"{"keytype":"ecdsa","keyval":{"public":"A"}}"#,
+            r#"{"keytype":1,"keyval":{"public":"AAAA"}}"#,
+        ] {
+            let value = json::parse(
+                bad.as_bytes(),
+                Limits {
+                    bytes: 4096,
+                    depth: 4,
+                    values: 20,
+                },
+            )
+            .unwrap();
+            assert!(PublicKey::from_json(&value).is_err(), "{bad}");
+        }
+    }
+
+    fn tuf(keytype: &str, scheme: &str, public: &str) -> PublicKey {
+        let public = public.replace('\n', "\\u000a");
+        let text = format!(
+            r#"{{"keytype":"{keytype}","keyval":{{"public":"{public}"}},"scheme":"{scheme}"}}"#
+        );
+        let text = canonical::encode(
+            &json::parse(
+                text.as_bytes(),
+                Limits {
+                    bytes: 4096,
+                    depth: 4,
+                    values: 20,
+                },
+            )
+            .unwrap(),
+        );
+        PublicKey::from_tuf("any id", Text::of(&text)).unwrap()
+    }
+
+    fn in_pem(material: &Material) -> String {
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            STANDARD.encode(material.spki().unwrap())
+        )
+    }
+
+    fn in_hex(bytes: &[u8]) -> String {
+        bytes
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    #[test]
+    fn a_tuf_key_verifies_by_its_own_scheme_and_has_one_id_in_pem_and_hex() {
+        use aws_lc_rs::signature::{
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA3_384_ASN1_SIGNING,
+            ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+        };
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let key = tuf("ed25519", "ed25519", &in_hex(pair.public_key().as_ref()));
+        assert_eq!(key.scoped_id(), "any id");
+        assert!(key.verify("", b"message", pair.sign(b"message").as_ref(), false));
+        assert!(!key.verify("eddsa", b"other", pair.sign(b"message").as_ref(), true));
+
+        for (algorithm, scheme, good) in [
+            (&ECDSA_P256_SHA256_ASN1_SIGNING, "ecdsa-sha2-nistp256", true),
+            (&ECDSA_P384_SHA384_ASN1_SIGNING, "ecdsa-sha2-nistp384", true),
+            (
+                &ECDSA_P384_SHA3_384_ASN1_SIGNING,
+                "ecdsa-sha2-nistp384",
+                false,
+            ),
+            (
+                &ECDSA_P384_SHA384_ASN1_SIGNING,
+                "ecdsa-sha2-nistp256",
+                false,
+            ),
+        ] {
+            let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+            let hex = in_hex(pair.public_key().as_ref());
+            let bare = tuf("ecdsa", "ecdsa-sha2-nistp256", &hex);
+            let bare = if bare.scheme.is_some() {
+                bare
+            } else {
+                tuf("ecdsa", "ecdsa-sha2-nistp384", &hex)
+            };
+            let signature = pair.sign(&random, b"message").unwrap();
+            for (keytype, public) in [("ecdsa", hex), (scheme, in_pem(&bare.material))] {
+                let key = tuf(keytype, scheme, &public);
+                assert_eq!(
+                    key.verify("", b"message", signature.as_ref(), false),
+                    good,
+                    "{scheme}"
+                );
+                assert_eq!(key.id() == bare.id(), key.scheme.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tuf_rsa_key_takes_pss_with_its_own_hash_only() {
+        use aws_lc_rs::signature::{
+            KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding, RsaKeyPair,
+        };
+        let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let sign = |padding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(
+                padding,
+                &aws_lc_rs::rand::SystemRandom::new(),
+                b"message",
+                &mut signature,
+            )
+            .unwrap();
+            signature
+        };
+        let pem = in_pem(&Material::Rsa(pair.public_key().as_ref().to_vec()));
+        let key = tuf("rsa", "rsassa-pss-sha256", &pem);
+        assert!(key.verify("", b"message", &sign(&RSA_PSS_SHA256), false));
+        assert!(!key.verify("", b"message", &sign(&RSA_PSS_SHA384), true));
+        assert!(!key.verify("rsapkcs1v15", b"message", &sign(&RSA_PKCS1_SHA256), true));
+        assert!(tuf("rsa", "rsassa-pss-sha384", &pem).verify(
+            "",
+            b"message",
+            &sign(&RSA_PSS_SHA384),
+            false
+        ));
+        assert_ne!(tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).id(), key.id());
+        assert!(!tuf("rsa", "rsassa-pkcs1v15-sha256", &pem).verify(
+            "rsapkcs1v15",
+            b"message",
+            &sign(&RSA_PKCS1_SHA256),
+            true
+        ));
+    }
+
+    #[test]
+    fn a_p256_signature_is_taken_in_its_one_encoding_only() {
+        use p256::ecdsa::signature::Signer as _;
+        let pair = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = pair.verifying_key().to_sec1_point(false);
+        let (tuf_key, notary_key) = (
+            tuf("ecdsa", "ecdsa-sha2-nistp256", &in_hex(point.as_bytes())),
+            Material::P256(point.as_bytes().to_vec()),
+        );
+        let notary_key = PublicKey {
+            material: notary_key,
+            scheme: None,
+            ..tuf_key.clone()
+        };
+        // High bits that are not set: no padding in DER.
+        let signed = (0..=255_u8).map(|byte| ([byte], pair.sign(&[byte])));
+        let ([byte], signature) = signed
+            .into_iter()
+            .find(|(_, signed): &(_, p256::ecdsa::Signature)| {
+                signed.to_der().as_bytes().len() == 70
+            })
+            .unwrap();
+        let (raw, der) = (
+            signature.to_bytes().to_vec(),
+            signature.to_der().as_bytes().to_vec(),
+        );
+        assert!(
+            tuf_key.verify("", &[byte], &der, false)
+                && notary_key.verify("ecdsa", &[byte], &raw, false)
+        );
+        assert!(
+            !tuf_key.verify("", &[!byte], &der, false)
+                && !notary_key.verify("ecdsa", &[!byte], &raw, false)
+        );
+        let (r, s) = der[4..].split_at(32);
+        let zero = [0; 32];
+        let odd: [&[&[u8]]; 9] = [
+            &[&der, b"\0"],
+            &[&der[..69]],
+            &[&[0x30, 0x81, 0x44], &der[2..]],
+            &[&[0x30, 0x80], &der[2..], &[0, 0]],
+            &[&[0x30, 0x45, 0x02, 0x21, 0x00], r, s],
+            &[&[0x30, 0x26, 0x02, 0x20], r, &[0x02, 0x02, 0x00, 0x00]],
+            &[&[0x30, 0x25, 0x02, 0x01, 0x00], s],
+            &[&raw],
+            &[b""],
+        ];
+        for odd in odd {
+            assert!(
+                !tuf_key.verify("", &[byte], &odd.concat(), false),
+                "{odd:?}"
+            );
+        }
+        for odd in [
+            &raw[..63],
+            &[&raw[..], b"\0"].concat(),
+            &[&raw[..32], &zero].concat(),
+            &[&zero, &raw[32..]].concat(),
+            &der,
+            b"",
+        ] {
+            assert!(!notary_key.verify("ecdsa", &[byte], odd, false), "{odd:?}");
+        }
+        let p384 = aws_lc_rs::signature::EcdsaKeyPair::generate(
+            &aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+        )
+        .unwrap();
+        let mut p384 = aws_lc_rs::signature::KeyPair::public_key(&p384)
+            .as_ref()
+            .to_vec();
+        assert!(Material::from_tuf("ecdsa", &in_hex(&p384)).is_some());
+        p384[0] = 6 + p384[96] % 2;
+        assert!(
+            Material::from_tuf("ecdsa", &in_hex(&p384)).is_none(),
+            "the hybrid form"
+        );
+        for (at, byte) in [(64, point.as_bytes()[64] ^ 1), (0, 2), (0, 6), (0, 7)] {
+            let mut odd = point.as_bytes().to_vec();
+            odd[at] = byte;
+            assert!(
+                Material::from_tuf("ecdsa", &in_hex(&odd)).is_none(),
+                "a point beside the curve, or in another form"
+            );
+        }
+    }
+
+    #[test]
+    fn a_chain_of_certificates_is_no_pin() {
+        let leaf = String::from_utf8(data("keys/root-app.crt")).unwrap();
+        let authority = String::from_utf8(data("keys/authority.crt")).unwrap();
+        assert!(public_keys(format!("{leaf}{authority}").as_bytes()).is_err());
+        assert_eq!(public_keys(authority.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_key_id_is_64_lower_case_hex_digits() {
+        let id = "ef4fdd6bba80081ad3f32448e7c59f209033f48be943bf7366bc8aa2644481e5";
+        assert_eq!(id.parse::<KeyId>().unwrap().to_string(), id);
+        assert!(id.to_uppercase().parse::<KeyId>().is_err());
+        assert!(id[1..].parse::<KeyId>().is_err());
+    }
+}

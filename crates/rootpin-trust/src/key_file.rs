@@ -1,0 +1,159 @@
+//! Files of public keys, as publishers hand them out: PEM keys and certificates.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::certificate::Certificate;
+use super::key::{KeyError, PublicKey};
+use super::pem;
+
+/// All public keys in a file: PEM in any form, or bare DER.
+///
+/// A certificate gives the key in it. One that may sign other certificates is taken only where it
+/// stands first: in a chain, the intermediates' keys are nobody's pin.
+///
+/// # Errors
+/// No key in it, or one that is not understood.
+pub fn public_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
+    let mut keys = Vec::new();
+    for (index, block) in pem::file(file).map_err(KeyError)?.into_iter().enumerate() {
+        let (spki, certificate) = match block.label.as_str() {
+            "PUBLIC KEY" => (block.bytes.to_vec(), None),
+            "RSA PUBLIC KEY" => (
+                PublicKey::of_rsa(&block.bytes)
+                    .and_then(|key| key.spki())
+                    .unwrap_or_default(),
+                None,
+            ),
+            pem::DER if PublicKey::is_spki(&block.bytes) => (block.bytes.to_vec(), None),
+            "CERTIFICATE" | pem::DER => {
+                let certificate = Certificate::from_der(&block.bytes).map_err(KeyError)?;
+                if certificate.authority && index > 0 {
+                    return Err(KeyError(
+                        "a chain: keep only the certificate whose key is to be pinned".to_owned(),
+                    ));
+                }
+                (certificate.key.clone(), Some(certificate))
+            }
+            label if label.ends_with("PRIVATE KEY") => {
+                return Err(KeyError(
+                    "a private key: pin the public one, and keep this one off this host".to_owned(),
+                ));
+            }
+            label => {
+                return Err(KeyError(format!(
+                    "a block {label:?}: wanted PUBLIC KEY or CERTIFICATE"
+                )));
+            }
+        };
+        keys.push(
+            PublicKey::from_spki(&spki, certificate)
+                .ok_or_else(|| KeyError(PublicKey::why_not(&spki).to_owned()))?,
+        );
+    }
+    if keys.is_empty() {
+        Err(KeyError(
+            "no PEM public key or certificate in it".to_owned(),
+        ))
+    } else {
+        Ok(keys)
+    }
+}
+
+/// The key as a PEM file that [`public_keys`] reads; none where its kind is not known here.
+#[must_use]
+pub fn to_pem(key: &PublicKey) -> Option<String> {
+    let body = STANDARD.encode(key.spki()?);
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| str::from_utf8(line).ok())
+        .collect();
+    Some(format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_key_is_the_same_after_it_was_written() {
+        for name in [
+            "docker-signer.pub",
+            "ed25519.pub",
+            "p384.pub",
+            "root-app.crt",
+            "rsa2048.pub",
+        ] {
+            let pem = std::fs::read(format!(
+                "{}/../../tests/data/keys/{name}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap();
+            let key = public_keys(&pem).unwrap().remove(0);
+            let written = to_pem(&key).unwrap();
+            assert_eq!(
+                public_keys(written.as_bytes()).unwrap()[0].id(),
+                key.id(),
+                "{name}"
+            );
+            let plain = pem.starts_with(b"-----BEGIN PUBLIC KEY-----\nM");
+            assert!(!plain || written.as_bytes() == pem, "{name}");
+        }
+    }
+
+    fn read(name: &str) -> Result<Vec<PublicKey>, KeyError> {
+        public_keys(
+            &std::fs::read(format!(
+                "{}/../../tests/data/keys/forms/{name}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_public_key_is_the_same_in_every_form_that_tools_and_editors_leave() {
+        let plain = read("plain.pub").unwrap().remove(0);
+        let forms = [
+            "bom.pub",
+            "certificate.crt",
+            "comment.pub",
+            "comment-after.pub",
+            "crlf.pub",
+            "der.pub",
+            "headers.pub",
+            "one-line.pub",
+        ];
+        for name in forms {
+            let keys = read(name).unwrap();
+            assert_eq!((keys.len(), keys[0].id()), (1, plain.id()), "{name}");
+        }
+        assert_eq!(
+            read("rsa-pkcs1.pub").unwrap()[0].id(),
+            read("rsa.pub").unwrap()[0].id()
+        );
+    }
+
+    #[test]
+    fn a_form_in_which_one_key_could_stand_under_a_second_id_is_refused_with_the_command_that_converts_it()
+     {
+        for (name, command) in [
+            (
+                "compressed.pub",
+                "openssl ec -pubin -in FILE -conv_form uncompressed -out NEW",
+            ),
+            (
+                "explicit.pub",
+                "openssl ec -pubin -in FILE -param_enc named_curve -out NEW",
+            ),
+            ("openssh.pub", "ssh-keygen -e -m PKCS8 -f FILE > NEW"),
+        ] {
+            let error = read(name).unwrap_err().to_string();
+            assert!(error.contains(command), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Whether it holds: signed metadata against pinned keys, floors and one point in time.
+//!
+//! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is
+//! a [`Verified`], which nothing outside this module can make.
+
+#[cfg(test)]
+extern crate self as rootpin_trust;
+
+mod budget;
+pub mod canonical;
+mod certificate;
+mod date;
+mod fingerprint;
+mod floors;
+mod hex;
+pub mod image;
+pub mod json;
+pub mod key;
+pub mod key_file;
+pub mod notary;
+pub mod pem;
+mod refusal;
+mod root_file;
+mod threshold;
+pub mod tuf;
+mod weak_point;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::image::{Digest, Repository};
+
+pub use certificate::Certificate;
+pub use fingerprint::{Fingerprint, Told};
+pub use key::{KeyId, PublicKey};
+pub use refusal::{Code, Refusal};
+pub use root_file::{Format, RootFile};
+
+/// Proof that a verification happened: only this module makes one, and only after every check
+/// passed.
+#[derive(Debug)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// The end of a verification.
+    fn after_every_check(value: T) -> Self {
+        Self(value)
+    }
+
+    /// What was verified.
+    #[must_use]
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// For tests of what takes a proof: one without a verification.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn for_test(value: T) -> Self {
+        Self(value)
+    }
+}
+
+/// What a host demands of one repository's metadata.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    /// Canonical IDs of the keys that may stand in the root role: every key there must be one of
+    /// these.
+    pub keys: BTreeSet<KeyId>,
+    /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.
+    pub revoked: BTreeSet<KeyId>,
+    /// The role that must name the image: `targets`, `targets/releases`, …
+    pub role: String,
+    /// Whether the dates of root certificates count.
+    pub certificate_dates: bool,
+    /// Whether RSA signatures may be PKCS#1 v1.5.
+    pub allow_rsa_pkcs1v15: bool,
+    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be
+    /// told; instead what was verified expires at the latest this long after it was verified, even
+    /// if the publisher allows more.
+    pub max_age: Option<jiff::SignedDuration>,
+}
+
+impl Pins {
+    fn counting(&self) -> threshold::Counting<'_> {
+        threshold::Counting {
+            revoked: &self.revoked,
+            allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
+        }
+    }
+}
+
+/// What metadata is about, and so what floors are kept for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// One repository of images: Notary keeps metadata for each (its GUN).
+    Gun(Repository),
+    /// The names of all images that a TUF repository has. Which one it is, its root keys say: an id
+    /// and a URL are labels only.
+    Tuf,
+}
+
+impl Subject {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        // No repository in full form is without a slash.
+        if text == TUF {
+            Some(Self::Tuf)
+        } else {
+            Repository::from_full(text).ok().map(Self::Gun)
+        }
+    }
+}
+
+const TUF: &str = "tuf";
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gun(gun) => fmt::Display::fmt(gun, formatter),
+            Self::Tuf => formatter.write_str(TUF),
+        }
+    }
+}
+
+/// The version of a role as another role's file lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the canonical signed bytes, once the file itself was verified: another file of
+    /// the same version is refused.
+    pub signed: Option<Digest>,
+    /// A digest of what the file was pinned to when it was verified.
+    pub pin: Option<Digest>,
+}
+
+/// The highest version that a host has seen of one role, and whose word that was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// `root`, `timestamp`, `snapshot`, `targets`, `targets/releases`, …
+    pub role: String,
+    /// Canonical IDs of the root keys under which it was seen, over all the root versions of the
+    /// chain; of TUF 1.0 those that signed.
+    pub root_keys: BTreeSet<KeyId>,
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the canonical signed bytes: another file of the same version is refused.
+    pub signed: Digest,
+    /// Canonical IDs of the role's own keys, and how many had to sign: when the role's keys are
+    /// replaced the floor falls.
+    pub keys: BTreeSet<KeyId>,
+    /// The role's threshold.
+    pub threshold: u64,
+    /// What the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets role in a
+    /// snapshot. None of it vanishes or goes back as long as this floor stands.
+    pub listed: BTreeMap<String, Listed>,
+    /// When this version was first seen, where its age counts (TUF 1.0's timestamp).
+    pub since: Option<Timestamp>,
+}
+
+/// What one verification leaves for the state to keep. It may be that of an update which broke off:
+/// what was verified counts as seen.
+#[derive(Debug)]
+pub struct Progress {
+    /// What it is about.
+    pub subject: Subject,
+    /// The floors that this verification raises or confirms. Each takes the place of all of its
+    /// role that share a root key with it.
+    pub floors: Vec<Floor>,
+    /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten
+    /// when `floors` are kept.
+    pub fallen: Vec<Floor>,
+    /// SHA-256 of the canonical signed bytes of each targets role that doesn't say which repository
+    /// it is for (Notary's): seen under another repository, it is a replay.
+    pub statements: Vec<Digest>,
+    /// Canonical IDs of the keys that signed these.
+    pub signers: BTreeSet<KeyId>,
+}
+
+/// One repository's tags as a pinned root's chain of signatures gives them.
+#[derive(Debug)]
+pub struct Collection {
+    /// The repository it was verified for.
+    pub gun: Repository,
+    /// The role that names the tags.
+    pub role: String,
+    /// Tag to digest (and length in bytes), within the paths that the role was delegated.
+    pub targets: BTreeMap<String, Target>,
+    /// The earliest expiry of all metadata that was used.
+    pub expires: Timestamp,
+    /// Canonical IDs of the root role's keys.
+    pub root_keys: BTreeSet<KeyId>,
+    /// Canonical IDs of the keys whose signatures counted for the targets roles.
+    pub signers: BTreeSet<KeyId>,
+    /// Version by role.
+    pub versions: BTreeMap<String, u64>,
+}
+
+/// What a tag stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Digest of the manifest or index.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Digests of the platforms' manifests in it, where the statement lists them.
+    pub manifests: Vec<Digest>,
+}

@@ -1,0 +1,388 @@
+//! The order of the workflow: what is wanted next, and what is checked when it comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+
+use jiff::Timestamp;
+
+use crate::budget::{
+    Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, over_limit,
+};
+use crate::image::{Digest, Repository};
+use crate::key::PublicKey;
+use crate::refusal::shown;
+use crate::threshold;
+use crate::{Code, Collection, KeyId, Pins, Progress, Refusal, Subject, Verified};
+
+use super::envelope::{Envelope, FileMeta, malformed};
+use super::role::Role;
+use super::root::Chain;
+use super::targets::Targets;
+use super::{Answer, History, Outcome, Request, Step, Want};
+use crate::floors::Floors;
+
+/// One verification of one repository's metadata.
+#[derive(Debug)]
+pub struct Update {
+    gun: Repository,
+    pins: Pins,
+    history: History,
+    now: Timestamp,
+    budget: Budget,
+    state: State,
+}
+
+/// What was asked for last.
+#[derive(Debug)]
+enum State {
+    Begin,
+    LatestRoot,
+    NextRoot(Chain),
+    Timestamp(Walk),
+    Snapshot(Walk, FileMeta),
+    Targets(Walk, Branch),
+    Over,
+}
+
+/// What is verified so far below a root that holds.
+#[derive(Debug)]
+struct Walk {
+    chain: Chain,
+    floors: Floors,
+    expires: Timestamp,
+    versions: BTreeMap<String, u64>,
+    files: Vec<(String, Vec<u8>)>,
+    signers: BTreeSet<KeyId>,
+    statements: Vec<Digest>,
+}
+
+/// The targets role that is next on the way to the required one.
+#[derive(Debug)]
+struct Branch {
+    /// `meta` of the snapshot.
+    snapshot: crate::json::Value,
+    role: Role,
+    /// Prefixes of the names that it may give.
+    paths: Vec<String>,
+    meta: FileMeta,
+}
+
+impl Update {
+    /// Begins.
+    #[must_use]
+    pub fn start(gun: &Repository, pins: &Pins, history: History, now: Timestamp) -> Self {
+        Self {
+            gun: gun.clone(),
+            pins: pins.clone(),
+            history,
+            now,
+            budget: Budget::new(),
+            state: State::Begin,
+        }
+    }
+
+    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
+    ///
+    /// # Errors
+    /// The metadata doesn't hold. The update is over then, and says so if it is asked again.
+    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step, Refusal> {
+        match (mem::replace(&mut self.state, State::Over), answer) {
+            (State::Begin, None) => Ok(self.begin()),
+            (State::LatestRoot, Some(Answer::Missing)) => Err(self.no_repository()),
+            (State::LatestRoot, Some(Answer::Bytes(bytes))) => {
+                let chain = Chain::begin(bytes, &self.gun, &self.pins, &mut self.budget)?;
+                Ok(self.want_next_root(chain))
+            }
+            (State::NextRoot(chain), Some(Answer::Bytes(bytes))) => {
+                let chain = chain.extend(bytes, &self.gun, &self.pins, &mut self.budget)?;
+                Ok(self.want_next_root(chain))
+            }
+            (State::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),
+            (State::Timestamp(walk), Some(answer)) => {
+                self.timestamp(walk, present("timestamp", answer)?)
+            }
+            (State::Snapshot(walk, meta), Some(answer)) => {
+                self.snapshot(walk, &meta, present("snapshot", answer)?)
+            }
+            (State::Targets(walk, branch), Some(answer)) => {
+                let bytes = present(&branch.role.name, answer)?;
+                self.targets(walk, branch, bytes)
+            }
+            _ => Err(malformed("the update", "asked to go on where it can't")),
+        }
+    }
+
+    /// A cached root is a start only if a floor stands for its very bytes and it is within the pins
+    /// as they are today.
+    fn begin(&mut self) -> Step {
+        // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
+        let cached =
+            self.history.root.take().and_then(|bytes| {
+                Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
+            });
+        match cached.filter(|chain| {
+            Floors::of(&self.history.floors, &chain.keys)
+                .confirm(chain.envelope().version, &chain.envelope().statement())
+        }) {
+            Some(chain) => self.want_next_root(chain),
+            None => self.want(State::LatestRoot, Request::LatestRoot, ROOT_BYTES),
+        }
+    }
+
+    /// Root comes first, always, and one version at a time until there is no next one.
+    fn want_next_root(&mut self, chain: Chain) -> Step {
+        let request = Request::Root(chain.next_version());
+        self.want(State::NextRoot(chain), request, ROOT_BYTES)
+    }
+
+    fn settle_root(&mut self, chain: Chain) -> Result<Step, Refusal> {
+        let mut floors = Floors::of(&self.history.floors, &chain.keys);
+        floors.check(chain.root().claim(chain.envelope()))?;
+        chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
+        let walk = Walk {
+            floors,
+            expires: chain.envelope().expires,
+            versions: BTreeMap::from([("root".to_owned(), chain.envelope().version)]),
+            files: Vec::new(),
+            signers: BTreeSet::new(),
+            statements: Vec::new(),
+            chain,
+        };
+        Ok(self.want(State::Timestamp(walk), Request::Timestamp, TIMESTAMP_BYTES))
+    }
+
+    fn timestamp(&mut self, mut walk: Walk, bytes: Vec<u8>) -> Result<Step, Refusal> {
+        let file = Envelope::read(
+            "timestamp.json",
+            "Timestamp",
+            &bytes,
+            TIMESTAMP_BYTES,
+            &mut self.budget,
+        )?;
+        let role = walk.chain.role("timestamp")?.clone();
+        self.admit(&mut walk, &role, &file, bytes)?;
+        let meta = file
+            .body
+            .get("meta")
+            .and_then(|meta| meta.get("snapshot"))
+            .and_then(FileMeta::read);
+        let meta = meta.ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
+        let max_bytes = cap("snapshot.json", &meta, SNAPSHOT_BYTES)?;
+        let request = Request::Snapshot(meta.sha256);
+        Ok(self.want(State::Snapshot(walk, meta), request, max_bytes))
+    }
+
+    fn snapshot(
+        &mut self,
+        mut walk: Walk,
+        meta: &FileMeta,
+        bytes: Vec<u8>,
+    ) -> Result<Step, Refusal> {
+        meta.check("snapshot.json", &bytes)?;
+        let file = Envelope::read(
+            "snapshot.json",
+            "Snapshot",
+            &bytes,
+            SNAPSHOT_BYTES,
+            &mut self.budget,
+        )?;
+        let role = walk.chain.role("snapshot")?.clone();
+        self.admit(&mut walk, &role, &file, bytes)?;
+        let Some(snapshot) = file.body.get("meta") else {
+            return Err(file.malformed("no \"meta\""));
+        };
+        let root = snapshot
+            .get("root")
+            .and_then(FileMeta::read)
+            .ok_or_else(|| file.malformed("no length and sha256 of root"))?;
+        if !root.fits(&walk.chain.bytes) {
+            let found = format!(
+                "snapshot.json version {} for a root file with {}",
+                file.version, root.sha256
+            );
+            let wanted = format!(
+                "one for the newest root file, version {} with {}",
+                walk.chain.envelope().version,
+                Digest::of(&walk.chain.bytes)
+            );
+            let hint = "the trust server mixes files of different times; if the root was published just now, try again";
+            return Err(Refusal::new(Code::Rollback, found, wanted, hint));
+        }
+        let role = walk.chain.role("targets")?.clone();
+        self.want_targets(walk, snapshot.clone(), role, vec![String::new()])
+    }
+
+    fn targets(&mut self, mut walk: Walk, branch: Branch, bytes: Vec<u8>) -> Result<Step, Refusal> {
+        let Branch {
+            snapshot,
+            role,
+            paths,
+            meta,
+        } = branch;
+        meta.check(&format!("{}.json", role.name), &bytes)?;
+        let file = Targets::read(&role.name, &bytes, &mut self.budget)?;
+        let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
+        walk.signers.append(&mut signers);
+        walk.statements.push(file.envelope.statement());
+        let Some(child) = child_towards(&role.name, &self.pins.role) else {
+            return self.finish(walk, file, &role.name, &paths);
+        };
+        let delegation = file.delegation(&role.name, &child)?;
+        let next = delegation.role.clone();
+        self.want_targets(walk, snapshot, next, delegation.paths_within(&paths))
+    }
+
+    fn finish(
+        &mut self,
+        mut walk: Walk,
+        file: Targets,
+        role: &str,
+        paths: &[String],
+    ) -> Result<Step, Refusal> {
+        // A role on the way, but not the required one: the policy's role is no role of Notary's.
+        if role != self.pins.role {
+            return Err(no_role(
+                &self.pins.role,
+                &format!("{role} at the end of the way"),
+            ));
+        }
+        let targets = file
+            .targets
+            .into_iter()
+            .filter(|(tag, _)| paths.iter().any(|prefix| tag.starts_with(prefix)))
+            .collect();
+        let newest = self
+            .pins
+            .max_age
+            .and_then(|age| self.now.checked_add(age).ok());
+        let expires = newest.map_or(walk.expires, |newest| newest.min(walk.expires));
+        walk.files.insert(
+            0,
+            ("root.json".to_owned(), mem::take(&mut walk.chain.bytes)),
+        );
+        let (floors, fallen) = walk.floors.into_parts();
+        let collection = Collection {
+            gun: self.gun.clone(),
+            role: role.to_owned(),
+            targets,
+            expires,
+            root_keys: walk.chain.root().ids(),
+            signers: walk.signers.clone(),
+            versions: walk.versions,
+        };
+        let subject = Subject::Gun(self.gun.clone());
+        let progress = Progress {
+            subject,
+            floors,
+            fallen,
+            statements: walk.statements,
+            signers: walk.signers,
+        };
+        Ok(Step::Done(Box::new(Outcome {
+            collection: Verified::after_every_check(collection),
+            progress: Verified::after_every_check(progress),
+            files: walk.files,
+        })))
+    }
+
+    /// What every file below root goes through: threshold, floor, expiry.
+    fn admit(
+        &mut self,
+        walk: &mut Walk,
+        role: &Role,
+        file: &Envelope,
+        bytes: Vec<u8>,
+    ) -> Result<BTreeSet<KeyId>, Refusal> {
+        let keys: Vec<&PublicKey> = role.keys.iter().collect();
+        let signers = threshold::signers(
+            &keys,
+            role.threshold,
+            file.signed(),
+            self.pins.counting(),
+            &mut self.budget,
+        )?;
+        walk.floors.check(role.claim(file))?;
+        file.check_expiry(self.now)?;
+        walk.expires = walk.expires.min(file.expires);
+        walk.versions.insert(role.name.clone(), file.version);
+        walk.files.push((file.file.clone(), bytes));
+        Ok(signers)
+    }
+
+    fn want_targets(
+        &mut self,
+        walk: Walk,
+        snapshot: crate::json::Value,
+        role: Role,
+        paths: Vec<String>,
+    ) -> Result<Step, Refusal> {
+        // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't
+        // name.
+        let Some(entry) = snapshot.get(&role.name) else {
+            return Err(no_role(&role.name, "a snapshot that doesn't name it"));
+        };
+        let file = format!("{}.json", role.name);
+        let meta = FileMeta::read(entry).ok_or_else(|| {
+            malformed(
+                "snapshot.json",
+                &format!("no length and sha256 of {}", shown(&role.name)),
+            )
+        })?;
+        let max_bytes = cap(&file, &meta, TARGETS_BYTES)?;
+        let request = Request::Role(role.name.clone(), meta.sha256);
+        let branch = Branch {
+            snapshot,
+            role,
+            paths,
+            meta,
+        };
+        Ok(self.want(State::Targets(walk, branch), request, max_bytes))
+    }
+
+    fn want(&mut self, state: State, request: Request, max_bytes: usize) -> Step {
+        self.state = state;
+        Step::Fetch(Want { request, max_bytes })
+    }
+
+    fn no_repository(&self) -> Refusal {
+        let hint =
+            "have its publisher sign the repository, or let the policy's rule ask another root";
+        Refusal::new(
+            Code::NoStatement,
+            format!("no metadata of {}", self.gun),
+            "a root.json for it",
+            hint,
+        )
+    }
+}
+
+/// A file that must be there. Off-spec: Notary takes a cached timestamp where the server says 404.
+fn present(role: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
+    match answer {
+        Answer::Bytes(bytes) => Ok(bytes),
+        Answer::Missing => Err(no_role(role, "no such file at the trust server")),
+    }
+}
+
+fn no_role(role: &str, found: &str) -> Refusal {
+    let hint = "there is no fall-back to another role: have the publisher bring the role back, or name another in the policy's root";
+    Refusal::new(Code::RoleMissing, found, format!("the role {role}"), hint)
+}
+
+/// How many bytes to ask for.
+fn cap(file: &str, meta: &FileMeta, limit: usize) -> Result<usize, Refusal> {
+    match meta.length {
+        Some(length) if length > limit => Err(over_limit(
+            &format!("{file} of {length} bytes"),
+            limit,
+            "bytes",
+        )),
+        length => Ok(length.unwrap_or(limit)),
+    }
+}
+
+/// The direct child of `role` on the way to `required`; none at the end of the way.
+fn child_towards(role: &str, required: &str) -> Option<String> {
+    let rest = required.strip_prefix(role)?.strip_prefix('/')?;
+    Some(format!("{role}/{}", rest.split('/').next()?))
+}

@@ -1,0 +1,393 @@
+//! Whom a targets role delegates to, for which paths (section 4.5, and TAP 15).
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Refusal;
+use crate::budget::Budget;
+use crate::canonical::Text;
+use crate::image::Digest;
+use crate::refusal::shown;
+
+use super::envelope::malformed;
+use super::pattern;
+use super::role::{Keys, Role};
+
+/// The delegations of one targets file.
+#[derive(Debug, Default)]
+pub(super) struct Delegations {
+    roles: Vec<Delegation>,
+    bins: Option<Bins>,
+}
+
+/// A role on the way of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Edge {
+    pub(super) role: Role,
+    /// Whether nothing that comes later may answer for a path that led here.
+    pub(super) terminating: bool,
+}
+
+#[derive(Debug)]
+struct Delegation {
+    edge: Edge,
+    paths: Paths,
+}
+
+#[derive(Debug)]
+enum Paths {
+    Patterns(Vec<String>),
+    /// Hexadecimal digits with which the SHA-256 of a path begins.
+    HashPrefixes(Vec<String>),
+}
+
+/// TAP 15: 2^`bits` roles with names that count, each for the paths whose hash begins with its
+/// number.
+#[derive(Debug)]
+struct Bins {
+    role: Role,
+    bits: u32,
+}
+
+/// No name of an image is longer, and so no pattern that names one.
+const PATTERN_BYTES: usize = 1024;
+
+impl Paths {
+    fn all(&self) -> &[String] {
+        let (Self::Patterns(all) | Self::HashPrefixes(all)) = self;
+        all
+    }
+
+    fn check_size(&self) -> Result<(), &'static str> {
+        if self.all().iter().all(|one| one.len() <= PATTERN_BYTES) {
+            Ok(())
+        } else {
+            Err("a path of more than 1024 bytes")
+        }
+    }
+}
+
+impl Delegations {
+    pub(super) fn read(delegations: Text<'_>, file: &str) -> Result<Self, Refusal> {
+        let wrong = |what: &str| malformed(file, what);
+        let keys = delegations
+            .get("keys")
+            .filter(|keys| keys.is_object())
+            .ok_or_else(|| wrong("delegations without keys"))?;
+        let (roles, bins) = (delegations.get("roles"), delegations.get("succinct_roles"));
+        match (roles, bins) {
+            (Some(roles), None) => {
+                let mut names = BTreeSet::new();
+                let mut read = Vec::new();
+                // Once for all: each role takes some of them.
+                let mut keys = Keys::of(keys);
+                for listing in roles
+                    .elements()
+                    .ok_or_else(|| wrong("delegations that are no list of roles"))?
+                {
+                    let delegation = Delegation::read(listing, &mut keys, file)?;
+                    if !names.insert(delegation.edge.role.name.clone()) {
+                        return Err(wrong(&format!(
+                            "two delegations to {}",
+                            shown(&delegation.edge.role.name)
+                        )));
+                    }
+                    read.push(delegation);
+                }
+                Ok(Self {
+                    roles: read,
+                    bins: None,
+                })
+            }
+            (None, Some(bins)) => Ok(Self {
+                roles: Vec::new(),
+                bins: Some(Bins::read(bins, keys, file)?),
+            }),
+            _ => Err(wrong(
+                "delegations with neither or both of roles and succinct_roles",
+            )),
+        }
+    }
+
+    /// How many bytes are compared with a path.
+    pub(super) fn matched_bytes(&self) -> usize {
+        self.roles
+            .iter()
+            .flat_map(|delegation| delegation.paths.all())
+            .map(String::len)
+            .sum()
+    }
+
+    /// The roles that may answer for a path, the most trusted first.
+    pub(super) fn towards(&self, path: &str) -> Vec<Edge> {
+        let hash = hash(path);
+        let named = self
+            .roles
+            .iter()
+            .filter(|delegation| delegation.covers(path, &hash))
+            .map(|delegation| delegation.edge.clone());
+        named
+            .chain(self.bins.iter().filter_map(|bins| bins.of(&hash)))
+            .collect()
+    }
+
+    /// Every role that may answer for some path that begins so, whatever its number of segments;
+    /// bins one by one.
+    pub(super) fn reaching(&self, prefix: &str) -> Result<Vec<Role>, Refusal> {
+        let may = |paths: &Paths| match paths {
+            Paths::Patterns(patterns) => patterns
+                .iter()
+                .any(|pattern| pattern::may_reach(pattern, prefix)),
+            Paths::HashPrefixes(_) => true,
+        };
+        let named = self
+            .roles
+            .iter()
+            .filter(|delegation| may(&delegation.paths))
+            .map(|delegation| delegation.edge.role.clone());
+        let mut roles: Vec<_> = named.collect();
+        if let Some(bins) = &self.bins {
+            Budget::allow_bins(bins.bits)?;
+            roles.extend((0..=u32::MAX >> (32 - bins.bits)).map(|number| bins.numbered(number)));
+        }
+        Ok(roles)
+    }
+
+    /// The roles that may answer for some path that begins so; none can be told where they are
+    /// parted by hash.
+    pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Edge>, usize> {
+        if let Some(bins) = &self.bins {
+            return Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX));
+        }
+        let may = |paths: &Paths| match paths {
+            Paths::Patterns(patterns) => patterns
+                .iter()
+                .any(|pattern| pattern::may_match(pattern, prefix)),
+            Paths::HashPrefixes(_) => true,
+        };
+        Ok(self
+            .roles
+            .iter()
+            .filter(|delegation| may(&delegation.paths))
+            .map(|delegation| delegation.edge.clone())
+            .collect())
+    }
+}
+
+impl Delegation {
+    fn read(listing: Text<'_>, keys: &mut Keys<'_>, file: &str) -> Result<Self, Refusal> {
+        let name = listing
+            .get("name")
+            .and_then(Text::as_str)
+            .unwrap_or_default();
+        let wrong =
+            |what: &str| malformed(file, &format!("a delegation to {}: {what}", shown(&name)));
+        // A role of that name would take the place of another in the snapshot.
+        if matches!(&*name, "" | "root" | "timestamp" | "snapshot" | "targets") {
+            return Err(wrong("not a name for a delegated role"));
+        }
+        let terminating = listing
+            .get("terminating")
+            .and_then(Text::as_bool)
+            .ok_or_else(|| wrong("no \"terminating\""))?;
+        let texts = |list: Text<'_>| -> Option<Vec<String>> {
+            list.elements()?
+                .map(|text| text.as_str().map(std::borrow::Cow::into_owned))
+                .collect()
+        };
+        let paths = match (listing.get("paths"), listing.get("path_hash_prefixes")) {
+            (Some(paths), None) => texts(paths).map(Paths::Patterns),
+            (None, Some(prefixes)) => texts(prefixes).map(Paths::HashPrefixes),
+            _ => None,
+        };
+        let paths = paths.ok_or_else(|| wrong("not one list of paths or of path_hash_prefixes"))?;
+        paths.check_size().map_err(wrong)?;
+        Ok(Self {
+            edge: Edge {
+                role: Role::read(&name, listing, keys, file)?,
+                terminating,
+            },
+            paths,
+        })
+    }
+
+    fn covers(&self, path: &str, hash: &[u8; 32]) -> bool {
+        match &self.paths {
+            Paths::Patterns(patterns) => patterns
+                .iter()
+                .any(|pattern| pattern::matches(pattern, path)),
+            Paths::HashPrefixes(prefixes) => {
+                let digits = Digest::from_bytes(*hash).hex();
+                prefixes
+                    .iter()
+                    .any(|prefix| digits.starts_with(prefix.as_str()))
+            }
+        }
+    }
+}
+
+impl Bins {
+    fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
+        let wrong = |what: &str| malformed(file, &format!("succinct_roles: {what}"));
+        let prefix = listing
+            .get("name_prefix")
+            .and_then(Text::as_str)
+            .ok_or_else(|| wrong("no name_prefix"))?;
+        let bits = listing
+            .get("bit_length")
+            .and_then(Text::as_u64)
+            .and_then(|bits| u32::try_from(bits).ok());
+        let bits = bits
+            .filter(|bits| (1..=32).contains(bits))
+            .ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
+        Ok(Self {
+            role: Role::read(&prefix, listing, &mut Keys::of(keys), file)?,
+            bits,
+        })
+    }
+
+    fn of(&self, hash: &[u8; 32]) -> Option<Edge> {
+        let first = u32::from_be_bytes(hash.first_chunk().copied()?);
+        Some(Edge {
+            role: self.numbered(first >> (32 - self.bits)),
+            terminating: true,
+        })
+    }
+
+    fn numbered(&self, number: u32) -> Role {
+        let width = usize::try_from(self.bits.div_ceil(4)).unwrap_or_default();
+        let name = format!("{}-{number:0width$x}", self.role.name);
+        Role {
+            name,
+            ..self.role.clone()
+        }
+    }
+}
+
+fn hash(path: &str) -> [u8; 32] {
+    Sha256::digest(path.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(members: &str) -> Result<Delegations, Refusal> {
+        let text = format!(r#"{{"keys":{{}},{members}}}"#);
+        Delegations::read(Text::of(text.as_bytes()), "targets.json")
+    }
+
+    fn role(name: &str, paths: &str) -> String {
+        format!(r#"{{"keyids":[],"name":"{name}",{paths},"terminating":false,"threshold":1}}"#)
+    }
+
+    fn names(edges: &[Edge]) -> Vec<&str> {
+        edges.iter().map(|edge| edge.role.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_key_that_many_roles_have_is_read_once() {
+        let key = r#"{"keytype":"ed25519","keyval":{"public":"00"},"scheme":"ed25519"}"#;
+        let role =
+            |name: &str| role(name, r#""paths":[]"#).replace(r#""keyids":[]"#, r#""keyids":["k"]"#);
+        let text = format!(
+            r#"{{"keys":{{"k":{key}}},"roles":[{},{}]}}"#,
+            role("a"),
+            role("b")
+        );
+        let roles = Delegations::read(Text::of(text.as_bytes()), "targets.json")
+            .unwrap()
+            .roles;
+        assert!(std::sync::Arc::ptr_eq(
+            &roles[0].edge.role.keys[0],
+            &roles[1].edge.role.keys[0]
+        ));
+    }
+
+    #[test]
+    fn roles_that_cover_a_path_come_in_their_order() {
+        let digits = Digest::from_bytes(hash("r.example/app:1")).hex();
+        let other = if digits.starts_with('0') { "1" } else { "0" };
+        let listed = [
+            role("b", r#""paths":["x","r.example/app:*"]"#),
+            role(
+                "hashed",
+                &format!(r#""path_hash_prefixes":["{}"]"#, &digits[..3]),
+            ),
+            role("elsewhere", &format!(r#""path_hash_prefixes":["{other}"]"#)),
+            role("none", r#""paths":[]"#),
+            role("a", r#""paths":["r.example/*"]"#),
+        ];
+        let delegations = read(&format!(r#""roles":[{}]"#, listed.join(","))).unwrap();
+        assert_eq!(
+            names(&delegations.towards("r.example/app:1")),
+            ["b", "hashed", "a"]
+        );
+        assert_eq!(
+            names(&delegations.may_name("r.example/web:").unwrap()),
+            ["hashed", "elsewhere", "a"]
+        );
+    }
+
+    #[test]
+    fn a_bin_is_named_by_the_first_bits_of_the_hash_and_is_terminating() {
+        let digits = Digest::from_bytes(hash("r.example/app:1")).hex();
+        for (bits, width) in [(1, 1), (4, 1), (5, 2), (8, 2), (16, 4), (32, 8)] {
+            let bins = format!(
+                r#""succinct_roles":{{"bit_length":{bits},"keyids":[],"name_prefix":"bin","threshold":1}}"#
+            );
+            let delegations = read(&bins).unwrap();
+            let number = u64::from_str_radix(&digits[..8], 16).unwrap() >> (32 - bits);
+            let edges = delegations.towards("r.example/app:1");
+            assert_eq!(names(&edges), [format!("bin-{number:0width$x}")]);
+            assert!(edges[0].terminating);
+            assert_eq!(
+                delegations.may_name("r.example/app:").unwrap_err(),
+                1 << bits
+            );
+        }
+        for bits in ["0", "33", "-1", "4294967297"] {
+            let bins = format!(
+                r#""succinct_roles":{{"bit_length":{bits},"keyids":[],"name_prefix":"bin","threshold":1}}"#
+            );
+            assert!(read(&bins).is_err(), "{bits}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_no_top_level_roles_and_paths_are_said_one_way() {
+        let paths = r#""paths":["*"]"#;
+        for name in ["", "root", "timestamp", "snapshot", "targets"] {
+            assert!(
+                read(&format!(r#""roles":[{}]"#, role(name, paths))).is_err(),
+                "{name}"
+            );
+        }
+        assert!(
+            read(&format!(
+                r#""roles":[{},{}]"#,
+                role("a", paths),
+                role("b", paths)
+            ))
+            .is_ok()
+        );
+        assert!(
+            read(&format!(
+                r#""roles":[{},{}]"#,
+                role("a", paths),
+                role("a", r#""paths":[]"#)
+            ))
+            .is_err()
+        );
+        assert!(
+            read(&format!(
+                r#""roles":[{}]"#,
+                role("a", r#""path_hash_prefixes":["0"],"paths":["*"]"#)
+            ))
+            .is_err()
+        );
+        assert!(read(&format!(r#""roles":[{}]"#, role("a", r#""path":[]"#))).is_err());
+        assert!(read(r#""x":1"#).is_err());
+    }
+}

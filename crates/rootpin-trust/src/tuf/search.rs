@@ -1,0 +1,241 @@
+//! What a repository says of an image, or of a path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::image::{Digest, Repository};
+use crate::{Code, Collection, KeyId, Progress, Refusal, Target, Verified};
+
+use super::targets::{Targets, listing, target};
+use super::trusted::{State, Trusted};
+use super::walk::{Walk, Way};
+use super::{Answer, Found, From, Listing, Question, Step};
+
+/// One search for an image.
+#[derive(Debug)]
+pub struct Search {
+    walk: Walk,
+    gun: Repository,
+    question: Question,
+}
+
+/// One search for a target by its path, whatever it is.
+#[derive(Debug)]
+pub struct PathSearch {
+    walk: Walk,
+    path: String,
+}
+
+/// What was found, and by way of which roles.
+struct Named {
+    role: String,
+    targets: BTreeMap<String, Target>,
+    used: Vec<Arc<Targets>>,
+}
+
+impl Search {
+    /// Begins.
+    #[must_use]
+    pub fn start(trusted: &Trusted, gun: &Repository, question: &Question, now: Timestamp) -> Self {
+        Self {
+            walk: Walk::start(trusted, now),
+            gun: gun.clone(),
+            question: question.clone(),
+        }
+    }
+
+    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
+    ///
+    /// # Errors
+    /// A role on the way doesn't hold: then nothing after it may answer in its place.
+    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Found>, Refusal> {
+        if let Some(want) = self.walk.receive(answer)? {
+            return Ok(Step::Fetch(want));
+        }
+        let named = match self.question.clone() {
+            Question::Tag(tag) => self.image(tag.as_str())?,
+            Question::Digest(digest) => self.digest(digest)?,
+        };
+        match named {
+            Ok(named) => Ok(Step::Done(self.found(named))),
+            Err(role) => Ok(Step::Fetch(self.walk.ask(role, From::Cache)?)),
+        }
+    }
+
+    /// What was verified and is new, also of a search that failed.
+    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+        self.walk.progress()
+    }
+
+    /// The files that were verified and came from the source, by [`super::Request::cache_name`].
+    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.walk.files()
+    }
+
+    /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
+    fn image(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+        let named = self.tag(tag)?;
+        let path = format!("{}:{tag}", self.gun);
+        let odd = named
+            .as_ref()
+            .ok()
+            .filter(|named| named.targets.is_empty())
+            .and_then(|named| named.used.last());
+        match odd.filter(|role| role.find(&path).is_some()) {
+            Some(role) => {
+                let found = format!(
+                    "{} with the target {path} and no sha256 of 64 digits",
+                    role.envelope.file
+                );
+                let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
+                Err(Refusal::new(
+                    Code::Malformed,
+                    found,
+                    "a target with the digest of an image",
+                    hint,
+                ))
+            }
+            None => Ok(named),
+        }
+    }
+
+    /// What the tag is; as the inner error, a role that is to be fetched first.
+    fn tag(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+        let path = format!("{}:{tag}", self.gun);
+        Ok(match self.walk.way(&path)? {
+            Way::Missing(role) => Err(role),
+            Way::Nowhere(used) => Ok(Named {
+                role: "targets".to_owned(),
+                targets: BTreeMap::new(),
+                used,
+            }),
+            Way::Named(role, used) => {
+                let named = role.find(&path).and_then(target);
+                let targets = named
+                    .map(|target| (tag.to_owned(), target))
+                    .into_iter()
+                    .collect();
+                Ok(Named {
+                    role: name_of(&self.walk.state, &role),
+                    targets,
+                    used,
+                })
+            }
+        })
+    }
+
+    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is
+    /// neither fetched nor need it hold.
+    fn digest(&mut self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
+        let prefix = format!("{}:", self.gun);
+        let (all, end) = self.walk.all_that_may_name(&prefix);
+        let stands =
+            |target: &Target| target.digest == digest || target.manifests.contains(&digest);
+        let mut tags = BTreeSet::new();
+        for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
+            self.walk.take_tags(prefix.len() + tag.len())?;
+            if target(value).is_some_and(|target| stands(&target)) {
+                tags.insert(tag);
+            }
+        }
+        for tag in tags {
+            // A role that is asked first may say that the tag is something else.
+            match self.tag(&tag)? {
+                Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => {
+                    return Ok(Ok(named));
+                }
+                Ok(_) => {}
+                Err(role) => return Ok(Err(role)),
+            }
+        }
+        match end? {
+            Some(role) => Ok(Err(role)),
+            None => Ok(Ok(Named {
+                role: "targets".to_owned(),
+                targets: BTreeMap::new(),
+                used: all,
+            })),
+        }
+    }
+
+    fn found(&self, named: Named) -> Found {
+        let trusted = self.walk.trusted();
+        let expires = named
+            .used
+            .iter()
+            .map(|role| role.envelope.expires)
+            .fold(trusted.expires(), Timestamp::min);
+        let signers: BTreeSet<KeyId> = named
+            .used
+            .iter()
+            .flat_map(|role| role.signers.iter().copied())
+            .collect();
+        let (root_keys, versions) = (trusted.root_keys(), trusted.versions());
+        let Named { role, targets, .. } = named;
+        let collection = Collection {
+            gun: self.gun.clone(),
+            role,
+            targets,
+            expires,
+            root_keys,
+            signers,
+            versions,
+        };
+        Found {
+            collection: Verified::after_every_check(collection),
+            trusted,
+        }
+    }
+}
+
+impl PathSearch {
+    /// Begins.
+    #[must_use]
+    pub fn start(trusted: &Trusted, path: &str, now: Timestamp) -> Self {
+        Self {
+            walk: Walk::start(trusted, now),
+            path: path.to_owned(),
+        }
+    }
+
+    /// Goes on, as [`Search::next`]; ends with how the path is listed, if it is.
+    ///
+    /// # Errors
+    /// A role on the way doesn't hold.
+    pub fn next(
+        &mut self,
+        answer: Option<Answer>,
+    ) -> Result<Step<(Option<Listing>, Trusted)>, Refusal> {
+        if let Some(want) = self.walk.receive(answer)? {
+            return Ok(Step::Fetch(want));
+        }
+        match self.walk.way(&self.path)? {
+            Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, From::Cache)?)),
+            Way::Named(role, _) => Ok(Step::Done((
+                role.find(&self.path).and_then(listing),
+                self.walk.trusted(),
+            ))),
+            Way::Nowhere(_) => Ok(Step::Done((None, self.walk.trusted()))),
+        }
+    }
+
+    /// As [`Search::progress`].
+    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+        self.walk.progress()
+    }
+
+    /// As [`Search::files`].
+    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.walk.files()
+    }
+}
+
+fn name_of(state: &State, role: &Arc<Targets>) -> String {
+    let known = state
+        .roles
+        .iter()
+        .find(|(_, known)| Arc::ptr_eq(known, role));
+    known.map(|(name, _)| name.clone()).unwrap_or_default()
+}

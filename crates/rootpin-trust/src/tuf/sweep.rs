@@ -1,0 +1,126 @@
+//! Every targets role of a repository that may name something below a prefix: for whoever carries a
+//! repository elsewhere or publishes it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+
+use crate::{Progress, Refusal, Verified};
+
+use super::role::Role;
+use super::trusted::Trusted;
+use super::walk::Walk;
+use super::{Answer, From, Step};
+
+/// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on
+/// past it: nothing is allowed by it. Those nearer to the top come first, so that no delegated
+/// role, by listing another's name with keys of its own, has that one fail.
+#[derive(Debug)]
+pub struct Sweep {
+    walk: Walk,
+    prefix: String,
+    left: VecDeque<Role>,
+    visited: BTreeSet<String>,
+    asked: Option<Role>,
+    failed: BTreeMap<String, Refusal>,
+}
+
+/// What a sweep ended with.
+#[derive(Debug)]
+pub struct Swept {
+    /// What holds, with every role that was looked at.
+    pub trusted: Trusted,
+    /// The roles that don't hold, or were not to be had, and why. One that the snapshot doesn't
+    /// list was never published and is none of them.
+    pub failed: BTreeMap<String, Refusal>,
+}
+
+impl Sweep {
+    /// Begins. `prefix`: what the paths begin with that count, for example a registry's host and
+    /// `/`; empty, for all.
+    ///
+    /// # Errors
+    /// None that a [`Trusted`] can have; it has all top-level roles.
+    pub fn start(trusted: &Trusted, prefix: &str, now: Timestamp) -> Result<Self, Refusal> {
+        let left = VecDeque::from([trusted.0.chain.last.role("targets")?.clone()]);
+        let walk = Walk::sweep(trusted, now);
+        Ok(Self {
+            walk,
+            prefix: prefix.to_owned(),
+            left,
+            visited: BTreeSet::new(),
+            asked: None,
+            failed: BTreeMap::new(),
+        })
+    }
+
+    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
+    ///
+    /// # Errors
+    /// There are too many roles.
+    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Swept>, Refusal> {
+        match (self.walk.receive(answer), self.asked.take()) {
+            (Ok(Some(want)), asked) => {
+                self.asked = asked;
+                return Ok(Step::Fetch(want));
+            }
+            (Ok(None), Some(role)) => self.pass(&role)?,
+            (Ok(None), None) => {}
+            (Err(refusal), Some(role)) => {
+                self.failed.insert(role.name, refusal);
+            }
+            (Err(refusal), None) => return Err(refusal),
+        }
+        while let Some(role) = self.left.pop_front() {
+            if !self.visited.insert(role.name.clone()) || !self.walk.is_published(&role) {
+                continue;
+            }
+            match self.walk.at_hand(&role) {
+                Ok(Some(_)) => self.pass(&role)?,
+                Ok(None) => {
+                    let want = self.walk.ask(role.clone(), From::Cache)?;
+                    self.asked = Some(role);
+                    return Ok(Step::Fetch(want));
+                }
+                Err(refusal) => {
+                    self.failed.insert(role.name, refusal);
+                }
+            }
+        }
+        Ok(Step::Done(Swept {
+            trusted: self.walk.trusted(),
+            failed: std::mem::take(&mut self.failed),
+        }))
+    }
+
+    /// As [`super::Search::progress`].
+    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+        self.walk.progress()
+    }
+
+    /// As [`super::Search::files`].
+    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.walk.files()
+    }
+
+    /// Goes past a role that holds, to those it delegates to. A delegated one that names too many
+    /// fails alone.
+    fn pass(&mut self, role: &Role) -> Result<(), Refusal> {
+        let edges = match self.walk.at_hand(role) {
+            Ok(Some(file)) => file.delegations.reaching(&self.prefix),
+            Ok(None) => Ok(Vec::new()),
+            Err(refusal) => {
+                self.failed.insert(role.name.clone(), refusal);
+                return Ok(());
+            }
+        };
+        match edges {
+            Ok(edges) => self.left.extend(edges),
+            Err(refusal) if role.name == "targets" => return Err(refusal),
+            Err(refusal) => {
+                self.failed.insert(role.name.clone(), refusal);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Targets files: read where they lie, without a tree. A place in the canonical text stands for
+//! each target.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::budget::{Budget, TUF_TARGETS_BYTES};
+use crate::canonical::{Members, Text};
+use crate::image::Digest;
+use crate::refusal::shown;
+use crate::threshold::Counting;
+use crate::{Floor, KeyId, Refusal, Target, hex};
+
+use super::Listing;
+use super::delegation::Delegations;
+use super::envelope::Envelope;
+use super::meta::FileMeta;
+use super::role::{Authority, Role};
+
+/// The file of `targets` or of a delegated role, verified.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) envelope: Envelope,
+    /// What signed metadata listed it as.
+    pub(super) pin: FileMeta,
+    /// Under which keys and threshold it was verified.
+    pub(super) authority: Authority,
+    /// Whose signatures counted.
+    pub(super) signers: BTreeSet<KeyId>,
+    pub(super) delegations: Delegations,
+    /// Where in the object of the targets each of them begins, in the order of their paths' bytes.
+    starts: Vec<u32>,
+}
+
+impl Targets {
+    /// Reads and verifies the file of that role (section 5.6.1 to 5.6.4; expiry is left).
+    pub(super) fn read(
+        role: &Role,
+        pin: &FileMeta,
+        bytes: &[u8],
+        counting: Counting<'_>,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
+        let file = format!("{}.json", role.name);
+        pin.check(&file, bytes)?;
+        let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
+        Self::of(role, pin, envelope, counting, budget)
+    }
+
+    /// The file as the cache has it: its canonical text, where the floor of the snapshot holds the
+    /// digest of what is signed in it and the same pin. Then this host has read it in a file that
+    /// fitted that pin, and is spared that; its signatures are counted as ever. Anything else is
+    /// read as a file from the source is.
+    pub(super) fn recall(
+        role: &Role,
+        pin: &FileMeta,
+        bytes: Vec<u8>,
+        floor: &Floor,
+        counting: Counting<'_>,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
+        let file = format!("{}.json", role.name);
+        let seen = floor
+            .listed
+            .get(&role.name)
+            .filter(|listed| listed.pin == Some(pin.digest()))
+            .and_then(|listed| listed.signed);
+        let recalled = match seen {
+            Some(statement) => Envelope::recall(&file, "targets", bytes, statement),
+            None => Err(bytes),
+        };
+        match recalled {
+            Ok(envelope) => Self::of(role, pin, envelope?, counting, budget),
+            Err(bytes) => Self::read(role, pin, &bytes, counting, budget),
+        }
+    }
+
+    fn of(
+        role: &Role,
+        pin: &FileMeta,
+        envelope: Envelope,
+        counting: Counting<'_>,
+        budget: &mut Budget,
+    ) -> Result<Self, Refusal> {
+        let signers = role.signers(&envelope, counting, budget)?;
+        pin.check_version(&envelope)?;
+        let targets = envelope
+            .get("targets")
+            .ok_or_else(|| envelope.malformed("no \"targets\""))?;
+        let starts = starts(targets, &envelope)?;
+        let delegations = envelope
+            .get("delegations")
+            .map(|delegations| Delegations::read(delegations, &envelope.file));
+        let delegations = delegations.transpose()?.unwrap_or_default();
+        Ok(Self {
+            pin: pin.clone(),
+            authority: role.authority(),
+            signers,
+            delegations,
+            starts,
+            envelope,
+        })
+    }
+
+    /// What the file says of a path.
+    pub(super) fn find(&self, path: &str) -> Option<Text<'_>> {
+        let all = self.all();
+        let at = self
+            .starts
+            .binary_search_by(|start| name_at(all, *start).as_ref().cmp(path))
+            .ok()?;
+        member(all, *self.starts.get(at)?).map(|(_, value)| value)
+    }
+
+    /// What the file says of every path that begins so, with the rest of the path.
+    pub(super) fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (String, Text<'a>)> {
+        let all = self.all();
+        let first = self
+            .starts
+            .partition_point(|start| name_at(all, *start).as_ref() < prefix);
+        let members = self
+            .starts
+            .get(first..)
+            .unwrap_or_default()
+            .iter()
+            .map_while(move |start| member(all, *start));
+        members.map_while(move |(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)))
+    }
+
+    fn all(&self) -> Text<'_> {
+        self.envelope.get("targets").unwrap_or(Text::of(b"{}"))
+    }
+}
+
+/// Where each target begins; each is of the form of section 4.5.
+fn starts(targets: Text<'_>, envelope: &Envelope) -> Result<Vec<u32>, Refusal> {
+    let mut members = targets
+        .members()
+        .ok_or_else(|| envelope.malformed("targets that are no object"))?;
+    let mut starts = Vec::new();
+    loop {
+        let place = members.place();
+        let Some(name) = members.name() else {
+            return Ok(starts);
+        };
+        if !take_target(&mut members) {
+            let name = name.as_str().unwrap_or_default();
+            return Err(envelope.malformed(&format!(
+                "target {} that is not length and hashes",
+                shown(&name)
+            )));
+        }
+        starts.push(u32::try_from(place).map_err(|_| envelope.malformed("too many targets"))?);
+    }
+}
+
+/// Goes past a target, if it is one.
+fn take_target(targets: &mut Members<'_>) -> bool {
+    let (mut has_length, mut has_hashes) = (false, false);
+    let Some(mut members) = targets.enter() else {
+        return false;
+    };
+    while let Some(name) = members.name() {
+        if name.is("hashes") {
+            has_hashes = take_hashes(&mut members);
+            if !has_hashes {
+                return false;
+            }
+            continue;
+        }
+        let value = members.value();
+        if name.is("length") {
+            has_length = value.as_u64().is_some();
+        } else if name.is("custom") && !value.is_object() && !value.is_null() {
+            return false;
+        }
+    }
+    targets.leave(&members);
+    has_length && has_hashes
+}
+
+fn take_hashes(members: &mut Members<'_>) -> bool {
+    let Some(mut hashes) = members.enter() else {
+        return false;
+    };
+    let mut any = false;
+    while hashes.name().is_some() {
+        any = true;
+        if !hashes.value().is_string() {
+            return false;
+        }
+    }
+    members.leave(&hashes);
+    any
+}
+
+fn member(all: Text<'_>, start: u32) -> Option<(std::borrow::Cow<'_, str>, Text<'_>)> {
+    all.member_at(usize::try_from(start).ok()?)
+}
+
+fn name_at(all: Text<'_>, start: u32) -> std::borrow::Cow<'_, str> {
+    member(all, start).map(|(name, _)| name).unwrap_or_default()
+}
+
+/// The image that a target is; none without a SHA-256, for then it can be no image.
+pub(super) fn target(value: Text<'_>) -> Option<Target> {
+    let digest = value
+        .get("hashes")?
+        .get("sha256")
+        .and_then(|hash| sha256(&hash.as_str()?))?;
+    let of_image = value.get("custom").and_then(|custom| custom.get("rootpin"));
+    let manifests = of_image
+        .and_then(|image| image.get("manifests"))
+        .and_then(Text::elements)
+        .into_iter()
+        .flatten();
+    let manifests = manifests
+        .filter_map(|manifest| manifest.as_str()?.parse().ok())
+        .collect();
+    Some(Target {
+        digest,
+        length: value.get("length")?.as_u64()?,
+        manifests,
+    })
+}
+
+/// A target for whoever fetches it as a file.
+pub(super) fn listing(value: Text<'_>) -> Option<Listing> {
+    let hashes: BTreeMap<_, _> = value
+        .get("hashes")?
+        .members()?
+        .map(|(name, hash)| Some((name.into_owned(), hash.as_str()?.into_owned())))
+        .collect::<Option<_>>()?;
+    Some(Listing {
+        length: value.get("length")?.as_u64()?,
+        hashes,
+    })
+}
+
+fn sha256(text: &str) -> Option<Digest> {
+    hex::decode(text)?.try_into().ok().map(Digest::from_bytes)
+}

@@ -1,0 +1,140 @@
+//! What holds of a repository, all of it verified, from one update to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::image::Digest;
+use crate::refusal::shown;
+use crate::{Code, Floor, KeyId, Listed, Refusal};
+
+use super::envelope::Envelope;
+use super::meta::FileMeta;
+use super::role::Authority;
+use super::root::{Chain, PinnedRoot};
+use super::targets::Targets;
+
+/// What an update ended with. Only an update makes one.
+#[derive(Debug, Clone)]
+pub struct Trusted(pub(super) Arc<State>);
+
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) chain: Chain,
+    pub(super) timestamp: Arc<Envelope>,
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The targets roles that were looked at so far, by name.
+    pub(super) roles: BTreeMap<String, Arc<Targets>>,
+    /// The earliest expiry of the four top-level roles, and of the policy's ceiling on freshness.
+    pub(super) expires: Timestamp,
+    /// The snapshot's floor, with what it lists.
+    pub(super) floor: Floor,
+    pub(super) revoked: BTreeSet<KeyId>,
+    /// The pinned root that the chain came from.
+    pub(super) pinned: Arc<PinnedRoot>,
+}
+
+/// The snapshot file, verified.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) envelope: Envelope,
+    pub(super) pin: FileMeta,
+    pub(super) authority: Authority,
+    pub(super) listed: BTreeMap<String, FileMeta>,
+}
+
+impl Snapshot {
+    /// What it pins a role's file to.
+    pub(super) fn pin_of(&self, role: &str) -> Result<&FileMeta, Refusal> {
+        self.listed.get(role).ok_or_else(|| {
+            let found = format!("snapshot.json version {} without it", self.envelope.version);
+            let hint = "the delegation was made and its role never published, or was taken back: ask the publisher";
+            Refusal::new(Code::RoleMissing, found, format!("the role {}", shown(role)), hint)
+        })
+    }
+}
+
+impl Trusted {
+    /// The earliest expiry of the top-level metadata.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.0.expires
+    }
+
+    /// Whether files have their version in their name, and targets that are files their hash
+    /// (section 6.2).
+    #[must_use]
+    pub fn consistent_snapshot(&self) -> bool {
+        self.0.chain.last.consistent
+    }
+
+    /// Version by role, of all that was looked at.
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<String, u64> {
+        let state = &self.0;
+        let fixed = [
+            ("root", state.chain.version()),
+            ("timestamp", state.timestamp.version),
+            ("snapshot", state.snapshot.envelope.version),
+        ];
+        let roles = state
+            .roles
+            .iter()
+            .map(|(name, role)| (name.clone(), role.envelope.version));
+        fixed
+            .map(|(name, version)| (name.to_owned(), version))
+            .into_iter()
+            .chain(roles)
+            .collect()
+    }
+
+    /// Canonical IDs of the root role's keys.
+    #[must_use]
+    pub fn root_keys(&self) -> BTreeSet<KeyId> {
+        self.0
+            .chain
+            .last
+            .role("root")
+            .map(super::role::Role::ids)
+            .unwrap_or_default()
+    }
+}
+
+/// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses
+/// another file of a version that was seen.
+pub(super) fn note(
+    floor: &mut Floor,
+    role: &str,
+    pin: &FileMeta,
+    file: &Envelope,
+) -> Result<(), Refusal> {
+    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed {
+        version: file.version,
+        signed: None,
+        pin: None,
+    });
+    match listed.signed {
+        Some(seen) if listed.version == file.version && seen != file.statement => Err(
+            other_content(&file.file, file.version, &file.statement, &seen),
+        ),
+        _ => {
+            *listed = Listed {
+                version: file.version,
+                signed: Some(file.statement),
+                pin: Some(pin.digest()),
+            };
+            Ok(())
+        }
+    }
+}
+
+fn other_content(file: &str, version: u64, found: &Digest, seen: &Digest) -> Refusal {
+    let hint = "two files were signed under one version: ask the publisher which one is meant, and for a new version";
+    Refusal::new(
+        Code::Rollback,
+        format!("{file} version {version} with other content ({found})"),
+        format!("version {version} as it was seen ({seen}), or a later one"),
+        hint,
+    )
+}

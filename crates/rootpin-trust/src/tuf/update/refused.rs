@@ -1,0 +1,104 @@
+//! What is said of a file that is refused: the source is behind, or has another history of roots.
+
+use crate::budget::ROOT_BYTES;
+use crate::{Code, Refusal};
+
+use super::{At, Update};
+use crate::tuf::envelope::Envelope;
+use crate::tuf::trusted::Trusted;
+use crate::tuf::{Answer, From, Request, Step};
+
+impl Update {
+    /// A file that none of the keys signed which the roots here list: the source may have another
+    /// history of roots. It is refused in any case; the source's root of a version that is known
+    /// here tells a person why.
+    pub(super) fn explained(&mut self, refusal: Refusal) -> Result<Step<Trusted>, Refusal> {
+        if refusal.code != Code::BadSignature {
+            return Err(refusal);
+        }
+        let version = self.chain.version();
+        Ok(self.want(
+            At::OtherRoot(refusal, version),
+            Request::Root(version),
+            ROOT_BYTES,
+            From::Source,
+        ))
+    }
+
+    pub(super) fn compare_root(
+        &mut self,
+        refusal: Refusal,
+        version: u64,
+        answer: Answer,
+    ) -> Result<Step<Trusted>, Refusal> {
+        let pinned = self.pins.root.version();
+        let bytes = match answer {
+            Answer::Bytes(bytes) => bytes,
+            // A history that was begun anew is shorter.
+            Answer::Missing if version > pinned => {
+                return Ok(self.want(
+                    At::OtherRoot(refusal, pinned),
+                    Request::Root(pinned),
+                    ROOT_BYTES,
+                    From::Source,
+                ));
+            }
+            Answer::Missing => return Err(refusal),
+        };
+        let here = if version == pinned {
+            self.pins.root.chain()
+        } else {
+            &self.chain
+        };
+        let file = format!("{version}.root.json");
+        match Envelope::read(&file, "root", &bytes, ROOT_BYTES, &mut self.budget) {
+            Ok(there) if there.statement != here.last.envelope.statement => {
+                let found = format!(
+                    "{}; root {version} at the source differs from root {version} here: another history of roots",
+                    refusal.found
+                );
+                let hint = "see both with rootpin pin diff; if the publisher says that the repository was begun anew, pin its root: rootpin pin add ID --replace --from FILE";
+                Err(Refusal {
+                    found,
+                    hint: hint.to_owned(),
+                    ..refusal
+                }
+                .of_unpinned_root())
+            }
+            _ => Err(refusal),
+        }
+    }
+
+    /// The policy's own floor, which a freshly made host has in place of what it would have seen.
+    pub(super) fn check_policy(&self, role: &str, file: &Envelope) -> Result<(), Refusal> {
+        match self.pins.floor.get(role) {
+            Some(oldest) if file.version < *oldest => {
+                let found = format!("{} version {}", file.file, file.version);
+                let hint = "the source is behind; if the repository was really begun anew, lower the root's floor in the policy";
+                Err(Refusal::new(
+                    Code::Rollback,
+                    found,
+                    format!("version {oldest} or later, which the policy's floor demands"),
+                    hint,
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A snapshot that lists less than this host has seen listed.
+pub(super) fn went_back(file: &Envelope, role: &str, found: Option<u64>, seen: u64) -> Refusal {
+    let role = crate::refusal::shown(role);
+    let found = found.map_or_else(
+        || format!("none of {role}"),
+        |found| format!("version {found} of {role}"),
+    );
+    let hint = "the source shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
+    Refusal::new(
+        Code::Rollback,
+        format!("{} version {} that lists {found}", file.file, file.version),
+        format!("version {seen} or later, which this host has seen listed"),
+        hint,
+    )
+}

@@ -1,0 +1,271 @@
+//! The way through the delegations (section 5.6.7): in pre-order, each role under the delegator
+//! that leads to it, and no role is fetched that a question doesn't lead to.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::budget::{Budget, TUF_TARGETS_BYTES, over_limit};
+use crate::refusal::shown;
+use crate::{Progress, Refusal, Subject, Verified};
+
+use super::delegation::Edge;
+use super::envelope::malformed;
+use super::role::Role;
+use super::targets::Targets;
+use super::trusted::{State, Trusted, note};
+use super::update::present;
+use super::{Answer, From, Request, Want};
+
+/// A walk through the delegations of what holds.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) state: State,
+    now: Timestamp,
+    budget: Budget,
+    files: Vec<(String, Vec<u8>)>,
+    /// Whether a role was verified that the floor knew nothing of.
+    news: bool,
+    /// The role that was asked for last.
+    asked: Option<(Role, From)>,
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// To a role that is not at hand.
+    Missing(Role),
+    /// To the role that names it, by way of these.
+    Named(Arc<Targets>, Vec<Arc<Targets>>),
+    /// Nowhere; these were looked at.
+    Nowhere(Vec<Arc<Targets>>),
+}
+
+impl Walk {
+    pub(super) fn start(trusted: &Trusted, now: Timestamp) -> Self {
+        let state = State::clone(&trusted.0);
+        Self {
+            state,
+            now,
+            budget: Budget::of_tuf(),
+            files: Vec::new(),
+            news: false,
+            asked: None,
+        }
+    }
+
+    /// The same with room for every role of a repository.
+    pub(super) fn sweep(trusted: &Trusted, now: Timestamp) -> Self {
+        Self {
+            budget: Budget::of_tuf_sweep(),
+            ..Self::start(trusted, now)
+        }
+    }
+
+    /// Whether the snapshot lists the role.
+    pub(super) fn is_published(&self, role: &Role) -> bool {
+        self.state.snapshot.listed.contains_key(&role.name)
+    }
+
+    /// Takes the answer to what was asked for last, if anything was. What the cache gave and does
+    /// not hold is asked of the source.
+    ///
+    /// # Errors
+    /// A role on the way doesn't hold: then nothing after it may answer in its place.
+    pub(super) fn receive(&mut self, answer: Option<Answer>) -> Result<Option<Want>, Refusal> {
+        match (self.asked.take(), answer) {
+            (None, None) => Ok(None),
+            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => {
+                match self.recall(&role, bytes) {
+                    Ok(read) => self.take(&role, read).map(|()| None),
+                    Err(_) => self.ask(role, From::Source).map(Some),
+                }
+            }
+            (Some((role, From::Cache)), Some(Answer::Missing)) => {
+                self.ask(role, From::Source).map(Some)
+            }
+            (Some((role, From::Source)), Some(answer)) => {
+                let bytes = present(&format!("{}.json", shown(&role.name)), answer)?;
+                let read = self.read(&role, &bytes)?;
+                self.take(&role, read)?;
+                self.files.push((format!("{}.json", role.name), bytes));
+                Ok(None)
+            }
+            _ => Err(malformed("the search", "an answer that nothing asked for")),
+        }
+    }
+
+    pub(super) fn progress(&mut self) -> Option<Verified<Progress>> {
+        let floors = vec![self.state.floor.clone()];
+        let progress = Progress {
+            subject: Subject::Tuf,
+            floors,
+            fallen: Vec::new(),
+            statements: Vec::new(),
+            signers: BTreeSet::new(),
+        };
+        mem::take(&mut self.news).then(|| Verified::after_every_check(progress))
+    }
+
+    pub(super) fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        mem::take(&mut self.files)
+    }
+
+    pub(super) fn trusted(&self) -> Trusted {
+        Trusted(Arc::new(self.state.clone()))
+    }
+
+    /// Where a path leads, as far as the roles are at hand.
+    pub(super) fn way(&mut self, path: &str) -> Result<Way, Refusal> {
+        let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
+        let mut budget = Budget::of_tuf();
+        let mut left = vec![Edge {
+            role: self.state.chain.last.role("targets")?.clone(),
+            terminating: false,
+        }];
+        while let Some(Edge { role, .. }) = left.pop() {
+            if !visited.insert(role.name.clone()) {
+                continue;
+            }
+            budget.take_role()?;
+            let Some(file) = self.at_hand(&role)? else {
+                return Ok(Way::Missing(role));
+            };
+            used.push(Arc::clone(&file));
+            self.budget.take_matching(path.len())?;
+            if file.find(path).is_some() {
+                return Ok(Way::Named(file, used));
+            }
+            self.budget
+                .take_matching(file.delegations.matched_bytes())?;
+            let mut edges = file.delegations.towards(path);
+            if let Some(end) = edges.iter().position(|edge| edge.terminating) {
+                edges.truncate(end + 1);
+                left.clear();
+            }
+            left.extend(edges.into_iter().rev());
+        }
+        Ok(Way::Nowhere(used))
+    }
+
+    /// The roles that may name some path that begins so, in their order, and the first of them that
+    /// is not at hand or does not hold.
+    pub(super) fn all_that_may_name(
+        &mut self,
+        prefix: &str,
+    ) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
+        let mut used = Vec::new();
+        let end = self.gather(prefix, &mut used);
+        (used, end)
+    }
+
+    fn gather(
+        &mut self,
+        prefix: &str,
+        used: &mut Vec<Arc<Targets>>,
+    ) -> Result<Option<Role>, Refusal> {
+        let mut visited = BTreeSet::new();
+        let mut budget = Budget::of_tuf();
+        let mut left = vec![self.state.chain.last.role("targets")?.clone()];
+        while let Some(role) = left.pop() {
+            if !visited.insert(role.name.clone()) {
+                continue;
+            }
+            budget.take_role()?;
+            let Some(file) = self.at_hand(&role)? else {
+                return Ok(Some(role));
+            };
+            used.push(Arc::clone(&file));
+            self.budget
+                .take_matching(file.delegations.matched_bytes())?;
+            let edges = file.delegations.may_name(prefix).map_err(|bins| {
+                let mut refusal = over_limit(
+                    &format!("a digest without a tag, which may be in any of {bins} roles"),
+                    64,
+                    "targets roles in one search",
+                );
+                "ask for the image with its tag: the repository parts its tags by hash"
+                    .clone_into(&mut refusal.hint);
+                refusal
+            })?;
+            left.extend(edges.into_iter().rev().map(|edge| edge.role));
+        }
+        Ok(None)
+    }
+
+    /// So many bytes of tags to look at.
+    pub(super) fn take_tags(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.budget.take_matching(bytes)
+    }
+
+    /// A role's file, if it was verified under these very keys (each edge by its own delegator) and
+    /// is not over.
+    pub(super) fn at_hand(&self, role: &Role) -> Result<Option<Arc<Targets>>, Refusal> {
+        let file = self
+            .state
+            .roles
+            .get(&role.name)
+            .filter(|file| file.authority == role.authority());
+        if let Some(file) = file {
+            file.envelope.check_expiry(self.now)?;
+        }
+        Ok(file.cloned())
+    }
+
+    pub(super) fn ask(&mut self, role: Role, from: From) -> Result<Want, Refusal> {
+        let pin = self.state.snapshot.pin_of(&role.name)?;
+        let max_bytes = pin.cap(&format!("{}.json", shown(&role.name)), TUF_TARGETS_BYTES)?;
+        let request = Request::Role(
+            role.name.clone(),
+            self.state.chain.last.consistent.then_some(pin.version),
+        );
+        if from == From::Cache {
+            self.budget.take_role()?;
+        }
+        self.asked = Some((role, from));
+        Ok(Want {
+            request,
+            max_bytes,
+            from,
+        })
+    }
+
+    fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<Targets, Refusal> {
+        Targets::read(
+            role,
+            self.state.snapshot.pin_of(&role.name)?,
+            bytes,
+            self.state.chain.counting(&self.state.revoked),
+            &mut self.budget,
+        )
+    }
+
+    fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<Targets, Refusal> {
+        let State {
+            chain,
+            snapshot,
+            floor,
+            revoked,
+            ..
+        } = &self.state;
+        Targets::recall(
+            role,
+            snapshot.pin_of(&role.name)?,
+            bytes,
+            floor,
+            chain.counting(revoked),
+            &mut self.budget,
+        )
+    }
+
+    fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {
+        let before = self.state.floor.clone();
+        note(&mut self.state.floor, &role.name, &read.pin, &read.envelope)?;
+        self.news |= before != self.state.floor;
+        read.envelope.check_expiry(self.now)?;
+        self.state.roles.insert(role.name.clone(), Arc::new(read));
+        Ok(())
+    }
+}
