@@ -68,12 +68,12 @@ pub(super) async fn gather(
         by_digest,
     };
     let mut place = search.place(names, &records, layer, annotations).await?;
-    for variant in search
+    let variants = search
         .by_digest
         .get(&layer.digest)
-        .into_iter()
-        .flat_map(|info| info.variants())
-    {
+        .map_or(Some(Vec::new()), |info| info.variants());
+    place.from_registry |= variants.is_none();
+    for variant in variants.unwrap_or_default() {
         place
             .variants
             .push((variant, search.variant(names, &records, variant).await?));

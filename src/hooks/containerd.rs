@@ -123,16 +123,18 @@ impl BlobInfo {
                 .any(|name| name.starts_with(SOURCE) || name.starts_with(SCHEMA_1))
     }
 
-    /// Other blobs of the same files, of which `BuildKit` may have made this one.
-    pub(super) fn variants(&self) -> impl Iterator<Item = Digest> {
+    /// Other blobs of the same files, of which `BuildKit` may have made this one. `None`: there are
+    /// more, or one can't be read, so that it may have been made of anything.
+    pub(super) fn variants(&self) -> Option<Vec<Digest>> {
         let linked = self
             .labels
             .iter()
             .filter(|(name, _)| name.starts_with(VARIANT));
-        linked
-            .filter_map(|(_, digest)| digest.parse().ok())
-            .filter(|digest| *digest != self.digest)
-            .take(MAX_VARIANTS)
+        let mut variants = linked
+            .map(|(_, digest)| digest.parse().ok())
+            .collect::<Option<Vec<Digest>>>()?;
+        variants.retain(|digest| *digest != self.digest);
+        (variants.len() <= MAX_VARIANTS).then_some(variants)
     }
 
     /// This blob as a manifest lists it, by what `BuildKit` wrote down.
@@ -635,10 +637,9 @@ mod tests {
             (&link(&own), &own),
             ("containerd.io/gc.ref.content.0", &other),
         ]);
-        assert_eq!(
-            linked.variants().collect::<Vec<_>>(),
-            [Digest::of(b"other")]
-        );
+        assert_eq!(linked.variants().unwrap(), [Digest::of(b"other")]);
+        let odd = blob(&[(&link(&other), &other), (&link("sha512:0"), "sha512:0")]);
+        assert_eq!(odd.variants(), None, "one of another kind");
         assert_eq!(linked.descriptor(), None);
         assert_eq!(
             blob(&[("buildkit.io/blob/mediatype", "gz")])

@@ -11,8 +11,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use super::diag::SockDiag;
 
-/// A host with more processes is told the user only.
+/// A host with more processes or descriptors is told the user only: whoever took the socket may have
+/// a million of them, and they are looked through at each attempt to have it back.
 const MAX_PROCESSES: usize = 20_000;
+const MAX_DESCRIPTORS: usize = 100_000;
 
 /// A process that listens somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl Holder {
         let (uid, inode) = SockDiag::open().ok()?.listener(at).ok()??;
         Some(Self {
             uid,
-            process: process_with(&format!("socket:[{inode}]")),
+            process: process_with(&format!("socket:[{inode}]"), MAX_DESCRIPTORS),
         })
     }
 
@@ -92,7 +94,8 @@ impl Display for Holder {
 
 /// The process that has a descriptor of that link. rootpind is preferred to systemd, which holds
 /// its sockets too.
-fn process_with(link: &str) -> Option<(u32, String)> {
+fn process_with(link: &str, descriptors: usize) -> Option<(u32, String)> {
+    let mut left = descriptors;
     let mut found: Option<(u32, String)> = None;
     for entry in fs::read_dir("/proc").ok()?.take(MAX_PROCESSES) {
         let Some(pid) = entry
@@ -104,12 +107,13 @@ fn process_with(link: &str) -> Option<(u32, String)> {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             continue;
         };
-        let has = |path: fs::DirEntry| {
+        let mut looked = 0;
+        let has = descriptors.flatten().take(left).any(|path| {
+            looked += 1;
             fs::read_link(path.path()).is_ok_and(|target| target.as_os_str() == link)
-        };
-        if descriptors.flatten().any(has)
-            && let Some(name) = name_of(pid)
-        {
+        });
+        left -= looked;
+        if has && let Some(name) = name_of(pid) {
             if pid != 1 {
                 return Some((pid, name));
             }
@@ -152,6 +156,12 @@ mod tests {
         let path = dir.path().join("socket");
         let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(Holder::of_unix(&path).unwrap(), holder);
+        let link = format!(
+            "socket:[{}]",
+            SockDiag::open().unwrap().listener(at).unwrap().unwrap().1
+        );
+        assert!(process_with(&link, MAX_DESCRIPTORS).is_some());
+        assert_eq!(process_with(&link, 0), None, "that many are not looked at");
         drop((listener, unix));
         assert_eq!((Holder::of_port(at), Holder::of_unix(&path)), (None, None));
     }

@@ -459,7 +459,7 @@ async fn drain(response: &mut Response, deadline: Instant) -> Vec<u8> {
     begin
 }
 
-/// Where a redirect leads: never from https to http, and to http only on this machine.
+/// Where a redirect leads: never from https to http, and to http only from this machine to itself.
 fn target(reply: &Reply) -> Result<Url, SourceError> {
     let location = reply
         .headers
@@ -468,8 +468,10 @@ fn target(reply: &Reply) -> Result<Url, SourceError> {
     let target = location.and_then(|location| reply.url.join(location).ok());
     let keeps_tls = |target: &Url| target.scheme() == "https" || reply.url.scheme() == "http";
     let bare = |target: &Url| target.username().is_empty() && target.password().is_none();
+    // Another machine does not have us ask what listens on this one.
+    let near = |target: &Url| target.scheme() == "https" || may_ask(&reply.url);
     target
-        .filter(|target| keeps_tls(target) && bare(target) && may_ask(target))
+        .filter(|target| keeps_tls(target) && bare(target) && may_ask(target) && near(target))
         .ok_or_else(|| reply.error())
 }
 
@@ -659,6 +661,7 @@ mod tests {
             ("https://a.example/x", "http://a.example/y"),
             ("https://a.example/x", "http://127.0.0.1/y"),
             ("http://127.0.0.1:5000/x", "http://a.example/y"),
+            ("http://mirror.example:5000/x", "http://127.0.0.1:2375/y"),
             ("https://a.example/x", "https://u:p@b.example/y"),
             ("https://a.example/x", "file:///etc/passwd"),
             ("https://a.example/x", "//"),

@@ -178,6 +178,11 @@ fn a_layer_of_which_no_manifest_is_here_is_local_unless_buildkit_fetched_it() {
 /// links them.
 fn compressed_anew(original: &mut Image, name: &str) -> Image {
     let mut built = Image::named(name);
+    link_as_compressed_anew(original, &mut built);
+    built
+}
+
+fn link_as_compressed_anew(original: &mut Image, built: &mut Image) {
     label(&mut built.layer, "buildkit.io/blob/mediatype", GZIP);
     label(
         &mut built.layer,
@@ -196,7 +201,6 @@ fn compressed_anew(original: &mut Image, name: &str) -> Image {
         &format!("containerd.io/gc.ref.content.blob-{new}"),
         &new,
     );
-    built
 }
 
 #[test]
@@ -246,4 +250,23 @@ fn a_layer_that_was_compressed_anew_is_local_only_where_what_it_was_made_of_may_
     let built = compressed_anew(&mut Image::named("collected"), "built on what is gone");
     world.containerd.hold("gone", |held| built.hold(held));
     assert_eq!(said(&world, "gone", built.unpack()), "no-rule");
+    // Of more than are looked at, one may be a registry's.
+    let mut built = Image::named("built on many");
+    let many: Vec<Image> = (0..9)
+        .map(|number| {
+            let mut original = Image::named(&format!("one of many {number}"));
+            link_as_compressed_anew(&mut original, &mut built);
+            label(
+                &mut original.layer,
+                "containerd.io/uncompressed",
+                "sha256:0",
+            );
+            original
+        })
+        .collect();
+    world.containerd.hold("many", |held| {
+        many.iter().for_each(|original| original.hold(held));
+        built.hold(held);
+    });
+    assert_eq!(said(&world, "many", built.unpack()), "no-rule");
 }
