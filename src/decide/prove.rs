@@ -178,7 +178,13 @@ impl Proving {
         let revoked = digests
             .into_iter()
             .any(|digest| policy.revoked_digest(&digest).is_some());
-        (!claims.is_empty() && !revoked).then(|| {
+        // Under audit mode a name of the proof would let through what the rule of another name that
+        // the layer has stops.
+        let stricter = place.claims.iter().any(|claim| {
+            !session.names.matches(&claim.name.repository)
+                && policy.mode_for(&claim.name.repository) > policy.mode
+        });
+        (!claims.is_empty() && !revoked && !stricter).then(|| {
             (
                 session,
                 Place {
@@ -811,6 +817,32 @@ mod tests {
             .await,
             "digest-mismatch"
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_of_a_proof_lets_nothing_through_that_another_names_rule_stops() {
+        let state = tempfile::tempdir().unwrap();
+        let more = format!(
+            "mode = \"audit\"\n[[root]]\nid = \"team\"\ntype = \"notary\"\nserver = \"https://127.0.0.1:1\"\nkeys = [\"{}\"]\nrole = \"targets\"\n\
+             [[rule]]\nmatch = \"registry.example/**\"\nroots = [\"team\"]\nmode = \"enforce\"\n",
+            "a".repeat(64)
+        );
+        let (host, proof) = proving(state.path(), &more).await;
+        let (own, unsigned) = (
+            name(&proof, Canary::Unsigned),
+            image(&proof, Canary::Unsigned),
+        );
+        let theirs: ImageRef = "registry.example/app:1".parse().unwrap();
+        for (claims, wanted) in [
+            (
+                &[(ToldBy::Annotation, &own), (ToldBy::Source, &theirs)][..],
+                "no-rule",
+            ),
+            (&[(ToldBy::Annotation, &own)], "let through: no-statement"),
+        ] {
+            let (bytes, layer) = (&unsigned.manifest.bytes, &unsigned.layer.descriptor);
+            assert_eq!(host.unpack(claims, bytes, layer).await, wanted);
+        }
     }
 
     #[tokio::test]
