@@ -7,6 +7,9 @@ use super::program::Program;
 use super::version::Version;
 use crate::config::{Dockerd, Engine};
 
+/// CRI's plugin, which before containerd 2 has all its settings.
+const CRI: &str = "io.containerd.grpc.v1.cri";
+
 /// One containerd, as it runs.
 #[derive(Debug, Clone)]
 pub struct Containerd {
@@ -123,6 +126,24 @@ impl Plugin {
     }
 }
 
+impl Config {
+    /// The name that a plugin's section has in the main file: before version 3 CRI has one section
+    /// for all, and in version 1 by a short name.
+    #[must_use]
+    pub fn section<'a>(&self, plugin: &'a str) -> &'a str {
+        let of_cri = plugin.starts_with("io.containerd.cri.v1.") || plugin == CRI;
+        let version = match self.files.files.first() {
+            Some(_) => self.files.version().unwrap_or(1),
+            None => 3,
+        };
+        match version {
+            ..=1 if of_cri => "cri",
+            2 if of_cri => CRI,
+            _ => plugin,
+        }
+    }
+}
+
 impl Containerd {
     /// The plugin of that full name.
     #[must_use]
@@ -158,7 +179,7 @@ impl Containerd {
     #[must_use]
     pub fn cri(&self) -> Option<Cri<'_>> {
         let config = self.config.as_ref().ok()?;
-        let runs = self.works("io.containerd.grpc.v1.cri");
+        let runs = self.works(CRI);
         runs.then(|| Cri {
             config,
             two: self.version >= Version(2, 0, 0),
@@ -196,8 +217,8 @@ impl<'a> Cri<'a> {
         .contains(&key);
         let mut path = match (self.two, deeper) {
             (true, _) => vec!["plugins", "io.containerd.cri.v1.images"],
-            (false, true) => vec!["plugins", "io.containerd.grpc.v1.cri", "containerd"],
-            (false, false) => vec!["plugins", "io.containerd.grpc.v1.cri"],
+            (false, true) => vec!["plugins", CRI, "containerd"],
+            (false, false) => vec!["plugins", CRI],
         };
         path.extend(key.split('.'));
         path
@@ -221,7 +242,7 @@ impl<'a> Cri<'a> {
         let runtime = if self.two {
             "io.containerd.cri.v1.runtime"
         } else {
-            "io.containerd.grpc.v1.cri"
+            CRI
         };
         let runtimes = at(
             &self.config.effective,

@@ -120,9 +120,14 @@ pub async fn examine(
                 );
                 found.dockers.push(facts);
             }
-            Err(why) => found
-                .report
-                .untold(&docker.name, &format!("{}: {why}", docker.socket.display())),
+            Err(why) => {
+                // One that hangs is listed all the same.
+                let process = probe::dockerd_at(&docker.socket).await;
+                known.extend(process.map(|process| process.pid));
+                found
+                    .report
+                    .untold(&docker.name, &format!("{}: {why}", docker.socket.display()));
+            }
         }
     }
     found

@@ -95,6 +95,34 @@ fn an_engine_that_does_not_answer_is_named_and_nobody_is_told_that_all_is_shut()
 }
 
 #[test]
+fn a_listed_dockerd_that_gives_no_answer_is_not_called_unlisted() {
+    let Some(world) = World::new("doc-hangs") else {
+        return;
+    };
+    // A process of that name that listens, and knows nothing of GET /info.
+    let program = world.path("dockerd");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rootpind"), &program).unwrap();
+    let mut command = std::process::Command::new(&program);
+    command.arg("--config").arg(world.path("rootpin.toml"));
+    let daemon = world.start_by(&world.config(), &mut command);
+    assert_eq!(daemon.notice(), "READY=1");
+    let socket = world.path("control");
+    let config = world.path("doctor.toml");
+    fs::write(
+        &config,
+        format!("[[docker]]\nname = \"d\"\nsocket = {socket:?}\n"),
+    )
+    .unwrap();
+    let words = ["doctor", "--config", config.to_str().unwrap()];
+    let (report, _) = world.rootpin_json(&words);
+    assert!(untold(&report).contains(&"d"), "{report}");
+    let shown = program.display().to_string();
+    let of_it = |hole: &&Value| hole["found"].as_str().unwrap().contains(&shown);
+    let holes = report["holes"].as_array().unwrap();
+    assert_eq!(holes.iter().find(of_it), None, "{report}");
+}
+
+#[test]
 fn what_an_engine_says_of_itself_is_judged_though_its_configuration_cannot_be_told() {
     let Some(world) = World::new("doc-fake") else {
         return;

@@ -48,11 +48,11 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
     if !facts.cri_may_transfer() {
         return annotations(facts, config, cri).into_iter().collect();
     }
-    let mut holes = Vec::new();
+    let (mut holes, images) = (Vec::new(), config.section(IMAGES));
     for (key, off) in SETTINGS {
         if let Some(value) = cri.get(key).filter(|value| **value != off.value()) {
             let found = format!("{key} = {value}, {}", config.files.setter(&cri.path(key)));
-            let lines = format!("[plugins.'{IMAGES}']\n  {key} = {}", off.value());
+            let lines = format!("[plugins.'{images}']\n  {key} = {}", off.value());
             holes.push(
                 Hole::new(Code::CriLocalPull, name, found)
                     .change(lines)
@@ -90,7 +90,7 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
         let hole = match super::one_folder(list) {
             Ok(folder) => hole
                 .change(format!(
-                    "[plugins.'{IMAGES}'.registry]\n  config_path = \"{folder}\""
+                    "[plugins.'{images}'.registry]\n  config_path = \"{folder}\""
                 ))
                 .fix(Fix::DropIn),
             Err(why) => hole.change(why),
@@ -116,7 +116,10 @@ fn annotations(facts: &Containerd, config: &Config, cri: &Cri<'_>) -> Option<Hol
             Fix::CriAnnotations,
         )
     } else {
-        (format!("[plugins.'{IMAGES}']"), Fix::DropIn)
+        (
+            format!("[plugins.'{}']", config.section(IMAGES)),
+            Fix::DropIn,
+        )
     };
     let lines = format!("{section}\n  disable_snapshot_annotations = false");
     Some(

@@ -33,15 +33,14 @@ pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<
         .and_then(toml::Value::as_str)
         .unwrap_or_default();
     if paths.is_empty() {
-        let section = cri.path("registry").join("'.'");
-        let file = facts
-            .config
-            .as_ref()
-            .map_or("containerd's main file".into(), |config| {
-                config.main.display().to_string()
-            });
-        let change =
-            format!("# in {file}\n['{section}']\n  config_path = \"/etc/containerd/certs.d\"");
+        let plugin = cri.path("registry").get(1).copied().unwrap_or_default();
+        let (file, section) = match &facts.config {
+            Ok(config) => (config.main.display().to_string(), config.section(plugin)),
+            Err(_) => ("containerd's main file".to_owned(), plugin),
+        };
+        let change = format!(
+            "# in {file}\n[plugins.'{section}'.registry]\n  config_path = \"/etc/containerd/certs.d\""
+        );
         return vec![
             Hole::new(
                 Code::HostsOpen,
@@ -203,7 +202,8 @@ mod tests {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: BTreeSet::new(),
         };
-        let holes = cri(&super::super::tests::in_order("1.7.24"), &resolver);
+        let mut facts = super::super::tests::in_order("1.7.24");
+        let holes = cri(&facts, &resolver);
         assert!(
             matches!(&holes[..], [hole] if hole.found.contains("no config_path")),
             "{holes:?}"
@@ -212,9 +212,30 @@ mod tests {
         assert!(
             holes[0]
                 .change
-                .contains("\n['plugins'.'io.containerd.grpc.v1.cri'.'registry']\n"),
+                .contains("\n[plugins.'io.containerd.grpc.v1.cri'.registry]\n"),
             "{holes:?}"
         );
+        // By the version of the file that is to be written, not of what containerd makes of it.
+        let main = |facts: &mut Containerd, version: &str| {
+            let config = facts.config.as_mut().unwrap();
+            config.files.files[0].table = version.parse().unwrap();
+            if let Some(images) = config.effective["plugins"].get_mut("io.containerd.cri.v1.images")
+            {
+                images["registry"]["config_path"] = "".into();
+            }
+            cri(facts, &resolver).remove(0).change
+        };
+        let change = main(&mut facts, "");
+        assert!(change.contains("\n[plugins.'cri'.registry]\n"), "{change}");
+        let mut facts = super::super::tests::in_order("2.1.9");
+        for (version, section) in [
+            ("version = 2", "io.containerd.grpc.v1.cri"),
+            ("version = 3", "io.containerd.cri.v1.images"),
+        ] {
+            let change = main(&mut facts, version);
+            let line = format!("\n[plugins.'{section}'.registry]\n");
+            assert!(change.contains(&line), "{change}");
+        }
     }
 
     #[test]

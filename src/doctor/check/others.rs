@@ -73,7 +73,7 @@ pub(in super::super) fn processes(
                     .and_then(|host| host.strip_prefix("unix://").map(plain));
                 let socket = host.unwrap_or("/run/docker.sock".to_owned());
                 format!(
-                    "stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\""
+                    "stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"\nauthz = \"/run/rootpin/docker.authz.sock\""
                 )
             }
             "buildkitd" => "stop it, or have it build by a containerd of rootpin.toml alone: \

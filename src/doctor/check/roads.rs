@@ -47,7 +47,11 @@ pub(super) fn roads(facts: &Containerd, config: &Config) -> Vec<Hole> {
             "enable_experimental_restore_via_create = true, {}",
             config.files.setter(&RESTORE)
         );
-        let change = "[plugins.'io.containerd.cri.v1.runtime']\n  enable_experimental_restore_via_create = false";
+        let change = format!(
+            "# in {}\n[plugins.'{}']\n  enable_experimental_restore_via_create = false",
+            config.main.display(),
+            config.section("io.containerd.cri.v1.runtime")
+        );
         holes.push(Hole::new(Code::CriRestore, name, found).change(change));
     }
     holes

@@ -21,6 +21,13 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
     assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
     assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
+    let lines = found[1].change.split_once(":\n").unwrap().1;
+    let config: crate::config::Config = toml::from_str(lines).unwrap();
+    assert_eq!(
+        config.dockers[0].authz.as_deref(),
+        Some(Path::new("/run/rootpin/docker.authz.sock")),
+        "the socket that the packaged unit holds"
+    );
 }
 
 #[test]
