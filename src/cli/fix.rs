@@ -121,7 +121,7 @@ impl Done {
 
     /// The member `fix` of the object that `--json` gives.
     pub(super) fn json(&self, plan: &Plan) -> Value {
-        let shown = |written: &Written| json!({ "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
+        let shown = |written: &Written| json!({ "removed": written.is_removed(), "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
         let written = match self {
             Self::Written(written) => Some(written.iter().map(shown).collect::<Vec<_>>()),
             Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Failed(_) => None,
@@ -158,7 +158,12 @@ pub(super) fn text_of(fix: &Value) -> String {
                 .as_str()
                 .map(|backup| format!("; what was there is in {backup}"))
                 .unwrap_or_default();
-            let _ = write!(out, "\nwritten: {}{backup}", text(one, "file"));
+            let done = if one["removed"] == true {
+                "removed"
+            } else {
+                "written"
+            };
+            let _ = write!(out, "\n{done}: {}{backup}", text(one, "file"));
         }
     } else {
         let _ = write!(out, "\n{}nothing is written", text(fix, "diff"));

@@ -51,6 +51,13 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
         let Some(socket) = &docker.authz else {
             continue;
         };
+        match super::shadowed(docker).await {
+            Some(hole) if hole.fix.is_none() => left.push(format!(
+                "{}: {}; hint: {}",
+                docker.name, hole.found, hole.change
+            )),
+            hole => holes.extend(hole),
+        }
         match probe::docker(docker).await {
             Ok((facts, _)) => {
                 holes.push(

@@ -22,9 +22,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::config::Config;
+use crate::config::{Config, Dockerd};
 use crate::control::Client;
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::sockets::is_dead;
 use rootpin_policy::Policy;
 
 pub use code::{Code, Severity};
@@ -105,6 +106,7 @@ pub async fn examine(
         .map(|engine| engine.containerd.clone())
         .collect();
     for docker in &config.dockers {
+        found.report.holes.extend(shadowed(docker).await);
         match probe::docker(docker).await {
             Ok((facts, process)) => {
                 known.extend(process.as_ref().map(|process| process.pid));
@@ -150,6 +152,14 @@ pub async fn examine(
         .extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
     found.report.finish();
     found
+}
+
+/// A socket that keeps dockerd from rootpin's plugin.
+async fn shadowed(docker: &Dockerd) -> Option<Hole> {
+    let socket = docker.authz.as_deref()?;
+    let at = plugin_name::shadow(&plugin_name::to_be(socket), socket)?;
+    let dead = is_dead(&at).await;
+    Some(check::shadowed(docker, &at, dead))
 }
 
 fn wanted<'a>(config: &Config, tools: &'a Tools) -> check::Wanted<'a> {

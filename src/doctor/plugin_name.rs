@@ -2,7 +2,8 @@
 //! is (moby, pkg/plugins/discovery.go).
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 /// Where a file that names a socket is written.
 pub(super) const SPECS: &str = "/etc/docker/plugins";
@@ -24,6 +25,26 @@ pub(super) fn of(socket: &Path) -> Option<String> {
 /// The name for one that dockerd can't find yet: whatever has it asked must make that known too.
 pub(super) fn to_be(socket: &Path) -> String {
     of(socket).unwrap_or_else(|| "rootpin".to_owned())
+}
+
+/// A socket that dockerd takes for the plugin of that name, before it looks for a file that names
+/// rootpin's: an earlier one of rootpin's own, say, which nobody listens at any more.
+pub(super) fn shadow(plugin: &str, socket: &Path) -> Option<PathBuf> {
+    SOCKETS
+        .iter()
+        .find_map(|folder| shadow_in(Path::new(folder), plugin, socket))
+}
+
+fn shadow_in(folder: &Path, plugin: &str, socket: &Path) -> Option<PathBuf> {
+    let own = fs::canonicalize(socket).ok();
+    let name = format!("{plugin}.sock");
+    [folder.join(&name), folder.join(plugin).join(&name)]
+        .into_iter()
+        .find(|path| {
+            fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+                && path != socket
+                && (own.is_none() || fs::canonicalize(path).ok() != own)
+        })
 }
 
 fn by_socket(socket: &Path) -> Option<String> {
@@ -106,5 +127,23 @@ mod tests {
             ),
             (Some("c"), None)
         );
+    }
+
+    #[test]
+    fn a_socket_of_the_plugin_s_name_is_found_before_the_file_that_names_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("docker.authz.sock");
+        let find = || shadow_in(folder.path(), "rootpin", &own);
+        let _own = std::os::unix::net::UnixListener::bind(&own).unwrap();
+        fs::write(folder.path().join("rootpin.sock"), "no socket").unwrap();
+        assert_eq!(find(), None);
+        fs::create_dir(folder.path().join("rootpin")).unwrap();
+        let deeper = folder.path().join("rootpin/rootpin.sock");
+        drop(std::os::unix::net::UnixListener::bind(&deeper).unwrap());
+        assert_eq!(find(), Some(deeper.clone()));
+        assert_eq!(shadow_in(folder.path(), "rootpin", &deeper), None);
+        fs::remove_file(&deeper).unwrap();
+        std::os::unix::fs::symlink(&own, &deeper).unwrap();
+        assert_eq!(find(), None, "a link to rootpin's own");
     }
 }

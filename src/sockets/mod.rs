@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 pub use diag::SockDiag;
 pub use holder::Holder;
 pub use passed::Passed;
-pub use unix::bind_unix;
+pub use unix::{bind_unix, is_dead};
 
 /// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it
 /// doesn't know.

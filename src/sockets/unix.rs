@@ -22,14 +22,8 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
                 "something that is no socket is there; remove it",
             ));
         }
-        Ok(_) => match UnixStream::connect(path)
-            .await
-            .map_err(|error| error.kind())
-        {
-            Err(io::ErrorKind::ConnectionRefused) => fs::remove_file(path)?,
-            // Or whose queue is full: somebody is there.
-            _ => return Err(Taken::by(Holder::of_unix(path))),
-        },
+        Ok(_) if is_dead(path).await => fs::remove_file(path)?,
+        Ok(_) => return Err(Taken::by(Holder::of_unix(path))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
@@ -41,6 +35,13 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
     restrict_socket(&fresh)?;
     fs::rename(&fresh, path)?;
     Ok(listener)
+}
+
+/// Whether nobody listens at a socket any more. One whose queue is full has somebody there.
+pub async fn is_dead(path: &Path) -> bool {
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && UnixStream::connect(path).await.is_err_and(refused)
 }
 
 fn fresh_name(path: &Path) -> io::Result<PathBuf> {

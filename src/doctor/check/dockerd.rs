@@ -7,7 +7,7 @@ use super::super::facts::{Docker, Process};
 use super::super::hole::{Fix, Hole};
 use super::super::plugin_name;
 use super::super::version::Version;
-use crate::config::Engine;
+use crate::config::{Dockerd, Engine};
 use crate::hooks;
 
 /// The first release of each line in which a request with a length of nought reaches the plugin as
@@ -194,6 +194,22 @@ fn authorization(facts: &Docker) -> Option<Hole> {
         hole.change(format!("{spec}in {}:\n{line}", facts.config.display()))
             .fix(Fix::Authorization(plugin)),
     )
+}
+
+/// A socket that dockerd takes for rootpin's plugin though it is another. Where nobody listens,
+/// dockerd refuses every call.
+pub(in super::super) fn shadowed(docker: &Dockerd, at: &Path, dead: bool) -> Hole {
+    let (shown, who) = (at.display(), if dead { "nobody" } else { "somebody else" });
+    let found = format!("dockerd takes {shown} for rootpin's plugin, where {who} listens");
+    let hole = Hole::new(Code::DockerNoAuthz, &docker.name, found);
+    if dead {
+        hole.change(format!("rm {shown}\nsystemctl restart docker"))
+            .fix(Fix::DeadSocket(at.to_owned()))
+    } else {
+        hole.change(format!(
+            "ss -xlp src {shown}   # end what listens there, then: rm {shown}"
+        ))
+    }
 }
 
 /// The feature counts before `--containerd` does. Of 29.7 dockerd warns of it.

@@ -24,7 +24,7 @@ use super::version::Version;
 
 pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
-pub(super) use dockerd::{dockerd, embedded};
+pub(super) use dockerd::{dockerd, embedded, shadowed};
 pub(super) use others::{daemon, processes, sockets};
 pub(super) use registry::one_folder;
 pub(super) use transfer::{Entry, entries, platform};

@@ -30,7 +30,7 @@ pub(super) use docker::idle_docker;
 pub(crate) use trial::Tried;
 pub use write::Written;
 
-/// What is to be done, in this order: programs, texts, modes.
+/// What is to be done, in this order: programs, texts, modes, sockets.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Files whose text changes, or that are new.
@@ -39,6 +39,8 @@ pub struct Plan {
     pub programs: Vec<(PathBuf, PathBuf)>,
     /// Files and folders that are given to root, with their mode.
     pub modes: Vec<(PathBuf, u32)>,
+    /// Sockets that are removed at the end, if nobody listens there.
+    pub sockets: Vec<PathBuf>,
     /// Engines that must be restarted, or reload, before any of it is in force.
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
@@ -77,7 +79,10 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty() && self.programs.is_empty() && self.modes.is_empty()
+        self.texts.is_empty()
+            && self.programs.is_empty()
+            && self.modes.is_empty()
+            && self.sockets.is_empty()
     }
 
     /// Everything, as a unified diff and a line for what is no text.
@@ -109,6 +114,9 @@ impl Plan {
         for (path, mode) in &self.modes {
             let _ = writeln!(out, "give {} to root, mode {mode:04o}", path.display());
         }
+        for path in &self.sockets {
+            let _ = writeln!(out, "remove the socket {}", path.display());
+        }
         out
     }
 }
@@ -136,7 +144,7 @@ pub async fn plan(
         let rewrites = of_it.iter().any(|fix| match fix {
             Fix::DropIn | Fix::CriAnnotations => true,
             Fix::Verifier(folder) => moves != Some(folder),
-            Fix::Mode(..) | Fix::Authorization(_) => false,
+            Fix::Mode(..) | Fix::Authorization(_) | Fix::DeadSocket(_) => false,
         });
         if rewrites
             && let Err(why) = plan
@@ -171,6 +179,11 @@ pub async fn plan(
                 plan.modes.push((path.clone(), *mode));
                 Ok(())
             }
+            (Fix::DeadSocket(path), _) => {
+                plan.sockets.push(path.clone());
+                plan.restart_too(engine);
+                Ok(())
+            }
             (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_), _) => Ok(()),
         };
         if let Err(why) = done {
@@ -200,9 +213,13 @@ impl Plan {
                 Some(known) => known.after = edit.after,
                 None => self.texts.push(edit),
             }
-            if !self.restart.iter().any(|known| known == engine) {
-                self.restart.push(engine.to_owned());
-            }
+            self.restart_too(engine);
+        }
+    }
+
+    fn restart_too(&mut self, engine: &str) {
+        if !self.restart.iter().any(|known| known == engine) {
+            self.restart.push(engine.to_owned());
         }
     }
 
@@ -333,18 +350,32 @@ impl Plan {
     /// Something could not be written, or an engine would not start with what was written; then all
     /// is as it was.
     pub async fn write(&self, time: &str) -> Result<Vec<Written>, String> {
-        let done = write::write(self, time)?;
+        let mut done = write::write(self, time)?;
+        let taken_back = |done: &[Written]| {
+            write::undo(done).map_or_else(
+                |error| format!("and could not be taken back: {error}"),
+                |()| "so it was taken back".to_owned(),
+            )
+        };
         for tried in &self.tried {
             if let Err(why) = tried.ask_again().await {
-                let back = write::undo(&done);
-                let end = back.map_or_else(
-                    |error| format!("and could not be taken back: {error}"),
-                    |()| "so it was taken back".to_owned(),
-                );
                 return Err(format!(
-                    "{}: what was written does not hold, {end}: {why}",
-                    tried.engine
+                    "{}: what was written does not hold, {}: {why}",
+                    tried.engine,
+                    taken_back(&done)
                 ));
+            }
+        }
+        for path in &self.sockets {
+            match write::remove_dead(path).await {
+                Ok(removed) => done.push(removed),
+                Err(why) => {
+                    return Err(format!(
+                        "{} is not removed, {}: {why}",
+                        path.display(),
+                        taken_back(&done)
+                    ));
+                }
             }
         }
         Ok(done)

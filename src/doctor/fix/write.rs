@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::Plan;
-use crate::trusted_path::{self, Before};
+use crate::sockets::is_dead;
+use crate::trusted_path::{self, Before, Owner, check_directory};
 
 /// A file that was written or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,31 @@ enum Change {
     File(PathBuf, Vec<PathBuf>),
     /// It was given to root.
     Mode(Before),
+    /// It was a socket where nobody listened, and is gone.
+    Removed,
+}
+
+impl Written {
+    /// Whether it was removed, and not written.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.change == Change::Removed
+    }
+}
+
+/// Removes a socket where nobody listens.
+pub(super) async fn remove_dead(path: &Path) -> Result<Written, String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    check_directory(folder, Owner::RootOrCaller).map_err(|fault| fault.message)?;
+    if !is_dead(path).await {
+        return Err("somebody listens there".to_owned());
+    }
+    fs::remove_file(path).map_err(|error| error.to_string())?;
+    Ok(Written {
+        path: path.to_owned(),
+        backup: None,
+        change: Change::Removed,
+    })
 }
 
 /// Writes all of it, or leaves all as it was.
@@ -91,6 +117,8 @@ pub(super) fn undo(done: &[Written]) -> io::Result<()> {
     {
         let undone = match (change, backup) {
             (Change::Mode(before), _) => before.restore(path),
+            // Nobody could do anything with it.
+            (Change::Removed, _) => Ok(()),
             (Change::File(file, _), Some(backup)) => fs::rename(backup, file),
             (Change::File(file, folders), None) => fs::remove_file(file)
                 .and_then(|()| folders.iter().rev().try_for_each(fs::remove_dir)),
@@ -282,5 +310,27 @@ mod tests {
             assert_eq!(of(&file).unwrap().1, 12346);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_removed_only_where_nobody_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, socket) = (dir.path().join("config.toml"), dir.path().join("socket"));
+        fs::write(&file, "old").unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let plan = Plan {
+            texts: vec![edit(&file)],
+            sockets: vec![socket.clone()],
+            ..Plan::default()
+        };
+        let why = plan.write("T").await.unwrap_err();
+        assert!(
+            why.contains("somebody listens there") && why.contains("so it was taken back"),
+            "{why}"
+        );
+        assert!(socket.exists() && fs::read_to_string(&file).unwrap() == "old");
+        drop(listener);
+        let written = plan.write("T").await.unwrap();
+        assert!(written.last().unwrap().is_removed() && !socket.exists());
     }
 }

@@ -215,3 +215,27 @@ fn what_comes_in_without_a_call_is_told_swarms_tasks_and_a_store_that_moves() {
             .starts_with("weak docker-migration")
     );
 }
+
+#[test]
+fn a_socket_that_dockerd_takes_for_the_plugin_is_open_and_removed_only_where_nobody_listens() {
+    let docker = Dockerd {
+        name: "main".to_owned(),
+        socket: "/run/docker.sock".into(),
+        authz: Some("/run/rootpin/docker.authz.sock".into()),
+    };
+    let at = Path::new("/run/docker/plugins/rootpin.sock");
+    let dead = super::super::shadowed(&docker, at, true);
+    assert_eq!(
+        (dead.code, dead.severity, dead.fix),
+        (
+            Code::DockerNoAuthz,
+            Severity::Open,
+            Some(Fix::DeadSocket(at.to_owned()))
+        )
+    );
+    assert!(
+        dead.change
+            .starts_with("rm /run/docker/plugins/rootpin.sock\n")
+    );
+    assert_eq!(super::super::shadowed(&docker, at, false).fix, None);
+}
