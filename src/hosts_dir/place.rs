@@ -4,11 +4,11 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::document::MAX_BYTES;
 use super::{Certificates, DEFAULT, Hole, hole};
+use crate::trusted_path::{Owner, check_way};
 
 /// The folder of one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,23 +80,18 @@ impl Place {
         Ok(Some(text))
     }
 
-    /// That others than root may change who says what a tag is.
+    /// That others than root may change who says what a tag is: the file, a folder on the way to
+    /// it, or what a link on the way leads to.
     #[must_use]
     pub fn writable(&self) -> Option<Hole> {
-        let (file, ours) = (self.file(), [0, rustix::process::geteuid().as_raw()]);
-        let open = |path: &Path| {
-            fs::metadata(path)
-                .is_ok_and(|about| about.mode() & 0o022 != 0 || !ours.contains(&about.uid()))
-        };
-        let which = [file.as_path(), self.folder.as_path()]
-            .into_iter()
-            .find(|path| open(path))?;
-        let found = format!("others than root can write to {}", which.display());
-        Some(Hole::new(
-            "writable",
-            found,
-            format!("chown root {0}; chmod go-w {0}", which.display()),
-        ))
+        let file = std::path::absolute(self.file()).ok()?;
+        let fault = check_way(&file, Owner::RootOrCaller).err()?;
+        let found = format!(
+            "others than root can change {}: {}",
+            file.display(),
+            fault.message
+        );
+        Some(Hole::new("writable", found, fault.hint))
     }
 
     /// The certificates beside it.
@@ -287,5 +282,27 @@ mod tests {
                 ("b.cert".to_owned(), None)
             ]
         );
+    }
+    #[test]
+    fn who_can_write_to_a_folder_on_the_way_can_change_the_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let certs = root.path().join("certs.d");
+        fs::create_dir_all(certs.join("r.example")).unwrap();
+        let place = Place::own(&certs, "r.example").unwrap();
+        fs::write(place.file(), "").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(&place.file(), 0o644);
+        assert_eq!(place.writable(), None);
+        for open in [place.file(), place.folder().to_owned(), certs.clone()] {
+            let mode = fs::metadata(&open).unwrap().permissions().mode() & 0o777;
+            set(&open, mode | 0o020);
+            let hole = place.writable().unwrap();
+            assert!(hole.found.contains(&open.display().to_string()), "{hole:?}");
+            set(&open, mode);
+        }
+        assert_eq!(place.writable(), None);
     }
 }

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -24,6 +23,7 @@ use toml::Spanned;
 
 use super::{SourceError, escaped};
 use crate::hosts_dir::{DOCKER_HUB, DaemonJson, Place};
+use crate::trusted_path::{Owner, check_way};
 use rootpin_trust::image::Digest;
 
 /// No such file is larger: all CAs of a system are a quarter of it.
@@ -414,19 +414,20 @@ impl Host {
     }
 }
 
-/// A file that nobody but root and the caller can write to: it says whom to trust.
+/// A file that nobody but root and the caller can change, nor put another in its place: it says
+/// whom to trust.
 fn read(path: &Path) -> io::Result<String> {
+    let whole = std::path::absolute(path)?;
+    if fs::symlink_metadata(&whole).is_ok() {
+        check_way(&whole, Owner::RootOrCaller).map_err(|fault| {
+            io::Error::other(format!("others than root can change it: {fault}"))
+        })?;
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("not a plain file"));
-    }
-    let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.uid());
-    if !ours || about.mode() & 0o022 != 0 {
-        return Err(io::Error::other(
-            "others than root can write to it; hint: chown root, chmod go-w",
-        ));
     }
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
@@ -626,6 +627,15 @@ mod tests {
             first("r.example:5000").unwrap().unwrap(),
             "https://one.example/v2"
         );
+        // Who can write to a folder puts another file in its place.
+        let mode = |mode| {
+            let folder = folder.path().join("r.example:5000");
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(0o777);
+        let error = first("r.example:5000").unwrap_err().to_string();
+        assert!(error.contains("others than root can change it"), "{error}");
+        mode(0o755);
         write("r.example:5000", "[host.\"https://one.example\"]", 0o666);
         let error = first("r.example:5000").unwrap_err().to_string();
         assert!(
