@@ -138,6 +138,10 @@ fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
     let (image, source) = (target.one("fromImage")?, target.one("fromSrc")?);
     let (tag, repo) = (target.one("tag")?, target.one("repo")?);
     if image.is_empty() {
+        // Only `-` has a body: the file system itself, which dockerd never shows.
+        if source != "-" {
+            request.has_no_hidden_form()?;
+        }
         return Ok(Action::Local(
             "docker import",
             named(repo, tag)?.into_iter().collect(),

@@ -572,3 +572,26 @@ proptest! {
         let _ = read(&of("POST", "/containers/create", &[JSON], &body));
     }
 }
+
+#[test]
+fn an_import_from_an_address_hides_no_form_that_would_make_it_a_pull() {
+    let read = |source: &str, headers: &[(&str, &str)]| {
+        read(&of(
+            "POST",
+            &format!("/images/create?fromSrc={source}&repo=app"),
+            headers,
+            "",
+        ))
+    };
+    let hidden = [("Content-Type", "text/plain"), ("Content-Length", "44")];
+    for source in ["http://f.example/fs.tar", ""] {
+        assert!(read(source, &hidden).is_err(), "{source}");
+        for shown in [&[EMPTY][..], &[]] {
+            assert!(
+                matches!(read(source, shown), Ok(Action::Local(..))),
+                "{source}"
+            );
+        }
+    }
+    assert!(matches!(read("-", &hidden), Ok(Action::Local(..))));
+}
