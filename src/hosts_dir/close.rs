@@ -37,7 +37,7 @@ pub fn close(
     let mut file: HostsFile = before
         .parse()
         .map_err(|error: String| Hole::malformed(&error))?;
-    if text.is_some() && holes(&file, registry, resolver).is_empty() {
+    if text.is_some() && file.has_host_table() && holes(&file, registry, resolver).is_empty() {
         return Ok(before.to_owned());
     }
     if let Some(line) = before
@@ -96,6 +96,10 @@ pub fn close(
         let mut table = Table::new();
         set(&mut table, "capabilities", list(&["pull", "resolve"]));
         hosts.insert(&url(resolver, registry), Item::Table(table));
+    }
+    // containerd 1.7 passes over a file without one.
+    if hosts.is_empty() {
+        hosts.set_implicit(false);
     }
     let after = file.document.to_string();
     let after = if text.is_none() {
@@ -224,10 +228,13 @@ mod tests {
         let default = closed(None, DEFAULT).unwrap();
         assert!(
             default.ends_with(
-                "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n"
+                "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n\n[host]\n"
             ),
             "{default}"
         );
+        let without = default.trim_end().trim_end_matches("[host]");
+        let again = closed(Some(without), DEFAULT).unwrap();
+        assert!(again.contains("\n[host]\n"), "{again}");
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl HostsFile {
         self.document.as_table()
     }
 
+    /// Whether there is a `[host]` table, be it empty.
+    pub(super) fn has_host_table(&self) -> bool {
+        self.root().contains_key("host")
+    }
+
     /// The registry itself, as the file names it.
     #[must_use]
     pub fn server(&self) -> Option<&str> {

@@ -11,6 +11,9 @@ use super::{DEFAULT, Place, url};
 /// The code of a registry that has no file.
 pub const NO_FILE: &str = "no-file";
 
+/// The code of a file that others than root can change.
+pub const WRITABLE: &str = "writable";
+
 /// One way by which somebody else than the resolver says what a tag is, or by which nobody does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
@@ -62,7 +65,8 @@ impl Hole {
     }
 }
 
-/// What is open where an engine looks for a registry's file; `None`: it finds nothing.
+/// What is open where an engine looks for a registry's file; `None`: it finds nothing. `options` are
+/// those of `rootpin hosts write`, as ` --dir /etc/docker/certs.d`.
 ///
 /// # Errors
 /// The file can't be read.
@@ -70,8 +74,9 @@ pub fn holes_at(
     place: Option<&Place>,
     registry: &str,
     resolver: SocketAddr,
+    options: &str,
 ) -> io::Result<Vec<Hole>> {
-    let hint = format!("rootpin hosts write {registry}");
+    let hint = format!("rootpin hosts write{options} {registry}");
     let none = |found| Ok(vec![Hole::new(NO_FILE, found, &hint)]);
     let Some(place) = place else {
         return none("no hosts.toml, so the registry says itself what its tags are");
@@ -88,13 +93,31 @@ pub fn holes_at(
     Ok(found)
 }
 
+/// That containerd 1.7 passes over a file without a `[host]` table, and asks the registry
+/// (`getSortedHosts` in its remotes/docker/config/hosts.go).
+///
+/// # Errors
+/// The file can't be read.
+pub fn passed_over(place: &Place, registry: &str, options: &str) -> io::Result<Option<Hole>> {
+    let Some(Ok(file)) = place.text()?.map(|text| text.parse::<HostsFile>()) else {
+        return Ok(None);
+    };
+    let name = if place.is_default { DEFAULT } else { registry };
+    let hole = Hole::new(
+        "no-host-table",
+        "containerd 1.7 passes over a file without a [host] table, and asks the registry",
+        format!("rootpin hosts write{options} {name}"),
+    );
+    Ok((!file.has_host_table()).then_some(hole))
+}
+
 /// That dockerd's `registry-mirrors` stand before the only host that a file names for Docker Hub;
 /// two hosts end them (moby, daemon/hosts.go, `mergeLegacyConfig`). `place` is where dockerd looks
 /// for docker.io's.
 ///
 /// # Errors
 /// The file can't be read.
-pub fn mirrored(place: &Place, mirrors: &[String]) -> io::Result<Option<Hole>> {
+pub fn mirrored(place: &Place, mirrors: &[String], options: &str) -> io::Result<Option<Hole>> {
     let Some(Ok(file)) = place.text()?.map(|text| text.parse::<HostsFile>()) else {
         return Ok(None);
     };
@@ -105,7 +128,9 @@ pub fn mirrored(place: &Place, mirrors: &[String]) -> io::Result<Option<Hole>> {
         "dockerd puts its registry-mirrors, {}, before the one host that is named here for docker.io",
         mirrors.join(", ")
     );
-    let hint = "rootpin hosts write docker.io, which names two and so ends registry-mirrors; a mirror of bytes is then a [host.\"URL\"] with capabilities = [\"pull\"] in that file";
+    let hint = format!(
+        "rootpin hosts write{options} docker.io   # which names two and so ends registry-mirrors; a mirror of bytes is then a [host.\"URL\"] with capabilities = [\"pull\"] in that file"
+    );
     Ok(Some(Hole::new("mirrors", found, hint)))
 }
 

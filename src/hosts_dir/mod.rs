@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 pub use close::{Certificates, close};
 pub use daemon_json::DaemonJson;
 pub use document::HostsFile;
-pub use hole::{Hole, NO_FILE, holes, holes_at, mirrored};
+pub use hole::{Hole, NO_FILE, WRITABLE, holes, holes_at, mirrored, passed_over};
 pub use place::{Place, fetches_at, registries};
 
 /// The name of the folder that stands for every registry without one of its own.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::MAX_BYTES;
-use super::{Certificates, DEFAULT, Hole, hole};
+use super::{Certificates, DEFAULT, Hole, WRITABLE, hole};
 use crate::trusted_path::{Owner, check_way};
 
 /// The folder of one registry.
@@ -91,7 +91,7 @@ impl Place {
             file.display(),
             fault.message
         );
-        Some(Hole::new("writable", found, fault.hint))
+        Some(Hole::new(WRITABLE, found, fault.hint))
     }
 
     /// The certificates beside it.

@@ -244,6 +244,36 @@ fn a_file_that_others_can_write_and_a_list_of_folders_are_holes() {
 }
 
 #[test]
+fn a_hint_repeats_the_options_and_closes_what_was_found() {
+    let certs = Certs::new();
+    certs.put(
+        "_default",
+        &format!("server = \"http://{RESOLVER}\"\ncapabilities = [\"pull\", \"resolve\"]\n"),
+    );
+    assert_eq!(
+        certs.codes(&[])[0].1,
+        ["no-host-table"],
+        "containerd 1.7 passes over it"
+    );
+    let hints = |words: &[&str]| -> Vec<String> {
+        let checked = certs.run(&[&["check"], words].concat());
+        let hint = |line: &str| line.trim().strip_prefix("hint: ").map(str::to_owned);
+        checked.out.lines().filter_map(hint).collect()
+    };
+    let dir = certs.dir().display().to_string();
+    let command =
+        |registry| format!("rootpin hosts write --dir {dir} --resolver {RESOLVER} {registry}");
+    assert_eq!(hints(&[]), [command("_default")]);
+    let typed = command("_default");
+    let mut rootpin = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    let typed = run(rootpin.args(typed.split(' ').skip(1)), b"");
+    assert_eq!(typed.code, 0, "{typed:?}");
+    assert_eq!(certs.codes(&[]), closed(&["_default"]));
+    fs::remove_dir_all(certs.dir().join("_default")).unwrap();
+    assert_eq!(hints(&["r.example"]), [command("r.example")]);
+}
+
+#[test]
 fn a_registry_is_a_host_and_a_resolver_is_on_loopback() {
     let certs = Certs::new();
     for bad in [

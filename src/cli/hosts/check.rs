@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_dir::{
-    DEFAULT, DOCKER_HUB, DaemonJson, Hole, Place, holes_at, mirrored, registries,
+    DEFAULT, DOCKER_HUB, DaemonJson, Hole, Place, WRITABLE, holes_at, mirrored, passed_over,
+    registries,
 };
 use crate::sockets::Holder;
 
@@ -38,6 +39,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         ));
     }
     for dir in arguments.at.dirs()? {
+        let options = arguments.at.options(&dir);
         let unreadable = |error: io::Error| {
             Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()))
         };
@@ -68,7 +70,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 .map_err(unreadable)?,
         };
         if asked.is_empty() {
-            let hint = "name the registries that images come from: rootpin hosts write docker.io";
+            let hint = format!(
+                "name the registries that images come from: rootpin hosts write{options} docker.io"
+            );
             files.push(told(
                 &dir,
                 None,
@@ -76,18 +80,23 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 &[hole(
                     "no-file",
                     "no registry has a hosts.toml here, so each says itself what its tags are",
-                    hint,
+                    &hint,
                 )],
             ));
         }
         for registry in asked {
             let place = Place::of(&dir, &registry).map_err(unreadable)?;
-            let mut found = holes_at(place.as_ref(), &registry, resolver).map_err(unreadable)?;
+            let mut found =
+                holes_at(place.as_ref(), &registry, resolver, &options).map_err(unreadable)?;
+            if let Some(place) = place.as_ref().filter(|_| closed(&found)) {
+                found.extend(passed_over(place, &registry, &options).map_err(unreadable)?);
+            }
             if let Some(place) = place.as_ref().filter(|place| {
                 registry == DOCKER_HUB || registry == DEFAULT && stands_for_docker_hub(&dir, place)
             }) {
                 found.extend(
-                    mirrored(place, &DaemonJson::beside(&dir).mirrors).map_err(unreadable)?,
+                    mirrored(place, &DaemonJson::beside(&dir).mirrors, &options)
+                        .map_err(unreadable)?,
                 );
             }
             files.push(told(
@@ -102,6 +111,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let outcome = if open { "open" } else { "closed" };
     output.value(&json!({ "version": 1, "outcome": outcome, "resolver": resolver.to_string(), "files": files }), report);
     Ok(u8::from(open))
+}
+
+/// Whether nothing but a mode is wrong with a file.
+fn closed(found: &[Hole]) -> bool {
+    found.iter().all(|hole| hole.code == WRITABLE)
 }
 
 /// Whether that folder of `_default` is the one that dockerd finds for Docker Hub.

@@ -35,6 +35,7 @@ pub(super) enum Verb {
             server-resolves  the server may resolve\n  \
             host-resolves    another host may resolve\n  \
             no-resolver      the resolver is not asked\n  \
+            no-host-table    containerd 1.7 passes over a file without a [host] table\n  \
             mirrors          dockerd's registry-mirrors say what Docker Hub's tags are\n  \
             writable         others than root can change it\n  \
             port-taken       somebody else than rootpind listens where the resolver should\n  \
@@ -115,6 +116,29 @@ impl Where {
             ))
         };
         config.resolver.ok_or_else(none)
+    }
+
+    /// The options that were given, for a command that shall do the same in that folder.
+    fn options(&self, dir: &Path) -> String {
+        let mut words = String::new();
+        let mut add = |option: &str, value: &str| {
+            let plain = |sign: char| sign.is_ascii_alphanumeric() || "/._:-[]".contains(sign);
+            let value = if value.chars().all(plain) {
+                value.to_owned()
+            } else {
+                format!("'{}'", value.replace('\'', "'\\''"))
+            };
+            words.push_str(&format!(" {option} {value}"));
+        };
+        if !self.dirs.is_empty() {
+            add("--dir", &dir.to_string_lossy());
+        }
+        if let Some(resolver) = self.resolver {
+            add("--resolver", &resolver.to_string());
+        } else if self.config != Path::new(DEFAULT_CONFIG) {
+            add("--config", &self.config.to_string_lossy());
+        }
+        words
     }
 
     fn dirs(&self) -> Result<Vec<PathBuf>, Failure> {

@@ -9,7 +9,10 @@ use super::super::code::Code;
 use super::super::facts::{Containerd, Docker};
 use super::super::hole::Hole;
 use super::super::version::Version;
-use crate::hosts_dir::{DOCKER_HUB, NO_FILE, Place, holes_at, mirrored, registries};
+use crate::hosts_dir::{
+    Certificates, DEFAULT, DOCKER_HUB, NO_FILE, Place, WRITABLE, close, holes_at, mirrored,
+    passed_over, registries,
+};
 
 /// dockerd with images in containerd reads them from this version on, there and nowhere else.
 const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
@@ -54,7 +57,12 @@ pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<
         return Vec::new(); // It reads none of them, which has a code of its own.
     }
     let folders: Vec<PathBuf> = paths.split(':').map(PathBuf::from).collect();
-    open(&facts.engine.name, &folders, resolver)
+    open(
+        &facts.engine.name,
+        &folders,
+        resolver,
+        facts.version < Version(2, 0, 0),
+    )
 }
 
 pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<Hole> {
@@ -62,7 +70,7 @@ pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<
     if !facts.containerd_store || facts.version < since {
         return Vec::new();
     }
-    let mut holes = open(&facts.docker.name, &[folder.into()], resolver);
+    let mut holes = open(&facts.docker.name, &[folder.into()], resolver, false);
     holes.extend(mirrors(
         &facts.docker.name,
         Path::new(folder),
@@ -74,7 +82,7 @@ pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<
 /// dockerd's own mirrors of Docker Hub.
 fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
     let place = Place::of(folder, DOCKER_HUB).ok()??;
-    let found = mirrored(&place, mirrors).ok()??;
+    let found = mirrored(&place, mirrors, "").ok()??;
     let hole = Hole::new(
         Code::HostsOpen,
         docker,
@@ -90,7 +98,8 @@ fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
     )))
 }
 
-fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole> {
+/// `old`: a containerd before 2.0 reads them.
+fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>, old: bool) -> Vec<Hole> {
     let here = folders
         .iter()
         .flat_map(|folder| registries(folder).unwrap_or_default());
@@ -110,8 +119,13 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole>
     let (mut holes, mut missing) = (Vec::new(), Vec::new());
     for registry in all {
         let place = first(folders, &registry);
-        let found =
-            place.and_then(|place| Ok((holes_at(place.as_ref(), &registry, resolver.at)?, place)));
+        let found = place.and_then(|place| {
+            let mut found = holes_at(place.as_ref(), &registry, resolver.at, "")?;
+            if let Some(place) = place.as_ref().filter(|_| old) {
+                found.extend(passed_over(place, &registry, "")?);
+            }
+            Ok((found, place))
+        });
         match found {
             Ok((found, _)) if found.is_empty() => {}
             Ok((found, _)) if found.iter().any(|hole| hole.code == NO_FILE) => {
@@ -119,18 +133,25 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole>
             }
             Ok((found, place)) => {
                 let file = place
+                    .as_ref()
                     .map(|place| place.file().display().to_string())
                     .unwrap_or_default();
-                let (what, hints): (Vec<_>, Vec<_>) = found
-                    .into_iter()
-                    .map(|hole| (hole.found, hole.hint))
-                    .unzip();
+                let command = place.and_then(|place| command(&place, &registry, resolver.at));
+                // No command of rootpin's changes a mode.
+                let (by_hand, by_command): (Vec<_>, Vec<_>) =
+                    found.iter().partition(|hole| hole.code == WRITABLE);
+                let mut change: Vec<_> = match &command {
+                    Some(command) if !by_command.is_empty() => vec![command.as_str()],
+                    _ => by_command.iter().map(|hole| hole.hint.as_str()).collect(),
+                };
+                change.extend(by_hand.iter().map(|hole| hole.hint.as_str()));
+                let what: Vec<_> = found.iter().map(|hole| hole.found.as_str()).collect();
                 let hole = Hole::new(
                     Code::HostsOpen,
                     engine,
                     format!("{registry} in {file}: {}", what.join("; ")),
                 );
-                holes.push(hole.change(hints.join("\n")));
+                holes.push(hole.change(change.join("\n")));
             }
             Err(error) => {
                 let hole = Hole::new(
@@ -160,6 +181,15 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>) -> Vec<Hole>
     holes
 }
 
+/// What closes a file, where that is possible.
+fn command(place: &Place, registry: &str, resolver: SocketAddr) -> Option<String> {
+    let name = if place.is_default { DEFAULT } else { registry };
+    let text = place.text().ok()??;
+    close(Some(&text), name, resolver, &Certificates::default()).ok()?;
+    let dir = place.folder().parent()?.display();
+    Some(format!("rootpin hosts write --dir {dir} {name}"))
+}
+
 /// The first of several folders that has something for a registry.
 fn first(folders: &[PathBuf], registry: &str) -> std::io::Result<Option<Place>> {
     for folder in folders
@@ -185,7 +215,7 @@ mod tests {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: registries.iter().copied().collect(),
         };
-        open("main", &[folder.to_owned()], &resolver)
+        open("main", &[folder.to_owned()], &resolver, false)
             .into_iter()
             .map(|hole| (hole.found, hole.change))
             .collect()
@@ -272,10 +302,33 @@ mod tests {
                 && found[0].0.contains("not understood"),
             "{found:?}"
         );
+        assert!(found[1].0.contains("other.example/hosts.toml"), "{found:?}");
+        let command = |registry| {
+            format!(
+                "rootpin hosts write --dir {} {registry}",
+                dir.path().display()
+            )
+        };
+        assert_eq!(found[1].1, command("other.example"));
+        // Only a containerd before 2.0 passes over a file without a [host] table.
+        write(
+            dir.path(),
+            "_default",
+            "server = \"http://127.0.0.1:5055\"\ncapabilities = [\"pull\", \"resolve\"]\n",
+        );
+        fs::remove_dir_all(dir.path().join("other.example")).unwrap();
+        fs::remove_dir_all(dir.path().join("odd.example")).unwrap();
+        assert_eq!(opened(dir.path(), &["r.example"]), []);
+        let resolver = Resolver {
+            at: "127.0.0.1:5055".parse().unwrap(),
+            registries: BTreeSet::new(),
+        };
+        let found = open("main", &[dir.path().to_owned()], &resolver, true);
         assert!(
-            found[1].0.contains("other.example/hosts.toml") && found[1].1.contains("5055/resolve"),
+            found.len() == 1 && found[0].found.contains("[host] table"),
             "{found:?}"
         );
+        assert_eq!(found[0].change, command("_default"));
     }
 
     #[test]
