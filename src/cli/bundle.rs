@@ -16,7 +16,7 @@ use crate::control::{Client, import_report};
 use crate::decide::{Decider, Exported};
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
-use crate::state::Store;
+use crate::state::{StateError, Store};
 use rootpin_policy::Pattern;
 
 /// For all of a large repository, from slow places.
@@ -112,15 +112,16 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
 async fn export(verb: Export, output: Output) -> Result<u8, String> {
     // A state of its own for a moment: nothing seen before, and nothing kept.
     let fresh = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let state = verb
-        .state
-        .clone()
-        .unwrap_or_else(|| fresh.path().join("state"));
+    let passing = fresh.path().to_owned();
+    let open: Opening = match verb.state.clone() {
+        Some(state) => opening(state),
+        None => Box::new(move || Store::passing(&passing)),
+    };
     let credentials = verb
         .docker_config
         .clone()
         .map_or_else(Credentials::none, Credentials::in_folder);
-    let decider = decider(&verb.policy, &state, credentials).await?;
+    let decider = decider(&verb.policy, open, credentials).await?;
     let all = vec![String::new()];
     let prefixes = if verb.matching.is_empty() {
         &all
@@ -151,7 +152,7 @@ async fn import_here(
     state: &Path,
     output: Output,
 ) -> Result<u8, String> {
-    let decider = decider(policy, state, Credentials::none()).await?;
+    let decider = decider(policy, opening(state.to_owned()), Credentials::none()).await?;
     let (value, exit) = import_report(
         &decider
             .import(Arc::new(bundle), root, Timestamp::now())
@@ -198,7 +199,18 @@ async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Stri
     Ok(output.report(&report?, import_text))
 }
 
-async fn decider(policy: &Path, state: &Path, credentials: Credentials) -> Result<Decider, String> {
+/// Opens a state. It may wait for one.
+type Opening = Box<dyn FnOnce() -> Result<Store, StateError> + Send>;
+
+fn opening(state: PathBuf) -> Opening {
+    Box::new(move || Store::open_waiting(&state, Instant::now() + WAIT))
+}
+
+async fn decider(
+    policy: &Path,
+    open: Opening,
+    credentials: Credentials,
+) -> Result<Decider, String> {
     let loaded = rootpin_policy::load(
         &PolicyDir::open(policy, Owner::RootOrCaller),
         Timestamp::now(),
@@ -210,8 +222,6 @@ async fn decider(policy: &Path, state: &Path, credentials: Credentials) -> Resul
             policy.display()
         )
     })?;
-    let dir = state.to_owned();
-    let open = move || Store::open_waiting(&dir, Instant::now() + WAIT);
     let store = tokio::task::spawn_blocking(open)
         .await
         .map_err(|error| error.to_string())?;

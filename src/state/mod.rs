@@ -111,6 +111,15 @@ impl Store {
         Ok(Self::of(file::path(dir), database, seen, unnamed))
     }
 
+    /// A new state in an empty folder that will be gone in a moment: nobody has to know of it.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn passing(dir: &Path) -> Result<Self, StateError> {
+        let (database, seen, unnamed) = file::create(dir)?;
+        Ok(Self::of(file::path(dir), database, seen, Some(unnamed)))
+    }
+
     /// Opens the state, and waits for another process that has it open, up to the deadline.
     ///
     /// # Errors

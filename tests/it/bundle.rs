@@ -59,6 +59,17 @@ fn a_bundle_goes_from_a_host_with_a_network_to_a_running_daemon_and_to_a_state_f
         (0, &"org".into(), &Value::Array(Vec::new())),
         "{exported}"
     );
+    let again = shown("again");
+    let words = [
+        "bundle", "export", "--root", "org", "--policy", &online, &again,
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    let ended = run(command.args(words), b"");
+    assert_eq!(
+        (ended.code, ended.err.as_str()),
+        (0, ""),
+        "no state is new that nobody keeps"
+    );
     let (code, none) = rootpin(&[
         "bundle",
         "export",
