@@ -267,3 +267,34 @@ fn a_look_sees_every_change_and_nothing_else() {
     fs::rename(dir.join("next"), dir.join("policy.toml")).unwrap();
     assert_ne!(first.look(), first.identity());
 }
+
+#[test]
+fn the_documented_command_prints_the_hash_with_fragments_or_without() {
+    let docs = include_str!("../../docs/policy.md");
+    let line = docs
+        .lines()
+        .find_map(|line| line.strip_prefix("$ cd /etc/rootpin && sha256sum"))
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = std::collections::BTreeMap::new();
+    let mut put = |name: &str| {
+        fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(name), name).unwrap();
+        files.insert(name.to_owned(), name.as_bytes().to_vec());
+        let command = format!("cd {} && sha256sum{line}", dir.path().display());
+        let ended = Command::new("bash")
+            .args(["-c", &command])
+            .output()
+            .unwrap();
+        let hash = rootpin_policy::hash(&files).hex();
+        (ended, hash)
+    };
+    put("policy.toml");
+    for name in ["roots/team.pub", "policy.d/10.toml"] {
+        let (ended, hash) = put(name);
+        assert!(
+            ended.stderr.is_empty() && String::from_utf8_lossy(&ended.stdout).starts_with(&hash),
+            "{name}: {ended:?}, not {hash}"
+        );
+    }
+}
