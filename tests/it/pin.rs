@@ -6,7 +6,7 @@ mod diff;
 mod edit;
 mod refused;
 mod scan;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::fs;
 

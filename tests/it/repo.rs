@@ -504,3 +504,48 @@ fn every_verb_has_help_with_an_example() {
         }
     }
 }
+
+#[test]
+fn what_init_says_at_its_end_pins_the_root_as_it_is_typed() {
+    let org = Org::new();
+    let said = org.ok(
+        "main",
+        &[
+            "init",
+            "--names",
+            "r.test/team/**",
+            "--publish",
+            &org.place(),
+        ],
+    );
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("rootpin pin add "))
+        .unwrap_or_else(|| panic!("{said}"));
+    let policy = org.path("policy").display().to_string();
+    fs::create_dir(&policy).unwrap();
+    let mut shell = Command::new("bash");
+    let bin = Path::new(env!("CARGO_BIN_EXE_rootpin")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    shell
+        .env("PATH", path)
+        .current_dir(org.path("main"))
+        .args(["-c", &format!("{line} --policy {policy}")]);
+    let pinned = run(&mut shell, b"");
+    assert_eq!(pinned.code, 0, "{line}: {pinned:?}");
+    let text = fs::read_to_string(org.path("policy/policy.toml")).unwrap();
+    assert!(
+        text.contains(&org.place()) && text.contains("r.test/team/**"),
+        "{text}"
+    );
+}
+
+#[test]
+fn publish_has_no_option_to_keep_what_it_publishes() {
+    let org = Org::new();
+    let help = org.ok("main", &["publish", "--help"]);
+    assert!(
+        !help.contains("--local") && help.contains("--dry-run"),
+        "{help}"
+    );
+}

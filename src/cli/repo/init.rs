@@ -316,6 +316,16 @@ fn report(working: &Working) -> Result<Value, PublishError> {
             .iter()
             .map(|pattern| format!("\n[[rule]]\nmatch = \"{pattern}\"\nroots = [\"{id}\"]\n")),
     );
+    let quoted =
+        |word: &dyn std::fmt::Display| format!("'{}'", word.to_string().replace('\'', "'\\''"));
+    let mut pin_add = format!("rootpin pin add {id} --type tuf --from root.json");
+    for place in &metadata {
+        pin_add.extend([" --metadata ", &quoted(place)]);
+    }
+    for pattern in &working.settings.names {
+        pin_add.extend([" --match ", &quoted(pattern)]);
+    }
+    pin_add.extend([" --fingerprint ", &sha256]);
     let keys: Vec<_> = working
         .keyring
         .keys()
@@ -324,7 +334,7 @@ fn report(working: &Working) -> Result<Value, PublishError> {
         .collect();
     Ok(
         json!({ "version": 1, "outcome": "made", "root": working.pinned_file().display().to_string(), "id": id, "sha256": sha256,
-        "keys": keys, "policy": policy }),
+        "keys": keys, "policy": policy, "pin_add": pin_add }),
     )
 }
 
@@ -344,10 +354,12 @@ fn report_text(report: &Value) -> String {
         format!("published at {}", places.join(", "))
     };
     format!(
-        "keys     {keys}\nroot     {}\nsha256   {}\n{published}\n\nfor each host: copy the root file to /etc/rootpin/roots/{}.root.json, and into policy.toml:\n\n{}",
+        "keys     {keys}\nroot     {}\nsha256   {}\n{published}\n\nfor each host: copy the root file to /etc/rootpin/roots/{}.root.json, and into policy.toml:\n\n{}\n\
+         or, on a host that has the root file and was told the sha256 by another way:\n\n{}",
         text(report, "root"),
         text(report, "sha256"),
         text(report, "id"),
-        text(report, "policy")
+        text(report, "policy"),
+        text(report, "pin_add")
     )
 }

@@ -2,6 +2,7 @@
 
 use super::Here;
 use super::act::{self, Act, Options};
+use super::passphrase::Passphrases;
 use crate::cli::output::Output;
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::{Change, Draft, Metadata, Plan, PublishError, Unlock};
@@ -12,8 +13,14 @@ use rootpin_trust::KeyId;
 pub(super) struct Arguments {
     /// One more place, besides those of repository.toml
     place: Option<MetadataUrl>,
+    /// Show what would be brought there, and bring nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nothing, where something needs another signature
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
-    options: Options,
+    passphrases: Passphrases,
 }
 
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
@@ -31,7 +38,13 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         restores: true,
         about: vec!["publish".to_owned()],
     };
-    act::run(here, &working, act, &verb.options, output).await
+    let options = Options {
+        dry_run: verb.dry_run,
+        local: false,
+        yes: verb.yes,
+        passphrases: verb.passphrases,
+    };
+    act::run(here, &working, act, &options, output).await
 }
 
 /// Nothing is changed, and no key is wanted.

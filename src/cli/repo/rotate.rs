@@ -150,12 +150,15 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         )));
     }
     show(&proposal, output);
-    if !verb.options.dry_run {
-        act::ask(&verb.options)?;
-        let mut keys = Unlocked::new(&working.keyring, &verb.options.passphrases);
+    let mut options = verb.options.clone();
+    if !options.dry_run {
+        act::ask(&options)?;
+        let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
         proposal.sign(&open, &mut keys)?;
+        // What follows from the root that somebody just agreed to is not asked about once more.
+        options.yes = true;
     }
-    finish(here, &working, proposal, &verb.options, output).await
+    finish(here, &working, proposal, &options, output).await
 }
 
 /// The newest root with what is to be changed in it.

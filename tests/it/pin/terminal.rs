@@ -11,7 +11,7 @@ use crate::publisher::Key;
 use crate::world::{GUN, World};
 
 /// A terminal: its own end, and that of the program in it.
-fn terminal() -> (File, File) {
+pub(crate) fn terminal() -> (File, File) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
