@@ -137,19 +137,18 @@ impl Metadata {
             ))
         });
         let roots = roots.collect::<Result<BTreeMap<_, _>, PublishError>>()?;
-        let snapshot = File::read(
-            files,
-            &Request::Snapshot(Some(version("snapshot"))).file_name(),
-            known,
-        )?;
+        // Without consistent snapshots (section 6.2) names have no versions.
+        let consistent = trusted.consistent_snapshot();
+        let snapshot = Request::Snapshot(consistent.then(|| version("snapshot")));
+        let snapshot = File::read(files, &snapshot.file_name(), known)?;
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
             let role = name.strip_suffix(".json").unwrap_or(name);
             if TOP_LEVEL.contains(&role) {
                 continue;
             }
-            let request =
-                Request::Role(role.to_owned(), meta.get("version").and_then(Value::as_u64));
+            let version = meta.get("version").and_then(Value::as_u64);
+            let request = Request::Role(role.to_owned(), version.filter(|_| consistent));
             roles.insert(
                 role.to_owned(),
                 File::read(files, &request.file_name(), known)?,
@@ -249,13 +248,18 @@ impl Metadata {
         for (version, root) in &self.roots {
             files.insert(Request::Root(*version).file_name(), root.bytes.clone());
         }
+        let newest = self.roots.values().next_back();
+        let consistent = newest.is_none_or(|root| {
+            root.document.signed.get("consistent_snapshot") != Some(&Value::Bool(false))
+        });
+        let version = |file: &File| consistent.then(|| file.document.version());
         files.insert(
-            Request::Snapshot(Some(self.snapshot.document.version())).file_name(),
+            Request::Snapshot(version(&self.snapshot)).file_name(),
             self.snapshot.bytes.clone(),
         );
         for (role, file) in &self.roles {
             files.insert(
-                Request::Role(role.clone(), Some(file.document.version())).file_name(),
+                Request::Role(role.clone(), version(file)).file_name(),
                 file.bytes.clone(),
             );
         }

@@ -288,8 +288,11 @@ fn read_names(folder: &Path) -> io::Result<Vec<String>> {
 /// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root
 /// stays, for hosts that slept.
 fn is_over(name: &str, files: &Files) -> bool {
+    if files.contains_key(name) {
+        return false;
+    }
     if name.starts_with(WAITING) {
-        return !files.contains_key(name);
+        return true;
     }
     let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else {
         return false;

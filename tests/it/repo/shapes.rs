@@ -239,7 +239,12 @@ fn made(folder: &Path, role: &str, make: Make) -> PrivateKey {
 
 /// A repository of that shape at the organisation's place, its keys in `main`; the IDs of its
 /// roles' keys.
-fn publish(org: &Org, (_, make, list): Shape) -> Vec<String> {
+fn publish(org: &Org, shape: Shape) -> Vec<String> {
+    publish_with(org, shape, true)
+}
+
+/// The same, with or without versions in the names of its files.
+fn publish_with(org: &Org, (_, make, list): Shape, consistent: bool) -> Vec<String> {
     let (keys, place) = (org.path("main/keys"), org.path("place"));
     fs::create_dir_all(&keys).unwrap();
     fs::create_dir_all(&place).unwrap();
@@ -276,17 +281,18 @@ fn publish(org: &Org, (_, make, list): Shape) -> Vec<String> {
         fs::write(place.join(name), serde_json::to_vec_pretty(&file).unwrap()).unwrap();
     };
     let mut root = head("root");
-    root["consistent_snapshot"] = json!(true);
+    root["consistent_snapshot"] = json!(consistent);
     for (role, (_, keyid, object)) in ROLES.iter().zip(&listed) {
         root["keys"][keyid] = object.clone();
         root["roles"][role] = json!({ "keyids": [keyid], "threshold": 1 });
     }
     write(0, "1.root.json", root);
+    let named = |role: &str| format!("{}{role}.json", if consistent { "1." } else { "" });
     let target =
         json!({ "length": 7, "hashes": { "sha256": digest("one").trim_start_matches("sha256:") } });
     write(
         3,
-        "1.targets.json",
+        &named("targets"),
         with(
             head("targets"),
             "targets",
@@ -295,7 +301,7 @@ fn publish(org: &Org, (_, make, list): Shape) -> Vec<String> {
     );
     write(
         2,
-        "1.snapshot.json",
+        &named("snapshot"),
         with(
             head("snapshot"),
             "meta",
@@ -325,28 +331,67 @@ fn signed_by(org: &Org, file: &str) -> Vec<String> {
         .collect()
 }
 
+fn clone(org: &Org) -> String {
+    let (root, dir) = (
+        org.path("place/1.root.json"),
+        org.path("main").display().to_string(),
+    );
+    let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
+    let clone = [
+        "clone",
+        &org.place(),
+        &dir,
+        "--root",
+        &root.display().to_string(),
+        "--sha256",
+        &sha256,
+        "--names",
+        "r.test/**",
+    ];
+    org.ok("main", &clone)
+}
+
+#[test]
+fn a_repository_without_consistent_snapshots_keeps_its_files_names_and_is_gone_on_with() {
+    let org = Org::new();
+    publish_with(&org, SHAPES[0], false);
+    let cloned = clone(&org);
+    assert!(cloned.contains("its keys sign for targets"), "{cloned}");
+    assert_eq!(org.verify("slept", "r.test/tool:1", "one"), "allowed");
+    assert_eq!(org.sign("main", "r.test/tool:2", "two").code, 0);
+    org.ok("main", &["refresh"]);
+    let team = org.key("team", "team");
+    let delegate = [
+        "delegate",
+        "add",
+        "team",
+        "--key",
+        &team,
+        "--paths",
+        "r.test/team/**",
+    ];
+    org.ok("main", &delegate);
+    org.ok("main", &["rotate", "root"]);
+    org.ok("main", &["rotate", "online"]);
+    assert_eq!(org.sign("main", "r.test/tool:3", "three").code, 0);
+    let mut names: Vec<String> = fs::read_dir(org.path("place"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".json") && !name.ends_with(".root.json"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["snapshot.json", "targets.json", "timestamp.json"]);
+    for host in ["slept", "new"] {
+        assert_eq!(org.verify(host, "r.test/tool:3", "three"), "allowed");
+    }
+}
+
 #[test]
 fn a_repository_of_every_tool_is_cloned_and_gone_on_with_under_the_ids_that_its_root_lists() {
     for shape in SHAPES {
         let (name, org) = (shape.0, Org::new());
         let ids = publish(&org, shape);
-        let (root, dir) = (
-            org.path("place/1.root.json"),
-            org.path("main").display().to_string(),
-        );
-        let sha256 = Digest::of(&fs::read(&root).unwrap()).hex();
-        let clone = [
-            "clone",
-            &org.place(),
-            &dir,
-            "--root",
-            &root.display().to_string(),
-            "--sha256",
-            &sha256,
-            "--names",
-            "r.test/**",
-        ];
-        let cloned = org.ok("main", &clone);
+        let cloned = clone(&org);
         assert!(
             cloned.contains("its keys sign for targets"),
             "{name}: {cloned}"
