@@ -1,7 +1,7 @@
 //! A whole repository as a publisher holds it: read from its files, verified by the same engine as
 //! on every host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -28,7 +28,24 @@ pub struct Content {
     pub document: Document,
     /// The file as it was published.
     pub bytes: Vec<u8>,
+    /// Whether it lists delegations. Of thousands of hash bins none does, and who signs for each of
+    /// them is looked for in all.
+    delegates: bool,
 }
+
+impl Content {
+    fn of(document: Document, bytes: Vec<u8>) -> File {
+        let delegates = delegated(&document).next().is_some();
+        File(Arc::new(Self {
+            document,
+            bytes,
+            delegates,
+        }))
+    }
+}
+
+/// Files that were taken apart before, by their bytes.
+type Known<'a> = HashMap<&'a [u8], &'a File>;
 
 /// All current files of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,20 +101,17 @@ impl File {
     /// A file that was just signed.
     pub(super) fn of(document: Document) -> Self {
         let bytes = document.to_bytes();
-        Self(Arc::new(Content { document, bytes }))
+        Content::of(document, bytes)
     }
 
-    fn read(files: &Files, name: &str, known: Option<&Metadata>) -> Result<Self, PublishError> {
+    fn read(files: &Files, name: &str, known: &Known<'_>) -> Result<Self, PublishError> {
         let bytes = files
             .get(name)
             .ok_or_else(|| PublishError::Incomplete(name.to_owned()))?;
-        if let Some(same) = known.and_then(|known| known.all().find(|file| file.bytes == *bytes)) {
-            return Ok(same.clone());
+        if let Some(same) = known.get(bytes.as_slice()) {
+            return Ok((*same).clone());
         }
-        Ok(Self(Arc::new(Content {
-            document: Document::read(name, bytes)?,
-            bytes: bytes.clone(),
-        })))
+        Ok(Content::of(Document::read(name, bytes)?, bytes.clone()))
     }
 }
 
@@ -122,6 +136,11 @@ impl Metadata {
         seen: &[Floor],
         known: Option<&Self>,
     ) -> Result<Self, PublishError> {
+        let known = &known
+            .into_iter()
+            .flat_map(Self::all)
+            .map(|file| (file.bytes.as_slice(), file))
+            .collect();
         let (trusted, mut broken, floors) = verify(files, pinned, seen)?;
         let versions = trusted.versions();
         let version = |role: &str| versions.get(role).copied().unwrap_or_default();
@@ -172,7 +191,7 @@ impl Metadata {
     /// What waits for signatures or for the snapshot's key. Nothing but its signatures speaks for
     /// it: what no key of its role has signed, or is not newer than what is published, is not
     /// looked at.
-    fn waiting_in(&self, files: &Files, known: Option<&Self>) -> BTreeMap<String, File> {
+    fn waiting_in(&self, files: &Files, known: &Known<'_>) -> BTreeMap<String, File> {
         let names = files.keys().filter(|name| name.starts_with(WAITING));
         let read = names
             .filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
@@ -304,7 +323,8 @@ impl Metadata {
     /// All delegations: who delegates, and the role as it is listed. Those of `targets` first.
     pub fn delegations(&self) -> impl Iterator<Item = (&str, &Value)> {
         let first = self.roles.get_key_value("targets").into_iter();
-        let all = first.chain(self.roles.iter().filter(|(role, _)| *role != "targets"));
+        let others = self.roles.iter().filter(|(role, _)| *role != "targets");
+        let all = first.chain(others).filter(|(_, file)| file.delegates);
         all.flat_map(|(by, file)| {
             delegated(&file.document).map(move |listed| (by.as_str(), listed))
         })

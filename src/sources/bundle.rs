@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 512 << 20;
 /// No file of metadata is larger.
 const MAX_FILE: u64 = 64 << 20;
 /// More than all roots and roles that an update and a sweep may take.
-const MAX_FILES: usize = 16_384;
+const MAX_FILES: usize = 20_480;
 /// The longest name that file systems take.
 const MAX_NAME: usize = 255;
 /// What a tar is made of.
@@ -26,7 +26,7 @@ const BLOCK: u64 = 512;
 const END: std::ops::RangeInclusive<u64> = 2 * BLOCK..=22 * BLOCK;
 /// The largest file that can be a bundle: each member takes two headers, where its name is long,
 /// and is filled up to a block.
-pub const MAX_BUNDLE: u64 = MAX_BYTES + 16_384 * 4 * BLOCK + 22 * BLOCK;
+pub const MAX_BUNDLE: u64 = MAX_BYTES + 20_480 * 4 * BLOCK + 22 * BLOCK;
 
 /// An open bundle, of good form. What its files say was not looked at.
 #[derive(Debug)]
@@ -404,7 +404,7 @@ mod tests {
             Bundle::read(file, "x")
                 .unwrap_err()
                 .to_string()
-                .contains("over 16384 files")
+                .contains("over 20480 files")
         );
         let file = tempfile::tempfile().unwrap();
         file.set_len(MAX_BUNDLE + 1).unwrap();

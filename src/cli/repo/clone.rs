@@ -67,12 +67,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let delegated = metadata
         .delegations()
         .filter_map(|(_, listed)| listed.get("name")?.as_str());
-    let all: BTreeSet<&str> = metadata
-        .roles
-        .keys()
-        .map(String::as_str)
-        .chain(delegated)
-        .collect();
+    // Hash bins are not listed by name, and are another tool's to sign.
+    let all: BTreeSet<&str> = ["targets"].into_iter().chain(delegated).collect();
     let roles: Vec<_> = all
         .into_iter()
         .filter(|role| super::images::may_sign(&metadata, &working.keyring, role))

@@ -1,6 +1,7 @@
 //! A repository's files in a folder: a web server's, or a publisher's own. The timestamp's rename
 //! is the moment at which all is new.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -15,8 +16,8 @@ use super::{At, Files, State, WAITING, Written};
 const FILE_BYTES: u64 = 64 << 20;
 /// All of them.
 const ALL_BYTES: u64 = 512 << 20;
-/// More than any repository has.
-const FILES: usize = 20_000;
+/// More than any repository has: 16,384 hash bins in a few versions.
+const FILES: usize = 65_536;
 const LOCK: &str = ".rootpin.lock";
 const TIMESTAMP: &str = "timestamp.json";
 /// How a file is called that is not whole yet.
@@ -134,9 +135,10 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
             fs::remove_file(path)?;
         }
     }
+    let newest = newest(files);
     for name in read_names(folder)? {
         match name.strip_prefix(WAITING) {
-            _ if !is_over(&name, files) => {}
+            _ if !is_over(&name, files, &newest) => {}
             // In the folder that was looked at, whatever has its name by now.
             Some(name) => unlinkat(&waits, name, AtFlags::empty())?,
             None => fs::remove_file(folder.join(&name))?,
@@ -287,7 +289,7 @@ fn read_names(folder: &Path) -> io::Result<Vec<String>> {
 
 /// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root
 /// stays, for hosts that slept.
-fn is_over(name: &str, files: &Files) -> bool {
+fn is_over(name: &str, files: &Files, newest: &HashMap<&str, u64>) -> bool {
     if files.contains_key(name) {
         return false;
     }
@@ -297,13 +299,18 @@ fn is_over(name: &str, files: &Files) -> bool {
     let Some((version, role)) = version(name).filter(|(_, role)| *role != "root.json") else {
         return false;
     };
-    let newest = files
-        .keys()
-        .filter_map(|name| self::version(name))
-        .filter(|(_, known)| *known == role)
-        .map(|(version, _)| version)
-        .max();
-    newest.is_some_and(|newest| version.saturating_add(1) < newest)
+    let newest = newest.get(role);
+    newest.is_some_and(|newest| version.saturating_add(1) < *newest)
+}
+
+/// The newest version of each file that has one in its name.
+fn newest(files: &Files) -> HashMap<&str, u64> {
+    let mut newest = HashMap::new();
+    for (version, role) in files.keys().filter_map(|name| version(name)) {
+        let known = newest.entry(role).or_insert(version);
+        *known = version.max(*known);
+    }
+    newest
 }
 
 fn is_metadata(name: &str) -> bool {

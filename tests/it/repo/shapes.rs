@@ -152,9 +152,9 @@ fn hashed(value: &Value) -> String {
 
 fn canonical_bytes(value: &Value) -> Vec<u8> {
     let limits = Limits {
-        bytes: 1 << 20,
+        bytes: 4 << 20,
         depth: 16,
-        values: 10_000,
+        values: 100_000,
     };
     canonical::encode(&json::parse(value.to_string().as_bytes(), limits).unwrap())
 }
@@ -240,11 +240,16 @@ fn made(folder: &Path, role: &str, make: Make) -> PrivateKey {
 /// A repository of that shape at the organisation's place, its keys in `main`; the IDs of its
 /// roles' keys.
 fn publish(org: &Org, shape: Shape) -> Vec<String> {
-    publish_with(org, shape, true)
+    publish_with(org, shape, true, None)
 }
 
-/// The same, with or without versions in the names of its files.
-fn publish_with(org: &Org, (_, make, list): Shape, consistent: bool) -> Vec<String> {
+/// The same, with or without versions in the names of its files, and with 2^`bits` hash bins.
+fn publish_with(
+    org: &Org,
+    (_, make, list): Shape,
+    consistent: bool,
+    bits: Option<u32>,
+) -> Vec<String> {
     let (keys, place) = (org.path("main/keys"), org.path("place"));
     fs::create_dir_all(&keys).unwrap();
     fs::create_dir_all(&place).unwrap();
@@ -290,24 +295,25 @@ fn publish_with(org: &Org, (_, make, list): Shape, consistent: bool) -> Vec<Stri
     let named = |role: &str| format!("{}{role}.json", if consistent { "1." } else { "" });
     let target =
         json!({ "length": 7, "hashes": { "sha256": digest("one").trim_start_matches("sha256:") } });
-    write(
-        3,
-        &named("targets"),
-        with(
-            head("targets"),
-            "targets",
-            json!({ "r.test/tool:1": target }),
-        ),
+    let mut targets = with(
+        head("targets"),
+        "targets",
+        json!({ "r.test/tool:1": target }),
     );
-    write(
-        2,
-        &named("snapshot"),
-        with(
-            head("snapshot"),
-            "meta",
-            json!({ "targets.json": { "version": 1 }, "root.json": { "version": 1 } }),
-        ),
-    );
+    let mut meta = json!({ "targets.json": { "version": 1 }, "root.json": { "version": 1 } });
+    if let Some(bits) = bits {
+        let (_, keyid, object) = &listed[3];
+        let bins =
+            json!({ "keyids": [keyid], "threshold": 1, "bit_length": bits, "name_prefix": "bin" });
+        targets["delegations"] = json!({ "keys": { keyid: object }, "succinct_roles": bins });
+        let digits = usize::try_from(bits.div_ceil(4)).unwrap();
+        for bin in (0..1_u32 << bits).map(|number| format!("bin-{number:0digits$x}")) {
+            meta[format!("{bin}.json")] = json!({ "version": 1 });
+            write(3, &named(&bin), with(head("targets"), "targets", json!({})));
+        }
+    }
+    write(3, &named("targets"), targets);
+    write(2, &named("snapshot"), with(head("snapshot"), "meta", meta));
     write(
         1,
         "timestamp.json",
@@ -354,7 +360,7 @@ fn clone(org: &Org) -> String {
 #[test]
 fn a_repository_without_consistent_snapshots_keeps_its_files_names_and_is_gone_on_with() {
     let org = Org::new();
-    publish_with(&org, SHAPES[0], false);
+    publish_with(&org, SHAPES[0], false, None);
     let cloned = clone(&org);
     assert!(cloned.contains("its keys sign for targets"), "{cloned}");
     assert_eq!(org.verify("slept", "r.test/tool:1", "one"), "allowed");
@@ -384,6 +390,17 @@ fn a_repository_without_consistent_snapshots_keeps_its_files_names_and_is_gone_o
     for host in ["slept", "new"] {
         assert_eq!(org.verify(host, "r.test/tool:3", "three"), "allowed");
     }
+}
+
+#[test]
+fn a_repository_of_hash_bins_is_cloned_and_gone_on_with_beside_them() {
+    let org = Org::new();
+    publish_with(&org, SHAPES[0], true, Some(9));
+    let cloned = clone(&org);
+    assert!(cloned.contains("its keys sign for targets"), "{cloned}");
+    org.ok("main", &["refresh"]);
+    assert_eq!(org.sign("main", "r.test/tool:2", "two").code, 0);
+    assert_eq!(org.verify("host", "r.test/tool:2", "two"), "allowed");
 }
 
 #[test]

@@ -356,6 +356,33 @@ mod tests {
     }
 
     #[test]
+    fn as_many_bins_as_the_largest_plan_has_are_gone_through_and_of_more_only_that_is_said() {
+        let reached = |bits: u32| {
+            let bins = format!(
+                r#""succinct_roles":{{"bit_length":{bits},"keyids":[],"name_prefix":"bin","threshold":1}}"#
+            );
+            read(&bins).unwrap().reaching("")
+        };
+        for bits in [1, 4, 13, 14] {
+            assert_eq!(reached(bits).unwrap().len(), 1 << bits);
+        }
+        for bits in [15, 16, 31, 32] {
+            let refusal = reached(bits).unwrap_err();
+            assert_eq!(refusal.code.as_str(), "over-limit");
+            assert_eq!(
+                refusal.found,
+                format!("a delegation to {} hash bins", 1_u64 << bits)
+            );
+            assert!(
+                refusal.hint.contains("a host asks for the one of an image")
+                    && !refusal.hint.contains("not honest"),
+                "{}",
+                refusal.hint
+            );
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_no_top_level_roles_and_paths_are_said_one_way() {
         let paths = r#""paths":["*"]"#;
         for name in ["", "root", "timestamp", "snapshot", "targets"] {

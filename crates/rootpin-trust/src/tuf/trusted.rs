@@ -102,13 +102,14 @@ impl Trusted {
 }
 
 /// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses
-/// another file of a version that was seen.
+/// another file of a version that was seen. Returns whether that is news.
 pub(super) fn note(
     floor: &mut Floor,
     role: &str,
     pin: &FileMeta,
     file: &Envelope,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
+    let known = floor.listed.get(role).cloned();
     let listed = floor.listed.entry(role.to_owned()).or_insert(Listed {
         version: file.version,
         signed: None,
@@ -124,7 +125,7 @@ pub(super) fn note(
                 signed: Some(file.statement),
                 pin: Some(pin.digest()),
             };
-            Ok(())
+            Ok(known.as_ref() != Some(&*listed))
         }
     }
 }

@@ -261,9 +261,7 @@ impl Walk {
     }
 
     fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {
-        let before = self.state.floor.clone();
-        note(&mut self.state.floor, &role.name, &read.pin, &read.envelope)?;
-        self.news |= before != self.state.floor;
+        self.news |= note(&mut self.state.floor, &role.name, &read.pin, &read.envelope)?;
         read.envelope.check_expiry(self.now)?;
         self.state.roles.insert(role.name.clone(), Arc::new(read));
         Ok(())
