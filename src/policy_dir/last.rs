@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use rootpin_policy::{self, Policy};
+use rootpin_trust::hex;
 use rootpin_trust::image::Digest;
 
 /// Some hundred fragments of the largest size.
@@ -71,7 +72,7 @@ impl LastGood {
     fn write(&self, dir: &Path, hash: Digest, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
         let files = files
             .iter()
-            .map(|(name, bytes)| (name.clone(), hex(bytes)))
+            .map(|(name, bytes)| (name.clone(), hex::encode(bytes)))
             .collect();
         let text = serde_json::to_vec(&Form {
             version: 1,
@@ -107,7 +108,7 @@ impl LastGood {
         let files: Option<BTreeMap<_, _>> = form
             .files
             .into_iter()
-            .map(|(name, text)| Some((name, bytes(&text)?)))
+            .map(|(name, text)| Some((name, hex::decode(&text)?)))
             .collect();
         let mut policy = rootpin_policy::load(&files?, now)
             .ok()
@@ -134,30 +135,6 @@ impl LastGood {
             Err(odd("of another version"))
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(
-        String::with_capacity(bytes.len().saturating_mul(2)),
-        |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        },
-    )
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| {
-        char::from(*byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    hex.as_bytes().chunks(2).map(pair).collect()
 }
 
 #[cfg(test)]
@@ -228,21 +205,12 @@ mod tests {
         assert!(last.load(dir.path(), now()).is_none());
         fs::set_permissions(&last.file, fs::Permissions::from_mode(0o600)).unwrap();
         let text = fs::read_to_string(&last.file).unwrap();
-        let other = hex(&files("mode = \"audit\"\n")["policy.toml"]);
+        let other = hex::encode(&files("mode = \"audit\"\n")["policy.toml"]);
         fs::write(
             &last.file,
-            text.replace(&hex(&files("")["policy.toml"]), &other),
+            text.replace(&hex::encode(&files("")["policy.toml"]), &other),
         )
         .unwrap();
         assert!(last.load(dir.path(), now()).is_none());
-    }
-
-    #[test]
-    fn bytes_are_the_same_after_they_were_written_as_hex() {
-        assert_eq!(
-            bytes(&hex(&[0, 1, 0xfe, 0xff])).unwrap(),
-            [0, 1, 0xfe, 0xff]
-        );
-        assert_eq!((bytes("0"), bytes("0g")), (None, None));
     }
 }

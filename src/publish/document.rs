@@ -8,7 +8,7 @@ use super::key::{Signer, SigningError};
 use super::metadata::RoleKey;
 use rootpin_trust::image::Digest;
 use rootpin_trust::json::{self as strict, Limits};
-use rootpin_trust::{KeyId, canonical, tuf};
+use rootpin_trust::{KeyId, canonical, hex, tuf};
 
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";
@@ -138,7 +138,7 @@ impl Document {
         let signature = signer.sign(&self.canonical()?, scheme)?;
         self.signatures.retain(|(known, _)| *known != listed.keyid);
         self.signatures
-            .push((listed.keyid.clone(), hex(&signature)));
+            .push((listed.keyid.clone(), hex::encode(&signature)));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Document {
             keyid,
             &strict_value(key)?,
             &self.canonical().ok()?,
-            &bytes(signature)?,
+            &hex::decode(signature)?,
         )
     }
 
@@ -206,27 +206,7 @@ pub(super) fn strict_value(value: &Value) -> Option<strict::Value> {
     strict::parse(&serde_json::to_vec(value).ok()?, LIMITS).ok()
 }
 
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let pairs = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    if hex.len().is_multiple_of(2) {
-        pairs.collect()
-    } else {
-        None
-    }
-}
-
 /// How a file is listed by another: version, length and SHA-256.
 pub(super) fn listing(version: u64, bytes: &[u8]) -> Value {
     json!({ "version": version, "length": bytes.len(), "hashes": { "sha256": Digest::of(bytes).hex() } })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |text, byte| {
-            text + &format!("{byte:02x}")
-        })
 }

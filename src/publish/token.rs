@@ -25,7 +25,7 @@ use super::key::{Kind, Signer, SigningError};
 use super::key_file::no_scheme;
 use super::private_file::{owned, read_public, unchangeable_by_others};
 use super::public_key::{key_object, only_key};
-use rootpin_trust::{PublicKey, key_file, tuf};
+use rootpin_trust::{PublicKey, hex, key_file, tuf};
 
 /// `CKA_EC_PARAMS` of P-256: its object identifier (RFC 5480, section 2.1.1.1).
 const P256_PARAMS: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -141,7 +141,7 @@ impl TokenFile {
             ("module", text(&self.module.display().to_string())),
             ("token", text(&self.token)),
             ("label", text(&self.label)),
-            ("id", text(&hex(&self.id))),
+            ("id", text(&hex::encode(&self.id))),
             (
                 "public",
                 text(&key_file::to_pem(&self.key).unwrap_or_default()),
@@ -185,7 +185,7 @@ impl TokenFile {
             return Err(wrong(&format!(
                 "not one key has the label {:?} and the id {} of the file; hint: see what it has with pkcs11-tool -O",
                 self.label,
-                hex(&self.id)
+                hex::encode(&self.id)
             )));
         };
         if public_of(&session, &self.id)
@@ -327,7 +327,7 @@ pub(super) fn find(at: &At<'_>, which: &Which) -> Result<TokenFile, SigningError
     };
     let matching: Vec<_> = found.iter().filter(meant).collect();
     let [(label, id)] = matching[..] else {
-        let shown = |(label, id): &(String, Vec<u8>)| format!("{label:?} (id {})", hex(id));
+        let shown = |(label, id): &(String, Vec<u8>)| format!("{label:?} (id {})", hex::encode(id));
         let all: Vec<_> = found.iter().take(SHOWN).map(shown).collect();
         let all = if all.is_empty() {
             "none".to_owned()
@@ -344,7 +344,7 @@ pub(super) fn find(at: &At<'_>, which: &Which) -> Result<TokenFile, SigningError
         let hint = "put the public key or a certificate with that id beside it, as pkcs11-tool --write-object does";
         wrong(format!(
             "it shows neither a public key nor a certificate of {label:?} (id {}) of a kind that signs here; hint: {hint}",
-            hex(id)
+            hex::encode(id)
         ))
     })?;
     Ok(TokenFile {
@@ -577,12 +577,6 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
 /// The bytes of a `CKA_ID`, as other tools print one too: with colons, or `0x` before them.
 #[must_use]
 pub fn id_from_hex(text: &str) -> Option<Vec<u8>> {
@@ -592,19 +586,7 @@ pub fn id_from_hex(text: &str) -> Option<Vec<u8>> {
         .chars()
         .filter(|letter| *letter != ':')
         .collect();
-    if !text.len().is_multiple_of(2) || text.len() > 512 {
-        return None;
-    }
-    let digit = |byte: &u8| {
-        char::from(*byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some((digit(high)? << 4) | digit(low)?),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(pair).collect()
+    hex::decode(&text).filter(|bytes| bytes.len() <= 256)
 }
 
 #[cfg(test)]

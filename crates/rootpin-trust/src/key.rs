@@ -22,7 +22,7 @@ use x509_cert::spki::SubjectPublicKeyInfo;
 use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;
-use super::{canonical, key_file, pem};
+use super::{canonical, hex, key_file, pem};
 use crate::image::Digest;
 use crate::json::Value;
 
@@ -95,9 +95,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -750,12 +748,6 @@ mod tests {
         )
     }
 
-    fn in_hex(bytes: &[u8]) -> String {
-        bytes
-            .iter()
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-    }
-
     #[test]
     fn a_tuf_key_verifies_by_its_own_scheme_and_has_one_id_in_pem_and_hex() {
         use aws_lc_rs::signature::{
@@ -764,7 +756,11 @@ mod tests {
         };
         let random = aws_lc_rs::rand::SystemRandom::new();
         let pair = Ed25519KeyPair::generate().unwrap();
-        let key = tuf("ed25519", "ed25519", &in_hex(pair.public_key().as_ref()));
+        let key = tuf(
+            "ed25519",
+            "ed25519",
+            &hex::encode(pair.public_key().as_ref()),
+        );
         assert_eq!(key.scoped_id(), "any id");
         assert!(key.verify("", b"message", pair.sign(b"message").as_ref(), false));
         assert!(!key.verify("eddsa", b"other", pair.sign(b"message").as_ref(), true));
@@ -784,7 +780,7 @@ mod tests {
             ),
         ] {
             let pair = EcdsaKeyPair::generate(algorithm).unwrap();
-            let hex = in_hex(pair.public_key().as_ref());
+            let hex = hex::encode(pair.public_key().as_ref());
             let bare = tuf("ecdsa", "ecdsa-sha2-nistp256", &hex);
             let bare = if bare.scheme.is_some() {
                 bare
@@ -847,7 +843,11 @@ mod tests {
         let pair = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
         let point = pair.verifying_key().to_sec1_point(false);
         let (tuf_key, notary_key) = (
-            tuf("ecdsa", "ecdsa-sha2-nistp256", &in_hex(point.as_bytes())),
+            tuf(
+                "ecdsa",
+                "ecdsa-sha2-nistp256",
+                &hex::encode(point.as_bytes()),
+            ),
             Material::P256(point.as_bytes().to_vec()),
         );
         let notary_key = PublicKey {
@@ -911,17 +911,17 @@ mod tests {
         let mut p384 = aws_lc_rs::signature::KeyPair::public_key(&p384)
             .as_ref()
             .to_vec();
-        assert!(Material::from_tuf("ecdsa", &in_hex(&p384)).is_some());
+        assert!(Material::from_tuf("ecdsa", &hex::encode(&p384)).is_some());
         p384[0] = 6 + p384[96] % 2;
         assert!(
-            Material::from_tuf("ecdsa", &in_hex(&p384)).is_none(),
+            Material::from_tuf("ecdsa", &hex::encode(&p384)).is_none(),
             "the hybrid form"
         );
         for (at, byte) in [(64, point.as_bytes()[64] ^ 1), (0, 2), (0, 6), (0, 7)] {
             let mut odd = point.as_bytes().to_vec();
             odd[at] = byte;
             assert!(
-                Material::from_tuf("ecdsa", &in_hex(&odd)).is_none(),
+                Material::from_tuf("ecdsa", &hex::encode(&odd)).is_none(),
                 "a point beside the curve, or in another form"
             );
         }

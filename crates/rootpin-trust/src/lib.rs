@@ -12,7 +12,7 @@ mod certificate;
 mod date;
 mod fingerprint;
 mod floors;
-mod hex;
+pub mod hex;
 pub mod image;
 pub mod json;
 pub mod key;

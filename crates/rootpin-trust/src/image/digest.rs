@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hex;
+
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits (OCI image-spec, descriptor,
 /// "Digests").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,11 +61,7 @@ impl Digest {
     /// 64 lower-case hex digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
-        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect()
+        hex::encode(&self.0)
     }
 }
 
