@@ -36,6 +36,12 @@ const CANARY_UNPROVEN: Duration = Duration::from_secs(1);
 /// `rootpin verify --state` may have the state open for a moment.
 const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
 
+/// How long a stop waits for layers that are being unpacked. Twice the `deadline` comes after it:
+/// together less than `TimeoutStopSec=` of the packaged unit.
+const UNPACKS: Duration = Duration::from_secs(120);
+/// Before it is said that a stop waits.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// `EX_CONFIG` of sysexits: systemd and people tell a mistake in the configuration from a failure
 /// by it.
 const EXIT_CONFIG: u8 = 78;
@@ -256,7 +262,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     std::mem::take(passed).send_away();
 
     // Before anybody is told that we are here: until then a signal is the end.
-    let signals = [
+    let mut signals = [
         on(SignalKind::terminate())?,
         on(SignalKind::interrupt())?,
         on(SignalKind::hangup())?,
@@ -267,6 +273,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         env!("CARGO_PKG_VERSION"),
         config.control.display()
     );
+    let engines: Vec<_> = asked.iter().map(|(gates, ..)| Arc::clone(gates)).collect();
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(
             Watchdog {
@@ -277,8 +284,9 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
             .keep(within),
         );
     }
-    until_told(signals, &observer, &reload, &mut doors).await?;
+    until_told(&mut signals, &observer, &reload, &mut doors).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
+    unpacked(&engines, &mut signals).await;
     drain(&mut doors, config, [stop, stop_gates]).await;
     Ok(())
 }
@@ -307,6 +315,31 @@ async fn serve_control(
     server
         .serve_with_incoming_shutdown(socket::connections(listener), until_stopped(stopped))
         .await
+}
+
+/// Waits for the layers that are being unpacked on an applying gate's word, which a restart would
+/// cut off. Every door goes on answering meanwhile: what would wait in a socket of systemd's for
+/// longer than its engine does is lost too. A second signal ends it.
+async fn unpacked(engines: &[Arc<EngineGates>], [terminate, interrupt, _]: &mut [Signal; 3]) {
+    let all = async {
+        for gates in engines {
+            gates.until_unpacked().await;
+        }
+    };
+    let waiting = async {
+        tokio::time::sleep(SILENCE).await;
+        log::info!("layers are being unpacked: stopping when they are, within {UNPACKS:?}");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = all => return,
+        () = waiting => {}
+        () = tokio::time::sleep(UNPACKS) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    log::warn!("stopping while layers are being unpacked");
 }
 
 /// Stops the gates after the others: what an applying gate has handed to containerd comes back to
@@ -346,7 +379,7 @@ async fn ended(
 
 /// Waits for the signal to stop. SIGHUP has the policy looked at and the audit file opened anew.
 async fn until_told(
-    [mut terminate, mut interrupt, mut hangup]: [Signal; 3],
+    [terminate, interrupt, hangup]: &mut [Signal; 3],
     observer: &Observer,
     reload: &mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     doors: &mut JoinSet<Result<(), tonic::transport::Error>>,

@@ -13,6 +13,7 @@ use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::{ApplyRequest, ApplyResponse, DiffRequest, DiffResponse};
 use containerd_client::types;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -59,6 +60,8 @@ pub struct EngineGates {
     mark: Mark,
     /// Layers that the applying gate has judged and is having applied, by nonce.
     passes: Mutex<HashMap<String, Digest>>,
+    /// How many of them there are.
+    unpacks: watch::Sender<usize>,
     /// Digests that the self-check is asking about: always refused.
     pub(super) canaries: Mutex<Vec<Digest>>,
 }
@@ -89,6 +92,7 @@ impl EngineGates {
             observer,
             mark,
             passes: Mutex::default(),
+            unpacks: watch::Sender::default(),
             canaries: Mutex::default(),
         })
     }
@@ -111,6 +115,15 @@ impl EngineGates {
             .add_routes(routes)
             .serve_with_incoming_shutdown(socket::connections(listener), stop)
             .await
+    }
+
+    /// Waits until containerd unpacks nothing that the applying gate gave it.
+    pub async fn until_unpacked(&self) {
+        let _ = self
+            .unpacks
+            .subscribe()
+            .wait_for(|running| *running == 0)
+            .await;
     }
 
     /// The addresses of containerd's differs that are proxies.
@@ -364,6 +377,9 @@ impl<'a> Pass<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(secret.clone(), layer);
+        engine
+            .unpacks
+            .send_modify(|running| *running = running.saturating_add(1));
         Self { engine, secret }
     }
 }
@@ -375,6 +391,9 @@ impl Drop for Pass<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.secret);
+        self.engine
+            .unpacks
+            .send_modify(|running| *running = running.saturating_sub(1));
     }
 }
 

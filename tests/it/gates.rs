@@ -1221,3 +1221,40 @@ fn a_policy_that_names_a_registry_with_a_port_matches_labels_without_one() {
     let _daemon = world.start();
     assert_allowed(&world, image.unpack(), &[IN_DEFAULT]);
 }
+
+#[test]
+fn a_layer_that_is_being_unpacked_at_a_stop_is_unpacked_to_its_end_and_every_door_answers_meanwhile()
+ {
+    let Some(mut world) = World::new("g-stop") else {
+        return;
+    };
+    world.deadline = "1s";
+    let image = Image::named("signed");
+    world.sign(&image.index.digest);
+    world
+        .containerd
+        .hold("default", |held| image.hold_as(held, V1));
+    let daemon = world.start();
+    let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
+    world
+        .containerd
+        .differ(Differ::Waits(std::sync::Arc::clone(&go_on)));
+    std::thread::scope(|scope| {
+        let unpacking = scope.spawn(|| world.unpack("apply", image.unpack(), &[IN_DEFAULT]));
+        while world.containerd.asked().is_empty() {
+            std::thread::yield_now();
+        }
+        daemon.signal("-TERM");
+        // Longer than a question may take, by far.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(3) {
+            let (code, text) = code(&world, image.unpack(), &[IN_DEFAULT]);
+            assert_eq!(code, Code::Unimplemented, "{text}");
+            let name = format!("{V1}@{}", image.index.digest);
+            assert_eq!(world.rootpin(&["verify", &name]).code, 0);
+        }
+        go_on.notify_one();
+        assert!(unpacking.join().unwrap().is_ok());
+    });
+    assert_eq!(daemon.end().0, 0);
+}

@@ -84,6 +84,8 @@ pub enum Differ {
     Applies,
     /// Says this.
     Says(Code),
+    /// Unpacks once it may.
+    Waits(Arc<tokio::sync::Notify>),
 }
 
 /// An unpack that it was asked for.
@@ -627,6 +629,13 @@ async fn apply(inner: &Inner, asked: Asked) -> Result<ApplyResponse, Status> {
     match differ {
         Differ::Applies => applied,
         Differ::Says(code) => Err(Status::new(code, "containerd's own words")),
+        Differ::Waits(until) => {
+            // The self-check's own unpack never waits.
+            if asked.namespace.as_deref() != Some("rootpin-selftest") {
+                until.notified().await;
+            }
+            applied
+        }
         Differ::AsksGate(gate) => {
             let mut request = tonic::Request::new(asked.message);
             if let Some(namespace) = asked.namespace {
