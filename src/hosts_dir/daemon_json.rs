@@ -57,7 +57,7 @@ impl DaemonJson {
                 .iter()
                 .find_map(|scheme| entry.strip_prefix(scheme))
                 .unwrap_or(entry);
-            let network = address.and_then(|address| Some(is_within(address, entry)?));
+            let network = address.and_then(|address| is_within(address, entry));
             name.trim_end_matches('/').eq_ignore_ascii_case(registry) || network == Some(true)
         })
     }

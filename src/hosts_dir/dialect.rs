@@ -38,7 +38,7 @@ pub(super) fn text(text: &str) -> Result<(), String> {
 
 /// What the file says of one host, or, at its top, of the registry itself.
 pub(super) fn host(table: &Table) -> Result<(), String> {
-    for (name, item) in table.iter() {
+    for (name, item) in table {
         let told = |why: &str| format!("{name:?}: {why}");
         if !KEYS.contains(&name) && KEYS.contains(&name.to_lowercase().as_str()) {
             return Err(format!("key {name:?} is not in lower case"));
@@ -48,7 +48,7 @@ pub(super) fn host(table: &Table) -> Result<(), String> {
         }
         // Hosts are looked at one by one.
         if name != "host" {
-            spelled(item).map_err(|why| told(why))?;
+            spelled(item).map_err(told)?;
         }
     }
     keys(table).map_err(str::to_owned)

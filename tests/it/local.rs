@@ -265,7 +265,9 @@ fn a_layer_that_was_compressed_anew_is_local_only_where_what_it_was_made_of_may_
         })
         .collect();
     world.containerd.hold("many", |held| {
-        many.iter().for_each(|original| original.hold(held));
+        for original in &many {
+            original.hold(held);
+        }
         built.hold(held);
     });
     assert_eq!(said(&world, "many", built.unpack()), "no-rule");

@@ -127,7 +127,7 @@ pub(in super::super) fn process(pid: u32) -> Option<Process> {
 }
 
 /// The user of a process by its `status`; of several, as a set-user-ID program has, one that is not
-/// root (proc_pid_status(5): `Uid: real effective saved file-system`).
+/// root (proc(5), `status`: real, effective, saved, file-system).
 fn user(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     let all: Vec<u32> = line
