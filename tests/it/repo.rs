@@ -3,6 +3,7 @@
 mod hostile;
 mod http2;
 mod machines;
+mod pkcs1;
 mod proxy;
 mod registry;
 mod rotation;

@@ -146,11 +146,11 @@ fn with(mut key: Value, member: &str, value: Value) -> Value {
     key
 }
 
-fn hashed(value: &Value) -> String {
+pub(super) fn hashed(value: &Value) -> String {
     Digest::of(&canonical_bytes(value)).hex()
 }
 
-fn canonical_bytes(value: &Value) -> Vec<u8> {
+pub(super) fn canonical_bytes(value: &Value) -> Vec<u8> {
     let limits = Limits {
         bytes: 4 << 20,
         depth: 16,
