@@ -376,15 +376,7 @@ pub(super) async fn read(
         });
     }
     // None was accepted. A file that is stored packed is another one than was signed.
-    let coding = headers.get(CONTENT_ENCODING).map(|coding| {
-        String::from_utf8_lossy(coding.as_bytes())
-            .trim()
-            .to_ascii_lowercase()
-    });
-    if let Some(coding) =
-        coding.filter(|coding| PACKED.iter().any(|packed| coding.contains(packed)))
-    {
-        let coding = escaped(&coding);
+    if let Some(coding) = packed(&headers) {
         let cause = format!(
             "sent Content-Encoding {coding}, which was not asked for: the server must keep and send its files unpacked"
         );
@@ -422,6 +414,24 @@ pub(super) async fn read(
         body,
         said: Said::default(),
     })
+}
+
+/// The codings of an answer, if one of them changes its bytes. There may be several, in one header
+/// or in more (RFC 9110, section 8.4).
+fn packed(headers: &HeaderMap) -> Option<String> {
+    let listed: Vec<_> = headers
+        .get_all(CONTENT_ENCODING)
+        .into_iter()
+        .map(|codings| String::from_utf8_lossy(codings.as_bytes()).to_ascii_lowercase())
+        .collect();
+    let packs = |coding: &str| {
+        let coding = coding.trim();
+        PACKED.contains(&coding.strip_prefix("x-").unwrap_or(coding))
+    };
+    listed
+        .iter()
+        .any(|codings| codings.split(',').any(packs))
+        .then(|| escaped(listed.join(", ").trim()))
 }
 
 fn late(url: &Url) -> SourceError {

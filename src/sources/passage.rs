@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use http_body::{Body, Frame};
 use reqwest::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue,
 };
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,7 +24,15 @@ use rootpin_trust::image::{Digest, Repository};
 /// A registry that sends nothing for so long in the midst of an answer has stopped.
 const IDLE: Duration = Duration::from_secs(30);
 /// What of an answer's head is handed on.
-const HEADERS: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_RANGE, ACCEPT_RANGES];
+const HEADERS: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    ACCEPT_RANGES,
+    // Nobody asked for one. Where a registry keeps a file packed, the engine unpacks it before it
+    // hashes it.
+    CONTENT_ENCODING,
+];
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -125,12 +134,12 @@ async fn pass_from(
 
 impl Passage {
     fn of(response: Response) -> Self {
-        let known = |name: HeaderName| Some((response.headers().get(&name)?.clone(), name));
-        let headers = HEADERS
-            .into_iter()
-            .filter_map(known)
-            .map(|(value, name)| (name, value))
-            .collect();
+        let mut headers = HeaderMap::new();
+        for name in HEADERS {
+            for value in response.headers().get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
         let (status, body) = (
             response.status(),
             ::http::Response::<reqwest::Body>::from(response).into_body(),
@@ -194,5 +203,25 @@ impl fmt::Debug for Flow {
             .debug_struct("Flow")
             .field("place", &self.place.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_engine_needs_to_read_a_body_goes_with_it_and_nothing_else() {
+        let answer = ::http::Response::builder()
+            .header("content-type", "application/octet-stream")
+            .header("content-encoding", "identity")
+            .header("content-encoding", "gzip")
+            .header("set-cookie", "a=b")
+            .body("packed")
+            .unwrap();
+        let passage = Passage::of(Response::from(answer));
+        let codings: Vec<_> = passage.headers.get_all(CONTENT_ENCODING).iter().collect();
+        assert_eq!(codings, ["identity", "gzip"]);
+        assert!(!passage.headers.contains_key("set-cookie"));
     }
 }

@@ -123,10 +123,11 @@ pub(super) fn in_place_of_json(headers: &HeaderMap, body: &[u8]) -> Option<Strin
     if body.starts_with(b"\xef\xbb\xbf") {
         return Some("begins with a byte order mark, which no JSON has: it was saved by an editor, not by what signed it".to_owned());
     }
-    if body.starts_with(b"\x1f\x8b") {
-        return Some(
-            "is packed with gzip: the server must keep and send its files unpacked".to_owned(),
-        );
+    let magic: [(&[u8], &str); 2] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];
+    if let Some((_, packer)) = magic.iter().find(|(begin, _)| body.starts_with(begin)) {
+        return Some(format!(
+            "is packed with {packer}: the server must keep and send its files unpacked"
+        ));
     }
     let text = String::from_utf8_lossy(body.get(..MAX_BODY).unwrap_or(body));
     is_page(headers, text.trim_start()).then(|| {
@@ -270,6 +271,11 @@ mod tests {
             in_place_of_json(&HeaderMap::new(), b"\x1f\x8b\x08")
                 .unwrap()
                 .contains("gzip")
+        );
+        assert!(
+            in_place_of_json(&HeaderMap::new(), b"\x28\xb5\x2f\xfd\x24")
+                .unwrap()
+                .contains("zstd")
         );
         assert_eq!(in_place_of_json(&html, b"{\"signed\":{}}"), None);
         assert_eq!(in_place_of_json(&HeaderMap::new(), b""), None);

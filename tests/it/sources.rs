@@ -349,28 +349,41 @@ async fn a_connection_that_breaks_off_or_speaks_no_http_is_no_answer() {
 
 #[tokio::test]
 async fn a_body_is_never_unpacked_and_one_that_is_packed_is_named() {
-    for coding in ["gzip", "deflate", "br"] {
-        let fake = Fake::start(move |_| {
-            Response::builder()
-                .header("content-encoding", coding)
-                .body(Body::from("file"))
-                .unwrap()
+    let serve = |codings: &'static [&'static str]| {
+        Fake::start(move |_| {
+            let mut answer = Response::builder();
+            for coding in codings {
+                answer = answer.header("content-encoding", *coding);
+            }
+            answer.body(Body::from("file")).unwrap()
         })
-        .await;
+    };
+    for (codings, named) in [
+        (&["gzip"][..], "gzip"),
+        (&["X-Gzip"], "x-gzip"),
+        (&["deflate"], "deflate"),
+        (&["br"], "br"),
+        (&["zstd"], "zstd"),
+        (&["compress"], "compress"),
+        (&["identity, gzip"], "identity, gzip"),
+        (&["gzip,br"], "gzip,br"),
+        (&["identity", "gzip"], "identity, gzip"),
+        (&["aws-chunked, zstd"], "aws-chunked, zstd"),
+    ] {
+        let fake = serve(codings).await;
         let error = get(&fake.notary(Credentials::none())).await.unwrap_err();
         assert!(
-            matches!(&error, SourceError::Other { cause, .. } if cause.contains(&format!("Content-Encoding {coding}"))),
+            matches!(&error, SourceError::Other { cause, .. } if cause.contains(&format!("Content-Encoding {named},"))),
             "{error}"
         );
     }
-    let fake = Fake::start(|_| {
-        Response::builder()
-            .header("content-encoding", "Identity")
-            .body(Body::from("file"))
-            .unwrap()
-    })
-    .await;
-    assert!(get(&fake.notary(Credentials::none())).await.is_ok());
+    for plain in [&["Identity"][..], &["aws-chunked"], &["abroad"], &[""]] {
+        let fake = serve(plain).await;
+        assert!(
+            get(&fake.notary(Credentials::none())).await.is_ok(),
+            "{plain:?}"
+        );
+    }
 }
 
 #[tokio::test]
