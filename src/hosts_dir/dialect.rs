@@ -21,8 +21,8 @@ const KEYS: [&str; 9] = [
 ];
 /// `time.ParseDuration` in Go.
 const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
-/// More than a hundred years overflow there.
-const MAX_DIGITS: usize = 5;
+/// Longer numbers overflow there, in hours.
+const MAX_DIGITS: usize = 6;
 
 /// The text as such.
 pub(super) fn text(text: &str) -> Result<(), String> {
@@ -84,25 +84,24 @@ fn of_strings(list: &Array) -> bool {
 }
 
 fn is_duration(text: &str) -> bool {
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let mut rest = text;
-    while !rest.is_empty() && rest != "0" {
-        let end = |text: &str| text.find(|sign: char| !sign.is_ascii_digit());
-        let Some((number, unit)) = end(rest).and_then(|at| rest.split_at_checked(at)) else {
-            return false;
-        };
-        let after = unit
-            .find(|sign: char| sign.is_ascii_digit())
-            .unwrap_or(unit.len());
-        let Some((unit, after)) = unit.split_at_checked(after) else {
-            return false;
-        };
-        if number.is_empty() || number.len() > MAX_DIGITS || !UNITS.contains(&unit) {
+    let of_number = |sign: char| sign.is_ascii_digit() || sign == '.';
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" || text.is_empty() {
+        return true;
+    }
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(of_number);
+        let number = rest.strip_suffix(unit).unwrap_or_default();
+        let after = unit.trim_start_matches(|sign| !of_number(sign));
+        let unit = unit.strip_suffix(after).unwrap_or_default();
+        let digits = number.len() - number.matches('.').count();
+        let is_number = number.len() - digits <= 1 && (1..=MAX_DIGITS).contains(&digits);
+        if !is_number || !UNITS.contains(&unit) {
             return false;
         }
         rest = after;
     }
-    true
+    !text.ends_with(['-', '+'])
 }
 
 /// The name of a host, or the server: scheme, host, port and path, and nothing that Go's net/url
@@ -222,6 +221,10 @@ mod tests {
             "dial_timeout = \"soon\"",
             "dial_timeout = \"5\"",
             "dial_timeout = \"1.5.s\"",
+            "dial_timeout = \".s\"",
+            "dial_timeout = \"+\"",
+            "dial_timeout = \"5 s\"",
+            "dial_timeout = \"9999999h\"",
             "header = \"x\"",
             "header = { x = 1 }",
             "header = { x = [\"1\", 2] }",
@@ -296,6 +299,7 @@ mod tests {
             "server = \"r.example\"\nca = \"/etc/ca.pem\"\nclient = \"/etc/both.pem\"\n",
             "server = \"http://[::1]:5000\"\nskip_verify = true\nca = [\"a.pem\", \"b.pem\"]\n",
             "[host.\"https://m.example\"]\n  client = [[\"a.cert\", \"a.key\"], \"both.pem\", [\"a\", \"\"]]\n  override_path = false\n",
+            "[host.'http://127.0.0.1:30020']\ndial_timeout = '200ms'\n[host.'https://b']\ndial_timeout = '-1.5h.5s0us'\n[host.'https://c']\ndial_timeout = ''\n[host.'https://d']\ndial_timeout = '0'\n",
             "[host.\"https://m.example\"]\ndial_timeout = \"1m30s\"\n[host.\"https://m.example\".header]\n  x-custom = [\"1\",\n \"2\",\n]\n \"Y\\u0041\" = \"z\"\n",
             "[host.\"https://m.example\"]\nheader = { x = \"y\" }\n[host.\"https://m.example\".rewrite]\n\"^library/(.*)\" = \"mirror/$1\"\n",
         ] {
