@@ -67,9 +67,19 @@ pub struct Folder {
     pub path: PathBuf,
     /// The names in it; none: there is no such folder.
     pub entries: Option<Vec<String>>,
-    /// Why others than root can change it, and the path whose mode is at fault if that is the
-    /// folder or a file in it.
-    pub writable: Option<(String, Option<PathBuf>)>,
+    /// Why others than root can change it.
+    pub writable: Option<Writable>,
+}
+
+/// Something that others than root can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writable {
+    /// Whose it is, or its mode.
+    pub why: String,
+    /// The command that mends it.
+    pub hint: String,
+    /// The folder or the file in it whose own mode is at fault; none: it is something above it.
+    pub own: Option<PathBuf>,
 }
 
 /// One dockerd, as it runs.

@@ -39,7 +39,7 @@ pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole
         holes.extend(grpc(facts));
     }
     if facts.in_swarm {
-        let change = "docker swarm leave, where no swarm is meant";
+        let change = "docker swarm leave   # where no swarm is meant";
         let hole = Hole::new(
             Code::DockerSwarm,
             name,

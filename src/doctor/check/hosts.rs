@@ -159,8 +159,10 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>, old: bool) -
                     engine,
                     format!("{registry} in {shown}: {error}"),
                 );
-                holes
-                    .push(hole.change(format!("see rootpin hosts check --dir {shown} {registry}")));
+                holes.push(hole.change(format!(
+                    "rootpin hosts check --dir {} {registry}",
+                    shown.replace(", ", " --dir ")
+                )));
             }
         }
     }

@@ -81,7 +81,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     holes.extend(roads::roads(facts, config));
     if let Some(changed) = &config.changed {
         let found = format!("{} changed after containerd had started", changed.display());
-        let change = "restart it, as: systemctl restart containerd";
+        let change = "systemctl restart containerd";
         let change = if facts.refused.is_some() {
             "don't restart it before config-refused is closed"
         } else {

@@ -183,7 +183,10 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
                 "{shown} has mode {mode:04o} and group {}: whose members are root in all but name",
                 group(metadata.gid())
             );
-            let change = "leave nobody in that group who is not to be root, or give the socket to group root";
+            let change = format!(
+                "gpasswd -M '' {}   # or leave those in it who may be root",
+                group(metadata.gid())
+            );
             holes.push(
                 Hole::new(Code::SocketOpen, name, found)
                     .change(change)
@@ -265,7 +268,7 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
         let found = known["told"].as_str().unwrap_or_default();
         let (found, change) = found
             .split_once("; hint: ")
-            .unwrap_or((found, "see rootpin status"));
+            .unwrap_or((found, "rootpin status"));
         match known["standing"].as_str() {
             Some("lost") => holes.push(Hole::new(Code::StateLost, "", found).change(change)),
             Some("new") => holes.push(Hole::new(Code::StateNew, "", found).change(change)),
@@ -275,8 +278,7 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
     if let Some(known) = status.map(|status| &status["policy"]) {
         if known["in_force"] == false {
             let found = known["trouble"].as_str().unwrap_or("no policy is in force");
-            holes
-                .push(Hole::new(Code::PolicyMissing, "", found).change("see rootpin policy check"));
+            holes.push(Hole::new(Code::PolicyMissing, "", found).change("rootpin policy check"));
         } else if known["mode"] == "audit" {
             let change = "mode = \"enforce\" in policy.toml, once the audit log has no refusal that is wrong";
             holes.push(Hole::new(Code::PolicyAudit, "", "mode = \"audit\"").change(change));

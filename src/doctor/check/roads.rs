@@ -34,10 +34,11 @@ pub(super) fn roads(facts: &Containerd, config: &Config) -> Vec<Hole> {
                 "it listens at {found}, {}, and asks nobody for a certificate",
                 config.files.setter(address)
             );
+            let (key, section) = address.split_last().unwrap_or((&"", &[]));
             let change = format!(
-                "take {} away, or name the CA of its clients: {}",
-                address.join("."),
-                ca.join(".")
+                "# or name the CA of its clients: {}\n['{}']\n  {key} = \"\"",
+                ca.join("."),
+                section.join("'.'")
             );
             holes.push(Hole::new(Code::ContainerdExposed, name, found).change(change));
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::super::code::{Code, Severity};
 use super::super::config_files::{ConfigFile, ConfigFiles};
-use super::super::facts::{Config, Containerd, Docker, Folder, Plugin, Process};
+use super::super::facts::{Config, Containerd, Docker, Folder, Plugin, Process, Writable};
 use super::super::hole::{Fix, Hole};
 use super::super::program::Program;
 use super::super::version::Version;

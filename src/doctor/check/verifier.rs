@@ -166,16 +166,16 @@ fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
             holes.push(Hole::new(Code::VerifierCrowded, name, found).change(change));
         }
     }
-    if let Some((why, fault)) = &folder.writable {
-        let hole = Hole::new(Code::VerifierWritable, name, why);
-        holes.push(match fault {
+    if let Some(writable) = &folder.writable {
+        let hole = Hole::new(Code::VerifierWritable, name, &writable.why);
+        holes.push(match &writable.own {
             Some(path) => hole
                 .change(format!(
                     "chown root:root {0}; chmod 0755 {0}",
                     path.display()
                 ))
                 .fix(Fix::Mode(path.clone(), 0o755)),
-            None => hole.change("let nobody but root write there, or move the folder: bin_dir"),
+            None => hole.change(&writable.hint),
         });
     }
     holes

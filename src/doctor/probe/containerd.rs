@@ -14,7 +14,7 @@ use containerd_client::services::v1::version_client::VersionClient;
 
 use super::super::check::VERIFIER;
 use super::super::config_files::{ConfigFiles, Pattern, at};
-use super::super::facts::{Config, Containerd, Folder, Plugin, Process};
+use super::super::facts::{Config, Containerd, Folder, Plugin, Process, Writable};
 use super::super::program::{Failure, Program};
 use super::super::version::Version;
 use crate::config::Engine;
@@ -275,9 +275,11 @@ pub(super) fn folder(config: &Config) -> Option<Folder> {
     entries.sort();
     let all = std::iter::once(path.clone()).chain(entries.iter().map(|entry| path.join(entry)));
     let writable = all.into_iter().find_map(|path| {
-        check_way(&path, Owner::Root)
-            .err()
-            .map(|fault| (fault.message, at_fault(&path)))
+        check_way(&path, Owner::Root).err().map(|fault| Writable {
+            why: fault.message,
+            hint: fault.hint,
+            own: at_fault(&path),
+        })
     });
     Some(Folder {
         path,

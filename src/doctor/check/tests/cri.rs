@@ -181,6 +181,22 @@ fn settings_that_open_another_way_to_containerd_are_named() {
         with("['io.containerd.server.v1.grpc-tcp']\naddress = \"0.0.0.0:1234\"")
             .starts_with(exposed)
     );
+    let lines = |address: &[&str]| -> toml::Table {
+        let holes = holes("2.1.9", |facts| set(facts, address, "0.0.0.0:1234"));
+        let exposed = |hole: &&Hole| hole.code == Code::ContainerdExposed;
+        let hole = holes.iter().find(exposed).unwrap();
+        hole.change.parse().unwrap()
+    };
+    let empty = Some("");
+    assert_eq!(
+        lines(&["grpc", "tcp_address"])["grpc"]["tcp_address"].as_str(),
+        empty
+    );
+    let tcp = "io.containerd.server.v1.grpc-tcp";
+    assert_eq!(
+        lines(&["plugins", tcp, "address"])["plugins"][tcp]["address"].as_str(),
+        empty
+    );
     assert_eq!(
         with(
             "['io.containerd.server.v1.grpc-tcp']\naddress = \"0.0.0.0:1234\"\ntls_ca = \"/ca.pem\""

@@ -69,9 +69,15 @@ fn sockets_that_others_may_use_are_holes() {
         super::super::sockets(&config)
             .into_iter()
             .filter(|hole| hole.code == Code::SocketOpen)
-            .map(|hole| hole.found)
+            .map(|hole| format!("{}\n{}", hole.found, hole.change))
             .collect::<Vec<_>>()
     };
+    if std::os::unix::fs::chown(&socket, None, Some(12345)).is_ok() {
+        assert!(
+            mode(0o660)[0].contains("\ngpasswd -M '' 12345 "),
+            "a command that empties the group"
+        );
+    }
     assert!(mode(0o666)[0].contains("mode 0666: every user can connect"));
     assert_eq!(mode(0o600), Vec::<String>::new());
     assert!(Path::new(&socket).exists());

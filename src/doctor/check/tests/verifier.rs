@@ -23,7 +23,11 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
         with(folder(Some(&["other", "rootpin-verifier"]))),
         "weak verifier-crowded: /v holds [\"other\", \"rootpin-verifier\"]"
     );
-    let writable = Some(("/v can be written".to_owned(), Some(PathBuf::from("/v"))));
+    let writable = Some(Writable {
+        why: "/v can be written".to_owned(),
+        hint: "chmod go-w /v".to_owned(),
+        own: Some(PathBuf::from("/v")),
+    });
     assert_eq!(
         with(Folder {
             writable,
@@ -31,6 +35,16 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
         }),
         "open verifier-writable: /v can be written"
     );
+    let above = Folder {
+        writable: Some(Writable {
+            why: "/ can be written".to_owned(),
+            hint: "chmod go-w /".to_owned(),
+            own: None,
+        }),
+        ..folder(Some(&["rootpin-verifier"]))
+    };
+    let holes = holes("2.1.9", |facts| facts.verifier = Some(above));
+    assert_eq!(holes[0].change, "chmod go-w /", "what is typed, not told");
     let off = hole("2.1.9", |facts| {
         facts.plugins.retain(|plugin| plugin.full() != VERIFIERS);
         set(facts, &["disabled_plugins"], list(&[VERIFIERS]));
