@@ -273,12 +273,11 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         env!("CARGO_PKG_VERSION"),
         config.control.display()
     );
-    let engines: Vec<_> = asked.iter().map(|(gates, ..)| Arc::clone(gates)).collect();
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(
             Watchdog {
                 control: config.control.clone(),
-                gates: asked,
+                gates: asked.clone(),
                 status,
             }
             .keep(within),
@@ -286,7 +285,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     }
     until_told(&mut signals, &observer, &reload, &mut doors).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
-    unpacked(&engines, &mut signals).await;
+    unpacked(&asked, &mut signals).await;
     drain(&mut doors, config, [stop, stop_gates]).await;
     Ok(())
 }
@@ -320,9 +319,12 @@ async fn serve_control(
 /// Waits for the layers that are being unpacked on an applying gate's word, which a restart would
 /// cut off. Every door goes on answering meanwhile: what would wait in a socket of systemd's for
 /// longer than its engine does is lost too. A second signal ends it.
-async fn unpacked(engines: &[Arc<EngineGates>], [terminate, interrupt, _]: &mut [Signal; 3]) {
+async fn unpacked(
+    doors: &[(Arc<EngineGates>, Door, PathBuf)],
+    [terminate, interrupt, _]: &mut [Signal; 3],
+) {
     let all = async {
-        for gates in engines {
+        for (gates, ..) in doors {
             gates.until_unpacked().await;
         }
     };

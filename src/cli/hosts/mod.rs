@@ -128,7 +128,7 @@ impl Where {
             } else {
                 format!("'{}'", value.replace('\'', "'\\''"))
             };
-            words.push_str(&format!(" {option} {value}"));
+            words.extend([" ", option, " ", &value]);
         };
         if !self.dirs.is_empty() {
             add("--dir", &dir.to_string_lossy());
