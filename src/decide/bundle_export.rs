@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Decider;
 use super::evidence::Look;
-use super::judge::share;
+use super::session::share;
 use super::tuf_evidence::{News, Place, TufLook, open, origin};
 use rootpin_policy::RootKind;
 use rootpin_trust::tuf::{Answer, Request, Step, Sweep, Swept, Trusted};

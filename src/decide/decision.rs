@@ -1,57 +1,14 @@
 //! The answer to a question, and what a person is told of it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::evidence::Evidence;
 use super::question::Door;
-use rootpin_policy::Mode;
+use rootpin_policy::judge::{Admission, Denial};
+use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
-use rootpin_trust::{Code, Refusal};
-
-/// Why an image is let through. Only `decide` makes one, and [`Decision::Allow`] cannot be had
-/// without.
-#[derive(Debug)]
-pub struct Admission {
-    /// On what it rests.
-    pub(super) ground: Ground,
-    /// The policy's entry: `[[rule]] match = "…"`.
-    pub(super) rule: String,
-    /// Until when it holds without being decided anew.
-    pub(super) valid_until: Timestamp,
-    /// The mode under which a failure to keep it stands.
-    pub(super) mode: Mode,
-}
-
-/// What an admission rests on.
-#[derive(Debug)]
-pub enum Ground {
-    /// Pinned roots have signed that the name is these bytes: each root's ID and its verified
-    /// metadata.
-    Signed(Vec<(String, Arc<Evidence>)>),
-    /// The policy itself names the digest.
-    PolicyPin,
-    /// The policy exempts the name.
-    Exempt,
-    /// Bytes that came from no registry, which the policy lets through in this namespace.
-    Local,
-    /// A key of the policy lets all of its kind pass, as `[docker] swarm`.
-    PolicyKey,
-}
-
-/// A "no" with what was known when it was said.
-#[derive(Debug, Clone)]
-pub struct Denial {
-    /// Why, and what would change it.
-    pub refusal: Refusal,
-    /// The policy's entry that applied, if one did.
-    pub rule: Option<String>,
-    /// The roots that were asked.
-    pub roots: Vec<String>,
-}
 
 /// The answer. A door has one exhaustive `match` on it.
 #[derive(Debug)]
@@ -87,47 +44,6 @@ pub struct Verdict {
     /// How long the answer took, and how much of that was spent waiting for others: trust servers,
     /// registries, containerd.
     pub took: Duration,
-}
-
-impl Admission {
-    /// `signed`, `policy-pin`, `exempt`, `local` or `policy-key`.
-    #[must_use]
-    pub fn ground_name(&self) -> &'static str {
-        match self.ground {
-            Ground::Signed(_) => "signed",
-            Ground::PolicyPin => "policy-pin",
-            Ground::Exempt => "exempt",
-            Ground::Local => "local",
-            Ground::PolicyKey => "policy-key",
-        }
-    }
-
-    /// What it rests on.
-    #[must_use]
-    pub fn ground(&self) -> &Ground {
-        &self.ground
-    }
-
-    /// The policy's entry.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
-    }
-
-    /// Until when it holds without being decided anew.
-    #[must_use]
-    pub fn valid_until(&self) -> Timestamp {
-        self.valid_until
-    }
-
-    /// The roots that signed.
-    #[must_use]
-    pub fn roots(&self) -> Vec<&str> {
-        match &self.ground {
-            Ground::Signed(roots) => roots.iter().map(|(id, _)| id.as_str()).collect(),
-            Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => Vec::new(),
-        }
-    }
 }
 
 impl Decision {
@@ -174,6 +90,21 @@ impl Decision {
 const MAX_REASON: usize = 1500;
 
 impl Verdict {
+    /// A verdict on something of which no more is known.
+    pub(super) fn of(decision: Decision, door: Door, at: Timestamp, begun: Instant) -> Self {
+        Self {
+            decision,
+            door,
+            engine: None,
+            namespaces: Vec::new(),
+            name: None,
+            digest: None,
+            layer: None,
+            at,
+            took: begun.elapsed(),
+        }
+    }
+
     /// One line for an engine's error message or a person: what, why, by which rule, and a hint.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -215,7 +146,7 @@ impl fmt::Display for Verdict {
                     formatter,
                     "allowed {subject}: {} by {}",
                     admission.ground_name(),
-                    admission.rule
+                    admission.rule()
                 );
             }
             Decision::Deny(denial) => denial,
@@ -250,32 +181,4 @@ impl fmt::Display for Verdict {
             "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}"
         )
     }
-}
-
-/// How much a code says: the most specific of several refusals is shown.
-pub(super) fn rank(code: Code) -> usize {
-    const ORDER: [Code; 18] = [
-        Code::NoRule,
-        Code::NotLocal,
-        Code::ExemptionOver,
-        Code::PolicyUnusable,
-        Code::SourceUnreachable,
-        Code::SourceDenied,
-        Code::Malformed,
-        Code::OverLimit,
-        Code::Clock,
-        Code::StateUnusable,
-        Code::NoStatement,
-        Code::RoleMissing,
-        Code::Expired,
-        Code::DigestMismatch,
-        Code::RootNotPinned,
-        Code::BadSignature,
-        Code::Rollback,
-        Code::Revoked,
-    ];
-    ORDER
-        .iter()
-        .position(|known| *known == code)
-        .unwrap_or_default()
 }

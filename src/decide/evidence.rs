@@ -25,7 +25,7 @@ pub(super) type Files = Vec<(String, Vec<u8>)>;
 #[derive(Debug)]
 pub struct Evidence {
     /// What was verified.
-    pub verified: Verified<Collection>,
+    pub verified: Arc<Verified<Collection>>,
     /// What the state is to keep of it.
     pub progress: Vec<Verified<Progress>>,
     /// Where it came from, and what the metadata is about.
@@ -151,12 +151,6 @@ impl Look<'_> {
     /// Whether the source may be asked once more, which was asked then.
     pub(super) fn asks_again(&self, asked: Timestamp) -> bool {
         self.again && later(asked, AGAIN) <= self.now
-    }
-
-    /// Whether evidence of that contact is as new as the policy wants it before sources are asked
-    /// again.
-    pub(super) fn is_fresh(&self, contact: Timestamp) -> bool {
-        later(contact, self.root.recheck) >= self.now
     }
 
     /// The last good contact, and the end of the time for which the cache may serve from there on.

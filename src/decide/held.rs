@@ -4,17 +4,11 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-
-use super::decision::{Denial, rank};
-use super::judge::Judge;
-use super::question::{Door, Pull};
-use super::{Decider, Decision, Judged, Verdict};
-use rootpin_policy::Mode;
+use rootpin_policy::judge::{Action, Denial, NameSource, NamedBytes, Origin, Question};
 use rootpin_trust::image::{Digest, ImageRef};
-use rootpin_trust::{Code, Refusal};
 
-/// An image under each further name costs a look at what is signed of that name.
-const MOST_NAMES: usize = 16;
+use super::question::Door;
+use super::{Decider, Decision, Verdict};
 
 /// An image that an engine has, and the name under which somebody wants to use it.
 #[derive(Debug, Clone)]
@@ -49,189 +43,111 @@ impl Held {
         }
     }
 
-    /// Whether the engine tells that a registry had these bytes. One that calls an image by the
-    /// digest it is known under says that of every image, also of those that were built here.
-    fn is_of_a_registry(&self) -> bool {
-        !self.known.is_empty() && !self.digests().contains(&self.id)
+    /// The judge's question about it.
+    pub(super) fn question(&self, action: Action, shown: String) -> Question {
+        let digests = self.digests();
+        // One that calls an image by the digest it is known under says that it is of a registry of
+        // every image, also of those that were built here.
+        let of_registry = !self.known.is_empty() && !digests.contains(&self.id);
+        let known = self
+            .known
+            .iter()
+            .map(|name| named(name, NameSource::Source, name.digest.unwrap_or(self.id)));
+        Question {
+            names: self.asked_as(&digests).into_iter().chain(known).collect(),
+            bytes: digests.into_iter().chain([self.id]).collect(),
+            origin: if of_registry {
+                Origin::Registry
+            } else {
+                Origin::Local
+            },
+            ..Question::of(action, shown, self.namespace.clone())
+        }
+    }
+
+    /// The name that was written, with what it may stand for. It counts as one that a registry was
+    /// asked for where the engine knows the image in that repository.
+    fn asked_as(&self, digests: &[Digest]) -> Vec<NamedBytes> {
+        let Some(asked) = &self.asked else {
+            return Vec::new();
+        };
+        let is_known = self
+            .known
+            .iter()
+            .any(|known| known.repository == asked.repository);
+        let source = if is_known {
+            NameSource::Client
+        } else {
+            NameSource::Record
+        };
+        // A digest in the name is one that the image is known under, or the name is not this
+        // image's.
+        let own = asked.digest.filter(|digest| digests.contains(digest));
+        let tops = own.map_or(digests.to_vec(), |digest| vec![digest]);
+        tops.into_iter()
+            .map(|top| named(asked, source, top))
+            .collect()
     }
 }
 
-/// An answer with the name and digest that it is about.
-pub(super) type Answer = (Judged, Option<(ImageRef, Digest)>);
+fn named(name: &ImageRef, source: NameSource, top: Digest) -> NamedBytes {
+    NamedBytes {
+        name: name.clone(),
+        source,
+        top,
+        manifests: Vec::new(),
+        contents: Vec::new(),
+    }
+}
 
 impl Decider {
     /// May this image be used under this name?
     pub async fn held(&self, held: &Held, now: Timestamp) -> Verdict {
-        let mut about = held.asked.clone().map(|name| (name, None));
-        let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial {
-                refusal,
-                rule: None,
-                roots: Vec::new(),
-            }),
+        let question = held.question(Action::Create, format!("image {}", held.id));
+        let verdict = self
+            .of_dockerd(question, &held.namespace, held.begun, now)
+            .await;
+        Verdict {
+            door: held.door,
+            engine: Some(held.engine.clone()),
+            digest: verdict
+                .digest
+                .or_else(|| verdict.name.is_none().then_some(held.id)),
+            name: verdict.name.or_else(|| held.asked.clone()),
+            ..verdict
+        }
+    }
+
+    /// The verdict on what dockerd is asked to do with an image, and the name that decided.
+    pub(super) async fn of_dockerd(
+        &self,
+        question: Question,
+        namespace: &str,
+        begun: Instant,
+        now: Timestamp,
+    ) -> Verdict {
+        let names = question.names.clone();
+        let (decision, decided_by) = match self.policy() {
+            Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
-                let judge = self.judge(&policy, now, held.begun);
-                let (judged, subject) = judge.held(held).await;
-                about = subject.map(|(name, digest)| (name, Some(digest))).or(about);
-                self.conclude(&judge, judged, None, &[]).await
+                let mut session = self.session(&policy, now, begun);
+                let judgement = session.judge(question).await;
+                let decided_by = judgement.decided_by;
+                (
+                    self.conclude(session, judgement, None, &[]).await,
+                    decided_by,
+                )
             }
         };
-        let (name, digest) =
-            about.map_or((None, Some(held.id)), |(name, digest)| (Some(name), digest));
-        let (door, took) = (held.door, held.begun.elapsed());
+        let (name, digest) = decided_by
+            .and_then(|at| names.get(at))
+            .map(|named| (named.name.clone(), named.top))
+            .unzip();
         Verdict {
-            decision,
-            door,
-            engine: Some(held.engine.clone()),
-            namespaces: vec![held.namespace.clone()],
+            namespaces: vec![namespace.to_owned()],
             name,
             digest,
-            layer: None,
-            at: now,
-            took,
+            ..Verdict::of(decision, Door::Authz, now, begun)
         }
-    }
-}
-
-impl Judge<'_> {
-    /// What is revoked is so under every name. The name that was written must stand for these
-    /// bytes, where the policy says anything of it; else any name by which the engine knows the
-    /// image will do; and bytes of no registry are `[local]`'s.
-    pub(super) async fn held(&self, held: &Held) -> Answer {
-        if let Some(revoked) = self.revoked_of(held) {
-            return (revoked, None);
-        }
-        let digests = held.digests();
-        if held.known.len() > MOST_NAMES {
-            return (
-                Judged {
-                    result: Err(too_many(held)),
-                    mode: self.policy.strictest_mode(),
-                },
-                None,
-            );
-        }
-        let mut refused: Option<(Denial, ImageRef, Digest)> = None;
-        if let Some(asked) = &held.asked {
-            // A digest in the name is one that the image is known under, or the name is not this
-            // image's.
-            let own = asked
-                .digest
-                .filter(|digest| digests.contains(digest))
-                .map_or(digests.clone(), |digest| vec![digest]);
-            for digest in own {
-                if let Some(answer) = self.settled(held, asked, digest, &mut refused).await {
-                    return answer;
-                }
-            }
-        }
-        if let Some((denial, name, digest)) =
-            refused.take_if(|(denial, ..)| denial.refusal.code != Code::NoRule)
-        {
-            return (
-                Judged {
-                    result: Err(denial),
-                    mode: self.mode_of_held(held),
-                },
-                Some((name, digest)),
-            );
-        }
-        let mut others = None;
-        for name in &held.known {
-            let digest = name.digest.unwrap_or(held.id);
-            if let Some(answer) = self.settled(held, name, digest, &mut others).await {
-                return answer;
-            }
-        }
-        let uncovered = [&refused, &others]
-            .into_iter()
-            .flatten()
-            .all(|(denial, ..)| denial.refusal.code == Code::NoRule);
-        let is_local = uncovered && !held.is_of_a_registry();
-        // Who wrote a name is told of that one.
-        if let Some((denial, name, digest)) = refused.or(others).filter(|_| !is_local) {
-            return (
-                Judged {
-                    result: Err(denial),
-                    mode: self.mode_of_held(held),
-                },
-                Some((name, digest)),
-            );
-        }
-        let local = self.local_bytes(
-            &held.namespace,
-            format!("image {} in namespace {}", held.id, held.namespace),
-        );
-        (
-            Judged::from(local),
-            held.asked.clone().map(|name| (name, held.id)),
-        )
-    }
-
-    /// The denial where something of the image is revoked, as far as the engine knows it.
-    pub(super) fn revoked_of(&self, held: &Held) -> Option<Judged> {
-        let everything: Vec<Digest> = held.digests().into_iter().chain([held.id]).collect();
-        let denial = self.revoked(&everything)?;
-        Some(Judged {
-            result: Err(denial),
-            mode: self.mode_of_held(held),
-        })
-    }
-
-    /// The answer where a name is these bytes; else the most telling denial is kept.
-    async fn settled(
-        &self,
-        held: &Held,
-        name: &ImageRef,
-        digest: Digest,
-        refused: &mut Option<(Denial, ImageRef, Digest)>,
-    ) -> Option<Answer> {
-        let judged = self
-            .pull(&Pull {
-                door: held.door,
-                name: name.clone(),
-                digest,
-            })
-            .await;
-        match judged.result {
-            Ok(_) => Some((judged, Some((name.clone(), digest)))),
-            Err(mut denial) => {
-                // No registry was asked, so none is to blame.
-                if denial.refusal.code == Code::DigestMismatch {
-                    denial.refusal.hint = format!(
-                        "these are not the bytes that the name is to stand for; pull {name} to have those"
-                    );
-                }
-                if refused
-                    .as_ref()
-                    .is_none_or(|(known, ..)| rank(denial.refusal.code) > rank(known.refusal.code))
-                {
-                    *refused = Some((denial, name.clone(), digest));
-                }
-                None
-            }
-        }
-    }
-
-    /// What lets one of its names pass under audit lets none of the others.
-    fn mode_of_held(&self, held: &Held) -> Mode {
-        let names = held.asked.iter().chain(&held.known);
-        names
-            .map(|name| self.policy.mode_for(&name.repository))
-            .fold(self.policy.mode, Mode::max)
-    }
-}
-
-fn too_many(held: &Held) -> Denial {
-    let refusal = Refusal::new(
-        Code::OverLimit,
-        format!("an image under {} repositories", held.known.len()),
-        format!("one under at most {MOST_NAMES}"),
-        "remove names that are not needed: docker rmi NAME",
-    );
-    Denial {
-        refusal,
-        rule: None,
-        roots: Vec::new(),
     }
 }

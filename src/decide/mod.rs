@@ -5,14 +5,11 @@ mod bundle_export;
 mod bundle_import;
 mod clock;
 mod decision;
-mod denied;
 mod docker;
 mod evidence;
 mod failures;
 mod held;
-mod judge;
 mod kept;
-mod named;
 mod notary_evidence;
 mod prove;
 #[cfg(test)]
@@ -21,12 +18,11 @@ mod publisher;
 mod question;
 mod resident;
 mod resolve;
-mod root_evidence;
 mod root_expiry;
 mod run;
+mod session;
 pub mod survey;
 mod tuf_evidence;
-mod unpinned;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,22 +34,25 @@ use tokio::sync::watch;
 
 use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
+use rootpin_policy::judge::{Action, Judgement, Question};
 use rootpin_policy::{Mode, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 pub use bundle_export::Exported;
 pub use bundle_import::Imported;
-pub use decision::{Admission, Decision, Denial, Ground, Verdict};
+pub use decision::{Decision, Verdict};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use evidence::{Evidence, Origin, Repositories};
 pub use held::Held;
 use kept::Kept;
 use prove::Proving;
 pub use prove::{Asked, Proof};
-pub use question::{Claim, Door, Place, Pull, ToldBy, Unpack};
+pub use question::{Claim, Door, Place, Pull, Unpack};
 pub use resident::{Bytes, Named, Resident, Standing};
+pub use rootpin_policy::judge::{Admission, Basis, Denial, Ground, NameSource};
 pub use run::Run;
+use session::Session;
 
 /// The policy in force, or why there is none.
 pub type InForce = Result<Arc<Policy>, Refusal>;
@@ -71,12 +70,6 @@ pub struct Decider {
     kept: Kept,
     changes: watch::Sender<()>,
     proving: Arc<Proving>,
-}
-
-/// What an inner step found: an admission, or a denial with the mode under which it stands.
-struct Judged {
-    result: Result<Admission, Denial>,
-    mode: Mode,
 }
 
 impl Decider {
@@ -191,13 +184,9 @@ impl Decider {
         self.deadline * 3 / 4
     }
 
-    fn judge<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> judge::Judge<'a> {
-        judge::Judge::new(
-            policy,
-            &self.repositories,
-            now,
-            (begun, begun + self.for_sources()),
-        )
+    fn session<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> Session<'a> {
+        let until = begun + self.for_sources();
+        Session::new(policy, &self.repositories, now, begun, until)
     }
 
     /// Forgets what is at hand, after the state was reset.
@@ -223,26 +212,16 @@ impl Decider {
     pub async fn pull(&self, pull: &Pull, now: Timestamp) -> Verdict {
         let begun = Instant::now();
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial {
-                refusal,
-                rule: None,
-                roots: Vec::new(),
-            }),
+            Err(refusal) => Decision::Deny(Denial::plain(refusal)),
             Ok(policy) => match self.proving.of_name(pull, &policy) {
                 Some(proof) => proof.pull(pull, now, begun).await,
                 None => self.pull_by(&policy, pull, now, begun).await,
             },
         };
         Verdict {
-            decision,
-            door: pull.door,
-            engine: None,
-            namespaces: Vec::new(),
             name: Some(pull.name.clone()),
             digest: Some(pull.digest),
-            layer: None,
-            at: now,
-            took: begun.elapsed(),
+            ..Verdict::of(decision, pull.door, now, begun)
         }
     }
 
@@ -253,15 +232,13 @@ impl Decider {
         now: Timestamp,
         begun: Instant,
     ) -> Decision {
-        let judge = self.judge(policy, now, begun);
-        let judged = judge.pull(pull).await;
-        self.conclude(
-            &judge,
-            judged,
-            Some((&pull.name, pull.digest)),
-            &[(pull.digest, Kind::Top)],
-        )
-        .await
+        let mut session = self.session(policy, now, begun);
+        let judgement = session
+            .judge(Question::pull(pull.name.clone(), pull.digest))
+            .await;
+        let subject = Some((&pull.name, pull.digest));
+        self.conclude(session, judgement, subject, &[(pull.digest, Kind::Top)])
+            .await
     }
 
     /// The verdict on a name that never came to be judged: its digest is not known, or time was
@@ -273,8 +250,6 @@ impl Decider {
         refusal: Refusal,
         begun: Instant,
     ) -> Verdict {
-        let took = begun.elapsed();
-        let (at, namespaces) = (Timestamp::now(), Vec::new());
         let mode = |policy: &Policy| {
             name.as_ref().map_or_else(
                 || policy.strictest_mode(),
@@ -283,15 +258,8 @@ impl Decider {
         };
         let decision = self.unjudged(refusal, mode);
         Verdict {
-            decision,
-            door,
-            engine: None,
-            namespaces,
             name,
-            digest: None,
-            layer: None,
-            at,
-            took,
+            ..Verdict::of(decision, door, Timestamp::now(), begun)
         }
     }
 
@@ -305,39 +273,19 @@ impl Decider {
         refusal: Refusal,
         begun: Instant,
     ) -> Verdict {
-        let took = begun.elapsed();
-        let (at, namespaces, engine, layer) = (
-            Timestamp::now(),
-            Vec::new(),
-            Some(engine.to_owned()),
-            Some(layer),
-        );
         // Whose layer it is was not learned: it may be that of the strictest rule, and whoever
         // slows us down must not choose.
         let decision = self.unjudged(refusal, Policy::strictest_mode);
         Verdict {
-            decision,
-            door,
-            engine,
-            namespaces,
-            name: None,
-            digest: None,
-            layer,
-            at,
-            took,
+            engine: Some(engine.to_owned()),
+            layer: Some(layer),
+            ..Verdict::of(decision, door, Timestamp::now(), begun)
         }
     }
 
     fn unjudged(&self, refusal: Refusal, mode: impl FnOnce(&Policy) -> Mode) -> Decision {
-        let denial = Denial {
-            refusal,
-            rule: None,
-            roots: Vec::new(),
-        };
-        denied(
-            denial,
-            self.policy().map_or(Mode::Enforce, |policy| mode(&policy)),
-        )
+        let mode = self.policy().map_or(Mode::Enforce, |policy| mode(&policy));
+        denied(Denial::plain(refusal), mode)
     }
 
     /// May this layer be unpacked? Every namespace that is meant must allow it.
@@ -345,11 +293,7 @@ impl Decider {
         let begun = unpack.begun;
         let mut named = None;
         let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial {
-                refusal,
-                rule: None,
-                roots: Vec::new(),
-            }),
+            Err(refusal) => Decision::Deny(Denial::plain(refusal)),
             Ok(policy) => {
                 let mut told = None;
                 for place in &unpack.places {
@@ -375,24 +319,18 @@ impl Decider {
                         break;
                     }
                 }
-                told.unwrap_or_else(|| denied(denied::nowhere(&unpack.layer.digest), policy.mode))
+                told.unwrap_or_else(|| denied(nowhere(&unpack.layer.digest), policy.mode))
             }
         };
         let (name, digest) = named.unzip();
+        let namespaces = unpack.places.iter();
         Verdict {
-            decision,
-            door: unpack.door,
             engine: Some(unpack.engine.clone()),
-            namespaces: unpack
-                .places
-                .iter()
-                .map(|place| place.namespace.clone())
-                .collect(),
+            namespaces: namespaces.map(|place| place.namespace.clone()).collect(),
             name,
             digest,
             layer: Some(unpack.layer.digest),
-            at: now,
-            took: begun.elapsed(),
+            ..Verdict::of(decision, unpack.door, now, begun)
         }
     }
 
@@ -405,16 +343,29 @@ impl Decider {
         now: Timestamp,
         begun: Instant,
     ) -> (Decision, Option<Claim>) {
-        let judge = self.judge(policy, now, begun);
-        let (judged, claim) = judge
-            .place(place, layer.digest, &format!("layer {}", layer.digest))
-            .await;
-        let rows = claim
-            .as_ref()
-            .map(|claim| rows_of(&claim.chain))
-            .unwrap_or_default();
-        let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
-        (self.conclude(&judge, judged, subject, &rows).await, claim)
+        let session = self.session(policy, now, begun);
+        let shown = format!("layer {}", layer.digest);
+        self.place_in(
+            session,
+            place,
+            place.question(Action::Unpack, layer.digest, shown),
+        )
+        .await
+    }
+
+    /// The decision on bytes in a namespace, and the claim that decided.
+    async fn place_in(
+        &self,
+        mut session: Session<'_>,
+        place: &Place,
+        question: Question,
+    ) -> (Decision, Option<Claim>) {
+        let judgement = session.judge(question).await;
+        let claim = judgement.decided_by.and_then(|at| place.claims.get(at));
+        let rows = claim.map(|claim| rows_of(&claim.chain)).unwrap_or_default();
+        let subject = claim.map(|claim| (&claim.name, claim.chain.top()));
+        let decision = self.conclude(session, judgement, subject, &rows).await;
+        (decision, claim.cloned())
     }
 
     /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an
@@ -422,70 +373,56 @@ impl Decider {
     /// verified as well, or a server could go back to what it showed before.
     async fn conclude(
         &self,
-        judge: &judge::Judge<'_>,
-        judged: Judged,
+        mut session: Session<'_>,
+        judgement: Judgement,
         subject: Option<(&ImageRef, Digest)>,
         rows: &[(Digest, Kind)],
     ) -> Decision {
-        let fresh = judge.fresh_evidence();
-        match judged.result {
-            Ok(admission) => {
-                let row = |(digest, kind): &(Digest, Kind)| {
-                    let (name, top) = subject?;
-                    let (policy, valid_until, rule) = (
-                        judge.policy.hash,
-                        admission.valid_until,
-                        admission.rule.clone(),
-                    );
-                    // A row is kept as text, in which a bare repository, as a source label tells
-                    // it, would be its tag `latest`.
-                    let bare = name.tag.is_none() && name.digest.is_none();
-                    let name = if bare {
-                        name.with_digest(top)
-                    } else {
-                        name.clone()
-                    };
-                    Some((
-                        *digest,
-                        Row {
-                            name,
-                            top,
-                            kind: *kind,
-                            policy,
-                            valid_until,
-                            rule,
-                        },
-                    ))
-                };
-                // Bytes of no registry have no name and so no row; a state that can't be used stops
-                // them all the same. Nothing is kept by a clock that can't be right.
-                let rows = if judge.clock.is_some() {
-                    Vec::new()
-                } else {
-                    rows.iter().filter_map(row).collect()
-                };
-                match self.keep(fresh, rows, judge.now).await {
-                    Ok(()) => Decision::Allow(admission),
-                    Err(refusal) => {
-                        let roots = admission.roots().into_iter().map(str::to_owned).collect();
-                        denied(
-                            Denial {
-                                refusal,
-                                rule: Some(admission.rule),
-                                roots,
-                            },
-                            judged.mode,
-                        )
-                    }
-                }
-            }
+        let fresh = session.fresh_evidence();
+        self.concluded(&session, fresh, judgement, subject, rows)
+            .await
+    }
+
+    async fn concluded(
+        &self,
+        session: &Session<'_>,
+        fresh: Vec<Arc<Evidence>>,
+        judgement: Judgement,
+        subject: Option<(&ImageRef, Digest)>,
+        rows: &[(Digest, Kind)],
+    ) -> Decision {
+        let admission = match judgement.result {
+            Ok(admission) => admission,
             Err(denial) => {
                 if !fresh.is_empty()
-                    && let Err(refusal) = self.keep(fresh, Vec::new(), judge.now).await
+                    && let Err(refusal) = self.keep(fresh, Vec::new(), session.now).await
                 {
                     log::error!("what was verified for a refused question is not kept: {refusal}");
                 }
-                denied(denial, judged.mode)
+                return denied(denial, judgement.mode);
+            }
+        };
+        // Bytes of no registry have no name and so no row; a state that can't be used stops them
+        // all the same. Nothing is kept by a clock that can't be right.
+        let rows = match subject {
+            Some(subject) if session.clock.is_none() => {
+                let row = |(digest, kind): &(Digest, Kind)| {
+                    let row = ledger_row(session.policy, &admission, subject, *kind);
+                    (*digest, row)
+                };
+                rows.iter().map(row).collect()
+            }
+            _ => Vec::new(),
+        };
+        match self.keep(fresh, rows, session.now).await {
+            Ok(()) => Decision::Allow(admission),
+            Err(refusal) => {
+                let roots = admission.roots().into_iter().map(str::to_owned).collect();
+                let denial = Denial {
+                    roots,
+                    ..Denial::by(admission.rule().to_owned(), refusal)
+                };
+                denied(denial, judgement.mode)
             }
         }
     }
@@ -567,6 +504,39 @@ fn denied(denial: Denial, mode: Mode) -> Decision {
         Mode::Audit => Decision::LetThrough(denial),
         Mode::Enforce => Decision::Deny(denial),
     }
+}
+
+/// A row is kept as text, in which a bare repository, as a source label tells it, would be its tag
+/// `latest`.
+fn ledger_row(
+    policy: &Policy,
+    admission: &Admission,
+    (name, top): (&ImageRef, Digest),
+    kind: Kind,
+) -> Row {
+    let bare = name.tag.is_none() && name.digest.is_none();
+    Row {
+        name: if bare {
+            name.with_digest(top)
+        } else {
+            name.clone()
+        },
+        top,
+        kind,
+        policy: policy.hash,
+        valid_until: admission.valid_until(),
+        rule: admission.rule().to_owned(),
+    }
+}
+
+/// A layer that no place holds.
+fn nowhere(layer: &Digest) -> Denial {
+    Denial::plain(Refusal::new(
+        Code::NotLocal,
+        format!("layer {layer} in no namespace of this containerd"),
+        "a layer of an image that containerd holds",
+        "pull the image by its signed name",
+    ))
 }
 
 /// No decision came in time.

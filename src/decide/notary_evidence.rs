@@ -117,7 +117,7 @@ impl NotaryLook<'_> {
         let (progress, origin) = (vec![progress], self.origin.clone());
         let (asked, unsaved) = (Mutex::new(self.look.now), Mutex::new(Some(files)));
         Arc::new(Evidence {
-            verified,
+            verified: Arc::new(verified),
             progress,
             origin,
             contact,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::judge::revocable;
+use super::question::revocable;
 use super::{Claim, Decider, Decision, Denial, Door, Place, Pull, Verdict};
 use crate::canary::Canary;
 use crate::nonce;
@@ -430,7 +430,7 @@ mod tests {
 
     use super::super::{Named, Resident};
     use super::*;
-    use crate::decide::{ToldBy, Unpack};
+    use crate::decide::{NameSource, Unpack};
     use crate::publish::OneOff;
     use crate::state::Store;
     use rootpin_trust::image::{Blob, Chain};
@@ -511,13 +511,13 @@ mod tests {
         /// The answer on the layer of a manifest that this teller calls so.
         async fn unpack(
             &self,
-            claims: &[(ToldBy, &ImageRef)],
+            claims: &[(NameSource, &ImageRef)],
             manifest: &[u8],
             layer: &Descriptor,
         ) -> String {
             let chain =
                 Chain::of_manifest(layer, &Arc::new(Blob::read(manifest).unwrap())).unwrap();
-            let claim = |(told_by, name): &(ToldBy, &ImageRef)| Claim {
+            let claim = |(told_by, name): &(NameSource, &ImageRef)| Claim {
                 told_by: *told_by,
                 name: (*name).clone(),
                 chain: chain.clone(),
@@ -598,7 +598,7 @@ mod tests {
                 (told(&resolved.decision).as_str(), resolved.digest),
                 (wanted, (wanted == "allowed").then(|| image.digest()))
             );
-            let claims = [(ToldBy::Record, &name)];
+            let claims = [(NameSource::Record, &name)];
             assert_eq!(
                 host.unpack(&claims, &image.manifest.bytes, &image.layer.descriptor)
                     .await,
@@ -644,7 +644,7 @@ mod tests {
         );
         assert_eq!(
             host.unpack(
-                &[(ToldBy::Client, &wanted)],
+                &[(NameSource::Client, &wanted)],
                 &unsigned.manifest.bytes,
                 &unsigned.layer.descriptor
             )
@@ -754,7 +754,7 @@ mod tests {
             );
             assert_eq!(
                 host.unpack(
-                    &[(ToldBy::Record, &name)],
+                    &[(NameSource::Record, &name)],
                     &signed.manifest.bytes,
                     &signed.layer.descriptor
                 )
@@ -797,7 +797,7 @@ mod tests {
         // The policy's answer: no rule covers the name, and so its bytes are local.
         assert_eq!(
             host.unpack(
-                &[(ToldBy::Record, &theirs), (ToldBy::Source, &own)],
+                &[(NameSource::Record, &theirs), (NameSource::Source, &own)],
                 bytes,
                 layer
             )
@@ -807,7 +807,7 @@ mod tests {
         assert!(proof.asked().is_empty());
         // And what the proof refuses is not local either, though no rule of the policy covers it.
         let unsigned = image(&proof, Canary::Unsigned);
-        let claims = [(ToldBy::Record, &own), (ToldBy::Record, &theirs)];
+        let claims = [(NameSource::Record, &own), (NameSource::Record, &theirs)];
         assert_eq!(
             host.unpack(
                 &claims,
@@ -835,10 +835,16 @@ mod tests {
         let theirs: ImageRef = "registry.example/app:1".parse().unwrap();
         for (claims, wanted) in [
             (
-                &[(ToldBy::Annotation, &own), (ToldBy::Source, &theirs)][..],
+                &[
+                    (NameSource::Annotation, &own),
+                    (NameSource::Source, &theirs),
+                ][..],
                 "no-rule",
             ),
-            (&[(ToldBy::Annotation, &own)], "let through: no-statement"),
+            (
+                &[(NameSource::Annotation, &own)],
+                "let through: no-statement",
+            ),
         ] {
             let (bytes, layer) = (&unsigned.manifest.bytes, &unsigned.layer.descriptor);
             assert_eq!(host.unpack(claims, bytes, layer).await, wanted);
@@ -862,7 +868,7 @@ mod tests {
             let own = name(&proof, Canary::Signed);
             host.sign(&[(&own, &manifest.bytes)]);
             assert_eq!(
-                host.unpack(&[(ToldBy::Client, &own)], &manifest.bytes, &layer)
+                host.unpack(&[(NameSource::Client, &own)], &manifest.bytes, &layer)
                     .await,
                 "revoked"
             );
@@ -892,7 +898,7 @@ mod tests {
         assert_eq!(host.pull(&own, signed.digest()).await, "allowed");
         assert_eq!(
             host.unpack(
-                &[(ToldBy::Source, &own)],
+                &[(NameSource::Source, &own)],
                 &signed.manifest.bytes,
                 &signed.layer.descriptor
             )

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use rootpin_policy::judge::{Action, NameSource, NamedBytes, Origin, Question};
 use rootpin_trust::image::{Chain, Descriptor, Digest, ImageRef};
 
 /// Where a question came in.
@@ -26,24 +27,6 @@ pub enum Door {
     Verifier,
 }
 
-/// Who told a name, in the order in which they are believed. All but the client's own word are
-/// hints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ToldBy {
-    /// The one who asks to pull it.
-    Client,
-    /// An annotation on the layer: docker and CRI write it, and so can whoever made the manifest.
-    Annotation,
-    /// An image record of the namespace, written by the client.
-    Record,
-    /// An annotation in an imported archive's index.
-    Import,
-    /// A question that the image verifier asked before.
-    Ledger,
-    /// The registry and repository that the blob was fetched from: a name without a tag.
-    Source,
-}
-
 /// May this name be pulled as this digest?
 #[derive(Debug, Clone)]
 pub struct Pull {
@@ -59,7 +42,7 @@ pub struct Pull {
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// Who says so.
-    pub told_by: ToldBy,
+    pub told_by: NameSource,
     /// The name; without tag and digest where only the repository is known.
     pub name: ImageRef,
     /// The proof that the layer is part of it.
@@ -120,15 +103,42 @@ impl fmt::Display for Door {
     }
 }
 
-impl fmt::Display for ToldBy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Client => "asked",
-            Self::Annotation => "layer annotation",
-            Self::Record => "image record",
-            Self::Import => "import index",
-            Self::Ledger => "earlier pull",
-            Self::Source => "source label",
-        })
+impl Place {
+    /// The judge's question about these bytes, `shown`, in this namespace.
+    pub(super) fn question(&self, action: Action, bytes: Digest, shown: String) -> Question {
+        let variant = |(digest, variant): &(Digest, Place)| {
+            let shown =
+                format!("layer {digest}, which the layer was made of by compressing it anew,");
+            variant.question(action.clone(), *digest, shown)
+        };
+        Question {
+            bytes: vec![bytes],
+            names: self.claims.iter().map(Claim::named_bytes).collect(),
+            origin: if self.from_registry {
+                Origin::Registry
+            } else {
+                Origin::Local
+            },
+            images: self.chains.iter().map(revocable).collect(),
+            variants: self.variants.iter().map(variant).collect(),
+            ..Question::of(action.clone(), shown, self.namespace.clone())
+        }
     }
+}
+
+impl Claim {
+    fn named_bytes(&self) -> NamedBytes {
+        NamedBytes {
+            name: self.name.clone(),
+            source: self.told_by,
+            top: self.chain.top(),
+            manifests: vec![self.chain.manifest()],
+            contents: revocable(&self.chain),
+        }
+    }
+}
+
+/// What `[[revoked]]` looks at: every index on the way, manifest, configuration and every layer.
+pub(super) fn revocable(chain: &Chain) -> Vec<Digest> {
+    chain.digests()
 }

@@ -1,15 +1,15 @@
 //! Images that are here already: the bytes once, with every name that stands for them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::denied::no_word;
-use super::judge::{Judge, Subject};
-use super::question::{Door, ToldBy};
-use super::{Decider, Decision, Denial, Judged, Verdict};
-use rootpin_policy::{Mode, SweepAction};
+use super::question::Door;
+use super::{Decider, Decision, Verdict};
+use rootpin_policy::judge::{
+    Action, Basis, Denial, Judgement, NameSource, NamedBytes, Origin, Question,
+};
+use rootpin_policy::{Policy, SweepAction};
 use rootpin_trust::Code;
 use rootpin_trust::image::{Digest, ImageRef, Repository, host_name};
 
@@ -56,41 +56,12 @@ pub struct Bytes {
 pub struct Standing {
     /// The judgement.
     pub verdict: Verdict,
-    /// On whose word it rests.
-    pub word: Word,
+    /// What it rests on.
+    pub basis: Basis,
     /// Whether the policy wants such a name gone.
     pub removes: bool,
     /// Whether what the image is made of, or where it came from, may make a yes of a no.
     pub by_bytes: bool,
-}
-
-/// On whose word a judgement rests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// The policy's alone.
-    Policy,
-    /// Roots were asked, and all metadata that holds is as fresh as the policy wants it.
-    Roots,
-    /// Roots were asked, and for one of them there was none: a source's failure, an unsigned
-    /// answer, or what was cached.
-    Doubtful,
-}
-
-impl Word {
-    fn weaker(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Doubtful, _) | (_, Self::Doubtful) => Self::Doubtful,
-            (Self::Roots, _) | (_, Self::Roots) => Self::Roots,
-            (Self::Policy, Self::Policy) => Self::Policy,
-        }
-    }
-}
-
-/// On what an answer rests.
-#[derive(Debug, Default)]
-pub(super) struct Rests {
-    asked: AtomicBool,
-    doubted: AtomicBool,
 }
 
 /// What came of an image's names with a tag.
@@ -98,12 +69,12 @@ struct Tagged {
     admitted: bool,
     unjudged: Option<Denial>,
     /// The weakest of theirs.
-    word: Word,
+    basis: Basis,
 }
 
 impl Tagged {
-    fn add(&mut self, decision: &Decision, word: Word) {
-        self.word = self.word.weaker(word);
+    fn add(&mut self, decision: &Decision, basis: Basis) {
+        self.basis = self.basis.weaker(basis);
         match decision.denial() {
             None => self.admitted = true,
             Some(denial) if !denial.refusal.code.judged() => self.unjudged = Some(denial.clone()),
@@ -112,39 +83,19 @@ impl Tagged {
     }
 
     /// What that makes of a name without one; `None`: nothing is to be said of it.
-    fn over(&self, judged: Judged) -> Option<Judged> {
-        match &judged.result {
-            Err(denial) if denial.refusal.code == Code::Revoked => Some(judged),
+    fn over(&self, judgement: Judgement) -> Option<Judgement> {
+        match &judgement.result {
+            Err(denial) if denial.refusal.code == Code::Revoked => Some(judgement),
             Err(_) if self.admitted => None,
             // They may yet be admitted under a name, and then this one would be, too.
             Err(_) => Some(match &self.unjudged {
-                Some(unjudged) => Judged {
+                Some(unjudged) => Judgement {
                     result: Err(unjudged.clone()),
-                    mode: judged.mode,
+                    ..judgement
                 },
-                None => judged,
+                None => judgement,
             }),
-            Ok(_) => Some(judged),
-        }
-    }
-}
-
-impl Rests {
-    /// A root was asked, and its word is as fresh as it should be, or not.
-    pub(super) fn on_root(&self, fresh: bool) {
-        self.asked.store(true, Ordering::Relaxed);
-        self.doubted.fetch_or(!fresh, Ordering::Relaxed);
-    }
-
-    /// Whose word it is; for the next answer nothing is known.
-    fn take(&self) -> Word {
-        match (
-            self.asked.swap(false, Ordering::Relaxed),
-            self.doubted.swap(false, Ordering::Relaxed),
-        ) {
-            (false, _) => Word::Policy,
-            (true, false) => Word::Roots,
-            (true, true) => Word::Doubtful,
+            Ok(_) => Some(judgement),
         }
     }
 }
@@ -159,14 +110,14 @@ impl Standing {
     /// Whether roots were asked, so that newer metadata may say otherwise.
     #[must_use]
     pub fn rests_on_roots(&self) -> bool {
-        self.word != Word::Policy
+        self.basis != Basis::Policy
     }
 
     /// Whether the name could be taken from the engine on this no: enforced, judged, and firm.
     #[must_use]
     pub fn is_removable(&self) -> bool {
         match &self.verdict.decision {
-            Decision::Deny(denial) => self.word != Word::Doubtful && denial.refusal.code.judged(),
+            Decision::Deny(denial) => self.basis != Basis::Doubtful && denial.refusal.code.judged(),
             Decision::Allow(_) | Decision::LetThrough(_) => false,
         }
     }
@@ -204,66 +155,53 @@ impl Decider {
         let policy = match self.policy() {
             Ok(policy) => policy,
             Err(refusal) => {
-                let denial = Denial {
-                    refusal,
-                    rule: None,
-                    roots: Vec::new(),
-                };
-                let told = |named: &Named| {
-                    standing(
-                        verdict(image, named, Decision::Deny(denial.clone()), now, begun),
-                        Word::Doubtful,
-                        (false, false),
-                    )
+                let denial = Denial::plain(refusal);
+                let told = |named: &Named| Standing {
+                    verdict: verdict(image, named, Decision::Deny(denial.clone()), now, begun),
+                    basis: Basis::Doubtful,
+                    removes: false,
+                    by_bytes: false,
                 };
                 return image.names.iter().map(|named| Some(told(named))).collect();
             }
         };
-        let judge = self.judge(&policy, now, begun);
-        let removes = policy.sweep == SweepAction::Remove;
         let mut standings: Vec<Option<Standing>> = image.names.iter().map(|_| None).collect();
         let mut tagged = Tagged {
             admitted: false,
             unjudged: None,
-            word: Word::Policy,
+            basis: Basis::Policy,
         };
-        // Those with a tag are claims, which hold or don't.
-        for (named, place) in image
-            .names
-            .iter()
-            .zip(&mut standings)
-            .filter(|(named, _)| named.has_tag())
-        {
-            let judged = judge.resident(image, named).await;
-            let word = judge.rests.take();
-            let decision = self.conclude(&judge, judged, None, &[]).await;
-            tagged.add(&decision, word);
-            let by_bytes = judge.bytes_matter(image, named);
-            *place = Some(standing(
-                verdict(image, named, decision, now, begun),
-                word,
-                (removes, by_bytes),
-            ));
-        }
-        // The others only say which bytes: they stand and fall with those.
-        for (named, place) in image
-            .names
-            .iter()
-            .zip(&mut standings)
-            .filter(|(named, _)| !named.has_tag())
-        {
-            let judged = judge.resident(image, named).await;
-            let word = judge.rests.take().weaker(tagged.word);
-            let Some(judged) = tagged.over(judged) else {
-                continue;
-            };
-            let decision = self.conclude(&judge, judged, None, &[]).await;
-            let by_bytes = judge.bytes_matter(image, named);
-            *place = Some(standing(
-                verdict(image, named, decision, now, begun),
-                word,
-                (removes, by_bytes),
-            ));
+        let mut session = self.session(&policy, now, begun);
+        // Those with a tag are claims, which hold or don't. The others only say which bytes: they
+        // stand and fall with those.
+        for has_tag in [true, false] {
+            let of_kind = image.names.iter().zip(&mut standings);
+            for (named, standing) in of_kind.filter(|(named, _)| named.has_tag() == has_tag) {
+                let judgement = session.judge(question(&policy, image, named)).await;
+                let (judgement, basis) = if has_tag {
+                    let basis = judgement.basis;
+                    (judgement, basis)
+                } else {
+                    let basis = judgement.basis.weaker(tagged.basis);
+                    match tagged.over(judgement) {
+                        Some(judgement) => (judgement, basis),
+                        None => continue,
+                    }
+                };
+                let fresh = session.fresh_evidence();
+                let decision = self.concluded(&session, fresh, judgement, None, &[]).await;
+                if has_tag {
+                    tagged.add(&decision, basis);
+                }
+                let no = decision.denial().map(|denial| denial.refusal.code);
+                *standing = Some(Standing {
+                    by_bytes: no.is_some_and(|code| code != Code::Revoked)
+                        && bytes_matter(&policy, image, named),
+                    verdict: verdict(image, named, decision, now, begun),
+                    basis,
+                    removes: policy.sweep == SweepAction::Remove,
+                });
+            }
         }
         standings
     }
@@ -276,118 +214,74 @@ impl Decider {
     }
 }
 
-impl Judge<'_> {
-    /// One name against the image's bytes.
-    async fn resident(&self, image: &Resident, named: &Named) -> Judged {
-        let bytes = image.bytes.clone().unwrap_or_default();
-        let mode = named.name.as_ref().map_or_else(
-            || self.policy.strictest_mode(),
-            |name| self.policy.mode_for(&name.repository),
-        );
-        let digests: Vec<Digest> = [named.digest]
+/// The judge's question about one name of the image.
+fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
+    let bytes = image.bytes.clone().unwrap_or_default();
+    let named_as = |name: ImageRef, source| NamedBytes {
+        name,
+        source,
+        top: named.digest,
+        manifests: bytes.manifests.clone(),
+        contents: Vec::new(),
+    };
+    let names = match &named.name {
+        // A name that a registry was asked for has left its mark; an archive gives itself any name.
+        Some(name) if is_fetched(name, bytes.sources.as_deref()) => {
+            vec![named_as(name.clone(), NameSource::Source)]
+        }
+        Some(name) => vec![named_as(name.clone(), NameSource::Record)],
+        None => sources(policy, bytes.sources.as_deref().unwrap_or_default())
+            .map(|name| named_as(name, NameSource::Source))
+            .collect(),
+    };
+    let parts = bytes.manifests.iter().chain(&bytes.contents);
+    Question {
+        names,
+        bytes: [named.digest].iter().chain(parts).copied().collect(),
+        origin: match &bytes.sources {
+            None => Origin::Unknown,
+            Some(sources) if sources.is_empty() => Origin::Local,
+            Some(_) => Origin::Registry,
+        },
+        ..Question::of(
+            Action::Resident,
+            named.digest.to_string(),
+            image.namespace.clone(),
+        )
+    }
+}
+
+/// Whether the policy looks at more of this name's image than the digest that it stands for.
+fn bytes_matter(policy: &Policy, image: &Resident, named: &Named) -> bool {
+    let listed = |name: &ImageRef| {
+        policy.exempts_for(&name.repository).next().is_some()
+            || policy
+                .images()
+                .any(|bound| bound.repository == name.repository)
+    };
+    policy.local.allows(&image.namespace) || named.name.as_ref().is_none_or(listed)
+}
+
+/// Repositories that bytes were fetched from, as far as the policy names such registries: the
+/// labels have no port.
+fn sources<'a>(
+    policy: &'a Policy,
+    sources: &'a [(String, String)],
+) -> impl Iterator<Item = ImageRef> + 'a {
+    sources.iter().flat_map(|(host, path)| {
+        let registries = policy
+            .hosts()
             .into_iter()
-            .chain(bytes.manifests.iter().chain(&bytes.contents).copied())
-            .collect();
-        if let Some(denial) = self.revoked(&digests) {
-            return Judged::from(Err((denial, mode)));
-        }
-        let asked: Vec<(ImageRef, ToldBy)> = match &named.name {
-            // A name that a registry was asked for has left its mark; an archive gives itself any
-            // name.
-            Some(name) if is_fetched(name, bytes.sources.as_deref()) => {
-                vec![(name.clone(), ToldBy::Source)]
-            }
-            Some(name) => vec![(name.clone(), ToldBy::Record)],
-            None => self
-                .sources(bytes.sources.as_deref().unwrap_or_default())
-                .map(|name| (name, ToldBy::Source))
-                .collect(),
-        };
-        let mut refused: Option<(Denial, Mode)> = None;
-        for (name, told_by) in &asked {
-            // The index itself, and each platform under it: an entry of the policy may list either.
-            let manifests = bytes
-                .manifests
-                .iter()
-                .copied()
-                .filter(|manifest| *manifest != named.digest)
-                .map(Some);
-            for manifest in [None].into_iter().chain(manifests) {
-                match self
-                    .name(&Subject {
-                        name,
-                        told_by: *told_by,
-                        top: named.digest,
-                        manifest,
-                    })
-                    .await
-                {
-                    Ok(admission) => return Judged::from(Ok(admission)),
-                    Err(no) => {
-                        let policy_s = no.0.roots.is_empty();
-                        refused.get_or_insert(no);
-                        // What roots say is said of the top.
-                        if !policy_s {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        let uncovered = refused
-            .as_ref()
-            .is_none_or(|(denial, _)| denial.refusal.code == Code::NoRule);
-        if uncovered && bytes.sources.as_ref().is_some_and(Vec::is_empty) {
-            let local = self.local_bytes(
-                &image.namespace,
-                format!(
-                    "{} in namespace {}, of no image that has a known name or source",
-                    named.digest, image.namespace
-                ),
-            );
-            if local.is_ok() || refused.is_none() {
-                return Judged::from(local);
-            }
-        }
-        Judged::from(Err(
-            refused.unwrap_or_else(|| (no_word(&named.digest, &image.namespace), mode))
-        ))
-    }
-
-    /// Whether the policy looks at more of this name's image than the digest that it stands for.
-    fn bytes_matter(&self, image: &Resident, named: &Named) -> bool {
-        let listed = |name: &ImageRef| {
-            let policy = self.policy;
-            policy.exempts_for(&name.repository).next().is_some()
-                || policy
-                    .images()
-                    .any(|bound| bound.repository == name.repository)
-        };
-        self.policy.local.allows(&image.namespace) || named.name.as_ref().is_none_or(listed)
-    }
-
-    /// Repositories that bytes were fetched from, as far as the policy names such registries: the
-    /// labels have no port.
-    fn sources<'a>(
-        &'a self,
-        sources: &'a [(String, String)],
-    ) -> impl Iterator<Item = ImageRef> + 'a {
-        sources.iter().flat_map(|(host, path)| {
-            let registries = self
-                .policy
-                .hosts()
-                .into_iter()
-                .filter(move |known| host_name(known) == host);
-            registries.filter_map(move |registry| {
-                let repository = Repository::from_full(&format!("{registry}/{path}")).ok()?;
-                Some(ImageRef {
-                    repository,
-                    tag: None,
-                    digest: None,
-                })
+            .filter(move |known| host_name(known) == host);
+        registries.filter_map(move |registry| {
+            let repository = Repository::from_full(&format!("{registry}/{path}")).ok()?;
+            Some(ImageRef {
+                repository,
+                tag: None,
+                digest: None,
             })
         })
-    }
+    })
 }
 
 /// Whether bytes of these sources were fetched from the name's repository.
@@ -405,17 +299,6 @@ impl Named {
     }
 }
 
-fn standing(verdict: Verdict, word: Word, (removes, by_bytes): (bool, bool)) -> Standing {
-    let no = verdict.decision.denial().map(|denial| denial.refusal.code);
-    let by_bytes = by_bytes && no.is_some_and(|code| code != Code::Revoked && code.judged());
-    Standing {
-        verdict,
-        word,
-        removes,
-        by_bytes,
-    }
-}
-
 fn verdict(
     image: &Resident,
     named: &Named,
@@ -424,14 +307,10 @@ fn verdict(
     begun: Instant,
 ) -> Verdict {
     Verdict {
-        decision,
-        door: Door::Sweep,
         engine: Some(image.engine.clone()),
         namespaces: vec![image.namespace.clone()],
         name: named.name.clone(),
         digest: Some(named.digest),
-        layer: None,
-        at: now,
-        took: begun.elapsed(),
+        ..Verdict::of(decision, Door::Sweep, now, begun)
     }
 }

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::judge::Judge;
-use super::{Decider, Decision, Denial, Door, Place, Verdict, rows_of};
+use super::session::Session;
+use super::{Decider, Decision, Denial, Door, Place, Verdict};
 use rootpin_policy::Policy;
+use rootpin_policy::judge::Action;
 use rootpin_trust::Refusal;
 use rootpin_trust::image::Digest;
 
@@ -29,45 +30,23 @@ pub struct Run {
 impl Decider {
     /// May this container run?
     pub async fn run(&self, run: &Run, now: Timestamp) -> Verdict {
-        let mut named = None;
-        let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial {
-                refusal,
-                rule: None,
-                roots: Vec::new(),
-            }),
+        let (decision, claim) = match self.policy() {
+            Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
-                let judge = Judge::new(
-                    &policy,
-                    &self.repositories,
-                    now,
-                    (run.begun, run.sources_until),
-                );
-                let what = format!("a container of the image {}", run.bytes);
-                let (judged, claim) = judge.place(&run.place, run.bytes, &what).await;
-                let rows = claim
-                    .as_ref()
-                    .map(|claim| rows_of(&claim.chain))
-                    .unwrap_or_default();
-                let subject = claim.as_ref().map(|claim| (&claim.name, claim.chain.top()));
-                let decision = self.conclude(&judge, judged, subject, &rows).await;
-                named = claim.map(|claim| (claim.name, claim.chain.top()));
-                decision
+                let until = run.sources_until;
+                let session = Session::new(&policy, &self.repositories, now, run.begun, until);
+                let shown = format!("a container of the image {}", run.bytes);
+                let question = run.place.question(Action::Run, run.bytes, shown);
+                self.place_in(session, &run.place, question).await
             }
         };
-        let (name, digest) = named.unzip();
-        let (engine, namespaces) = (Some(run.engine.clone()), vec![run.place.namespace.clone()]);
-        let (digest, took) = (digest.or(Some(run.bytes)), run.begun.elapsed());
+        let (name, digest) = claim.map(|claim| (claim.name, claim.chain.top())).unzip();
         Verdict {
-            decision,
-            door: Door::Run,
-            engine,
-            namespaces,
+            engine: Some(run.engine.clone()),
+            namespaces: vec![run.place.namespace.clone()],
             name,
-            digest,
-            layer: None,
-            at: now,
-            took,
+            digest: digest.or(Some(run.bytes)),
+            ..Verdict::of(decision, Door::Run, now, run.begun)
         }
     }
 
@@ -76,17 +55,9 @@ impl Decider {
     pub fn unjudged_run(&self, engine: &str, refusal: Refusal, begun: Instant) -> Verdict {
         // Whose image it is was not learned: it may be that of the strictest rule.
         let decision = self.unjudged(refusal, Policy::strictest_mode);
-        let (at, took, engine) = (Timestamp::now(), begun.elapsed(), Some(engine.to_owned()));
         Verdict {
-            decision,
-            door: Door::Run,
-            engine,
-            namespaces: Vec::new(),
-            name: None,
-            digest: None,
-            layer: None,
-            at,
-            took,
+            engine: Some(engine.to_owned()),
+            ..Verdict::of(decision, Door::Run, Timestamp::now(), begun)
         }
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Decider, Decision, Door, Evidence, Ground, Pull, Verdict};
+use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
+use rootpin_policy::judge::Statement;
 use rootpin_policy::{Policy, Root, RootKind, Rule};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
@@ -290,8 +291,8 @@ fn judgement(verdict: &Verdict) -> Judgement {
     }
 }
 
-fn word(id: &str, evidence: &Arc<Evidence>) -> Word {
-    let collection = evidence.verified.get();
+fn word(id: &str, statement: &Statement) -> Word {
+    let collection = statement.verified.get();
     Word {
         root: id.to_owned(),
         repository: Some(collection.gun.to_string()),
@@ -300,7 +301,7 @@ fn word(id: &str, evidence: &Arc<Evidence>) -> Word {
         signers: texts(&collection.signers),
         versions: collection.versions.clone(),
         expires: Some(collection.expires.to_string()),
-        contact: Some(evidence.contact.to_string()),
+        contact: Some(statement.contact.to_string()),
     }
 }
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Evidence;
-use super::decision::rank;
 use super::evidence::{CHECK_PLACES, Failure, Files, Look, Origin, Repositories, Slots};
-use super::judge::share;
+use super::session::share;
 use crate::sources::{SourceError, TufLocation, TufReader};
 use crate::state::Additions;
 use rootpin_policy::TufRoot;
+use rootpin_policy::judge::rank;
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::tuf::{
     Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want,
@@ -140,7 +140,7 @@ impl Repositories {
                 let (progress, origin, contact) = (news.progress, this.origin, known.contact);
                 let (asked, unsaved) = (Mutex::new(known.asked), Mutex::new(unsaved));
                 Ok(Arc::new(Evidence {
-                    verified,
+                    verified: Arc::new(verified),
                     progress,
                     origin,
                     contact,

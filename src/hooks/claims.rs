@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tonic::Status;
 
 use super::containerd::{BlobInfo, Containerd, RecordedName};
-use crate::decide::{Claim, Place, ToldBy};
+use crate::decide::{Claim, NameSource, Place};
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
 
 /// The reference that docker and CRI put on a layer, and the platform manifest that goes with it.
@@ -109,7 +109,7 @@ fn recorded(place: &mut Place, records: &[RecordedName]) {
             continue;
         };
         place.claims.extend(chains.into_iter().map(|chain| Claim {
-            told_by: ToldBy::Record,
+            told_by: NameSource::Record,
             name: name.clone(),
             chain,
         }));
@@ -151,7 +151,7 @@ impl Search<'_> {
                     .entry(chain.top())
                     .or_insert_with(|| names.admitted(&chain.top()));
                 place.claims.extend(told.iter().map(|name| Claim {
-                    told_by: ToldBy::Ledger,
+                    told_by: NameSource::Ledger,
                     name: name.clone(),
                     chain: chain.clone(),
                 }));
@@ -264,7 +264,7 @@ impl Search<'_> {
         for chain in &place.chains {
             if manifest.is_none_or(|manifest| manifest == chain.manifest()) {
                 place.claims.push(Claim {
-                    told_by: ToldBy::Annotation,
+                    told_by: NameSource::Annotation,
                     name: name.clone(),
                     chain: chain.clone(),
                 });
@@ -300,7 +300,7 @@ impl Search<'_> {
         for (top, name) in names.into_iter().take(MAX_IMPORTED) {
             for chain in place.chains.iter().filter(|chain| chain.top() == top) {
                 place.claims.push(Claim {
-                    told_by: ToldBy::Import,
+                    told_by: NameSource::Import,
                     name: name.clone(),
                     chain: chain.clone(),
                 });
@@ -333,7 +333,7 @@ impl Search<'_> {
                             digest: None,
                         };
                         place.claims.push(Claim {
-                            told_by: ToldBy::Source,
+                            told_by: NameSource::Source,
                             name,
                             chain: chain.clone(),
                         });

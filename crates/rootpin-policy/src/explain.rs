@@ -1,13 +1,15 @@
 //! Why a name is judged as it is: everything in the policy that speaks of it, in the order in which
 //! it counts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::judge::{Entry, EntryKind, Lookup, Why, entries};
 use super::{Mode, Policy, Rule};
-use rootpin_trust::image::ImageRef;
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// What the policy says of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,168 +60,75 @@ impl Explanation {
     }
 }
 
-/// Says what speaks of a name in the policy, at that time.
+/// Says what speaks of a name in the policy, at that time: the judge's own list of entries, before
+/// any bytes are known.
 #[must_use]
 pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Explanation {
-    let rule = policy.rule_for(&name.repository);
-    let mode = policy.mode_for(&name.repository);
-    let mut explanation = Explanation {
+    let lookup = Lookup {
+        name,
+        bytes: None,
+        from_registry: true,
+        now,
+        clock: None,
+    };
+    let all = entries(policy, lookup);
+    let mut needs: Vec<String> = all.iter().filter_map(|entry| need(entry, name)).collect();
+    if needs.is_empty() {
+        needs.push(no_entry(policy, name));
+    }
+    let step = |entry: &Entry<'_>| Step {
+        entry: entry.kind.to_string(),
+        outcome: if entry.applies() {
+            Outcome::Applies
+        } else {
+            Outcome::Loses
+        },
+        why: entry.to_string(),
+    };
+    Explanation {
         name: name.clone(),
-        mode,
-        steps: Vec::new(),
-        needs: Vec::new(),
-    };
-    explain_digest(policy, &mut explanation);
-    let bound = explain_image(policy, &mut explanation);
-    explain_exempts(policy, now, bound, &mut explanation);
-    explain_rules(policy, rule, bound, &mut explanation);
-    if explanation.needs.is_empty() {
-        let hosts = Vec::from_iter(policy.hosts()).join(", ");
-        let known = if hosts.is_empty() {
-            "the policy names no registry".to_owned()
-        } else {
-            format!("the policy names {hosts}")
-        };
-        explanation.needs.push(format!(
-            "a [[rule]] whose match covers {}: there is none, so it is refused ({known})",
-            name.repository
-        ));
-    }
-    explanation
-}
-
-fn explain_digest(policy: &Policy, explanation: &mut Explanation) {
-    if let Some((digest, reason)) = explanation
-        .name
-        .digest
-        .and_then(|digest| Some((digest, policy.revoked_digest(&digest)?)))
-    {
-        explanation.steps.push(Step {
-            entry: format!("[[revoked]] digest = \"{digest}\""),
-            outcome: Outcome::Applies,
-            why: format!("revoked: {reason}"),
-        });
-        explanation
-            .needs
-            .push("another image: this digest is revoked, whatever else says yes".to_owned());
+        mode: policy.mode_for(&name.repository),
+        steps: all.iter().map(step).collect(),
+        needs,
     }
 }
 
-/// Whether the name is bound, so that nothing below is asked.
-fn explain_image(policy: &Policy, explanation: &mut Explanation) -> bool {
-    let name = &explanation.name;
-    let by_digest = || {
-        name.tag
-            .is_none()
-            .then(|| policy.image_with_digest(&name.repository, name.digest.as_ref()?))
-            .flatten()
+/// What it takes for an entry that applies to say yes.
+fn need(entry: &Entry<'_>, name: &ImageRef) -> Option<String> {
+    let any_of = |digests: &BTreeSet<Digest>| {
+        Vec::from_iter(digests.iter().map(ToString::to_string)).join(" or ")
     };
-    let Some(image) = policy
-        .images_for(&name.repository, name.tag.as_ref())
-        .or_else(by_digest)
-    else {
-        return false;
-    };
-    let digests: Vec<String> = image.digests.iter().map(ToString::to_string).collect();
-    let entry = format!(
-        "[[image]] name = \"{}:{}\" ({}:{})",
-        image.repository, image.tag, image.location.file, image.location.line
-    );
-    let why =
-        "the policy binds the name to its digests: no exemption, no rule and no server is asked"
-            .to_owned();
-    explanation.steps.push(Step {
-        entry,
-        outcome: Outcome::Applies,
-        why,
-    });
-    explanation
-        .needs
-        .push(format!("the digest {}", digests.join(" or ")));
-    true
-}
-
-fn explain_exempts(policy: &Policy, now: Timestamp, bound: bool, explanation: &mut Explanation) {
-    for exempt in policy.exempts_for(&explanation.name.repository) {
-        let named = exempt.digests.as_ref();
-        let other_bytes = named
-            .zip(explanation.name.digest.as_ref())
-            .is_some_and(|(digests, digest)| !digests.contains(digest));
-        let (outcome, why) = if bound {
-            (Outcome::Loses, "the name is bound by [[image]]".to_owned())
-        } else if exempt.is_over(now) {
-            (Outcome::Loses, format!("it was over at {}", exempt.until))
-        } else if other_bytes {
-            (Outcome::Loses, "it is for other digests".to_owned())
-        } else {
-            (
-                Outcome::Applies,
-                format!("until {}: {}", exempt.until, exempt.reason),
-            )
-        };
-        if outcome == Outcome::Applies {
-            let digests = named.map(|digests| {
-                digests
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" or ")
-            });
-            let need = digests.map_or("nothing: the name is exempt".to_owned(), |digests| {
-                format!("the digest {digests}, which is exempt")
-            });
-            explanation
-                .needs
-                .push(format!("{need} until {}", exempt.until));
+    match (&entry.why, entry.kind) {
+        (Why::Applies, EntryKind::Revoked(..)) => {
+            Some("another image: this digest is revoked, whatever else says yes".to_owned())
         }
-        explanation.steps.push(Step {
-            entry: exempt.to_string(),
-            outcome,
-            why,
-        });
+        (Why::Applies, EntryKind::Image(image)) => {
+            Some(format!("the digest {}", any_of(&image.digests)))
+        }
+        (Why::Applies, EntryKind::Exempt(exempt)) => Some(match &exempt.digests {
+            None => format!("nothing: the name is exempt until {}", exempt.until),
+            Some(digests) => format!(
+                "the digest {}, which is exempt until {}",
+                any_of(digests),
+                exempt.until
+            ),
+        }),
+        (Why::Applies, EntryKind::Rule(rule)) => Some(evidence(rule, name)),
+        _ => None,
     }
 }
 
-fn explain_rules(
-    policy: &Policy,
-    winner: Option<&Rule>,
-    bound: bool,
-    explanation: &mut Explanation,
-) {
-    let Some(winner) = winner else { return };
-    if bound {
-        explanation.steps.push(Step {
-            entry: winner.to_string(),
-            outcome: Outcome::Loses,
-            why: "the name is bound by [[image]]".to_owned(),
-        });
+fn no_entry(policy: &Policy, name: &ImageRef) -> String {
+    let hosts = Vec::from_iter(policy.hosts()).join(", ");
+    let known = if hosts.is_empty() {
+        "the policy names no registry".to_owned()
     } else {
-        let why = if winner.pattern.is_exact() {
-            "it is the exact name"
-        } else {
-            "of the rules that match it has the longest part before a wildcard"
-        };
-        explanation.steps.push(Step {
-            entry: winner.to_string(),
-            outcome: Outcome::Applies,
-            why: why.to_owned(),
-        });
-        explanation.needs.push(evidence(winner, &explanation.name));
-    }
-    let mut losers: Vec<&Rule> = policy
-        .rules
-        .iter()
-        .filter(|rule| *rule != winner && rule.pattern.matches(&explanation.name.repository))
-        .collect();
-    losers.sort_by_key(|rule| std::cmp::Reverse(rule.pattern.specificity()));
-    for rule in losers {
-        let why = format!("{} is more specific", winner.pattern);
-        explanation.steps.push(Step {
-            entry: rule.to_string(),
-            outcome: Outcome::Loses,
-            why,
-        });
-    }
+        format!("the policy names {hosts}")
+    };
+    format!(
+        "a [[rule]] whose match covers {}: there is none, so it is refused ({known})",
+        name.repository
+    )
 }
 
 /// What a rule asks for, in words.

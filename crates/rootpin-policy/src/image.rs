@@ -1,6 +1,7 @@
 //! `[[image]]`: names that the policy itself binds to bytes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::diagnostic::{Fault, Location};
 use super::report::{At, Place, Report};
@@ -19,6 +20,17 @@ pub struct BoundImage {
     pub digests: BTreeSet<Digest>,
     /// Where it stands first.
     pub location: Location,
+}
+
+impl fmt::Display for BoundImage {
+    /// `[[image]] name = "…" (FILE:LINE)`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "[[image]] name = \"{}:{}\" ({}:{})",
+            self.repository, self.tag, self.location.file, self.location.line
+        )
+    }
 }
 
 /// An entry as far as it was understood.

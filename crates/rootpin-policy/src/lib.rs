@@ -14,6 +14,7 @@ mod file;
 mod files;
 mod fragment;
 mod image;
+pub mod judge;
 mod load;
 mod metadata_url;
 mod notary_root;

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use super::NAMESPACE;
 use super::made::Made;
 use super::proved::Proved;
-use crate::decide::{Claim, Place, ToldBy};
+use crate::decide::{Claim, NameSource, Place};
 use crate::hooks::EngineGates;
 use crate::hooks::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
 use rootpin_trust::image::{Blob, Chain, Digest, ImageRef, IndexEntry, MAX_INDEXES, Repository};
@@ -311,9 +311,9 @@ fn claims(
     };
     if let Some(name) = asked {
         let told_by = if fetched_from.contains(&name.repository) {
-            ToldBy::Client
+            NameSource::Client
         } else {
-            ToldBy::Record
+            NameSource::Record
         };
         return vec![claim(told_by, name.clone())];
     }
@@ -325,7 +325,7 @@ fn claims(
     let recorded = names
         .iter()
         .filter_map(full)
-        .map(|name| claim(ToldBy::Record, name));
+        .map(|name| claim(NameSource::Record, name));
     let bare = |repository: &Repository| ImageRef {
         repository: repository.clone(),
         tag: None,
@@ -335,7 +335,7 @@ fn claims(
         .chain(
             fetched_from
                 .iter()
-                .map(|repository| claim(ToldBy::Source, bare(repository))),
+                .map(|repository| claim(NameSource::Source, bare(repository))),
         )
         .collect()
 }

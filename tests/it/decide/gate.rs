@@ -1,7 +1,7 @@
 //! What a gate is told of a layer are hints: the most trusted teller decides, and no hint makes
 //! bytes into other bytes.
 
-use rootpin::decide::{Claim, ToldBy};
+use rootpin::decide::{Claim, NameSource};
 
 use super::setup::{
     APP, Host, Usual, built, image, image_over, place, pull, reference, said, unpack,
@@ -19,14 +19,14 @@ async fn every_teller_s_name_admits_the_signed_bytes_and_no_other() {
     let decider = usual.host.decider(&usual.policy(""));
     let other = image("other");
     for told_by in [
-        ToldBy::Annotation,
-        ToldBy::Record,
-        ToldBy::Import,
-        ToldBy::Ledger,
-        ToldBy::Source,
+        NameSource::Annotation,
+        NameSource::Record,
+        NameSource::Import,
+        NameSource::Ledger,
+        NameSource::Source,
     ] {
         // A source label knows no tag.
-        let (name, code) = if told_by == ToldBy::Source {
+        let (name, code) = if told_by == NameSource::Source {
             (APP.to_owned(), "no-statement")
         } else {
             (format!("{APP}:v1"), "digest-mismatch")
@@ -55,7 +55,7 @@ async fn an_annotation_that_names_other_bytes_is_refused_though_the_source_label
     publisher.tag("v0", &old.digest().to_string(), 7);
     usual.server.publish(&publisher);
     let decider = usual.host.decider(&usual.policy(""));
-    let by_label = old.claim(ToldBy::Source, APP);
+    let by_label = old.claim(NameSource::Source, APP);
     assert_eq!(
         said(
             &unpack(
@@ -68,10 +68,10 @@ async fn an_annotation_that_names_other_bytes_is_refused_though_the_source_label
         "allowed signed"
     );
     for told_by in [
-        ToldBy::Annotation,
-        ToldBy::Record,
-        ToldBy::Import,
-        ToldBy::Ledger,
+        NameSource::Annotation,
+        NameSource::Record,
+        NameSource::Import,
+        NameSource::Ledger,
     ] {
         for claims in [
             [old.claim(told_by, &format!("{APP}:v1")), by_label.clone()],
@@ -95,8 +95,8 @@ async fn a_shared_layer_is_allowed_by_the_signed_one_of_the_images_that_the_same
     assert_eq!(other.layer, usual.image.layer);
     let name = format!("{APP}:v1");
     let claims = vec![
-        other.claim(ToldBy::Annotation, &name),
-        usual.image.claim(ToldBy::Annotation, &name),
+        other.claim(NameSource::Annotation, &name),
+        usual.image.claim(NameSource::Annotation, &name),
     ];
     let verdict = unpack(&decider, &other.layer, vec![place("moby", claims)]).await;
     assert_eq!(
@@ -111,12 +111,12 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
     let decider = host.decider(&exempt(APP));
     let image = image("vendor's");
     let cases = [
-        (ToldBy::Annotation, "refused no-rule"),
-        (ToldBy::Client, "allowed exempt"),
-        (ToldBy::Record, "refused no-rule"),
-        (ToldBy::Import, "refused no-rule"),
-        (ToldBy::Ledger, "refused no-rule"),
-        (ToldBy::Source, "allowed exempt"),
+        (NameSource::Annotation, "refused no-rule"),
+        (NameSource::Client, "allowed exempt"),
+        (NameSource::Record, "refused no-rule"),
+        (NameSource::Import, "refused no-rule"),
+        (NameSource::Ledger, "refused no-rule"),
+        (NameSource::Source, "allowed exempt"),
     ];
     for (told_by, wanted) in cases {
         for name in [APP.to_owned(), format!("{APP}:v1")] {
@@ -131,9 +131,9 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
     }
     // Where an annotation or a record names it, the label may still say so; another repository's
     // label may not.
-    for told_by in [ToldBy::Annotation, ToldBy::Record] {
+    for told_by in [NameSource::Annotation, NameSource::Record] {
         let named = || image.claim(told_by, &format!("{APP}:v1"));
-        let claims = vec![named(), image.claim(ToldBy::Source, APP)];
+        let claims = vec![named(), image.claim(NameSource::Source, APP)];
         assert_eq!(
             said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await),
             "allowed exempt",
@@ -141,7 +141,7 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
         );
         let claims = vec![
             named(),
-            image.claim(ToldBy::Source, "registry.test/team/else"),
+            image.claim(NameSource::Source, "registry.test/team/else"),
         ];
         assert_eq!(
             said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await),
@@ -158,11 +158,11 @@ async fn exempt_bytes_are_exempt_whoever_names_them_and_only_under_the_name() {
     for digest in [image.digest(), image.manifest.digest()] {
         let decider = host.decider(&format!("{}digests = [\"{digest}\"]\n", exempt(APP)));
         for told_by in [
-            ToldBy::Annotation,
-            ToldBy::Record,
-            ToldBy::Import,
-            ToldBy::Ledger,
-            ToldBy::Source,
+            NameSource::Annotation,
+            NameSource::Record,
+            NameSource::Import,
+            NameSource::Ledger,
+            NameSource::Source,
         ] {
             let named = |name: &str| vec![place("default", vec![image.claim(told_by, name)])];
             assert_eq!(
@@ -187,8 +187,8 @@ async fn a_name_wide_exemption_by_label_mends_neither_revoked_nor_bound_bytes() 
         vec![place(
             "moby",
             vec![
-                image.claim(ToldBy::Annotation, &format!("{APP}:v1")),
-                image.claim(ToldBy::Source, APP),
+                image.claim(NameSource::Annotation, &format!("{APP}:v1")),
+                image.claim(NameSource::Source, APP),
             ],
         )]
     };
@@ -229,13 +229,13 @@ async fn every_namespace_that_is_meant_must_allow() {
     let good = || {
         place(
             "default",
-            vec![usual.image.claim(ToldBy::Record, &format!("{APP}:v1"))],
+            vec![usual.image.claim(NameSource::Record, &format!("{APP}:v1"))],
         )
     };
     let bad = || {
         place(
             "k8s.io",
-            vec![usual.image.claim(ToldBy::Record, &format!("{APP}:v2"))],
+            vec![usual.image.claim(NameSource::Record, &format!("{APP}:v2"))],
         )
     };
     let layer = &usual.image.layer;
@@ -281,7 +281,7 @@ async fn local_content_is_let_in_only_where_the_policy_lists_the_namespace_and_n
     let decider = usual.host.decider(
         &usual.policy("[local]\ncontent = \"allow\"\nnamespaces = [\"moby\", \"buildkit\"]\n"),
     );
-    let uncovered = || vec![image.claim(ToldBy::Record, "docker.io/library/built:latest")];
+    let uncovered = || vec![image.claim(NameSource::Record, "docker.io/library/built:latest")];
     let cases = [
         (built("moby", vec![]), "allowed local"),
         (built("buildkit", vec![]), "allowed local"),
@@ -315,11 +315,11 @@ async fn local_content_is_never_let_in_under_a_name_that_a_rule_covers_whoever_t
         .decider(&usual.policy("[local]\ncontent = \"allow\"\n"));
     let name = format!("{APP}:v1");
     for told_by in [
-        ToldBy::Annotation,
-        ToldBy::Record,
-        ToldBy::Import,
-        ToldBy::Ledger,
-        ToldBy::Source,
+        NameSource::Annotation,
+        NameSource::Record,
+        NameSource::Import,
+        NameSource::Ledger,
+        NameSource::Source,
     ] {
         let covered = image.claim(told_by, &name);
         let verdict = unpack(
@@ -332,7 +332,7 @@ async fn local_content_is_never_let_in_under_a_name_that_a_rule_covers_whoever_t
         // A name that no rule covers, told by somebody who is believed first, takes nothing away
         // from that.
         let beside = Claim {
-            told_by: ToldBy::Annotation,
+            told_by: NameSource::Annotation,
             name: reference("docker.io/library/built:latest"),
             chain: image.chain(),
         };
@@ -363,7 +363,11 @@ async fn what_local_content_lets_in_leaves_no_row_and_what_is_admitted_leaves_on
         "allowed local"
     );
     assert!(usual.host.store().show().unwrap().rows.is_empty());
-    let claims = vec![usual.image.claim(ToldBy::Annotation, &format!("{APP}:v1"))];
+    let claims = vec![
+        usual
+            .image
+            .claim(NameSource::Annotation, &format!("{APP}:v1")),
+    ];
     assert_eq!(
         said(&unpack(&decider, &usual.image.layer, vec![place("moby", claims)]).await),
         "allowed signed"

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootpin::decide::ToldBy;
+use rootpin::decide::NameSource;
 use rootpin::state::Store;
 use rootpin_trust::Subject;
 
@@ -122,7 +122,7 @@ async fn another_policy_sees_nothing_of_what_the_last_one_verified() {
     assert!(!usual.server.asked().is_empty());
     // The row of the former policy is no permission.
     assert_eq!(usual.host.store().admitted(&digest).unwrap().len(), 1);
-    let claims = vec![usual.image.claim(ToldBy::Ledger, &name)];
+    let claims = vec![usual.image.claim(NameSource::Ledger, &name)];
     assert_eq!(
         said(&unpack(&decider, &usual.image.layer, vec![place("moby", claims)]).await),
         "refused root-not-pinned"
@@ -137,7 +137,10 @@ async fn a_repeated_question_writes_nothing() {
     let boot = format!("[[image]]\nname = \"{APP}:boot\"\ndigest = \"{pinned}\"\n");
     let decider = usual.host.decider(&usual.policy(&boot));
     let questions = async |time: &str| {
-        let claims = vec![place("moby", vec![image.claim(ToldBy::Annotation, &name)])];
+        let claims = vec![place(
+            "moby",
+            vec![image.claim(NameSource::Annotation, &name)],
+        )];
         [
             said(&pull_at(&decider, &name, image.digest(), after(time)).await),
             said(&pull_at(&decider, &format!("{APP}:boot"), pinned, after(time)).await),
@@ -176,7 +179,11 @@ async fn a_decision_s_floors_contact_and_rows_are_all_there_or_none() {
     let usual = Usual::new().await;
     let claims = vec![place(
         "moby",
-        vec![usual.image.claim(ToldBy::Annotation, &format!("{APP}:v1"))],
+        vec![
+            usual
+                .image
+                .claim(NameSource::Annotation, &format!("{APP}:v1")),
+        ],
     )];
     let decider = usual.host.decider(&usual.policy(""));
     assert_eq!(
@@ -226,9 +233,9 @@ async fn without_a_usable_state_nothing_is_let_through_whatever_vouches_for_it()
         );
         // A name-wide exemption rests on where the bytes came from.
         let told_by = if name.contains("legacy") {
-            ToldBy::Source
+            NameSource::Source
         } else {
-            ToldBy::Record
+            NameSource::Record
         };
         let claims = vec![place(
             "moby",

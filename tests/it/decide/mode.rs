@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rootpin::decide::{Decider, Door, ToldBy, too_slow};
+use rootpin::decide::{Decider, Door, NameSource, too_slow};
 use rootpin::observe::judgement;
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
@@ -36,7 +36,7 @@ async fn audit_mode_lets_a_judged_and_an_unjudged_no_through_and_keeps_no_row_of
     assert_eq!(said(&verdict), "let through: refused no-rule");
     let claims = vec![place(
         "moby",
-        vec![other.claim(ToldBy::Annotation, &format!("{APP}:v1"))],
+        vec![other.claim(NameSource::Annotation, &format!("{APP}:v1"))],
     )];
     assert_eq!(
         said(&unpack(&decider, &other.layer, claims).await),
@@ -133,7 +133,7 @@ async fn a_rule_that_enforces_denies_under_audit_whatever_the_no_is_about() {
         ),
         "refused digest-mismatch"
     );
-    let told = |image: &super::setup::Image, name: &str| image.claim(ToldBy::Record, name);
+    let told = |image: &super::setup::Image, name: &str| image.claim(NameSource::Record, name);
     let places = vec![place("default", vec![told(&bad, &v1)])];
     assert_eq!(
         said(&unpack(&decider, &bad.layer, places).await),
@@ -204,13 +204,13 @@ async fn what_one_namespace_refuses_is_told_under_audit_though_the_next_one_allo
     let good = || {
         place(
             "default",
-            vec![usual.image.claim(ToldBy::Record, &format!("{APP}:v1"))],
+            vec![usual.image.claim(NameSource::Record, &format!("{APP}:v1"))],
         )
     };
     let bad = || {
         place(
             "k8s.io",
-            vec![usual.image.claim(ToldBy::Record, &format!("{APP}:v2"))],
+            vec![usual.image.claim(NameSource::Record, &format!("{APP}:v2"))],
         )
     };
     for places in [vec![good(), bad()], vec![bad(), good()]] {
@@ -274,7 +274,7 @@ async fn a_host_without_a_policy_refuses_everything_until_it_has_one() {
     );
     let claims = vec![place(
         "moby",
-        vec![usual.image.claim(ToldBy::Record, &name)],
+        vec![usual.image.claim(NameSource::Record, &name)],
     )];
     assert_eq!(
         said(&unpack(&decider, &usual.image.layer, claims).await),

@@ -1,6 +1,6 @@
 //! policy.md rules 5 and 6: a name is bound to its bytes, by the name that was signed.
 
-use rootpin::decide::{Claim, ToldBy};
+use rootpin::decide::{Claim, NameSource};
 use rootpin_trust::Subject;
 
 use super::setup::{
@@ -115,7 +115,7 @@ async fn a_child_manifest_is_refused_at_the_verifier_and_proved_through_the_sign
         format!("{APP}@{child}"),
         APP.to_owned(),
     ] {
-        let through_the_index = usual.image.claim(ToldBy::Record, &name);
+        let through_the_index = usual.image.claim(NameSource::Record, &name);
         let verdict = unpack(
             &decider,
             &usual.image.layer,
@@ -125,7 +125,7 @@ async fn a_child_manifest_is_refused_at_the_verifier_and_proved_through_the_sign
         assert_eq!(said(&verdict), "allowed signed", "{verdict}");
         assert_eq!(verdict.digest, Some(usual.image.digest()));
         let alone = Claim {
-            told_by: ToldBy::Record,
+            told_by: NameSource::Record,
             name: reference(&name),
             chain: usual.image.bare(),
         };
@@ -152,7 +152,7 @@ async fn a_signed_single_manifest_needs_no_index() {
         vec![place(
             "moby",
             vec![Claim {
-                told_by: ToldBy::Annotation,
+                told_by: NameSource::Annotation,
                 name: reference(&format!("{APP}:v1")),
                 chain,
             }],

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rootpin::decide::{Door, ToldBy, Unpack};
+use rootpin::decide::{Door, NameSource, Unpack};
 
 use super::setup::{APP, Host, Manner, NOW, Usual, after, at, place, pull, pull_at, said};
 
@@ -257,7 +257,7 @@ async fn a_question_that_waited_while_a_later_one_made_contact_has_no_wrong_cloc
         layer: usual.image.layer.clone(),
         places: vec![place(
             "moby",
-            vec![usual.image.claim(ToldBy::Record, &name)],
+            vec![usual.image.claim(NameSource::Record, &name)],
         )],
         begun: Instant::now().checked_sub(time).unwrap(),
     };

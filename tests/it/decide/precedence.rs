@@ -1,6 +1,6 @@
 //! policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`, `[local]`, no.
 
-use rootpin::decide::ToldBy;
+use rootpin::decide::NameSource;
 use rootpin_trust::image::Digest;
 
 use super::setup::{
@@ -108,10 +108,10 @@ async fn a_revoked_index_manifest_config_or_layer_is_refused_at_the_gate_whoever
     ] {
         for ground in &grounds {
             for told_by in [
-                ToldBy::Annotation,
-                ToldBy::Record,
-                ToldBy::Import,
-                ToldBy::Ledger,
+                NameSource::Annotation,
+                NameSource::Record,
+                NameSource::Import,
+                NameSource::Ledger,
             ] {
                 let decider = usual
                     .host
@@ -164,7 +164,7 @@ async fn a_rule_stands_before_local_content_and_local_content_before_no() {
     let decider = usual.host.decider(&usual.policy(LOCAL));
     let claimed = vec![built(
         "default",
-        vec![other.claim(ToldBy::Record, &format!("{APP}:v1"))],
+        vec![other.claim(NameSource::Record, &format!("{APP}:v1"))],
     )];
     assert_eq!(
         said(&unpack(&decider, &other.layer, claimed).await),
@@ -193,7 +193,7 @@ async fn a_policy_without_rules_refuses_everything() {
     );
     let claimed = vec![place(
         "default",
-        vec![image.claim(ToldBy::Record, "docker.io/library/alpine:3")],
+        vec![image.claim(NameSource::Record, "docker.io/library/alpine:3")],
     )];
     assert_eq!(
         said(&unpack(&decider, &image.layer, claimed).await),

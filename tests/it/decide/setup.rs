@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use jiff::Timestamp;
-use rootpin::decide::{Claim, Decider, Decision, Door, Place, Pull, ToldBy, Unpack, Verdict};
+use rootpin::decide::{Claim, Decider, Decision, Door, NameSource, Place, Pull, Unpack, Verdict};
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
 use rootpin_policy::Policy;
@@ -318,7 +318,7 @@ impl Image {
 
     /// That teller says that this image is `name`; a name without a tag is a repository, as
     /// `rootpin` reads labels.
-    pub(super) fn claim(&self, told_by: ToldBy, name: &str) -> Claim {
+    pub(super) fn claim(&self, told_by: NameSource, name: &str) -> Claim {
         Claim {
             told_by,
             name: reference(name),

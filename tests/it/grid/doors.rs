@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rootpin::decide::{
     Bytes as Known, Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, Held,
-    Named, Place, Pull, Resident, Run, ToldBy, Unpack, Verdict,
+    NameSource, Named, Place, Pull, Resident, Run, Unpack, Verdict,
 };
 use rootpin_policy::{Outcome, explain};
 use rootpin_trust::image::{Digest, ImageRef};
@@ -153,7 +153,7 @@ impl Question<'_> {
         }
     }
 
-    fn claims(&self, told_by: ToldBy) -> Vec<Claim> {
+    fn claims(&self, told_by: NameSource) -> Vec<Claim> {
         let claim = |told_by, name| Claim {
             told_by,
             name,
@@ -169,7 +169,9 @@ impl Question<'_> {
             Vec::new()
         };
         let claimed = names.into_iter().map(|name| claim(told_by, name));
-        let sourced = labels.into_iter().map(|name| claim(ToldBy::Source, name));
+        let sourced = labels
+            .into_iter()
+            .map(|name| claim(NameSource::Source, name));
         claimed.chain(sourced).collect()
     }
 
@@ -204,10 +206,10 @@ impl Question<'_> {
 
     fn unpack(&self) -> Unpack {
         let told_by = match self.facts.source {
-            Source::Asked => ToldBy::Annotation,
-            Source::Import => ToldBy::Import,
-            Source::Ledger => ToldBy::Ledger,
-            Source::Record | Source::Label | Source::Nothing => ToldBy::Record,
+            Source::Asked => NameSource::Annotation,
+            Source::Import => NameSource::Import,
+            Source::Ledger => NameSource::Ledger,
+            Source::Record | Source::Label | Source::Nothing => NameSource::Record,
         };
         Unpack {
             door: Asked::Gate,
@@ -222,9 +224,9 @@ impl Question<'_> {
     fn run(&self) -> Run {
         let asked = self.facts.source == Source::Asked;
         let told_by = if asked && self.is_labelled() {
-            ToldBy::Client
+            NameSource::Client
         } else {
-            ToldBy::Record
+            NameSource::Record
         };
         let mut claims = self.claims(told_by);
         if asked {

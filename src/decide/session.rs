@@ -1,0 +1,145 @@
+//! Drives the judge: asks sources and the registry for what it wants to hear, each thing once in a
+//! question, and remembers the evidence that is to be kept.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rootpin_policy::judge::{Heard, Judge, Judgement, Need, Question, Statement, Step};
+use rootpin_policy::{Policy, Root};
+use rootpin_trust::Refusal;
+use rootpin_trust::image::{ImageRef, Repository};
+use rootpin_trust::tuf;
+
+use super::evidence::{AGAIN, Evidence, Look, Repositories, later};
+
+/// One question's policy, time and deadline, and what was heard for it.
+pub(super) struct Session<'a> {
+    pub(super) policy: &'a Policy,
+    repositories: &'a Repositories,
+    pub(super) now: Timestamp,
+    begun: Instant,
+    /// Until when sources may be asked.
+    sources_until: Instant,
+    /// Why nothing that rests on time can be judged, and nothing be kept: the clock can't be right.
+    pub(super) clock: Option<Refusal>,
+    heard: Vec<(Need, Heard)>,
+    evidence: Vec<Arc<Evidence>>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        policy: &'a Policy,
+        repositories: &'a Repositories,
+        now: Timestamp,
+        begun: Instant,
+        sources_until: Instant,
+    ) -> Self {
+        Self {
+            policy,
+            repositories,
+            now,
+            begun,
+            sources_until,
+            clock: repositories.implausible(now),
+            heard: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// The judge's answer to a question.
+    pub(super) async fn judge(&mut self, question: Question) -> Judgement {
+        let judge = Judge::start(self.policy, question, self.now, self.clock.clone());
+        self.drive(judge).await
+    }
+
+    /// The judge's answer to which digest a tag stands for.
+    pub(super) async fn resolve(&mut self, name: ImageRef) -> Judgement {
+        let judge = Judge::resolve(self.policy, name, self.now, self.clock.clone());
+        self.drive(judge).await
+    }
+
+    async fn drive(&mut self, mut judge: Judge<'_>) -> Judgement {
+        let mut heard = None;
+        loop {
+            match judge.next(heard.take()) {
+                Step::Done(judgement) => return judgement,
+                Step::Ask(need) => heard = Some(self.hear(need).await),
+            }
+        }
+    }
+
+    async fn hear(&mut self, need: Need) -> Heard {
+        if let Some((_, heard)) = self.heard.iter().find(|(known, _)| known.is(&need)) {
+            return heard.clone();
+        }
+        let heard = match &need {
+            Need::Root {
+                root,
+                repository,
+                about,
+                again,
+                sharers,
+            } => Heard::Root(
+                self.of_root(root, repository, about, *again, *sharers)
+                    .await,
+            ),
+            Need::Registry(name) => {
+                let deadline = share(Instant::now(), self.sources_until, 2);
+                Heard::Registry(self.repositories.sources.resolve(name, deadline).await)
+            }
+        };
+        self.heard.push((need, heard.clone()));
+        heard
+    }
+
+    async fn of_root(
+        &mut self,
+        root: &Root,
+        repository: &Repository,
+        about: &tuf::Question,
+        again: bool,
+        sharers: usize,
+    ) -> Result<Statement, Refusal> {
+        let look = Look {
+            policy: self.policy,
+            root,
+            now: self.now,
+            begun: self.begun,
+            deadline: share(Instant::now(), self.sources_until, sharers),
+            again,
+        };
+        let evidence = self.repositories.evidence(look, repository, about).await?;
+        let asks = self.repositories.keeps;
+        let statement = Statement {
+            verified: Arc::clone(&evidence.verified),
+            contact: evidence.contact,
+            valid_until: evidence.valid_until,
+            at_hand: !evidence.is_unsaved(),
+            // Who only looks asks nobody again.
+            again_after: asks.then(|| later(evidence.asked(), AGAIN)),
+        };
+        if !self
+            .evidence
+            .iter()
+            .any(|known| Arc::ptr_eq(known, &evidence))
+        {
+            self.evidence.push(evidence);
+        }
+        Ok(statement)
+    }
+
+    /// The metadata that was looked at and is not written yet.
+    pub(super) fn fresh_evidence(&mut self) -> Vec<Arc<Evidence>> {
+        let mut all = std::mem::take(&mut self.evidence);
+        all.retain(|evidence| evidence.is_unsaved());
+        all
+    }
+}
+
+/// An equal part of the time that is left, for the first of so many: one that keeps us waiting must
+/// not take the others' too.
+pub(super) fn share(now: Instant, deadline: Instant, sharers: usize) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
+}
