@@ -94,7 +94,7 @@ const MAX_CACHED: usize = 64 << 20;
 /// Why a source gave no metadata that holds.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// Nobody answered (policy.md rule 8): what the cache holds may serve.
+    /// Nobody answered: what the cache holds may serve.
     Silent(String),
     /// An answer, and it is no.
     No(Refusal),

@@ -296,8 +296,7 @@ impl fmt::Debug for Client {
 }
 
 impl Reply {
-    /// The error that a status means where the caller has no other reading of it (policy.md rule
-    /// 8).
+    /// The error that a status means where the caller has no other reading of it.
     pub(super) fn error(&self) -> SourceError {
         SourceError::of_status(
             shown(&self.url),
@@ -485,7 +484,7 @@ fn target(reply: &Reply) -> Result<Url, SourceError> {
         .ok_or_else(|| reply.error())
 }
 
-/// https, or http to this machine (policy.md rule 11).
+/// https, or http to this machine.
 pub(super) fn may_ask(url: &Url) -> bool {
     match url.scheme() {
         "https" => true,

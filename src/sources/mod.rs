@@ -1,7 +1,7 @@
 //! Where evidence comes from: trust servers, registries, and what they want as credentials.
 //!
 //! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while
-//! they stream in, and what it fails to send is told apart only as far as policy.md rule 8 needs:
+//! they stream in, and what it fails to send is told apart only as far as an outage needs:
 //! no answer, credentials wanted, too much, or another answer.
 
 mod artifacts;
@@ -107,7 +107,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether this counts as no answer, so that cached metadata may serve (policy.md rule 8).
+    /// Whether this counts as no answer, so that cached metadata may serve.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         match self {
