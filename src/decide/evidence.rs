@@ -18,6 +18,9 @@ use rootpin_trust::image::Repository;
 use rootpin_trust::tuf::Question;
 use rootpin_trust::{Code, Collection, Progress, Refusal, Subject, Verified};
 
+/// How far a clock may go back without being called wrong: time servers set one that ran ahead.
+const STEP: SignedDuration = SignedDuration::from_mins(1);
+
 /// Metadata files by name.
 pub(super) type Files = Vec<(String, Vec<u8>)>;
 
@@ -250,8 +253,8 @@ impl Repositories {
         self.tuf.clear();
     }
 
-    /// The last good contact, unless it lies in the future: then the clock went back, and no expiry
-    /// can be judged by it.
+    /// The last good contact, unless it lies in the future by more than a step: then the clock went
+    /// back, and no expiry can be judged by it.
     pub(super) fn contact(
         &self,
         origin: &Origin,
@@ -267,15 +270,17 @@ impl Repositories {
             .map_err(|error| error.refusal())?
             .max(at_hand);
         match contact {
-            Some(contact) if self.present && contact > clock => Err(Refusal::new(
-                Code::Clock,
-                format!("a clock at {clock}"),
-                format!(
-                    "a time after the last good contact with {}, {contact}",
-                    origin.source
-                ),
-                "set the host's clock; if the contact was made under a clock that ran ahead, and the clock is right by now, forget it with: rootpin state reset --contacts",
-            )),
+            Some(contact) if self.present && contact.duration_since(clock) > STEP => {
+                Err(Refusal::new(
+                    Code::Clock,
+                    format!("a clock at {clock}"),
+                    format!(
+                        "a time after the last good contact with {}, {contact}",
+                        origin.source
+                    ),
+                    "set the host's clock; if the contact was made under a clock that ran ahead, and the clock is right by now, forget it with: rootpin state reset --contacts",
+                ))
+            }
             contact => Ok(contact),
         }
     }
