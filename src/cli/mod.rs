@@ -228,15 +228,12 @@ fn usage(error: &clap::Error) -> u8 {
     if error.use_stderr() { EXIT_USAGE } else { 0 }
 }
 
-/// The image's name that the user typed; if it is none, that is said.
+/// The image's name that the user typed; if it is none, that is said, and why.
 fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
-    let name = typed.parse().ok();
-    if name.is_none() {
-        output.error(&format!(
-            "{typed:?} is not an image name; hint: wanted NAME[:TAG][@sha256:…]"
-        ));
-    }
-    name
+    typed
+        .parse()
+        .map_err(|error| output.error(&format!("{error}; hint: wanted NAME[:TAG][@sha256:…]")))
+        .ok()
 }
 
 /// Runs something that talks to the daemon.

@@ -538,12 +538,23 @@ fn proxy(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Pro
         || LOOPBACK.to_owned(),
         |list| format!("{},{LOOPBACK}", names_of(&list)),
     );
-    let proxy = Proxy::https(&value).map_err(|_| ClientError::Proxy(name))?;
+    let proxy = Proxy::https(looking_up(&value)).map_err(|_| ClientError::Proxy(name))?;
     Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
 }
 
-/// `NO_PROXY` with `*.example` as `.example`: others read it so, and the client that we use takes
-/// the star for a letter.
+/// A SOCKS proxy as engines use it, which looks up the names (Go, net/http): the host may know
+/// none.
+fn looking_up(proxy: &str) -> String {
+    match proxy.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("socks5") => {
+            format!("socks5h://{rest}")
+        }
+        _ => proxy.to_owned(),
+    }
+}
+
+/// `NO_PROXY` with `*.example` as `.example`, and without ports: others read it so, and the client
+/// that we use takes the star and the port for letters of the name.
 fn names_of(list: &str) -> String {
     let names = list
         .split([',', ' '])
@@ -554,6 +565,16 @@ fn names_of(list: &str) -> String {
             name.strip_prefix('*')
                 .filter(|rest| rest.starts_with('.'))
                 .unwrap_or(name)
+        })
+        .map(|name| match name.rsplit_once(':') {
+            Some((host, port))
+                if !port.is_empty()
+                    && port.bytes().all(|byte| byte.is_ascii_digit())
+                    && (!host.contains(':') || host.ends_with(']')) =>
+            {
+                host.trim_start_matches('[').trim_end_matches(']')
+            }
+            _ => name,
         })
         .collect::<Vec<_>>()
         .join(",")
@@ -574,7 +595,16 @@ fn cause(error: &reqwest::Error) -> String {
     };
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    let first = letters.next();
+    // A word in capitals stays so: `SOCKS error`, not `sOCKS error`.
+    let name = letters.clone().next().is_some_and(char::is_uppercase);
+    let first = first.map(|letter| {
+        if name {
+            letter
+        } else {
+            letter.to_ascii_lowercase()
+        }
+    });
     escaped(&first.into_iter().chain(letters).collect::<String>())
 }
 
@@ -735,11 +765,27 @@ mod tests {
             names_of("*.in.example, b.example .c.example,*"),
             ".in.example,b.example,.c.example,*"
         );
+        assert_eq!(
+            names_of("r.example:5000,*.d.example:443,10.0.0.0/8,fd00::1,[fd00::2]:5000,x:y"),
+            "r.example,.d.example,10.0.0.0/8,fd00::1,fd00::2,x:y"
+        );
         assert!(
             with(&[("ALL_PROXY", "socks5h://p.example:1080")])
                 .unwrap()
                 .is_some()
         );
+        for (written, used) in [
+            (
+                "socks5://u:p@p.example:1080",
+                "socks5h://u:p@p.example:1080",
+            ),
+            ("SOCKS5://p.example", "socks5h://p.example"),
+            ("socks5h://p.example", "socks5h://p.example"),
+            ("http://p.example:3128", "http://p.example:3128"),
+            ("p.example:3128", "p.example:3128"),
+        ] {
+            assert_eq!(looking_up(written), used);
+        }
     }
 
     #[test]

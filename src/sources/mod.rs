@@ -219,6 +219,13 @@ impl SourceError {
                 "a plain file",
                 "put nothing but the published files into that folder",
             ),
+            // A hosts.toml, or a certificate that it names.
+            Self::Other { url, cause } if url.starts_with('/') => Refusal::new(
+                Code::Malformed,
+                format!("{url}: {cause}"),
+                "a file that says how its registry is reached",
+                "mend that file, as engines read it too; rootpin looks for it because of hosts-dir in rootpin.toml, or --hosts-dir",
+            ),
             Self::Other { url, cause } => Refusal::new(
                 Code::Malformed,
                 format!("{url}: {cause}"),
@@ -272,6 +279,25 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_this_host_is_to_be_mended_and_no_server_looked_at() {
+        for url in [
+            "/etc/docker/certs.d/r.example/hosts.toml",
+            "file:///srv/trust",
+        ] {
+            let cause = "skip_verify for r.example".to_owned();
+            let refusal = SourceError::Other {
+                url: url.to_owned(),
+                cause,
+            }
+            .refusal();
+            assert!(
+                !refusal.hint.contains("the URL is that of the server"),
+                "{url}"
+            );
+        }
+    }
 
     #[test]
     fn each_failure_maps_to_its_stable_code_and_none_of_them_is_a_judgement() {

@@ -575,3 +575,34 @@ fn state_reset_says_what_it_forgets_and_the_next_answer_is_believed_as_the_first
         "{said:?}"
     );
 }
+
+#[test]
+fn what_is_no_image_name_is_told_with_the_reason() {
+    let long = "a".repeat(128);
+    for (name, reason) in [
+        (
+            format!("r.example/app@sha512:{long}"),
+            "only sha256 is signed for and taken",
+        ),
+        (
+            format!("r.example/app:v1@sha512:{long}"),
+            "only sha256 is signed for and taken",
+        ),
+        (
+            "r.example/app@sha256:abc".to_owned(),
+            "64 lower-case hex digits",
+        ),
+        ("r.example/app:-".to_owned(), "not a tag"),
+    ] {
+        for words in [&["verify"][..], &["policy", "explain"]] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+            let ended = crate::world::run(command.args(words).arg(&name), b"");
+            assert_eq!(ended.code, 64, "{ended:?}");
+            assert!(
+                ended.err.contains(reason),
+                "{words:?} {name}: {}",
+                ended.err
+            );
+        }
+    }
+}
