@@ -10,7 +10,7 @@ use crate::control::Client;
 use crate::control::wire::SurveyRequest;
 use crate::control::wire::survey_request::Image;
 use crate::decide::survey::{Asked, Survey, survey};
-use crate::decide::{Decider, policy_unusable};
+use crate::decide::{Decider, policy_refused};
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
@@ -56,14 +56,9 @@ impl Surveyor {
             &PolicyDir::open(policy, Owner::RootOrCaller),
             Timestamp::now(),
         );
-        let in_force = loaded.map(Arc::new).map_err(|errors| {
-            let first = errors.first().map(ToString::to_string).unwrap_or_default();
-            policy_unusable(&format!(
-                "{} errors; the first: {}",
-                errors.len(),
-                first.lines().next().unwrap_or_default()
-            ))
-        });
+        let in_force = loaded
+            .map(Arc::new)
+            .map_err(|errors| policy_refused(&errors, policy));
         let store = Store::open_waiting(state, Instant::now() + DEADLINE).map_err(|error| {
             let refusal = error.refusal();
             format!("{}; hint: {}", refusal.found, refusal.hint)

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::output::{Output, text};
 use crate::control::{Unresolved, digest_of};
-use crate::decide::{Decider, Door, Pull, policy_unusable};
+use crate::decide::{Decider, Door, Pull, policy_refused};
 use crate::observe;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::{Credentials, Sources};
@@ -92,14 +92,9 @@ async fn decide(
         let (loaded, earliest) = files.load(Timestamp::now());
         (loaded, Some(earliest))
     };
-    let in_force = loaded.map(Arc::new).map_err(|errors| {
-        let first = errors.first().map(ToString::to_string).unwrap_or_default();
-        policy_unusable(&format!(
-            "{} errors; the first: {}",
-            errors.len(),
-            first.lines().next().unwrap_or_default()
-        ))
-    });
+    let in_force = loaded
+        .map(Arc::new)
+        .map_err(|errors| policy_refused(&errors, policy));
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let resolved = digest_of(&sources, name, "", DEADLINE).await;
     let store = opening.await.map_err(|error| error.to_string())?;

@@ -312,7 +312,7 @@ fn unwritten(why: &dyn std::fmt::Display) -> Refusal {
         Code::StateUnusable,
         format!("the metadata cannot be kept: {why}"),
         "a state directory that can be written",
-        "see the free space there, then import the bundle again: what it showed is seen, and is no reason to refuse it",
+        "make room in it (`rootpin status` names it), then import the bundle again: what it showed is seen, and is no reason to refuse it",
     )
 }
 

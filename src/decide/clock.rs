@@ -38,7 +38,7 @@ impl Repositories {
             Code::Clock,
             format!("a clock at {now}"),
             format!("a time after {at}: {why}"),
-            "set the host's clock; where the file's own date is wrong, touch the file",
+            "set the host's clock (timedatectl); if that is right and a file is named whose date is wrong: touch FILE",
         ))
     }
 }

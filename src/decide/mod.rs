@@ -24,6 +24,7 @@ mod session;
 pub mod survey;
 mod tuf_evidence;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -35,7 +36,7 @@ use tokio::sync::watch;
 use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
 use rootpin_policy::judge::{Action, Judgement, Question};
-use rootpin_policy::{Mode, Policy};
+use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
@@ -556,7 +557,7 @@ fn lost(why: &str) -> Refusal {
         Code::StateUnusable,
         format!("the decision cannot be kept: {why}"),
         wanted,
-        "see `rootpin status` and the free space there",
+        "make room in it, or mount it writable: `rootpin status` names it, df shows what is free",
     )
 }
 
@@ -568,6 +569,27 @@ fn rows_of(chain: &rootpin_trust::image::Chain) -> Vec<(Digest, Kind)> {
         .chain([(chain.manifest(), Kind::Manifest), (config, Kind::Config)])
         .chain(layers.into_iter().map(|layer| (layer, Kind::Layer)))
         .collect()
+}
+
+/// The policy in that folder does not load, and its first finding.
+#[must_use]
+pub fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
+    let first = findings
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let first = first.lines().next().unwrap_or_default();
+    let found = match findings.len() {
+        1 => format!("one error: {first}"),
+        more => format!("{more} errors, of which the first is: {first}"),
+    };
+    Refusal {
+        hint: format!(
+            "`rootpin policy check {}` shows each error with its line and what to write",
+            dir.display()
+        ),
+        ..policy_unusable(&found)
+    }
 }
 
 /// There is no policy in force, and why.

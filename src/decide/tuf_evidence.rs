@@ -482,9 +482,9 @@ fn unreachable_role(why: &str) -> Refusal {
 fn nothing_at_hand() -> Refusal {
     Refusal::new(
         Code::SourceUnreachable,
-        "no metadata at hand",
-        "an update that holds",
-        "ask again",
+        "no metadata of the repository in memory: another question's update is not over, or failed",
+        "an update that was verified",
+        "ask again; if it stays so, `rootpin status` says why its source has no answer",
     )
 }
 

@@ -181,8 +181,8 @@ impl SourceError {
             } => Refusal::new(
                 Code::Malformed,
                 format!("{url} answered {status}{said}"),
-                "a plain answer, 200 or 404",
-                "check that the address is that of the server itself and spelled as the server has it",
+                "an answer that its protocol has: 200, or 404 for what is not there",
+                "curl -v URL shows what answers there; check that the address is the server's own, and spelled as the server has it",
             ),
             Self::Unreachable { url, cause } | Self::Silent { url, cause } => Refusal::new(
                 Code::SourceUnreachable,
@@ -229,8 +229,8 @@ impl SourceError {
             Self::Other { url, cause } => Refusal::new(
                 Code::Malformed,
                 format!("{url}: {cause}"),
-                "a plain answer, 200 or 404",
-                "check that the URL is that of the server itself, and that nothing between answers in its place",
+                "an answer that its protocol has: 200, or 404 for what is not there",
+                "curl -v URL shows what answers there: the server itself, or a proxy or login page in its place",
             ),
         }
     }

@@ -606,3 +606,31 @@ fn what_is_no_image_name_is_told_with_the_reason() {
         }
     }
 }
+
+#[test]
+fn a_policy_that_does_not_load_is_told_with_its_first_error_and_the_command_for_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (policy, state) = (dir.path().join("policy"), dir.path().join("state"));
+    std::fs::create_dir_all(&policy).unwrap();
+    for (text, found) in [
+        (
+            "version = 1\ndefault = \"deny\"\nmod = 1\n",
+            "one error: policy.toml:3:1: ",
+        ),
+        (
+            "version = 1\ndefault = \"deny\"\nmod = 1\nmodf = 2\n",
+            "2 errors, of which the first is: policy.toml:3:1: ",
+        ),
+    ] {
+        std::fs::write(policy.join("policy.toml"), text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command.arg("verify").arg("--policy").arg(&policy);
+        command.arg("--state").arg(&state);
+        let digest = rootpin_trust::image::Digest::of(b"x");
+        let ended = crate::world::run(command.arg(format!("r.example/app@{digest}")), b"");
+        let said = format!("{}{}", ended.out, ended.err);
+        let check = format!("`rootpin policy check {}`", policy.display());
+        assert_eq!(ended.code, 2, "{said}");
+        assert!(said.contains(found) && said.contains(&check), "{said}");
+    }
+}

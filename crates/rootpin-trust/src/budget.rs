@@ -172,8 +172,8 @@ impl Budget {
 
 /// A refusal because of a limit.
 pub(super) fn over_limit(found: &str, limit: usize, what: &str) -> Refusal {
-    let hint =
-        "metadata of this size is not honest, or not for this tool; ask who runs the trust server";
+    let hint = "no repository that is known has so much: ask its publisher whether it has, and if so, \
+        tell who maintains rootpin; if not, somebody else answers for the trust server";
     Refusal::new(
         Code::OverLimit,
         found,
@@ -185,6 +185,20 @@ pub(super) fn over_limit(found: &str, limit: usize, what: &str) -> Refusal {
 fn take(left: &mut usize, amount: usize, limit: usize, what: &str) -> Result<(), Refusal> {
     *left = left
         .checked_sub(amount)
-        .ok_or_else(|| over_limit(&format!("more {what}"), limit, what))?;
+        .ok_or_else(|| over_limit(&format!("more than {limit} {what}"), limit, what))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_with_its_number_and_accuses_nobody() {
+        let mut budget = Budget::new();
+        let refusal = (0..=ROLES).find_map(|_| budget.take_role().err()).unwrap();
+        assert_eq!(refusal.found, "more than 64 targets roles in one search");
+        assert_eq!(refusal.wanted, "at most 64 targets roles in one search");
+        assert!(!refusal.hint.contains("honest"), "{}", refusal.hint);
+    }
 }
