@@ -1,10 +1,13 @@
 //! policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`, `[local]`, no.
 
-use rootpin::decide::NameSource;
+use std::time::Instant;
+
+use rootpin::decide::{Call, Does, Door, Held, NameSource};
 use rootpin_trust::image::Digest;
 
 use super::setup::{
-    APP, Host, Server, Usual, built, image, image_over, place, publisher, pull, rule, said, unpack,
+    APP, Host, NOW, Server, Usual, at, built, image, image_over, place, publisher, pull, reference,
+    rule, said, unpack,
 };
 use crate::publisher::Key;
 
@@ -344,4 +347,41 @@ async fn a_revoked_key_s_signatures_count_nowhere_and_a_root_that_lists_it_is_re
         said(&pull(&fresh.decider(&policy(&root)), &name, image.digest()).await),
         "allowed signed"
     );
+}
+
+/// policy.md, `[[exempt]]`: "any bytes under the name are, if a registry was asked for the name".
+#[tokio::test]
+async fn an_exemption_by_name_covers_no_image_that_an_engine_knows_from_elsewhere() {
+    let usual = Usual::new().await;
+    let decider = usual.host.decider(&usual.policy(&exempt("")));
+    let (digest, id) = (Digest::of(b"manifest"), Digest::of(b"config"));
+    let known = |repository: &str| reference(&format!("{repository}@{digest}"));
+    for (known, wanted) in [
+        (vec![known(APP)], "allowed exempt"),
+        (vec![known("elsewhere.test/x")], "refused no-statement"),
+        (Vec::new(), "refused no-statement"),
+    ] {
+        let held = || Held {
+            door: Door::Authz,
+            engine: "docker".to_owned(),
+            namespace: "moby".to_owned(),
+            asked: Some(reference(&format!("{APP}:v9"))),
+            known: known.clone(),
+            id,
+            begun: Instant::now(),
+        };
+        let run = decider.held(&held(), at(NOW)).await;
+        let call = Call {
+            engine: "docker".to_owned(),
+            shown: "docker tag".to_owned(),
+            does: Does::Tag(held()),
+            begun: Instant::now(),
+        };
+        let tag = decider.docker_call(call, at(NOW)).await;
+        assert_eq!(
+            (said(&run), said(&tag)),
+            (wanted.to_owned(), wanted.to_owned()),
+            "{known:?}"
+        );
+    }
 }
