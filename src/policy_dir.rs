@@ -3,6 +3,7 @@
 mod earliest;
 mod edit;
 mod last;
+pub mod pins;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};

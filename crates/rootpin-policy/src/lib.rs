@@ -19,7 +19,6 @@ mod load;
 mod metadata_url;
 mod notary_root;
 mod pattern;
-pub mod pins;
 mod reason;
 mod report;
 mod revoked;

@@ -11,9 +11,9 @@ use similar::TextDiff;
 
 use super::{Changing, Failure, broken, load, shown};
 use crate::cli::output::Output;
+use crate::policy_dir::pins::EditError;
 use crate::policy_dir::{EditRefused, Editing, Owner, Proposal};
 use rootpin_policy::Policy;
-use rootpin_policy::pins::EditError;
 use rootpin_trust::image::Digest;
 
 /// A policy that is being changed.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::change::{Change, Edit};
 use super::{Changing, Failure};
 use crate::cli::output::Output;
-use rootpin_policy::pins::{self, NewTable};
+use crate::policy_dir::pins::{self, NewTable};
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};

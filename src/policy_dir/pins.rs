@@ -11,7 +11,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::pattern::Pattern;
+use rootpin_policy::Pattern;
 
 /// A table to add: its header, as `root`, and its keys in order.
 #[derive(Debug, Clone, PartialEq)]
