@@ -43,7 +43,7 @@ const BYTES: usize = ROOTS * (32 << 10) + SNAPSHOT_BYTES + 3 * TARGETS_BYTES;
 /// The same where targets files are larger.
 const TUF_BYTES: usize = ROOTS * (32 << 10) + TUF_SNAPSHOT_BYTES + 3 * TUF_TARGETS_BYTES;
 /// Targets roles in a sweep of a whole repository: 16,384 hash bins, which is what the largest plan
-/// has (PEP 458, for PyPI), and what else is delegated.
+/// has (PEP 458, for `PyPI`), and what else is delegated.
 const SWEEP_ROLES: usize = 20_000;
 /// Signatures that are checked in a sweep: by two keys for each role.
 const SWEEP_SIGNATURES: usize = 2 * SWEEP_ROLES;
