@@ -19,6 +19,8 @@ const MOST_NAMES: usize = 16;
 #[derive(Default)]
 struct Worst {
     denial: Option<(Denial, usize)>,
+    /// Whether the policy says anything of a name so far.
+    is_covered: bool,
     /// Whether a no was about the bytes, so that no other name can mend it.
     is_final: bool,
 }
@@ -26,6 +28,7 @@ struct Worst {
 impl Worst {
     fn add(&mut self, denial: Denial, at: usize, is_final: bool) {
         self.is_final |= is_final;
+        self.is_covered |= denial.refusal.code != Code::NoRule;
         let more =
             |(known, _): &(Denial, usize)| rank(denial.refusal.code) > rank(known.refusal.code);
         if self.denial.as_ref().is_none_or(more) {
@@ -33,11 +36,10 @@ impl Worst {
         }
     }
 
-    /// Whether the policy says nothing of any name so far.
-    fn is_uncovered(&self) -> bool {
-        self.denial
-            .as_ref()
-            .is_none_or(|(denial, _)| denial.refusal.code == Code::NoRule)
+    /// Further names that didn't help. Who wrote a name is told of that one.
+    fn after(&mut self, others: Self) {
+        self.is_covered |= others.is_covered;
+        self.denial = self.denial.take().or(others.denial);
     }
 }
 
@@ -76,7 +78,7 @@ impl Judge<'_> {
         if let Some(judgement) = self.exempt_elsewhere(question, &worst) {
             return Ok(judgement);
         }
-        if worst.is_uncovered() && self.may_be_local(question) {
+        if !worst.is_covered && self.may_be_local(question) {
             let local = self.local_image(question)?;
             if local.result.is_ok() || worst.denial.is_none() || question.action.is_of_dockerd() {
                 return Ok(local);
@@ -99,7 +101,7 @@ impl Judge<'_> {
         if let Some(judgement) = self.any_of(question, &first, worst)? {
             return Ok(Some(judgement));
         }
-        if !question.action.is_of_dockerd() || !worst.is_uncovered() {
+        if !question.action.is_of_dockerd() || worst.is_covered {
             return Ok(None);
         }
         // The same repository without the tag would be vouched for by any of its tags.
@@ -111,7 +113,10 @@ impl Judge<'_> {
         let others: Vec<_> = all()
             .filter(|(_, named)| Some(named.source) != source && !is_known(&named.name.repository))
             .collect();
-        self.any_of(question, &others, worst)
+        let mut worst_of_others = Worst::default();
+        let judgement = self.any_of(question, &others, &mut worst_of_others)?;
+        worst.after(worst_of_others);
+        Ok(judgement)
     }
 
     /// The first of these names that is admitted.
