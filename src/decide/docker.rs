@@ -65,7 +65,7 @@ impl Decider {
                 local_call(Action::Make(names), call.shown)
             }
             Does::Tag(held) => {
-                about = held.asked.clone();
+                about.clone_from(&held.asked);
                 held.question(Action::Tag, call.shown)
             }
             Does::Swarm => local_call(Action::Swarm, call.shown),

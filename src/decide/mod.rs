@@ -349,7 +349,7 @@ impl Decider {
         self.place_in(
             session,
             place,
-            place.question(Action::Unpack, layer.digest, shown),
+            place.question(&Action::Unpack, layer.digest, shown),
         )
         .await
     }

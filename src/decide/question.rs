@@ -105,11 +105,11 @@ impl fmt::Display for Door {
 
 impl Place {
     /// The judge's question about these bytes, `shown`, in this namespace.
-    pub(super) fn question(&self, action: Action, bytes: Digest, shown: String) -> Question {
+    pub(super) fn question(&self, action: &Action, bytes: Digest, shown: String) -> Question {
         let variant = |(digest, variant): &(Digest, Place)| {
             let shown =
                 format!("layer {digest}, which the layer was made of by compressing it anew,");
-            variant.question(action.clone(), *digest, shown)
+            variant.question(action, *digest, shown)
         };
         Question {
             bytes: vec![bytes],

@@ -224,7 +224,7 @@ fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
         manifests: bytes.manifests.clone(),
         contents: Vec::new(),
     };
-    let names = match &named.name {
+    let asked = match &named.name {
         // A name that a registry was asked for has left its mark; an archive gives itself any name.
         Some(name) if is_fetched(name, bytes.sources.as_deref()) => {
             vec![named_as(name.clone(), NameSource::Source)]
@@ -236,7 +236,7 @@ fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
     };
     let parts = bytes.manifests.iter().chain(&bytes.contents);
     Question {
-        names,
+        names: asked,
         bytes: [named.digest].iter().chain(parts).copied().collect(),
         origin: match &bytes.sources {
             None => Origin::Unknown,

@@ -36,7 +36,7 @@ impl Decider {
                 let until = run.sources_until;
                 let session = Session::new(&policy, &self.repositories, now, run.begun, until);
                 let shown = format!("a container of the image {}", run.bytes);
-                let question = run.place.question(Action::Run, run.bytes, shown);
+                let question = run.place.question(&Action::Run, run.bytes, shown);
                 self.place_in(session, &run.place, question).await
             }
         };

@@ -96,7 +96,8 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Explanation 
 /// What it takes for an entry that applies to say yes.
 fn need(entry: &Entry<'_>, name: &ImageRef) -> Option<String> {
     let any_of = |digests: &BTreeSet<Digest>| {
-        Vec::from_iter(digests.iter().map(ToString::to_string)).join(" or ")
+        let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
+        digests.join(" or ")
     };
     match (&entry.why, entry.kind) {
         (Why::Applies, EntryKind::Revoked(..)) => {

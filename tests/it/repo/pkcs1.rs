@@ -10,15 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use rootpin_trust::hex::encode as hex;
+
 use super::shapes::{canonical_bytes, hashed};
 use super::{Org, digest, run};
 
 /// The four roles, of which one has an RSA key.
 const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// An RSA key as other tools list it: in PEM, of the old padding's scheme.
 fn listed(rsa: &RsaKeyPair) -> Value {

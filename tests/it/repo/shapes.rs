@@ -303,9 +303,9 @@ fn publish_with(
     let mut meta = json!({ "targets.json": { "version": 1 }, "root.json": { "version": 1 } });
     if let Some(bits) = bits {
         let (_, keyid, object) = &listed[3];
-        let bins =
+        let succinct =
             json!({ "keyids": [keyid], "threshold": 1, "bit_length": bits, "name_prefix": "bin" });
-        targets["delegations"] = json!({ "keys": { keyid: object }, "succinct_roles": bins });
+        targets["delegations"] = json!({ "keys": { keyid: object }, "succinct_roles": succinct });
         let digits = usize::try_from(bits.div_ceil(4)).unwrap();
         for bin in (0..1_u32 << bits).map(|number| format!("bin-{number:0digits$x}")) {
             meta[format!("{bin}.json")] = json!({ "version": 1 });
@@ -383,7 +383,7 @@ fn a_repository_without_consistent_snapshots_keeps_its_files_names_and_is_gone_o
     let mut names: Vec<String> = fs::read_dir(org.path("place"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json") && !name.ends_with(".root.json"))
+        .filter(|name| !name.ends_with(".root.json") && name.strip_suffix(".json").is_some())
         .collect();
     names.sort();
     assert_eq!(names, ["snapshot.json", "targets.json", "timestamp.json"]);

@@ -186,7 +186,7 @@ impl Judge<'_> {
                 Err(denial) => (denial, false),
             },
         };
-        worst.add(self.without_registry(question, no, name), at, is_final);
+        worst.add(without_registry(question, no, name), at, is_final);
         Ok(None)
     }
 
@@ -242,16 +242,6 @@ impl Judge<'_> {
             valid_until,
             mode: self.policy.mode_for(&name.repository),
         }
-    }
-
-    /// Where dockerd has the image already, no registry is to blame for other bytes.
-    fn without_registry(&self, question: &Question, mut no: Denial, name: &ImageRef) -> Denial {
-        if question.action.is_of_dockerd() && no.refusal.code == Code::DigestMismatch {
-            no.refusal.hint = format!(
-                "these are not the bytes that the name is to stand for; pull {name} to have those"
-            );
-        }
-        no
     }
 
     /// The first of the digests that is revoked.
@@ -385,6 +375,16 @@ impl Judge<'_> {
         let refusal = Refusal::new(Code::NoRule, question.shown.clone(), wanted, hint);
         denied(Denial::by(rule, refusal), mode, None)
     }
+}
+
+/// Where dockerd has the image already, no registry is to blame for other bytes.
+fn without_registry(question: &Question, mut no: Denial, name: &ImageRef) -> Denial {
+    if question.action.is_of_dockerd() && no.refusal.code == Code::DigestMismatch {
+        no.refusal.hint = format!(
+            "these are not the bytes that the name is to stand for; pull {name} to have those"
+        );
+    }
+    no
 }
 
 pub(super) fn admitted(admission: Admission, at: usize) -> Judgement {

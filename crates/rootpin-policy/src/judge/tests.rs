@@ -228,7 +228,7 @@ fn an_answer_to_another_question_lets_nothing_in() {
 fn what_dockerd_has_is_used_under_the_written_name_or_where_that_says_nothing_under_another() {
     let policy = policy(1, "[local]\ncontent = \"allow\"\n");
     let good = |_: &str| Heard::Root(Ok(statement(&[("1", "good")], false)));
-    let named = |text: &str, source, content: &str| NamedBytes {
+    let image = |text: &str, source, content: &str| NamedBytes {
         name: name(text),
         source,
         top: digest(content),
@@ -254,8 +254,8 @@ fn what_dockerd_has_is_used_under_the_written_name_or_where_that_says_nothing_un
         ),
     ] {
         let names = vec![
-            named(asked, NameSource::Client, content),
-            named(&known, NameSource::Source, "good"),
+            image(asked, NameSource::Client, content),
+            image(&known, NameSource::Source, "good"),
         ];
         let question = Question {
             names,
