@@ -1,7 +1,136 @@
-//! Whether it holds: signed metadata against pinned keys, floors and one point in time.
+//! Verifies signed metadata against pinned keys, floors and one point in time: The Update Framework
+//! 1.0 ([`tuf`]) and Notary v1, the format of Docker Content Trust ([`notary`]).
 //!
-//! Pure: no input or output, no clock. Bytes come in through [`notary::Update`]; what comes out is
-//! a [`Verified`], which nothing outside this module can make.
+//! The crate does no input or output and reads no clock. An update says which file it wants next,
+//! the caller brings the bytes, and the end is a [`Verified`] value, which only this crate can
+//! make. A [`Refusal`] says what was found, what was wanted and what to do.
+//!
+//! # Verify a TUF repository
+//!
+//! Pin a root file, update the top-level metadata, then search for one image's name:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use rootpin_trust::image::{Repository, Tag};
+//! use rootpin_trust::tuf::{
+//!     Answer, From, History, PinnedRoot, Pins, Question, Search, Step, Update, Want,
+//! };
+//!
+//! /// The source: a client of yours fetches the file instead. Nothing is cached here.
+//! fn fetch(want: &Want) -> Answer {
+//!     let bytes: &[u8] = match (want.from, want.request.file_name().as_str()) {
+//!         (From::Source, "timestamp.json") => {
+//!             include_bytes!("../../../tests/data/tuf/repository/timestamp.json")
+//!         }
+//!         (From::Source, "2.snapshot.json") => {
+//!             include_bytes!("../../../tests/data/tuf/repository/2.snapshot.json")
+//!         }
+//!         (From::Source, "2.targets.json") => {
+//!             include_bytes!("../../../tests/data/tuf/repository/2.targets.json")
+//!         }
+//!         _ => return Answer::Missing,
+//!     };
+//!     Answer::Bytes(bytes.to_vec())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root = include_bytes!("../../../tests/data/tuf/repository/1.root.json");
+//! let pins = Pins {
+//!     root: Arc::new(PinnedRoot::read(root.to_vec())?),
+//!     revoked: [].into(),
+//!     floor: [].into(),
+//!     max_age: None,
+//! };
+//! let now = "2026-11-29T12:00:00Z".parse()?;
+//!
+//! let mut update = Update::start(&pins, History::default(), now);
+//! let mut answer = None;
+//! let trusted = loop {
+//!     match update.next(answer.take())? {
+//!         Step::Fetch(want) => answer = Some(fetch(&want)),
+//!         Step::Done(trusted) => break trusted,
+//!     }
+//! };
+//! // Keep these floors, also when the update fails, and give them to the next one as its history.
+//! assert!(update.progress().is_some());
+//!
+//! let app = Repository::from_full("registry.example/team/app")?;
+//! let question = Question::Tag("v1".parse::<Tag>()?);
+//! let mut search = Search::start(&trusted, &app, &question, now);
+//! let mut answer = None;
+//! let found = loop {
+//!     match search.next(answer.take())? {
+//!         Step::Fetch(want) => answer = Some(fetch(&want)),
+//!         Step::Done(found) => break found,
+//!     }
+//! };
+//! let target = &found.collection.get().targets["v1"];
+//! assert_eq!(
+//!     target.digest.to_string(),
+//!     "sha256:0908e133957497f79cafb71c0a4f70424a0faaa08f83dfd450c37b83ffeb65ea",
+//! );
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Verify a Notary repository
+//!
+//! Pin the canonical IDs of the repository's root keys, and name the role that must sign:
+//!
+//! ```
+//! use rootpin_trust::Pins;
+//! use rootpin_trust::image::Repository;
+//! use rootpin_trust::notary::{Answer, History, Request, Step, Update, Want};
+//!
+//! /// The server: a client of yours fetches the file instead.
+//! fn fetch(want: &Want) -> Answer {
+//!     let bytes: &[u8] = match &want.request {
+//!         Request::LatestRoot => {
+//!             include_bytes!("../../../tests/data/notary/server/basic/served/root.json")
+//!         }
+//!         Request::Timestamp => {
+//!             include_bytes!("../../../tests/data/notary/server/basic/served/timestamp.json")
+//!         }
+//!         Request::Snapshot(_) => {
+//!             include_bytes!("../../../tests/data/notary/server/basic/served/snapshot.json")
+//!         }
+//!         Request::Role(role, _) if role == "targets" => {
+//!             include_bytes!("../../../tests/data/notary/server/basic/served/targets.json")
+//!         }
+//!         Request::Root(_) | Request::Role(..) => return Answer::Missing,
+//!     };
+//!     Answer::Bytes(bytes.to_vec())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root_key = "30ff07203524acdab8e653ac2fdc39817dd51afb50adaf0d6f923643f1ad8db0".parse()?;
+//! let pins = Pins {
+//!     keys: [root_key].into(),
+//!     revoked: [].into(),
+//!     role: "targets".to_owned(),
+//!     certificate_dates: false,
+//!     allow_rsa_pkcs1v15: false,
+//!     max_age: None,
+//! };
+//! let gun = Repository::from_full("registry.test/fix/basic")?;
+//! let now = "2026-11-23T00:00:00Z".parse()?;
+//!
+//! let mut update = Update::start(&gun, &pins, History::default(), now);
+//! let mut answer = None;
+//! let outcome = loop {
+//!     match update.next(answer.take())? {
+//!         Step::Fetch(want) => answer = Some(fetch(&want)),
+//!         Step::Done(outcome) => break outcome,
+//!     }
+//! };
+//! let digest = outcome.collection.get().targets["v1"].digest;
+//! assert_eq!(digest.hex(), "11".repeat(32));
+//! // Keep these floors and give them to the next update as its history.
+//! assert!(!outcome.progress.get().floors.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(test)]
 extern crate self as rootpin_trust;

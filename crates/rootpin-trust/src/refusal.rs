@@ -2,96 +2,72 @@
 
 use std::fmt;
 
-/// Why an image is not let through. The names are stable; logs, metrics and `--json` carry them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Code {
+/// Each code once: its documentation, its variant and its stable name.
+macro_rules! codes {
+    ($($(#[$documentation:meta])* $code:ident = $name:literal,)*) => {
+        /// Why an image is not let through. The names are stable; logs, metrics and `--json` carry
+        /// them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$documentation])* $code,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of their names.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
+            /// The stable name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
     /// The threshold of a role's signatures is not met.
-    BadSignature,
+    BadSignature = "bad-signature",
     /// The clock is earlier than the last good contact.
-    Clock,
+    Clock = "clock",
     /// The name is signed, for another digest.
-    DigestMismatch,
+    DigestMismatch = "digest-mismatch",
     /// An exemption for the name is over.
-    ExemptionOver,
+    ExemptionOver = "exemption-over",
     /// Metadata is past its expiry.
-    Expired,
+    Expired = "expired",
     /// Something could not be read as what it should be.
-    Malformed,
+    Malformed = "malformed",
     /// No rule covers the name.
-    NoRule,
+    NoRule = "no-rule",
     /// The tag, digest or repository is not named by the signed metadata.
-    NoStatement,
+    NoStatement = "no-statement",
     /// The bytes come from no registry, and the policy lets no such bytes through here.
-    NotLocal,
+    NotLocal = "not-local",
     /// A limit on hostile work was reached.
-    OverLimit,
+    OverLimit = "over-limit",
     /// There is no policy in force.
-    PolicyUnusable,
+    PolicyUnusable = "policy-unusable",
     /// The digest or a key it rests on is revoked by the policy.
-    Revoked,
+    Revoked = "revoked",
     /// A role that the policy requires is not there.
-    RoleMissing,
+    RoleMissing = "role-missing",
     /// Metadata is older than what this host has seen, or other bytes stand under a version that it
     /// has seen.
-    Rollback,
+    Rollback = "rollback",
     /// The root role lists a key that is not pinned.
-    RootNotPinned,
+    RootNotPinned = "root-not-pinned",
     /// A source wants credentials that it wasn't given (401, 403).
-    SourceDenied,
+    SourceDenied = "source-denied",
     /// No source answers.
-    SourceUnreachable,
+    SourceUnreachable = "source-unreachable",
     /// What this host has seen cannot be read or written.
-    StateUnusable,
+    StateUnusable = "state-unusable",
 }
 
 impl Code {
-    /// Every code.
-    pub const ALL: [Self; 18] = [
-        Self::BadSignature,
-        Self::Clock,
-        Self::DigestMismatch,
-        Self::ExemptionOver,
-        Self::Expired,
-        Self::Malformed,
-        Self::NoRule,
-        Self::NoStatement,
-        Self::NotLocal,
-        Self::OverLimit,
-        Self::PolicyUnusable,
-        Self::Revoked,
-        Self::RoleMissing,
-        Self::Rollback,
-        Self::RootNotPinned,
-        Self::SourceDenied,
-        Self::SourceUnreachable,
-        Self::StateUnusable,
-    ];
-
-    /// The stable name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadSignature => "bad-signature",
-            Self::Clock => "clock",
-            Self::DigestMismatch => "digest-mismatch",
-            Self::ExemptionOver => "exemption-over",
-            Self::Expired => "expired",
-            Self::Malformed => "malformed",
-            Self::NoRule => "no-rule",
-            Self::NoStatement => "no-statement",
-            Self::NotLocal => "not-local",
-            Self::OverLimit => "over-limit",
-            Self::PolicyUnusable => "policy-unusable",
-            Self::Revoked => "revoked",
-            Self::RoleMissing => "role-missing",
-            Self::Rollback => "rollback",
-            Self::RootNotPinned => "root-not-pinned",
-            Self::SourceDenied => "source-denied",
-            Self::SourceUnreachable => "source-unreachable",
-            Self::StateUnusable => "state-unusable",
-        }
-    }
-
     /// Whether we judged and said no (exit 1); otherwise we could not judge (exit 2).
     #[must_use]
     pub fn judged(self) -> bool {
@@ -176,6 +152,8 @@ impl fmt::Display for Refusal {
         )
     }
 }
+
+impl std::error::Error for Refusal {}
 
 /// Hostile text, escaped and cut, to stand in a refusal.
 pub(super) fn shown(text: &str) -> String {
