@@ -220,9 +220,8 @@ impl NotaryLook<'_> {
             .cached(&self.origin, &format!("{role}.json"))
     }
 
-    /// Notary's targets roles don't say which repository they are for; whoever serves two
-    /// repositories could pass one's off as the other's (notary-v1.md W7). The same signed bytes
-    /// are one repository's only.
+    /// Notary names a repository in its root alone. A server could pass one repository's targets off
+    /// as another's, so the same signed bytes are one repository's only.
     fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
         let subject = &progress.subject;
         for statement in &progress.statements {

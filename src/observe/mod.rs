@@ -123,7 +123,7 @@ impl Observer {
     }
 }
 
-/// The object of `rootpin verify --json` (architecture.md rule 10).
+/// The object of `rootpin verify --json`.
 #[must_use]
 pub fn judgement(verdict: &Verdict) -> Value {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);

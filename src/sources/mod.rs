@@ -55,8 +55,8 @@ pub enum SourceError {
         /// The deepest cause that is known.
         cause: String,
     },
-    /// A status that is no answer to what was asked: 429 and 5xx, which count as none (policy.md
-    /// rule 8), or one that is not understood.
+    /// A status that is no answer to what was asked: 429 and 5xx, which count as silence, or one
+    /// that is not understood.
     #[error("{url}: answered {status}{said}")]
     Answered {
         /// What was asked for.

@@ -1,4 +1,4 @@
-//! Audit mode (policy.md rule 12), and what is told of a decision.
+//! Audit mode (docs/policy.md, `mode`), and what is told of a decision.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

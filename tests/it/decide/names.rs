@@ -1,4 +1,4 @@
-//! policy.md rules 5 and 6: a name is bound to its bytes, by the name that was signed.
+//! A name is bound to its bytes, by the name that was signed.
 
 use rootpin::decide::{Claim, NameSource};
 use rootpin_trust::Subject;

@@ -1,4 +1,4 @@
-//! policy.md rule 8: what counts as no answer, and how far the cache carries.
+//! What counts as no answer, and how far the cache carries.
 
 use std::time::{Duration, Instant};
 

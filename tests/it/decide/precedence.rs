@@ -1,4 +1,5 @@
-//! policy.md rule 3: revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`, `[local]`, no.
+//! The order of docs/policy.md, "What counts first": revoked, `[[image]]`, `[[exempt]]`, `[[rule]]`,
+//! `[local]`, no.
 
 use std::time::Instant;
 

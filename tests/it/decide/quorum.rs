@@ -1,4 +1,4 @@
-//! `quorum`, and policy.md rule 9: refused only if it couldn't be reached even were all silent
+//! `quorum`, and docs/policy.md rule 7: refused only if it couldn't be reached even were all silent
 //! roots to agree.
 
 use rootpin_trust::Subject;
