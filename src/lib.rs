@@ -5,19 +5,20 @@
 //! containerd · dockerd                                    registry · Notary server
 //!       │ native request                                         │ bytes (capped, hashed)
 //!    hooks ──question──▶ decide ──────────────────▶ sources ─────┘
-//!       ▲                  │  ▲                        │ answers (untrusted)
-//!       │                  │  └─ Verified<Collection> ── trust ◀─ (pins, floors, now, budget)
-//!       │                  ├─ does it name this image and this digest?  ─▶ admission
+//!       ▲                  │  ▲ │                      │ answers (untrusted)
+//!       │                  │  │ └── judge: Ask(need) or Done(judgement)      rootpin-policy
+//!       │                  │  └──── Verified<Collection> ◀── pins, floors, now, budget   rootpin-trust
 //!       │                  ├─ state: raise floors, record the admission: all or nothing, and only now
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! What judges is two crates without input or output, without a clock and without async, kept so by
-//! their Cargo.toml: `rootpin-trust` verifies signed metadata, and `rootpin-policy` reads what the
-//! host demands. They, and `decide`, are the part to audit. Here dependencies go one way too: `bin
-//! → cli → audit, daemon → hooks, control → decide → sources, state`, and a test keeps it so.
-//! `publish` is the other side, which signs: it verifies by `rootpin-trust` as every host does, and
-//! no verifier stands on it.
+//! The part to audit is `crates/rootpin-trust`, `crates/rootpin-policy` and `src/decide`. The two
+//! crates have no input or output, no clock and no async, and their Cargo.toml keeps them so:
+//! `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the host demands.
+//! `decide` drives the judge and keeps what was verified. Dependencies go one way: `bin → cli →
+//! audit, daemon → hooks, control → decide → sources, state`, and a test keeps it so. `publish`
+//! signs. It verifies by `rootpin-trust` as every host does, and no door depends on it.
+//! docs/code-structure.md walks through the code.
 
 #![forbid(unsafe_code)]
 
