@@ -55,6 +55,7 @@ fn documents() -> Vec<(String, String)> {
         [
             "README.md",
             "CHANGELOG.md",
+            "CONTRIBUTING.md",
             "SECURITY.md",
             "benches/README.md",
         ]
