@@ -11,7 +11,7 @@ use rootpin_policy::judge::{
 };
 use rootpin_policy::{Policy, SweepAction};
 use rootpin_trust::Code;
-use rootpin_trust::image::{Digest, ImageRef, Repository, host_name};
+use rootpin_trust::image::{Digest, ImageRef, Repository, is_of_host};
 
 /// One image of an engine, in one namespace.
 #[derive(Debug, Clone)]
@@ -272,7 +272,7 @@ fn sources<'a>(
         let registries = policy
             .hosts()
             .into_iter()
-            .filter(move |known| host_name(known) == host);
+            .filter(move |known| is_of_host(known, host));
         registries.filter_map(move |registry| {
             let repository = Repository::from_full(&format!("{registry}/{path}")).ok()?;
             Some(ImageRef {
@@ -286,11 +286,11 @@ fn sources<'a>(
 
 /// Whether bytes of these sources were fetched from the name's repository.
 fn is_fetched(name: &ImageRef, sources: Option<&[(String, String)]>) -> bool {
-    let own = (host_name(name.repository.host()), name.repository.path());
+    let own = &name.repository;
     sources
         .unwrap_or_default()
         .iter()
-        .any(|(host, path)| (host.as_str(), path.as_str()) == own)
+        .any(|(host, path)| is_of_host(own.host(), host) && path == own.path())
 }
 
 impl Named {

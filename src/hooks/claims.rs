@@ -101,11 +101,7 @@ fn recorded(place: &mut Place, records: &[RecordedName]) {
             continue;
         }
         place.from_registry |= is_of_registry;
-        let Some(name) = name
-            .parse::<ImageRef>()
-            .ok()
-            .filter(|parsed| name.starts_with(parsed.repository.as_str()))
-        else {
+        let Ok(name) = ImageRef::from_full(name) else {
             continue;
         };
         place.claims.extend(chains.into_iter().map(|chain| Claim {

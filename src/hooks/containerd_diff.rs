@@ -25,7 +25,7 @@ use super::fail_closed::Mark;
 use super::{nonce, socket};
 use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
 use crate::observe::Observer;
-use rootpin_trust::image::{Descriptor, Digest, Repository, host_name};
+use rootpin_trust::image::{Descriptor, Digest, Repository, is_of_host};
 use rootpin_trust::{self, Refusal};
 
 /// Generated from `proto/`; the messages are containerd-client's.
@@ -420,7 +420,7 @@ impl Names for Known<'_> {
             .hosts()
             .into_iter()
             .chain(proving.as_deref())
-            .filter(|registry| host_name(registry) == host)
+            .filter(|registry| is_of_host(registry, host))
             .map(str::to_owned)
             .collect()
     }

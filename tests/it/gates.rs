@@ -830,6 +830,41 @@ fn an_imported_index_tells_its_own_name_and_must_be_signed_for_it() {
 }
 
 #[test]
+fn a_name_whose_host_the_client_typed_in_upper_case_is_the_same_name() {
+    let Some((world, _daemon, image)) = host("g-upper") else {
+        return;
+    };
+    let evil = Image::named("evil");
+    world.containerd.hold("default", |held| {
+        held.images.clear();
+        image.hold_as(held, "R.Test/team/app:v1");
+        evil.hold_as(held, "R.TEST/team/app:v2");
+    });
+    assert_allowed(&world, image.unpack(), &[IN_DEFAULT]);
+    assert_refused(&world, evil.unpack(), &[IN_DEFAULT], "no-statement");
+    let annotated = image.unpack_with(&[(IMAGE_REF, "R.TEST/team/app:v1")]);
+    assert_allowed(&world, annotated, &[IN_DEFAULT]);
+    world.containerd.hold("source", |held| {
+        image.hold(held);
+        for blob in &mut held.blobs {
+            blob.labels.insert(
+                "containerd.io/distribution.source.R.TEST".to_owned(),
+                "team/app".to_owned(),
+            );
+        }
+    });
+    assert_allowed(
+        &world,
+        image.unpack(),
+        &[("containerd-namespace", "source")],
+    );
+    let asked = world.verifier("R.TEST/team/app:v1", &image.index.digest);
+    assert_eq!(asked.code, 0, "{asked:?}");
+    let asked = world.verifier("R.TEST/team/app:v1", &evil.index.digest);
+    assert_eq!(asked.code, 1, "{asked:?}");
+}
+
+#[test]
 fn a_source_label_is_a_name_without_a_tag() {
     let Some((world, _daemon, image)) = host("g-source") else {
         return;

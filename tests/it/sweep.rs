@@ -267,6 +267,26 @@ fn bytes_of_no_registry_stay_where_the_policy_lets_them_and_no_name_of_a_rule_ma
 }
 
 #[test]
+fn a_record_whose_host_is_in_upper_case_is_the_same_name() {
+    let Some((world, image)) = host("s-upper") else {
+        return;
+    };
+    let evil = Image::named("evil");
+    world.containerd.hold("default", |held| {
+        held.images
+            .push(("R.TEST/team/app:v1".to_owned(), image.index.digest.clone()));
+        evil.hold_as(held, "R.TEST/team/app:v2");
+    });
+    let _daemon = watched(&world);
+    let (report, _) = sweep(&world);
+    assert_eq!(
+        findings(&report),
+        ["R.TEST/team/app:v2 refused no-statement reported"],
+        "{report:#}"
+    );
+}
+
+#[test]
 fn a_platform_s_manifest_that_the_policy_names_admits_the_index_that_lists_it() {
     let Some((world, _)) = host("s-manifest") else {
         return;

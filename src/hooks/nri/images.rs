@@ -317,14 +317,9 @@ fn claims(
         };
         return vec![claim(told_by, name.clone())];
     }
-    let full = |name: &String| {
-        name.parse::<ImageRef>()
-            .ok()
-            .filter(|parsed| name.starts_with(parsed.repository.as_str()))
-    };
     let recorded = names
         .iter()
-        .filter_map(full)
+        .filter_map(|name| ImageRef::from_full(name).ok())
         .map(|name| claim(NameSource::Record, name));
     let bare = |repository: &Repository| ImageRef {
         repository: repository.clone(),

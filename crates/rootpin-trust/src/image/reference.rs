@@ -92,6 +92,13 @@ pub fn host_name(host: &str) -> &str {
     }
 }
 
+/// Whether a registry is the one of a host without a port, as engines write it on what they fetch
+/// from there. They write it as the client did, in either case.
+#[must_use]
+pub fn is_of_host(registry: &str, host: &str) -> bool {
+    host_name(registry).eq_ignore_ascii_case(host)
+}
+
 impl Tag {
     /// The text of the tag.
     #[must_use]
@@ -101,6 +108,21 @@ impl Tag {
 }
 
 impl ImageRef {
+    /// Reads a name that is in full form already, as engines write it on what they have: only its
+    /// host's case is normalised.
+    ///
+    /// # Errors
+    /// The text is no name, or a short one.
+    pub fn from_full(text: &str) -> Result<Self, ReferenceError> {
+        let image: Self = text.parse()?;
+        let own = text.get(..image.repository.0.len());
+        if own.is_some_and(|own| own.eq_ignore_ascii_case(&image.repository.0)) {
+            Ok(image)
+        } else {
+            Err(ReferenceError::new(text, "not a name in full form"))
+        }
+    }
+
     /// The same name bound to a digest.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
