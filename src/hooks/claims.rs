@@ -128,13 +128,21 @@ impl Search<'_> {
         layer: &Descriptor,
         annotations: &HashMap<String, String>,
     ) -> Result<Place, Unknown> {
-        let chains = self.chains(layer).await?;
+        let (chains, is_whole) = self.chains(layer).await?;
+        if !is_whole {
+            log::warn!(
+                "layer {} in namespace {}: more images have it than are looked at ({MAX_CHAINS}), or one that lies \
+                 under more indexes than are followed ({MAX_INDEXES}): it is not taken for local",
+                layer.digest,
+                self.namespace
+            );
+        }
         let namespace = self.namespace.to_owned();
         let mut place = Place {
             namespace,
             chains,
             claims: Vec::new(),
-            from_registry: false,
+            from_registry: !is_whole,
             variants: Vec::new(),
         };
         self.annotated(&mut place, annotations)?;
@@ -182,8 +190,9 @@ impl Search<'_> {
     }
 
     /// Every chain of documents in the namespace that ends in the layer, those with fewer indexes
-    /// first.
-    async fn chains(&self, layer: &Descriptor) -> Result<Vec<Chain>, Status> {
+    /// first; and whether these are all. A name that a rule covers may stand for the top of one
+    /// that is left out, so that nothing under it counts as local.
+    async fn chains(&self, layer: &Descriptor) -> Result<(Vec<Chain>, bool), Status> {
         let manifests = self.listing(&[layer.digest].into()).await?;
         let mut chains: Vec<Chain> = manifests
             .iter()
@@ -196,8 +205,12 @@ impl Search<'_> {
                 below.entry(chain.top()).or_default().push(chain);
             }
             let tops: HashSet<Digest> = below.keys().copied().collect();
-            if tops.is_empty() || chains.len() >= MAX_CHAINS {
-                break;
+            if tops.is_empty() {
+                return Ok((chains, true));
+            }
+            if chains.len() >= MAX_CHAINS {
+                chains.truncate(MAX_CHAINS);
+                return Ok((chains, false));
             }
             let indexes = self.listing(&tops).await?;
             let room = MAX_CHAINS - chains.len();
@@ -216,8 +229,10 @@ impl Search<'_> {
             lower = chains.len()..chains.len() + higher.len();
             chains.extend(higher);
         }
-        chains.truncate(MAX_CHAINS);
-        Ok(chains)
+        let highest = chains.get(lower).unwrap_or_default();
+        let tops = highest.iter().map(Chain::top).collect();
+        let is_whole = chains.len() < MAX_CHAINS && self.listing(&tops).await?.is_empty();
+        Ok((chains, is_whole))
     }
 
     /// The documents that list one of these digests: among those whose labels say so, and those
@@ -293,6 +308,8 @@ impl Search<'_> {
                 ))
             }));
         }
+        // One of the others may be a name that a rule covers.
+        place.from_registry |= names.len() > MAX_IMPORTED;
         for (top, name) in names.into_iter().take(MAX_IMPORTED) {
             for chain in place.chains.iter().filter(|chain| chain.top() == top) {
                 place.claims.push(Claim {

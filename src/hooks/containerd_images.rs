@@ -19,8 +19,12 @@ use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
 /// records of one namespace.
 const MAX_MESSAGE: usize = 64 << 20;
-/// An index has a few platforms, and attestations beside them.
-const MAX_DOCUMENTS: usize = 256;
+/// So many documents of an image are read: an index has a few platforms, and attestations beside
+/// them.
+const MAX_DOCUMENTS: usize = 1024;
+/// An index of more is compared with a list of what is here, so that one that lists thousands which
+/// are not costs no question for each.
+const MANY: usize = 32;
 
 /// An image record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,13 @@ pub struct ImageRecord {
     /// Whether the record itself shows that a registry was asked, though the blobs may not.
     pub is_of_registry: bool,
 }
+
+/// An image lists more documents than are read of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "over-limit: it lists more than {MAX_DOCUMENTS} manifests that are here, so that a revoked one among the others would not be seen; hint: remove it if you don't know why"
+)]
+pub struct OverLimit;
 
 /// What a record stands for, as it stands there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,14 +108,20 @@ impl Containerd {
     }
 
     /// What the platforms of an image are made of, as far as it is here, from documents that were
-    /// hashed.
+    /// hashed; and whether that is all, or the image lists more than the limit.
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn bytes(&self, namespace: &str, top: Digest, size: i64) -> Result<Bytes, Status> {
-        let mut bytes = Bytes::default();
+    pub async fn bytes(
+        &self,
+        namespace: &str,
+        top: Digest,
+        size: i64,
+    ) -> Result<(Bytes, Result<(), OverLimit>), Status> {
+        let (mut bytes, mut whole) = (Bytes::default(), Ok(()));
         let mut seen = HashSet::from([top]);
         let mut open = VecDeque::from([(top, size, None::<IndexEntry>, true)]);
+        let mut present: Option<HashSet<Digest>> = None;
         while let Some((digest, size, entry, proved)) = open.pop_front() {
             let Some(document) = self.document_of(namespace, digest, size).await? else {
                 continue;
@@ -118,15 +135,27 @@ impl Containerd {
             }
             bytes.configs.extend(document.config());
             bytes.contents.extend([digest].into_iter().chain(contents));
+            if present.is_none() && document.entries().len() > MANY {
+                let blobs = self.blobs(namespace).await?;
+                present = Some(blobs.iter().map(|info| info.digest).collect());
+            }
             for entry in document.entries() {
                 let IndexEntry { descriptor, .. } = entry;
-                if seen.len() < MAX_DOCUMENTS && seen.insert(descriptor.digest) {
+                let is_absent = |present: &HashSet<_>| !present.contains(&descriptor.digest);
+                if seen.contains(&descriptor.digest) || present.as_ref().is_some_and(is_absent) {
+                    continue;
+                }
+                if seen.len() >= MAX_DOCUMENTS {
+                    whole = Err(OverLimit);
+                    break;
+                }
+                if seen.insert(descriptor.digest) {
                     let size = i64::try_from(descriptor.size).unwrap_or(i64::MAX);
                     open.push_back((descriptor.digest, size, Some(entry.clone()), proved));
                 }
             }
         }
-        Ok(bytes)
+        Ok((bytes, whole))
     }
 
     /// Registries and repositories that these blobs are labelled with; empty ones where a blob was

@@ -125,7 +125,7 @@ fn report(watches: &Watches, late: &[bool], decider: &Decider, dry_run: bool) ->
         let subject = plain(&watch.name);
         untold.extend(
             known
-                .untold
+                .untold()
                 .iter()
                 .map(|why| json!({ "subject": subject, "why": why })),
         );

@@ -2,10 +2,11 @@
 //! registry.
 
 use containerd_client::services::v1::ApplyRequest;
+use serde_json::json;
 use tonic::Code;
 
 use crate::containerd::{Blob, Held};
-use crate::world::{Daemon, Image, World};
+use crate::world::{Daemon, Image, World, blob};
 
 const SOURCE: &str = "containerd.io/distribution.source.r.test";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -271,4 +272,39 @@ fn a_layer_that_was_compressed_anew_is_local_only_where_what_it_was_made_of_may_
         built.hold(held);
     });
     assert_eq!(said(&world, "many", built.unpack()), "no-rule");
+}
+
+#[test]
+fn an_archive_that_claims_very_many_names_is_not_local() {
+    let Some((world, _daemon)) = host("local-names") else {
+        return;
+    };
+    let image = Image::named("many names").without_labels();
+    let entry = |name: String| {
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": image.manifest.digest, "size": image.manifest.bytes.len(),
+            "annotations": {"io.containerd.image.name": name},
+        })
+    };
+    for (names, said_of_it) in [(10, "allowed"), (100, "no-rule")] {
+        let entries: Vec<_> = (0..names)
+            .map(|number| entry(format!("a.test/app:{number}")))
+            .collect();
+        let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries});
+        world.containerd.clear();
+        world.containerd.hold("default", |held| {
+            held.blobs.extend([
+                image.layer.clone(),
+                image.config.clone(),
+                image.manifest.clone(),
+                blob(index.to_string().into_bytes()),
+            ]);
+        });
+        assert_eq!(
+            said(&world, "default", image.unpack()),
+            said_of_it,
+            "{names}"
+        );
+    }
 }

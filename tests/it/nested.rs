@@ -72,7 +72,35 @@ fn indexes_that_are_nested_deeper_than_any_image_has_are_not_followed() {
     };
     let (code, text) = unpack(&world, &image);
     assert_eq!(code, Code::FailedPrecondition, "{text}");
-    assert!(text.contains(": not-local: "), "{text}");
+    assert!(text.contains(": no-rule: "), "{text}");
+}
+
+/// What is under a name that a rule covers is not local because that name is out of reach.
+#[test]
+fn what_lies_deeper_than_is_followed_is_not_local() {
+    let Some(world) = World::new("x-deep-local") else {
+        return;
+    };
+    world.write_policy(&(world.policy() + "[local]\ncontent = \"allow\"\n"));
+    let _daemon = world.start_ready(&world.config());
+    for (above, code) in [
+        (3, ": no-statement: "),
+        (4, ": no-rule: "),
+        (6, ": no-rule: "),
+    ] {
+        let image = Image::named(&format!("deep {above}"));
+        let indexes = indexes_over(&image.index, above);
+        world.containerd.clear();
+        world.containerd.hold("default", |held| {
+            image.hold(held);
+            held.blobs.extend(indexes.iter().cloned());
+            held.images
+                .push((format!("{GUN}:v1"), indexes.last().unwrap().digest.clone()));
+        });
+        let (said, text) = unpack(&world, &image);
+        assert_eq!(said, Code::FailedPrecondition, "{above}: {text}");
+        assert!(text.contains(code), "{above}: {text}");
+    }
 }
 
 #[test]

@@ -514,6 +514,65 @@ fn what_labels_and_records_claim_is_proved_from_the_bytes() {
 }
 
 #[test]
+fn a_record_whose_host_is_in_upper_case_is_the_same_name() {
+    let Some((world, _, chain)) = host("n-upper") else {
+        return;
+    };
+    world.containerd.hold("k8s.io", |held| {
+        for (name, _) in &mut held.images {
+            *name = name.replace("r.test/", "R.TEST/");
+        }
+    });
+    assert!(!chain.is_empty());
+    let (_daemon, nri) = start(&world);
+    let mut containerd = nri.take_up(0);
+    assert_eq!(containerd.start("good"), Ok(Vec::new()));
+}
+
+/// What is under a name that a rule covers is not local because that name is out of reach.
+#[test]
+fn what_lies_deeper_or_behind_more_indexes_than_are_read_is_not_local() {
+    for (above, beside) in [(6, 0), (1, 300)] {
+        let Some((world, ..)) = host(&format!("n-deep-{above}")) else {
+            return;
+        };
+        world.write_policy(&(world.policy() + "[local]\ncontent = \"allow\"\n"));
+        let (evil, chain) = unpacked("evil layer", "evil");
+        let mut above = indexes_over(&evil.index, above);
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let mut entries: Vec<_> = (0..beside)
+            .map(|number| {
+                let bytes = format!("absent {number}").into_bytes();
+                json!({"mediaType": kind, "digest": blob(bytes).digest, "size": 2})
+            })
+            .collect();
+        let below = above.last().unwrap();
+        entries.push(json!({"mediaType": kind, "digest": below.digest, "size": below.bytes.len()}));
+        let top = json!({"schemaVersion": 2, "mediaType": kind, "manifests": entries});
+        above.push(blob(top.to_string().into_bytes()));
+        world.containerd.hold("k8s.io", |held| {
+            evil.hold_as(held, "a.test/uncovered:1");
+            held.blobs.extend(above.iter().cloned());
+            held.images.push((
+                "r.test/team/evil:1".to_owned(),
+                above.last().unwrap().digest.clone(),
+            ));
+            hold_container(
+                held,
+                "evil",
+                &chain,
+                "r.test/team/evil:1",
+                &json!({"image": evil.config.digest}),
+                &evil.config,
+            );
+        });
+        let (_daemon, nri) = start(&world);
+        let mut containerd = nri.take_up(0);
+        assert_refused(containerd.start("evil"), ": no-rule: ");
+    }
+}
+
+#[test]
 fn a_signed_index_is_found_beside_and_below_others_over_the_same_manifest() {
     let Some((world, image, chain)) = host("n-indexes") else {
         return;

@@ -43,6 +43,17 @@ pub(super) enum Look {
     Everywhere,
 }
 
+/// What the way from a record's target to a manifest came to.
+#[derive(Debug)]
+enum Climbed {
+    /// The target is above the manifest, by this chain.
+    Above(Chain),
+    /// It is not.
+    Elsewhere,
+    /// It lists more indexes than are read, or deeper ones.
+    OverLimit,
+}
+
 /// What an image record points at, and the records of it.
 type Record = (BlobInfo, Names);
 
@@ -99,9 +110,14 @@ impl Search<'_> {
                 .map(|(host, path)| (host.as_str(), path.as_str()));
             let fetched_from: BTreeSet<_> = self.engine.repositories(sources).into_iter().collect();
             for (target, names) in &records {
-                if let Some(chain) = self.climb(&manifest.chain, target).await? {
-                    from_registry |= names.is_of_registry;
-                    found.push((chain, &names.names, fetched_from.clone()));
+                match self.climb(&manifest.chain, target).await? {
+                    Climbed::Above(chain) => {
+                        from_registry |= names.is_of_registry;
+                        found.push((chain, &names.names, fetched_from.clone()));
+                    }
+                    Climbed::Elsewhere => {}
+                    // It may be above, and a rule may cover its name: nothing counts as local.
+                    Climbed::OverLimit => from_registry = true,
                 }
             }
         }
@@ -250,10 +266,10 @@ impl Search<'_> {
         ImagesClient::new(self.engine.containerd.channel()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    /// The chain from a document down to that manifest: none, where the manifest is not below it.
-    async fn climb(&self, manifest: &Chain, target: &BlobInfo) -> Result<Option<Chain>, Status> {
+    /// The chain from a document down to that manifest.
+    async fn climb(&self, manifest: &Chain, target: &BlobInfo) -> Result<Climbed, Status> {
         if target.digest == manifest.top() {
-            return Ok(Some(manifest.clone()));
+            return Ok(Climbed::Above(manifest.clone()));
         }
         let containerd = &self.engine.containerd;
         let top = containerd.document(NAMESPACE, target).await?;
@@ -265,7 +281,7 @@ impl Search<'_> {
             for path in &level {
                 let under = |chain: Chain, index| chain.under(index);
                 if let Some(chain) = path.iter().rev().try_fold(manifest.clone(), under) {
-                    return Ok(Some(chain));
+                    return Ok(Climbed::Above(chain));
                 }
                 let entries = path.last().into_iter().flat_map(|index| index.entries());
                 for IndexEntry { descriptor, .. } in entries {
@@ -274,7 +290,7 @@ impl Search<'_> {
                     }
                     reads += 1;
                     if reads > MAX_READS {
-                        return Ok(None);
+                        return Ok(Climbed::OverLimit);
                     }
                     let below = BlobInfo {
                         digest: descriptor.digest,
@@ -290,7 +306,11 @@ impl Search<'_> {
             }
             level = lower;
         }
-        Ok(None)
+        Ok(if level.is_empty() {
+            Climbed::Elsewhere
+        } else {
+            Climbed::OverLimit
+        })
     }
 }
 

@@ -47,6 +47,21 @@ pub(super) struct Held {
     pub(super) odd: Vec<String>,
 }
 
+/// Why not all of an image could be looked at.
+#[derive(Debug)]
+pub(super) enum LookUpError {
+    /// The engine failed, and would of the next image, too.
+    Engine(String),
+    /// It is this image's own fault.
+    Image(String),
+}
+
+impl From<String> for LookUpError {
+    fn from(why: String) -> Self {
+        Self::Engine(why)
+    }
+}
+
 /// A container that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Running {
@@ -95,7 +110,11 @@ impl Engine {
     }
 
     /// Looks up what an image is made of; and where it came from, if that is wanted too.
-    pub(super) async fn look_up(&self, image: &mut Image, sources: bool) -> Result<(), String> {
+    pub(super) async fn look_up(
+        &self,
+        image: &mut Image,
+        sources: bool,
+    ) -> Result<(), LookUpError> {
         match self {
             Self::Containerd(containerd, _) => {
                 bounded(in_containerd::look_up(containerd, image, sources)).await
@@ -176,8 +195,8 @@ impl Running {
     }
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+async fn bounded<T, E: From<String>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     tokio::time::timeout(PATIENCE, call)
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+        .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}").into()))
 }

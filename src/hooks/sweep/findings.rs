@@ -58,7 +58,9 @@ pub(super) struct Known {
     running: Vec<Running>,
     loud: BTreeSet<(String, String)>,
     /// What could not be looked at.
-    pub(super) untold: Vec<String>,
+    untold: Vec<String>,
+    /// How many more there are of these than are told by name.
+    more_untold: usize,
     /// When all was last looked at.
     pub(super) at: Option<Timestamp>,
     /// How long that took, by the cache alone.
@@ -100,10 +102,17 @@ impl Known {
         self.findings
             .retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
         self.untold = odd.iter().map(|record| plain(record)).collect();
+        self.more_untold = 0;
         match running {
             Ok(running) => self.running = running,
             Err(why) => self.untold.push(format!("what runs: {}", plain(&why))),
         }
+    }
+
+    /// The engine did not say what it has: what was found before stays.
+    pub(super) fn failed(&mut self, why: &str) {
+        self.untold = vec![format!("images: {}", plain(why))];
+        self.more_untold = 0;
     }
 
     /// These names are no longer there.
@@ -126,12 +135,17 @@ impl Known {
             image,
             standings,
             trouble,
+            ..
         } in judged
         {
             let whole = trouble.is_none();
-            if let Some(why) = trouble.filter(|_| self.untold.len() < MAX_UNTOLD) {
-                self.untold
-                    .push(format!("image {}: {}", plain(&image.title()), plain(&why)));
+            if let Some(why) = trouble {
+                if self.untold.len() < MAX_UNTOLD {
+                    self.untold
+                        .push(format!("image {}: {}", plain(&image.title()), plain(&why)));
+                } else {
+                    self.more_untold += 1;
+                }
             }
             let image = Arc::new(image);
             let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
@@ -238,6 +252,13 @@ impl Known {
         let fresh = refused.difference(&self.loud).cloned().collect();
         self.loud = refused;
         fresh
+    }
+
+    /// What could not be looked at, in words; of more than the limit, how many.
+    pub(super) fn untold(&self) -> Vec<String> {
+        let more = self.more_untold;
+        let rest = (more > 0).then(|| format!("{more} more images could not be looked at"));
+        self.untold.iter().cloned().chain(rest).collect()
     }
 
     pub(super) fn count(&self) -> Count {

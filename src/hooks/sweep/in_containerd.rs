@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Status};
 
-use super::engine::{Held, Image, Removal, Running};
+use super::engine::{Held, Image, LookUpError, Removal, Running};
 use super::{Pending, in_docker};
 use crate::decide::{Named, Resident};
 use crate::hooks::containerd_images::{self, ImageRecord, is_id, name_of_record};
@@ -110,13 +110,13 @@ pub(super) async fn look_up(
     containerd: &Containerd,
     image: &mut Image,
     sources: bool,
-) -> Result<(), String> {
+) -> Result<(), LookUpError> {
     let Some(top) = image.resident.names.first().map(|named| named.digest) else {
         return Ok(());
     };
     let namespace = &image.resident.namespace;
-    let mut bytes = match image.resident.bytes.take() {
-        Some(bytes) => bytes,
+    let (mut bytes, whole) = match image.resident.bytes.take() {
+        Some(bytes) => (bytes, Ok(())),
         None => containerd
             .bytes(namespace, top, image.size)
             .await
@@ -139,8 +139,9 @@ pub(super) async fn look_up(
         }
         bytes.sources = Some(sources);
     }
+    // A part that was seen may be revoked: it is judged by that, too.
     image.resident.bytes = Some(bytes);
-    Ok(())
+    whole.map_err(|over| LookUpError::Image(over.to_string()))
 }
 
 pub(super) async fn stands(

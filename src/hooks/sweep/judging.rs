@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use super::engine::{Engine, Image};
+use super::engine::{Engine, Image, LookUpError};
 use crate::decide::{Decider, Standing};
 
 /// Repositories that are asked about at one time: each may be of another server, which may be slow.
@@ -23,6 +23,8 @@ pub(super) struct Judged {
     pub(super) standings: Vec<Option<Standing>>,
     /// Why not all of it could be looked at.
     pub(super) trouble: Option<String>,
+    /// Whether that is the engine's failure, so that the next image has it, too.
+    engine_failed: bool,
 }
 
 impl Judged {
@@ -70,7 +72,9 @@ pub(super) async fn by_cache(
             let (mut judged, mut trouble) = (Vec::with_capacity(images.len()), None);
             for image in images {
                 let one = one(&engine, &onlooker, image, now, trouble.take()).await;
-                trouble.clone_from(&one.trouble);
+                if one.engine_failed {
+                    trouble.clone_from(&one.trouble);
+                }
                 judged.push(one);
             }
             judged
@@ -147,8 +151,9 @@ async fn one(
     decider: &Decider,
     mut image: Image,
     now: Timestamp,
-    mut trouble: Option<String>,
+    trouble: Option<String>,
 ) -> Judged {
+    let mut trouble = trouble.map(LookUpError::Engine);
     // Only where bytes are revoked does an image that is admitted by name have to be taken apart.
     if decider.revokes_digests() && trouble.is_none() {
         trouble = engine.look_up(&mut image, false).await.err();
@@ -160,9 +165,15 @@ async fn one(
         trouble = engine.look_up(&mut image, true).await.err();
         standings = decider.resident(&image.resident, now).await;
     }
+    let (trouble, engine_failed) = match trouble {
+        None => (None, false),
+        Some(LookUpError::Engine(why)) => (Some(why), true),
+        Some(LookUpError::Image(why)) => (Some(why), false),
+    };
     Judged {
         image,
         standings,
         trouble,
+        engine_failed,
     }
 }

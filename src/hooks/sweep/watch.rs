@@ -166,7 +166,7 @@ impl Watch {
                     self.name,
                     plain(&why)
                 );
-                self.known().untold = vec![format!("images: {}", plain(&why))];
+                self.known().failed(&why);
                 self.told(&[], false);
                 return Vec::new();
             }
@@ -329,7 +329,7 @@ impl Watch {
         }
         let (count, loud, at, untold) = {
             let mut known = self.known();
-            (known.count(), known.loud(), known.at, known.untold.clone())
+            (known.count(), known.loud(), known.at, known.untold())
         };
         for (container, image) in loud {
             log::error!(

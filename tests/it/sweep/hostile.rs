@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{findings, host, sweep, until_counted, watched};
-use crate::world::{Image, PATIENCE};
+use crate::containerd::Blob;
+use crate::world::{Image, PATIENCE, blob};
 
 #[test]
 fn a_storm_of_events_costs_a_few_looks_and_the_daemon_goes_on_answering() {
@@ -134,4 +137,73 @@ fn an_engine_that_says_nothing_is_told_and_what_was_written_meanwhile_is_found_o
     );
     // What was found before is no less true for that.
     assert_eq!(findings(&report).len(), 1);
+}
+
+/// Manifests of attestations.
+fn attestations(count: usize) -> Vec<Blob> {
+    let layer = |number| json!({"mediaType": "x", "digest": blob(vec![]).digest, "size": number});
+    let body = |number: usize| json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": layer(number), "layers": []});
+    (0..count)
+        .map(|number| blob(body(number).to_string().into_bytes()))
+        .collect()
+}
+
+/// An index that lists a platform after these.
+fn padded(platform: &Blob, others: &[Blob]) -> Blob {
+    let entry = |blob: &Blob| json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": blob.digest, "size": blob.bytes.len()});
+    let entries: Vec<_> = others.iter().chain([platform]).map(entry).collect();
+    let body = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries});
+    blob(body.to_string().into_bytes())
+}
+
+#[test]
+fn a_revoked_platform_is_found_behind_very_many_others_or_the_image_is_told_as_not_judged() {
+    for (count, present, over_limit) in
+        [(300, true, false), (5000, false, false), (1100, true, true)]
+    {
+        let Some((world, other)) = host(&format!("s-padded-{count}")) else {
+            return;
+        };
+        let image = Image::named("behind");
+        let others = attestations(count);
+        let index = padded(&image.manifest, &others);
+        let bound = format!(
+            "[[image]]\nname = \"a.test/padded:1\"\ndigest = \"{}\"\n",
+            index.digest
+        );
+        let revoked = [&image.config, &other.config].map(|config| {
+            format!(
+                "[[revoked]]\ndigest = \"{}\"\nreason = \"CVE-2030-1\"\n",
+                config.digest
+            )
+        });
+        world.write_policy(&format!("{}{bound}{}", world.policy(), revoked.concat()));
+        world.containerd.hold("default", |held| {
+            image.hold(held);
+            held.blobs.push(index.clone());
+            if present {
+                held.blobs.extend(others.iter().cloned());
+            }
+            held.images
+                .push(("a.test/padded:1".to_owned(), index.digest.clone()));
+        });
+        let daemon = watched(&world);
+        let (report, code) = sweep(&world);
+        let found = findings(&report);
+        // The image that is over the limit keeps no other one from being looked at.
+        assert!(
+            found.contains(&"r.test/team/app:v1 refused revoked reported".to_owned()),
+            "{report:#}"
+        );
+        let whole = found.contains(&"a.test/padded:1 refused revoked reported".to_owned());
+        assert_eq!(whole, !over_limit, "{report:#}");
+        if over_limit {
+            let why = report["untold"][0]["why"].as_str().unwrap();
+            assert!(
+                code != 0 && why.contains("a.test/padded:1") && why.contains("over-limit"),
+                "{report:#}"
+            );
+        }
+        drop(daemon);
+    }
 }
