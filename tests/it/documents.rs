@@ -34,10 +34,16 @@ pub(crate) fn files(below: &str) -> Vec<String> {
     found
 }
 
+pub(crate) fn is_of_kind(path: &str, extension: &str) -> bool {
+    Path::new(path)
+        .extension()
+        .is_some_and(|end| end == extension)
+}
+
 fn documents() -> Vec<String> {
     let mut all: Vec<_> = files("docs")
         .into_iter()
-        .filter(|path| path.ends_with(".md"))
+        .filter(|path| is_of_kind(path, "md"))
         .collect();
     all.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(ToOwned::to_owned));
     all

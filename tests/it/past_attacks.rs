@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::documents::{files, quoted, text};
+use crate::documents::{files, is_of_kind, quoted, text};
 
 /// Every function of these files is an attack.
 const ATTACKS: [&str; 4] = [
@@ -40,7 +40,7 @@ fn all_tests() -> BTreeMap<String, Vec<String>> {
     for folder in ["src", "crates", "tests"] {
         for path in files(folder)
             .into_iter()
-            .filter(|path| path.ends_with(".rs"))
+            .filter(|path| is_of_kind(path, "rs"))
         {
             for test in tests_of(&text(&path)) {
                 all.entry(test.to_owned()).or_default().push(path.clone());

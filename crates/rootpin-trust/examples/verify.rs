@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::{env, fs};
@@ -50,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let targets = &found.collection.get().targets;
     let target = targets.get(tag.as_str()).ok_or("the tag is not signed")?;
-    println!("{} {} bytes", target.digest, target.length);
+    writeln!(io::stdout(), "{} {} bytes", target.digest, target.length)?;
     Ok(())
 }
 
