@@ -66,6 +66,12 @@ fn status_text(value: &Value) -> String {
             .filter_map(|root| root.get("trouble")?.as_str())
             .map(|trouble| format!("root: TROUBLE: {trouble}")),
     );
+    lines.extend(
+        list(value, "behind")
+            .iter()
+            .filter_map(|source| source.get("trouble")?.as_str())
+            .map(|trouble| format!("metadata: {trouble}")),
+    );
     let mut rows = vec![
         ["door", "engine", "state", "last question", ""]
             .map(str::to_owned)

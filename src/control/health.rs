@@ -81,6 +81,29 @@ pub(super) fn roots(decider: &Decider, now: Timestamp, red: &mut Vec<String>) ->
         .collect()
 }
 
+/// Every source that shows less than this host has verified. What was verified answers for it, so
+/// none makes the host red.
+pub(super) fn behind(decider: &Decider) -> Vec<Value> {
+    decider
+        .sources_behind()
+        .into_iter()
+        .map(|behind| {
+            let refusal = &behind.refusal;
+            json!({
+                "source": behind.source,
+                "since": behind.since.to_string(),
+                "times": behind.times,
+                "until": behind.until.to_string(),
+                "code": refusal.code.as_str(),
+                "trouble": format!(
+                    "{} is behind since {}: {refusal}; what was verified answers until {}; hint: {}",
+                    behind.source, behind.since, behind.until, refusal.hint
+                ),
+            })
+        })
+        .collect()
+}
+
 /// Gauges of what is looked up when it is asked for: name, labels, value.
 pub(super) fn gauges(
     mark: &Mark,
@@ -131,5 +154,8 @@ pub(super) fn gauges(
             since_1970(expires),
         ));
     }
+    let behind = decider.sources_behind();
+    let count = u32::try_from(behind.len()).unwrap_or(u32::MAX);
+    gauges.push(("rootpin_sources_behind", String::new(), count.into()));
     gauges
 }

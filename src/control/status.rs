@@ -368,6 +368,7 @@ impl StatusBoard {
             "clock": { "ok": clock.is_none(), "trouble": clock },
             "audit": { "ok": audit.is_none(), "trouble": audit },
             "roots": roots,
+            "behind": health::behind(decider),
             "doors": doors,
         });
         (value, u32::from(!red.is_empty()))

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::evidence::Repositories;
-use super::tuf_evidence::{News, origin};
-use super::{Decider, lost};
+use super::tuf_evidence::{AtHand, News, origin};
+use super::{Decider, Origin, lost};
 use crate::sources::Bundle;
 use crate::state::Additions;
 use rootpin_policy::{Policy, Root, RootKind, TufRoot};
@@ -194,7 +194,7 @@ fn import(
     let mut slot = slot.blocking_lock();
     let origin = origin(&root.id);
     // A clock that went back judges no expiry.
-    repositories.contact(&origin, None, now)?;
+    let contact_before = repositories.contact(&origin, None, now)?;
     let floors = repositories
         .store
         .history(&origin.subject)
@@ -214,14 +214,12 @@ fn import(
         }
         Ok(found.map_or(Answer::Missing, Answer::Bytes))
     };
-    let mut update = Update::start(
-        &tuf.pins(root.max_age, policy.revoked_keys()),
-        History {
-            floors,
-            trusted: None,
-        },
-        now,
-    );
+    let pins = tuf.pins(root.max_age, policy.revoked_keys());
+    let history = || History {
+        floors: floors.clone(),
+        trusted: None,
+    };
+    let mut update = Update::start(&pins, history(), now);
     let updated = drive(|answer| update.next(answer), &mut fetch);
     let mut news = News {
         progress: update.progress().into_iter().collect(),
@@ -248,8 +246,21 @@ fn import(
     };
     let swept = match swept {
         Ok(swept) => swept,
-        // What was seen binds, or a bundle that breaks off would be a way to have it forgotten.
-        Err(refusal) => return commit(&news, Vec::new()).map_or_else(Err, |_| Err(refusal)),
+        // What was seen binds, or a bundle that breaks off would be a way to have it forgotten. The
+        // cached set is too old from then on: it answers from memory.
+        Err(refusal) => {
+            if let (None, Some(contact)) = (slot.as_ref(), contact_before) {
+                let mut update = Update::start(&pins, history(), now);
+                let cached = drive(
+                    |answer| update.next(answer),
+                    |want| Ok(cached(repositories, &origin, want)),
+                );
+                *slot = cached
+                    .ok()
+                    .map(|trusted| AtHand::verified_at(trusted, contact));
+            }
+            return commit(&news, Vec::new()).map_or_else(Err, |_| Err(refusal));
+        }
     };
     news.files
         .retain(|(name, bytes)| repositories.cached(&origin, name).as_ref() != Some(bytes));
@@ -279,6 +290,16 @@ fn import(
         failed,
         absent,
     })
+}
+
+/// What the cache has of a file; whether there is a newer root can't be known from it.
+fn cached(repositories: &Repositories, origin: &Origin, want: &Want) -> Answer {
+    if let (Request::Root(_), From::Source) = (&want.request, want.from) {
+        return Answer::Missing;
+    }
+    repositories
+        .cached(origin, &want.request.cache_name())
+        .map_or(Answer::Missing, Answer::Bytes)
 }
 
 /// When this host first saw the version of the timestamp that holds now: to import an old bundle
@@ -591,6 +612,42 @@ mod tests {
             Code::Rollback
         );
         assert_eq!(pull(&host, "r.example/app:2", "two").await, "allowed");
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_breaks_off_takes_nothing_from_the_one_before() {
+        let mut publisher = publisher();
+        let old = export(&publisher, &[""]).await;
+        publisher.publish();
+        let mut cut = export(&publisher, &[""]).await.files;
+        cut.retain(|name, _| !name.ends_with("snapshot.json"));
+        let dir = tempfile::tempdir().unwrap();
+        let start = || decider(policy_of(&publisher, ""), &dir.path().join("state"));
+        let host = start();
+        import(&host, &old.files, day(1)).await.unwrap();
+        drop(host);
+        let host = start();
+        for _ in 0..2 {
+            assert_eq!(
+                import(&host, &cut, day(2)).await.unwrap_err().code,
+                Code::RoleMissing
+            );
+            assert_eq!(
+                pull_at(&host, "r.example/app:1", "one", day(2)).await,
+                "allowed"
+            );
+            assert_eq!(
+                pull_at(&host, "r.example/team/app:1", "of a team", day(2)).await,
+                "allowed"
+            );
+        }
+        let late = pull_at(&host, "r.example/app:1", "one", day(16)).await;
+        assert_eq!(late, "source-unreachable");
+        // Its floors bind, so that the older files are nothing to begin with any more.
+        drop(host);
+        let host = start();
+        let refused = pull_at(&host, "r.example/app:1", "one", day(2)).await;
+        assert_eq!(refused, "rollback");
     }
 
     #[tokio::test]

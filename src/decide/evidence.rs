@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::behind::Laggards;
 use super::failures::Failures;
 use super::notary_evidence::NotarySlots;
 use super::tuf_evidence::TufSlots;
 use crate::sources::{SourceError, Sources};
-use crate::state::Store;
 use crate::state::cache::{Cache, Drafts};
+use crate::state::{Additions, Store};
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::image::Repository;
 use rootpin_trust::tuf::Question;
@@ -78,6 +79,7 @@ pub struct Repositories {
     /// Whether what was verified may be written.
     pub(super) keeps: bool,
     pub(super) failures: Failures,
+    pub(super) laggards: Laggards,
     /// Before when it can't be, and what shows that. Shared by all who judge by the present time.
     pub(super) earliest: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
@@ -188,6 +190,7 @@ impl Repositories {
             present,
             keeps,
             failures: Failures::default(),
+            laggards: Laggards::default(),
             earliest: Arc::default(),
         }
     }
@@ -244,6 +247,36 @@ impl Repositories {
             .take();
         if let Some(Err(error)) = drafts.map(Drafts::keep) {
             unkept(&evidence.origin.subject, &error);
+        }
+    }
+
+    /// Keeps the floors of what was verified before it failed.
+    pub(super) async fn keep_partly(
+        &self,
+        origin: &Origin,
+        progress: Vec<Verified<Progress>>,
+        now: Timestamp,
+    ) {
+        if !self.keeps || progress.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        let commit = move || {
+            let verified = progress.iter().collect();
+            let committed = store.commit(&Additions {
+                now,
+                verified,
+                contacts: Vec::new(),
+                rows: Vec::new(),
+            });
+            committed.map_err(|error| error.to_string())
+        };
+        let kept = tokio::task::spawn_blocking(commit).await;
+        if let Err(error) = kept.map_err(|error| error.to_string()).flatten() {
+            log::error!(
+                "what was verified of {} before it failed is not kept: {error}",
+                origin.source
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! The decision: one question in, one verdict out, and what was verified for it kept before it is
 //! told.
 
+mod behind;
 mod bundle_export;
 mod bundle_import;
 mod clock;
@@ -40,6 +41,7 @@ use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
+pub use behind::Behind;
 pub use bundle_export::Exported;
 pub use bundle_import::Imported;
 pub use decision::{Decision, Verdict};

@@ -7,17 +7,16 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Evidence;
+use super::behind::keep_worst;
 use super::evidence::{CHECK_PLACES, Failure, Files, Look, Origin, Repositories, Slots};
 use super::session::share;
 use crate::sources::{SourceError, TufLocation, TufReader};
-use crate::state::Additions;
 use rootpin_policy::TufRoot;
-use rootpin_policy::judge::rank;
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::tuf::{
     Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want,
 };
-use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
+use rootpin_trust::{Code, Collection, Floor, Progress, Refusal, Subject, Verified};
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
 /// then the root.
@@ -31,13 +30,50 @@ pub(super) struct AtHand {
     /// When the places were last asked, with or without an answer.
     asked: Timestamp,
     valid_until: Timestamp,
+    /// Whether it was verified earlier, and answers while no place shows as much.
+    outdated: bool,
+    /// What held before, the newest first, for roles whose newer file is nowhere to be had.
+    earlier: Vec<Earlier>,
 }
+
+/// What an earlier update ended with, and the last contact that confirmed it.
+#[derive(Debug, Clone)]
+struct Earlier {
+    trusted: Trusted,
+    contact: Timestamp,
+}
+
+impl AtHand {
+    /// What the cache held at the last contact; it answers nothing by itself.
+    pub(super) fn verified_at(trusted: Trusted, contact: Timestamp) -> Self {
+        Self {
+            trusted,
+            contact,
+            asked: Timestamp::MIN,
+            valid_until: Timestamp::MIN,
+            outdated: false,
+            earlier: Vec::new(),
+        }
+    }
+}
+
+/// So many earlier updates are kept.
+const MAX_EARLIER: usize = 32;
 
 /// What was verified and is to be kept.
 #[derive(Debug, Default)]
 pub(super) struct News {
     pub(super) progress: Vec<Verified<Progress>>,
     pub(super) files: Files,
+}
+
+impl News {
+    /// The floors that were raised.
+    fn floors(&self) -> impl Iterator<Item = &Floor> {
+        self.progress
+            .iter()
+            .flat_map(|progress| &progress.get().floors)
+    }
 }
 
 /// One look at one repository.
@@ -97,14 +133,7 @@ impl Repositories {
                 clock,
             )?;
             let previous = slot.take();
-            match this
-                .update(
-                    previous.as_ref().map(|known| &known.trusted),
-                    contact,
-                    &mut news,
-                )
-                .await
-            {
+            match this.update(previous.as_ref(), contact, &mut news).await {
                 Ok(known) => {
                     *slot = Some(known);
                     fresh = false;
@@ -121,6 +150,12 @@ impl Repositories {
                 Err(refusal) => {
                     this.keep_partly(news).await;
                     self.failures.add(&look.root.id, None, &refusal);
+                    // It answers nothing by itself any more, and may again where a source turns
+                    // out to be only behind.
+                    *slot = previous.map(|known| AtHand {
+                        valid_until: Timestamp::MIN,
+                        ..known
+                    });
                     return Err(refusal);
                 }
             }
@@ -128,11 +163,56 @@ impl Repositories {
         let Some(known) = slot.as_mut() else {
             return Err(nothing_at_hand());
         };
-        match this.search(&known.trusted, gun, question, &mut news).await {
+        if known.outdated {
+            // What broke off left no set of files that holds.
+            news.files.clear();
+            let earlier = Earlier {
+                trusted: known.trusted.clone(),
+                contact: known.contact,
+            };
+            let found = this
+                .search_earlier(&earlier, None, (gun, question), &news)
+                .await;
+            return match found {
+                Ok(found) => Ok(this.outdated(known, &earlier, found, news, known.valid_until)),
+                Err(refusal) => {
+                    this.keep_partly(news).await;
+                    Err(refusal)
+                }
+            };
+        }
+        let found = this.search(&known.trusted, gun, question, &mut news).await;
+        if let Err(refusal) = &found
+            && refusal.source_behind
+        {
+            for earlier in &known.earlier {
+                let Ok((_, limit)) =
+                    look.offline_limit(&this.origin, Some(earlier.contact), &refusal.found)
+                else {
+                    continue;
+                };
+                let newest = Some(&known.trusted);
+                let found = this
+                    .search_earlier(earlier, newest, (gun, question), &news)
+                    .await;
+                if let Ok(found) = found {
+                    let until = known.valid_until.min(limit).min(earlier.trusted.expires());
+                    self.laggards.add(
+                        source_for(&this.origin, gun),
+                        refusal,
+                        limit.min(found.get().expires),
+                        look.now,
+                    );
+                    return Ok(this.outdated(known, earlier, found, news, until));
+                }
+            }
+        }
+        match found {
             Ok(Found {
                 collection: verified,
                 trusted,
             }) => {
+                self.laggards.remove(&source_for(&this.origin, gun));
                 known.trusted = trusted;
                 let valid_until = known.valid_until.min(verified.get().expires);
                 let unsaved = (!fresh || !news.progress.is_empty() || !news.files.is_empty())
@@ -158,13 +238,15 @@ impl Repositories {
 }
 
 impl TufLook<'_> {
-    /// The first place that answers with metadata that holds; the cache, where none answers.
+    /// The first place that answers with metadata that holds; the cache, where none answers, or
+    /// none shows as much as was verified.
     pub(super) async fn update(
         &self,
-        previous: Option<&Trusted>,
+        known: Option<&AtHand>,
         contact: Option<Timestamp>,
         news: &mut News,
     ) -> Result<AtHand, Refusal> {
+        let previous = known.map(|known| &known.trusted);
         let (mut refused, mut silent) = (None::<Refusal>, Vec::new());
         let places = self.places();
         for (at, place) in places.iter().enumerate() {
@@ -179,43 +261,69 @@ impl TufLook<'_> {
             };
             match done {
                 Ok(trusted) => {
-                    return Ok(at_hand(
-                        trusted,
-                        self.look,
-                        (self.look.now, self.look.recheck()),
-                    ));
+                    self.repositories.laggards.remove(&self.origin.source);
+                    let until = (self.look.now, self.look.recheck());
+                    return Ok(at_hand(trusted, known, self.look, until));
                 }
                 Err(Failure::Silent(why)) => silent.push(why),
                 // The most telling no is told: a place that lies is of more weight than one that is
                 // only behind.
-                Err(Failure::No(refusal)) => {
-                    if refused
-                        .as_ref()
-                        .is_none_or(|known| rank(refusal.code) > rank(known.code))
-                    {
-                        refused = Some(refusal);
-                    }
-                }
+                Err(Failure::No(refusal)) => keep_worst(&mut refused, refusal),
             }
         }
-        if let Some(refusal) = refused {
-            return Err(refusal);
+        match refused {
+            None => self.without_places(known, contact, &silent, news).await,
+            Some(refusal) if refusal.source_behind => {
+                silent.push(refusal.found.clone());
+                let done = self.without_places(known, contact, &silent, news).await;
+                // That a place is behind says more than that nothing else is at hand.
+                let done = done.map_err(|_| refusal.clone())?;
+                let (laggards, until) = (&self.repositories.laggards, done.valid_until);
+                laggards.add(self.origin.source.clone(), &refusal, until, self.look.now);
+                Ok(done)
+            }
+            Some(refusal) => Err(refusal),
         }
+    }
+
+    /// What was verified earlier: the cache, or, where what broke off raised the floors above it,
+    /// what this process has at hand.
+    async fn without_places(
+        &self,
+        known: Option<&AtHand>,
+        contact: Option<Timestamp>,
+        silent: &[String],
+        news: &mut News,
+    ) -> Result<AtHand, Refusal> {
         let why = if silent.is_empty() {
             "the policy names no metadata for it".to_owned()
         } else {
             silent.join("; ")
         };
         let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
-        match self.update_from(&Place::Cache, previous, news).await {
-            Ok(trusted) => Ok(at_hand(
-                trusted,
-                self.look,
-                (contact, self.repositories.cached_until(self.look, limit)),
-            )),
-            Err(Failure::No(refusal)) => Err(refusal),
-            Err(Failure::Silent(file)) => Err(not_in_cache(&file, &why)),
+        let previous = known.map(|known| &known.trusted);
+        let refusal = match self.update_from(&Place::Cache, previous, news).await {
+            Ok(trusted) => {
+                let until = (contact, self.repositories.cached_until(self.look, limit));
+                return Ok(at_hand(trusted, known, self.look, until));
+            }
+            Err(Failure::No(refusal)) => refusal,
+            Err(Failure::Silent(file)) => return Err(not_in_cache(&file, &why)),
+        };
+        let Some(known) = known.filter(|_| refusal.source_behind) else {
+            return Err(refusal);
+        };
+        let contact = known.contact;
+        let (_, limit) = self.look.offline_limit(&self.origin, Some(contact), &why)?;
+        let trusted = known.trusted.clone();
+        if trusted.expires() <= self.look.now {
+            return Err(refusal);
         }
+        let until = self.repositories.cached_until(self.look, limit);
+        Ok(AtHand {
+            outdated: true,
+            ..at_hand(trusted, Some(known), self.look, (contact, until))
+        })
     }
 
     /// Where the metadata lies, in the order of the policy; a registry's mirrors before itself.
@@ -240,11 +348,7 @@ impl TufLook<'_> {
             .history(&self.origin.subject)
             .map_err(|error| error.refusal())?;
         // What another place showed a moment ago binds this one too.
-        for seen in news
-            .progress
-            .iter()
-            .flat_map(|progress| &progress.get().floors)
-        {
+        for seen in news.floors() {
             floors.retain(|kept| {
                 kept.role != seen.role || kept.root_keys.is_disjoint(&seen.root_keys)
             });
@@ -317,17 +421,61 @@ impl TufLook<'_> {
             match done {
                 Ok(found) => return Ok(found),
                 Err(Failure::Silent(why)) => silent.push(why),
-                Err(Failure::No(refusal)) => {
-                    if refused
-                        .as_ref()
-                        .is_none_or(|known| rank(refusal.code) > rank(known.code))
-                    {
-                        refused = Some(refusal);
-                    }
-                }
+                Err(Failure::No(refusal)) => keep_worst(&mut refused, refusal),
             }
         }
         Err(refused.unwrap_or_else(|| unreachable_role(&silent.join("; "))))
+    }
+
+    /// The answer of what held earlier, as far as nothing newer was verified.
+    async fn search_earlier(
+        &self,
+        earlier: &Earlier,
+        newest: Option<&Trusted>,
+        (gun, question): (&Repository, &Question),
+        news: &News,
+    ) -> Result<Verified<Collection>, Refusal> {
+        let mut seen = self
+            .repositories
+            .store
+            .history(&self.origin.subject)
+            .map_err(|error| error.refusal())?;
+        seen.extend(news.floors().cloned());
+        let about = (gun, question);
+        let mut search = Search::earlier(&earlier.trusted, newest, &seen, about, self.look.now)?;
+        let mut answer = None;
+        loop {
+            match search.next(answer.take())? {
+                Step::Done(found) => return Ok(found.collection),
+                Step::Fetch(want) => match self.fetch(&Place::Cache, &want).await {
+                    Ok(found) => answer = Some(found),
+                    Err(Failure::No(refusal)) => return Err(refusal),
+                    Err(Failure::Silent(file)) => return Err(not_in_cache(&file, "behind")),
+                },
+            }
+        }
+    }
+
+    /// Evidence of what held earlier; what was verified since is kept with it.
+    fn outdated(
+        &self,
+        known: &AtHand,
+        earlier: &Earlier,
+        verified: Verified<Collection>,
+        news: News,
+        until: Timestamp,
+    ) -> Arc<Evidence> {
+        let unsaved = (!news.progress.is_empty() || !news.files.is_empty()).then_some(news.files);
+        let valid_until = until.min(verified.get().expires);
+        Arc::new(Evidence {
+            verified: Arc::new(verified),
+            progress: news.progress,
+            origin: self.origin.clone(),
+            contact: earlier.contact,
+            asked: Mutex::new(known.asked),
+            valid_until,
+            unsaved: Mutex::new(unsaved),
+        })
     }
 
     async fn search_from(
@@ -394,31 +542,9 @@ impl TufLook<'_> {
     /// Keeps what was verified before it failed, or cutting an update off would be a way to have
     /// the host forget what it saw.
     pub(super) async fn keep_partly(&self, news: News) {
-        let repositories = self.repositories;
-        if !repositories.keeps || news.progress.is_empty() {
-            return;
-        }
-        let (store, now) = (Arc::clone(&repositories.store), self.look.now);
-        let commit = move || {
-            let verified = news.progress.iter().collect();
-            store.commit(&Additions {
-                now,
-                verified,
-                contacts: Vec::new(),
-                rows: Vec::new(),
-            })
-        };
-        match tokio::task::spawn_blocking(commit).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => log::error!(
-                "what was verified of {} before it failed is not kept: {error}",
-                self.origin.source
-            ),
-            Err(error) => log::error!(
-                "what was verified of {} before it failed is not kept: {error}",
-                self.origin.source
-            ),
-        }
+        self.repositories
+            .keep_partly(&self.origin, news.progress, self.look.now)
+            .await;
     }
 }
 
@@ -451,13 +577,37 @@ pub(super) fn origin(root: &str) -> Origin {
     }
 }
 
-fn at_hand(trusted: Trusted, look: Look<'_>, (contact, until): (Timestamp, Timestamp)) -> AtHand {
+/// A source, as people are told of it where only one repository's metadata is behind.
+pub(super) fn source_for(origin: &Origin, gun: &Repository) -> String {
+    format!("{} for {gun}", origin.source)
+}
+
+fn at_hand(
+    trusted: Trusted,
+    known: Option<&AtHand>,
+    look: Look<'_>,
+    (contact, until): (Timestamp, Timestamp),
+) -> AtHand {
     let valid_until = until.min(trusted.expires());
+    let mut earlier = Vec::new();
+    if let Some(known) = known {
+        if !known.trusted.is_the_same(&trusted) {
+            earlier.push(Earlier {
+                trusted: known.trusted.clone(),
+                contact: known.contact,
+            });
+        }
+        earlier.extend(known.earlier.iter().cloned());
+    }
+    earlier.retain(|earlier| look.now < earlier.trusted.expires());
+    earlier.truncate(MAX_EARLIER);
     AtHand {
         trusted,
         contact,
         asked: look.now,
         valid_until,
+        outdated: false,
+        earlier,
     }
 }
 
@@ -489,304 +639,4 @@ fn nothing_at_hand() -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::decide::publisher::{NOW, Publisher, target};
-    use crate::decide::{Decider, Door, Pull};
-    use crate::sources::{Credentials, Sources};
-    use crate::state::Store;
-    use rootpin_policy::{self, Policy};
-    use rootpin_trust::image::ImageRef;
-
-    fn write(folder: &Path, publisher: &Publisher) {
-        std::fs::create_dir_all(folder).unwrap();
-        for (name, bytes) in &publisher.files {
-            std::fs::write(folder.join(name), bytes).unwrap();
-        }
-    }
-
-    fn policy_of(publisher: &Publisher, folders: &[&Path], more: &str) -> Arc<Policy> {
-        let root = publisher.files["1.root.json"].clone();
-        let places: Vec<_> = folders
-            .iter()
-            .map(|folder| format!("\"file://{}\"", folder.display()))
-            .collect();
-        let metadata = if places.is_empty() {
-            String::new()
-        } else {
-            format!("metadata = [{}]\n", places.join(", "))
-        };
-        let text = format!(
-            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"acme\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{}\"\n\
-             {metadata}recheck = \"0s\"\n{more}\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n",
-            Digest::of(&root).hex()
-        );
-        let files = BTreeMap::from([
-            ("policy.toml".to_owned(), text.into_bytes()),
-            ("roots/acme.json".to_owned(), root),
-        ]);
-        Arc::new(rootpin_policy::load(&files, NOW.parse().unwrap()).unwrap())
-    }
-
-    fn decider(policy: Arc<Policy>, state: &Path) -> Decider {
-        let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
-        Decider::new(
-            Ok(policy),
-            sources,
-            Arc::new(Store::open(state).unwrap()),
-            Duration::from_secs(20),
-            true,
-        )
-    }
-
-    async fn pull(decider: &Decider, name: &str, content: &str) -> &'static str {
-        let name: ImageRef = name.parse().unwrap();
-        let pull = Pull {
-            door: Door::Verify,
-            name,
-            digest: Digest::of(content.as_bytes()),
-        };
-        let verdict = decider.pull(&pull, NOW.parse().unwrap()).await;
-        match verdict.decision {
-            crate::decide::Decision::Allow(_) => "allowed",
-            crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial) => {
-                denial.refusal.code.as_str()
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_name_is_allowed_as_the_bytes_that_the_repository_signed_and_as_no_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut publisher = Publisher::new();
-        publisher.delegate(
-            "team",
-            21,
-            &["r.example/team/*"],
-            ("r.example/team/app:1", "of a team"),
-            false,
-        );
-        publisher.publish();
-        let folder = dir.path().join("metadata");
-        write(&folder, &publisher);
-        let decider = decider(
-            policy_of(&publisher, &[&folder], ""),
-            &dir.path().join("state"),
-        );
-        for (name, content, wanted) in [
-            ("r.example/app:1", "one", "allowed"),
-            ("r.example/app:1", "other", "digest-mismatch"),
-            ("r.example/app:2", "one", "no-statement"),
-            ("r.example/team/app:1", "of a team", "allowed"),
-            ("r.example/web:1", "one", "no-statement"),
-            ("elsewhere.example/app:1", "one", "no-rule"),
-        ] {
-            assert_eq!(pull(&decider, name, content).await, wanted, "{name}");
-        }
-        let by_digest = format!("r.example/app@{}", Digest::of(b"one"));
-        assert_eq!(pull(&decider, &by_digest, "one").await, "allowed");
-        // Revoked by its publisher: the next look sees it.
-        publisher.names.clear();
-        publisher.publish();
-        write(&folder, &publisher);
-        assert_eq!(
-            pull(&decider, "r.example/app:1", "one").await,
-            "no-statement"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_place_that_is_behind_or_lies_does_no_harm_where_another_answers_and_none_at_all_serves_from_the_cache()
-     {
-        let dir = tempfile::tempdir().unwrap();
-        let mut publisher = Publisher::new();
-        let (old, new, state) = (
-            dir.path().join("old"),
-            dir.path().join("new"),
-            dir.path().join("state"),
-        );
-        write(&old, &publisher);
-        publisher
-            .names
-            .insert("r.example/app:2".to_owned(), target("two"));
-        publisher.publish();
-        write(&new, &publisher);
-        let policy = policy_of(&publisher, &[&new, &old], "");
-        assert_eq!(
-            pull(&decider(policy, &state), "r.example/app:2", "two").await,
-            "allowed"
-        );
-        let policy = policy_of(&publisher, &[&old, &new], "");
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&policy), &state),
-                "r.example/app:2",
-                "two"
-            )
-            .await,
-            "allowed",
-            "what is behind is passed over"
-        );
-        std::fs::write(old.join("timestamp.json"), b"{}").unwrap();
-        assert_eq!(
-            pull(&decider(policy, &state), "r.example/app:2", "two").await,
-            "allowed"
-        );
-        let alone = policy_of(&publisher, &[&old], "");
-        assert_eq!(
-            pull(&decider(alone, &state), "r.example/app:2", "two").await,
-            "malformed"
-        );
-        // A host without a network: no place at all.
-        let nowhere = policy_of(&publisher, &[], "");
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&nowhere), &state),
-                "r.example/app:2",
-                "two"
-            )
-            .await,
-            "allowed",
-            "from the cache"
-        );
-        assert_eq!(
-            pull(
-                &decider(nowhere, &dir.path().join("fresh")),
-                "r.example/app:2",
-                "two"
-            )
-            .await,
-            "source-unreachable"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_place_with_a_false_delegated_role_does_no_harm_where_another_has_the_true_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut publisher = Publisher::new();
-        publisher.delegate(
-            "team",
-            21,
-            &["r.example/team/*"],
-            ("r.example/team/app:1", "of a team"),
-            false,
-        );
-        publisher.publish();
-        let (lying, good) = (dir.path().join("lying"), dir.path().join("good"));
-        for (false_bytes, alone) in [(&b"{}"[..], "malformed"), (b"", "malformed")] {
-            write(&lying, &publisher);
-            write(&good, &publisher);
-            std::fs::write(lying.join("1.team.json"), false_bytes).unwrap();
-            let state = |name: &str| dir.path().join(format!("{name}-{}", false_bytes.len()));
-            let only = policy_of(&publisher, &[&lying], "");
-            assert_eq!(
-                pull(
-                    &decider(only, &state("alone")),
-                    "r.example/team/app:1",
-                    "of a team"
-                )
-                .await,
-                alone
-            );
-            let both = policy_of(&publisher, &[&lying, &good], "");
-            assert_eq!(
-                pull(
-                    &decider(both, &state("both")),
-                    "r.example/team/app:1",
-                    "of a team"
-                )
-                .await,
-                "allowed"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_is_not_there_is_no_answer_and_a_file_that_is_not_there_names_its_place()
-    {
-        let dir = tempfile::tempdir().unwrap();
-        let publisher = Publisher::new();
-        let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
-        let policy = policy_of(&publisher, &[&folder], "");
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&policy), &state),
-                "r.example/app:1",
-                "one"
-            )
-            .await,
-            "source-unreachable"
-        );
-        write(&folder, &publisher);
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&policy), &state),
-                "r.example/app:1",
-                "one"
-            )
-            .await,
-            "allowed"
-        );
-        std::fs::rename(&folder, dir.path().join("unmounted")).unwrap();
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&policy), &state),
-                "r.example/app:1",
-                "one"
-            )
-            .await,
-            "allowed",
-            "from the cache"
-        );
-        std::fs::create_dir(&folder).unwrap();
-        let decider = decider(policy, &state);
-        let name: ImageRef = "r.example/app:1".parse().unwrap();
-        let verdict = decider
-            .pull(
-                &Pull {
-                    door: Door::Verify,
-                    name,
-                    digest: Digest::of(b"one"),
-                },
-                NOW.parse().unwrap(),
-            )
-            .await;
-        let crate::decide::Decision::Deny(denial) = verdict.decision else {
-            panic!("allowed")
-        };
-        assert_eq!(
-            denial.refusal.found,
-            format!("no timestamp.json (seen at file://{})", folder.display())
-        );
-    }
-
-    #[tokio::test]
-    async fn what_a_cut_off_update_showed_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut publisher = Publisher::new();
-        let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
-        let before = publisher.clone();
-        publisher.publish();
-        write(&folder, &publisher);
-        std::fs::remove_file(folder.join("2.snapshot.json")).unwrap();
-        let policy = policy_of(&publisher, &[&folder], "");
-        assert_eq!(
-            pull(
-                &decider(Arc::clone(&policy), &state),
-                "r.example/app:1",
-                "one"
-            )
-            .await,
-            "role-missing"
-        );
-        write(&folder, &before);
-        assert_eq!(
-            pull(&decider(policy, &state), "r.example/app:1", "one").await,
-            "rollback"
-        );
-    }
-}
+mod tests;

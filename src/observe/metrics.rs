@@ -135,6 +135,11 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "When a root's own metadata expires, in seconds since 1970, as far as it is known here, by root.",
     ),
     (
+        "rootpin_sources_behind",
+        "gauge",
+        "Sources that show older metadata than was verified, or half of it, while what was verified answers.",
+    ),
+    (
         "rootpin_audit_ok",
         "gauge",
         "1 while the audit file can be written.",

@@ -280,6 +280,20 @@ impl Store {
         Ok(self.seen()?.statement_owner(statement).cloned())
     }
 
+    /// Whether another repository has a floor for the very same signed bytes.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub fn is_of_another(&self, subject: &Subject, floor: &Floor) -> Result<bool, StateError> {
+        let seen = self.seen()?;
+        let mut others = seen
+            .repositories
+            .iter()
+            .filter(|(other, _)| *other != subject)
+            .flat_map(|(_, entry)| &entry.value.floors);
+        Ok(others.any(|other| other.role == floor.role && other.signed == floor.signed))
+    }
+
     /// The repositories whose tags a key has signed.
     ///
     /// # Errors

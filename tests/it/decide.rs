@@ -1,6 +1,7 @@
 //! The decision, asked as the doors ask it: policies in memory, trust servers on loopback, and a
 //! real state.
 
+mod behind;
 mod formats;
 mod gate;
 mod kept;

@@ -161,29 +161,34 @@ impl Claim<'_> {
 }
 
 fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
-    let (found, wanted) = if file.version == floor.version {
-        (
-            format!(
-                "{} version {} with other content ({})",
-                file.file, file.version, file.signed
-            ),
-            format!(
-                "version {} as it was seen ({}), or a later one",
-                floor.version, floor.signed
-            ),
-        )
+    if file.version == floor.version {
+        let found = format!(
+            "{} version {} with other content ({})",
+            file.file, file.version, file.signed
+        );
+        let wanted = format!(
+            "version {} as it was seen ({}), or a later one",
+            floor.version, floor.signed
+        );
+        let hint = "the trust server shows a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
+        return Refusal::new(Code::Rollback, found, wanted, hint);
+    }
+    let found = format!("{} version {}", file.file, file.version);
+    let wanted = format!(
+        "version {} or later, which this host has seen",
+        floor.version
+    );
+    let refusal = Refusal::new(Code::Rollback, found, wanted, BEHIND);
+    // No source needs to take a root back: the newer ones stay where they are.
+    if file.role == "root" {
+        refusal
     } else {
-        (
-            format!("{} version {}", file.file, file.version),
-            format!(
-                "version {} or later, which this host has seen",
-                floor.version
-            ),
-        )
-    };
-    let hint = "the trust server shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
-    Refusal::new(Code::Rollback, found, wanted, hint)
+        refusal.of_source_behind()
+    }
 }
+
+/// What cures a file that is older than one that was seen.
+pub(super) const BEHIND: &str = "the source, or a mirror or cache before it, is behind: bring it up to date; a publisher who began anew publishes versions above the one that was seen";
 
 #[cfg(test)]
 mod tests {

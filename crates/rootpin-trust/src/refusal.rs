@@ -114,6 +114,9 @@ pub struct Refusal {
     /// Whether it is for a root file that nothing pinned speaks for: if the publisher's root was
     /// changed, another is to be pinned.
     pub unpinned_root: bool,
+    /// Whether a source that is behind, or half published, explains it. Who can serve such files
+    /// can as well stay silent, so what was verified earlier may answer as if nobody had.
+    pub source_behind: bool,
 }
 
 impl Refusal {
@@ -130,6 +133,7 @@ impl Refusal {
             wanted: wanted.into(),
             hint: hint.into(),
             unpinned_root: false,
+            source_behind: false,
         }
     }
 
@@ -138,6 +142,15 @@ impl Refusal {
     pub(super) fn of_unpinned_root(self) -> Self {
         Self {
             unpinned_root: true,
+            ..self
+        }
+    }
+
+    /// One that a source which is behind, or half published, explains.
+    #[must_use]
+    pub(super) fn of_source_behind(self) -> Self {
+        Self {
+            source_behind: true,
             ..self
         }
     }

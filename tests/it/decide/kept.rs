@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rootpin::decide::NameSource;
 use rootpin::state::Store;
-use rootpin_trust::Subject;
+use rootpin_trust::{Code, Subject};
 
 use super::setup::{
     APP, Host, Manner, NOW, Usual, after, at, built, decider, image, load, place, publisher, pull,
@@ -277,8 +277,8 @@ async fn an_onlooker_reads_floors_and_writes_none() {
     let seen = usual.host.store().show().unwrap();
     assert!(seen.repositories.is_empty() && seen.contacts.is_empty() && seen.rows.is_empty());
     assert!(file(&usual.host).is_none() && !usual.host.path("cache").exists());
-    // The daemon goes on to version 2; version 1 is then a rollback for the onlooker too, and
-    // version 3 raises nothing.
+    // The daemon goes on to version 2; version 1 is then a rollback for the onlooker too, in whose
+    // place the cache answers, and version 3 raises nothing.
     let first = usual.publisher.clone();
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);
@@ -289,10 +289,12 @@ async fn an_onlooker_reads_floors_and_writes_none() {
     let untouched = file(&usual.host);
     assert!(untouched.is_some());
     usual.server.publish(&first);
+    let onlooker = usual.host.onlooker(&policy);
     assert_eq!(
-        said(&pull_at(&usual.host.onlooker(&policy), &name, digest, after("2m")).await),
-        "refused rollback"
+        said(&pull_at(&onlooker, &name, digest, after("2m")).await),
+        "allowed signed"
     );
+    assert_eq!(onlooker.sources_behind()[0].refusal.code, Code::Rollback);
     let second = usual.publisher.clone();
     usual.publisher.tick();
     usual.server.publish(&usual.publisher);

@@ -311,8 +311,13 @@ async fn floors_contacts_and_signatures_are_those_of_the_signed_name() {
     // round.
     server.publish(&first);
     for name in ["docker.io/library/app:v1", "mirror.test/hub/app:v1"] {
-        let verdict = pull_at(&host.decider(&policy), name, image.digest(), after("2m")).await;
-        assert_eq!(said(&verdict), "refused rollback", "{verdict}");
+        let decider = host.decider(&policy);
+        let verdict = pull_at(&decider, name, image.digest(), after("2m")).await;
+        assert_eq!(said(&verdict), "allowed signed", "{verdict}");
+        assert_eq!(
+            decider.sources_behind()[0].refusal.code,
+            rootpin_trust::Code::Rollback
+        );
     }
 }
 

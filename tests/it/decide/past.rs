@@ -1,6 +1,6 @@
 //! What a host has seen binds it: floors, replay, shared signers.
 
-use rootpin_trust::Subject;
+use rootpin_trust::{Code, Subject};
 
 use super::setup::{
     APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said,
@@ -26,16 +26,20 @@ async fn seen_twice() -> (Usual, Publisher) {
 }
 
 #[tokio::test]
-async fn older_metadata_is_a_rollback_also_after_a_restart_and_without_the_cache() {
+async fn older_metadata_is_a_rollback_and_the_cache_answers_in_its_place_also_after_a_restart() {
     let (mut usual, first) = seen_twice().await;
     let (policy, name, digest) = (usual.policy(""), format!("{APP}:v1"), usual.image.digest());
     usual.server.publish(&first);
     let asked = async |host: &Host| {
         said(&pull_at(&host.decider(&policy), &name, digest, after("2m")).await)
     };
-    assert_eq!(asked(&usual.host).await, "refused rollback");
+    assert_eq!(asked(&usual.host).await, "allowed signed");
     usual.host.restart();
-    assert_eq!(asked(&usual.host).await, "refused rollback");
+    let decider = usual.host.decider(&policy);
+    let verdict = pull_at(&decider, &name, digest, after("2m")).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert_eq!(decider.sources_behind()[0].refusal.code, Code::Rollback);
+    drop(decider);
     std::fs::remove_dir_all(usual.host.path("cache")).unwrap();
     assert_eq!(asked(&usual.host).await, "refused rollback");
     usual.host.restart();
@@ -124,6 +128,8 @@ async fn a_tag_that_was_seen_to_move_away_does_not_come_back_though_every_questi
     usual.server.publish(&usual.publisher);
     assert_eq!(asked(&usual.host).await, "refused digest-mismatch");
     usual.server.publish(&before);
+    assert_eq!(asked(&usual.host).await, "refused digest-mismatch");
+    std::fs::remove_dir_all(usual.host.path("cache")).unwrap();
     assert_eq!(asked(&usual.host).await, "refused rollback");
 }
 

@@ -100,6 +100,21 @@ impl Server {
         );
     }
 
+    /// Has other bytes, or nothing, in place of the files whose paths have that in them.
+    pub(super) fn replace(&self, part: &str, with: Option<&[u8]>) {
+        let files = &mut self.shared.lock().unwrap().files;
+        let all = files.len();
+        files.retain(|path, bytes| match with {
+            Some(with) if path.contains(part) => {
+                with.clone_into(bytes);
+                true
+            }
+            None => !path.contains(part),
+            Some(_) => true,
+        });
+        assert!(with.is_some() || files.len() < all, "no {part}");
+    }
+
     /// Serves files that a real server had, also by the names with hashes that they are asked for.
     pub(super) fn serve(&self, gun: &str, tree: &Tree) {
         let base = format!("/v2/{gun}/_trust/tuf/");

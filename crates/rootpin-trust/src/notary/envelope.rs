@@ -191,7 +191,8 @@ impl FileMeta {
             found,
             format!("{length}{}", self.sha256),
             "the trust server, or something before it, answers with other bytes than were asked for",
-        ))
+        )
+        .of_source_behind())
     }
 }
 

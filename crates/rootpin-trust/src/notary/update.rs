@@ -29,6 +29,10 @@ pub struct Update {
     history: History,
     now: Timestamp,
     budget: Budget,
+    /// Whether the chain of roots goes through the very root that this host has a floor for.
+    known_root: bool,
+    /// What was verified so far.
+    verified: Option<Progress>,
     state: State,
 }
 
@@ -77,6 +81,8 @@ impl Update {
             history,
             now,
             budget: Budget::new(),
+            known_root: false,
+            verified: None,
             state: State::Begin,
         }
     }
@@ -91,6 +97,7 @@ impl Update {
             (State::LatestRoot, Some(Answer::Missing)) => Err(self.no_repository()),
             (State::LatestRoot, Some(Answer::Bytes(bytes))) => {
                 let chain = Chain::begin(bytes, &self.gun, &self.pins, &mut self.budget)?;
+                self.known_root = self.is_known(&chain);
                 Ok(self.want_next_root(chain))
             }
             (State::NextRoot(chain), Some(Answer::Bytes(bytes))) => {
@@ -102,10 +109,10 @@ impl Update {
                 self.timestamp(walk, present("timestamp", answer)?)
             }
             (State::Snapshot(walk, meta), Some(answer)) => {
-                self.snapshot(walk, &meta, present("snapshot", answer)?)
+                self.snapshot(walk, &meta, listed("snapshot", answer)?)
             }
             (State::Targets(walk, branch), Some(answer)) => {
-                let bytes = present(&branch.role.name, answer)?;
+                let bytes = listed(&branch.role.name, answer)?;
                 self.targets(walk, branch, bytes)
             }
             _ => Err(malformed("the update", "asked to go on where it can't")),
@@ -120,17 +127,51 @@ impl Update {
             self.history.root.take().and_then(|bytes| {
                 Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
             });
-        match cached.filter(|chain| {
-            Floors::of(&self.history.floors, &chain.keys)
-                .confirm(chain.envelope().version, &chain.envelope().statement())
-        }) {
-            Some(chain) => self.want_next_root(chain),
+        match cached.filter(|chain| self.is_known(chain)) {
+            Some(chain) => {
+                self.known_root = true;
+                self.want_next_root(chain)
+            }
             None => self.want(State::LatestRoot, Request::LatestRoot, ROOT_BYTES),
         }
     }
 
+    /// What was verified so far and is new to the history, also of an update that failed: what was
+    /// seen binds, or an update that is cut off would be a way to have it forgotten.
+    ///
+    /// Nothing, where the chain of roots doesn't go through the root that was seen of this very
+    /// repository: no file of Notary's says whose it is, and one that is passed off as another's
+    /// must not raise its floors.
+    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+        let verified = self.verified.take().filter(|_| self.known_root)?;
+        let kept = &self.history.floors;
+        let news = !verified.fallen.is_empty()
+            || verified.floors.iter().any(|floor| !kept.contains(floor));
+        news.then(|| Verified::after_every_check(verified))
+    }
+
+    fn note(&mut self, floors: &Floors, statements: &[Digest], signers: &BTreeSet<KeyId>) {
+        let (floors, fallen) = floors.parts();
+        self.verified = Some(Progress {
+            subject: Subject::Gun(self.gun.clone()),
+            floors,
+            fallen,
+            statements: statements.to_vec(),
+            signers: signers.clone(),
+        });
+    }
+
+    fn is_known(&self, chain: &Chain) -> bool {
+        Floors::of(&self.history.floors, &chain.keys)
+            .confirm(chain.envelope().version, &chain.envelope().statement())
+    }
+
     /// Root comes first, always, and one version at a time until there is no next one.
     fn want_next_root(&mut self, chain: Chain) -> Step {
+        let mut floors = Floors::of(&self.history.floors, &chain.keys);
+        if floors.check(chain.root().claim(chain.envelope())).is_ok() {
+            self.note(&floors, &[], &BTreeSet::new());
+        }
         let request = Request::Root(chain.next_version());
         self.want(State::NextRoot(chain), request, ROOT_BYTES)
     }
@@ -206,7 +247,7 @@ impl Update {
                 Digest::of(&walk.chain.bytes)
             );
             let hint = "the trust server mixes files of different times; if the root was published just now, try again";
-            return Err(Refusal::new(Code::Rollback, found, wanted, hint));
+            return Err(Refusal::new(Code::Rollback, found, wanted, hint).of_source_behind());
         }
         let role = walk.chain.role("targets")?.clone();
         self.want_targets(walk, snapshot.clone(), role, vec![String::new()])
@@ -224,6 +265,7 @@ impl Update {
         let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
         walk.signers.append(&mut signers);
         walk.statements.push(file.envelope.statement());
+        self.note(&walk.floors, &walk.statements, &walk.signers);
         let Some(child) = child_towards(&role.name, &self.pins.role) else {
             return self.finish(walk, file, &role.name, &paths);
         };
@@ -306,6 +348,10 @@ impl Update {
         walk.expires = walk.expires.min(file.expires);
         walk.versions.insert(role.name.clone(), file.version);
         walk.files.push((file.file.clone(), bytes));
+        // A file that names images binds together with its statement.
+        if matches!(role.name.as_str(), "timestamp" | "snapshot") {
+            self.note(&walk.floors, &walk.statements, &walk.signers);
+        }
         Ok(signers)
     }
 
@@ -354,6 +400,11 @@ impl Update {
             hint,
         )
     }
+}
+
+/// A file that signed metadata lists: without it the server is half published.
+fn listed(role: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
+    present(role, answer).map_err(Refusal::of_source_behind)
 }
 
 /// A file that must be there. Off-spec: Notary takes a cached timestamp where the server says 404.

@@ -99,7 +99,8 @@ impl FileMeta {
             found,
             "the length and the hashes that signed metadata lists for it",
             hint,
-        ))
+        )
+        .of_source_behind())
     }
 
     /// A digest of all that is demanded.
@@ -125,7 +126,8 @@ impl FileMeta {
             found,
             format!("version {}, which signed metadata lists", self.version),
             hint,
-        ))
+        )
+        .of_source_behind())
     }
 
     /// How many bytes to ask for.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::floors::Floors;
 use crate::image::{Digest, Repository};
-use crate::{Code, Collection, KeyId, Progress, Refusal, Target, Verified};
+use crate::{Code, Collection, Floor, KeyId, Progress, Refusal, Target, Verified};
 
 use super::targets::{Targets, listing, target};
 use super::trusted::{State, Trusted};
@@ -44,6 +45,32 @@ impl Search {
             gun: gun.clone(),
             question: question.clone(),
         }
+    }
+
+    /// Begins a search in what held earlier, while what came after it is half published. Nothing
+    /// answers of which a newer version was verified, by these floors or in what holds now.
+    ///
+    /// # Errors
+    /// A newer root was verified.
+    pub fn earlier(
+        trusted: &Trusted,
+        newest: Option<&Trusted>,
+        seen: &[Floor],
+        (gun, question): (&Repository, &Question),
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let chain = &trusted.0.chain;
+        let mut seen = seen.to_vec();
+        if let Some(newest) = newest {
+            let mut floors = Floors::of(&[], &newest.0.chain.signers);
+            floors.raise(newest.0.chain.claim()?);
+            seen.extend(floors.into_parts().0);
+            seen.push(newest.0.floor.clone());
+        }
+        Floors::of(&seen, &chain.signers).judge(&chain.claim()?)?;
+        let mut search = Self::start(trusted, gun, question, now);
+        search.walk.bind(&seen);
+        Ok(search)
     }
 
     /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.

@@ -62,6 +62,12 @@ impl Trusted {
         self.0.expires
     }
 
+    /// Whether both list the same files of the same roles.
+    #[must_use]
+    pub fn is_the_same(&self, other: &Self) -> bool {
+        self.0.snapshot.envelope.statement == other.0.snapshot.envelope.statement
+    }
+
     /// Whether files have their version in their name, and targets that are files their hash
     /// (section 6.2).
     #[must_use]

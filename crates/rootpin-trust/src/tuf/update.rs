@@ -116,7 +116,7 @@ impl Update {
             (At::CachedTimestamp(twin), Some(answer)) => self.cached_timestamp(&twin, answer),
             (At::Snapshot(stamp, From::Cache), Some(answer)) => self.cached_snapshot(stamp, answer),
             (At::Snapshot(stamp, From::Source), Some(answer)) => {
-                let bytes = present("snapshot.json", answer)?;
+                let bytes = listed("snapshot.json", answer)?;
                 let snapshot = self.read_snapshot(&stamp, &bytes)?;
                 self.snapshot(stamp, snapshot, Some(bytes))
             }
@@ -124,7 +124,7 @@ impl Update {
                 self.cached_targets(stamp, snapshot, floor, answer)
             }
             (At::Targets(stamp, snapshot, floor, From::Source), Some(answer)) => {
-                let bytes = present("targets.json", answer)?;
+                let bytes = listed("targets.json", answer)?;
                 let targets = self.read_targets(&snapshot, &bytes)?;
                 self.finish(&stamp, snapshot, floor, Arc::new(targets), Some(bytes))
             }
@@ -626,8 +626,13 @@ fn raise(
     }
 }
 
+/// A file that signed metadata lists: without it the source is half published.
+pub(super) fn listed(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
+    present(file, answer).map_err(Refusal::of_source_behind)
+}
+
 /// A file that must be there.
-pub(super) fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
+fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
     match answer {
         Answer::Bytes(bytes) => Ok(bytes),
         Answer::Missing => {

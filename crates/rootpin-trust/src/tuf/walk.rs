@@ -8,15 +8,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, TUF_TARGETS_BYTES, over_limit};
+use crate::floors::BEHIND;
+use crate::image::Digest;
 use crate::refusal::shown;
-use crate::{Progress, Refusal, Subject, Verified};
+use crate::{Code, Floor, Progress, Refusal, Subject, Verified};
 
 use super::delegation::Edge;
-use super::envelope::malformed;
+use super::envelope::{Envelope, malformed};
 use super::role::Role;
 use super::targets::Targets;
 use super::trusted::{State, Trusted, note};
-use super::update::present;
+use super::update::listed;
 use super::{Answer, From, Request, Want};
 
 /// A walk through the delegations of what holds.
@@ -30,6 +32,8 @@ pub(super) struct Walk {
     news: bool,
     /// The role that was asked for last.
     asked: Option<(Role, From)>,
+    /// The newest files of each role that were verified elsewhere, and bind this walk.
+    seen: Vec<(String, u64, Digest)>,
 }
 
 /// Where a path leads.
@@ -53,6 +57,7 @@ impl Walk {
             files: Vec::new(),
             news: false,
             asked: None,
+            seen: Vec::new(),
         }
     }
 
@@ -61,6 +66,34 @@ impl Walk {
         Self {
             budget: Budget::of_tuf_sweep(),
             ..Self::start(trusted, now)
+        }
+    }
+
+    /// Has every role refused of which a newer file was verified, or another one of its version.
+    pub(super) fn bind(&mut self, floors: &[Floor]) {
+        let signers = &self.state.chain.signers;
+        self.seen = floors
+            .iter()
+            .filter(|floor| floor.role == "snapshot" && !floor.root_keys.is_disjoint(signers))
+            .flat_map(|floor| &floor.listed)
+            .filter_map(|(role, listed)| Some((role.clone(), listed.version, listed.signed?)))
+            .collect();
+    }
+
+    fn check_seen(&self, role: &str, file: &Envelope) -> Result<(), Refusal> {
+        let newer = self.seen.iter().find(|(known, version, signed)| {
+            known == role
+                && (*version > file.version
+                    || *version == file.version && *signed != file.statement)
+        });
+        match newer {
+            None => Ok(()),
+            Some((_, version, _)) => Err(Refusal::new(
+                Code::Rollback,
+                format!("{} version {}", file.file, file.version),
+                format!("version {version}, which this host has verified"),
+                BEHIND,
+            )),
         }
     }
 
@@ -87,7 +120,7 @@ impl Walk {
                 self.ask(role, From::Source).map(Some)
             }
             (Some((role, From::Source)), Some(answer)) => {
-                let bytes = present(&format!("{}.json", shown(&role.name)), answer)?;
+                let bytes = listed(&format!("{}.json", shown(&role.name)), answer)?;
                 let read = self.read(&role, &bytes)?;
                 self.take(&role, read)?;
                 self.files.push((format!("{}.json", role.name), bytes));
@@ -210,6 +243,7 @@ impl Walk {
             .filter(|file| file.authority == role.authority());
         if let Some(file) = file {
             file.envelope.check_expiry(self.now)?;
+            self.check_seen(&role.name, &file.envelope)?;
         }
         Ok(file.cloned())
     }

@@ -43,7 +43,7 @@ impl Host {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.now.parse().unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 mod advisories;
 mod attacks;
+mod earlier;
 mod host;
 pub(crate) mod publisher;
 mod recall;

@@ -76,6 +76,8 @@ pub(crate) struct Publisher {
     pub(super) delegations: Option<Value>,
     pub(super) delegated: BTreeMap<String, Delegated>,
     pub(crate) files: Files,
+    /// What the newest snapshot lists.
+    listed: serde_json::Map<String, Value>,
 }
 
 impl Publisher {
@@ -93,6 +95,7 @@ impl Publisher {
             delegations: None,
             delegated: BTreeMap::new(),
             files: Files::new(),
+            listed: serde_json::Map::new(),
         };
         publisher.publish_root(&[]);
         publisher.publish();
@@ -151,7 +154,7 @@ impl Publisher {
 
     /// The next version of everything below the root.
     pub(crate) fn publish(&mut self) {
-        let mut meta = serde_json::Map::new();
+        self.listed.clear();
         let mut roles: Vec<_> = self.delegated.clone().into_iter().collect();
         roles.push((
             "targets".to_owned(),
@@ -161,20 +164,31 @@ impl Publisher {
                 self.targets.clone(),
             ),
         ));
-        for (name, (targets, delegations, signers)) in roles {
-            let mut signed = self.head(&name, "targets");
-            signed["targets"] = json!(targets);
-            if let Some(delegations) = delegations {
-                signed["delegations"] = delegations;
-            }
-            let bytes = sign(&signed, &signers);
-            meta.insert(
-                format!("{name}.json"),
-                json!({ "version": self.versions[&name], "length": bytes.len(), "hashes": { "sha256": Digest::of(&bytes).hex() } }),
-            );
-            self.files.insert(self.versioned(&name), bytes);
+        for (name, role) in roles {
+            self.sign_role(&name, role);
         }
-        self.publish_snapshot(&meta.into());
+        self.publish_snapshot(&self.listed.clone().into());
+    }
+
+    /// The next version of one delegated role, of the snapshot and of the timestamp.
+    pub(crate) fn publish_delegated(&mut self, name: &str) {
+        let role = self.delegated[name].clone();
+        self.sign_role(name, role);
+        self.publish_snapshot(&self.listed.clone().into());
+    }
+
+    fn sign_role(&mut self, name: &str, (targets, delegations, signers): Delegated) {
+        let mut signed = self.head(name, "targets");
+        signed["targets"] = json!(targets);
+        if let Some(delegations) = delegations {
+            signed["delegations"] = delegations;
+        }
+        let bytes = sign(&signed, &signers);
+        self.listed.insert(
+            format!("{name}.json"),
+            json!({ "version": self.versions[name], "length": bytes.len(), "hashes": { "sha256": Digest::of(&bytes).hex() } }),
+        );
+        self.files.insert(self.versioned(name), bytes);
     }
 
     /// The next snapshot with that `meta`, and its timestamp.

@@ -1,6 +1,7 @@
 //! What is said of a file that is refused: the source is behind, or has another history of roots.
 
 use crate::budget::ROOT_BYTES;
+use crate::floors::BEHIND;
 use crate::{Code, Refusal};
 
 use super::{At, Update};
@@ -75,12 +76,13 @@ impl Update {
             Some(oldest) if file.version < *oldest => {
                 let found = format!("{} version {}", file.file, file.version);
                 let hint = "the source is behind; if the repository was really begun anew, lower the root's floor in the policy";
-                Err(Refusal::new(
-                    Code::Rollback,
-                    found,
-                    format!("version {oldest} or later, which the policy's floor demands"),
-                    hint,
-                ))
+                let wanted = format!("version {oldest} or later, which the policy's floor demands");
+                let refusal = Refusal::new(Code::Rollback, found, wanted, hint);
+                Err(if role == "root" {
+                    refusal
+                } else {
+                    refusal.of_source_behind()
+                })
             }
             _ => Ok(()),
         }
@@ -94,11 +96,10 @@ pub(super) fn went_back(file: &Envelope, role: &str, found: Option<u64>, seen: u
         || format!("none of {role}"),
         |found| format!("version {found} of {role}"),
     );
-    let hint = "the source shows an old or a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
     Refusal::new(
         Code::Rollback,
         format!("{} version {} that lists {found}", file.file, file.version),
         format!("version {seen} or later, which this host has seen listed"),
-        hint,
+        BEHIND,
     )
 }

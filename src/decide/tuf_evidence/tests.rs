@@ -1,0 +1,302 @@
+//! One root, its places, and what a host keeps of them.
+
+mod behind;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::decide::publisher::{NOW, Publisher, target};
+use crate::decide::{Decider, Door, Pull};
+use crate::sources::{Credentials, Sources};
+use crate::state::Store;
+use rootpin_policy::{self, Policy};
+use rootpin_trust::image::ImageRef;
+
+fn write(folder: &Path, publisher: &Publisher) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, bytes) in &publisher.files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+fn policy_of(publisher: &Publisher, folders: &[&Path], more: &str) -> Arc<Policy> {
+    let root = publisher.files["1.root.json"].clone();
+    let places: Vec<_> = folders
+        .iter()
+        .map(|folder| format!("\"file://{}\"", folder.display()))
+        .collect();
+    let metadata = if places.is_empty() {
+        String::new()
+    } else {
+        format!("metadata = [{}]\n", places.join(", "))
+    };
+    let text = format!(
+        "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"acme\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{}\"\n\
+         {metadata}recheck = \"0s\"\n{more}\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"acme\"]\n",
+        Digest::of(&root).hex()
+    );
+    let files = BTreeMap::from([
+        ("policy.toml".to_owned(), text.into_bytes()),
+        ("roots/acme.json".to_owned(), root),
+    ]);
+    Arc::new(rootpin_policy::load(&files, NOW.parse().unwrap()).unwrap())
+}
+
+fn decider(policy: Arc<Policy>, state: &Path) -> Decider {
+    let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+    Decider::new(
+        Ok(policy),
+        sources,
+        Arc::new(Store::open(state).unwrap()),
+        Duration::from_secs(20),
+        true,
+    )
+}
+
+async fn pull(decider: &Decider, name: &str, content: &str) -> &'static str {
+    let name: ImageRef = name.parse().unwrap();
+    let pull = Pull {
+        door: Door::Verify,
+        name,
+        digest: Digest::of(content.as_bytes()),
+    };
+    let verdict = decider.pull(&pull, NOW.parse().unwrap()).await;
+    match verdict.decision {
+        crate::decide::Decision::Allow(_) => "allowed",
+        crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial) => {
+            denial.refusal.code.as_str()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_allowed_as_the_bytes_that_the_repository_signed_and_as_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "of a team"),
+        false,
+    );
+    publisher.publish();
+    let folder = dir.path().join("metadata");
+    write(&folder, &publisher);
+    let decider = decider(
+        policy_of(&publisher, &[&folder], ""),
+        &dir.path().join("state"),
+    );
+    for (name, content, wanted) in [
+        ("r.example/app:1", "one", "allowed"),
+        ("r.example/app:1", "other", "digest-mismatch"),
+        ("r.example/app:2", "one", "no-statement"),
+        ("r.example/team/app:1", "of a team", "allowed"),
+        ("r.example/web:1", "one", "no-statement"),
+        ("elsewhere.example/app:1", "one", "no-rule"),
+    ] {
+        assert_eq!(pull(&decider, name, content).await, wanted, "{name}");
+    }
+    let by_digest = format!("r.example/app@{}", Digest::of(b"one"));
+    assert_eq!(pull(&decider, &by_digest, "one").await, "allowed");
+    // Revoked by its publisher: the next look sees it.
+    publisher.names.clear();
+    publisher.publish();
+    write(&folder, &publisher);
+    assert_eq!(
+        pull(&decider, "r.example/app:1", "one").await,
+        "no-statement"
+    );
+}
+
+#[tokio::test]
+async fn a_place_that_is_behind_or_lies_does_no_harm_where_another_answers_and_none_at_all_serves_from_the_cache()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    let (old, new, state) = (
+        dir.path().join("old"),
+        dir.path().join("new"),
+        dir.path().join("state"),
+    );
+    write(&old, &publisher);
+    publisher
+        .names
+        .insert("r.example/app:2".to_owned(), target("two"));
+    publisher.publish();
+    write(&new, &publisher);
+    let policy = policy_of(&publisher, &[&new, &old], "");
+    assert_eq!(
+        pull(&decider(policy, &state), "r.example/app:2", "two").await,
+        "allowed"
+    );
+    let policy = policy_of(&publisher, &[&old, &new], "");
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&policy), &state),
+            "r.example/app:2",
+            "two"
+        )
+        .await,
+        "allowed",
+        "what is behind is passed over"
+    );
+    std::fs::write(old.join("timestamp.json"), b"{}").unwrap();
+    assert_eq!(
+        pull(&decider(policy, &state), "r.example/app:2", "two").await,
+        "allowed"
+    );
+    let alone = policy_of(&publisher, &[&old], "");
+    assert_eq!(
+        pull(&decider(alone, &state), "r.example/app:2", "two").await,
+        "malformed"
+    );
+    // A host without a network: no place at all.
+    let nowhere = policy_of(&publisher, &[], "");
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&nowhere), &state),
+            "r.example/app:2",
+            "two"
+        )
+        .await,
+        "allowed",
+        "from the cache"
+    );
+    assert_eq!(
+        pull(
+            &decider(nowhere, &dir.path().join("fresh")),
+            "r.example/app:2",
+            "two"
+        )
+        .await,
+        "source-unreachable"
+    );
+}
+
+#[tokio::test]
+async fn a_place_with_a_false_delegated_role_does_no_harm_where_another_has_the_true_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "of a team"),
+        false,
+    );
+    publisher.publish();
+    let (lying, good) = (dir.path().join("lying"), dir.path().join("good"));
+    for (false_bytes, alone) in [(&b"{}"[..], "malformed"), (b"", "malformed")] {
+        write(&lying, &publisher);
+        write(&good, &publisher);
+        std::fs::write(lying.join("1.team.json"), false_bytes).unwrap();
+        let state = |name: &str| dir.path().join(format!("{name}-{}", false_bytes.len()));
+        let only = policy_of(&publisher, &[&lying], "");
+        assert_eq!(
+            pull(
+                &decider(only, &state("alone")),
+                "r.example/team/app:1",
+                "of a team"
+            )
+            .await,
+            alone
+        );
+        let both = policy_of(&publisher, &[&lying, &good], "");
+        assert_eq!(
+            pull(
+                &decider(both, &state("both")),
+                "r.example/team/app:1",
+                "of a team"
+            )
+            .await,
+            "allowed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_no_answer_and_a_file_that_is_not_there_names_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = Publisher::new();
+    let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+    let policy = policy_of(&publisher, &[&folder], "");
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&policy), &state),
+            "r.example/app:1",
+            "one"
+        )
+        .await,
+        "source-unreachable"
+    );
+    write(&folder, &publisher);
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&policy), &state),
+            "r.example/app:1",
+            "one"
+        )
+        .await,
+        "allowed"
+    );
+    std::fs::rename(&folder, dir.path().join("unmounted")).unwrap();
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&policy), &state),
+            "r.example/app:1",
+            "one"
+        )
+        .await,
+        "allowed",
+        "from the cache"
+    );
+    std::fs::create_dir(&folder).unwrap();
+    let decider = decider(policy, &state);
+    let name: ImageRef = "r.example/app:1".parse().unwrap();
+    let verdict = decider
+        .pull(
+            &Pull {
+                door: Door::Verify,
+                name,
+                digest: Digest::of(b"one"),
+            },
+            NOW.parse().unwrap(),
+        )
+        .await;
+    let crate::decide::Decision::Deny(denial) = verdict.decision else {
+        panic!("allowed")
+    };
+    assert_eq!(
+        denial.refusal.found,
+        format!("no timestamp.json (seen at file://{})", folder.display())
+    );
+}
+
+#[tokio::test]
+async fn what_a_cut_off_update_showed_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+    let before = publisher.clone();
+    publisher.publish();
+    write(&folder, &publisher);
+    std::fs::remove_file(folder.join("2.snapshot.json")).unwrap();
+    let policy = policy_of(&publisher, &[&folder], "");
+    assert_eq!(
+        pull(
+            &decider(Arc::clone(&policy), &state),
+            "r.example/app:1",
+            "one"
+        )
+        .await,
+        "role-missing"
+    );
+    write(&folder, &before);
+    assert_eq!(
+        pull(&decider(policy, &state), "r.example/app:1", "one").await,
+        "rollback"
+    );
+}
