@@ -259,7 +259,15 @@ impl Decider {
                 |name| policy.mode_for(&name.repository),
             )
         };
-        let decision = self.unjudged(refusal, mode);
+        let mut decision = self.unjudged(refusal, mode);
+        let entry = name
+            .as_ref()
+            .and_then(|name| first_entry(&*self.policy().ok()?, name));
+        if let (Decision::Deny(denial) | Decision::LetThrough(denial), Some(entry)) =
+            (&mut decision, entry)
+        {
+            denial.rule = Some(entry);
+        }
         Verdict {
             name,
             ..Verdict::of(decision, door, Timestamp::now(), begun)
@@ -592,6 +600,15 @@ pub fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
         ),
         ..policy_unusable(&found)
     }
+}
+
+/// The entry of the policy that would be asked first about a name, before its bytes are known.
+fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
+    let steps = rootpin_policy::explain(policy, name, Timestamp::now()).steps;
+    let mut applying = steps
+        .into_iter()
+        .filter(|step| step.outcome == rootpin_policy::Outcome::Applies);
+    applying.next().map(|step| step.entry)
 }
 
 /// There is no policy in force, and why.

@@ -180,6 +180,13 @@ async fn who_slows_a_question_down_does_not_get_it_past_a_rule_that_enforces() {
         Instant::now(),
     );
     assert_eq!(said(&pulled), "unjudged over-limit");
+    let shown = judgement(&pulled);
+    assert!(
+        shown["rule"]
+            .as_str()
+            .is_some_and(|rule| rule.starts_with(&format!("[[rule]] match = \"{APP}\""))),
+        "the rule that covers the name is said: {shown}"
+    );
     let pulled = decider.unjudged_pull(
         Door::Verifier,
         name("registry.test/team/else:v1"),
