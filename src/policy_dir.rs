@@ -23,6 +23,8 @@ pub use earliest::Earliest;
 pub use edit::{Checked, EditRefused, Editing, Proposal, Step, replace_file};
 pub use last::LastGood;
 
+/// The one file that a policy has to have.
+const POLICY: &str = "policy.toml";
 /// No policy file, fragment or pinned file is longer.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -176,8 +178,22 @@ impl PolicyDir {
             .and_then(|path| read_capped(&path))
         {
             Ok((metadata, bytes)) => (Some(Stamp::of(&metadata)), Ok(bytes)),
-            Err(error) => (self.stamp(relative), Err(error)),
+            Err(error) => (self.stamp(relative), Err(self.or_begun(relative, error))),
         }
+    }
+
+    /// A host without a policy is told how it gets one.
+    fn or_begun(&self, relative: &str, error: Unreadable) -> Unreadable {
+        let path = self.dir.join(relative);
+        let missing = || matches!(fs::symlink_metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        if relative != POLICY || !missing() {
+            return error;
+        }
+        let hint = format!(
+            "write {}, or have `rootpin pin add` write it",
+            path.display()
+        );
+        Unreadable { hint, ..error }
     }
 }
 

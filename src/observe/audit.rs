@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::trusted_path::append;
+use crate::trusted_path::{append, missing_folder};
 
 /// An open audit file.
 #[derive(Debug)]
@@ -27,8 +27,10 @@ struct State {
 
 impl AuditFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let file =
-            append(path).map_err(|error| format!("audit-log {}: {error}", path.display()))?;
+        let file = append(path).map_err(|error| {
+            let why = missing_folder(path).unwrap_or_else(|| error.to_string());
+            format!("audit-log {}: {why}", path.display())
+        })?;
         Ok(Self {
             path: path.to_owned(),
             state: Mutex::new(State {
@@ -103,6 +105,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_missing_is_named_with_how_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("log").display().to_string();
+        let why = AuditFile::open(&dir.path().join("log/audit.jsonl")).err();
+        assert_eq!(
+            why.unwrap(),
+            format!(
+                "audit-log {folder}/audit.jsonl: there is no folder {folder}, which `mkdir -p {folder}` makes"
+            )
+        );
+    }
 
     #[test]
     fn a_file_that_can_take_nothing_is_trouble_until_it_can() {

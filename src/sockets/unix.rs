@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Holder, Taken};
-use crate::trusted_path::restrict_socket;
+use crate::trusted_path::{missing_folder, restrict_socket};
 
 /// Binds a socket of mode 0600. One that is left over from a daemon that died is replaced; anything
 /// else in its place is an error.
@@ -24,7 +24,11 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
         }
         Ok(_) if is_dead(path).await => fs::remove_file(path)?,
         Ok(_) => return Err(Taken::by(Holder::of_unix(path))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(why) = missing_folder(path) {
+                return Err(Taken::plain(&why));
+            }
+        }
         Err(error) => return Err(error.into()),
     }
     // Bound under another name and renamed once its mode is right, so that it is never open to

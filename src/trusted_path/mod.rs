@@ -165,6 +165,17 @@ fn inspect(path: &Path, uids: &[u32]) -> Result<Metadata, Untrusted> {
     Ok(metadata)
 }
 
+/// The folder that a file wants and that is not there, with how it is made; else nothing.
+pub(crate) fn missing_folder(path: &Path) -> Option<String> {
+    let folder = path.parent()?;
+    let missing =
+        matches!(folder.metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    missing.then(|| {
+        let folder = folder.display();
+        format!("there is no folder {folder}, which `mkdir -p {folder}` makes")
+    })
+}
+
 fn failed(path: &Path, error: &io::Error) -> Untrusted {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => format!("write {}", path.display()),
