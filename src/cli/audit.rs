@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::output::{Output, list, table, text};
+use super::output::{Output, counted, list, table, text};
 use crate::audit::{
     self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold,
 };
@@ -222,13 +222,7 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
         let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
-        let policy = loaded.map_err(|errors| {
-            format!(
-                "the policy has {} errors; hint: rootpin policy check {}",
-                errors.len(),
-                dir.display()
-            )
-        })?;
+        let policy = loaded.map_err(|errors| super::policy_fails(&errors, dir))?;
         Ok::<_, String>(Expected {
             policy: policy.hash.to_string(),
             roots: crate::decide::survey::pinned(&policy),
@@ -356,15 +350,15 @@ fn host_text(value: &Value) -> String {
             .filter(|lines| !lines.is_empty())
             .map(|lines| lines.join("\n")),
     );
-    let count = |name: &str| list(value, name).len();
+    let count = |name: &str, what: &str| counted(list(value, name).len(), what);
     parts.push(format!(
-        "{}: {} images, {} roots, {} trust directories, {} findings, {} not told",
+        "{}: {}, {}, {}, {}, {} not looked at",
         text(value, "outcome"),
-        count("images"),
-        count("roots"),
-        count("trust_directories"),
-        count("findings"),
-        count("untold")
+        count("images", "image"),
+        count("roots", "root"),
+        count("trust_directories", "trust directory"),
+        count("findings", "finding"),
+        list(value, "untold").len()
     ));
     parts.join("\n\n")
 }

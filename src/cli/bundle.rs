@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::output::{Output, list, text};
+use super::output::{Output, counted, list, text};
 use crate::control::wire::ImportRequest;
 use crate::control::{Client, import_report};
 use crate::decide::{Decider, Exported};
@@ -215,13 +215,7 @@ async fn decider(
         &PolicyDir::open(policy, Owner::RootOrCaller),
         Timestamp::now(),
     );
-    let loaded = loaded.map_err(|errors| {
-        format!(
-            "the policy has {} errors; hint: rootpin policy check {}",
-            errors.len(),
-            policy.display()
-        )
-    })?;
+    let loaded = loaded.map_err(|errors| super::policy_fails(&errors, policy))?;
     let store = tokio::task::spawn_blocking(open)
         .await
         .map_err(|error| error.to_string())?;
@@ -286,12 +280,13 @@ fn import_text(value: &Value) -> String {
             .pointer("/versions/timestamp")
             .map(Value::to_string)
             .unwrap_or_default();
-        let files = root
-            .get("new_files")
-            .map(Value::to_string)
-            .unwrap_or_default();
+        let files = root.get("new_files").and_then(Value::as_u64);
+        let files = counted(
+            files.unwrap_or_default().try_into().unwrap_or(usize::MAX),
+            "new file",
+        );
         lines.push(format!(
-            "imported for root {}: timestamp {version}, {files} new files",
+            "imported for root {}: timestamp {version}, {files}",
             text(root, "id")
         ));
         lines.push(format!(

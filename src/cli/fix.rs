@@ -151,7 +151,11 @@ pub(super) fn text_of(fix: &Value) -> String {
     if let Some(why) = fix["failed"].as_str() {
         let _ = write!(out, "\nnot done: {why}");
     } else if fix["diff"].as_str().is_none_or(str::is_empty) {
-        out.push_str("\nthere is nothing to write");
+        out.push_str(if list(fix, "left").is_empty() {
+            "\nthere is nothing to write"
+        } else {
+            "\nnothing is written"
+        });
     } else if let Some(written) = fix["written"].as_array() {
         for one in written {
             let backup = one["backup"]

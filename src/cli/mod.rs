@@ -66,7 +66,8 @@ enum Verb {
     /// Judge a name as a pull would be, and say why
     #[command(
         after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
-        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…"
+        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…\n\n\
+        exit codes: 0 allowed, 1 refused, 2 could not judge, 64 wrong usage"
     )]
     Verify(verify::Arguments),
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with
@@ -170,7 +171,7 @@ pub fn main() -> u8 {
         Verb::Policy(PolicyVerb::Explain { name, policy: None }) => match image_name(&name, output)
         {
             None => Ok(EXIT_USAGE),
-            Some(_) => asked(&arguments.control, async |client| {
+            Some(_) => asked_or(&arguments.control, "--policy DIR", async |client| {
                 let report = client.explain(&name).await?;
                 Ok(output.report(&report, policy::explain_text))
             }),
@@ -228,12 +229,34 @@ fn usage(error: &clap::Error) -> u8 {
     if error.use_stderr() { EXIT_USAGE } else { 0 }
 }
 
+/// A policy has errors, and which command shows them.
+fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) -> String {
+    format!(
+        "the policy has {}; hint: rootpin policy check {}",
+        output::counted(errors.len(), "error"),
+        dir.display()
+    )
+}
+
 /// The image's name that the user typed; if it is none, that is said, and why.
 fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
     typed
         .parse()
         .map_err(|error| output.error(&format!("{error}; hint: wanted NAME[:TAG][@sha256:…]")))
         .ok()
+}
+
+/// The same for what can be done without a daemon too.
+fn asked_or(
+    control: &std::path::Path,
+    without: &str,
+    work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>,
+) -> Result<u8, String> {
+    block_on(async {
+        let client = Client::connect(control, TIMEOUT).await;
+        let mut client = client.map_err(|error| format!("{error}; without a daemon: {without}"))?;
+        work(&mut client).await
+    })
 }
 
 /// Runs something that talks to the daemon.

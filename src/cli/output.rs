@@ -7,6 +7,25 @@ use serde_json::{Value, json};
 use crate::control::wire::Report;
 use crate::observe::plain_lines;
 
+/// So many of something, as English has it.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    match what.strip_suffix('y') {
+        _ if count == 1 => format!("1 {what}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {what}s"),
+    }
+}
+
+/// One word of a command that is typed into a shell.
+pub(super) fn shell_word(word: &str) -> String {
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || "/._:-[]".contains(sign);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// How a verb speaks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {

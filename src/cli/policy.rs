@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::output::{list, text};
+use super::output::{counted, list, text};
 use crate::policy_dir::{Owner, PolicyDir};
 use rootpin_policy::{self, Diagnostic, Policy, Severity};
 use rootpin_trust::image::ImageRef;
@@ -155,10 +155,6 @@ fn finding_json(finding: &Diagnostic) -> Value {
         "message": finding.message,
         "hint": finding.hint,
     })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

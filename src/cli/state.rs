@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::output::{Output, list, table, text};
+use super::output::{Output, counted, list, table, text};
 use crate::control::Client;
 use crate::control::wire::StateRequest;
 use crate::observe::plain_lines;
@@ -156,13 +156,7 @@ impl Reset {
             return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
         }
         let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());
-        let loaded = loaded.map_err(|errors| {
-            format!(
-                "the policy has {} errors; hint: rootpin policy check {}",
-                errors.len(),
-                policy.display()
-            )
-        })?;
+        let loaded = loaded.map_err(|errors| super::policy_fails(&errors, policy))?;
         let root = loaded
             .roots
             .get(&self.root)
@@ -292,9 +286,10 @@ fn show_text(value: &Value) -> String {
     }));
     let admitted = list(value, "admitted").len();
     format!(
-        "{}\n\n{}\n\n{admitted} admitted digests (see --json)",
+        "{}\n\n{}\n\n{} (see --json)",
         table(&floors),
-        table(&contacts)
+        table(&contacts),
+        counted(admitted, "admitted digest")
     )
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::output::{Output, list, table, text};
+use super::output::{Output, counted, list, table, text};
 use crate::control::Client;
 
 /// Sources may be slow; the daemon answers by then with what it knows.
@@ -95,15 +95,17 @@ fn sweep_text(value: &Value) -> String {
             .iter()
             .filter_map(|engine| engine.get(name)?.as_u64())
             .sum::<u64>()
+            .try_into()
+            .unwrap_or(usize::MAX)
     };
     parts.push(format!(
-        "{}: {} names on {} engines, {} refused, {} not judged; {} containers run",
+        "{}: {} on {}, {} refused, {} not judged; running: {}",
         text(value, "outcome"),
-        sum("images"),
-        list(value, "engines").len(),
+        counted(sum("images"), "name"),
+        counted(list(value, "engines").len(), "engine"),
         sum("refused"),
         sum("unjudged"),
-        list(value, "containers").len()
+        counted(list(value, "containers").len(), "container")
     ));
     parts.join("\n\n")
 }

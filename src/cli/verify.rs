@@ -46,7 +46,7 @@ pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Resul
         return Ok(super::EXIT_USAGE);
     };
     let (Some(policy), Some(state)) = (arguments.policy, arguments.state) else {
-        return super::asked(control, async |client| {
+        return super::asked_or(control, "--policy DIR --state DIR", async |client| {
             let answer = client.decide("verify", &arguments.name, "").await?;
             let value = serde_json::from_str(&answer.json)
                 .map_err(|error| format!("the daemon's answer is not understood: {error}"))?;

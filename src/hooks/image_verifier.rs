@@ -86,13 +86,16 @@ async fn connect(control: &Path) -> Result<Client, String> {
     }
 }
 
+/// Who runs this program by hand wants another one.
+const USAGE: &str = "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`; by hand use: rootpin verify NAME";
+
 fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<Asked, String> {
     let (mut control, mut name, mut digest) = (PathBuf::from(DEFAULT_CONTROL), None, None);
     while let Some(word) = words.next().transpose()? {
         let value = words
             .next()
             .transpose()?
-            .ok_or_else(|| format!("{word:?} without a value"))?;
+            .ok_or_else(|| format!("{word:?} without a value; hint: {USAGE}"))?;
         match word.as_str() {
             "--control" => control = value.into(),
             "-name" | "--name" => name = Some(value),
@@ -107,15 +110,12 @@ fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<
             }
             _ => {
                 return Err(format!(
-                    "an argument that image verifiers don't have: {word:?}"
+                    "an argument that image verifiers don't have: {word:?}; hint: {USAGE}"
                 ));
             }
         }
     }
-    let missing = || {
-        "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`"
-            .to_owned()
-    };
+    let missing = || USAGE.to_owned();
     Ok(Asked {
         control,
         name: name.ok_or_else(missing)?,

@@ -476,6 +476,33 @@ fn what_goes_wrong_is_said_in_one_line_with_a_hint() {
         );
         assert!(!lines[0].ends_with('.'), "{ended:?}");
     }
+    for (words, option) in [
+        (&["verify", V1][..], "--policy DIR --state DIR"),
+        (&["policy", "explain", V1], "--policy DIR"),
+    ] {
+        let ended = world.rootpin(words);
+        let way = format!("; without a daemon: {option}\n");
+        assert!(ended.code == 2 && ended.err.ends_with(&way), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_host_without_a_policy_is_told_how_it_gets_one() {
+    let Some(world) = World::new("c-none") else {
+        return;
+    };
+    let dir = world.path("nothing").display().to_string();
+    for made in [false, true] {
+        let ended = rootpin(&["policy", "check", &dir]);
+        assert!(
+            ended.code == 1
+                && ended.out.contains(&format!(
+                    "hint: write {dir}/policy.toml, or have `rootpin pin add` write it"
+                )),
+            "{made}: {ended:?}"
+        );
+        fs::create_dir_all(&dir).unwrap();
+    }
 }
 
 #[test]

@@ -347,6 +347,14 @@ fn a_name_that_is_not_the_organisations_own_is_not_signed() {
         ended.err.contains("none of this repository's names") && ended.err.contains("hint: "),
         "{ended:?}"
     );
+    let ended = org.repo("main", &["revoke", "r.test/team/app:none"]);
+    assert!(
+        ended.code == 2
+            && ended
+                .err
+                .ends_with("hint: rootpin repo --repo main list shows what is\n"),
+        "{ended:?}"
+    );
 }
 
 #[test]

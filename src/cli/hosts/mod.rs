@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::EXIT_USAGE;
-use super::output::Output;
+use super::output::{Output, shell_word};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::hosts_dir::DEFAULT;
 use rootpin_trust::image::Repository;
@@ -122,13 +122,7 @@ impl Where {
     fn options(&self, dir: &Path) -> String {
         let mut words = String::new();
         let mut add = |option: &str, value: &str| {
-            let plain = |sign: char| sign.is_ascii_alphanumeric() || "/._:-[]".contains(sign);
-            let value = if value.chars().all(plain) {
-                value.to_owned()
-            } else {
-                format!("'{}'", value.replace('\'', "'\\''"))
-            };
-            words.extend([" ", option, " ", &value]);
+            words.extend([" ", option, " ", &shell_word(value)]);
         };
         if !self.dirs.is_empty() {
             add("--dir", &dir.to_string_lossy());

@@ -75,6 +75,9 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         answers.push(compared.answer);
         results.push(compared.json(target));
     }
+    if answers.contains(&Answer::New) {
+        texts.push(NEW.to_owned());
+    }
     for pattern in &left_out {
         texts.push(format!("not asked: the rule {pattern} is for many names; hint: name some: rootpin pin diff NAME"));
     }
@@ -88,6 +91,9 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     });
     Ok(exit(&answers))
 }
+
+/// Whether it is the publisher's own rotation no source can say.
+const NEW: &str = "hint: have the publisher tell you the fingerprints of the new keys by another way, and compare them with what `rootpin pin scan` shows";
 
 /// 0 all known, 1 one is not, 2 one could not be asked.
 fn exit(answers: &[Answer]) -> u8 {

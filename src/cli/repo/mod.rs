@@ -17,12 +17,12 @@ mod status;
 mod term;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::output::Output;
+use super::output::{Output, shell_word};
 use crate::publish::place::{Place, PlaceError};
 use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
 use crate::sources::Credentials;
@@ -135,7 +135,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
             Verb::List(verb) => list::run(&here, &verb, output).await,
             Verb::Status(verb) => status::run(&here, &verb, output).await,
         };
-        done.map_err(|error| told(&error))
+        done.map_err(|error| in_folder(&told(&error), &here.repo))
     })
 }
 
@@ -170,6 +170,32 @@ fn told(error: &PublishError) -> String {
         _ => return error.to_string(),
     };
     format!("{error}; hint: {hint}")
+}
+
+/// The hint's commands as they are typed where this one was: with the same `--repo`.
+fn in_folder(error: &str, repo: &Path) -> String {
+    const COMMAND: &str = "rootpin repo ";
+    let Some((problem, hint)) = error.split_once("; hint: ") else {
+        return error.to_owned();
+    };
+    if repo == Path::new(".") {
+        return error.to_owned();
+    }
+    let folder = shell_word(&repo.to_string_lossy());
+    let mut parts = hint.split(COMMAND);
+    let mut hint = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // These work without the folder, or make another one.
+        let elsewhere = ["--repo", "init", "clone", "rotate root --sign"];
+        hint.push_str(COMMAND);
+        if !elsewhere.iter().any(|verb| part.starts_with(verb)) {
+            hint.push_str("--repo ");
+            hint.push_str(&folder);
+            hint.push(' ');
+        }
+        hint.push_str(part);
+    }
+    format!("{problem}; hint: {hint}")
 }
 
 /// Where a verb works, and with which credentials.
@@ -245,5 +271,40 @@ async fn publish_all(
             )))
         }
         Outcome::Nothing(_) | Outcome::Shown => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hints_command_works_in_the_folder_where_this_one_did() {
+        for (hint, typed) in [
+            (
+                "rootpin repo list shows what is",
+                "rootpin repo --repo 'my trust' list shows what is",
+            ),
+            (
+                "raise that, then rootpin repo publish",
+                "raise that, then rootpin repo --repo 'my trust' publish",
+            ),
+            (
+                "rootpin repo clone PLACE DIR --root FILE",
+                "rootpin repo clone PLACE DIR --root FILE",
+            ),
+            (
+                "rootpin repo rotate root --sign FILE",
+                "rootpin repo rotate root --sign FILE",
+            ),
+            ("rootpin repo init, or clone", "rootpin repo init, or clone"),
+        ] {
+            let error = format!("rootpin repo list failed; hint: {hint}");
+            assert_eq!(
+                in_folder(&error, Path::new("my trust")),
+                format!("rootpin repo list failed; hint: {typed}")
+            );
+            assert_eq!(in_folder(&error, Path::new(".")), error);
+        }
     }
 }

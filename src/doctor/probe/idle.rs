@@ -23,7 +23,9 @@ pub(in super::super) async fn idle(
     main: &Path,
 ) -> Result<Containerd, String> {
     let program = Program::file(program);
-    let told = program.version().await?;
+    let told = program.version().await.map_err(|why| {
+        format!("{why}; hint: start this containerd, or name its program by --containerd PROGRAM, and run this again")
+    })?;
     let version = told
         .split_ascii_whitespace()
         .find_map(Version::parse)
