@@ -405,11 +405,7 @@ impl Decider {
         let admission = match judgement.result {
             Ok(admission) => admission,
             Err(denial) => {
-                if !fresh.is_empty()
-                    && let Err(refusal) = self.keep(fresh, Vec::new(), session.now).await
-                {
-                    log::error!("what was verified for a refused question is not kept: {refusal}");
-                }
+                self.keep_of_no(fresh, session.now).await;
                 return denied(denial, judgement.mode);
             }
         };
@@ -435,6 +431,15 @@ impl Decider {
                 };
                 denied(denial, judgement.mode)
             }
+        }
+    }
+
+    /// Keeps what was verified for a question that lets nothing in.
+    async fn keep_of_no(&self, fresh: Vec<Arc<Evidence>>, now: Timestamp) {
+        if !fresh.is_empty()
+            && let Err(refusal) = self.keep(fresh, Vec::new(), now).await
+        {
+            log::error!("what was verified for a refused question is not kept: {refusal}");
         }
     }
 

@@ -178,17 +178,19 @@ impl Decider {
             let of_kind = image.names.iter().zip(&mut standings);
             for (named, standing) in of_kind.filter(|(named, _)| named.has_tag() == has_tag) {
                 let judgement = session.judge(question(&policy, image, named)).await;
+                let fresh = session.fresh_evidence();
                 let (judgement, basis) = if has_tag {
                     let basis = judgement.basis;
                     (judgement, basis)
                 } else {
                     let basis = judgement.basis.weaker(tagged.basis);
-                    match tagged.over(judgement) {
-                        Some(judgement) => (judgement, basis),
-                        None => continue,
+                    if let Some(judgement) = tagged.over(judgement) {
+                        (judgement, basis)
+                    } else {
+                        self.keep_of_no(fresh, now).await;
+                        continue;
                     }
                 };
-                let fresh = session.fresh_evidence();
                 let decision = self.concluded(&session, fresh, judgement, None, &[]).await;
                 if has_tag {
                     tagged.add(&decision, basis);

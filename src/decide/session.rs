@@ -10,8 +10,10 @@ use rootpin_policy::{Policy, Root};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{ImageRef, Repository};
 use rootpin_trust::tuf;
+use tokio::runtime::Handle;
 
 use super::evidence::{AGAIN, Evidence, Look, Repositories, later};
+use crate::state::Additions;
 
 /// One question's policy, time and deadline, and what was heard for it.
 pub(super) struct Session<'a> {
@@ -70,7 +72,10 @@ impl<'a> Session<'a> {
     }
 
     async fn hear(&mut self, need: Need) -> Heard {
-        if let Some((_, heard)) = self.heard.iter().find(|(known, _)| known.is(&need)) {
+        // Where a source was asked again, for whichever name, the older answer counts no more.
+        let newest = |known: &Need| known.is(&need) || known.is(&need.again());
+        let known = self.heard.iter().rev().find(|(known, _)| newest(known));
+        if let Some((_, heard)) = known {
             return heard.clone();
         }
         let heard = match &need {
@@ -129,11 +134,39 @@ impl<'a> Session<'a> {
         Ok(statement)
     }
 
-    /// The metadata that was looked at and is not written yet.
+    /// The metadata that was looked at and is not written yet: whoever takes it keeps it.
     pub(super) fn fresh_evidence(&mut self) -> Vec<Arc<Evidence>> {
         let mut all = std::mem::take(&mut self.evidence);
         all.retain(|evidence| evidence.is_unsaved());
         all
+    }
+}
+
+/// A question that comes to no answer, because its time is over or who asked is gone, has been shown
+/// what its evidence says all the same: no source may go back behind that.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        let fresh = self.fresh_evidence();
+        if fresh.is_empty() || !self.repositories.keeps {
+            return;
+        }
+        let (store, now) = (Arc::clone(&self.repositories.store), self.now);
+        let commit = move || {
+            let verified = fresh.iter().flat_map(|evidence| &evidence.progress);
+            let additions = Additions {
+                now,
+                verified: verified.collect(),
+                contacts: Vec::new(),
+                rows: Vec::new(),
+            };
+            if let Err(error) = store.commit(&additions) {
+                log::error!("what was verified for an unanswered question is not kept: {error}");
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(commit)),
+            Err(_) => commit(),
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a host has seen binds it: floors, replay, shared signers.
 
+use std::time::Duration;
+
+use rootpin::decide::{Named, Resident};
 use rootpin_trust::{Code, Subject};
 
 use super::setup::{
-    APP, Host, Server, Usual, after, image, publisher, pull, pull_at, reference, rule, said,
+    APP, Host, Manner, NOW, Server, Usual, after, at, image, publisher, pull, pull_at, reference,
+    rule, said,
 };
 use crate::publisher::{Key, Publisher};
 
@@ -131,6 +135,77 @@ async fn a_tag_that_was_seen_to_move_away_does_not_come_back_though_every_questi
     assert_eq!(asked(&usual.host).await, "refused digest-mismatch");
     std::fs::remove_dir_all(usual.host.path("cache")).unwrap();
     assert_eq!(asked(&usual.host).await, "refused rollback");
+}
+
+/// The repositories of which floors are kept.
+fn seen(host: &Host) -> Vec<String> {
+    let seen = host.store().show().unwrap().repositories.into_iter();
+    seen.map(|one| one.subject.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_name_of_which_the_sweep_says_nothing_keeps_what_was_verified_for_it() {
+    let usual = Usual::new().await;
+    let other = publisher(ELSE, "v1", &image("other"));
+    usual.server.publish(&other);
+    let policy = format!(
+        "{}{}{}{}",
+        usual.root(),
+        usual.server.root("else", &[other.root_key()]),
+        rule(APP, &["acme"], ""),
+        rule(ELSE, &["else"], "")
+    );
+    let (decider, digest) = (usual.host.decider(&policy), usual.image.digest());
+    let named = |name: String| Named {
+        record: name.clone(),
+        name: Some(name.parse().unwrap()),
+        digest,
+    };
+    let image = Resident {
+        engine: "containerd".to_owned(),
+        namespace: "k8s.io".to_owned(),
+        names: vec![
+            named(format!("{APP}:v1")),
+            named(format!("{ELSE}@{digest}")),
+        ],
+        bytes: None,
+    };
+    let standings = decider.resident(&image, at(NOW)).await;
+    let told: Vec<_> = standings.iter().map(Option::is_some).collect();
+    assert_eq!(told, [true, false]);
+    assert_eq!(seen(&usual.host), [APP, ELSE]);
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_waits_for_any_more_keeps_what_was_verified_for_it() {
+    let usual = Usual::new().await;
+    let hangs = Server::empty().await;
+    hangs.behave(Manner::Hangs);
+    let policy = format!(
+        "{}{}{}",
+        usual.root(),
+        hangs.root("late", &[Key::named("late")]),
+        rule(APP, &["acme", "late"], "quorum = 2")
+    );
+    let decider = usual.host.decider(&policy);
+    let name = format!("{APP}:v1");
+    tokio::select! {
+        verdict = pull(&decider, &name, usual.image.digest()) => panic!("{}", said(&verdict)),
+        () = async {
+            while hangs.asked().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    let kept = async {
+        while seen(&usual.host).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), kept)
+        .await
+        .unwrap();
+    assert_eq!(seen(&usual.host), [APP]);
 }
 
 /// Two repositories of one publisher, who signs both with the same keys; the root certificate is

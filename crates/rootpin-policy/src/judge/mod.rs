@@ -22,7 +22,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -48,6 +48,21 @@ pub struct Judge<'a> {
     heard: Vec<(Need, Heard)>,
     wanted: Option<Need>,
     basis: Cell<Basis>,
+    /// The names that were refused, in the order of the procedure, which goes through them again
+    /// after each answer; and how many it has come to this time.
+    refused: RefCell<Vec<RefusedName>>,
+    come_to: Cell<usize>,
+}
+
+/// A name that was refused for some bytes.
+#[derive(Debug)]
+struct RefusedName {
+    name: ImageRef,
+    top: Digest,
+    denial: Denial,
+    /// Whether it is about the bytes, so that no other name can mend it.
+    is_final: bool,
+    basis: Basis,
 }
 
 #[derive(Debug)]
@@ -129,6 +144,8 @@ impl<'a> Judge<'a> {
             heard: Vec::new(),
             wanted: None,
             basis: Cell::new(Basis::Policy),
+            refused: RefCell::default(),
+            come_to: Cell::new(0),
         }
     }
 
@@ -138,6 +155,7 @@ impl<'a> Judge<'a> {
             self.heard.push((need, heard));
         }
         self.basis.set(Basis::Policy);
+        self.come_to.set(0);
         let judged = match &self.task {
             Task::Judge(question) => self.judge(question),
             Task::Resolve(name) => self.resolved(name),
@@ -156,8 +174,13 @@ impl<'a> Judge<'a> {
 
     /// What was heard of that, or the need of it.
     fn hear(&self, need: Need) -> Asked<&Heard> {
-        let known = self.heard.iter().find(|(known, _)| known.is(&need));
-        known.map(|(_, heard)| heard).ok_or(Box::new(need))
+        self.heard_of(&need).ok_or(Box::new(need))
+    }
+
+    fn heard_of(&self, need: &Need) -> Option<&Heard> {
+        // What is wanted again was mostly heard a moment ago.
+        let known = self.heard.iter().rev().find(|(known, _)| known.is(need));
+        known.map(|(_, heard)| heard)
     }
 
     fn rests_on(&self, basis: Basis) {
@@ -166,6 +189,16 @@ impl<'a> Judge<'a> {
 }
 
 impl Need {
+    /// The same, once its source was asked before its time.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let mut need = self.clone();
+        if let Self::Root { again, .. } = &mut need {
+            *again = true;
+        }
+        need
+    }
+
     /// Whether it is the same thing that is wanted.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {

@@ -9,7 +9,7 @@ use rootpin_trust::{Code, Refusal};
 use super::answer::{Admission, Basis, Denial, Ground, Judgement, rank};
 use super::entries::{Entry, EntryKind, Lookup, Why, entries};
 use super::question::{Action, NameSource, NamedBytes, Origin, Question};
-use super::{Asked, Judge, refusals};
+use super::{Asked, Judge, RefusedName, refusals};
 use crate::{Mode, Policy};
 
 /// An image under each further name costs a look at what is signed of that name.
@@ -26,13 +26,13 @@ struct Worst {
 }
 
 impl Worst {
-    fn add(&mut self, denial: Denial, at: usize, is_final: bool) {
+    fn add(&mut self, denial: &Denial, at: usize, is_final: bool) {
         self.is_final |= is_final;
         self.is_covered |= denial.refusal.code != Code::NoRule;
         let more =
             |(known, _): &(Denial, usize)| rank(denial.refusal.code) > rank(known.refusal.code);
         if self.denial.as_ref().is_none_or(more) {
-            self.denial = Some((denial, at));
+            self.denial = Some((denial.clone(), at));
         }
     }
 
@@ -63,13 +63,13 @@ impl Judge<'_> {
             | Action::Tag
             | Action::Resident => {}
         }
-        let mode = self.mode_of(question);
+        let denied = |denial, at| denied(denial, self.mode_of(question), at);
         if let Some(denial) = self.revoked(&question.bytes) {
-            return Ok(denied(denial, mode, None));
+            return Ok(denied(denial, None));
         }
         // A name of which the policy says nothing may be given to anything that is local content.
         if question.action == Action::Tag && !self.is_spoken_of(question) {
-            return Ok(self.local(question, question.shown.clone()));
+            return Ok(self.local(question, question.shown.clone(), self.policy.mode));
         }
         let mut worst = Worst::default();
         if let Some(judgement) = self.names(question, &mut worst)? {
@@ -85,8 +85,8 @@ impl Judge<'_> {
             }
         }
         Ok(match worst.denial {
-            Some((denial, at)) => denied(denial, mode, Some(at)),
-            None => denied(refusals::unnamed(question), mode, None),
+            Some((denial, at)) => denied(denial, Some(at)),
+            None => denied(refusals::unnamed(question), None),
         })
     }
 
@@ -126,39 +126,76 @@ impl Judge<'_> {
         names: &[(usize, &NamedBytes)],
         worst: &mut Worst,
     ) -> Asked<Option<Judgement>> {
-        let repositories: BTreeSet<_> = names
-            .iter()
-            .map(|(_, named)| &named.name.repository)
-            .collect();
-        if question.action.is_of_dockerd() && repositories.len() > MOST_NAMES {
-            worst.add(
-                refusals::too_many_names(repositories.len(), MOST_NAMES),
-                0,
-                false,
-            );
-            return Ok(None);
+        if question.action.is_of_dockerd() {
+            let repositories: BTreeSet<_> = names
+                .iter()
+                .map(|(_, named)| &named.name.repository)
+                .collect();
+            if repositories.len() > MOST_NAMES {
+                let denial = refusals::too_many_names(repositories.len(), MOST_NAMES);
+                worst.add(&denial, 0, false);
+                return Ok(None);
+            }
         }
         for (at, named) in names {
-            if let Some(judgement) = self.name(question, *at, named, worst)? {
+            if let Some(judgement) = self.name_once(question, *at, named, worst)? {
                 return Ok(Some(judgement));
             }
         }
         Ok(None)
     }
 
-    /// One name: the first entry that applies decides. Returns the yes; a no is added.
-    fn name(
+    /// One name, which is judged once in a question: the procedure begins anew after each answer,
+    /// and an image may have thousands of names.
+    fn name_once(
         &self,
         question: &Question,
         at: usize,
         named: &NamedBytes,
         worst: &mut Worst,
     ) -> Asked<Option<Judgement>> {
+        let place = self.come_to.replace(self.come_to.get() + 1);
+        let mut refused = self.refused.borrow_mut();
+        match refused.get(place) {
+            Some(known) if known.name == named.name && known.top == named.top => {
+                self.rests_on(known.basis);
+                worst.add(&known.denial, at, known.is_final);
+                return Ok(None);
+            }
+            // Newer metadata proposes other digests for a tag.
+            _ => refused.truncate(place),
+        }
+        let before = self.basis.replace(Basis::Policy);
+        let named_once = self.name(question, at, named);
+        let basis = self.basis.get();
+        self.rests_on(before);
+        let (denial, is_final) = match named_once? {
+            Ok(judgement) => return Ok(Some(judgement)),
+            Err(no) => no,
+        };
+        worst.add(&denial, at, is_final);
+        refused.push(RefusedName {
+            name: named.name.clone(),
+            top: named.top,
+            denial,
+            is_final,
+            basis,
+        });
+        Ok(None)
+    }
+
+    /// One name: the first entry that applies decides. Returns the yes, or the no and whether it is
+    /// final.
+    fn name(
+        &self,
+        question: &Question,
+        at: usize,
+        named: &NamedBytes,
+    ) -> Asked<Result<Judgement, (Denial, bool)>> {
         let name = &named.name;
         let all = entries(self.policy, self.lookup(question, named));
         let Some(entry) = all.iter().find(|entry| entry.applies()) else {
-            worst.add(refusals::no_rule(name), at, false);
-            return Ok(None);
+            return Ok(Err((refusals::no_rule(name), false)));
         };
         let (no, is_final) = match (&entry.why, entry.kind) {
             (Why::Clock(refusal), kind) => {
@@ -167,27 +204,26 @@ impl Judge<'_> {
             (_, EntryKind::Revoked(digest, reason)) => (refusals::revoked(digest, reason), true),
             (_, EntryKind::OwnDigest(asked)) => (refusals::own_digest(named.top, asked), true),
             (_, EntryKind::Image(image)) if named.is_listed(|one| image.digests.contains(one)) => {
-                let admission = self.admission(Ground::PolicyPin, entry, name, Timestamp::MAX);
-                return Ok(Some(admitted(admission, at)));
+                let admission = self.admission(question, Ground::PolicyPin, entry, Timestamp::MAX);
+                return Ok(Ok(admitted(admission, at)));
             }
             (_, EntryKind::Image(image)) => (refusals::bound_elsewhere(named.top, image), true),
             (Why::Ended, EntryKind::Exempt(exempt)) => {
                 (refusals::exemption_over(exempt, self.now), false)
             }
             (_, EntryKind::Exempt(exempt)) => {
-                let admission = self.admission(Ground::Exempt, entry, name, exempt.until);
-                return Ok(Some(admitted(admission, at)));
+                let admission = self.admission(question, Ground::Exempt, entry, exempt.until);
+                return Ok(Ok(admitted(admission, at)));
             }
             (_, EntryKind::Rule(rule)) => match self.rule(rule, named)? {
                 Ok((signed, until)) => {
-                    let admission = self.admission(Ground::Signed(signed), entry, name, until);
-                    return Ok(Some(admitted(admission, at)));
+                    let admission = self.admission(question, Ground::Signed(signed), entry, until);
+                    return Ok(Ok(admitted(admission, at)));
                 }
                 Err(denial) => (denial, false),
             },
         };
-        worst.add(without_registry(question, no, name), at, is_final);
-        Ok(None)
+        Ok(Err((without_registry(question, no, name), is_final)))
     }
 
     /// An exemption without digests is for what a registry was asked for. (What dockerd has is used
@@ -208,7 +244,7 @@ impl Judge<'_> {
                 continue;
             };
             if let (Why::Applies, EntryKind::Exempt(exempt)) = (&entry.why, entry.kind) {
-                let admission = self.admission(Ground::Exempt, entry, &named.name, exempt.until);
+                let admission = self.admission(question, Ground::Exempt, entry, exempt.until);
                 return Some(admitted(admission, at));
             }
         }
@@ -217,7 +253,9 @@ impl Judge<'_> {
 
     fn lookup<'b>(&'b self, question: &Question, named: &'b NamedBytes) -> Lookup<'b> {
         let is_source = |other: &NamedBytes| {
-            other.source == NameSource::Source && other.name.repository == named.name.repository
+            other.source == NameSource::Source
+                && other.top == named.top
+                && other.name.repository == named.name.repository
         };
         Lookup {
             name: &named.name,
@@ -231,16 +269,16 @@ impl Judge<'_> {
 
     fn admission(
         &self,
+        question: &Question,
         ground: Ground,
         entry: &Entry<'_>,
-        name: &ImageRef,
         valid_until: Timestamp,
     ) -> Admission {
         Admission {
             ground,
             rule: entry.kind.to_string(),
             valid_until,
-            mode: self.policy.mode_for(&name.repository),
+            mode: self.mode_of(question),
         }
     }
 
@@ -275,27 +313,31 @@ impl Judge<'_> {
             && !question.names.iter().any(|named| self.covers(&named.name))
     }
 
-    /// The mode of a no: that of the strictest of its names, since what lets one of them pass under
-    /// audit lets none of the others. What came from a registry under no name that could be proved
-    /// may be of any.
+    /// The mode of a no: that of the strictest of its names, and of the names of what it was made
+    /// of, since what lets one of them pass under audit lets none of the others. What came from a
+    /// registry under no name that could be proved may be of any.
     fn mode_of(&self, question: &Question) -> Mode {
         if question.names.is_empty() && question.origin != Origin::Local {
             return self.policy.strictest_mode();
         }
-        let modes = question.names.iter();
-        modes
-            .map(|named| self.policy.mode_for(&named.name.repository))
+        let names = question.names.iter();
+        let of_names = names.map(|named| self.policy.mode_for(&named.name.repository));
+        let of_variants = question.variants.iter().map(|one| self.mode_of(one));
+        of_names
+            .chain(of_variants)
             .fold(self.policy.mode, Mode::max)
     }
 
     /// `[local]`, for an image or a part of one. A layer that was compressed anew is local only
     /// where every blob that it can have been made of may be unpacked too.
     fn local_image(&self, question: &Question) -> Asked<Judgement> {
+        let mode = self.mode_of(question);
         if self.policy.local.allows(&question.namespace) {
             for variant in &question.variants {
                 let judgement = self.judge(variant)?;
                 if judgement.result.is_err() {
                     return Ok(Judgement {
+                        mode,
                         decided_by: None,
                         ..judgement
                     });
@@ -307,7 +349,7 @@ impl Judge<'_> {
             .next()
             .filter(|_| revoked.all(|denial| denial.is_some()))
         {
-            return Ok(denied(denial, self.policy.mode, None));
+            return Ok(denied(denial, mode, None));
         }
         let known = if question.action.is_of_dockerd() {
             ""
@@ -318,21 +360,21 @@ impl Judge<'_> {
             "{} in namespace {}{known}",
             question.shown, question.namespace
         );
-        Ok(self.local(question, found))
+        Ok(self.local(question, found, mode))
     }
 
     /// `[local]`, for bytes of no registry, whatever they are.
-    fn local(&self, question: &Question, found: String) -> Judgement {
+    fn local(&self, question: &Question, found: String, mode: Mode) -> Judgement {
         let namespace = &question.namespace;
         if !self.policy.local.allows(namespace) {
             let denial = refusals::not_local(found, namespace);
-            return denied(denial, self.policy.mode, None);
+            return denied(denial, mode, None);
         }
         let admission = Admission {
             ground: Ground::Local,
             rule: "[local] content = \"allow\"".to_owned(),
             valid_until: Timestamp::MAX,
-            mode: self.policy.mode,
+            mode,
         };
         Judgement {
             decided_by: None,
@@ -344,7 +386,7 @@ impl Judge<'_> {
     /// apply to what is made here.
     fn made(&self, question: &Question, names: &[ImageRef]) -> Judgement {
         let Some(name) = names.iter().find(|name| self.covers(name)) else {
-            return self.local(question, question.shown.clone());
+            return self.local(question, question.shown.clone(), self.policy.mode);
         };
         let rule = self.policy.rule_for(&name.repository);
         let denial = Denial {

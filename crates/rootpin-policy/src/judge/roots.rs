@@ -98,39 +98,43 @@ impl Judge<'_> {
         let Some(repository) = rule.signed_name(&name.repository) else {
             return Ok(Err(refusals::no_signed_name(rule, name)));
         };
-        let mut last = None;
-        for again in [false, true] {
-            let heard = self.hear(Need::Root {
-                root: Arc::clone(root),
-                repository: repository.clone(),
-                about: about.clone(),
-                again,
-                sharers,
-            })?;
-            let Heard::Root(heard) = heard else {
+        let need = |again| Need::Root {
+            root: Arc::clone(root),
+            repository: repository.clone(),
+            about: about.clone(),
+            again,
+            sharers,
+        };
+        // What newer metadata says counts from then on, also for the other names.
+        let rounds = if self.heard_of(&need(true)).is_some() {
+            &[true][..]
+        } else {
+            &[false, true]
+        };
+        for again in rounds.iter().copied() {
+            let Heard::Root(heard) = self.hear(need(again))? else {
                 return Ok(Err(refusals::unheard()));
             };
-            let (refusal, may_be_newer) = match heard {
+            let (refusal, may_be_newer, basis) = match heard {
                 Ok(statement) => match wanted(statement.verified.get()) {
                     Ok(_) => {
                         self.rests_on(self.basis_of(root, statement));
                         return Ok(Ok(statement.clone()));
                     }
-                    Err(refusal) => {
-                        last = Some(statement);
-                        (dated(refusal, statement), statement.at_hand)
-                    }
+                    Err(refusal) => (
+                        dated(refusal, statement),
+                        statement.at_hand,
+                        self.basis_of(root, statement),
+                    ),
                 },
                 Err(refusal) => {
                     let unsigned = refusal.code == Code::NoStatement;
                     let refusal =
                         refusals::with_pin_command(refusal.clone(), self.policy, root, name);
-                    (refusal, unsigned)
+                    (refusal, unsigned, Basis::Doubtful)
                 }
             };
             if again || !may_be_newer {
-                let basis =
-                    last.map_or(Basis::Doubtful, |statement| self.basis_of(root, statement));
                 self.rests_on(basis);
                 return Ok(Err(refusal));
             }

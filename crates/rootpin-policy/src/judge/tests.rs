@@ -302,3 +302,165 @@ fn bytes_are_local_only_where_no_name_of_theirs_is_covered_and_no_registry_had_t
         assert_eq!(code(&judgement), wanted, "{names:?} {origin:?} {namespace}");
     }
 }
+
+fn named(text: &str, source: NameSource, content: &str) -> NamedBytes {
+    NamedBytes {
+        name: name(text),
+        source,
+        top: digest(content),
+        manifests: Vec::new(),
+        contents: Vec::new(),
+    }
+}
+
+fn layer(names: Vec<NamedBytes>, origin: Origin) -> Question {
+    Question {
+        names,
+        origin,
+        ..Question::of(Action::Unpack, "a layer".to_owned(), "moby".to_owned())
+    }
+}
+
+#[test]
+fn once_newer_metadata_was_heard_the_older_counts_for_no_other_name() {
+    let policy = policy(1, "");
+    let names =
+        ["other", "old"].map(|content| named("r.example/team/app:1", NameSource::Record, content));
+    let question = layer(names.to_vec(), Origin::Registry);
+    let (_, judgement) = driven(Judge::start(&policy, question, now(), None), |text| {
+        let content = if text.ends_with("again") {
+            "new"
+        } else {
+            "old"
+        };
+        Heard::Root(Ok(statement(&[("1", content)], true)))
+    });
+    assert_eq!(code(&judgement), "digest-mismatch");
+}
+
+#[test]
+fn a_no_is_doubtful_where_the_source_fails_that_was_asked_once_more() {
+    let policy = policy(1, "");
+    for failure in [Code::SourceUnreachable, Code::BadSignature] {
+        let (_, judgement) = pull(&policy, |text: &str| {
+            Heard::Root(if text.ends_with("again") {
+                Err(Refusal::new(failure, "a", "b", "c"))
+            } else {
+                Ok(statement(&[("1", "bad")], true))
+            })
+        });
+        assert!(judgement.result.is_err());
+        assert_eq!(judgement.basis, Basis::Doubtful, "{failure}");
+    }
+}
+
+#[test]
+fn what_was_compressed_anew_has_the_strictest_mode_of_what_it_can_have_been_made_of() {
+    let audit = |more: &str| {
+        let enforced = policy(1, &format!("mode = \"enforce\"\n{more}"));
+        Policy {
+            mode: Mode::Audit,
+            ..enforced
+        }
+    };
+    let signed_badly = |_: &str| Heard::Root(Ok(statement(&[("1", "bad")], false)));
+    let free = layer(
+        vec![named("free.example/a:1", NameSource::Record, "x")],
+        Origin::Registry,
+    );
+    let ruled = layer(
+        vec![named("r.example/team/app:1", NameSource::Record, "x")],
+        Origin::Registry,
+    );
+    let unknown = layer(Vec::new(), Origin::Registry);
+    for local in ["", "[local]\ncontent = \"allow\"\n"] {
+        let policy = audit(local);
+        for (variants, wanted) in [
+            (vec![free.clone()], Mode::Audit),
+            (vec![free.clone(), ruled.clone()], Mode::Enforce),
+            (vec![ruled.clone(), free.clone()], Mode::Enforce),
+            (vec![free.clone(), unknown.clone()], Mode::Enforce),
+        ] {
+            let question = Question {
+                variants,
+                ..layer(Vec::new(), Origin::Local)
+            };
+            let (_, judgement) = driven(Judge::start(&policy, question, now(), None), signed_badly);
+            assert!(judgement.result.is_err());
+            assert_eq!(judgement.mode, wanted, "{local}");
+        }
+    }
+}
+
+#[test]
+fn what_is_admitted_under_one_name_and_can_not_be_kept_has_the_strictest_mode_of_all() {
+    let exempt = "mode = \"enforce\"\n[[exempt]]\nmatch = \"free.example/a\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"old\"\n";
+    let policy = Policy {
+        mode: Mode::Audit,
+        ..policy(1, exempt)
+    };
+    let names = vec![
+        named("free.example/a:1", NameSource::Client, "x"),
+        named("r.example/team/app:1", NameSource::Record, "x"),
+    ];
+    let (_, judgement) = driven(
+        Judge::start(&policy, layer(names, Origin::Registry), now(), None),
+        |_: &str| silent(),
+    );
+    assert_eq!(
+        (code(&judgement), judgement.mode),
+        ("exempt", Mode::Enforce)
+    );
+    assert_eq!(judgement.result.unwrap().mode(), Mode::Enforce);
+}
+
+#[test]
+fn a_label_of_other_bytes_is_no_sign_that_a_registry_was_asked_for_these() {
+    let exempt =
+        "[[exempt]]\nmatch = \"free.example/a\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"old\"\n";
+    let policy = policy(
+        1,
+        &format!(
+            "{exempt}[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n",
+            digest("fetched")
+        ),
+    );
+    for (content, wanted) in [("fetched", "revoked"), ("imported", "no-rule")] {
+        let names = vec![
+            named("free.example/a:1", NameSource::Record, content),
+            named("free.example/a", NameSource::Source, "fetched"),
+        ];
+        let (_, judgement) = driven(
+            Judge::start(&policy, layer(names, Origin::Registry), now(), None),
+            |_: &str| silent(),
+        );
+        assert_eq!(code(&judgement), wanted, "{content}");
+    }
+}
+
+#[test]
+fn each_of_thousands_of_names_is_judged_once() {
+    let policy = policy(1, "");
+    let names = (0..2000).map(|tag| {
+        named(
+            &format!("r.example/team/app:{tag}"),
+            NameSource::Record,
+            "x",
+        )
+    });
+    let question = layer(names.collect(), Origin::Registry);
+    let mut judge = Judge::start(&policy, question, now(), None);
+    let (mut steps, mut heard, begun) = (0, None, std::time::Instant::now());
+    let judgement = loop {
+        match judge.next(heard.take()) {
+            Step::Done(judgement) => break judgement,
+            Step::Ask(_) => heard = Some(Heard::Root(Ok(statement(&[], true)))),
+        }
+        steps += 1;
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "{steps} steps took more than a minute"
+        );
+    };
+    assert_eq!((code(&judgement), steps), ("no-statement", 2 * 2 * 2000));
+}
