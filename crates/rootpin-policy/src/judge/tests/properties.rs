@@ -1,0 +1,165 @@
+//! What holds for every policy, question and answer.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CONTENTS: [&str; 3] = ["good", "bad", "odd"];
+const NAMES: [&str; 6] = [
+    "r.example/team/app:1",
+    "r.example/team/app",
+    "r.example/team/app:2",
+    "free.example/a:1",
+    "free.example/a",
+    "nobody.example/b:1",
+];
+const SOURCES: [NameSource; 4] = [
+    NameSource::Client,
+    NameSource::Annotation,
+    NameSource::Record,
+    NameSource::Source,
+];
+
+fn content() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&CONTENTS[..])
+}
+
+fn a_name() -> impl Strategy<Value = NamedBytes> {
+    let text = prop::sample::select(&NAMES[..]);
+    let source = prop::sample::select(&SOURCES[..]);
+    let parts = prop::collection::vec(content(), 0..2);
+    (text, source, content(), parts).prop_map(|(text, source, content, parts)| NamedBytes {
+        manifests: parts.iter().map(|part| digest(part)).collect(),
+        contents: vec![digest(content)],
+        ..named(text, source, content)
+    })
+}
+
+prop_compose! {
+    fn a_question()(
+        action in prop::sample::select(vec![Action::Unpack, Action::Run, Action::Create, Action::Tag, Action::Resident]),
+        names in prop::collection::vec(a_name(), 0..5),
+        bytes in prop::collection::vec(content(), 0..2),
+        origin in prop::sample::select(vec![Origin::Registry, Origin::Local, Origin::Unknown]),
+    ) -> Question {
+        Question {
+            names,
+            bytes: bytes.iter().map(|content| digest(content)).collect(),
+            origin,
+            ..Question::of(action, "it".to_owned(), "moby".to_owned())
+        }
+    }
+}
+
+prop_compose! {
+    fn a_policy()(
+        quorum in 1..=2_usize,
+        revoked in prop::option::of(content()),
+        bound in prop::option::of(content()),
+        exempt in prop::option::of((prop::sample::select(vec!["free.example/a", "r.example/team/app"]), prop::option::of(content()))),
+        local in any::<bool>(),
+    ) -> Policy {
+        let mut text = String::new();
+        if let Some(content) = revoked {
+            text += &format!("[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n", digest(content));
+        }
+        if let Some(content) = bound {
+            text += &format!("[[image]]\nname = \"r.example/team/app:2\"\ndigest = \"{}\"\n", digest(content));
+        }
+        if let Some((pattern, content)) = exempt {
+            let digests = content.map(|content| format!("digests = [\"{}\"]\n", digest(content))).unwrap_or_default();
+            text += &format!("[[exempt]]\nmatch = \"{pattern}\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"old\"\n{digests}");
+        }
+        if local {
+            text += "[local]\ncontent = \"allow\"\n";
+        }
+        policy(quorum, &text)
+    }
+}
+
+/// What a root says, at first and when it is asked again.
+type Said = [[Option<(&'static str, bool)>; 2]; 2];
+
+fn said() -> impl Strategy<Value = Said> {
+    let answer = || prop::option::weighted(0.8, (content(), any::<bool>()));
+    let root = || (answer(), answer()).prop_map(|(first, again)| [first, again]);
+    (root(), root()).prop_map(|(one, two)| [one, two])
+}
+
+/// The answer, after each need was asked for once, and no more often than the names take.
+fn answered(policy: &Policy, question: &Question, said: &Said) -> Judgement {
+    let mut judge = Judge::start(policy, question.clone(), now(), None);
+    let (mut asked, mut heard): (Vec<Need>, _) = (Vec::new(), None);
+    loop {
+        let need = match judge.next(heard.take()) {
+            Step::Done(judgement) => return judgement,
+            Step::Ask(need) => need,
+        };
+        assert!(!asked.iter().any(|known| known.is(&need)), "{need:?} twice");
+        let Need::Root { root, again, .. } = &need else {
+            panic!("{need:?}");
+        };
+        let answer = said[usize::from(root.id == "two")][usize::from(*again)];
+        heard = Some(match answer {
+            Some((content, at_hand)) => Heard::Root(Ok(statement(&[("1", content)], at_hand))),
+            None => silent(),
+        });
+        asked.push(need);
+        assert!(asked.len() <= question.names.len() * 2 * 2);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_admitted_of_which_anything_is_revoked(policy in a_policy(), question in a_question(), said in said()) {
+        let judgement = answered(&policy, &question, &said);
+        if judgement.result.is_ok() {
+            let named = judgement.decided_by.map(|at| &question.names[at]);
+            let of_name = named.into_iter().flat_map(|named| [&named.top].into_iter().chain(&named.manifests).chain(&named.contents));
+            for digest in question.bytes.iter().chain(of_name) {
+                prop_assert!(policy.revoked_digest(digest).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_root_s_silence_makes_no_yes_of_a_no(policy in a_policy(), question in a_question(), said in said(), silent in any::<[[bool; 2]; 2]>()) {
+        if answered(&policy, &question, &said).result.is_err() {
+            let mut fewer = said;
+            for (answer, silent) in fewer.iter_mut().flatten().zip(silent.iter().flatten()) {
+                if *silent {
+                    *answer = None;
+                }
+            }
+            prop_assert!(answered(&policy, &question, &fewer).result.is_err());
+        }
+    }
+
+    #[test]
+    fn a_further_name_that_is_no_yes_itself_makes_none_of_a_no(policy in a_policy(), question in a_question(), said in said(), more in a_name()) {
+        let first = question.names.iter().map(|named| named.source).min();
+        let alone = Question { names: vec![more.clone()], origin: Origin::Registry, ..question.clone() };
+        if first.is_some_and(|first| first <= more.source)
+            && answered(&policy, &question, &said).result.is_err()
+            && answered(&policy, &alone, &said).result.is_err()
+        {
+            let names = question.names.iter().cloned().chain([more]).collect();
+            let judgement = answered(&policy, &Question { names, ..question }, &said);
+            prop_assert!(judgement.result.is_err(), "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_mode_changes_no_answer(policy in a_policy(), question in a_question(), said in said()) {
+        let enforced = answered(&policy, &question, &said);
+        let mut audit = Policy { mode: Mode::Audit, ..policy };
+        for rule in &mut audit.rules {
+            rule.mode = Mode::Audit;
+        }
+        let audited = answered(&audit, &question, &said);
+        prop_assert_eq!((enforced.mode, audited.mode), (Mode::Enforce, Mode::Audit));
+        prop_assert_eq!((code(&enforced), enforced.decided_by, enforced.basis), (code(&audited), audited.decided_by, audited.basis));
+    }
+}
