@@ -1,7 +1,7 @@
 //! The audit file: one JSON object a line, one line a decision.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +35,7 @@ impl AuditFile {
             path: path.to_owned(),
             state: Mutex::new(State {
                 file,
-                broken: false,
+                broken: ends_within_a_line(path),
                 trouble: None,
             }),
         })
@@ -79,7 +79,7 @@ impl AuditFile {
         match append(&self.path) {
             Ok(file) => {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                (state.file, state.broken) = (file, false);
+                (state.file, state.broken) = (file, ends_within_a_line(&self.path));
             }
             Err(error) => log::error!(
                 "cannot reopen the audit log {}: {error}; going on with the old one",
@@ -98,6 +98,20 @@ impl AuditFile {
             )
         })
     }
+}
+
+/// Whether a machine that went down in the middle of a line left a part of it.
+fn ends_within_a_line(path: &Path) -> bool {
+    let last = || {
+        let mut file = File::open(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.is_file() && file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        std::io::Result::Ok(last)
+    };
+    last().is_ok_and(|last| last != *b"\n")
 }
 
 #[cfg(test)]
@@ -150,7 +164,6 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         std::fs::write(&path, "{\"cut\":").unwrap();
         let audit = AuditFile::open(&path).unwrap();
-        audit.state.lock().unwrap().broken = true;
         audit.append(&json!({ "n": 1 }));
         audit.append(&json!({ "n": 2 }));
         assert_eq!(
