@@ -52,6 +52,12 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// The public key stands in it unencrypted (OpenSSH, `PROTOCOL.key`).
+fn is_ed25519_of_openssh(bytes: &[u8]) -> bool {
+    const KIND: &[u8] = b"\x00\x00\x00\x0bssh-ed25519";
+    bytes.windows(KIND.len()).any(|window| window == KIND)
+}
+
 impl LockedKey {
     /// Reads a file that only the caller can read, and finds out whether a passphrase could open
     /// it.
@@ -71,6 +77,12 @@ impl LockedKey {
         match block.label.as_str() {
             LABEL | pem::DER => {}
             "PRIVATE KEY" => return Err(wrong("a key that is not encrypted", &convert)),
+            "OPENSSH PRIVATE KEY" if is_ed25519_of_openssh(&block.bytes) => {
+                return Err(wrong(
+                    "an Ed25519 key in OpenSSH's own format, which ssh-keygen does not convert",
+                    "make another key: rootpin repo key generate NAME",
+                ));
+            }
             "OPENSSH PRIVATE KEY" => {
                 return Err(wrong(
                     "OpenSSH's own format",

@@ -1,5 +1,8 @@
 //! Keys as files and as metadata.
 
+use std::fs;
+use std::process::Command;
+
 use rootpin_trust::key_file::public_keys;
 
 use crate::publisher::{Key, Publisher};
@@ -21,6 +24,31 @@ fn a_key_has_one_canonical_id_as_pem_and_in_every_certificate() {
                 .to_string(),
             id
         );
+    }
+}
+
+#[test]
+fn a_public_key_of_openssh_is_read_after_the_advice_was_followed_as_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        let file = dir.path().join(kind).display().to_string();
+        let made = ["-q", "-N", "", "-t", kind, "-f", &file];
+        assert!(
+            Command::new("ssh-keygen")
+                .args(made)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let refused = public_keys(&fs::read(format!("{file}.pub")).unwrap()).unwrap_err();
+        let advice = refused.0.split_once("convert it: ").unwrap().1;
+        let command = advice
+            .replace("FILE", &format!("{file}.pub"))
+            .replace("NEW", &format!("{file}.pem"));
+        let done = Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+        let read = public_keys(&fs::read(format!("{file}.pem")).unwrap());
+        assert_eq!(read.map(|keys| keys.len()), Ok(1), "{kind}");
     }
 }
 

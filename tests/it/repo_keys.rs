@@ -364,6 +364,45 @@ fn a_key_that_notary_or_docker_made_is_taken_up_as_it_is_and_signs() {
 }
 
 #[test]
+fn a_private_key_of_openssh_is_taken_after_the_advice_was_followed_or_said_to_convert_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = [("ROOTPIN_PASSPHRASE", "passphrase")];
+    for (kind, converts) in [("ecdsa", true), ("rsa", true), ("ed25519", false)] {
+        let file = dir.path().join(kind).display().to_string();
+        let made = ["-q", "-N", "passphrase", "-t", kind, "-f", &file];
+        assert!(
+            Command::new("ssh-keygen")
+                .args(made)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let add = || {
+            let words = ["add", kind, "--file", &file];
+            key(&dir.path().join("repo"), &words, &environment, b"")
+        };
+        let refused = add();
+        let advice = refused.err.split_once("convert a copy of it: ");
+        assert_eq!(advice.is_some(), converts, "{refused:?}");
+        let Some((_, command)) = advice else {
+            assert!(
+                refused
+                    .err
+                    .ends_with("hint: make another key: rootpin repo key generate NAME\n"),
+                "{refused:?}"
+            );
+            continue;
+        };
+        // It asks for the passphrases at a terminal.
+        let command = format!("{} -P passphrase -N passphrase", command.trim());
+        let done = Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+        let added = add();
+        assert_eq!(added.code, 0, "{added:?}");
+    }
+}
+
+#[test]
 fn a_key_file_that_can_not_be_used_costs_a_warning_and_never_the_verb() {
     let dir = tempfile::tempdir().unwrap();
     let environment = [("ROOTPIN_PASSPHRASE", "passphrase")];

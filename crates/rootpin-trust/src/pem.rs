@@ -107,6 +107,9 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Block>, String> {
     Err(
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW".to_owned()
+        } else if starts(&["ssh-ed25519 "]) {
+            // ssh-keygen knows no other format of such a key; the twelve bytes are RFC 8410's.
+            r"an Ed25519 public key of OpenSSH; convert it: (printf '0*0\005\006\003+ep\003!\000'; cut -d' ' -f2 FILE | base64 -d | tail -c 32) | openssl pkey -pubin -inform DER -out NEW".to_owned()
         } else if starts(&["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]) {
             "a public key of OpenSSH; convert it: ssh-keygen -e -m PKCS8 -f FILE > NEW".to_owned()
         } else if starts(&["{"]) {
@@ -271,7 +274,7 @@ mod tests {
             assert!(file(bad).is_err(), "{bad:?}");
         }
         assert!(
-            file(b"ssh-ed25519 AAAA me")
+            file(b"ecdsa-sha2-nistp256 AAAA me")
                 .unwrap_err()
                 .contains("ssh-keygen -e -m PKCS8")
         );
