@@ -1,14 +1,35 @@
 //! Does what the doctor says, as it is typed: lines go into a configuration, commands to a shell.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use toml_edit::{DocumentMut, Item, Table};
 
+use crate::doctor::restart;
 use crate::doctor_cases::{ONE, folder};
 use crate::lab::{Lab, write};
 
 /// The words with which a command begins.
-const COMMANDS: [&str; 5] = ["install ", "chown ", "chmod ", "cp ", "mkdir "];
+const COMMANDS: [&str; 9] = [
+    "install ",
+    "chown ",
+    "chmod ",
+    "cp ",
+    "mkdir ",
+    "mv ",
+    "rm ",
+    "rootpin ",
+    "systemctl ",
+];
+
+/// What stands for systemctl on a host without systemd: it says that the engine is to be restarted,
+/// and takes nothing else.
+const SYSTEMCTL: &str = "#!/bin/sh
+test $# = 2 && test \"$1\" = restart || exit 1
+case \"$2\" in containerd|docker) : > \"$0.restart\" ;; *) exit 1 ;; esac
+";
 
 /// Follows one piece of advice. `number` tells it from others in one test.
 pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Result<(), String> {
@@ -18,7 +39,9 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
         return Ok(());
     }
     if COMMANDS.iter().any(|word| first.starts_with(word)) {
-        shell(first)?;
+        if shell(&lab.root, first)? {
+            restart(lab, engine);
+        }
         return if rest.is_empty() || rest.starts_with('#') {
             Ok(())
         } else {
@@ -36,7 +59,7 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
                 (script, Some(format!("[{lines}")))
             });
         write(file.as_ref(), format!("{script}\n"));
-        shell(&format!("chmod 0755 {file}"))?;
+        shell(&lab.root, &format!("chmod 0755 {file}"))?;
         return lines.map_or(Ok(()), |lines| {
             follow(lab, engine, &format!("{number}x"), &lines)
         });
@@ -52,10 +75,30 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
     Err(format!("it can't be done as it is typed: {change}"))
 }
 
-fn shell(command: &str) -> Result<(), String> {
-    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+/// Runs a command as it is typed, with this build's rootpin; whether an engine is to be restarted
+/// now. `root`: a folder of the test's own.
+fn shell(root: &Path, command: &str) -> Result<bool, String> {
+    let (own, built) = (
+        root.join("advice-bin"),
+        Path::new(env!("CARGO_BIN_EXE_rootpin")),
+    );
+    let (systemctl, asked) = (own.join("systemctl"), own.join("systemctl.restart"));
+    std::fs::create_dir_all(&own).unwrap();
+    write(&systemctl, SYSTEMCTL);
+    std::fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}:{}",
+        own.display(),
+        built.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", path)
+        .output()
+        .unwrap();
     if output.status.success() {
-        Ok(())
+        Ok(std::fs::remove_file(asked).is_ok())
     } else {
         Err(format!(
             "{command}: {}",
@@ -138,5 +181,28 @@ fn merge(into: &mut Table, from: &Table) {
             (Some(there), Some(more)) => merge(there, more),
             _ => _ = into.insert(key, item.clone()),
         }
+    }
+}
+
+#[test]
+fn commands_are_run_as_they_are_typed_and_a_restart_is_the_engine_s() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    std::fs::write(root.join("stale.sock"), "").unwrap();
+    let rm = format!("rm {}", root.join("stale.sock").display());
+    assert_eq!(shell(root, &rm), Ok(false));
+    assert!(!root.join("stale.sock").exists());
+    assert_eq!(
+        shell(root, "rootpin --version   # as the doctor says it"),
+        Ok(false)
+    );
+    assert_eq!(shell(root, "systemctl restart docker"), Ok(true));
+    assert_eq!(shell(root, "systemctl restart containerd"), Ok(true));
+    for wrong in [
+        "systemctl restart sshd",
+        "systemctl mask docker",
+        "rootpin no-such-verb",
+    ] {
+        assert!(shell(root, wrong).is_err(), "{wrong}");
     }
 }

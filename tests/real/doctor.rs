@@ -30,7 +30,7 @@ fn reset(lab: &Lab, engine: &str) {
     lab.script(&["start", engine]);
 }
 
-fn restart(lab: &Lab, engine: &str) {
+pub(crate) fn restart(lab: &Lab, engine: &str) {
     lab.script(&["stop", engine]);
     lab.start_as_it_is(engine);
 }
