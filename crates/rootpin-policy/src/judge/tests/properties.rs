@@ -59,21 +59,21 @@ prop_compose! {
         exempt in prop::option::of((prop::sample::select(vec!["free.example/a", "r.example/team/app"]), prop::option::of(content()))),
         local in any::<bool>(),
     ) -> Policy {
-        let mut text = String::new();
+        let mut entries = Vec::new();
         if let Some(content) = revoked {
-            text += &format!("[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n", digest(content));
+            entries.push(format!("[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n", digest(content)));
         }
         if let Some(content) = bound {
-            text += &format!("[[image]]\nname = \"r.example/team/app:2\"\ndigest = \"{}\"\n", digest(content));
+            entries.push(format!("[[image]]\nname = \"r.example/team/app:2\"\ndigest = \"{}\"\n", digest(content)));
         }
         if let Some((pattern, content)) = exempt {
             let digests = content.map(|content| format!("digests = [\"{}\"]\n", digest(content))).unwrap_or_default();
-            text += &format!("[[exempt]]\nmatch = \"{pattern}\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"old\"\n{digests}");
+            entries.push(format!("[[exempt]]\nmatch = \"{pattern}\"\nuntil = 2030-02-01T00:00:00Z\nreason = \"old\"\n{digests}"));
         }
         if local {
-            text += "[local]\ncontent = \"allow\"\n";
+            entries.push("[local]\ncontent = \"allow\"\n".to_owned());
         }
-        policy(quorum, &text)
+        policy(quorum, &entries.concat())
     }
 }
 
