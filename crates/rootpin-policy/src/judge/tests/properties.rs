@@ -140,7 +140,9 @@ proptest! {
     #[test]
     fn a_further_name_that_is_no_yes_itself_makes_none_of_a_no(policy in a_policy(), question in a_question(), said in said(), more in a_name()) {
         let first = question.names.iter().map(|named| named.source).min();
-        let alone = Question { names: vec![more.clone()], origin: Origin::Registry, ..question.clone() };
+        // By itself, and with the label that makes an exemption hold for it.
+        let labelled = NamedBytes { source: NameSource::Source, ..more.clone() };
+        let alone = Question { names: vec![labelled], origin: Origin::Registry, ..question.clone() };
         if first.is_some_and(|first| first <= more.source)
             && answered(&policy, &question, &said).result.is_err()
             && answered(&policy, &alone, &said).result.is_err()
