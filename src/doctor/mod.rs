@@ -132,10 +132,13 @@ pub async fn examine(
             }
         }
     }
+    let of_containerd = config.engines.iter().map(|engine| engine.name.as_str());
+    let of_docker = config.dockers.iter().map(|docker| docker.name.as_str());
+    let names: Vec<_> = of_containerd.chain(of_docker).collect();
     found
         .report
         .holes
-        .extend(check::processes(&running, &known, &engines));
+        .extend(check::processes(&running, &known, &engines, &names));
     found.report.holes.extend(check::sockets(config));
     let status = match daemon {
         Ok(mut client) => client.status().await,

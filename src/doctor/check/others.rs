@@ -21,16 +21,18 @@ const DOCKERS_OWN: &str = "it is dockerd's own, and dockerd writes its configura
     system's containerd, and dockerd with --containerd=/run/containerd/containerd.sock";
 
 /// Engines that run and are not in rootpin.toml. `known` are the process numbers of those that are,
-/// `engines` the sockets of its containerds.
+/// `engines` the sockets of its containerds, `names` the names of all its engines.
 pub(in super::super) fn processes(
     running: &[Process],
     known: &[u32],
     engines: &[PathBuf],
+    names: &[&str],
 ) -> Vec<Hole> {
+    let mut taken: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let unknown = running
         .iter()
         .filter(|process| !known.contains(&process.pid) && !builds_by(process, engines));
-    let hole = |process: &Process| {
+    let mut hole = |process: &Process| {
         let Process {
             pid,
             name,
@@ -64,7 +66,7 @@ pub(in super::super) fn processes(
                 });
                 format!(
                     "stop it, or name it in rootpin.toml and run this again:\n{}",
-                    engine_lines("second", &socket)
+                    engine_lines(&free_name(&mut taken, "second"), &socket)
                 )
             }
             "dockerd" => {
@@ -72,8 +74,9 @@ pub(in super::super) fn processes(
                     .option(&["host", "H"])
                     .and_then(|host| host.strip_prefix("unix://").map(plain));
                 let socket = host.unwrap_or("/run/docker.sock".to_owned());
+                let name = free_name(&mut taken, "docker");
                 format!(
-                    "stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"docker\"\nsocket = \"{socket}\"\nauthz = \"/run/rootpin/docker.authz.sock\""
+                    "stop it, or name it in rootpin.toml and run this again:\n[[docker]]\nname = \"{name}\"\nsocket = \"{socket}\"\nauthz = \"/run/rootpin/{name}.authz.sock\""
                 )
             }
             "buildkitd" => "stop it, or have it build by a containerd of rootpin.toml alone: \
@@ -86,6 +89,17 @@ pub(in super::super) fn processes(
             .weighing(weight)
     };
     unknown.map(hole).collect()
+}
+
+/// A name that no engine has, which is taken from now on.
+fn free_name(taken: &mut Vec<String>, base: &str) -> String {
+    let numbered = (2..).map(|number: u32| format!("{base}{number}"));
+    let name = std::iter::once(base.to_owned())
+        .chain(numbered)
+        .find(|name| !taken.contains(name))
+        .unwrap_or_default();
+    taken.push(name.clone());
+    name
 }
 
 /// dockerd writes its own containerd's configuration anew at each start (moby,

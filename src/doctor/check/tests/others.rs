@@ -17,7 +17,7 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
         process(3, "dockerd", 0, true),
         process(4, "podman", 7, false),
     ];
-    let found = super::super::processes(&all, &[1], &[]);
+    let found = super::super::processes(&all, &[1], &[], &[]);
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
     assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
     assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
@@ -27,6 +27,35 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
         config.dockers[0].authz.as_deref(),
         Some(Path::new("/run/rootpin/docker.authz.sock")),
         "the socket that the packaged unit holds"
+    );
+}
+
+#[test]
+fn each_engine_that_nobody_named_is_given_a_name_that_none_has() {
+    let process = |pid, name: &str| Process {
+        pid,
+        name: name.to_owned(),
+        uid: 0,
+        words: vec![name.to_owned()],
+        contained: false,
+    };
+    let all = [
+        process(1, "containerd"),
+        process(2, "containerd"),
+        process(3, "dockerd"),
+        process(4, "dockerd"),
+    ];
+    let found = super::super::processes(&all, &[], &[], &["second", "main"]);
+    let lines = found
+        .iter()
+        .map(|hole| hole.change.split_once(":\n").unwrap().1);
+    let config: crate::config::Config =
+        toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let engines = config.engines.iter().map(|engine| engine.name.as_str());
+    let dockers = config.dockers.iter().map(|docker| docker.name.as_str());
+    assert_eq!(
+        engines.chain(dockers).collect::<Vec<_>>(),
+        ["second2", "second3", "docker", "docker2"]
     );
 }
 
@@ -98,7 +127,7 @@ fn a_buildkitd_whose_only_worker_is_a_listed_containerd_is_no_hole() {
             words,
             contained: false,
         };
-        super::super::processes(&[process], &[], &["/run/listed.sock".into()]).len()
+        super::super::processes(&[process], &[], &["/run/listed.sock".into()], &[]).len()
     };
     assert_eq!(
         run(&[
@@ -139,7 +168,7 @@ fn a_buildkitd_whose_only_worker_is_a_listed_containerd_is_no_hole() {
         contained: false,
     };
     assert_eq!(
-        super::super::processes(&[process], &[], &["/run/listed.sock".into()]),
+        super::super::processes(&[process], &[], &["/run/listed.sock".into()], &[]),
         []
     );
 }
@@ -156,7 +185,7 @@ fn an_unlisted_containerd_is_named_by_the_socket_that_its_configuration_has() {
             words,
             contained: false,
         };
-        super::super::processes(&[process], &[], &[])[0]
+        super::super::processes(&[process], &[], &[], &[])[0]
             .change
             .clone()
     };
