@@ -62,7 +62,7 @@ impl Laggards {
         if later(behind.logged, LOG_EVERY) <= now {
             behind.logged = now;
             log::warn!(
-                "{} is behind since {}: {refusal}; what was verified answers until {until}; hint: {}",
+                "{} is behind since {:.0}: {refusal}; what was verified answers until {until:.0}; hint: {}",
                 behind.source,
                 behind.since,
                 refusal.hint

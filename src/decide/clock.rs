@@ -36,8 +36,8 @@ impl Repositories {
             .filter(|(at, _)| self.present && now < *at)?;
         Some(Refusal::new(
             Code::Clock,
-            format!("a clock at {now}"),
-            format!("a time after {at}: {why}"),
+            format!("a clock at {now:.0}"),
+            format!("a time after {at:.0}: {why}"),
             "set the host's clock (timedatectl); if that is right and a file is named whose date is wrong: touch FILE",
         ))
     }

@@ -306,9 +306,9 @@ impl Repositories {
             Some(contact) if self.present && contact.duration_since(clock) > STEP => {
                 Err(Refusal::new(
                     Code::Clock,
-                    format!("a clock at {clock}"),
+                    format!("a clock at {clock:.0}"),
                     format!(
-                        "a time after the last good contact with {}, {contact}",
+                        "a time after the last good contact with {}, {contact:.0}",
                         origin.source
                     ),
                     "set the host's clock; if the contact was made under a clock that ran ahead, and the clock is right by now, forget it with: rootpin state reset --contacts",
@@ -395,8 +395,10 @@ fn offline_limit(
         Some((contact, limit)) if now < limit => Ok((contact, limit)),
         Some((contact, limit)) => Err(Refusal::new(
             Code::SourceUnreachable,
-            format!("no answer from {source} since {contact}: {silence}"),
-            format!("one before {limit}, when [limits] offline, or the root's max-age, was over"),
+            format!("no answer from {source} since {contact:.0}: {silence}"),
+            format!(
+                "one before {limit:.0}, when [limits] offline, or the root's max-age, was over"
+            ),
             "bring the trust server back; a longer [limits] offline and max-age serve the cached metadata until it expires",
         )),
         None => Err(Refusal::new(

@@ -45,7 +45,7 @@ pub(super) fn exemption_over(exempt: &Exempt, now: Timestamp) -> Denial {
     let refusal = Refusal::new(
         Code::ExemptionOver,
         format!("an exemption until {}", exempt.until),
-        format!("one that holds at {now}"),
+        format!("one that holds at {now:.0}"),
         "have the image signed, or renew the exemption with a new `until`",
     );
     Denial::by(exempt.to_string(), refusal)

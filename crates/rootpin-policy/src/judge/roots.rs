@@ -184,8 +184,10 @@ fn dated(refusal: Refusal, statement: &Statement) -> Refusal {
     let Some(again) = statement.again_after else {
         return refusal;
     };
+    // Shown in whole seconds, which are not to be too early.
+    let again = later(again, SignedDuration::from_secs(1));
     let hint = format!(
-        "{}; the metadata was fetched at {}: if the publisher signed later, ask again after {again}",
+        "{}; the metadata was fetched at {:.0}: if the publisher signed later, ask again after {again:.0}",
         refusal.hint, statement.contact
     );
     Refusal { hint, ..refusal }

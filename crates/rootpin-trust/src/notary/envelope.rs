@@ -130,7 +130,7 @@ impl Envelope {
         Err(Refusal::new(
             Code::Expired,
             found,
-            format!("an expiry after {now}"),
+            format!("an expiry after {now:.0}"),
             "have the publisher sign it anew, and check this host's clock",
         ))
     }

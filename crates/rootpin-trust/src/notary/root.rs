@@ -173,7 +173,7 @@ impl Chain {
             let found = format!("root.json with certificates {}", dates.join(", "));
             let hint =
                 "have the root key's certificate renewed, or set certificate-dates = \"ignore\" for the root: its key is what is pinned";
-            Refusal::new(Code::Expired, found, format!("certificates in force at {now}"), hint)
+            Refusal::new(Code::Expired, found, format!("certificates in force at {now:.0}"), hint)
         })?;
         Ok(())
     }

@@ -187,7 +187,7 @@ impl Envelope {
         Err(Refusal::new(
             Code::Expired,
             found,
-            format!("an expiry after {now}"),
+            format!("an expiry after {now:.0}"),
             hint,
         ))
     }
