@@ -32,7 +32,7 @@ pub(in super::super) fn processes(
     let unknown = running
         .iter()
         .filter(|process| !known.contains(&process.pid) && !builds_by(process, engines));
-    let mut hole = |process: &Process| {
+    let hole = |process: &Process| {
         let Process {
             pid,
             name,
