@@ -266,7 +266,7 @@ fn nothing_is_written_unless_somebody_agrees() {
     // Where there is nothing to write, nobody has to be asked.
     let (plain, fix) = (ended(&[]), ended(&["--fix"]));
     assert!(
-        fix.code == plain.code && fix.out.contains("there is nothing to write"),
+        fix.code == plain.code && fix.out.contains("nothing is written"),
         "{fix:?}"
     );
     fs::set_permissions(

@@ -236,10 +236,7 @@ const REFUSALS: [Refusal; 10] = [
     (
         writes,
         || error(503, "UNAVAILABLE", "garbage collection"),
-        [
-            "UNAVAILABLE: garbage collection",
-            "rootpin repo publish, later",
-        ],
+        ["UNAVAILABLE: garbage collection", " publish, later"],
     ),
 ];
 

@@ -185,7 +185,10 @@ fn dated(refusal: Refusal, statement: &Statement) -> Refusal {
         return refusal;
     };
     // Shown in whole seconds, which are not to be too early.
-    let again = later(again, SignedDuration::from_secs(1));
+    let again = match again.subsec_nanosecond() {
+        0 => again,
+        _ => later(again, SignedDuration::from_secs(1)),
+    };
     let hint = format!(
         "{}; the metadata was fetched at {:.0}: if the publisher signed later, ask again after {again:.0}",
         refusal.hint, statement.contact
