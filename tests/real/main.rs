@@ -138,6 +138,10 @@ fn cell(lab: &Lab, stage: &mut Stage, door: Door, expect: Expect) -> Result<(), 
             judged(&["allowed"], "")?;
             audited("allowed -")
         }
+        Expect::Remembered => {
+            check(result.is_ok() && unpacked > 0, "it should have come in")?;
+            judged(&["allowed"], "")
+        }
         Expect::Unasked => {
             check(result.is_ok(), "it should have come in")?;
             check(questions.is_empty(), "nobody should have been asked")

@@ -5,7 +5,7 @@ use crate::daemon::Daemon;
 use crate::image::Image;
 use crate::lab::Lab;
 use crate::own::{Files, Own, push_signed};
-use crate::rows::Expect::{Allowed, Refused};
+use crate::rows::Expect::{Allowed, Refused, Remembered};
 use crate::rows::{Row, Stage, gun, pull, see};
 use crate::trust_server::TrustServer;
 
@@ -65,7 +65,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "a mirror that mixes files of two times",
             |lab, repository| lying(lab, repository, mixed),
-            Allowed,
+            Remembered,
         ),
         row(
             "a mirror that sends without end",

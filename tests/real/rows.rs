@@ -14,6 +14,8 @@ use crate::trust_server::TrustServer;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expect {
     Allowed,
+    /// Allowed by what the daemon verified before. Another process, as an audit's, has not got that.
+    Remembered,
     /// Allowed, and no door is asked: all layers are there already.
     Unasked,
     /// Refused with this code.
@@ -25,7 +27,7 @@ pub(crate) enum Expect {
     LetThrough(&'static str),
 }
 
-use Expect::{Allowed, ByEngine, LetThrough, Refused, Unasked};
+use Expect::{Allowed, ByEngine, LetThrough, Refused, Remembered, Unasked};
 
 /// What the row has set up, alive until its last cell.
 pub(crate) struct Stage {
@@ -102,7 +104,7 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         row("an expired timestamp", expired, all(Refused("expired"))),
         // What was verified answers, as long as it may.
-        row("targets rolled back", rolled_back, all(Allowed)),
+        row("targets rolled back", rolled_back, all(Remembered)),
         row(
             "the required role is gone",
             role_gone,
