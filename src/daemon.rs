@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
 use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door};
-use crate::hooks::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
+use crate::doors::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
 use crate::observe::{self, Observer};
 use crate::policy_dir::LastGood;
 use crate::sockets::Passed;

@@ -4,7 +4,7 @@
 //! ```text
 //! containerd · dockerd                                    registry · Notary server
 //!       │ native request                                         │ bytes (capped, hashed)
-//!    hooks ──question──▶ decide ──────────────────▶ sources ─────┘
+//!    doors ──question──▶ decide ──────────────────▶ sources ─────┘
 //!       ▲                  │  ▲ │                      │ answers (untrusted)
 //!       │                  │  │ └── judge: Ask(need) or Done(judgement)      rootpin-policy
 //!       │                  │  └──── Verified<Collection> ◀── pins, floors, now, budget   rootpin-trust
@@ -16,26 +16,25 @@
 //! crates have no input or output, no clock and no async, and their Cargo.toml keeps them so:
 //! `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the host demands.
 //! `decide` drives the judge and keeps what was verified. Dependencies go one way: `bin → cli →
-//! audit, daemon → hooks, control → decide → sources, state`, and a test keeps it so. `publish`
-//! signs. It verifies by `rootpin-trust` as every host does, and no door depends on it.
+//! operate, daemon → doors → engines, control → decide → sources, state`, and a test keeps it so.
+//! `publish` signs. It verifies by `rootpin-trust` as every host does, and no door depends on it.
 //! docs/code-structure.md walks through the code.
 
 #![forbid(unsafe_code)]
 
-pub mod audit;
 pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod decide;
-pub mod doctor;
-pub mod hooks;
+pub mod doors;
+pub mod engines;
 pub mod hosts_dir;
 pub mod nonce;
 pub mod observe;
+pub mod operate;
 pub mod policy_dir;
-pub mod prove;
 pub mod publish;
 pub mod sockets;
 pub mod sources;

@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::output::{Output, counted, list, table, text};
-use crate::audit::{
-    self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold,
-};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::Client;
+use crate::operate::audit::{
+    self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold,
+};
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::Credentials;
 

@@ -12,7 +12,7 @@ use super::output::{Output, list, text};
 use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::doctor::{self, Accepted, Examination, Tools};
+use crate::operate::doctor::{self, Accepted, Examination, Tools};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor --fix --dry-run   (shows what would be written)\n  \
     rootpin doctor --json --accept unlisted-engine:buildkitd\n\n\

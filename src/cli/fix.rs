@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
-use crate::doctor::{Plan, Tools, Written};
+use crate::operate::doctor::{Plan, Tools, Written};
 
 /// The folder for rootpin-verifier, where the README has it put.
 pub(super) const VERIFIER: &str = "/usr/libexec/rootpin/verifier";

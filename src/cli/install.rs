@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::Output;
 use super::{EXIT_USAGE, fix};
 use crate::config::{self, DEFAULT_CONFIG};
-use crate::doctor::{self, Idle};
+use crate::operate::doctor::{self, Idle};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install\n  \
     rootpin install --engine containerd --yes\n\n\

@@ -8,7 +8,7 @@ use super::output::{Output, table};
 use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::prove::{Finding, Host, Report, Verdict};
+use crate::operate::prove::{Finding, Host, Report, Verdict};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin prove\n  rootpin prove --list\n  rootpin prove --path containerd/cri-pull --path docker/pull --json\n\n\
     Two images of a few bytes are served on 127.0.0.1, one of them signed by a key that is gone afterwards, and every engine of rootpin.toml is \

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::{Client, StatusBoard};
 use crate::decide::Door;
-use crate::hooks::EngineGates;
+use crate::doors::EngineGates;
 
 /// What is asked.
 pub(super) struct Watchdog {

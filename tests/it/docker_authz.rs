@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rootpin::hooks::Docker;
+use rootpin::engines::Docker;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;

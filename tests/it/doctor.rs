@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use rootpin::doctor::Code;
+use rootpin::operate::doctor::Code;
 use serde_json::Value;
 
 use crate::world::World;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("trusted_path", &[]),
     ("nonce", &[]),
     ("canary", &[]),
@@ -19,10 +19,11 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("decide", &["canary", "nonce", "sources", "state"]),
     ("observe", &["trusted_path", "decide"]),
     ("control", &["sources", "state", "decide", "observe"]),
+    ("engines", &["decide"]),
     // The verifier's binary is a client of the control socket; the resolver hands on a registry's
     // bytes.
     (
-        "hooks",
+        "doors",
         &[
             "canary",
             "nonce",
@@ -33,38 +34,26 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "decide",
             "observe",
             "control",
+            "engines",
         ],
     ),
-    // Brings images in as the engines' clients do, and signs for them.
+    // The proof brings images in as the engines' clients do, and signs for them.
     (
-        "prove",
-        &["canary", "config", "publish", "control", "hooks"],
-    ),
-    (
-        "audit",
-        &[
-            "policy_dir",
-            "sources",
-            "state",
-            "decide",
-            "observe",
-            "control",
-            "hooks",
-        ],
-    ),
-    // An audit's words and its way to write out what others wrote.
-    (
-        "doctor",
+        "operate",
         &[
             "trusted_path",
+            "canary",
             "config",
             "hosts_dir",
             "sockets",
             "policy_dir",
+            "sources",
+            "publish",
+            "state",
+            "decide",
             "observe",
             "control",
-            "hooks",
-            "audit",
+            "engines",
         ],
     ),
     (
@@ -78,7 +67,8 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "decide",
             "observe",
             "control",
-            "hooks",
+            "engines",
+            "doors",
         ],
     ),
     (
@@ -90,15 +80,13 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "sockets",
             "policy_dir",
             "sources",
+            "publish",
             "state",
             "decide",
             "observe",
             "control",
-            "prove",
-            "audit",
-            "doctor",
+            "operate",
             "daemon",
-            "publish",
         ],
     ),
 ];
@@ -248,7 +236,7 @@ fn no_module_names_one_that_stands_above_it() {
         }
         if source.module == "bin" {
             assert!(
-                named(&source.code, "rootpin::").all(|name| ["cli", "hooks"].contains(&name)),
+                named(&source.code, "rootpin::").all(|name| ["cli", "doors"].contains(&name)),
                 "{}",
                 source.path
             );

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rootpin::hooks::Docker;
+use rootpin::engines::Docker;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Policy};

@@ -1,0 +1,202 @@
+//! What a sweep asks of an engine: the images that it has, what runs, and to let go of a name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Pending, in_containerd, in_docker};
+use crate::decide::{Named, Resident};
+use crate::engines::{Containerd, Docker};
+use rootpin_trust::image::Digest;
+
+/// An engine that does not answer must not keep us from the next question.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An engine whose images are swept.
+#[derive(Debug)]
+pub(super) enum Engine {
+    /// One containerd, and the dockerds that may run containers in it.
+    Containerd(Arc<Containerd>, Vec<Docker>),
+    /// A dockerd, and whether some containerd is swept, too.
+    Docker(Docker, bool),
+}
+
+/// One image, and what its record says of its size.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    pub(super) resident: Resident,
+    pub(super) size: i64,
+    /// Whether a record shows that a registry was asked, though the blobs may not.
+    pub(super) is_of_registry: bool,
+}
+
+/// A name of an image, as it is found or to go.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Shared: nothing keeps an image from having a hundred thousand names.
+    pub(super) image: Arc<Image>,
+    pub(super) named: Named,
+    /// Whether the same bytes have a name here that is admitted.
+    pub(super) admitted_elsewhere: bool,
+}
+
+/// What an engine has.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) images: Vec<Image>,
+    /// What could not be judged, and why.
+    pub(super) odd: Vec<String>,
+}
+
+/// Why not all of an image could be looked at.
+#[derive(Debug)]
+pub(super) enum LookUpError {
+    /// The engine failed, and would of the next image, too.
+    Engine(String),
+    /// It is this image's own fault.
+    Image(String),
+}
+
+impl From<String> for LookUpError {
+    fn from(why: String) -> Self {
+        Self::Engine(why)
+    }
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) namespace: String,
+    pub(super) id: String,
+    /// The image's name, as the engine has it; empty where it says none.
+    pub(super) image: String,
+    /// What that stands for, where it can be told.
+    pub(super) digest: Option<Digest>,
+}
+
+/// What became of a name that was to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Removal {
+    Removed,
+    /// It is gone already, or stands for other bytes by now.
+    Changed,
+    Refused(String),
+}
+
+impl Engine {
+    /// Every image that the engine has.
+    pub(super) async fn held(&self, engine: &str) -> Result<Held, String> {
+        bounded(async {
+            match self {
+                Self::Containerd(containerd, _) => in_containerd::held(containerd, engine).await,
+                Self::Docker(docker, beside_containerd) => {
+                    in_docker::held(docker, engine, *beside_containerd).await
+                }
+            }
+        })
+        .await
+    }
+
+    /// Every container that runs.
+    pub(super) async fn running(&self) -> Result<Vec<Running>, String> {
+        bounded(async {
+            match self {
+                Self::Containerd(containerd, dockers) => {
+                    in_containerd::running(containerd, dockers).await
+                }
+                Self::Docker(docker, _) => in_docker::running(docker).await,
+            }
+        })
+        .await
+    }
+
+    /// Looks up what an image is made of; and where it came from, if that is wanted too.
+    pub(super) async fn look_up(
+        &self,
+        image: &mut Image,
+        sources: bool,
+    ) -> Result<(), LookUpError> {
+        match self {
+            Self::Containerd(containerd, _) => {
+                bounded(in_containerd::look_up(containerd, image, sources)).await
+            }
+            // All that is known of it stands in the list.
+            Self::Docker(..) => Ok(()),
+        }
+    }
+
+    /// Whether the name still stands for that.
+    pub(super) async fn stands(&self, namespace: &str, named: &Named) -> Result<bool, String> {
+        match self {
+            Self::Containerd(containerd, _) => {
+                bounded(in_containerd::stands(containerd, namespace, named)).await
+            }
+            Self::Docker(docker, _) => in_docker::stands(docker, named).await,
+        }
+    }
+
+    /// Takes a name away, if it still stands for those bytes. `last` of several: wait for what is
+    /// no longer held to go.
+    pub(super) async fn remove(
+        &self,
+        namespace: &str,
+        named: &Named,
+        last: bool,
+    ) -> Result<Removal, String> {
+        if matches!(self, Self::Docker(..)) && named.name.is_none() {
+            return Ok(Removal::Refused(
+                "it has no name that dockerd could untag".to_owned(),
+            ));
+        }
+        if !self.stands(namespace, named).await? {
+            return Ok(Removal::Changed);
+        }
+        match self {
+            Self::Containerd(containerd, _) => {
+                bounded(in_containerd::remove(containerd, namespace, named, last)).await
+            }
+            Self::Docker(docker, _) => in_docker::remove(docker, named).await,
+        }
+    }
+
+    /// Follows what the engine tells of its images, until it stops.
+    pub(super) async fn follow(
+        &self,
+        pending: &Arc<Pending>,
+        connected: impl FnOnce(),
+    ) -> Result<(), String> {
+        match self {
+            Self::Containerd(containerd, _) => {
+                in_containerd::follow(containerd, pending, connected).await
+            }
+            Self::Docker(docker, _) => in_docker::follow(docker, pending, connected).await,
+        }
+    }
+}
+
+impl Running {
+    /// Whether it runs from that name; or from its bytes, where those have no other name that is
+    /// admitted.
+    pub(super) fn is_of(&self, target: &Target) -> bool {
+        let bytes = target.image.resident.bytes.as_ref();
+        let part = |digest| {
+            digest == target.named.digest
+                || bytes.is_some_and(|bytes| bytes.contents.contains(&digest))
+        };
+        let by_bytes = !target.admitted_elsewhere && self.digest.is_some_and(part);
+        self.namespace == target.image.resident.namespace
+            && (self.image == target.named.record || by_bytes)
+    }
+
+    /// Whether it may: one that says nothing may run from any image of its namespace.
+    pub(super) fn may_be_of(&self, target: &Target) -> bool {
+        let silent = self.digest.is_none()
+            && (self.image.is_empty() || self.image.parse::<Digest>().is_ok());
+        self.is_of(target) || (silent && self.namespace == target.image.resident.namespace)
+    }
+}
+
+async fn bounded<T, E: From<String>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}").into()))
+}

@@ -1,0 +1,330 @@
+//! dockerd's own API, on its unix socket: one request a connection.
+
+pub mod images;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// The list of a hundred thousand images.
+const MAX_BODY: usize = 64 << 20;
+/// An event carries the labels of an image.
+const MAX_LINE: usize = 1 << 20;
+
+/// A call of BuildKit that changes nothing (moby/buildkit, api/services/control/control.proto).
+pub(crate) const GRPC_CALL: &str = "/moby.buildkit.v1.Control/ListWorkers";
+/// The message of a call without arguments: not compressed, and of no length (gRPC over HTTP/2,
+/// "Length-Prefixed-Message").
+const NO_ARGUMENTS: &[u8] = &[0; 5];
+/// `PERMISSION_DENIED` and `UNAUTHENTICATED`: what a server answers that asked somebody (gRPC,
+/// doc/statuscodes.md).
+const DENIED: [&str; 2] = ["7", "16"];
+
+/// What it means that a dockerd answers gRPC.
+pub const GRPC_BYPASS: &str = "dockerd answers gRPC on its own socket (HTTP/2 without TLS) and shows it no authorization plugin: whoever may \
+    use the socket builds images past the plugin";
+
+/// One dockerd, by its socket.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    socket: PathBuf,
+    deadline: Duration,
+}
+
+/// What dockerd answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its whole body, which is not larger than 64 MiB.
+    pub body: Bytes,
+}
+
+impl Docker {
+    /// The dockerd that listens there. Every call ends within `deadline`.
+    #[must_use]
+    pub fn at(socket: &Path, deadline: Duration) -> Self {
+        Self {
+            socket: socket.to_owned(),
+            deadline,
+        }
+    }
+
+    /// The body of a successful answer to a GET.
+    ///
+    /// # Errors
+    /// There is none in time, it is no success, or it is too large.
+    pub async fn get(&self, path: &str) -> Result<Bytes, String> {
+        let answer = self
+            .call(Method::GET, path, HeaderMap::new(), Bytes::new())
+            .await?;
+        if answer.status == StatusCode::OK {
+            Ok(answer.body)
+        } else {
+            Err(format!("answered {} to GET {path}", answer.status))
+        }
+    }
+
+    /// Any call. `path` has the query in it.
+    ///
+    /// # Errors
+    /// There is no answer in time, or it is too large.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let asked = format!("{method} {path}");
+        let answered =
+            tokio::time::timeout(self.deadline, self.exchange(method, path, headers, body)).await;
+        answered.map_err(|_| format!("no answer to {asked} within {:?}", self.deadline))?
+    }
+
+    /// Whether dockerd answers gRPC to HTTP/2 without TLS. From 29.2 on it does, before it asks any
+    /// authorization plugin (moby, daemon/command/httphandler.go).
+    ///
+    /// # Errors
+    /// It can't be reached, or does not answer in time.
+    pub async fn answers_grpc(&self) -> Result<bool, String> {
+        let answered = tokio::time::timeout(self.deadline, self.ask_grpc()).await;
+        answered.map_err(|_| format!("no answer to a gRPC call within {:?}", self.deadline))?
+    }
+
+    async fn ask_grpc(&self) -> Result<bool, String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let stream = tokio::net::UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| said(&error))?;
+        // A server of HTTP/1.1 alone answers HTTP/2's preface with words that are no HTTP/2.
+        let handshake =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let Ok((mut sender, connection)) = handshake else {
+            return Ok(false);
+        };
+        let _connection = AbortOnDrop(tokio::spawn(connection));
+        let request = http::Request::post(format!("http://docker{GRPC_CALL}"))
+            .header(http::header::CONTENT_TYPE, "application/grpc");
+        let request = request
+            .header(http::header::TE, "trailers")
+            .body(Full::new(Bytes::from_static(NO_ARGUMENTS)));
+        let Ok(answer) = sender
+            .send_request(request.map_err(|error| said(&error))?)
+            .await
+        else {
+            return Ok(false);
+        };
+        let kind = answer
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .map(http::HeaderValue::as_bytes)
+            .unwrap_or_default();
+        if !kind.starts_with(b"application/grpc") {
+            return Ok(false);
+        }
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(|error| said(&error))?;
+        let status = |headers: &HeaderMap| {
+            headers
+                .get("grpc-status")
+                .and_then(|status| status.to_str().ok())
+                .map(str::to_owned)
+        };
+        let status = status(&head.headers).or_else(|| body.trailers().and_then(status));
+        Ok(!status.is_some_and(|status| DENIED.contains(&status.as_str())))
+    }
+
+    /// Hands over the lines of an answer that goes on for as long as dockerd runs. `begun` is
+    /// called when it begins.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn follow(
+        &self,
+        path: &str,
+        begun: impl FnOnce(),
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        let opened = tokio::time::timeout(
+            self.deadline,
+            self.open(Method::GET, path, HeaderMap::new(), Bytes::new()),
+        )
+        .await;
+        let (_connection, mut answer) =
+            opened.map_err(|_| format!("no answer to GET {path} within {:?}", self.deadline))??;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("answered {} to GET {path}", answer.status()));
+        }
+        begun();
+        let mut line = Vec::new();
+        while let Some(frame) = answer.frame().await {
+            let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else {
+                continue;
+            };
+            for part in data.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.len() > MAX_LINE {
+                    return Err(format!("a line of more than {MAX_LINE} bytes"));
+                }
+                if part.ends_with(b"\n") {
+                    each(&line);
+                    line.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let (_connection, answer) = self.open(method, path, headers, body).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_BODY)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
+        Ok(Answer { status, body })
+    }
+
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(AbortOnDrop, http::Response<Incoming>), String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let stream = tokio::net::UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| said(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| said(&error))?;
+        let connection = AbortOnDrop(tokio::spawn(connection));
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "docker");
+        request
+            .headers_mut()
+            .into_iter()
+            .for_each(|known| known.extend(headers.clone()));
+        let answer = sender
+            .send_request(
+                request
+                    .body(Full::new(body))
+                    .map_err(|error| said(&error))?,
+            )
+            .await
+            .map_err(|error| said(&error))?;
+        Ok((connection, answer))
+    }
+}
+
+/// A connection must not outlive the call that made it, however that ends.
+struct AbortOnDrop(tokio::task::JoinHandle<Result<(), hyper::Error>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Response;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    /// A server on a unix socket, by HTTP/2 or by HTTP/1.1, whose every answer has this type and
+    /// this `grpc-status`.
+    async fn answers(
+        http2: bool,
+        kind: &'static str,
+        status: &'static str,
+    ) -> Result<bool, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(move |_| async move {
+                let trailers = HeaderMap::from_iter([(
+                    "grpc-status".parse().unwrap(),
+                    status.parse().unwrap(),
+                )]);
+                let frames = [
+                    Frame::data(Bytes::from_static(NO_ARGUMENTS)),
+                    Frame::trailers(trailers),
+                ];
+                let body = StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, Infallible>)));
+                Response::builder()
+                    .header(http::header::CONTENT_TYPE, kind)
+                    .body(body)
+            });
+            let io = TokioIo::new(stream);
+            if http2 {
+                let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(io, service)
+                    .await;
+            } else {
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(io, service)
+                    .await;
+            }
+        });
+        let answered = Docker::at(&socket, Duration::from_secs(10))
+            .answers_grpc()
+            .await;
+        server.abort();
+        answered
+    }
+
+    #[tokio::test]
+    async fn a_dockerd_that_answers_grpc_past_its_plugins_is_told_from_one_that_does_not() {
+        assert_eq!(answers(true, "application/grpc", "0").await, Ok(true));
+        assert_eq!(
+            answers(true, "application/grpc+proto", "12").await,
+            Ok(true),
+            "it has no such call, and looked without asking"
+        );
+        assert_eq!(
+            answers(true, "application/grpc", "7").await,
+            Ok(false),
+            "somebody was asked, and said no"
+        );
+        assert_eq!(
+            answers(true, "application/json", "0").await,
+            Ok(false),
+            "the API, which shows its calls to the plugins"
+        );
+        assert_eq!(
+            answers(false, "application/grpc", "0").await,
+            Ok(false),
+            "docker 29.1 and before"
+        );
+        let gone = Docker::at("/none/docker.sock".as_ref(), Duration::from_secs(10))
+            .answers_grpc()
+            .await;
+        assert!(gone.is_err(), "{gone:?}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What has dockerd ask rootpin's plugin: its name in daemon.json, the file by which dockerd finds
+//! its socket, and the order of the two services. dockerd itself says whether it takes the
+//! daemon.json.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::super::facts::Docker;
+use super::super::program::Program;
+use super::super::version::Version;
+use super::super::{plugin_name, probe};
+use super::{Edit, daemon_json};
+use crate::config::Dockerd;
+
+/// From this one on dockerd says whether it takes a configuration.
+const VALIDATES: Version = Version(23, 0, 0);
+/// Where a host has services of systemd.
+const UNITS: &str = "/etc/systemd/system";
+const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
+
+/// The edits, once the dockerd that runs said that it takes them.
+pub(super) async fn edits(facts: &Docker, plugin: &str) -> Result<Vec<Edit>, String> {
+    if facts.authorization_by_flag {
+        return Err(format!(
+            "its plugins are named on dockerd's command line, and dockerd does not start where daemon.json names some too; hint: add \
+             --authorization-plugin={plugin} there"
+        ));
+    }
+    let (mut edits, edit) = (
+        around(&facts.docker, plugin)?,
+        daemon_json::authorization(&facts.config, plugin)?,
+    );
+    validate(facts, &edit).await?;
+    edits.push(edit);
+    Ok(edits)
+}
+
+/// The same for one that does not run.
+pub(in super::super) fn idle_docker(
+    docker: &Dockerd,
+    config: &Path,
+    plugin: &str,
+) -> Result<Vec<Edit>, String> {
+    let mut edits = around(docker, plugin)?;
+    edits.push(daemon_json::authorization(config, plugin)?);
+    Ok(edits)
+}
+
+/// What dockerd finds the plugin by, and what orders the two services.
+fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, String> {
+    let socket = docker
+        .authz
+        .as_deref()
+        .ok_or("rootpin.toml gives it no authz")?;
+    let mut edits = Vec::new();
+    if plugin_name::of(socket).is_none() {
+        let path = Path::new(plugin_name::SPECS).join(format!("{plugin}.spec"));
+        edits.push(Edit {
+            before: super::text(&path)?,
+            path,
+            after: format!("unix://{}\n", socket.display()),
+            mode: 0o644,
+        });
+    }
+    if Path::new(UNITS).is_dir() && Path::new("/run/systemd/system").is_dir() {
+        let path = Path::new(UNITS).join("docker.service.d/rootpin.conf");
+        edits.push(Edit {
+            before: super::text(&path)?,
+            path,
+            after: UNIT.to_owned(),
+            mode: 0o644,
+        });
+    }
+    Ok(edits)
+}
+
+/// Has the dockerd that runs look at the new daemon.json, with its own command line: what stands in
+/// both keeps it from starting.
+async fn validate(facts: &Docker, edit: &Edit) -> Result<(), String> {
+    let process = probe::dockerd_at(&facts.docker.socket).await;
+    let Some(process) = process.filter(|_| facts.version >= VALIDATES) else {
+        return Ok(());
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("rootpin-")
+        .tempdir()
+        .map_err(|error| format!("a folder for a copy: {error}"))?;
+    let copy = folder.path().join("daemon.json");
+    std::fs::write(&copy, &edit.after).map_err(|error| format!("{}: {error}", copy.display()))?;
+    let mut arguments = vec![
+        OsString::from("--validate"),
+        "--config-file".into(),
+        copy.into(),
+    ];
+    arguments.extend(own_arguments(&process.words));
+    let taken = Program::of(&process)?.run(&arguments).await?;
+    taken.map(|_| ()).map_err(|why| {
+        format!(
+            "dockerd would not start with the new {}, so it stays as it is: {why}",
+            edit.path.display()
+        )
+    })
+}
+
+/// The command line without the program and its own daemon.json.
+fn own_arguments(words: &[String]) -> Vec<OsString> {
+    let mut words = words.iter().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--config-file" {
+            words.next();
+        } else if !word.starts_with("--config-file=") {
+            kept.push(word.into());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_keeps_all_but_its_own_file() {
+        let words = [
+            "dockerd",
+            "-H",
+            "fd://",
+            "--config-file",
+            "/a",
+            "--debug",
+            "--config-file=/b",
+        ]
+        .map(str::to_owned);
+        assert_eq!(own_arguments(&words), ["-H", "fd://", "--debug"]);
+    }
+}

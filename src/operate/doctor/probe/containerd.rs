@@ -1,0 +1,349 @@
+//! One containerd: version and plugins by its API, its configuration by its process, its verifier's
+//! folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use containerd_client::services::v1::PluginsRequest;
+use containerd_client::services::v1::introspection_client::IntrospectionClient;
+use containerd_client::services::v1::version_client::VersionClient;
+
+use super::super::check::VERIFIER;
+use super::super::config_files::{ConfigFiles, Pattern, at};
+use super::super::facts::{Config, Containerd, Folder, Plugin, Process, Writable};
+use super::super::program::{Failure, Program};
+use super::super::version::Version;
+use crate::config::Engine;
+use crate::engines;
+use crate::observe::plain;
+use crate::trusted_path::{Owner, check_way};
+
+/// Where containerd looks where its command line says nothing.
+const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
+/// More than any plugin list.
+const MAX_PLUGINS: usize = 1000;
+/// More entries than this are shown as so many.
+const MAX_ENTRIES: usize = 100;
+/// By how much the start of a process may be told wrong.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// All that is to be known of a containerd that answers.
+pub(in super::super) async fn containerd(
+    engine: &Engine,
+    process: &Process,
+) -> Result<Containerd, String> {
+    let client = engines::Containerd::at(&engine.containerd).map_err(|error| error.to_string())?;
+    let said =
+        |status: tonic::Status| format!("{}: {}", engine.containerd.display(), status.message());
+    let version = super::in_time("version", async {
+        VersionClient::new(client.channel())
+            .version(())
+            .await
+            .map_err(said)
+    })
+    .await?;
+    let version = version.into_inner().version;
+    let version = Version::parse(&version)
+        .ok_or_else(|| format!("it says that its version is {version:?}"))?;
+    let request = PluginsRequest {
+        filters: Vec::new(),
+    };
+    let asked = super::in_time("plugins", async {
+        IntrospectionClient::new(client.channel())
+            .plugins(request)
+            .await
+            .map_err(said)
+    });
+    let listed = asked.await?.into_inner().plugins;
+    if listed.len() > MAX_PLUGINS {
+        return Err(format!("it lists more than {MAX_PLUGINS} plugins"));
+    }
+    let plugins = listed.into_iter().map(|mut plugin| Plugin {
+        address: plugin.exports.remove("address"),
+        error: plugin
+            .init_err
+            .map(|error| error.message)
+            .filter(|message| !message.contains("skip plugin")),
+        kind: plugin.r#type,
+        id: plugin.id,
+    });
+    let config = configuration(process, &engine.containerd).await;
+    let (config, refused) = apart(config);
+    let mut facts = Containerd {
+        engine: engine.clone(),
+        version,
+        plugins: plugins.collect(),
+        config,
+        refused,
+        verifier: None,
+    };
+    if version >= VERIFIER {
+        facts.verifier = facts.config.as_ref().ok().and_then(folder);
+    }
+    Ok(facts)
+}
+
+/// A configuration, or why none is known; and apart from that why containerd would not start with
+/// it.
+pub(super) fn apart(config: Result<Config, Failure>) -> (Result<Config, String>, Option<String>) {
+    let refused = match &config {
+        Ok(config) => config.refused.clone(),
+        Err(Failure::Refused(why)) => Some(why.clone()),
+        Err(Failure::Unknown(_)) => None,
+    };
+    (config.map_err(String::from), refused)
+}
+
+async fn configuration(process: &Process, socket: &Path) -> Result<Config, Failure> {
+    if process.name != "containerd" {
+        let Process { pid, name, .. } = process;
+        let why = format!(
+            "process {pid}, which listens there, is {}, and not containerd: its configuration is not known",
+            plain(name)
+        );
+        return Err(Failure::Unknown(why));
+    }
+    let main = main_of(process);
+    // It may see other files than we do: in a container, or in a mount namespace of its own.
+    let seen = PathBuf::from(format!("/proc/{}/root{}", process.pid, main.display()));
+    let place = |path: &Path| {
+        fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
+    if place(&main) != place(&seen) {
+        return Err(Failure::Unknown(format!(
+            "{} is another file for containerd than for this program",
+            main.display()
+        )));
+    }
+    let mut config = read(Program::of(process)?, &main).await?;
+    let clock = process.started().map(|started| Clock {
+        started: started + SLACK,
+        socket: changed_at(socket),
+        now: SystemTime::now(),
+    });
+    config.changed = clock.and_then(|clock| changed_since(&config.files, &clock));
+    Ok(config)
+}
+
+/// The main file of a containerd that runs.
+fn main_of(process: &Process) -> PathBuf {
+    process
+        .option(&["config", "c"])
+        .map_or_else(|| DEFAULT_CONFIG.into(), |given| process.path(&given))
+}
+
+/// What a containerd makes of that main file, and the files. Without a main file it reads none.
+pub(super) async fn read(program: Program, main: &Path) -> Result<Config, Failure> {
+    let dumped = program.dump(main).await;
+    let files = if main.exists() {
+        ConfigFiles::read(main, &BTreeMap::new())
+    } else {
+        Ok(ConfigFiles::default())
+    };
+    let (files, effective, refused) = match (files, dumped) {
+        (Ok(files), Ok(effective)) => (files, effective, None),
+        (Err(why), Ok(_)) => return Err(Failure::Unknown(why)),
+        // A drop-in of ours may be at fault, by an engine that was changed under it: then the rest
+        // is in force once that is mended.
+        (Ok(files), Err(Failure::Refused(why)))
+            if files.files.iter().any(|file| is_ours(&file.path)) =>
+        {
+            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let without = files.copy(folder.path(), |path| !is_ours(path))?;
+            let effective = program
+                .dump(&without)
+                .await
+                .map_err(|_| Failure::Refused(why.clone()))?;
+            (files, effective, Some(why))
+        }
+        (_, Err(failure)) => return Err(failure),
+    };
+    let stray = stray(main, &files);
+    Ok(Config {
+        effective,
+        refused,
+        files,
+        changed: None,
+        main: main.to_owned(),
+        stray,
+        program,
+    })
+}
+
+/// Whether a file is by its name a drop-in of rootpin's.
+pub(in super::super) fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name == "rootpin.toml"
+        || name
+            .strip_suffix("-rootpin.toml")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte == b'z'))
+}
+
+/// The times by which one tells whether a file changed after an engine had started.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    /// By the present clock.
+    started: SystemTime,
+    /// By the clock of then: when the engine made its socket.
+    socket: Option<SystemTime>,
+    now: SystemTime,
+}
+
+/// A file, or a folder of drop-ins, that changed since. The change of an entry counts, as that of
+/// bytes does: a drop-in that was moved there keeps its old time.
+fn changed_since(files: &ConfigFiles, clock: &Clock) -> Option<PathBuf> {
+    let folders = files.patterns.iter().filter_map(Pattern::one_folder);
+    let all = files
+        .files
+        .iter()
+        .map(|file| file.path.as_path())
+        .chain(folders);
+    let changed = |path: &&Path| changed_at(path).is_some_and(|time| clock.is_after(time));
+    all.into_iter().find(changed).map(Path::to_owned)
+}
+
+impl Clock {
+    /// Where both times lie in the future, the clock was set back since, and only they can be
+    /// compared with each other.
+    fn is_after(&self, changed: SystemTime) -> bool {
+        let then = self
+            .socket
+            .filter(|socket| *socket > self.now && changed > self.now);
+        changed > then.unwrap_or(self.started)
+    }
+}
+
+/// When the file, or what is known of it, changed last.
+fn changed_at(path: &Path) -> Option<SystemTime> {
+    let found = fs::metadata(path).ok()?;
+    let (seconds, nanos) = (
+        u64::try_from(found.ctime()).ok()?,
+        u32::try_from(found.ctime_nsec()).ok()?,
+    );
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+}
+
+/// Drop-ins of rootpin in the usual folder, where that is not imported.
+fn stray(main: &Path, files: &ConfigFiles) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("/")).join("conf.d");
+    let entries = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .take(MAX_ENTRIES);
+    let ours = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_ours(path));
+    ours.filter(|path| !files.files.iter().any(|file| file.path == *path))
+        .collect()
+}
+
+/// The verifier's folder, and who can change it.
+pub(super) fn folder(config: &Config) -> Option<Folder> {
+    let path: PathBuf = at(
+        &config.effective,
+        &[
+            "plugins",
+            "io.containerd.image-verifier.v1.bindir",
+            "bin_dir",
+        ],
+    )?
+    .as_str()?
+    .into();
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(Folder {
+                path,
+                ..Folder::default()
+            });
+        }
+        found => found
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .take(MAX_ENTRIES),
+    };
+    let mut entries: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    entries.sort();
+    let all = std::iter::once(path.clone()).chain(entries.iter().map(|entry| path.join(entry)));
+    let writable = all.into_iter().find_map(|path| {
+        check_way(&path, Owner::Root).err().map(|fault| Writable {
+            why: fault.message,
+            hint: fault.hint,
+            own: at_fault(&path),
+        })
+    });
+    Some(Folder {
+        path,
+        entries: Some(entries),
+        writable,
+    })
+}
+
+/// The path itself, where it is its own mode or owner that is wrong, and not something above it.
+fn at_fault(path: &Path) -> Option<PathBuf> {
+    let found = fs::symlink_metadata(path).ok()?;
+    let wrong = !found.is_symlink() && (found.uid() != 0 || found.mode() & 0o022 != 0);
+    let above = path
+        .parent()
+        .is_some_and(|folder| check_way(folder, Owner::Root).is_ok());
+    (wrong && above).then(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_change_of_what_was_written_before_the_start() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        // It started at 1000 by its socket; the clock was set back by 500 at 1100, and it is 610
+        // now.
+        let back = Clock {
+            started: at(500),
+            socket: Some(at(1000)),
+            now: at(610),
+        };
+        assert!(!back.is_after(at(990)), "written before the start");
+        assert!(
+            back.is_after(at(1050)),
+            "written after the start, before the clock was set"
+        );
+        assert!(back.is_after(at(605)), "written after the clock was set");
+        assert!(!back.is_after(at(400)));
+        let steady = Clock {
+            started: at(1000),
+            socket: Some(at(1000)),
+            now: at(1100),
+        };
+        assert!(steady.is_after(at(1001)) && !steady.is_after(at(999)));
+        // At boot the clock stood at 1970, and was then set right.
+        let boot = Clock {
+            started: at(9000),
+            socket: Some(at(10)),
+            now: at(9100),
+        };
+        assert!(!boot.is_after(at(8000)) && boot.is_after(at(9050)));
+    }
+
+    #[test]
+    fn only_the_names_that_rootpin_writes_are_its_own() {
+        for (name, ours) in [
+            ("rootpin.toml", true),
+            ("zz-rootpin.toml", true),
+            ("-rootpin.toml", false),
+            ("10-rootpin.toml", false),
+            ("rootpin.toml.bak", false),
+        ] {
+            assert_eq!(is_ours(&Path::new("/etc").join(name)), ours, "{name}");
+        }
+    }
+}

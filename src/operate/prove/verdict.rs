@@ -1,0 +1,534 @@
+//! What came of a path, and what that says of its door.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::path::{Control, Path};
+use super::{Failure, Offer, Tried};
+use crate::canary::Canary;
+use crate::control::wire::prove_response::Asked;
+use crate::engines::GRPC_BYPASS;
+
+/// How one image fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It came in.
+    Accepted {
+        /// The code of a refusal that audit mode let pass.
+        let_through: Option<String>,
+        /// Whether any door was asked for it.
+        asked: bool,
+    },
+    /// One of our doors stopped it, as the daemon tells.
+    Refused {
+        /// The door.
+        door: String,
+        /// The refusal's code.
+        code: String,
+    },
+    /// One of our doors stopped it, as the engine's words tell: what it was asked about had no
+    /// name.
+    Stopped(String),
+    /// It did not come in, and that was nobody of ours.
+    Failed(String),
+    /// The engine has no such way.
+    NoWay,
+    /// It was not tried: it means nothing on this path, or nothing without the control.
+    Untried,
+}
+
+/// What is known of a path's door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// What nobody signed was stopped, and what somebody signed was not.
+    Shut,
+    /// What nobody signed came in.
+    Open,
+    /// Neither was shown.
+    Unknown,
+}
+
+/// A path with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The path's stable name.
+    pub path: String,
+    /// What is known.
+    pub result: Finding,
+    /// Why, or what there is to say besides.
+    pub note: String,
+    /// Every image, and how long it took.
+    pub images: Vec<(Canary, Fate, Duration)>,
+}
+
+/// How a door's refusal begins, among an engine's own words.
+const REFUSED: &str = "rootpin: refused ";
+/// What is to be said of most paths.
+const KNOWN: &str = "but not to an unsigned image whose layers are all here already: nobody is asked for the name on this path";
+
+impl Finding {
+    /// `shut`, `open` or `unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shut => "shut",
+            Self::Open => "open",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How an image fared, by what the engine said and what the daemon was asked.
+pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
+    let (name, digest) = (offer.name.to_string(), offer.image.digest().to_string());
+    let of_it = || {
+        asked
+            .iter()
+            .filter(|one| one.name == name || one.digest == digest)
+    };
+    let mut noes = of_it().filter(|one| one.outcome != "allowed");
+    match &tried.outcome {
+        None => Fate::Untried,
+        Some(Ok(())) => {
+            let let_through = noes.find(|one| one.let_through).map(|one| one.code.clone());
+            Fate::Accepted {
+                let_through,
+                asked: of_it().next().is_some(),
+            }
+        }
+        Some(Err(Failure::NoWay)) => Fate::NoWay,
+        Some(Err(Failure::Said(words))) => match noes.find(|one| !one.let_through) {
+            Some(no) if no.outcome == "unjudged" => {
+                Fate::Failed(format!("{} could not judge: {}", no.door, no.code))
+            }
+            Some(no) => Fate::Refused {
+                door: no.door.clone(),
+                code: no.code.clone(),
+            },
+            None if words.contains(REFUSED) => Fate::Stopped(words.clone()),
+            None => Fate::Failed(words.clone()),
+        },
+    }
+}
+
+/// What all of it says of the path. `local`: the policy lets local content pass.
+pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local: bool) -> Verdict {
+    let of = |wanted: Canary| {
+        images
+            .iter()
+            .find(|(canary, ..)| *canary == wanted)
+            .map_or(&Fate::Untried, |(_, fate, _)| fate)
+    };
+    let (result, note) = judged(
+        path,
+        of(Canary::Signed),
+        of(Canary::Unsigned),
+        of(Canary::Known),
+        local,
+    );
+    Verdict {
+        path: path.name.clone(),
+        result,
+        note,
+        images,
+    }
+}
+
+fn judged(
+    path: &Path,
+    signed: &Fate,
+    unsigned: &Fate,
+    known: &Fate,
+    local: bool,
+) -> (Finding, String) {
+    match (unsigned, known) {
+        (Fate::Accepted { .. }, _) if path.is_grpc() => {
+            return (Finding::Open, GRPC_BYPASS.to_owned());
+        }
+        (
+            Fate::Accepted {
+                let_through: Some(code),
+                ..
+            },
+            _,
+        ) => {
+            return (
+                Finding::Open,
+                format!(
+                    "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
+                ),
+            );
+        }
+        (Fate::Accepted { .. }, _) if path.control == Control::Optional && local => {
+            return (
+                Finding::Open,
+                "an unsigned image came in, as local content: the policy's [local] lets it"
+                    .to_owned(),
+            );
+        }
+        (Fate::Accepted { asked: false, .. }, _) => {
+            return (
+                Finding::Open,
+                "an unsigned image came in: no door was asked".to_owned(),
+            );
+        }
+        (Fate::Accepted { asked: true, .. }, _) => {
+            return (
+                Finding::Open,
+                "an unsigned image came in: a door was asked, and did not stop it".to_owned(),
+            );
+        }
+        (
+            _,
+            Fate::Accepted {
+                let_through: None, ..
+            },
+        ) if path.asks_by_name => {
+            return (
+                Finding::Open,
+                "an unsigned image of known layers came in: nobody is asked for the name"
+                    .to_owned(),
+            );
+        }
+        (Fate::Failed(why), _) => {
+            return (
+                Finding::Unknown,
+                format!("the unsigned image failed by itself: {why}"),
+            );
+        }
+        (Fate::Untried, _) => return (Finding::Unknown, "it was not tried".to_owned()),
+        (Fate::NoWay, _) => return (Finding::Shut, String::new()),
+        (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
+    }
+    match (path.control, signed) {
+        (Control::None, _) | (_, Fate::Accepted { .. }) => {}
+        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => {
+            return (Finding::Shut, "for everything, signed or not".to_owned());
+        }
+        (_, Fate::Refused { code, door }) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image was refused too, by {door}: {code}"),
+            );
+        }
+        (_, Fate::Stopped(words)) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image was refused too: {words}"),
+            );
+        }
+        (_, Fate::Failed(why)) => {
+            return (
+                Finding::Unknown,
+                format!("the signed image failed by itself: {why}"),
+            );
+        }
+        (_, Fate::Untried | Fate::NoWay) => {
+            return (
+                Finding::Unknown,
+                "the signed image was not tried".to_owned(),
+            );
+        }
+    }
+    match known {
+        Fate::Accepted { .. } => (Finding::Shut, KNOWN.to_owned()),
+        Fate::Failed(why) if path.asks_by_name => (
+            Finding::Unknown,
+            format!("the image of known layers failed by itself: {why}"),
+        ),
+        _ => (Finding::Shut, String::new()),
+    }
+}
+
+impl Verdict {
+    /// Whether known layers come in, for which nobody is asked on this path.
+    #[must_use]
+    pub fn lets_known_layers_in(&self) -> bool {
+        self.note == KNOWN
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
+            let (outcome, door, code, why) = match fate {
+                Fate::Accepted { let_through, .. } => {
+                    ("accepted", None, let_through.as_ref(), None)
+                }
+                Fate::Refused { door, code } => ("refused", Some(door), Some(code), None),
+                Fate::Stopped(words) => ("refused", None, None, Some(words)),
+                Fate::Failed(why) => ("failed", None, None, Some(why)),
+                Fate::NoWay => ("no-way", None, None, None),
+                Fate::Untried => ("untried", None, None, None),
+            };
+            let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let image = json!({ "outcome": outcome, "door": door, "code": code, "why": why, "milliseconds": milliseconds });
+            (canary.tag().to_owned(), image)
+        };
+        let images: serde_json::Map<_, _> = self.images.iter().map(image).collect();
+        let note = Some(&self.note).filter(|note| !note.is_empty());
+        json!({ "path": self.path, "result": self.result.as_str(), "note": note, "images": images })
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted {
+                let_through: None, ..
+            } => f.write_str("accepted"),
+            Self::Accepted {
+                let_through: Some(code),
+                ..
+            } => write!(f, "let through ({code})"),
+            Self::Refused { door, code } => write!(f, "refused by {door}: {code}"),
+            Self::Stopped(_) => f.write_str("refused"),
+            Self::Failed(_) => f.write_str("failed"),
+            Self::NoWay => f.write_str("no such way"),
+            Self::Untried => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::operate::prove::path;
+
+    fn accepted() -> Fate {
+        Fate::Accepted {
+            let_through: None,
+            asked: true,
+        }
+    }
+
+    fn refused() -> Fate {
+        Fate::Refused {
+            door: "gate".to_owned(),
+            code: "no-statement".to_owned(),
+        }
+    }
+
+    fn failed() -> Fate {
+        Fate::Failed("connection refused".to_owned())
+    }
+
+    fn result(
+        asks_by_name: bool,
+        control: Control,
+        signed: Fate,
+        unsigned: Fate,
+        known: Fate,
+    ) -> Finding {
+        let at: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mut path = path::of_resolver(at);
+        (path.asks_by_name, path.control) = (asks_by_name, control);
+        let images = [
+            (Canary::Signed, signed),
+            (Canary::Unsigned, unsigned),
+            (Canary::Known, known),
+        ];
+        verdict(
+            &path,
+            images
+                .map(|(canary, fate)| (canary, fate, Duration::ZERO))
+                .into(),
+            false,
+        )
+        .result
+    }
+
+    #[test]
+    fn only_a_path_that_stops_the_one_and_takes_the_other_is_shut() {
+        let required =
+            |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
+        assert_eq!(required(accepted(), refused(), refused()), Finding::Shut);
+        assert_eq!(required(accepted(), refused(), accepted()), Finding::Shut);
+        assert_eq!(required(accepted(), accepted(), accepted()), Finding::Open);
+        // Whatever else happened, it came in.
+        assert_eq!(required(refused(), accepted(), failed()), Finding::Open);
+        let audit = Fate::Accepted {
+            let_through: Some("no-statement".to_owned()),
+            asked: true,
+        };
+        assert_eq!(required(accepted(), audit, accepted()), Finding::Open);
+        for (signed, unsigned) in [
+            (refused(), refused()),
+            (failed(), refused()),
+            (Fate::Untried, refused()),
+            (accepted(), failed()),
+            (accepted(), Fate::Untried),
+            (failed(), failed()),
+        ] {
+            assert_eq!(
+                required(signed.clone(), unsigned.clone(), Fate::Untried),
+                Finding::Unknown,
+                "{signed:?} {unsigned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn known_layers_are_a_hole_where_somebody_should_be_asked_for_the_name() {
+        let by_name = |known| result(true, Control::Required, accepted(), refused(), known);
+        assert_eq!(by_name(refused()), Finding::Shut);
+        assert_eq!(by_name(accepted()), Finding::Open);
+        assert_eq!(by_name(failed()), Finding::Unknown);
+    }
+
+    #[test]
+    fn a_path_that_nothing_may_come_in_by_needs_no_control() {
+        for control in [Control::Optional, Control::None] {
+            assert_eq!(
+                result(
+                    false,
+                    control,
+                    if control == Control::None {
+                        Fate::Untried
+                    } else {
+                        refused()
+                    },
+                    refused(),
+                    Fate::Untried
+                ),
+                Finding::Shut
+            );
+            assert_eq!(
+                result(false, control, accepted(), accepted(), accepted()),
+                Finding::Open
+            );
+        }
+        assert_eq!(
+            result(false, Control::Optional, failed(), refused(), Fate::Untried),
+            Finding::Unknown
+        );
+    }
+
+    #[test]
+    fn who_stopped_an_image_is_told_by_the_daemon_and_else_by_the_engine_s_words() {
+        let name = "127.0.0.1:1/rootpin-prove-0123456789abcdef0123456789abcdef/0-pull:unsigned"
+            .parse::<rootpin_trust::image::ImageRef>()
+            .unwrap();
+        let image = Canary::Unsigned.image(&name.repository);
+        let offer = Offer {
+            name,
+            canary: Canary::Unsigned,
+            image,
+        };
+        let tried = |outcome: Result<(), &str>| Tried {
+            outcome: Some(outcome.map_err(|words| Failure::Said(words.to_owned()))),
+            took: Duration::ZERO,
+        };
+        let asked = |outcome: &str, let_through| Asked {
+            door: "gate".to_owned(),
+            digest: offer.image.digest().to_string(),
+            outcome: outcome.to_owned(),
+            code: "no-statement".to_owned(),
+            let_through,
+            ..Asked::default()
+        };
+        let fate = |outcome, asked: &[Asked]| super::fate(&offer, &tried(outcome), asked);
+        assert_eq!(
+            fate(
+                Err("no"),
+                &[asked("allowed", true), asked("refused", false)]
+            ),
+            refused()
+        );
+        assert_eq!(
+            fate(Err("no"), &[asked("refused", true)]),
+            Fate::Failed("no".to_owned()),
+            "audit mode let it pass"
+        );
+        assert!(matches!(
+            fate(Err("no"), &[asked("unjudged", false)]),
+            Fate::Failed(_)
+        ));
+        assert_eq!(fate(Err("no"), &[]), Fate::Failed("no".to_owned()));
+        assert_eq!(
+            fate(Err("x: rootpin: refused layer"), &[]),
+            Fate::Stopped("x: rootpin: refused layer".to_owned())
+        );
+        assert!(matches!(
+            fate(Err("x: rootpin: could not judge layer"), &[]),
+            Fate::Failed(_)
+        ));
+        let other = Asked {
+            digest: "sha256:00".to_owned(),
+            ..asked("refused", false)
+        };
+        assert_eq!(
+            fate(Err("no"), std::slice::from_ref(&other)),
+            Fate::Failed("no".to_owned())
+        );
+        // An engine that doesn't mind what it is told has let it in.
+        assert_eq!(fate(Ok(()), &[asked("refused", false)]), accepted());
+        assert_eq!(
+            fate(Ok(()), &[asked("refused", true)]),
+            Fate::Accepted {
+                let_through: Some("no-statement".to_owned()),
+                asked: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_note_gives_the_cause_and_local_content_only_where_the_policy_lets_it() {
+        let mut path = path::of_resolver("127.0.0.1:1".parse().unwrap());
+        (path.asks_by_name, path.control) = (false, Control::Optional);
+        let note = |asked, local| {
+            let images = vec![(
+                Canary::Unsigned,
+                Fate::Accepted {
+                    let_through: None,
+                    asked,
+                },
+                Duration::ZERO,
+            )];
+            verdict(&path, images, local).note
+        };
+        assert_eq!(
+            note(false, false),
+            "an unsigned image came in: no door was asked"
+        );
+        assert_eq!(
+            note(true, false),
+            "an unsigned image came in: a door was asked, and did not stop it"
+        );
+        assert_eq!(
+            note(false, true),
+            "an unsigned image came in, as local content: the policy's [local] lets it"
+        );
+    }
+
+    #[test]
+    fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_not() {
+        let docker =
+            std::sync::Arc::new(crate::engines::Docker::at("/none".as_ref(), Duration::ZERO));
+        let paths = path::of_docker("main", &docker, true);
+        let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
+        let found = |fate: Fate| {
+            let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
+            (verdict.result, verdict.note)
+        };
+        assert_eq!(
+            found(Fate::Accepted {
+                let_through: None,
+                asked: false
+            }),
+            (Finding::Open, GRPC_BYPASS.to_owned())
+        );
+        assert_eq!(found(Fate::NoWay), (Finding::Shut, String::new()));
+        assert_eq!(found(failed()).0, Finding::Unknown);
+        assert!(
+            path::of_docker("main", &docker, false)
+                .iter()
+                .all(|path| path.name != "main/grpc"),
+            "no plugin, nothing to get past"
+        );
+    }
+}
