@@ -30,7 +30,7 @@ pub mod daemon;
 pub mod decide;
 pub mod doors;
 pub mod engines;
-pub mod hosts_dir;
+pub(crate) mod hosts_toml;
 pub mod nonce;
 pub mod observe;
 pub mod operate;

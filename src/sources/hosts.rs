@@ -22,7 +22,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{SourceError, escaped};
-use crate::hosts_dir::{DOCKER_HUB, DaemonJson, Place};
+use crate::hosts_toml::{Certificates, DOCKER_HUB, DaemonJson, RegistryFolder};
 use crate::trusted_path::{Owner, check_way};
 use rootpin_trust::image::Digest;
 
@@ -150,7 +150,8 @@ pub(super) fn ways(
         url: path.display().to_string(),
         cause,
     };
-    let place = Place::of(folder, host).map_err(|error| wrong(folder, error.to_string()))?;
+    let place =
+        RegistryFolder::of(folder, host).map_err(|error| wrong(folder, error.to_string()))?;
     let Some(place) = place else {
         return by_dockerd(None, folder, host, wanted, resolver);
     };
@@ -231,7 +232,7 @@ fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<Way, SourceError> {
         .and_then(|(_, rest)| rest.split('/').next())
         .filter(|authority| !["", ".", ".."].contains(authority));
     let place = authority
-        .map(|authority| Place::of(folder, authority))
+        .map(|authority| RegistryFolder::of(folder, authority))
         .transpose()
         .map_err(|error| wrong(error.to_string()))?
         .flatten()
@@ -243,15 +244,13 @@ fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<Way, SourceError> {
 }
 
 /// A way whose folder has Docker's files only.
-fn by_certificates(place: &Place, url: &str, mirror: bool) -> Result<Way, SourceError> {
+fn by_certificates(place: &RegistryFolder, url: &str, mirror: bool) -> Result<Way, SourceError> {
     let folder = place.folder();
     let wrong = |cause: String| SourceError::Other {
         url: folder.display().to_string(),
         cause,
     };
-    let beside = place
-        .certificates()
-        .map_err(|error| wrong(error.to_string()))?;
+    let beside = Certificates::beside(place.folder()).map_err(|error| wrong(error.to_string()))?;
     let ca = (!beside.ca.is_empty())
         .then(|| OneOrMore::More(beside.ca.iter().map(PathBuf::from).collect()));
     let pair = |(certificate, key): &(String, Option<String>)| {

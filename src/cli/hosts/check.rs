@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
-use crate::hosts_dir::{
-    DEFAULT, DOCKER_HUB, DaemonJson, Hole, Place, WRITABLE, holes_at, mirrored, passed_over,
-    registries,
-};
+use crate::hosts_toml::{DEFAULT, DOCKER_HUB, DaemonJson, RegistryFolder, registries};
+use crate::operate::hosts::{HostsFinding, WRITABLE, check_folder, mirrored, without_host_table};
 use crate::sockets::Holder;
 
 #[derive(Debug, clap::Args)]
@@ -85,11 +83,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             ));
         }
         for registry in asked {
-            let place = Place::of(&dir, &registry).map_err(unreadable)?;
+            let place = RegistryFolder::of(&dir, &registry).map_err(unreadable)?;
             let mut found =
-                holes_at(place.as_ref(), &registry, resolver, &options).map_err(unreadable)?;
+                check_folder(place.as_ref(), &registry, resolver, &options).map_err(unreadable)?;
             if let Some(place) = place.as_ref().filter(|_| closed(&found)) {
-                found.extend(passed_over(place, &registry, &options).map_err(unreadable)?);
+                found.extend(without_host_table(place, &registry, &options).map_err(unreadable)?);
             }
             if let Some(place) = place.as_ref().filter(|place| {
                 registry == DOCKER_HUB || registry == DEFAULT && stands_for_docker_hub(&dir, place)
@@ -114,26 +112,32 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
 }
 
 /// Whether nothing but a mode is wrong with a file.
-fn closed(found: &[Hole]) -> bool {
+fn closed(found: &[HostsFinding]) -> bool {
     found.iter().all(|hole| hole.code == WRITABLE)
 }
 
 /// Whether that folder of `_default` is the one that dockerd finds for Docker Hub.
-fn stands_for_docker_hub(dir: &Path, default: &Place) -> bool {
-    Place::of(dir, DOCKER_HUB)
+fn stands_for_docker_hub(dir: &Path, default: &RegistryFolder) -> bool {
+    RegistryFolder::of(dir, DOCKER_HUB)
         .is_ok_and(|found| found.is_some_and(|found| found.file() == default.file()))
 }
 
-fn hole(code: &'static str, found: &str, hint: &str) -> Hole {
-    Hole {
+fn hole(code: &'static str, found: &str, hint: &str) -> HostsFinding {
+    HostsFinding {
         code,
         found: found.to_owned(),
         hint: hint.to_owned(),
     }
 }
 
-fn told(dir: &Path, registry: Option<&str>, file: Option<PathBuf>, holes: &[Hole]) -> Value {
-    let hole = |hole: &Hole| json!({ "code": hole.code, "found": hole.found, "hint": hole.hint });
+fn told(
+    dir: &Path,
+    registry: Option<&str>,
+    file: Option<PathBuf>,
+    holes: &[HostsFinding],
+) -> Value {
+    let hole =
+        |hole: &HostsFinding| json!({ "code": hole.code, "found": hole.found, "hint": hole.hint });
     let findings: Vec<_> = holes.iter().map(hole).collect();
     json!({ "dir": dir.display().to_string(), "registry": registry, "file": file.map(|file| file.display().to_string()), "findings": findings })
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::EXIT_USAGE;
 use super::output::{Output, shell_word};
 use crate::config::{self, DEFAULT_CONFIG};
-use crate::hosts_dir::DEFAULT;
+use crate::hosts_toml::DEFAULT;
 use rootpin_trust::image::Repository;
 
 #[derive(Debug, clap::Subcommand)]

@@ -10,7 +10,8 @@ use similar::TextDiff;
 
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
-use crate::hosts_dir::{Place, close};
+use crate::hosts_toml::{Certificates, RegistryFolder};
+use crate::operate::hosts::close;
 use crate::policy_dir::replace_file;
 use crate::trusted_path;
 
@@ -47,12 +48,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let mut changes = Vec::new();
     for dir in &dirs {
         for registry in &arguments.registries {
-            let place = Place::own(dir, registry).map_err(|error| failed(dir, &error))?;
+            let place = RegistryFolder::own(dir, registry).map_err(|error| failed(dir, &error))?;
             let file = place.file();
             let read = |error: io::Error| failed(&file, &error);
             let (before, beside) = (
                 place.text().map_err(read)?,
-                place.certificates().map_err(read)?,
+                Certificates::beside(place.folder()).map_err(read)?,
             );
             let after = close(before.as_deref(), registry, resolver, &beside).map_err(|hole| {
                 Failure::Refused(format!(

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::hosts_dir::fetches_at;
+use crate::hosts_toml::fetches_bytes;
 
 /// Where containerd's and Docker's files are unless rootpin.toml's `hosts-dir` says otherwise.
 const FOLDERS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
@@ -32,7 +32,7 @@ impl Forms {
     /// change while rootpind runs.
     pub(super) fn pass(&self, registry: &str) -> bool {
         self.folders.iter().any(|folder| {
-            fetches_at(folder, registry, self.at).unwrap_or_else(|error| {
+            fetches_bytes(folder, registry, self.at).unwrap_or_else(|error| {
                 log::warn!(
                     "the hosts.toml of {registry} in {} is not looked at: {error}",
                     folder.display()

@@ -9,10 +9,8 @@ use super::super::code::Code;
 use super::super::facts::{Containerd, Docker};
 use super::super::hole::Hole;
 use super::super::version::Version;
-use crate::hosts_dir::{
-    Certificates, DEFAULT, DOCKER_HUB, NO_FILE, Place, WRITABLE, close, holes_at, mirrored,
-    passed_over, registries,
-};
+use crate::hosts_toml::{Certificates, DEFAULT, DOCKER_HUB, RegistryFolder, registries};
+use crate::operate::hosts::{NO_FILE, WRITABLE, check_folder, close, mirrored, without_host_table};
 
 /// dockerd with images in containerd reads them from this version on, there and nowhere else.
 const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
@@ -81,7 +79,7 @@ pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<
 
 /// dockerd's own mirrors of Docker Hub.
 fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
-    let place = Place::of(folder, DOCKER_HUB).ok()??;
+    let place = RegistryFolder::of(folder, DOCKER_HUB).ok()??;
     let found = mirrored(&place, mirrors, "").ok()??;
     let hole = Hole::new(
         Code::HostsOpen,
@@ -120,9 +118,9 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>, old: bool) -
     for registry in all {
         let place = first(folders, &registry);
         let found = place.and_then(|place| {
-            let mut found = holes_at(place.as_ref(), &registry, resolver.at, "")?;
+            let mut found = check_folder(place.as_ref(), &registry, resolver.at, "")?;
             if let Some(place) = place.as_ref().filter(|_| old) {
-                found.extend(passed_over(place, &registry, "")?);
+                found.extend(without_host_table(place, &registry, "")?);
             }
             Ok((found, place))
         });
@@ -184,7 +182,7 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>, old: bool) -
 }
 
 /// What closes a file, where that is possible.
-fn command(place: &Place, registry: &str, resolver: SocketAddr) -> Option<String> {
+fn command(place: &RegistryFolder, registry: &str, resolver: SocketAddr) -> Option<String> {
     let name = if place.is_default { DEFAULT } else { registry };
     let text = place.text().ok()??;
     close(Some(&text), name, resolver, &Certificates::default()).ok()?;
@@ -193,13 +191,13 @@ fn command(place: &Place, registry: &str, resolver: SocketAddr) -> Option<String
 }
 
 /// The first of several folders that has something for a registry.
-fn first(folders: &[PathBuf], registry: &str) -> std::io::Result<Option<Place>> {
+fn first(folders: &[PathBuf], registry: &str) -> std::io::Result<Option<RegistryFolder>> {
     for folder in folders
         .iter()
         .map(PathBuf::as_path)
         .filter(|folder: &&Path| folder.exists())
     {
-        if let Some(place) = Place::of(folder, registry)? {
+        if let Some(place) = RegistryFolder::of(folder, registry)? {
             return Ok(Some(place));
         }
     }
@@ -371,11 +369,11 @@ mod tests {
             )
         );
         assert_eq!(of(&[]), None);
-        let closed = crate::hosts_dir::close(
+        let closed = close(
             None,
             "docker.io",
             "127.0.0.1:5055".parse().unwrap(),
-            &crate::hosts_dir::Certificates::default(),
+            &Certificates::default(),
         )
         .unwrap();
         write(dir.path(), "docker.io", &closed);

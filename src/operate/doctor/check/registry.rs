@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::hosts_dir::{DEFAULT, Place, registries};
+use crate::hosts_toml::{DEFAULT, RegistryFolder, registries};
 
 /// The folder that CRI would take every registry's file from, by itself.
 ///
@@ -40,7 +40,7 @@ pub(crate) fn one_folder(list: &str) -> Result<String, String> {
         .iter()
         .filter(|(_, folder)| *folder != first)
         .map(|(name, folder)| {
-            let file = Place::own(folder, name)
+            let file = RegistryFolder::own(folder, name)
                 .map(|place| place.file())
                 .unwrap_or_default();
             (file.parent().unwrap_or(folder).to_owned(), name.as_str())

@@ -1,5 +1,5 @@
-//! What dockerd's daemon.json says of registries, where it lies beside the folder of `hosts.toml`
-//! files, as /etc/docker/daemon.json lies beside /etc/docker/certs.d.
+//! Reads what dockerd's daemon.json says about registries. It lies beside the folder of `hosts.toml`
+//! files, as /etc/docker/daemon.json beside /etc/docker/certs.d.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,12 +12,12 @@ use serde_json::Value;
 /// No daemon.json is longer.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Mirrors of Docker Hub, and registries that need no verified TLS.
+/// Docker Hub's mirrors, and registries without verified TLS.
 #[derive(Debug, Default, Deserialize)]
-pub struct DaemonJson {
+pub(crate) struct DaemonJson {
     /// `registry-mirrors`, as written.
     #[serde(default, rename = "registry-mirrors", deserialize_with = "texts")]
-    pub mirrors: Vec<String>,
+    pub(crate) mirrors: Vec<String>,
     #[serde(default, rename = "insecure-registries", deserialize_with = "texts")]
     insecure: Vec<String>,
 }
@@ -31,10 +31,9 @@ fn texts<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Vec<String>, D::
 }
 
 impl DaemonJson {
-    /// The file beside that folder; one that says nothing, where there is none or dockerd itself
-    /// could not start with it.
-    #[must_use]
-    pub fn beside(folder: &Path) -> Self {
+    /// The file beside that folder; an empty one where it is missing or dockerd could not start with
+    /// it.
+    pub(crate) fn beside(folder: &Path) -> Self {
         let path = folder.parent().map(|parent| parent.join("daemon.json"));
         let Some(Ok(file)) = path.map(File::open) else {
             return Self::default();
@@ -49,8 +48,7 @@ impl DaemonJson {
     /// Whether `insecure-registries` lists a registry: by its name and port, or by a network that
     /// its address is in. dockerd looks up a name's addresses for that; here a name wants an entry
     /// of its own.
-    #[must_use]
-    pub fn is_insecure(&self, registry: &str) -> bool {
+    pub(crate) fn is_insecure(&self, registry: &str) -> bool {
         let address = address(registry);
         self.insecure.iter().any(|entry| {
             let name = ["http://", "https://"]

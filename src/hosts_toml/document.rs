@@ -1,6 +1,7 @@
-//! One `hosts.toml`, read as an engine reads it. What any of them reads otherwise is an error: a
-//! file that an engine does not understand it passes over, and what it then does is open.
+//! Reads one `hosts.toml` as engines read it. Whatever any engine reads differently is an error:
+//! an engine passes over a file that it does not understand, and asks the registry.
 
+use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use toml_edit::{DocumentMut, Item, Table};
@@ -9,23 +10,24 @@ use super::dialect;
 
 /// No such file is longer.
 pub(super) const MAX_BYTES: usize = 256 << 10;
-/// A file that was understood.
+
+/// A file that every engine understands.
 #[derive(Debug, Clone)]
-pub struct HostsFile {
-    pub(super) document: DocumentMut,
+pub(crate) struct HostsFile {
+    document: DocumentMut,
 }
 
 /// What a host may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Capabilities {
-    pub(super) pull: bool,
-    pub(super) resolve: bool,
-    pub(super) push: bool,
+pub(crate) struct Capabilities {
+    pub(crate) pull: bool,
+    pub(crate) resolve: bool,
+    pub(crate) push: bool,
 }
 
 impl Capabilities {
     /// Whether it is asked what a tag is: hosts that have both are.
-    pub(super) fn resolves(self) -> bool {
+    pub(crate) fn resolves(self) -> bool {
         self.pull && self.resolve
     }
 }
@@ -57,25 +59,35 @@ impl FromStr for HostsFile {
     }
 }
 
+impl Display for HostsFile {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.document.fmt(f)
+    }
+}
+
 impl HostsFile {
-    pub(super) fn root(&self) -> &Table {
+    /// The document, to be changed; parse its text again to know that it is still understood.
+    pub(crate) fn document_mut(&mut self) -> &mut DocumentMut {
+        &mut self.document
+    }
+
+    pub(crate) fn root(&self) -> &Table {
         self.document.as_table()
     }
 
     /// Whether there is a `[host]` table, be it empty.
-    pub(super) fn has_host_table(&self) -> bool {
+    pub(crate) fn has_host_table(&self) -> bool {
         self.root().contains_key("host")
     }
 
     /// The registry itself, as the file names it.
-    #[must_use]
-    pub fn server(&self) -> Option<&str> {
+    pub(crate) fn server(&self) -> Option<&str> {
         self.root().get("server").and_then(Item::as_str)
     }
 
     /// The hosts before it. Engines look for `[host."…"]` and pass over hosts that are written in
     /// any other way.
-    pub(super) fn hosts(&self) -> Result<Vec<(&str, &Table)>, String> {
+    pub(crate) fn hosts(&self) -> Result<Vec<(&str, &Table)>, String> {
         let Some(hosts) = self.root().get("host") else {
             return Ok(Vec::new());
         };
@@ -99,7 +111,7 @@ impl HostsFile {
 }
 
 /// What a table says of capabilities: all, where it says nothing.
-pub(super) fn capabilities(table: &Table) -> Result<Capabilities, String> {
+pub(crate) fn capabilities(table: &Table) -> Result<Capabilities, String> {
     let all = Capabilities {
         pull: true,
         resolve: true,

@@ -1,30 +1,28 @@
-//! Where an engine finds the file of a registry, below the folder that it was told (containerd,
+//! Finds the folder of a registry below an engine's folder of `hosts.toml` files (containerd,
 //! `HostDirFromRoot`).
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::DEFAULT;
 use super::document::MAX_BYTES;
-use super::{Certificates, DEFAULT, Hole, WRITABLE, hole};
-use crate::trusted_path::{Owner, check_way};
+use crate::trusted_path::{Owner, Untrusted, check_way};
 
 /// The folder of one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct RegistryFolder {
     folder: PathBuf,
-    /// Whether it is that of `_default`, which stands for the registry.
-    pub is_default: bool,
+    /// Whether this is `_default` because the registry has no folder of its own.
+    pub(crate) is_default: bool,
 }
 
-impl Place {
-    /// The folder that an engine looks into for a registry: the first of three that is there.
-    /// `None`: none of them is.
+impl RegistryFolder {
+    /// The folder that an engine reads for a registry: the first of three that exists, if any.
     ///
     /// # Errors
-    /// It can't be looked at.
-    pub fn of(root: &Path, registry: &str) -> io::Result<Option<Self>> {
+    /// The folder can't be read.
+    pub(crate) fn of(root: &Path, registry: &str) -> io::Result<Option<Self>> {
         for name in [with_port(registry).as_str(), registry, DEFAULT] {
             let folder = root.join(name);
             if folder.try_exists()? {
@@ -37,11 +35,11 @@ impl Place {
         Ok(None)
     }
 
-    /// The folder of the registry's own, there or to be made.
+    /// The registry's own folder, which may not exist yet.
     ///
     /// # Errors
-    /// It can't be looked at.
-    pub fn own(root: &Path, registry: &str) -> io::Result<Self> {
+    /// The folder can't be read.
+    pub(crate) fn own(root: &Path, registry: &str) -> io::Result<Self> {
         let found = Self::of(root, registry)?.filter(|place| !place.is_default);
         Ok(found.unwrap_or_else(|| Self {
             folder: root.join(registry),
@@ -49,23 +47,20 @@ impl Place {
         }))
     }
 
-    /// The folder itself.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The file itself.
-    #[must_use]
-    pub fn file(&self) -> PathBuf {
+    /// Its `hosts.toml`, which may not exist.
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.join("hosts.toml")
     }
 
-    /// Its text, if there is such a file.
+    /// The file's text, or `None` without a file. A text over `MAX_BYTES` is cut one byte after it.
     ///
     /// # Errors
-    /// It can't be read, or is no text of a size that such a file has.
-    pub fn text(&self) -> io::Result<Option<String>> {
+    /// The file can't be read, or is not a plain file.
+    pub(crate) fn text(&self) -> io::Result<Option<String>> {
         let file = match fs::File::open(self.file()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -80,89 +75,19 @@ impl Place {
         Ok(Some(text))
     }
 
-    /// That others than root may change who says what a tag is: the file, a folder on the way to
-    /// it, or what a link on the way leads to.
-    #[must_use]
-    pub fn writable(&self) -> Option<Hole> {
+    /// The fault by which others than root can change who resolves tags: in the file, a folder on
+    /// the way to it, or the target of a link on the way.
+    pub(crate) fn untrusted(&self) -> Option<Untrusted> {
         let file = std::path::absolute(self.file()).ok()?;
-        let fault = check_way(&file, Owner::RootOrCaller).err()?;
-        let found = format!(
-            "others than root can change {}: {}",
-            file.display(),
-            fault.message
-        );
-        Some(Hole::new(WRITABLE, found, fault.hint))
-    }
-
-    /// The certificates beside it.
-    ///
-    /// # Errors
-    /// The folder can't be listed.
-    pub fn certificates(&self) -> io::Result<Certificates> {
-        let mut names = Vec::new();
-        match fs::read_dir(&self.folder) {
-            Ok(entries) => {
-                for entry in entries {
-                    names.extend(entry?.file_name().into_string());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        names.sort();
-        let kind = |name: &String| {
-            Path::new(name)
-                .extension()
-                .and_then(|kind| kind.to_str().map(str::to_owned))
-        };
-        let key = |certificate: &str| format!("{}.key", certificate.trim_end_matches(".cert"));
-        let pair = |name: &String| {
-            (
-                name.clone(),
-                Some(key(name)).filter(|key| names.contains(key)),
-            )
-        };
-        Ok(Certificates {
-            ca: names
-                .iter()
-                .filter(|name| kind(name).as_deref() == Some("crt"))
-                .cloned()
-                .collect(),
-            client: names
-                .iter()
-                .filter(|name| kind(name).as_deref() == Some("cert"))
-                .map(pair)
-                .collect(),
-        })
+        check_way(&file, Owner::RootOrCaller).err()
     }
 }
 
-/// Whether an administrator has the engines that read this folder fetch a registry's bytes from the
-/// resolver: by the registry's own file, or by that of `_default` where it has none.
-///
-/// # Errors
-/// It can't be looked at, is not understood, or may be anybody's.
-pub fn fetches_at(root: &Path, registry: &str, resolver: SocketAddr) -> io::Result<bool> {
-    let Some(place) = Place::of(root, registry)? else {
-        return Ok(false);
-    };
-    let Some(text) = place.text()? else {
-        return Ok(false);
-    };
-    if let Some(hole) = place.writable() {
-        return Err(io::Error::other(hole.found));
-    }
-    Ok(hole::fetches(
-        &text.parse().map_err(io::Error::other::<String>)?,
-        resolver,
-    ))
-}
-
-/// The registries that have a folder. One whose name no engine looks for, as `_backup`, is none.
+/// The registries that have a folder. A folder that no engine looks for, as `_backup`, is left out.
 ///
 /// # Errors
 /// The folder can't be listed.
-pub fn registries(root: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn registries(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
@@ -180,8 +105,7 @@ pub fn registries(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the name can be that of a registry in an image's name, or stands for those without a
-/// folder of their own.
+/// Whether engines look for a folder of that name: a registry's, or `_default`.
 fn is_looked_for(name: &str) -> bool {
     let of_a_host = |sign: char| sign.is_ascii_alphanumeric() || ".-:[]".contains(sign);
     name == DEFAULT
@@ -217,7 +141,7 @@ mod tests {
     fn the_first_of_three_folders_is_looked_into() {
         let root = tempfile::tempdir().unwrap();
         let found = || {
-            Place::of(root.path(), "r.example:5000")
+            RegistryFolder::of(root.path(), "r.example:5000")
                 .unwrap()
                 .map(|place| place.folder.file_name().unwrap().to_owned())
         };
@@ -227,13 +151,15 @@ mod tests {
             assert_eq!(found().unwrap(), name);
         }
         assert!(
-            Place::of(root.path(), "other.example")
+            RegistryFolder::of(root.path(), "other.example")
                 .unwrap()
                 .unwrap()
                 .is_default
         );
         assert_eq!(
-            Place::own(root.path(), "other.example").unwrap().file(),
+            RegistryFolder::own(root.path(), "other.example")
+                .unwrap()
+                .file(),
             root.path().join("other.example/hosts.toml")
         );
         assert_eq!(
@@ -265,44 +191,26 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_goes_with_its_key() {
-        let root = tempfile::tempdir().unwrap();
-        let place = Place::own(root.path(), "r.example").unwrap();
-        assert_eq!(place.certificates().unwrap(), Certificates::default());
-        fs::create_dir(root.path().join("r.example")).unwrap();
-        for name in ["ca.crt", "a.cert", "a.key", "b.cert", "notes"] {
-            fs::write(root.path().join("r.example").join(name), "x").unwrap();
-        }
-        let found = place.certificates().unwrap();
-        assert_eq!(found.ca, ["ca.crt"]);
-        assert_eq!(
-            found.client,
-            [
-                ("a.cert".to_owned(), Some("a.key".to_owned())),
-                ("b.cert".to_owned(), None)
-            ]
-        );
-    }
-    #[test]
     fn who_can_write_to_a_folder_on_the_way_can_change_the_file() {
         use std::os::unix::fs::PermissionsExt as _;
         let root = tempfile::tempdir().unwrap();
         let certs = root.path().join("certs.d");
         fs::create_dir_all(certs.join("r.example")).unwrap();
-        let place = Place::own(&certs, "r.example").unwrap();
+        let place = RegistryFolder::own(&certs, "r.example").unwrap();
         fs::write(place.file(), "").unwrap();
         let set = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         set(&place.file(), 0o644);
-        assert_eq!(place.writable(), None);
+        assert_eq!(place.untrusted(), None);
         for open in [place.file(), place.folder().to_owned(), certs.clone()] {
             let mode = fs::metadata(&open).unwrap().permissions().mode() & 0o777;
             set(&open, mode | 0o020);
-            let hole = place.writable().unwrap();
-            assert!(hole.found.contains(&open.display().to_string()), "{hole:?}");
+            let fault = place.untrusted().unwrap();
+            let named = open.display().to_string();
+            assert!(fault.message.contains(&named), "{fault:?}");
             set(&open, mode);
         }
-        assert_eq!(place.writable(), None);
+        assert_eq!(place.untrusted(), None);
     }
 }

@@ -1,31 +1,34 @@
-//! What leaves a `hosts.toml` open.
+//! Finds each fault by which another host than the resolver can say what a tag is.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use toml_edit::Table;
 
-use super::document::{HostsFile, capabilities};
-use super::{DEFAULT, Place, url};
+use crate::hosts_toml::{
+    Capabilities, DEFAULT, HostsFile, RegistryFolder, capabilities, is_resolver, resolver_url,
+};
+use crate::trusted_path::Untrusted;
 
 /// The code of a registry that has no file.
-pub const NO_FILE: &str = "no-file";
+pub(crate) const NO_FILE: &str = "no-file";
 
 /// The code of a file that others than root can change.
-pub const WRITABLE: &str = "writable";
+pub(crate) const WRITABLE: &str = "writable";
 
-/// One way by which somebody else than the resolver says what a tag is, or by which nobody does.
+/// One fault of a `hosts.toml`: another host than the resolver resolves tags, or none does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hole {
-    /// Its stable name.
-    pub code: &'static str,
+pub(crate) struct HostsFinding {
+    /// Its stable code.
+    pub(crate) code: &'static str,
     /// What was found.
-    pub found: String,
+    pub(crate) found: String,
     /// What to change.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
-impl Hole {
+impl HostsFinding {
     pub(super) fn new(
         code: &'static str,
         found: impl Into<String>,
@@ -39,8 +42,7 @@ impl Hole {
     }
 
     /// Engines pass over a file that they don't understand.
-    #[must_use]
-    pub fn malformed(why: &str) -> Self {
+    pub(crate) fn malformed(why: &str) -> Self {
         let found = format!(
             "the file is not understood, and then engines pass over it and ask the registry: {}",
             why.trim()
@@ -51,10 +53,18 @@ impl Hole {
             "mend it by hand; `rootpin hosts write` then closes it",
         )
     }
-}
 
-impl Hole {
-    /// What is written into it is lost when that program starts.
+    /// Others than root can change the file.
+    fn writable(file: &Path, fault: Untrusted) -> Self {
+        let found = format!(
+            "others than root can change {}: {}",
+            file.display(),
+            fault.message
+        );
+        Self::new(WRITABLE, found, fault.hint)
+    }
+
+    /// Another program writes the file anew when it starts, so an edit would be lost.
     pub(super) fn generated(line: &str) -> Self {
         let found = format!(
             "another program writes the file anew, as it says: {}",
@@ -65,19 +75,19 @@ impl Hole {
     }
 }
 
-/// What is open where an engine looks for a registry's file; `None`: it finds nothing. `options` are
-/// those of `rootpin hosts write`, as ` --dir /etc/docker/certs.d`.
+/// The faults of the folder that an engine reads for a registry; `place` is `None` without one.
+/// Hints carry `options`, those of `rootpin hosts write`, as ` --dir /etc/docker/certs.d`.
 ///
 /// # Errors
 /// The file can't be read.
-pub fn holes_at(
-    place: Option<&Place>,
+pub(crate) fn check_folder(
+    place: Option<&RegistryFolder>,
     registry: &str,
     resolver: SocketAddr,
     options: &str,
-) -> io::Result<Vec<Hole>> {
+) -> io::Result<Vec<HostsFinding>> {
     let hint = format!("rootpin hosts write{options} {registry}");
-    let none = |found| Ok(vec![Hole::new(NO_FILE, found, &hint)]);
+    let none = |found| Ok(vec![HostsFinding::new(NO_FILE, found, &hint)]);
     let Some(place) = place else {
         return none("no hosts.toml, so the registry says itself what its tags are");
     };
@@ -86,24 +96,32 @@ pub fn holes_at(
     };
     let name = if place.is_default { DEFAULT } else { registry };
     let mut found = match text.parse::<HostsFile>() {
-        Ok(file) => holes(&file, name, resolver),
-        Err(error) => vec![Hole::malformed(&error)],
+        Ok(file) => check_file(&file, name, resolver),
+        Err(error) => vec![HostsFinding::malformed(&error)],
     };
-    found.extend(place.writable());
+    found.extend(
+        place
+            .untrusted()
+            .map(|fault| HostsFinding::writable(&place.file(), fault)),
+    );
     Ok(found)
 }
 
-/// That containerd 1.7 passes over a file without a `[host]` table, and asks the registry
+/// The fault of a file without a `[host]` table: containerd 1.7 passes over it and asks the registry
 /// (`getSortedHosts` in its remotes/docker/config/hosts.go).
 ///
 /// # Errors
 /// The file can't be read.
-pub fn passed_over(place: &Place, registry: &str, options: &str) -> io::Result<Option<Hole>> {
+pub(crate) fn without_host_table(
+    place: &RegistryFolder,
+    registry: &str,
+    options: &str,
+) -> io::Result<Option<HostsFinding>> {
     let Some(Ok(file)) = place.text()?.map(|text| text.parse::<HostsFile>()) else {
         return Ok(None);
     };
     let name = if place.is_default { DEFAULT } else { registry };
-    let hole = Hole::new(
+    let hole = HostsFinding::new(
         "no-host-table",
         "containerd 1.7 passes over a file without a [host] table, and asks the registry",
         format!("rootpin hosts write{options} {name}"),
@@ -111,13 +129,17 @@ pub fn passed_over(place: &Place, registry: &str, options: &str) -> io::Result<O
     Ok((!file.has_host_table()).then_some(hole))
 }
 
-/// That dockerd's `registry-mirrors` stand before the only host that a file names for Docker Hub;
-/// two hosts end them (moby, daemon/hosts.go, `mergeLegacyConfig`). `place` is where dockerd looks
-/// for docker.io's.
+/// The fault of a file for Docker Hub that names fewer than two hosts: dockerd puts its
+/// `registry-mirrors` before them (moby, daemon/hosts.go, `mergeLegacyConfig`). `place` is the
+/// folder that dockerd reads for docker.io.
 ///
 /// # Errors
 /// The file can't be read.
-pub fn mirrored(place: &Place, mirrors: &[String], options: &str) -> io::Result<Option<Hole>> {
+pub(crate) fn mirrored(
+    place: &RegistryFolder,
+    mirrors: &[String],
+    options: &str,
+) -> io::Result<Option<HostsFinding>> {
     let Some(Ok(file)) = place.text()?.map(|text| text.parse::<HostsFile>()) else {
         return Ok(None);
     };
@@ -131,19 +153,21 @@ pub fn mirrored(place: &Place, mirrors: &[String], options: &str) -> io::Result<
     let hint = format!(
         "rootpin hosts write{options} docker.io   # which names two and so ends registry-mirrors; a mirror of bytes is then a [host.\"URL\"] with capabilities = [\"pull\"] in that file"
     );
-    Ok(Some(Hole::new("mirrors", found, hint)))
+    Ok(Some(HostsFinding::new("mirrors", found, hint)))
 }
 
-/// What is open in the file of a registry, or in that of `_default`; nothing, if the resolver alone
-/// says what a tag is.
-#[must_use]
-pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole> {
+/// The faults in the file of a registry, or of `_default`; none if only the resolver resolves tags.
+pub(crate) fn check_file(
+    file: &HostsFile,
+    registry: &str,
+    resolver: SocketAddr,
+) -> Vec<HostsFinding> {
     let mut holes = Vec::new();
     let server = file.server().filter(|server| !server.is_empty());
     let server_is_ours = server.is_some_and(|server| is_resolver(server, resolver));
     let by_server = resolves(file.root());
     match server {
-        None => holes.push(Hole::new(
+        None => holes.push(HostsFinding::new(
             "no-server",
             "no server is named, so the registry itself is the last host, and may resolve",
             format!(
@@ -151,7 +175,7 @@ pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole
                 default_server(registry, resolver)
             ),
         )),
-        Some(server) if by_server && !server_is_ours => holes.push(Hole::new(
+        Some(server) if by_server && !server_is_ours => holes.push(HostsFinding::new(
             "server-resolves",
             format!("the server, {server}, may say what a tag is"),
             "write capabilities = [\"pull\", \"push\"] below the server, before any [host.…]",
@@ -164,7 +188,7 @@ pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole
             asked |= resolves(table);
         } else if resolves(table) {
             let hint = format!("write capabilities = [\"pull\"] below [host.\"{host}\"]");
-            holes.push(Hole::new(
+            holes.push(HostsFinding::new(
                 "host-resolves",
                 format!("the host {host} may say what a tag is"),
                 hint,
@@ -174,9 +198,9 @@ pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole
     if !asked {
         let hint = format!(
             "add [host.\"{}\"] with capabilities = [\"pull\", \"resolve\"]",
-            url(resolver, registry)
+            resolver_url(resolver, registry)
         );
-        holes.push(Hole::new(
+        holes.push(HostsFinding::new(
             "no-resolver",
             format!("the resolver at {resolver} is not asked what a tag is"),
             hint,
@@ -187,34 +211,14 @@ pub fn holes(file: &HostsFile, registry: &str, resolver: SocketAddr) -> Vec<Hole
 
 fn resolves(table: &Table) -> bool {
     // What is not understood is told as such, and was understood here.
-    capabilities(table).is_ok_and(super::document::Capabilities::resolves)
+    capabilities(table).is_ok_and(Capabilities::resolves)
 }
 
-/// Whether a host of the file is the resolver: its address, and no path but its own.
-pub(super) fn is_resolver(host: &str, resolver: SocketAddr) -> bool {
-    [url(resolver, ""), url(resolver, DEFAULT)]
-        .iter()
-        .any(|url| url == plain(host))
-}
-
-/// Whether the file has an engine fetch bytes from the resolver, and not only ask it what a tag is.
-pub(super) fn fetches(file: &HostsFile, resolver: SocketAddr) -> bool {
-    let whole = url(resolver, DEFAULT);
-    let server = file.server().map(|server| (server, file.root()));
-    let mut hosts = server.into_iter().chain(file.hosts().unwrap_or_default());
-    hosts.any(|(host, table)| plain(host) == whole && capabilities(table).is_ok_and(|may| may.pull))
-}
-
-fn plain(host: &str) -> &str {
-    let host = host.strip_suffix('/').unwrap_or(host);
-    host.strip_suffix("/v2").unwrap_or(host)
-}
-
-/// The registry itself. Engines speak plain http to one of this machine, unless it is on the port
-/// of https.
+/// The registry's own URL. Engines speak plain http to a registry of this machine, except on port
+/// 443.
 pub(super) fn default_server(registry: &str, resolver: SocketAddr) -> String {
     if registry == DEFAULT {
-        return url(resolver, DEFAULT);
+        return resolver_url(resolver, DEFAULT);
     }
     let (name, port) = registry.rsplit_once(':').unwrap_or((registry, ""));
     let local = name == "localhost"

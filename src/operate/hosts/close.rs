@@ -1,43 +1,34 @@
-//! A `hosts.toml` made closed. What an administrator wrote stays, byte for byte, but for the
-//! capabilities that have to go.
+//! Closes a `hosts.toml`. Only capabilities that let another host resolve tags go; everything else
+//! that an administrator wrote stays, byte for byte.
 
 use std::net::SocketAddr;
 
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::document::{Capabilities, HostsFile, capabilities};
-use super::hole::{Hole, default_server, holes, is_resolver};
-use super::url;
-
-/// Certificates that an engine takes from the folder itself where there is no `hosts.toml`, and not
-/// any more once there is one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Certificates {
-    /// `*.crt`: CAs.
-    pub ca: Vec<String>,
-    /// `*.cert` with its `*.key`, if that is there.
-    pub client: Vec<(String, Option<String>)>,
-}
+use super::finding::{HostsFinding, check_file, default_server};
+use crate::hosts_toml::{
+    Capabilities, Certificates, HostsFile, capabilities, is_resolver, resolver_url,
+};
 
 const NEW: &str = "# What a tag is, rootpin's resolver says: the digest that is signed for it. Check it by: rootpin hosts check\n";
 
-/// The text of a closed file for that registry, made of the one that is there. The same text, if
-/// that is closed.
+/// The text of a closed file for a registry, made from its present text. A closed text comes back
+/// as it is.
 ///
 /// # Errors
-/// It can't be understood, or not be closed without losing what it says, or another program writes
-/// it anew.
-pub fn close(
+/// The text is not understood, can't be closed without losing what it says, or another program
+/// writes the file anew.
+pub(crate) fn close(
     text: Option<&str>,
     registry: &str,
     resolver: SocketAddr,
     beside: &Certificates,
-) -> Result<String, Hole> {
+) -> Result<String, HostsFinding> {
     let before = text.unwrap_or_default();
     let mut file: HostsFile = before
         .parse()
-        .map_err(|error: String| Hole::malformed(&error))?;
-    if text.is_some() && file.has_host_table() && holes(&file, registry, resolver).is_empty() {
+        .map_err(|error: String| HostsFinding::malformed(&error))?;
+    if text.is_some() && file.has_host_table() && check_file(&file, registry, resolver).is_empty() {
         return Ok(before.to_owned());
     }
     if let Some(line) = before
@@ -45,9 +36,9 @@ pub fn close(
         .take(5)
         .find(|line| line.starts_with('#') && line.to_ascii_lowercase().contains("do not edit"))
     {
-        return Err(Hole::generated(line));
+        return Err(HostsFinding::generated(line));
     }
-    let document = &mut file.document;
+    let document = file.document_mut();
     if document
         .get("server")
         .and_then(Item::as_str)
@@ -79,7 +70,7 @@ pub fn close(
         .entry("host")
         .or_insert_with(|| Item::Table(implicit()))
         .as_table_mut();
-    let hosts = hosts.ok_or_else(|| Hole::malformed("host is no table"))?;
+    let hosts = hosts.ok_or_else(|| HostsFinding::malformed("host is no table"))?;
     let mut asked = ours;
     for (host, item) in hosts.iter_mut() {
         let Some(table) = item.as_table_mut() else {
@@ -95,13 +86,13 @@ pub fn close(
     if !asked {
         let mut table = Table::new();
         set(&mut table, "capabilities", list(&["pull", "resolve"]));
-        hosts.insert(&url(resolver, registry), Item::Table(table));
+        hosts.insert(&resolver_url(resolver, registry), Item::Table(table));
     }
     // containerd 1.7 passes over a file without one.
     if hosts.is_empty() {
         hosts.set_implicit(false);
     }
-    let after = file.document.to_string();
+    let after = file.to_string();
     let after = if text.is_none() {
         format!("{NEW}{after}")
     } else {
@@ -110,8 +101,8 @@ pub fn close(
     // As an engine will read it.
     let closed: HostsFile = after
         .parse()
-        .map_err(|error: String| Hole::malformed(&error))?;
-    holes(&closed, registry, resolver)
+        .map_err(|error: String| HostsFinding::malformed(&error))?;
+    check_file(&closed, registry, resolver)
         .into_iter()
         .next()
         .map_or(Ok(after), Err)
@@ -186,19 +177,19 @@ fn implicit() -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts_dir::DEFAULT;
+    use crate::hosts_toml::DEFAULT;
 
     fn at() -> SocketAddr {
         "127.0.0.1:5055".parse().unwrap()
     }
 
-    fn closed(text: Option<&str>, registry: &str) -> Result<String, Hole> {
+    fn closed(text: Option<&str>, registry: &str) -> Result<String, HostsFinding> {
         close(text, registry, at(), &Certificates::default())
     }
 
     fn codes(text: &str, registry: &str) -> Vec<&'static str> {
         match text.parse::<HostsFile>() {
-            Ok(file) => holes(&file, registry, at())
+            Ok(file) => check_file(&file, registry, at())
                 .into_iter()
                 .map(|hole| hole.code)
                 .collect(),

@@ -1,7 +1,7 @@
-//! What every engine reads alike: the part of TOML that its parsers have in common (go-toml 1.9 in
-//! containerd 1.7, go-toml 2 in 2.x and dockerd), and the values that the format takes
-//! (`parseHostConfig` in containerd's core/remotes/docker/config/hosts.go). An engine passes over a
-//! whole file of which one value is none of these.
+//! Checks that every engine reads a file alike: the TOML that their parsers have in common (go-toml
+//! 1.9 in containerd 1.7, go-toml 2 in 2.x and dockerd), and the values that the format takes
+//! (`parseHostConfig` in containerd's core/remotes/docker/config/hosts.go). One other value, and an
+//! engine passes over the whole file.
 
 use std::net::Ipv6Addr;
 
