@@ -35,6 +35,7 @@ pub mod nonce;
 pub mod observe;
 pub mod operate;
 pub mod policy_dir;
+pub mod problem;
 pub mod publish;
 pub mod sockets;
 pub mod sources;

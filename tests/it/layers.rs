@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The module that each other one may name: what went wrong, and its hint.
+const EVERYWHERE: &str = "problem";
+
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
+    (EVERYWHERE, &[]),
     ("trusted_path", &[]),
     ("nonce", &[]),
     ("canary", &[]),
@@ -248,7 +252,7 @@ fn no_module_names_one_that_stands_above_it() {
             .unwrap_or_else(|| panic!("{}: no layer", source.path));
         for name in named(&source.code, "crate::").filter(|name| *name != source.module) {
             assert!(
-                allowed.contains(&name),
+                name == EVERYWHERE || allowed.contains(&name),
                 "{} names crate::{name}; {} may name {allowed:?}",
                 source.path,
                 source.module

@@ -1,0 +1,86 @@
+//! What went wrong, and what a person types against it.
+
+use std::fmt::{self, Display, Formatter};
+
+/// A failure as people read it: what happened, and the command or line that helps, if there is one.
+///
+/// Its `Display` is the one place that joins the two; `cli::output` shows them on lines of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What happened to what: lower case, no full stop.
+    pub what: String,
+    /// What to type or to change.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// A problem with its hint.
+    pub fn hinted(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// Names what the problem is about, as `FILE` in `FILE: not a plain file`.
+    #[must_use]
+    pub fn about(self, subject: impl Display) -> Self {
+        Self {
+            what: format!("{subject}: {}", self.what),
+            ..self
+        }
+    }
+
+    /// Gives a hint to a problem that has none.
+    #[must_use]
+    pub fn or_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: self.hint.or_else(|| Some(hint.into())),
+            ..self
+        }
+    }
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.hint {
+            Some(hint) => write!(f, "{}; hint: {hint}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<String> for Problem {
+    fn from(what: String) -> Self {
+        Self::new(what)
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(what: &str) -> Self {
+        Self::new(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_follows_what_happened_and_stays_its_own() {
+        let problem = Problem::hinted("no such file", "make it").about("/etc/x");
+        assert_eq!(problem.to_string(), "/etc/x: no such file; hint: make it");
+        assert_eq!(problem.clone().or_hint("other").hint, problem.hint);
+        assert_eq!(Problem::from("odd").to_string(), "odd");
+    }
+}
