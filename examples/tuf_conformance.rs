@@ -12,11 +12,10 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use rootpin::state::{Additions, Store};
 use rootpin_trust::image::Digest;
-use rootpin_trust::tuf::{
-    Answer, From, History, Listing, PathSearch, PinnedRoot, Pins, Request, Step, Trusted, Update,
-    Want,
+use rootpin_trust::tuf::{Listing, PathSearch, PinnedRoot, RootPins, Trusted, Update};
+use rootpin_trust::{
+    Answer, FetchFrom, Progress, Request, Step, Subject, Verification, Verified, Want,
 };
-use rootpin_trust::{Progress, Subject, Verified};
 use sha2::{Digest as _, Sha256, Sha512};
 
 #[derive(Parser)]
@@ -107,30 +106,14 @@ impl Client {
             PinnedRoot::read(fs::read(self.folder().join("pinned.root"))?)
                 .map_err(|refusal| refusal.to_string())?,
         );
-        let pins = Pins {
+        let pins = RootPins {
             root,
             revoked: [].into(),
             floor: [].into(),
             max_age: None,
         };
-        let history = History {
-            floors: self.store.history(&Subject::Tuf)?,
-            trusted: None,
-        };
-        let mut update = Update::start(&pins, history, self.now);
-        let mut answer = None;
-        let result = loop {
-            match update.next(answer.take()) {
-                Ok(Step::Fetch(want)) => match self.answer(&want).await {
-                    Ok(found) => answer = Some(found),
-                    Err(failure) => break Err(failure),
-                },
-                Ok(Step::Done(trusted)) => break Ok(trusted),
-                Err(refusal) => break Err(refusal.to_string().into()),
-            }
-        };
-        self.keep(update.progress().as_ref(), update.files())?;
-        result
+        let floors = self.store.history(&Subject::Tuf)?;
+        self.run(Update::start(&pins, floors, None, self.now)).await
     }
 
     async fn search(
@@ -138,38 +121,40 @@ impl Client {
         trusted: &Trusted,
         path: &str,
     ) -> Result<(Option<Listing>, Trusted), Failure> {
-        let mut search = PathSearch::start(trusted, path, self.now);
+        self.run(PathSearch::start(trusted, path, self.now)).await
+    }
+
+    async fn run<V: Verification>(&self, mut verification: V) -> Result<V::Outcome, Failure> {
         let mut answer = None;
         let result = loop {
-            match search.next(answer.take()) {
+            match verification.next(answer.take()) {
                 Ok(Step::Fetch(want)) => match self.answer(&want).await {
                     Ok(found) => answer = Some(found),
                     Err(failure) => break Err(failure),
                 },
-                Ok(Step::Done(found)) => break Ok(found),
+                Ok(Step::Done(outcome)) => break Ok(outcome),
                 Err(refusal) => break Err(refusal.to_string().into()),
             }
         };
-        self.keep(search.progress().as_ref(), search.files())?;
+        self.keep(verification.progress().as_ref(), verification.files())?;
         result
     }
 
     async fn answer(&self, want: &Want) -> Result<Answer, Failure> {
-        if want.from == From::Cache {
+        if want.from == FetchFrom::Cache {
             let cached = fs::read(self.cached(&want.request.cache_name()));
-            return Ok(cached.map_or(Answer::Missing, Answer::Bytes));
+            return Ok(cached.ok().into());
         }
         // The suite's clients stop at a root that is forbidden as at one that is missing.
-        let missing = |status: u16| {
-            status == 404 || status == 403 && matches!(want.request, Request::Root(_))
-        };
+        let missing =
+            |status: u16| status == 404 || status == 403 && want.request.is_root_version();
         let url = format!(
             "{}{}",
             self.arguments.metadata_url,
             want.request.file_name()
         );
         let found = self.get(&url, want.max_bytes, missing).await?;
-        Ok(found.map_or(Answer::Missing, Answer::Bytes))
+        Ok(found.into())
     }
 
     async fn get(
@@ -314,7 +299,7 @@ fn is_root(name: &str) -> bool {
 /// A role's cached file, as one segment of a path.
 fn file_name(cached: &str) -> String {
     let role = cached.strip_suffix(".json").unwrap_or(cached);
-    Request::Role(role.to_owned(), None).file_name()
+    Request::newest(role).file_name()
 }
 
 /// A target's file: its path's hash, for a path may be anything.

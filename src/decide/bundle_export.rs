@@ -12,7 +12,8 @@ use super::evidence::Look;
 use super::session::share;
 use super::tuf_evidence::{News, Place, TufLook, open, origin};
 use rootpin_policy::RootKind;
-use rootpin_trust::tuf::{Answer, Request, Step, Sweep, Swept, Trusted};
+use rootpin_trust::tuf::{Sweep, Swept, Trusted};
+use rootpin_trust::{Answer, Request, Step, Verification};
 use rootpin_trust::{Code, Refusal};
 
 /// What goes into a bundle.
@@ -129,25 +130,20 @@ impl TufLook<'_> {
                 .flatten()
         };
         let mut files = BTreeMap::from([(
-            Request::Root(self.root.pinned.version()).file_name(),
+            Request::root(self.root.pinned.version()).file_name(),
             self.root.pinned.bytes().to_vec(),
         )]);
         files.extend(top.into_iter().map(|(name, bytes)| {
             let name = match name.as_str() {
-                "snapshot.json" => Request::Snapshot(version("snapshot")).file_name(),
-                "targets.json" => {
-                    Request::Role("targets".to_owned(), version("targets")).file_name()
-                }
+                "snapshot.json" => Request::versioned("snapshot", version("snapshot")).file_name(),
+                "targets.json" => Request::versioned("targets", version("targets")).file_name(),
                 _ => name,
             };
             (name, bytes)
         }));
         files.extend(roles.into_iter().map(|(name, bytes)| {
             let role = name.strip_suffix(".json").unwrap_or(&name);
-            (
-                Request::Role(role.to_owned(), version(role)).file_name(),
-                bytes,
-            )
+            (Request::versioned(role, version(role)).file_name(), bytes)
         }));
         Ok(Exported {
             root: self.look.root.id.clone(),

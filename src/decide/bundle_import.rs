@@ -13,8 +13,8 @@ use super::{Decider, Origin, lost};
 use crate::sources::Bundle;
 use crate::state::Additions;
 use rootpin_policy::{Policy, Root, RootKind, TufRoot};
-use rootpin_trust::tuf::{Answer, From, History, Request, Step, Sweep, Trusted, Update, Want};
-use rootpin_trust::{Code, Refusal, Subject};
+use rootpin_trust::tuf::{Sweep, Trusted, Update};
+use rootpin_trust::{Answer, Code, FetchFrom, Refusal, Request, Step, Subject, Verification, Want};
 
 /// What was taken up for one root.
 #[derive(Debug)]
@@ -126,57 +126,33 @@ fn descends(policy: &Policy, root: &TufRoot, bundle: &Bundle, now: Timestamp) ->
     let pinned = root.pinned.bytes();
     if bundle
         .get(
-            &Request::Root(root.pinned.version()).file_name(),
+            &Request::root(root.pinned.version()).file_name(),
             pinned.len(),
         )
         .is_ok_and(|found| found.as_deref() == Some(pinned))
     {
         return true;
     }
-    let mut update = Update::start(
-        &root.pins(None, policy.revoked_keys()),
-        History::default(),
-        now,
-    );
+    let pins = root.pins(None, policy.revoked_keys());
+    let mut update = Update::start(&pins, Vec::new(), None, now);
     let (mut answer, mut taken) = (None, false);
     loop {
         match update.next(answer.take()) {
-            Ok(Step::Fetch(Want {
-                request: Request::Root(_),
-                ..
-            })) if taken => return true,
-            Ok(Step::Fetch(
-                want @ Want {
-                    request: Request::Root(_),
-                    from: From::Source,
-                    ..
-                },
-            )) => {
-                taken = true;
-                answer = bundle
-                    .get(&want.request.file_name(), want.max_bytes)
-                    .ok()
-                    .map(|found| found.map_or(Answer::Missing, Answer::Bytes));
+            Ok(Step::Fetch(want)) if want.request.is_root_version() => {
+                if taken {
+                    return true;
+                }
+                if want.from == FetchFrom::Cache {
+                    answer = Some(Answer::Missing);
+                } else {
+                    taken = true;
+                    answer = bundle
+                        .get(&want.request.file_name(), want.max_bytes)
+                        .ok()
+                        .map(Answer::from);
+                }
             }
-            Ok(Step::Fetch(Want {
-                request: Request::Root(_),
-                ..
-            })) => answer = Some(Answer::Missing),
             _ => return false,
-        }
-    }
-}
-
-/// Runs the engine to its end.
-fn drive<T>(
-    mut next: impl FnMut(Option<Answer>) -> Result<Step<T>, Refusal>,
-    mut fetch: impl FnMut(&Want) -> Result<Answer, Refusal>,
-) -> Result<T, Refusal> {
-    let mut answer = None;
-    loop {
-        match next(answer.take())? {
-            Step::Done(done) => return Ok(done),
-            Step::Fetch(want) => answer = Some(fetch(&want)?),
         }
     }
 }
@@ -201,33 +177,30 @@ fn import(
         .map_err(|error| error.refusal())?;
     let mut absent = BTreeSet::new();
     let mut fetch = |want: &Want| {
-        if want.from == From::Cache {
+        if want.from == FetchFrom::Cache {
             return Ok(repositories
                 .cached(&origin, &want.request.cache_name())
-                .map_or(Answer::Missing, Answer::Bytes));
+                .into());
         }
         let found = bundle
             .get(&want.request.file_name(), want.max_bytes)
             .map_err(|error| error.refusal())?;
-        if let (None, Request::Role(role, _)) = (&found, &want.request) {
-            absent.insert(role.clone());
+        let role = want.request.role.as_str();
+        if found.is_none() && !matches!(role, "root" | "timestamp" | "snapshot") {
+            absent.insert(role.to_owned());
         }
-        Ok(found.map_or(Answer::Missing, Answer::Bytes))
+        Ok::<_, Refusal>(found.into())
     };
     let pins = tuf.pins(root.max_age, policy.revoked_keys());
-    let history = || History {
-        floors: floors.clone(),
-        trusted: None,
-    };
-    let mut update = Update::start(&pins, history(), now);
-    let updated = drive(|answer| update.next(answer), &mut fetch);
+    let mut update = Update::start(&pins, floors.clone(), None, now);
+    let updated = update.run(&mut fetch);
     let mut news = News {
         progress: update.progress().into_iter().collect(),
         files: update.files(),
     };
     let swept = updated.and_then(|trusted| {
         let mut sweep = Sweep::start(&trusted, "", now)?;
-        let swept = drive(|answer| sweep.next(answer), &mut fetch);
+        let swept = sweep.run(&mut fetch);
         news.progress.extend(sweep.progress());
         news.files.extend(sweep.files());
         swept
@@ -250,11 +223,9 @@ fn import(
         // cached set is too old from then on: it answers from memory.
         Err(refusal) => {
             if let (None, Some(contact)) = (slot.as_ref(), contact_before) {
-                let mut update = Update::start(&pins, history(), now);
-                let cached = drive(
-                    |answer| update.next(answer),
-                    |want| Ok(cached(repositories, &origin, want)),
-                );
+                let mut update = Update::start(&pins, floors, None, now);
+                let cached =
+                    update.run(|want| Ok::<_, Refusal>(cached(repositories, &origin, want)));
                 *slot = cached
                     .ok()
                     .map(|trusted| AtHand::verified_at(trusted, contact));
@@ -294,12 +265,12 @@ fn import(
 
 /// What the cache has of a file; whether there is a newer root can't be known from it.
 fn cached(repositories: &Repositories, origin: &Origin, want: &Want) -> Answer {
-    if let (Request::Root(_), From::Source) = (&want.request, want.from) {
+    if want.request.is_root_version() && want.from == FetchFrom::Source {
         return Answer::Missing;
     }
     repositories
         .cached(origin, &want.request.cache_name())
-        .map_or(Answer::Missing, Answer::Bytes)
+        .into()
 }
 
 /// When this host first saw the version of the timestamp that holds now: to import an old bundle

@@ -11,8 +11,11 @@ use crate::sources::NotaryServer;
 use crate::state::StateError;
 use rootpin_policy::NotaryRoot;
 use rootpin_trust::image::{Digest, Repository};
-use rootpin_trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
-use rootpin_trust::{Code, Floor, Progress, Refusal, Subject, Verified};
+use rootpin_trust::notary::GunUpdate;
+use rootpin_trust::{
+    Answer, Code, Collection, FetchFrom, Floor, Progress, Refusal, Step, Subject, Verification,
+    Verified, Want,
+};
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
 /// then root and repository.
@@ -24,6 +27,13 @@ pub(super) struct AtHand {
     evidence: Arc<Evidence>,
     /// The floors of the update that it came from.
     floors: Vec<Floor>,
+}
+
+/// What a good update ends with.
+struct Outcome {
+    collection: Verified<Collection>,
+    progress: Verified<Progress>,
+    files: Files,
 }
 
 /// One look at one repository's metadata.
@@ -233,11 +243,8 @@ impl NotaryLook<'_> {
             .store
             .history(&self.origin.subject)
             .map_err(|error| error.refusal())?;
-        for seen in partly.into_iter().flat_map(|partly| &partly.get().floors) {
-            floors.retain(|kept| {
-                kept.role != seen.role || kept.root_keys.is_disjoint(&seen.root_keys)
-            });
-            floors.push(seen.clone());
+        if let Some(progress) = partly {
+            floors = progress.get().merge_into(&floors)?;
         }
         Ok(floors)
     }
@@ -250,19 +257,11 @@ impl NotaryLook<'_> {
             .await;
     }
 
-    fn start(&self, floors: Vec<Floor>) -> Update {
-        let history = History {
-            root: self.cached("root"),
-            floors,
-        };
-        Update::start(
-            self.gun,
-            &self
-                .notary
-                .pins(self.look.root, self.look.policy.revoked_keys()),
-            history,
-            self.look.now,
-        )
+    fn start(&self, floors: Vec<Floor>) -> GunUpdate {
+        let pins = self
+            .notary
+            .pins(self.look.root, self.look.policy.revoked_keys());
+        GunUpdate::start(self.gun, &pins, floors, self.look.now)
     }
 
     /// What the server says; of an update that fails what was verified so far.
@@ -272,7 +271,7 @@ impl NotaryLook<'_> {
         let mut answer = None;
         let result = loop {
             match update.next(answer.take()) {
-                Ok(Step::Done(outcome)) => break Ok(*outcome),
+                Ok(Step::Done(collection)) => break Ok(collection),
                 Ok(Step::Fetch(want)) => match self.fetch(&server, &want).await {
                     Ok(found) => answer = Some(found),
                     Err(failure) => break Err(failure),
@@ -281,7 +280,8 @@ impl NotaryLook<'_> {
             }
         };
         match result {
-            Ok(outcome) => {
+            Ok(collection) => {
+                let outcome = ended(collection, &mut update)?;
                 self.no_replay(outcome.progress.get())?;
                 Ok(outcome)
             }
@@ -293,20 +293,10 @@ impl NotaryLook<'_> {
         }
     }
 
-    /// A file that is named by its hash and lies in the cache need not be fetched.
     async fn fetch(&self, server: &NotaryServer, want: &Want) -> Result<Answer, Failure> {
-        let kept = match &want.request {
-            Request::Snapshot(digest) => self
-                .cached("snapshot")
-                .filter(|bytes| Digest::of(bytes) == *digest),
-            Request::Role(role, digest) => self
-                .cached(role)
-                .filter(|bytes| Digest::of(bytes) == *digest),
-            Request::LatestRoot | Request::Root(_) | Request::Timestamp => None,
-        };
-        match kept {
-            Some(bytes) => Ok(Answer::Bytes(bytes)),
-            None => Ok(server
+        match want.from {
+            FetchFrom::Cache => Ok(self.cached(want).into()),
+            FetchFrom::Source => Ok(server
                 .get(self.gun, want, self.look.deadline.into())
                 .await?),
         }
@@ -315,41 +305,30 @@ impl NotaryLook<'_> {
     /// The same verification over what the cache holds.
     fn offline(&self, silence: &str, floors: Vec<Floor>) -> Result<Outcome, Refusal> {
         let mut update = self.start(floors);
-        let mut answer = None;
-        loop {
-            match update.next(answer.take())? {
-                Step::Done(outcome) => return Ok(*outcome),
-                Step::Fetch(want) => {
-                    let role = match &want.request {
-                        Request::Root(_) => {
-                            answer = Some(Answer::Missing);
-                            continue;
-                        }
-                        Request::LatestRoot => "root",
-                        Request::Timestamp => "timestamp",
-                        Request::Snapshot(_) => "snapshot",
-                        Request::Role(role, _) => role,
-                    };
-                    let bytes = self.cached(role).ok_or_else(|| {
-                        Refusal::new(
-                            Code::SourceUnreachable,
-                            format!(
-                                "no answer from {}: {silence}; and no {role}.json in the cache",
-                                self.origin.source
-                            ),
-                            "the server's answer, or complete cached metadata",
-                            "check the server's address, its certificate and the network between",
-                        )
-                    })?;
-                    answer = Some(Answer::Bytes(bytes));
-                }
+        let collection = update.run(|want| {
+            let name = want.request.cache_name();
+            match self.cached(want) {
+                // Whether there is a newer root can't be known.
+                _ if want.request.is_root_version() => Ok(Answer::Missing),
+                Some(bytes) => Ok(Answer::Bytes(bytes)),
+                None if want.from == FetchFrom::Cache => Ok(Answer::Missing),
+                None => Err(Refusal::new(
+                    Code::SourceUnreachable,
+                    format!(
+                        "no answer from {}: {silence}; and no {name} in the cache",
+                        self.origin.source
+                    ),
+                    "the server's answer, or complete cached metadata",
+                    "check the server's address, its certificate and the network between",
+                )),
             }
-        }
+        })?;
+        ended(collection, &mut update)
     }
 
-    fn cached(&self, role: &str) -> Option<Vec<u8>> {
+    fn cached(&self, want: &Want) -> Option<Vec<u8>> {
         self.repositories
-            .cached(&self.origin, &format!("{role}.json"))
+            .cached(&self.origin, &want.request.cache_name())
     }
 
     /// Whether none of what an update that broke off showed is another repository's.
@@ -383,6 +362,22 @@ impl NotaryLook<'_> {
         }
         Ok(())
     }
+}
+
+fn ended(collection: Verified<Collection>, update: &mut GunUpdate) -> Result<Outcome, Refusal> {
+    let progress = update.progress().ok_or_else(|| {
+        Refusal::new(
+            Code::Malformed,
+            "an update without floors",
+            "the floors of every role",
+            "this is a fault in rootpin: report it",
+        )
+    })?;
+    Ok(Outcome {
+        collection,
+        progress,
+        files: update.files(),
+    })
 }
 
 /// Whether a newer root, or a newer role that names images or delegates, was verified than those

@@ -7,7 +7,7 @@ use super::Decider;
 use super::evidence::Origin;
 use super::tuf_evidence::origin;
 use rootpin_policy::{Root, RootKind, TufRoot};
-use rootpin_trust::tuf::Request;
+use rootpin_trust::Request;
 use rootpin_trust::{RootFile, Subject};
 
 /// A Notary server has a root for each repository; of a host with more of them than this not each
@@ -42,7 +42,7 @@ impl Decider {
         let version = own.map(|floor| floor.version).max()?;
         let cached = || {
             self.repositories
-                .cached(&origin(&root.id), &Request::Root(version).cache_name())
+                .cached(&origin(&root.id), &Request::root(version).cache_name())
         };
         let bytes = if version <= tuf.pinned.version() {
             tuf.pinned.bytes().to_vec()

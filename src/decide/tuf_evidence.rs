@@ -13,10 +13,11 @@ use super::session::share;
 use crate::sources::{SourceError, TufLocation, TufReader};
 use rootpin_policy::TufRoot;
 use rootpin_trust::image::{Digest, Repository};
-use rootpin_trust::tuf::{
-    Answer, Found, From, History, Question, Request, Search, Step, Trusted, Update, Want,
+use rootpin_trust::tuf::{Found, Question, Search, Trusted, Update};
+use rootpin_trust::{
+    Answer, Code, Collection, FetchFrom, Floor, Progress, Refusal, Step, Subject, Verification,
+    Verified, Want,
 };
-use rootpin_trust::{Code, Collection, Floor, Progress, Refusal, Subject, Verified};
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
 /// then the root.
@@ -348,23 +349,13 @@ impl TufLook<'_> {
             .history(&self.origin.subject)
             .map_err(|error| error.refusal())?;
         // What another place showed a moment ago binds this one too.
-        for seen in news.floors() {
-            floors.retain(|kept| {
-                kept.role != seen.role || kept.root_keys.is_disjoint(&seen.root_keys)
-            });
-            floors.push(seen.clone());
+        for progress in &news.progress {
+            floors = progress.get().merge_into(&floors).map_err(Refusal::from)?;
         }
         let pins = self
             .root
             .pins(self.look.root.max_age, self.look.policy.revoked_keys());
-        let mut update = Update::start(
-            &pins,
-            History {
-                floors,
-                trusted: previous.cloned(),
-            },
-            self.look.now,
-        );
+        let mut update = Update::start(&pins, floors, previous.cloned(), self.look.now);
         let mut answer = None;
         let result = loop {
             match update.next(answer.take()) {
@@ -505,14 +496,11 @@ impl TufLook<'_> {
 
     pub(super) async fn fetch(&self, place: &Place<'_>, want: &Want) -> Result<Answer, Failure> {
         match place {
-            _ if want.from == From::Cache && self.anew => Ok(Answer::Missing),
-            _ if want.from == From::Cache => Ok(self.cached(want)),
+            _ if want.from == FetchFrom::Cache && self.anew => Ok(Answer::Missing),
+            _ if want.from == FetchFrom::Cache => Ok(self.cached(want)),
             Place::Reader(reader, deadline) => {
-                let role = if let Request::Role(role, _) = &want.request {
-                    Some(role.as_str())
-                } else {
-                    None
-                };
+                let role = want.request.role.as_str();
+                let role = (!matches!(role, "root" | "timestamp" | "snapshot")).then_some(role);
                 let found = reader
                     .get(
                         &want.request.file_name(),
@@ -523,12 +511,14 @@ impl TufLook<'_> {
                     .await?;
                 Ok(found.map_or(Answer::Missing, Answer::Bytes))
             }
-            Place::Cache => match (&want.request, self.cached(want)) {
-                (_, Answer::Bytes(bytes)) if self.anew => Ok(Answer::Bytes(bytes)),
+            Place::Cache => match self.cached(want) {
+                Answer::Bytes(bytes) if self.anew => Ok(Answer::Bytes(bytes)),
                 // Whether there is a newer root can't be known.
-                (Request::Root(_), _) => Ok(Answer::Missing),
-                (Request::Timestamp, Answer::Bytes(bytes)) => Ok(Answer::Bytes(bytes)),
-                (request, _) => Err(Failure::Silent(request.file_name())),
+                _ if want.request.is_root_version() => Ok(Answer::Missing),
+                Answer::Bytes(bytes) if want.request.role == "timestamp" => {
+                    Ok(Answer::Bytes(bytes))
+                }
+                _ => Err(Failure::Silent(want.request.file_name())),
             },
         }
     }

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::PublishError;
 use super::document::{Document, listing, material};
 use super::place::{Files, WAITING};
-use rootpin_trust::tuf::{
-    Answer, From, History, PinnedRoot, Pins, Request, Step, Sweep, Trusted, Update,
+use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
+use rootpin_trust::{
+    Answer, FetchFrom, Floor, KeyId, Progress, Refusal, Request, Verification, Verified,
 };
-use rootpin_trust::{Floor, KeyId, Progress, Refusal, Verified};
 
 /// One file, which many states of a repository may share: a large one is read once, and not copied
 /// with each.
@@ -152,13 +152,13 @@ impl Metadata {
         let roots = roots.map(|version| {
             Ok((
                 version,
-                File::read(files, &Request::Root(version).file_name(), known)?,
+                File::read(files, &Request::root(version).file_name(), known)?,
             ))
         });
         let roots = roots.collect::<Result<BTreeMap<_, _>, PublishError>>()?;
         // Without consistent snapshots (section 6.2) names have no versions.
         let consistent = trusted.consistent_snapshot();
-        let snapshot = Request::Snapshot(consistent.then(|| version("snapshot")));
+        let snapshot = Request::versioned("snapshot", consistent.then(|| version("snapshot")));
         let snapshot = File::read(files, &snapshot.file_name(), known)?;
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
@@ -167,7 +167,7 @@ impl Metadata {
                 continue;
             }
             let version = meta.get("version").and_then(Value::as_u64);
-            let request = Request::Role(role.to_owned(), version.filter(|_| consistent));
+            let request = Request::versioned(role, version.filter(|_| consistent));
             roles.insert(
                 role.to_owned(),
                 File::read(files, &request.file_name(), known)?,
@@ -265,7 +265,7 @@ impl Metadata {
     pub fn files(&self) -> Files {
         let mut files = Files::new();
         for (version, root) in &self.roots {
-            files.insert(Request::Root(*version).file_name(), root.bytes.clone());
+            files.insert(Request::root(*version).file_name(), root.bytes.clone());
         }
         let newest = self.roots.values().next_back();
         let consistent = newest.is_none_or(|root| {
@@ -273,18 +273,18 @@ impl Metadata {
         });
         let version = |file: &File| consistent.then(|| file.document.version());
         files.insert(
-            Request::Snapshot(version(&self.snapshot)).file_name(),
+            Request::versioned("snapshot", version(&self.snapshot)).file_name(),
             self.snapshot.bytes.clone(),
         );
         for (role, file) in &self.roles {
             files.insert(
-                Request::Role(role.clone(), version(file)).file_name(),
+                Request::versioned(role, version(file)).file_name(),
                 file.bytes.clone(),
             );
         }
         for (role, file) in &self.waiting {
             files.insert(
-                format!("{WAITING}{}", Request::Role(role.clone(), None).file_name()),
+                format!("{WAITING}{}", Request::newest(role).file_name()),
                 file.bytes.clone(),
             );
         }
@@ -483,26 +483,19 @@ type Holds = (Trusted, BTreeMap<String, String>, Vec<Floor>);
 fn verify(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Holds, PublishError> {
     // Before all expiry.
     let now = Timestamp::UNIX_EPOCH;
-    let pins = Pins {
+    let pins = RootPins {
         root: Arc::clone(pinned),
         revoked: BTreeSet::new(),
         floor: BTreeMap::new(),
         max_age: None,
     };
     let mut floors = seen.to_vec();
-    let mut update = Update::start(
-        &pins,
-        History {
-            floors: floors.clone(),
-            trusted: None,
-        },
-        now,
-    );
-    let trusted = run(files, |answer| update.next(answer))?;
-    keep(&mut floors, update.progress().as_ref());
+    let mut update = Update::start(&pins, floors.clone(), None, now);
+    let trusted = run(files, &mut update)?;
+    keep(&mut floors, update.progress().as_ref())?;
     let mut sweep = Sweep::start(&trusted, "", now).map_err(PublishError::Refused)?;
-    let swept = run(files, |answer| sweep.next(answer))?;
-    keep(&mut floors, sweep.progress().as_ref());
+    let swept = run(files, &mut sweep)?;
+    keep(&mut floors, sweep.progress().as_ref())?;
     let broken = swept
         .failed
         .into_iter()
@@ -511,35 +504,25 @@ fn verify(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Hol
     Ok((swept.trusted, broken, floors))
 }
 
-fn run<T>(
-    files: &Files,
-    mut next: impl FnMut(Option<Answer>) -> Result<Step<T>, Refusal>,
-) -> Result<T, PublishError> {
-    let mut answer = None;
-    loop {
-        match next(answer.take()).map_err(PublishError::Refused)? {
-            Step::Done(done) => return Ok(done),
-            Step::Fetch(want) if want.from == From::Cache => answer = Some(Answer::Missing),
-            Step::Fetch(want) => {
-                let found = files
-                    .get(&want.request.file_name())
-                    .filter(|bytes| bytes.len() <= want.max_bytes);
-                answer = Some(found.map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone())));
-            }
-        }
-    }
+fn run<V: Verification>(files: &Files, verification: &mut V) -> Result<V::Outcome, PublishError> {
+    let done = verification.run(|want| {
+        let found = match want.from {
+            FetchFrom::Cache => None,
+            FetchFrom::Source => files.get(&want.request.file_name()),
+        };
+        let found = found.filter(|bytes| bytes.len() <= want.max_bytes);
+        Ok::<_, Refusal>(Answer::from(found.cloned()))
+    });
+    done.map_err(PublishError::Refused)
 }
 
-fn keep(floors: &mut Vec<Floor>, progress: Option<&Verified<Progress>>) {
-    let Some(progress) = progress.map(Verified::get) else {
-        return;
-    };
-    floors.retain(|kept| {
-        let raised = progress
-            .floors
-            .iter()
-            .any(|new| new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys));
-        !raised && !progress.fallen.contains(kept)
-    });
-    floors.extend(progress.floors.iter().cloned());
+fn keep(
+    floors: &mut Vec<Floor>,
+    progress: Option<&Verified<Progress>>,
+) -> Result<(), PublishError> {
+    if let Some(progress) = progress {
+        let merged = progress.get().merge_into(floors);
+        *floors = merged.map_err(|conflict| PublishError::Refused(conflict.into()))?;
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use reqwest::{Method, Url};
 use tokio::time::Instant;
 
 use rootpin_trust::image::Repository;
-use rootpin_trust::notary::{Answer, Request, Want};
+use rootpin_trust::{Answer, Request, Want};
 
 use super::http::{Ask, Client, may_ask};
 use super::said::in_place_of_json;
@@ -98,13 +98,7 @@ impl NotaryServer {
 
     /// `ROLE.json`, `N.root.json` or `ROLE.SHA256.json` (notary, server/server.go, routes).
     fn file(&self, gun: &Repository, request: &Request) -> Result<Url, SourceError> {
-        let name = match request {
-            Request::LatestRoot => "root.json".to_owned(),
-            Request::Root(version) => format!("{version}.root.json"),
-            Request::Timestamp => "timestamp.json".to_owned(),
-            Request::Snapshot(digest) => format!("snapshot.{}.json", digest.hex()),
-            Request::Role(role, digest) => format!("{role}.{}.json", digest.hex()),
-        };
+        let name = request.file_name();
         let path = format!(
             "{}/v2/{gun}/_trust/tuf/{name}",
             self.url.path().trim_end_matches('/')
@@ -129,6 +123,7 @@ mod tests {
 
     use super::*;
     use crate::sources::Credentials;
+    use rootpin_trust::Edition;
     use rootpin_trust::image::Digest;
 
     fn server(url: &str) -> Result<NotaryServer, SourceError> {
@@ -136,6 +131,13 @@ mod tests {
             url,
             Client::new(None, Arc::new(Credentials::none())).unwrap(),
         )
+    }
+
+    fn hashed(role: &str, digest: Digest) -> Request {
+        Request {
+            role: role.to_owned(),
+            edition: Edition::Sha256(digest),
+        }
     }
 
     #[test]
@@ -150,16 +152,13 @@ mod tests {
         ] {
             let server = server(base).unwrap();
             for (request, file) in [
-                (Request::LatestRoot, "root.json".to_owned()),
-                (Request::Root(3), "3.root.json".to_owned()),
-                (Request::Timestamp, "timestamp.json".to_owned()),
-                (Request::Snapshot(digest), format!("snapshot.{hex}.json")),
+                (Request::newest("root"), "root.json".to_owned()),
+                (Request::root(3), "3.root.json".to_owned()),
+                (Request::newest("timestamp"), "timestamp.json".to_owned()),
+                (hashed("snapshot", digest), format!("snapshot.{hex}.json")),
+                (hashed("targets", digest), format!("targets.{hex}.json")),
                 (
-                    Request::Role("targets".into(), digest),
-                    format!("targets.{hex}.json"),
-                ),
-                (
-                    Request::Role("targets/releases".into(), digest),
+                    hashed("targets/releases", digest),
                     format!("targets/releases.{hex}.json"),
                 ),
             ] {
@@ -186,7 +185,7 @@ mod tests {
             "%2e%2e/%2e%2e/x",
             "a\\..\\b",
         ] {
-            let request = Request::Role(role.into(), Digest::of(b""));
+            let request = hashed(role, Digest::of(b""));
             let url = server("https://n.example").unwrap().file(&gun, &request);
             let stays = url.is_err()
                 || url.is_ok_and(|url| url.path().starts_with("/v2/r.example/app/_trust/tuf/"));

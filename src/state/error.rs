@@ -4,21 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Code, Refusal, Subject};
+use rootpin_trust::{Code, FloorConflict, Refusal, Subject};
 
 /// Why the state gives no answer, or takes no addition.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// What was verified bears a version that is recorded already, over other bytes.
-    #[error("{subject}: {role} {version} was seen over other bytes")]
-    Conflict {
-        /// The repository.
-        subject: Subject,
-        /// The role.
-        role: String,
-        /// The version.
-        version: u64,
-    },
+    #[error(transparent)]
+    Conflict(#[from] FloorConflict),
     /// Another process (or another `Store` of this one) has the file open.
     #[error("{}: in use by another rootpin", path.display())]
     InUse {
@@ -52,7 +45,7 @@ impl StateError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Conflict { .. } => Code::Rollback,
+            Self::Conflict(_) => Code::Rollback,
             Self::Replay { .. } => Code::BadSignature,
             Self::InUse { .. } | Self::Unusable { .. } => Code::StateUnusable,
         }
@@ -62,10 +55,7 @@ impl StateError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         let (wanted, hint) = match self {
-            Self::Conflict { role, version, .. } => (
-                format!("the bytes that this host saw as {role} {version}"),
-                "ask the publisher why one version was signed twice".to_owned(),
-            ),
+            Self::Conflict(conflict) => return conflict.clone().into(),
             Self::InUse { .. } => (
                 "a state that no other process holds".to_owned(),
                 "ask the running rootpind, or give another --state".to_owned(),

@@ -26,7 +26,6 @@ mod contact;
 mod directory;
 mod error;
 mod file;
-mod floor;
 mod ledger;
 mod mark;
 mod record;

@@ -13,7 +13,7 @@ use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Listed, Progress, Subject};
 
 use super::record::{self, Checksum, Framed, Text};
-use super::{Fault, StateError, contact, floor};
+use super::{Fault, StateError, contact};
 
 /// The tables that the summary covers.
 pub(super) const FLOORS: &str = "floors";
@@ -248,13 +248,9 @@ impl Draft {
             .get(subject)
             .map(|entry| entry.value.clone())
             .unwrap_or_default();
-        record.floors = floor::merge(&record.floors, &progress.floors, &progress.fallen).map_err(
-            |conflict| StateError::Conflict {
-                subject: subject.clone(),
-                role: conflict.role,
-                version: conflict.version,
-            },
-        )?;
+        record.floors = progress
+            .merge_into(&record.floors)
+            .map_err(StateError::from)?;
         for statement in &progress.statements {
             match self.seen.statement_owner(statement) {
                 Some(owner) if owner != subject => {

@@ -1,14 +1,15 @@
 //! Attacks, past and possible, each under its name.
 
-use rootpin_trust::{Code, Pins, Refusal};
+use rootpin_trust::notary::KeyPins;
+use rootpin_trust::{Code, Refusal, Request};
 use serde_json::json;
 
 use crate::publisher::{Key, Publisher, Tree};
-use crate::workflow::{GUN, Host, NOW, first_look, pins, published, tags};
+use crate::workflow::{GUN, Host, NOW, Outcome, first_look, pins, published, tags};
 
 const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
 
-fn refused(result: Result<rootpin_trust::notary::Outcome, Refusal>) -> Refusal {
+fn refused(result: Result<Outcome, Refusal>) -> Refusal {
     let refusal = result
         .map(|outcome| outcome.collection.get().versions.clone())
         .expect_err("it was verified");
@@ -16,12 +17,12 @@ fn refused(result: Result<rootpin_trust::notary::Outcome, Refusal>) -> Refusal {
     refusal
 }
 
-fn code(tree: &Tree, pins: &Pins) -> Code {
+fn code(tree: &Tree, pins: &KeyPins) -> Code {
     refused(first_look(tree, pins)).code
 }
 
 /// A host that has seen a repository, and the repository.
-fn seen() -> (Publisher, Pins, Host) {
+fn seen() -> (Publisher, KeyPins, Host) {
     let (publisher, pins) = published();
     let mut host = Host::default();
     host.look(&publisher.tree(), &pins).unwrap();
@@ -102,7 +103,7 @@ fn a_cached_root_that_no_floor_confirms_is_set_aside() {
         }
         .look_at(&publisher.tree(), GUN, &pins, NOW);
         result.unwrap();
-        assert_eq!(asked[0], rootpin_trust::notary::Request::LatestRoot);
+        assert_eq!(asked[0], Request::newest("root"));
     }
 }
 
@@ -568,7 +569,7 @@ fn endless_signatures_keys_and_bytes_are_refused() {
     assert_eq!(code(&publisher.tree(), &pins), Code::OverLimit);
 }
 
-fn with(tree: &mut Tree, name: &str, value: &serde_json::Value, pins: &Pins) -> Code {
+fn with(tree: &mut Tree, name: &str, value: &serde_json::Value, pins: &KeyPins) -> Code {
     let before = tree
         .files
         .insert(name.to_owned(), serde_json::to_vec(value).unwrap())

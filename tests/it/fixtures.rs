@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rootpin_trust::canonical;
 use rootpin_trust::json::{self, Limits, Value};
-use rootpin_trust::notary::Outcome;
-use rootpin_trust::{Pins, canonical};
+use rootpin_trust::notary::KeyPins;
 
 use crate::publisher::Tree;
-use crate::workflow::{GUN, Host, NOW, pins_of, published, tags};
+use crate::workflow::{GUN, Host, NOW, Outcome, pins_of, published, tags};
 
 const LIMITS: Limits = Limits {
     bytes: 1 << 20,
@@ -229,7 +229,7 @@ fn a_mutated_repository_of_a_real_server_is_refused_or_says_the_same() {
     );
 }
 
-fn mutate(whole: &Tree, gun: &str, pins: &Pins, now: &str) {
+fn mutate(whole: &Tree, gun: &str, pins: &KeyPins, now: &str) {
     let good = gist(&Host::default().look_at(whole, gun, pins, now).0.unwrap());
     let names: Vec<String> = whole.files.keys().cloned().collect();
     let change = (

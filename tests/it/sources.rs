@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootpin::sources::{Client, Credentials, NotaryServer, SourceError, Sources, registry};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
-use rootpin_trust::notary::{Answer, Request, Want};
+use rootpin_trust::{Answer, FetchFrom, Request, Want};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -152,8 +152,9 @@ async fn get_until(
     deadline: Instant,
 ) -> Result<Answer, SourceError> {
     let want = Want {
-        request: Request::Timestamp,
+        request: Request::newest("timestamp"),
         max_bytes,
+        from: FetchFrom::Source,
     };
     server
         .get(&Repository::from_full(GUN).unwrap(), &want, deadline)
@@ -416,8 +417,9 @@ async fn one_repository_s_failures_silence_no_other_of_the_same_trust_server() {
     let server = fake.notary(Credentials::none());
     let ask = async |gun: &str| {
         let want = Want {
-            request: Request::Timestamp,
+            request: Request::newest("timestamp"),
             max_bytes: 100,
+            from: FetchFrom::Source,
         };
         server
             .get(&Repository::from_full(gun).unwrap(), &want, soon())
@@ -563,8 +565,9 @@ async fn a_server_that_cannot_be_reached_is_left_alone_for_all_of_its_repositori
     drop(listener);
     let server = NotaryServer::new(&url, client(Credentials::none())).unwrap();
     let want = Want {
-        request: Request::Timestamp,
+        request: Request::newest("timestamp"),
         max_bytes: 100,
+        from: FetchFrom::Source,
     };
     let first = server
         .get(

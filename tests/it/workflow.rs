@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rootpin_trust::image::Repository;
-use rootpin_trust::notary::{Answer, History, Outcome, Request, Step, Update, Want};
-use rootpin_trust::{Collection, Floor, Pins, Refusal};
+use rootpin_trust::notary::{GunUpdate, KeyPins};
+use rootpin_trust::{
+    Answer, Collection, Edition, FetchFrom, Floor, Progress, Refusal, Request, Verification,
+    Verified, Want,
+};
 
 use crate::publisher::{Key, Publisher, Tree};
 
@@ -20,9 +23,17 @@ pub(crate) struct Host {
     pub(crate) floors: Vec<Floor>,
 }
 
+/// What a good look ends with.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) collection: Verified<Collection>,
+    pub(crate) progress: Verified<Progress>,
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
 impl Host {
     /// Looks at a tree; keeps what a good look leaves behind.
-    pub(crate) fn look(&mut self, tree: &Tree, pins: &Pins) -> Result<Outcome, Refusal> {
+    pub(crate) fn look(&mut self, tree: &Tree, pins: &KeyPins) -> Result<Outcome, Refusal> {
         self.look_at(tree, GUN, pins, NOW).0
     }
 
@@ -31,57 +42,45 @@ impl Host {
         &mut self,
         tree: &Tree,
         gun: &str,
-        pins: &Pins,
+        pins: &KeyPins,
         now: &str,
     ) -> (Result<Outcome, Refusal>, Vec<Request>) {
         let gun = Repository::from_full(gun).unwrap();
-        let history = History {
-            root: self.root.clone(),
-            floors: self.floors.clone(),
-        };
-        let mut update = Update::start(&gun, pins, history, now.parse::<Timestamp>().unwrap());
+        let now = now.parse::<Timestamp>().unwrap();
+        let mut update = GunUpdate::start(&gun, pins, self.floors.clone(), now);
         let mut asked = Vec::new();
-        let mut answer = None;
-        let result = loop {
-            match update.next(answer) {
-                Ok(Step::Fetch(want)) => {
-                    answer = Some(serve(tree, &want));
-                    asked.push(want.request);
-                }
-                Ok(Step::Done(outcome)) => break Ok(outcome),
-                Err(refusal) => break Err(refusal),
+        let result = update.run(|want| {
+            if want.from == FetchFrom::Cache {
+                let root = self.root.clone().filter(|_| want.request.role == "root");
+                return Ok::<_, Refusal>(root.into());
             }
-        };
+            asked.push(want.request.clone());
+            Ok(serve(tree, want))
+        });
+        let result = result.map(|collection| Outcome {
+            collection,
+            progress: update.progress().unwrap(),
+            files: update.files(),
+        });
         if let Ok(outcome) = &result {
             self.root = outcome
                 .files
                 .iter()
                 .find(|(name, _)| name == "root.json")
                 .map(|(_, bytes)| bytes.clone());
-            for floor in &outcome.progress.get().floors {
-                self.floors.retain(|kept| {
-                    kept.role != floor.role || kept.root_keys.is_disjoint(&floor.root_keys)
-                });
-                self.floors.push(floor.clone());
-            }
+            self.floors = outcome.progress.get().merge_into(&self.floors).unwrap();
         }
-        (result.map(|outcome| *outcome), asked)
+        (result, asked)
     }
 }
 
 /// What a server with these files says. Bytes beyond the cap are an error of the source; here they
 /// are handed on, and must be refused.
 fn serve(tree: &Tree, want: &Want) -> Answer {
-    let name = match &want.request {
-        Request::LatestRoot => "root.json".to_owned(),
-        Request::Root(version) => format!("{version}.root.json"),
-        Request::Timestamp => "timestamp.json".to_owned(),
-        Request::Snapshot(digest) => format!("snapshot.{}.json", digest.hex()),
-        Request::Role(role, digest) => format!("{role}.{}.json", digest.hex()),
-    };
+    let name = want.request.file_name();
     // A folder of a fixture has no hash names: then the current file answers, whatever its hash is.
     let current = || name.split_once('.').map(|(role, _)| format!("{role}.json"));
-    let by_hash = matches!(want.request, Request::Snapshot(_) | Request::Role(..));
+    let by_hash = matches!(want.request.edition, Edition::Sha256(_));
     let bytes = tree.files.get(&name).or_else(|| {
         if by_hash {
             tree.files.get(&current()?)
@@ -89,16 +88,16 @@ fn serve(tree: &Tree, want: &Want) -> Answer {
             None
         }
     });
-    bytes.map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone()))
+    bytes.cloned().into()
 }
 
 /// Pins of these keys, for `targets/releases`.
-pub(crate) fn pins(keys: &[Key]) -> Pins {
+pub(crate) fn pins(keys: &[Key]) -> KeyPins {
     pins_of(&keys.iter().map(Key::id).collect::<Vec<_>>())
 }
 
-pub(crate) fn pins_of(ids: &[String]) -> Pins {
-    Pins {
+pub(crate) fn pins_of(ids: &[String]) -> KeyPins {
+    KeyPins {
         keys: ids.iter().map(|id| id.parse().unwrap()).collect(),
         revoked: [].into(),
         role: "targets/releases".to_owned(),
@@ -109,7 +108,7 @@ pub(crate) fn pins_of(ids: &[String]) -> Pins {
 }
 
 /// A repository with one tag, and the pins for it.
-pub(crate) fn published() -> (Publisher, Pins) {
+pub(crate) fn published() -> (Publisher, KeyPins) {
     let mut publisher = Publisher::new(GUN);
     publisher.tag("v1", DIGEST, 7);
     let pins = pins(&[publisher.root_key()]);
@@ -117,7 +116,7 @@ pub(crate) fn published() -> (Publisher, Pins) {
 }
 
 /// Looks at a tree for the first time.
-pub(crate) fn first_look(tree: &Tree, pins: &Pins) -> Result<Outcome, Refusal> {
+pub(crate) fn first_look(tree: &Tree, pins: &KeyPins) -> Result<Outcome, Refusal> {
     Host::default().look(tree, pins)
 }
 
@@ -193,11 +192,11 @@ fn a_second_look_starts_from_the_cached_root_and_asks_for_the_next_one_first() {
     let (mut publisher, pins) = published();
     let mut host = Host::default();
     let (_, asked) = host.look_at(&publisher.tree(), GUN, &pins, NOW);
-    assert_eq!(asked[..2], [Request::LatestRoot, Request::Root(2)]);
+    assert_eq!(asked[..2], [Request::newest("root"), Request::root(2)]);
     publisher.tick();
     let (result, asked) = host.look_at(&publisher.tree(), GUN, &pins, NOW);
     result.unwrap();
-    assert_eq!(asked[..2], [Request::Root(2), Request::Timestamp]);
+    assert_eq!(asked[..2], [Request::root(2), Request::newest("timestamp")]);
     assert_eq!(asked.len(), 5);
 }
 
@@ -338,8 +337,9 @@ fn a_threshold_of_two_is_met_by_two_keys() {
 fn an_update_that_is_over_says_so() {
     let (publisher, pins) = published();
     let gun = Repository::from_full(GUN).unwrap();
-    let mut update = Update::start(&gun, &pins, History::default(), NOW.parse().unwrap());
+    let mut update = GunUpdate::start(&gun, &pins, Vec::new(), NOW.parse().unwrap());
     update.next(None).unwrap();
+    update.next(Some(Answer::Missing)).unwrap();
     update.next(Some(Answer::Missing)).unwrap_err();
     let root = publisher.tree().files["root.json"].clone();
     assert_eq!(

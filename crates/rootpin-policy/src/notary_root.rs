@@ -8,7 +8,8 @@ use super::report::{At, Place, Report};
 use super::root::{Root, read_pinned, read_tls_ca, warn_of_tls_ca};
 use super::section::Section;
 use super::server_url;
-use rootpin_trust::{Fingerprint, KeyId, Pins, key_file};
+use rootpin_trust::notary::KeyPins;
+use rootpin_trust::{Fingerprint, KeyId, key_file};
 
 /// A Notary v1 server and the keys that may stand in its root roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub struct KeyEntry {
 impl NotaryRoot {
     /// What trust must hold this root's metadata to, under the keys that the policy revokes.
     #[must_use]
-    pub fn pins(&self, root: &Root, revoked: &BTreeSet<KeyId>) -> Pins {
-        Pins {
+    pub fn pins(&self, root: &Root, revoked: &BTreeSet<KeyId>) -> KeyPins {
+        KeyPins {
             keys: self.keys.clone(),
             revoked: revoked.clone(),
             role: self.role.clone(),

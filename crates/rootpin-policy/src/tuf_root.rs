@@ -34,8 +34,12 @@ pub struct TufRoot {
 impl TufRoot {
     /// What trust must hold this root's metadata to, under the keys that the policy revokes.
     #[must_use]
-    pub fn pins(&self, max_age: Option<SignedDuration>, revoked: &BTreeSet<KeyId>) -> tuf::Pins {
-        tuf::Pins {
+    pub fn pins(
+        &self,
+        max_age: Option<SignedDuration>,
+        revoked: &BTreeSet<KeyId>,
+    ) -> tuf::RootPins {
+        tuf::RootPins {
             root: Arc::clone(&self.pinned),
             revoked: revoked.clone(),
             floor: self.floor.clone(),

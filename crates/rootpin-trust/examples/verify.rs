@@ -12,9 +12,8 @@ use std::{env, fs};
 
 use jiff::Timestamp;
 use rootpin_trust::image::ImageRef;
-use rootpin_trust::tuf::{
-    Answer, From, History, PinnedRoot, Pins, Question, Search, Step, Update, Want,
-};
+use rootpin_trust::tuf::{PinnedRoot, Question, RootPins, Search, Update};
+use rootpin_trust::{Answer, FetchFrom, Verification, Want};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -23,32 +22,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let image: ImageRef = name.parse()?;
     let tag = image.tag.ok_or("the name has no tag")?;
-    let pins = Pins {
+    let pins = RootPins {
         root: Arc::new(PinnedRoot::read(fs::read(root)?)?),
         revoked: [].into(),
         floor: [].into(),
         max_age: None,
     };
-    // A client that looks more than once keeps the floors of `progress` and gives them back here.
-    let (history, now) = (History::default(), Timestamp::now());
+    let now = Timestamp::now();
+    let fetch = |want: &Want| read(Path::new(folder), want);
 
-    let mut update = Update::start(&pins, history, now);
-    let mut answer = None;
-    let trusted = loop {
-        match update.next(answer.take())? {
-            Step::Fetch(want) => answer = Some(read(Path::new(folder), &want)?),
-            Step::Done(trusted) => break trusted,
-        }
-    };
+    // A client that looks more than once keeps the floors of `progress` and gives them back here.
+    let trusted = Update::start(&pins, Vec::new(), None, now).run(fetch)?;
     let question = Question::Tag(tag.clone());
-    let mut search = Search::start(&trusted, &image.repository, &question, now);
-    let mut answer = None;
-    let found = loop {
-        match search.next(answer.take())? {
-            Step::Fetch(want) => answer = Some(read(Path::new(folder), &want)?),
-            Step::Done(found) => break found,
-        }
-    };
+    let found = Search::start(&trusted, &image.repository, &question, now).run(fetch)?;
     let targets = &found.collection.get().targets;
     let target = targets.get(tag.as_str()).ok_or("the tag is not signed")?;
     writeln!(io::stdout(), "{} {} bytes", target.digest, target.length)?;
@@ -56,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn read(folder: &Path, want: &Want) -> Result<Answer, Box<dyn Error>> {
-    if want.from == From::Cache {
+    if want.from == FetchFrom::Cache {
         return Ok(Answer::Missing);
     }
     let path = folder.join(want.request.file_name());

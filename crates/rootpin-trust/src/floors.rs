@@ -4,10 +4,14 @@
 //! Off-spec: Notary compares with cached files, not at all where the cached one is larger or where
 //! targets didn't change.
 
+mod merge;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Code, Floor, KeyId, Refusal};
 use crate::image::Digest;
+
+pub use merge::FloorConflict;
 
 /// A file that is to stand as its role's newest.
 #[derive(Debug)]

@@ -13,30 +13,29 @@
 //! use std::sync::Arc;
 //!
 //! use rootpin_trust::image::{Repository, Tag};
-//! use rootpin_trust::tuf::{
-//!     Answer, From, History, PinnedRoot, Pins, Question, Search, Step, Update, Want,
-//! };
+//! use rootpin_trust::tuf::{PinnedRoot, Question, RootPins, Search, Update};
+//! use rootpin_trust::{Answer, FetchFrom, Refusal, Verification, Want};
 //!
 //! /// The source: a client of yours fetches the file instead. Nothing is cached here.
-//! fn fetch(want: &Want) -> Answer {
+//! fn fetch(want: &Want) -> Result<Answer, Refusal> {
 //!     let bytes: &[u8] = match (want.from, want.request.file_name().as_str()) {
-//!         (From::Source, "timestamp.json") => {
+//!         (FetchFrom::Source, "timestamp.json") => {
 //!             include_bytes!("../../../tests/data/tuf/repository/timestamp.json")
 //!         }
-//!         (From::Source, "2.snapshot.json") => {
+//!         (FetchFrom::Source, "2.snapshot.json") => {
 //!             include_bytes!("../../../tests/data/tuf/repository/2.snapshot.json")
 //!         }
-//!         (From::Source, "2.targets.json") => {
+//!         (FetchFrom::Source, "2.targets.json") => {
 //!             include_bytes!("../../../tests/data/tuf/repository/2.targets.json")
 //!         }
-//!         _ => return Answer::Missing,
+//!         _ => return Ok(Answer::Missing),
 //!     };
-//!     Answer::Bytes(bytes.to_vec())
+//!     Ok(Answer::Bytes(bytes.to_vec()))
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let root = include_bytes!("../../../tests/data/tuf/repository/1.root.json");
-//! let pins = Pins {
+//! let pins = RootPins {
 //!     root: Arc::new(PinnedRoot::read(root.to_vec())?),
 //!     revoked: [].into(),
 //!     floor: [].into(),
@@ -44,27 +43,15 @@
 //! };
 //! let now = "2026-11-29T12:00:00Z".parse()?;
 //!
-//! let mut update = Update::start(&pins, History::default(), now);
-//! let mut answer = None;
-//! let trusted = loop {
-//!     match update.next(answer.take())? {
-//!         Step::Fetch(want) => answer = Some(fetch(&want)),
-//!         Step::Done(trusted) => break trusted,
-//!     }
-//! };
-//! // Keep these floors, also when the update fails, and give them to the next one as its history.
-//! assert!(update.progress().is_some());
+//! let mut update = Update::start(&pins, Vec::new(), None, now);
+//! let trusted = update.run(fetch)?;
+//! // Keep these floors, also when the update fails, and start the next one with them.
+//! let floors = update.progress().ok_or("no floors")?.get().merge_into(&[])?;
+//! assert_eq!(floors.len(), 3);
 //!
 //! let app = Repository::from_full("registry.example/team/app")?;
 //! let question = Question::Tag("v1".parse::<Tag>()?);
-//! let mut search = Search::start(&trusted, &app, &question, now);
-//! let mut answer = None;
-//! let found = loop {
-//!     match search.next(answer.take())? {
-//!         Step::Fetch(want) => answer = Some(fetch(&want)),
-//!         Step::Done(found) => break found,
-//!     }
-//! };
+//! let found = Search::start(&trusted, &app, &question, now).run(fetch)?;
 //! let target = &found.collection.get().targets["v1"];
 //! assert_eq!(
 //!     target.digest.to_string(),
@@ -79,33 +66,33 @@
 //! Pin the canonical IDs of the repository's root keys, and name the role that must sign:
 //!
 //! ```
-//! use rootpin_trust::Pins;
 //! use rootpin_trust::image::Repository;
-//! use rootpin_trust::notary::{Answer, History, Request, Step, Update, Want};
+//! use rootpin_trust::notary::{GunUpdate, KeyPins};
+//! use rootpin_trust::{Answer, FetchFrom, Refusal, Verification, Want};
 //!
-//! /// The server: a client of yours fetches the file instead.
-//! fn fetch(want: &Want) -> Answer {
-//!     let bytes: &[u8] = match &want.request {
-//!         Request::LatestRoot => {
+//! /// The server: a client of yours fetches the file instead. Nothing is cached here.
+//! fn fetch(want: &Want) -> Result<Answer, Refusal> {
+//!     let bytes: &[u8] = match (want.from, want.request.role.as_str()) {
+//!         (FetchFrom::Source, "root") if !want.request.is_root_version() => {
 //!             include_bytes!("../../../tests/data/notary/server/basic/served/root.json")
 //!         }
-//!         Request::Timestamp => {
+//!         (FetchFrom::Source, "timestamp") => {
 //!             include_bytes!("../../../tests/data/notary/server/basic/served/timestamp.json")
 //!         }
-//!         Request::Snapshot(_) => {
+//!         (FetchFrom::Source, "snapshot") => {
 //!             include_bytes!("../../../tests/data/notary/server/basic/served/snapshot.json")
 //!         }
-//!         Request::Role(role, _) if role == "targets" => {
+//!         (FetchFrom::Source, "targets") => {
 //!             include_bytes!("../../../tests/data/notary/server/basic/served/targets.json")
 //!         }
-//!         Request::Root(_) | Request::Role(..) => return Answer::Missing,
+//!         _ => return Ok(Answer::Missing),
 //!     };
-//!     Answer::Bytes(bytes.to_vec())
+//!     Ok(Answer::Bytes(bytes.to_vec()))
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let root_key = "30ff07203524acdab8e653ac2fdc39817dd51afb50adaf0d6f923643f1ad8db0".parse()?;
-//! let pins = Pins {
+//! let pins = KeyPins {
 //!     keys: [root_key].into(),
 //!     revoked: [].into(),
 //!     role: "targets".to_owned(),
@@ -116,18 +103,13 @@
 //! let gun = Repository::from_full("registry.test/fix/basic")?;
 //! let now = "2026-11-23T00:00:00Z".parse()?;
 //!
-//! let mut update = Update::start(&gun, &pins, History::default(), now);
-//! let mut answer = None;
-//! let outcome = loop {
-//!     match update.next(answer.take())? {
-//!         Step::Fetch(want) => answer = Some(fetch(&want)),
-//!         Step::Done(outcome) => break outcome,
-//!     }
-//! };
-//! let digest = outcome.collection.get().targets["v1"].digest;
+//! let mut update = GunUpdate::start(&gun, &pins, Vec::new(), now);
+//! let collection = update.run(fetch)?;
+//! let digest = collection.get().targets["v1"].digest;
 //! assert_eq!(digest.hex(), "11".repeat(32));
-//! // Keep these floors and give them to the next update as its history.
-//! assert!(!outcome.progress.get().floors.is_empty());
+//! // Keep these floors, also when the update fails, and start the next one with them.
+//! let floors = update.progress().ok_or("no floors")?.get().merge_into(&[])?;
+//! assert_eq!(floors.len(), 4);
 //! # Ok(())
 //! # }
 //! ```
@@ -139,6 +121,7 @@ mod budget;
 pub mod canonical;
 mod certificate;
 mod date;
+mod fetch;
 mod fingerprint;
 mod floors;
 pub mod hex;
@@ -162,7 +145,9 @@ use jiff::Timestamp;
 use crate::image::{Digest, Repository};
 
 pub use certificate::Certificate;
+pub use fetch::{Answer, Edition, FetchFrom, Request, Step, Verification, Want};
 pub use fingerprint::{Fingerprint, Told};
+pub use floors::FloorConflict;
 pub use key::{KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
 pub use root_file::{Format, RootFile};
@@ -189,35 +174,6 @@ impl<T> Verified<T> {
     #[must_use]
     pub fn for_test(value: T) -> Self {
         Self(value)
-    }
-}
-
-/// What a host demands of one repository's metadata.
-#[derive(Debug, Clone)]
-pub struct Pins {
-    /// Canonical IDs of the keys that may stand in the root role: every key there must be one of
-    /// these.
-    pub keys: BTreeSet<KeyId>,
-    /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.
-    pub revoked: BTreeSet<KeyId>,
-    /// The role that must name the image: `targets`, `targets/releases`, …
-    pub role: String,
-    /// Whether the dates of root certificates count.
-    pub certificate_dates: bool,
-    /// Whether RSA signatures may be PKCS#1 v1.5.
-    pub allow_rsa_pkcs1v15: bool,
-    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be
-    /// told; instead what was verified expires at the latest this long after it was verified, even
-    /// if the publisher allows more.
-    pub max_age: Option<jiff::SignedDuration>,
-}
-
-impl Pins {
-    fn counting(&self) -> threshold::Counting<'_> {
-        threshold::Counting {
-            revoked: &self.revoked,
-            allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
-        }
     }
 }
 

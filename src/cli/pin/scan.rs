@@ -12,8 +12,8 @@ use crate::cli::output::Output;
 use crate::sources::{Sources, TufLocation};
 use rootpin_policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
 use rootpin_trust::image::{ImageRef, Repository};
-use rootpin_trust::notary::{self, Request, Want};
-use rootpin_trust::{Code, Format, Refusal, RootFile};
+
+use rootpin_trust::{Answer, Code, FetchFrom, Format, Refusal, Request, RootFile, Want};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it)\n  \
     rootpin pin scan registry.example/team/app --server https://notary.example\n  \
@@ -186,21 +186,22 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
                 .notary_at(server, target.tls_ca.as_deref())
                 .map_err(|error| error.refusal())?;
             let want = Want {
-                request: Request::LatestRoot,
+                request: Request::newest("root"),
                 max_bytes: RootFile::MAX_BYTES,
+                from: FetchFrom::Source,
             };
             match server
                 .get(gun, &want, deadline.into())
                 .await
                 .map_err(|error| error.refusal())?
             {
-                notary::Answer::Bytes(bytes) => match read(&bytes, Format::Notary) {
+                Answer::Bytes(bytes) => match read(&bytes, Format::Notary) {
                     Ok(file) => Ok(Seen {
                         files: vec![(file, bytes)],
                     }),
                     Err(refusal) => Err(no_notary(&server.url(), gun, &bytes, refusal)),
                 },
-                notary::Answer::Missing => Err(nothing(&format!(
+                Answer::Missing => Err(nothing(&format!(
                     "no root.json of {gun} at {}",
                     server.url()
                 ))),

@@ -12,7 +12,7 @@ use crate::image::Digest;
 use crate::json::{self, JsonError, Value};
 use crate::refusal::shown;
 use crate::threshold::{Signature, Signed};
-use crate::{Code, Refusal, canonical};
+use crate::{Answer, Code, Refusal, canonical};
 
 /// One file: what it signs, and the signatures, none of them checked yet.
 #[derive(Debug)]
@@ -175,6 +175,11 @@ impl FileMeta {
                 .sha512
                 .as_ref()
                 .is_none_or(|hash| *hash == Sha512::digest(bytes).as_slice())
+    }
+
+    /// Whether the answer is such a file.
+    pub(super) fn fits_answer(&self, answer: &Answer) -> bool {
+        matches!(answer, Answer::Bytes(bytes) if self.fits(bytes))
     }
 
     /// Refuses other bytes.

@@ -1,4 +1,4 @@
-//! The Notary v1 format and workflow, without input or output: [`Update`] says what it wants next
+//! The Notary v1 format and workflow, without input or output: [`GunUpdate`] says what it wants next
 //! and is given the bytes.
 //!
 //! ```text
@@ -16,73 +16,39 @@ mod root;
 mod targets;
 mod update;
 
-use super::{Collection, Floor, Progress, Verified};
-use crate::image::Digest;
+use std::collections::BTreeSet;
+
+use super::{KeyId, threshold};
 
 pub use inspect::{Inspection, ListedRole, ListedRoot, ListedTargets, SeenFile};
 pub(super) use root::list_root;
-pub use update::Update;
+pub use update::GunUpdate;
 
-/// What this host has of a repository from earlier.
-#[derive(Debug, Clone, Default)]
-pub struct History {
-    /// Cached bytes of the newest root file; trusted for nothing, they only save asking for old
-    /// versions.
-    pub root: Option<Vec<u8>>,
-    /// All floors kept for the repository.
-    pub floors: Vec<Floor>,
+/// The keys that a host pins for one repository, and what else it demands of the metadata.
+#[derive(Debug, Clone)]
+pub struct KeyPins {
+    /// Canonical IDs of the keys that may stand in the root role: every key there must be one of
+    /// these.
+    pub keys: BTreeSet<KeyId>,
+    /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.
+    pub revoked: BTreeSet<KeyId>,
+    /// The role that must name the image: `targets`, `targets/releases`, …
+    pub role: String,
+    /// Whether the dates of root certificates count.
+    pub certificate_dates: bool,
+    /// Whether RSA signatures may be PKCS#1 v1.5.
+    pub allow_rsa_pkcs1v15: bool,
+    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be
+    /// told; instead what was verified expires at the latest this long after it was verified, even
+    /// if the publisher allows more.
+    pub max_age: Option<jiff::SignedDuration>,
 }
 
-/// A file of the repository's metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
-    /// The newest root file.
-    LatestRoot,
-    /// The root file of that version.
-    Root(u64),
-    /// The newest timestamp file.
-    Timestamp,
-    /// The snapshot file with that SHA-256.
-    Snapshot(Digest),
-    /// The file of a targets role (`targets`, `targets/releases`, …) with that SHA-256.
-    Role(String, Digest),
-}
-
-/// What [`Update`] wants next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
-    /// The file.
-    pub request: Request,
-    /// The most bytes that it may have.
-    pub max_bytes: usize,
-}
-
-/// What the source has of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The file.
-    Bytes(Vec<u8>),
-    /// There is no such file (404).
-    Missing,
-}
-
-/// How an update goes on.
-#[derive(Debug)]
-pub enum Step {
-    /// This file is wanted.
-    Fetch(Want),
-    /// All is verified.
-    Done(Box<Outcome>),
-}
-
-/// The end of a good update.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What the repository says.
-    pub collection: Verified<Collection>,
-    /// What the state is to keep of it.
-    pub progress: Verified<Progress>,
-    /// The files that were used, for a cache: `root.json`, `timestamp.json`,
-    /// `targets/releases.json`, …
-    pub files: Vec<(String, Vec<u8>)>,
+impl KeyPins {
+    pub(super) fn counting(&self) -> threshold::Counting<'_> {
+        threshold::Counting {
+            revoked: &self.revoked,
+            allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
+        }
+    }
 }

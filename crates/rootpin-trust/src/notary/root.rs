@@ -12,8 +12,9 @@ use crate::key::PublicKey;
 use crate::refusal::shown;
 use crate::root_file;
 use crate::threshold;
-use crate::{Code, Format, KeyId, Pins, Refusal, RootFile};
+use crate::{Code, Format, KeyId, Refusal, RootFile};
 
+use super::KeyPins;
 use super::envelope::{Envelope, malformed};
 use super::role::Role;
 
@@ -72,7 +73,7 @@ impl Chain {
     pub(super) fn begin(
         bytes: Vec<u8>,
         gun: &Repository,
-        pins: &Pins,
+        pins: &KeyPins,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
         let last = Root::read("root.json", &bytes, budget)?;
@@ -91,7 +92,7 @@ impl Chain {
         self,
         bytes: Vec<u8>,
         gun: &Repository,
-        pins: &Pins,
+        pins: &KeyPins,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
         let version = self.next_version();
@@ -152,7 +153,7 @@ impl Chain {
     pub(super) fn check_dates(
         &self,
         gun: &Repository,
-        pins: &Pins,
+        pins: &KeyPins,
         now: Timestamp,
         budget: &mut Budget,
     ) -> Result<(), Refusal> {
@@ -205,7 +206,7 @@ impl Root {
 
     /// Off-spec: every key of the root role is one that is pinned, in every root, however it came
     /// here. Notary asks for one such key in the first root, and never again.
-    fn check_pins(&self, pins: &Pins) -> Result<(), Refusal> {
+    fn check_pins(&self, pins: &KeyPins) -> Result<(), Refusal> {
         let keys = self.role.ids();
         let revoked = keys.intersection(&pins.revoked).collect::<Vec<_>>();
         if !revoked.is_empty() {
@@ -246,7 +247,7 @@ impl Root {
         &self,
         role: &Role,
         gun: &Repository,
-        pins: &Pins,
+        pins: &KeyPins,
         budget: &mut Budget,
     ) -> Result<(), Refusal> {
         let keys: Vec<_> = role

@@ -12,27 +12,33 @@ use crate::image::{Digest, Repository};
 use crate::key::PublicKey;
 use crate::refusal::shown;
 use crate::threshold;
-use crate::{Code, Collection, KeyId, Pins, Progress, Refusal, Subject, Verified};
+use crate::{
+    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Request, Step, Subject,
+    Verification, Verified, Want,
+};
 
+use super::KeyPins;
 use super::envelope::{Envelope, FileMeta, malformed};
 use super::role::Role;
 use super::root::Chain;
 use super::targets::Targets;
-use super::{Answer, History, Outcome, Request, Step, Want};
 use crate::floors::Floors;
 
 /// One verification of one repository's metadata.
 #[derive(Debug)]
-pub struct Update {
+pub struct GunUpdate {
     gun: Repository,
-    pins: Pins,
-    history: History,
+    pins: KeyPins,
+    /// All floors kept for the repository.
+    kept: Vec<Floor>,
     now: Timestamp,
     budget: Budget,
     /// Whether the chain of roots goes through the very root that this host has a floor for.
     known_root: bool,
     /// What was verified so far.
     verified: Option<Progress>,
+    /// Once all is verified: the files that were used.
+    files: Option<Vec<(String, Vec<u8>)>>,
     state: State,
 }
 
@@ -40,11 +46,12 @@ pub struct Update {
 #[derive(Debug)]
 enum State {
     Begin,
+    CachedRoot,
     LatestRoot,
     NextRoot(Chain),
     Timestamp(Walk),
-    Snapshot(Walk, FileMeta),
-    Targets(Walk, Branch),
+    Snapshot(Walk, FileMeta, FetchFrom),
+    Targets(Walk, Branch, FetchFrom),
     Over,
 }
 
@@ -71,29 +78,18 @@ struct Branch {
     meta: FileMeta,
 }
 
-impl Update {
-    /// Begins.
-    #[must_use]
-    pub fn start(gun: &Repository, pins: &Pins, history: History, now: Timestamp) -> Self {
-        Self {
-            gun: gun.clone(),
-            pins: pins.clone(),
-            history,
-            now,
-            budget: Budget::new(),
-            known_root: false,
-            verified: None,
-            state: State::Begin,
-        }
-    }
+impl Verification for GunUpdate {
+    type Outcome = Verified<Collection>;
 
-    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
-    ///
-    /// # Errors
-    /// The metadata doesn't hold. The update is over then, and says so if it is asked again.
-    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step, Refusal> {
+    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Verified<Collection>>, Refusal> {
         match (mem::replace(&mut self.state, State::Over), answer) {
-            (State::Begin, None) => Ok(self.begin()),
+            (State::Begin, None) => Ok(self.want(
+                State::CachedRoot,
+                Request::newest("root"),
+                ROOT_BYTES,
+                FetchFrom::Cache,
+            )),
+            (State::CachedRoot, Some(answer)) => Ok(self.cached_root(answer)),
             (State::LatestRoot, Some(Answer::Missing)) => Err(self.no_repository()),
             (State::LatestRoot, Some(Answer::Bytes(bytes))) => {
                 let chain = Chain::begin(bytes, &self.gun, &self.pins, &mut self.budget)?;
@@ -108,10 +104,21 @@ impl Update {
             (State::Timestamp(walk), Some(answer)) => {
                 self.timestamp(walk, present("timestamp", answer)?)
             }
-            (State::Snapshot(walk, meta), Some(answer)) => {
+            // A cached file with another hash is an older one.
+            (State::Snapshot(walk, meta, FetchFrom::Cache), Some(answer))
+                if !meta.fits_answer(&answer) =>
+            {
+                self.want_snapshot(walk, meta, FetchFrom::Source)
+            }
+            (State::Snapshot(walk, meta, _), Some(answer)) => {
                 self.snapshot(walk, &meta, listed("snapshot", answer)?)
             }
-            (State::Targets(walk, branch), Some(answer)) => {
+            (State::Targets(walk, branch, FetchFrom::Cache), Some(answer))
+                if !branch.meta.fits_answer(&answer) =>
+            {
+                self.want_targets(walk, branch, FetchFrom::Source)
+            }
+            (State::Targets(walk, branch, _), Some(answer)) => {
                 let bytes = listed(&branch.role.name, answer)?;
                 self.targets(walk, branch, bytes)
             }
@@ -119,35 +126,71 @@ impl Update {
         }
     }
 
+    /// Of an update that failed, nothing unless the chain of roots goes through the root that was
+    /// seen of this very repository: no file of Notary's says whose it is, and one that is passed
+    /// off as another's must not raise its floors. Of one that ended well all of it, new or not:
+    /// what was verified counts as seen, whatever was reset meanwhile.
+    fn progress(&mut self) -> Option<Verified<Progress>> {
+        let complete = self.files.is_some();
+        let verified = self
+            .verified
+            .take()
+            .filter(|_| complete || self.known_root)?;
+        let news = complete
+            || !verified.fallen.is_empty()
+            || verified
+                .floors
+                .iter()
+                .any(|floor| !self.kept.contains(floor));
+        news.then(|| Verified::after_every_check(verified))
+    }
+
+    /// All that were used: `root.json`, `timestamp.json`, `targets/releases.json`, …
+    fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.files.as_mut().map(mem::take).unwrap_or_default()
+    }
+}
+
+impl GunUpdate {
+    /// Begins, with all floors that are kept for the repository.
+    #[must_use]
+    pub fn start(gun: &Repository, pins: &KeyPins, kept: Vec<Floor>, now: Timestamp) -> Self {
+        Self {
+            gun: gun.clone(),
+            pins: pins.clone(),
+            kept,
+            now,
+            budget: Budget::new(),
+            known_root: false,
+            verified: None,
+            files: None,
+            state: State::Begin,
+        }
+    }
+
     /// A cached root is a start only if a floor stands for its very bytes and it is within the pins
     /// as they are today.
-    fn begin(&mut self) -> Step {
-        // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
-        let cached =
-            self.history.root.take().and_then(|bytes| {
+    fn cached_root(&mut self, answer: Answer) -> Step<Verified<Collection>> {
+        let cached = match answer {
+            // Its cost is its own: a hostile cache doesn't use up what the server's answers may
+            // cost.
+            Answer::Bytes(bytes) => {
                 Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
-            });
+            }
+            Answer::Missing => None,
+        };
         match cached.filter(|chain| self.is_known(chain)) {
             Some(chain) => {
                 self.known_root = true;
                 self.want_next_root(chain)
             }
-            None => self.want(State::LatestRoot, Request::LatestRoot, ROOT_BYTES),
+            None => self.want(
+                State::LatestRoot,
+                Request::newest("root"),
+                ROOT_BYTES,
+                FetchFrom::Source,
+            ),
         }
-    }
-
-    /// What was verified so far and is new to the history, also of an update that failed: what was
-    /// seen binds, or an update that is cut off would be a way to have it forgotten.
-    ///
-    /// Nothing, where the chain of roots doesn't go through the root that was seen of this very
-    /// repository: no file of Notary's says whose it is, and one that is passed off as another's
-    /// must not raise its floors.
-    pub fn progress(&mut self) -> Option<Verified<Progress>> {
-        let verified = self.verified.take().filter(|_| self.known_root)?;
-        let kept = &self.history.floors;
-        let news = !verified.fallen.is_empty()
-            || verified.floors.iter().any(|floor| !kept.contains(floor));
-        news.then(|| Verified::after_every_check(verified))
     }
 
     fn note(&mut self, floors: &Floors, statements: &[Digest], signers: &BTreeSet<KeyId>) {
@@ -162,22 +205,27 @@ impl Update {
     }
 
     fn is_known(&self, chain: &Chain) -> bool {
-        Floors::of(&self.history.floors, &chain.keys)
+        Floors::of(&self.kept, &chain.keys)
             .confirm(chain.envelope().version, &chain.envelope().statement())
     }
 
     /// Root comes first, always, and one version at a time until there is no next one.
-    fn want_next_root(&mut self, chain: Chain) -> Step {
-        let mut floors = Floors::of(&self.history.floors, &chain.keys);
+    fn want_next_root(&mut self, chain: Chain) -> Step<Verified<Collection>> {
+        let mut floors = Floors::of(&self.kept, &chain.keys);
         if floors.check(chain.root().claim(chain.envelope())).is_ok() {
             self.note(&floors, &[], &BTreeSet::new());
         }
-        let request = Request::Root(chain.next_version());
-        self.want(State::NextRoot(chain), request, ROOT_BYTES)
+        let request = Request::root(chain.next_version());
+        self.want(
+            State::NextRoot(chain),
+            request,
+            ROOT_BYTES,
+            FetchFrom::Source,
+        )
     }
 
-    fn settle_root(&mut self, chain: Chain) -> Result<Step, Refusal> {
-        let mut floors = Floors::of(&self.history.floors, &chain.keys);
+    fn settle_root(&mut self, chain: Chain) -> Result<Step<Verified<Collection>>, Refusal> {
+        let mut floors = Floors::of(&self.kept, &chain.keys);
         floors.check(chain.root().claim(chain.envelope()))?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
         let walk = Walk {
@@ -189,10 +237,19 @@ impl Update {
             statements: Vec::new(),
             chain,
         };
-        Ok(self.want(State::Timestamp(walk), Request::Timestamp, TIMESTAMP_BYTES))
+        Ok(self.want(
+            State::Timestamp(walk),
+            Request::newest("timestamp"),
+            TIMESTAMP_BYTES,
+            FetchFrom::Source,
+        ))
     }
 
-    fn timestamp(&mut self, mut walk: Walk, bytes: Vec<u8>) -> Result<Step, Refusal> {
+    fn timestamp(
+        &mut self,
+        mut walk: Walk,
+        bytes: Vec<u8>,
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         let file = Envelope::read(
             "timestamp.json",
             "Timestamp",
@@ -208,9 +265,18 @@ impl Update {
             .and_then(|meta| meta.get("snapshot"))
             .and_then(FileMeta::read);
         let meta = meta.ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
+        self.want_snapshot(walk, meta, FetchFrom::Cache)
+    }
+
+    fn want_snapshot(
+        &mut self,
+        walk: Walk,
+        meta: FileMeta,
+        from: FetchFrom,
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         let max_bytes = cap("snapshot.json", &meta, SNAPSHOT_BYTES)?;
-        let request = Request::Snapshot(meta.sha256);
-        Ok(self.want(State::Snapshot(walk, meta), request, max_bytes))
+        let request = Request::hashed("snapshot", meta.sha256);
+        Ok(self.want(State::Snapshot(walk, meta, from), request, max_bytes, from))
     }
 
     fn snapshot(
@@ -218,7 +284,7 @@ impl Update {
         mut walk: Walk,
         meta: &FileMeta,
         bytes: Vec<u8>,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         meta.check("snapshot.json", &bytes)?;
         let file = Envelope::read(
             "snapshot.json",
@@ -250,10 +316,15 @@ impl Update {
             return Err(Refusal::new(Code::Rollback, found, wanted, hint).of_source_behind());
         }
         let role = walk.chain.role("targets")?.clone();
-        self.want_targets(walk, snapshot.clone(), role, vec![String::new()])
+        self.branch(walk, snapshot.clone(), role, vec![String::new()])
     }
 
-    fn targets(&mut self, mut walk: Walk, branch: Branch, bytes: Vec<u8>) -> Result<Step, Refusal> {
+    fn targets(
+        &mut self,
+        mut walk: Walk,
+        branch: Branch,
+        bytes: Vec<u8>,
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         let Branch {
             snapshot,
             role,
@@ -271,7 +342,7 @@ impl Update {
         };
         let delegation = file.delegation(&role.name, &child)?;
         let next = delegation.role.clone();
-        self.want_targets(walk, snapshot, next, delegation.paths_within(&paths))
+        self.branch(walk, snapshot, next, delegation.paths_within(&paths))
     }
 
     fn finish(
@@ -280,7 +351,7 @@ impl Update {
         file: Targets,
         role: &str,
         paths: &[String],
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         // A role on the way, but not the required one: the policy's role is no role of Notary's.
         if role != self.pins.role {
             return Err(no_role(
@@ -312,19 +383,15 @@ impl Update {
             signers: walk.signers.clone(),
             versions: walk.versions,
         };
-        let subject = Subject::Gun(self.gun.clone());
-        let progress = Progress {
-            subject,
+        self.verified = Some(Progress {
+            subject: Subject::Gun(self.gun.clone()),
             floors,
             fallen,
             statements: walk.statements,
             signers: walk.signers,
-        };
-        Ok(Step::Done(Box::new(Outcome {
-            collection: Verified::after_every_check(collection),
-            progress: Verified::after_every_check(progress),
-            files: walk.files,
-        })))
+        });
+        self.files = Some(walk.files);
+        Ok(Step::Done(Verified::after_every_check(collection)))
     }
 
     /// What every file below root goes through: threshold, floor, expiry.
@@ -355,39 +422,59 @@ impl Update {
         Ok(signers)
     }
 
-    fn want_targets(
+    fn branch(
         &mut self,
         walk: Walk,
         snapshot: crate::json::Value,
         role: Role,
         paths: Vec<String>,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
         // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't
         // name.
         let Some(entry) = snapshot.get(&role.name) else {
             return Err(no_role(&role.name, "a snapshot that doesn't name it"));
         };
-        let file = format!("{}.json", role.name);
         let meta = FileMeta::read(entry).ok_or_else(|| {
             malformed(
                 "snapshot.json",
                 &format!("no length and sha256 of {}", shown(&role.name)),
             )
         })?;
-        let max_bytes = cap(&file, &meta, TARGETS_BYTES)?;
-        let request = Request::Role(role.name.clone(), meta.sha256);
         let branch = Branch {
             snapshot,
             role,
             paths,
             meta,
         };
-        Ok(self.want(State::Targets(walk, branch), request, max_bytes))
+        self.want_targets(walk, branch, FetchFrom::Cache)
     }
 
-    fn want(&mut self, state: State, request: Request, max_bytes: usize) -> Step {
+    fn want_targets(
+        &mut self,
+        walk: Walk,
+        branch: Branch,
+        from: FetchFrom,
+    ) -> Result<Step<Verified<Collection>>, Refusal> {
+        let file = format!("{}.json", branch.role.name);
+        let max_bytes = cap(&file, &branch.meta, TARGETS_BYTES)?;
+        let request = Request::hashed(&branch.role.name, branch.meta.sha256);
+        let state = State::Targets(walk, branch, from);
+        Ok(self.want(state, request, max_bytes, from))
+    }
+
+    fn want(
+        &mut self,
+        state: State,
+        request: Request,
+        max_bytes: usize,
+        from: FetchFrom,
+    ) -> Step<Verified<Collection>> {
         self.state = state;
-        Step::Fetch(Want { request, max_bytes })
+        Step::Fetch(Want {
+            request,
+            max_bytes,
+            from,
+        })
     }
 
     fn no_repository(&self) -> Refusal {

@@ -11,7 +11,7 @@ use crate::image::Digest;
 use crate::key::PublicKey;
 use crate::root_file;
 use crate::threshold::{self, Counting};
-use crate::{Code, Format, KeyId, Refusal, RootFile};
+use crate::{Code, Format, KeyId, Refusal, Request, RootFile};
 
 use super::envelope::{Envelope, malformed};
 use super::role::{Keys, Role};
@@ -193,6 +193,11 @@ impl Root {
             roles,
             consistent,
         })
+    }
+
+    /// The file of a role, with its version in its name where snapshots are consistent.
+    pub(super) fn request(&self, role: &str, version: u64) -> Request {
+        Request::versioned(role, self.consistent.then_some(version))
     }
 
     /// A role as this file lists it.

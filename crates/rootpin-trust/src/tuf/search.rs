@@ -7,12 +7,15 @@ use jiff::Timestamp;
 
 use crate::floors::Floors;
 use crate::image::{Digest, Repository};
-use crate::{Code, Collection, Floor, KeyId, Progress, Refusal, Target, Verified};
+use crate::{
+    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Step, Target,
+    Verification, Verified,
+};
 
 use super::targets::{Targets, listing, target};
 use super::trusted::{State, Trusted};
 use super::walk::{Walk, Way};
-use super::{Answer, Found, From, Listing, Question, Step};
+use super::{Found, Listing, Question};
 
 /// One search for an image.
 #[derive(Debug)]
@@ -71,34 +74,6 @@ impl Search {
         let mut search = Self::start(trusted, gun, question, now);
         search.walk.bind(&seen);
         Ok(search)
-    }
-
-    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
-    ///
-    /// # Errors
-    /// A role on the way doesn't hold: then nothing after it may answer in its place.
-    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Found>, Refusal> {
-        if let Some(want) = self.walk.receive(answer)? {
-            return Ok(Step::Fetch(want));
-        }
-        let named = match self.question.clone() {
-            Question::Tag(tag) => self.image(tag.as_str())?,
-            Question::Digest(digest) => self.digest(digest)?,
-        };
-        match named {
-            Ok(named) => Ok(Step::Done(self.found(named))),
-            Err(role) => Ok(Step::Fetch(self.walk.ask(role, From::Cache)?)),
-        }
-    }
-
-    /// What was verified and is new, also of a search that failed.
-    pub fn progress(&mut self) -> Option<Verified<Progress>> {
-        self.walk.progress()
-    }
-
-    /// The files that were verified and came from the source, by [`super::Request::cache_name`].
-    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
-        self.walk.files()
     }
 
     /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
@@ -217,6 +192,32 @@ impl Search {
     }
 }
 
+impl Verification for Search {
+    type Outcome = Found;
+
+    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Found>, Refusal> {
+        if let Some(want) = self.walk.receive(answer)? {
+            return Ok(Step::Fetch(want));
+        }
+        let named = match self.question.clone() {
+            Question::Tag(tag) => self.image(tag.as_str())?,
+            Question::Digest(digest) => self.digest(digest)?,
+        };
+        match named {
+            Ok(named) => Ok(Step::Done(self.found(named))),
+            Err(role) => Ok(Step::Fetch(self.walk.ask(role, FetchFrom::Cache)?)),
+        }
+    }
+
+    fn progress(&mut self) -> Option<Verified<Progress>> {
+        self.walk.progress()
+    }
+
+    fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.walk.files()
+    }
+}
+
 impl PathSearch {
     /// Begins.
     #[must_use]
@@ -226,20 +227,18 @@ impl PathSearch {
             path: path.to_owned(),
         }
     }
+}
 
-    /// Goes on, as [`Search::next`]; ends with how the path is listed, if it is.
-    ///
-    /// # Errors
-    /// A role on the way doesn't hold.
-    pub fn next(
-        &mut self,
-        answer: Option<Answer>,
-    ) -> Result<Step<(Option<Listing>, Trusted)>, Refusal> {
+impl Verification for PathSearch {
+    /// How the path is listed, if it is.
+    type Outcome = (Option<Listing>, Trusted);
+
+    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Self::Outcome>, Refusal> {
         if let Some(want) = self.walk.receive(answer)? {
             return Ok(Step::Fetch(want));
         }
         match self.walk.way(&self.path)? {
-            Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, From::Cache)?)),
+            Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, FetchFrom::Cache)?)),
             Way::Named(role, _) => Ok(Step::Done((
                 role.find(&self.path).and_then(listing),
                 self.walk.trusted(),
@@ -248,13 +247,11 @@ impl PathSearch {
         }
     }
 
-    /// As [`Search::progress`].
-    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+    fn progress(&mut self) -> Option<Verified<Progress>> {
         self.walk.progress()
     }
 
-    /// As [`Search::files`].
-    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+    fn files(&mut self) -> Vec<(String, Vec<u8>)> {
         self.walk.files()
     }
 }

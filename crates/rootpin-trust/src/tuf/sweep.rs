@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 
-use crate::{Progress, Refusal, Verified};
+use crate::{Answer, FetchFrom, Progress, Refusal, Step, Verification, Verified};
 
 use super::role::Role;
 use super::trusted::Trusted;
 use super::walk::Walk;
-use super::{Answer, From, Step};
 
 /// One way through all delegations. A role that doesn't hold leads nowhere, and the way goes on
 /// past it: nothing is allowed by it. Those nearer to the top come first, so that no delegated
@@ -35,30 +34,10 @@ pub struct Swept {
     pub failed: BTreeMap<String, Refusal>,
 }
 
-impl Sweep {
-    /// Begins. `prefix`: what the paths begin with that count, for example a registry's host and
-    /// `/`; empty, for all.
-    ///
-    /// # Errors
-    /// None that a [`Trusted`] can have; it has all top-level roles.
-    pub fn start(trusted: &Trusted, prefix: &str, now: Timestamp) -> Result<Self, Refusal> {
-        let left = VecDeque::from([trusted.0.chain.last.role("targets")?.clone()]);
-        let walk = Walk::sweep(trusted, now);
-        Ok(Self {
-            walk,
-            prefix: prefix.to_owned(),
-            left,
-            visited: BTreeSet::new(),
-            asked: None,
-            failed: BTreeMap::new(),
-        })
-    }
+impl Verification for Sweep {
+    type Outcome = Swept;
 
-    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
-    ///
-    /// # Errors
-    /// There are too many roles.
-    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Swept>, Refusal> {
+    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Swept>, Refusal> {
         match (self.walk.receive(answer), self.asked.take()) {
             (Ok(Some(want)), asked) => {
                 self.asked = asked;
@@ -78,7 +57,7 @@ impl Sweep {
             match self.walk.at_hand(&role) {
                 Ok(Some(_)) => self.pass(&role)?,
                 Ok(None) => {
-                    let want = self.walk.ask(role.clone(), From::Cache)?;
+                    let want = self.walk.ask(role.clone(), FetchFrom::Cache)?;
                     self.asked = Some(role);
                     return Ok(Step::Fetch(want));
                 }
@@ -93,14 +72,32 @@ impl Sweep {
         }))
     }
 
-    /// As [`super::Search::progress`].
-    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+    fn progress(&mut self) -> Option<Verified<Progress>> {
         self.walk.progress()
     }
 
-    /// As [`super::Search::files`].
-    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+    fn files(&mut self) -> Vec<(String, Vec<u8>)> {
         self.walk.files()
+    }
+}
+
+impl Sweep {
+    /// Begins. `prefix`: what the paths begin with that count, for example a registry's host and
+    /// `/`; empty, for all.
+    ///
+    /// # Errors
+    /// None that a [`Trusted`] can have; it has all top-level roles.
+    pub fn start(trusted: &Trusted, prefix: &str, now: Timestamp) -> Result<Self, Refusal> {
+        let left = VecDeque::from([trusted.0.chain.last.role("targets")?.clone()]);
+        let walk = Walk::sweep(trusted, now);
+        Ok(Self {
+            walk,
+            prefix: prefix.to_owned(),
+            left,
+            visited: BTreeSet::new(),
+            asked: None,
+            failed: BTreeMap::new(),
+        })
     }
 
     /// Goes past a role that holds, to those it delegates to. A delegated one that names too many

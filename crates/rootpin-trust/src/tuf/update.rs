@@ -10,20 +10,23 @@ use jiff::Timestamp;
 
 use crate::budget::{Budget, ROOT_BYTES, TIMESTAMP_BYTES, TUF_SNAPSHOT_BYTES, TUF_TARGETS_BYTES};
 use crate::floors::{Claim, Floors};
-use crate::{Code, Floor, Listed, Progress, Refusal, Subject, Verified};
+use crate::{
+    Answer, Code, FetchFrom, Floor, Listed, Progress, Refusal, Request, Step, Subject,
+    Verification, Verified, Want,
+};
 
+use super::RootPins;
 use super::envelope::{Envelope, check_age, malformed};
 use super::meta::{self, FileMeta};
 use super::root::Chain;
 use super::targets::Targets;
 use super::trusted::{Snapshot, State, Trusted, note};
-use super::{Answer, From, History, Pins, Request, Step, Want};
 use refused::went_back;
 
 /// One update of a repository's top-level metadata.
 #[derive(Debug)]
 pub struct Update {
-    pins: Pins,
+    pins: RootPins,
     kept: Vec<Floor>,
     previous: Option<Trusted>,
     now: Timestamp,
@@ -40,12 +43,12 @@ pub struct Update {
 #[derive(Debug)]
 enum At {
     Begin,
-    Root(From),
+    Root(FetchFrom),
     Timestamp,
     /// Of the version that was seen, with other content.
     CachedTimestamp(Envelope),
-    Snapshot(Stamp, From),
-    Targets(Stamp, Arc<Snapshot>, Floor, From),
+    Snapshot(Stamp, FetchFrom),
+    Targets(Stamp, Arc<Snapshot>, Floor, FetchFrom),
     /// After a refusal: the source's own root file of a version that is known here.
     OtherRoot(Refusal, u64),
     Over,
@@ -59,41 +62,14 @@ struct Stamp {
     expires: Timestamp,
 }
 
-impl Update {
-    /// Begins. `now` is the time of the whole update (section 5.1).
-    #[must_use]
-    pub fn start(pins: &Pins, history: History, now: Timestamp) -> Self {
-        let History {
-            floors: kept,
-            trusted,
-        } = history;
-        // What other pins verified is verified anew.
-        let previous = trusted.filter(|previous| {
-            previous.0.revoked == pins.revoked && previous.0.pinned == pins.root
-        });
-        let chain = pins.root.chain().clone();
-        Self {
-            pins: pins.clone(),
-            kept,
-            previous,
-            now,
-            budget: Budget::of_tuf(),
-            chain,
-            floors: None,
-            files: Vec::new(),
-            at: At::Begin,
-        }
-    }
+impl Verification for Update {
+    type Outcome = Trusted;
 
-    /// Goes on with the answer to the last [`Step::Fetch`]; the first call brings none.
-    ///
-    /// # Errors
-    /// The metadata doesn't hold. The update is over then, and says so if it is asked again.
-    pub fn next(&mut self, answer: Option<Answer>) -> Result<Step<Trusted>, Refusal> {
+    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Trusted>, Refusal> {
         match (mem::replace(&mut self.at, At::Over), answer) {
             (At::Begin, None) => Ok(self.begin()),
-            (At::Root(From::Cache), Some(answer)) => Ok(self.cached_root(&answer)),
-            (At::Root(From::Source), Some(Answer::Bytes(bytes))) => {
+            (At::Root(FetchFrom::Cache), Some(answer)) => Ok(self.cached_root(&answer)),
+            (At::Root(FetchFrom::Source), Some(Answer::Bytes(bytes))) => {
                 match self
                     .chain
                     .extend(&bytes, &self.pins.revoked, &mut self.budget)
@@ -102,10 +78,10 @@ impl Update {
                     Err(refusal) => return self.explained(refusal),
                 }
                 self.files
-                    .push((Request::Root(self.chain.version()).cache_name(), bytes));
-                Ok(self.want_root(From::Source))
+                    .push((Request::root(self.chain.version()).cache_name(), bytes));
+                Ok(self.want_root(FetchFrom::Source))
             }
-            (At::Root(From::Source), Some(Answer::Missing)) => self.settle_root(),
+            (At::Root(FetchFrom::Source), Some(Answer::Missing)) => self.settle_root(),
             (At::Timestamp, Some(answer)) => {
                 let step = self.timestamp(&present("timestamp.json", answer)?);
                 step.or_else(|refusal| self.explained(refusal))
@@ -114,16 +90,18 @@ impl Update {
                 self.compare_root(refusal, version, answer)
             }
             (At::CachedTimestamp(twin), Some(answer)) => self.cached_timestamp(&twin, answer),
-            (At::Snapshot(stamp, From::Cache), Some(answer)) => self.cached_snapshot(stamp, answer),
-            (At::Snapshot(stamp, From::Source), Some(answer)) => {
+            (At::Snapshot(stamp, FetchFrom::Cache), Some(answer)) => {
+                self.cached_snapshot(stamp, answer)
+            }
+            (At::Snapshot(stamp, FetchFrom::Source), Some(answer)) => {
                 let bytes = listed("snapshot.json", answer)?;
                 let snapshot = self.read_snapshot(&stamp, &bytes)?;
                 self.snapshot(stamp, snapshot, Some(bytes))
             }
-            (At::Targets(stamp, snapshot, floor, From::Cache), Some(answer)) => {
+            (At::Targets(stamp, snapshot, floor, FetchFrom::Cache), Some(answer)) => {
                 self.cached_targets(stamp, snapshot, floor, answer)
             }
-            (At::Targets(stamp, snapshot, floor, From::Source), Some(answer)) => {
+            (At::Targets(stamp, snapshot, floor, FetchFrom::Source), Some(answer)) => {
                 let bytes = listed("targets.json", answer)?;
                 let targets = self.read_targets(&snapshot, &bytes)?;
                 self.finish(&stamp, snapshot, floor, Arc::new(targets), Some(bytes))
@@ -132,9 +110,7 @@ impl Update {
         }
     }
 
-    /// What was verified so far and is new to the history, also of an update that failed: what was
-    /// seen binds, or an update that is cut off would be a way to have it forgotten.
-    pub fn progress(&mut self) -> Option<Verified<Progress>> {
+    fn progress(&mut self) -> Option<Verified<Progress>> {
         if self.floors.is_none() {
             let mut floors = Floors::of(&self.kept, &self.chain.signers);
             let claim = self.chain.claim().ok()?;
@@ -154,10 +130,38 @@ impl Update {
         news.then(|| Verified::after_every_check(progress))
     }
 
-    /// The files that were verified and came from the source, by [`Request::cache_name`]; also of
-    /// an update that failed.
-    pub fn files(&mut self) -> Vec<(String, Vec<u8>)> {
+    /// Those that came from the source; also of an update that failed.
+    fn files(&mut self) -> Vec<(String, Vec<u8>)> {
         mem::take(&mut self.files)
+    }
+}
+
+impl Update {
+    /// Begins, with all floors that are kept for the subject and what the last update of this
+    /// process ended with. `now` is the time of the whole update (section 5.1).
+    #[must_use]
+    pub fn start(
+        pins: &RootPins,
+        kept: Vec<Floor>,
+        previous: Option<Trusted>,
+        now: Timestamp,
+    ) -> Self {
+        // What other pins verified is verified anew.
+        let previous = previous.filter(|previous| {
+            previous.0.revoked == pins.revoked && previous.0.pinned == pins.root
+        });
+        let chain = pins.root.chain().clone();
+        Self {
+            pins: pins.clone(),
+            kept,
+            previous,
+            now,
+            budget: Budget::of_tuf(),
+            chain,
+            floors: None,
+            files: Vec::new(),
+            at: At::Begin,
+        }
     }
 
     /// Begins with the chain of this process's last update, or with the pinned file.
@@ -169,9 +173,9 @@ impl Update {
         {
             Some(chain) => {
                 self.chain = chain;
-                self.want_root(From::Source)
+                self.want_root(FetchFrom::Source)
             }
-            None => self.want_root(From::Cache),
+            None => self.want_root(FetchFrom::Cache),
         }
     }
 
@@ -188,15 +192,15 @@ impl Update {
         match next {
             Some(next) => {
                 self.chain = next;
-                self.want_root(From::Cache)
+                self.want_root(FetchFrom::Cache)
             }
-            None => self.want_root(From::Source),
+            None => self.want_root(FetchFrom::Source),
         }
     }
 
     /// Section 5.3.3: one version at a time until there is no next one.
-    fn want_root(&mut self, from: From) -> Step<Trusted> {
-        let request = Request::Root(self.chain.next_version());
+    fn want_root(&mut self, from: FetchFrom) -> Step<Trusted> {
+        let request = Request::root(self.chain.next_version());
         self.want(At::Root(from), request, ROOT_BYTES, from)
     }
 
@@ -209,9 +213,9 @@ impl Update {
         self.chain.last.envelope.check_expiry(self.now)?;
         Ok(self.want(
             At::Timestamp,
-            Request::Timestamp,
+            Request::newest("timestamp"),
             TIMESTAMP_BYTES,
-            From::Source,
+            FetchFrom::Source,
         ))
     }
 
@@ -246,9 +250,9 @@ impl Update {
                     }
                     None => Ok(self.want(
                         At::CachedTimestamp(envelope),
-                        Request::Timestamp,
+                        Request::newest("timestamp"),
                         TIMESTAMP_BYTES,
-                        From::Cache,
+                        FetchFrom::Cache,
                     )),
                 }
             }
@@ -380,13 +384,12 @@ impl Update {
         {
             return self.snapshot(stamp, known, None);
         }
-        self.ask_snapshot(stamp, From::Cache)
+        self.ask_snapshot(stamp, FetchFrom::Cache)
     }
 
-    fn ask_snapshot(&mut self, stamp: Stamp, from: From) -> Result<Step<Trusted>, Refusal> {
+    fn ask_snapshot(&mut self, stamp: Stamp, from: FetchFrom) -> Result<Step<Trusted>, Refusal> {
         let max_bytes = stamp.snapshot.cap("snapshot.json", TUF_SNAPSHOT_BYTES)?;
-        let request =
-            Request::Snapshot(self.chain.last.consistent.then_some(stamp.snapshot.version));
+        let request = self.chain.last.request("snapshot", stamp.snapshot.version);
         Ok(self.want(At::Snapshot(stamp, from), request, max_bytes, from))
     }
 
@@ -397,7 +400,7 @@ impl Update {
         };
         match cached {
             Some(snapshot) => self.snapshot(stamp, snapshot, None),
-            None => self.ask_snapshot(stamp, From::Source),
+            None => self.ask_snapshot(stamp, FetchFrom::Source),
         }
     }
 
@@ -492,7 +495,7 @@ impl Update {
         {
             return self.finish(&stamp, snapshot, floor, known, None);
         }
-        self.ask_targets(stamp, snapshot, floor, From::Cache)
+        self.ask_targets(stamp, snapshot, floor, FetchFrom::Cache)
     }
 
     fn ask_targets(
@@ -500,14 +503,11 @@ impl Update {
         stamp: Stamp,
         snapshot: Arc<Snapshot>,
         floor: Floor,
-        from: From,
+        from: FetchFrom,
     ) -> Result<Step<Trusted>, Refusal> {
         let pin = snapshot.pin_of("targets")?;
         let max_bytes = pin.cap("targets.json", TUF_TARGETS_BYTES)?;
-        let request = Request::Role(
-            "targets".to_owned(),
-            self.chain.last.consistent.then_some(pin.version),
-        );
+        let request = self.chain.last.request("targets", pin.version);
         Ok(self.want(
             At::Targets(stamp, snapshot, floor, from),
             request,
@@ -543,7 +543,7 @@ impl Update {
         };
         match cached {
             Some(targets) => self.finish(&stamp, snapshot, floor, Arc::new(targets), None),
-            None => self.ask_targets(stamp, snapshot, floor, From::Source),
+            None => self.ask_targets(stamp, snapshot, floor, FetchFrom::Source),
         }
     }
 
@@ -603,7 +603,13 @@ impl Update {
         }))))
     }
 
-    fn want(&mut self, at: At, request: Request, max_bytes: usize, from: From) -> Step<Trusted> {
+    fn want(
+        &mut self,
+        at: At,
+        request: Request,
+        max_bytes: usize,
+        from: FetchFrom,
+    ) -> Step<Trusted> {
         self.at = at;
         Step::Fetch(Want {
             request,

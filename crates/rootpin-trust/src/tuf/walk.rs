@@ -11,7 +11,7 @@ use crate::budget::{Budget, TUF_TARGETS_BYTES, over_limit};
 use crate::floors::BEHIND;
 use crate::image::Digest;
 use crate::refusal::shown;
-use crate::{Code, Floor, Progress, Refusal, Subject, Verified};
+use crate::{Answer, Code, FetchFrom, Floor, Progress, Refusal, Subject, Verified, Want};
 
 use super::delegation::Edge;
 use super::envelope::{Envelope, malformed};
@@ -19,7 +19,6 @@ use super::role::Role;
 use super::targets::Targets;
 use super::trusted::{State, Trusted, note};
 use super::update::listed;
-use super::{Answer, From, Request, Want};
 
 /// A walk through the delegations of what holds.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(super) struct Walk {
     /// Whether a role was verified that the floor knew nothing of.
     news: bool,
     /// The role that was asked for last.
-    asked: Option<(Role, From)>,
+    asked: Option<(Role, FetchFrom)>,
     /// The newest files of each role that were verified elsewhere, and bind this walk.
     seen: Vec<(String, u64, Digest)>,
 }
@@ -110,16 +109,16 @@ impl Walk {
     pub(super) fn receive(&mut self, answer: Option<Answer>) -> Result<Option<Want>, Refusal> {
         match (self.asked.take(), answer) {
             (None, None) => Ok(None),
-            (Some((role, From::Cache)), Some(Answer::Bytes(bytes))) => {
+            (Some((role, FetchFrom::Cache)), Some(Answer::Bytes(bytes))) => {
                 match self.recall(&role, bytes) {
                     Ok(read) => self.take(&role, read).map(|()| None),
-                    Err(_) => self.ask(role, From::Source).map(Some),
+                    Err(_) => self.ask(role, FetchFrom::Source).map(Some),
                 }
             }
-            (Some((role, From::Cache)), Some(Answer::Missing)) => {
-                self.ask(role, From::Source).map(Some)
+            (Some((role, FetchFrom::Cache)), Some(Answer::Missing)) => {
+                self.ask(role, FetchFrom::Source).map(Some)
             }
-            (Some((role, From::Source)), Some(answer)) => {
+            (Some((role, FetchFrom::Source)), Some(answer)) => {
                 let bytes = listed(&format!("{}.json", shown(&role.name)), answer)?;
                 let read = self.read(&role, &bytes)?;
                 self.take(&role, read)?;
@@ -248,14 +247,11 @@ impl Walk {
         Ok(file.cloned())
     }
 
-    pub(super) fn ask(&mut self, role: Role, from: From) -> Result<Want, Refusal> {
+    pub(super) fn ask(&mut self, role: Role, from: FetchFrom) -> Result<Want, Refusal> {
         let pin = self.state.snapshot.pin_of(&role.name)?;
         let max_bytes = pin.cap(&format!("{}.json", shown(&role.name)), TUF_TARGETS_BYTES)?;
-        let request = Request::Role(
-            role.name.clone(),
-            self.state.chain.last.consistent.then_some(pin.version),
-        );
-        if from == From::Cache {
+        let request = self.state.chain.last.request(&role.name, pin.version);
+        if from == FetchFrom::Cache {
             self.budget.take_role()?;
         }
         self.asked = Some((role, from));

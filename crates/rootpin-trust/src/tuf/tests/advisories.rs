@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::attacks::{seen_two, signed};
 use super::host::Host;
 use super::publisher::{Publisher, key, role, sign, target};
+use crate::Request;
 use crate::image::Digest;
-use crate::tuf::{Question, Request};
+use crate::tuf::Question;
 
 /// What becomes of a timestamp whose role, keys and signatures are as the test says.
 fn with_timestamp_role(
@@ -176,7 +177,7 @@ fn cve_2021_41131_no_role_s_name_leaves_its_folder() {
         ("a?#b", "1.a%3F%23b.json"),
         ("é", "1.%C3%A9.json"),
     ] {
-        assert_eq!(Request::Role(role.to_owned(), Some(1)).file_name(), name);
+        assert_eq!(Request::versioned(role, Some(1)).file_name(), name);
     }
     let mut publisher = Publisher::new();
     publisher.delegate("targets", 21, &["*"], ("x", "x"), false);

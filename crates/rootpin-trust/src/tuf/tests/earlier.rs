@@ -2,7 +2,8 @@
 
 use crate::image::{Digest, Repository};
 use crate::refusal::Refusal;
-use crate::tuf::{Answer, Question, Search, Step, Trusted};
+use crate::tuf::{Question, Search, Trusted};
+use crate::{Answer, Verification};
 
 use super::host::Host;
 use super::publisher::Publisher;
@@ -32,16 +33,9 @@ fn earlier(
     let question = Question::Tag("1".parse().unwrap());
     let about = (&gun, &question);
     let mut search = Search::earlier(trusted, newest, &host.floors, about, host.now())?;
-    let mut answer = None;
-    loop {
-        match search.next(answer.take())? {
-            Step::Done(found) => {
-                let targets = &found.collection.get().targets;
-                return Ok(targets.get("1").map(|target| target.digest));
-            }
-            Step::Fetch(_) => answer = Some(Answer::Missing),
-        }
-    }
+    let found = search.run(|_| Ok::<_, Refusal>(Answer::Missing))?;
+    let targets = &found.collection.get().targets;
+    Ok(targets.get("1").map(|target| target.digest))
 }
 
 #[test]

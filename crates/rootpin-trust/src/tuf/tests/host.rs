@@ -7,16 +7,13 @@ use jiff::Timestamp;
 
 use super::publisher::{Files, NOW, Publisher};
 use crate::image::{Digest, Repository};
-use crate::tuf::{
-    Answer, Found, From, History, PinnedRoot, Pins, Question, Request, Search, Step, Sweep, Swept,
-    Trusted, Update,
-};
-use crate::{Floor, Progress, Refusal, Verified};
+use crate::tuf::{Found, PinnedRoot, Question, RootPins, Search, Sweep, Swept, Trusted, Update};
+use crate::{Answer, FetchFrom, Floor, Refusal, Verification, Want};
 
 /// What one host keeps.
 #[derive(Clone)]
 pub(super) struct Host {
-    pub(super) pins: Pins,
+    pub(super) pins: RootPins,
     pub(super) floors: Vec<Floor>,
     pub(super) cache: Files,
     pub(super) trusted: Option<Trusted>,
@@ -27,7 +24,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn of(publisher: &Publisher) -> Self {
         let root = Arc::new(PinnedRoot::read(publisher.files["1.root.json"].clone()).unwrap());
-        let pins = Pins {
+        let pins = RootPins {
             root,
             revoked: BTreeSet::new(),
             floor: BTreeMap::new(),
@@ -47,58 +44,40 @@ impl Host {
         self.now.parse().unwrap()
     }
 
-    fn serve(&mut self, files: &Files, request: &Request, from: From, max_bytes: usize) -> Answer {
-        let bytes = match from {
-            From::Cache => self.cache.get(&request.cache_name()),
-            From::Source => {
+    fn serve(&mut self, files: &Files, want: &Want) -> Answer {
+        let request = &want.request;
+        let bytes = match want.from {
+            FetchFrom::Cache => self.cache.get(&request.cache_name()),
+            FetchFrom::Source => {
                 self.asked.push(request.file_name());
                 files.get(&request.file_name())
             }
         };
         bytes
-            .filter(|bytes| bytes.len() <= max_bytes)
-            .map_or(Answer::Missing, |bytes| Answer::Bytes(bytes.clone()))
+            .filter(|bytes| bytes.len() <= want.max_bytes)
+            .cloned()
+            .into()
     }
 
-    fn keep(&mut self, progress: Option<&Verified<Progress>>, files: Vec<(String, Vec<u8>)>) {
-        if let Some(progress) = progress.map(Verified::get) {
-            self.floors.retain(|kept| {
-                let replaced = progress.floors.iter().any(|new| {
-                    new.role == kept.role && !new.root_keys.is_disjoint(&kept.root_keys)
-                });
-                !replaced && !progress.fallen.contains(kept)
-            });
-            self.floors.extend(progress.floors.iter().cloned());
+    /// Runs a verification, as a daemon does: what was seen is kept, whatever comes of it.
+    fn run<V: Verification>(
+        &mut self,
+        files: &Files,
+        mut verification: V,
+    ) -> Result<V::Outcome, Refusal> {
+        let result = verification.run(|want| Ok::<_, Refusal>(self.serve(files, want)));
+        if let Some(progress) = verification.progress() {
+            self.floors = progress.get().merge_into(&self.floors).unwrap();
         }
-        self.cache.extend(files);
+        self.cache.extend(verification.files());
+        result
     }
 
-    /// One update, as a daemon makes it: what was seen is kept, whatever comes of it.
     pub(super) fn update(&mut self, publisher: &Publisher) -> Result<Trusted, Refusal> {
         self.asked.clear();
-        let history = History {
-            floors: self.floors.clone(),
-            trusted: self.trusted.clone(),
-        };
-        let mut update = Update::start(&self.pins, history, self.now());
-        let mut answer = None;
-        let result = loop {
-            match update.next(answer.take()) {
-                Ok(Step::Fetch(want)) => {
-                    answer = Some(self.serve(
-                        &publisher.files,
-                        &want.request,
-                        want.from,
-                        want.max_bytes,
-                    ));
-                }
-                Ok(Step::Done(trusted)) => break Ok(trusted),
-                Err(refusal) => break Err(refusal),
-            }
-        };
-        let progress = update.progress();
-        let files = update.files();
-        self.keep(progress.as_ref(), files);
+        let (floors, trusted) = (self.floors.clone(), self.trusted.clone());
+        let update = Update::start(&self.pins, floors, trusted, self.now());
+        let result = self.run(&publisher.files, update);
         if let Ok(trusted) = &result {
             self.trusted = Some(trusted.clone());
         }
@@ -122,30 +101,9 @@ impl Host {
         question: &Question,
     ) -> Result<Found, Refusal> {
         let trusted = self.update(publisher)?;
-        let mut search = Search::start(
-            &trusted,
-            &Repository::from_full(gun).unwrap(),
-            question,
-            self.now(),
-        );
-        let mut answer = None;
-        let result = loop {
-            match search.next(answer.take()) {
-                Ok(Step::Fetch(want)) => {
-                    answer = Some(self.serve(
-                        &publisher.files,
-                        &want.request,
-                        want.from,
-                        want.max_bytes,
-                    ));
-                }
-                Ok(Step::Done(found)) => break Ok(found),
-                Err(refusal) => break Err(refusal),
-            }
-        };
-        let progress = search.progress();
-        let files = search.files();
-        self.keep(progress.as_ref(), files);
+        let gun = Repository::from_full(gun).unwrap();
+        let search = Search::start(&trusted, &gun, question, self.now());
+        let result = self.run(&publisher.files, search);
         if let Ok(found) = &result {
             self.trusted = Some(found.trusted.clone());
         }
@@ -155,20 +113,7 @@ impl Host {
     pub(super) fn sweep(&mut self, publisher: &Publisher, prefix: &str) -> Result<Swept, Refusal> {
         let trusted = self.update(publisher)?;
         let mut sweep = Sweep::start(&trusted, prefix, self.now()).unwrap();
-        let mut answer = None;
-        loop {
-            match sweep.next(answer.take())? {
-                Step::Fetch(want) => {
-                    answer = Some(self.serve(
-                        &publisher.files,
-                        &want.request,
-                        want.from,
-                        want.max_bytes,
-                    ));
-                }
-                Step::Done(swept) => return Ok(swept),
-            }
-        }
+        sweep.run(|want| Ok(self.serve(&publisher.files, want)))
     }
 
     /// What a tag stands for: content, as [`target`] was given it, is known by its digest.

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
+use crate::Request;
 use crate::canonical::rewrite;
 use crate::image::Digest;
 use crate::json::Limits;
-use crate::tuf::Request;
 
 use super::host::Host;
 use super::publisher::Publisher;
@@ -26,7 +26,7 @@ fn restarted() -> (Host, Publisher) {
     let mut host = Host::of(&publisher);
     assert_eq!(answers(&mut host, &publisher), Ok(right()));
     for role in ROLES {
-        let name = Request::Role(role.to_owned(), None).cache_name();
+        let name = Request::newest(role).cache_name();
         let text = rewrite(
             &host.cache[&name],
             Limits {

@@ -2,12 +2,11 @@
 
 use crate::budget::ROOT_BYTES;
 use crate::floors::BEHIND;
-use crate::{Code, Refusal};
+use crate::{Answer, Code, FetchFrom, Refusal, Request, Step};
 
 use super::{At, Update};
 use crate::tuf::envelope::Envelope;
 use crate::tuf::trusted::Trusted;
-use crate::tuf::{Answer, From, Request, Step};
 
 impl Update {
     /// A file that none of the keys signed which the roots here list: the source may have another
@@ -20,9 +19,9 @@ impl Update {
         let version = self.chain.version();
         Ok(self.want(
             At::OtherRoot(refusal, version),
-            Request::Root(version),
+            Request::root(version),
             ROOT_BYTES,
-            From::Source,
+            FetchFrom::Source,
         ))
     }
 
@@ -39,9 +38,9 @@ impl Update {
             Answer::Missing if version > pinned => {
                 return Ok(self.want(
                     At::OtherRoot(refusal, pinned),
-                    Request::Root(pinned),
+                    Request::root(pinned),
                     ROOT_BYTES,
-                    From::Source,
+                    FetchFrom::Source,
                 ));
             }
             Answer::Missing => return Err(refusal),

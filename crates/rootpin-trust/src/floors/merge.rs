@@ -1,34 +1,59 @@
-//! Floors: the highest version seen of each role, kept by the root keys under which it was seen.
+//! The rule for recorded floors: what a verification raised replaces what was recorded, and nothing
+//! goes back.
 
 use std::cmp::Ordering;
 
-use rootpin_trust::Floor;
+use crate::{Code, Floor, Progress, Refusal, Subject};
 
-/// Two files of one version.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Conflict {
-    pub(super) role: String,
-    pub(super) version: u64,
+/// Two different files of one version of a role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{subject}: {role} {version} was seen over other bytes")]
+pub struct FloorConflict {
+    /// The repository.
+    pub subject: Subject,
+    /// The role.
+    pub role: String,
+    /// The version.
+    pub version: u64,
 }
 
-/// The floors after a verification that ends in `seen` and left `fallen` behind, where `known` was
-/// recorded.
-///
-/// `trust` has judged against the history it was given: what fell is dropped, and each new floor
-/// takes the place of all of its role that share a root key, with all their root keys. But another
-/// decision may have recorded more since; then
-/// * a recorded floor that is higher stands, unless the role's floor fell and this is the later
-///   word about it;
-/// * a recorded floor under other keys of the role stands, though it is lower, if that is the later
-///   word.
-///
-/// The later word is that of the higher version of the root, then of the roles between the root and
-/// this one, which say what keys it has.
-pub(super) fn merge(
-    known: &[Floor],
-    seen: &[Floor],
-    fallen: &[Floor],
-) -> Result<Vec<Floor>, Conflict> {
+impl Progress {
+    /// The floors to keep after this verification, where `known` are recorded now.
+    ///
+    /// The verification was judged by the floors that it was given: it replaces each of its role
+    /// that shares a root key, and takes over their root keys. Another verification may have
+    /// recorded more since. Then
+    /// * a higher recorded floor stays, unless the role's floor fell and this verification is the
+    ///   later one;
+    /// * a lower recorded floor under other keys of the role stays, if that is the later one.
+    ///
+    /// The later one has the higher version of the root, then of the roles between the root and
+    /// this role, which list its keys.
+    ///
+    /// # Errors
+    /// Two different files have the same version.
+    pub fn merge_into(&self, known: &[Floor]) -> Result<Vec<Floor>, FloorConflict> {
+        merge(known, &self.floors, &self.fallen).map_err(|(role, version)| FloorConflict {
+            subject: self.subject.clone(),
+            role,
+            version,
+        })
+    }
+}
+
+impl From<FloorConflict> for Refusal {
+    fn from(conflict: FloorConflict) -> Self {
+        let FloorConflict { role, version, .. } = &conflict;
+        let wanted = format!("the bytes that this host saw as {role} {version}");
+        let hint = "ask the publisher why one version was signed twice";
+        Self::new(Code::Rollback, conflict.to_string(), wanted, hint)
+    }
+}
+
+/// The role and the version of which there are two files.
+type Twice = (String, u64);
+
+fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>, Twice> {
     let mut merged: Vec<Floor> = known
         .iter()
         .filter(|floor| !fallen.contains(floor))
@@ -50,10 +75,7 @@ pub(super) fn merge(
             let rekeyed = fell || old.keys != new.keys || old.threshold != new.threshold;
             if old.version == new.version && old.signed != new.signed && !(rekeyed && newer.is_ne())
             {
-                return Err(Conflict {
-                    role: new.role.clone(),
-                    version: new.version,
-                });
+                return Err((new.role.clone(), new.version));
             }
             outdone |= if old.version > new.version {
                 !(fell && newer.is_gt())
@@ -83,7 +105,7 @@ pub(super) fn merge(
 
 /// Nothing that a floor under the same keys listed goes back, nor is a version first seen later
 /// than it was.
-fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Conflict> {
+fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice> {
     if old.version == standing.version {
         standing.since = [old.since, standing.since].into_iter().flatten().min();
     }
@@ -100,10 +122,7 @@ fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Conflict> {
                 .zip(before.signed)
                 .is_some_and(|(one, other)| one != other)
             {
-                return Err(Conflict {
-                    role: role.clone(),
-                    version: before.version,
-                });
+                return Err((role.clone(), before.version));
             }
             listed.signed = listed.signed.or(before.signed);
         }
@@ -142,13 +161,34 @@ fn above(role: &str) -> impl Iterator<Item = String> {
             .filter_map(|(at, _)| role.get(..at).map(str::to_owned)),
     )
 }
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::tests::support::{floor, keys};
+    use crate::KeyId;
+    use crate::image::Digest;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
+        numbers
+            .iter()
+            .map(|number| KeyId::from_bytes([*number; 32]))
+            .collect()
+    }
+
+    fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
+        Floor {
+            role: role.to_owned(),
+            root_keys: keys(root_keys),
+            version,
+            signed: Digest::of(format!("{role} {version} {own_keys:?}").as_bytes()),
+            keys: keys(own_keys),
+            threshold: 1,
+            listed: BTreeMap::new(),
+            since: None,
+        }
+    }
 
     #[test]
     fn a_floor_takes_the_place_of_all_that_share_a_root_key_and_takes_their_root_keys() {
@@ -215,15 +255,9 @@ mod tests {
     #[test]
     fn two_files_of_one_version_are_a_conflict() {
         let mut twin = floor("timestamp", &[1], 5, &[2]);
-        twin.signed = rootpin_trust::image::Digest::of(b"twin");
+        twin.signed = Digest::of(b"twin");
         let conflict = merge(&[floor("timestamp", &[1], 5, &[2])], &[twin], &[]).unwrap_err();
-        assert_eq!(
-            conflict,
-            Conflict {
-                role: "timestamp".to_owned(),
-                version: 5
-            }
-        );
+        assert_eq!(conflict, ("timestamp".to_owned(), 5));
     }
 
     prop_compose! {
