@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::output::{counted, list, text};
+use crate::control;
 use crate::policy_dir::{Owner, PolicyDir};
 use rootpin_policy::{self, Diagnostic, Policy, Severity};
 use rootpin_trust::image::ImageRef;
@@ -49,7 +50,7 @@ pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
     let loaded = load(dir);
     match &loaded {
         Ok(policy) => {
-            let explained = rootpin_policy::explain(policy, &image, Timestamp::now()).json();
+            let explained = control::explain(policy, &image, Timestamp::now());
             (
                 if json {
                     explained.to_string()
@@ -232,12 +233,11 @@ mod tests {
     #[test]
     fn an_explanation_reads_the_same_through_json() {
         let policy = loaded(GOOD).unwrap();
-        let explained = rootpin_policy::explain(
+        let explained = control::explain(
             &policy,
             &"h.example/a:1".parse().unwrap(),
             "2026-11-20T00:00:00Z".parse().unwrap(),
-        )
-        .json();
+        );
         let text = explain_text(&explained);
         assert!(text.starts_with("name   h.example/a:1\nmode   enforce\nneeds  a [[rule]] whose match covers h.example/a"), "{text}");
     }

@@ -1,6 +1,7 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
 mod client;
+mod explain;
 mod health;
 mod import;
 mod proof;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 pub use client::Client;
+pub use explain::explain;
 pub use import::import_report;
 pub use proof::{Found, ProofCall};
 pub use status::{StatusBoard, Swept, Unproven};
@@ -286,10 +288,7 @@ impl wire::control_server::Control for Control {
             .name
             .parse()
             .map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        Ok(report(
-            &rootpin_policy::explain(&policy, &name, Timestamp::now()).json(),
-            0,
-        ))
+        Ok(report(&explain(&policy, &name, Timestamp::now()), 0))
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {

@@ -145,8 +145,8 @@ impl fmt::Display for Verdict {
                 return write!(
                     formatter,
                     "allowed {subject}: {} by {}",
-                    admission.ground_name(),
-                    admission.rule()
+                    admission.ground.as_str(),
+                    admission.rule
                 );
             }
             Decision::Deny(denial) => denial,

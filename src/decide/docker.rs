@@ -104,13 +104,13 @@ impl Decider {
             "a pull by digest",
             format!("docker pull {}@{digest}", name.repository),
         );
-        let roots = admission.roots().into_iter().map(str::to_owned).collect();
+        let roots = admission.roots();
         let denial = Denial {
             roots,
             ..Denial::by("[docker] require-digest = true".to_owned(), refusal)
         };
         Verdict {
-            decision: denied(denial, admission.mode()),
+            decision: denied(denial, admission.mode),
             ..verdict
         }
     }

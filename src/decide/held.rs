@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rootpin_policy::judge::{Action, Denial, NameSource, NamedBytes, Origin, Question};
+use rootpin_trust::Code;
 use rootpin_trust::image::{Digest, ImageRef};
 
 use super::question::Door;
@@ -100,6 +101,14 @@ fn named(name: &ImageRef, source: NameSource, top: Digest) -> NamedBytes {
     }
 }
 
+/// dockerd has the image already, so no registry is to blame for other bytes.
+fn blame_no_registry(denial: &mut Denial, name: &ImageRef) {
+    if denial.refusal.code == Code::DigestMismatch {
+        denial.refusal.hint =
+            format!("these are not the bytes that the name is for; pull {name} to get those");
+    }
+}
+
 impl Decider {
     /// May this image be used under this name?
     pub async fn held(&self, held: &Held, now: Timestamp) -> Verdict {
@@ -131,8 +140,13 @@ impl Decider {
             Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
                 let mut session = self.session(&policy, now, begun);
-                let judgement = session.judge(question).await;
+                let mut judgement = session.judge(question).await;
                 let decided_by = judgement.decided_by;
+                if let (Err(denial), Some(at)) = (&mut judgement.result, decided_by)
+                    && let Some(named) = names.get(at)
+                {
+                    blame_no_registry(denial, &named.name);
+                }
                 (
                     self.conclude(session, judgement, None, &[]).await,
                     decided_by,

@@ -12,6 +12,7 @@ mod failures;
 mod held;
 mod kept;
 mod notary_evidence;
+mod pin_hint;
 mod prove;
 #[cfg(test)]
 #[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
@@ -36,7 +37,7 @@ use tokio::sync::watch;
 
 use crate::sources::Sources;
 use crate::state::{Additions, Kind, Row, StateError, Store};
-use rootpin_policy::judge::{Action, Judgement, Question};
+use rootpin_policy::judge::{Action, Judgement, Lookup, Question, entries};
 use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
@@ -424,10 +425,10 @@ impl Decider {
         match self.keep(fresh, rows, session.now).await {
             Ok(()) => Decision::Allow(admission),
             Err(refusal) => {
-                let roots = admission.roots().into_iter().map(str::to_owned).collect();
+                let roots = admission.roots();
                 let denial = Denial {
                     roots,
-                    ..Denial::by(admission.rule().to_owned(), refusal)
+                    ..Denial::by(admission.rule, refusal)
                 };
                 denied(denial, judgement.mode)
             }
@@ -540,8 +541,8 @@ fn ledger_row(
         top,
         kind,
         policy: policy.hash,
-        valid_until: admission.valid_until(),
-        rule: admission.rule().to_owned(),
+        valid_until: admission.valid_until,
+        rule: admission.rule.clone(),
     }
 }
 
@@ -609,11 +610,9 @@ pub fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
 
 /// The entry of the policy that would be asked first about a name, before its bytes are known.
 fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
-    let steps = rootpin_policy::explain(policy, name, Timestamp::now()).steps;
-    let mut applying = steps
-        .into_iter()
-        .filter(|step| step.outcome == rootpin_policy::Outcome::Applies);
-    applying.next().map(|step| step.entry)
+    let all = entries(policy, Lookup::of(name, Timestamp::now(), None));
+    let first = all.iter().find(|entry| entry.applies())?;
+    Some(first.kind.to_string())
 }
 
 /// There is no policy in force, and why.

@@ -362,7 +362,7 @@ fn only_the_control(decision: Decision, subject: Option<(&ImageRef, Digest)>) ->
     );
     Decision::Deny(Denial {
         refusal,
-        rule: Some(admission.rule().to_owned()),
+        rule: Some(admission.rule.clone()),
         roots: Vec::new(),
     })
 }

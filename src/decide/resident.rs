@@ -74,7 +74,7 @@ struct Tagged {
 
 impl Tagged {
     fn add(&mut self, decision: &Decision, basis: Basis) {
-        self.basis = self.basis.weaker(basis);
+        self.basis = self.basis.max(basis);
         match decision.denial() {
             None => self.admitted = true,
             Some(denial) if !denial.refusal.code.judged() => self.unjudged = Some(denial.clone()),
@@ -183,7 +183,7 @@ impl Decider {
                     let basis = judgement.basis;
                     (judgement, basis)
                 } else {
-                    let basis = judgement.basis.weaker(tagged.basis);
+                    let basis = judgement.basis.max(tagged.basis);
                     if let Some(judgement) = tagged.over(judgement) {
                         (judgement, basis)
                     } else {
@@ -257,9 +257,7 @@ fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
 fn bytes_matter(policy: &Policy, image: &Resident, named: &Named) -> bool {
     let listed = |name: &ImageRef| {
         policy.exempts_for(&name.repository).next().is_some()
-            || policy
-                .images()
-                .any(|bound| bound.repository == name.repository)
+            || policy.images_of(&name.repository).next().is_some()
     };
     policy.local.allows(&image.namespace) || named.name.as_ref().is_none_or(listed)
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rootpin_policy::judge::Denial;
+use rootpin_policy::judge::{Action, Denial, Question};
 use rootpin_trust::image::ImageRef;
 
 use super::{Decider, Decision, Door, Verdict};
@@ -27,7 +27,9 @@ impl Decider {
             Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
                 let mut session = self.session(&policy, now, begun);
-                let judgement = session.resolve(name.clone()).await;
+                let action = Action::Resolve(name.clone());
+                let question = Question::of(action, name.to_string(), String::new());
+                let judgement = session.judge(question).await;
                 let digest = judgement.digest;
                 let rows: Vec<_> = digest
                     .map(|digest| (digest, Kind::Top))

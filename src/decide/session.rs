@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rootpin_policy::judge::{Heard, Judge, Judgement, Need, Question, Statement, Step};
+use rootpin_policy::judge::{Ask, Heard, Judge, Judgement, Need, Question, Statement, Step};
 use rootpin_policy::{Policy, Root};
 use rootpin_trust::Refusal;
-use rootpin_trust::image::{ImageRef, Repository};
+use rootpin_trust::image::Repository;
 use rootpin_trust::tuf;
 use tokio::runtime::Handle;
 
 use super::evidence::{AGAIN, Evidence, Look, Repositories, later};
+use super::pin_hint::with_pin_command;
 use crate::state::Additions;
 
 /// One question's policy, time and deadline, and what was heard for it.
@@ -25,7 +26,7 @@ pub(super) struct Session<'a> {
     sources_until: Instant,
     /// Why nothing that rests on time can be judged, and nothing be kept: the clock can't be right.
     pub(super) clock: Option<Refusal>,
-    heard: Vec<(Need, Heard)>,
+    heard: Vec<(Need, bool, Heard)>,
     evidence: Vec<Arc<Evidence>>,
 }
 
@@ -51,50 +52,36 @@ impl<'a> Session<'a> {
 
     /// The judge's answer to a question.
     pub(super) async fn judge(&mut self, question: Question) -> Judgement {
-        let judge = Judge::start(self.policy, question, self.now, self.clock.clone());
-        self.drive(judge).await
-    }
-
-    /// The judge's answer to which digest a tag stands for.
-    pub(super) async fn resolve(&mut self, name: ImageRef) -> Judgement {
-        let judge = Judge::resolve(self.policy, name, self.now, self.clock.clone());
-        self.drive(judge).await
-    }
-
-    async fn drive(&mut self, mut judge: Judge<'_>) -> Judgement {
+        let mut judge = Judge::start(self.policy, question, self.now, self.clock.clone());
         let mut heard = None;
         loop {
             match judge.next(heard.take()) {
                 Step::Done(judgement) => return judgement,
-                Step::Ask(need) => heard = Some(self.hear(need).await),
+                Step::Ask(ask) => heard = Some(self.hear(ask).await),
             }
         }
     }
 
-    async fn hear(&mut self, need: Need) -> Heard {
+    async fn hear(&mut self, ask: Ask) -> Heard {
         // Where a source was asked again, for whichever name, the older answer counts no more.
-        let newest = |known: &Need| known.is(&need) || known.is(&need.again());
-        let known = self.heard.iter().rev().find(|(known, _)| newest(known));
-        if let Some((_, heard)) = known {
+        let mut known = self.heard.iter().rev();
+        let newest = known.find(|(known, again, _)| *known == ask.need && (*again || !ask.again));
+        if let Some((.., heard)) = newest {
             return heard.clone();
         }
-        let heard = match &need {
-            Need::Root {
-                root,
-                repository,
-                about,
-                again,
-                sharers,
-            } => Heard::Root(
-                self.of_root(root, repository, about, *again, *sharers)
-                    .await,
-            ),
+        let heard = match &ask.need {
+            Need::Root(root, repository, about) => {
+                let said = self.of_root(root, repository, about, ask.again, ask.sharers);
+                let said = said.await;
+                let policy = self.policy;
+                Heard::Root(said.map_err(|no| with_pin_command(no, policy, root, &ask.name)))
+            }
             Need::Registry(name) => {
-                let deadline = share(Instant::now(), self.sources_until, 2);
+                let deadline = share(Instant::now(), self.sources_until, ask.sharers);
                 Heard::Registry(self.repositories.sources.resolve(name, deadline).await)
             }
         };
-        self.heard.push((need, heard.clone()));
+        self.heard.push((ask.need, ask.again, heard.clone()));
         heard
     }
 

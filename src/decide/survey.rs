@@ -255,7 +255,7 @@ fn judgement(verdict: &Verdict) -> Judgement {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots, ground) = match &verdict.decision {
         Decision::Allow(admission) => {
-            let roots = match admission.ground() {
+            let roots = match &admission.ground {
                 Ground::Signed(signed) => signed
                     .iter()
                     .map(|(id, evidence)| word(id, evidence))
@@ -265,9 +265,9 @@ fn judgement(verdict: &Verdict) -> Judgement {
                 }
             };
             (
-                Some(admission.rule().to_owned()),
+                Some(admission.rule.clone()),
                 roots,
-                Some(admission.ground_name().to_owned()),
+                Some(admission.ground.as_str().to_owned()),
             )
         }
         Decision::Deny(denial) | Decision::LetThrough(denial) => {
@@ -331,8 +331,8 @@ fn covered(policy: &Policy, repository: &Repository) -> Covered {
     let keys: BTreeSet<KeyId> = notary.flat_map(|root| root.keys()).copied().collect();
     let bound = || {
         policy
-            .images()
-            .find(|image| image.repository == *repository)
+            .images_of(repository)
+            .next()
             .map(|_| format!("[[image]] of {repository}"))
     };
     let exempt = || {

@@ -128,10 +128,7 @@ impl Observer {
 pub fn judgement(verdict: &Verdict) -> Value {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots) = match &verdict.decision {
-        Decision::Allow(admission) => (
-            Some(admission.rule()),
-            admission.roots().into_iter().map(str::to_owned).collect(),
-        ),
+        Decision::Allow(admission) => (Some(admission.rule.as_str()), admission.roots()),
         Decision::Deny(denial) | Decision::LetThrough(denial) => {
             (denial.rule.as_deref(), denial.roots.clone())
         }
@@ -154,7 +151,7 @@ pub fn judgement(verdict: &Verdict) -> Value {
 fn record(verdict: &Verdict) -> Value {
     let mut record = judgement(verdict);
     let ground = match &verdict.decision {
-        Decision::Allow(admission) => Some(admission.ground_name()),
+        Decision::Allow(admission) => Some(admission.ground.as_str()),
         Decision::Deny(_) | Decision::LetThrough(_) => None,
     };
     if let Some(members) = record.as_object_mut() {

@@ -151,3 +151,24 @@ fn a_revoked_key_has_no_rule_satisfied_at_any_door() {
     }
     assert!(seen > 20, "{seen}");
 }
+
+#[test]
+fn an_explanation_names_the_entry_that_decides_about_a_pull_in_each_cell_of_the_grid() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (facts, answers) in &*GRID {
+        let (Some(pull), Some(explained)) = (answers.get(&Door::Pull), answers.get(&Door::Explain))
+        else {
+            continue;
+        };
+        // Nothing explains bytes that are not the ones in the name: they have not come yet.
+        let other_bytes = facts.names == Names::Wrong;
+        let mismatch = pull.why == "digest-mismatch" && pull.entry == "-";
+        if other_bytes != mismatch || !other_bytes && pull.entry != explained.entry {
+            let (pull, explained) = (pull.line(), explained.line());
+            wrong.push(format!("{}\n  {pull}\n  {explained}", facts.key()));
+        }
+        seen += 1;
+    }
+    assert!(seen > 200, "{seen}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

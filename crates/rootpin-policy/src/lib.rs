@@ -9,7 +9,6 @@ mod digest;
 mod doors;
 mod duration;
 mod exempt;
-mod explain;
 mod file;
 mod files;
 mod fragment;
@@ -42,7 +41,6 @@ pub use diagnostic::{CODES, Diagnostic, Fault, Location, Severity};
 pub use doors::{Docker, SweepAction};
 pub use duration::parse_positive as parse_duration;
 pub use exempt::Exempt;
-pub use explain::{Explanation, Outcome, Step, explain};
 pub use files::{Files, Unreadable, hash};
 pub use image::BoundImage;
 pub use load::load;
@@ -93,10 +91,14 @@ impl Policy {
     /// The rule for a name: of those that match the most specific one.
     #[must_use]
     pub fn rule_for(&self, repository: &Repository) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .filter(|rule| rule.pattern.matches(repository))
-            .max_by_key(|rule| rule.pattern.specificity())
+        let matching = self.rules_for(repository);
+        matching.max_by_key(|rule| rule.pattern.specificity())
+    }
+
+    /// Every rule that matches a name.
+    pub fn rules_for(&self, repository: &Repository) -> impl Iterator<Item = &Rule> {
+        let matches = |rule: &&Rule| rule.pattern.matches(repository);
+        self.rules.iter().filter(matches)
     }
 
     /// What happens on a "no" about a name: the policy's mode, or its rule's where that is
@@ -117,29 +119,18 @@ impl Policy {
             .fold(self.mode, Mode::max)
     }
 
-    /// The digests that a name with tag is bound to, if it is.
+    /// The `[[image]]` of a name with tag.
     #[must_use]
-    pub fn images_for(&self, repository: &Repository, tag: Option<&Tag>) -> Option<&BoundImage> {
-        self.images.get(repository)?.get(tag?)
+    pub fn image(&self, repository: &Repository, tag: &Tag) -> Option<&BoundImage> {
+        self.images.get(repository)?.get(tag)
     }
 
-    /// The `[[image]]` of some tag of the repository that lists this digest, for a name that has no
-    /// tag.
-    #[must_use]
-    pub fn image_with_digest(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Option<&BoundImage> {
+    /// Every `[[image]]` of a repository.
+    pub fn images_of(&self, repository: &Repository) -> impl Iterator<Item = &BoundImage> {
         self.images
-            .get(repository)?
-            .values()
-            .find(|image| image.digests.contains(digest))
-    }
-
-    /// Every `[[image]]`, by name.
-    pub fn images(&self) -> impl Iterator<Item = &BoundImage> {
-        self.images.values().flat_map(BTreeMap::values)
+            .get(repository)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     /// Every exemption of a name, also those that are over: [`Exempt::is_over`].

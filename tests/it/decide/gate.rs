@@ -35,13 +35,13 @@ async fn every_teller_s_name_admits_the_signed_bytes_and_no_other() {
         assert_eq!(
             said(&unpack(&decider, &usual.image.layer, good).await),
             "allowed signed",
-            "{told_by}"
+            "{told_by:?}"
         );
         let bad = vec![place("default", vec![other.claim(told_by, &name)])];
         assert_eq!(
             said(&unpack(&decider, &other.layer, bad).await),
             format!("refused {code}"),
-            "{told_by}"
+            "{told_by:?}"
         );
     }
 }
@@ -81,7 +81,7 @@ async fn an_annotation_that_names_other_bytes_is_refused_though_the_source_label
             assert_eq!(
                 said(&verdict),
                 "refused digest-mismatch",
-                "{told_by}: {verdict}"
+                "{told_by:?}: {verdict}"
             );
         }
     }
@@ -126,7 +126,7 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
                 vec![place("default", vec![image.claim(told_by, &name)])],
             )
             .await;
-            assert_eq!(said(&verdict), wanted, "{told_by} {name}: {verdict}");
+            assert_eq!(said(&verdict), wanted, "{told_by:?} {name}: {verdict}");
         }
     }
     // Where an annotation or a record names it, the label may still say so; another repository's
@@ -137,7 +137,7 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
         assert_eq!(
             said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await),
             "allowed exempt",
-            "{told_by}"
+            "{told_by:?}"
         );
         let claims = vec![
             named(),
@@ -146,7 +146,7 @@ async fn an_exemption_by_name_alone_needs_a_sign_that_a_registry_was_asked_for_t
         assert_eq!(
             said(&unpack(&decider, &image.layer, vec![place("moby", claims)]).await),
             "refused no-rule",
-            "{told_by}"
+            "{told_by:?}"
         );
     }
 }
@@ -168,12 +168,12 @@ async fn exempt_bytes_are_exempt_whoever_names_them_and_only_under_the_name() {
             assert_eq!(
                 said(&unpack(&decider, &image.layer, named(APP)).await),
                 "allowed exempt",
-                "{told_by}"
+                "{told_by:?}"
             );
             assert_eq!(
                 said(&unpack(&decider, &image.layer, named("registry.test/team/else")).await),
                 "refused no-rule",
-                "{told_by}"
+                "{told_by:?}"
             );
         }
     }
@@ -328,7 +328,7 @@ async fn local_content_is_never_let_in_under_a_name_that_a_rule_covers_whoever_t
             vec![built("moby", vec![covered.clone()])],
         )
         .await;
-        assert_eq!(said(&verdict), "refused digest-mismatch", "{told_by}");
+        assert_eq!(said(&verdict), "refused digest-mismatch", "{told_by:?}");
         // A name that no rule covers, told by somebody who is believed first, takes nothing away
         // from that.
         let beside = Claim {
@@ -345,7 +345,7 @@ async fn local_content_is_never_let_in_under_a_name_that_a_rule_covers_whoever_t
         assert_eq!(
             verdict.decision.outcome(),
             "refused",
-            "{told_by}: {verdict}"
+            "{told_by:?}: {verdict}"
         );
     }
 }

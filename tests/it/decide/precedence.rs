@@ -129,7 +129,7 @@ async fn a_revoked_index_manifest_config_or_layer_is_refused_at_the_gate_whoever
                 assert_eq!(
                     said(&verdict),
                     "refused revoked",
-                    "{ground} {told_by}: {verdict}"
+                    "{ground} {told_by:?}: {verdict}"
                 );
                 assert!(verdict.reason().contains("CVE-2026-0001"), "{verdict}");
             }

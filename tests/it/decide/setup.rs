@@ -463,7 +463,7 @@ pub(super) async fn unpack(decider: &Decider, layer: &Descriptor, places: Vec<Pl
 pub(super) fn said(verdict: &Verdict) -> String {
     let outcome = verdict.decision.outcome();
     match &verdict.decision {
-        Decision::Allow(admission) => format!("{outcome} {}", admission.ground_name()),
+        Decision::Allow(admission) => format!("{outcome} {}", admission.ground.as_str()),
         Decision::Deny(denial) => format!("{outcome} {}", denial.refusal.code),
         Decision::LetThrough(denial) => format!("let through: {outcome} {}", denial.refusal.code),
     }

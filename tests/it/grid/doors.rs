@@ -6,7 +6,6 @@ use rootpin::decide::{
     Bytes as Known, Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, Held,
     NameSource, Named, Place, Pull, Resident, Run, Unpack, Verdict,
 };
-use rootpin_policy::{Outcome, explain};
 use rootpin_trust::image::{Digest, ImageRef};
 
 use super::host::{Host, NOW};
@@ -32,7 +31,9 @@ pub(super) const HEADER: &str = "door\toutcome\twhy\tengine\tentry\tabout";
 impl Answer {
     fn of(host: &Host, verdict: &Verdict) -> Self {
         let (why, entry) = match &verdict.decision {
-            Decision::Allow(admission) => (admission.ground_name(), Some(admission.rule())),
+            Decision::Allow(admission) => {
+                (admission.ground.as_str(), Some(admission.rule.as_str()))
+            }
             Decision::Deny(denial) | Decision::LetThrough(denial) => {
                 (denial.refusal.code.as_str(), denial.rule.as_deref())
             }
@@ -360,16 +361,15 @@ impl Question<'_> {
             pull.name.with_digest(pull.digest)
         };
         let policy = decider.policy().unwrap();
-        let explanation = explain(&policy, &name, NOW.parse().unwrap());
-        let first = explanation
-            .steps
-            .iter()
-            .find(|step| step.outcome == Outcome::Applies);
+        let explained = rootpin::control::explain(&policy, &name, NOW.parse().unwrap());
+        let mut steps = explained["steps"].as_array().unwrap().iter();
+        let first = steps.find(|step| step["outcome"] == "applies");
+        let mode = explained["mode"].as_str().unwrap();
         Answer {
             outcome: "explains",
-            why: explanation.mode.as_str().to_owned(),
-            goes_on: explanation.mode == rootpin_policy::Mode::Audit,
-            entry: of_entry(self.host, first.map(|step| step.entry.as_str())),
+            why: mode.to_owned(),
+            goes_on: mode == "audit",
+            entry: of_entry(self.host, first.and_then(|step| step["entry"].as_str())),
             about: self.host.readable(&name.to_string()),
         }
     }

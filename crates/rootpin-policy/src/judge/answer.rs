@@ -8,16 +8,21 @@ use rootpin_trust::{Code, Collection, Refusal, Verified};
 
 use crate::Mode;
 
-/// Why an image is let through. Only the judge makes one.
+/// A "yes". Only the judge makes one.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Admission {
-    pub(super) ground: Ground,
-    pub(super) rule: String,
-    pub(super) valid_until: Timestamp,
-    pub(super) mode: Mode,
+    /// Why the image is let through.
+    pub ground: Ground,
+    /// The policy's entry: `[[rule]] match = "…"`.
+    pub rule: String,
+    /// Until when the answer holds without being judged anew.
+    pub valid_until: Timestamp,
+    /// The mode for a failure to record the answer.
+    pub mode: Mode,
 }
 
-/// What an admission rests on.
+/// Why an image is let through.
 #[derive(Debug)]
 pub enum Ground {
     /// Pinned roots have signed that the name is these bytes: each root's ID and its statement.
@@ -26,13 +31,13 @@ pub enum Ground {
     PolicyPin,
     /// The policy exempts the name.
     Exempt,
-    /// Bytes that came from no registry, which the policy lets through in this namespace.
+    /// The bytes came from no registry, and the policy allows such bytes in this namespace.
     Local,
-    /// A key of the policy lets all of its kind pass, as `[docker] swarm`.
+    /// A key of the policy allows all of its kind, as `[docker] swarm` does.
     PolicyKey,
 }
 
-/// What a root's verified metadata says of a repository.
+/// A root's verified metadata about a repository.
 #[derive(Debug, Clone)]
 pub struct Statement {
     /// The verified metadata.
@@ -43,11 +48,11 @@ pub struct Statement {
     pub valid_until: Timestamp,
     /// Whether it was known before the question, so that its source may have newer metadata.
     pub at_hand: bool,
-    /// When its source may be asked again, where anybody will.
+    /// When its source may be asked again; `None` if nobody will ask.
     pub again_after: Option<Timestamp>,
 }
 
-/// A "no" with what was known when it was said.
+/// A "no".
 #[derive(Debug, Clone)]
 pub struct Denial {
     /// Why, and what would change it.
@@ -63,37 +68,25 @@ pub struct Denial {
 pub struct Judgement {
     /// Yes or no.
     pub result: Result<Admission, Denial>,
-    /// The mode under which a no stands.
+    /// The mode for a no.
     pub mode: Mode,
-    /// The name that decided: its place in the question. None: no name did.
+    /// The index in the question of the name that decided; `None` if no name did.
     pub decided_by: Option<usize>,
     /// The digest that a tag resolves to.
     pub digest: Option<Digest>,
-    /// What it rests on.
+    /// What the answer rests on.
     pub basis: Basis,
 }
 
-/// What a judgement rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a judgement rests on, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Basis {
     /// The policy alone.
     Policy,
-    /// Roots were asked, and all their metadata is as fresh as the policy wants it.
+    /// Metadata of roots, all of it as fresh as the policy demands.
     Roots,
-    /// Roots were asked, and for one of them there was no fresh metadata.
+    /// Metadata of roots, some of it missing or no longer fresh.
     Doubtful,
-}
-
-impl Basis {
-    /// The weaker of two.
-    #[must_use]
-    pub fn weaker(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Doubtful, _) | (_, Self::Doubtful) => Self::Doubtful,
-            (Self::Roots, _) | (_, Self::Roots) => Self::Roots,
-            (Self::Policy, Self::Policy) => Self::Policy,
-        }
-    }
 }
 
 impl Denial {
@@ -118,53 +111,62 @@ impl Denial {
 }
 
 impl Admission {
-    /// `signed`, `policy-pin`, `exempt`, `local` or `policy-key`.
+    /// The IDs of the roots that signed.
     #[must_use]
-    pub fn ground_name(&self) -> &'static str {
-        match self.ground {
-            Ground::Signed(_) => "signed",
-            Ground::PolicyPin => "policy-pin",
-            Ground::Exempt => "exempt",
-            Ground::Local => "local",
-            Ground::PolicyKey => "policy-key",
-        }
+    pub fn roots(&self) -> Vec<String> {
+        let Ground::Signed(signed) = &self.ground else {
+            return Vec::new();
+        };
+        signed.iter().map(|(id, _)| id.clone()).collect()
     }
+}
 
-    /// What it rests on.
+impl Ground {
+    /// The stable name.
     #[must_use]
-    pub fn ground(&self) -> &Ground {
-        &self.ground
-    }
-
-    /// The policy's entry: `[[rule]] match = "…"`.
-    #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
-    }
-
-    /// Until when it holds without being decided anew.
-    #[must_use]
-    pub fn valid_until(&self) -> Timestamp {
-        self.valid_until
-    }
-
-    /// The mode under which a failure to keep it stands.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The roots that signed.
-    #[must_use]
-    pub fn roots(&self) -> Vec<&str> {
-        match &self.ground {
-            Ground::Signed(roots) => roots.iter().map(|(id, _)| id.as_str()).collect(),
-            Ground::PolicyPin | Ground::Exempt | Ground::Local | Ground::PolicyKey => Vec::new(),
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Signed(_) => "signed",
+            Self::PolicyPin => "policy-pin",
+            Self::Exempt => "exempt",
+            Self::Local => "local",
+            Self::PolicyKey => "policy-key",
         }
     }
 }
 
-/// How much a code says: the most specific of several refusals is shown.
+impl Judgement {
+    pub(super) fn yes(ground: Ground, rule: String, valid_until: Timestamp, mode: Mode) -> Self {
+        let admission = Admission {
+            ground,
+            rule,
+            valid_until,
+            mode,
+        };
+        Self::of(Ok(admission), mode)
+    }
+
+    pub(super) fn no(denial: Denial, mode: Mode) -> Self {
+        Self::of(Err(denial), mode)
+    }
+
+    fn of(result: Result<Admission, Denial>, mode: Mode) -> Self {
+        Self {
+            result,
+            mode,
+            decided_by: None,
+            digest: None,
+            basis: Basis::Policy,
+        }
+    }
+
+    pub(super) fn decided_by(mut self, name: usize) -> Self {
+        self.decided_by = Some(name);
+        self
+    }
+}
+
+/// How much a code says: of several refusals the one with the highest rank is shown.
 #[must_use]
 pub fn rank(code: Code) -> u8 {
     match code {

@@ -1,31 +1,32 @@
-//! Every entry of the policy that speaks of a name, in the order of precedence: `[[revoked]]`, the
-//! name's own digest, `[[image]]`, `[[exempt]]`, `[[rule]]`. The judge acts on the first that
-//! applies, and `policy explain` prints all of them.
+//! The entries of the policy that cover a name, in the order of precedence: `[[revoked]]`, the
+//! name's own digest, `[[image]]`, `[[exempt]]`, `[[rule]]`. The judge acts on the first one that
+//! applies; `policy explain` prints all of them.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
 
-use super::question::NamedBytes;
 use crate::{BoundImage, Exempt, Policy, Rule};
 
-/// An entry that speaks of the name, and what comes of it.
+/// An entry that covers the name.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// Which one.
+    /// The entry.
     pub kind: EntryKind<'a>,
-    /// Why it applies, or why it doesn't.
+    /// Why it applies or not.
     pub why: Why<'a>,
 }
 
-/// What speaks of a name.
+/// An entry of the policy, or the name's own digest.
 #[derive(Debug, Clone, Copy)]
 pub enum EntryKind<'a> {
-    /// `[[revoked]]`
+    /// `[[revoked]]`: the digest and the reason.
     Revoked(Digest, &'a str),
-    /// The digest in the name itself is another one.
+    /// The name has another digest than the bytes.
     OwnDigest(Digest),
     /// `[[image]]`
     Image(&'a BoundImage),
@@ -38,168 +39,149 @@ pub enum EntryKind<'a> {
 /// Why an entry applies or not.
 #[derive(Debug, Clone)]
 pub enum Why<'a> {
-    /// It decides, as far as those before it don't.
+    /// It applies.
     Applies,
-    /// It would decide, but the clock can't be right.
+    /// It would apply, but the clock can't be right.
     Clock(&'a Refusal),
     /// The name is bound by `[[image]]`.
     Bound,
-    /// Its end has passed.
+    /// The exemption has ended.
     Over,
-    /// Its end has passed, and nothing else speaks of the name.
+    /// The exemption has ended, and no other entry covers the name.
     Ended,
-    /// It lists other digests.
+    /// The exemption lists other digests.
     OtherDigests,
-    /// It lists no digests, and nothing shows that a registry was asked for the name.
+    /// The exemption lists no digests, and no sign shows that a registry was asked for the name.
     NotFromRegistry,
-    /// That rule is more specific.
+    /// This rule is more specific.
     LessSpecific(&'a Rule),
 }
 
+/// What is known of a name and its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'a> {
+    /// The name.
+    pub name: &'a ImageRef,
+    /// The digest of the index or manifest; `None` while any bytes may come.
+    pub top: Option<Digest>,
+    /// See [`NamedBytes::manifests`](super::NamedBytes::manifests).
+    pub manifests: &'a [Digest],
+    /// See [`NamedBytes::contents`](super::NamedBytes::contents).
+    pub contents: &'a [Digest],
+    /// Whether a sign shows that a registry was asked for the name.
+    pub from_registry: bool,
+    /// The time.
+    pub now: Timestamp,
+    /// Why the clock can't be right, if it can't.
+    pub clock: Option<&'a Refusal>,
+}
+
 impl Entry<'_> {
-    /// Whether it decides, as far as those before it don't.
+    /// Whether it decides, unless an entry before it does.
     #[must_use]
     pub fn applies(&self) -> bool {
         matches!(self.why, Why::Applies | Why::Ended | Why::Clock(_))
     }
 }
 
-/// What is known when a name is looked up: the bytes, if there are any, and whether a registry was
-/// asked for the name.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lookup<'a> {
-    pub(crate) name: &'a ImageRef,
-    /// None: which bytes is open, as for `policy explain`.
-    pub(crate) bytes: Option<&'a NamedBytes>,
-    pub(crate) from_registry: bool,
-    pub(crate) now: Timestamp,
-    pub(crate) clock: Option<&'a Refusal>,
-}
+impl<'a> Lookup<'a> {
+    /// A name that a registry is asked for, before it has answered.
+    #[must_use]
+    pub fn of(name: &'a ImageRef, now: Timestamp, clock: Option<&'a Refusal>) -> Self {
+        Self {
+            name,
+            top: name.digest,
+            manifests: &[],
+            contents: &[],
+            from_registry: true,
+            now,
+            clock,
+        }
+    }
 
-/// The entries, the one that decides before those that it goes before.
-pub(crate) fn entries<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Vec<Entry<'a>> {
-    let mut all = Vec::new();
-    if let Some(kind) = revoked(policy, lookup) {
-        all.push(applying(kind));
+    /// Whether a list of digests has the index, or the manifest of each platform that is meant
+    /// (rule 5); `None` while any bytes may come.
+    pub(super) fn is_listed(&self, listed: &BTreeSet<Digest>) -> Option<bool> {
+        let all = || self.manifests.iter().all(|digest| listed.contains(digest));
+        let platforms = || !self.manifests.is_empty() && all();
+        self.top.map(|top| listed.contains(&top) || platforms())
     }
-    if let Some(kind) = own_digest(lookup) {
-        all.push(applying(kind));
+
+    fn revoked(&self, policy: &'a Policy) -> Option<EntryKind<'a>> {
+        let mut all = self.top.iter().chain(self.manifests).chain(self.contents);
+        all.find_map(|digest| {
+            let reason = policy.revoked_digest(digest)?;
+            Some(EntryKind::Revoked(*digest, reason))
+        })
     }
-    let image = bound(policy, lookup);
-    all.extend(image.map(EntryKind::Image).map(applying));
-    for exempt in policy.exempts_for(&lookup.name.repository) {
-        let why = if image.is_some() {
-            Why::Bound
-        } else {
-            of_exemption(exempt, lookup)
+
+    fn own_digest(&self) -> Option<EntryKind<'a>> {
+        let own = self.name.digest?;
+        let differs = self.is_listed(&BTreeSet::from([own])) == Some(false);
+        differs.then_some(EntryKind::OwnDigest(own))
+    }
+
+    /// A name with tag is bound to the digests listed for it; for one without, any tag of the
+    /// repository will do.
+    fn bound(&self, policy: &'a Policy) -> Option<&'a BoundImage> {
+        let repository = &self.name.repository;
+        let Some(tag) = &self.name.tag else {
+            let mut images = policy.images_of(repository);
+            return images.find(|image| self.is_listed(&image.digests) == Some(true));
         };
-        all.push(Entry {
-            kind: EntryKind::Exempt(exempt),
-            why,
-        });
+        policy.image(repository, tag)
     }
-    let Some(winner) = policy.rule_for(&lookup.name.repository) else {
-        decide_over(&mut all);
-        return all;
-    };
-    all.push(Entry {
-        kind: EntryKind::Rule(winner),
-        why: if image.is_some() {
-            Why::Bound
+
+    fn exemption(&self, exempt: &Exempt) -> Why<'a> {
+        let digests = exempt.digests.as_ref();
+        if digests.and_then(|listed| self.is_listed(listed)) == Some(false) {
+            Why::OtherDigests
+        } else if let Some(refusal) = self.clock {
+            Why::Clock(refusal)
+        } else if exempt.is_over(self.now) {
+            Why::Over
+        } else if digests.is_none() && !self.from_registry {
+            Why::NotFromRegistry
         } else {
             Why::Applies
-        },
-    });
-    let mut losers: Vec<&Rule> = policy
-        .rules
-        .iter()
-        .filter(|rule| *rule != winner && rule.pattern.matches(&lookup.name.repository))
-        .collect();
-    losers.sort_by_key(|rule| std::cmp::Reverse(rule.pattern.specificity()));
-    all.extend(losers.into_iter().map(|rule| Entry {
-        kind: EntryKind::Rule(rule),
-        why: Why::LessSpecific(winner),
-    }));
-    all
-}
-
-fn applying(kind: EntryKind<'_>) -> Entry<'_> {
-    Entry {
-        kind,
-        why: Why::Applies,
-    }
-}
-
-/// Where nothing else speaks of the name, an exemption that is over decides, and says so.
-fn decide_over(all: &mut [Entry<'_>]) {
-    if all.iter().any(Entry::applies) {
-        return;
-    }
-    if let Some(over) = all
-        .iter_mut()
-        .rev()
-        .find(|entry| matches!(entry.why, Why::Over))
-    {
-        over.why = Why::Ended;
-    }
-}
-
-fn revoked<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Option<EntryKind<'a>> {
-    let of = |digest: &Digest| {
-        policy
-            .revoked_digest(digest)
-            .map(|reason| EntryKind::Revoked(*digest, reason))
-    };
-    match lookup.bytes {
-        Some(bytes) => [bytes.top]
-            .iter()
-            .chain(&bytes.manifests)
-            .chain(&bytes.contents)
-            .find_map(of),
-        None => lookup.name.digest.as_ref().and_then(of),
-    }
-}
-
-fn own_digest(lookup: Lookup<'_>) -> Option<EntryKind<'_>> {
-    let (asked, bytes) = (lookup.name.digest?, lookup.bytes?);
-    (!bytes.is_listed(|digest| *digest == asked)).then_some(EntryKind::OwnDigest(asked))
-}
-
-/// A name with tag is bound to the digests listed for it; a name without one is vouched for by any
-/// of its tags.
-fn bound<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Option<&'a BoundImage> {
-    let repository = &lookup.name.repository;
-    if lookup.name.tag.is_some() {
-        return policy.images_for(repository, lookup.name.tag.as_ref());
-    }
-    match lookup.bytes {
-        Some(bytes) => policy.images().find(|image| {
-            image.repository == *repository
-                && bytes.is_listed(|digest| image.digests.contains(digest))
-        }),
-        None => policy.image_with_digest(repository, lookup.name.digest.as_ref()?),
-    }
-}
-
-fn of_exemption<'a>(exempt: &Exempt, lookup: Lookup<'a>) -> Why<'a> {
-    let other_bytes = exempt.digests.as_ref().is_some_and(|digests| {
-        match (lookup.bytes, lookup.name.digest.as_ref()) {
-            (Some(bytes), _) => !bytes.is_listed(|digest| digests.contains(digest)),
-            (None, Some(digest)) => !digests.contains(digest),
-            (None, None) => false,
         }
-    });
-    if other_bytes {
-        Why::OtherDigests
-    } else if let Some(refusal) = lookup.clock {
-        Why::Clock(refusal)
-    } else if exempt.is_over(lookup.now) {
-        Why::Over
-    } else if exempt.digests.is_none() && !lookup.from_registry {
-        Why::NotFromRegistry
-    } else {
-        Why::Applies
     }
+}
+
+/// All entries that cover the name; those that apply stand in the order of precedence.
+#[must_use]
+pub fn entries<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Vec<Entry<'a>> {
+    let repository = &lookup.name.repository;
+    let mut all = Vec::new();
+    let mut add = |kind, why| all.push(Entry { kind, why });
+    let image = lookup.bound(policy);
+    let (revoked, own) = (lookup.revoked(policy), lookup.own_digest());
+    let of_bytes = [revoked, own, image.map(EntryKind::Image)];
+    for kind in of_bytes.into_iter().flatten() {
+        add(kind, Why::Applies);
+    }
+    let unless_bound = |why| if image.is_some() { Why::Bound } else { why };
+    for exempt in policy.exempts_for(repository) {
+        let why = unless_bound(lookup.exemption(exempt));
+        add(EntryKind::Exempt(exempt), why);
+    }
+    let mut rules: Vec<_> = policy.rules_for(repository).collect();
+    rules.sort_by_key(|rule| Reverse(rule.pattern.specificity()));
+    for rule in &rules {
+        let why = match rules.first() {
+            Some(winner) if winner != rule => Why::LessSpecific(winner),
+            _ => unless_bound(Why::Applies),
+        };
+        add(EntryKind::Rule(rule), why);
+    }
+    // If nothing else covers the name, the last exemption that has ended decides, and says so.
+    if !all.iter().any(Entry::applies) {
+        let is_over = |entry: &&mut Entry<'_>| matches!(entry.why, Why::Over);
+        if let Some(entry) = all.iter_mut().rev().find(is_over) {
+            entry.why = Why::Ended;
+        }
+    }
+    all
 }
 
 impl fmt::Display for EntryKind<'_> {
@@ -211,43 +193,6 @@ impl fmt::Display for EntryKind<'_> {
             Self::Image(image) => image.fmt(formatter),
             Self::Exempt(exempt) => exempt.fmt(formatter),
             Self::Rule(rule) => rule.fmt(formatter),
-        }
-    }
-}
-
-impl fmt::Display for Entry<'_> {
-    /// Why it applies or doesn't.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.why, &self.kind) {
-            (Why::Applies, EntryKind::Revoked(_, reason)) => {
-                write!(formatter, "revoked: {reason}")
-            }
-            (Why::Applies, EntryKind::OwnDigest(_)) => {
-                formatter.write_str("the name itself says another digest")
-            }
-            (Why::Applies, EntryKind::Image(_)) => formatter.write_str(
-                "the policy binds the name to its digests: no exemption, no rule and no server is asked",
-            ),
-            (Why::Applies, EntryKind::Exempt(exempt)) => {
-                write!(formatter, "until {}: {}", exempt.until, exempt.reason)
-            }
-            (Why::Applies, EntryKind::Rule(rule)) if rule.pattern.is_exact() => {
-                formatter.write_str("it is the exact name")
-            }
-            (Why::Applies, EntryKind::Rule(_)) => formatter
-                .write_str("of the rules that match it has the longest part before a wildcard"),
-            (Why::Over | Why::Ended, EntryKind::Exempt(exempt)) => {
-                write!(formatter, "it was over at {}", exempt.until)
-            }
-            (Why::Over | Why::Ended, _) => formatter.write_str("it is over"),
-            (Why::Clock(refusal), _) => write!(formatter, "{}", refusal.found),
-            (Why::Bound, _) => formatter.write_str("the name is bound by [[image]]"),
-            (Why::OtherDigests, _) => formatter.write_str("it is for other digests"),
-            (Why::NotFromRegistry, _) => formatter
-                .write_str("it lists no digests, and no sign shows that a registry was asked"),
-            (Why::LessSpecific(winner), _) => {
-                write!(formatter, "{} is more specific", winner.pattern)
-            }
         }
     }
 }

@@ -1,19 +1,20 @@
-//! The judge: what the policy says of a name and its bytes. It reads and waits for nothing: it says
-//! what it wants to hear, and goes on when it has heard it.
+//! The judge decides by the policy whether names may be used for bytes. It does no I/O: it asks for
+//! what it needs to know, and continues once it has heard the answer.
 //!
 //! ```text
-//! Judge::start(policy, question, now)
-//!   └─ next(heard) ─▶ Ask(need)  fetch it, and call next with what was heard
+//! Judge::start(policy, question, now, clock)
+//!   └─ next(heard) ─▶ Ask(ask)         fetch it, and call next with what was heard
 //!                 └─▶ Done(judgement)
 //! ```
 //!
-//! Each call of [`Judge::next`] goes through the one procedure from its beginning, with all that
-//! was heard so far; where it wants something that was not heard, that is what it asks for. So the
-//! procedure reads as the rules in docs/policy.md do, and there is no other one: what differs
-//! between doors is data in the [`Question`].
+//! Each call of [`Judge::next`] runs the one procedure from its beginning with all that was heard so
+//! far, and asks for the first thing that is missing. So the procedure reads as the rules of
+//! docs/policy.md, and it serves every door: what differs between doors is data in the
+//! [`Question`].
 
 mod answer;
 mod entries;
+mod names;
 mod procedure;
 mod question;
 mod refusals;
@@ -26,77 +27,68 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
-use rootpin_trust::tuf;
+use rootpin_trust::{Refusal, tuf};
 
 use crate::{Policy, Root};
 
 pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement, rank};
-pub use entries::{Entry, EntryKind, Why};
-pub(crate) use entries::{Lookup, entries};
+pub use entries::{Entry, EntryKind, Lookup, Why, entries};
 pub use question::{Action, NameSource, NamedBytes, Origin, Question};
 
 /// One question, and what was heard for it.
 #[derive(Debug)]
 pub struct Judge<'a> {
     policy: &'a Policy,
-    task: Task,
+    question: Question,
     now: Timestamp,
-    /// Why nothing that rests on time can be judged: the clock can't be right.
     clock: Option<Refusal>,
-    heard: Vec<(Need, Heard)>,
-    wanted: Option<Need>,
+    /// Each need, whether its source was asked again, and the answer.
+    heard: Vec<(Need, bool, Heard)>,
+    wanted: Option<(Need, bool)>,
     basis: Cell<Basis>,
-    /// The names that were refused, in the order of the procedure, which goes through them again
-    /// after each answer; and how many it has come to this time.
-    refused: RefCell<Vec<RefusedName>>,
+    /// The names that were refused so far, in the order of the procedure.
+    refused: RefCell<Vec<(ImageRef, Digest, No, Basis)>>,
+    /// How many names this run of the procedure has come to.
     come_to: Cell<usize>,
 }
 
-/// A name that was refused for some bytes.
-#[derive(Debug)]
-struct RefusedName {
-    name: ImageRef,
-    top: Digest,
+/// A refusal of one name.
+#[derive(Debug, Clone)]
+struct No {
     denial: Denial,
-    /// Whether it is about the bytes, so that no other name can mend it.
+    /// Whether it is about the bytes, so that no other name mends it.
     is_final: bool,
-    basis: Basis,
-}
-
-#[derive(Debug)]
-enum Task {
-    Judge(Box<Question>),
-    Resolve(ImageRef),
 }
 
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Learn this, and call [`Judge::next`] with it.
-    Ask(Need),
+    /// Fetch this, and call [`Judge::next`] with it.
+    Ask(Ask),
     /// The answer.
     Done(Judgement),
 }
 
-/// What the judge wants to hear.
-#[derive(Debug, Clone)]
+/// Something to fetch.
+#[derive(Debug)]
+pub struct Ask {
+    /// What to fetch.
+    pub need: Need,
+    /// Whether to ask the source before its time, because the metadata at hand says no.
+    pub again: bool,
+    /// The name that is judged, for hints; a statement may carry another one.
+    pub name: ImageRef,
+    /// How many needs share the time that is left, this one among them.
+    pub sharers: usize,
+}
+
+/// Something that the judge has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
-    /// What a root says of a repository's name.
-    Root {
-        /// The root.
-        root: Arc<Root>,
-        /// The repository as the statement must name it.
-        repository: Repository,
-        /// The tag or digest that is looked for.
-        about: tuf::Question,
-        /// Whether its source is to be asked before its time, because what is at hand says no.
-        again: bool,
-        /// How many roots share the time that is left, this one among them.
-        sharers: usize,
-    },
-    /// Which digest the registry has under a tag. It gets half of the time that is left.
+    /// A root's statement about a repository, as the statement names it, and a tag or digest.
+    Root(Arc<Root>, Repository, tuf::Question),
+    /// The digest that a registry serves for a tag.
     Registry(ImageRef),
 }
 
@@ -105,12 +97,24 @@ pub enum Need {
 pub enum Heard {
     /// A root's verified statement, or why there is none.
     Root(Result<Statement, Refusal>),
-    /// The registry's word, or why there is none.
+    /// The registry's digest, or why there is none.
     Registry(Result<Digest, Refusal>),
 }
 
-/// A part of the procedure: what it found, or what it has to hear first.
-type Asked<T> = Result<T, Box<Need>>;
+impl Ask {
+    fn of(need: Need, again: bool, name: &ImageRef, sharers: usize) -> Self {
+        let name = name.clone();
+        Self {
+            need,
+            again,
+            name,
+            sharers,
+        }
+    }
+}
+
+/// A part of the procedure returns what it found, or what it has to hear first.
+type Asked<T> = Result<T, Ask>;
 
 impl<'a> Judge<'a> {
     /// A judge of one question. `clock`: why the clock can't be right, if it can't.
@@ -121,24 +125,9 @@ impl<'a> Judge<'a> {
         now: Timestamp,
         clock: Option<Refusal>,
     ) -> Self {
-        Self::of(policy, Task::Judge(Box::new(question)), now, clock)
-    }
-
-    /// A judge of which digest a tag stands for.
-    #[must_use]
-    pub fn resolve(
-        policy: &'a Policy,
-        name: ImageRef,
-        now: Timestamp,
-        clock: Option<Refusal>,
-    ) -> Self {
-        Self::of(policy, Task::Resolve(name), now, clock)
-    }
-
-    fn of(policy: &'a Policy, task: Task, now: Timestamp, clock: Option<Refusal>) -> Self {
         Self {
             policy,
-            task,
+            question,
             now,
             clock,
             heard: Vec::new(),
@@ -149,85 +138,33 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Goes on with what was heard: `None` at first, then the answer to each [`Step::Ask`].
+    /// Continues with what was heard: `None` at first, then the answer to each [`Step::Ask`].
     pub fn next(&mut self, heard: Option<Heard>) -> Step {
-        if let (Some(need), Some(heard)) = (self.wanted.take(), heard) {
-            self.heard.push((need, heard));
+        if let (Some((need, again)), Some(heard)) = (self.wanted.take(), heard) {
+            self.heard.push((need, again, heard));
         }
         self.basis.set(Basis::Policy);
         self.come_to.set(0);
-        let judged = match &self.task {
-            Task::Judge(question) => self.judge(question),
-            Task::Resolve(name) => self.resolved(name),
-        };
-        match judged {
-            Ok(judgement) => Step::Done(Judgement {
-                basis: self.basis.get(),
-                ..judgement
-            }),
-            Err(need) => {
-                self.wanted = Some((*need).clone());
-                Step::Ask(*need)
+        match self.judge(&self.question) {
+            Ok(mut judgement) => {
+                judgement.basis = self.basis.get();
+                Step::Done(judgement)
+            }
+            Err(ask) => {
+                self.wanted = Some((ask.need.clone(), ask.again));
+                Step::Ask(ask)
             }
         }
     }
 
-    /// What was heard of that, or the need of it.
-    fn hear(&self, need: Need) -> Asked<&Heard> {
-        self.heard_of(&need).ok_or(Box::new(need))
-    }
-
-    fn heard_of(&self, need: &Need) -> Option<&Heard> {
-        // What is wanted again was mostly heard a moment ago.
-        let known = self.heard.iter().rev().find(|(known, _)| known.is(need));
-        known.map(|(_, heard)| heard)
+    /// The newest answer to a need, and whether its source was asked again for it.
+    fn heard(&self, need: &Need) -> Option<(bool, &Heard)> {
+        let mut known = self.heard.iter().rev();
+        let (_, again, heard) = known.find(|(known, ..)| known == need)?;
+        Some((*again, heard))
     }
 
     fn rests_on(&self, basis: Basis) {
-        self.basis.set(self.basis.get().weaker(basis));
-    }
-}
-
-impl Need {
-    /// The same, once its source was asked before its time.
-    #[must_use]
-    pub fn again(&self) -> Self {
-        let mut need = self.clone();
-        if let Self::Root { again, .. } = &mut need {
-            *again = true;
-        }
-        need
-    }
-
-    /// Whether it is the same thing that is wanted.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Root {
-                    root,
-                    repository,
-                    about,
-                    again,
-                    ..
-                },
-                Self::Root {
-                    root: other,
-                    repository: other_repository,
-                    about: other_about,
-                    again: other_again,
-                    ..
-                },
-            ) => {
-                root.id == other.id
-                    && repository == other_repository
-                    && about == other_about
-                    && again == other_again
-            }
-            (Self::Registry(name), Self::Registry(other)) => name == other,
-            (Self::Root { .. }, Self::Registry(_)) | (Self::Registry(_), Self::Root { .. }) => {
-                false
-            }
-        }
+        self.basis.set(self.basis.get().max(basis));
     }
 }

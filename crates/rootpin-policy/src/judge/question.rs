@@ -1,15 +1,15 @@
-//! What a door asks: bytes, the names that stand for them, and who says so.
-
-use std::fmt;
+//! A door's question: bytes, the names that they go by, and who gives those names.
 
 use rootpin_trust::image::{Digest, ImageRef};
 
-/// What an engine is about to do. It decides nothing of who may sign; rules of docs/policy.md that
-/// hold for some actions only name them.
+/// What an engine is about to do. It says nothing about who may sign; only those rules of
+/// docs/policy.md that hold for some actions look at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Pull a name as a digest.
     Pull,
+    /// Find the digest to use for a tag.
+    Resolve(ImageRef),
     /// Unpack a layer.
     Unpack,
     /// Run a container.
@@ -28,12 +28,12 @@ pub enum Action {
     Plugin,
 }
 
-/// Where a name comes from, the most believed first. The first source that gives any name decides.
+/// Who gives a name, the most believed first. The first source that gives any name decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameSource {
     /// The client asks to pull it.
     Client,
-    /// An annotation on the layer: docker and CRI write it, and so can whoever made the manifest.
+    /// An annotation on the layer: docker and CRI write it, and so can the manifest's author.
     Annotation,
     /// An image record of the namespace, written by the client.
     Record,
@@ -56,47 +56,54 @@ pub enum Origin {
     Unknown,
 }
 
-/// A name that is to stand for some bytes.
+/// A name, and the bytes that it would be used for.
 #[derive(Debug, Clone)]
 pub struct NamedBytes {
     /// The name; without tag and digest where only the repository is known.
     pub name: ImageRef,
-    /// Who says so.
+    /// Who gives the name.
     pub source: NameSource,
-    /// The digest of the index or manifest that the name must stand for.
+    /// The digest of the index or manifest.
     pub top: Digest,
-    /// The platforms' manifests that are meant, where they are known: all of those that are here.
+    /// The manifests of the platforms that are meant, as far as they are known.
     pub manifests: Vec<Digest>,
     /// All that the image is known to be made of, for `[[revoked]]`.
     pub contents: Vec<Digest>,
 }
 
-/// What a door asks. What differs between doors is data here, and never another procedure.
+/// What a door asks.
 #[derive(Debug, Clone)]
 pub struct Question {
     /// What the engine is about to do.
     pub action: Action,
-    /// What is asked about, for people: `layer sha256:…`.
+    /// The bytes in words, for messages: `layer sha256:…`.
     pub shown: String,
-    /// The digests of what is asked about, whatever its names are.
+    /// The digests of the bytes, whatever their names are.
     pub bytes: Vec<Digest>,
-    /// The names that stand for it.
+    /// The names of the bytes.
     pub names: Vec<NamedBytes>,
-    /// Where it comes from.
+    /// Where the bytes come from.
     pub origin: Origin,
     /// containerd's namespace, for `[local]`.
     pub namespace: String,
-    /// What each image that the bytes are proved to be part of is made of.
+    /// The digests of each image that the bytes are proved to be part of.
     pub images: Vec<Vec<Digest>>,
-    /// The same question of each blob that these bytes may have been made of here, by compressing
-    /// it anew.
+    /// The same question about each blob that these bytes may have been made of on this host, by
+    /// compressing it anew.
     pub variants: Vec<Question>,
 }
 
 impl Action {
-    /// Whether dockerd is to use an image that it has, under a name.
+    /// Whether dockerd uses an image that it has, under a name.
     pub(super) fn is_of_dockerd(&self) -> bool {
         matches!(self, Self::Create | Self::Tag)
+    }
+}
+
+impl NameSource {
+    /// Whether the source shows that a registry was asked for the name.
+    pub(super) fn is_registry(self) -> bool {
+        matches!(self, Self::Client | Self::Source)
     }
 }
 
@@ -104,21 +111,20 @@ impl Question {
     /// A question about bytes that no engine has yet.
     #[must_use]
     pub fn pull(name: ImageRef, digest: Digest) -> Self {
-        Self {
-            bytes: vec![digest],
-            names: vec![NamedBytes {
-                name,
-                source: NameSource::Client,
-                top: digest,
-                manifests: Vec::new(),
-                contents: Vec::new(),
-            }],
-            origin: Origin::Registry,
-            ..Self::of(Action::Pull, digest.to_string(), String::new())
-        }
+        let mut question = Self::of(Action::Pull, digest.to_string(), String::new());
+        question.origin = Origin::Registry;
+        question.bytes.push(digest);
+        question.names.push(NamedBytes {
+            name,
+            source: NameSource::Client,
+            top: digest,
+            manifests: Vec::new(),
+            contents: Vec::new(),
+        });
+        question
     }
 
-    /// A question about nothing that has a name.
+    /// A question about local bytes without names.
     #[must_use]
     pub fn of(action: Action, shown: String, namespace: String) -> Self {
         Self {
@@ -131,26 +137,5 @@ impl Question {
             images: Vec::new(),
             variants: Vec::new(),
         }
-    }
-}
-
-impl NamedBytes {
-    /// Whether a list of digests speaks for the bytes: it has the index, or each platform's
-    /// manifest that is meant.
-    pub(super) fn is_listed(&self, listed: impl Fn(&Digest) -> bool) -> bool {
-        listed(&self.top) || (!self.manifests.is_empty() && self.manifests.iter().all(listed))
-    }
-}
-
-impl fmt::Display for NameSource {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Client => "asked",
-            Self::Annotation => "layer annotation",
-            Self::Record => "image record",
-            Self::Import => "import index",
-            Self::Ledger => "earlier pull",
-            Self::Source => "source label",
-        })
     }
 }

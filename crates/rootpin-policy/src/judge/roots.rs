@@ -1,5 +1,4 @@
-//! What the roots of a rule say: as many as its quorum must have signed that the name is these
-//! bytes.
+//! `[[rule]]`: a quorum of its roots must have signed that the name is these bytes.
 
 use std::sync::Arc;
 
@@ -7,144 +6,111 @@ use jiff::{SignedDuration, Timestamp};
 use rootpin_trust::image::{Digest, ImageRef, Tag};
 use rootpin_trust::{Code, Collection, Refusal, Target, tuf};
 
-use super::answer::{Basis, Denial, Statement};
+use super::answer::{Basis, Denial, Ground, Statement, rank};
 use super::question::NamedBytes;
-use super::{Asked, Heard, Judge, Need, refusals};
+use super::{Ask, Asked, Heard, Judge, Need, refusals};
 use crate::{Root, Rule};
 
-/// The roots that signed, and until when that answers; or why there is no quorum.
-type Quorum = Result<(Vec<(String, Statement)>, Timestamp), Denial>;
-
-/// The refusals of a rule's roots, those that are a "no" and those that are none.
-#[derive(Default)]
-pub(super) struct Refusals {
-    refused: Vec<Refusal>,
-    unjudged: Vec<Refusal>,
-}
-
-impl Refusals {
-    pub(super) fn add(&mut self, refusal: Refusal) {
-        if refusal.code.judged() {
-            self.refused.push(refusal);
-        } else {
-            self.unjudged.push(refusal);
-        }
-    }
-
-    /// Refused only if the quorum couldn't be reached even were all silent roots to agree.
-    pub(super) fn short_of_quorum(self, rule: &Rule, signed: usize, name: &ImageRef) -> Denial {
-        let possible = signed + self.unjudged.len() >= rule.quorum;
-        let decisive = if possible {
-            self.unjudged
-        } else {
-            self.refused
-        };
-        refusals::by_roots(rule, decisive, name)
-    }
-}
+/// The roots that said yes, each with its statement and what was wanted of it; and why there is no
+/// quorum, if there is none.
+type Votes<T> = (Vec<(String, Statement, T)>, Option<Denial>);
 
 impl Judge<'_> {
-    /// `[[rule]]`, for a name and its bytes.
-    pub(super) fn rule(&self, rule: &Rule, named: &NamedBytes) -> Asked<Quorum> {
-        let (mut signed, mut refusals) = (Vec::new(), Refusals::default());
-        let mut valid_until = Timestamp::MAX;
-        for (at, root) in rule.roots.iter().enumerate() {
-            match self.root(rule, root, named, rule.roots.len() - at)? {
-                Ok(statement) => {
-                    valid_until = valid_until.min(statement.valid_until);
-                    signed.push((root.id.clone(), statement));
-                }
-                Err(refusal) => refusals.add(refusal),
-            }
-            if signed.len() >= rule.quorum {
-                return Ok(Ok((signed, valid_until)));
-            }
-        }
-        Ok(Err(refusals.short_of_quorum(
-            rule,
-            signed.len(),
-            &named.name,
-        )))
-    }
-
-    /// Whether a root has signed that the name is these bytes.
-    fn root(
+    /// The statements of a quorum and until when they answer, or why there is no quorum.
+    pub(super) fn rule(
         &self,
         rule: &Rule,
-        root: &Arc<Root>,
         named: &NamedBytes,
-        sharers: usize,
-    ) -> Asked<Result<Statement, Refusal>> {
+    ) -> Asked<Result<(Ground, Timestamp), Denial>> {
         let (name, tag) = (&named.name, named.name.tag.as_ref());
-        let about = tag
-            .cloned()
-            .map_or(tuf::Question::Digest(named.top), tuf::Question::Tag);
-        self.first_yes(rule, root, name, &about, sharers, |collection| {
-            is_named(collection, tag, named.top)
-        })
+        let about = match tag {
+            Some(tag) => tuf::Question::Tag(tag.clone()),
+            None => tuf::Question::Digest(named.top),
+        };
+        let wanted = |collection: &Collection| is_named(collection, tag, named.top);
+        let (votes, denial) = self.votes(rule, name, &about, wanted)?;
+        if let Some(denial) = denial {
+            return Ok(Err(denial));
+        }
+        let until = votes.iter().map(|(_, statement, ())| statement.valid_until);
+        let until = until.fold(Timestamp::MAX, Timestamp::min);
+        let signed = votes.into_iter().map(|(id, statement, ())| (id, statement));
+        Ok(Ok((Ground::Signed(signed.collect()), until)))
     }
 
-    /// What a root says of a name, if that is what is wanted. A no of what is at hand has its
-    /// source asked once more: the tag may have been given to these bytes a moment ago.
-    pub(super) fn first_yes<T>(
+    /// Asks the roots of a rule, but no more than it takes until a quorum agrees.
+    pub(super) fn votes<T: Copy + PartialEq>(
         &self,
         rule: &Rule,
-        root: &Arc<Root>,
         name: &ImageRef,
         about: &tuf::Question,
-        sharers: usize,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Result<Statement, Refusal>> {
+    ) -> Asked<Votes<T>> {
         let Some(repository) = rule.signed_name(&name.repository) else {
-            return Ok(Err(refusals::no_signed_name(rule, name)));
+            let refusal = refusals::no_signed_name(rule, name);
+            return Ok((Vec::new(), Some(by_roots(rule, refusal))));
         };
-        let need = |again| Need::Root {
-            root: Arc::clone(root),
-            repository: repository.clone(),
-            about: about.clone(),
-            again,
-            sharers,
-        };
-        // What newer metadata says counts from then on, also for the other names.
-        let rounds = if self.heard_of(&need(true)).is_some() {
-            &[true][..]
-        } else {
-            &[false, true]
-        };
-        for again in rounds.iter().copied() {
-            let Heard::Root(heard) = self.hear(need(again))? else {
-                return Ok(Err(refusals::unheard()));
-            };
-            let (refusal, may_be_newer, basis) = match heard {
-                Ok(statement) => match wanted(statement.verified.get()) {
-                    Ok(_) => {
-                        self.rests_on(self.basis_of(root, statement));
-                        return Ok(Ok(statement.clone()));
+        let mut votes: Vec<(String, Statement, T)> = Vec::new();
+        let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
+        for (at, root) in rule.roots.iter().enumerate() {
+            let need = Need::Root(Arc::clone(root), repository.clone(), about.clone());
+            match self.said(root, need, name, rule.roots.len() - at, &wanted)? {
+                Ok((statement, value)) => {
+                    votes.push((root.id.clone(), statement, value));
+                    let agreeing = votes.iter().filter(|(.., other)| *other == value);
+                    if agreeing.count() >= rule.quorum {
+                        votes.retain(|(.., other)| *other == value);
+                        return Ok((votes, None));
                     }
-                    Err(refusal) => (
-                        dated(refusal, statement),
-                        statement.at_hand,
-                        self.basis_of(root, statement),
-                    ),
-                },
-                Err(refusal) => {
-                    let unsigned = refusal.code == Code::NoStatement;
-                    let refusal =
-                        refusals::with_pin_command(refusal.clone(), self.policy, root, name);
-                    (refusal, unsigned, Basis::Doubtful)
                 }
-            };
-            if again || !may_be_newer {
-                self.rests_on(basis);
-                return Ok(Err(refusal));
+                Err(refusal) if refusal.code.judged() => refused.push(refusal),
+                Err(refusal) => unjudged.push(refusal),
             }
         }
-        Ok(Err(refusals::unheard()))
+        // A "no" only if the quorum is missed even though all silent roots agreed (rule 7).
+        let possible = votes.len() + unjudged.len() >= rule.quorum;
+        let decisive = if possible { unjudged } else { refused };
+        let most_specific = decisive
+            .into_iter()
+            .max_by_key(|refusal| rank(refusal.code));
+        let refusal = most_specific.unwrap_or_else(refusals::unheard);
+        Ok((votes, Some(by_roots(rule, refusal))))
+    }
+
+    /// One root's statement and what is wanted of it. If metadata at hand says no, its source is
+    /// asked once more: the tag may have been signed for these bytes a moment ago.
+    fn said<T>(
+        &self,
+        root: &Root,
+        need: Need,
+        name: &ImageRef,
+        sharers: usize,
+        wanted: impl Fn(&Collection) -> Result<T, Refusal>,
+    ) -> Asked<Result<(Statement, T), Refusal>> {
+        // Once a source was asked again, its newer metadata counts for all names.
+        let (again, found, basis, may_be_newer) = match self.heard(&need) {
+            None => return Err(Ask::of(need, false, name, sharers)),
+            Some((again, Heard::Root(Ok(statement)))) => {
+                let found = wanted(statement.verified.get()).map(|it| (statement.clone(), it));
+                let found = found.map_err(|refusal| dated(refusal, statement));
+                let basis = self.basis_of(root, statement);
+                (again, found, basis, statement.at_hand)
+            }
+            Some((again, Heard::Root(Err(refusal)))) => {
+                let unsigned = refusal.code == Code::NoStatement;
+                (again, Err(refusal.clone()), Basis::Doubtful, unsigned)
+            }
+            Some((_, Heard::Registry(_))) => return Ok(Err(refusals::unheard())),
+        };
+        if found.is_err() && may_be_newer && !again {
+            return Err(Ask::of(need, true, name, sharers));
+        }
+        self.rests_on(basis);
+        Ok(found)
     }
 
     fn basis_of(&self, root: &Root, statement: &Statement) -> Basis {
-        let fresh_until = later(statement.contact, root.recheck);
-        if fresh_until >= self.now {
+        if later(statement.contact, root.recheck) >= self.now {
             Basis::Roots
         } else {
             Basis::Doubtful
@@ -152,22 +118,20 @@ impl Judge<'_> {
     }
 }
 
-/// What the signed metadata says of a tag, or of some tag where only the digest is asked for. A
-/// platform's manifest is the name's too, where the statement lists it.
+fn by_roots(rule: &Rule, refusal: Refusal) -> Denial {
+    let mut denial = Denial::by(rule.to_string(), refusal);
+    denial.roots = rule.roots.iter().map(|root| root.id.clone()).collect();
+    denial
+}
+
+/// Whether the signed metadata names the digest under the tag, or under some tag if the name has
+/// none. A platform's manifest counts where the statement lists it (rule 5).
 fn is_named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
     let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
     let Some(tag) = tag else {
-        let known = collection.targets.values().any(stands);
-        return if known {
-            Ok(())
-        } else {
-            let wanted = "some tag that is signed for this digest";
-            Err(refusals::no_statement(
-                collection,
-                &digest.to_string(),
-                wanted,
-            ))
-        };
+        let mut stands = collection.targets.values().filter(|target| stands(target));
+        let any = stands.next().map(|_| ());
+        return any.ok_or_else(|| refusals::no_digest(collection, digest));
     };
     match collection.targets.get(tag.as_str()) {
         Some(target) if stands(target) => Ok(()),
@@ -178,13 +142,13 @@ fn is_named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Resul
     }
 }
 
-/// A no that newer metadata may mend says how old the metadata is, and when its source is asked
+/// Adds to a no that newer metadata may mend how old the metadata is, and when its source is asked
 /// again.
 fn dated(refusal: Refusal, statement: &Statement) -> Refusal {
     let Some(again) = statement.again_after else {
         return refusal;
     };
-    // Shown in whole seconds, which are not to be too early.
+    // Rounded up to a whole second, because an earlier one would be too early.
     let again = match again.subsec_nanosecond() {
         0 => again,
         _ => later(again, SignedDuration::from_secs(1)),

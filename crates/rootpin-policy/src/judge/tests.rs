@@ -77,17 +77,13 @@ fn driven(mut judge: Judge<'_>, said: impl Fn(&str) -> Heard) -> (Vec<String>, J
     loop {
         match judge.next(heard.take()) {
             Step::Done(judgement) => return (asked, judgement),
-            Step::Ask(need) => {
-                let text = match &need {
-                    Need::Root {
-                        root,
-                        again,
-                        sharers,
-                        ..
-                    } => format!(
+            Step::Ask(ask) => {
+                let (sharers, again) = (ask.sharers, ask.again);
+                let text = match &ask.need {
+                    Need::Root(root, ..) => format!(
                         "{} of {sharers}{}",
                         root.id,
-                        if *again { " again" } else { "" }
+                        if again { " again" } else { "" }
                     ),
                     Need::Registry(name) => format!("registry {name}"),
                 };
@@ -106,7 +102,7 @@ fn pull(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgemen
 
 fn code(judgement: &Judgement) -> &'static str {
     match &judgement.result {
-        Ok(admission) => admission.ground_name(),
+        Ok(admission) => admission.ground.as_str(),
         Err(denial) => denial.refusal.code.as_str(),
     }
 }
@@ -189,7 +185,9 @@ fn what_the_policy_settles_is_asked_of_nobody() {
 #[test]
 fn a_tag_is_the_digest_that_the_roots_name_and_each_digest_is_judged_as_a_pull_of_it() {
     let resolve = |policy: &Policy, said: &dyn Fn(&str) -> Heard| {
-        let judge = Judge::resolve(policy, name("r.example/team/app:1"), now(), None);
+        let action = Action::Resolve(name("r.example/team/app:1"));
+        let question = Question::of(action, String::new(), String::new());
+        let judge = Judge::start(policy, question, now(), None);
         let (asked, judgement) = driven(judge, said);
         (asked.len(), code(&judgement), judgement.digest)
     };
@@ -413,7 +411,7 @@ fn what_is_admitted_under_one_name_and_can_not_be_kept_has_the_strictest_mode_of
         (code(&judgement), judgement.mode),
         ("exempt", Mode::Enforce)
     );
-    assert_eq!(judgement.result.unwrap().mode(), Mode::Enforce);
+    assert_eq!(judgement.result.unwrap().mode, Mode::Enforce);
 }
 
 #[test]

@@ -111,22 +111,22 @@ fn said() -> impl Strategy<Value = Said> {
 /// The answer, after each need was asked for once, and no more often than the names take.
 fn answered(policy: &Policy, question: &Question, said: &Said) -> Judgement {
     let mut judge = Judge::start(policy, question.clone(), now(), None);
-    let (mut asked, mut heard): (Vec<Need>, _) = (Vec::new(), None);
+    let (mut asked, mut heard): (Vec<(Need, bool)>, _) = (Vec::new(), None);
     loop {
-        let need = match judge.next(heard.take()) {
+        let ask = match judge.next(heard.take()) {
             Step::Done(judgement) => return judgement,
-            Step::Ask(need) => need,
+            Step::Ask(ask) => (ask.need, ask.again),
         };
-        assert!(!asked.iter().any(|known| known.is(&need)), "{need:?} twice");
-        let Need::Root { root, again, .. } = &need else {
-            panic!("{need:?}");
+        assert!(!asked.iter().any(|known| *known == ask), "{ask:?} twice");
+        let (Need::Root(root, ..), again) = &ask else {
+            panic!("{ask:?}");
         };
         let answer = said[usize::from(root.id == "two")][usize::from(*again)];
         heard = Some(match answer {
             Some((content, at_hand)) => Heard::Root(Ok(statement(&[("1", content)], at_hand))),
             None => silent(),
         });
-        asked.push(need);
+        asked.push(ask);
         assert!(asked.len() <= question.names.len() * 2 * 2);
     }
 }

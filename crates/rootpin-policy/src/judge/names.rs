@@ -1,0 +1,195 @@
+//! The names of a question: which of them decide, and what the policy says about each (rules 2 to 6
+//! and 8 of docs/policy.md).
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rootpin_trust::Code;
+use rootpin_trust::image::Repository;
+
+use super::answer::{Basis, Denial, Ground, Judgement, rank};
+use super::entries::{Entry, EntryKind, Lookup, Why, entries};
+use super::question::{NameSource, NamedBytes, Question};
+use super::{Asked, Judge, No, refusals};
+
+/// Each further repository of an image costs a look at that repository's metadata.
+const MOST_REPOSITORIES: usize = 16;
+
+/// The names of a question while they are judged.
+pub(super) struct Names<'a> {
+    judge: &'a Judge<'a>,
+    question: &'a Question,
+    /// The most specific no so far, and the index of its name.
+    pub(super) no: Option<(Denial, usize)>,
+    /// Whether an entry covers one of the names so far.
+    pub(super) is_covered: bool,
+    /// Whether a no so far was final.
+    is_final: bool,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn of(judge: &'a Judge<'a>, question: &'a Question) -> Self {
+        Self {
+            judge,
+            question,
+            no: None,
+            is_covered: false,
+            is_final: false,
+        }
+    }
+
+    /// The names of the most believed source decide (rule 2). Where no entry covers them, and
+    /// dockerd uses an image that it has, its other names for the image will do (rule 8).
+    pub(super) fn admitted(&mut self) -> Asked<Option<Judgement>> {
+        let all = || self.question.names.iter().enumerate();
+        let source = all().map(|(_, named)| named.source).min();
+        let (first, mut others): (Vec<_>, Vec<_>) =
+            all().partition(|(_, named)| Some(named.source) == source);
+        if let Some(judgement) = self.any_of(&first)? {
+            return Ok(Some(judgement));
+        }
+        if !self.question.action.is_of_dockerd() {
+            return self.exempt_elsewhere();
+        }
+        if self.is_covered {
+            return Ok(None);
+        }
+        // Without the tag, any tag of the same repository would vouch for it.
+        let known = repositories(&first);
+        others.retain(|(_, named)| !known.contains(&named.name.repository));
+        // The refusal of the name that was written is the one to show.
+        let written = self.no.take();
+        let judgement = self.any_of(&others)?;
+        self.no = written.or(self.no.take());
+        Ok(judgement)
+    }
+
+    /// The first of these names that is admitted.
+    fn any_of(&mut self, names: &[(usize, &NamedBytes)]) -> Asked<Option<Judgement>> {
+        let repositories = || repositories(names).len();
+        if self.question.action.is_of_dockerd() && repositories() > MOST_REPOSITORIES {
+            let denial = refusals::too_many_names(repositories(), MOST_REPOSITORIES);
+            let is_final = false;
+            self.refuse(&No { denial, is_final }, 0);
+            return Ok(None);
+        }
+        for (at, named) in names {
+            if let Some(judgement) = self.name_once(*at, named)? {
+                return Ok(Some(judgement.decided_by(*at)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse(&mut self, no: &No, at: usize) {
+        let code = no.denial.refusal.code;
+        self.is_final |= no.is_final;
+        self.is_covered |= code != Code::NoRule;
+        let known = self.no.as_ref();
+        if known.is_none_or(|(known, _)| rank(code) > rank(known.refusal.code)) {
+            self.no = Some((no.denial.clone(), at));
+        }
+    }
+
+    /// Judges each name once in a question, although the procedure begins anew after each answer: an
+    /// image may have thousands of names.
+    fn name_once(&mut self, at: usize, named: &NamedBytes) -> Asked<Option<Judgement>> {
+        let judge = self.judge;
+        let place = judge.come_to.replace(judge.come_to.get() + 1);
+        let mut refused = judge.refused.borrow_mut();
+        if let Some((name, top, no, basis)) = refused.get(place)
+            && (name, top) == (&named.name, &named.top)
+        {
+            judge.rests_on(*basis);
+            self.refuse(no, at);
+            return Ok(None);
+        }
+        // Newer metadata proposes other digests for a tag.
+        refused.truncate(place);
+        let before = judge.basis.replace(Basis::Policy);
+        let judged = self.name(named);
+        let basis = judge.basis.get();
+        judge.rests_on(before);
+        let no = match judged? {
+            Ok(judgement) => return Ok(Some(judgement)),
+            Err(no) => no,
+        };
+        self.refuse(&no, at);
+        refused.push((named.name.clone(), named.top, no, basis));
+        Ok(None)
+    }
+
+    /// The first entry that applies decides about a name.
+    fn name(&self, named: &NamedBytes) -> Asked<Result<Judgement, No>> {
+        let lookup = self.lookup(named);
+        let Some(Entry { kind, why }) = self.deciding(lookup) else {
+            let (denial, is_final) = (refusals::no_rule(&named.name), false);
+            return Ok(Err(No { denial, is_final }));
+        };
+        let (found, is_final) = match (kind, why) {
+            (_, Why::Clock(refusal)) => (Err(Denial::by(kind.to_string(), refusal.clone())), false),
+            (EntryKind::Revoked(digest, why), _) => (Err(refusals::revoked(digest, why)), true),
+            (EntryKind::OwnDigest(own), _) => (Err(refusals::own_digest(named.top, own)), true),
+            (EntryKind::Image(image), _) => match lookup.is_listed(&image.digests) {
+                Some(true) => (Ok((Ground::PolicyPin, Timestamp::MAX)), true),
+                _ => (Err(refusals::bound_elsewhere(named.top, image)), true),
+            },
+            (EntryKind::Exempt(exempt), Why::Ended) => {
+                (Err(refusals::exemption_over(exempt, lookup.now)), false)
+            }
+            (EntryKind::Exempt(exempt), _) => (Ok((Ground::Exempt, exempt.until)), false),
+            (EntryKind::Rule(rule), _) => (self.judge.rule(rule, named)?, false),
+        };
+        let mode = self.judge.mode_of(self.question);
+        Ok(match found {
+            Ok((ground, until)) => Ok(Judgement::yes(ground, kind.to_string(), until, mode)),
+            Err(denial) => Err(No { denial, is_final }),
+        })
+    }
+
+    /// An exemption without digests is for what a registry was asked for (rule 4), also where a
+    /// forged annotation, which is believed first, gives another name. It mends no final no.
+    fn exempt_elsewhere(&self) -> Asked<Option<Judgement>> {
+        let is_exempt = |named: &NamedBytes| {
+            let entry = self.deciding(self.lookup(named));
+            entry.is_some_and(|entry| matches!(entry.kind, EntryKind::Exempt(_)))
+        };
+        let names = self.question.names.iter().enumerate();
+        for (at, named) in names.filter(|(_, named)| named.source.is_registry()) {
+            if !self.is_final
+                && is_exempt(named)
+                && let Ok(judgement) = self.name(named)?
+            {
+                return Ok(Some(judgement.decided_by(at)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn deciding<'b>(&'b self, lookup: Lookup<'b>) -> Option<Entry<'b>> {
+        let all = entries(self.judge.policy, lookup);
+        all.into_iter().find(Entry::applies)
+    }
+
+    fn lookup<'b>(&'b self, named: &'b NamedBytes) -> Lookup<'b> {
+        // A label counts for the bytes that have it, and for no others of its repository.
+        let is_label = |other: &NamedBytes| {
+            other.source == NameSource::Source
+                && other.top == named.top
+                && other.name.repository == named.name.repository
+        };
+        let has_label = || self.question.names.iter().any(is_label);
+        Lookup {
+            top: Some(named.top),
+            manifests: &named.manifests,
+            contents: &named.contents,
+            from_registry: named.source.is_registry() || has_label(),
+            ..Lookup::of(&named.name, self.judge.now, self.judge.clock.as_ref())
+        }
+    }
+}
+
+fn repositories<'a>(names: &[(usize, &'a NamedBytes)]) -> BTreeSet<&'a Repository> {
+    let all = names.iter().map(|(_, named)| &named.name.repository);
+    all.collect()
+}
