@@ -20,6 +20,7 @@ mod state;
 mod status;
 mod sweep;
 mod verify;
+mod verify_file;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +71,9 @@ enum Verb {
         exit codes: 0 allowed, 1 refused, 2 could not judge, 64 wrong usage"
     )]
     Verify(verify::Arguments),
+    /// Verify a file, as of a release, by a TUF repository's root file
+    #[command(after_help = verify_file::EXAMPLES)]
+    VerifyFile(verify_file::Arguments),
     /// Say what this host trusts: its images, roots and trust directories, and what is wrong with
     /// them
     #[command(after_help = audit::EXAMPLES)]
@@ -161,6 +165,7 @@ pub fn main() -> u8 {
             status::run(client, output).await
         }),
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
+        Verb::VerifyFile(verb) => verify_file::run(&verb, output),
         Verb::Policy(PolicyVerb::Check { dir }) => {
             Ok(Output::finished(policy::check(&dir, output.json)))
         }

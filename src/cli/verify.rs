@@ -132,7 +132,7 @@ async fn decide(
     Ok(verdict.decision.exit_code())
 }
 
-fn judgement_text(value: &Value) -> String {
+pub(super) fn judgement_text(value: &Value) -> String {
     let mut subject = text(value, "name").to_owned();
     if let Some(digest) = value
         .get("digest")

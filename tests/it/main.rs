@@ -48,6 +48,7 @@ mod time_and_loss;
 mod tls;
 mod toolchain;
 mod verifier;
+mod verify_file;
 mod workflow;
 #[path = "../support/world.rs"]
 mod world;

@@ -1,6 +1,7 @@
 //! `rootpin repo sign`, `endorse` and `revoke`: what names of images stand for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::Here;
 use super::act::{self, Act, Options};
 use super::report::key_name;
 use crate::cli::output::Output;
+use crate::cli::verify_file::file_digest;
 use crate::publish::changes::{Edit, Edits, Entry, present};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Doing, Draft, Metadata, PublishError, Working, way};
@@ -32,6 +34,10 @@ pub(super) struct Sign {
     /// Its length in bytes, where no registry is to be asked
     #[arg(long, value_name = "BYTES", requires = "digest", value_parser = clap::value_parser!(u64).range(1..1 << 53))]
     length: Option<u64>,
+    /// Sign this file of this machine under the name, instead of an image: `rootpin verify-file`
+    /// checks it
+    #[arg(long, value_name = "FILE", conflicts_with = "digest")]
+    file: Option<PathBuf>,
     /// The role that signs; else the most specific one that a key here may sign for
     #[arg(long)]
     role: Option<String>,
@@ -102,15 +108,19 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
             tag: Some(tag),
             digest: verb.digest,
         };
-        let described = match (verb.digest, verb.length) {
-            (Some(digest), Some(length)) => Description {
+        let known = match &verb.file {
+            Some(file) => Some(measured(file)?),
+            None => verb.digest.zip(verb.length),
+        };
+        let described = match known {
+            Some((digest, length)) => Description {
                 digest,
                 length,
                 media_type: String::new(),
                 manifests: Vec::new(),
                 bytes: Vec::new(),
             },
-            _ => describe(here, &image, output).await?,
+            None => describe(here, &image, output).await?,
         };
         put.about.extend(about(&format!("sign {path}"), &described));
         put.targets.insert(path, target(&described, None));
@@ -162,6 +172,11 @@ pub(super) async fn endorse(
         output,
     )
     .await
+}
+
+/// A file's digest and length.
+fn measured(file: &Path) -> Result<(Digest, u64), PublishError> {
+    file_digest(file).map_err(|error| PublishError::Wrong(format!("{}: {error}", file.display())))
 }
 
 /// What the registry has under that name now.

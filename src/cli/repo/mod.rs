@@ -57,7 +57,8 @@ enum Verb {
     /// Sign what an image's name stands for
     #[command(
         after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
-        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run"
+        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run\n  \
+        rootpin repo sign registry.example/tool/tool.tar.xz:1.2 --file ./tool.tar.xz"
     )]
     Sign(images::Sign),
     /// Sign what an image that others build stands for

@@ -1,0 +1,152 @@
+//! `rootpin verify-file`: whether a TUF repository's root has signed these bytes under that name,
+//! judged as a pull would be, by a policy of this one root.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::output::Output;
+use super::verify::judgement_text;
+use crate::decide::{Decider, Door, Pull, policy_refused};
+use crate::observe;
+use crate::sources::{Credentials, Sources};
+use crate::state::Store;
+use rootpin_policy::MetadataUrl;
+use rootpin_trust::image::{Digest, ImageRef};
+
+/// For reading the metadata.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// What the root file is called in the policy that is made for it.
+const ROOT: &str = "root.json";
+
+pub(super) const EXAMPLES: &str = "example: rootpin verify-file rootpin.release/rootpin_0.1.0-1_amd64.deb:0.1.0 ./rootpin_0.1.0-1_amd64.deb \
+    --root root.json --sha256 HEX --metadata https://releases.example/tuf\n\n\
+    exit codes: 0 signed, 1 refused, 2 could not judge, 64 wrong usage";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The name and version under which it is signed (`rootpin repo sign NAME:VERSION --file FILE`)
+    #[arg(value_name = "NAME:VERSION")]
+    name: String,
+    /// The file
+    file: PathBuf,
+    /// The repository's root file
+    #[arg(long, value_name = "FILE")]
+    root: PathBuf,
+    /// The root file's SHA-256, learned by another way than the file
+    #[arg(long, value_name = "HEX")]
+    sha256: String,
+    /// Where the repository's metadata is: https://, oci:// or file://
+    #[arg(long, value_name = "URL", required = true)]
+    metadata: Vec<MetadataUrl>,
+    /// Keep what was seen in this folder, so that older metadata is refused the next time
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
+    let Some(name) = super::image_name(&arguments.name, output) else {
+        return Ok(super::EXIT_USAGE);
+    };
+    if name.digest.is_some() {
+        output.error("the name has a digest; hint: wanted NAME:VERSION; the digest is the file's");
+        return Ok(super::EXIT_USAGE);
+    }
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| format!("{path}: {error}")
+    };
+    let (digest, _) = file_digest(&arguments.file).map_err(failed(&arguments.file))?;
+    let files = BTreeMap::from([
+        ("policy.toml".to_owned(), policy(&name, arguments)),
+        (
+            ROOT.to_owned(),
+            std::fs::read(&arguments.root).map_err(failed(&arguments.root))?,
+        ),
+    ]);
+    let unkept = tempfile::tempdir().map_err(failed(&std::env::temp_dir()))?;
+    let state = arguments.state.as_deref().unwrap_or(unkept.path());
+    super::block_on(judge(name, digest, &files, state, output))
+}
+
+async fn judge(
+    name: ImageRef,
+    digest: Digest,
+    files: &BTreeMap<String, Vec<u8>>,
+    state: &Path,
+    output: Output,
+) -> Result<u8, String> {
+    let now = Timestamp::now();
+    let in_force = rootpin_policy::load(files, now)
+        .map(Arc::new)
+        .map_err(|errors| policy_refused(&errors, Path::new(".")));
+    let store = Store::open_waiting(state, Instant::now() + DEADLINE)
+        .unwrap_or_else(|error| Store::broken(state, &error));
+    let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+    let decider = Decider::new(in_force, sources, Arc::new(store), DEADLINE, true);
+    let pull = Pull {
+        door: Door::Verify,
+        name,
+        digest,
+    };
+    let verdict = decider.pull(&pull, now).await;
+    output.value(&observe::judgement(&verdict), judgement_text);
+    Ok(verdict.decision.exit_code())
+}
+
+/// A policy that admits the name by this root alone.
+fn policy(name: &ImageRef, arguments: &Arguments) -> Vec<u8> {
+    let text = |value: String| toml::Value::String(value).to_string();
+    let metadata: Vec<_> = arguments
+        .metadata
+        .iter()
+        .map(|url| text(url.to_string()))
+        .collect();
+    format!(
+        "version = 1\ndefault = \"deny\"\n\
+         [[root]]\nid = \"root\"\ntype = \"tuf\"\nfile = \"{ROOT}\"\nsha256 = {}\nmetadata = [{}]\n\
+         [[rule]]\nmatch = {}\nroots = [\"root\"]\n",
+        text(arguments.sha256.clone()),
+        metadata.join(", "),
+        text(name.repository.to_string()),
+    )
+    .into_bytes()
+}
+
+/// A file's digest and length, however large it is.
+pub(super) fn file_digest(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut length, mut part) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let read = file.read(&mut part)?;
+        let Some(bytes) = part.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok((Digest::from_bytes(hash.finalize().into()), length));
+        };
+        hash.update(bytes);
+        length += u64::try_from(read).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_measured_as_its_bytes_are() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [0, 1, 65_536, 65_537] {
+            let bytes = vec![7; length];
+            let path = dir.path().join(length.to_string());
+            std::fs::write(&path, &bytes).unwrap();
+            let (digest, measured) = file_digest(&path).unwrap();
+            assert_eq!(digest, Digest::of(&bytes));
+            assert_eq!(measured, u64::try_from(length).unwrap());
+        }
+    }
+}
