@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::Client;
@@ -43,10 +43,12 @@ const EXIT_USAGE: u8 = 64;
     name = "rootpin",
     version,
     about = "Pinned roots for container images",
-    propagate_version = true
+    propagate_version = true,
+    disable_help_flag = true
 )]
 #[command(
-    after_help = "exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage"
+    after_help = "examples:\n  rootpin status\n  rootpin verify registry.example/team/app:1.2\n\n\
+        exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage"
 )]
 struct Arguments {
     /// The daemon's control socket
@@ -55,6 +57,9 @@ struct Arguments {
     /// One JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
+    /// Print help; more is in the manual: man rootpin-VERB
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -93,21 +98,24 @@ enum Verb {
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
     /// Check or explain the policy
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin policy check")]
     Policy(PolicyVerb),
     /// See, compare and change which root keys are pinned
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin pin list")]
     Pin(pin::Verb),
     /// Carry a TUF repository's metadata to hosts without a network
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin bundle import acme.bundle")]
     Bundle(bundle::Verb),
     /// Have engines ask the resolver what a tag is, by their hosts.toml
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin hosts write docker.io")]
     Hosts(hosts::Verb),
     /// Show or forget what this host has seen
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin state show")]
     State(state::Verb),
     /// Make and keep a TUF repository of image names
+    #[command(
+        after_help = "example: rootpin repo --repo ./trust sign registry.example/team/app:1.2"
+    )]
     Repo(repo::Arguments),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
@@ -147,6 +155,12 @@ struct DaemonArguments {
     /// How the daemon runs
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+}
+
+/// The command line of `rootpin`: its manual pages and completions are made from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// What `rootpin` does. Returns the exit code.

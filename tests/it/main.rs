@@ -22,6 +22,7 @@ mod documents;
 mod fixtures;
 mod gates;
 mod grid;
+mod help;
 mod hosts;
 mod keys;
 mod layers;

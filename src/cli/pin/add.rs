@@ -31,19 +31,16 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 pub(in crate::cli) struct Arguments {
     /// The root's id in the policy
     id: String,
-    /// A PEM public key or certificate, a root.json of Notary or TUF, or a trust directory such as
-    /// ~/.docker/trust
+    /// A PEM key or certificate, a root.json, or a trust directory
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// What a server presents now: an image name (at the root's server, or at --server), or the URL
-    /// of a TUF repository
+    /// What a server presents now: an image name, or a TUF repository
     #[arg(long, value_name = "NAME|URL")]
     scan: Option<String>,
     /// Of a trust directory this repository's root only
     #[arg(long, value_name = "NAME", requires = "from")]
     gun: Option<String>,
-    /// The fingerprint that the publisher told you; several for several keys; - reads them from
-    /// standard input
+    /// What the publisher told you, for each key; -: standard input
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Vec<String>,
     /// In the place of the root file that a TUF root has pinned
@@ -64,21 +61,19 @@ type Pinned = BTreeMap<String, Vec<u8>>;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "For a root that the policy doesn't have yet")]
 struct Fields {
-    /// The kind of root; else --server or --metadata tell
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["notary", "tuf"])]
+    /// The kind of root, notary or tuf; else --server or --metadata tell
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["notary", "tuf"], hide_possible_values = true)]
     kind: Option<String>,
     /// Its Notary server
     #[arg(long, value_name = "URL", conflicts_with = "metadata")]
     server: Option<String>,
-    /// The role that must name an image: targets/releases where Docker signs, targets where the
-    /// notary command does
+    /// The role that names images: targets/releases (Docker) or targets
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Where its TUF metadata is read; several are asked in order
     #[arg(long, value_name = "URL")]
     metadata: Vec<String>,
-    /// A rule for these names, too: a root without a rule is an error. A rule that stands for this
-    /// very pattern gets the root added to its own
+    /// The names of its rule; a rule that there is gets the root added
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
     /// The oldest timestamp to accept, as 72h

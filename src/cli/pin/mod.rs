@@ -94,14 +94,13 @@ pub(super) struct Changing {
 /// How a source is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asking {
-    /// PEM file of the certificates to trust for TLS, in place of the system's (a root of the
-    /// policy has its own)
+    /// PEM file of the certificates for TLS, in place of the system's
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials
     #[arg(long, value_name = "DIR")]
     docker_config: Option<PathBuf>,
-    /// Folder of containerd's hosts.toml files, by which registries are reached
+    /// Folder of hosts.toml files, by which registries are reached
     #[arg(long, value_name = "DIR")]
     hosts_dir: Option<PathBuf>,
 }

@@ -32,7 +32,7 @@ pub(super) struct Options {
     /// Show what would be signed, and sign nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Keep it in the working folder; `rootpin repo publish` brings it to the places
+    /// Keep it in the working folder, for `rootpin repo publish`
     #[arg(long)]
     pub(super) local: bool,
     /// Ask nothing before signing

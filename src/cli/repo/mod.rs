@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// The working folder
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     repo: PathBuf,
-    /// Folder of a Docker config.json with credentials for registries; else that of the user's own
+    /// Folder of a Docker config.json with credentials; else ~/.docker
     #[arg(long, value_name = "DIR", global = true)]
     docker_config: Option<PathBuf>,
     /// containerd's folder of hosts.toml files: how registries are reached
@@ -52,7 +52,7 @@ enum Verb {
     )]
     Init(init::Arguments),
     /// Make keys, and show those that are here
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin repo key list")]
     Key(key::Verb),
     /// Sign what an image's name stands for
     #[command(
@@ -76,7 +76,7 @@ enum Verb {
     )]
     List(list::Arguments),
     /// Let others sign for some of the names
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "example: rootpin repo delegate list")]
     Delegate(delegate::Verb),
     /// Give a role other keys, or renew the root, by a new root that its holders sign
     #[command(

@@ -25,9 +25,8 @@ const TRIES: usize = 3;
 /// Where passphrases come from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Passphrases {
-    /// A file of mode 0600 whose first line is the passphrase, or the token's PIN; `-`: the first
-    /// line of standard input. Without it the environment's `ROOTPIN_PASSPHRASE` counts, which is
-    /// weaker, since every process of yours can read it; else the terminal is asked
+    /// A file of mode 0600 whose first line is the passphrase or PIN; `-`: standard input. Without
+    /// it `ROOTPIN_PASSPHRASE` of the environment counts, or the terminal is asked
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// What standard input said: it can be read once.

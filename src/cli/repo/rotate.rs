@@ -20,8 +20,8 @@ use rootpin_trust::KeyId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Whose keys: `online` is snapshot and timestamp
-    #[arg(value_enum)]
+    /// root, targets, snapshot, timestamp, or online for the last two
+    #[arg(value_enum, hide_possible_values = true)]
     role: Role,
     /// New public keys (PEM); else a new key is made here
     #[arg(long, num_args = 1.., value_name = "FILE.pub")]
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Who holds the new keys, in their order; else the files' names
     #[arg(long, num_args = 1.., value_name = "NAME")]
     holder: Vec<String>,
-    /// Present keys that leave, by holder or by the beginning of their ID; else all of them leave
+    /// Present keys that leave, by holder or ID; else all of them leave
     #[arg(long, num_args = 1.., value_name = "KEY")]
     remove: Vec<String>,
     /// No present key leaves
@@ -41,13 +41,13 @@ pub(super) struct Arguments {
     /// How many of the role's keys must sign; else as many as before
     #[arg(long, value_name = "M")]
     threshold: Option<u64>,
-    /// Write the new root to a file for its holders to sign, and publish nothing
+    /// Write the new root to a file, for its holders to sign
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sign", "finish"])]
     propose: Option<PathBuf>,
-    /// Add your signature to a proposed root; wants no working folder with --key-file
+    /// Add your signature to a proposed root
     #[arg(long, value_name = "FILE", conflicts_with_all = ["finish", "key", "remove", "keep", "renew", "threshold"])]
     sign: Option<PathBuf>,
-    /// The key to sign a proposed root with, instead of those of the working folder
+    /// The key to sign it with; no working folder is wanted then
     #[arg(long, value_name = "KEY.pem", requires = "sign")]
     key_file: Option<PathBuf>,
     /// Publish a proposed root that enough keys have signed

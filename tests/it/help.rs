@@ -1,0 +1,47 @@
+//! What `--help` says, verb by verb.
+
+use clap::Command;
+use clap::error::ErrorKind;
+
+/// Of a terminal of usual height, less the prompt.
+const LINES: usize = 40;
+
+/// Each verb, by the words that lead to it, with what `--help` prints on a terminal of 100 columns.
+fn helps() -> Vec<(String, String)> {
+    fn below(command: &Command, words: &[&str], found: &mut Vec<(String, String)>) {
+        let whole = rootpin::cli::command().term_width(100);
+        let asked = words.iter().chain(&["--help"]);
+        let help = whole.try_get_matches_from(asked).unwrap_err();
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp, "{words:?}");
+        found.push((words.join(" "), help.to_string()));
+        for verb in command.get_subcommands() {
+            below(verb, &[words, &[verb.get_name()]].concat(), found);
+        }
+    }
+    let mut found = Vec::new();
+    below(&rootpin::cli::command(), &["rootpin"], &mut found);
+    found
+}
+
+#[test]
+fn the_help_of_each_verb_fits_a_screen_and_has_an_example() {
+    let helps = helps();
+    assert!(helps.len() > 50, "{}", helps.len());
+    for (verb, help) in helps {
+        let lines = help.lines().count();
+        assert!(lines <= LINES, "{verb}: {lines} lines\n{help}");
+        let example = help
+            .split_once("\nexample")
+            .is_some_and(|(_, example)| example.contains(&verb));
+        assert!(example, "{verb}: no example of it\n{help}");
+    }
+}
+
+#[test]
+fn a_verb_has_its_long_description_in_the_manual() {
+    let command = rootpin::cli::command();
+    let pin = command.find_subcommand("pin").unwrap();
+    let add = pin.find_subcommand("add").unwrap();
+    let text = add.get_long_about().unwrap().to_string();
+    assert!(text.contains("fingerprint comes from a person"), "{text}");
+}
