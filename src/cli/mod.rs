@@ -163,6 +163,12 @@ pub fn command() -> clap::Command {
     Arguments::command()
 }
 
+/// The command line of `rootpind`.
+#[must_use]
+pub fn daemon_command() -> clap::Command {
+    DaemonArguments::command()
+}
+
 /// What `rootpin` does. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
