@@ -20,6 +20,7 @@ mod notary;
 mod nri;
 mod own;
 mod own_rows;
+mod packages;
 mod paths;
 mod pin;
 mod prove;

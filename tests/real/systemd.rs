@@ -21,19 +21,24 @@ const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
 const RESOLVER: &str = "127.0.0.1:505";
 
 /// The files of a host that is to be booted, and what came of it.
-struct Host {
+pub(crate) struct Host {
     root: PathBuf,
 }
 
 impl Host {
-    /// With the packaged units enabled, rootpin.toml as it is packaged with the resolver on, and
-    /// this policy.
-    fn new(name: &str, policy: &str) -> Self {
+    /// This machine's Debian, without anything of rootpin.
+    pub(crate) fn bare(name: &str) -> Self {
         let lab = std::env::var("ROOTPIN_LAB")
             .expect("ROOTPIN_LAB is not set: run these tests by `tests/run`");
         let root = PathBuf::from(lab).join("boot").join(name);
         let _ = fs::remove_dir_all(&root);
-        let host = Self { root };
+        Self { root }
+    }
+
+    /// With the packaged units enabled, rootpin.toml as it is packaged with the resolver on, and
+    /// this policy.
+    fn new(name: &str, policy: &str) -> Self {
+        let host = Self::bare(name);
         for unit in [
             "rootpind.service",
             "rootpind.socket",
@@ -77,7 +82,7 @@ impl Host {
         host
     }
 
-    fn file(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn file(&self, path: &str, bytes: &[u8]) {
         write(&self.root.join(path), bytes);
     }
 
@@ -86,11 +91,11 @@ impl Host {
         fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn unit(&self, name: &str, text: &str) {
+    pub(crate) fn unit(&self, name: &str, text: &str) {
         self.file(&format!("etc/systemd/system/{name}"), text.as_bytes());
     }
 
-    fn wanted(&self, by: &str, unit: &str) {
+    pub(crate) fn wanted(&self, by: &str, unit: &str) {
         let folder = self.root.join(format!("etc/systemd/system/{by}.wants"));
         fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(format!("../{unit}"), folder.join(unit)).unwrap();
@@ -98,7 +103,7 @@ impl Host {
 
     /// Boots it, runs the script there, and returns the lines `name=value` that it wrote, and
     /// systemd's journal.
-    fn boot(&self, script: &str, seconds: u32) -> Told {
+    pub(crate) fn boot(&self, script: &str, seconds: u32) -> Told {
         let head = "#!/bin/bash\nset -uo pipefail\nuser() { setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; }\n\
                     until_active() { local unit i; for unit; do for ((i = 0; i < 300; i++)); do systemctl -q is-active \"$unit\" && break; sleep 0.1; done; done; }\n\
                     since_boot() { echo $(($(systemctl show -p ActiveEnterTimestampMonotonic --value \"$1\") - $(systemctl show -p UserspaceTimestampMonotonic --value))); }\n\
@@ -129,20 +134,20 @@ impl Host {
 }
 
 /// What the script in the booted system said.
-struct Told {
+pub(crate) struct Told {
     values: BTreeMap<String, String>,
-    log: String,
+    pub(crate) log: String,
     journal: String,
 }
 
 impl Told {
-    fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.values
             .get(name)
             .unwrap_or_else(|| panic!("no {name} in {}\n{}", self.log, self.journal))
     }
 
-    fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.text(name)
             .parse()
             .unwrap_or_else(|_| panic!("{name}={}", self.text(name)))
