@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
+/// Between what happened and the hint, where one text carries both.
+const SEPARATOR: &str = "; hint: ";
+
 /// A failure as people read it: what happened, and the command or line that helps, if there is one.
 ///
 /// Its `Display` is the one place that joins the two; `cli::output` shows them on lines of their own.
@@ -52,7 +55,7 @@ impl Problem {
 impl Display for Problem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.hint {
-            Some(hint) => write!(f, "{}; hint: {hint}", self.what),
+            Some(hint) => write!(f, "{}{SEPARATOR}{hint}", self.what),
             None => f.write_str(&self.what),
         }
     }
@@ -60,15 +63,25 @@ impl Display for Problem {
 
 impl std::error::Error for Problem {}
 
-impl From<String> for Problem {
-    fn from(what: String) -> Self {
-        Self::new(what)
+/// Takes apart what `Display` joined: the control socket carries one text.
+impl From<&str> for Problem {
+    fn from(text: &str) -> Self {
+        match text.split_once(SEPARATOR) {
+            Some((what, hint)) => Self::hinted(what, hint),
+            None => Self::new(text),
+        }
     }
 }
 
-impl From<&str> for Problem {
-    fn from(what: &str) -> Self {
-        Self::new(what)
+impl From<&String> for Problem {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        text.as_str().into()
     }
 }
 
@@ -81,6 +94,7 @@ mod tests {
         let problem = Problem::hinted("no such file", "make it").about("/etc/x");
         assert_eq!(problem.to_string(), "/etc/x: no such file; hint: make it");
         assert_eq!(problem.clone().or_hint("other").hint, problem.hint);
-        assert_eq!(Problem::from("odd").to_string(), "odd");
+        assert_eq!(Problem::from(problem.to_string()), problem);
+        assert_eq!(Problem::from("odd"), Problem::new("odd"));
     }
 }

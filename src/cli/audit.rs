@@ -1,25 +1,30 @@
 //! `rootpin audit` and `rootpin audit merge`.
 
+mod report_text;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use report_text::{fleet_text, host_text};
 
-use super::output::{Output, counted, list, table, text};
+use super::output::Output;
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::Client;
 use crate::operate::audit::{
-    self, Engine, EngineKind, Expected, Fleet, Look, Merge, Surveyor, TrustPlace, Untold,
+    self, Engine, EngineKind, Expected, Look, Merge, Surveyor, TrustPlace, Untold,
 };
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sources::Credentials;
 
 /// The daemon judges many images in one answer.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Where containerd and dockerd listen where nothing else is said.
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
+
 const DOCKER: [&str; 2] = ["/run/docker.sock", "/var/run/docker.sock"];
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin audit\n  rootpin audit --json --all-users   (one report, for `rootpin audit merge`)\n  \
@@ -94,7 +99,7 @@ struct MergeArguments {
     html: Option<PathBuf>,
 }
 
-pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> Result<u8, String> {
+pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> Result<u8, Problem> {
     if let Some(Verb::Merge(merge)) = arguments.verb.take() {
         return self::merge(&merge, output);
     }
@@ -137,7 +142,7 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     Ok(report.exit_code())
 }
 
-async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, String>, bool) {
+async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Problem>, bool) {
     let online = arguments.online;
     let surveyor = match (arguments.policy, arguments.state) {
         (Some(policy), Some(state)) => {
@@ -148,7 +153,8 @@ async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Str
         }
         _ => Client::connect(control, TIMEOUT)
             .await
-            .map(Surveyor::Daemon),
+            .map(Surveyor::Daemon)
+            .map_err(Problem::from),
     };
     (surveyor, online)
 }
@@ -218,12 +224,12 @@ fn homes(all: bool, untold: &mut Vec<Untold>) -> Vec<TrustPlace> {
     audit::homes(&String::from_utf8_lossy(&passwd), Path::new("/home"))
 }
 
-fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
+fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, Problem> {
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
         let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
         let policy = loaded.map_err(|errors| super::policy_fails(&errors, dir))?;
-        Ok::<_, String>(Expected {
+        Ok::<_, Problem>(Expected {
             policy: policy.hash.to_string(),
             roots: crate::decide::survey::pinned(&policy),
         })
@@ -246,7 +252,7 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, String> {
 }
 
 /// Whole or not at all: whoever looks at the page meanwhile sees the one before.
-fn write(path: &Path, html: &str) -> Result<(), String> {
+fn write(path: &Path, html: &str) -> Result<(), Problem> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path
         .parent()
@@ -263,229 +269,7 @@ fn write(path: &Path, html: &str) -> Result<(), String> {
         draft.persist(path)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    written().map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
-}
-
-fn host_text(value: &Value) -> String {
-    let mut parts = Vec::new();
-    let policy = value.get("policy").filter(|policy| !policy.is_null());
-    let policy = policy.map_or("NO POLICY KNOWN".to_owned(), |policy| {
-        format!("mode {}, {}", text(policy, "mode"), text(policy, "hash"))
-    });
-    parts.push(format!(
-        "{} at {}\npolicy: {policy}",
-        text(value, "host"),
-        text(value, "at")
-    ));
-    let mut images = vec![
-        [
-            "image", "engine", "verdict", "roots", "role", "versions", "until",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    ];
-    images.extend(list(value, "images").iter().map(image_row));
-    let mut keys = vec![
-        ["root key", "pinned by", "repository", "listed as"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for key in list(value, "root_keys") {
-        let pinned: Vec<_> = list(key, "pinned_by")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        let pinned = if pinned.is_empty() {
-            "NOBODY".to_owned()
-        } else {
-            pinned.join(",")
-        };
-        let mut row = |repository: &str, listed: &str| {
-            keys.push(vec![
-                short(text(key, "id")),
-                pinned.clone(),
-                repository.to_owned(),
-                short(listed),
-            ]);
-        };
-        for seen in list(key, "repositories") {
-            row(text(seen, "repository"), text(seen, "listed_as"));
-        }
-        if list(key, "repositories").is_empty() {
-            row("-", "-");
-        }
-    }
-    parts.extend(
-        [images, keys]
-            .iter()
-            .filter(|rows| rows.len() > 1)
-            .map(|rows| table(rows)),
-    );
-    let findings: Vec<_> = list(value, "findings")
-        .iter()
-        .map(|one| {
-            format!(
-                "{}: {}: {}: {}\n  hint: {}",
-                text(one, "severity"),
-                text(one, "code"),
-                text(one, "subject"),
-                text(one, "detail"),
-                text(one, "hint")
-            )
-        })
-        .collect();
-    let untold: Vec<_> = list(value, "untold")
-        .iter()
-        .map(|one| {
-            format!(
-                "could not tell: {}: {}",
-                text(one, "subject"),
-                text(one, "why")
-            )
-        })
-        .collect();
-    parts.extend(
-        [findings, untold]
-            .iter()
-            .filter(|lines| !lines.is_empty())
-            .map(|lines| lines.join("\n")),
-    );
-    let count = |name: &str, what: &str| counted(list(value, name).len(), what);
-    parts.push(format!(
-        "{}: {}, {}, {}, {}, {} not looked at",
-        text(value, "outcome"),
-        count("images", "image"),
-        count("roots", "root"),
-        count("trust_directories", "trust directory"),
-        count("findings", "finding"),
-        list(value, "untold").len()
-    ));
-    parts.join("\n\n")
-}
-
-fn image_row(image: &Value) -> Vec<String> {
-    let engine = image
-        .get("namespace")
-        .and_then(Value::as_str)
-        .map_or(text(image, "engine").to_owned(), |namespace| {
-            format!("{}/{namespace}", text(image, "engine"))
-        });
-    let nothing = Value::Null;
-    let judgement = image.get("judgement").unwrap_or(&nothing);
-    let why = ["code", "ground"]
-        .iter()
-        .find_map(|name| judgement.get(name).and_then(Value::as_str));
-    let verdict = judgement
-        .get("outcome")
-        .and_then(Value::as_str)
-        .map_or("not judged".to_owned(), |outcome| {
-            format!("{outcome} ({})", why.unwrap_or("-"))
-        });
-    let of = |name: &str| {
-        list(judgement, "roots")
-            .iter()
-            .filter_map(|word| word.get(name)?.as_str())
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    let versions = list(judgement, "roots")
-        .iter()
-        .filter_map(|word| word.get("versions")?.as_object())
-        .flatten();
-    let versions: Vec<_> = versions
-        .map(|(role, version)| format!("{role}={version}"))
-        .collect();
-    let digest = image
-        .get("digest")
-        .and_then(Value::as_str)
-        .map(|digest| format!("@{}", short(digest.trim_start_matches("sha256:"))))
-        .unwrap_or_default();
-    let name = text(image, "name");
-    let name = if name.contains('@') {
-        name.to_owned()
-    } else {
-        format!("{name}{digest}")
-    };
-    vec![
-        name,
-        engine,
-        verdict,
-        of("root"),
-        of("role"),
-        versions.join(","),
-        of("expires"),
-    ]
-}
-
-fn fleet_text(fleet: &Fleet) -> String {
-    let mut parts = Vec::new();
-    let held_to = if fleet.expected.of == "policy" {
-        "the policy"
-    } else {
-        "the majority's policy"
-    };
-    let expected = fleet.expected.policy.as_deref().unwrap_or("none");
-    parts.push(format!(
-        "{} hosts, {} reports; {held_to}: {expected}",
-        fleet.hosts.len(),
-        fleet.reports
-    ));
-    let mut keys = vec![
-        ["root key", "expected", "roots", "pinned by", "unpinned on"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for key in &fleet.keys {
-        let roots: Vec<&str> = key.roots.iter().map(|id| &**id).collect();
-        let expected = if key.expected { "yes" } else { "NO" };
-        keys.push(vec![
-            short(&key.id),
-            expected.to_owned(),
-            roots.join(","),
-            key.pinned_by.to_string(),
-            key.unpinned_on.to_string(),
-        ]);
-    }
-    let mut hosts = vec![
-        ["host", "differs", "", "report of", "own audit"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for host in fleet.differing() {
-        hosts.extend(host.drift.iter().map(|drift| {
-            vec![
-                host.host.to_string(),
-                drift.code.to_owned(),
-                drift.detail.clone(),
-                host.at.clone(),
-                host.outcome.to_owned(),
-            ]
-        }));
-    }
-    parts.extend(
-        [keys, hosts]
-            .iter()
-            .filter(|rows| rows.len() > 1)
-            .map(|rows| table(rows)),
-    );
-    let unreadable: Vec<_> = fleet
-        .unreadable
-        .iter()
-        .map(|one| format!("could not read: {}: {}", one.origin, one.why))
-        .collect();
-    parts.extend((!unreadable.is_empty()).then(|| unreadable.join("\n")));
-    parts.push(format!(
-        "{}: {} of {} hosts differ",
-        fleet.outcome,
-        fleet.differing().count(),
-        fleet.hosts.len()
-    ));
-    parts.join("\n\n")
-}
-
-/// The beginning of an ID; the JSON has the whole.
-fn short(id: &str) -> String {
-    id.chars().take(16).collect()
+    written().map_err(|error: std::io::Error| Problem::new(format!("{}: {error}", path.display())))
 }
 
 /// `[0-9]+(s|m|h|d)`, as in the policy.

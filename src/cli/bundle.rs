@@ -15,6 +15,7 @@ use crate::control::wire::ImportRequest;
 use crate::control::{Client, import_report};
 use crate::decide::{Decider, Exported};
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
 use crate::state::{StateError, Store};
 use rootpin_policy::Pattern;
@@ -82,7 +83,7 @@ pub(super) struct Import {
     state: Option<PathBuf>,
 }
 
-pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, String> {
+pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
     match verb {
         Verb::Export(verb) => super::block_on(patiently(
             output,
@@ -109,7 +110,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
     }
 }
 
-async fn export(verb: Export, output: Output) -> Result<u8, String> {
+async fn export(verb: Export, output: Output) -> Result<u8, Problem> {
     // A state of its own for a moment: nothing seen before, and nothing kept.
     let fresh = tempfile::tempdir().map_err(|error| error.to_string())?;
     let passing = fresh.path().to_owned();
@@ -151,7 +152,7 @@ async fn import_here(
     policy: &Path,
     state: &Path,
     output: Output,
-) -> Result<u8, String> {
+) -> Result<u8, Problem> {
     let decider = decider(policy, opening(state.to_owned()), Credentials::none()).await?;
     let (value, exit) = import_report(
         &decider
@@ -162,7 +163,7 @@ async fn import_here(
     Ok(exit)
 }
 
-async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, String> {
+async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Problem> {
     let mut client = Client::connect(control, DEADLINE).await?;
     let failed = |error: std::io::Error| format!("{}: {error}", verb.file.display());
     let mut file = File::open(&verb.file).map_err(failed)?;
@@ -210,7 +211,7 @@ async fn decider(
     policy: &Path,
     open: Opening,
     credentials: Credentials,
-) -> Result<Decider, String> {
+) -> Result<Decider, Problem> {
     let loaded = rootpin_policy::load(
         &PolicyDir::open(policy, Owner::RootOrCaller),
         Timestamp::now(),
@@ -219,8 +220,12 @@ async fn decider(
     let store = tokio::task::spawn_blocking(open)
         .await
         .map_err(|error| error.to_string())?;
-    let store = store
-        .map_err(|error| format!("{}; hint: {}", error.refusal().found, error.refusal().hint))?;
+    let store = store.map_err(|error| {
+        Problem::hinted(
+            error.refusal().found.to_string(),
+            error.refusal().hint.to_string(),
+        )
+    })?;
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     Ok(Decider::new(
         Ok(Arc::new(loaded)),
@@ -242,7 +247,7 @@ async fn patiently<T>(output: Output, what: &str, work: impl Future<Output = T>)
 }
 
 /// What the paths of all names begin with that a pattern means.
-fn prefix(text: &str) -> Result<String, String> {
+fn prefix(text: &str) -> Result<String, Problem> {
     let pattern: Pattern = text
         .parse()
         .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;

@@ -13,6 +13,7 @@ use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
 use crate::operate::doctor::{self, Accepted, Examination, Tools};
+use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor --fix --dry-run   (shows what would be written)\n  \
     rootpin doctor --json --accept unlisted-engine:buildkitd\n\n\
@@ -47,9 +48,13 @@ pub(super) struct Arguments {
     metrics: Option<PathBuf>,
 }
 
-pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, String> {
-    let config = config::load(&arguments.config)
-        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
+    let config = config::load(&arguments.config).map_err(|error| {
+        Problem::hinted(
+            error.to_string(),
+            "name the daemon's configuration with --config",
+        )
+    })?;
     // The daemon that this configuration starts; --control names another.
     let control = if control == Path::new(DEFAULT_CONTROL) {
         &config.control
@@ -104,7 +109,7 @@ fn examine(
     config: &Config,
     arguments: &Arguments,
     tools: &Tools,
-) -> Result<Examination, String> {
+) -> Result<Examination, Problem> {
     let mut found = super::block_on(async {
         let daemon = Client::connect(control, TIMEOUT).await;
         Ok(doctor::examine(&arguments.config, config, tools, daemon).await)
@@ -173,7 +178,7 @@ fn report_text(value: &Value) -> String {
 }
 
 /// By a rename, so that nobody reads half of it.
-fn write_metrics(path: &Path, text: &str) -> Result<(), String> {
+fn write_metrics(path: &Path, text: &str) -> Result<(), Problem> {
     let failed = |error: &io::Error| format!("{}: {error}", path.display());
     let folder = path
         .parent()

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
 use crate::operate::doctor::{Plan, Tools, Written};
+use crate::problem::Problem;
 
 /// The folder for rootpin-verifier, where the README has it put.
 pub(super) const VERIFIER: &str = "/usr/libexec/rootpin/verifier";
@@ -34,12 +35,12 @@ pub(super) enum Done {
     NobodyToAsk,
     Written(Vec<Written>),
     /// It could not be, or was taken back.
-    Failed(String),
+    Failed(Problem),
 }
 
 /// rootpin-verifier, beside this program or where it is put for containerd; and the socket that it
 /// must be told of.
-pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, String> {
+pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, Problem> {
     let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
     let (beside, usual) = (
@@ -64,7 +65,7 @@ pub(super) fn carry_out(
     consent: Consent,
     before: &str,
     output: Output,
-) -> Result<Done, String> {
+) -> Result<Done, Problem> {
     if plan.is_empty() || consent.dry_run {
         return Ok(Done::Shown);
     }
@@ -108,8 +109,9 @@ impl Done {
     pub(super) fn nobody_to_ask(&self, verb: &str, output: Output) -> bool {
         let nobody = matches!(self, Self::NobodyToAsk);
         if nobody {
-            output.error(&format!(
-                "{verb} asks before it writes, and nobody is at a terminal; hint: --dry-run shows what would be written, --yes writes it",
+            output.error(Problem::hinted(
+                format!("{verb} asks before it writes, and nobody is at a terminal"),
+                "--dry-run shows what would be written, --yes writes it",
             ));
         }
         nobody
@@ -127,7 +129,7 @@ impl Done {
             Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Failed(_) => None,
         };
         let failed = match self {
-            Self::Failed(why) => Some(why.as_str()),
+            Self::Failed(why) => Some(why.to_string()),
             Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Written(_) => None,
         };
         let units = plan
@@ -140,7 +142,7 @@ impl Done {
             "failed": failed,
             "reload": units,
             "restart": plan.restart,
-            "left": plan.left,
+            "left": plan.left.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     }
 }

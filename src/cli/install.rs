@@ -8,6 +8,7 @@ use super::output::Output;
 use super::{EXIT_USAGE, fix};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::operate::doctor::{self, Idle};
+use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install\n  \
     rootpin install --engine containerd --yes\n\n\
@@ -46,17 +47,24 @@ pub(super) struct Arguments {
     docker_config: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
-    let config = config::load(&arguments.config)
-        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
+    let config = config::load(&arguments.config).map_err(|error| {
+        Problem::hinted(
+            error.to_string(),
+            "name the daemon's configuration with --config",
+        )
+    })?;
     let known = |name: &String| {
         config.engines.iter().any(|engine| engine.name == *name)
             || config.dockers.iter().any(|docker| docker.name == *name)
     };
     if let Some(name) = arguments.engine.iter().find(|name| !known(name)) {
-        output.error(&format!(
-            "{} has no [[engine]] or [[docker]] named {name:?}; hint: name one that it has, or add it there",
-            arguments.config.display()
+        output.error(Problem::hinted(
+            format!(
+                "{} has no [[engine]] or [[docker]] named {name:?}",
+                arguments.config.display()
+            ),
+            "name one that it has, or add it there",
         ));
         return Ok(EXIT_USAGE);
     }

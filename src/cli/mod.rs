@@ -7,6 +7,7 @@ mod bundle;
 mod doctor;
 #[cfg(test)]
 mod documents;
+mod failure;
 mod fix;
 mod hosts;
 mod install;
@@ -30,6 +31,7 @@ use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::Client;
+use crate::problem::Problem;
 use output::Output;
 use rootpin_trust::image::ImageRef;
 
@@ -220,7 +222,7 @@ pub fn main() -> u8 {
         }),
     };
     result.unwrap_or_else(|error| {
-        output.error(&error);
+        output.error(error);
         2
     })
 }
@@ -255,11 +257,10 @@ fn usage(error: &clap::Error) -> u8 {
 }
 
 /// A policy has errors, and which command shows them.
-fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) -> String {
-    format!(
-        "the policy has {}; hint: rootpin policy check {}",
-        output::counted(errors.len(), "error"),
-        dir.display()
+fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) -> Problem {
+    Problem::hinted(
+        format!("the policy has {}", output::counted(errors.len(), "error")),
+        format!("rootpin policy check {}", dir.display()),
     )
 }
 
@@ -267,7 +268,12 @@ fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) ->
 fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
     typed
         .parse()
-        .map_err(|error| output.error(&format!("{error}; hint: wanted NAME[:TAG][@sha256:…]")))
+        .map_err(|error| {
+            output.error(Problem::hinted(
+                format!("{error}"),
+                "wanted NAME[:TAG][@sha256:…]",
+            ))
+        })
         .ok()
 }
 
@@ -275,8 +281,8 @@ fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
 fn asked_or(
     control: &std::path::Path,
     without: &str,
-    work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>,
-) -> Result<u8, String> {
+    work: impl AsyncFnOnce(&mut Client) -> Result<u8, Problem>,
+) -> Result<u8, Problem> {
     block_on(async {
         let client = Client::connect(control, TIMEOUT).await;
         let mut client = client.map_err(|error| format!("{error}; without a daemon: {without}"))?;
@@ -287,15 +293,15 @@ fn asked_or(
 /// Runs something that talks to the daemon.
 fn asked(
     control: &std::path::Path,
-    work: impl AsyncFnOnce(&mut Client) -> Result<u8, String>,
-) -> Result<u8, String> {
+    work: impl AsyncFnOnce(&mut Client) -> Result<u8, Problem>,
+) -> Result<u8, Problem> {
     block_on(async {
         let mut client = Client::connect(control, TIMEOUT).await?;
         work(&mut client).await
     })
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::control::wire::Report;
 use crate::observe::plain_lines;
+use crate::problem::Problem;
 
 /// So many of something, as English has it.
 pub(super) fn counted(count: usize, what: &str) -> String {
@@ -86,24 +87,24 @@ impl Output {
 
     /// Says what is wrong: `rootpin: `, lower case, no full stop; in JSON mode as an object, so
     /// that a program finds it.
-    pub(super) fn error(self, text: &str) {
-        self.failed("unjudged", text);
+    pub(super) fn error(self, problem: impl Into<Problem>) {
+        self.failed("unjudged", &problem.into());
     }
 
     /// The same of an answer that is no.
-    pub(super) fn refused(self, text: &str) {
-        self.failed("refused", text);
+    pub(super) fn refused(self, problem: impl Into<Problem>) {
+        self.failed("refused", &problem.into());
     }
 
-    fn failed(self, outcome: &str, text: &str) {
+    fn failed(self, outcome: &str, problem: &Problem) {
         if self.json {
-            say(&json!({ "version": 1, "outcome": outcome, "error": text }).to_string());
+            let error = problem.to_string();
+            say(&json!({ "version": 1, "outcome": outcome, "error": error }).to_string());
         }
-        let text = plain_lines(text);
-        let (problem, hint) = text.split_once("; hint: ").unwrap_or((&text, ""));
-        let _ = writeln!(std::io::stderr(), "rootpin: {problem}");
-        if !hint.is_empty() {
-            let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        let mut errors = std::io::stderr();
+        let _ = writeln!(errors, "rootpin: {}", plain_lines(&problem.what));
+        if let Some(hint) = &problem.hint {
+            let _ = writeln!(errors, "hint: {}", plain_lines(hint));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
 use crate::operate::prove::{Finding, Host, Report, Verdict};
+use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin prove\n  rootpin prove --list\n  rootpin prove --path containerd/cri-pull --path docker/pull --json\n\n\
     Two images of a few bytes are served on 127.0.0.1, one of them signed by a key that is gone afterwards, and every engine of rootpin.toml is \
@@ -31,9 +32,13 @@ pub(super) struct Arguments {
     config: PathBuf,
 }
 
-pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8, String> {
-    let config = config::load(&verb.config)
-        .map_err(|error| format!("{error}; hint: name the daemon's configuration with --config"))?;
+pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8, Problem> {
+    let config = config::load(&verb.config).map_err(|error| {
+        Problem::hinted(
+            error.to_string(),
+            "name the daemon's configuration with --config",
+        )
+    })?;
     // The daemon's own socket, where no other one is told.
     let control = if control == Path::new(DEFAULT_CONTROL) {
         config.control.clone()
@@ -43,7 +48,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
     super::block_on(async {
         let mut host = Host::look(&config).await;
         if let Err(unknown) = host.pick(&verb.paths, &verb.except) {
-            output.error(&unknown);
+            output.error(unknown);
             return Ok(EXIT_USAGE);
         }
         if verb.list {

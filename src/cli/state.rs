@@ -12,6 +12,7 @@ use crate::control::Client;
 use crate::control::wire::StateRequest;
 use crate::observe::plain_lines;
 use crate::policy_dir::{Owner, PolicyDir, replace_file};
+use crate::problem::Problem;
 use crate::state::{self, Mark, Store};
 
 /// How long to wait for another process that has the state open.
@@ -80,7 +81,7 @@ struct Reset {
     here: Option<(PathBuf, PathBuf)>,
 }
 
-pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, String> {
+pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
     match verb {
         Verb::Show { state: Some(dir) } => {
             let overview = open(&dir)?
@@ -146,12 +147,12 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Stri
 }
 
 impl Reset {
-    fn run(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
+    fn run(&self, control: &Path, dry_run: bool) -> Result<Value, Problem> {
         let Some((dir, policy)) = &self.here else {
             return self.ask(control, dry_run);
         };
         let store = open(dir)?;
-        let failed = |error: state::StateError| error.refusal().to_string();
+        let failed = |error: state::StateError| Problem::new(error.refusal().to_string());
         if self.contacts {
             return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
         }
@@ -164,7 +165,7 @@ impl Reset {
         state::forget_root(&store, root.floor_keys(), dry_run).map_err(failed)
     }
 
-    fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, String> {
+    fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, Problem> {
         let request = StateRequest {
             reset_root: self.root.clone(),
             reset_contacts: self.contacts,
@@ -176,14 +177,14 @@ impl Reset {
 }
 
 /// What the daemon says to it.
-fn told(control: &Path, request: StateRequest) -> Result<Value, String> {
+fn told(control: &Path, request: StateRequest) -> Result<Value, Problem> {
     super::block_on(async {
         let report = Client::connect(control, super::TIMEOUT)
             .await?
             .state(request)
             .await?;
         serde_json::from_str(&report.json)
-            .map_err(|error| format!("the daemon's answer is not understood: {error}"))
+            .map_err(|error| format!("the daemon's answer is not understood: {error}").into())
     })
 }
 
@@ -203,7 +204,7 @@ fn agreed(what: &str) -> bool {
 
 /// The daemon says which state it has; the mark is written here, because the daemon has no business
 /// in the configuration's folder.
-fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String> {
+fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, Problem> {
     let found = told(
         control,
         StateRequest {
@@ -223,14 +224,12 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String>
     // Acknowledged without a mark is what an earlier rootpin left: it has an ID from now on.
     let known = matches!(standing, "new" | "acknowledged") || lost;
     if !known {
-        output.refused(&format!(
-            "{mark} names another state than the one that rootpind has: its floors are lost, or its volume is not mounted; hint: restore it and \
-             restart rootpind; if it is gone for good: rootpin state acknowledge --lost"
-        ));
+        output.refused(Problem::hinted(format!("{mark} names another state than the one that rootpind has: its floors are lost, or its volume is not mounted"), "restore it and \
+             restart rootpind; if it is gone for good: rootpin state acknowledge --lost"));
         return Ok(1);
     }
     replace_file(Path::new(mark), Mark::text(id).as_bytes())
-        .map_err(|error| format!("{mark}: {error}; hint: run as root"))?;
+        .map_err(|error| Problem::hinted(format!("{mark}: {error}"), "run as root"))?;
     output.value(&found, |value| {
         format!(
             "this host's state is {id}, begun at {}\nwritten: {mark}",
@@ -240,13 +239,13 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, String>
     Ok(0)
 }
 
-fn open(dir: &Path) -> Result<Store, String> {
+fn open(dir: &Path) -> Result<Store, Problem> {
     if !dir.is_dir() {
-        return Err(format!("{} is no state folder", dir.display()));
+        return Err(format!("{} is no state folder", dir.display()).into());
     }
     Store::open_waiting(dir, Instant::now() + WAIT).map_err(|error| {
         let refusal = error.refusal();
-        format!("{}; hint: {}", refusal.found, refusal.hint)
+        Problem::hinted(refusal.found.to_string(), refusal.hint.to_string())
     })
 }
 

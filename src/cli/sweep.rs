@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::output::{Output, counted, list, table, text};
 use crate::control::Client;
+use crate::problem::Problem;
 
 /// Sources may be slow; the daemon answers by then with what it knows.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
     dry_run: bool,
 }
 
-pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, String> {
+pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     super::block_on(async {
         let mut client = Client::connect(control, TIMEOUT).await?;
         let report = client.sweep(arguments.dry_run).await?;

@@ -12,6 +12,7 @@ use crate::control::{Unresolved, digest_of};
 use crate::decide::{Decider, Door, Pull, policy_refused};
 use crate::observe;
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 use rootpin_trust::image::ImageRef;
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
     hosts_dir: Option<PathBuf>,
 }
 
-pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, String> {
+pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Result<u8, Problem> {
     let Some(name) = super::image_name(&arguments.name, output) else {
         return Ok(super::EXIT_USAGE);
     };
@@ -75,7 +76,7 @@ async fn decide(
     at: Option<Timestamp>,
     credentials: Credentials,
     output: Output,
-) -> Result<u8, String> {
+) -> Result<u8, Problem> {
     // The policy is read and the registry asked while the state is opened, which waits for the
     // disk.
     let dir = state.to_owned();
@@ -123,7 +124,7 @@ async fn decide(
                 )
                 .await
         }
-        Err(Unresolved::Argument(why)) => return Err(why),
+        Err(Unresolved::Argument(why)) => return Err(why.into()),
         Err(Unresolved::Refusal(refusal)) => {
             decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now())
         }

@@ -10,7 +10,8 @@ use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
 use super::metadata::{File, HOLDERS, RoleKey, role_keys};
-use super::plan::{Missing, Unlock};
+use super::open_keys::OpenKeys;
+use super::plan::Missing;
 use rootpin_trust::KeyId;
 
 /// What the file calls itself.
@@ -18,14 +19,14 @@ const KIND: &str = "rootpin root proposal";
 
 /// A root that is proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proposal {
+pub struct RootProposal {
     /// The root that it follows; none for a first one.
     pub old: Option<Document>,
     /// The new root, with the signatures so far.
     pub new: Document,
 }
 
-impl Proposal {
+impl RootProposal {
     /// A proposal that nobody has signed.
     ///
     /// # Errors
@@ -50,9 +51,10 @@ impl Proposal {
     /// It is no proposal.
     pub fn read(name: &str, bytes: &[u8]) -> Result<Self, PublishError> {
         let wrong = || {
-            PublishError::Wrong(format!(
-                "{name} is no proposal of a root; hint: rootpin repo rotate root --propose FILE writes one"
-            ))
+            PublishError::wrong(
+                format!("{name} is no proposal of a root"),
+                "rootpin repo rotate root --propose FILE writes one",
+            )
         };
         let file: Value = serde_json::from_slice(bytes).map_err(|_| wrong())?;
         if file.get("kind").and_then(Value::as_str) != Some(KIND)
@@ -121,10 +123,14 @@ impl Proposal {
     ///
     /// # Errors
     /// A key does not sign.
-    pub fn sign(&mut self, listed: &[RoleKey], keys: &mut dyn Unlock) -> Result<(), PublishError> {
+    pub fn sign(
+        &mut self,
+        listed: &[RoleKey],
+        keys: &mut OpenKeys<'_>,
+    ) -> Result<(), PublishError> {
         for key in listed {
             let Some(id) = key.id else { continue };
-            self.new.sign(keys.unlock(id)?, key)?;
+            self.new.sign(keys.get(id)?, key)?;
         }
         Ok(())
     }

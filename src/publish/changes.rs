@@ -10,6 +10,7 @@ use super::PublishError;
 use super::document::Document;
 use super::metadata::{HOLDERS, delegated, name};
 use super::paths::specificity;
+use crate::problem::Problem;
 
 /// What one entry of a targets file is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ pub enum Entry {
 
 /// What an entry was and what it is to be; none where there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct EntryEdit {
     /// Before.
     pub before: Option<Value>,
     /// After.
@@ -32,7 +33,7 @@ pub struct Edit {
 }
 
 /// The edits of one role.
-pub type Edits = BTreeMap<Entry, Edit>;
+pub type Edits = BTreeMap<Entry, EntryEdit>;
 
 /// What leads from one state of a role to another.
 #[must_use]
@@ -41,7 +42,7 @@ pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
     let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let differs = |entry: &&&Entry| old.get(**entry) != new.get(**entry);
     let owned = |value: Option<&Cow<'_, Value>>| value.map(|value| value.clone().into_owned());
-    let edit = |entry: &Entry| Edit {
+    let edit = |entry: &Entry| EntryEdit {
         before: owned(old.get(entry)),
         after: owned(new.get(entry)),
     };
@@ -107,7 +108,7 @@ pub fn shown(value: Option<&Value>) -> String {
     }
 }
 
-fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> String {
+fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> Problem {
     match entry {
         Entry::Target(path) => {
             let done = if now.is_some() {
@@ -116,17 +117,18 @@ fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> Strin
                 "revoked".to_owned()
             };
             let again = if wanted.is_some() { "sign" } else { "revoke" };
-            format!(
-                "{path} was {done} by another machine meanwhile; hint: to overrule that, {again} it again"
+            Problem::hinted(
+                format!("{path} was {done} by another machine meanwhile"),
+                format!("to overrule that, {again} it again"),
             )
         }
-        Entry::Delegation(role) => {
-            format!(
-                "the delegation to {role} was changed by another machine meanwhile; hint: look at it with rootpin repo delegate list, and change it again"
-            )
-        }
-        Entry::Holder(keyid) => format!(
-            "the holder of key {keyid} was changed by another machine meanwhile; hint: do it again"
+        Entry::Delegation(role) => Problem::hinted(
+            format!("the delegation to {role} was changed by another machine meanwhile"),
+            "look at it with rootpin repo delegate list, and change it again",
+        ),
+        Entry::Holder(keyid) => Problem::hinted(
+            format!("the holder of key {keyid} was changed by another machine meanwhile"),
+            "do it again",
         ),
     }
 }
@@ -275,7 +277,7 @@ mod tests {
         let edits = targets.chain(roles).map(|(entry, after)| {
             (
                 entry,
-                Edit {
+                EntryEdit {
                     before: None,
                     after,
                 },
@@ -357,7 +359,7 @@ mod tests {
             let listed = json!({ "name": role, "keyids": [], "paths": [path], "threshold": 1 });
             Edits::from([(
                 Entry::Delegation(role.to_owned()),
-                Edit {
+                EntryEdit {
                     before: None,
                     after: Some(json!({ "role": listed, "keys": {} })),
                 },

@@ -111,9 +111,9 @@ impl Document {
         now: Timestamp,
         term: SignedDuration,
     ) -> Result<(), PublishError> {
-        let expires = now
-            .checked_add(term)
-            .map_err(|_| PublishError::Wrong("a term that ends after all time".to_owned()))?;
+        let expires = now.checked_add(term).map_err(|_| {
+            PublishError::Wrong("a term that ends after all time".to_owned().into())
+        })?;
         self.signed.insert("version".to_owned(), version.into());
         self.signed.insert(
             "expires".to_owned(),

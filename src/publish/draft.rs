@@ -7,6 +7,7 @@ use super::PublishError;
 use super::changes::{self, Edits, Entry};
 use super::document::Document;
 use super::metadata::{File, Metadata, delegated, name};
+use crate::problem::Problem;
 
 /// A repository with changes that nobody has signed yet.
 #[derive(Debug, Clone)]
@@ -139,9 +140,12 @@ impl Draft {
                 && (version(here) < version(there) || version(here) <= version(was))
             {
                 let (here, there) = (version(here), version(there));
-                return Err(PublishError::Conflict(format!(
-                    "its version {here} of {role} is no newer than what is published, {there}"
-                )));
+                return Err(PublishError::Conflict(
+                    format!(
+                        "its version {here} of {role} is no newer than what is published, {there}"
+                    )
+                    .into(),
+                ));
             }
             // One whose keys were taken from it since could go on otherwise.
             let signed = |file: &File| match self.next.authority(role) {
@@ -153,9 +157,9 @@ impl Draft {
                 }),
             };
             if was != here && there != here && !here.is_some_and(signed) {
-                return Err(PublishError::Conflict(format!(
-                    "no key that signs for {role} now has signed it"
-                )));
+                return Err(PublishError::Conflict(
+                    format!("no key that signs for {role} now has signed it").into(),
+                ));
             }
         }
         let mut merged = self.clone();
@@ -209,8 +213,11 @@ impl Draft {
             match self.next.roots.get(version) {
                 Some(there) if there == root => {}
                 Some(_) => {
-                    return Err(PublishError::Conflict(format!(
-                        "root version {version} was published by another machine meanwhile; hint: rotate again"
+                    return Err(PublishError::Conflict(Problem::hinted(
+                        format!(
+                            "root version {version} was published by another machine meanwhile"
+                        ),
+                        "rotate again",
                     )));
                 }
                 // A place that was begun anew from a later root lacks the first ones.

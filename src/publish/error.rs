@@ -1,45 +1,91 @@
-//! Why something was not published.
+//! Why a change was not published.
 
+use std::fmt;
 use std::io;
 
 use super::key::SigningError;
 use super::place::PlaceError;
+use crate::problem::Problem;
 use rootpin_trust::Refusal;
 
-/// Why a verb of the publisher did not do what it should. Nothing was published then, unless it
-/// says so.
-#[derive(Debug, thiserror::Error)]
+/// Why a publishing command failed. Nothing was published, unless the text says so.
+#[derive(Debug)]
 pub enum PublishError {
-    /// What was asked for, or what is set, makes no sense; with a hint.
-    #[error("{0}")]
-    Wrong(String),
+    /// The request or a setting makes no sense.
+    Wrong(Problem),
     /// The folder is no working folder.
-    #[error(
-        "{0} is no working folder: {1}; hint: make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR"
-    )]
     NoFolder(String, io::Error),
     /// A file of a working folder or of a place can't be read or written.
-    #[error("{0}: {1}")]
     File(String, io::Error),
-    /// A file is no metadata.
-    #[error("{0} is no metadata of The Update Framework 1.0")]
+    /// A file is not TUF metadata.
     Malformed(String),
-    /// A repository without a file that it lists.
-    #[error("the repository is not whole: {0} is missing")]
+    /// The repository lacks a file that it lists.
     Incomplete(String),
     /// The repository doesn't hold.
-    #[error("the repository does not hold: {}: found {}; wanted {}; hint: {}", .0.code, .0.found, .0.wanted, .0.hint)]
     Refused(Refusal),
     /// Two machines changed one thing.
-    #[error("{0}")]
-    Conflict(String),
+    Conflict(Problem),
     /// A key did not sign.
-    #[error(transparent)]
-    Signing(#[from] SigningError),
-    /// A place did not take part.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// What a place has is not what it should have.
-    #[error("{0}")]
-    State(String),
+    Signing(SigningError),
+    /// A place failed.
+    Place(PlaceError),
+    /// A place does not have what it should have.
+    State(Problem),
+}
+
+impl PublishError {
+    /// A request or setting that makes no sense, with what to type instead.
+    pub(crate) fn wrong(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Wrong(Problem::hinted(what, hint))
+    }
+
+    /// What went wrong apart from what helps.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Wrong(problem) | Self::Conflict(problem) | Self::State(problem) => {
+                problem.clone()
+            }
+            Self::NoFolder(folder, error) => Problem::hinted(
+                format!("{folder} is no working folder: {error}"),
+                "make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR",
+            ),
+            Self::Refused(refusal) => Problem::hinted(
+                format!(
+                    "the repository does not hold: {}: found {}; wanted {}",
+                    refusal.code, refusal.found, refusal.wanted
+                ),
+                &refusal.hint,
+            ),
+            Self::Signing(error) => error.problem(),
+            Self::Place(error) => error.problem(),
+            Self::File(file, error) => Problem::new(format!("{file}: {error}")),
+            Self::Malformed(file) => {
+                Problem::new(format!("{file} is no metadata of The Update Framework 1.0"))
+            }
+            Self::Incomplete(file) => {
+                Problem::new(format!("the repository is not whole: {file} is missing"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem().fmt(f)
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+impl From<SigningError> for PublishError {
+    fn from(error: SigningError) -> Self {
+        Self::Signing(error)
+    }
+}
+
+impl From<PlaceError> for PublishError {
+    fn from(error: PlaceError) -> Self {
+        Self::Place(error)
+    }
 }

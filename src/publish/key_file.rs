@@ -16,7 +16,7 @@ use x509_cert::der::{Decode, Reader, TagNumber, Tagged};
 use zeroize::Zeroizing;
 
 use super::encryption;
-use super::key::{Kind, Signer, SigningError};
+use super::key::{KeyKind, Signer, SigningError};
 use super::private_file::{read_private, write_new};
 use rootpin_trust::{PublicKey, pem};
 
@@ -183,7 +183,7 @@ impl PrivateKey {
     ///
     /// # Errors
     /// The passphrase is empty, or the file is there already or can't be written.
-    pub fn generate(kind: Kind, file: &Path, passphrase: &str) -> Result<Self, SigningError> {
+    pub fn generate(kind: KeyKind, file: &Path, passphrase: &str) -> Result<Self, SigningError> {
         if passphrase.is_empty() {
             return Err(SigningError::NoPassphrase);
         }
@@ -205,7 +205,7 @@ impl PrivateKey {
     ///
     /// # Errors
     /// The cryptographic library fails.
-    pub fn in_memory(kind: Kind) -> Result<Self, SigningError> {
+    pub fn in_memory(kind: KeyKind) -> Result<Self, SigningError> {
         Self::from_pkcs8(generate(kind)?.as_bytes())
     }
 
@@ -292,11 +292,11 @@ pub(super) fn no_scheme(scheme: &str) -> SigningError {
 }
 
 /// A new key as plain PKCS#8, wiped when dropped.
-fn generate(kind: Kind) -> Result<SecretDocument, SigningError> {
+fn generate(kind: KeyKind) -> Result<SecretDocument, SigningError> {
     let random = SystemRandom::new();
     let der = match kind {
-        Kind::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random),
-        Kind::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random),
+        KeyKind::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random),
+        KeyKind::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random),
     };
     let der = der.map_err(|_| SigningError::Crypto("making a key"))?;
     SecretDocument::try_from(der.as_ref()).map_err(|_| SigningError::Crypto("a new key is no DER"))
@@ -315,7 +315,7 @@ mod tests {
 
     const OPEN: &str = "passphrase";
 
-    fn made(kind: Kind) -> (tempfile::TempDir, std::path::PathBuf, PrivateKey) {
+    fn made(kind: KeyKind) -> (tempfile::TempDir, std::path::PathBuf, PrivateKey) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("root.pem");
         let key = PrivateKey::generate(kind, &file, "correct horse").unwrap();
@@ -335,8 +335,8 @@ mod tests {
     #[test]
     fn a_made_key_signs_what_hosts_verify_by_its_listing_after_a_round_through_its_file() {
         for (kind, scheme) in [
-            (Kind::P256, "ecdsa-sha2-nistp256"),
-            (Kind::Ed25519, "ed25519"),
+            (KeyKind::P256, "ecdsa-sha2-nistp256"),
+            (KeyKind::Ed25519, "ed25519"),
         ] {
             let (_folder, file, made) = made(kind);
             let key = PrivateKey::load(&file, "correct horse").unwrap();
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_key_file_is_encrypted_private_and_never_written_over() {
-        let (_folder, file, _) = made(Kind::Ed25519);
+        let (_folder, file, _) = made(KeyKind::Ed25519);
         let written = fs::read_to_string(&file).unwrap();
         assert!(
             written.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
@@ -359,7 +359,7 @@ mod tests {
         );
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
         assert!(matches!(
-            PrivateKey::generate(Kind::P256, &file, "other"),
+            PrivateKey::generate(KeyKind::P256, &file, "other"),
             Err(SigningError::File(..))
         ));
         assert_eq!(fs::read_to_string(&file).unwrap(), written);
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_can_read_is_refused_and_so_is_an_empty_passphrase() {
-        let (folder, file, _) = made(Kind::P256);
+        let (folder, file, _) = made(KeyKind::P256);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(
             PrivateKey::load(&file, "correct horse"),
@@ -379,7 +379,7 @@ mod tests {
         ));
         let other = folder.path().join("other.pem");
         assert!(matches!(
-            PrivateKey::generate(Kind::P256, &other, ""),
+            PrivateKey::generate(KeyKind::P256, &other, ""),
             Err(SigningError::NoPassphrase)
         ));
         assert!(!other.exists());

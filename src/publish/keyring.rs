@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::key::{Kind, Signer, SigningError};
+use super::key::{KeyKind, Signer, SigningError};
 use super::key_file::{LockedKey, PrivateKey};
 use super::private_file::{read_private, read_public, write_new};
 use super::public_key::{key_object, only_key};
 use super::token::{self, TokenFile};
+use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey, key_file};
 
 /// How often a passphrase may be wrong.
@@ -102,9 +103,11 @@ impl Keyring {
                 }
             } else if !folder.join(format!("{name}.pub")).exists() {
                 let path = path.display();
-                log::warn!(
-                    "{path} is not used: there is no {name}.pub beside it; hint: rootpin repo key add {name} --file {path}"
+                let problem = Problem::hinted(
+                    format!("{path} is not used: there is no {name}.pub beside it"),
+                    format!("rootpin repo key add {name} --file {path}"),
                 );
+                log::warn!("{problem}");
             }
         }
         keys.sort_by(|one: &KeyEntry, other| one.name.cmp(&other.name));
@@ -198,7 +201,7 @@ fn private_file(folder: &Path, name: &str) -> Option<PathBuf> {
 pub fn generate(
     folder: &Path,
     name: &str,
-    kind: Kind,
+    kind: KeyKind,
     passphrase: &str,
 ) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
@@ -261,7 +264,7 @@ pub fn complete(folder: &Path, name: &str, passphrase: &str) -> Result<(), Signi
 pub fn generate_in_token(
     folder: &Path,
     name: &str,
-    kind: Kind,
+    kind: KeyKind,
     at: &token::At<'_>,
 ) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
@@ -322,9 +325,9 @@ pub fn check_new(folder: &Path, name: &str) -> Result<(), SigningError> {
         .map(|extension| folder.join(format!("{name}.{extension}")))
         .find(|path| path.exists());
     taken.map_or(Ok(()), |path| {
-        Err(SigningError::Name(format!(
-            "{} is there already; hint: give the new key another name",
-            path.display()
+        Err(SigningError::Name(Problem::hinted(
+            format!("{} is there already", path.display()),
+            "give the new key another name",
         )))
     })
 }
@@ -381,8 +384,9 @@ fn check_name(name: &str) -> Result<(), SigningError> {
     if plain && (1..=64).contains(&name.len()) && !name.starts_with(['.', '-']) {
         return Ok(());
     }
-    Err(SigningError::Name(format!(
-        "{name:?} can't be a key's name; hint: use up to 64 letters, digits, . _ and -, as root-1"
+    Err(SigningError::Name(Problem::hinted(
+        format!("{name:?} can't be a key's name"),
+        "use up to 64 letters, digits, . _ and -, as root-1",
     )))
 }
 
@@ -410,7 +414,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("keys");
         assert!(Keyring::open(&folder).unwrap().keys().is_empty());
-        let made = generate(&folder, "root-1", Kind::P256, "correct horse").unwrap();
+        let made = generate(&folder, "root-1", KeyKind::P256, "correct horse").unwrap();
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
         let keyring = Keyring::open(&folder).unwrap();
         let entry = &keyring.keys()[0];
@@ -428,7 +432,7 @@ mod tests {
     #[test]
     fn a_wrong_passphrase_is_asked_for_again_unless_the_answer_stays_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path(), "a", Kind::Ed25519, "right").unwrap();
+        generate(dir.path(), "a", KeyKind::Ed25519, "right").unwrap();
         let keyring = Keyring::open(dir.path()).unwrap();
         for (answers, asked, good) in [
             (&["wrong", "right"][..], 2, true),
@@ -439,7 +443,7 @@ mod tests {
             assert_eq!((times, signer.is_ok()), (asked, good), "{answers:?}");
         }
         let refused = keyring.unlock(keyring.keys()[0].id(), &mut |_| {
-            Err(SigningError::Passphrase("no terminal".to_owned()))
+            Err(SigningError::Passphrase("no terminal".to_owned().into()))
         });
         assert_eq!(refused.unwrap_err().to_string(), "no terminal");
     }
@@ -448,8 +452,8 @@ mod tests {
     fn a_public_key_alone_signs_nothing_and_one_of_another_key_is_found_out() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
-        generate(&ours, "a", Kind::Ed25519, "p").unwrap();
-        generate(&theirs, "b", Kind::Ed25519, "p").unwrap();
+        generate(&ours, "a", KeyKind::Ed25519, "p").unwrap();
+        generate(&theirs, "b", KeyKind::Ed25519, "p").unwrap();
         fs::copy(theirs.join("b.pub"), ours.join("b.pub")).unwrap();
         let keyring = Keyring::open(&ours).unwrap();
         let other = &keyring.keys()[1];
@@ -470,19 +474,19 @@ mod tests {
     #[test]
     fn no_key_is_written_over_and_no_name_leaves_the_folder() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path(), "a", Kind::Ed25519, "p").unwrap();
+        generate(dir.path(), "a", KeyKind::Ed25519, "p").unwrap();
         let before = fs::read(dir.path().join("a.pem")).unwrap();
         for name in ["a", "", "../b", ".b", "a b", "-a"] {
             assert!(
                 matches!(
-                    generate(dir.path(), name, Kind::Ed25519, "p"),
+                    generate(dir.path(), name, KeyKind::Ed25519, "p"),
                     Err(SigningError::Name(_))
                 ),
                 "{name}"
             );
         }
         assert_eq!(fs::read(dir.path().join("a.pem")).unwrap(), before);
-        assert!(generate(dir.path(), "c", Kind::Ed25519, "").is_err());
+        assert!(generate(dir.path(), "c", KeyKind::Ed25519, "").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -1,20 +1,24 @@
 //! A whole repository as a publisher holds it: read from its files, verified by the same engine as
 //! on every host.
 
+mod authority;
+mod verify;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use authority::authority;
+pub use authority::{Authority, RoleKey};
+pub(super) use authority::{HOLDERS, delegated, name, role_keys};
 use serde_json::{Map, Value};
+use verify::{role_of, verify};
 
 use super::PublishError;
-use super::document::{Document, listing, material};
+use super::document::{Document, listing};
 use super::place::{Files, WAITING};
-use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
-use rootpin_trust::{
-    Answer, FetchFrom, Floor, KeyId, Progress, Refusal, Request, Verification, Verified,
-};
+use rootpin_trust::tuf::PinnedRoot;
+use rootpin_trust::{Floor, Request};
 
 /// One file, which many states of a repository may share: a large one is read once, and not copied
 /// with each.
@@ -65,36 +69,6 @@ pub struct Metadata {
     pub broken: BTreeMap<String, String>,
     /// What a host that has seen this has seen.
     pub floors: Vec<Floor>,
-}
-
-/// A key as one file lists it: other tools list the same key under other IDs and in other forms.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleKey {
-    /// The ID by which the file names it.
-    pub keyid: String,
-    /// Its object; null, where the file lists none under that ID.
-    pub key: Value,
-    /// Its canonical ID, by which it is known; none, where its kind or scheme is not known here.
-    pub id: Option<KeyId>,
-}
-
-/// Which keys sign for a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authority {
-    /// The keys.
-    pub keys: Vec<RoleKey>,
-    /// How many must.
-    pub threshold: usize,
-    /// The role that says so: `root`, `targets` or a delegated one.
-    pub by: String,
-}
-
-impl Authority {
-    /// The IDs of its keys.
-    #[must_use]
-    pub fn keyids(&self) -> Vec<String> {
-        self.keys.iter().map(|key| key.keyid.clone()).collect()
-    }
 }
 
 impl File {
@@ -400,129 +374,5 @@ impl Metadata {
 
 /// The top-level roles that are no targets.
 const TOP_LEVEL: [&str; 3] = ["root", "snapshot", "timestamp"];
-
-/// Where the names of keys' holders stand: at the top of what is signed, for some clients write
-/// anew what is below, as they know it.
-pub(super) const HOLDERS: &str = "x-rootpin-holders";
-
-/// The roles that a targets file delegates to, as they are listed.
-pub(super) fn delegated(document: &Document) -> impl Iterator<Item = &Value> {
-    document
-        .members("delegations")
-        .and_then(|delegations| delegations.get("roles")?.as_array())
-        .into_iter()
-        .flatten()
-}
-
-/// The name of a listed role.
-pub(super) fn name(listed: &Value) -> &str {
-    listed
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn authority(listed: &Value, keys: Option<&Map<String, Value>>, by: &str) -> Option<Authority> {
-    let threshold = usize::try_from(listed.get("threshold")?.as_u64()?).ok()?;
-    Some(Authority {
-        keys: role_keys(listed, keys)?,
-        threshold,
-        by: by.to_owned(),
-    })
-}
-
-/// The keys of a listed role, of those that its file lists.
-pub(super) fn role_keys(listed: &Value, keys: Option<&Map<String, Value>>) -> Option<Vec<RoleKey>> {
-    let listed = listed
-        .get("keyids")?
-        .as_array()?
-        .iter()
-        .filter_map(Value::as_str);
-    let read = |keyid: &str| {
-        let key = keys
-            .and_then(|keys| keys.get(keyid))
-            .cloned()
-            .unwrap_or_default();
-        RoleKey {
-            keyid: keyid.to_owned(),
-            id: material(keyid, &key),
-            key,
-        }
-    };
-    Some(listed.map(read).collect())
-}
-
-/// The role of a waiting file. Its name is encoded as a published one is.
-fn role_of(name: &str) -> Result<String, PublishError> {
-    let wrong = || PublishError::Malformed(name.to_owned());
-    let encoded = name
-        .strip_prefix(WAITING)
-        .and_then(|name| name.strip_suffix(".json"))
-        .ok_or_else(wrong)?;
-    let mut role = Vec::new();
-    let mut bytes = encoded.bytes();
-    while let Some(byte) = bytes.next() {
-        role.push(match byte {
-            b'%' => {
-                let digits = [
-                    bytes.next().ok_or_else(wrong)?,
-                    bytes.next().ok_or_else(wrong)?,
-                ];
-                let digits = std::str::from_utf8(&digits).map_err(|_| wrong())?;
-                u8::from_str_radix(digits, 16).map_err(|_| wrong())?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(role).map_err(|_| wrong())
-}
-
-type Holds = (Trusted, BTreeMap<String, String>, Vec<Floor>);
-
-/// What holds of these files, the roles that don't, and the floors that they raise.
-fn verify(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Holds, PublishError> {
-    // Before all expiry.
-    let now = Timestamp::UNIX_EPOCH;
-    let pins = RootPins {
-        root: Arc::clone(pinned),
-        revoked: BTreeSet::new(),
-        floor: BTreeMap::new(),
-        max_age: None,
-    };
-    let mut floors = seen.to_vec();
-    let mut update = Update::start(&pins, floors.clone(), None, now);
-    let trusted = run(files, &mut update)?;
-    keep(&mut floors, update.progress().as_ref())?;
-    let mut sweep = Sweep::start(&trusted, "", now).map_err(PublishError::Refused)?;
-    let swept = run(files, &mut sweep)?;
-    keep(&mut floors, sweep.progress().as_ref())?;
-    let broken = swept
-        .failed
-        .into_iter()
-        .map(|(role, refusal)| (role, refusal.to_string()))
-        .collect();
-    Ok((swept.trusted, broken, floors))
-}
-
-fn run<V: Verification>(files: &Files, verification: &mut V) -> Result<V::Outcome, PublishError> {
-    let done = verification.run(|want| {
-        let found = match want.from {
-            FetchFrom::Cache => None,
-            FetchFrom::Source => files.get(&want.request.file_name()),
-        };
-        let found = found.filter(|bytes| bytes.len() <= want.max_bytes);
-        Ok::<_, Refusal>(Answer::from(found.cloned()))
-    });
-    done.map_err(PublishError::Refused)
-}
-
-fn keep(
-    floors: &mut Vec<Floor>,
-    progress: Option<&Verified<Progress>>,
-) -> Result<(), PublishError> {
-    if let Some(progress) = progress {
-        let merged = progress.get().merge_into(floors);
-        *floors = merged.map_err(|conflict| PublishError::Refused(conflict.into()))?;
-    }
-    Ok(())
-}
+use rootpin_trust::tuf::PinnedRoot;
+use rootpin_trust::{Floor, Request};

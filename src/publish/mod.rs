@@ -1,14 +1,14 @@
-//! The signing side: what a host that publishes statements holds and does. Nothing that verifies
-//! stands on it.
+//! Signs a TUF repository of image names and publishes it. Nothing that verifies depends on it.
 //!
 //! ```text
-//! place ─read─▶ Metadata (verified as on every host) ─▶ Draft (three-way merge, then what a verb changes)
+//! place ─read─▶ Metadata (verified as on every host) ─▶ Draft (three-way merge, then the change)
 //!                                                         │
 //! place ◀─write─ Metadata (verified again) ◀─sign─ Plan (who signs what) ◀┘
 //! ```
 
 mod ceremony;
 pub mod changes;
+pub mod delegation_path;
 mod document;
 mod draft;
 mod encryption;
@@ -18,6 +18,7 @@ pub mod key_file;
 pub mod keyring;
 mod metadata;
 mod one_off;
+mod open_keys;
 mod paths;
 pub mod place;
 mod plan;
@@ -27,18 +28,18 @@ pub mod root;
 mod settings;
 pub mod token;
 mod transaction;
-pub mod way;
 mod working;
 
-pub use ceremony::Proposal;
+pub use ceremony::RootProposal;
 pub use document::{Document, material};
 pub use draft::Draft;
 pub use error::PublishError;
 pub use metadata::{Authority, File, Metadata, RoleKey};
 pub use one_off::OneOff;
+pub use open_keys::OpenKeys;
 pub use paths::delegated_paths;
-pub use plan::{Missing, Plan, Step, Unlock};
+pub use plan::{Missing, Plan, Step};
 pub use public_key::key_object;
 pub use settings::Settings;
-pub use transaction::{Change, Doing, Outcome, Transaction};
+pub use transaction::{Activity, Prepared, Published, RepositoryChange, Todo, Transaction};
 pub use working::{Working, pinned_root};

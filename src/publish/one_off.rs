@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::PublishError;
 use super::document::{Document, listing};
 use super::draft::new_targets;
-use super::key::{Kind, Signer as _};
+use super::key::{KeyKind, Signer as _};
 use super::key_file::PrivateKey;
 use super::metadata::{File, Metadata, RoleKey};
 use super::place::Files;
@@ -32,7 +32,7 @@ impl OneOff {
     /// # Errors
     /// The cryptographic library fails, or the term ends after all time.
     pub fn new(now: Timestamp, term: SignedDuration) -> Result<Self, PublishError> {
-        let key = PrivateKey::in_memory(Kind::Ed25519)?;
+        let key = PrivateKey::in_memory(KeyKind::Ed25519)?;
         let (keyid, object) = key_object(key.public());
         let only = RoleKeys {
             keys: vec![(keyid, object, "a proof".to_owned())],

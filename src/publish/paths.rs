@@ -18,13 +18,14 @@ pub fn delegated_paths(
 ) -> Result<Vec<String>, PublishError> {
     let mut paths = Vec::new();
     for text in patterns {
-        let pattern: Pattern = text
-            .parse()
-            .map_err(|fault: rootpin_policy::Fault| PublishError::Wrong(fault.to_string()))?;
+        let pattern: Pattern = text.parse().map_err(|fault: rootpin_policy::Fault| {
+            PublishError::Wrong(fault.to_string().into())
+        })?;
         if !settings.owns_all(&pattern) {
-            return Err(PublishError::Wrong(format!(
-                "the pattern {text} reaches names that are not this repository's; hint: names in repository.toml lists those that are"
-            )));
+            return Err(PublishError::wrong(
+                format!("the pattern {text} reaches names that are not this repository's"),
+                "names in repository.toml lists those that are",
+            ));
         }
         paths.extend(globs(&pattern));
     }

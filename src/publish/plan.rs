@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::PublishError;
 use super::document::{Document, listing};
 use super::draft::Draft;
-use super::key::{Signer, SigningError};
+use super::key::SigningError;
 use super::keyring::Keyring;
 use super::metadata::{Authority, File, Metadata, RoleKey};
+use super::open_keys::OpenKeys;
 use super::settings::Settings;
 use rootpin_trust::KeyId;
 
@@ -54,16 +55,15 @@ pub struct Missing {
     pub keys: Vec<String>,
 }
 
-/// Gives a key that signs, by its canonical ID.
-pub trait Unlock {
-    /// The key.
-    ///
-    /// # Errors
-    /// It is locked, and stays so.
-    fn unlock(&mut self, id: KeyId) -> Result<&dyn Signer, SigningError>;
-}
-
 impl Plan {
+    /// The roles that a key signs here.
+    pub(super) fn signing_roles(&self) -> BTreeSet<String> {
+        self.steps()
+            .filter(|step| !step.keys.is_empty())
+            .map(|step| step.role.clone())
+            .collect()
+    }
+
     /// Plans what the keys at hand can sign of a draft.
     ///
     /// # Errors
@@ -131,11 +131,13 @@ impl Plan {
             }),
         };
         if let Some(missing) = lacks.filter(|_| other_keys("targets", &plan.next)) {
-            return Err(PublishError::Wrong(format!(
-                "the new root gives targets other keys, of which {} more must sign it; hint: do this where they are: {}",
-                missing.count,
-                plan.next.named(&missing.keys)
-            )));
+            return Err(PublishError::wrong(
+                format!(
+                    "the new root gives targets other keys, of which {} more must sign it",
+                    missing.count
+                ),
+                format!("do this where they are: {}", plan.next.named(&missing.keys)),
+            ));
         }
         changed |= plan.next.roles != before.roles;
         if changed {
@@ -148,11 +150,10 @@ impl Plan {
                 } else {
                     "it is to be renewed"
                 };
-                return Err(PublishError::Wrong(format!(
-                    "no key of the {} is here, and {why}; hint: do this where one is: {}",
-                    missing.role,
-                    plan.next.named(&missing.keys)
-                )));
+                return Err(PublishError::wrong(
+                    format!("no key of the {} is here, and {why}", missing.role),
+                    format!("do this where one is: {}", plan.next.named(&missing.keys)),
+                ));
             }
             plan.set_aside(&before);
         }
@@ -163,7 +164,7 @@ impl Plan {
     ///
     /// # Errors
     /// A key does not sign.
-    pub fn sign(self, keys: &mut dyn Unlock) -> Result<Metadata, PublishError> {
+    pub fn sign(self, keys: &mut OpenKeys<'_>) -> Result<Metadata, PublishError> {
         let Self {
             roles,
             online,
@@ -270,9 +271,10 @@ impl Plan {
         };
         let Some((keys, missing)) = signing(&role, &document, before, &self.next, keyring, signs)
         else {
-            return Err(PublishError::Wrong(format!(
-                "no role delegates to {role}; hint: see rootpin repo delegate list"
-            )));
+            return Err(PublishError::wrong(
+                format!("no role delegates to {role}"),
+                "see rootpin repo delegate list",
+            ));
         };
         // The signed one takes its place; but what it delegates counts for the roles that are
         // planned after it.
@@ -424,7 +426,7 @@ fn at_hand(keyring: &Keyring, key: &RoleKey) -> bool {
 fn sign(
     document: &mut Document,
     signers: &[RoleKey],
-    keys: &mut dyn Unlock,
+    keys: &mut OpenKeys<'_>,
 ) -> Result<(), PublishError> {
     let signers: BTreeMap<&str, &RoleKey> = signers
         .iter()
@@ -437,7 +439,7 @@ fn sign(
                 key.keyid
             ))
         })?;
-        document.sign(keys.unlock(id)?, key)?;
+        document.sign(keys.get(id)?, key)?;
     }
     Ok(())
 }

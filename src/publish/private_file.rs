@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::key::SigningError;
+use crate::problem::Problem;
 
 /// No such file is larger.
 const MAX_FILE: usize = 64 * 1024;
@@ -57,8 +58,11 @@ pub(super) fn unchangeable_by_others(path: &Path) -> Result<PathBuf, SigningErro
             continue;
         };
         let found = format!("{} {fault}", shown(part));
-        let hint = "what is loaded from there runs as you; hint: it must belong to root or you alone, with every folder above it";
-        return Err(SigningError::Token(found, hint.to_owned()));
+        let problem = Problem::hinted(
+            "what is loaded from there runs as you",
+            "it must belong to root or you alone, with every folder above it",
+        );
+        return Err(SigningError::Token(found, problem));
     }
     Ok(path)
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
-use super::ceremony::Proposal;
+use super::ceremony::RootProposal;
 use super::document::{Document, material};
 use super::draft::{Draft, new_targets};
 use super::metadata::{File, HOLDERS, Metadata};
+use crate::problem::Problem;
 
 /// The four top-level roles.
 pub const ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
@@ -56,13 +57,18 @@ pub fn set_role(
         .map(|(keyid, key, _)| material(keyid, key).ok_or(keyid))
         .collect();
     if distinct.len() < keys.len() {
-        return Err(PublishError::Wrong(format!("one key twice for {role}")));
+        return Err(PublishError::Wrong(
+            format!("one key twice for {role}").into(),
+        ));
     }
     if u64::try_from(keys.len()).map_or(true, |count| count < *threshold) || *threshold < 1 {
-        return Err(PublishError::Wrong(format!(
-            "{role} would have {} keys, of which {threshold} must sign; hint: give more keys, or a threshold from 1 to their number",
-            keys.len()
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{role} would have {} keys, of which {threshold} must sign",
+                keys.len()
+            ),
+            "give more keys, or a threshold from 1 to their number",
+        ));
     }
     document.edit("keys", |listed| {
         listed.extend(
@@ -118,15 +124,16 @@ pub fn newest(metadata: &Metadata) -> Option<&File> {
 ///
 /// # Errors
 /// It does not follow the newest root.
-pub fn with_root(draft: &mut Draft, proposal: &Proposal) -> Result<(), PublishError> {
+pub fn with_root(draft: &mut Draft, proposal: &RootProposal) -> Result<(), PublishError> {
     let last = newest(&draft.next).map(|file| &file.document.signed);
     if last == Some(&proposal.new.signed) {
         return Ok(());
     }
     if last != proposal.old.as_ref().map(|old| &old.signed) {
-        return Err(PublishError::Conflict(
-            "another root was published since this one was proposed; hint: propose it again (rotate --propose)".to_owned(),
-        ));
+        return Err(PublishError::Conflict(Problem::hinted(
+            "another root was published since this one was proposed",
+            "propose it again (rotate --propose)",
+        )));
     }
     draft
         .next

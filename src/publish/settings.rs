@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::PublishError;
+use crate::problem::Problem;
 use rootpin_policy::spelling;
 use rootpin_policy::{MetadataUrl, Pattern, parse_duration};
 use rootpin_trust::image::Repository;
@@ -60,24 +61,24 @@ impl Settings {
     /// # Errors
     /// It is not TOML, an entry is unknown, or a value is not what it should be.
     pub fn parse(text: &str) -> Result<Self, PublishError> {
-        let wrong = |what: String| PublishError::Wrong(format!("{FILE}: {what}"));
+        let wrong = |what: Problem| PublishError::Wrong(what.about(FILE));
         let file: File = toml::from_str(text).map_err(|error| {
             let table = text.parse::<toml::Table>().ok();
             let hint = table.and_then(|table| spelling::hint::<File>(&table));
-            wrong(spelling::with(&error.to_string(), hint))
+            wrong(spelling::with(&error.to_string(), hint).into())
         })?;
         if file.version != 1 {
-            return Err(wrong(format!(
-                "version {}; hint: this rootpin knows version 1",
-                file.version
+            return Err(wrong(Problem::hinted(
+                format!("version {}", file.version),
+                "this rootpin knows version 1",
             )));
         }
         let names = patterns(&file.names).map_err(wrong)?;
         if names.is_empty() {
-            return Err(wrong(
-                "no names; hint: list the image names that you own, as registry.example/team/**"
-                    .to_owned(),
-            ));
+            return Err(wrong(Problem::hinted(
+                "no names",
+                "list the image names that you own, as registry.example/team/**",
+            )));
         }
         let mut terms: BTreeMap<_, _> = TERMS
             .iter()
@@ -85,14 +86,16 @@ impl Settings {
             .collect();
         for (role, term) in file.expires {
             if !terms.contains_key(&role) {
-                return Err(wrong(format!(
-                    "[expires] {role:?}; hint: root, targets (delegated roles too), snapshot or timestamp"
+                return Err(wrong(Problem::hinted(
+                    format!("[expires] {role:?}"),
+                    "root, targets (delegated roles too), snapshot or timestamp",
                 )));
             }
-            let length = parse_duration(&term).map_err(|fault| wrong(fault.to_string()))?;
+            let length = parse_duration(&term).map_err(|fault| wrong(fault.to_string().into()))?;
             if length > LONGEST {
-                return Err(wrong(format!(
-                    "[expires] {role}: {term} is longer than a hundred years; hint: root = \"365d\""
+                return Err(wrong(Problem::hinted(
+                    format!("[expires] {role}: {term} is longer than a hundred years"),
+                    "root = \"365d\"",
                 )));
             }
             terms.insert(role, length);
@@ -186,22 +189,22 @@ impl Settings {
     }
 }
 
-fn patterns(listed: &[String]) -> Result<Vec<Pattern>, String> {
+fn patterns(listed: &[String]) -> Result<Vec<Pattern>, Problem> {
     listed
         .iter()
         .map(|text| {
             text.parse()
-                .map_err(|fault: rootpin_policy::Fault| fault.to_string())
+                .map_err(|fault: rootpin_policy::Fault| fault.to_string().into())
         })
         .collect()
 }
 
-fn places(listed: &[String]) -> Result<Vec<MetadataUrl>, String> {
+fn places(listed: &[String]) -> Result<Vec<MetadataUrl>, Problem> {
     listed
         .iter()
         .map(|text| {
             text.parse()
-                .map_err(|fault: rootpin_policy::Fault| fault.to_string())
+                .map_err(|fault: rootpin_policy::Fault| fault.to_string().into())
         })
         .collect()
 }

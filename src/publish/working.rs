@@ -12,6 +12,7 @@ use super::keyring::Keyring;
 use super::metadata::{Metadata, role_keys};
 use super::place::{Files, read_folder, write_folder};
 use super::settings::{self, Settings};
+use crate::problem::Problem;
 use rootpin_trust::tuf::PinnedRoot;
 
 /// The root file that all others must come from, as hosts pin it.
@@ -58,10 +59,10 @@ impl Working {
             read => read.map_err(|error| failed(&id, error))?.trim().to_owned(),
         };
         if publisher.len() != 1 || !publisher.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(PublishError::Wrong(format!(
-                "{} is no hex digit; hint: write any one into it",
-                id.display()
-            )));
+            return Err(PublishError::wrong(
+                format!("{} is no hex digit", id.display()),
+                "write any one into it",
+            ));
         }
         let keyring = Keyring::open(&folder.join(KEYS))?;
         Ok(Self {
@@ -85,24 +86,28 @@ impl Working {
         make_folder(&folder.join(KEYS))?;
         let lock = lock(folder)?;
         if folder.join(settings::FILE).exists() {
-            return Err(PublishError::Wrong(format!(
-                "{} is a working folder already; hint: give another one",
-                folder.display()
-            )));
+            return Err(PublishError::wrong(
+                format!("{} is a working folder already", folder.display()),
+                "give another one",
+            ));
         }
         let mut id = [0_u8];
-        aws_lc_rs::rand::fill(&mut id)
-            .map_err(|_| PublishError::Wrong("the system gives no random bytes".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| {
+            PublishError::Wrong("the system gives no random bytes".to_owned().into())
+        })?;
         let publisher = format!("{:x}", id[0] % 16);
         let keyring = Keyring::open(&folder.join(KEYS))?;
         let pinned = folder.join(PINNED);
         // What an attempt that broke off has left is of the keys that it made.
         let ours = |there: &[u8]| root == Some(there) || root.is_none() && is_of(&keyring, there);
         if fs::read(&pinned).is_ok_and(|there| !ours(&there)) {
-            return Err(PublishError::Wrong(format!(
-                "{} is there already, and not of the keys in keys/; hint: give another folder, or move it away",
-                pinned.display()
-            )));
+            return Err(PublishError::wrong(
+                format!(
+                    "{} is there already, and not of the keys in keys/",
+                    pinned.display()
+                ),
+                "give another folder, or move it away",
+            ));
         }
         Ok(Self {
             folder: folder.to_owned(),
@@ -162,10 +167,13 @@ impl Working {
     /// # Errors
     /// There is none yet.
     pub fn root(&self) -> Result<&Arc<PinnedRoot>, PublishError> {
-        let wanted = "the first root is not signed yet; hint: have it signed (rotate root --sign FILE), then: rootpin repo rotate root --finish FILE";
-        self.pinned
-            .as_ref()
-            .ok_or_else(|| PublishError::Wrong(wanted.to_owned()))
+        let unsigned = || {
+            PublishError::wrong(
+                "the first root is not signed yet",
+                "have it signed (rotate root --sign FILE), then: rootpin repo rotate root --finish FILE",
+            )
+        };
+        self.pinned.as_ref().ok_or_else(unsigned)
     }
 
     /// What is here, and what of it was published last; none where there is nothing. `known` as for
@@ -224,10 +232,9 @@ impl Working {
             return Ok(None);
         }
         let read = Metadata::read(&files, self.root()?, &[], known).map_err(|error| {
-            let why = error.to_string();
-            let why = why.split("; hint: ").next().unwrap_or_default();
+            let why = error.problem().what;
             let hint = "it is damaged; restore the working folder, or clone the place to another one and take keys/ along";
-            PublishError::State(format!("{}: {why}; hint: {hint}", folder.display()))
+            PublishError::State(Problem::hinted(format!("{}: {why}", folder.display()), hint.to_string()))
         });
         read.map(Some)
     }

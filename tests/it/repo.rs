@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rootpin::publish::key::Kind;
+use rootpin::publish::key::KeyKind;
 use rootpin::publish::keyring::generate;
 use rootpin_trust::image::Digest;
 use serde_json::Value;
@@ -165,7 +165,7 @@ impl Org {
     pub(crate) fn key(&self, machine: &str, name: &str) -> String {
         let folder = self.path(machine).join("keys");
         fs::create_dir_all(&folder).unwrap();
-        generate(&folder, name, Kind::Ed25519, "correct horse").unwrap();
+        generate(&folder, name, KeyKind::Ed25519, "correct horse").unwrap();
         folder.join(format!("{name}.pub")).display().to_string()
     }
 

@@ -9,6 +9,7 @@ use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_toml::{DEFAULT, DOCKER_HUB, DaemonJson, RegistryFolder, registries};
 use crate::operate::hosts::{HostsFinding, WRITABLE, check_folder, mirrored, without_host_table};
+use crate::problem::Problem;
 use crate::sockets::Holder;
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     for dir in arguments.at.dirs()? {
         let options = arguments.at.options(&dir);
         let unreadable = |error: io::Error| {
-            Failure::Unknown(format!("{}: {error}; hint: run as root", dir.display()))
+            Failure::Unknown(Problem::hinted(
+                format!("{}: {error}", dir.display()),
+                "run as root",
+            ))
         };
         if dir.to_string_lossy().contains(':') {
             let found = "a list of folders, which CRI of containerd 2.1 and later takes for one that is not there";

@@ -6,10 +6,11 @@ mod write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::EXIT_USAGE;
+use super::failure::Failure;
 use super::output::{Output, shell_word};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::hosts_toml::DEFAULT;
+use crate::problem::Problem;
 use rootpin_trust::image::Repository;
 
 #[derive(Debug, clap::Subcommand)]
@@ -62,37 +63,12 @@ pub(super) struct Where {
     config: PathBuf,
 }
 
-/// Why a verb did nothing.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Wrong usage: 64.
-    Usage(String),
-    /// The answer is no: 1.
-    Refused(String),
-    /// It can't be told: 2.
-    Unknown(String),
-}
-
 pub(super) fn run(verb: Verb, output: Output) -> u8 {
     let result = match verb {
         Verb::Write(arguments) => write::run(&arguments, output),
         Verb::Check(arguments) => check::run(&arguments, output),
     };
-    match result {
-        Ok(exit) => exit,
-        Err(Failure::Usage(text)) => {
-            output.refused(&text);
-            EXIT_USAGE
-        }
-        Err(Failure::Refused(text)) => {
-            output.refused(&text);
-            1
-        }
-        Err(Failure::Unknown(text)) => {
-            output.error(&text);
-            2
-        }
-    }
+    result.unwrap_or_else(|failure| failure.exit(output))
 }
 
 impl Where {
@@ -100,19 +76,24 @@ impl Where {
         if let Some(resolver) = self.resolver {
             let usable = resolver.ip().is_loopback() && resolver.port() != 0;
             let wanted = || {
-                Failure::Usage(format!(
-                    "{resolver} is not a loopback address with a port; hint: wanted 127.0.0.1:PORT"
+                Failure::Usage(Problem::hinted(
+                    format!("{resolver} is not a loopback address with a port"),
+                    "wanted 127.0.0.1:PORT",
                 ))
             };
             return if usable { Ok(resolver) } else { Err(wanted()) };
         }
         let hint = "write resolver = \"127.0.0.1:505\" there, or name it by --resolver";
-        let config = config::load(&self.config)
-            .map_err(|error| Failure::Unknown(format!("{}; hint: {hint}", error.trim_end())))?;
+        let config = config::load(&self.config).map_err(|error| {
+            Failure::Unknown(Problem::hinted(
+                error.trim_end().to_string(),
+                hint.to_string(),
+            ))
+        })?;
         let none = || {
-            Failure::Unknown(format!(
-                "{} has no resolver; hint: {hint}",
-                self.config.display()
+            Failure::Unknown(Problem::hinted(
+                format!("{} has no resolver", self.config.display()),
+                hint.to_string(),
             ))
         };
         config.resolver.ok_or_else(none)
@@ -145,9 +126,11 @@ impl Where {
             .filter(|engine| engine.is_dir())
             .map(|engine| engine.join("certs.d"))
             .collect();
-        let none = "neither /etc/containerd nor /etc/docker is here; hint: name an engine's folder of hosts.toml files by --dir";
         if dirs.is_empty() {
-            Err(Failure::Unknown(none.to_owned()))
+            Err(Failure::Unknown(Problem::hinted(
+                "neither /etc/containerd nor /etc/docker is here",
+                "name an engine's folder of hosts.toml files by --dir",
+            )))
         } else {
             Ok(dirs)
         }

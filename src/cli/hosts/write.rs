@@ -13,6 +13,7 @@ use crate::cli::output::{Output, list, text};
 use crate::hosts_toml::{Certificates, RegistryFolder};
 use crate::operate::hosts::close;
 use crate::policy_dir::replace_file;
+use crate::problem::Problem;
 use crate::trusted_path;
 
 #[derive(Debug, clap::Args)]
@@ -39,9 +40,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let resolver = arguments.at.resolver()?;
     let dirs = arguments.at.dirs()?;
     if let Some(dir) = dirs.iter().find(|dir| dir.to_string_lossy().contains(':')) {
-        return Err(Failure::Usage(format!(
-            "{} is a list of folders; hint: name each by its own --dir",
-            dir.display()
+        return Err(Failure::Usage(Problem::hinted(
+            format!("{} is a list of folders", dir.display()),
+            "name each by its own --dir",
         )));
     }
     // All of it is known to be possible before any of it is done.
@@ -56,12 +57,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 Certificates::beside(place.folder()).map_err(read)?,
             );
             let after = close(before.as_deref(), registry, resolver, &beside).map_err(|hole| {
-                Failure::Refused(format!(
-                    "{}: {}: {}; hint: {}",
-                    file.display(),
-                    hole.code,
-                    hole.found,
-                    hole.hint
+                Failure::Refused(Problem::hinted(
+                    format!("{}: {}: {}", file.display(), hole.code, hole.found),
+                    hole.hint.to_string(),
                 ))
             })?;
             changes.push(Change {
@@ -122,9 +120,9 @@ impl Change {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Unknown(format!(
-        "{}: {error}; hint: run as root, and see that it is a folder or file that can be read and written",
-        path.display()
+    Failure::Unknown(Problem::hinted(
+        format!("{}: {error}", path.display()),
+        "run as root, and see that it is a folder or file that can be read and written",
     ))
 }
 

@@ -1,23 +1,26 @@
 //! `rootpin pin add`: keys whose fingerprint a person was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod new_root;
+mod pinned_files;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use new_root::add_new;
+use pinned_files::{Pinned, key_files, root_file, tls_ca};
 use serde_json::json;
-use toml::Value as Toml;
 
-use super::change::{Change, Edit, MAIN};
+use super::change::{Change, Edit};
 use super::material::{self, Material};
 use super::scan::{self, Target};
 use super::told::Teller;
 use super::{Asking, Changing, Failure, shown, unknown};
 use crate::cli::output::Output;
-use crate::policy_dir::pins::{self, NewTable};
+use crate::policy_dir::pins;
+use crate::problem::Problem;
 use crate::sources::Sources;
-use rootpin_policy::{Pattern, Policy, Root, RootKind, Rule};
-use rootpin_trust::image::Digest;
-use rootpin_trust::{PublicKey, RootFile, key_file};
+use rootpin_policy::{Policy, Root, RootKind};
+use rootpin_trust::{PublicKey, RootFile};
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin pin add web --from web.pub --fingerprint SHA256:… --server https://notary.example \\\n    \
@@ -53,9 +56,6 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     fields: Fields,
 }
-
-/// Files that come with an edit, by name.
-type Pinned = BTreeMap<String, Vec<u8>>;
 
 /// What a new root is given in the policy.
 #[derive(Debug, clap::Args)]
@@ -112,7 +112,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let material = match (&arguments.from, &arguments.scan) {
         (Some(path), _) => material::at(path, arguments.gun.as_deref())?,
         (None, Some(name)) => scanned(name, arguments, policy.as_ref(), root.as_deref())?,
-        (None, None) => return Err(Failure::Usage("neither --from nor --scan".to_owned())),
+        (None, None) => {
+            return Err(Failure::Usage(
+                "neither --from nor --scan".to_owned().into(),
+            ));
+        }
     };
     match (root, material) {
         (Some(root), material) => add_to(
@@ -157,10 +161,9 @@ fn scanned(
             let rule = policy.and_then(|policy| policy.rule_for(&repository));
             let rule = rule.filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
             let nowhere = || {
-                Failure::Unknown(format!(
-                    "the root {} has nowhere to look for {repository}",
-                    root.id
-                ))
+                Failure::Unknown(
+                    format!("the root {} has nowhere to look for {repository}", root.id).into(),
+                )
             };
             scan::of_root(root, rule, &repository)
                 .into_iter()
@@ -173,8 +176,9 @@ fn scanned(
                 "the policy has no root {:?}, so whom to ask is not known",
                 arguments.id
             );
-            return Err(Failure::Usage(format!(
-                "{text}; hint: name a Notary server by --server, or scan the URL of a TUF repository"
+            return Err(Failure::Usage(Problem::hinted(
+                text.to_string(),
+                "name a Notary server by --server, or scan the URL of a TUF repository",
             )));
         }
     };
@@ -203,9 +207,9 @@ fn add_to(
 ) -> Result<u8, Failure> {
     let file = root.location.file.to_string();
     if !arguments.fields.is_empty() || change.is_fragment_named() {
-        return Err(Failure::Usage(format!(
-            "the policy has the root {} already, in {file}; hint: its fields are changed by hand; only keys are added to it",
-            root.id
+        return Err(Failure::Usage(Problem::hinted(
+            format!("the policy has the root {} already, in {file}", root.id),
+            "its fields are changed by hand; only keys are added to it",
         )));
     }
     let before = change.text(&file)?.unwrap_or_default();
@@ -245,9 +249,9 @@ fn add_to(
         }
         (RootKind::Tuf(_), Material::Roots(files)) => {
             if !arguments.replace {
-                return Err(Failure::Usage(format!(
-                    "the root {} has a root file pinned already; hint: --replace puts another in its place",
-                    root.id
+                return Err(Failure::Usage(Problem::hinted(
+                    format!("the root {} has a root file pinned already", root.id),
+                    "--replace puts another in its place",
                 )));
             }
             let (chosen, bytes) = teller.confirm_root(&files)?;
@@ -268,234 +272,21 @@ fn add_to(
                 output,
             )
         }
-        (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(format!(
-            "the root {} is of Notary, and this is a root file of TUF",
-            root.id
-        ))),
-        (RootKind::Tuf(_), Material::Keys(_)) => Err(Failure::Usage(format!(
-            "the root {} is of TUF: its pin is a root file, not a key",
-            root.id
-        ))),
-    }
-}
-
-/// A root that the policy doesn't have yet, and its rules.
-fn add_new(
-    change: Change,
-    arguments: &Arguments,
-    policy: Option<&Policy>,
-    material: Material,
-    teller: &Teller,
-    output: Output,
-) -> Result<u8, Failure> {
-    let (id, fields) = (arguments.id.as_str(), &arguments.fields);
-    if fields.matches.is_empty() {
-        let text = format!("the policy has no root {id:?}, and no rule would name it");
-        return Err(Failure::Usage(format!(
-            "{text}; hint: say for which images it is, by --match registry.example/team/**"
-        )));
-    }
-    let standing: Vec<&Rule> = policy
-        .into_iter()
-        .flat_map(|policy| &policy.rules)
-        .filter(|rule| is_named(fields, rule))
-        .collect();
-    let file = file_of(&change, &standing)?;
-    let before = change.text(&file)?;
-    let fresh = if file == MAIN {
-        "version = 1\ndefault = \"deny\"\n".to_owned()
-    } else {
-        fragment_head(&fields.matches)
-    };
-    let mut text = before.clone().unwrap_or(fresh);
-    let mut more = Vec::new();
-    for rule in &standing {
-        text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
-        let roots: Vec<&str> = rule
-            .roots
-            .iter()
-            .map(|root| root.id.as_str())
-            .chain([id])
-            .collect();
-        let quorum = rule.quorum;
-        more.push(format!(
-            "the rule {} has the roots {}, of which {quorum} must say yes",
-            rule.pattern.as_str(),
-            roots.join(", ")
-        ));
-    }
-    let matches: Vec<String> = fields
-        .matches
-        .iter()
-        .filter(|text| !standing.iter().any(|rule| is_pattern(text, rule)))
-        .cloned()
-        .collect();
-    let (tls_ca, mut pinned) = tls_ca(arguments)?;
-    let kind = |wanted: &str| match fields.kind.as_deref() {
-        Some(kind) if kind != wanted => Err(Failure::Usage(format!(
-            "--type {kind}, but what is to be pinned is of type {wanted}"
-        ))),
-        _ => Ok(("type", Toml::from(wanted))),
-    };
-    let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
-    let common = common
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
-    match material {
-        Material::Keys(keys) => {
-            let kind = kind("notary")?;
-            let need = |value: &Option<String>, flag: &str, hint: &str| {
-                value.clone().map(Toml::from).ok_or_else(|| {
-                    Failure::Usage(format!("a new root of Notary needs {flag}; hint: {hint}"))
-                })
-            };
-            let server = need(
-                &fields.server,
-                "--server",
-                "the address of its server, as https://notary.example",
-            )?;
-            let role = need(
-                &fields.role,
-                "--role",
-                "targets/releases where Docker signs, targets where the notary command does",
-            )?;
-            let keys: Vec<&PublicKey> = keys.iter().collect();
-            not_revoked(policy, &keys)?;
-            teller.confirm_keys(&keys)?;
-            let files = key_files(id, &keys)?;
-            let entries = files.keys().cloned().map(Toml::from).collect::<Vec<_>>();
-            pinned.extend(files);
-            let mut values = vec![("id", Toml::from(id)), kind, ("server", server)];
-            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
-            values.extend([("keys", Toml::from(entries)), ("role", role)]);
-            values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &matches))?;
-            let mut edit = edit_of_keys(id, &keys, file, before, after, pinned);
-            edit.words = [vec![edit.words], more].concat().join("\n");
-            finish_keys(change, edit, id, &keys, output)
-        }
-        Material::Roots(files) => {
-            let kind = kind("tuf")?;
-            if fields.server.is_some() || fields.role.is_some() {
-                return Err(Failure::Usage(
-                    "--server and --role are Notary's, and this is a root file of TUF; hint: --metadata URL".to_owned(),
-                ));
-            }
-            let (chosen, bytes) = teller.confirm_root(&files)?;
-            not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
-            let root = root_file(id, chosen, bytes);
-            let name = root.keys().next().cloned().unwrap_or_default();
-            pinned.extend(root);
-            let mut metadata = fields.metadata.clone();
-            metadata.extend(
-                arguments
-                    .scan
-                    .clone()
-                    .filter(|_| fields.metadata.is_empty()),
-            );
-            let mut values = vec![
-                ("id", Toml::from(id)),
-                kind,
-                ("file", name.into()),
-                ("sha256", chosen.sha256.hex().into()),
-            ];
-            values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
-            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
-            values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &matches))?;
-            finish_root(
-                change, id, chosen, before, after, file, pinned, &more, output,
+        (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(
+            format!(
+                "the root {} is of Notary, and this is a root file of TUF",
+                root.id
             )
-        }
+            .into(),
+        )),
+        (RootKind::Tuf(_), Material::Keys(_)) => Err(Failure::Usage(
+            format!(
+                "the root {} is of TUF: its pin is a root file, not a key",
+                root.id
+            )
+            .into(),
+        )),
     }
-}
-
-fn is_named(fields: &Fields, rule: &Rule) -> bool {
-    fields.matches.iter().any(|text| is_pattern(text, rule))
-}
-
-fn is_pattern(text: &str, rule: &Rule) -> bool {
-    text.parse()
-        .is_ok_and(|pattern: Pattern| pattern == rule.pattern)
-}
-
-/// The file that is edited: that of the rules which stand and get another root, or the one that was
-/// named.
-fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
-    let files: BTreeSet<String> = standing
-        .iter()
-        .map(|rule| rule.location.file.to_string())
-        .collect();
-    let mut files = files.into_iter();
-    match (files.next(), files.next()) {
-        (None, _) => change.file(),
-        (Some(file), None) if !change.is_fragment_named() || change.file()? == file => Ok(file),
-        (Some(file), _) => Err(Failure::Usage(format!(
-            "the rules for these patterns stand in {file} and elsewhere; hint: one command for each file, without --fragment"
-        ))),
-    }
-}
-
-fn tables(values: Vec<(&'static str, Toml)>, id: &str, matches: &[String]) -> Vec<NewTable> {
-    let rule = |pattern: &String| {
-        let values = vec![
-            ("match", Toml::from(pattern.as_str())),
-            ("roots", Toml::from(vec![id.to_owned()])),
-        ];
-        NewTable {
-            header: "rule",
-            values,
-        }
-    };
-    [NewTable {
-        header: "root",
-        values,
-    }]
-    .into_iter()
-    .chain(matches.iter().map(rule))
-    .collect()
-}
-
-/// A new fragment owns what its first rule is for; a second rule outside of that is an error that
-/// the check shows.
-fn fragment_head(matches: &[String]) -> String {
-    matches.first().map_or(String::new(), |owns| {
-        format!("[fragment]\nowns = {}\n", Toml::from(owns.as_str()))
-    })
-}
-
-/// Files of public keys, under names that tell the key.
-fn key_files(id: &str, keys: &[&PublicKey]) -> Result<Pinned, Failure> {
-    let file = |key: &&PublicKey| {
-        Some((
-            format!("roots/{id}-{:.12}.pub", key.id().to_string()),
-            key_file::to_pem(key)?.into_bytes(),
-        ))
-    };
-    let files: Option<BTreeMap<_, _>> = keys.iter().map(file).collect();
-    files.ok_or_else(|| {
-        Failure::Refused("a root key of a kind that is not known here can't be pinned".to_owned())
-    })
-}
-
-fn root_file(id: &str, root: &RootFile, bytes: &[u8]) -> Pinned {
-    BTreeMap::from([(
-        format!("roots/{id}-{:.12}.root.json", root.sha256.hex()),
-        bytes.to_vec(),
-    )])
-}
-
-/// The certificates to trust for TLS, as a pinned file.
-fn tls_ca(arguments: &Arguments) -> Result<(Option<String>, Pinned), Failure> {
-    let Some(bytes) = arguments.asking.tls_ca()? else {
-        return Ok((None, BTreeMap::new()));
-    };
-    let name = format!(
-        "roots/{}-{:.12}.tls-ca.pem",
-        arguments.id,
-        Digest::of(&bytes).hex()
-    );
-    Ok((Some(name.clone()), BTreeMap::from([(name, bytes)])))
 }
 
 fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failure> {
@@ -503,9 +294,9 @@ fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failu
         .iter()
         .find_map(|key| Some((key.id(), policy?.revoked_key(&key.id())?)));
     match why {
-        Some((key, reason)) => Err(Failure::Refused(format!(
-            "the policy revokes the key {key}: {reason}; nothing is pinned"
-        ))),
+        Some((key, reason)) => Err(Failure::Refused(
+            format!("the policy revokes the key {key}: {reason}; nothing is pinned").into(),
+        )),
         None => Ok(()),
     }
 }
@@ -599,7 +390,8 @@ fn check_id(id: &str) -> Result<(), Failure> {
     {
         return Ok(());
     }
-    Err(Failure::Usage(format!(
-        "{id:?} can't be a root's id; hint: use letters, digits, . _ and -"
+    Err(Failure::Usage(Problem::hinted(
+        format!("{id:?} can't be a root's id"),
+        "use letters, digits, . _ and -",
     )))
 }

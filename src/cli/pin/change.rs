@@ -13,6 +13,7 @@ use super::{Changing, Failure, broken, load, shown};
 use crate::cli::output::Output;
 use crate::policy_dir::pins::EditError;
 use crate::policy_dir::{EditRefused, Editing, Owner, Proposal};
+use crate::problem::Problem;
 use rootpin_policy::Policy;
 use rootpin_trust::image::Digest;
 
@@ -68,8 +69,9 @@ impl Change {
                 .extension()
                 .is_none_or(|extension| extension != "toml")
         {
-            return Err(Failure::Usage(format!(
-                "{fragment:?} can't be a fragment; hint: name it as 10-team.toml, a file of policy.d"
+            return Err(Failure::Usage(Problem::hinted(
+                format!("{fragment:?} can't be a fragment"),
+                "name it as 10-team.toml, a file of policy.d",
             )));
         }
         Ok(format!("policy.d/{name}"))
@@ -106,10 +108,13 @@ impl Change {
         };
         let checked = self.editing.check(proposal, Timestamp::now()).map_err(|findings| {
             let hint = "the new lines are shown by --dry-run of an edit that loads; see rootpin pin add --help, or edit the policy by hand";
-            Failure::Refused(broken("with this change the policy would not load, so nothing is changed", &findings, hint))
+            Failure::Refused(broken("with this change the policy would not load, so nothing is changed", &findings, hint).into())
         })?;
         if !holds(&checked.policy) {
-            return Err(Failure::Unknown("the policy would not say what was meant; nothing is changed; hint: edit it by hand".to_owned()));
+            return Err(Failure::Unknown(Problem::hinted(
+                "the policy would not say what was meant; nothing is changed",
+                "edit it by hand",
+            )));
         }
         let names: Vec<&str> = pinned
             .keys()
@@ -176,12 +181,12 @@ fn unified(
 
 impl From<EditRefused> for Failure {
     fn from(refused: EditRefused) -> Self {
-        Self::Unknown(refused.to_string())
+        Self::Unknown(refused.to_string().into())
     }
 }
 
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
-        Self::Refused(format!("nothing is changed: {error}"))
+        Self::Refused(format!("nothing is changed: {error}").into())
     }
 }

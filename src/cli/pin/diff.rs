@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::scan::{self, Seen, Source, Target};
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
+use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use rootpin_policy::{MetadataUrl, Policy, Root, RootKind};
 use rootpin_trust::tuf::PinnedRoot;
@@ -79,7 +80,11 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         texts.push(NEW.to_owned());
     }
     for pattern in &left_out {
-        texts.push(format!("not asked: the rule {pattern} is for many names; hint: name some: rootpin pin diff NAME"));
+        let problem = Problem::hinted(
+            format!("not asked: the rule {pattern} is for many names"),
+            "name some: rootpin pin diff NAME",
+        );
+        texts.push(problem.to_string());
     }
     let value = json!({ "version": 1, "results": results, "not_asked": left_out });
     output.value(&value, |_| {
@@ -126,7 +131,7 @@ fn targets<'a>(
         let repository = scan::repository(name)?;
         let rule = policy
             .rule_for(&repository)
-            .ok_or_else(|| Failure::Unknown(format!("no rule covers {repository}")))?;
+            .ok_or_else(|| Failure::Unknown(format!("no rule covers {repository}").into()))?;
         rule.roots
             .iter()
             .for_each(|root| add(root, scan::of_root(root, Some(rule), &repository)));

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, unknown};
+use crate::problem::Problem;
 use rootpin_trust::{Format, PublicKey, RootFile, key_file};
 
 /// What can be pinned.
@@ -26,10 +27,13 @@ pub(super) fn at(path: &Path, gun: Option<&str>) -> Result<Material, Failure> {
         return trust_directory(path, gun);
     }
     if gun.is_some() {
-        return Err(Failure::Usage(format!(
-            "--gun picks a repository of a trust directory, and {} is none",
-            path.display()
-        )));
+        return Err(Failure::Usage(
+            format!(
+                "--gun picks a repository of a trust directory, and {} is none",
+                path.display()
+            )
+            .into(),
+        ));
     }
     let bytes = file(path)?;
     if bytes.trim_ascii_start().starts_with(b"{") {
@@ -39,7 +43,7 @@ pub(super) fn at(path: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     let keys = key_file::public_keys(&bytes).map_err(|error| {
         let hint = "wanted a PEM public key or certificate, a root.json, or a trust directory; of a private key in Docker's or Notary's \
             `private` folder the file name is the canonical ID";
-        Failure::Unknown(format!("{}: {error}; hint: {hint}", path.display()))
+        Failure::Unknown(Problem::hinted(format!("{}: {error}", path.display()), hint.to_string()))
     })?;
     Ok(Material::Keys(keys))
 }
@@ -70,16 +74,16 @@ fn trust_directory(dir: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     }
     if found.is_empty() {
         let what = gun.map_or("repository".to_owned(), |gun| format!("repository {gun}"));
-        return Err(Failure::Unknown(format!(
-            "no {what} in {}; hint: wanted a folder such as ~/.docker/trust, with tuf/NAME/metadata/root.json in it",
-            dir.display()
+        return Err(Failure::Unknown(Problem::hinted(
+            format!("no {what} in {}", dir.display()),
+            "wanted a folder such as ~/.docker/trust, with tuf/NAME/metadata/root.json in it",
         )));
     }
     let mut keys: Vec<PublicKey> = Vec::new();
     for repository in &found {
         let path = repository.join("metadata/root.json");
         let root = RootFile::read(&file(&path)?).map_err(|refusal| {
-            Failure::Unknown(format!("{}: {}", path.display(), refusal.found))
+            Failure::Unknown(format!("{}: {}", path.display(), refusal.found).into())
         })?;
         for key in root.keys {
             if keys.iter().all(|known| known.id() != key.id()) {
@@ -93,12 +97,16 @@ fn trust_directory(dir: &Path, gun: Option<&str>) -> Result<Material, Failure> {
 /// Every folder below that has a metadata/root.json. Links are not followed: a trust directory has
 /// none.
 fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Unknown(format!("{}: {error}", folder.display()));
+    let failed =
+        |error: std::io::Error| Failure::Unknown(format!("{}: {error}", folder.display()).into());
     if depth > MOST_DEPTH || found.len() > MOST_REPOSITORIES {
-        return Err(Failure::Unknown(format!(
-            "{} is no trust directory: too deep, or too much in it",
-            folder.display()
-        )));
+        return Err(Failure::Unknown(
+            format!(
+                "{} is no trust directory: too deep, or too much in it",
+                folder.display()
+            )
+            .into(),
+        ));
     }
     if !folder.is_dir() {
         return Ok(());
@@ -118,16 +126,16 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fai
 /// The bytes of a plain file.
 pub(super) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| {
-        Failure::Unknown(format!(
-            "{}: {error}; hint: name a file that can be read",
-            path.display()
+        Failure::Unknown(Problem::hinted(
+            format!("{}: {error}", path.display()),
+            "name a file that can be read",
         ))
     };
     // Before it is opened: a pipe would hold its reader.
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(Failure::Unknown(format!(
-            "{} is not a plain file; hint: name a plain file",
-            path.display()
+        return Err(Failure::Unknown(Problem::hinted(
+            format!("{} is not a plain file", path.display()),
+            "name a plain file",
         )));
     }
     let most = u64::try_from(RootFile::MAX_BYTES).unwrap_or(u64::MAX);
@@ -138,10 +146,9 @@ pub(super) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     if bytes.len() > RootFile::MAX_BYTES {
-        return Err(Failure::Unknown(format!(
-            "{} is larger than {most} bytes",
-            path.display()
-        )));
+        return Err(Failure::Unknown(
+            format!("{} is larger than {most} bytes", path.display()).into(),
+        ));
     }
     Ok(bytes)
 }

@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::failure::Failure;
 use super::output::Output;
 use crate::config::DEFAULT_POLICY;
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sources::Credentials;
 use rootpin_policy::{self, Policy};
 use rootpin_trust::Refusal;
@@ -105,17 +107,6 @@ pub(super) struct Asking {
     hosts_dir: Option<PathBuf>,
 }
 
-/// Why a verb did nothing.
-#[derive(Debug)]
-enum Failure {
-    /// Wrong usage: 64.
-    Usage(String),
-    /// The answer is no: 1.
-    Refused(String),
-    /// It can't be told: 2.
-    Unknown(String),
-}
-
 pub(super) fn run(verb: Verb, output: Output) -> u8 {
     let result = match verb {
         Verb::Scan(arguments) => super::block_on(async { Ok(scan::run(arguments, output).await) })
@@ -129,21 +120,7 @@ pub(super) fn run(verb: Verb, output: Output) -> u8 {
         Verb::Remove(arguments) => remove::remove(&arguments, output),
         Verb::Revoke(arguments) => remove::revoke(&arguments, output),
     };
-    match result {
-        Ok(exit) => exit,
-        Err(Failure::Usage(text)) => {
-            output.refused(&text);
-            super::EXIT_USAGE
-        }
-        Err(Failure::Refused(text)) => {
-            output.refused(&text);
-            1
-        }
-        Err(Failure::Unknown(text)) => {
-            output.error(&text);
-            2
-        }
-    }
+    result.unwrap_or_else(|failure| failure.exit(output))
 }
 
 impl Asking {
@@ -172,7 +149,7 @@ fn load(dir: &Path) -> Result<Policy, Failure> {
 }
 
 /// What is wrong with a policy, in one line.
-fn broken(what: &str, findings: &[impl Display], hint: &str) -> String {
+fn broken(what: &str, findings: &[impl Display], hint: &str) -> Problem {
     let first = findings
         .first()
         .map(ToString::to_string)
@@ -182,13 +159,16 @@ fn broken(what: &str, findings: &[impl Display], hint: &str) -> String {
     } else {
         String::new()
     };
-    format!(
-        "{what}: {}{more}; hint: {hint}",
-        first.lines().next().unwrap_or_default()
+    Problem::hinted(
+        format!("{what}: {}{more}", first.lines().next().unwrap_or_default()),
+        hint.to_string(),
     )
 }
 
 /// A refusal of a source or of a file, which could not be judged.
 fn unknown(refusal: &Refusal) -> Failure {
-    Failure::Unknown(format!("{}; hint: {}", refusal.found, refusal.hint))
+    Failure::Unknown(Problem::hinted(
+        refusal.found.to_string(),
+        refusal.hint.to_string(),
+    ))
 }

@@ -8,6 +8,7 @@ use super::change::{Change, Edit};
 use super::{Changing, Failure};
 use crate::cli::output::Output;
 use crate::policy_dir::pins::{self, NewTable};
+use crate::problem::Problem;
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};
@@ -53,14 +54,16 @@ pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> 
         .as_ref()
         .and_then(|policy| policy.roots.get(&arguments.id));
     let (Some(policy), Some(root)) = (&policy, root) else {
-        return Err(Failure::Refused(format!(
-            "the policy has no root {:?}; hint: rootpin pin list",
-            arguments.id
+        return Err(Failure::Refused(Problem::hinted(
+            format!("the policy has no root {:?}", arguments.id),
+            "rootpin pin list",
         )));
     };
     if change.is_fragment_named() {
         return Err(Failure::Usage(
-            "a root is taken out where it stands; --fragment is for new entries".to_owned(),
+            "a root is taken out where it stands; --fragment is for new entries"
+                .to_owned()
+                .into(),
         ));
     }
     let file = root.location.file.to_string();
@@ -168,9 +171,12 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
             rule.pattern, rule.location.file, rule.location.line
         );
         if rule.location.file != root.location.file {
-            return Err(Failure::Refused(format!(
-                "the rule {at} names it, in another file than the root; nothing is changed; hint: two files can't change in one step: \
-                 change them in a copy of the folder, and ship that"
+            return Err(Failure::Refused(Problem::hinted(
+                format!(
+                    "the rule {at} names it, in another file than the root; nothing is changed"
+                ),
+                "two files can't change in one step: \
+                 change them in a copy of the folder, and ship that",
             )));
         }
         if rule.roots.len() == 1 && !with_rules {
@@ -187,8 +193,9 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
                 .map_or("would be refused".to_owned(), |other| {
                     format!("could fall to the rule {}", other.pattern)
                 });
-            return Err(Failure::Refused(format!(
-                "the rule {at} names no other root; nothing is changed; hint: --with-rules takes it out too; its names {falls}"
+            return Err(Failure::Refused(Problem::hinted(
+                format!("the rule {at} names no other root; nothing is changed"),
+                format!("--with-rules takes it out too; its names {falls}"),
             )));
         }
     }
@@ -198,9 +205,9 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
 /// The entry of `keys` that pins this key and no other.
 fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     let RootKind::Notary(notary) = &root.kind else {
-        return Err(Failure::Refused(format!(
-            "the root {} pins a root file, not keys; hint: pin add {} --replace",
-            root.id, root.id
+        return Err(Failure::Refused(Problem::hinted(
+            format!("the root {} pins a root file, not keys", root.id),
+            format!("pin add {} --replace", root.id),
         )));
     };
     let is_it = |id: &KeyId, fingerprint: Option<&Fingerprint>| {
@@ -218,18 +225,18 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
         .iter()
         .filter(|entry| entry.text == key || pins_it(&entry.keys));
     match (entries.next(), entries.next()) {
-        (None, _) => Err(Failure::Refused(format!(
-            "the root {} does not pin {key:?}; hint: rootpin pin list",
-            root.id
+        (None, _) => Err(Failure::Refused(Problem::hinted(
+            format!("the root {} does not pin {key:?}", root.id),
+            "rootpin pin list",
         ))),
         (Some(entry), None) if entry.text == key || entry.keys.len() == 1 => Ok(entry.text.clone()),
-        (Some(entry), None) => Err(Failure::Refused(format!(
-            "{} pins {} keys; hint: take the key out of that file",
-            entry.text,
-            entry.keys.len()
+        (Some(entry), None) => Err(Failure::Refused(Problem::hinted(
+            format!("{} pins {} keys", entry.text, entry.keys.len()),
+            "take the key out of that file",
         ))),
-        (Some(_), Some(_)) => Err(Failure::Refused(format!(
-            "several entries pin {key:?}; hint: take each out by its own name"
+        (Some(_), Some(_)) => Err(Failure::Refused(Problem::hinted(
+            format!("several entries pin {key:?}"),
+            "take each out by its own name",
         ))),
     }
 }
@@ -267,6 +274,6 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
     text.parse().map_err(|_| {
         Failure::Usage(format!(
             "{text:?} is neither a digest (sha256:…), a canonical key ID (64 lower-case hex digits), nor the fingerprint of a pinned key"
-        ))
+        ).into())
     })
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Asking, Failure, InPolicy, load, shown, unknown};
 use crate::cli::output::Output;
+use crate::problem::Problem;
 use crate::sources::{Sources, TufLocation};
 use rootpin_policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
 use rootpin_trust::image::{ImageRef, Repository};
@@ -65,7 +66,9 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     let targets = match (arguments.name.contains("://"), arguments.server) {
         (true, Some(_)) => {
             return Err(Failure::Usage(
-                "--server goes with an image name, not with a URL".to_owned(),
+                "--server goes with an image name, not with a URL"
+                    .to_owned()
+                    .into(),
             ));
         }
         (true, None) => vec![at_url(&arguments.name, tls_ca)?],
@@ -103,7 +106,7 @@ pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<Target, Failu
         root: None,
         source: Source::Tuf(
             url.parse()
-                .map_err(|fault: Fault| Failure::Usage(fault.to_string()))?,
+                .map_err(|fault: Fault| Failure::Usage(fault.to_string().into()))?,
         ),
         tls_ca,
     })
@@ -127,16 +130,22 @@ pub(super) fn at_server(
 
 pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
     let image: Result<ImageRef, _> = name.parse();
-    image
-        .map(|image| image.repository)
-        .map_err(|error| Failure::Usage(format!("{error}; hint: wanted an image name, or a URL")))
+    image.map(|image| image.repository).map_err(|error| {
+        Failure::Usage(Problem::hinted(
+            error.to_string(),
+            "wanted an image name, or a URL",
+        ))
+    })
 }
 
 /// All that the rule for a name would ask.
 fn by_policy(policy: &Policy, name: &str) -> Result<Vec<Target>, Failure> {
     let repository = repository(name)?;
     let rule = policy.rule_for(&repository).ok_or_else(|| {
-        Failure::Unknown(format!("no rule covers {repository}; hint: name the server: rootpin pin scan {repository} --server https://…"))
+        Failure::Unknown(Problem::hinted(
+            format!("no rule covers {repository}"),
+            format!("name the server: rootpin pin scan {repository} --server https://…"),
+        ))
     })?;
     Ok(rule
         .roots

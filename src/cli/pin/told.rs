@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use rustix::termios::{QueueSelector, tcflush};
 
 use super::Failure;
+use crate::problem::Problem;
 use rootpin_trust::{PublicKey, RootFile, Told};
 
 /// Longer than any list of fingerprints that a person gives.
@@ -28,7 +29,7 @@ impl Teller {
             return if io::stdin().is_terminal() {
                 Ok(Self::Asked)
             } else {
-                Err(Failure::Usage(NO_FINGERPRINT.to_owned()))
+                Err(no_fingerprint())
             };
         }
         let mut told = Vec::new();
@@ -41,12 +42,12 @@ impl Teller {
             for line in lines.lines().filter(|line| !line.trim().is_empty()) {
                 told.push(
                     line.parse::<Told>()
-                        .map_err(|error| Failure::Usage(error.to_string()))?,
+                        .map_err(|error| Failure::Usage(error.to_string().into()))?,
                 );
             }
         }
         if told.is_empty() {
-            Err(Failure::Usage(NO_FINGERPRINT.to_owned()))
+            Err(no_fingerprint())
         } else {
             Ok(Self::Given(told))
         }
@@ -88,8 +89,9 @@ impl Teller {
             left.len(),
             keys.len()
         );
-        Err(Failure::Refused(format!(
-            "{text}; hint: every key of a root role can sign: give --fingerprint for each, or leave this root alone"
+        Err(Failure::Refused(Problem::hinted(
+            text.to_string(),
+            "every key of a root role can sign: give --fingerprint for each, or leave this root alone",
         )))
     }
 
@@ -100,7 +102,7 @@ impl Teller {
     ) -> Result<&'a (RootFile, Vec<u8>), Failure> {
         let newest = files
             .last()
-            .ok_or_else(|| Failure::Unknown("there is no root file".to_owned()))?;
+            .ok_or_else(|| Failure::Unknown("there is no root file".to_owned().into()))?;
         let by_file = |told: &Told| files.iter().find(|(file, _)| told.is_of_file(&file.sha256));
         let keys: Vec<&PublicKey> = newest.0.keys.iter().collect();
         match self {
@@ -134,14 +136,15 @@ fn ask(what: &str) -> Result<Told, Failure> {
         .lock()
         .take(MOST_BYTES)
         .read_line(&mut line)
-        .map_err(|error| Failure::Unknown(error.to_string()))?;
+        .map_err(|error| Failure::Unknown(error.to_string().into()))?;
     if line.trim().is_empty() {
-        return Err(Failure::Refused(format!(
-            "no fingerprint was given; nothing is pinned; hint: {WHENCE}"
+        return Err(Failure::Refused(Problem::hinted(
+            "no fingerprint was given; nothing is pinned",
+            WHENCE.to_string(),
         )));
     }
     line.parse()
-        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned")))
+        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned").into()))
 }
 
 fn standard_input() -> Result<String, Failure> {
@@ -150,7 +153,7 @@ fn standard_input() -> Result<String, Failure> {
         .lock()
         .take(MOST_BYTES)
         .read_to_string(&mut text)
-        .map_err(|error| Failure::Unknown(error.to_string()))?;
+        .map_err(|error| Failure::Unknown(error.to_string().into()))?;
     Ok(text)
 }
 
@@ -162,14 +165,23 @@ fn differs(told: &Told, keys: &[&PublicKey]) -> Failure {
         let text = format!(
             "{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it"
         );
-        return Failure::Refused(format!("{text}; nothing is pinned; hint: {hint}"));
+        return Failure::Refused(Problem::hinted(
+            format!("{text}; nothing is pinned"),
+            hint.to_string(),
+        ));
     }
     let hint = "either the fingerprint is of another key or file, or somebody answers in the publisher's place: ask the publisher";
-    Failure::Refused(format!(
-        "{told} is not the fingerprint of what was found; nothing is pinned; hint: {hint}"
+    Failure::Refused(Problem::hinted(
+        format!("{told} is not the fingerprint of what was found; nothing is pinned"),
+        hint.to_string(),
     ))
 }
 
 const WHENCE: &str = "ask the publisher for it by another way than the one the key comes by, and give it by --fingerprint, or at a terminal";
-const NO_FINGERPRINT: &str = "no fingerprint, and nobody at a terminal to be asked; nothing is pinned; hint: ask the publisher for it by \
-    another way than the one the key comes by, and give it by --fingerprint (- reads standard input)";
+/// Without a fingerprint nothing is pinned.
+fn no_fingerprint() -> Failure {
+    Failure::Usage(Problem::hinted(
+        "no fingerprint, and nobody at a terminal to be asked; nothing is pinned",
+        "ask the publisher for it by another way than the one the key comes by, and give it by --fingerprint (- reads standard input)",
+    ))
+}

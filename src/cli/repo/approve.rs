@@ -1,9 +1,9 @@
 //! `rootpin repo approve`: looks at what waits for signatures, and adds one's own; or drops it.
 
 use super::Here;
-use super::act::{self, Act, Options};
+use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
-use crate::publish::{Draft, PublishError};
+use crate::publish::{Draft, PublishError, RepositoryChange};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -13,12 +13,12 @@ pub(super) struct Arguments {
     #[arg(long, requires = "role")]
     drop: bool,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let mut make = |draft: &mut Draft| {
+    let change = RepositoryChange::new(|draft: &mut Draft| {
         let waiting: Vec<String> = draft
             .next
             .waiting
@@ -33,9 +33,10 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             } else {
                 format!("{what} waits")
             };
-            return Err(PublishError::Wrong(format!(
-                "{what} for a signature; hint: rootpin repo status"
-            )));
+            return Err(PublishError::wrong(
+                format!("{what} for a signature"),
+                "rootpin repo status",
+            ));
         }
         for role in waiting {
             if verb.drop {
@@ -45,20 +46,12 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             }
         }
         Ok(())
+    });
+    let about = if verb.drop {
+        "drop what waits"
+    } else {
+        "approve what waits"
     };
-    let about = vec![
-        if verb.drop {
-            "drop what waits"
-        } else {
-            "approve what waits"
-        }
-        .to_owned(),
-    ];
-    let act = Act {
-        make: &mut make,
-        decides: [].into(),
-        restores: false,
-        about,
-    };
-    act::run(here, &working, act, &verb.options, output).await
+    let about = [about.to_owned()];
+    carry_out(here, &working, change, &about, &verb.options, output).await
 }

@@ -10,6 +10,7 @@ use super::Here;
 use super::report::of_others;
 use super::term::RootTerm;
 use crate::cli::output::{Output, text};
+use crate::problem::Problem;
 use crate::publish::{Metadata, PublishError, Settings, Working, pinned_root};
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::Told;
@@ -36,25 +37,31 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let root = std::fs::read(&verb.root).map_err(|error| {
         let hint =
             "wanted a root file of it, as its DIR/root.json; whoever keeps it gives it to you";
-        PublishError::Wrong(format!("{}: {error}; hint: {hint}", verb.root.display()))
+        PublishError::wrong(
+            format!("{}: {error}", verb.root.display()),
+            hint.to_string(),
+        )
     })?;
     let found = Digest::of(&root).hex();
     let told: Result<Told, _> = verb.sha256.parse();
     if !told.is_ok_and(|told| told.is_of_file(&Digest::of(&root))) {
         let hint = "ask whoever gave you the file; don't go on with this one";
-        return Err(PublishError::Wrong(format!(
-            "{} has the SHA-256 {found}, wanted {}; hint: {hint}",
-            verb.root.display(),
-            verb.sha256
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{} has the SHA-256 {found}, wanted {}",
+                verb.root.display(),
+                verb.sha256
+            ),
+            hint.to_string(),
+        ));
     }
     let place = here.place(&verb.place)?;
     let pinned = pinned_root(root.clone())?;
     let files = place.read(&BTreeMap::new()).await?.files;
     if files.is_empty() {
-        return Err(PublishError::State(format!(
-            "{} has nothing; hint: rootpin repo init begins a repository",
-            verb.place
+        return Err(PublishError::State(Problem::hinted(
+            format!("{} has nothing", verb.place),
+            "rootpin repo init begins a repository",
         )));
     }
     let metadata = Metadata::read(&files, &pinned, &[], None)?;

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::Here;
-use super::act::{self, Act, Options};
 use super::report::{key_name, of_others};
+use super::signing::{SigningOptions, carry_out, read_draft};
 use super::term::RootTerm;
 use crate::cli::output::{Output, list, table, text};
-use crate::publish::changes::{Edit, Edits, Entry, present};
+use crate::publish::changes::{Edits, Entry, EntryEdit, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
 use crate::publish::root::as_listed;
-use crate::publish::{Draft, Metadata, PublishError, Working, delegated_paths, key_object};
+use crate::publish::{
+    Draft, Metadata, PublishError, RepositoryChange, Working, delegated_paths, key_object,
+};
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::image::Tag;
 
@@ -56,7 +58,7 @@ pub(super) struct Add {
     #[arg(long, value_name = "ROLE", default_value = "targets")]
     by: String,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +66,7 @@ pub(super) struct Remove {
     /// The role's name
     role: String,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,18 +89,17 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
     check_name(&verb.role, &working)?;
     let paths = delegated_paths(&verb.paths, &working.settings)?;
     if !verb.holder.is_empty() && verb.holder.len() != verb.key.len() {
-        return Err(PublishError::Wrong(format!(
-            "{} keys and {} holders; hint: one --holder for each --key",
-            verb.key.len(),
-            verb.holder.len()
-        )));
+        return Err(PublishError::wrong(
+            format!("{} keys and {} holders", verb.key.len(), verb.holder.len()),
+            "one --holder for each --key",
+        ));
     }
     let keys = verb
         .key
         .iter()
         .map(|file| read_key(file))
         .collect::<Result<Vec<_>, _>>()?;
-    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
+    let draft = read_draft(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let known = draft
         .document(&verb.by)
         .and_then(|document| document.members("delegations")?.get("keys")?.as_object());
@@ -117,11 +118,14 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         || ids.len() < usize::try_from(verb.threshold).unwrap_or(usize::MAX)
         || verb.threshold == 0
     {
-        return Err(PublishError::Wrong(format!(
-            "{} different keys, of which {} must sign; hint: give as many keys as must sign, each once",
-            ids.len(),
-            verb.threshold
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{} different keys, of which {} must sign",
+                ids.len(),
+                verb.threshold
+            ),
+            "give as many keys as must sign, each once",
+        ));
     }
     let objects: Map<String, Value> = keys
         .iter()
@@ -154,24 +158,14 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
             names.len()
         ));
     }
-    set(
-        here,
-        &working,
-        Set {
-            by: verb.by,
-            wanted,
-            about,
-            entry: Entry::Delegation(verb.role),
-        },
-        &verb.options,
-        output,
-    )
-    .await
+    let delegation = Entry::Delegation(verb.role);
+    let change = setting(&verb.by, &delegation, &wanted, &working);
+    carry_out(here, &working, change, &about, &verb.options, output).await
 }
 
 async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let draft = act::look(&mut here.transaction(&working, verb.options.local)?, output).await?;
+    let draft = read_draft(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let of_role = |listed: &Value| text(listed, "name") == verb.role;
     let by = draft
         .next
@@ -179,92 +173,60 @@ async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, Publish
         .find(|(_, listed)| of_role(listed))
         .map(|(by, _)| by.to_owned());
     let by = by.ok_or_else(|| {
-        PublishError::Wrong(format!(
-            "nothing is delegated to {}; hint: rootpin repo delegate list",
-            verb.role
-        ))
+        PublishError::wrong(
+            format!("nothing is delegated to {}", verb.role),
+            "rootpin repo delegate list",
+        )
     })?;
     let wanted = vec![(Entry::Delegation(verb.role.clone()), None)];
     let about = vec![format!("take back what is delegated to {}", verb.role)];
-    set(
-        here,
-        &working,
-        Set {
-            by,
-            wanted,
-            about,
-            entry: Entry::Delegation(verb.role),
-        },
-        &verb.options,
-        output,
-    )
-    .await
+    let delegation = Entry::Delegation(verb.role);
+    let change = setting(&by, &delegation, &wanted, &working);
+    carry_out(here, &working, change, &about, &verb.options, output).await
 }
 
-/// Entries of a role that delegates, as they are to be.
-struct Set {
-    by: String,
-    wanted: Vec<(Entry, Option<Value>)>,
-    about: Vec<String>,
-    entry: Entry,
-}
-
-async fn set(
-    here: &Here,
-    working: &Working,
-    set: Set,
-    options: &Options,
-    output: Output,
-) -> Result<u8, PublishError> {
-    let Set {
-        by,
-        wanted,
-        about,
-        entry,
-    } = set;
+/// Sets entries of the role that delegates.
+fn setting<'a>(
+    by: &'a str,
+    delegation: &'a Entry,
+    wanted: &'a [(Entry, Option<Value>)],
+    working: &'a Working,
+) -> RepositoryChange<'a> {
     let mut edits: Option<Edits> = None;
-    let mut make = |draft: &mut Draft| {
-        let document = draft.document(&by).ok_or_else(|| {
-            PublishError::Wrong(format!(
-                "there is no role {by}; hint: rootpin repo delegate list"
-            ))
+    let change = RepositoryChange::new(move |draft: &mut Draft| {
+        let document = draft.document(by).ok_or_else(|| {
+            PublishError::wrong(
+                format!("there is no role {by}"),
+                "rootpin repo delegate list",
+            )
         })?;
         if document
             .members("delegations")
             .is_some_and(|delegations| delegations.contains_key("succinct_roles"))
         {
-            return Err(PublishError::Wrong(format!(
-                "{by} delegates to hash bins, which another tool keeps; hint: change it with that tool"
-            )));
+            return Err(PublishError::wrong(
+                format!("{by} delegates to hash bins, which another tool keeps"),
+                "change it with that tool",
+            ));
         }
         let edit = |(entry, after): &(Entry, Option<Value>)| {
-            (
-                entry.clone(),
-                Edit {
-                    before: present(document, entry),
-                    after: after.clone(),
-                },
-            )
+            let before = present(document, entry);
+            let after = after.clone();
+            (entry.clone(), EntryEdit { before, after })
         };
         let made = edits
             .get_or_insert_with(|| wanted.iter().map(edit).collect())
             .clone();
-        super::images::check_waiting(draft, &working.keyring, &by)?;
+        super::images::check_waiting(draft, &working.keyring, by)?;
         if wanted
             .iter()
-            .any(|(of, after)| *of == entry && after.is_some())
+            .any(|(of, after)| of == delegation && after.is_some())
         {
-            check_delegator(&draft.next, &entry, &by)?;
+            check_delegator(&draft.next, delegation, by)?;
         }
-        draft.edit(&by, &made, |_| false)
-    };
-    let act = Act {
-        make: &mut make,
-        decides: [entry.clone()].into(),
-        restores: false,
-        about,
-    };
-    act::run(here, working, act, options, output).await
+        draft.edit(by, &made, |_| false)
+    });
+    change.deciding([delegation.clone()])
 }
 
 /// One role is delegated to by one other: its one file can't be signed by the keys that two say.
@@ -276,9 +238,10 @@ fn check_delegator(metadata: &Metadata, entry: &Entry, by: &str) -> Result<(), P
         .delegations()
         .find(|(other, listed)| *other != by && text(listed, "name") == role)
     {
-        Some((other, _)) => Err(PublishError::Wrong(format!(
-            "{other} delegates to {role} already; hint: give the new role another name"
-        ))),
+        Some((other, _)) => Err(PublishError::wrong(
+            format!("{other} delegates to {role} already"),
+            "give the new role another name",
+        )),
         None => Ok(()),
     }
 }
@@ -286,9 +249,10 @@ fn check_delegator(metadata: &Metadata, entry: &Entry, by: &str) -> Result<(), P
 /// The name is that of a file, and in a registry that of a tag.
 fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
     let wrong = |why: &str| {
-        Err(PublishError::Wrong(format!(
-            "{role:?} {why}; hint: a role's name is letters, digits, . _ and -, as team-a"
-        )))
+        Err(PublishError::wrong(
+            format!("{role:?} {why}"),
+            "a role's name is letters, digits, . _ and -, as team-a",
+        ))
     };
     if role.parse::<Tag>().is_err() {
         return wrong("can't be a role");
@@ -318,9 +282,10 @@ fn check_name(role: &str, working: &Working) -> Result<(), PublishError> {
 /// A public key's file: its ID, the key, and the file's name.
 pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishError> {
     let public = read_public_key(file).map_err(|error| match error {
-        SigningError::File(file, error) => PublishError::Wrong(format!(
-            "{file}: {error}; hint: wanted a public key's file: keys/NAME.pub, as its holder has it"
-        )),
+        SigningError::File(file, error) => PublishError::wrong(
+            format!("{file}: {error}"),
+            "wanted a public key's file: keys/NAME.pub, as its holder has it",
+        ),
         error => error.into(),
     })?;
     let (keyid, key) = key_object(&public);
@@ -334,7 +299,7 @@ pub(super) fn read_key(file: &Path) -> Result<(String, Value, String), PublishEr
 async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let mut transaction = here.transaction(&working, verb.local)?;
-    let metadata = act::look(&mut transaction, output).await?.next;
+    let metadata = read_draft(&mut transaction, output).await?.next;
     let term = RootTerm::of(&metadata, transaction.now);
     let delegation = |(by, listed): (&str, &Value)| {
         let keyids = list(listed, "keyids").iter().filter_map(Value::as_str);

@@ -1,22 +1,24 @@
 //! `rootpin repo sign`, `endorse` and `revoke`: what names of images stand for.
 
+mod description;
+mod signer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use description::{describe, describing, target};
+use serde_json::{Value, json};
+use signer::{check_delegation, check_key, role_for};
+pub(super) use signer::{check_waiting, may_sign};
 
 use super::Here;
-use super::act::{self, Act, Options};
-use super::report::key_name;
+use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
 use crate::cli::verify_file::file_digest;
-use crate::publish::changes::{Edit, Edits, Entry, present};
-use crate::publish::keyring::Keyring;
-use crate::publish::{Doing, Draft, Metadata, PublishError, Working, way};
-use crate::sources::{Description, Sources};
-use rootpin_trust::Code;
+use crate::publish::changes::{Edits, Entry, EntryEdit, present};
+use crate::publish::{Draft, Metadata, PublishError, RepositoryChange, Working, delegation_path};
+use crate::sources::Description;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
 /// For what a registry is asked.
@@ -42,7 +44,7 @@ pub(super) struct Sign {
     #[arg(long)]
     role: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +62,7 @@ pub(super) struct Endorse {
     #[arg(long)]
     role: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +74,7 @@ pub(super) struct Revoke {
     #[arg(long)]
     role: Option<String>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, PublishError> {
@@ -86,21 +88,21 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
         .iter()
         .find(|(repository, _)| !working.settings.owns(repository))
     {
-        return Err(PublishError::Wrong(format!(
-            "{repository} is none of this repository's names: {}; hint: add it to names in repository.toml, or endorse what others build",
-            working
-                .settings
-                .names
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{repository} is none of this repository's names: {}",
+                working
+                    .settings
+                    .names
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            "add it to names in repository.toml, or endorse what others build",
+        ));
     }
-    let mut put = Put {
-        role: verb.role,
-        ..Put::default()
-    };
+    let (mut targets, mut about) = (BTreeMap::new(), Vec::new());
     for (repository, tag) in images {
         let path = format!("{repository}:{tag}");
         let image = ImageRef {
@@ -122,10 +124,16 @@ pub(super) async fn sign(here: &Here, verb: Sign, output: Output) -> Result<u8, 
             },
             None => describe(here, &image, output).await?,
         };
-        put.about.extend(about(&format!("sign {path}"), &described));
-        put.targets.insert(path, target(&described, None));
+        about.extend(describing(&format!("sign {path}"), &described));
+        targets.insert(path, target(&described, None));
     }
-    self::put(here, &working, put, &verb.options, output).await
+    let change = setting(&targets, verb.role.as_deref(), &working);
+    carry_out(here, &working, change, &about, &verb.options, output).await
+}
+
+/// A file's digest and length.
+fn measured(file: &Path) -> Result<(Digest, u64), PublishError> {
+    file_digest(file).map_err(|error| PublishError::File(file.display().to_string(), error))
 }
 
 pub(super) async fn endorse(
@@ -136,9 +144,10 @@ pub(super) async fn endorse(
     let working = here.open()?;
     let (repository, tag) = tagged(&verb.name)?;
     if !working.settings.may_endorse(&repository) {
-        return Err(PublishError::Wrong(format!(
-            "{repository} is nothing that this repository endorses; hint: add it to endorses in repository.toml, as endorses = [\"{repository}\"]"
-        )));
+        return Err(PublishError::wrong(
+            format!("{repository} is nothing that this repository endorses"),
+            format!("add it to endorses in repository.toml, as endorses = [\"{repository}\"]"),
+        ));
     }
     let path = format!("{repository}:{tag}");
     let from = verb.from.as_deref().unwrap_or(&verb.name);
@@ -157,136 +166,29 @@ pub(super) async fn endorse(
         ..image
     }
     .to_string();
-    let about = about(&format!("endorse {path} as {name}"), &described);
+    let about = describing(&format!("endorse {path} as {name}"), &described);
     let source = json!({ "name": name, "digest": described.digest.to_string(), "at": at });
     let targets = [(path, target(&described, Some(source)))].into();
-    put(
-        here,
-        &working,
-        Put {
-            targets,
-            about,
-            role: verb.role,
-        },
-        &verb.options,
-        output,
-    )
-    .await
+    let change = setting(&targets, verb.role.as_deref(), &working);
+    carry_out(here, &working, change, &about, &verb.options, output).await
 }
 
-/// A file's digest and length.
-fn measured(file: &Path) -> Result<(Digest, u64), PublishError> {
-    file_digest(file).map_err(|error| PublishError::Wrong(format!("{}: {error}", file.display())))
-}
-
-/// What the registry has under that name now.
-async fn describe(
-    here: &Here,
-    image: &ImageRef,
-    output: Output,
-) -> Result<Description, PublishError> {
-    let sources = Sources::new(Arc::clone(&here.credentials));
-    let doing = Doing::default();
-    doing.set(format!("asking the registry for {image}"));
-    let described = act::telling(
-        output,
-        &doing,
-        sources.describe(image, Instant::now() + DEADLINE),
-    )
-    .await;
-    described.map_err(|refusal| {
-        // The hint of a refusal is for hosts; here no name is taken with a digest in it.
-        let hint = match refusal.code {
-            Code::NoStatement => {
-                "push the image first, or check the name; what is not there yet is signed by --digest sha256:… --length BYTES"
-            }
-            Code::SourceDenied => "log in as somebody who may pull there (docker login REGISTRY), or give --docker-config DIR",
-            _ => &refusal.hint,
-        };
-        PublishError::Wrong(format!("{}; hint: {hint}", refusal.found))
-    })
-}
-
-fn about(what: &str, described: &Description) -> Vec<String> {
-    let Description {
-        digest,
-        length,
-        media_type,
-        manifests,
-        ..
-    } = described;
-    let kind = if media_type.is_empty() {
-        String::new()
-    } else {
-        format!(", {media_type}")
-    };
-    let platforms = if manifests.is_empty() {
-        String::new()
-    } else {
-        format!(", {} manifests", manifests.len())
-    };
-    vec![
-        what.to_owned(),
-        format!("  {digest}, {length} bytes{kind}{platforms}"),
-    ]
-}
-
-/// An image as a target.
-fn target(described: &Description, source: Option<Value>) -> Value {
-    let mut about = Map::new();
-    if !described.media_type.is_empty() {
-        about.insert("mediaType".to_owned(), json!(described.media_type));
-    }
-    if !described.manifests.is_empty() {
-        let manifests: Vec<_> = described
-            .manifests
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        about.insert("manifests".to_owned(), json!(manifests));
-    }
-    about.extend(source.map(|source| ("source".to_owned(), source)));
-    let mut target =
-        json!({ "length": described.length, "hashes": { "sha256": described.digest.hex() } });
-    if let Some(target) = target.as_object_mut().filter(|_| !about.is_empty()) {
-        target.insert("custom".to_owned(), json!({ "rootpin": about }));
-    }
-    target
-}
-
-/// What paths are to stand for.
-#[derive(Default)]
-struct Put {
-    targets: BTreeMap<String, Value>,
-    about: Vec<String>,
-    role: Option<String>,
-}
-
-/// Edits by role.
-type OfRoles = BTreeMap<String, Edits>;
-
-async fn put(
-    here: &Here,
-    working: &Working,
-    put: Put,
-    options: &Options,
-    output: Output,
-) -> Result<u8, PublishError> {
-    let Put {
-        targets,
-        about,
-        role,
-    } = put;
-    let mut edits: Option<OfRoles> = None;
-    let mut make = |draft: &mut Draft| {
+/// Sets what paths stand for, each in the role that signs it.
+fn setting<'a>(
+    targets: &'a BTreeMap<String, Value>,
+    role: Option<&'a str>,
+    working: &'a Working,
+) -> RepositoryChange<'a> {
+    let mut edits: Option<EditsByRole> = None;
+    let change = RepositoryChange::new(move |draft: &mut Draft| {
         if edits.is_none() {
-            let mut all = OfRoles::new();
-            for (path, value) in &targets {
-                let role = match &role {
-                    Some(role) => role.clone(),
+            let mut all = EditsByRole::new();
+            for (path, value) in targets {
+                let role = match role {
+                    Some(role) => role.to_owned(),
                     None => role_for(&draft.next, &working.keyring, path)?,
                 };
-                change(&mut all, draft, role, path, Some(value));
+                add_edit(&mut all, draft, role, path, Some(value));
             }
             edits = Some(all);
         }
@@ -295,20 +197,14 @@ async fn put(
                 .keys()
                 .filter(|path| edits.contains_key(&Entry::Target((*path).clone())))
             {
-                check_way(&draft.next, role, path)?;
+                check_delegation(&draft.next, role, path)?;
             }
             check_waiting(draft, &working.keyring, role)?;
             draft.edit(role, edits, |_| false)?;
         }
         Ok(())
-    };
-    let act = Act {
-        make: &mut make,
-        decides: targets.keys().cloned().map(Entry::Target).collect(),
-        restores: false,
-        about,
-    };
-    act::run(here, working, act, options, output).await
+    });
+    change.deciding(targets.keys().cloned().map(Entry::Target))
 }
 
 pub(super) async fn revoke(here: &Here, verb: Revoke, output: Output) -> Result<u8, PublishError> {
@@ -319,28 +215,24 @@ pub(super) async fn revoke(here: &Here, verb: Revoke, output: Output) -> Result<
         .iter()
         .map(path)
         .collect::<Result<BTreeSet<_>, _>>()?;
-    let mut edits: Option<OfRoles> = None;
-    let mut make = |draft: &mut Draft| {
+    let change = removing(&paths, verb.role.as_deref(), &working);
+    let about: Vec<_> = paths.iter().map(|path| format!("revoke {path}")).collect();
+    carry_out(here, &working, change, &about, &verb.options, output).await
+}
+
+/// Takes paths out of one role, or of every role that lists them.
+fn removing<'a>(
+    paths: &'a BTreeSet<String>,
+    only: Option<&'a str>,
+    working: &'a Working,
+) -> RepositoryChange<'a> {
+    let mut edits: Option<EditsByRole> = None;
+    let change = RepositoryChange::new(move |draft: &mut Draft| {
         if edits.is_none() {
-            let mut all = OfRoles::new();
-            for path in &paths {
-                let listing = draft
-                    .next
-                    .roles
-                    .keys()
-                    .chain(draft.next.waiting.keys())
-                    .filter(|role| way::lists(&draft.next, role, path));
-                let roles = listing
-                    .filter(|role| verb.role.as_ref().is_none_or(|only| only == *role))
-                    .cloned()
-                    .collect::<BTreeSet<_>>();
-                if roles.is_empty() {
-                    return Err(PublishError::Wrong(format!(
-                        "{path} is not signed; hint: rootpin repo list shows what is"
-                    )));
-                }
-                for role in roles {
-                    change(&mut all, draft, role, path, None);
+            let mut all = EditsByRole::new();
+            for path in paths {
+                for role in roles_that_list(&draft.next, path, only)? {
+                    add_edit(&mut all, draft, role, path, None);
                 }
             }
             edits = Some(all);
@@ -356,26 +248,43 @@ pub(super) async fn revoke(here: &Here, verb: Revoke, output: Output) -> Result<
             draft.edit(role, edits, |_| false)?;
         }
         Ok(())
-    };
-    let about = paths.iter().map(|path| format!("revoke {path}")).collect();
-    let act = Act {
-        make: &mut make,
-        decides: paths.iter().cloned().map(Entry::Target).collect(),
-        restores: false,
-        about,
-    };
-    act::run(here, &working, act, &verb.options, output).await
+    });
+    change.deciding(paths.iter().cloned().map(Entry::Target))
 }
 
-/// Adds what a path is to be in a role.
-fn change(all: &mut OfRoles, draft: &Draft, role: String, path: &str, after: Option<&Value>) {
+fn roles_that_list(
+    metadata: &Metadata,
+    path: &str,
+    only: Option<&str>,
+) -> Result<BTreeSet<String>, PublishError> {
+    let listing = metadata
+        .roles
+        .keys()
+        .chain(metadata.waiting.keys())
+        .filter(|role| delegation_path::lists(metadata, role, path))
+        .filter(|role| only.is_none_or(|only| only == *role));
+    let roles: BTreeSet<_> = listing.cloned().collect();
+    if roles.is_empty() {
+        return Err(PublishError::wrong(
+            format!("{path} is not signed"),
+            "rootpin repo list shows what is",
+        ));
+    }
+    Ok(roles)
+}
+
+/// Edits by role.
+type EditsByRole = BTreeMap<String, Edits>;
+
+/// Adds the edit of one path in a role.
+fn add_edit(all: &mut EditsByRole, draft: &Draft, role: String, path: &str, after: Option<&Value>) {
     let entry = Entry::Target(path.to_owned());
     let before = draft
         .document(&role)
         .and_then(|document| present(document, &entry));
     all.entry(role).or_default().insert(
         entry,
-        Edit {
+        EntryEdit {
             before,
             after: after.cloned(),
         },
@@ -386,133 +295,18 @@ fn change(all: &mut OfRoles, draft: &Draft, role: String, path: &str, after: Opt
 pub(super) fn tagged(name: &str) -> Result<(Repository, Tag), PublishError> {
     let image: ImageRef = name
         .parse()
-        .map_err(|error| PublishError::Wrong(format!("{error}; hint: wanted NAME:TAG")))?;
+        .map_err(|error: rootpin_trust::image::ReferenceError| {
+            PublishError::wrong(error.to_string(), "wanted NAME:TAG")
+        })?;
     match image {
         ImageRef {
             repository,
             tag: Some(tag),
             digest: None,
         } if name.ends_with(&format!(":{tag}")) => Ok((repository, tag)),
-        _ => Err(PublishError::Wrong(format!(
-            "{name:?} has no tag, or a digest; hint: wanted NAME:TAG, and --digest sha256:…"
-        ))),
+        _ => Err(PublishError::wrong(
+            format!("{name:?} has no tag, or a digest"),
+            "wanted NAME:TAG, and --digest sha256:…",
+        )),
     }
-}
-
-pub(super) fn may_sign(metadata: &Metadata, keyring: &Keyring, role: &str) -> bool {
-    let authority = metadata.authority(role);
-    authority.is_some_and(|authority| {
-        authority
-            .keys
-            .iter()
-            .any(|key| key.id.is_some_and(|id| keyring.signs_with(id)))
-    })
-}
-
-/// The role to sign a path in: the one that decides it already, or else the most specific one, if a
-/// key here may sign for it.
-fn role_for(metadata: &Metadata, keyring: &Keyring, path: &str) -> Result<String, PublishError> {
-    let way = way::way(metadata, path);
-    let may = |role: &&String| may_sign(metadata, keyring, role);
-    let decided = way::decided_by(metadata, path);
-    // Pre-order, the most specific delegation first: after `targets`, which covers everything.
-    let first = || {
-        way.iter()
-            .skip(1)
-            .find(may)
-            .or_else(|| way.first().filter(may))
-            .cloned()
-    };
-    decided
-        .filter(|role| may_sign(metadata, keyring, role))
-        .or_else(first)
-        .ok_or_else(|| {
-            let signers: Vec<_> = way
-                .iter()
-                .map(|role| format!("{role}: {}", signers(metadata, keyring, role)))
-                .collect();
-            PublishError::Wrong(format!(
-                "no key here may sign {path}; hint: have it signed by one of those who may: {}",
-                signers.join("; ")
-            ))
-        })
-}
-
-fn signers(metadata: &Metadata, keyring: &Keyring, role: &str) -> String {
-    let keyids = metadata
-        .authority(role)
-        .map(|authority| authority.keyids())
-        .unwrap_or_default();
-    keyids
-        .iter()
-        .map(|keyid| key_name(keyid, metadata, keyring))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn check_key(
-    metadata: &Metadata,
-    keyring: &Keyring,
-    role: &str,
-    path: &str,
-) -> Result<(), PublishError> {
-    if may_sign(metadata, keyring, role) {
-        return Ok(());
-    }
-    let signers = signers(metadata, keyring, role);
-    Err(PublishError::Wrong(format!(
-        "{role} lists {path}, and no key of it is here; hint: its keys are held by {signers}"
-    )))
-}
-
-/// Refuses what no host would see: a role that is not asked for the path, or after another one that
-/// lists it.
-fn check_way(metadata: &Metadata, role: &str, path: &str) -> Result<(), PublishError> {
-    let way = way::way(metadata, path);
-    let Some(at) = way.iter().position(|known| known == role) else {
-        return Err(PublishError::Wrong(format!(
-            "hosts don't ask {role} for {path}; hint: they ask {}; rootpin repo delegate list shows who signs what",
-            way.join(", ")
-        )));
-    };
-    match way
-        .iter()
-        .take(at)
-        .find(|earlier| way::lists(metadata, earlier, path))
-    {
-        Some(earlier) => Err(PublishError::Wrong(format!(
-            "{earlier} lists {path} already, and is asked before {role}; hint: sign it there (--role {earlier}), or revoke it there first"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// Refuses to sign along with one's own change what others have put to be signed and nobody here
-/// has looked at.
-pub(super) fn check_waiting(
-    draft: &Draft,
-    keyring: &Keyring,
-    role: &str,
-) -> Result<(), PublishError> {
-    let Some(file) = draft.next.waiting.get(role) else {
-        return Ok(());
-    };
-    let Some(authority) = draft.next.authority(role) else {
-        return Ok(());
-    };
-    let signed = Metadata::signers(&authority, &file.document);
-    let here = signed
-        .iter()
-        .any(|key| key.id.is_some_and(|id| keyring.signs_with(id)));
-    if here || signed.len() >= authority.threshold {
-        return Ok(());
-    }
-    let signed: Vec<_> = signed
-        .iter()
-        .map(|key| key_name(&key.keyid, &draft.next, keyring))
-        .collect();
-    Err(PublishError::Wrong(format!(
-        "{role} waits with changes by {}; hint: look at them with rootpin repo approve {role} --dry-run, and approve or drop them first",
-        signed.join(", ")
-    )))
 }

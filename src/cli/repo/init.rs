@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Here;
-use super::act::{Options, Unlocked};
 use super::rotate;
+use super::signing::{SigningOptions, open_keys};
 use crate::cli::output::{Output, text};
-use crate::publish::key::Kind;
+use crate::problem::Problem;
+use crate::publish::key::KeyKind;
 use crate::publish::keyring::{complete, generate};
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
-use crate::publish::{Document, Metadata, Plan, Proposal, PublishError, Settings, Working};
+use crate::publish::{
+    Activity, Document, Metadata, Plan, PublishError, RootProposal, Settings, Working,
+};
 use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +45,7 @@ pub(super) struct Arguments {
     #[arg(long, num_args = 1.., value_name = "KEY=NAME", value_parser = term)]
     holder: Vec<(String, String)>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -74,14 +77,15 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let mut working = Working::begin(&folder, &settings, None)?;
     for (url, place) in here.transaction(&working, verb.options.local)?.places {
         if !place.read(&BTreeMap::new()).await?.files.is_empty() {
-            return Err(PublishError::State(format!(
-                "{url} has a repository already; hint: work with it by: rootpin repo clone {url} DIR"
+            return Err(PublishError::State(Problem::hinted(
+                format!("{url} has a repository already"),
+                format!("work with it by: rootpin repo clone {url} DIR"),
             )));
         }
     }
     make_keys(&mut working, &verb)?;
     let root = first_root(&working, &verb)?;
-    let mut proposal = Proposal::new(
+    let mut proposal = RootProposal::new(
         None,
         root,
         jiff::Timestamp::now(),
@@ -90,7 +94,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let open = proposal.open_keys(&working.keyring);
     proposal.sign(
         &open,
-        &mut Unlocked::new(&working.keyring, &verb.options.passphrases),
+        &mut open_keys(&working, &verb.options, &Activity::default()),
     )?;
     if !proposal.missing().is_empty() {
         working.settle(&settings)?;
@@ -113,7 +117,7 @@ pub(super) async fn begin(
     here: &Here,
     working: &mut Working,
     root: Document,
-    options: &Options,
+    options: &SigningOptions,
     output: Output,
 ) -> Result<u8, PublishError> {
     begin_in(here, working, root, options, None, output).await
@@ -124,11 +128,11 @@ async fn begin_in(
     here: &Here,
     working: &mut Working,
     root: Document,
-    options: &Options,
+    options: &SigningOptions,
     settings: Option<&str>,
     output: Output,
 ) -> Result<u8, PublishError> {
-    let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
+    let mut keys = open_keys(working, options, &Activity::default());
     let plan = Plan::of(
         founded(root),
         &working.keyring,
@@ -141,10 +145,10 @@ async fn begin_in(
         .or(plan.offline.as_ref())
     {
         let wanted = "the private key must be in keys/, or in a token that keys/ names";
-        return Err(PublishError::Wrong(format!(
-            "no key here signs {}; hint: {wanted}",
-            missing.role
-        )));
+        return Err(PublishError::wrong(
+            format!("no key here signs {}", missing.role),
+            wanted.to_string(),
+        ));
     }
     let sealed = plan.sign(&mut keys)?;
     drop(keys);
@@ -174,7 +178,7 @@ async fn begin_in(
     match published {
         // One object, with the error in it.
         Err(error) if output.json => {
-            Output::loudly(&super::told(&error));
+            Output::loudly(&super::advised(&error).to_string());
             Ok(2)
         }
         published => published.map(|_| 0),
@@ -200,16 +204,17 @@ fn names(verb: &Arguments) -> Vec<String> {
 fn check(here: &Here, verb: &Arguments, settings: &Settings) -> Result<(), PublishError> {
     let (keys, threshold) = (verb.root_keys, verb.root_threshold);
     if threshold < 1 || keys < threshold {
-        return Err(PublishError::Wrong(format!(
-            "{threshold} of {keys} root keys would have to sign; hint: --root-keys N, and --root-threshold from 1 to N"
-        )));
+        return Err(PublishError::wrong(
+            format!("{threshold} of {keys} root keys would have to sign"),
+            "--root-keys N, and --root-threshold from 1 to N",
+        ));
     }
     let names = names(verb);
     if let Some((key, _)) = verb.holder.iter().find(|(key, _)| !names.contains(key)) {
-        return Err(PublishError::Wrong(format!(
-            "--holder {key}=…: there is no such key; hint: the keys are {}",
-            names.join(", ")
-        )));
+        return Err(PublishError::wrong(
+            format!("--holder {key}=…: there is no such key"),
+            format!("the keys are {}", names.join(", ")),
+        ));
     }
     settings
         .publish
@@ -219,8 +224,8 @@ fn check(here: &Here, verb: &Arguments, settings: &Settings) -> Result<(), Publi
 
 fn make_keys(working: &mut Working, verb: &Arguments) -> Result<(), PublishError> {
     let kind = match verb.key_type {
-        KeyType::Ed25519 => Kind::Ed25519,
-        KeyType::Ecdsa => Kind::P256,
+        KeyType::Ed25519 => KeyKind::Ed25519,
+        KeyType::Ecdsa => KeyKind::P256,
     };
     for name in names(verb) {
         if working

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::passphrase::Passphrases;
 use crate::cli::output::{Output, list, table, text};
-use crate::publish::key::{Kind, SigningError};
+use crate::publish::key::{KeyKind, SigningError};
 use crate::publish::keyring::{self, KeyEntry, Keyring};
 use crate::publish::token::{At, Which, id_from_hex};
 
@@ -164,14 +164,14 @@ fn add(folder: &Path, verb: &Add) -> Result<KeyEntry, SigningError> {
 
 fn generate(folder: &Path, verb: &Generate) -> Result<KeyEntry, SigningError> {
     let kind = |default| match verb.kind {
-        Some(KeyType::Ed25519) => Kind::Ed25519,
-        Some(KeyType::Ecdsa) => Kind::P256,
+        Some(KeyType::Ed25519) => KeyKind::Ed25519,
+        Some(KeyType::Ecdsa) => KeyKind::P256,
         None => default,
     };
     let (Some(module), Some(token)) = (&verb.token, &verb.token_label) else {
         keyring::check_new(folder, &verb.name)?;
         let passphrase = Zeroizing::new(verb.passphrases.of_new(&verb.name)?);
-        return keyring::generate(folder, &verb.name, kind(Kind::Ed25519), &passphrase);
+        return keyring::generate(folder, &verb.name, kind(KeyKind::Ed25519), &passphrase);
     };
     keyring::check_new(folder, &verb.name)?;
     let pin = Zeroizing::new(
@@ -181,7 +181,7 @@ fn generate(folder: &Path, verb: &Generate) -> Result<KeyEntry, SigningError> {
     keyring::generate_in_token(
         folder,
         &verb.name,
-        kind(Kind::P256),
+        kind(KeyKind::P256),
         &At {
             module,
             token,

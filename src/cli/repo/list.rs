@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::Here;
 use super::report::of_others;
+use super::signing::read_draft;
 use super::term::RootTerm;
-use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
-use crate::publish::{Metadata, PublishError, way};
+use crate::publish::{Metadata, PublishError, delegation_path};
 use rootpin_policy::Pattern;
 use rootpin_trust::image::Repository;
 
@@ -22,7 +23,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let mut transaction = here.transaction(&working, verb.local)?;
-    let draft = act::look(&mut transaction, output).await?;
+    let draft = read_draft(&mut transaction, output).await?;
     let term = RootTerm::of(&draft.next, transaction.now);
     let images: Vec<_> = images(&draft.next)
         .filter(|image| matches(verb.pattern.as_ref(), text(image, "name")))
@@ -44,7 +45,7 @@ fn images(metadata: &Metadata) -> impl Iterator<Item = Value> {
             .cloned()
             .unwrap_or_default();
         targets.into_iter().map(move |(name, value)| {
-            let decides = way::decided_by(metadata, &name).as_ref() == Some(&role);
+            let decides = delegation_path::deciding_role(metadata, &name).as_ref() == Some(&role);
             let digest = value.get("hashes").and_then(|hashes| hashes.get("sha256")).and_then(Value::as_str);
             json!({
                 "name": name, "digest": digest.map(|digest| format!("sha256:{digest}")), "length": value.get("length"), "role": role,

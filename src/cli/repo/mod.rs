@@ -1,6 +1,5 @@
 //! `rootpin repo`: make and keep a TUF repository of image names.
 
-mod act;
 mod approve;
 mod clone;
 mod delegate;
@@ -9,10 +8,12 @@ mod init;
 mod key;
 mod list;
 mod passphrase;
+mod progress;
 mod publish;
 mod refresh;
 mod report;
 mod rotate;
+mod signing;
 mod status;
 mod term;
 
@@ -23,8 +24,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::output::{Output, shell_word};
+use crate::problem::Problem;
 use crate::publish::place::{Place, PlaceError};
-use crate::publish::{Doing, Outcome, PublishError, Transaction, Working};
+use crate::publish::{
+    Activity, OpenKeys, PublishError, Published, RepositoryChange, Transaction, Working,
+};
 use crate::sources::Credentials;
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::Code;
@@ -107,7 +111,7 @@ enum Verb {
     Status(status::Arguments),
 }
 
-pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
+pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, Problem> {
     let Arguments {
         repo,
         docker_config,
@@ -136,67 +140,51 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, String> {
             Verb::List(verb) => list::run(&here, &verb, output).await,
             Verb::Status(verb) => status::run(&here, &verb, output).await,
         };
-        done.map_err(|error| in_folder(&told(&error), &here.repo))
+        done.map_err(|error| in_folder(advised(&error), &here.repo))
     })
 }
 
-/// An error of a registry with what to do about it, which the registry's client can't know.
-fn told(error: &PublishError) -> String {
-    if let PublishError::Refused(refusal) = error
-        && refusal.code == Code::Rollback
-    {
-        let hint = "the place shows an older state than was seen here, or another history; if it was restored from a backup, empty it (of a registry the \
-                    tags rootpin-… too) and fill it again where the newest state is: rootpin repo publish";
-        return format!(
-            "the repository does not hold: {}: found {}; wanted {}; hint: {hint}",
-            refusal.code, refusal.found, refusal.wanted
-        );
-    }
-    if let PublishError::Refused(refusal) = error
-        && refusal.unpinned_root
-    {
-        let hint = "the place has another repository, or one that was begun anew; if that is right, clone it to another folder with a root file \
-                    of its own: rootpin repo clone PLACE DIR --root FILE --sha256 HEX --names PATTERN";
-        return format!(
-            "the repository does not hold: {}: found {}; wanted {}; hint: {hint}",
-            refusal.code, refusal.found, refusal.wanted
-        );
-    }
+/// An error with the hint that fits a publisher.
+fn advised(error: &PublishError) -> Problem {
+    let problem = error.problem();
     let hint = match error {
+        PublishError::Refused(refusal) if refusal.code == Code::Rollback => {
+            "the place shows an older state than was seen here, or another history; if it was restored from a backup, empty it (of a registry the \
+                    tags rootpin-… too) and fill it again where the newest state is: rootpin repo publish"
+        }
+        PublishError::Refused(refusal) if refusal.unpinned_root => {
+            "the place has another repository, or one that was begun anew; if that is right, clone it to another folder with a root file \
+                    of its own: rootpin repo clone PLACE DIR --root FILE --sha256 HEX --names PATTERN"
+        }
         PublishError::Place(PlaceError::Folder(_, error))
             if error.kind() == ErrorKind::PermissionDenied =>
         {
             "the user who publishes must be able to read and write there; then the same command again, or after init: rootpin repo publish"
         }
-        _ => return error.to_string(),
+        _ => return problem,
     };
-    format!("{error}; hint: {hint}")
+    Problem::hinted(problem.what, hint)
 }
 
-/// The hint's commands as they are typed where this one was: with the same `--repo`.
-fn in_folder(error: &str, repo: &Path) -> String {
+/// Adds the `--repo` of this command to the commands of the hint.
+fn in_folder(problem: Problem, repo: &Path) -> Problem {
     const COMMAND: &str = "rootpin repo ";
-    let Some((problem, hint)) = error.split_once("; hint: ") else {
-        return error.to_owned();
+    let Some(hint) = problem.hint.as_ref().filter(|_| repo != Path::new(".")) else {
+        return problem;
     };
-    if repo == Path::new(".") {
-        return error.to_owned();
-    }
     let folder = shell_word(&repo.to_string_lossy());
     let mut parts = hint.split(COMMAND);
-    let mut hint = parts.next().unwrap_or_default().to_owned();
+    let mut typed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         // These work without the folder, or make another one.
         let elsewhere = ["--repo", "init", "clone", "rotate root --sign"];
-        hint.push_str(COMMAND);
+        typed.push_str(COMMAND);
         if !elsewhere.iter().any(|verb| part.starts_with(verb)) {
-            hint.push_str("--repo ");
-            hint.push_str(&folder);
-            hint.push(' ');
+            typed.extend(["--repo ", &folder, " "]);
         }
-        hint.push_str(part);
+        typed.push_str(part);
     }
-    format!("{problem}; hint: {hint}")
+    Problem::hinted(problem.what, typed)
 }
 
 /// Where a verb works, and with which credentials.
@@ -234,7 +222,7 @@ impl Here {
             places,
             now: Timestamp::now(),
             notes: Vec::new(),
-            doing: Doing::default(),
+            activity: Activity::default(),
         })
     }
 }
@@ -250,28 +238,29 @@ async fn publish_all(
     if transaction.places.is_empty() {
         return Ok(Vec::new());
     }
-    let doing = transaction.doing.clone();
-    match act::telling(
-        output,
-        &doing,
-        transaction.run(&mut publish::Bring, &mut publish::Bring),
-    )
-    .await?
-    {
-        Outcome::Done {
+    let activity = transaction.activity.clone();
+    let work = async {
+        let mut change = RepositoryChange::restoring();
+        let prepared = transaction.prepare(&mut change).await?;
+        transaction
+            .publish(prepared, &mut change, &mut OpenKeys::none())
+            .await
+    };
+    match progress::with_progress(output, &activity, work).await? {
+        Published::Nothing(_) => Ok(Vec::new()),
+        Published::Done {
             published, failed, ..
         } if failed.is_empty() => Ok(published.iter().map(ToString::to_string).collect()),
-        Outcome::Done { failed, .. } => {
+        Published::Done { failed, .. } => {
             let failed: Vec<_> = failed
                 .iter()
                 .map(|(place, why)| format!("{place}: {why}"))
                 .collect();
-            Err(PublishError::State(format!(
-                "not published everywhere: {}; hint: rootpin repo publish",
-                failed.join("; ")
+            Err(PublishError::State(Problem::hinted(
+                format!("not published everywhere: {}", failed.join("; ")),
+                "rootpin repo publish",
             )))
         }
-        Outcome::Nothing(_) | Outcome::Shown => Ok(Vec::new()),
     }
 }
 
@@ -300,12 +289,12 @@ mod tests {
             ),
             ("rootpin repo init, or clone", "rootpin repo init, or clone"),
         ] {
-            let error = format!("rootpin repo list failed; hint: {hint}");
+            let problem = Problem::hinted("rootpin repo list failed", hint);
             assert_eq!(
-                in_folder(&error, Path::new("my trust")),
-                format!("rootpin repo list failed; hint: {typed}")
+                in_folder(problem.clone(), Path::new("my trust")),
+                Problem::hinted("rootpin repo list failed", typed)
             );
-            assert_eq!(in_folder(&error, Path::new(".")), error);
+            assert_eq!(in_folder(problem.clone(), Path::new(".")), problem);
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
+use crate::problem::Problem;
 use crate::publish::key::SigningError;
 use crate::publish::private_file::read_private;
 
@@ -91,8 +92,9 @@ impl Passphrases {
                 return Ok(first.as_str().to_owned());
             }
         }
-        Err(SigningError::Passphrase(format!(
-            "the passphrase for {name} was typed in two ways each time; hint: try again"
+        Err(SigningError::Passphrase(Problem::hinted(
+            format!("the passphrase for {name} was typed in two ways each time"),
+            "try again",
         )))
     }
 
@@ -106,19 +108,20 @@ impl Passphrases {
                 Ok(text) => Zeroizing::new(text.into_bytes()),
                 Err(std::env::VarError::NotPresent) => return Ok(None),
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    return Err(SigningError::Passphrase(format!(
-                        "{ENVIRONMENT} is not UTF-8"
-                    )));
+                    return Err(SigningError::Passphrase(
+                        format!("{ENVIRONMENT} is not UTF-8").into(),
+                    ));
                 }
             },
         };
         let text = str::from_utf8(&text).map_err(|_| {
-            SigningError::Passphrase(format!("the passphrase given for {name} is not UTF-8"))
+            SigningError::Passphrase(format!("the passphrase given for {name} is not UTF-8").into())
         })?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
-            return Err(SigningError::Passphrase(format!(
-                "the passphrase given for {name} is empty; hint: an empty one protects nothing"
+            return Err(SigningError::Passphrase(Problem::hinted(
+                format!("the passphrase given for {name} is empty"),
+                "an empty one protects nothing",
             )));
         }
         Ok(Some(line.to_owned()))
@@ -132,7 +135,7 @@ impl Passphrases {
             usize::try_from(LONGEST).unwrap_or_default(),
         ));
         let failed = |error: io::Error| {
-            SigningError::Passphrase(format!("no passphrase on standard input: {error}"))
+            SigningError::Passphrase(format!("no passphrase on standard input: {error}").into())
         };
         // Byte by byte: what follows the line is for somebody else.
         for byte in io::stdin().lock().take(LONGEST).bytes() {
@@ -163,15 +166,13 @@ fn ask(question: &str, name: &str) -> Result<String, SigningError> {
     keep_echo();
     rpassword::prompt_password(question).map_err(|error| {
         match error.kind() {
-            io::ErrorKind::Interrupted => return SigningError::Passphrase(format!("no passphrase for {name}: interrupted")),
+            io::ErrorKind::Interrupted => return SigningError::Passphrase(format!("no passphrase for {name}: interrupted").into()),
             io::ErrorKind::UnexpectedEof => {
-                return SigningError::Passphrase(format!("no passphrase for {name}: the input ended before one was typed"));
+                return SigningError::Passphrase(format!("no passphrase for {name}: the input ended before one was typed").into());
             }
             _ => {}
         }
-        SigningError::Passphrase(format!(
-            "no passphrase for {name}: there is no terminal to ask ({error}); hint: give --passphrase-file FILE (mode 0600, or - for standard input), or set {ENVIRONMENT}"
-        ))
+        SigningError::Passphrase(Problem::hinted(format!("no passphrase for {name}: there is no terminal to ask ({error})"), format!("give --passphrase-file FILE (mode 0600, or - for standard input), or set {ENVIRONMENT}")))
     })
 }
 

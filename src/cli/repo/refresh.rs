@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Here;
-use super::act::{self, Act, Options};
+use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
-use crate::publish::{Document, Draft, PublishError};
+use crate::publish::{Document, Draft, PublishError, RepositoryChange};
 use rootpin_policy::{Fault, parse_duration};
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     if_within: Option<SignedDuration>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 fn duration(text: &str) -> Result<SignedDuration, Fault> {
@@ -32,7 +32,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             .expires()
             .is_none_or(|expires| expires.duration_since(now) <= term)
     };
-    let mut make = |draft: &mut Draft| {
+    let change = RepositoryChange::new(|draft: &mut Draft| {
         let online = [
             &draft.next.timestamp.document,
             &draft.next.snapshot.document,
@@ -56,12 +56,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             }
         }
         Ok(())
-    };
-    let act = Act {
-        make: &mut make,
-        decides: [].into(),
-        restores: false,
-        about: vec!["refresh".to_owned()],
-    };
-    act::run(here, &working, act, &verb.options, output).await
+    });
+    let about = ["refresh".to_owned()];
+    carry_out(here, &working, change, &about, &verb.options, output).await
 }

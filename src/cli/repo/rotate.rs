@@ -7,16 +7,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Here;
-use super::act::{self, Act, Options, Unlocked};
 use super::init;
 use super::report::of_others;
+use super::signing::{SigningOptions, ask, carry_out, open_keys, read_draft};
 use crate::cli::output::{Output, list, table, text};
-use crate::publish::key::{Kind, Signer, SigningError};
+use crate::publish::key::{KeyKind, Signer};
 use crate::publish::key_file::PrivateKey;
 use crate::publish::keyring::{Keyring, generate};
 use crate::publish::root::{RoleKeys, as_listed, newest, set_role, with_root};
-use crate::publish::{Document, Draft, Metadata, Proposal, PublishError, RoleKey, Unlock, Working};
-use rootpin_trust::KeyId;
+use crate::publish::{
+    Activity, Document, Draft, Metadata, OpenKeys, PublishError, RepositoryChange, RoleKey,
+    RootProposal, Working,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -54,7 +56,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "remove", "keep", "renew", "threshold"])]
     finish: Option<PathBuf>,
     #[command(flatten)]
-    options: Options,
+    options: SigningOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -90,7 +92,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         return sign(here, file, &verb, output);
     }
     if let Some(file) = &verb.finish {
-        let proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
+        let proposal = RootProposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
         let mut working = here.open()?;
         if let Some(missing) = proposal.missing().first() {
             let holders: Vec<_> = missing
@@ -98,13 +100,14 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
                 .iter()
                 .map(|keyid| named(&proposal, keyid))
                 .collect();
-            return Err(PublishError::Wrong(format!(
-                "{} has {} signatures too few; hint: it can be signed by {}: rootpin repo rotate root --sign {}",
-                missing.role,
-                missing.count,
-                holders.join(", "),
-                file.display()
-            )));
+            return Err(PublishError::wrong(
+                format!("{} has {} signatures too few", missing.role, missing.count),
+                format!(
+                    "it can be signed by {}: rootpin repo rotate root --sign {}",
+                    holders.join(", "),
+                    file.display()
+                ),
+            ));
         }
         if working.pinned.is_none() {
             return init::begin(here, &mut working, proposal.new, &verb.options, output).await;
@@ -112,17 +115,20 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         return finish(here, &working, proposal, &verb.options, output).await;
     }
     if let Some(file) = verb.propose.as_deref().filter(|file| file.exists()) {
-        return Err(PublishError::Wrong(format!(
-            "{} is there already, and may have been signed; hint: give another name, or remove it",
-            file.display()
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{} is there already, and may have been signed",
+                file.display()
+            ),
+            "give another name, or remove it",
+        ));
     }
     let mut working = here.open()?;
-    let metadata = act::look(&mut here.transaction(&working, verb.options.local)?, output)
+    let metadata = read_draft(&mut here.transaction(&working, verb.options.local)?, output)
         .await?
         .next;
     let document = changed_root(&mut working, &metadata, &verb)?;
-    let mut proposal = Proposal::new(
+    let mut proposal = RootProposal::new(
         newest(&metadata),
         document,
         Timestamp::now(),
@@ -142,19 +148,24 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             .iter()
             .map(|keyid| named(&proposal, keyid))
             .collect();
-        return Err(PublishError::Wrong(format!(
-            "{} of the keys of {} are missing here: {}; hint: let their holders sign, which begins with --propose FILE",
-            missing.count,
-            missing.role,
-            holders.join(", ")
-        )));
+        return Err(PublishError::wrong(
+            format!(
+                "{} of the keys of {} are missing here: {}",
+                missing.count,
+                missing.role,
+                holders.join(", ")
+            ),
+            "let their holders sign, which begins with --propose FILE",
+        ));
     }
     show(&proposal, output);
     let mut options = verb.options.clone();
     if !options.dry_run {
-        act::ask(&options)?;
-        let mut keys = Unlocked::new(&working.keyring, &options.passphrases);
-        proposal.sign(&open, &mut keys)?;
+        ask(&options)?;
+        proposal.sign(
+            &open,
+            &mut open_keys(&working, &options, &Activity::default()),
+        )?;
         // What follows from the root that somebody just agreed to is not asked about once more.
         options.yes = true;
     }
@@ -184,7 +195,7 @@ fn changed_root(
     for role in verb.role.roles() {
         let authority = metadata
             .authority(role)
-            .ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}")))?;
+            .ok_or_else(|| PublishError::Wrong(format!("the root has no role {role}").into()))?;
         let mut keys = Vec::new();
         for RoleKey { keyid, key, .. } in authority.keys {
             let holder = metadata.holder(&keyid).unwrap_or_default();
@@ -219,10 +230,10 @@ fn changed_root(
         )?;
     }
     match unmatched.first() {
-        Some(word) => Err(PublishError::Wrong(format!(
-            "{} has no key {word}; hint: rootpin repo status shows them",
-            verb.role.name()
-        ))),
+        Some(word) => Err(PublishError::wrong(
+            format!("{} has no key {word}", verb.role.name()),
+            "rootpin repo status shows them",
+        )),
         None => Ok(document),
     }
 }
@@ -230,8 +241,9 @@ fn changed_root(
 /// A new key of this machine.
 fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, String), PublishError> {
     if verb.options.dry_run {
-        return Err(PublishError::Wrong(
-            "a dry run makes no key; hint: make one with rootpin repo key generate, and give it with --key".to_owned(),
+        return Err(PublishError::wrong(
+            "a dry run makes no key",
+            "make one with rootpin repo key generate, and give it with --key",
         ));
     }
     let taken = |name: &String| {
@@ -246,7 +258,7 @@ fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, Strin
         .find(|name| !taken(name))
         .unwrap_or_default();
     let passphrase = verb.options.passphrases.of_new(&name)?;
-    generate(&working.keys_folder(), &name, Kind::Ed25519, &passphrase)?;
+    generate(&working.keys_folder(), &name, KeyKind::Ed25519, &passphrase)?;
     working.reread_keys()?;
     let (keyid, key, _) =
         super::delegate::read_key(&working.keys_folder().join(format!("{name}.pub")))?;
@@ -257,30 +269,24 @@ fn made(working: &mut Working, verb: &Arguments) -> Result<(String, Value, Strin
 async fn finish(
     here: &Here,
     working: &Working,
-    proposal: Proposal,
-    options: &Options,
+    proposal: RootProposal,
+    options: &SigningOptions,
     output: Output,
 ) -> Result<u8, PublishError> {
-    let about = vec![format!("publish root {}", proposal.new.version())];
-    let mut make = |draft: &mut Draft| with_root(draft, &proposal);
-    let act = Act {
-        make: &mut make,
-        decides: [].into(),
-        restores: false,
-        about,
-    };
-    act::run(here, working, act, options, output).await
+    let about = [format!("publish root {}", proposal.new.version())];
+    let change = RepositoryChange::new(|draft: &mut Draft| with_root(draft, &proposal));
+    carry_out(here, working, change, &about, options, output).await
 }
 
 /// Adds a signature to a proposal.
 fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8, PublishError> {
-    let mut proposal = Proposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
+    let mut proposal = RootProposal::read(&file.display().to_string(), &Working::read_file(file)?)?;
     show(&proposal, output);
     if verb.options.dry_run {
         return Ok(only_shown(output));
     }
     if let Some(path) = &verb.key_file {
-        act::ask(&verb.options)?;
+        ask(&verb.options)?;
         let name = path
             .file_stem()
             .map(|name| name.to_string_lossy().into_owned())
@@ -289,33 +295,36 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
         let key = PrivateKey::load(path, &passphrase)?;
         let listings = proposal.listings(key.public().id());
         if listings.is_empty() {
-            return Err(PublishError::Wrong(format!(
-                "{} is no key of the old root or the new one",
-                path.display()
-            )));
+            return Err(PublishError::Wrong(
+                format!(
+                    "{} is no key of the old root or the new one",
+                    path.display()
+                )
+                .into(),
+            ));
         }
-        proposal.sign(&listings, &mut One(key))?;
+        proposal.sign(&listings, &mut OpenKeys::only(key))?;
     } else {
         let working = here.open()?;
         check_old(&proposal, file, &working)?;
         let open = proposal.open_keys(&working.keyring);
         if open.is_empty() {
-            return Err(PublishError::Wrong(
-                "no key here signs it, or all have; hint: give another key with --key-file KEY.pem"
-                    .to_owned(),
+            return Err(PublishError::wrong(
+                "no key here signs it, or all have",
+                "give another key with --key-file KEY.pem",
             ));
         }
-        act::ask(&verb.options)?;
+        ask(&verb.options)?;
         proposal.sign(
             &open,
-            &mut Unlocked::new(&working.keyring, &verb.options.passphrases),
+            &mut open_keys(&working, &verb.options, &Activity::default()),
         )?;
     }
     hand_on(&proposal, file, output)
 }
 
 /// Refuses what does not follow the root that is known here.
-fn check_old(proposal: &Proposal, file: &Path, working: &Working) -> Result<(), PublishError> {
+fn check_old(proposal: &RootProposal, file: &Path, working: &Working) -> Result<(), PublishError> {
     let ours = if working.pinned.is_some() {
         working.ours(None)?
     } else {
@@ -327,13 +336,14 @@ fn check_old(proposal: &Proposal, file: &Path, working: &Working) -> Result<(), 
         .zip(ours.as_ref())
         .and_then(|(old, ours)| Some((old, ours.roots.get(&old.version())?)));
     match known {
-        Some((old, here)) if here.document.signed != old.signed => {
-            Err(PublishError::Wrong(format!(
-                "{} follows another root {} than the one here; hint: it was changed on its way, or is another repository's",
+        Some((old, here)) if here.document.signed != old.signed => Err(PublishError::wrong(
+            format!(
+                "{} follows another root {} than the one here",
                 file.display(),
                 old.version()
-            )))
-        }
+            ),
+            "it was changed on its way, or is another repository's",
+        )),
         _ => Ok(()),
     }
 }
@@ -346,7 +356,7 @@ fn only_shown(output: Output) -> u8 {
 
 /// Says how a proposed root differs from the one before, and all that it says: the one before may
 /// be what somebody wrote into the file.
-fn show(proposal: &Proposal, output: Output) {
+fn show(proposal: &RootProposal, output: Output) {
     if output.json {
         return;
     }
@@ -378,18 +388,9 @@ fn show(proposal: &Proposal, output: Output) {
     });
 }
 
-/// The one key that was given.
-struct One(PrivateKey);
-
-impl Unlock for One {
-    fn unlock(&mut self, _id: KeyId) -> Result<&dyn Signer, SigningError> {
-        Ok(&self.0)
-    }
-}
-
 /// Writes a proposal that others are to sign, and says who.
 pub(super) fn hand_on(
-    proposal: &Proposal,
+    proposal: &RootProposal,
     file: &Path,
     output: Output,
 ) -> Result<u8, PublishError> {
@@ -411,7 +412,7 @@ pub(super) fn hand_on(
 }
 
 /// A key for people.
-fn named(proposal: &Proposal, keyid: &str) -> String {
+fn named(proposal: &RootProposal, keyid: &str) -> String {
     let short: String = keyid.chars().take(8).collect();
     proposal
         .holder(keyid)
@@ -453,9 +454,10 @@ pub(super) fn entry(
 ) -> Result<(String, Value, String), PublishError> {
     let entry = keyring.keys().iter().find(|entry| entry.name == name);
     let entry = entry.ok_or_else(|| {
-        PublishError::Wrong(format!(
-            "there is no key {name} in keys/; hint: rootpin repo key list"
-        ))
+        PublishError::wrong(
+            format!("there is no key {name} in keys/"),
+            "rootpin repo key list",
+        )
     })?;
     Ok((entry.keyid.clone(), entry.key(), holder))
 }

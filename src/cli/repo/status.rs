@@ -3,9 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::Here;
 use super::report::{key_name, missing_json, of_others};
+use super::signing::read_draft;
 use super::term::RootTerm;
-use super::{Here, act};
 use crate::cli::output::{Output, list, table, text};
 use crate::publish::keyring::Keyring;
 use crate::publish::{Document, Metadata, Missing, PublishError, RoleKey, Settings, Working};
@@ -23,11 +24,11 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     working.root()?;
     let mut transaction = here.transaction(&working, verb.local)?;
     let (now, mut unknown) = (transaction.now, None);
-    let draft = match act::look(&mut transaction, output).await {
+    let draft = match read_draft(&mut transaction, output).await {
         Ok(draft) => draft,
         Err(PublishError::Place(error)) => {
             unknown = Some(error.to_string());
-            act::look(&mut here.transaction(&working, true)?, output).await?
+            read_draft(&mut here.transaction(&working, true)?, output).await?
         }
         Err(error) => return Err(error),
     };

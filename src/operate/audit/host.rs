@@ -12,6 +12,7 @@ use super::report::{KeyUse, Report, ResidentImage, RootKey};
 use super::surveyor::Surveyor;
 use crate::decide::survey::{Asked, Covered, Survey};
 use crate::observe::plain;
+use crate::problem::Problem;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// What is looked at.
@@ -24,7 +25,7 @@ pub struct Look {
     /// Where trust directories may be.
     pub places: Vec<TrustPlace>,
     /// Who judges, or why nobody does.
-    pub surveyor: Result<Surveyor, String>,
+    pub surveyor: Result<Surveyor, Problem>,
     /// Whether sources are asked.
     pub online: bool,
     /// What could not be looked at for another reason.
@@ -65,7 +66,7 @@ pub async fn look(look: Look, now: Timestamp) -> Report {
         Err(why) => Err(why),
     };
     let survey = survey.unwrap_or_else(|why| {
-        untold.push(Untold::new("the policy", plain(&why)));
+        untold.push(Untold::new("the policy", plain(&why.to_string())));
         Survey::default()
     });
     untold.extend(

@@ -12,6 +12,7 @@ use crate::control::wire::survey_request::Image;
 use crate::decide::survey::{Asked, Survey, survey};
 use crate::decide::{Decider, policy_refused};
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 
@@ -41,15 +42,15 @@ impl Surveyor {
         state: &Path,
         credentials: Credentials,
         online: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Problem> {
         let empty = std::fs::read_dir(state)
             .map_err(|error| format!("{}: {error}", state.display()))?
             .next()
             .is_none();
         if empty {
-            return Err(format!(
-                "{} holds no state; hint: name the folder that rootpin.toml calls `state`",
-                state.display()
+            return Err(Problem::hinted(
+                format!("{} holds no state", state.display()),
+                "name the folder that rootpin.toml calls `state`",
             ));
         }
         let loaded = rootpin_policy::load(
@@ -61,7 +62,7 @@ impl Surveyor {
             .map_err(|errors| policy_refused(&errors, policy));
         let store = Store::open_waiting(state, Instant::now() + DEADLINE).map_err(|error| {
             let refusal = error.refusal();
-            format!("{}; hint: {}", refusal.found, refusal.hint)
+            Problem::hinted(refusal.found.to_string(), refusal.hint.to_string())
         })?;
         let sources = if online {
             Sources::new(Arc::new(credentials))
@@ -90,7 +91,7 @@ impl Surveyor {
     ///
     /// # Errors
     /// One line: the daemon does not answer.
-    pub(super) async fn survey(&mut self, asked: &Asked, online: bool) -> Result<Survey, String> {
+    pub(super) async fn survey(&mut self, asked: &Asked, online: bool) -> Result<Survey, Problem> {
         match self {
             Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
             Self::Daemon(client) => {
@@ -123,7 +124,10 @@ impl Surveyor {
                     if part.policy.as_ref().map(|policy| &policy.hash)
                         != whole.policy.as_ref().map(|policy| &policy.hash)
                     {
-                        return Err("the policy changed while the host was looked at; hint: run the audit again".to_owned());
+                        return Err(Problem::hinted(
+                            "the policy changed while the host was looked at",
+                            "run the audit again",
+                        ));
                     }
                     whole.images.extend(part.images);
                 }
@@ -133,13 +137,20 @@ impl Surveyor {
     }
 }
 
-async fn ask(client: &mut Client, request: SurveyRequest) -> Result<Survey, String> {
+async fn ask(client: &mut Client, request: SurveyRequest) -> Result<Survey, Problem> {
     let (images, repositories) = (request.images.len(), request.repositories.len());
     let report = client.survey(request).await?;
-    let survey: Survey = serde_json::from_str(&report.json)
-        .map_err(|error| format!("the daemon's answer is not understood: {error}; hint: rootpin and rootpind must be of one version"))?;
+    let survey: Survey = serde_json::from_str(&report.json).map_err(|error| {
+        Problem::hinted(
+            format!("the daemon's answer is not understood: {error}"),
+            "rootpin and rootpind must be of one version",
+        )
+    })?;
     if survey.images.len() != images || survey.repositories.len() != repositories {
-        return Err("the daemon's answer is to another question; hint: rootpin and rootpind must be of one version".to_owned());
+        return Err(Problem::hinted(
+            "the daemon's answer is to another question",
+            "rootpin and rootpind must be of one version",
+        ));
     }
     Ok(survey)
 }

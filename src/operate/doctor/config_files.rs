@@ -1,18 +1,22 @@
 //! containerd's configuration as files, in the order in which containerd reads them: what is read
 //! later wins.
 
+mod glob;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
+use glob::{glob, has_signs};
 use rustix::fs::{Mode, OFlags};
 use toml::de::{DeTable, DeValue};
 use toml_edit::{Array, DocumentMut, value};
 
 /// Nobody writes a longer one by hand.
 const MAX_FILE: u64 = 1 << 20;
+
 /// More than a host's drop-ins.
 const MAX_FILES: usize = 200;
 
@@ -247,71 +251,6 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
         .collect::<io::Result<Vec<_>>>()?;
     found.sort();
     Ok(found)
-}
-
-fn has_signs(name: &str) -> bool {
-    name.contains(['*', '?', '[', '\\'])
-}
-
-/// Go's `filepath.Match`: `*` any characters but `/`, `?` one, `[a-z]` and `[^a-z]` one of a class,
-/// `\` the next sign itself.
-fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    match_from(&pattern, &name)
-}
-
-fn match_from(pattern: &[char], name: &[char]) -> bool {
-    let (mut pattern, mut name) = (pattern, name);
-    // Where the last star stands, and how much of the name it takes.
-    let mut star: Option<(&[char], &[char])> = None;
-    loop {
-        let step = match (pattern, name) {
-            ([], []) => return true,
-            (['*', rest @ ..], _) => {
-                star = Some((rest, name));
-                Some((rest, name))
-            }
-            (_, []) => None,
-            (_, [first, after @ ..]) => one(pattern, *first).map(|rest| (rest, after)),
-        };
-        (pattern, name) = match (step, star) {
-            (Some(next), _) => next,
-            (None, Some((rest, [taken, left @ ..]))) if *taken != '/' => {
-                star = Some((rest, left));
-                (rest, left)
-            }
-            (None, _) => return false,
-        };
-    }
-}
-
-/// What is left of a pattern that begins with something else than a star, after it took one sign.
-fn one(pattern: &[char], sign: char) -> Option<&[char]> {
-    match pattern {
-        ['?', rest @ ..] if sign != '/' => Some(rest),
-        ['\\', literal, rest @ ..] if *literal == sign => Some(rest),
-        ['[', class @ ..] => {
-            let end = class.iter().skip(1).position(|sign| *sign == ']')? + 1;
-            let (class, rest) = (class.get(..end)?, class.get(end + 1..)?);
-            let (no, class) = match class {
-                ['^', class @ ..] => (true, class),
-                class => (false, class),
-            };
-            let (mut found, mut left) = (false, class);
-            while let [low, after @ ..] = left {
-                left = after;
-                let mut high = low;
-                if let ['-', last, after @ ..] = left {
-                    (high, left) = (last, after);
-                }
-                found |= (*low..=*high).contains(&sign);
-            }
-            (found != no).then_some(rest)
-        }
-        [literal, rest @ ..] if !['?', '\\'].contains(literal) && *literal == sign => Some(rest),
-        _ => None,
-    }
 }
 
 fn document(file: &ConfigFile) -> Result<DocumentMut, String> {

@@ -8,6 +8,7 @@ use super::facts::Containerd;
 use super::hole::{Fix, Hole};
 use super::{Code, Docker, Plan, Tools, fix, plugin_name, probe};
 use crate::config::{Config, Engine};
+use crate::problem::Problem;
 
 /// What is asked about engines that don't run.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +32,8 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
     );
     for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
         match found(engine, idle).await {
-            Ok(facts) if facts.version < OLDEST => left.push(format!(
-                "{}: containerd {} is too old: diff plugins came with {OLDEST}, and an older one panics when it reads of them; hint: upgrade \
-                 containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker",
-                engine.name, facts.version
-            )),
+            Ok(facts) if facts.version < OLDEST => left.push(Problem::hinted(format!("{}: containerd {} is too old: diff plugins came with {OLDEST}, and an older one panics when it reads of them", engine.name, facts.version), format!("upgrade \
+                 containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker"))),
             Ok(facts) => {
                 let of_it = check::containerd(&facts, super::wanted(config, tools)).into_iter().filter(|hole| hole.fix.is_some());
                 holes.extend(of_it.filter(|hole| !matches!(hole.fix, Some(Fix::Mode(..)))));
@@ -43,7 +41,7 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
                 holes.push(Hole::new(Code::GateMissing, &engine.name, "").fix(Fix::DropIn));
                 containerds.push(facts);
             }
-            Err(why) => left.push(format!("{}: {why}", engine.name)),
+            Err(why) => left.push(why.about(&engine.name)),
         }
     }
     let mut edits = Vec::new();
@@ -52,9 +50,9 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
             continue;
         };
         match super::shadowed(docker).await {
-            Some(hole) if hole.fix.is_none() => left.push(format!(
-                "{}: {}; hint: {}",
-                docker.name, hole.found, hole.change
+            Some(hole) if hole.fix.is_none() => left.push(Problem::hinted(
+                format!("{}: {}", docker.name, hole.found),
+                hole.change.to_string(),
             )),
             hole => holes.extend(hole),
         }
@@ -69,7 +67,7 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
             Err(_) => match fix::idle_docker(docker, idle.daemon_json, &plugin_name::to_be(socket))
             {
                 Ok(of_it) => edits.push((docker.name.clone(), of_it)),
-                Err(why) => left.push(format!("{}: {why}", docker.name)),
+                Err(why) => left.push(why.about(&docker.name)),
             },
         }
     }
@@ -82,9 +80,11 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
     plan
 }
 
-async fn found(engine: &Engine, idle: Idle<'_>) -> Result<Containerd, String> {
+async fn found(engine: &Engine, idle: Idle<'_>) -> Result<Containerd, Problem> {
     match probe::listener(&engine.containerd).await {
-        Ok(process) => probe::containerd(engine, &process).await,
+        Ok(process) => probe::containerd(engine, &process)
+            .await
+            .map_err(Problem::from),
         Err(_) => probe::idle(engine, idle.containerd, idle.main).await,
     }
 }

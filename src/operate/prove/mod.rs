@@ -34,6 +34,7 @@ use crate::canary::{Canary, CanaryImage};
 use crate::config::Config;
 use crate::control::{Client, Found, ProofCall};
 use crate::engines::Docker;
+use crate::problem::Problem;
 use crate::publish::OneOff;
 use engine::Engine;
 use path::Path;
@@ -172,16 +173,16 @@ impl Host {
     ///
     /// # Errors
     /// There is no path of one of the names.
-    pub fn pick(&mut self, only: &[String], except: &[String]) -> Result<(), String> {
+    pub fn pick(&mut self, only: &[String], except: &[String]) -> Result<(), Problem> {
         let known = self.names();
         if let Some(unknown) = only
             .iter()
             .chain(except)
             .find(|name| !known.contains(&name.as_str()))
         {
-            return Err(format!(
-                "no path {unknown:?} on this host; hint: there are {}",
-                known.join(", ")
+            return Err(Problem::hinted(
+                format!("no path {unknown:?} on this host"),
+                format!("there are {}", known.join(", ")),
             ));
         }
         self.paths.retain(|path| {
@@ -200,7 +201,7 @@ impl Host {
         client: &mut Client,
         stop: impl Future<Output = ()>,
         progress: impl FnMut(&str),
-    ) -> Result<Report, String> {
+    ) -> Result<Report, Problem> {
         let served = Served::start().await?;
         let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
         let local = lets_local_content_pass(client).await?;
@@ -222,7 +223,7 @@ impl Host {
         self.clean().await;
         let concluded = match self.try_all(&place, &offers, stop, progress).await {
             Some(tried) => self.conclude(&mut call, &offers, &tried, local).await,
-            None => Err("interrupted".to_owned()),
+            None => Err("interrupted".into()),
         };
         let (paths, cut_short) = match concluded {
             Ok(verdicts) => {
@@ -231,7 +232,7 @@ impl Host {
                     result: verdict.result.as_str(),
                 });
                 let ended = call.end(&found.collect::<Vec<_>>()).await;
-                (verdicts, ended.err())
+                (verdicts, ended.err().map(Problem::from))
             }
             Err(why) => {
                 drop(call);
@@ -245,7 +246,7 @@ impl Host {
             silent: self.silent,
             unproven: self.unproven,
             left,
-            cut_short,
+            cut_short: cut_short.map(|why| why.to_string()),
         })
     }
 
@@ -289,16 +290,16 @@ impl Host {
     }
 
     /// Three images for each path, of a repository of its own.
-    fn offers(&self, names: &str) -> Result<Vec<Vec<Offer>>, String> {
+    fn offers(&self, names: &str) -> Result<Vec<Vec<Offer>>, Problem> {
         let offers = self.paths.iter().enumerate().map(|(at, path)| {
             let way = path.name.rsplit('/').next().unwrap_or_default();
             let of = |canary: Canary| {
                 let name: ImageRef = names
                     .replace("**", &format!("{at}-{way}:{}", canary.tag()))
                     .parse()
-                    .map_err(|error| format!("{error}"))?;
+                    .map_err(|error| Problem::new(format!("{error}")))?;
                 let image = canary.image(&name.repository);
-                Ok::<_, String>(Offer {
+                Ok::<_, Problem>(Offer {
                     name,
                     canary,
                     image,
@@ -315,7 +316,7 @@ impl Host {
         offers: &[Vec<Offer>],
         tried: &[Vec<Tried>],
         local: bool,
-    ) -> Result<Vec<Verdict>, String> {
+    ) -> Result<Vec<Verdict>, Problem> {
         let asked = call.asked().await?;
         let verdict = |((path, offers), tried): ((&Path, &Vec<Offer>), &Vec<Tried>)| {
             let images = offers.iter().zip(tried).map(|(offer, tried)| {
@@ -351,7 +352,7 @@ impl Host {
 
 /// Whether the policy in force has `[local] content = "allow"`, under which a build may bring in
 /// what nobody signed.
-async fn lets_local_content_pass(client: &mut Client) -> Result<bool, String> {
+async fn lets_local_content_pass(client: &mut Client) -> Result<bool, Problem> {
     let status: Value =
         serde_json::from_str(&client.status().await?.json).map_err(|error| error.to_string())?;
     Ok(status.get("policy").and_then(|policy| policy.get("local")) == Some(&Value::Bool(true)))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, Mode, OFlags, open, unlinkat};
 
 use super::{At, Files, State, WAITING, Written};
+use crate::problem::Problem;
 
 /// One file; hosts take none above 32 MiB.
 const FILE_BYTES: u64 = 64 << 20;
@@ -191,9 +192,12 @@ async fn locked(folder: &Path, patience: Duration) -> io::Result<File> {
                 tokio::time::sleep(PAUSE).await;
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other(format!(
-                    "somebody else has held it for {} seconds; hint: fuser shows who",
-                    patience.as_secs()
+                return Err(io::Error::other(Problem::hinted(
+                    format!(
+                        "somebody else has held it for {} seconds",
+                        patience.as_secs()
+                    ),
+                    "fuser shows who",
                 )));
             }
             Err(TryLockError::Error(error)) => return Err(error),

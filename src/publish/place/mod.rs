@@ -1,16 +1,16 @@
-//! Where a repository is published: a folder, or a registry. What is there is read whole and
-//! written whole, and no other machine's change is written over: who was slower is told so, and
-//! merges.
+//! Where a repository is published: a folder, or a registry. A place is read whole and written
+//! whole. A write never covers another machine's change: the slower machine merges and writes again.
 
 mod folder;
-mod refused;
 mod registry;
+mod registry_hint;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::problem::Problem;
 use crate::sources::{Credentials, SourceError};
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::image::{Repository, Tag};
@@ -84,37 +84,74 @@ pub enum Written {
 }
 
 /// Why a place was not read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum PlaceError {
-    /// A place of a kind that can only be read.
-    #[error(
-        "{0} can only be read; hint: publish to oci://REGISTRY/REPOSITORY[:TAG] or file:///FOLDER, and serve that"
-    )]
+    /// An address that can only be read.
     ReadOnly(String),
-    /// A folder.
-    #[error("{0}: {1}")]
+    /// A folder failed.
     Folder(String, std::io::Error),
-    /// A registry did not do as asked.
-    #[error("{0}{hint}", hint = refused::Hint(.0))]
-    Registry(#[from] SourceError),
-    /// A registry that failed after it had taken what other publishers merge.
-    #[error(
-        "{0}{hint}; hint: this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list \
-         shows it",
-        hint = refused::Hint(.0)
-    )]
+    /// A registry failed.
+    Registry(SourceError),
+    /// A registry failed after it had taken what other publishers merge.
     Unfinished(SourceError),
-    /// A tag that would be written over.
-    #[error(
-        "{0} is an image's, or of something else without metadata; hint: give the metadata a repository or a tag of its own"
-    )]
+    /// The tag has an image, or something else without metadata.
     Taken(String),
-    /// What is there is not what a publisher writes.
-    #[error(
-        "{0}: {1}; hint: somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \
-         rootpin-… too, and filled again by `rootpin repo publish`"
-    )]
+    /// The place has something that no publisher writes: the place, and what.
     Strange(String, String),
+}
+
+impl PlaceError {
+    /// What went wrong apart from what helps.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::ReadOnly(place) => Problem::hinted(
+                format!("{place} can only be read"),
+                "publish to oci://REGISTRY/REPOSITORY[:TAG] or file:///FOLDER, and serve that",
+            ),
+            Self::Folder(folder, error) => Problem::new(format!("{folder}: {error}")),
+            Self::Registry(error) => registry_problem(error),
+            Self::Unfinished(error) => {
+                const SENT: &str = "this was sent, and may be seen already: the next change, of whichever machine, takes it up; rootpin repo list shows it";
+                let problem = registry_problem(error);
+                let hint = match &problem.hint {
+                    Some(hint) => format!("{hint}; {SENT}"),
+                    None => SENT.to_owned(),
+                };
+                Problem::hinted(problem.what, hint)
+            }
+            Self::Taken(place) => Problem::hinted(
+                format!("{place} is an image's, or of something else without metadata"),
+                "give the metadata a repository or a tag of its own",
+            ),
+            Self::Strange(place, what) => Problem::hinted(
+                format!("{place}: {what}"),
+                "somebody else writes there, or it is no place of metadata; a place that was spoiled is emptied, the tags \
+                 rootpin-… too, and filled again by `rootpin repo publish`",
+            ),
+        }
+    }
+}
+
+fn registry_problem(error: &SourceError) -> Problem {
+    Problem {
+        what: error.to_string(),
+        hint: registry_hint::of(error).map(str::to_owned),
+    }
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem().fmt(f)
+    }
+}
+
+impl std::error::Error for PlaceError {}
+
+impl From<SourceError> for PlaceError {
+    fn from(error: SourceError) -> Self {
+        Self::Registry(error)
+    }
 }
 
 impl Place {

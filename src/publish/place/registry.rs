@@ -18,31 +18,44 @@
 //!   written over finds the other's there, and merges it.
 //! * what a publisher left that broke off is found in the same way by the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tags;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tags::Shelf;
 
 use super::{At, Files, Found, PlaceError, State, Unmerged, WAITING, Written};
 use crate::sources::{Artifacts, Credentials};
-use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
+use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
 const METADATA: &str = "application/vnd.tuf.metadata+json";
+
 /// No reader of metadata has a use for what waits: it has another type.
 const WAITS: &str = "application/vnd.rootpin.waiting+json";
+
 /// What a publisher found before it wrote.
 const FOUND: &str = "application/vnd.rootpin.found+json";
+
 const FILE_NAME: &str = "tuf.io/filename";
+
 const PUBLISHERS: &str = "dev.rootpin.publishers";
+
 const TAG: &str = "rootpin-";
+
 /// One file; hosts take none above 32 MiB.
 const FILE_BYTES: u64 = 64 << 20;
+
 /// All of a state's files.
 const ALL_BYTES: u64 = 512 << 20;
+
 /// Publishers' tags that are looked at: more than working folders take
 /// ([`crate::publish::Working`]).
 const MOST_PUBLISHERS: usize = 256;
+
 /// Writes of one publisher: so far numbers in JSON are the same to all.
 const MOST_WRITES: u64 = 1 << 53;
 
@@ -61,13 +74,6 @@ type Listed = BTreeMap<String, Descriptor>;
 /// By publisher, the last write under its tag that is known: which one it was, and a random number,
 /// for two may be the same one.
 type Vector = BTreeMap<String, (u64, u32)>;
-
-/// One registry's repository that is read or written.
-struct Shelf {
-    artifacts: Artifacts,
-    tag: Tag,
-    name: String,
-}
 
 pub(super) async fn read(
     repository: &Repository,
@@ -314,128 +320,6 @@ impl Top {
                 }
                 _ => covers(known, publisher, *write),
             })
-    }
-}
-
-impl Shelf {
-    async fn open(
-        repository: &Repository,
-        tag: &Tag,
-        credentials: &Arc<Credentials>,
-    ) -> Result<Self, PlaceError> {
-        let artifacts = Artifacts::open(repository, Arc::clone(credentials)).await?;
-        Ok(Self {
-            artifacts,
-            tag: tag.clone(),
-            name: format!("oci://{repository}:{tag}"),
-        })
-    }
-
-    fn strange(&self, what: &str) -> PlaceError {
-        PlaceError::Strange(self.name.clone(), what.to_owned())
-    }
-
-    /// What is under a tag; nothing, where there is no such tag.
-    async fn top(&self, tag: &Tag) -> Result<Top, PlaceError> {
-        let Some(bytes) = self.artifacts.manifest(tag).await? else {
-            return Ok(Top::default());
-        };
-        let wrong =
-            |what: &str| PlaceError::Strange(format!("{} (tag {tag})", self.name), what.to_owned());
-        let mut files =
-            files_of(&bytes, METADATA, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
-        files
-            .extend(files_of(&bytes, WAITS, FILE_NAME).map_err(|error| wrong(&error.to_string()))?);
-        let value: Value = serde_json::from_slice(&bytes).map_err(|_| wrong("no manifest"))?;
-        let known = match value
-            .get("annotations")
-            .and_then(|annotations| annotations.get(PUBLISHERS))
-        {
-            None => Vector::new(),
-            Some(text) => text
-                .as_str()
-                .and_then(|text| serde_json::from_str::<Vector>(text).ok())
-                .filter(|known| {
-                    known.len() <= MOST_PUBLISHERS
-                        && known.values().all(|(count, _)| *count < MOST_WRITES)
-                })
-                .ok_or_else(|| wrong("a list of publishers that is not understood"))?,
-        };
-        let found =
-            files_of(&bytes, FOUND, FILE_NAME).map_err(|error| wrong(&error.to_string()))?;
-        // It would be written over.
-        if files.is_empty() {
-            return Err(PlaceError::Taken(format!("{} (tag {tag})", self.name)));
-        }
-        Ok(Top {
-            digest: Some(Digest::of(&bytes)),
-            files,
-            found,
-            known,
-        })
-    }
-
-    /// The files themselves.
-    async fn files(&self, listed: &Listed, known: &Files) -> Result<Files, PlaceError> {
-        let all = listed
-            .values()
-            .fold(0_u64, |sum, file| sum.saturating_add(file.size));
-        if all > ALL_BYTES || listed.values().any(|file| file.size > FILE_BYTES) {
-            return Err(self.strange(&format!(
-                "files of {all} bytes, which is more than any repository has"
-            )));
-        }
-        let mut files = Files::new();
-        for (name, descriptor) in listed {
-            let at_hand = known
-                .get(name)
-                .filter(|bytes| Digest::of(bytes) == descriptor.digest);
-            let bytes = match at_hand {
-                Some(bytes) => bytes.clone(),
-                None => {
-                    self.artifacts
-                        .blob(
-                            &descriptor.digest,
-                            usize::try_from(descriptor.size).unwrap_or_default(),
-                        )
-                        .await?
-                }
-            };
-            files.insert(name.clone(), bytes);
-        }
-        Ok(files)
-    }
-
-    /// The tags of all publishers. Those that are known are looked at though a list, which may lag
-    /// behind, does not have them.
-    async fn publishers(&self, known: &Vector) -> Result<Vec<Tag>, PlaceError> {
-        let known = known
-            .keys()
-            .filter_map(|publisher| format!("{TAG}{publisher}").parse().ok());
-        // Where no tags are listed, all that a publisher can have ([`crate::publish::Working`]) are
-        // asked for.
-        let every = || {
-            "0123456789abcdef"
-                .chars()
-                .filter_map(|publisher| format!("{TAG}{publisher}").parse().ok())
-                .collect()
-        };
-        let all = self
-            .artifacts
-            .tags()
-            .await?
-            .unwrap_or_else(every)
-            .into_iter()
-            .chain(known)
-            .filter(|tag: &Tag| tag.as_str().starts_with(TAG));
-        let tags: BTreeSet<_> = all.filter(|tag| *tag != self.tag).collect();
-        if tags.len() > MOST_PUBLISHERS {
-            return Err(self.strange(&format!(
-                "{} tags {TAG}…, which is more publishers than anybody has",
-                tags.len()
-            )));
-        }
-        Ok(tags.into_iter().collect())
     }
 }
 

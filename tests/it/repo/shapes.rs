@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rootpin::publish::key::{Kind, Signer};
+use rootpin::publish::key::{KeyKind, Signer};
 use rootpin::publish::key_file::PrivateKey;
 use rootpin::publish::key_object;
 use rootpin::publish::keyring::generate;
@@ -25,7 +25,7 @@ type Shape = (&'static str, Make, fn(Value, &str) -> (String, Value));
 
 #[derive(Clone, Copy)]
 enum Make {
-    Generated(Kind),
+    Generated(KeyKind),
     /// A file of the tests' data.
     Of(&'static str),
 }
@@ -33,12 +33,12 @@ enum Make {
 const SHAPES: [Shape; 14] = [
     (
         "python-tuf, ed25519",
-        Make::Generated(Kind::Ed25519),
+        Make::Generated(KeyKind::Ed25519),
         |key, _| (hashed(&key), key),
     ),
     (
         "python-tuf, ECDSA",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| (hashed(&key), key),
     ),
     ("python-tuf, P-384", Make::Of("p384.pem"), |key, _| {
@@ -52,13 +52,13 @@ const SHAPES: [Shape; 14] = [
             (hashed(&key), key)
         },
     ),
-    ("go-tuf", Make::Generated(Kind::Ed25519), |key, _| {
+    ("go-tuf", Make::Generated(KeyKind::Ed25519), |key, _| {
         let key = with(key, "keyid_hash_algorithms", json!(["sha256", "sha512"]));
         (hashed(&key), key)
     }),
     (
         "go-tuf, a point in hex",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| {
             let key = with(key.clone(), "keyval", json!({ "public": point(&key) }));
             (hashed(&key), key)
@@ -66,7 +66,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "Ed25519 in PEM",
-        Make::Generated(Kind::Ed25519),
+        Make::Generated(KeyKind::Ed25519),
         |key, _| {
             let key = with(key.clone(), "keyval", json!({ "public": pem(&key) }));
             (hashed(&key), key)
@@ -74,7 +74,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "tuf-on-ci, a person",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| {
             let key = with(key, "x-tuf-on-ci-keyowner", json!("@alice"));
             (hashed(&key), key)
@@ -82,7 +82,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "tuf-on-ci, a service",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| {
             (
                 hashed(&key),
@@ -90,13 +90,17 @@ const SHAPES: [Shape; 14] = [
             )
         },
     ),
-    ("old python-tuf", Make::Generated(Kind::P256), |key, _| {
-        let key = with(key, "keytype", json!("ecdsa-sha2-nistp256"));
-        (hashed(&key), key)
-    }),
+    (
+        "old python-tuf",
+        Make::Generated(KeyKind::P256),
+        |key, _| {
+            let key = with(key, "keytype", json!("ecdsa-sha2-nistp256"));
+            (hashed(&key), key)
+        },
+    ),
     (
         "securesystemslib with a private part",
-        Make::Generated(Kind::Ed25519),
+        Make::Generated(KeyKind::Ed25519),
         |key, _| {
             let public = key["keyval"]["public"].clone();
             (
@@ -111,7 +115,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "tuftool, PEM without a last line feed",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| {
             let public = key["keyval"]["public"]
                 .as_str()
@@ -124,7 +128,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "Windows, PEM with CRLF",
-        Make::Generated(Kind::P256),
+        Make::Generated(KeyKind::P256),
         |key, _| {
             let public = key["keyval"]["public"]
                 .as_str()
@@ -136,7 +140,7 @@ const SHAPES: [Shape; 14] = [
     ),
     (
         "IDs that are names",
-        Make::Generated(Kind::Ed25519),
+        Make::Generated(KeyKind::Ed25519),
         |key, role| (format!("{role}-key-2026"), key),
     ),
 ];

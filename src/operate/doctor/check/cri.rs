@@ -93,7 +93,7 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
                     "[plugins.'{images}'.registry]\n  config_path = \"{folder}\""
                 ))
                 .fix(Fix::DropIn),
-            Err(why) => hole.change(why),
+            Err(why) => hole.change(why.to_string()),
         };
         holes.push(hole.weighing(super::open_if(resolver)));
     }

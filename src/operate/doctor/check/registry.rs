@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::hosts_toml::{DEFAULT, RegistryFolder, registries};
+use crate::problem::Problem;
 
 /// The folder that CRI would take every registry's file from, by itself.
 ///
 /// # Errors
 /// There is none; then with what to copy, so that there is.
-pub(crate) fn one_folder(list: &str) -> Result<String, String> {
+pub(crate) fn one_folder(list: &str) -> Result<String, Problem> {
     let folders: Vec<&Path> = list
         .split(':')
         .filter(|folder| !folder.is_empty())
@@ -54,13 +55,18 @@ pub(crate) fn one_folder(list: &str) -> Result<String, String> {
         .iter()
         .map(|(folder, _)| format!("'{}'", folder.display()))
         .collect();
-    Err(format!(
-        "CRI's config_path names several folders, {list:?}, of which it reads none while it pulls by the transfer service; {} is not in \
-         {}; hint: cp -an {} '{}/' and run this again",
-        names.join(", "),
-        first.display(),
-        copied.join(" "),
-        first.display()
+    Err(Problem::hinted(
+        format!(
+            "CRI's config_path names several folders, {list:?}, of which it reads none while it pulls by the transfer service; {} is not in \
+         {}",
+            names.join(", "),
+            first.display()
+        ),
+        format!(
+            "cp -an {} '{}/' and run this again",
+            copied.join(" "),
+            first.display()
+        ),
     ))
 }
 
@@ -87,7 +93,7 @@ mod tests {
             "the first is not there"
         );
         fs::create_dir_all(root.path().join("a/docker.io")).unwrap();
-        let why = one_folder(&list).unwrap_err();
+        let why = one_folder(&list).unwrap_err().to_string();
         assert!(
             why.ends_with(&format!(
                 "hint: cp -an '{0}/b/r.example_5000_' '{0}/a/' and run this again",

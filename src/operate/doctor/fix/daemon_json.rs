@@ -5,12 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Edit;
+use crate::problem::Problem;
 
 const KEY: &str = "authorization-plugins";
 const MARK: &str = "\u{feff}";
 
 /// The file with `plugin` as the last of dockerd's authorization plugins.
-pub(super) fn authorization(path: &Path, plugin: &str) -> Result<Edit, String> {
+pub(super) fn authorization(path: &Path, plugin: &str) -> Result<Edit, Problem> {
     let before = super::text(path)?;
     let after = with_plugin(before.as_deref().unwrap_or("{}"), plugin)
         .map_err(|why| format!("{}: {why}", path.display()))?;
@@ -22,7 +23,7 @@ pub(super) fn authorization(path: &Path, plugin: &str) -> Result<Edit, String> {
     })
 }
 
-fn with_plugin(text: &str, plugin: &str) -> Result<String, String> {
+fn with_plugin(text: &str, plugin: &str) -> Result<String, Problem> {
     // dockerd passes over a byte order mark.
     let (mark, text) = text
         .strip_prefix(MARK)
@@ -58,9 +59,12 @@ fn with_plugin(text: &str, plugin: &str) -> Result<String, String> {
     };
     let edited = edited
         .filter(|text| serde_json::from_str::<Value>(text).is_ok_and(|value| value == wanted));
-    edited
-        .map(|text| format!("{mark}{text}"))
-        .ok_or_else(|| format!("its text can't be changed safely; hint: write by hand: {line}"))
+    edited.map(|text| format!("{mark}{text}")).ok_or_else(|| {
+        Problem::hinted(
+            "its text can't be changed safely",
+            format!("write by hand: {line}"),
+        )
+    })
 }
 
 /// What stands before and after the value of a key of the outermost object; of the last, where the

@@ -11,6 +11,7 @@ use super::super::version::Version;
 use super::super::{plugin_name, probe};
 use super::{Edit, daemon_json};
 use crate::config::Dockerd;
+use crate::problem::Problem;
 
 /// From this one on dockerd says whether it takes a configuration.
 const VALIDATES: Version = Version(23, 0, 0);
@@ -19,11 +20,14 @@ const UNITS: &str = "/etc/systemd/system";
 const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
 /// The edits, once the dockerd that runs said that it takes them.
-pub(super) async fn edits(facts: &Docker, plugin: &str) -> Result<Vec<Edit>, String> {
+pub(super) async fn edits(facts: &Docker, plugin: &str) -> Result<Vec<Edit>, Problem> {
     if facts.authorization_by_flag {
-        return Err(format!(
-            "its plugins are named on dockerd's command line, and dockerd does not start where daemon.json names some too; hint: add \
+        return Err(Problem::hinted(
+            "its plugins are named on dockerd's command line, and dockerd does not start where daemon.json names some too",
+            format!(
+                "add \
              --authorization-plugin={plugin} there"
+            ),
         ));
     }
     let (mut edits, edit) = (
@@ -40,14 +44,14 @@ pub(in super::super) fn idle_docker(
     docker: &Dockerd,
     config: &Path,
     plugin: &str,
-) -> Result<Vec<Edit>, String> {
+) -> Result<Vec<Edit>, Problem> {
     let mut edits = around(docker, plugin)?;
     edits.push(daemon_json::authorization(config, plugin)?);
     Ok(edits)
 }
 
 /// What dockerd finds the plugin by, and what orders the two services.
-fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, String> {
+fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, Problem> {
     let socket = docker
         .authz
         .as_deref()
@@ -76,7 +80,7 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, String> {
 
 /// Has the dockerd that runs look at the new daemon.json, with its own command line: what stands in
 /// both keeps it from starting.
-async fn validate(facts: &Docker, edit: &Edit) -> Result<(), String> {
+async fn validate(facts: &Docker, edit: &Edit) -> Result<(), Problem> {
     let process = probe::dockerd_at(&facts.docker.socket).await;
     let Some(process) = process.filter(|_| facts.version >= VALIDATES) else {
         return Ok(());
@@ -95,10 +99,10 @@ async fn validate(facts: &Docker, edit: &Edit) -> Result<(), String> {
     arguments.extend(own_arguments(&process.words));
     let taken = Program::of(&process)?.run(&arguments).await?;
     taken.map(|_| ()).map_err(|why| {
-        format!(
+        Problem::new(format!(
             "dockerd would not start with the new {}, so it stays as it is: {why}",
             edit.path.display()
-        )
+        ))
     })
 }
 

@@ -1,6 +1,7 @@
 //! rootpin's drop-in for one containerd: its settings at the version that the main file has, and
 //! where it goes, so that nothing that is read later undoes it.
 
+use crate::problem::Problem;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +78,7 @@ pub(super) fn own_version(config: &Config) -> i64 {
 ///
 /// # Errors
 /// What a person must do first.
-pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Edit>, String> {
+pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Edit>, Problem> {
     let mut edits = Vec::new();
     let mut files = config.files.clone();
     let main = files.files.first();
@@ -171,7 +172,7 @@ fn place(
     files: &ConfigFiles,
     others: &[Edit],
     text: &str,
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, Problem> {
     for pattern in files.patterns.iter().rev() {
         let Some(folder) = pattern.one_folder() else {
             continue;
@@ -201,7 +202,7 @@ fn place(
             }
         }
     }
-    Err("no folder that containerd imports has a place after all other files; write the lines into the file that is named".to_owned())
+    Err("no folder that containerd imports has a place after all other files; write the lines into the file that is named".to_owned().into())
 }
 
 /// The whole text.

@@ -25,6 +25,7 @@ use super::config_files;
 use super::facts::{Config, Containerd, Docker};
 use super::hole::{Fix, Hole};
 use super::program;
+use crate::problem::Problem;
 
 pub(super) use docker::idle_docker;
 pub(crate) use trial::Tried;
@@ -44,7 +45,7 @@ pub struct Plan {
     /// Engines that must be restarted, or reload, before any of it is in force.
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
-    pub left: Vec<String>,
+    pub left: Vec<Problem>,
     /// What each containerd made of its part, when it was tried out.
     pub(crate) tried: Vec<Tried>,
 }
@@ -151,7 +152,7 @@ pub async fn plan(
                 .containerd(facts, of_it.contains(&&Fix::CriAnnotations), tools)
                 .await
         {
-            plan.left.push(format!("{}: {why}", facts.engine.name));
+            plan.left.push(why.about(&facts.engine.name));
         }
     }
     for (engine, fix) in wanted {
@@ -190,7 +191,7 @@ pub async fn plan(
             plan.left.push(if engine.is_empty() {
                 why
             } else {
-                format!("{engine}: {why}")
+                why.about(engine)
             });
         }
     }
@@ -230,7 +231,7 @@ impl Plan {
         facts: &Containerd,
         annotations: bool,
         tools: &Tools,
-    ) -> Result<(), String> {
+    ) -> Result<(), Problem> {
         let config = facts.config.as_ref().map_err(Clone::clone)?;
         let before = trial::Before::ask(config).await?;
         // Planned from what is in force without rootpin, so that a second time comes to the same.
@@ -296,14 +297,15 @@ impl Plan {
         }
         let why = why.unwrap_or_default();
         let main = config.main.display();
-        Err(format!(
-            "nothing is written: {why}; hint: change {main} so that this is not so, and run this again"
+        Err(Problem::hinted(
+            format!("nothing is written: {why}"),
+            format!("change {main} so that this is not so, and run this again"),
         ))
     }
 
     /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of
     /// ours, so that another control socket wants a script.
-    fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), String> {
+    fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), Problem> {
         let Tools {
             verifier, control, ..
         } = tools;
@@ -312,9 +314,9 @@ impl Plan {
             return Ok(());
         }
         if !program::is_program(verifier) {
-            return Err(format!(
-                "{} is not there; hint: build rootpin, put rootpin-verifier beside rootpin, and run this again",
-                verifier.display()
+            return Err(Problem::hinted(
+                format!("{} is not there", verifier.display()),
+                "build rootpin, put rootpin-verifier beside rootpin, and run this again",
             ));
         }
         match control {
@@ -349,7 +351,7 @@ impl Plan {
     /// # Errors
     /// Something could not be written, or an engine would not start with what was written; then all
     /// is as it was.
-    pub async fn write(&self, time: &str) -> Result<Vec<Written>, String> {
+    pub async fn write(&self, time: &str) -> Result<Vec<Written>, Problem> {
         let mut done = write::write(self, time)?;
         let taken_back = |done: &[Written]| {
             write::undo(done).map_or_else(
@@ -363,7 +365,8 @@ impl Plan {
                     "{}: what was written does not hold, {}: {why}",
                     tried.engine,
                     taken_back(&done)
-                ));
+                )
+                .into());
             }
         }
         for path in &self.sockets {
@@ -374,7 +377,8 @@ impl Plan {
                         "{} is not removed, {}: {why}",
                         path.display(),
                         taken_back(&done)
-                    ));
+                    )
+                    .into());
                 }
             }
         }
@@ -383,13 +387,13 @@ impl Plan {
 }
 
 /// A file's text, or none where there is no such file.
-fn text(path: &Path) -> Result<Option<String>, String> {
+fn text(path: &Path) -> Result<Option<String>, Problem> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(None);
     }
     config_files::read(path)
         .map(Some)
-        .map_err(|error| format!("{}: {error}", path.display()))
+        .map_err(|error| Problem::new(format!("{}: {error}", path.display())))
 }
 
 /// Texts by their paths, as if they were written.

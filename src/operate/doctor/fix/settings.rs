@@ -12,6 +12,7 @@ use super::super::config_files::at;
 use super::super::facts::{Config, Containerd};
 use super::super::version::Version;
 use super::Tools;
+use crate::problem::Problem;
 
 pub(super) const REQUIRED: &str = "required_plugins";
 pub(super) const PROXIES: &str = "proxy_plugins";
@@ -44,7 +45,7 @@ pub(super) fn settings(
     facts: &Containerd,
     config: &Config,
     tools: &Tools,
-) -> Result<Vec<Setting>, String> {
+) -> Result<Vec<Setting>, Problem> {
     let mut all = Vec::new();
     let mut set = |path: &[&str], value: Value| {
         all.push(Setting {
@@ -113,7 +114,7 @@ fn cri(
     facts: &Containerd,
     config: &Config,
     set: &mut impl FnMut(&[&str], Value),
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     let now = |key: &str| at(&config.effective, &["plugins", IMAGES, key]);
     if !facts.cri_may_transfer() {
         // It doesn't: the gate guards it, and the annotations tell it the name.

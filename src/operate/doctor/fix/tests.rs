@@ -1,8 +1,9 @@
 //! What would be written, and that it is written whole with a copy of what was there.
 
+mod writing;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::check::tests::{in_order, set};
 use super::super::code::Code;
@@ -10,14 +11,17 @@ use super::super::config_files::ConfigFiles;
 use super::super::facts::{Config, Containerd};
 use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
-use super::{Edit, Plan, Tools, drop_in, plan, settings, toml_file};
+use super::{Edit, Tools, drop_in, plan, settings, toml_file};
+use crate::problem::Problem;
 
 const OWN: &str = "/usr/libexec/rootpin/verifier";
+
 const DIFF: [&str; 3] = [
     "plugins",
     "io.containerd.service.v1.diff-service",
     "default",
 ];
+
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
 
 /// A folder of containerd's files, and the facts of a containerd that reads them.
@@ -431,7 +435,9 @@ fn a_list_of_folders_is_cut_where_that_loses_nothing_and_else_not_before_a_perso
     );
     fs::create_dir_all(path("a/docker.io")).unwrap();
     fs::create_dir_all(path("b/r.example")).unwrap();
-    let why = settings::settings(&facts, config(&facts), &tools(Path::new("/none"))).unwrap_err();
+    let why = settings::settings(&facts, config(&facts), &tools(Path::new("/none")))
+        .unwrap_err()
+        .to_string();
     assert!(why.contains("hint: cp -an "), "{why}");
 }
 
@@ -484,6 +490,7 @@ fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
     assert!(
         toml_file::cri_annotations(config(&facts), &[])
             .unwrap_err()
+            .what
             .contains("written anew by k3s")
     );
 }
@@ -505,149 +512,14 @@ async fn what_cannot_be_planned_is_told() {
     };
     let planned_drop_in = planned(Fix::DropIn).await;
     assert!(
-        planned_drop_in.is_empty() && planned_drop_in.left == ["main: it can't be asked"],
+        planned_drop_in.is_empty()
+            && planned_drop_in.left == [Problem::new("main: it can't be asked")],
         "{planned_drop_in:?}"
     );
     let own = facts.verifier.as_ref().unwrap().path.clone();
     let planned = planned(Fix::Verifier(own)).await;
     assert!(
-        planned.is_empty() && planned.left[0].contains("/none is not there"),
+        planned.is_empty() && planned.left[0].what.contains("/none is not there"),
         "{planned:?}"
     );
-}
-
-fn edit(path: &Path, before: Option<&str>) -> Edit {
-    Edit {
-        path: path.to_owned(),
-        before: before.map(str::to_owned),
-        after: "new".to_owned(),
-        mode: 0o644,
-    }
-}
-
-#[tokio::test]
-async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
-    let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (
-        folder.path().join("config.toml"),
-        folder.path().join("deep/er/new.toml"),
-    );
-    fs::write(&old, "old").unwrap();
-    fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
-    let plan = Plan {
-        texts: vec![edit(&old, Some("old")), edit(&new, None)],
-        ..Plan::default()
-    };
-    let written = plan.write("T").await.unwrap();
-    assert_eq!(
-        written[0].backup,
-        Some(folder.path().join("config.toml.bak-T"))
-    );
-    assert_eq!(
-        fs::read_to_string(folder.path().join("config.toml.bak-T")).unwrap(),
-        "old"
-    );
-    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(&old), mode(&new)), (0o640, 0o644));
-    assert_eq!(fs::read_to_string(&new).unwrap(), "new");
-    let why = plan.write("U").await.unwrap_err();
-    assert!(
-        why.contains("changed meanwhile") && why.ends_with("nothing is written"),
-        "{why}"
-    );
-}
-
-#[tokio::test]
-async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (
-        folder.path().join("config.toml"),
-        folder.path().join("new.toml"),
-    );
-    fs::write(&old, "old").unwrap();
-    let plan = Plan {
-        texts: vec![
-            edit(&old, Some("old")),
-            edit(&new, None),
-            edit(&old.join("below"), None),
-        ],
-        ..Plan::default()
-    };
-    let why = plan.write("T").await.unwrap_err();
-    assert!(why.ends_with("nothing is written"), "{why}");
-    assert_eq!(fs::read_to_string(&old).unwrap(), "old");
-    assert!(!new.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
-}
-
-#[tokio::test]
-async fn a_link_stays_a_link_to_the_file_that_changes() {
-    let folder = tempfile::tempdir().unwrap();
-    let (link, file) = (
-        folder.path().join("daemon.json"),
-        folder.path().join("real.json"),
-    );
-    fs::write(&file, "{}").unwrap();
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    Plan {
-        texts: vec![edit(&link, Some("{}"))],
-        ..Plan::default()
-    }
-    .write("T")
-    .await
-    .unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-}
-
-#[tokio::test]
-async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let (program, place) = (
-        folder.path().join("rootpin-verifier"),
-        folder.path().join("verifier"),
-    );
-    fs::write(&program, "program").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut facts = in_order("2.1.9");
-    facts.verifier.as_mut().unwrap().path.clone_from(&place);
-    let facts = [facts];
-    let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(place.clone()))];
-    let write = async |control: Option<&str>| {
-        let plan = plan(
-            &hole,
-            &facts,
-            &[],
-            &Tools {
-                control: control.map(PathBuf::from),
-                ..tools(&program)
-            },
-        )
-        .await;
-        assert!(
-            plan.diff().contains("verifier/rootpin-verifier"),
-            "{}",
-            plan.diff()
-        );
-        plan.write("T").await.unwrap();
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
-        let file = place.join("rootpin-verifier");
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
-            0o755
-        );
-        fs::read_to_string(file).unwrap()
-    };
-    assert_eq!(write(None).await, "program");
-    let script = write(Some("/it's here/control.sock")).await;
-    assert!(
-        script.contains("--control '/it'\\''s here/control.sock' \"$@\""),
-        "{script}"
-    );
-    assert!(
-        folder.path().join("rootpin-verifier.bak-T").exists(),
-        "beside the folder"
-    );
-    // One that is there is not put there again.
-    let again = plan(&hole, &facts, &[], &tools(&program)).await;
-    assert!(again.is_empty() && again.left.is_empty(), "{again:?}");
 }

@@ -8,6 +8,7 @@ use super::super::config_files::at;
 use super::super::facts::Config;
 use super::settings::Setting;
 use super::{Edit, generated};
+use crate::problem::Problem;
 
 const CRI: &str = "io.containerd.grpc.v1.cri";
 const ANNOTATIONS: &str = "disable_snapshot_annotations";
@@ -15,7 +16,7 @@ const ANNOTATIONS: &str = "disable_snapshot_annotations";
 /// Without it a gate knows the layer and not the name. 1.7 would lose all else of CRI's section by
 /// a drop-in, so that this goes into the file whose section is in force, and that is the last one
 /// which has it.
-pub(super) fn cri_annotations(config: &Config, planned: &[Edit]) -> Result<Edit, String> {
+pub(super) fn cri_annotations(config: &Config, planned: &[Edit]) -> Result<Edit, Problem> {
     // Version 1 has the last part of a plugin's name.
     let short =
         config.files.version().is_none_or(|version| version < 2) && !config.files.files.is_empty();
@@ -63,7 +64,7 @@ pub(super) fn annotations() -> Setting {
 }
 
 /// The main file with one more pattern in its `imports`.
-pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, String> {
+pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, Problem> {
     let main = config
         .files
         .files
@@ -96,7 +97,7 @@ pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, String> {
 
 /// The text with that key set. Tables that lead to it are made where they are missing, as sections
 /// of their own.
-pub(super) fn set(text: &str, path: &[&str], to: Item) -> Result<String, String> {
+pub(super) fn set(text: &str, path: &[&str], to: Item) -> Result<String, Problem> {
     let mut document: DocumentMut = text
         .parse()
         .map_err(|error: toml_edit::TomlError| error.to_string())?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::Plan;
+use crate::problem::Problem;
 use crate::sockets::is_dead;
 use crate::trusted_path::{self, Before, Owner, check_directory};
 
@@ -41,11 +42,11 @@ impl Written {
 }
 
 /// Removes a socket where nobody listens.
-pub(super) async fn remove_dead(path: &Path) -> Result<Written, String> {
+pub(super) async fn remove_dead(path: &Path) -> Result<Written, Problem> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     check_directory(folder, Owner::RootOrCaller).map_err(|fault| fault.message)?;
     if !is_dead(path).await {
-        return Err("somebody listens there".to_owned());
+        return Err("somebody listens there".to_owned().into());
     }
     fs::remove_file(path).map_err(|error| error.to_string())?;
     Ok(Written {
@@ -56,7 +57,7 @@ pub(super) async fn remove_dead(path: &Path) -> Result<Written, String> {
 }
 
 /// Writes all of it, or leaves all as it was.
-pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, String> {
+pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, Problem> {
     let mut done = Vec::new();
     let Err(why) = write_all(plan, time, &mut done) else {
         return Ok(done);
@@ -65,16 +66,16 @@ pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, String> {
         |error| format!("what was written before could not be taken back: {error}"),
         |()| "nothing is written".to_owned(),
     );
-    Err(format!("{why}; {back}"))
+    Err(format!("{why}; {back}").into())
 }
 
-fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), String> {
+fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), Problem> {
     let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     for edit in &plan.texts {
         if super::text(&edit.path)? != edit.before {
-            return Err(format!(
-                "{} changed meanwhile; hint: run it again",
-                edit.path.display()
+            return Err(Problem::hinted(
+                format!("{} changed meanwhile", edit.path.display()),
+                "run it again",
             ));
         }
     }
@@ -257,7 +258,7 @@ mod tests {
                 ..Plan::default()
             },
         ] {
-            let why = write(&plan, "T").unwrap_err();
+            let why = write(&plan, "T").unwrap_err().to_string();
             assert!(
                 why.contains("can be written by") && why.ends_with("nothing is written"),
                 "{why}"
@@ -281,7 +282,7 @@ mod tests {
             texts: vec![edit(&file)],
             ..Plan::default()
         };
-        assert!(write(&plan, "T").unwrap_err().contains("File exists"));
+        assert!(write(&plan, "T").unwrap_err().what.contains("File exists"));
         assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
     }
@@ -301,7 +302,7 @@ mod tests {
             modes: vec![(folder.clone(), 0o755), (dir.path().join("missing"), 0o755)],
             ..Plan::default()
         };
-        let why = write(&plan, "T").unwrap_err();
+        let why = write(&plan, "T").unwrap_err().to_string();
         assert!(why.ends_with("nothing is written"), "{why}");
         assert_eq!((mode(&folder), mode(&file)), (0o775, 0o640));
         if theirs {
@@ -323,7 +324,7 @@ mod tests {
             sockets: vec![socket.clone()],
             ..Plan::default()
         };
-        let why = plan.write("T").await.unwrap_err();
+        let why = plan.write("T").await.unwrap_err().to_string();
         assert!(
             why.contains("somebody listens there") && why.contains("so it was taken back"),
             "{why}"

@@ -12,6 +12,7 @@ use super::super::facts::{Config, Containerd, Plugin};
 use super::super::program::{Failure, Program};
 use super::super::version::Version;
 use crate::config::Engine;
+use crate::problem::Problem;
 
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const DIFFER: &str = "io.containerd.differ.v1";
@@ -21,10 +22,10 @@ pub(in super::super) async fn idle(
     engine: &Engine,
     program: &Path,
     main: &Path,
-) -> Result<Containerd, String> {
+) -> Result<Containerd, Problem> {
     let program = Program::file(program);
     let told = program.version().await.map_err(|why| {
-        format!("{why}; hint: start this containerd, or name its program by --containerd PROGRAM, and run this again")
+        Problem::hinted(why.to_string(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
     })?;
     let version = told
         .split_ascii_whitespace()
@@ -33,8 +34,10 @@ pub(in super::super) async fn idle(
     let config = super::containerd::read(program, main)
         .await
         .map_err(|failure| match failure {
-            Failure::Refused(why) => format!("{why}; hint: mend that first, and run this again"),
-            Failure::Unknown(why) => why,
+            Failure::Refused(why) => {
+                Problem::hinted(why.to_string(), "mend that first, and run this again")
+            }
+            Failure::Unknown(why) => why.into(),
         })?;
     let mut facts = Containerd {
         engine: engine.clone(),

@@ -11,7 +11,7 @@ use rootpin_trust::tuf::path_matches;
 /// The roles that hosts ask for a path, in their order (TUF 1.0.34, section 5.6.7): one that lists
 /// it ends the search.
 #[must_use]
-pub fn way(metadata: &Metadata, path: &str) -> Vec<String> {
+pub fn roles_for(metadata: &Metadata, path: &str) -> Vec<String> {
     let hash = Digest::of(path.as_bytes()).hex();
     let mut way = Vec::new();
     let mut left = vec!["targets".to_owned()];
@@ -46,8 +46,8 @@ pub fn way(metadata: &Metadata, path: &str) -> Vec<String> {
 
 /// The role that decides a path, of those that list it.
 #[must_use]
-pub fn decided_by(metadata: &Metadata, path: &str) -> Option<String> {
-    way(metadata, path)
+pub fn deciding_role(metadata: &Metadata, path: &str) -> Option<String> {
+    roles_for(metadata, path)
         .into_iter()
         .find(|role| lists(metadata, role, path))
 }

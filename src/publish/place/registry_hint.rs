@@ -1,18 +1,6 @@
 //! What to do about a registry that does not take what is published.
 
-use std::fmt;
-
 use crate::sources::SourceError;
-
-/// The hint for a registry's error, with the `; hint: ` in front; nothing, where none is known that
-/// is true.
-pub(super) struct Hint<'a>(pub(super) &'a SourceError);
-
-impl fmt::Display for Hint<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hint(self.0).map_or(Ok(()), |hint| write!(formatter, "; hint: {hint}"))
-    }
-}
 
 const IMMUTABLE: &str = "the tags of metadata must be writable again: except this repository, or its tags latest (or the one in the address) and rootpin-*, \
      from the registry's rule that tags are immutable, then rootpin repo publish; or publish to another place, by publish in repository.toml";
@@ -27,7 +15,8 @@ const LATER: &str =
     "the registry fails at the moment or is asked too often: rootpin repo publish, later";
 const AWAY: &str = "does the registry run, and is its address right? then rootpin repo publish";
 
-fn hint(error: &SourceError) -> Option<&'static str> {
+/// The hint for a registry's error, where one is known.
+pub(super) fn of(error: &SourceError) -> Option<&'static str> {
     let says = |said: &crate::sources::Said, words: &[&str]| {
         let text = said.text.to_ascii_lowercase();
         words.iter().any(|word| text.contains(word))

@@ -1,0 +1,210 @@
+//! Writes a root that the policy does not have yet, with its rules.
+
+use std::collections::BTreeSet;
+
+use toml::Value as Toml;
+
+use super::super::Failure;
+use super::super::change::{Change, MAIN};
+use super::super::material::Material;
+use super::super::told::Teller;
+use super::{
+    Arguments, Fields, edit_of_keys, finish_keys, finish_root, key_files, not_revoked, root_file,
+    tls_ca,
+};
+use crate::cli::output::Output;
+use crate::policy_dir::pins::{self, NewTable};
+use crate::problem::Problem;
+use rootpin_policy::{Pattern, Policy, Rule};
+use rootpin_trust::PublicKey;
+
+/// A root that the policy doesn't have yet, and its rules.
+pub(super) fn add_new(
+    change: Change,
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    material: Material,
+    teller: &Teller,
+    output: Output,
+) -> Result<u8, Failure> {
+    let (id, fields) = (arguments.id.as_str(), &arguments.fields);
+    if fields.matches.is_empty() {
+        let text = format!("the policy has no root {id:?}, and no rule would name it");
+        return Err(Failure::Usage(Problem::hinted(
+            text.to_string(),
+            "say for which images it is, by --match registry.example/team/**",
+        )));
+    }
+    let standing: Vec<&Rule> = policy
+        .into_iter()
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| is_named(fields, rule))
+        .collect();
+    let file = file_of(&change, &standing)?;
+    let before = change.text(&file)?;
+    let fresh = if file == MAIN {
+        "version = 1\ndefault = \"deny\"\n".to_owned()
+    } else {
+        fragment_head(&fields.matches)
+    };
+    let mut text = before.clone().unwrap_or(fresh);
+    let mut more = Vec::new();
+    for rule in &standing {
+        text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
+        let roots: Vec<&str> = rule
+            .roots
+            .iter()
+            .map(|root| root.id.as_str())
+            .chain([id])
+            .collect();
+        let quorum = rule.quorum;
+        more.push(format!(
+            "the rule {} has the roots {}, of which {quorum} must say yes",
+            rule.pattern.as_str(),
+            roots.join(", ")
+        ));
+    }
+    let matches: Vec<String> = fields
+        .matches
+        .iter()
+        .filter(|text| !standing.iter().any(|rule| is_pattern(text, rule)))
+        .cloned()
+        .collect();
+    let (tls_ca, mut pinned) = tls_ca(arguments)?;
+    let kind = |wanted: &str| match fields.kind.as_deref() {
+        Some(kind) if kind != wanted => Err(Failure::Usage(
+            format!("--type {kind}, but what is to be pinned is of type {wanted}").into(),
+        )),
+        _ => Ok(("type", Toml::from(wanted))),
+    };
+    let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
+    let common = common
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
+    match material {
+        Material::Keys(keys) => {
+            let kind = kind("notary")?;
+            let need = |value: &Option<String>, flag: &str, hint: &str| {
+                value.clone().map(Toml::from).ok_or_else(|| {
+                    Failure::Usage(Problem::hinted(
+                        format!("a new root of Notary needs {flag}"),
+                        hint.to_string(),
+                    ))
+                })
+            };
+            let server = need(
+                &fields.server,
+                "--server",
+                "the address of its server, as https://notary.example",
+            )?;
+            let role = need(
+                &fields.role,
+                "--role",
+                "targets/releases where Docker signs, targets where the notary command does",
+            )?;
+            let keys: Vec<&PublicKey> = keys.iter().collect();
+            not_revoked(policy, &keys)?;
+            teller.confirm_keys(&keys)?;
+            let files = key_files(id, &keys)?;
+            let entries = files.keys().cloned().map(Toml::from).collect::<Vec<_>>();
+            pinned.extend(files);
+            let mut values = vec![("id", Toml::from(id)), kind, ("server", server)];
+            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
+            values.extend([("keys", Toml::from(entries)), ("role", role)]);
+            values.extend(common);
+            let after = pins::append(&text, &tables(values, id, &matches))?;
+            let mut edit = edit_of_keys(id, &keys, file, before, after, pinned);
+            edit.words = [vec![edit.words], more].concat().join("\n");
+            finish_keys(change, edit, id, &keys, output)
+        }
+        Material::Roots(files) => {
+            let kind = kind("tuf")?;
+            if fields.server.is_some() || fields.role.is_some() {
+                return Err(Failure::Usage(Problem::hinted(
+                    "--server and --role are Notary's, and this is a root file of TUF",
+                    "--metadata URL",
+                )));
+            }
+            let (chosen, bytes) = teller.confirm_root(&files)?;
+            not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
+            let root = root_file(id, chosen, bytes);
+            let name = root.keys().next().cloned().unwrap_or_default();
+            pinned.extend(root);
+            let mut metadata = fields.metadata.clone();
+            metadata.extend(
+                arguments
+                    .scan
+                    .clone()
+                    .filter(|_| fields.metadata.is_empty()),
+            );
+            let mut values = vec![
+                ("id", Toml::from(id)),
+                kind,
+                ("file", name.into()),
+                ("sha256", chosen.sha256.hex().into()),
+            ];
+            values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
+            values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
+            values.extend(common);
+            let after = pins::append(&text, &tables(values, id, &matches))?;
+            finish_root(
+                change, id, chosen, before, after, file, pinned, &more, output,
+            )
+        }
+    }
+}
+
+fn is_named(fields: &Fields, rule: &Rule) -> bool {
+    fields.matches.iter().any(|text| is_pattern(text, rule))
+}
+
+fn is_pattern(text: &str, rule: &Rule) -> bool {
+    text.parse()
+        .is_ok_and(|pattern: Pattern| pattern == rule.pattern)
+}
+
+/// The file that is edited: that of the rules which stand and get another root, or the one that was
+/// named.
+fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
+    let files: BTreeSet<String> = standing
+        .iter()
+        .map(|rule| rule.location.file.to_string())
+        .collect();
+    let mut files = files.into_iter();
+    match (files.next(), files.next()) {
+        (None, _) => change.file(),
+        (Some(file), None) if !change.is_fragment_named() || change.file()? == file => Ok(file),
+        (Some(file), _) => Err(Failure::Usage(Problem::hinted(
+            format!("the rules for these patterns stand in {file} and elsewhere"),
+            "one command for each file, without --fragment",
+        ))),
+    }
+}
+
+fn tables(values: Vec<(&'static str, Toml)>, id: &str, matches: &[String]) -> Vec<NewTable> {
+    let rule = |pattern: &String| {
+        let values = vec![
+            ("match", Toml::from(pattern.as_str())),
+            ("roots", Toml::from(vec![id.to_owned()])),
+        ];
+        NewTable {
+            header: "rule",
+            values,
+        }
+    };
+    [NewTable {
+        header: "root",
+        values,
+    }]
+    .into_iter()
+    .chain(matches.iter().map(rule))
+    .collect()
+}
+
+/// A new fragment owns what its first rule is for; a second rule outside of that is an error that
+/// the check shows.
+fn fragment_head(matches: &[String]) -> String {
+    matches.first().map_or(String::new(), |owns| {
+        format!("[fragment]\nowns = {}\n", Toml::from(owns.as_str()))
+    })
+}

@@ -1,0 +1,147 @@
+//! Files are written whole, and taken back where one fails.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::super::check::tests::in_order;
+use super::super::super::code::Code;
+use super::super::super::hole::{Fix, Hole};
+use super::super::{Edit, Plan, Tools, plan};
+use super::tools;
+
+fn edit(path: &Path, before: Option<&str>) -> Edit {
+    Edit {
+        path: path.to_owned(),
+        before: before.map(str::to_owned),
+        after: "new".to_owned(),
+        mode: 0o644,
+    }
+}
+
+#[tokio::test]
+async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (
+        folder.path().join("config.toml"),
+        folder.path().join("deep/er/new.toml"),
+    );
+    fs::write(&old, "old").unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+    let plan = Plan {
+        texts: vec![edit(&old, Some("old")), edit(&new, None)],
+        ..Plan::default()
+    };
+    let written = plan.write("T").await.unwrap();
+    assert_eq!(
+        written[0].backup,
+        Some(folder.path().join("config.toml.bak-T"))
+    );
+    assert_eq!(
+        fs::read_to_string(folder.path().join("config.toml.bak-T")).unwrap(),
+        "old"
+    );
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&old), mode(&new)), (0o640, 0o644));
+    assert_eq!(fs::read_to_string(&new).unwrap(), "new");
+    let why = plan.write("U").await.unwrap_err().to_string();
+    assert!(
+        why.contains("changed meanwhile") && why.ends_with("nothing is written"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (
+        folder.path().join("config.toml"),
+        folder.path().join("new.toml"),
+    );
+    fs::write(&old, "old").unwrap();
+    let plan = Plan {
+        texts: vec![
+            edit(&old, Some("old")),
+            edit(&new, None),
+            edit(&old.join("below"), None),
+        ],
+        ..Plan::default()
+    };
+    let why = plan.write("T").await.unwrap_err().to_string();
+    assert!(why.ends_with("nothing is written"), "{why}");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+    assert!(!new.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
+}
+
+#[tokio::test]
+async fn a_link_stays_a_link_to_the_file_that_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, file) = (
+        folder.path().join("daemon.json"),
+        folder.path().join("real.json"),
+    );
+    fs::write(&file, "{}").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    Plan {
+        texts: vec![edit(&link, Some("{}"))],
+        ..Plan::default()
+    }
+    .write("T")
+    .await
+    .unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+}
+
+#[tokio::test]
+async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_into_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, place) = (
+        folder.path().join("rootpin-verifier"),
+        folder.path().join("verifier"),
+    );
+    fs::write(&program, "program").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut facts = in_order("2.1.9");
+    facts.verifier.as_mut().unwrap().path.clone_from(&place);
+    let facts = [facts];
+    let hole = [Hole::new(Code::VerifierMissing, "main", "").fix(Fix::Verifier(place.clone()))];
+    let write = async |control: Option<&str>| {
+        let plan = plan(
+            &hole,
+            &facts,
+            &[],
+            &Tools {
+                control: control.map(PathBuf::from),
+                ..tools(&program)
+            },
+        )
+        .await;
+        assert!(
+            plan.diff().contains("verifier/rootpin-verifier"),
+            "{}",
+            plan.diff()
+        );
+        plan.write("T").await.unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+        let file = place.join("rootpin-verifier");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
+        fs::read_to_string(file).unwrap()
+    };
+    assert_eq!(write(None).await, "program");
+    let script = write(Some("/it's here/control.sock")).await;
+    assert!(
+        script.contains("--control '/it'\\''s here/control.sock' \"$@\""),
+        "{script}"
+    );
+    assert!(
+        folder.path().join("rootpin-verifier.bak-T").exists(),
+        "beside the folder"
+    );
+    // One that is there is not put there again.
+    let again = plan(&hole, &facts, &[], &tools(&program)).await;
+    assert!(again.is_empty() && again.left.is_empty(), "{again:?}");
+}

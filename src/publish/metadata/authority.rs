@@ -1,0 +1,94 @@
+//! Who may sign for a role: its keys and its threshold.
+
+use serde_json::{Map, Value};
+
+use super::super::document::{Document, material};
+use rootpin_trust::KeyId;
+
+/// A key as one file lists it: other tools list the same key under other IDs and in other forms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleKey {
+    /// The ID by which the file names it.
+    pub keyid: String,
+    /// Its object; null, where the file lists none under that ID.
+    pub key: Value,
+    /// Its canonical ID, by which it is known; none, where its kind or scheme is not known here.
+    pub id: Option<KeyId>,
+}
+
+/// Which keys sign for a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// The keys.
+    pub keys: Vec<RoleKey>,
+    /// How many must.
+    pub threshold: usize,
+    /// The role that says so: `root`, `targets` or a delegated one.
+    pub by: String,
+}
+
+impl Authority {
+    /// The IDs of its keys.
+    #[must_use]
+    pub fn keyids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.keyid.clone()).collect()
+    }
+}
+
+/// Where the names of keys' holders stand: at the top of what is signed, for some clients write
+/// anew what is below, as they know it.
+pub(in super::super) const HOLDERS: &str = "x-rootpin-holders";
+
+/// The roles that a targets file delegates to, as they are listed.
+pub(in super::super) fn delegated(document: &Document) -> impl Iterator<Item = &Value> {
+    document
+        .members("delegations")
+        .and_then(|delegations| delegations.get("roles")?.as_array())
+        .into_iter()
+        .flatten()
+}
+
+/// The name of a listed role.
+pub(in super::super) fn name(listed: &Value) -> &str {
+    listed
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+pub(super) fn authority(
+    listed: &Value,
+    keys: Option<&Map<String, Value>>,
+    by: &str,
+) -> Option<Authority> {
+    let threshold = usize::try_from(listed.get("threshold")?.as_u64()?).ok()?;
+    Some(Authority {
+        keys: role_keys(listed, keys)?,
+        threshold,
+        by: by.to_owned(),
+    })
+}
+
+/// The keys of a listed role, of those that its file lists.
+pub(in super::super) fn role_keys(
+    listed: &Value,
+    keys: Option<&Map<String, Value>>,
+) -> Option<Vec<RoleKey>> {
+    let listed = listed
+        .get("keyids")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str);
+    let read = |keyid: &str| {
+        let key = keys
+            .and_then(|keys| keys.get(keyid))
+            .cloned()
+            .unwrap_or_default();
+        RoleKey {
+            keyid: keyid.to_owned(),
+            id: material(keyid, &key),
+            key,
+        }
+    };
+    Some(listed.map(read).collect())
+}
