@@ -4,19 +4,21 @@
 //! ```text
 //! containerd · dockerd                                    registry · Notary server
 //!       │ native request                                         │ bytes (capped, hashed)
-//!    doors ──question──▶ decide ──────────────────▶ sources ─────┘
-//!       ▲                  │  ▲ │                      │ answers (untrusted)
+//!    doors ──question──▶ decide ───need──▶ evidence ──▶ sources ─┘
+//!       ▲                  │  ▲ │             │ answers (untrusted)
 //!       │                  │  │ └── judge: Ask(need) or Done(judgement)      rootpin-policy
 //!       │                  │  └──── Verified<Collection> ◀── pins, floors, now, budget   rootpin-trust
 //!       │                  ├─ state: raise floors, record the admission: all or nothing, and only now
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! The part to audit is `crates/rootpin-trust`, `crates/rootpin-policy` and `src/decide`. The two
-//! crates have no input or output, no clock and no async, and their Cargo.toml keeps them so:
-//! `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the host demands.
-//! `decide` drives the judge and keeps what was verified. Dependencies go one way: `bin → cli →
-//! operate, daemon → doors → engines, control → decide → sources, state`, and a test keeps it so.
+//! The part to audit is `crates/rootpin-trust`, `crates/rootpin-policy`, `src/evidence` and
+//! `src/decide`. The two crates have no input or output, no clock and no async, and their Cargo.toml
+//! keeps them so: `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the
+//! host demands. `evidence` fetches metadata, drives its verification and writes floors; `decide`
+//! drives the judge and keeps what a verdict rests on. Dependencies go one way: `bin → cli →
+//! operate, daemon → doors → engines, control → decide → evidence → sources, state`, and a test
+//! keeps it so.
 //! `publish` signs. It verifies by `rootpin-trust` as every host does, and no door depends on it.
 //! docs/code-structure.md walks through the code.
 
@@ -30,6 +32,7 @@ pub mod daemon;
 pub mod decide;
 pub mod doors;
 pub mod engines;
+pub(crate) mod evidence;
 pub(crate) mod hosts_toml;
 pub mod nonce;
 pub mod observe;

@@ -13,7 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::output::{Output, counted, list, text};
 use crate::control::wire::ImportRequest;
 use crate::control::{Client, import_report};
-use crate::decide::{Decider, Exported};
+use crate::decide::Decider;
+use crate::evidence::ExportedBundle;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
@@ -140,7 +141,7 @@ async fn export(verb: Export, output: Output) -> Result<u8, Problem> {
     write_bundle(&verb.file, &exported.files)
         .map_err(|error| format!("{}: {error}", verb.file.display()))?;
     output.value(
-        &Exported::json(&exported, &verb.file.display().to_string()),
+        &ExportedBundle::json(&exported, &verb.file.display().to_string()),
         export_text,
     );
     Ok(u8::from(!exported.failed.is_empty()))

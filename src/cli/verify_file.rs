@@ -15,6 +15,7 @@ use super::output::Output;
 use super::verify::judgement_text;
 use crate::decide::{Decider, Door, Pull, policy_refused};
 use crate::observe;
+use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 use rootpin_policy::MetadataUrl;
@@ -50,12 +51,15 @@ pub(super) struct Arguments {
     state: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, String> {
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     let Some(name) = super::image_name(&arguments.name, output) else {
         return Ok(super::EXIT_USAGE);
     };
     if name.digest.is_some() {
-        output.error("the name has a digest; hint: wanted NAME:VERSION; the digest is the file's");
+        output.error(Problem::hinted(
+            "the name has a digest",
+            "write NAME:VERSION; the digest is the file's",
+        ));
         return Ok(super::EXIT_USAGE);
     }
     let failed = |path: &Path| {
@@ -81,7 +85,7 @@ async fn judge(
     files: &BTreeMap<String, Vec<u8>>,
     state: &Path,
     output: Output,
-) -> Result<u8, String> {
+) -> Result<u8, Problem> {
     let now = Timestamp::now();
     let in_force = rootpin_policy::load(files, now)
         .map(Arc::new)

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tonic::{Status, Streaming};
 
 use super::wire::ImportRequest;
-use crate::decide::Imported;
+use crate::evidence::ImportedRoot;
 use crate::sources::{Bundle, MAX_BUNDLE, SourceError};
 use rootpin_trust::Refusal;
 
@@ -65,7 +65,7 @@ pub(super) async fn receive(
 }
 
 /// Tells the log: what a host trusts has changed by somebody's hand.
-pub(super) fn tell(result: &Result<Vec<Imported>, Refusal>) {
+pub(super) fn tell(result: &Result<Vec<ImportedRoot>, Refusal>) {
     match result {
         Ok(imported) => {
             for one in imported {
@@ -84,10 +84,10 @@ pub(super) fn tell(result: &Result<Vec<Imported>, Refusal>) {
 /// The object of `rootpin bundle import --json`, and the exit code: 1 also where a role of it
 /// doesn't hold.
 #[must_use]
-pub fn import_report(result: &Result<Vec<Imported>, Refusal>) -> (Value, u8) {
+pub(crate) fn import_report(result: &Result<Vec<ImportedRoot>, Refusal>) -> (Value, u8) {
     match result {
         Ok(imported) => {
-            let roots: Vec<_> = imported.iter().map(Imported::json).collect();
+            let roots: Vec<_> = imported.iter().map(ImportedRoot::json).collect();
             let exit = u8::from(imported.iter().any(|one| !one.failed.is_empty()));
             (
                 json!({ "version": 1, "outcome": "imported", "roots": roots }),

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 pub use client::Client;
 pub use explain::explain;
-pub use import::import_report;
+pub(crate) use import::import_report;
 pub use proof::{Found, ProofCall};
 pub use status::{StatusBoard, Swept, Unproven};
 

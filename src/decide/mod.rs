@@ -1,55 +1,41 @@
 //! The decision: one question in, one verdict out, and what was verified for it kept before it is
 //! told.
 
-mod behind;
-mod bundle_export;
-mod bundle_import;
-mod clock;
 mod decision;
 mod docker;
-mod evidence;
-mod failures;
 mod held;
-mod kept;
-mod notary_evidence;
+mod ledger_cache;
 mod pin_hint;
 mod prove;
-#[cfg(test)]
-#[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
-mod publisher;
 mod question;
 mod resident;
 mod resolve;
-mod root_expiry;
 mod run;
 mod session;
 pub mod survey;
-mod tuf_evidence;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::evidence::{Evidence, Repositories};
 use crate::sources::Sources;
-use crate::state::{Additions, Kind, Row, StateError, Store};
+use crate::state::{Kind, Row, Store};
 use rootpin_policy::judge::{Action, Judgement, Lookup, Question, entries};
 use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
-pub use behind::Behind;
-pub use bundle_export::Exported;
-pub use bundle_import::Imported;
+pub use crate::evidence::SourceBehind;
 pub use decision::{Decision, Verdict};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
-pub use evidence::{Evidence, Origin, Repositories};
 pub use held::Held;
-use kept::Kept;
+use ledger_cache::LedgerCache;
 use prove::Proving;
 pub use prove::{Asked, Proof};
 pub use question::{Claim, Door, Place, Pull, Unpack};
@@ -68,10 +54,8 @@ pub struct Decider {
     repositories: Arc<Repositories>,
     store: Arc<Store>,
     deadline: Duration,
-    /// Whether what was seen is kept: not while judging as of another time.
-    keeps: bool,
     shared_signers: AtomicU64,
-    kept: Kept,
+    ledger: LedgerCache,
     changes: watch::Sender<()>,
     proving: Arc<Proving>,
 }
@@ -86,8 +70,8 @@ impl Decider {
         deadline: Duration,
         keeps: bool,
     ) -> Self {
-        let repositories = Arc::new(Repositories::new(sources, Arc::clone(&store), keeps, keeps));
-        Self::of(policy, repositories, store, deadline, keeps)
+        let repositories = Repositories::new(sources, Arc::clone(&store), keeps);
+        Self::of(policy, repositories, store, deadline)
     }
 
     /// One that judges by the same policy and the same state at the present time, and keeps
@@ -102,51 +86,34 @@ impl Decider {
     }
 
     fn keeping_nothing(&self, policy: InForce, sources: Arc<Sources>) -> Self {
-        let store = Arc::clone(&self.store);
-        let mut repositories = Repositories::new(sources, Arc::clone(&store), true, false);
-        repositories.earliest = Arc::clone(&self.repositories.earliest);
-        Self::of(policy, Arc::new(repositories), store, self.deadline, false)
+        let repositories = self.repositories.onlooker(sources);
+        Self::of(policy, repositories, Arc::clone(&self.store), self.deadline)
     }
 
     /// One that judges by what is cached alone, and reads each piece of it once.
     #[must_use]
     pub fn by_cache(&self) -> Self {
-        let store = Arc::clone(&self.store);
-        let mut repositories =
-            Repositories::new(Arc::new(Sources::silent()), Arc::clone(&store), true, false)
-                .remembering_failures();
-        repositories.earliest = Arc::clone(&self.repositories.earliest);
-        let proving = Arc::clone(&self.proving);
+        let (repositories, store) = (self.repositories.by_cache(), Arc::clone(&self.store));
         Self {
-            proving,
-            ..Self::of(
-                self.policy(),
-                Arc::new(repositories),
-                store,
-                self.deadline,
-                false,
-            )
+            proving: Arc::clone(&self.proving),
+            ..Self::of(self.policy(), repositories, store, self.deadline)
         }
     }
 
     fn of(
         policy: InForce,
-        repositories: Arc<Repositories>,
+        repositories: Repositories,
         store: Arc<Store>,
         deadline: Duration,
-        keeps: bool,
     ) -> Self {
-        let (policy, kept, changes) =
-            (RwLock::new(policy), Kept::default(), watch::Sender::new(()));
         Self {
-            policy,
-            repositories,
+            policy: RwLock::new(policy),
+            repositories: Arc::new(repositories),
             store,
             deadline,
-            keeps,
             shared_signers: AtomicU64::new(0),
-            kept,
-            changes,
+            ledger: LedgerCache::default(),
+            changes: watch::Sender::new(()),
             proving: Arc::default(),
         }
     }
@@ -195,7 +162,7 @@ impl Decider {
 
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
-        self.kept.clear();
+        self.ledger.clear();
         self.repositories.forget();
         self.changes.send_replace(());
     }
@@ -450,61 +417,17 @@ impl Decider {
         rows: Vec<(Digest, Row)>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if !self.keeps {
+        if !self.repositories.keeps() {
             return Ok(());
         }
         // All of it is written. A state that can't be relied on any more is asked all the same, and
         // opened again.
-        if fresh.is_empty() && self.kept.has(&rows) && self.store.usable().is_ok() {
+        if fresh.is_empty() && self.ledger.has(&rows) && self.store.usable().is_ok() {
             return Ok(());
         }
-        let told = rows.clone();
-        let (store, repositories) = (Arc::clone(&self.store), Arc::clone(&self.repositories));
-        let commit = move || {
-            let verified = fresh
-                .iter()
-                .flat_map(|evidence| &evidence.progress)
-                .collect();
-            let contacts = fresh
-                .iter()
-                .map(|evidence| {
-                    (
-                        evidence.origin.source.as_str(),
-                        &evidence.origin.subject,
-                        evidence.contact,
-                    )
-                })
-                .collect();
-            // The cache's files are written while the floors are, for the disk is waited for in
-            // both.
-            let (committed, drafts) = thread::scope(|scope| {
-                let drafting = scope.spawn(|| {
-                    fresh
-                        .iter()
-                        .map(|evidence| repositories.draft(evidence))
-                        .collect::<Vec<_>>()
-                });
-                (
-                    store.commit(&Additions {
-                        now,
-                        verified,
-                        contacts,
-                        rows,
-                    }),
-                    drafting.join().unwrap_or_default(),
-                )
-            });
-            let committed = committed?;
-            for (evidence, drafts) in fresh.iter().zip(drafts) {
-                repositories.saved(evidence, drafts);
-            }
-            Ok::<_, StateError>(committed)
-        };
-        let committed = tokio::task::spawn_blocking(commit).await;
-        let committed = committed
-            .map_err(|error| lost(&error.to_string()))?
-            .map_err(|error| error.refusal())?;
-        self.kept.add(told);
+        let written = rows.clone();
+        let committed = self.repositories.keep(fresh, rows, now).await?;
+        self.ledger.add(written);
         for (key, repository) in committed.shared_signers {
             log::warn!(
                 "signer key {key} has also signed for {repository}: one signature could be passed off as the other's"
@@ -564,16 +487,6 @@ pub fn too_slow(deadline: Duration) -> Refusal {
         format!("no decision within {deadline:?}"),
         "one within the deadline of rootpin.toml",
         "a trust server or containerd is slow: see `rootpin status` and the log",
-    )
-}
-
-fn lost(why: &str) -> Refusal {
-    let wanted = "a state directory that can be written";
-    Refusal::new(
-        Code::StateUnusable,
-        format!("the decision cannot be kept: {why}"),
-        wanted,
-        "make room in it, or mount it writable: `rootpin status` names it, df shows what is free",
     )
 }
 

@@ -10,11 +10,9 @@ use rootpin_policy::{Policy, Root};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::Repository;
 use rootpin_trust::tuf;
-use tokio::runtime::Handle;
 
-use super::evidence::{AGAIN, Evidence, Look, Repositories, later};
 use super::pin_hint::with_pin_command;
-use crate::state::Additions;
+use crate::evidence::{AGAIN, Evidence, Repositories, RootLook, Unkept, later, share};
 
 /// One question's policy, time and deadline, and what was heard for it.
 pub(super) struct Session<'a> {
@@ -27,7 +25,8 @@ pub(super) struct Session<'a> {
     /// Why nothing that rests on time can be judged, and nothing be kept: the clock can't be right.
     pub(super) clock: Option<Refusal>,
     heard: Vec<(Need, bool, Heard)>,
-    evidence: Vec<Arc<Evidence>>,
+    /// What a question that comes to no answer was shown binds all the same.
+    unkept: Unkept,
 }
 
 impl<'a> Session<'a> {
@@ -46,7 +45,7 @@ impl<'a> Session<'a> {
             sources_until,
             clock: repositories.implausible(now),
             heard: Vec::new(),
-            evidence: Vec::new(),
+            unkept: repositories.unkept(now),
         }
     }
 
@@ -78,7 +77,7 @@ impl<'a> Session<'a> {
             }
             Need::Registry(name) => {
                 let deadline = share(Instant::now(), self.sources_until, ask.sharers);
-                Heard::Registry(self.repositories.sources.resolve(name, deadline).await)
+                Heard::Registry(self.repositories.sources().resolve(name, deadline).await)
             }
         };
         self.heard.push((ask.need, ask.again, heard.clone()));
@@ -93,7 +92,7 @@ impl<'a> Session<'a> {
         again: bool,
         sharers: usize,
     ) -> Result<Statement, Refusal> {
-        let look = Look {
+        let look = RootLook {
             policy: self.policy,
             root,
             now: self.now,
@@ -102,7 +101,7 @@ impl<'a> Session<'a> {
             again,
         };
         let evidence = self.repositories.evidence(look, repository, about).await?;
-        let asks = self.repositories.keeps;
+        let asks = self.repositories.keeps();
         let statement = Statement {
             verified: Arc::clone(&evidence.verified),
             contact: evidence.contact,
@@ -112,54 +111,18 @@ impl<'a> Session<'a> {
             again_after: asks.then(|| later(evidence.asked(), AGAIN)),
         };
         if !self
+            .unkept
             .evidence
             .iter()
             .any(|known| Arc::ptr_eq(known, &evidence))
         {
-            self.evidence.push(evidence);
+            self.unkept.evidence.push(evidence);
         }
         Ok(statement)
     }
 
     /// The metadata that was looked at and is not written yet: whoever takes it keeps it.
     pub(super) fn fresh_evidence(&mut self) -> Vec<Arc<Evidence>> {
-        let mut all = std::mem::take(&mut self.evidence);
-        all.retain(|evidence| evidence.is_unsaved());
-        all
+        self.unkept.take_evidence()
     }
-}
-
-/// A question that comes to no answer, because its time is over or who asked is gone, has been shown
-/// what its evidence says all the same: no source may go back behind that.
-impl Drop for Session<'_> {
-    fn drop(&mut self) {
-        let fresh = self.fresh_evidence();
-        if fresh.is_empty() || !self.repositories.keeps {
-            return;
-        }
-        let (store, now) = (Arc::clone(&self.repositories.store), self.now);
-        let commit = move || {
-            let verified = fresh.iter().flat_map(|evidence| &evidence.progress);
-            let additions = Additions {
-                now,
-                verified: verified.collect(),
-                contacts: Vec::new(),
-                rows: Vec::new(),
-            };
-            if let Err(error) = store.commit(&additions) {
-                log::error!("what was verified for an unanswered question is not kept: {error}");
-            }
-        };
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(commit)),
-            Err(_) => commit(),
-        }
-    }
-}
-
-/// An equal part of the time that is left, for the first of so many: one that keeps us waiting must
-/// not take the others' too.
-pub(super) fn share(now: Instant, deadline: Instant, sharers: usize) -> Instant {
-    let left = deadline.saturating_duration_since(now);
-    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
 }

@@ -374,5 +374,3 @@ impl Metadata {
 
 /// The top-level roles that are no targets.
 const TOP_LEVEL: [&str; 3] = ["root", "snapshot", "timestamp"];
-use rootpin_trust::tuf::PinnedRoot;
-use rootpin_trust::{Floor, Request};

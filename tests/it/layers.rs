@@ -8,7 +8,7 @@ const EVERYWHERE: &str = "problem";
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     (EVERYWHERE, &[]),
     ("trusted_path", &[]),
     ("nonce", &[]),
@@ -20,9 +20,16 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("sources", &["trusted_path", "hosts_toml"]),
     ("publish", &["sources"]),
     ("state", &["nonce"]),
-    ("decide", &["canary", "nonce", "sources", "state"]),
+    ("evidence", &["sources", "state"]),
+    (
+        "decide",
+        &["canary", "nonce", "sources", "state", "evidence"],
+    ),
     ("observe", &["trusted_path", "decide"]),
-    ("control", &["sources", "state", "decide", "observe"]),
+    (
+        "control",
+        &["sources", "state", "evidence", "decide", "observe"],
+    ),
     ("engines", &["decide"]),
     // The verifier's binary is a client of the control socket; the resolver hands on a registry's
     // bytes.
@@ -86,6 +93,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "sources",
             "publish",
             "state",
+            "evidence",
             "decide",
             "observe",
             "control",

@@ -1,15 +1,13 @@
 //! Verifies a whole repository by rootpin-trust, as every host does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::PublishError;
 use super::super::place::{Files, WAITING};
-use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
-use rootpin_trust::{
-    Answer, FetchFrom, Floor, Progress, Refusal, Request, Verification, Verified,
-};
 use jiff::Timestamp;
+use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
+use rootpin_trust::{Answer, FetchFrom, Floor, Progress, Refusal, Verification, Verified};
 
 /// The role of a waiting file. Its name is encoded as a published one is.
 pub(super) fn role_of(name: &str) -> Result<String, PublishError> {
@@ -39,7 +37,11 @@ pub(super) fn role_of(name: &str) -> Result<String, PublishError> {
 type Holds = (Trusted, BTreeMap<String, String>, Vec<Floor>);
 
 /// What holds of these files, the roles that don't, and the floors that they raise.
-pub(super) fn verify(files: &Files, pinned: &Arc<PinnedRoot>, seen: &[Floor]) -> Result<Holds, PublishError> {
+pub(super) fn verify(
+    files: &Files,
+    pinned: &Arc<PinnedRoot>,
+    seen: &[Floor],
+) -> Result<Holds, PublishError> {
     // Before all expiry.
     let now = Timestamp::UNIX_EPOCH;
     let pins = RootPins {

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rootpin::decide::NameSource;
 use rootpin::state::Store;
+use rootpin_trust::image::ImageRef;
 use rootpin_trust::{Code, Subject};
 
 use super::setup::{
@@ -495,4 +496,34 @@ async fn by_a_clock_that_can_not_be_right_nothing_that_rests_on_time_is_judged_a
         "allowed signed",
         "the clock is right by now"
     );
+}
+
+#[tokio::test]
+async fn what_a_cancelled_update_of_notary_showed_is_kept() {
+    let usual = Usual::new().await;
+    let host = Host::new();
+    usual.server.behave(Manner::HangsAt("/snapshot."));
+    let decider = Arc::new(host.decider(&usual.policy("")));
+    let asking = Arc::clone(&decider);
+    let (name, digest) = (format!("{APP}:v1"), usual.image.digest());
+    let question = tokio::spawn(async move { pull(&asking, &name, digest).await });
+    let hangs = |path: &String| path.contains("/snapshot.");
+    while !usual.server.asked().iter().any(hangs) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    question.abort();
+    assert!(question.await.unwrap_err().is_cancelled());
+    let subject = Subject::Gun(APP.parse::<ImageRef>().unwrap().repository);
+    let roles = || {
+        let floors = host.store().history(&subject).unwrap();
+        floors
+            .into_iter()
+            .map(|floor| floor.role)
+            .collect::<Vec<_>>()
+    };
+    let begun = Instant::now();
+    while roles().is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(roles(), ["root", "timestamp"]);
 }

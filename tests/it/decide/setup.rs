@@ -36,6 +36,8 @@ pub(super) enum Manner {
     Garbage,
     /// Never.
     Hangs,
+    /// Never where the path has this in it, else by the files that it has.
+    HangsAt(&'static str),
 }
 
 /// A Notary server on a loopback port.
@@ -174,8 +176,9 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
             .unwrap()
     };
     match (manner, file) {
-        (Manner::Honest, Some(bytes)) => Response::new(Body::from(bytes)),
-        (Manner::Honest, None) => status(404),
+        (Manner::HangsAt(part), _) if path.contains(part) => std::future::pending().await,
+        (Manner::Honest | Manner::HangsAt(_), Some(bytes)) => Response::new(Body::from(bytes)),
+        (Manner::Honest | Manner::HangsAt(_), None) => status(404),
         (Manner::Status(code), _) => status(code),
         (Manner::Garbage, _) => Response::new(Body::from("<html>welcome</html>")),
         (Manner::Hangs, _) => std::future::pending().await,

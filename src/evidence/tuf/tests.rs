@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::extract::Request;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
 use super::*;
-use crate::decide::publisher::{NOW, Publisher, target};
 use crate::decide::{Decider, Door, Pull};
+use crate::evidence::publisher::{NOW, Publisher, target};
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 use rootpin_policy::{self, Policy};
@@ -22,11 +26,16 @@ fn write(folder: &Path, publisher: &Publisher) {
 }
 
 fn policy_of(publisher: &Publisher, folders: &[&Path], more: &str) -> Arc<Policy> {
-    let root = publisher.files["1.root.json"].clone();
     let places: Vec<_> = folders
         .iter()
-        .map(|folder| format!("\"file://{}\"", folder.display()))
+        .map(|folder| format!("file://{}", folder.display()))
         .collect();
+    policy_at(publisher, &places, more)
+}
+
+fn policy_at(publisher: &Publisher, places: &[String], more: &str) -> Arc<Policy> {
+    let root = publisher.files["1.root.json"].clone();
+    let places: Vec<_> = places.iter().map(|place| format!("\"{place}\"")).collect();
     let metadata = if places.is_empty() {
         String::new()
     } else {
@@ -45,14 +54,12 @@ fn policy_of(publisher: &Publisher, folders: &[&Path], more: &str) -> Arc<Policy
 }
 
 fn decider(policy: Arc<Policy>, state: &Path) -> Decider {
+    decider_of(policy, Arc::new(Store::open(state).unwrap()))
+}
+
+fn decider_of(policy: Arc<Policy>, store: Arc<Store>) -> Decider {
     let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
-    Decider::new(
-        Ok(policy),
-        sources,
-        Arc::new(Store::open(state).unwrap()),
-        Duration::from_secs(20),
-        true,
-    )
+    Decider::new(Ok(policy), sources, store, Duration::from_secs(20), true)
 }
 
 async fn pull(decider: &Decider, name: &str, content: &str) -> &'static str {
@@ -297,6 +304,69 @@ async fn what_a_cut_off_update_showed_is_kept() {
     write(&folder, &before);
     assert_eq!(
         pull(&decider(policy, &state), "r.example/app:1", "one").await,
+        "rollback"
+    );
+}
+
+/// Serves the publisher's files but for one, which it never answers. Returns where, and what is
+/// asked for.
+async fn hanging_at(
+    publisher: &Publisher,
+    file: &'static str,
+) -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, receiver) = mpsc::unbounded_channel();
+    let files = publisher.files.clone();
+    let app = axum::Router::new().fallback(move |request: Request| {
+        let name = request.uri().path().trim_start_matches('/').to_owned();
+        let found = files.get(&name).cloned();
+        asked.send(name.clone()).unwrap();
+        async move {
+            if name == file {
+                std::future::pending::<()>().await;
+            }
+            found.ok_or(axum::http::StatusCode::NOT_FOUND)
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, receiver)
+}
+
+#[tokio::test]
+async fn what_a_cancelled_update_showed_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+    let before = publisher.clone();
+    publisher.publish();
+    let (url, mut asked) = hanging_at(&publisher, "2.snapshot.json").await;
+    let at_server = policy_at(&publisher, &[url], "");
+    let store = Arc::new(Store::open(&state).unwrap());
+    let asking = decider_of(at_server, Arc::clone(&store));
+    let question = tokio::spawn(async move { pull(&asking, "r.example/app:1", "one").await });
+    while asked.recv().await.unwrap() != "2.snapshot.json" {}
+    question.abort();
+    assert!(question.await.unwrap_err().is_cancelled());
+    let roles = || {
+        let floors = store.history(&Subject::Tuf).unwrap();
+        floors
+            .into_iter()
+            .map(|floor| (floor.role, floor.version))
+            .collect::<Vec<_>>()
+    };
+    let begun = std::time::Instant::now();
+    while roles().is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(
+        roles(),
+        [("root".to_owned(), 1), ("timestamp".to_owned(), 2)]
+    );
+    write(&folder, &before);
+    let policy = policy_of(&publisher, &[&folder], "");
+    assert_eq!(
+        pull(&decider_of(policy, store), "r.example/app:1", "one").await,
         "rollback"
     );
 }

@@ -2,40 +2,39 @@
 //! holds, or from the cache.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Decider;
-use super::evidence::Look;
-use super::session::share;
-use super::tuf_evidence::{News, Place, TufLook, open, origin};
-use rootpin_policy::RootKind;
+use super::drive::{OrMissing, VerifiedUpdates};
+use super::look::SourceFailure;
+use super::tuf::{TufLook, TufSource, open, origin};
+use super::{Repositories, RootLook, share};
+use rootpin_policy::{Policy, RootKind};
 use rootpin_trust::tuf::{Sweep, Swept, Trusted};
-use rootpin_trust::{Answer, Request, Step, Verification};
-use rootpin_trust::{Code, Refusal};
+use rootpin_trust::{Code, Refusal, Request};
 
 /// What goes into a bundle.
 #[derive(Debug)]
-pub struct Exported {
+pub(crate) struct ExportedBundle {
     /// The root's ID in the policy.
-    pub root: String,
+    pub(crate) root: String,
     /// The files by their published names, all of them verified; the pinned root file too, by which
     /// the bundle is known.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// Version by role.
-    pub versions: BTreeMap<String, u64>,
+    pub(crate) versions: BTreeMap<String, u64>,
     /// When the first of the top-level roles expires.
-    pub expires: Timestamp,
+    pub(crate) expires: Timestamp,
     /// Roles that don't hold or were not to be had, and why: they are not in it.
-    pub failed: BTreeMap<String, Refusal>,
+    pub(crate) failed: BTreeMap<String, Refusal>,
 }
 
-impl Exported {
+impl ExportedBundle {
     /// The object of `rootpin bundle export --json`.
     #[must_use]
-    pub fn json(&self, file: &str) -> Value {
+    pub(crate) fn json(&self, file: &str) -> Value {
         let failed =
             self.failed.iter().map(|(role, refusal)| json!({ "role": role, "code": refusal.code.as_str(), "found": refusal.found }));
         json!({
@@ -51,20 +50,21 @@ impl Exported {
     }
 }
 
-impl Decider {
+impl Repositories {
     /// Reads and verifies all metadata of a root whose paths begin with one of the prefixes; an
     /// empty one is for all.
     ///
     /// # Errors
     /// There is no such root, or no place and no cache has top-level metadata that holds.
-    pub async fn export(
+    pub(crate) async fn export(
         &self,
+        policy: &Policy,
         root: &str,
         prefixes: &[String],
         now: Timestamp,
-    ) -> Result<Exported, Refusal> {
+        time: Duration,
+    ) -> Result<ExportedBundle, Refusal> {
         let begun = Instant::now();
-        let policy = self.policy()?;
         let known = policy.roots.get(root).and_then(|root| {
             if let RootKind::Tuf(tuf) = &root.kind {
                 Some((root, tuf))
@@ -81,45 +81,49 @@ impl Decider {
                 hint,
             ));
         };
-        let look = Look {
-            policy: &policy,
+        let look = RootLook {
+            policy,
             root,
             now,
             begun,
-            deadline: begun + self.for_sources(),
+            deadline: begun + time,
             again: false,
         };
         let this = TufLook {
             look,
             root: tuf,
             origin: origin(&root.id),
-            repositories: &self.repositories,
+            repositories: self,
             anew: true,
         };
-        let mut news = News::default();
-        let exported = this.export(prefixes, &mut news).await;
-        this.keep_partly(news).await;
+        let mut updates = VerifiedUpdates::new(self.unkept(now));
+        let exported = this.export(prefixes, &mut updates).await;
+        updates.keep().await;
         exported
     }
 }
 
 impl TufLook<'_> {
-    async fn export(&self, prefixes: &[String], news: &mut News) -> Result<Exported, Refusal> {
+    async fn export(
+        &self,
+        prefixes: &[String],
+        updates: &mut VerifiedUpdates,
+    ) -> Result<ExportedBundle, Refusal> {
         let contact = self
             .repositories
             .contact(&self.origin, None, self.look.clock())?;
-        let trusted = self.update(None, contact, news).await?.trusted;
-        let top: Vec<_> = std::mem::take(&mut news.files);
+        let trusted = self.update(None, contact, updates).await?.trusted;
+        let top: Vec<_> = std::mem::take(&mut updates.files);
         let mut swept = Swept {
             trusted,
             failed: BTreeMap::new(),
         };
         let mut roles = Vec::new();
         for prefix in prefixes {
-            let Swept { trusted, failed } = self.sweep(&swept.trusted, prefix, news).await?;
+            let Swept { trusted, failed } = self.sweep(&swept.trusted, prefix, updates).await?;
             swept.trusted = trusted;
             swept.failed.extend(failed);
-            roles.append(&mut news.files);
+            roles.append(&mut updates.files);
         }
         let Swept { trusted, failed } = swept;
         let versions = trusted.versions();
@@ -145,7 +149,7 @@ impl TufLook<'_> {
             let role = name.strip_suffix(".json").unwrap_or(&name);
             (Request::versioned(role, version(role)).file_name(), bytes)
         }));
-        Ok(Exported {
+        Ok(ExportedBundle {
             root: self.look.root.id.clone(),
             files,
             versions,
@@ -160,7 +164,7 @@ impl TufLook<'_> {
         &self,
         trusted: &Trusted,
         prefix: &str,
-        news: &mut News,
+        updates: &mut VerifiedUpdates,
     ) -> Result<Swept, Refusal> {
         let mut swept = Swept {
             trusted: trusted.clone(),
@@ -173,38 +177,28 @@ impl TufLook<'_> {
                 continue;
             };
             swept = self
-                .sweep_from(&Place::Reader(&reader, deadline), swept, prefix, news)
+                .sweep_from(&self.at(&reader, deadline), swept, prefix, updates)
                 .await?;
             if swept.failed.is_empty() {
                 return Ok(swept);
             }
         }
-        self.sweep_from(&Place::Cache, swept, prefix, news).await
+        self.sweep_from(&self.in_cache(), swept, prefix, updates)
+            .await
     }
 
     /// Goes on with what a sweep ended with at another place.
     async fn sweep_from(
         &self,
-        place: &Place<'_>,
+        source: &TufSource<'_>,
         before: Swept,
         prefix: &str,
-        news: &mut News,
+        updates: &mut VerifiedUpdates,
     ) -> Result<Swept, Refusal> {
-        let mut sweep = Sweep::start(&before.trusted, prefix, self.look.now)?;
-        let mut answer = None;
-        let result = loop {
-            match sweep.next(answer.take()) {
-                Ok(Step::Done(swept)) => break Ok(swept),
-                // A role that this place can't give is one that fails, and the way goes on past it.
-                Ok(Step::Fetch(want)) => {
-                    answer = Some(self.fetch(place, &want).await.unwrap_or(Answer::Missing));
-                }
-                Err(refusal) => break Err(refusal),
-            }
-        };
-        news.progress.extend(sweep.progress());
-        news.files.extend(sweep.files());
-        let mut swept = result?;
+        let sweep = Sweep::start(&before.trusted, prefix, self.look.now)?;
+        // A role that this place can't give is one that fails, and the sweep goes on past it.
+        let result = updates.drive(sweep, &OrMissing(source)).await;
+        let mut swept = result.map_err(SourceFailure::refusal)?;
         // Why the first place's role doesn't hold says more than that the last one has none.
         for (role, refusal) in before.failed {
             swept.failed.entry(role).and_modify(|last| *last = refusal);

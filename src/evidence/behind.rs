@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Decider;
-use super::evidence::later;
+use super::{Repositories, later};
 use rootpin_policy::judge::rank;
 use rootpin_trust::Refusal;
 
@@ -19,7 +18,7 @@ const MAX_SOURCES: usize = 1024;
 
 /// A source that is behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behind {
+pub struct SourceBehind {
     /// The root of the policy, or the server's URL; with the repository, where it is about one.
     pub source: String,
     /// When it was first seen to be behind.
@@ -35,7 +34,7 @@ pub struct Behind {
 
 /// The sources that are behind, by name.
 #[derive(Debug, Default)]
-pub(super) struct Laggards(Mutex<BTreeMap<String, Behind>>);
+pub(super) struct Laggards(Mutex<BTreeMap<String, SourceBehind>>);
 
 impl Laggards {
     /// A source showed less than was verified, and what was verified answers.
@@ -48,7 +47,7 @@ impl Laggards {
                 .map(|behind| behind.source.clone());
             oldest.map(|oldest| known.remove(&oldest));
         }
-        let behind = known.entry(source.clone()).or_insert_with(|| Behind {
+        let behind = known.entry(source.clone()).or_insert_with(|| SourceBehind {
             source,
             since: now,
             times: 0,
@@ -79,11 +78,10 @@ impl Laggards {
     }
 }
 
-impl Decider {
+impl Repositories {
     /// The sources that show less than this host has verified.
-    #[must_use]
-    pub fn sources_behind(&self) -> Vec<Behind> {
-        let known = &self.repositories.laggards.0;
+    pub(crate) fn sources_behind(&self) -> Vec<SourceBehind> {
+        let known = &self.laggards.0;
         known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -3,25 +3,19 @@
 
 use jiff::Timestamp;
 
-use super::Decider;
-use super::evidence::Origin;
-use super::tuf_evidence::origin;
-use rootpin_policy::{Root, RootKind, TufRoot};
-use rootpin_trust::Request;
-use rootpin_trust::{RootFile, Subject};
+use super::tuf::origin;
+use super::{MetadataOrigin, Repositories};
+use rootpin_policy::{Policy, Root, RootKind, TufRoot};
+use rootpin_trust::{Request, RootFile, Subject};
 
 /// A Notary server has a root for each repository; of a host with more of them than this not each
 /// is read.
 const MAX_REPOSITORIES: usize = 256;
 
-impl Decider {
+impl Repositories {
     /// Each root of the policy whose metadata is known here, by its ID, and when it expires; of a
     /// Notary server the first that does.
-    #[must_use]
-    pub fn root_expiries(&self) -> Vec<(String, Timestamp)> {
-        let Ok(policy) = self.policy() else {
-            return Vec::new();
-        };
+    pub(crate) fn root_expiries(&self, policy: &Policy) -> Vec<(String, Timestamp)> {
         let expiry = |root: &Root| match &root.kind {
             RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf),
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
@@ -40,10 +34,7 @@ impl Decider {
             floor.role == "root" && !floor.root_keys.is_disjoint(root.floor_keys())
         });
         let version = own.map(|floor| floor.version).max()?;
-        let cached = || {
-            self.repositories
-                .cached(&origin(&root.id), &Request::root(version).cache_name())
-        };
+        let cached = || self.cached(&origin(&root.id), &Request::root(version).cache_name());
         let bytes = if version <= tuf.pinned.version() {
             tuf.pinned.bytes().to_vec()
         } else {
@@ -55,12 +46,12 @@ impl Decider {
     fn of_notary_roots(&self, server: &str) -> Option<Timestamp> {
         let subjects = self.store.subjects_of(server).ok()?;
         let expiry = |subject: Subject| {
-            let origin = Origin {
+            let origin = MetadataOrigin {
                 source: server.to_owned(),
                 subject,
             };
             Some(
-                RootFile::read(&self.repositories.cached(&origin, "root.json")?)
+                RootFile::read(&self.cached(&origin, "root.json")?)
                     .ok()?
                     .expires,
             )

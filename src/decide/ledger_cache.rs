@@ -11,11 +11,11 @@ const MAX_ROWS: usize = 20_000;
 
 /// Rows by what tells them apart.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct LedgerCache {
     rows: Mutex<HashMap<(Digest, Kind, ImageRef), Row>>,
 }
 
-impl Kept {
+impl LedgerCache {
     /// Whether each of these rows is written as it is.
     pub(super) fn has(&self, rows: &[(Digest, Row)]) -> bool {
         let known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,140 @@
+//! The one loop that drives a verification, and what came of it.
+
+use super::Repositories;
+use super::keep::Unkept;
+use super::look::SourceFailure;
+use super::statement::NamedFiles;
+use rootpin_trust::{
+    Answer, Floor, Progress, Refusal, Step, Subject, Verification, Verified, Want,
+};
+
+/// Brings the files that a verification wants.
+pub(super) trait Fetch {
+    fn fetch(&self, want: &Want) -> impl Future<Output = Result<Answer, SourceFailure>> + Send;
+}
+
+/// Brings the files of another one; a file that it fails to bring is missing.
+pub(super) struct OrMissing<'a, F>(pub(super) &'a F);
+
+/// What was verified for one look, and is to be kept.
+#[derive(Debug)]
+pub(super) struct VerifiedUpdates {
+    pub(super) unkept: Unkept,
+    pub(super) files: NamedFiles,
+}
+
+/// A verification under way. When it ends, however it ends, its floors are in `updates`.
+struct Driven<'a, V: Verification> {
+    verification: V,
+    updates: &'a mut VerifiedUpdates,
+    done: bool,
+}
+
+/// Runs a verification to its end.
+pub(super) async fn drive<V: Verification>(
+    verification: &mut V,
+    source: &impl Fetch,
+) -> Result<V::Outcome, SourceFailure> {
+    let mut answer = None;
+    loop {
+        match verification.next(answer.take())? {
+            Step::Done(outcome) => return Ok(outcome),
+            Step::Fetch(want) => answer = Some(source.fetch(&want).await?),
+        }
+    }
+}
+
+impl<F: Fetch + Sync> Fetch for OrMissing<'_, F> {
+    async fn fetch(&self, want: &Want) -> Result<Answer, SourceFailure> {
+        Ok(self.0.fetch(want).await.unwrap_or(Answer::Missing))
+    }
+}
+
+impl VerifiedUpdates {
+    /// Nothing yet.
+    pub(super) fn new(unkept: Unkept) -> Self {
+        Self {
+            unkept,
+            files: NamedFiles::new(),
+        }
+    }
+
+    /// Runs a verification to its end. What it verified is in here then, also where it failed or
+    /// this future was dropped.
+    pub(super) async fn drive<V: Verification>(
+        &mut self,
+        verification: V,
+        source: &impl Fetch,
+    ) -> Result<V::Outcome, SourceFailure> {
+        let mut driven = Driven {
+            verification,
+            updates: self,
+            done: false,
+        };
+        let outcome = drive(&mut driven.verification, source).await?;
+        driven.done = true;
+        Ok(outcome)
+    }
+
+    /// The same with files that are at hand.
+    pub(super) fn run<V: Verification>(
+        &mut self,
+        verification: V,
+        fetch: impl FnMut(&Want) -> Result<Answer, Refusal>,
+    ) -> Result<V::Outcome, Refusal> {
+        let mut driven = Driven {
+            verification,
+            updates: self,
+            done: false,
+        };
+        let outcome = driven.verification.run(fetch)?;
+        driven.done = true;
+        Ok(outcome)
+    }
+
+    /// The floors that were raised.
+    pub(super) fn floors(&self) -> impl Iterator<Item = &Floor> {
+        let progress = self.unkept.progress.iter();
+        progress.flat_map(|progress| &progress.get().floors)
+    }
+
+    /// Whether nothing was verified.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unkept.progress.is_empty() && self.files.is_empty()
+    }
+
+    /// Keeps the floors of what failed.
+    pub(super) async fn keep(&mut self) {
+        self.files.clear();
+        self.unkept.keep().await;
+    }
+}
+
+impl<V: Verification> Drop for Driven<'_, V> {
+    fn drop(&mut self) {
+        let unkept = &mut self.updates.unkept;
+        let own = |progress: &Verified<Progress>| unkept.writer.is_own(progress.get());
+        let progress = self.verification.progress();
+        let progress = progress.filter(|progress| self.done || own(progress));
+        unkept.progress.extend(progress);
+        self.updates.files.extend(self.verification.files());
+    }
+}
+
+impl Repositories {
+    /// The floors of a subject: those that are written, and those of a moment ago.
+    pub(super) fn floors(
+        &self,
+        subject: &Subject,
+        updates: &VerifiedUpdates,
+    ) -> Result<Vec<Floor>, Refusal> {
+        let mut floors = self
+            .store
+            .history(subject)
+            .map_err(|error| error.refusal())?;
+        for progress in &updates.unkept.progress {
+            floors = progress.get().merge_into(&floors)?;
+        }
+        Ok(floors)
+    }
+}

@@ -1,0 +1,253 @@
+//! The one writer of floors, contacts, ledger rows and cached files.
+//!
+//! A decision keeps all that it rests on in one transaction. What no decision keeps, because a look
+//! failed or was cancelled, raises the floors alone: an attacker who can cut a connection must not
+//! make the host forget what it saw.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+
+use super::{Evidence, MetadataOrigin, Repositories};
+use crate::state::cache::Drafts;
+use crate::state::{Additions, Committed, Row, StateError, Store};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
+
+/// Writes floors, or nothing where nothing may be kept.
+#[derive(Debug, Clone)]
+pub(super) struct FloorWriter {
+    store: Arc<Store>,
+    keeps: bool,
+}
+
+impl FloorWriter {
+    pub(super) fn new(store: Arc<Store>, keeps: bool) -> Self {
+        Self { store, keeps }
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// Whether none of what an update that broke off showed is another repository's.
+    pub(super) fn is_own(&self, progress: &Progress) -> bool {
+        let subject = &progress.subject;
+        let another = |floor| self.store.is_of_another(subject, floor);
+        self.no_replay(progress).is_ok()
+            && progress
+                .floors
+                .iter()
+                .all(|floor| matches!(another(floor), Ok(false)))
+    }
+
+    /// Notary names a repository in its root alone. A server could pass one repository's targets off
+    /// as another's, so the same signed bytes are one repository's only.
+    pub(super) fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
+        let subject = &progress.subject;
+        for statement in &progress.statements {
+            let owner = self
+                .store
+                .statement_owner(statement)
+                .map_err(|error| error.refusal())?;
+            if let Some(owner) = owner.filter(|owner| owner != subject) {
+                return Err(StateError::Replay {
+                    subject: subject.clone(),
+                    statement: *statement,
+                    owner,
+                }
+                .refusal());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of these, or nothing. Blocks.
+    pub(super) fn write(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
+        self.store.commit(additions)
+    }
+}
+
+/// What was verified for one question or look, and is not written yet. Dropped, it writes its floors
+/// in the background.
+#[derive(Debug)]
+pub(crate) struct Unkept {
+    pub(super) writer: FloorWriter,
+    now: Timestamp,
+    pub(super) progress: Vec<Verified<Progress>>,
+    pub(crate) evidence: Vec<Arc<Evidence>>,
+}
+
+impl Unkept {
+    /// Writes the floors alone, of what failed. Returns once they are written.
+    pub(super) async fn keep(&mut self) {
+        if let Some(write) = self.take()
+            && let Err(error) = tokio::task::spawn_blocking(write).await
+        {
+            not_kept(&error);
+        }
+    }
+
+    /// Takes the evidence that is not written yet: the caller keeps it.
+    pub(crate) fn take_evidence(&mut self) -> Vec<Arc<Evidence>> {
+        let mut all = std::mem::take(&mut self.evidence);
+        all.retain(|evidence| evidence.is_unsaved());
+        all
+    }
+
+    /// Takes what was verified: the evidence that is made of it has it now.
+    pub(super) fn take_progress(&mut self) -> Vec<Verified<Progress>> {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// What is left to be done, if anything is.
+    fn take(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        let progress = self.take_progress();
+        let evidence = self.take_evidence();
+        let nothing = progress.is_empty() && evidence.is_empty();
+        if nothing || !self.writer.keeps {
+            return None;
+        }
+        let (writer, now) = (self.writer.clone(), self.now);
+        Some(move || {
+            let of_evidence = evidence.iter().flat_map(|evidence| &evidence.progress);
+            let additions = Additions {
+                now,
+                verified: progress.iter().chain(of_evidence).collect(),
+                contacts: Vec::new(),
+                rows: Vec::new(),
+            };
+            if let Err(error) = writer.write(&additions) {
+                not_kept(&error);
+            }
+        })
+    }
+}
+
+impl Drop for Unkept {
+    fn drop(&mut self) {
+        if let Some(write) = self.take() {
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(write)),
+                Err(_) => write(),
+            }
+        }
+    }
+}
+
+impl Repositories {
+    /// Nothing verified yet, at that time.
+    pub(crate) fn unkept(&self, now: Timestamp) -> Unkept {
+        Unkept {
+            writer: self.writer.clone(),
+            now,
+            progress: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// Writes what a decision rests on and the rows that it adds: all of it or nothing. Only after
+    /// this may the decision be a yes. Where nothing may be kept, it does nothing.
+    ///
+    /// # Errors
+    /// The state is unusable, or what was verified contradicts what was seen.
+    pub(crate) async fn keep(
+        self: &Arc<Self>,
+        fresh: Vec<Arc<Evidence>>,
+        rows: Vec<(Digest, Row)>,
+        now: Timestamp,
+    ) -> Result<Committed, Refusal> {
+        if !self.keeps() {
+            return Ok(Committed::default());
+        }
+        let repositories = Arc::clone(self);
+        let write = move || repositories.write(&fresh, rows, now);
+        let written = tokio::task::spawn_blocking(write).await;
+        written
+            .map_err(|error| lost(&error))?
+            .map_err(|error| error.refusal())
+    }
+
+    fn write(
+        &self,
+        fresh: &[Arc<Evidence>],
+        rows: Vec<(Digest, Row)>,
+        now: Timestamp,
+    ) -> Result<Committed, StateError> {
+        let contacts = fresh.iter().map(|evidence| {
+            let MetadataOrigin { source, subject } = &evidence.origin;
+            (source.as_str(), subject, evidence.contact)
+        });
+        let additions = Additions {
+            now,
+            verified: fresh
+                .iter()
+                .flat_map(|evidence| &evidence.progress)
+                .collect(),
+            contacts: contacts.collect(),
+            rows,
+        };
+        // The cache's files are written while the floors are: both wait for the disk.
+        let (committed, drafts) = thread::scope(|scope| {
+            let drafting = scope.spawn(|| {
+                let drafts = fresh.iter().map(|evidence| self.draft(evidence));
+                drafts.collect::<Vec<_>>()
+            });
+            let committed = self.writer.write(&additions);
+            (committed, drafting.join().unwrap_or_default())
+        });
+        let committed = committed?;
+        for (evidence, drafts) in fresh.iter().zip(drafts) {
+            saved(evidence, drafts);
+        }
+        Ok(committed)
+    }
+
+    /// Writes the files of evidence, without their names, which they get when its floors are safe
+    /// ([`saved`]). A cache that can't be written costs a fetch, never a decision.
+    fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
+        let MetadataOrigin { source, subject } = &evidence.origin;
+        let unsaved = evidence
+            .unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.cache
+            .as_ref()?
+            .draft(source, subject, unsaved.as_ref()?)
+            .map_err(|error| not_cached(subject, &error))
+            .ok()
+    }
+}
+
+/// The floors of evidence are safe now; its files get their names.
+fn saved(evidence: &Evidence, drafts: Option<Drafts>) {
+    evidence
+        .unsaved
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(Err(error)) = drafts.map(Drafts::keep) {
+        not_cached(&evidence.origin.subject, &error);
+    }
+}
+
+fn not_cached(subject: &Subject, error: &std::io::Error) {
+    log::error!("cannot keep the metadata of {subject}: {error}");
+}
+
+fn not_kept(error: &dyn fmt::Display) {
+    log::error!("what was verified for an unanswered question is not kept: {error}");
+}
+
+/// What a decision rests on could not be written.
+pub(crate) fn lost(why: &dyn fmt::Display) -> Refusal {
+    Refusal::new(
+        Code::StateUnusable,
+        format!("the decision cannot be kept: {why}"),
+        "a state directory that can be written",
+        "make room in it, or mount it writable: `rootpin status` names it, df shows what is free",
+    )
+}

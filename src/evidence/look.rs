@@ -1,0 +1,159 @@
+//! One question's look at one root: its time, its deadline, and how long the cache may serve.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::statement::MetadataOrigin;
+use crate::sources::SourceError;
+use rootpin_policy::{Policy, Root};
+use rootpin_trust::{Code, Refusal};
+
+/// A source is asked before its time at most this often for names that it may not have: whoever
+/// asks for such names must not choose how much work that is.
+pub(crate) const AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// What to do where no place answers.
+pub(super) const CHECK_PLACES: &str = "check the addresses that the root names, their certificates and the network between; of a file:// place, that it is there and mounted";
+
+/// One question's look at one root.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RootLook<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) root: &'a Root,
+    pub(crate) now: Timestamp,
+    /// When the question came in, and until when sources may be asked for it.
+    pub(crate) begun: Instant,
+    pub(crate) deadline: Instant,
+    /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment
+    /// ago, so the source is asked before its time.
+    pub(crate) again: bool,
+}
+
+/// Why a source gave no metadata that holds.
+#[derive(Debug, Clone)]
+pub(super) enum SourceFailure {
+    /// Nobody answered: what the cache holds may serve.
+    Silent(String),
+    /// An answer, and it is no.
+    No(Refusal),
+}
+
+impl SourceFailure {
+    /// The refusal that it is where nothing else answers.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::No(refusal) => refusal,
+            Self::Silent(why) => Refusal::new(
+                Code::SourceUnreachable,
+                format!("no answer: {why}"),
+                "the answer of one of the root's places",
+                CHECK_PLACES,
+            ),
+        }
+    }
+}
+
+impl From<Refusal> for SourceFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self::No(refusal)
+    }
+}
+
+impl From<SourceError> for SourceFailure {
+    fn from(error: SourceError) -> Self {
+        if error.is_silent() {
+            Self::Silent(error.to_string())
+        } else {
+            Self::No(error.refusal())
+        }
+    }
+}
+
+impl RootLook<'_> {
+    /// What the clock says by now. A question that began later may have made contact since; that is
+    /// no clock that went back.
+    pub(super) fn clock(&self) -> Timestamp {
+        clock(self.now, self.begun.elapsed())
+    }
+
+    /// Until when what is verified now answers without another look.
+    pub(super) fn recheck(&self) -> Timestamp {
+        later(self.now, self.root.recheck)
+    }
+
+    /// Whether the source may be asked once more, which was asked then.
+    pub(super) fn asks_again(&self, asked: Timestamp) -> bool {
+        self.again && later(asked, AGAIN) <= self.now
+    }
+
+    /// The last good contact, and the end of the time for which the cache may serve from there on.
+    pub(super) fn offline_limit(
+        &self,
+        origin: &MetadataOrigin,
+        contact: Option<Timestamp>,
+        silence: &str,
+    ) -> Result<(Timestamp, Timestamp), Refusal> {
+        offline_limit(
+            offline_of(self.policy, self.root),
+            &origin.source,
+            contact,
+            silence,
+            self.now,
+        )
+    }
+}
+
+/// How long the cache may serve after the last good contact. A root's own ceiling on freshness
+/// counts from there too: verified anew, cached metadata is no fresher than it was.
+pub(super) fn offline_of(policy: &Policy, root: &Root) -> SignedDuration {
+    root.max_age.map_or(policy.limits.offline, |max_age| {
+        max_age.min(policy.limits.offline)
+    })
+}
+
+pub(super) fn offline_limit(
+    offline: SignedDuration,
+    source: &str,
+    contact: Option<Timestamp>,
+    silence: &str,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), Refusal> {
+    match contact.map(|contact| (contact, later(contact, offline))) {
+        Some((contact, limit)) if now < limit => Ok((contact, limit)),
+        Some((contact, limit)) => Err(Refusal::new(
+            Code::SourceUnreachable,
+            format!("no answer from {source} since {contact:.0}: {silence}"),
+            format!(
+                "one before {limit:.0}, when [limits] offline, or the root's max-age, was over"
+            ),
+            "bring the trust server back; a longer [limits] offline and max-age serve the cached metadata until it expires",
+        )),
+        None => Err(Refusal::new(
+            Code::SourceUnreachable,
+            format!("no answer from {source}: {silence}"),
+            "an answer, since this host has not had one for this repository yet",
+            CHECK_PLACES,
+        )),
+    }
+}
+
+/// What the clock says by now, given what it said when the question began. The two readings at the
+/// beginning are not quite of one instant.
+pub(super) fn clock(now: Timestamp, since: Duration) -> Timestamp {
+    later(
+        now,
+        SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX),
+    )
+}
+
+pub(crate) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// An equal part of the time that is left, for the first of so many: one that keeps us waiting must
+/// not take the others' too.
+pub(crate) fn share(now: Instant, deadline: Instant, sharers: usize) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
+}

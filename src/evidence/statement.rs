@@ -1,0 +1,58 @@
+//! What a root says of one repository, once it verified.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use rootpin_trust::{Collection, Progress, Subject, Verified};
+
+/// Metadata files by name.
+pub(super) type NamedFiles = Vec<(String, Vec<u8>)>;
+
+/// What a root says of one repository.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// What was verified.
+    pub(crate) verified: Arc<Verified<Collection>>,
+    /// What the state is to keep of it.
+    pub(crate) progress: Vec<Verified<Progress>>,
+    /// Where it came from, and what the metadata is about.
+    pub(crate) origin: MetadataOrigin,
+    /// The last good contact that it rests on.
+    pub(crate) contact: Timestamp,
+    /// When its source was last asked, with or without an answer.
+    pub(super) asked: Mutex<Timestamp>,
+    /// Until when it answers without another look.
+    pub(crate) valid_until: Timestamp,
+    /// What is still to be written: the files, once the floors are safe.
+    pub(super) unsaved: Mutex<Option<NamedFiles>>,
+}
+
+/// Whose metadata it is: contacts and cached files are kept by this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MetadataOrigin {
+    /// The server's URL.
+    pub(crate) source: String,
+    /// What the metadata is about.
+    pub(crate) subject: Subject,
+}
+
+impl Evidence {
+    /// When its source was last asked.
+    pub(crate) fn asked(&self) -> Timestamp {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its source was asked once more, in vain.
+    pub(super) fn was_asked(&self, at: Timestamp) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether it has not been written yet.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+}
