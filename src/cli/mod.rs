@@ -9,6 +9,7 @@ mod doctor;
 mod documents;
 mod failure;
 mod fix;
+mod given_fingerprint;
 mod hosts;
 mod install;
 mod metrics;

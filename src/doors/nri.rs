@@ -9,6 +9,7 @@ mod images;
 mod made;
 mod proved;
 mod question;
+mod rootfs;
 mod running;
 mod session;
 

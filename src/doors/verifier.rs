@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::DEFAULT_CONTROL;
 use crate::control::Client;
+use rootpin_trust::canonical::{self, Limits, Text};
 use rootpin_trust::image::Digest;
-use rootpin_trust::json::{self, Limits};
 
 /// containerd gives a verifier 10 s, and the daemon has a shorter deadline of its own.
 const TIMEOUT: Duration = Duration::from_secs(9);
@@ -133,10 +133,10 @@ fn check_descriptor(digest: &Digest) -> Result<(), String> {
         .take(limit)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("standard input: {error}"))?;
-    let descriptor = json::parse(&bytes, LIMITS)
+    let descriptor = canonical::rewrite_doubles(&bytes, LIMITS)
         .map_err(|error| format!("standard input is no descriptor: {error}"))?;
-    let stated = descriptor.get("digest").and_then(json::Value::as_str);
-    if stated == Some(digest.to_string().as_str()) {
+    let stated = Text::of(&descriptor).get("digest").and_then(Text::as_str);
+    if stated.as_deref() == Some(digest.to_string().as_str()) {
         return Ok(());
     }
     Err(format!(

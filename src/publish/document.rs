@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::PublishError;
 use super::key::{Signer, SigningError};
 use super::metadata::RoleKey;
+use rootpin_trust::canonical::{self, Limits};
 use rootpin_trust::image::Digest;
-use rootpin_trust::json::{self as strict, Limits};
-use rootpin_trust::{KeyId, canonical, hex, tuf};
+use rootpin_trust::{KeyId, hex, tuf};
 
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";
@@ -50,7 +50,7 @@ impl Document {
     pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Self, PublishError> {
         let wrong = || PublishError::Malformed(name.to_owned());
         // Strictly: what is signed anew must be what every reader sees.
-        strict::parse(bytes, LIMITS).map_err(|_| wrong())?;
+        canonical::rewrite_doubles(bytes, LIMITS).map_err(|_| wrong())?;
         let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else {
             return Err(wrong());
         };
@@ -147,7 +147,7 @@ impl Document {
         let (_, signature) = self.signatures.iter().find(|(known, _)| known == keyid)?;
         tuf::signed_by(
             keyid,
-            &strict_value(key)?,
+            &canonical_text(key)?,
             &self.canonical().ok()?,
             &hex::decode(signature)?,
         )
@@ -188,9 +188,8 @@ impl Document {
         let wrong = |why: &str| SigningError::Unusable(why.to_owned());
         let text = serde_json::to_vec(&self.signed)
             .map_err(|_| wrong("a document that can't be written"))?;
-        let value =
-            strict::parse(&text, LIMITS).map_err(|_| wrong("a document that is no strict JSON"))?;
-        Ok(canonical::encode(&value))
+        canonical::rewrite_doubles(&text, LIMITS)
+            .map_err(|_| wrong("a document that is no strict JSON"))
     }
 }
 
@@ -198,12 +197,12 @@ impl Document {
 /// kind or scheme is not known here.
 #[must_use]
 pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
-    tuf::key_id(keyid, &strict_value(key)?)
+    tuf::key_id(keyid, &canonical_text(key)?)
 }
 
-/// The same value, as it is read from what is signed.
-pub(super) fn strict_value(value: &Value) -> Option<strict::Value> {
-    strict::parse(&serde_json::to_vec(value).ok()?, LIMITS).ok()
+/// The canonical text of a value.
+pub(super) fn canonical_text(value: &Value) -> Option<Vec<u8>> {
+    canonical::rewrite_doubles(&serde_json::to_vec(value).ok()?, LIMITS).ok()
 }
 
 /// How a file is listed by another: version, length and SHA-256.

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::document::strict_value;
+use super::document::canonical_text;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{PublicKey, canonical, key_file};
+use rootpin_trust::{PublicKey, key_file};
 
 /// A key's ID (TUF 1.0.34, section 4.2), and its object as the metadata that is made here lists it.
 #[must_use]
 pub fn key_object(key: &PublicKey) -> (String, Value) {
     let (keytype, scheme, public) = key.as_tuf().unwrap_or_default();
     let object = json!({ "keytype": keytype, "scheme": scheme, "keyval": { "public": public } });
-    let id = strict_value(&object).map(|object| Digest::of(&canonical::encode(&object)).hex());
+    let id = canonical_text(&object).map(|text| Digest::of(&text).hex());
     (id.unwrap_or_default(), object)
 }
 

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rootpin_trust::canonical;
-use rootpin_trust::json::{self, Limits, Value};
+use rootpin_trust::canonical::{Limits, Text, rewrite_doubles};
 use rootpin_trust::notary::KeyPins;
 
 use crate::publisher::Tree;
@@ -111,27 +110,24 @@ fn folders(folder: &Path) -> usize {
 
 #[test]
 fn every_canonical_json_vector_is_written_as_docker_go_writes_it_or_refused() {
-    let vectors = json::parse(
-        &std::fs::read(data("notary/vectors/canonical-json.json")).unwrap(),
-        LIMITS,
-    )
-    .unwrap();
+    let vectors = std::fs::read(data("notary/vectors/canonical-json.json")).unwrap();
+    let vectors: serde_json::Value = serde_json::from_slice(&vectors).unwrap();
     let vectors = vectors.as_array().unwrap();
     let lines = expected("# index\t");
     assert_eq!(lines.len(), vectors.len());
     for (vector, line) in vectors.iter().zip(lines) {
         let input = vector.get("input").unwrap().as_str().unwrap();
-        let told = json::parse(line[1].as_bytes(), LIMITS).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line[1]).unwrap();
         assert_eq!(told.as_str(), Some(input));
         // What is signed is an object, always.
-        let ours = json::parse(input.as_bytes(), LIMITS)
+        let ours = rewrite_doubles(input.as_bytes(), LIMITS)
             .ok()
-            .filter(|value| value.as_object().is_some());
-        let ours = ours.map(|value| String::from_utf8(canonical::encode(&value)).unwrap());
+            .filter(|text| Text::of(text).is_object());
+        let ours = ours.map(|text| String::from_utf8(text).unwrap());
         match line[2].as_str() {
             "same" => assert_eq!(
                 ours.as_deref(),
-                vector.get("canonical").and_then(Value::as_str),
+                vector.get("canonical").and_then(serde_json::Value::as_str),
                 "{input}"
             ),
             _ => assert_eq!(ours, None, "{input}"),

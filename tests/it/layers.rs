@@ -1,5 +1,6 @@
 //! The source tree keeps its layers, its pure parts pure, and its files short.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -112,10 +113,6 @@ const PURE: [(&str, &[&str]); 2] = [
             "aws-lc-rs",
             "base64",
             "jiff",
-            "oci-spec",
-            "p256",
-            "serde",
-            "serde_json",
             "sha2",
             "thiserror",
             "x509-cert",
@@ -312,6 +309,60 @@ fn the_pure_crates_are_built_on_nothing_that_reads_writes_or_waits() {
                 "{folder} is built on {name}"
             );
         }
+    }
+}
+
+/// The most type definitions of a crate, in percent, whose name another definition has too.
+const SHARED_NAMES: [(&str, usize); 3] = [
+    ("crates/rootpin-trust/src", 15),
+    ("crates/rootpin-policy/src", 15),
+    ("src", 44),
+];
+
+/// The names of the types, traits and type aliases that a file defines. Every command has its
+/// `Arguments` and `Verb`.
+fn types(source: &Source) -> impl Iterator<Item = &str> {
+    let defined = |line: &'_ str| -> Option<usize> {
+        let at = line.find(|letter: char| !letter.is_whitespace())?;
+        let rest = line.get(at..)?;
+        let public = match rest.strip_prefix("pub") {
+            Some(after) if after.starts_with('(') => rest.find(") ")? + 2,
+            Some(_) => "pub ".len(),
+            None => 0,
+        };
+        let (kind, _) = rest.get(public..)?.split_once(' ')?;
+        let kinds = ["struct", "enum", "trait", "type", "union"];
+        kinds
+            .contains(&kind)
+            .then_some(at + public + kind.len() + 1)
+    };
+    source
+        .code
+        .lines()
+        .filter_map(move |line| line.get(defined(line)?..))
+        .map(|rest| {
+            rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap()
+        })
+        .filter(|name| !["Arguments", "Verb"].contains(name))
+}
+
+#[test]
+fn a_type_s_name_means_one_thing_in_its_crate() {
+    for (folder, most) in SHARED_NAMES {
+        let sources = below(folder);
+        let mut count = BTreeMap::new();
+        for name in sources.iter().flat_map(types) {
+            *count.entry(name).or_insert(0) += 1;
+        }
+        let all: usize = count.values().sum();
+        let shared: BTreeMap<_, _> = count.iter().filter(|(_, times)| **times > 1).collect();
+        let percent = 100 * shared.values().copied().sum::<usize>() / all;
+        assert!(
+            percent <= most,
+            "{folder}: {percent} % of {all} definitions share a name: {shared:?}"
+        );
     }
 }
 

@@ -109,8 +109,7 @@ fn fingerprint(key: &Key) -> String {
 /// TUF root files of ed25519 keys that numbers stand for.
 mod tuf {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-    use rootpin_trust::canonical;
-    use rootpin_trust::json::{Limits, parse};
+    use rootpin_trust::canonical::{Limits, rewrite};
     use serde_json::{Value, json};
 
     fn hex(bytes: &[u8]) -> String {
@@ -141,7 +140,7 @@ mod tuf {
             "keys": keys.iter().map(key).collect::<serde_json::Map<String, Value>>(),
             "roles": { "root": role, "timestamp": role, "snapshot": role, "targets": role },
         });
-        let parsed = parse(
+        let message = rewrite(
             signed.to_string().as_bytes(),
             Limits {
                 bytes: 1 << 16,
@@ -150,7 +149,6 @@ mod tuf {
             },
         )
         .unwrap();
-        let message = canonical::encode(&parsed);
         let sign = |number: &u8| json!({ "keyid": format!("key-{number}"), "sig": hex(pair(*number).sign(&message).as_ref()) });
         json!({ "signed": signed, "signatures": signers.iter().map(sign).collect::<Vec<_>>() })
             .to_string()

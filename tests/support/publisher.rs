@@ -501,12 +501,12 @@ fn key_map<'a>(keys: impl Iterator<Item = &'a Listed>) -> serde_json::Map<String
 /// Canonical JSON; these values hold nothing but plain text and whole numbers.
 fn canonical(value: &Value) -> Vec<u8> {
     let text = serde_json::to_vec(value).unwrap();
-    let limits = rootpin_trust::json::Limits {
+    let limits = rootpin_trust::canonical::Limits {
         bytes: usize::MAX,
         depth: 50,
         values: usize::MAX,
     };
-    rootpin_trust::canonical::encode(&rootpin_trust::json::parse(&text, limits).unwrap())
+    rootpin_trust::canonical::rewrite(&text, limits).unwrap()
 }
 
 /// Go's layout: lines of 64.

@@ -4,7 +4,7 @@
 //! of The Update Framework has had in the field; "Notary" is `tuf/client` of the Notary v1 client.
 
 use super::{Code, Refusal};
-use crate::json::Limits;
+use crate::canonical::Limits;
 
 /// Bytes of a root file. python-tuf has 512,000 (Notary 100 MiB); doubled, for Notary keeps every
 /// former certificate in it.
@@ -58,7 +58,7 @@ const DEPTH: usize = 32;
 /// and then some.
 const VALUES: usize = 1_000_000;
 
-/// What is left for one verification.
+/// The rest of the limits of one verification.
 #[derive(Debug)]
 pub(super) struct Budget {
     roots: usize,

@@ -1,4 +1,4 @@
-//! What counts of an X.509 certificate: the key in it, whose name it bears, and when.
+//! X.509 certificates: the key, the common name and the validity count.
 //!
 //! Nobody signs these certificates but their own key, so no chain is built; the key is what a
 //! policy pins.

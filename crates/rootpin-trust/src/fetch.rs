@@ -158,6 +158,16 @@ impl Request {
     }
 }
 
+impl Answer {
+    /// The bytes, if there is such a file.
+    pub(crate) fn bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Missing => None,
+        }
+    }
+}
+
 impl From<Option<Vec<u8>>> for Answer {
     fn from(found: Option<Vec<u8>>) -> Self {
         found.map_or(Self::Missing, Self::Bytes)

@@ -8,7 +8,9 @@ mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Code, Floor, KeyId, Refusal};
+use jiff::Timestamp;
+
+use super::{Code, Floor, KeyId, Listed, Refusal};
 use crate::image::Digest;
 
 pub use merge::FloorConflict;
@@ -66,7 +68,7 @@ impl Floors {
         }
     }
 
-    /// Whether this is the very root file that the root's floor stands for.
+    /// Whether the root's floor was raised by this very root file.
     pub(super) fn confirm(&self, version: u64, signed: &Digest) -> bool {
         let highest = self
             .applied
@@ -86,11 +88,7 @@ impl Floors {
 
     /// Refuses a file below its role's floor.
     pub(super) fn judge(&self, claim: &Claim<'_>) -> Result<(), Refusal> {
-        for floor in self
-            .applied
-            .iter()
-            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor))
-        {
+        for floor in self.binding(claim) {
             let same = floor.version == claim.version && floor.signed == claim.signed;
             if claim.version <= floor.version && !same {
                 return Err(rollback(claim, floor));
@@ -106,6 +104,16 @@ impl Floors {
     /// versions are. What its old keys signed doesn't verify any more either, so no old file comes
     /// back by it; that is why other keys of a delegator alone let no floor fall.
     pub(super) fn raise(&mut self, claim: Claim<'_>) {
+        self.raise_listing(claim, BTreeMap::new(), None);
+    }
+
+    /// The same for a TUF file that lists others, or whose age counts.
+    pub(super) fn raise_listing(
+        &mut self,
+        claim: Claim<'_>,
+        listed: BTreeMap<String, Listed>,
+        since: Option<Timestamp>,
+    ) {
         let fallen = self
             .applied
             .iter()
@@ -119,18 +127,21 @@ impl Floors {
             signed: claim.signed,
             keys: claim.keys,
             threshold: claim.threshold,
-            listed: BTreeMap::new(),
-            since: None,
+            listed,
+            since,
         });
     }
 
     /// The highest floor of a file's role that its keys don't let fall.
     pub(super) fn standing(&self, claim: &Claim<'_>) -> Option<&Floor> {
-        let of_role = self
-            .applied
+        self.binding(claim).max_by_key(|floor| floor.version)
+    }
+
+    /// The floors of a file's role that its keys don't let fall.
+    fn binding(&self, claim: &Claim<'_>) -> impl Iterator<Item = &Floor> {
+        self.applied
             .iter()
-            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor));
-        of_role.max_by_key(|floor| floor.version)
+            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor))
     }
 
     /// The floor that was raised last, to say more of it.
@@ -138,14 +149,9 @@ impl Floors {
         self.raised.last_mut()
     }
 
-    /// The floors to keep, and those to forget, as far as it has come.
+    /// The floors to keep, and those to forget.
     pub(super) fn parts(&self) -> (Vec<Floor>, Vec<Floor>) {
         (self.raised.clone(), self.fallen.clone())
-    }
-
-    /// The floors to keep, and those to forget.
-    pub(super) fn into_parts(self) -> (Vec<Floor>, Vec<Floor>) {
-        (self.raised, self.fallen)
     }
 }
 
@@ -166,22 +172,16 @@ impl Claim<'_> {
 
 fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     if file.version == floor.version {
-        let found = format!(
-            "{} version {} with other content ({})",
-            file.file, file.version, file.signed
-        );
-        let wanted = format!(
-            "version {} as it was seen ({}), or a later one",
-            floor.version, floor.signed
-        );
+        let (name, version, signed) = (file.file, file.version, file.signed);
+        let found = format!("{name} version {version} with other content ({signed})");
+        let seen = floor.signed;
+        let wanted = format!("version {version} as it was seen ({seen}), or a later one");
         let hint = "the trust server shows a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
         return Refusal::new(Code::Rollback, found, wanted, hint);
     }
     let found = format!("{} version {}", file.file, file.version);
-    let wanted = format!(
-        "version {} or later, which this host has seen",
-        floor.version
-    );
+    let seen = floor.version;
+    let wanted = format!("version {seen} or later, which this host has seen");
     let refusal = Refusal::new(Code::Rollback, found, wanted, BEHIND);
     // No source needs to take a root back: the newer ones stay where they are.
     if file.role == "root" {
@@ -191,7 +191,7 @@ fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     }
 }
 
-/// What cures a file that is older than one that was seen.
+/// The hint for a file that is older than one that was seen.
 pub(super) const BEHIND: &str = "the source, or a mirror or cache before it, is behind: bring it up to date; a publisher who began anew publishes versions above the one that was seen";
 
 #[cfg(test)]

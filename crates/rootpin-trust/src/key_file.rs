@@ -10,7 +10,7 @@ use super::pem;
 /// All public keys in a file: PEM in any form, or bare DER.
 ///
 /// A certificate gives the key in it. One that may sign other certificates is taken only where it
-/// stands first: in a chain, the intermediates' keys are nobody's pin.
+/// stands first: in a chain, nobody pins the intermediates' keys.
 ///
 /// # Errors
 /// No key in it, or one that is not understood.

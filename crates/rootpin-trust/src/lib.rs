@@ -121,17 +121,20 @@ mod budget;
 pub mod canonical;
 mod certificate;
 mod date;
+mod envelope;
 mod fetch;
 mod fingerprint;
 mod floors;
 pub mod hex;
 pub mod image;
-pub mod json;
 pub mod key;
 pub mod key_file;
+mod meta;
 pub mod notary;
 pub mod pem;
 mod refusal;
+mod role;
+mod root;
 mod root_file;
 mod threshold;
 pub mod tuf;
@@ -145,12 +148,14 @@ use jiff::Timestamp;
 use crate::image::{Digest, Repository};
 
 pub use certificate::Certificate;
+pub use envelope::Format;
 pub use fetch::{Answer, Edition, FetchFrom, Request, Step, Verification, Want};
-pub use fingerprint::{Fingerprint, Told};
+pub use fingerprint::Fingerprint;
 pub use floors::FloorConflict;
-pub use key::{KeyId, PublicKey};
+pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
-pub use root_file::{Format, RootFile};
+pub use role::Role;
+pub use root_file::RootFile;
 
 /// Proof that a verification happened: only this module makes one, and only after every check
 /// passed.
@@ -163,7 +168,7 @@ impl<T> Verified<T> {
         Self(value)
     }
 
-    /// What was verified.
+    /// The verified value.
     #[must_use]
     pub fn get(&self) -> &T {
         &self.0
@@ -177,7 +182,7 @@ impl<T> Verified<T> {
     }
 }
 
-/// What metadata is about, and so what floors are kept for.
+/// The subject of metadata; floors are kept by subject.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// One repository of images: Notary keeps metadata for each (its GUN).
@@ -223,6 +228,17 @@ pub struct Listed {
     pub pin: Option<Digest>,
 }
 
+impl Listed {
+    /// A version that is listed, and its file not verified yet.
+    pub(crate) fn version(version: u64) -> Self {
+        Self {
+            version,
+            signed: None,
+            pin: None,
+        }
+    }
+}
+
 /// The highest version that a host has seen of one role, and whose word that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floor {
@@ -240,18 +256,18 @@ pub struct Floor {
     pub keys: BTreeSet<KeyId>,
     /// The role's threshold.
     pub threshold: u64,
-    /// What the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets role in a
-    /// snapshot. None of it vanishes or goes back as long as this floor stands.
+    /// The versions that the file lists (TUF 1.0 only): the snapshot in a timestamp, every targets
+    /// role in a snapshot. None of it vanishes or goes back as long as this floor stands.
     pub listed: BTreeMap<String, Listed>,
     /// When this version was first seen, where its age counts (TUF 1.0's timestamp).
     pub since: Option<Timestamp>,
 }
 
-/// What one verification leaves for the state to keep. It may be that of an update which broke off:
-/// what was verified counts as seen.
+/// The floors and statements of one verification, for the state to keep. Those of an update that
+/// broke off count as seen too.
 #[derive(Debug)]
 pub struct Progress {
-    /// What it is about.
+    /// The subject of the metadata.
     pub subject: Subject,
     /// The floors that this verification raises or confirms. Each takes the place of all of its
     /// role that share a root key with it.
@@ -264,6 +280,18 @@ pub struct Progress {
     pub statements: Vec<Digest>,
     /// Canonical IDs of the keys that signed these.
     pub signers: BTreeSet<KeyId>,
+}
+
+impl Progress {
+    pub(crate) fn of_tuf(floors: Vec<Floor>, fallen: Vec<Floor>) -> Self {
+        Self {
+            subject: Subject::Tuf,
+            floors,
+            fallen,
+            statements: Vec::new(),
+            signers: BTreeSet::new(),
+        }
+    }
 }
 
 /// One repository's tags as a pinned root's chain of signatures gives them.
@@ -285,7 +313,7 @@ pub struct Collection {
     pub versions: BTreeMap<String, u64>,
 }
 
-/// What a tag stands for.
+/// The image of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Digest of the manifest or index.

@@ -5,7 +5,7 @@
 //! mark, a block that is indented as a whole or in part, as one that was in YAML. A block that is
 //! commented out is a comment. Nothing in a block is passed over: a line with a colon is a header
 //! where headers stand, before the first blank line (RFC 1421, section 4.4), and an error elsewhere.
-//! What a block holds is for its caller to check, strictly.
+//! The caller checks the content of a block, strictly.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ pub struct Block {
     pub label: String,
     /// `Name: value` lines.
     pub headers: Vec<String>,
-    /// What it holds, wiped when dropped: it may be a private key.
+    /// Its content, wiped when dropped: it may be a private key.
     pub bytes: Zeroizing<Vec<u8>>,
 }
 

@@ -63,7 +63,7 @@ codes! {
     SourceDenied = "source-denied",
     /// No source answers.
     SourceUnreachable = "source-unreachable",
-    /// What this host has seen cannot be read or written.
+    /// The state of this host cannot be read or written.
     StateUnusable = "state-unusable",
 }
 
@@ -105,11 +105,11 @@ impl fmt::Display for Code {
 pub struct Refusal {
     /// Why.
     pub code: Code,
-    /// What was found. May quote hostile text, always escaped.
+    /// The finding. May quote hostile text, always escaped.
     pub found: String,
-    /// What was wanted.
+    /// The demand that was not met.
     pub wanted: String,
-    /// What a person can do.
+    /// The remedy: what a person can type or change.
     pub hint: String,
     /// Whether it is for a root file that nothing pinned speaks for: if the publisher's root was
     /// changed, another is to be pinned.

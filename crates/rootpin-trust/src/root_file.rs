@@ -1,24 +1,17 @@
-//! What a root file lists, for people to compare. Nothing here is judged: no decision rests on it.
+//! Root files for people to compare. No decision rests on them.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::budget::{Budget, ROOT_BYTES};
+use super::envelope::{Envelope, Format};
 use super::key::{KeyId, PublicKey};
-use super::threshold::{self, Counting, Signed};
-use super::{Code, Refusal, notary, tuf};
+use super::root::Root;
+use super::threshold::{self, Counting};
+use super::{Code, Refusal, canonical};
+use crate::canonical::Text;
 use crate::image::Digest;
-use crate::json;
-
-/// Whose format a root file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Notary v1.
-    Notary,
-    /// The Update Framework 1.0.
-    Tuf,
-}
 
 /// A root file as it was found.
 #[derive(Debug, Clone)]
@@ -31,12 +24,11 @@ pub struct RootFile {
     pub expires: Timestamp,
     /// Digest of the file.
     pub sha256: Digest,
-    /// How many of the root role's keys must sign.
+    /// The number of the root role's keys that must sign.
     pub threshold: u64,
     /// The root role's keys.
     pub keys: Vec<PublicKey>,
-    /// Canonical IDs of the keys that signed the file, of all that it lists for any role, past ones
-    /// among them.
+    /// Canonical IDs of the keys that signed the file, of all that it lists, former ones too.
     pub signers: BTreeSet<KeyId>,
 }
 
@@ -50,19 +42,36 @@ impl RootFile {
     /// It is none.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let limits = Budget::new().take_file(bytes.len(), ROOT_BYTES)?;
-        let kind = json::parse(bytes, limits)
-            .ok()
-            .and_then(|file| Some(file.get("signed")?.get("_type")?.as_str()?.to_owned()));
-        match kind.as_deref() {
-            Some("Root") => notary::list_root(bytes),
-            Some("root") => tuf::list_root(bytes),
-            _ => Err(Refusal::new(
-                Code::Malformed,
-                "a file that is no root.json",
-                "a root.json of Notary v1 or TUF 1.0",
-                "give the file that the publisher hands out, or metadata/root.json of a trust directory",
-            )),
-        }
+        let text = canonical::rewrite(bytes, limits).unwrap_or_default();
+        let kind = Text::of(&text)
+            .get("signed")
+            .and_then(|signed| signed.get("_type"));
+        let format = match kind.and_then(Text::as_str).as_deref() {
+            Some("Root") => Format::Notary,
+            Some("root") => Format::Tuf,
+            _ => {
+                return Err(Refusal::new(
+                    Code::Malformed,
+                    "a file that is no root.json",
+                    "a root.json of Notary v1 or TUF 1.0",
+                    "give the file that the publisher hands out, or metadata/root.json of a trust directory",
+                ));
+            }
+        };
+        let budget = &mut Budget::new();
+        let root = Root::read(format, "root.json", bytes, budget)?;
+        let all = root.all_keys();
+        let signers = signers(all.iter(), &root.envelope, budget)?;
+        let keys = root.role.keys.iter().map(|key| PublicKey::clone(key));
+        Ok(Self {
+            format,
+            version: root.envelope.version,
+            expires: root.envelope.expires,
+            sha256: Digest::of(bytes),
+            threshold: root.role.threshold,
+            keys: keys.collect(),
+            signers,
+        })
     }
 
     /// Canonical IDs of the root role's keys.
@@ -71,7 +80,7 @@ impl RootFile {
         self.keys.iter().map(PublicKey::id).collect()
     }
 
-    /// How many of the root role's keys signed it.
+    /// The number of the root role's keys that signed it.
     #[must_use]
     pub fn own_signers(&self) -> usize {
         self.ids().intersection(&self.signers).count()
@@ -79,22 +88,17 @@ impl RootFile {
 }
 
 /// Canonical IDs of those keys that signed, however many must.
-pub(super) fn signers(
-    keys: &[PublicKey],
-    signed: Signed<'_>,
+pub(super) fn signers<'a>(
+    keys: impl Iterator<Item = &'a PublicKey>,
+    file: &Envelope,
     budget: &mut Budget,
 ) -> Result<BTreeSet<KeyId>, Refusal> {
-    let keys: Vec<&PublicKey> = keys.iter().collect();
-    threshold::signers(
-        &keys,
-        0,
-        signed,
-        Counting {
-            revoked: &BTreeSet::new(),
-            allow_rsa_pkcs1v15: true,
-        },
-        budget,
-    )
+    let keys: Vec<&PublicKey> = keys.collect();
+    let counting = Counting {
+        revoked: &BTreeSet::new(),
+        allow_rsa_pkcs1v15: true,
+    };
+    threshold::signers(&keys, 0, file.signed(), counting, budget)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) struct Signed<'a> {
     pub(super) signatures: &'a [Signature],
 }
 
-/// Whose signatures count, and how.
+/// The rule for counting signatures.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counting<'a> {
     /// Canonical IDs of the keys whose signatures count for nothing.

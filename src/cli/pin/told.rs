@@ -6,8 +6,9 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use rustix::termios::{QueueSelector, tcflush};
 
 use super::Failure;
+use crate::cli::given_fingerprint::GivenFingerprint;
 use crate::problem::Problem;
-use rootpin_trust::{PublicKey, RootFile, Told};
+use rootpin_trust::{PublicKey, RootFile};
 
 /// Longer than any list of fingerprints that a person gives.
 const MOST_BYTES: u64 = 64 << 10;
@@ -16,7 +17,7 @@ const MOST_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) enum Teller {
     /// From the command line, or from standard input.
-    Given(Vec<Told>),
+    Given(Vec<GivenFingerprint>),
     /// A person at the terminal is asked.
     Asked,
 }
@@ -41,7 +42,7 @@ impl Teller {
             };
             for line in lines.lines().filter(|line| !line.trim().is_empty()) {
                 told.push(
-                    line.parse::<Told>()
+                    line.parse::<GivenFingerprint>()
                         .map_err(|error| Failure::Usage(error.to_string().into()))?,
                 );
             }
@@ -103,7 +104,8 @@ impl Teller {
         let newest = files
             .last()
             .ok_or_else(|| Failure::Unknown("there is no root file".to_owned().into()))?;
-        let by_file = |told: &Told| files.iter().find(|(file, _)| told.is_of_file(&file.sha256));
+        let by_file =
+            |told: &GivenFingerprint| files.iter().find(|(file, _)| told.is_of_file(&file.sha256));
         let keys: Vec<&PublicKey> = newest.0.keys.iter().collect();
         match self {
             Self::Given(told) => match &**told {
@@ -123,7 +125,7 @@ impl Teller {
 
 /// Asks a person. What was typed before the question is not an answer to it: it may have been
 /// pasted with the command.
-fn ask(what: &str) -> Result<Told, Failure> {
+fn ask(what: &str) -> Result<GivenFingerprint, Failure> {
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
     let _ = write!(
@@ -158,7 +160,7 @@ fn standard_input() -> Result<String, Failure> {
 }
 
 /// What was found is not told: a person who sees it would be led to type it.
-fn differs(told: &Told, keys: &[&PublicKey]) -> Failure {
+fn differs(told: &GivenFingerprint, keys: &[&PublicKey]) -> Failure {
     if keys.iter().any(|key| told.is_certificate_id_of(key)) {
         let hint = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
             publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";

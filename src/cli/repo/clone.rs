@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::Here;
 use super::report::of_others;
 use super::term::RootTerm;
+use crate::cli::given_fingerprint::GivenFingerprint;
 use crate::cli::output::{Output, text};
 use crate::problem::Problem;
 use crate::publish::{Metadata, PublishError, Settings, Working, pinned_root};
 use rootpin_policy::MetadataUrl;
-use rootpin_trust::Told;
 use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         )
     })?;
     let found = Digest::of(&root).hex();
-    let told: Result<Told, _> = verb.sha256.parse();
+    let told: Result<GivenFingerprint, _> = verb.sha256.parse();
     if !told.is_ok_and(|told| told.is_of_file(&Digest::of(&root))) {
         let hint = "ask whoever gave you the file; don't go on with this one";
         return Err(PublishError::wrong(

@@ -5,7 +5,7 @@
 //! refused.
 
 use super::odd;
-use rootpin_trust::json::{self, Limits, Value};
+use rootpin_trust::canonical::{self, Limits, Text};
 use rootpin_trust::{Code, Refusal};
 
 /// dockerd shows at most 4 MiB. A container of a thousand mounts has ten thousand values.
@@ -30,9 +30,11 @@ pub(super) struct Images {
 /// # Errors
 /// It is not JSON in which dockerd can find one value only.
 pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
-    let document = json::parse(body, LIMITS).map_err(|error| malformed(&error.to_string()))?;
-    let image = text(&document, "Image")?;
-    let host = member(&document, "HostConfig")?;
+    let canonical =
+        canonical::rewrite_doubles(body, LIMITS).map_err(|error| malformed(&error.to_string()))?;
+    let document = Text::of(&canonical);
+    let image = text(document, "Image")?;
+    let host = member(document, "HostConfig")?;
     let mounts = host
         .map(|host| member(host, "Mounts"))
         .transpose()?
@@ -40,12 +42,12 @@ pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
     let mounts = mounts
         .map(|mounts| {
             mounts
-                .as_array()
+                .elements()
                 .ok_or_else(|| malformed("Mounts is no list"))
         })
         .transpose()?;
     let mut mounted = Vec::new();
-    for mount in mounts.unwrap_or_default() {
+    for mount in mounts.into_iter().flatten() {
         // A mount of type "image" is the file system of an image (API 1.48).
         if text(mount, "Type")?.is_some_and(|kind| kind == "image") {
             mounted.extend(text(mount, "Source")?);
@@ -64,20 +66,20 @@ pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
 }
 
 /// A string; none where it is empty, which is the same to dockerd.
-fn text(value: &Value, name: &'static str) -> Result<Option<String>, Refusal> {
+fn text(value: Text<'_>, name: &'static str) -> Result<Option<String>, Refusal> {
     let Some(found) = member(value, name)? else {
         return Ok(None);
     };
     let text = found
         .as_str()
         .ok_or_else(|| malformed(&format!("{name} is no string")))?;
-    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    Ok(Some(text.into_owned()).filter(|text| !text.is_empty()))
 }
 
 /// The only member that is `name` to Go, if it is not null.
-fn member<'a>(value: &'a Value, name: &str) -> Result<Option<&'a Value>, Refusal> {
-    let Value::Object(members) = value else {
-        return if *value == Value::Null {
+fn member<'a>(value: Text<'a>, name: &str) -> Result<Option<Text<'a>>, Refusal> {
+    let Some(members) = value.members() else {
+        return if value.is_null() {
             Ok(None)
         } else {
             Err(malformed(&format!("what should hold {name} is no object")))
@@ -85,10 +87,9 @@ fn member<'a>(value: &'a Value, name: &str) -> Result<Option<&'a Value>, Refusal
     };
     let wanted = folded(name);
     let mut found = members
-        .iter()
         .filter(|(known, _)| folded(known) == wanted)
         .map(|(_, value)| value);
-    let first = found.next().filter(|value| **value != Value::Null);
+    let first = found.next().filter(|value| !value.is_null());
     if found.next().is_some() {
         Err(malformed(&format!(
             "{name} stands twice, in different case"

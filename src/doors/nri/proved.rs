@@ -9,8 +9,9 @@ use tonic::Status;
 use super::NAMESPACE;
 use super::images::Look;
 use super::made::Made;
+use super::rootfs::chain_id;
 use crate::engines::containerd::Containerd;
-use rootpin_trust::image::{Chain, Digest, Document, chain_id};
+use rootpin_trust::image::{Chain, Digest, Document};
 
 /// Images that have all layers in common and not the configuration: rebuilds, of which a host has a
 /// few.

@@ -7,8 +7,8 @@ use super::report::{
     ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole,
 };
 use crate::observe::plain;
-use rootpin_trust::notary::{Inspection, ListedRole, ListedRoot, SeenFile};
-use rootpin_trust::{Fingerprint, KeyId, PublicKey, Refusal};
+use rootpin_trust::notary::{Inspection, ListedRoot, SeenFile};
+use rootpin_trust::{Fingerprint, KeyId, PublicKey, Refusal, Role};
 
 /// What the files of a repository say, and which of them could not be read.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Reading<'_> {
 
     fn link(&mut self, before: Option<&ListedRoot>, root: &ListedRoot) -> ChainLink {
         let keys = |root: &ListedRoot| -> BTreeSet<RoleKey> {
-            let of = |role: &ListedRole| {
+            let of = |role: &Role| {
                 role.ids()
                     .into_iter()
                     .map(|key| RoleKey {
@@ -128,7 +128,7 @@ impl Reading<'_> {
     }
 
     /// `targets`, and all that is delegated from there as far as its files are here.
-    fn targets(&mut self, targets: &ListedRole) {
+    fn targets(&mut self, targets: &Role) {
         let mut waiting = vec![targets.clone()];
         let mut seen = BTreeSet::new();
         while let Some(role) = waiting.pop() {
@@ -174,11 +174,11 @@ impl Reading<'_> {
     }
 }
 
-fn trusted_role(role: &ListedRole, paths: Option<Vec<String>>) -> TrustedRole {
+fn trusted_role(role: &Role, paths: Option<Vec<String>>) -> TrustedRole {
     TrustedRole {
         name: plain(&role.name),
         threshold: role.threshold,
-        keys: role.keys.iter().map(listed_key).collect(),
+        keys: role.keys.iter().map(|key| listed_key(key)).collect(),
         paths,
     }
 }

@@ -14,7 +14,7 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::UintRef;
 use zeroize::Zeroizing;
 
-use super::super::document::strict_value;
+use super::super::document::canonical_text;
 use super::super::key::{Signer, SigningError};
 use super::super::key_file::no_scheme;
 use super::super::public_key::key_object;
@@ -165,7 +165,7 @@ impl Signer for TokenKey {
         if let Some(object) = object.as_object_mut() {
             object.insert("scheme".to_owned(), scheme.into());
         }
-        let by = strict_value(&object)
+        let by = canonical_text(&object)
             .and_then(|object| tuf::signed_by(&keyid, &object, message, &signature));
         if by == Some(self.public.id()) {
             Ok(signature)

@@ -7,9 +7,10 @@ use reqwest::Method;
 use tokio::time::Instant;
 
 use crate::sources::http::Ask;
+use crate::sources::manifest_files::files_of;
 use crate::sources::registry::{self, Endpoint, REDIRECTS};
 use crate::sources::{SourceError, shown};
-use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag, files_of};
+use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag};
 
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 const MEDIA_TYPE: &str = "application/vnd.tuf.metadata+json";

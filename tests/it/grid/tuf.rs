@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use rootpin_trust::canonical;
+use rootpin_trust::canonical::{Limits, rewrite};
 use rootpin_trust::image::Digest;
-use rootpin_trust::json::{Limits, parse};
 use serde_json::{Map, Value, json};
 
 /// Whose key signs the targets of the root that this number stands for.
@@ -129,7 +128,7 @@ fn file(signer: &Signer, kind: &str, expires: &str, more: Value) -> Vec<u8> {
         depth: 16,
         values: 1000,
     };
-    let message = canonical::encode(&parse(body.to_string().as_bytes(), limits).unwrap());
+    let message = rewrite(body.to_string().as_bytes(), limits).unwrap();
     let signature = json!({
         "keyid": listed(signer.listed).0, "sig": hex(pair(signer.signs).sign(&message).as_ref())
     });

@@ -9,9 +9,8 @@ use rootpin::publish::key::{KeyKind, Signer};
 use rootpin::publish::key_file::PrivateKey;
 use rootpin::publish::key_object;
 use rootpin::publish::keyring::generate;
-use rootpin_trust::canonical;
+use rootpin_trust::canonical::{Limits, rewrite};
 use rootpin_trust::image::Digest;
-use rootpin_trust::json::{self, Limits};
 use serde_json::{Value, json};
 
 use super::{Org, digest};
@@ -160,7 +159,7 @@ pub(super) fn canonical_bytes(value: &Value) -> Vec<u8> {
         depth: 16,
         values: 100_000,
     };
-    canonical::encode(&json::parse(value.to_string().as_bytes(), limits).unwrap())
+    rewrite(value.to_string().as_bytes(), limits).unwrap()
 }
 
 /// The point of a P-256 key in PEM, in hex digits.

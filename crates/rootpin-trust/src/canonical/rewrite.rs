@@ -1,22 +1,62 @@
 //! From the bytes of a document to its canonical text, in one pass and without a tree of values.
 //!
-//! As strict as [`crate::json`], but for integers, which keep all their digits: what signs them as
-//! text is verified as text.
+//! The one reader of JSON here, so that two readers of the same bytes never see different values:
+//! exact member names, no duplicate members, whole numbers only, nothing after the end, and limits.
+//! Integers keep all their digits: what is signed as text is verified as text.
 
 use std::cmp::Ordering;
 
 use super::plain;
-use crate::json::{JsonError, Limits};
 
 /// Digits of an integer. The largest that a format in the field has is 20.
 const DIGITS: usize = 40;
+
+/// The limits on what one document may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Length of the document in bytes.
+    pub bytes: usize,
+    /// The most arrays and objects that may be open at once.
+    pub depth: usize,
+    /// Members of open objects: of other values none is remembered.
+    pub values: usize,
+}
+
+/// Why a document was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON, or not strict JSON.
+    #[error("{0}")]
+    Malformed(String),
+    /// One of [`Limits`] was reached: its name and its value.
+    #[error("more than {limit} {what}")]
+    OverLimit {
+        /// `bytes`, `levels` or `values`
+        what: &'static str,
+        /// the limit
+        limit: usize,
+    },
+}
 
 /// The canonical text of a document. Of the values only the members of open objects are remembered
 /// while it is written; so many of these, `limits` allows.
 ///
 /// # Errors
-/// As [`crate::json::parse`].
-pub(crate) fn rewrite(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError> {
+/// [`JsonError::Malformed`] for anything but strict JSON, [`JsonError::OverLimit`] beyond a limit.
+pub fn rewrite(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError> {
+    rewrite_below(bytes, limits, None)
+}
+
+/// The same for documents of formats whose readers take numbers as doubles: beyond 2^53 these would
+/// see other values, so such an integer is refused.
+///
+/// # Errors
+/// As [`rewrite()`].
+pub fn rewrite_doubles(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError> {
+    rewrite_below(bytes, limits, Some(1 << 53))
+}
+
+fn rewrite_below(bytes: &[u8], limits: Limits, end: Option<u64>) -> Result<Vec<u8>, JsonError> {
     if bytes.len() > limits.bytes {
         return Err(JsonError::OverLimit {
             what: "bytes",
@@ -31,6 +71,7 @@ pub(crate) fn rewrite(bytes: &[u8], limits: Limits) -> Result<Vec<u8>, JsonError
         out: Vec::with_capacity(bytes.len()),
         members: Vec::new(),
         limits,
+        end,
     };
     writer.value(limits.depth)?;
     writer.space();
@@ -49,6 +90,8 @@ struct Writer<'a> {
     /// ends.
     members: Vec<(usize, usize)>,
     limits: Limits,
+    /// The end of the integers that are taken, in either direction.
+    end: Option<u64>,
 }
 
 impl Writer<'_> {
@@ -205,6 +248,12 @@ impl Writer<'_> {
         if !plain || matches!(rest.first(), Some(b'.' | b'e' | b'E')) {
             return Err(self.wrong("a number that is not a plain whole one"));
         }
+        if self
+            .end
+            .is_some_and(|end| value(number).is_none_or(|value| value >= end))
+        {
+            return Err(self.wrong("a number beyond 2^53"));
+        }
         if negative {
             self.out.push(b'-');
         }
@@ -257,7 +306,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What comes after a backslash (RFC 8259, section 7).
+    /// The character of an escape, after its backslash (RFC 8259, section 7).
     fn escape(&mut self) -> Option<char> {
         let (letter, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -317,7 +366,11 @@ impl Writer<'_> {
     }
 }
 
-/// Compares two names by the bytes of what they stand for: an escape is its second byte.
+fn value(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Compares two names by their unescaped bytes: an escape is its second byte.
 fn compare(one: &[u8], other: &[u8]) -> Ordering {
     if one.contains(&b'\\') || other.contains(&b'\\') {
         unescaped(one).cmp(unescaped(other))
@@ -350,9 +403,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::canonical::encode;
-    use crate::canonical::tests::any_value;
-    use crate::json::{self, Value};
+    use crate::canonical::tests::{Value, any_value, encode, parse};
 
     const LIMITS: Limits = Limits {
         bytes: 1 << 16,
@@ -381,6 +432,22 @@ mod tests {
             "[18446744073709551616,-9007199254740993]"
         );
         assert_eq!(text(&format!("[{}]", "1".repeat(41))), None);
+    }
+
+    #[test]
+    fn for_readers_with_doubles_integers_are_within_two_to_the_53() {
+        for bad in [
+            "9007199254740992",
+            "-9007199254740992",
+            "18446744073709551616",
+        ] {
+            assert!(
+                rewrite_doubles(format!("[{bad}]").as_bytes(), LIMITS).is_err(),
+                "{bad}"
+            );
+        }
+        let good = b"[9007199254740991,-9007199254740991,0]";
+        assert_eq!(rewrite_doubles(good, LIMITS).unwrap(), good);
     }
 
     #[test]
@@ -518,8 +585,9 @@ mod tests {
 
         #[test]
         fn a_document_is_taken_exactly_where_the_reader_of_values_takes_it(document in "[\\[\\]{}\":,\\\\u0-9a-e \n\\-tfn.]{0,40}") {
-            let read = json::parse(document.as_bytes(), LIMITS);
-            prop_assert_eq!(text(&document), read.ok().map(|value| String::from_utf8(encode(&value)).unwrap()));
+            let read = parse(document.as_bytes(), LIMITS);
+            let ours = rewrite_doubles(document.as_bytes(), LIMITS);
+            prop_assert_eq!(ours.ok().map(|text| String::from_utf8(text).unwrap()), read.ok().map(|value| String::from_utf8(encode(&value)).unwrap()));
         }
     }
 }

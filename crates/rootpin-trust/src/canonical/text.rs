@@ -1,7 +1,6 @@
-//! Reading canonical text in place: a value is the bytes that stand for it, and nothing is built
-//! that isn't asked for.
+//! Reads canonical text in place: a value is its bytes, and nothing is built that isn't asked for.
 //!
-//! What is read is what was signed, byte for byte. The text must come from [`super::rewrite()`]; of
+//! The signed bytes themselves are read. The text must come from [`super::rewrite()`]; of
 //! anything else the reader makes something, but never a panic.
 
 use std::borrow::Cow;
@@ -11,36 +10,40 @@ use super::plain;
 
 /// One value inside canonical text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Text<'a>(&'a [u8]);
+pub struct Text<'a>(&'a [u8]);
 
 /// The members of an object, in the order of their names' bytes. The object's end need not be
 /// known.
-#[derive(Clone)]
-pub(crate) struct Members<'a> {
+#[derive(Debug, Clone)]
+pub struct Members<'a> {
     /// From the next member on.
     rest: &'a [u8],
-    /// How long the text is that begins with the object.
+    /// The length of the text that begins with the object.
     length: usize,
 }
 
 impl<'a> Text<'a> {
     /// The value that a whole canonical text is.
-    pub(crate) fn of(canonical: &'a [u8]) -> Self {
+    #[must_use]
+    pub fn of(canonical: &'a [u8]) -> Self {
         Self(canonical)
     }
 
     /// Its bytes.
-    pub(crate) fn bytes(self) -> &'a [u8] {
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// Whether it is an object.
-    pub(crate) fn is_object(self) -> bool {
+    #[must_use]
+    pub fn is_object(self) -> bool {
         self.0.first() == Some(&b'{')
     }
 
     /// The member of that name, if this is an object that has it and it is not null.
-    pub(crate) fn get(self, name: &str) -> Option<Text<'a>> {
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<Text<'a>> {
         let mut members = self.members()?;
         while let Some(known) = members.name() {
             let value = members.value();
@@ -52,7 +55,8 @@ impl<'a> Text<'a> {
     }
 
     /// The members, if this is an object or begins with one.
-    pub(crate) fn members(self) -> Option<Members<'a>> {
+    #[must_use]
+    pub fn members(self) -> Option<Members<'a>> {
         Some(Members {
             rest: self.0.strip_prefix(b"{")?,
             length: self.0.len(),
@@ -69,7 +73,8 @@ impl<'a> Text<'a> {
     }
 
     /// The elements, if this is an array.
-    pub(crate) fn elements(self) -> Option<impl Iterator<Item = Text<'a>>> {
+    #[must_use]
+    pub fn elements(self) -> Option<impl Iterator<Item = Text<'a>>> {
         let mut rest = self.0.strip_prefix(b"[")?.strip_suffix(b"]")?;
         Some(std::iter::from_fn(move || {
             let (element, after) = rest
@@ -81,17 +86,20 @@ impl<'a> Text<'a> {
     }
 
     /// Whether it is null.
-    pub(crate) fn is_null(self) -> bool {
+    #[must_use]
+    pub fn is_null(self) -> bool {
         self.0 == b"null"
     }
 
     /// Whether it is a string.
-    pub(crate) fn is_string(self) -> bool {
+    #[must_use]
+    pub fn is_string(self) -> bool {
         self.0.first() == Some(&b'"')
     }
 
     /// Whether it is this string.
-    pub(crate) fn is(self, text: &str) -> bool {
+    #[must_use]
+    pub fn is(self, text: &str) -> bool {
         match self.inside() {
             Some(inside) if !inside.contains(&b'\\') => inside == text.as_bytes(),
             _ => self.as_str().is_some_and(|known| known == text),
@@ -103,7 +111,8 @@ impl<'a> Text<'a> {
     }
 
     /// The text, if this is a string.
-    pub(crate) fn as_str(self) -> Option<Cow<'a, str>> {
+    #[must_use]
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inside = self.inside()?;
         if !inside.contains(&b'\\') {
             return str::from_utf8(inside).ok().map(Cow::Borrowed);
@@ -122,7 +131,8 @@ impl<'a> Text<'a> {
     }
 
     /// The number, if this is one that is not negative and fits.
-    pub(crate) fn as_u64(self) -> Option<u64> {
+    #[must_use]
+    pub fn as_u64(self) -> Option<u64> {
         str::from_utf8(self.0)
             .ok()
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?
@@ -131,7 +141,8 @@ impl<'a> Text<'a> {
     }
 
     /// Whether it is `true`, if it is `true` or `false`.
-    pub(crate) fn as_bool(self) -> Option<bool> {
+    #[must_use]
+    pub fn as_bool(self) -> Option<bool> {
         match self.0 {
             b"true" => Some(true),
             b"false" => Some(false),
@@ -194,7 +205,7 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// How long the value is with which the text begins.
+/// The length of the value with which the text begins.
 fn length(text: &[u8]) -> usize {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -216,7 +227,7 @@ fn length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// How long the string is with which the text begins, quotes counted.
+/// The length of the string with which the text begins, quotes counted.
 fn string(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
@@ -235,9 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::canonical::encode;
-    use crate::canonical::tests::any_value;
-    use crate::json::Value;
+    use crate::canonical::tests::{Value, any_value, encode};
 
     #[test]
     fn values_are_found_in_place() {

@@ -50,7 +50,7 @@ impl From<FloorConflict> for Refusal {
     }
 }
 
-/// The role and the version of which there are two files.
+/// A role and a version with two files.
 type Twice = (String, u64);
 
 fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>, Twice> {

@@ -1,8 +1,8 @@
 //! The few fields of an image manifest and of an image index that prove membership.
 
-use oci_spec::image::MediaType;
+use std::borrow::Cow;
 
-use crate::json::{self, JsonError, Limits, Value};
+use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
 
 use super::{Digest, DigestError};
 
@@ -14,19 +14,38 @@ pub struct Descriptor {
     pub media_type: String,
     /// The digest of its bytes.
     pub digest: Digest,
-    /// How many bytes they are.
+    /// The number of its bytes.
     pub size: u64,
 }
 
 impl Descriptor {
+    /// Reads a descriptor in a document's canonical text.
+    ///
+    /// # Errors
+    /// It has no media type, digest or size.
+    pub fn read(value: Text<'_>) -> Result<Self, ManifestError> {
+        let text = |name| value.get(name).and_then(Text::as_str);
+        let wrong = ManifestError::Shape;
+        let media_type = text("mediaType").ok_or(wrong("descriptor without mediaType"))?;
+        let digest = text("digest").ok_or(wrong("descriptor without digest"))?;
+        let size = value.get("size").and_then(Text::as_u64);
+        Ok(Self {
+            media_type: media_type.into_owned(),
+            digest: digest.parse()?,
+            size: size.ok_or(wrong("descriptor without size"))?,
+        })
+    }
+
     /// Whether the entry says that its bytes are an index, by OCI's name or Docker's.
     #[must_use]
     pub fn is_of_index(&self) -> bool {
-        self.media_type == MediaType::ImageIndex.as_ref() || self.media_type == DOCKER_LIST
+        self.media_type == OCI_INDEX || self.media_type == DOCKER_LIST
     }
 }
 
-/// What Docker called the two before they were OCI's (distribution, "Image Manifest Version 2,
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Docker's names of the two before they were OCI's (distribution, "Image Manifest Version 2,
 /// Schema 2").
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -45,14 +64,14 @@ pub struct IndexEntry {
 pub enum Document {
     /// An image index or Docker manifest list.
     Index {
-        /// What it says of its own type.
+        /// Its own `mediaType`.
         media_type: Option<String>,
         /// One per platform, and attestations beside them.
         manifests: Vec<IndexEntry>,
     },
     /// An image manifest.
     Manifest {
-        /// What it says of its own type.
+        /// Its own `mediaType`.
         media_type: Option<String>,
         /// The image's configuration.
         config: Descriptor,
@@ -85,13 +104,14 @@ impl Document {
         values: 50_000,
     };
 
-    /// Reads a document. What it is, is told by its members, and they must be of one kind only, so
-    /// that no bytes are an index to one reader and a manifest to another.
+    /// Reads a document. Its members decide its kind, and must be of one kind only: no bytes are an
+    /// index to one reader and a manifest to another.
     ///
     /// # Errors
     /// Not strict JSON, over the limits, or not exactly one of the two kinds.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let value = json::parse(bytes, Self::LIMITS)?;
+        let text = rewrite_doubles(bytes, Self::LIMITS)?;
+        let value = Text::of(&text);
         let kind = value.get("mediaType").map(|kind| {
             kind.as_str()
                 .ok_or(ManifestError::Shape("mediaType is not a string"))
@@ -103,25 +123,21 @@ impl Document {
             value.get("layers"),
         ) {
             (Some(manifests), None, None) => {
-                wanted(kind, &MediaType::ImageIndex, DOCKER_LIST)?;
-                let manifests = list(manifests)?
-                    .iter()
-                    .map(entry)
-                    .collect::<Result<_, _>>()?;
+                wanted(kind.as_deref(), OCI_INDEX, DOCKER_LIST)?;
+                let manifests = list(manifests)?.map(entry).collect::<Result<_, _>>()?;
                 Ok(Self::Index {
-                    media_type: kind.map(str::to_owned),
+                    media_type: kind.map(Cow::into_owned),
                     manifests,
                 })
             }
             (None, Some(config), Some(layers)) => {
-                wanted(kind, &MediaType::ImageManifest, DOCKER_MANIFEST)?;
+                wanted(kind.as_deref(), OCI_MANIFEST, DOCKER_MANIFEST)?;
                 let layers = list(layers)?
-                    .iter()
-                    .map(descriptor)
+                    .map(Descriptor::read)
                     .collect::<Result<_, _>>()?;
                 Ok(Self::Manifest {
-                    media_type: kind.map(str::to_owned),
-                    config: descriptor(config)?,
+                    media_type: kind.map(Cow::into_owned),
+                    config: Descriptor::read(config)?,
                     layers,
                 })
             }
@@ -131,7 +147,7 @@ impl Document {
         }
     }
 
-    /// What the document says of its own type, if it does.
+    /// The document's own `mediaType`, if it has one.
     #[must_use]
     pub fn media_type(&self) -> Option<&str> {
         match self {
@@ -143,47 +159,28 @@ impl Document {
 }
 
 /// A document need not state its type; one that does must state the one that its members have.
-fn wanted(kind: Option<&str>, oci: &MediaType, docker: &str) -> Result<(), ManifestError> {
+fn wanted(kind: Option<&str>, oci: &str, docker: &str) -> Result<(), ManifestError> {
     match kind {
-        Some(kind) if kind != oci.as_ref() && kind != docker => {
+        Some(kind) if kind != oci && kind != docker => {
             Err(ManifestError::Shape("mediaType contradicts the members"))
         }
         _ => Ok(()),
     }
 }
 
-fn list(value: &Value) -> Result<&[Value], ManifestError> {
+fn list(value: Text<'_>) -> Result<impl Iterator<Item = Text<'_>>, ManifestError> {
     value
-        .as_array()
+        .elements()
         .ok_or(ManifestError::Shape("not a list of descriptors"))
 }
 
-fn entry(value: &Value) -> Result<IndexEntry, ManifestError> {
+fn entry(value: Text<'_>) -> Result<IndexEntry, ManifestError> {
     let claimed = value
         .get("annotations")
         .and_then(|annotations| annotations.get("io.containerd.image.name"));
     Ok(IndexEntry {
-        descriptor: descriptor(value)?,
-        claimed_name: claimed.and_then(Value::as_str).map(str::to_owned),
-    })
-}
-
-pub(super) fn descriptor(value: &Value) -> Result<Descriptor, ManifestError> {
-    let text = |name| value.get(name).and_then(Value::as_str);
-    let media_type = text("mediaType")
-        .ok_or(ManifestError::Shape("descriptor without mediaType"))?
-        .to_owned();
-    let digest = text("digest")
-        .ok_or(ManifestError::Shape("descriptor without digest"))?
-        .parse()?;
-    let size = value
-        .get("size")
-        .and_then(Value::as_u64)
-        .ok_or(ManifestError::Shape("descriptor without size"))?;
-    Ok(Descriptor {
-        media_type,
-        digest,
-        size,
+        descriptor: Descriptor::read(value)?,
+        claimed_name: claimed.and_then(Text::as_str).map(Cow::into_owned),
     })
 }
 

@@ -16,12 +16,12 @@ pub struct Blob {
     document: Document,
 }
 
-/// How many indexes a chain may have above its manifest. An archive puts one index over another at
+/// The most indexes above a manifest in a chain. An archive puts one index over another at
 /// most; deeper ones are not looked for, so that hostile nesting costs a bounded number of reads.
 pub const MAX_INDEXES: usize = 4;
 
 /// A layer or a configuration, the manifest that lists it, and the indexes above, up to the
-/// document that a name would stand for.
+/// document that a name leads to.
 #[derive(Debug, Clone)]
 pub struct Chain {
     manifest: Arc<Blob>,
@@ -158,7 +158,7 @@ impl Chain {
         })
     }
 
-    /// The digest that a name must stand for, for this chain to prove anything of it.
+    /// The digest of the top document: the chain proves something about names with this digest.
     #[must_use]
     pub fn top(&self) -> Digest {
         self.top_blob().digest

@@ -1,4 +1,4 @@
-//! What a public key is made of: read from DER, from PEM or from hex, in one encoding only.
+//! The material of a public key, read from DER, PEM or hex, in one encoding only.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
@@ -13,7 +13,7 @@ use x509_cert::spki::SubjectPublicKeyInfo;
 use super::KeyId;
 use crate::{hex, pem, weak_point};
 
-/// What a key is made of, checked.
+/// The checked material of a key.
 #[derive(Debug, Clone)]
 pub(super) enum Material {
     /// An uncompressed point.
@@ -31,7 +31,7 @@ pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-/// What stands before the key (RFC 8410, section 4).
+/// The bytes before the key (RFC 8410, section 4).
 pub(super) const ED25519_SPKI: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];

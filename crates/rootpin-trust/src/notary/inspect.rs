@@ -1,36 +1,25 @@
-//! What the files of a repository say, for whoever audits a host: nothing is judged by pins here,
-//! and no decision rests on it.
+//! The contents of a repository's files, for an audit. Nothing is judged by pins here, and no
+//! decision rests on it.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::budget::{Budget, ROOT_BYTES, SNAPSHOT_BYTES, TIMESTAMP_BYTES};
+use crate::budget::{Budget, SNAPSHOT_BYTES, TIMESTAMP_BYTES};
+use crate::envelope::{Envelope, Format};
 use crate::image::Digest;
-use crate::json::{Members, Value};
 use crate::key::PublicKey;
-use crate::threshold::{self, Counting};
+use crate::role::Role;
+use crate::root::Root;
+use crate::root_file::signers;
 use crate::{KeyId, Refusal};
 
-use super::envelope::{Envelope, list};
-use super::role::Role;
-use super::targets::Targets;
+use super::targets::TargetsFile;
 
 /// Reads the files of one repository, within one budget.
 #[derive(Debug)]
 pub struct Inspection {
     budget: Budget,
-}
-
-/// A role: its keys as they are listed, and how many must sign.
-#[derive(Debug, Clone)]
-pub struct ListedRole {
-    /// `root`, `targets`, `targets/releases`, …
-    pub name: String,
-    /// Its keys.
-    pub keys: Vec<PublicKey>,
-    /// Its threshold.
-    pub threshold: u64,
 }
 
 /// One root file.
@@ -39,7 +28,7 @@ pub struct ListedRoot {
     /// The file.
     pub file: SeenFile,
     /// The root role first, then the others that it lists, by name.
-    pub roles: Vec<ListedRole>,
+    pub roles: Vec<Role>,
     /// Keys that no role lists: Notary leaves former root certificates where they were.
     pub left_over: Vec<PublicKey>,
     envelope: Envelope,
@@ -65,10 +54,10 @@ pub struct SeenFile {
 pub struct ListedTargets {
     /// The file.
     pub file: SeenFile,
-    /// How many names it gives.
+    /// The number of names that it gives.
     pub names: usize,
-    /// Whom it delegates to, and which prefixes of names.
-    pub delegations: Vec<(ListedRole, Vec<String>)>,
+    /// The roles that it delegates to, each with its prefixes of names.
+    pub delegations: Vec<(Role, Vec<String>)>,
 }
 
 impl Default for Inspection {
@@ -85,48 +74,23 @@ impl Inspection {
     /// # Errors
     /// It is none, or too much.
     pub fn root(&mut self, name: &str, bytes: &[u8]) -> Result<ListedRoot, Refusal> {
-        self.budget.take_root()?;
-        let envelope = Envelope::read(name, "Root", bytes, ROOT_BYTES, &mut self.budget)?;
-        let keys = envelope.body.get("keys");
-        let listed = envelope
-            .body
-            .get("roles")
-            .and_then(Value::as_object)
-            .ok_or_else(|| envelope.malformed("no roles"))?;
-        let mut roles = Vec::new();
-        for (name, listing) in listed.iter() {
-            roles.push(ListedRole::of(Role::read(name, listing, keys, &envelope)?));
-        }
-        // The root first; the others as they stand, by name.
-        roles.sort_by_key(|role| role.name != "root");
-        let root = roles
-            .first()
-            .filter(|role| role.name == "root")
-            .ok_or_else(|| envelope.malformed("no root role"))?;
-        let file = self.seen(bytes, &envelope, root)?;
-        let in_roles: BTreeSet<&str> = roles
-            .iter()
-            .flat_map(|role| &role.keys)
-            .map(PublicKey::scoped_id)
-            .collect();
-        let all = keys
-            .and_then(Value::as_object)
+        let root = Root::read(Format::Notary, name, bytes, &mut self.budget)?;
+        let file = self.seen(bytes, &root.envelope, &root.role)?;
+        let mut left_over = root.all_keys();
+        let roles: Vec<Role> = [root.role]
             .into_iter()
-            .flat_map(Members::iter);
-        let rest = all.filter(|(id, _)| !in_roles.contains(id));
-        // One that stands under another's ID is nobody's.
-        let left_over = rest
-            .filter_map(|(id, key)| {
-                PublicKey::from_json(key)
-                    .ok()
-                    .filter(|key| key.scoped_id() == id)
-            })
+            .chain(root.others.into_values())
             .collect();
+        let listed = |key: &PublicKey| {
+            let mut all = roles.iter().flat_map(|role| &role.keys);
+            all.any(|known| known.scoped_id() == key.scoped_id())
+        };
+        left_over.retain(|key| !listed(key));
         Ok(ListedRoot {
             file,
             roles,
             left_over,
-            envelope,
+            envelope: root.envelope,
         })
     }
 
@@ -135,35 +99,22 @@ impl Inspection {
     /// # Errors
     /// Too many signatures.
     pub fn follows(&mut self, before: &ListedRoot, next: &ListedRoot) -> Result<bool, Refusal> {
-        let Some(root) = before.roles.first() else {
+        let Some(root) = before.role("root") else {
             return Ok(false);
         };
-        Ok(enough(&self.signers(root, &next.envelope)?, root.threshold))
+        Ok(enough(&self.signers(root, &next.envelope)?, root))
     }
 
     /// Reads the file of `targets` or of a role below it.
     ///
     /// # Errors
     /// It is none, or too much.
-    pub fn targets(&mut self, role: &ListedRole, bytes: &[u8]) -> Result<ListedTargets, Refusal> {
-        let targets = Targets::read(&role.name, bytes, &mut self.budget)?;
-        let delegations = targets.envelope.body.get("delegations");
-        let listings =
-            list(delegations.and_then(|delegations| delegations.get("roles"))).unwrap_or_default();
-        let mut children = Vec::new();
-        for listing in listings {
-            let child = listing
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let delegation = targets.delegation(&role.name, child)?;
-            children.push((ListedRole::of(delegation.role), delegation.paths));
-        }
-        let file = self.seen(bytes, &targets.envelope, role)?;
+    pub fn targets(&mut self, role: &Role, bytes: &[u8]) -> Result<ListedTargets, Refusal> {
+        let targets = TargetsFile::read(&role.name, bytes, &mut self.budget)?;
         Ok(ListedTargets {
-            file,
+            delegations: targets.delegations(&role.name)?,
+            file: self.seen(bytes, &targets.envelope, role)?,
             names: targets.targets.len(),
-            delegations: children,
         })
     }
 
@@ -171,79 +122,42 @@ impl Inspection {
     ///
     /// # Errors
     /// It is none, or too much.
-    pub fn plain(&mut self, role: &ListedRole, bytes: &[u8]) -> Result<SeenFile, Refusal> {
-        let (kind, most) = if role.name == "timestamp" {
-            ("Timestamp", TIMESTAMP_BYTES)
-        } else {
-            ("Snapshot", SNAPSHOT_BYTES)
+    pub fn plain(&mut self, role: &Role, bytes: &[u8]) -> Result<SeenFile, Refusal> {
+        let (file, most) = match role.name.as_str() {
+            "timestamp" => ("timestamp.json", TIMESTAMP_BYTES),
+            _ => ("snapshot.json", SNAPSHOT_BYTES),
         };
-        let envelope = Envelope::read(
-            &format!("{}.json", role.name),
-            kind,
-            bytes,
-            most,
-            &mut self.budget,
-        )?;
+        let budget = &mut self.budget;
+        let envelope = Envelope::read(Format::Notary, file, &role.name, bytes, most, budget)?;
         self.seen(bytes, &envelope, role)
     }
 
-    fn seen(
-        &mut self,
-        bytes: &[u8],
-        envelope: &Envelope,
-        role: &ListedRole,
-    ) -> Result<SeenFile, Refusal> {
-        let signers = self.signers(role, envelope)?;
-        let signed = enough(&signers, role.threshold);
+    fn seen(&mut self, bytes: &[u8], file: &Envelope, role: &Role) -> Result<SeenFile, Refusal> {
+        let signers = self.signers(role, file)?;
         Ok(SeenFile {
-            version: envelope.version,
-            expires: envelope.expires,
+            version: file.version,
+            expires: file.expires,
             sha256: Digest::of(bytes),
+            signed: enough(&signers, role),
             signers,
-            signed,
         })
     }
 
-    fn signers(
-        &mut self,
-        role: &ListedRole,
-        envelope: &Envelope,
-    ) -> Result<BTreeSet<KeyId>, Refusal> {
-        let keys: Vec<&PublicKey> = role.keys.iter().collect();
-        let counting = Counting {
-            revoked: &BTreeSet::new(),
-            allow_rsa_pkcs1v15: true,
-        };
-        threshold::signers(&keys, 0, envelope.signed(), counting, &mut self.budget)
-    }
-}
-
-impl ListedRole {
-    /// Canonical IDs of the keys.
-    #[must_use]
-    pub fn ids(&self) -> BTreeSet<KeyId> {
-        self.keys.iter().map(PublicKey::id).collect()
-    }
-
-    fn of(role: Role) -> Self {
-        Self {
-            name: role.name,
-            keys: role.keys,
-            threshold: role.threshold,
-        }
+    fn signers(&mut self, role: &Role, file: &Envelope) -> Result<BTreeSet<KeyId>, Refusal> {
+        signers(role.keys.iter().map(AsRef::as_ref), file, &mut self.budget)
     }
 }
 
 impl ListedRoot {
     /// A role as the file lists it.
     #[must_use]
-    pub fn role(&self, name: &str) -> Option<&ListedRole> {
+    pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.iter().find(|role| role.name == name)
     }
 }
 
-fn enough(signers: &BTreeSet<KeyId>, threshold: u64) -> bool {
-    u64::try_from(signers.len()).unwrap_or(u64::MAX) >= threshold
+fn enough(signers: &BTreeSet<KeyId>, role: &Role) -> bool {
+    u64::try_from(signers.len()).unwrap_or(u64::MAX) >= role.threshold
 }
 
 #[cfg(test)]
@@ -316,7 +230,7 @@ mod tests {
         assert!(file.file.signed && file.names > 0);
         assert_eq!(file.file.signers.len(), 4);
         let others = root.role("timestamp").unwrap().clone();
-        let other_keys = ListedRole {
+        let other_keys = Role {
             name: releases.name.clone(),
             ..others
         };

@@ -9,9 +9,7 @@
 //!
 //! The workflow is that of Notary's client, except where a comment says "Off-spec".
 
-mod envelope;
 mod inspect;
-mod role;
 mod root;
 mod targets;
 mod update;
@@ -20,8 +18,7 @@ use std::collections::BTreeSet;
 
 use super::{KeyId, threshold};
 
-pub use inspect::{Inspection, ListedRole, ListedRoot, ListedTargets, SeenFile};
-pub(super) use root::list_root;
+pub use inspect::{Inspection, ListedRoot, ListedTargets, SeenFile};
 pub use update::GunUpdate;
 
 /// The keys that a host pins for one repository, and what else it demands of the metadata.
@@ -38,9 +35,9 @@ pub struct KeyPins {
     pub certificate_dates: bool,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     pub allow_rsa_pkcs1v15: bool,
-    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age can't be
-    /// told; instead what was verified expires at the latest this long after it was verified, even
-    /// if the publisher allows more.
+    /// A ceiling on freshness. Notary's timestamp bears no date of signing, so its age is
+    /// unknown; instead verified metadata expires at the latest this long after it was verified,
+    /// even if the publisher allows more.
     pub max_age: Option<jiff::SignedDuration>,
 }
 

@@ -2,147 +2,124 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::budget::{Budget, TARGETS_BYTES};
+use crate::canonical::Text;
+use crate::envelope::{Envelope, Format};
 use crate::image::Digest;
-use crate::json::{Members, Value};
 use crate::refusal::shown;
+use crate::role::{ListedKeys, Role};
 use crate::{Code, Refusal, Target};
-
-use super::envelope::{Envelope, list};
-use super::role::Role;
 
 /// The file of `targets` or of a delegation.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub(super) struct TargetsFile {
     pub(super) envelope: Envelope,
     pub(super) targets: BTreeMap<String, Target>,
 }
 
-/// A role that a targets file delegates to.
-#[derive(Debug)]
-pub(super) struct Delegation {
-    pub(super) role: Role,
-    /// Prefixes of the names that it may give; none: it may give nothing.
-    pub(super) paths: Vec<String>,
-}
+/// A role that a targets file delegates to, with the prefixes of the names that it may give; none:
+/// it may give nothing.
+pub(super) type DelegatedRole = (Role, Vec<String>);
 
-impl Targets {
+impl TargetsFile {
     /// Reads the file of that role.
     pub(super) fn read(role: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
-        let envelope = Envelope::read(
-            &format!("{role}.json"),
-            "Targets",
-            bytes,
-            TARGETS_BYTES,
-            budget,
-        )?;
+        let file = format!("{role}.json");
+        let envelope = Envelope::read(Format::Notary, &file, role, bytes, TARGETS_BYTES, budget)?;
+        let listed = envelope.get("targets").unwrap_or(Text::of(b"{}"));
+        let listed = listed
+            .members()
+            .ok_or_else(|| envelope.malformed("targets that are no object"))?;
         let mut targets = BTreeMap::new();
-        let listed = envelope
-            .body
-            .get("targets")
-            .map(|listed| listed.as_object().ok_or(listed))
-            .transpose();
-        let listed = listed.map_err(|_| envelope.malformed("targets that are no object"))?;
-        for (name, value) in listed.into_iter().flat_map(Members::iter) {
+        for (name, value) in listed {
             let target = target(value)
-                .map_err(|what| envelope.malformed(&format!("target {}: {what}", shown(name))))?;
-            targets.extend(target.map(|target| (name.to_owned(), target)));
+                .map_err(|what| envelope.malformed(&format!("target {}: {what}", shown(&name))))?;
+            targets.extend(target.map(|target| (name.into_owned(), target)));
         }
         Ok(Self { envelope, targets })
     }
 
-    /// What this file, which is `parent`'s, says of the role `child`.
-    pub(super) fn delegation(&self, parent: &str, child: &str) -> Result<Delegation, Refusal> {
-        let delegations = self.envelope.body.get("delegations");
-        let listings = list(delegations.and_then(|delegations| delegations.get("roles")));
-        let listings = listings.ok_or_else(|| {
-            self.envelope
-                .malformed("delegations that are no list of roles")
-        })?;
-        let mut found = None;
-        let mut names = BTreeSet::new();
-        for listing in listings {
-            let name = listing
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if !is_delegation(parent, name) {
-                return Err(self
-                    .envelope
-                    .malformed(&format!("a delegation to {}", shown(name))));
-            }
-            if !names.insert(name) {
-                return Err(self
-                    .envelope
-                    .malformed(&format!("two delegations to {}", shown(name))));
-            }
-            if name == child {
-                found = Some(listing);
-            }
-        }
-        let Some(listing) = found else {
-            let found = format!(
-                "delegations of {parent} to {}",
-                shown(&Vec::from_iter(names).join(" "))
-            );
+    /// All roles that this file, which is `parent`'s, delegates to.
+    pub(super) fn delegations(&self, parent: &str) -> Result<Vec<DelegatedRole>, Refusal> {
+        let names = self.listings(parent)?.into_iter().map(|(name, _)| name);
+        names.map(|name| self.delegation(parent, &name)).collect()
+    }
+
+    /// The delegation from this file, which is `parent`'s, to the role `child`.
+    pub(super) fn delegation(&self, parent: &str, child: &str) -> Result<DelegatedRole, Refusal> {
+        let listings = self.listings(parent)?;
+        let Some((_, listing)) = listings.iter().find(|(name, _)| name == child) else {
+            let names: Vec<_> = listings.into_iter().map(|(name, _)| name).collect();
+            let found = format!("delegations of {parent} to {}", shown(&names.join(" ")));
+            let wanted = format!("the role {child}");
             let hint = "have the publisher delegate to the role, or name another role in the policy's root";
-            return Err(Refusal::new(
-                Code::RoleMissing,
-                found,
-                format!("the role {child}"),
-                hint,
-            ));
+            return Err(Refusal::new(Code::RoleMissing, found, wanted, hint));
         };
-        let role = Role::read(
-            child,
-            listing,
-            delegations.and_then(|delegations| delegations.get("keys")),
-            &self.envelope,
-        )?;
+        let delegations = self.envelope.get("delegations");
+        let keys = delegations.and_then(|delegations| delegations.get("keys"));
+        let mut keys = ListedKeys::of(Format::Notary, keys);
+        let role = Role::read(child, *listing, &mut keys, &self.envelope.file)?;
         let paths = list(listing.get("paths")).and_then(|paths| {
             paths
-                .iter()
-                .map(|path| path.as_str().map(ToOwned::to_owned))
+                .map(|path| path.as_str().map(std::borrow::Cow::into_owned))
                 .collect()
         });
         let paths =
             paths.ok_or_else(|| self.envelope.malformed("paths that are no list of text"))?;
-        Ok(Delegation { role, paths })
+        Ok((role, paths))
+    }
+
+    /// The delegated roles by name, as the file lists them; each is a direct child, and once.
+    fn listings(&self, parent: &str) -> Result<Vec<(String, Text<'_>)>, Refusal> {
+        let wrong = |what: &str| self.envelope.malformed(what);
+        let delegations = self.envelope.get("delegations");
+        let roles = list(delegations.and_then(|delegations| delegations.get("roles")));
+        let roles = roles.ok_or_else(|| wrong("delegations that are no list of roles"))?;
+        let (mut names, mut listings) = (BTreeSet::new(), Vec::new());
+        for listing in roles {
+            let name = listing
+                .get("name")
+                .and_then(Text::as_str)
+                .unwrap_or_default();
+            if !is_delegation(parent, &name) {
+                return Err(wrong(&format!("a delegation to {}", shown(&name))));
+            }
+            if !names.insert(name.clone().into_owned()) {
+                return Err(wrong(&format!("two delegations to {}", shown(&name))));
+            }
+            listings.push((name.into_owned(), listing));
+        }
+        Ok(listings)
     }
 }
 
-impl Delegation {
-    /// Its paths as far as the parent may delegate them. As Notary does: a path that no path of the
-    /// parent leads is dropped whole.
-    pub(super) fn paths_within(self, parent: &[String]) -> Vec<String> {
-        self.paths
-            .into_iter()
-            .filter(|path| parent.iter().any(|prefix| path.starts_with(prefix)))
-            .collect()
-    }
+/// The elements of a list; Go reads one that is absent or null as an empty one.
+fn list(value: Option<Text<'_>>) -> Option<impl Iterator<Item = Text<'_>>> {
+    value.unwrap_or(Text::of(b"[]")).elements()
+}
+
+/// The paths of a delegation as far as its delegator may delegate them. As Notary does: a path that
+/// no path of the delegator leads is dropped whole.
+pub(super) fn paths_within(paths: Vec<String>, delegator: &[String]) -> Vec<String> {
+    paths
+        .into_iter()
+        .filter(|path| delegator.iter().any(|prefix| path.starts_with(prefix)))
+        .collect()
 }
 
 /// A tag's digest and length; none for an entry without SHA-256, which can be no image.
-fn target(value: &Value) -> Result<Option<Target>, &'static str> {
+fn target(value: Text<'_>) -> Result<Option<Target>, &'static str> {
     let Some(sha256) = value.get("hashes").and_then(|hashes| hashes.get("sha256")) else {
         return Ok(None);
     };
     let digest = sha256
         .as_str()
-        .and_then(|text| STANDARD.decode(text).ok())
-        .and_then(|bytes| bytes.try_into().ok())
+        .and_then(|text| Format::Notary.bytes(&text)?.try_into().ok())
         .map(Digest::from_bytes);
-    let digest = digest.ok_or("a sha256 that is not base64 of 32 bytes")?;
-    let length = value
-        .get("length")
-        .and_then(Value::as_u64)
-        .ok_or("no length")?;
+    let length = value.get("length").and_then(Text::as_u64);
     Ok(Some(Target {
-        digest,
-        length,
+        digest: digest.ok_or("a sha256 that is not base64 of 32 bytes")?,
+        length: length.ok_or("no length")?,
         manifests: Vec::new(),
     }))
 }

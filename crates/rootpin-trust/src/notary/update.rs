@@ -5,24 +5,21 @@ use std::mem;
 
 use jiff::Timestamp;
 
-use crate::budget::{
-    Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES, over_limit,
-};
+use crate::budget::{Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES};
+use crate::envelope::{Envelope, Format};
+use crate::floors::Floors;
 use crate::image::{Digest, Repository};
-use crate::key::PublicKey;
+use crate::meta::FileMeta;
 use crate::refusal::shown;
-use crate::threshold;
+use crate::role::Role;
 use crate::{
     Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Request, Step, Subject,
     Verification, Verified, Want,
 };
 
 use super::KeyPins;
-use super::envelope::{Envelope, FileMeta, malformed};
-use super::role::Role;
-use super::root::Chain;
-use super::targets::Targets;
-use crate::floors::Floors;
+use super::root::RootChain;
+use super::targets::{TargetsFile, paths_within};
 
 /// One verification of one repository's metadata.
 #[derive(Debug)]
@@ -35,30 +32,30 @@ pub struct GunUpdate {
     budget: Budget,
     /// Whether the chain of roots goes through the very root that this host has a floor for.
     known_root: bool,
-    /// What was verified so far.
+    /// The progress so far.
     verified: Option<Progress>,
     /// Once all is verified: the files that were used.
     files: Option<Vec<(String, Vec<u8>)>>,
-    state: State,
+    asked: Asked,
 }
 
-/// What was asked for last.
+/// The file that was asked for last, with the state that its answer needs.
 #[derive(Debug)]
-enum State {
+enum Asked {
     Begin,
     CachedRoot,
     LatestRoot,
-    NextRoot(Chain),
-    Timestamp(Walk),
-    Snapshot(Walk, FileMeta, FetchFrom),
-    Targets(Walk, Branch, FetchFrom),
+    NextRoot(RootChain),
+    Timestamp(Descent),
+    Snapshot(Descent, FileMeta, FetchFrom),
+    Targets(Descent, Branch, FetchFrom),
     Over,
 }
 
-/// What is verified so far below a root that holds.
+/// The files verified so far below a root that holds.
 #[derive(Debug)]
-struct Walk {
-    chain: Chain,
+struct Descent {
+    chain: RootChain,
     floors: Floors,
     expires: Timestamp,
     versions: BTreeMap<String, u64>,
@@ -67,11 +64,13 @@ struct Walk {
     statements: Vec<Digest>,
 }
 
+/// The pin of each role's file in the snapshot, if it can be read.
+type Snapshot = BTreeMap<String, Option<FileMeta>>;
+
 /// The targets role that is next on the way to the required one.
 #[derive(Debug)]
 struct Branch {
-    /// `meta` of the snapshot.
-    snapshot: crate::json::Value,
+    snapshot: Snapshot,
     role: Role,
     /// Prefixes of the names that it may give.
     paths: Vec<String>,
@@ -82,47 +81,45 @@ impl Verification for GunUpdate {
     type Outcome = Verified<Collection>;
 
     fn next(&mut self, answer: Option<Answer>) -> Result<Step<Verified<Collection>>, Refusal> {
-        match (mem::replace(&mut self.state, State::Over), answer) {
-            (State::Begin, None) => Ok(self.want(
-                State::CachedRoot,
-                Request::newest("root"),
-                ROOT_BYTES,
-                FetchFrom::Cache,
-            )),
-            (State::CachedRoot, Some(answer)) => Ok(self.cached_root(answer)),
-            (State::LatestRoot, Some(Answer::Missing)) => Err(self.no_repository()),
-            (State::LatestRoot, Some(Answer::Bytes(bytes))) => {
-                let chain = Chain::begin(bytes, &self.gun, &self.pins, &mut self.budget)?;
+        match (mem::replace(&mut self.asked, Asked::Over), answer) {
+            (Asked::Begin, None) => {
+                let request = Request::newest("root");
+                Ok(self.want(Asked::CachedRoot, request, ROOT_BYTES, FetchFrom::Cache))
+            }
+            (Asked::CachedRoot, Some(answer)) => Ok(self.cached_root(answer)),
+            (Asked::LatestRoot, Some(Answer::Missing)) => Err(self.no_repository()),
+            (Asked::LatestRoot, Some(Answer::Bytes(bytes))) => {
+                let chain = RootChain::begin(bytes, &self.gun, &self.pins, &mut self.budget)?;
                 self.known_root = self.is_known(&chain);
                 Ok(self.want_next_root(chain))
             }
-            (State::NextRoot(chain), Some(Answer::Bytes(bytes))) => {
+            (Asked::NextRoot(chain), Some(Answer::Bytes(bytes))) => {
                 let chain = chain.extend(bytes, &self.gun, &self.pins, &mut self.budget)?;
                 Ok(self.want_next_root(chain))
             }
-            (State::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),
-            (State::Timestamp(walk), Some(answer)) => {
+            (Asked::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),
+            (Asked::Timestamp(walk), Some(answer)) => {
                 self.timestamp(walk, present("timestamp", answer)?)
             }
             // A cached file with another hash is an older one.
-            (State::Snapshot(walk, meta, FetchFrom::Cache), Some(answer))
+            (Asked::Snapshot(walk, meta, FetchFrom::Cache), Some(answer))
                 if !meta.fits_answer(&answer) =>
             {
                 self.want_snapshot(walk, meta, FetchFrom::Source)
             }
-            (State::Snapshot(walk, meta, _), Some(answer)) => {
+            (Asked::Snapshot(walk, meta, _), Some(answer)) => {
                 self.snapshot(walk, &meta, listed("snapshot", answer)?)
             }
-            (State::Targets(walk, branch, FetchFrom::Cache), Some(answer))
+            (Asked::Targets(walk, branch, FetchFrom::Cache), Some(answer))
                 if !branch.meta.fits_answer(&answer) =>
             {
                 self.want_targets(walk, branch, FetchFrom::Source)
             }
-            (State::Targets(walk, branch, _), Some(answer)) => {
+            (Asked::Targets(walk, branch, _), Some(answer)) => {
                 let bytes = listed(&branch.role.name, answer)?;
                 self.targets(walk, branch, bytes)
             }
-            _ => Err(malformed("the update", "asked to go on where it can't")),
+            _ => Err(Format::Notary.malformed("the update", "an answer that nothing asked for")),
         }
     }
 
@@ -132,16 +129,10 @@ impl Verification for GunUpdate {
     /// what was verified counts as seen, whatever was reset meanwhile.
     fn progress(&mut self) -> Option<Verified<Progress>> {
         let complete = self.files.is_some();
-        let verified = self
-            .verified
-            .take()
-            .filter(|_| complete || self.known_root)?;
-        let news = complete
-            || !verified.fallen.is_empty()
-            || verified
-                .floors
-                .iter()
-                .any(|floor| !self.kept.contains(floor));
+        let verified = self.verified.take();
+        let verified = verified.filter(|_| complete || self.known_root)?;
+        let raised = |floor: &Floor| !self.kept.contains(floor);
+        let news = complete || !verified.fallen.is_empty() || verified.floors.iter().any(raised);
         news.then(|| Verified::after_every_check(verified))
     }
 
@@ -164,33 +155,28 @@ impl GunUpdate {
             known_root: false,
             verified: None,
             files: None,
-            state: State::Begin,
+            asked: Asked::Begin,
         }
     }
 
-    /// A cached root is a start only if a floor stands for its very bytes and it is within the pins
+    /// A cached root is a start only if a floor confirms its very bytes and it is within the pins
     /// as they are today.
     fn cached_root(&mut self, answer: Answer) -> Step<Verified<Collection>> {
-        let cached = match answer {
-            // Its cost is its own: a hostile cache doesn't use up what the server's answers may
-            // cost.
-            Answer::Bytes(bytes) => {
-                Chain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
-            }
-            Answer::Missing => None,
-        };
-        match cached.filter(|chain| self.is_known(chain)) {
-            Some(chain) => {
-                self.known_root = true;
-                self.want_next_root(chain)
-            }
-            None => self.want(
-                State::LatestRoot,
-                Request::newest("root"),
-                ROOT_BYTES,
-                FetchFrom::Source,
-            ),
+        // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
+        let cached = answer.bytes().and_then(|bytes| {
+            RootChain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
+        });
+        if let Some(chain) = cached.filter(|chain| self.is_known(chain)) {
+            self.known_root = true;
+            return self.want_next_root(chain);
         }
+        let request = Request::newest("root");
+        self.want(Asked::LatestRoot, request, ROOT_BYTES, FetchFrom::Source)
+    }
+
+    fn read(&mut self, role: &str, bytes: &[u8], most: usize) -> Result<Envelope, Refusal> {
+        let file = format!("{role}.json");
+        Envelope::read(Format::Notary, &file, role, bytes, most, &mut self.budget)
     }
 
     fn note(&mut self, floors: &Floors, statements: &[Digest], signers: &BTreeSet<KeyId>) {
@@ -204,124 +190,114 @@ impl GunUpdate {
         });
     }
 
-    fn is_known(&self, chain: &Chain) -> bool {
+    fn is_known(&self, chain: &RootChain) -> bool {
         Floors::of(&self.kept, &chain.keys)
-            .confirm(chain.envelope().version, &chain.envelope().statement())
+            .confirm(chain.last.envelope.version, &chain.last.envelope.statement)
     }
 
     /// Root comes first, always, and one version at a time until there is no next one.
-    fn want_next_root(&mut self, chain: Chain) -> Step<Verified<Collection>> {
+    fn want_next_root(&mut self, chain: RootChain) -> Step<Verified<Collection>> {
         let mut floors = Floors::of(&self.kept, &chain.keys);
-        if floors.check(chain.root().claim(chain.envelope())).is_ok() {
+        if floors
+            .check(chain.last.role.claim(&chain.last.envelope))
+            .is_ok()
+        {
             self.note(&floors, &[], &BTreeSet::new());
         }
-        let request = Request::root(chain.next_version());
+        let request = Request::root(chain.last.next_version());
         self.want(
-            State::NextRoot(chain),
+            Asked::NextRoot(chain),
             request,
             ROOT_BYTES,
             FetchFrom::Source,
         )
     }
 
-    fn settle_root(&mut self, chain: Chain) -> Result<Step<Verified<Collection>>, Refusal> {
+    fn settle_root(&mut self, chain: RootChain) -> Result<Step<Verified<Collection>>, Refusal> {
         let mut floors = Floors::of(&self.kept, &chain.keys);
-        floors.check(chain.root().claim(chain.envelope()))?;
+        floors.check(chain.last.role.claim(&chain.last.envelope))?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
-        let walk = Walk {
+        let walk = Descent {
             floors,
-            expires: chain.envelope().expires,
-            versions: BTreeMap::from([("root".to_owned(), chain.envelope().version)]),
+            expires: chain.last.envelope.expires,
+            versions: BTreeMap::from([("root".to_owned(), chain.last.envelope.version)]),
             files: Vec::new(),
             signers: BTreeSet::new(),
             statements: Vec::new(),
             chain,
         };
-        Ok(self.want(
-            State::Timestamp(walk),
-            Request::newest("timestamp"),
-            TIMESTAMP_BYTES,
-            FetchFrom::Source,
-        ))
+        let (asked, request) = (Asked::Timestamp(walk), Request::newest("timestamp"));
+        Ok(self.want(asked, request, TIMESTAMP_BYTES, FetchFrom::Source))
     }
 
     fn timestamp(
         &mut self,
-        mut walk: Walk,
+        mut walk: Descent,
         bytes: Vec<u8>,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
-        let file = Envelope::read(
-            "timestamp.json",
-            "Timestamp",
-            &bytes,
-            TIMESTAMP_BYTES,
-            &mut self.budget,
-        )?;
-        let role = walk.chain.role("timestamp")?.clone();
+        let file = self.read("timestamp", &bytes, TIMESTAMP_BYTES)?;
+        let role = walk.chain.last.role("timestamp")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
-        let meta = file
-            .body
-            .get("meta")
-            .and_then(|meta| meta.get("snapshot"))
-            .and_then(FileMeta::read);
-        let meta = meta.ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
+        let meta = file.get("meta").and_then(|meta| meta.get("snapshot"));
+        let meta = meta
+            .and_then(|meta| FileMeta::read(Format::Notary, meta))
+            .ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
         self.want_snapshot(walk, meta, FetchFrom::Cache)
     }
 
     fn want_snapshot(
         &mut self,
-        walk: Walk,
+        walk: Descent,
         meta: FileMeta,
         from: FetchFrom,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
-        let max_bytes = cap("snapshot.json", &meta, SNAPSHOT_BYTES)?;
-        let request = Request::hashed("snapshot", meta.sha256);
-        Ok(self.want(State::Snapshot(walk, meta, from), request, max_bytes, from))
+        let max_bytes = meta.cap("snapshot.json", SNAPSHOT_BYTES)?;
+        let request = hashed("snapshot", &meta)?;
+        Ok(self.want(Asked::Snapshot(walk, meta, from), request, max_bytes, from))
     }
 
     fn snapshot(
         &mut self,
-        mut walk: Walk,
+        mut walk: Descent,
         meta: &FileMeta,
         bytes: Vec<u8>,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
         meta.check("snapshot.json", &bytes)?;
-        let file = Envelope::read(
-            "snapshot.json",
-            "Snapshot",
-            &bytes,
-            SNAPSHOT_BYTES,
-            &mut self.budget,
-        )?;
-        let role = walk.chain.role("snapshot")?.clone();
+        let file = self.read("snapshot", &bytes, SNAPSHOT_BYTES)?;
+        let role = walk.chain.last.role("snapshot")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
-        let Some(snapshot) = file.body.get("meta") else {
+        let Some(listed) = file.get("meta") else {
             return Err(file.malformed("no \"meta\""));
         };
+        let snapshot: Snapshot = listed
+            .members()
+            .into_iter()
+            .flatten()
+            .filter(|(_, meta)| !meta.is_null())
+            .map(|(name, meta)| (name.into_owned(), FileMeta::read(Format::Notary, meta)))
+            .collect();
         let root = snapshot
             .get("root")
-            .and_then(FileMeta::read)
+            .and_then(Option::as_ref)
             .ok_or_else(|| file.malformed("no length and sha256 of root"))?;
         if !root.fits(&walk.chain.bytes) {
-            let found = format!(
-                "snapshot.json version {} for a root file with {}",
-                file.version, root.sha256
-            );
+            let pinned = root.sha256().map_or(String::new(), |hash| hash.to_string());
+            let found = format!("{} for a root file with {pinned}", file.shown());
             let wanted = format!(
                 "one for the newest root file, version {} with {}",
-                walk.chain.envelope().version,
+                walk.chain.last.envelope.version,
                 Digest::of(&walk.chain.bytes)
             );
             let hint = "the trust server mixes files of different times; if the root was published just now, try again";
             return Err(Refusal::new(Code::Rollback, found, wanted, hint).of_source_behind());
         }
-        let role = walk.chain.role("targets")?.clone();
-        self.branch(walk, snapshot.clone(), role, vec![String::new()])
+        let role = walk.chain.last.role("targets")?.clone();
+        self.branch(walk, snapshot, role, vec![String::new()])
     }
 
     fn targets(
         &mut self,
-        mut walk: Walk,
+        mut walk: Descent,
         branch: Branch,
         bytes: Vec<u8>,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
@@ -332,23 +308,22 @@ impl GunUpdate {
             meta,
         } = branch;
         meta.check(&format!("{}.json", role.name), &bytes)?;
-        let file = Targets::read(&role.name, &bytes, &mut self.budget)?;
+        let file = TargetsFile::read(&role.name, &bytes, &mut self.budget)?;
         let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
         walk.signers.append(&mut signers);
-        walk.statements.push(file.envelope.statement());
+        walk.statements.push(file.envelope.statement);
         self.note(&walk.floors, &walk.statements, &walk.signers);
         let Some(child) = child_towards(&role.name, &self.pins.role) else {
             return self.finish(walk, file, &role.name, &paths);
         };
-        let delegation = file.delegation(&role.name, &child)?;
-        let next = delegation.role.clone();
-        self.branch(walk, snapshot, next, delegation.paths_within(&paths))
+        let (next, within) = file.delegation(&role.name, &child)?;
+        self.branch(walk, snapshot, next, paths_within(within, &paths))
     }
 
     fn finish(
         &mut self,
-        mut walk: Walk,
-        file: Targets,
+        mut walk: Descent,
+        file: TargetsFile,
         role: &str,
         paths: &[String],
     ) -> Result<Step<Verified<Collection>>, Refusal> {
@@ -373,43 +348,29 @@ impl GunUpdate {
             0,
             ("root.json".to_owned(), mem::take(&mut walk.chain.bytes)),
         );
-        let (floors, fallen) = walk.floors.into_parts();
         let collection = Collection {
             gun: self.gun.clone(),
             role: role.to_owned(),
             targets,
             expires,
-            root_keys: walk.chain.root().ids(),
+            root_keys: walk.chain.last.role.ids(),
             signers: walk.signers.clone(),
-            versions: walk.versions,
+            versions: mem::take(&mut walk.versions),
         };
-        self.verified = Some(Progress {
-            subject: Subject::Gun(self.gun.clone()),
-            floors,
-            fallen,
-            statements: walk.statements,
-            signers: walk.signers,
-        });
+        self.note(&walk.floors, &walk.statements, &walk.signers);
         self.files = Some(walk.files);
         Ok(Step::Done(Verified::after_every_check(collection)))
     }
 
-    /// What every file below root goes through: threshold, floor, expiry.
+    /// The checks of every file below root: threshold, floor, expiry.
     fn admit(
         &mut self,
-        walk: &mut Walk,
+        walk: &mut Descent,
         role: &Role,
         file: &Envelope,
         bytes: Vec<u8>,
     ) -> Result<BTreeSet<KeyId>, Refusal> {
-        let keys: Vec<&PublicKey> = role.keys.iter().collect();
-        let signers = threshold::signers(
-            &keys,
-            role.threshold,
-            file.signed(),
-            self.pins.counting(),
-            &mut self.budget,
-        )?;
+        let signers = role.signers(file, self.pins.counting(), &mut self.budget)?;
         walk.floors.check(role.claim(file))?;
         file.check_expiry(self.now)?;
         walk.expires = walk.expires.min(file.expires);
@@ -424,8 +385,8 @@ impl GunUpdate {
 
     fn branch(
         &mut self,
-        walk: Walk,
-        snapshot: crate::json::Value,
+        walk: Descent,
+        snapshot: Snapshot,
         role: Role,
         paths: Vec<String>,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
@@ -434,11 +395,9 @@ impl GunUpdate {
         let Some(entry) = snapshot.get(&role.name) else {
             return Err(no_role(&role.name, "a snapshot that doesn't name it"));
         };
-        let meta = FileMeta::read(entry).ok_or_else(|| {
-            malformed(
-                "snapshot.json",
-                &format!("no length and sha256 of {}", shown(&role.name)),
-            )
+        let meta = entry.clone().ok_or_else(|| {
+            let what = format!("no length and sha256 of {}", shown(&role.name));
+            Format::Notary.malformed("snapshot.json", &what)
         })?;
         let branch = Branch {
             snapshot,
@@ -451,25 +410,25 @@ impl GunUpdate {
 
     fn want_targets(
         &mut self,
-        walk: Walk,
+        walk: Descent,
         branch: Branch,
         from: FetchFrom,
     ) -> Result<Step<Verified<Collection>>, Refusal> {
         let file = format!("{}.json", branch.role.name);
-        let max_bytes = cap(&file, &branch.meta, TARGETS_BYTES)?;
-        let request = Request::hashed(&branch.role.name, branch.meta.sha256);
-        let state = State::Targets(walk, branch, from);
-        Ok(self.want(state, request, max_bytes, from))
+        let max_bytes = branch.meta.cap(&file, TARGETS_BYTES)?;
+        let request = hashed(&branch.role.name, &branch.meta)?;
+        let asked = Asked::Targets(walk, branch, from);
+        Ok(self.want(asked, request, max_bytes, from))
     }
 
     fn want(
         &mut self,
-        state: State,
+        asked: Asked,
         request: Request,
         max_bytes: usize,
         from: FetchFrom,
     ) -> Step<Verified<Collection>> {
-        self.state = state;
+        self.asked = asked;
         Step::Fetch(Want {
             request,
             max_bytes,
@@ -507,16 +466,11 @@ fn no_role(role: &str, found: &str) -> Refusal {
     Refusal::new(Code::RoleMissing, found, format!("the role {role}"), hint)
 }
 
-/// How many bytes to ask for.
-fn cap(file: &str, meta: &FileMeta, limit: usize) -> Result<usize, Refusal> {
-    match meta.length {
-        Some(length) if length > limit => Err(over_limit(
-            &format!("{file} of {length} bytes"),
-            limit,
-            "bytes",
-        )),
-        length => Ok(length.unwrap_or(limit)),
-    }
+fn hashed(role: &str, meta: &FileMeta) -> Result<Request, Refusal> {
+    let sha256 = meta.sha256().ok_or_else(|| {
+        Format::Notary.malformed("the snapshot", &format!("no sha256 of {}", shown(role)))
+    })?;
+    Ok(Request::hashed(role, sha256))
 }
 
 /// The direct child of `role` on the way to `required`; none at the end of the way.

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 use crate::Refusal;
 use crate::budget::Budget;
 use crate::canonical::Text;
+use crate::envelope::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
+use crate::role::{ListedKeys, Role};
 
-use super::envelope::malformed;
 use super::pattern;
-use super::role::{Keys, Role};
 
 /// The delegations of one targets file.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Paths {
 
 impl Delegations {
     pub(super) fn read(delegations: Text<'_>, file: &str) -> Result<Self, Refusal> {
-        let wrong = |what: &str| malformed(file, what);
+        let wrong = |what: &str| Format::Tuf.malformed(file, what);
         let keys = delegations
             .get("keys")
             .filter(|keys| keys.is_object())
@@ -81,7 +81,7 @@ impl Delegations {
                 let mut names = BTreeSet::new();
                 let mut read = Vec::new();
                 // Once for all: each role takes some of them.
-                let mut keys = Keys::of(keys);
+                let mut keys = ListedKeys::of(Format::Tuf, Some(keys));
                 for listing in roles
                     .elements()
                     .ok_or_else(|| wrong("delegations that are no list of roles"))?
@@ -110,7 +110,7 @@ impl Delegations {
         }
     }
 
-    /// How many bytes are compared with a path.
+    /// The number of bytes that are compared with a path.
     pub(super) fn matched_bytes(&self) -> usize {
         self.roles
             .iter()
@@ -154,8 +154,8 @@ impl Delegations {
         Ok(roles)
     }
 
-    /// The roles that may answer for some path that begins so; none can be told where they are
-    /// parted by hash.
+    /// The roles that may answer for some path that begins so; as the error, the number of hash
+    /// bins, any of which may.
     pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Edge>, usize> {
         if let Some(bins) = &self.bins {
             return Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX));
@@ -176,13 +176,14 @@ impl Delegations {
 }
 
 impl Delegation {
-    fn read(listing: Text<'_>, keys: &mut Keys<'_>, file: &str) -> Result<Self, Refusal> {
+    fn read(listing: Text<'_>, keys: &mut ListedKeys<'_>, file: &str) -> Result<Self, Refusal> {
         let name = listing
             .get("name")
             .and_then(Text::as_str)
             .unwrap_or_default();
-        let wrong =
-            |what: &str| malformed(file, &format!("a delegation to {}: {what}", shown(&name)));
+        let wrong = |what: &str| {
+            Format::Tuf.malformed(file, &format!("a delegation to {}: {what}", shown(&name)))
+        };
         // A role of that name would take the place of another in the snapshot.
         if matches!(&*name, "" | "root" | "timestamp" | "snapshot" | "targets") {
             return Err(wrong("not a name for a delegated role"));
@@ -229,7 +230,7 @@ impl Delegation {
 
 impl Bins {
     fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
-        let wrong = |what: &str| malformed(file, &format!("succinct_roles: {what}"));
+        let wrong = |what: &str| Format::Tuf.malformed(file, &format!("succinct_roles: {what}"));
         let prefix = listing
             .get("name_prefix")
             .and_then(Text::as_str)
@@ -242,7 +243,12 @@ impl Bins {
             .filter(|bits| (1..=32).contains(bits))
             .ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
         Ok(Self {
-            role: Role::read(&prefix, listing, &mut Keys::of(keys), file)?,
+            role: Role::read(
+                &prefix,
+                listing,
+                &mut ListedKeys::of(Format::Tuf, Some(keys)),
+                file,
+            )?,
             bits,
         })
     }

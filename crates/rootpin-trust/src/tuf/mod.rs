@@ -12,10 +12,7 @@
 //! the digests of the platforms' `manifests`.
 
 mod delegation;
-mod envelope;
-mod meta;
 mod pattern;
-mod role;
 mod root;
 mod search;
 mod signed_by;
@@ -35,14 +32,13 @@ use crate::image::{Digest, Tag};
 
 pub use pattern::matches as path_matches;
 pub use root::PinnedRoot;
-pub(super) use root::list_root;
 pub use search::{PathSearch, Search};
 pub use signed_by::{key_id, signed_by};
 pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
 pub use update::Update;
 
-/// What a host demands of a repository's metadata.
+/// The root file that a host pins, and what else it demands of the metadata.
 #[derive(Debug, Clone)]
 pub struct RootPins {
     /// The root file from which every chain of roots must come.
@@ -57,12 +53,12 @@ pub struct RootPins {
     pub max_age: Option<jiff::SignedDuration>,
 }
 
-/// What is asked of a repository of images.
+/// A question about the images of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
-    /// What the tag stands for.
+    /// The digest of this tag.
     Tag(Tag),
-    /// Which tags stand for the digest.
+    /// A tag with this digest.
     Digest(Digest),
 }
 
@@ -71,7 +67,7 @@ pub enum Question {
 pub struct Found {
     /// The tags that answer the question; none, where it is not signed.
     pub collection: Verified<Collection>,
-    /// What holds now, with the roles that were looked at.
+    /// The verified metadata, with the roles that were looked at.
     pub trusted: Trusted,
 }
 

@@ -50,7 +50,7 @@ pub(super) fn may_reach(pattern: &str, prefix: &str) -> bool {
 
 /// Whether the glob names the whole segment.
 fn names(glob: &str, segment: &str) -> bool {
-    // Where there is no set each character but `*` takes one: what is too long is told at once.
+    // Where there is no set each character but `*` takes one: a path that is too long fails at once.
     if !glob.contains('[')
         && glob.chars().filter(|character| *character != '*').count() > segment.chars().count()
     {
@@ -154,7 +154,7 @@ fn parts(glob: &str) -> Vec<Part> {
     parts
 }
 
-/// What stands after a `[`, and what comes after its `]`.
+/// The set after a `[`, and the rest after its `]`.
 fn set(rest: &str) -> Option<(Part, &str)> {
     let (not, inner) = rest
         .strip_prefix('!')

@@ -1,42 +1,28 @@
 //! Root files: the pinned one, and the chain that leads from it, each file signed by the one before
 //! and by itself (section 5.3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::budget::{Budget, ROOT_BYTES};
-use crate::canonical::Text;
+use crate::budget::Budget;
+use crate::envelope::Format;
 use crate::floors::Claim;
-use crate::image::Digest;
-use crate::key::PublicKey;
-use crate::root_file;
+use crate::root::Root;
 use crate::threshold::{self, Counting};
-use crate::{Code, Format, KeyId, Refusal, Request, RootFile};
-
-use super::envelope::{Envelope, malformed};
-use super::role::{Keys, Role};
+use crate::{Code, KeyId, Refusal};
 
 /// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry
 /// means nothing (section 5.2).
 #[derive(Debug)]
 pub struct PinnedRoot {
-    chain: Chain,
+    chain: SignedChain,
     keys: BTreeSet<KeyId>,
     bytes: Vec<u8>,
 }
 
-/// One root file, read but not judged.
-#[derive(Debug)]
-pub(super) struct Root {
-    pub(super) envelope: Envelope,
-    roles: BTreeMap<&'static str, Role>,
-    /// Whether files have their version in their name (section 6.2).
-    pub(super) consistent: bool,
-}
-
 /// A chain of root files that holds up to its last one, whose expiry has not been looked at.
 #[derive(Debug, Clone)]
-pub(super) struct Chain {
+pub(super) struct SignedChain {
     pub(super) last: Arc<Root>,
     /// Canonical IDs of the root keys that *signed*, over all files of the chain. A key that is
     /// only listed says nothing: anybody can list another repository's key, and would have a say in
@@ -44,41 +30,6 @@ pub(super) struct Chain {
     pub(super) signers: BTreeSet<KeyId>,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     allow_rsa_pkcs1v15: bool,
-}
-
-const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
-
-/// What a root file lists, for people; nothing of it is judged.
-pub(crate) fn list_root(bytes: &[u8]) -> Result<RootFile, Refusal> {
-    let budget = &mut Budget::of_tuf();
-    let root = Root::read("root.json", bytes, budget)?;
-    let all: Vec<_> = root
-        .roles
-        .values()
-        .flat_map(|role| role.keys.iter().map(|key| PublicKey::clone(key)))
-        .collect();
-    let signers = root_file::signers(&all, root.envelope.signed(), budget)?;
-    let (version, expires, sha256) = (
-        root.envelope.version,
-        root.envelope.expires,
-        Digest::of(bytes),
-    );
-    let Role {
-        threshold, keys, ..
-    } = root.role("root")?;
-    let (threshold, keys) = (
-        *threshold,
-        keys.iter().map(|key| PublicKey::clone(key)).collect(),
-    );
-    Ok(RootFile {
-        format: Format::Tuf,
-        version,
-        expires,
-        sha256,
-        threshold,
-        keys,
-        signers,
-    })
 }
 
 impl PinnedRoot {
@@ -96,14 +47,14 @@ impl PinnedRoot {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_allowing(bytes: Vec<u8>, rsa_pkcs1v15: bool) -> Result<Self, Refusal> {
-        let chain = Chain::begin(
+        let chain = SignedChain::begin(
             "the pinned root file",
             &bytes,
             rsa_pkcs1v15,
             &mut Budget::of_tuf(),
         )?;
         Ok(Self {
-            keys: chain.last.role("root")?.ids(),
+            keys: chain.last.role.ids(),
             chain,
             bytes,
         })
@@ -117,7 +68,7 @@ impl PinnedRoot {
     pub fn successor(&self, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>) -> Result<Self, Refusal> {
         let chain = self.chain.extend(&bytes, revoked, &mut Budget::of_tuf())?;
         Ok(Self {
-            keys: chain.last.role("root")?.ids(),
+            keys: chain.last.role.ids(),
             chain,
             bytes,
         })
@@ -147,7 +98,7 @@ impl PinnedRoot {
         &self.bytes
     }
 
-    pub(super) fn chain(&self) -> &Chain {
+    pub(super) fn chain(&self) -> &SignedChain {
         &self.chain
     }
 }
@@ -161,78 +112,20 @@ impl PartialEq for PinnedRoot {
 
 impl Eq for PinnedRoot {}
 
-impl Root {
-    fn read(file: &str, bytes: &[u8], budget: &mut Budget) -> Result<Self, Refusal> {
-        // A chain grows with the years.
-        let long = |refusal| Refusal {
-            hint: "pin a later root file of the publisher's, from which fewer follow".to_owned(),
-            ..refusal
-        };
-        budget.take_root().map_err(long)?;
-        let envelope = Envelope::read(file, "root", bytes, ROOT_BYTES, budget)?;
-        let (keys, listed) = (
-            envelope.get("keys").filter(|keys| keys.is_object()),
-            envelope.get("roles"),
-        );
-        let mut keys = Keys::of(keys.ok_or_else(|| envelope.malformed("no \"keys\""))?);
-        let mut roles = BTreeMap::new();
-        for name in ROLES {
-            let listing = listed
-                .and_then(|roles| roles.get(name))
-                .ok_or_else(|| envelope.malformed(&format!("no role {name}")))?;
-            roles.insert(name, Role::read(name, listing, &mut keys, file)?);
-        }
-        let consistent = envelope
-            .get("consistent_snapshot")
-            .map_or(Some(false), Text::as_bool);
-        let consistent = consistent.ok_or_else(|| {
-            envelope.malformed("a consistent_snapshot that is neither true nor false")
-        })?;
-        Ok(Self {
-            envelope,
-            roles,
-            consistent,
-        })
+/// The refusal of a file that the one before it does not lead to.
+fn unpinned(root: &Root, refusal: Refusal) -> Refusal {
+    if refusal.code != Code::BadSignature {
+        return refusal;
     }
-
-    /// The file of a role, with its version in its name where snapshots are consistent.
-    pub(super) fn request(&self, role: &str, version: u64) -> Request {
-        Request::versioned(role, self.consistent.then_some(version))
-    }
-
-    /// A role as this file lists it.
-    pub(super) fn role(&self, name: &str) -> Result<&Role, Refusal> {
-        self.roles
-            .get(name)
-            .ok_or_else(|| self.envelope.malformed(&format!("no role {name}")))
-    }
-
-    /// What to say of a file that the one before it does not lead to.
-    fn unpinned(&self, refusal: Refusal) -> Refusal {
-        if refusal.code != Code::BadSignature {
-            return refusal;
-        }
-        let keys = self.role("root").map(Role::ids).unwrap_or_default();
-        let found = format!(
-            "{}; it lists the root keys (unverified) {}",
-            refusal.found,
-            threshold::list(&keys)
-        );
-        Refusal { found, ..refusal }.of_unpinned_root()
-    }
-
-    /// The keys of that root role that signed this file, if they are enough.
-    fn signers(
-        &self,
-        by: &Root,
-        counting: Counting<'_>,
-        budget: &mut Budget,
-    ) -> Result<BTreeSet<KeyId>, Refusal> {
-        by.role("root")?.signers(&self.envelope, counting, budget)
-    }
+    let keys = threshold::list(&root.role.ids());
+    let found = format!(
+        "{}; it lists the root keys (unverified) {keys}",
+        refusal.found
+    );
+    Refusal { found, ..refusal }.of_unpinned_root()
 }
 
-impl Chain {
+impl SignedChain {
     /// Begins with a root file that nothing but its own signatures speak for.
     fn begin(
         file: &str,
@@ -240,19 +133,19 @@ impl Chain {
         allow_rsa_pkcs1v15: bool,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
-        let last = Root::read(file, bytes, budget)?;
+        let last = Root::read(Format::Tuf, file, bytes, budget)?;
         let counting = Counting {
             revoked: &BTreeSet::new(),
             allow_rsa_pkcs1v15,
         };
         Ok(Self {
-            signers: last.signers(&last, counting, budget)?,
+            signers: last.role.signers(&last.envelope, counting, budget)?,
             last: Arc::new(last),
             allow_rsa_pkcs1v15,
         })
     }
 
-    /// Whose signatures count under these revoked keys.
+    /// The rule for counting signatures, under these revoked keys.
     pub(super) fn counting<'a>(&self, revoked: &'a BTreeSet<KeyId>) -> Counting<'a> {
         Counting {
             revoked,
@@ -269,24 +162,15 @@ impl Chain {
         revoked: &BTreeSet<KeyId>,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
-        let version = self.next_version();
-        let file = format!("{version}.root.json");
-        let next = Root::read(&file, bytes, budget)?;
-        if next.envelope.version != version {
-            return Err(malformed(
-                &file,
-                &format!("version {}, wanted {version}", next.envelope.version),
-            ));
-        }
+        let file = format!("{}.root.json", self.last.next_version());
+        let next = Root::read(Format::Tuf, &file, bytes, budget)?;
+        next.check_follows(&self.last)?;
         // A revoked key leads nowhere, not even to the root that replaces it: who stole it could
         // sign another one. Then a later root file is to be pinned.
         let (mut signers, counting) = (self.signers.clone(), self.counting(revoked));
-        signers.append(
-            &mut next
-                .signers(&self.last, counting, budget)
-                .map_err(|refusal| next.unpinned(refusal))?,
-        );
-        signers.append(&mut next.signers(&next, counting, budget)?);
+        let of_before = self.last.role.signers(&next.envelope, counting, budget);
+        signers.append(&mut of_before.map_err(|refusal| unpinned(&next, refusal))?);
+        signers.append(&mut next.role.signers(&next.envelope, counting, budget)?);
         Ok(Self {
             last: Arc::new(next),
             signers,
@@ -298,33 +182,8 @@ impl Chain {
         self.last.envelope.version
     }
 
-    pub(super) fn next_version(&self) -> u64 {
-        self.version().saturating_add(1)
-    }
-
-    /// What the last file is held to by the root's floors.
-    pub(super) fn claim(&self) -> Result<Claim<'_>, Refusal> {
-        Ok(self.last.envelope.claim(self.last.role("root")?))
-    }
-
-    /// Refuses a chain that ends in a root role with a key that the policy revokes.
-    pub(super) fn check_revoked(&self, revoked: &BTreeSet<KeyId>) -> Result<(), Refusal> {
-        let keys = self.last.role("root")?.ids();
-        let listed: Vec<_> = keys.intersection(revoked).collect();
-        if listed.is_empty() {
-            return Ok(());
-        }
-        let found = format!(
-            "{} version {} whose root role lists the revoked key {}",
-            self.last.envelope.file,
-            self.version(),
-            threshold::list(listed)
-        );
-        Err(Refusal::new(
-            Code::Revoked,
-            found,
-            "a root role without it",
-            "have the publisher rotate the root key",
-        ))
+    /// The claim of the last file, to be compared with the root's floors.
+    pub(super) fn claim(&self) -> Claim<'_> {
+        self.last.role.claim(&self.last.envelope)
     }
 }

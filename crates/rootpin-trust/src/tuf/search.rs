@@ -1,4 +1,4 @@
-//! What a repository says of an image, or of a path.
+//! Searches for an image, or for a path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use jiff::Timestamp;
 
 use crate::floors::Floors;
 use crate::image::{Digest, Repository};
+use crate::role::Role;
 use crate::{
     Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Step, Target,
     Verification, Verified,
 };
 
-use super::targets::{Targets, listing, target};
-use super::trusted::{State, Trusted};
+use super::targets::{VerifiedTargets, listing, target};
+use super::trusted::{Trusted, TrustedState};
 use super::walk::{Walk, Way};
 use super::{Found, Listing, Question};
 
@@ -32,11 +33,11 @@ pub struct PathSearch {
     path: String,
 }
 
-/// What was found, and by way of which roles.
+/// The targets that were found, and the roles that led there.
 struct Named {
     role: String,
     targets: BTreeMap<String, Target>,
-    used: Vec<Arc<Targets>>,
+    used: Vec<Arc<VerifiedTargets>>,
 }
 
 impl Search {
@@ -50,8 +51,8 @@ impl Search {
         }
     }
 
-    /// Begins a search in what held earlier, while what came after it is half published. Nothing
-    /// answers of which a newer version was verified, by these floors or in what holds now.
+    /// Begins a search in earlier metadata, while newer metadata is half published. A role does not
+    /// answer if a newer version of it was verified, by these floors or in `newest`.
     ///
     /// # Errors
     /// A newer root was verified.
@@ -66,18 +67,18 @@ impl Search {
         let mut seen = seen.to_vec();
         if let Some(newest) = newest {
             let mut floors = Floors::of(&[], &newest.0.chain.signers);
-            floors.raise(newest.0.chain.claim()?);
-            seen.extend(floors.into_parts().0);
+            floors.raise(newest.0.chain.claim());
+            seen.extend(floors.parts().0);
             seen.push(newest.0.floor.clone());
         }
-        Floors::of(&seen, &chain.signers).judge(&chain.claim()?)?;
+        Floors::of(&seen, &chain.signers).judge(&chain.claim())?;
         let mut search = Self::start(trusted, gun, question, now);
         search.walk.bind(&seen);
         Ok(search)
     }
 
     /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
-    fn image(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+    fn image(&mut self, tag: &str) -> Result<Result<Named, Role>, Refusal> {
         let named = self.tag(tag)?;
         let path = format!("{}:{tag}", self.gun);
         let odd = named
@@ -103,8 +104,8 @@ impl Search {
         }
     }
 
-    /// What the tag is; as the inner error, a role that is to be fetched first.
-    fn tag(&mut self, tag: &str) -> Result<Result<Named, super::role::Role>, Refusal> {
+    /// The tag's target; as the inner error, a role that must be fetched first.
+    fn tag(&mut self, tag: &str) -> Result<Result<Named, Role>, Refusal> {
         let path = format!("{}:{tag}", self.gun);
         Ok(match self.walk.way(&path)? {
             Way::Missing(role) => Err(role),
@@ -128,9 +129,9 @@ impl Search {
         })
     }
 
-    /// A tag that stands for the digest. As for a tag, what comes after the role that says so is
-    /// neither fetched nor need it hold.
-    fn digest(&mut self, digest: Digest) -> Result<Result<Named, super::role::Role>, Refusal> {
+    /// A tag with the digest. As for a tag, roles after the one that names it are neither fetched
+    /// nor need they hold.
+    fn digest(&mut self, digest: Digest) -> Result<Result<Named, Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
         let (all, end) = self.walk.all_that_may_name(&prefix);
         let stands =
@@ -230,7 +231,7 @@ impl PathSearch {
 }
 
 impl Verification for PathSearch {
-    /// How the path is listed, if it is.
+    /// The path's listing, if there is one.
     type Outcome = (Option<Listing>, Trusted);
 
     fn next(&mut self, answer: Option<Answer>) -> Result<Step<Self::Outcome>, Refusal> {
@@ -256,7 +257,7 @@ impl Verification for PathSearch {
     }
 }
 
-fn name_of(state: &State, role: &Arc<Targets>) -> String {
+fn name_of(state: &TrustedState, role: &Arc<VerifiedTargets>) -> String {
     let known = state
         .roles
         .iter()

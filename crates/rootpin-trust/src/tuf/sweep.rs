@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 
+use crate::role::Role;
 use crate::{Answer, FetchFrom, Progress, Refusal, Step, Verification, Verified};
 
-use super::role::Role;
 use super::trusted::Trusted;
 use super::walk::Walk;
 
@@ -24,10 +24,10 @@ pub struct Sweep {
     failed: BTreeMap<String, Refusal>,
 }
 
-/// What a sweep ended with.
+/// The result of a sweep.
 #[derive(Debug)]
 pub struct Swept {
-    /// What holds, with every role that was looked at.
+    /// The verified metadata, with every role that was looked at.
     pub trusted: Trusted,
     /// The roles that don't hold, or were not to be had, and why. One that the snapshot doesn't
     /// list was never published and is none of them.

@@ -1,37 +1,36 @@
-//! Targets files: read where they lie, without a tree. A place in the canonical text stands for
-//! each target.
+//! Targets files, read in place without a tree: each target is a place in the canonical text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::{Budget, TUF_TARGETS_BYTES};
 use crate::canonical::{Members, Text};
+use crate::envelope::{Envelope, Format};
 use crate::image::Digest;
+use crate::meta::FileMeta;
 use crate::refusal::shown;
+use crate::role::{Authority, Role};
 use crate::threshold::Counting;
 use crate::{Floor, KeyId, Refusal, Target, hex};
 
 use super::Listing;
 use super::delegation::Delegations;
-use super::envelope::Envelope;
-use super::meta::FileMeta;
-use super::role::{Authority, Role};
 
 /// The file of `targets` or of a delegated role, verified.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub(super) struct VerifiedTargets {
     pub(super) envelope: Envelope,
-    /// What signed metadata listed it as.
+    /// The pin in the snapshot.
     pub(super) pin: FileMeta,
     /// Under which keys and threshold it was verified.
     pub(super) authority: Authority,
-    /// Whose signatures counted.
+    /// Canonical IDs of the keys whose signatures counted.
     pub(super) signers: BTreeSet<KeyId>,
     pub(super) delegations: Delegations,
     /// Where in the object of the targets each of them begins, in the order of their paths' bytes.
     starts: Vec<u32>,
 }
 
-impl Targets {
+impl VerifiedTargets {
     /// Reads and verifies the file of that role (section 5.6.1 to 5.6.4; expiry is left).
     pub(super) fn read(
         role: &Role,
@@ -42,7 +41,14 @@ impl Targets {
     ) -> Result<Self, Refusal> {
         let file = format!("{}.json", role.name);
         pin.check(&file, bytes)?;
-        let envelope = Envelope::read(&file, "targets", bytes, TUF_TARGETS_BYTES, budget)?;
+        let envelope = Envelope::read(
+            Format::Tuf,
+            &file,
+            &role.name,
+            bytes,
+            TUF_TARGETS_BYTES,
+            budget,
+        )?;
         Self::of(role, pin, envelope, counting, budget)
     }
 
@@ -65,7 +71,7 @@ impl Targets {
             .filter(|listed| listed.pin == Some(pin.digest()))
             .and_then(|listed| listed.signed);
         let recalled = match seen {
-            Some(statement) => Envelope::recall(&file, "targets", bytes, statement),
+            Some(statement) => Envelope::recall(&file, &role.name, bytes, statement),
             None => Err(bytes),
         };
         match recalled {
@@ -101,7 +107,7 @@ impl Targets {
         })
     }
 
-    /// What the file says of a path.
+    /// The target of a path.
     pub(super) fn find(&self, path: &str) -> Option<Text<'_>> {
         let all = self.all();
         let at = self
@@ -111,7 +117,7 @@ impl Targets {
         member(all, *self.starts.get(at)?).map(|(_, value)| value)
     }
 
-    /// What the file says of every path that begins so, with the rest of the path.
+    /// The targets of all paths that begin so, each with the rest of its path.
     pub(super) fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (String, Text<'a>)> {
         let all = self.all();
         let first = self

@@ -1,31 +1,31 @@
-//! What holds of a repository, all of it verified, from one update to the next.
+//! A repository's verified metadata, kept from one update to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::envelope::Envelope;
 use crate::image::Digest;
+use crate::meta::FileMeta;
 use crate::refusal::shown;
+use crate::role::Authority;
 use crate::{Code, Floor, KeyId, Listed, Refusal};
 
-use super::envelope::Envelope;
-use super::meta::FileMeta;
-use super::role::Authority;
-use super::root::{Chain, PinnedRoot};
-use super::targets::Targets;
+use super::root::{PinnedRoot, SignedChain};
+use super::targets::VerifiedTargets;
 
-/// What an update ended with. Only an update makes one.
+/// The metadata that an update verified. Only an update makes one.
 #[derive(Debug, Clone)]
-pub struct Trusted(pub(super) Arc<State>);
+pub struct Trusted(pub(super) Arc<TrustedState>);
 
 #[derive(Debug, Clone)]
-pub(super) struct State {
-    pub(super) chain: Chain,
+pub(super) struct TrustedState {
+    pub(super) chain: SignedChain,
     pub(super) timestamp: Arc<Envelope>,
     pub(super) snapshot: Arc<Snapshot>,
     /// The targets roles that were looked at so far, by name.
-    pub(super) roles: BTreeMap<String, Arc<Targets>>,
+    pub(super) roles: BTreeMap<String, Arc<VerifiedTargets>>,
     /// The earliest expiry of the four top-level roles, and of the policy's ceiling on freshness.
     pub(super) expires: Timestamp,
     /// The snapshot's floor, with what it lists.
@@ -45,7 +45,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What it pins a role's file to.
+    /// The pin of a role's file.
     pub(super) fn pin_of(&self, role: &str) -> Result<&FileMeta, Refusal> {
         self.listed.get(role).ok_or_else(|| {
             let found = format!("snapshot.json version {} without it", self.envelope.version);
@@ -98,12 +98,7 @@ impl Trusted {
     /// Canonical IDs of the root role's keys.
     #[must_use]
     pub fn root_keys(&self) -> BTreeSet<KeyId> {
-        self.0
-            .chain
-            .last
-            .role("root")
-            .map(super::role::Role::ids)
-            .unwrap_or_default()
+        self.0.chain.last.role.ids()
     }
 }
 
@@ -116,11 +111,10 @@ pub(super) fn note(
     file: &Envelope,
 ) -> Result<bool, Refusal> {
     let known = floor.listed.get(role).cloned();
-    let listed = floor.listed.entry(role.to_owned()).or_insert(Listed {
-        version: file.version,
-        signed: None,
-        pin: None,
-    });
+    let listed = floor
+        .listed
+        .entry(role.to_owned())
+        .or_insert(Listed::version(file.version));
     match listed.signed {
         Some(seen) if listed.version == file.version && seen != file.statement => Err(
             other_content(&file.file, file.version, &file.statement, &seen),

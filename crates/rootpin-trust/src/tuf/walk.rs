@@ -8,22 +8,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, TUF_TARGETS_BYTES, over_limit};
+use crate::envelope::{Envelope, Format};
 use crate::floors::BEHIND;
 use crate::image::Digest;
 use crate::refusal::shown;
-use crate::{Answer, Code, FetchFrom, Floor, Progress, Refusal, Subject, Verified, Want};
+use crate::role::Role;
+use crate::{Answer, Code, FetchFrom, Floor, Progress, Refusal, Verified, Want};
 
 use super::delegation::Edge;
-use super::envelope::{Envelope, malformed};
-use super::role::Role;
-use super::targets::Targets;
-use super::trusted::{State, Trusted, note};
+use super::targets::VerifiedTargets;
+use super::trusted::{Trusted, TrustedState, note};
 use super::update::listed;
 
 /// A walk through the delegations of what holds.
 #[derive(Debug)]
 pub(super) struct Walk {
-    pub(super) state: State,
+    pub(super) state: TrustedState,
     now: Timestamp,
     budget: Budget,
     files: Vec<(String, Vec<u8>)>,
@@ -41,14 +41,14 @@ pub(super) enum Way {
     /// To a role that is not at hand.
     Missing(Role),
     /// To the role that names it, by way of these.
-    Named(Arc<Targets>, Vec<Arc<Targets>>),
+    Named(Arc<VerifiedTargets>, Vec<Arc<VerifiedTargets>>),
     /// Nowhere; these were looked at.
-    Nowhere(Vec<Arc<Targets>>),
+    Nowhere(Vec<Arc<VerifiedTargets>>),
 }
 
 impl Walk {
     pub(super) fn start(trusted: &Trusted, now: Timestamp) -> Self {
-        let state = State::clone(&trusted.0);
+        let state = TrustedState::clone(&trusted.0);
         Self {
             state,
             now,
@@ -68,7 +68,8 @@ impl Walk {
         }
     }
 
-    /// Has every role refused of which a newer file was verified, or another one of its version.
+    /// Refuses each role from here on if a newer file of it was verified, or another file of the
+    /// same version.
     pub(super) fn bind(&mut self, floors: &[Floor]) {
         let signers = &self.state.chain.signers;
         self.seen = floors
@@ -125,19 +126,12 @@ impl Walk {
                 self.files.push((format!("{}.json", role.name), bytes));
                 Ok(None)
             }
-            _ => Err(malformed("the search", "an answer that nothing asked for")),
+            _ => Err(Format::Tuf.malformed("the search", "an answer that nothing asked for")),
         }
     }
 
     pub(super) fn progress(&mut self) -> Option<Verified<Progress>> {
-        let floors = vec![self.state.floor.clone()];
-        let progress = Progress {
-            subject: Subject::Tuf,
-            floors,
-            fallen: Vec::new(),
-            statements: Vec::new(),
-            signers: BTreeSet::new(),
-        };
+        let progress = Progress::of_tuf(vec![self.state.floor.clone()], Vec::new());
         mem::take(&mut self.news).then(|| Verified::after_every_check(progress))
     }
 
@@ -187,7 +181,7 @@ impl Walk {
     pub(super) fn all_that_may_name(
         &mut self,
         prefix: &str,
-    ) -> (Vec<Arc<Targets>>, Result<Option<Role>, Refusal>) {
+    ) -> (Vec<Arc<VerifiedTargets>>, Result<Option<Role>, Refusal>) {
         let mut used = Vec::new();
         let end = self.gather(prefix, &mut used);
         (used, end)
@@ -196,7 +190,7 @@ impl Walk {
     fn gather(
         &mut self,
         prefix: &str,
-        used: &mut Vec<Arc<Targets>>,
+        used: &mut Vec<Arc<VerifiedTargets>>,
     ) -> Result<Option<Role>, Refusal> {
         let mut visited = BTreeSet::new();
         let mut budget = Budget::of_tuf();
@@ -234,7 +228,7 @@ impl Walk {
 
     /// A role's file, if it was verified under these very keys (each edge by its own delegator) and
     /// is not over.
-    pub(super) fn at_hand(&self, role: &Role) -> Result<Option<Arc<Targets>>, Refusal> {
+    pub(super) fn at_hand(&self, role: &Role) -> Result<Option<Arc<VerifiedTargets>>, Refusal> {
         let file = self
             .state
             .roles
@@ -262,8 +256,8 @@ impl Walk {
         })
     }
 
-    fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<Targets, Refusal> {
-        Targets::read(
+    fn read(&mut self, role: &Role, bytes: &[u8]) -> Result<VerifiedTargets, Refusal> {
+        VerifiedTargets::read(
             role,
             self.state.snapshot.pin_of(&role.name)?,
             bytes,
@@ -272,15 +266,15 @@ impl Walk {
         )
     }
 
-    fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<Targets, Refusal> {
-        let State {
+    fn recall(&mut self, role: &Role, bytes: Vec<u8>) -> Result<VerifiedTargets, Refusal> {
+        let TrustedState {
             chain,
             snapshot,
             floor,
             revoked,
             ..
         } = &self.state;
-        Targets::recall(
+        VerifiedTargets::recall(
             role,
             snapshot.pin_of(&role.name)?,
             bytes,
@@ -290,7 +284,7 @@ impl Walk {
         )
     }
 
-    fn take(&mut self, role: &Role, read: Targets) -> Result<(), Refusal> {
+    fn take(&mut self, role: &Role, read: VerifiedTargets) -> Result<(), Refusal> {
         self.news |= note(&mut self.state.floor, &role.name, &read.pin, &read.envelope)?;
         read.envelope.check_expiry(self.now)?;
         self.state.roles.insert(role.name.clone(), Arc::new(read));

@@ -10,8 +10,9 @@ use super::{
     ALL_BYTES, FILE_BYTES, FILE_NAME, FOUND, Listed, METADATA, MOST_PUBLISHERS, MOST_WRITES,
     PUBLISHERS, TAG, Top, Vector, WAITS,
 };
+use crate::sources::files_of;
 use crate::sources::{Artifacts, Credentials};
-use rootpin_trust::image::{Digest, Repository, Tag, files_of};
+use rootpin_trust::image::{Digest, Repository, Tag};
 
 /// One registry's repository that is read or written.
 pub(super) struct Shelf {

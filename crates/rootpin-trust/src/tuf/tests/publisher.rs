@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use rootpin_trust::canonical::encode;
+use rootpin_trust::canonical::{Limits, rewrite};
 use rootpin_trust::image::Digest;
-use rootpin_trust::json::{self, Limits};
 
 pub(crate) const NOW: &str = "2030-01-01T00:00:00Z";
 pub(super) const EXPIRES: &str = "2030-02-01T00:00:00Z";
@@ -48,7 +47,7 @@ pub(super) fn sign(signed: &Value, keys: &[u8]) -> Vec<u8> {
         depth: 32,
         values: 1 << 20,
     };
-    let message = encode(&json::parse(signed.to_string().as_bytes(), limits).unwrap());
+    let message = rewrite(signed.to_string().as_bytes(), limits).unwrap();
     let signature = |key: &u8| json!({ "keyid": format!("key-{key}"), "sig": hex(pair(*key).sign(&message).as_ref()) });
     let file =
         json!({ "signed": signed, "signatures": keys.iter().map(signature).collect::<Vec<_>>() });

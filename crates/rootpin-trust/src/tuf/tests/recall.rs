@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 
 use crate::Request;
-use crate::canonical::rewrite;
+use crate::canonical::{Limits, rewrite};
 use crate::image::Digest;
-use crate::json::Limits;
 
 use super::host::Host;
 use super::publisher::Publisher;

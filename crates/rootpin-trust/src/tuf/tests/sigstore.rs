@@ -11,10 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::canonical::rewrite;
+use crate::canonical::{Limits, rewrite};
 use crate::hex;
 use crate::image::Digest;
-use crate::json::Limits;
 
 use super::host::Host;
 use super::publisher::{Files, Publisher, target};

@@ -1,11 +1,13 @@
-//! What is said of a file that is refused: the source is behind, or has another history of roots.
+//! Refusals that explain: the source is behind, or has another history of roots.
 
 use crate::budget::ROOT_BYTES;
 use crate::floors::BEHIND;
 use crate::{Answer, Code, FetchFrom, Refusal, Request, Step};
 
+use jiff::Timestamp;
+
 use super::{At, Update};
-use crate::tuf::envelope::Envelope;
+use crate::envelope::{Envelope, Format};
 use crate::tuf::trusted::Trusted;
 
 impl Update {
@@ -51,7 +53,14 @@ impl Update {
             &self.chain
         };
         let file = format!("{version}.root.json");
-        match Envelope::read(&file, "root", &bytes, ROOT_BYTES, &mut self.budget) {
+        match Envelope::read(
+            Format::Tuf,
+            &file,
+            "root",
+            &bytes,
+            ROOT_BYTES,
+            &mut self.budget,
+        ) {
             Ok(there) if there.statement != here.last.envelope.statement => {
                 let found = format!(
                     "{}; root {version} at the source differs from root {version} here: another history of roots",
@@ -101,4 +110,24 @@ pub(super) fn went_back(file: &Envelope, role: &str, found: Option<u64>, seen: u
         format!("version {seen} or later, which this host has seen listed"),
         BEHIND,
     )
+}
+
+/// Refuses what this host has known for longer than the policy's ceiling on freshness, though it
+/// has not expired.
+pub(super) fn check_age(
+    file: &Envelope,
+    since: Timestamp,
+    ceiling: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    match ceiling {
+        Some(ceiling) if now >= ceiling => {
+            let file = file.shown();
+            let found = format!("{file}, first seen at {since} and too old at {ceiling}");
+            let hint = "have the publisher sign a newer one, or ask whether the source is held back; the root's max-age in the policy says how old";
+            let wanted = "a version that is no older than the root's max-age";
+            Err(Refusal::new(Code::Expired, found, wanted, hint))
+        }
+        _ => Ok(()),
+    }
 }

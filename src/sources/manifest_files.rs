@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{self, Descriptor, Document, ManifestError};
-use crate::json::{self, Value};
+use rootpin_trust::canonical::{Text, rewrite_doubles};
+use rootpin_trust::image::{Descriptor, Document, ManifestError};
 
 /// The layers of that media type by the name that this annotation gives each; other layers are
 /// passed over.
@@ -12,7 +12,7 @@ use crate::json::{self, Value};
 /// # Errors
 /// No manifest within [`Document::LIMITS`], a layer of that type without a name, or two of one
 /// name.
-pub fn files_of(
+pub(crate) fn files_of(
     bytes: &[u8],
     media_type: &str,
     annotation: &str,
@@ -20,23 +20,20 @@ pub fn files_of(
     let Document::Manifest { .. } = Document::parse(bytes)? else {
         return Err(ManifestError::Shape("an index, not a manifest"));
     };
-    let value = json::parse(bytes, Document::LIMITS)?;
+    let text = rewrite_doubles(bytes, Document::LIMITS)?;
     let mut files = BTreeMap::new();
-    for layer in value
-        .get("layers")
-        .and_then(Value::as_array)
-        .unwrap_or_default()
-    {
-        let descriptor = manifest::descriptor(layer)?;
+    let layers = Text::of(&text).get("layers").and_then(Text::elements);
+    for layer in layers.into_iter().flatten() {
+        let descriptor = Descriptor::read(layer)?;
         if descriptor.media_type != media_type {
             continue;
         }
         let name = layer
             .get("annotations")
             .and_then(|annotations| annotations.get(annotation))
-            .and_then(Value::as_str);
+            .and_then(Text::as_str);
         let name = name.ok_or(ManifestError::Shape("a file without a name"))?;
-        if files.insert(name.to_owned(), descriptor).is_some() {
+        if files.insert(name.into_owned(), descriptor).is_some() {
             return Err(ManifestError::Shape("two files of one name"));
         }
     }
@@ -46,7 +43,7 @@ pub fn files_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Digest;
+    use rootpin_trust::image::Digest;
 
     fn layer(kind: &str, annotations: &str) -> String {
         format!(

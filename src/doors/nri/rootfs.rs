@@ -1,8 +1,8 @@
 //! The chain ID of an image's root file system: what its configuration says that its unpacked
 //! layers are.
 
-use super::{Digest, Document, ManifestError};
-use crate::json::{self, Value};
+use rootpin_trust::canonical::{Text, rewrite_doubles};
+use rootpin_trust::image::{Digest, Document, ManifestError};
 
 /// No engine stacks more layers.
 const MAX_LAYERS: usize = 1024;
@@ -13,15 +13,16 @@ const MAX_LAYERS: usize = 1024;
 ///
 /// # Errors
 /// The bytes are no image configuration.
-pub fn chain_id(config: &[u8]) -> Result<Option<Digest>, ManifestError> {
-    let value = json::parse(config, Document::LIMITS)?;
-    let listed = value
+pub(super) fn chain_id(config: &[u8]) -> Result<Option<Digest>, ManifestError> {
+    let text = rewrite_doubles(config, Document::LIMITS)?;
+    let listed = Text::of(&text)
         .get("rootfs")
         .and_then(|rootfs| rootfs.get("diff_ids"))
-        .and_then(Value::as_array);
+        .and_then(Text::elements);
     let listed = listed.ok_or(ManifestError::Shape(
         "a configuration without rootfs.diff_ids",
     ))?;
+    let listed: Vec<Text<'_>> = listed.take(MAX_LAYERS + 1).collect();
     if listed.len() > MAX_LAYERS {
         return Err(ManifestError::Shape("a configuration of too many layers"));
     }
