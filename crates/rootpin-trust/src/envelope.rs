@@ -148,8 +148,7 @@ impl Envelope {
             }
         })?;
         let outline = Outline::of(format, file, &text)?;
-        let statement = outline.statement(&text);
-        Self::of(format, file, role, text, outline, statement)
+        Self::of(format, file, role, text, outline)
     }
 
     /// Takes canonical text of TUF if its `signed` object is the very one that was read before:
@@ -161,8 +160,8 @@ impl Envelope {
         statement: Digest,
     ) -> Result<Result<Self, Refusal>, Vec<u8>> {
         match Outline::of(Format::Tuf, file, &text) {
-            Ok(outline) if outline.statement(&text) == statement => {
-                Ok(Self::of(Format::Tuf, file, role, text, outline, statement))
+            Ok(outline) if outline.statement == statement => {
+                Ok(Self::of(Format::Tuf, file, role, text, outline))
             }
             _ => Err(text),
         }
@@ -174,7 +173,6 @@ impl Envelope {
         role: &str,
         text: Vec<u8>,
         outline: Outline,
-        statement: Digest,
     ) -> Result<Self, Refusal> {
         let wrong = |what: String| Err(format.malformed(file, &what));
         let mut envelope = Self {
@@ -184,7 +182,7 @@ impl Envelope {
             signed: outline.signed,
             fields: outline.fields,
             signatures: outline.signatures,
-            statement,
+            statement: outline.statement,
             version: 0,
             expires: Timestamp::MIN,
         };
@@ -268,6 +266,8 @@ impl Envelope {
 struct Outline {
     signatures: Vec<Signature>,
     signed: Range<usize>,
+    /// SHA-256 of the signed bytes.
+    statement: Digest,
     fields: BTreeMap<&'static str, Range<usize>>,
 }
 
@@ -299,9 +299,12 @@ impl Outline {
                 }
                 // In the order of names, the signatures came before.
                 let why = "signatures that are not keyid and sig, each key's once, or too many";
+                let signed = begin..begin + body.place() + 1;
+                let bytes = text.get(signed.clone());
                 return Ok(Self {
                     signatures: listed.ok_or_else(|| wrong(why))?,
-                    signed: begin..begin + body.place() + 1,
+                    statement: Digest::of(bytes.ok_or_else(|| wrong("no end of \"signed\""))?),
+                    signed,
                     fields,
                 });
             } else {
@@ -309,10 +312,6 @@ impl Outline {
             }
         }
         Err(wrong("no \"signed\""))
-    }
-
-    fn statement(&self, text: &[u8]) -> Digest {
-        Digest::of(text.get(self.signed.clone()).unwrap_or_default())
     }
 }
 

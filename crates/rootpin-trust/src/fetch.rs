@@ -2,7 +2,7 @@
 //! bytes.
 
 use crate::image::Digest;
-use crate::{Progress, Refusal, Verified};
+use crate::{Code, Progress, Refusal, Verified};
 
 /// A verification that needs files: an update of a repository's metadata, or a search in it.
 pub trait Verification {
@@ -165,6 +165,21 @@ impl Answer {
             Self::Bytes(bytes) => Some(bytes),
             Self::Missing => None,
         }
+    }
+
+    /// The bytes of a role's file that must be there. Off-spec: Notary takes a cached timestamp
+    /// where the server says 404.
+    pub(crate) fn present(self, role: &str) -> Result<Vec<u8>, Refusal> {
+        let hint = "the repository at this source is not complete, and no other role answers in this one's place: check the address, or have it published again";
+        self.bytes().ok_or_else(|| {
+            let wanted = format!("the role {role}");
+            Refusal::new(Code::RoleMissing, format!("no {role}.json"), wanted, hint)
+        })
+    }
+
+    /// The bytes of a file that signed metadata lists: without it the source is half published.
+    pub(crate) fn listed(self, role: &str) -> Result<Vec<u8>, Refusal> {
+        self.present(role).map_err(Refusal::of_source_behind)
     }
 }
 

@@ -292,6 +292,11 @@ impl Progress {
             signers: BTreeSet::new(),
         }
     }
+
+    /// Whether it says more than the floors that are kept.
+    pub(crate) fn is_new_to(&self, kept: &[Floor]) -> bool {
+        !self.fallen.is_empty() || self.floors.iter().any(|floor| !kept.contains(floor))
+    }
 }
 
 /// One repository's tags as a pinned root's chain of signatures gives them.

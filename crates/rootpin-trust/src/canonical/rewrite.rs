@@ -205,16 +205,12 @@ impl Writer<'_> {
             .skip(1)
             .map(|(next, _)| next.saturating_sub(1))
             .chain([self.out.len()]);
-        let mut members: Vec<(&[u8], &[u8])> = spans
+        let members: Option<Vec<(&[u8], &[u8])>> = spans
             .iter()
             .zip(ends)
-            .map(|(span, end)| {
-                (
-                    self.name(*span),
-                    self.out.get(span.0..end).unwrap_or_default(),
-                )
-            })
+            .map(|(span, end)| Some((self.name(*span), self.out.get(span.0..end)?)))
             .collect();
+        let mut members = members.ok_or_else(|| self.wrong("members that overlap"))?;
         members.sort_by(|(one, _), (other, _)| compare(one, other));
         let twice = members.windows(2).find_map(|pair| match pair {
             [(one, _), (other, _)] if one == other => {

@@ -67,6 +67,9 @@ struct Descent {
 /// The pin of each role's file in the snapshot, if it can be read.
 type Snapshot = BTreeMap<String, Option<FileMeta>>;
 
+/// A step of an update, which ends with the repository's tags.
+type NextStep = Step<Verified<Collection>>;
+
 /// The targets role that is next on the way to the required one.
 #[derive(Debug)]
 struct Branch {
@@ -80,7 +83,7 @@ struct Branch {
 impl Verification for GunUpdate {
     type Outcome = Verified<Collection>;
 
-    fn next(&mut self, answer: Option<Answer>) -> Result<Step<Verified<Collection>>, Refusal> {
+    fn next(&mut self, answer: Option<Answer>) -> Result<NextStep, Refusal> {
         match (mem::replace(&mut self.asked, Asked::Over), answer) {
             (Asked::Begin, None) => {
                 let request = Request::newest("root");
@@ -99,7 +102,7 @@ impl Verification for GunUpdate {
             }
             (Asked::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),
             (Asked::Timestamp(walk), Some(answer)) => {
-                self.timestamp(walk, present("timestamp", answer)?)
+                self.timestamp(walk, answer.present("timestamp")?)
             }
             // A cached file with another hash is an older one.
             (Asked::Snapshot(walk, meta, FetchFrom::Cache), Some(answer))
@@ -108,7 +111,7 @@ impl Verification for GunUpdate {
                 self.want_snapshot(walk, meta, FetchFrom::Source)
             }
             (Asked::Snapshot(walk, meta, _), Some(answer)) => {
-                self.snapshot(walk, &meta, listed("snapshot", answer)?)
+                self.snapshot(walk, &meta, answer.listed("snapshot")?)
             }
             (Asked::Targets(walk, branch, FetchFrom::Cache), Some(answer))
                 if !branch.meta.fits_answer(&answer) =>
@@ -116,7 +119,7 @@ impl Verification for GunUpdate {
                 self.want_targets(walk, branch, FetchFrom::Source)
             }
             (Asked::Targets(walk, branch, _), Some(answer)) => {
-                let bytes = listed(&branch.role.name, answer)?;
+                let bytes = answer.listed(&branch.role.name)?;
                 self.targets(walk, branch, bytes)
             }
             _ => Err(Format::Notary.malformed("the update", "an answer that nothing asked for")),
@@ -131,8 +134,7 @@ impl Verification for GunUpdate {
         let complete = self.files.is_some();
         let verified = self.verified.take();
         let verified = verified.filter(|_| complete || self.known_root)?;
-        let raised = |floor: &Floor| !self.kept.contains(floor);
-        let news = complete || !verified.fallen.is_empty() || verified.floors.iter().any(raised);
+        let news = complete || verified.is_new_to(&self.kept);
         news.then(|| Verified::after_every_check(verified))
     }
 
@@ -161,7 +163,7 @@ impl GunUpdate {
 
     /// A cached root is a start only if a floor confirms its very bytes and it is within the pins
     /// as they are today.
-    fn cached_root(&mut self, answer: Answer) -> Step<Verified<Collection>> {
+    fn cached_root(&mut self, answer: Answer) -> NextStep {
         // Its cost is its own: a hostile cache doesn't use up what the server's answers may cost.
         let cached = answer.bytes().and_then(|bytes| {
             RootChain::begin(bytes, &self.gun, &self.pins, &mut Budget::new()).ok()
@@ -196,7 +198,7 @@ impl GunUpdate {
     }
 
     /// Root comes first, always, and one version at a time until there is no next one.
-    fn want_next_root(&mut self, chain: RootChain) -> Step<Verified<Collection>> {
+    fn want_next_root(&mut self, chain: RootChain) -> NextStep {
         let mut floors = Floors::of(&self.kept, &chain.keys);
         if floors
             .check(chain.last.role.claim(&chain.last.envelope))
@@ -213,7 +215,7 @@ impl GunUpdate {
         )
     }
 
-    fn settle_root(&mut self, chain: RootChain) -> Result<Step<Verified<Collection>>, Refusal> {
+    fn settle_root(&mut self, chain: RootChain) -> Result<NextStep, Refusal> {
         let mut floors = Floors::of(&self.kept, &chain.keys);
         floors.check(chain.last.role.claim(&chain.last.envelope))?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
@@ -230,11 +232,7 @@ impl GunUpdate {
         Ok(self.want(asked, request, TIMESTAMP_BYTES, FetchFrom::Source))
     }
 
-    fn timestamp(
-        &mut self,
-        mut walk: Descent,
-        bytes: Vec<u8>,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    fn timestamp(&mut self, mut walk: Descent, bytes: Vec<u8>) -> Result<NextStep, Refusal> {
         let file = self.read("timestamp", &bytes, TIMESTAMP_BYTES)?;
         let role = walk.chain.last.role("timestamp")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
@@ -250,7 +248,7 @@ impl GunUpdate {
         walk: Descent,
         meta: FileMeta,
         from: FetchFrom,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         let max_bytes = meta.cap("snapshot.json", SNAPSHOT_BYTES)?;
         let request = hashed("snapshot", &meta)?;
         Ok(self.want(Asked::Snapshot(walk, meta, from), request, max_bytes, from))
@@ -261,7 +259,7 @@ impl GunUpdate {
         mut walk: Descent,
         meta: &FileMeta,
         bytes: Vec<u8>,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         meta.check("snapshot.json", &bytes)?;
         let file = self.read("snapshot", &bytes, SNAPSHOT_BYTES)?;
         let role = walk.chain.last.role("snapshot")?.clone();
@@ -300,7 +298,7 @@ impl GunUpdate {
         mut walk: Descent,
         branch: Branch,
         bytes: Vec<u8>,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         let Branch {
             snapshot,
             role,
@@ -326,7 +324,7 @@ impl GunUpdate {
         file: TargetsFile,
         role: &str,
         paths: &[String],
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         // A role on the way, but not the required one: the policy's role is no role of Notary's.
         if role != self.pins.role {
             return Err(no_role(
@@ -389,7 +387,7 @@ impl GunUpdate {
         snapshot: Snapshot,
         role: Role,
         paths: Vec<String>,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't
         // name.
         let Some(entry) = snapshot.get(&role.name) else {
@@ -413,7 +411,7 @@ impl GunUpdate {
         walk: Descent,
         branch: Branch,
         from: FetchFrom,
-    ) -> Result<Step<Verified<Collection>>, Refusal> {
+    ) -> Result<NextStep, Refusal> {
         let file = format!("{}.json", branch.role.name);
         let max_bytes = branch.meta.cap(&file, TARGETS_BYTES)?;
         let request = hashed(&branch.role.name, &branch.meta)?;
@@ -427,7 +425,7 @@ impl GunUpdate {
         request: Request,
         max_bytes: usize,
         from: FetchFrom,
-    ) -> Step<Verified<Collection>> {
+    ) -> NextStep {
         self.asked = asked;
         Step::Fetch(Want {
             request,
@@ -445,19 +443,6 @@ impl GunUpdate {
             "a root.json for it",
             hint,
         )
-    }
-}
-
-/// A file that signed metadata lists: without it the server is half published.
-fn listed(role: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
-    present(role, answer).map_err(Refusal::of_source_behind)
-}
-
-/// A file that must be there. Off-spec: Notary takes a cached timestamp where the server says 404.
-fn present(role: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
-    match answer {
-        Answer::Bytes(bytes) => Ok(bytes),
-        Answer::Missing => Err(no_role(role, "no such file at the trust server")),
     }
 }
 

@@ -48,6 +48,8 @@ enum Paths {
 struct Bins {
     role: Role,
     bits: u32,
+    /// Hexadecimal digits of a bin's number.
+    width: usize,
 }
 
 /// No name of an image is longer, and so no pattern that names one.
@@ -242,14 +244,12 @@ impl Bins {
         let bits = bits
             .filter(|bits| (1..=32).contains(bits))
             .ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
+        let width = usize::try_from(bits.div_ceil(4)).map_err(|_| wrong("too many bits"))?;
+        let keys = &mut ListedKeys::of(Format::Tuf, Some(keys));
         Ok(Self {
-            role: Role::read(
-                &prefix,
-                listing,
-                &mut ListedKeys::of(Format::Tuf, Some(keys)),
-                file,
-            )?,
+            role: Role::read(&prefix, listing, keys, file)?,
             bits,
+            width,
         })
     }
 
@@ -262,7 +262,7 @@ impl Bins {
     }
 
     fn numbered(&self, number: u32) -> Role {
-        let width = usize::try_from(self.bits.div_ceil(4)).unwrap_or_default();
+        let width = self.width;
         let name = format!("{}-{number:0width$x}", self.role.name);
         Role {
             name,

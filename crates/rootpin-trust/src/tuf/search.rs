@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::targets::{VerifiedTargets, listing, target};
-use super::trusted::{Trusted, TrustedState};
+use super::trusted::Trusted;
 use super::walk::{Walk, Way};
 use super::{Found, Listing, Question};
 
@@ -121,7 +121,7 @@ impl Search {
                     .into_iter()
                     .collect();
                 Ok(Named {
-                    role: name_of(&self.walk.state, &role),
+                    role: role.role.clone(),
                     targets,
                     used,
                 })
@@ -255,12 +255,4 @@ impl Verification for PathSearch {
     fn files(&mut self) -> Vec<(String, Vec<u8>)> {
         self.walk.files()
     }
-}
-
-fn name_of(state: &TrustedState, role: &Arc<VerifiedTargets>) -> String {
-    let known = state
-        .roles
-        .iter()
-        .find(|(_, known)| Arc::ptr_eq(known, role));
-    known.map(|(name, _)| name.clone()).unwrap_or_default()
 }

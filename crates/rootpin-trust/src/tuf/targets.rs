@@ -18,6 +18,8 @@ use super::delegation::Delegations;
 /// The file of `targets` or of a delegated role, verified.
 #[derive(Debug)]
 pub(super) struct VerifiedTargets {
+    /// The role's name.
+    pub(super) role: String,
     pub(super) envelope: Envelope,
     /// The pin in the snapshot.
     pub(super) pin: FileMeta,
@@ -98,6 +100,7 @@ impl VerifiedTargets {
             .map(|delegations| Delegations::read(delegations, &envelope.file));
         let delegations = delegations.transpose()?.unwrap_or_default();
         Ok(Self {
+            role: role.name.clone(),
             pin: pin.clone(),
             authority: role.authority(),
             signers,

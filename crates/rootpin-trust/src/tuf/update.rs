@@ -14,8 +14,8 @@ use crate::envelope::{Envelope, Format};
 use crate::floors::Floors;
 use crate::meta::{self, FileMeta};
 use crate::{
-    Answer, Code, FetchFrom, Floor, Listed, Progress, Refusal, Request, Step, Verification,
-    Verified, Want,
+    Answer, FetchFrom, Floor, Listed, Progress, Refusal, Request, Step, Verification, Verified,
+    Want,
 };
 
 use super::RootPins;
@@ -85,7 +85,7 @@ impl Verification for Update {
             }
             (At::Root(FetchFrom::Source), Some(Answer::Missing)) => self.settle_root(),
             (At::Timestamp, Some(answer)) => {
-                let step = self.timestamp(&present("timestamp.json", answer)?);
+                let step = self.timestamp(&answer.present("timestamp")?);
                 step.or_else(|refusal| self.explained(refusal))
             }
             (At::OtherRoot(refusal, version), Some(answer)) => {
@@ -96,7 +96,7 @@ impl Verification for Update {
                 self.cached_snapshot(stamp, answer)
             }
             (At::Snapshot(stamp, FetchFrom::Source), Some(answer)) => {
-                let bytes = listed("snapshot.json", answer)?;
+                let bytes = answer.listed("snapshot")?;
                 let snapshot = self.read_snapshot(&stamp, &bytes)?;
                 self.snapshot(stamp, snapshot, Some(bytes))
             }
@@ -104,7 +104,7 @@ impl Verification for Update {
                 self.cached_targets(stamp, snapshot, floor, answer)
             }
             (At::Targets(stamp, snapshot, floor, FetchFrom::Source), Some(answer)) => {
-                let bytes = listed("targets.json", answer)?;
+                let bytes = answer.listed("targets")?;
                 let targets = self.read_targets(&snapshot, &bytes)?;
                 self.finish(&stamp, snapshot, floor, Arc::new(targets), Some(bytes))
             }
@@ -117,8 +117,9 @@ impl Verification for Update {
             self.settle_floors().ok()?;
         }
         let (floors, fallen) = self.floors.parts();
-        let news = !fallen.is_empty() || floors.iter().any(|floor| !self.kept.contains(floor));
-        news.then(|| Verified::after_every_check(Progress::of_tuf(floors, fallen)))
+        let progress = Progress::of_tuf(floors, fallen);
+        let news = progress.is_new_to(&self.kept);
+        news.then(|| Verified::after_every_check(progress))
     }
 
     /// Those that came from the source; also of an update that failed.
@@ -329,22 +330,5 @@ impl Update {
             max_bytes,
             from,
         })
-    }
-}
-
-/// A file that signed metadata lists: without it the source is half published.
-pub(super) fn listed(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
-    present(file, answer).map_err(Refusal::of_source_behind)
-}
-
-/// A file that must be there.
-fn present(file: &str, answer: Answer) -> Result<Vec<u8>, Refusal> {
-    match answer {
-        Answer::Bytes(bytes) => Ok(bytes),
-        Answer::Missing => {
-            let hint = "the repository at this source is not complete: check the address, or have it published again";
-            let found = format!("no {file}");
-            Err(Refusal::new(Code::RoleMissing, found, "the file", hint))
-        }
     }
 }

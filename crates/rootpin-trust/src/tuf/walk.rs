@@ -18,7 +18,6 @@ use crate::{Answer, Code, FetchFrom, Floor, Progress, Refusal, Verified, Want};
 use super::delegation::Edge;
 use super::targets::VerifiedTargets;
 use super::trusted::{Trusted, TrustedState, note};
-use super::update::listed;
 
 /// A walk through the delegations of what holds.
 #[derive(Debug)]
@@ -120,7 +119,7 @@ impl Walk {
                 self.ask(role, FetchFrom::Source).map(Some)
             }
             (Some((role, FetchFrom::Source)), Some(answer)) => {
-                let bytes = listed(&format!("{}.json", shown(&role.name)), answer)?;
+                let bytes = answer.listed(&shown(&role.name))?;
                 let read = self.read(&role, &bytes)?;
                 self.take(&role, read)?;
                 self.files.push((format!("{}.json", role.name), bytes));

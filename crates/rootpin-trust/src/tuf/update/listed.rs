@@ -185,13 +185,10 @@ impl Update {
         let previous = self.previous.as_ref();
         let mut roles = previous.map_or_else(BTreeMap::new, |known| known.0.roles.clone());
         roles.retain(|name, role| snapshot.listed.get(name) == Some(&role.pin));
-        let expires = [
-            self.chain.last.envelope.expires,
-            stamp.expires,
-            snapshot.envelope.expires,
-            targets.envelope.expires,
-        ];
-        let expires = expires.into_iter().min().unwrap_or(self.now);
+        let expires = stamp.expires.min(self.chain.last.envelope.expires);
+        let expires = expires
+            .min(snapshot.envelope.expires)
+            .min(targets.envelope.expires);
         roles.insert("targets".to_owned(), targets);
         let (chain, timestamp) = (self.chain.clone(), Arc::clone(&stamp.envelope));
         let (revoked, pinned) = (self.pins.revoked.clone(), Arc::clone(&self.pins.root));
