@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use rootpin_policy::spelling;
+use crate::spelling;
 
 /// How the daemon runs. Paths are absolute.
 #[derive(Debug, Clone, Deserialize)]

@@ -42,5 +42,6 @@ pub mod problem;
 pub mod publish;
 pub mod sockets;
 pub mod sources;
+pub(crate) mod spelling;
 pub mod state;
 pub mod trusted_path;

@@ -152,7 +152,7 @@ fn finding_json(finding: &Diagnostic) -> Value {
         "file": &*at.file,
         "line": at.line,
         "column": at.column,
-        "code": finding.code,
+        "code": finding.code.as_str(),
         "message": finding.message,
         "hint": finding.hint,
     })

@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use rootpin_policy::judge::{Entry, EntryKind, Lookup, Why, entries};
+use rootpin_policy::judge::{EntryKind, Lookup, Why, entries};
 use rootpin_policy::{Policy, Rule};
 use rootpin_trust::image::{Digest, ImageRef};
+
+/// An entry that covers the name, and why it applies or not.
+type Entry<'a> = (EntryKind<'a>, Why<'a>);
 
 /// The object of `rootpin policy explain --json`.
 #[must_use]
@@ -19,8 +22,9 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
         needs.push(no_entry(policy, name));
     }
     let step = |entry: &Entry<'_>| {
-        let outcome = if entry.applies() { "applies" } else { "loses" };
-        json!({ "entry": entry.kind.to_string(), "outcome": outcome, "why": why(entry) })
+        let (kind, reason) = entry;
+        let outcome = if reason.applies() { "applies" } else { "loses" };
+        json!({ "entry": kind.to_string(), "outcome": outcome, "why": why(entry) })
     };
     json!({
         "version": 1,
@@ -32,8 +36,8 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
 }
 
 /// Why an entry applies or doesn't.
-fn why(entry: &Entry<'_>) -> String {
-    match (&entry.why, &entry.kind) {
+fn why((kind, why): &Entry<'_>) -> String {
+    match (why, kind) {
         (Why::Applies, EntryKind::Revoked(_, reason)) => format!("revoked: {reason}"),
         (Why::Applies, EntryKind::OwnDigest(_)) => "the name itself has another digest".to_owned(),
         (Why::Applies, EntryKind::Image(_)) => {
@@ -64,12 +68,12 @@ fn why(entry: &Entry<'_>) -> String {
 }
 
 /// What it takes for an entry that applies to say yes.
-fn need(entry: &Entry<'_>, name: &ImageRef) -> Option<String> {
+fn need((kind, why): &Entry<'_>, name: &ImageRef) -> Option<String> {
     let any_of = |digests: &BTreeSet<Digest>| {
         let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
         digests.join(" or ")
     };
-    match (&entry.why, entry.kind) {
+    match (why, *kind) {
         (Why::Applies, EntryKind::Revoked(..)) => {
             Some("another image: this digest is revoked, whatever else says yes".to_owned())
         }

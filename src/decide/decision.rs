@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::question::Door;
-use rootpin_policy::judge::{Admission, Denial};
+use rootpin_policy::judge::{Admission, Denial, Ground};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -135,6 +135,15 @@ impl Verdict {
             (None, None, None) => "a question".to_owned(),
         }
     }
+}
+
+/// The IDs of the roots that signed for a "yes".
+#[must_use]
+pub fn signers(admission: &Admission) -> Vec<String> {
+    let Ground::Signed(signed) = &admission.ground else {
+        return Vec::new();
+    };
+    signed.iter().map(|(id, _)| id.clone()).collect()
 }
 
 impl fmt::Display for Verdict {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::held::Held;
 use super::question::Door;
-use super::{Decider, Decision, Verdict, denied};
+use super::{Decider, Decision, Verdict, denied, signers};
 use rootpin_policy::judge::{Action, Denial, Question};
 use rootpin_trust::image::ImageRef;
 use rootpin_trust::{Code, Refusal};
@@ -104,7 +104,7 @@ impl Decider {
             "a pull by digest",
             format!("docker pull {}@{digest}", name.repository),
         );
-        let roots = admission.roots();
+        let roots = signers(admission);
         let denial = Denial {
             roots,
             ..Denial::by("[docker] require-digest = true".to_owned(), refusal)

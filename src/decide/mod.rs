@@ -32,7 +32,7 @@ use rootpin_trust::image::{Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 pub use crate::evidence::SourceBehind;
-pub use decision::{Decision, Verdict};
+pub use decision::{Decision, Verdict, signers};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use held::Held;
 use ledger_cache::LedgerCache;
@@ -392,7 +392,7 @@ impl Decider {
         match self.keep(fresh, rows, session.now).await {
             Ok(()) => Decision::Allow(admission),
             Err(refusal) => {
-                let roots = admission.roots();
+                let roots = signers(&admission);
                 let denial = Denial {
                     roots,
                     ..Denial::by(admission.rule, refusal)
@@ -524,8 +524,8 @@ pub fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
 /// The entry of the policy that would be asked first about a name, before its bytes are known.
 fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
     let all = entries(policy, Lookup::of(name, Timestamp::now(), None));
-    let first = all.iter().find(|entry| entry.applies())?;
-    Some(first.kind.to_string())
+    let (first, _) = all.iter().find(|(_, why)| why.applies())?;
+    Some(first.to_string())
 }
 
 /// There is no policy in force, and why.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rootpin_policy::judge::{Ask, Heard, Judge, Judgement, Need, Question, Statement, Step};
 use rootpin_policy::{Policy, Root};
 use rootpin_trust::Refusal;
@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
             valid_until: evidence.valid_until,
             at_hand: !evidence.is_unsaved(),
             // Who only looks asks nobody again.
-            again_after: asks.then(|| later(evidence.asked(), AGAIN)),
+            age: if asks { age(&evidence) } else { String::new() },
         };
         if !self
             .unkept
@@ -125,4 +125,19 @@ impl<'a> Session<'a> {
     pub(super) fn fresh_evidence(&mut self) -> Vec<Arc<Evidence>> {
         self.unkept.take_evidence()
     }
+}
+
+/// The hint to a no that newer metadata may mend: how old the metadata is, and when its source is
+/// asked again.
+fn age(evidence: &Evidence) -> String {
+    let again = later(evidence.asked(), AGAIN);
+    // Rounded up to a whole second, because an earlier one would be too early.
+    let again = match again.subsec_nanosecond() {
+        0 => again,
+        _ => later(again, SignedDuration::from_secs(1)),
+    };
+    format!(
+        "; the metadata was fetched at {:.0}: if the publisher signed later, ask again after {again:.0}",
+        evidence.contact
+    )
 }

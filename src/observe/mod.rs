@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::decide::{Decision, Door, Verdict};
+use crate::decide::{Decision, Door, Verdict, signers};
 
 pub use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::escaped;
@@ -128,7 +128,7 @@ impl Observer {
 pub fn judgement(verdict: &Verdict) -> Value {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots) = match &verdict.decision {
-        Decision::Allow(admission) => (Some(admission.rule.as_str()), admission.roots()),
+        Decision::Allow(admission) => (Some(admission.rule.as_str()), signers(admission)),
         Decision::Deny(denial) | Decision::LetThrough(denial) => {
             (denial.rule.as_deref(), denial.roots.clone())
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::PublishError;
 use crate::problem::Problem;
-use rootpin_policy::spelling;
+use crate::spelling;
 use rootpin_policy::{MetadataUrl, Pattern, parse_duration};
 use rootpin_trust::image::Repository;
 

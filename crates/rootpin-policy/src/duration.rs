@@ -2,13 +2,13 @@
 
 use jiff::SignedDuration;
 
-use super::diagnostic::Fault;
+use super::finding::{Fault, FindingCode};
 
 /// Reads a duration.
 pub(super) fn parse(text: &str) -> Result<SignedDuration, Fault> {
     let fault = |why: &str| {
         Fault::new(
-            "bad-duration",
+            FindingCode::BadDuration,
             format!("{text:?} is not a duration: {why}"),
             "write a whole number and s, m, h or d, as 72h",
         )
@@ -40,7 +40,7 @@ pub fn parse_positive(text: &str) -> Result<SignedDuration, Fault> {
     let duration = parse(text)?;
     if duration.is_zero() {
         return Err(Fault::new(
-            "bad-duration",
+            FindingCode::BadDuration,
             format!("{text:?} is no time at all: everything would be too old"),
             "write a longer time, or leave the key out",
         ));

@@ -1,5 +1,6 @@
 //! What a policy is read from, and the hash of all that was read.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -57,32 +58,27 @@ impl Files for BTreeMap<String, Vec<u8>> {
 /// Reads each file once, and remembers all of them for the hash.
 pub(super) struct Reading<'a> {
     files: &'a dyn Files,
-    read: BTreeMap<String, Result<Vec<u8>, Unreadable>>,
+    read: RefCell<BTreeMap<String, Result<Vec<u8>, Unreadable>>>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(files: &'a dyn Files) -> Self {
-        Self {
-            files,
-            read: BTreeMap::new(),
-        }
+        let read = RefCell::default();
+        Self { files, read }
     }
 
-    pub(super) fn read(&mut self, relative: &str) -> Result<&[u8], Unreadable> {
-        let files = self.files;
-        let bytes = self
-            .read
-            .entry(relative.to_owned())
-            .or_insert_with(|| files.read(relative));
-        bytes.as_deref().map_err(Clone::clone)
+    pub(super) fn read(&self, relative: &str) -> Result<Vec<u8>, Unreadable> {
+        let mut read = self.read.borrow_mut();
+        let bytes = read.entry(relative.to_owned());
+        bytes.or_insert_with(|| self.files.read(relative)).clone()
     }
 
     /// What `sha256sum FILE… | sha256sum` prints for the files in the order of their names' bytes
     /// (`LC_ALL=C`).
     pub(super) fn hash(&self) -> Digest {
+        let read = self.read.borrow();
         of_all(
-            self.read
-                .iter()
+            read.iter()
                 .filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))),
         )
     }
@@ -114,7 +110,7 @@ mod tests {
             ("b".to_owned(), b"2\n".to_vec()),
         ]);
         let hash = |order: [&str; 2]| {
-            let mut reading = Reading::new(&files);
+            let reading = Reading::new(&files);
             for name in order {
                 reading.read(name).unwrap();
             }

@@ -3,33 +3,19 @@
 //! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
 //! [`Policy`].
 
-mod check;
-mod diagnostic;
-mod digest;
-mod doors;
 mod duration;
-mod exempt;
-mod file;
+mod entry;
 mod files;
-mod fragment;
-mod image;
+mod finding;
 pub mod judge;
 mod load;
 mod metadata_url;
-mod notary_root;
 mod pattern;
-mod reason;
-mod report;
-mod revoked;
 mod root;
-mod rule;
-mod section;
-mod server_url;
 mod settings;
-pub mod spelling;
+mod spelling;
 #[cfg(test)]
 mod tests;
-mod tuf_root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,20 +23,16 @@ use std::sync::Arc;
 use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, Repository, Tag};
 
-pub use diagnostic::{CODES, Diagnostic, Fault, Location, Severity};
-pub use doors::{Docker, SweepAction};
 pub use duration::parse_positive as parse_duration;
-pub use exempt::Exempt;
+pub use entry::{BoundImage, Exempt, Rule};
 pub use files::{Files, Unreadable, hash};
-pub use image::BoundImage;
+pub use finding::{Diagnostic, Fault, FindingCode, Location, Severity};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
-pub use notary_root::{KeyEntry, NotaryRoot};
 pub use pattern::{Pattern, Specificity};
-pub use root::{Root, RootKind};
-pub use rule::Rule;
-pub use settings::{Limits, Local, Mode};
-pub use tuf_root::TufRoot;
+pub use root::{KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
+pub use settings::{Docker, Limits, Local, Mode, SweepAction};
+pub use spelling::nearest;
 
 /// The directory of a host's policy where nothing else is said.
 pub const DEFAULT_DIR: &str = "/etc/rootpin";

@@ -1,11 +1,14 @@
-//! Where the metadata of a root of type "tuf" lies.
+//! Addresses of trust servers, and of the places of TUF metadata.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use super::diagnostic::Fault;
-use super::server_url;
 use rootpin_trust::image::{ImageRef, Repository, Tag};
+
+use super::finding::Fault;
+use super::finding::FindingCode::{BadUrl, PlainHttp};
 
 /// A place that metadata can be read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,96 +27,24 @@ pub enum MetadataUrl {
     File(PathBuf),
 }
 
-/// Reads `https://HOST[:PORT][/PATH]` (http for a loopback address),
-/// `oci://REGISTRY/REPOSITORY[:TAG]` or `file:///PATH`.
-pub(super) fn parse(text: &str) -> Result<MetadataUrl, Fault> {
-    match text.split_once("://") {
-        Some(("oci", name)) => oci(name),
-        Some(("file", path)) => file(path),
-        _ => server_url::parse(text)
-            .map(MetadataUrl::Http)
-            .map_err(|fault| Fault {
-                hint: hint(fault.code, fault.hint),
-                ..fault
-            }),
-    }
-}
-
-/// A registry must be named as itself: Docker's short names are one reader's habit.
-fn oci(name: &str) -> Result<MetadataUrl, Fault> {
-    let bad = |why: &str| {
-        Fault::new(
-            "bad-url",
-            format!("\"oci://{}\": {why}", name.escape_debug()),
-            FORMS,
-        )
-    };
-    let image: ImageRef = name
-        .parse()
-        .map_err(|_| bad("no repository that is understood"))?;
-    let ImageRef {
-        repository,
-        tag: Some(tag),
-        digest: None,
-    } = image
-    else {
-        return Err(bad("a digest: metadata moves"));
-    };
-    let written = name
-        .strip_prefix(repository.as_str())
-        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':') == Some(tag.as_str()));
-    if !written
-        || repository
-            .as_str()
-            .bytes()
-            .any(|byte| byte.is_ascii_uppercase())
-    {
-        return Err(bad("not in full form"));
-    }
-    Ok(MetadataUrl::Oci { repository, tag })
-}
-
-/// An absolute path, of characters that stand for themselves in a URL.
-fn file(path: &str) -> Result<MetadataUrl, Fault> {
-    let trimmed = path.strip_suffix('/').unwrap_or(path);
-    let plain = |part: &str| {
-        let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        !matches!(part, "" | "." | "..") && part.bytes().all(character)
-    };
-    if trimmed
-        .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(plain))
-    {
-        return Ok(MetadataUrl::File(trimmed.into()));
-    }
-    Err(Fault::new(
-        "bad-url",
-        format!(
-            "\"file://{}\": not an absolute path of plain characters",
-            path.escape_debug()
-        ),
-        FORMS,
-    ))
-}
-
-/// What an address of a server may be is less than what this may be.
-fn hint(code: &str, of_server: String) -> String {
-    if code == "bad-url" && !of_server.starts_with("credentials") {
-        FORMS.to_owned()
-    } else {
-        of_server
-    }
-}
-
 const FORMS: &str =
     "write https://HOST[:PORT][/PATH], oci://REGISTRY/REPOSITORY[:TAG] or file:///PATH";
 
-impl std::str::FromStr for MetadataUrl {
+impl FromStr for MetadataUrl {
     type Err = Fault;
 
-    /// As a policy writes one.
+    /// Reads `https://HOST[:PORT][/PATH]` (http for a loopback address),
+    /// `oci://REGISTRY/REPOSITORY[:TAG]` or `file:///PATH`.
     fn from_str(text: &str) -> Result<Self, Fault> {
-        parse(text)
+        let escaped = text.escape_debug();
+        let bad = |why: &str| Fault::new(BadUrl, format!("\"{escaped}\": {why}"), FORMS);
+        match text.split_once("://") {
+            Some(("oci", name)) => oci(name).map_err(bad),
+            Some(("file", path)) => {
+                file(path).ok_or_else(|| bad("not an absolute path of plain characters"))
+            }
+            _ => http(text, FORMS).map(Self::Http),
+        }
     }
 }
 
@@ -127,9 +58,125 @@ impl fmt::Display for MetadataUrl {
     }
 }
 
+/// A registry must be named as itself: Docker's short names are one reader's habit.
+fn oci(name: &str) -> Result<MetadataUrl, &'static str> {
+    let image = name.parse::<ImageRef>();
+    let image = image.map_err(|_| "no repository that is understood")?;
+    let repository = image.repository;
+    let (Some(tag), None) = (image.tag, image.digest) else {
+        return Err("a digest: metadata moves");
+    };
+    let rest = name.strip_prefix(repository.as_str());
+    let is_tag = |rest: &str| rest.is_empty() || rest.strip_prefix(':') == Some(tag.as_str());
+    if !rest.is_some_and(is_tag) || repository.as_str().chars().any(|c| c.is_ascii_uppercase()) {
+        return Err("not in full form");
+    }
+    Ok(MetadataUrl::Oci { repository, tag })
+}
+
+/// An absolute path, of characters that every reader of addresses takes as they are.
+fn file(path: &str) -> Option<MetadataUrl> {
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let is_plain = |part: &str| !part.is_empty() && is_plain_path(part);
+    let mut parts = trimmed.strip_prefix('/')?.split('/');
+    parts
+        .all(is_plain)
+        .then(|| MetadataUrl::File(trimmed.into()))
+}
+
+fn is_plain_path(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let dots = path.split('/').any(|part| matches!(part, "." | ".."));
+    path.bytes().all(is_plain) && !dots && !path.starts_with('/') && !path.contains("//")
+}
+
+/// Reads `https://HOST[:PORT][/PATH]`, or the same with http for a loopback address.
+pub(super) fn server(text: &str) -> Result<String, Fault> {
+    http(text, "write https://HOST[:PORT][/PATH]")
+}
+
+/// Drops a slash at the end, so that one server has one spelling. Accepts only characters that every
+/// reader of addresses understands in the same way.
+fn http(text: &str, forms: &str) -> Result<String, Fault> {
+    let bad = |why: &str| Fault::new(BadUrl, format!("{text:?}: {why}"), forms);
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("no scheme"))?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        let message = "the address holds a user name or password";
+        let hint = "credentials come from the docker config, never from the policy";
+        return Err(Fault::new(BadUrl, message, hint));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(bad("a query or a fragment"));
+    }
+    if !is_plain_path(path) {
+        return Err(bad("a path that is not plain"));
+    }
+    let host = host(authority).ok_or_else(|| bad("no host, or one that is not understood"))?;
+    match scheme {
+        "https" => {}
+        "http" if is_loopback(host) => {}
+        "http" => {
+            let only = "http is for loopback addresses (127.0.0.0/8, [::1]) only";
+            let hint = "write https; a private CA goes into tls-ca";
+            return Err(Fault::new(PlainHttp, format!("{text:?}: {only}"), hint));
+        }
+        _ => return Err(bad("the scheme is not https")),
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The host of `HOST[:PORT]`, where both are well formed.
+fn host(authority: &str) -> Option<&str> {
+    let (host, port) = if authority.starts_with('[') {
+        let end = authority.find(']')?.checked_add(1)?;
+        let (host, port) = authority.split_at_checked(end)?;
+        let _: Ipv6Addr = host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
+        (host, port)
+    } else {
+        let (host, port) =
+            authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?;
+        let label = |label: &str| {
+            let inner = label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
+        };
+        if !host.split('.').all(label) || (looks_numeric(host) && host.parse::<Ipv4Addr>().is_err())
+        {
+            return None;
+        }
+        (host, port)
+    };
+    let port_fits = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok());
+    port_fits.then_some(host)
+}
+
+/// URL readers take a host whose last part is a number for an address in shorthand (`127.1`,
+/// `0x7f.1`).
+fn looks_numeric(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or("");
+    last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "[::1]"
+        || host
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FindingCode;
+
+    fn code(text: &str) -> FindingCode {
+        text.parse::<MetadataUrl>().unwrap_err().code
+    }
 
     #[test]
     fn a_place_is_written_as_it_was_read() {
@@ -153,9 +200,9 @@ mod tests {
             ),
             ("file:///srv/tuf/metadata/", "file:///srv/tuf/metadata"),
         ] {
-            let url = parse(text).unwrap();
+            let url: MetadataUrl = text.parse().unwrap();
             assert_eq!(url.to_string(), written);
-            assert_eq!(parse(written).unwrap(), url);
+            assert_eq!(written.parse(), Ok(url));
         }
     }
 
@@ -190,8 +237,75 @@ mod tests {
             "file:///a?b",
             "FILE:///a",
         ] {
-            assert_eq!(parse(bad).unwrap_err().code, "bad-url", "{bad}");
+            assert_eq!(code(bad), BadUrl, "{bad}");
         }
-        assert_eq!(parse("http://t.example").unwrap_err().code, "plain-http");
+        assert_eq!(code("http://t.example"), PlainHttp);
+    }
+
+    #[test]
+    fn https_anywhere_and_http_on_loopback_are_taken() {
+        for good in [
+            "https://notary.acme.example",
+            "https://n:4443",
+            "https://10.0.0.1:443/a/b",
+            "http://127.0.0.1:4443",
+            "http://127.9.9.9",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(server(good).unwrap(), good);
+        }
+        assert_eq!(server("https://n.example/").unwrap(), "https://n.example");
+    }
+
+    #[test]
+    fn http_to_anything_that_only_resembles_loopback_is_refused() {
+        for bad in [
+            "http://localhost",
+            "http://127.0.0.1.example",
+            "http://10.0.0.1",
+            "http://[::2]",
+            "http://0.0.0.0",
+            "http://notary",
+        ] {
+            assert_eq!(server(bad).unwrap_err().code, PlainHttp, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_readers_could_understand_differently_is_refused() {
+        for bad in [
+            "",
+            "notary",
+            "https://",
+            "https:///x",
+            "ftp://n",
+            "HTTPS://n",
+            "https://u@n",
+            "https://u:p@n",
+            "https://n?x",
+            "https://n#x",
+            "https://n/..",
+            "https://n/a/../b",
+            "https://n\\@m",
+            "https://n:",
+            "https://n:0",
+            "https://n:+1",
+            "https://n:65536",
+            "https://n/a b",
+            "https://n//a",
+            "https://127.1",
+            "https://0x7f.1",
+            "http://127.0.0.1:80@evil",
+            "https://[::1",
+            "https://[x]",
+            "https://é",
+            "https://N.example",
+            "https://n/%2e%2e",
+            "https://-a",
+            "https://a..b",
+            "https://n.",
+        ] {
+            assert_eq!(server(bad).unwrap_err().code, BadUrl, "{bad}");
+        }
     }
 }

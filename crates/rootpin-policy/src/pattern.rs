@@ -2,8 +2,9 @@
 //! can match one name.
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::diagnostic::Fault;
+use super::finding::{Fault, FindingCode};
 use rootpin_trust::image::Repository;
 
 /// A registry host and a path whose segments may be `*` (one whole segment) and, last, `**` (one or
@@ -105,7 +106,9 @@ impl Pattern {
 
     /// Whether `other` has the same wildcards, in kind and number and order.
     pub(super) fn same_wildcards(&self, other: &Self) -> bool {
-        self.wildcards().eq(other.wildcards())
+        let is_wildcard = |segment: &&Segment| !matches!(segment, Segment::Literal(_));
+        let other = other.segments.iter().filter(is_wildcard);
+        self.segments.iter().filter(is_wildcard).eq(other)
     }
 
     /// This pattern with its wildcards replaced by what those of `matched` stand for in
@@ -125,12 +128,6 @@ impl Pattern {
         Repository::from_full(&name.join("/")).ok()
     }
 
-    fn wildcards(&self) -> impl Iterator<Item = &Segment> {
-        self.segments
-            .iter()
-            .filter(|segment| !matches!(segment, Segment::Literal(_)))
-    }
-
     /// What each wildcard stands for, if the name is matched.
     fn captures(&self, repository: &Repository) -> Option<Vec<String>> {
         let mut parts = repository.as_str().split('/');
@@ -142,25 +139,12 @@ impl Pattern {
                 Segment::Literal(_) => return None,
                 Segment::One => captures.push(part.to_owned()),
                 Segment::Rest => {
-                    captures.push(
-                        std::iter::once(part)
-                            .chain(parts.by_ref())
-                            .collect::<Vec<_>>()
-                            .join("/"),
-                    );
+                    let rest: Vec<_> = std::iter::once(part).chain(parts.by_ref()).collect();
+                    captures.push(rest.join("/"));
                 }
             }
         }
         parts.next().is_none().then_some(captures)
-    }
-}
-
-impl std::str::FromStr for Pattern {
-    type Err = Fault;
-
-    /// As a policy writes one: in full form, `*` for a segment, a last `**` for one or more.
-    fn from_str(text: &str) -> Result<Self, Fault> {
-        parse(text)
     }
 }
 
@@ -170,109 +154,87 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Reads a pattern.
-pub(super) fn parse(text: &str) -> Result<Pattern, Fault> {
-    check_full_form(text, "bad-pattern")?;
-    let (host, path) = text.split_once('/').unwrap_or((text, ""));
-    let text = format!("{}/{path}", host.to_ascii_lowercase());
-    let text = text.as_str();
-    let parts: Vec<&str> = text.split('/').collect();
-    let last = parts.len().saturating_sub(1);
-    let mut segments = Vec::with_capacity(parts.len());
-    for (index, part) in parts.iter().enumerate() {
-        segments.push(match *part {
-            "*" => Segment::One,
-            "**" if index == last => Segment::Rest,
-            "**" => {
-                return Err(bad(
-                    text,
-                    "** stands before the end",
-                    "** can only be the last segment; * is one whole segment",
-                ));
-            }
-            part if part.contains('*') => {
-                return Err(bad(
-                    text,
-                    &format!("* is part of the segment {part:?}"),
-                    "* stands for one whole segment, a last ** for one or more",
-                ));
-            }
-            part => Segment::Literal(part.to_owned()),
-        });
-    }
-    // The name parser knows the rest of the grammar: letters in place of each wildcard must make a
-    // repository.
-    let sample = |segment: &Segment| match segment {
-        Segment::Literal(text) => text.clone(),
-        Segment::One => "x".to_owned(),
-        Segment::Rest => "x/x".to_owned(),
-    };
-    let sample: Vec<String> = segments.iter().map(sample).collect();
-    match Repository::from_full(&sample.join("/")) {
-        Ok(_) => Ok(Pattern {
-            text: text.to_owned(),
-            segments,
-        }),
-        Err(error) => Err(bad(text, &error.to_string(), FORM)),
+impl FromStr for Pattern {
+    type Err = Fault;
+
+    /// Reads a pattern in full form, with `*` for a segment and a last `**` for one or more.
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        check_full_form(text, FindingCode::BadPattern)?;
+        let (host, path) = text.split_once('/').unwrap_or((text, ""));
+        let text = format!("{}/{path}", host.to_ascii_lowercase());
+        let bad =
+            |why: &str, hint| Fault::new(FindingCode::BadPattern, format!("{text:?}: {why}"), hint);
+        let last = text.split('/').count() - 1;
+        let mut segments = Vec::new();
+        for (index, part) in text.split('/').enumerate() {
+            segments.push(match part {
+                "*" => Segment::One,
+                "**" if index == last => Segment::Rest,
+                "**" => {
+                    let hint = "** can only be the last segment; * is one whole segment";
+                    return Err(bad("** stands before the end", hint));
+                }
+                part if part.contains('*') => {
+                    let hint = "* stands for one whole segment, a last ** for one or more";
+                    return Err(bad(&format!("* is part of the segment {part:?}"), hint));
+                }
+                part => Segment::Literal(part.to_owned()),
+            });
+        }
+        // The name parser knows the rest of the grammar: letters in place of each wildcard must make
+        // a repository.
+        let sample = |segment: &Segment| match segment {
+            Segment::Literal(text) => text.clone(),
+            Segment::One => "x".to_owned(),
+            Segment::Rest => "x/x".to_owned(),
+        };
+        let sample: Vec<String> = segments.iter().map(sample).collect();
+        match Repository::from_full(&sample.join("/")) {
+            Ok(_) => Ok(Self { text, segments }),
+            Err(error) => Err(bad(&error.to_string(), FORM)),
+        }
     }
 }
 
-/// Finds what makes a name or a pattern other than in full form, to say so in words.
-pub(super) fn check_full_form(text: &str, code: &'static str) -> Result<(), Fault> {
+/// Says why a name or a pattern is not in full form.
+pub(super) fn check_full_form(text: &str, code: FindingCode) -> Result<(), Fault> {
     let fault = |why: &str, hint: &str| Err(Fault::new(code, format!("{text:?}: {why}"), hint));
     if text.is_empty() {
         return fault("it is empty", FORM);
     }
     if text.contains('@') {
-        return fault(
-            "it has a digest",
-            "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests",
-        );
-    }
-    if text
-        .split_once('/')
-        .is_some_and(|(_, path)| path.chars().any(|c| c.is_ascii_uppercase()))
-    {
-        return fault("its path has upper-case letters", "paths are lower case");
+        let hint =
+            "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests";
+        return fault("it has a digest", hint);
     }
     let Some((host, path)) = text.split_once('/') else {
-        return fault(
-            "it is a short name",
-            &format!("write the full form, as docker.io/library/{text}"),
-        );
+        let hint = format!("write the full form, as docker.io/library/{text}");
+        return fault("it is a short name", &hint);
     };
+    if path.chars().any(|c| c.is_ascii_uppercase()) {
+        return fault("its path has upper-case letters", "paths are lower case");
+    }
     if host.contains('*') {
         return fault("* in the host", "name each registry in a rule of its own");
     }
     if !(host.contains(['.', ':']) || host == "localhost") {
-        return fault(
-            "it is a short name",
-            &format!("write the full form, with the registry's host first, as docker.io/{text}"),
-        );
+        let hint =
+            format!("write the full form, with the registry's host first, as docker.io/{text}");
+        return fault("it is a short name", &hint);
     }
     if host == "index.docker.io" {
-        return fault(
-            "index.docker.io is another name of docker.io",
-            &format!("write docker.io/{path}"),
-        );
+        let why = "index.docker.io is another name of docker.io";
+        return fault(why, &format!("write docker.io/{path}"));
     }
     if host == "docker.io" && !path.contains('/') && path != "**" {
-        return fault(
-            "it is a short name of docker.io",
-            &format!("write the full form, docker.io/library/{path}"),
-        );
+        let hint = format!("write the full form, docker.io/library/{path}");
+        return fault("it is a short name of docker.io", &hint);
     }
-    if code == "bad-pattern" && path.contains(':') {
-        return fault(
-            "it has a tag",
-            "a pattern names repositories, all tags of them; bind one tag with [[image]]",
-        );
+    if code == FindingCode::BadPattern && path.contains(':') {
+        let hint = "a pattern names repositories, all tags of them; bind one tag with [[image]]";
+        return fault("it has a tag", hint);
     }
     Ok(())
-}
-
-fn bad(text: &str, why: &str, hint: &str) -> Fault {
-    Fault::new("bad-pattern", format!("{text:?}: {why}"), hint)
 }
 
 const FORM: &str =
@@ -283,6 +245,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse(text: &str) -> Result<Pattern, Fault> {
+        text.parse()
+    }
 
     fn pattern(text: &str) -> Pattern {
         parse(text).unwrap()
@@ -357,7 +323,11 @@ mod tests {
             " h.example/a",
             "h.example/a\n",
         ] {
-            assert_eq!(parse(bad).unwrap_err().code, "bad-pattern", "{bad}");
+            assert_eq!(
+                parse(bad).unwrap_err().code,
+                FindingCode::BadPattern,
+                "{bad}"
+            );
         }
     }
 

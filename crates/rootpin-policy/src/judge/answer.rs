@@ -48,8 +48,8 @@ pub struct Statement {
     pub valid_until: Timestamp,
     /// Whether it was known before the question, so that its source may have newer metadata.
     pub at_hand: bool,
-    /// When its source may be asked again; `None` if nobody will ask.
-    pub again_after: Option<Timestamp>,
+    /// A hint about its age, for a no that newer metadata may mend.
+    pub age: String,
 }
 
 /// A "no".
@@ -110,17 +110,6 @@ impl Denial {
     }
 }
 
-impl Admission {
-    /// The IDs of the roots that signed.
-    #[must_use]
-    pub fn roots(&self) -> Vec<String> {
-        let Ground::Signed(signed) = &self.ground else {
-            return Vec::new();
-        };
-        signed.iter().map(|(id, _)| id.clone()).collect()
-    }
-}
-
 impl Ground {
     /// The stable name.
     #[must_use]
@@ -136,28 +125,24 @@ impl Ground {
 }
 
 impl Judgement {
-    pub(super) fn yes(ground: Ground, rule: String, valid_until: Timestamp, mode: Mode) -> Self {
-        let admission = Admission {
+    pub(super) fn of(result: Result<(Ground, String, Timestamp), Denial>, mode: Mode) -> Self {
+        let admission = |(ground, rule, valid_until)| Admission {
             ground,
             rule,
             valid_until,
             mode,
         };
-        Self::of(Ok(admission), mode)
-    }
-
-    pub(super) fn no(denial: Denial, mode: Mode) -> Self {
-        Self::of(Err(denial), mode)
-    }
-
-    fn of(result: Result<Admission, Denial>, mode: Mode) -> Self {
         Self {
-            result,
+            result: result.map(admission),
             mode,
             decided_by: None,
             digest: None,
             basis: Basis::Policy,
         }
+    }
+
+    pub(super) fn no(denial: Denial, mode: Mode) -> Self {
+        Self::of(Err(denial), mode)
     }
 
     pub(super) fn decided_by(mut self, name: usize) -> Self {

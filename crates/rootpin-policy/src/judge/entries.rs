@@ -12,15 +12,6 @@ use rootpin_trust::image::{Digest, ImageRef};
 
 use crate::{BoundImage, Exempt, Policy, Rule};
 
-/// An entry that covers the name.
-#[derive(Debug, Clone)]
-pub struct Entry<'a> {
-    /// The entry.
-    pub kind: EntryKind<'a>,
-    /// Why it applies or not.
-    pub why: Why<'a>,
-}
-
 /// An entry of the policy, or the name's own digest.
 #[derive(Debug, Clone, Copy)]
 pub enum EntryKind<'a> {
@@ -60,32 +51,27 @@ pub enum Why<'a> {
 /// What is known of a name and its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookup<'a> {
-    /// The name.
-    pub name: &'a ImageRef,
+    pub(super) name: &'a ImageRef,
     /// The digest of the index or manifest; `None` while any bytes may come.
-    pub top: Option<Digest>,
-    /// See [`NamedBytes::manifests`](super::NamedBytes::manifests).
-    pub manifests: &'a [Digest],
-    /// See [`NamedBytes::contents`](super::NamedBytes::contents).
-    pub contents: &'a [Digest],
+    pub(super) top: Option<Digest>,
+    pub(super) manifests: &'a [Digest],
+    pub(super) contents: &'a [Digest],
     /// Whether a sign shows that a registry was asked for the name.
-    pub from_registry: bool,
-    /// The time.
-    pub now: Timestamp,
-    /// Why the clock can't be right, if it can't.
-    pub clock: Option<&'a Refusal>,
+    pub(super) from_registry: bool,
+    pub(super) now: Timestamp,
+    pub(super) clock: Option<&'a Refusal>,
 }
 
-impl Entry<'_> {
-    /// Whether it decides, unless an entry before it does.
+impl Why<'_> {
+    /// Whether the entry decides, unless one before it does.
     #[must_use]
     pub fn applies(&self) -> bool {
-        matches!(self.why, Why::Applies | Why::Ended | Why::Clock(_))
+        matches!(self, Self::Applies | Self::Ended | Self::Clock(_))
     }
 }
 
 impl<'a> Lookup<'a> {
-    /// A name that a registry is asked for, before it has answered.
+    /// A name that a registry is asked for, and a clock that can't be right for this reason.
     #[must_use]
     pub fn of(name: &'a ImageRef, now: Timestamp, clock: Option<&'a Refusal>) -> Self {
         Self {
@@ -150,10 +136,10 @@ impl<'a> Lookup<'a> {
 
 /// All entries that cover the name; those that apply stand in the order of precedence.
 #[must_use]
-pub fn entries<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Vec<Entry<'a>> {
+pub fn entries<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Vec<(EntryKind<'a>, Why<'a>)> {
     let repository = &lookup.name.repository;
     let mut all = Vec::new();
-    let mut add = |kind, why| all.push(Entry { kind, why });
+    let mut add = |kind, why| all.push((kind, why));
     let image = lookup.bound(policy);
     let (revoked, own) = (lookup.revoked(policy), lookup.own_digest());
     let of_bytes = [revoked, own, image.map(EntryKind::Image)];
@@ -175,17 +161,16 @@ pub fn entries<'a>(policy: &'a Policy, lookup: Lookup<'a>) -> Vec<Entry<'a>> {
         add(EntryKind::Rule(rule), why);
     }
     // If nothing else covers the name, the last exemption that has ended decides, and says so.
-    if !all.iter().any(Entry::applies) {
-        let is_over = |entry: &&mut Entry<'_>| matches!(entry.why, Why::Over);
-        if let Some(entry) = all.iter_mut().rev().find(is_over) {
-            entry.why = Why::Ended;
+    if !all.iter().any(|(_, why)| why.applies()) {
+        let mut reasons = all.iter_mut().rev().map(|(_, why)| why);
+        if let Some(over) = reasons.find(|why| matches!(why, Why::Over)) {
+            *over = Why::Ended;
         }
     }
     all
 }
 
 impl fmt::Display for EntryKind<'_> {
-    /// As the policy has it, with the place where it stands.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Revoked(digest, _) => write!(formatter, "[[revoked]] digest = \"{digest}\""),

@@ -8,9 +8,8 @@
 //! ```
 //!
 //! Each call of [`Judge::next`] runs the one procedure from its beginning with all that was heard so
-//! far, and asks for the first thing that is missing. So the procedure reads as the rules of
-//! docs/policy.md, and it serves every door: what differs between doors is data in the
-//! [`Question`].
+//! far, and asks for the first thing that is missing. So the procedure reads as docs/policy.md does.
+//! It serves every door: what differs between doors is data in the [`Question`].
 
 mod answer;
 mod entries;
@@ -33,7 +32,7 @@ use rootpin_trust::{Refusal, tuf};
 use crate::{Policy, Root};
 
 pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement, rank};
-pub use entries::{Entry, EntryKind, Lookup, Why, entries};
+pub use entries::{EntryKind, Lookup, Why, entries};
 pub use question::{Action, NameSource, NamedBytes, Origin, Question};
 
 /// One question, and what was heard for it.

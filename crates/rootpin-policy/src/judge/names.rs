@@ -8,7 +8,7 @@ use rootpin_trust::Code;
 use rootpin_trust::image::Repository;
 
 use super::answer::{Basis, Denial, Ground, Judgement, rank};
-use super::entries::{Entry, EntryKind, Lookup, Why, entries};
+use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::{NameSource, NamedBytes, Question};
 use super::{Asked, Judge, No, refusals};
 
@@ -69,8 +69,7 @@ impl<'a> Names<'a> {
         let repositories = || repositories(names).len();
         if self.question.action.is_of_dockerd() && repositories() > MOST_REPOSITORIES {
             let denial = refusals::too_many_names(repositories(), MOST_REPOSITORIES);
-            let is_final = false;
-            self.refuse(&No { denial, is_final }, 0);
+            (self.no, self.is_covered) = (Some((denial, 0)), true);
             return Ok(None);
         }
         for (at, named) in names {
@@ -122,7 +121,7 @@ impl<'a> Names<'a> {
     /// The first entry that applies decides about a name.
     fn name(&self, named: &NamedBytes) -> Asked<Result<Judgement, No>> {
         let lookup = self.lookup(named);
-        let Some(Entry { kind, why }) = self.deciding(lookup) else {
+        let Some((kind, why)) = self.deciding(lookup) else {
             let (denial, is_final) = (refusals::no_rule(&named.name), false);
             return Ok(Err(No { denial, is_final }));
         };
@@ -140,24 +139,20 @@ impl<'a> Names<'a> {
             (EntryKind::Exempt(exempt), _) => (Ok((Ground::Exempt, exempt.until)), false),
             (EntryKind::Rule(rule), _) => (self.judge.rule(rule, named)?, false),
         };
-        let mode = self.judge.mode_of(self.question);
-        Ok(match found {
-            Ok((ground, until)) => Ok(Judgement::yes(ground, kind.to_string(), until, mode)),
-            Err(denial) => Err(No { denial, is_final }),
-        })
+        let yes = |(ground, until)| {
+            let mode = self.judge.mode_of(self.question);
+            Judgement::of(Ok((ground, kind.to_string(), until)), mode)
+        };
+        Ok(found.map(yes).map_err(|denial| No { denial, is_final }))
     }
 
     /// An exemption without digests is for what a registry was asked for (rule 4), also where a
     /// forged annotation, which is believed first, gives another name. It mends no final no.
     fn exempt_elsewhere(&self) -> Asked<Option<Judgement>> {
-        let is_exempt = |named: &NamedBytes| {
-            let entry = self.deciding(self.lookup(named));
-            entry.is_some_and(|entry| matches!(entry.kind, EntryKind::Exempt(_)))
-        };
         let names = self.question.names.iter().enumerate();
         for (at, named) in names.filter(|(_, named)| named.source.is_registry()) {
             if !self.is_final
-                && is_exempt(named)
+                && let Some((EntryKind::Exempt(_), _)) = self.deciding(self.lookup(named))
                 && let Ok(judgement) = self.name(named)?
             {
                 return Ok(Some(judgement.decided_by(at)));
@@ -166,17 +161,16 @@ impl<'a> Names<'a> {
         Ok(None)
     }
 
-    fn deciding<'b>(&'b self, lookup: Lookup<'b>) -> Option<Entry<'b>> {
+    fn deciding<'b>(&'b self, lookup: Lookup<'b>) -> Option<(EntryKind<'b>, Why<'b>)> {
         let all = entries(self.judge.policy, lookup);
-        all.into_iter().find(Entry::applies)
+        all.into_iter().find(|(_, why)| why.applies())
     }
 
     fn lookup<'b>(&'b self, named: &'b NamedBytes) -> Lookup<'b> {
         // A label counts for the bytes that have it, and for no others of its repository.
         let is_label = |other: &NamedBytes| {
-            other.source == NameSource::Source
-                && other.top == named.top
-                && other.name.repository == named.name.repository
+            let bytes = (other.top, &other.name.repository);
+            other.source == NameSource::Source && bytes == (named.top, &named.name.repository)
         };
         let has_label = || self.question.names.iter().any(is_label);
         Lookup {

@@ -11,10 +11,11 @@ use crate::Mode;
 
 impl Judge<'_> {
     pub(super) fn judge(&self, question: &Question) -> Asked<Judgement> {
-        let docker = &self.policy.docker;
         match &question.action {
-            Action::Swarm => return Ok(self.by_key("swarm", docker.swarm, question)),
-            Action::Plugin => return Ok(self.by_key("plugins", docker.plugins, question)),
+            Action::Swarm => return Ok(self.by_key("swarm", self.policy.docker.swarm, question)),
+            Action::Plugin => {
+                return Ok(self.by_key("plugins", self.policy.docker.plugins, question));
+            }
             Action::Make(names) => return Ok(self.made(question, names)),
             Action::Resolve(name) => return self.resolve(name),
             Action::Pull
@@ -115,7 +116,7 @@ impl Judge<'_> {
             return Judgement::no(refusals::not_local(found, &question.namespace), mode);
         }
         let rule = "[local] content = \"allow\"".to_owned();
-        Judgement::yes(Ground::Local, rule, Timestamp::MAX, mode)
+        Judgement::of(Ok((Ground::Local, rule, Timestamp::MAX)), mode)
     }
 
     /// If the policy covers a name, only signed or bound bytes may have it; `[local]` does not apply
@@ -133,10 +134,9 @@ impl Judge<'_> {
     /// A key of `[docker]` allows all of its kind, or none.
     fn by_key(&self, key: &str, allowed: bool, question: &Question) -> Judgement {
         let value = if allowed { "allow" } else { "deny" };
-        let (rule, mode) = (format!("[docker] {key} = \"{value}\""), self.policy.mode);
-        if allowed {
-            return Judgement::yes(Ground::PolicyKey, rule, Timestamp::MAX, mode);
-        }
-        Judgement::no(refusals::by_key(question, rule, key), mode)
+        let rule = format!("[docker] {key} = \"{value}\"");
+        let no = refusals::by_key(question, rule.clone(), key);
+        let yes = (Ground::PolicyKey, rule, Timestamp::MAX);
+        Judgement::of(if allowed { Ok(yes) } else { Err(no) }, self.policy.mode)
     }
 }

@@ -2,11 +2,11 @@
 
 use rootpin_trust::image::{Digest, ImageRef};
 
-/// What an engine is about to do. It says nothing about who may sign; only those rules of
-/// docs/policy.md that hold for some actions look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an engine is about to do. It says nothing about who may sign.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Action {
     /// Pull a name as a digest.
+    #[default]
     Pull,
     /// Find the digest to use for a tag.
     Resolve(ImageRef),
@@ -46,11 +46,12 @@ pub enum NameSource {
 }
 
 /// Where bytes come from, as far as the engine shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origin {
     /// From a registry, by any sign.
     Registry,
     /// From no registry.
+    #[default]
     Local,
     /// Not looked up.
     Unknown,
@@ -72,7 +73,7 @@ pub struct NamedBytes {
 }
 
 /// What a door asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Question {
     /// What the engine is about to do.
     pub action: Action,
@@ -130,12 +131,8 @@ impl Question {
         Self {
             action,
             shown,
-            bytes: Vec::new(),
-            names: Vec::new(),
-            origin: Origin::Local,
             namespace,
-            images: Vec::new(),
-            variants: Vec::new(),
+            ..Self::default()
         }
     }
 }

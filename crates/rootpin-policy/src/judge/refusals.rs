@@ -6,7 +6,7 @@ use rootpin_trust::{Code, Collection, Refusal, Target};
 
 use super::answer::Denial;
 use super::question::{Action, Question};
-use crate::{BoundImage, Exempt, Rule};
+use crate::{BoundImage, Exempt, Pattern, Rule};
 
 pub(super) fn revoked(digest: Digest, reason: &str) -> Denial {
     let found = format!("{digest}, which the policy revokes: {reason}");
@@ -18,24 +18,18 @@ pub(super) fn revoked(digest: Digest, reason: &str) -> Denial {
 pub(super) fn own_digest(top: Digest, own: Digest) -> Denial {
     let wanted = format!("{own}, the digest in the name itself");
     let hint = "the name and the bytes don't belong together; pull again";
-    Denial::plain(Refusal::new(
-        Code::DigestMismatch,
-        top.to_string(),
-        wanted,
-        hint,
-    ))
+    let found = top.to_string();
+    Denial::plain(Refusal::new(Code::DigestMismatch, found, wanted, hint))
 }
 
 pub(super) fn bound_elsewhere(top: Digest, image: &BoundImage) -> Denial {
     let listed: Vec<_> = image.digests.iter().map(ToString::to_string).collect();
     let (found, wanted) = (top.to_string(), listed.join(" or "));
-    let hint =
-        "the policy binds this name to its bytes; change the [[image]] entry if these are meant";
+    let hint = "the name is bound to its bytes; change the [[image]] entry if these are meant";
     let refusal = Refusal::new(Code::DigestMismatch, found, wanted, hint);
     Denial::by(image.to_string(), refusal)
 }
 
-/// The only exemption that covers a name has ended.
 pub(super) fn exemption_over(exempt: &Exempt, now: Timestamp) -> Denial {
     let found = format!("an exemption until {}", exempt.until);
     let wanted = format!("one that is in force at {now:.0}");
@@ -55,14 +49,10 @@ pub(super) fn no_rule(name: &ImageRef) -> Denial {
 }
 
 pub(super) fn no_signed_name(rule: &Rule, name: &ImageRef) -> Refusal {
-    let signed_as = rule
-        .signed_as
-        .as_ref()
-        .map_or("", |pattern| pattern.as_str());
-    let found = format!(
-        "{}, which signed-as {signed_as:?} carries to no name in full form",
-        name.repository
-    );
+    let signed_as = rule.signed_as.as_ref().map_or("", Pattern::as_str);
+    let repository = &name.repository;
+    let found =
+        format!("{repository}, which signed-as {signed_as:?} carries to no name in full form");
     let wanted = "a name that a signed statement can carry";
     let hint = "mend `signed-as`; official Docker images are docker.io/library/…";
     Refusal::new(Code::NoStatement, found, wanted, hint)
@@ -84,16 +74,11 @@ fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
     Refusal::new(Code::NoStatement, found, wanted, hint)
 }
 
-pub(super) fn signed_for_another(
-    collection: &Collection,
-    tag: &Tag,
-    target: &Target,
-    digest: Digest,
-) -> Refusal {
-    let (signed, role, repository) = (target.digest, &collection.role, &collection.gun);
+pub(super) fn other_bytes(of: &Collection, tag: &Tag, target: &Target, found: Digest) -> Refusal {
+    let (signed, role, repository) = (target.digest, &of.role, &of.gun);
     let wanted = format!("{signed}, signed for tag {tag} in {role} of {repository}");
     let hint = "the registry serves other bytes than the publisher signed; sign the new ones, or find out who put them there";
-    Refusal::new(Code::DigestMismatch, digest.to_string(), wanted, hint)
+    Refusal::new(Code::DigestMismatch, found.to_string(), wanted, hint)
 }
 
 pub(super) fn not_local(found: String, namespace: &str) -> Denial {
@@ -144,10 +129,7 @@ pub(super) fn by_key(question: &Question, rule: String, key: &str) -> Denial {
 
 /// The answer was to another question: an error of this program, which admits nothing.
 pub(super) fn unheard() -> Refusal {
-    let (found, wanted) = (
-        "an answer that was not asked for",
-        "what the judge asked for",
-    );
+    let (found, wanted) = ("another answer", "the one that the judge asked for");
     let hint = "this is an error in rootpin: report it, with the log";
     Refusal::new(Code::StateUnusable, found, wanted, hint)
 }

@@ -1,8 +1,7 @@
 //! The digest to use for a tag: the one that is signed for it, whatever its registry says now.
 //!
-//! Nothing is admitted here. The policy and signed statements propose digests, and each is judged as
-//! a pull of it. The registry is asked only where its answer can do no harm: to choose among digests
-//! that are all admitted, and for a name that the policy exempts or only audits.
+//! The policy and signed statements propose digests, and each is judged as a pull of it. The registry
+//! is asked only to choose among proposals, and for a name that the policy exempts or only audits.
 
 use rootpin_trust::image::{Digest, ImageRef, Tag};
 use rootpin_trust::{Refusal, tuf};
@@ -24,20 +23,20 @@ impl Judge<'_> {
             return Ok(Judgement::no(refusals::no_rule(name), mode));
         };
         let (digests, denial) = self.proposed(name, tag, mode)?;
-        let mut worst: Option<(u8, Judgement)> = None;
+        let denial = denial.unwrap_or_else(|| refusals::no_rule(name));
+        let mut worst = (None, Judgement::no(denial, mode));
         for digest in digests {
             let mut judgement = self.judge(&Question::pull(name.clone(), digest))?;
             judgement.digest = Some(digest);
             let Err(denial) = &judgement.result else {
                 return Ok(judgement);
             };
-            let rank = rank(denial.refusal.code);
-            if worst.as_ref().is_none_or(|(known, _)| rank > *known) {
-                worst = Some((rank, judgement));
+            let rank = Some(rank(denial.refusal.code));
+            if rank > worst.0 {
+                worst = (rank, judgement);
             }
         }
-        let none = || Judgement::no(denial.unwrap_or_else(|| refusals::no_rule(name)), mode);
-        Ok(worst.map_or_else(none, |(_, judgement)| judgement))
+        Ok(worst.1)
     }
 
     /// In the order of precedence: digests of `[[image]]`, then exempt ones, then signed ones; and
@@ -45,8 +44,8 @@ impl Judge<'_> {
     fn proposed(&self, name: &ImageRef, tag: &Tag, mode: Mode) -> Asked<Proposed> {
         let all = entries(self.policy, Lookup::of(name, self.now, self.clock.as_ref()));
         let (mut exempts_any, mut exempt, mut over) = (false, Vec::new(), None);
-        for entry in &all {
-            match (entry.kind, &entry.why) {
+        for (kind, why) in &all {
+            match (kind, why) {
                 (EntryKind::Image(image), _) => {
                     let listed = image.digests.iter().copied().collect();
                     return Ok((self.chosen_first(name, listed)?, None));
@@ -55,11 +54,9 @@ impl Judge<'_> {
                     Some(digests) => exempt.extend(digests),
                     None => exempts_any = true,
                 },
-                (_, Why::Clock(refusal)) => {
-                    over = over.or_else(|| Some(Denial::plain((*refusal).clone())));
-                }
-                (EntryKind::Exempt(entry), Why::Over | Why::Ended) => {
-                    over = over.or_else(|| Some(refusals::exemption_over(entry, self.now)));
+                (_, Why::Clock(no)) => _ = over.get_or_insert(Denial::plain((*no).clone())),
+                (EntryKind::Exempt(exempt), Why::Over | Why::Ended) => {
+                    over.get_or_insert(refusals::exemption_over(exempt, self.now));
                 }
                 _ => {}
             }

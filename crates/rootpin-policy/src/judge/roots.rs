@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rootpin_trust::image::{Digest, ImageRef, Tag};
 use rootpin_trust::{Code, Collection, Refusal, Target, tuf};
 
@@ -70,9 +70,8 @@ impl Judge<'_> {
         // A "no" only if the quorum is missed even though all silent roots agreed (rule 7).
         let possible = votes.len() + unjudged.len() >= rule.quorum;
         let decisive = if possible { unjudged } else { refused };
-        let most_specific = decisive
-            .into_iter()
-            .max_by_key(|refusal| rank(refusal.code));
+        let by_rank = |refusal: &Refusal| rank(refusal.code);
+        let most_specific = decisive.into_iter().max_by_key(by_rank);
         let refusal = most_specific.unwrap_or_else(refusals::unheard);
         Ok((votes, Some(by_roots(rule, refusal))))
     }
@@ -92,7 +91,10 @@ impl Judge<'_> {
             None => return Err(Ask::of(need, false, name, sharers)),
             Some((again, Heard::Root(Ok(statement)))) => {
                 let found = wanted(statement.verified.get()).map(|it| (statement.clone(), it));
-                let found = found.map_err(|refusal| dated(refusal, statement));
+                let found = found.map_err(|mut refusal| {
+                    refusal.hint.push_str(&statement.age);
+                    refusal
+                });
                 let basis = self.basis_of(root, statement);
                 (again, found, basis, statement.at_hand)
             }
@@ -110,7 +112,7 @@ impl Judge<'_> {
     }
 
     fn basis_of(&self, root: &Root, statement: &Statement) -> Basis {
-        if later(statement.contact, root.recheck) >= self.now {
+        if self.now.duration_since(statement.contact) <= root.recheck {
             Basis::Roots
         } else {
             Basis::Doubtful
@@ -129,37 +131,14 @@ fn by_roots(rule: &Rule, refusal: Refusal) -> Denial {
 fn is_named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
     let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
     let Some(tag) = tag else {
-        let mut stands = collection.targets.values().filter(|target| stands(target));
-        let any = stands.next().map(|_| ());
-        return any.ok_or_else(|| refusals::no_digest(collection, digest));
+        let any = collection.targets.values().any(stands);
+        return any
+            .then_some(())
+            .ok_or_else(|| refusals::no_digest(collection, digest));
     };
     match collection.targets.get(tag.as_str()) {
         Some(target) if stands(target) => Ok(()),
-        Some(target) => Err(refusals::signed_for_another(
-            collection, tag, target, digest,
-        )),
+        Some(target) => Err(refusals::other_bytes(collection, tag, target, digest)),
         None => Err(refusals::no_tag(collection, tag)),
     }
-}
-
-/// Adds to a no that newer metadata may mend how old the metadata is, and when its source is asked
-/// again.
-fn dated(refusal: Refusal, statement: &Statement) -> Refusal {
-    let Some(again) = statement.again_after else {
-        return refusal;
-    };
-    // Rounded up to a whole second, because an earlier one would be too early.
-    let again = match again.subsec_nanosecond() {
-        0 => again,
-        _ => later(again, SignedDuration::from_secs(1)),
-    };
-    let hint = format!(
-        "{}; the metadata was fetched at {:.0}: if the publisher signed later, ask again after {again:.0}",
-        refusal.hint, statement.contact
-    );
-    Refusal { hint, ..refusal }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

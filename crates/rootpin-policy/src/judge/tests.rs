@@ -67,7 +67,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         contact: now(),
         valid_until: Timestamp::MAX,
         at_hand,
-        again_after: None,
+        age: String::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mistakes in a policy: each told at its place, all of them at once.
 
 use super::*;
+use crate::FindingCode;
 
 #[test]
 fn a_policy_without_rules_loads_and_an_empty_one_does_not() {
@@ -21,7 +22,10 @@ fn a_file_that_is_not_utf8_is_an_error_of_the_whole_file() {
     files.insert("policy.toml".to_owned(), b"version = 1 # \xff".to_vec());
     let findings = load(&files, now()).unwrap_err();
     assert_eq!(
-        (findings[0].location.to_string().as_str(), findings[0].code),
+        (
+            findings[0].location.to_string().as_str(),
+            findings[0].code.as_str()
+        ),
         ("policy.toml:1:1", "unreadable")
     );
 }
@@ -268,7 +272,7 @@ fn warnings_alone_let_the_policy_load() {
     );
     assert_eq!(
         good(&[("policy.toml", &revoked)]).warnings[0].code,
-        "revoked-pin"
+        FindingCode::RevokedPin
     );
 }
 
@@ -302,7 +306,7 @@ fn a_finding_is_shown_with_line_caret_and_hint() {
     let shown = findings(&[("policy.toml", &format!("{HEAD}mode = \"off\"\n"))])[0].to_string();
     assert_eq!(
         shown,
-        "policy.toml:3:8: bad-value: there is no mode \"off\"\n    mode = \"off\"\n           ^\nhint: write \"enforce\" or \"audit\""
+        "policy.toml:3:8: bad-value: mode can't be \"off\"\n    mode = \"off\"\n           ^\nhint: write \"enforce\" (the default) or \"audit\""
     );
 }
 

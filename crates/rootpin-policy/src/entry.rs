@@ -1,0 +1,116 @@
+//! The entries that cover names: `[[rule]]`, `[[image]]` and `[[exempt]]`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rootpin_trust::image::{Digest, Repository, Tag};
+
+use crate::finding::Location;
+use crate::{Mode, Pattern, Root};
+
+/// The roots that must sign the names that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The names.
+    pub pattern: Pattern,
+    /// The roots to ask; at least one.
+    pub roots: Vec<Arc<Root>>,
+    /// How many of the roots must map the name to the digest.
+    pub quorum: usize,
+    /// The mode for these names: the policy's, or the rule's own where it is stricter.
+    pub mode: Mode,
+    /// The name that the signed statement must carry, where it is not the asked one.
+    pub signed_as: Option<Pattern>,
+    /// Whether no fragment may take names from it.
+    pub is_final: bool,
+    /// Where it stands.
+    pub location: Location,
+}
+
+/// A name with tag, and the only digests that it may be used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundImage {
+    /// The repository.
+    pub repository: Repository,
+    /// The tag.
+    pub tag: Tag,
+    /// All digests listed for the name.
+    pub digests: BTreeSet<Digest>,
+    /// Where it stands first.
+    pub location: Location,
+}
+
+/// Names, or bytes, that need no signature for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exempt {
+    /// The names.
+    pub pattern: Pattern,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why it is there.
+    pub reason: String,
+    /// The only bytes that it is for; `None`: any bytes under the names.
+    pub digests: Option<BTreeSet<Digest>>,
+    /// Where it stands.
+    pub location: Location,
+}
+
+impl Rule {
+    /// The name that the signed statement must carry for this repository.
+    ///
+    /// `None` where `signed-as` gives no repository in full form (`docker.io/alpine`): then no
+    /// statement can exist.
+    #[must_use]
+    pub fn signed_name(&self, repository: &Repository) -> Option<Repository> {
+        match &self.signed_as {
+            Some(signed_as) => signed_as.carry_over(&self.pattern, repository),
+            None => Some(repository.clone()),
+        }
+    }
+}
+
+impl Exempt {
+    /// Whether its time has passed.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.until
+    }
+}
+
+impl fmt::Display for Rule {
+    /// `[[rule]] match = "…" (FILE:LINE)`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { file, line, .. } = &self.location;
+        write!(
+            formatter,
+            "[[rule]] match = \"{}\" ({file}:{line})",
+            self.pattern
+        )
+    }
+}
+
+impl fmt::Display for BoundImage {
+    /// `[[image]] name = "…" (FILE:LINE)`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (repository, tag) = (&self.repository, &self.tag);
+        let Location { file, line, .. } = &self.location;
+        write!(
+            formatter,
+            "[[image]] name = \"{repository}:{tag}\" ({file}:{line})"
+        )
+    }
+}
+
+impl fmt::Display for Exempt {
+    /// `[[exempt]] match = "…" (FILE:LINE)`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { file, line, .. } = &self.location;
+        write!(
+            formatter,
+            "[[exempt]] match = \"{}\" ({file}:{line})",
+            self.pattern
+        )
+    }
+}

@@ -1,0 +1,196 @@
+//! Checks over all files together: duplicates, roots without rules, rules between which nothing
+//! decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rootpin_trust::image::{Digest, Repository, Tag};
+
+use super::Draft;
+use super::entries::{Revoked, RuleDraft};
+use super::report::{At, Place};
+use super::root::RootDraft;
+use crate::finding::FindingCode;
+use crate::pattern::Pattern;
+use crate::settings::{Limits, Mode};
+
+/// The entries of all files.
+struct All<'d, 'r> {
+    drafts: &'d [Draft<'r>],
+    roots: Vec<&'d RootDraft<'r>>,
+    rules: Vec<&'d RuleDraft<'r>>,
+}
+
+/// Checks the files against each other. `is_whole`: whether all that they say is known.
+pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
+    let all = All {
+        drafts,
+        roots: drafts.iter().flat_map(|draft| &draft.roots).collect(),
+        rules: drafts.iter().flat_map(|draft| &draft.rules).collect(),
+    };
+    let ids = all.roots.iter().filter_map(|root| root.id.as_ref());
+    once("id", ids.map(|id| (id.value.clone(), id.place)));
+    if is_whole {
+        all.check_use_of_roots();
+    }
+    let patterns = || all.rules.iter().filter_map(|rule| rule.pattern.as_ref());
+    once(
+        "match",
+        patterns().map(|at| (at.value.to_string(), at.place)),
+    );
+    check_ambiguous(patterns());
+    all.check_quorums();
+    let images = drafts.iter().flat_map(|draft| &draft.images);
+    let images = images.filter_map(|image| image.name.as_ref().zip(image.digest.as_ref()));
+    let bound = |(name, digest): (&At<'r, (Repository, Tag)>, &At<'r, Digest>)| {
+        let (repository, tag) = &name.value;
+        (format!("{repository}:{tag}@{}", digest.value), name.place)
+    };
+    once("image", images.map(bound));
+    let settings = drafts.first().and_then(|main| main.settings.as_ref());
+    all.check_modes(settings.map_or(Mode::Enforce, |settings| settings.mode));
+    let limits = settings.map_or_else(Limits::default, |settings| settings.limits);
+    all.check_exempts(limits, now);
+    all.warn_of_revoked_pins();
+}
+
+fn once<'r>(key: &str, said: impl Iterator<Item = (String, Place<'r>)>) {
+    let mut seen: BTreeMap<String, Place<'_>> = BTreeMap::new();
+    for (value, place) in said {
+        if let Some(earlier) = seen.get(&value) {
+            let message = format!("{key} {value:?} stands already at {}", earlier.location());
+            place.error(FindingCode::Duplicate, message, "say each thing once");
+        } else {
+            seen.insert(value, place);
+        }
+    }
+}
+
+/// Of two patterns that match one name the longer literal prefix wins; with equally long ones,
+/// nothing decides.
+fn check_ambiguous<'d, 'r: 'd>(patterns: impl Iterator<Item = &'d At<'r, Pattern>>) {
+    let mut by_prefix: BTreeMap<&str, Vec<&At<'_, Pattern>>> = BTreeMap::new();
+    for later in patterns.filter(|pattern| !pattern.value.is_exact()) {
+        let group = by_prefix.entry(later.value.literal_prefix()).or_default();
+        let others = group.iter().filter(|earlier| earlier.value != later.value);
+        for earlier in others.filter(|earlier| earlier.value.overlaps(&later.value)) {
+            let (this, other) = (later.value.as_str(), earlier.value.as_str());
+            let at = earlier.place.location();
+            let message = format!(
+                "{this:?} can match the same names as {other:?} of {at}, and neither is more specific"
+            );
+            let hint = "make one of them longer before its first wildcard, or join the two rules";
+            later.place.error(FindingCode::Ambiguous, message, hint);
+        }
+        group.push(later);
+    }
+}
+
+impl All<'_, '_> {
+    fn check_use_of_roots(&self) {
+        let ids = || self.roots.iter().filter_map(|root| root.id.as_ref());
+        let names = || self.rules.iter().flat_map(|rule| &rule.roots);
+        let defined: BTreeSet<&str> = ids().map(|id| id.value.as_str()).collect();
+        let used: BTreeSet<&str> = names().map(|root| root.value.as_str()).collect();
+        let known = Vec::from_iter(defined.iter().copied()).join(", ");
+        let known = match known.as_str() {
+            "" => "none is defined".to_owned(),
+            known => format!("defined are: {known}"),
+        };
+        for root in names().filter(|root| !defined.contains(root.value.as_str())) {
+            let message = format!("no [[root]] has the id {:?}", root.value);
+            root.place
+                .error(FindingCode::UndefinedRoot, message, known.clone());
+        }
+        for id in ids().filter(|id| !used.contains(id.value.as_str())) {
+            let message = format!("no [[rule]] names the root {:?}", id.value);
+            let hint = "name it in the roots of a rule, or take it out";
+            id.place.error(FindingCode::UnusedRoot, message, hint);
+        }
+    }
+
+    fn check_modes(&self, mode: Mode) {
+        let modes = self.rules.iter().filter_map(|rule| rule.mode.as_ref());
+        for at in modes.filter(|at| at.value < mode) {
+            let (looser, mode) = (at.value.as_str(), mode.as_str());
+            let message = format!("mode {looser:?} is looser than the policy's {mode:?}");
+            let hint = "a rule may be stricter than the policy, never looser";
+            at.place.error(FindingCode::LooserMode, message, hint);
+        }
+    }
+
+    /// Two roots under one key count once: they can't make a quorum.
+    fn check_quorums(&self) {
+        for rule in self.rules.iter().filter(|rule| rule.quorum.value > 1) {
+            let mut owners = BTreeMap::new();
+            for At { value: name, .. } in &rule.roots {
+                let is_named = |id: &At<'_, String>| id.value == *name;
+                let roots = self.roots.iter();
+                let of_name = roots.filter(|root| root.id.as_ref().is_some_and(is_named));
+                let keys = of_name.flat_map(|root| &root.keys).map(|key| key.value);
+                for key in keys.collect::<BTreeSet<_>>() {
+                    if let Some(owner) = owners.insert(key, name)
+                        && owner != name
+                    {
+                        let message = format!(
+                            "roots {owner:?} and {name:?} share the key {key}, so they are one voice"
+                        );
+                        let hint = "a quorum needs roots with keys of their own";
+                        rule.quorum.place.error(FindingCode::Quorum, message, hint);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_exempts(&self, limits: Limits, now: Timestamp) {
+        let exempts = || self.drafts.iter().flat_map(|draft| &draft.exempts);
+        let patterns = exempts().filter_map(|exempt| exempt.pattern.as_ref());
+        once("match", patterns.map(|at| (at.value.to_string(), at.place)));
+        // Beyond the last instant that can be written, nothing is too far away.
+        let latest = now.checked_add(limits.max_exempt).unwrap_or(Timestamp::MAX);
+        for At {
+            value: until,
+            place,
+        } in exempts().filter_map(|exempt| exempt.until.as_ref())
+        {
+            if *until > latest {
+                let message =
+                    format!("the exemption ends at {until}, later than max-exempt allows");
+                let hint = format!("the latest end today is {latest}");
+                place.error(FindingCode::Until, message, hint);
+            } else if *until <= now {
+                let message = format!("the exemption ended at {until} and is void");
+                let hint = "take it out, or give it a new end";
+                place.warning(FindingCode::Until, message, hint);
+            }
+        }
+    }
+
+    /// Revocation comes before everything: whatever is revoked is refused wherever else it stands.
+    fn warn_of_revoked_pins(&self) {
+        let (mut digests, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for revoked in self.drafts.iter().flat_map(|draft| &draft.revoked) {
+            match revoked.revoked {
+                Some(Revoked::Digest(digest)) => _ = digests.insert(digest),
+                Some(Revoked::Key(key)) => _ = keys.insert(key),
+                None => {}
+            }
+        }
+        let bound = self.drafts.iter().flat_map(|draft| &draft.images);
+        let bound = bound.filter_map(|image| image.digest.as_ref());
+        let exempts = self.drafts.iter().flat_map(|draft| &draft.exempts);
+        let exempt = exempts.flat_map(|exempt| exempt.digests.iter().flatten());
+        for digest in bound.chain(exempt).filter(|at| digests.contains(&at.value)) {
+            let message = "this digest is revoked, and so refused";
+            let hint = "take it out here, or its [[revoked]]";
+            digest.place.warning(FindingCode::RevokedPin, message, hint);
+        }
+        let pinned = self.roots.iter().flat_map(|root| &root.keys);
+        for At { value: key, place } in pinned.filter(|key| keys.contains(&key.value)) {
+            let message = format!("the key {key} is revoked: a root role that lists it is refused");
+            let hint = "take it out once the root role is rotated";
+            place.warning(FindingCode::RevokedPin, message, hint);
+        }
+    }
+}

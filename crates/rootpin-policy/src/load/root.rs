@@ -1,0 +1,249 @@
+//! Reads `[[root]]`, and the files that it names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use rootpin_trust::image::Digest;
+use rootpin_trust::{Code, Fingerprint, KeyId, key_file, tuf};
+
+use super::report::{At, Place};
+use super::section::Section;
+use super::values;
+use crate::duration;
+use crate::finding::{Fault, FindingCode};
+use crate::metadata_url::{self, MetadataUrl};
+use crate::root::{KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
+
+/// A `[[root]]` as far as it is understood.
+pub(super) struct RootDraft<'r> {
+    pub(super) id: Option<At<'r, String>>,
+    pub(super) keys: Vec<At<'r, KeyId>>,
+    pub(super) root: Option<Root>,
+}
+
+pub(super) const TYPES: &str = "the known types are: notary, tuf";
+pub(super) const ROLES: &str =
+    "Docker signs in \"targets/releases\", the notary command line in \"targets\"";
+
+const DEFAULT_RECHECK: SignedDuration = SignedDuration::from_secs(60);
+const FLOORS: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+
+pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
+    // Kept also where it is refused, so that the rules that name it are not refused for that too.
+    let id = section.text("id").map(|At { value, place }| {
+        let _ = values::id(value).map_err(|fault| place.fault(fault));
+        let value = value.to_owned();
+        At { value, place }
+    });
+    let is_tuf = section.parsed("type", |text| match text {
+        "notary" => Ok(false),
+        "tuf" => Ok(true),
+        _ => {
+            let message = format!("there is no root type {text:?}");
+            Err(Fault::new(FindingCode::UnknownType, message, TYPES))
+        }
+    });
+    let max_age = section.parsed("max-age", duration::parse_positive);
+    let recheck = section.parsed("recheck", duration::parse);
+    let (kind, keys) = match is_tuf.map(|at| at.value) {
+        Some(true) => read_tuf(section),
+        // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
+        None if section.key("type").is_some() => {
+            section.allow_all();
+            (None, Vec::new())
+        }
+        Some(false) | None => read_notary(section),
+    };
+    let root = id.as_ref().zip(kind).map(|(id, kind)| Root {
+        id: id.value.clone(),
+        kind,
+        max_age: max_age.map(|at| at.value),
+        recheck: recheck.map_or(DEFAULT_RECHECK, |at| at.value),
+        location: section.place.location(),
+    });
+    RootDraft { id, keys, root }
+}
+
+/// A kind of root as far as it is understood, and its keys.
+type Kind<'r> = (Option<RootKind>, Vec<At<'r, KeyId>>);
+
+fn read_notary<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+    let server = section.parsed("server", metadata_url::server);
+    let plain = server
+        .as_ref()
+        .is_some_and(|at| at.value.starts_with("http:"));
+    let tls_ca = read_tls_ca(section, plain);
+    let entries = section.list("keys", |text| Ok(text.to_owned()));
+    let role = section.parsed("role", parse_role);
+    let dates = section.choice("certificate-dates", &[("ignore", false), ("check", true)]);
+    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15") == Some(true);
+    let read = |At { value: text, place }: At<'r, String>| {
+        let keys = read_keys(&text, place);
+        let pinned = keys.iter().map(|(value, _)| *value);
+        let pinned: Vec<_> = pinned.map(|value| At { value, place }).collect();
+        (KeyEntry { text, keys }, pinned)
+    };
+    let entries = entries.unwrap_or_default().into_iter().map(read);
+    let (entries, keys): (Vec<_>, Vec<_>) = entries.unzip();
+    let keys = keys.concat();
+    let notary = server.zip(role).map(|(server, role)| NotaryRoot {
+        server: server.value,
+        tls_ca,
+        keys: keys.iter().map(|at| at.value).collect(),
+        entries,
+        role: role.value,
+        certificate_dates: dates.is_some_and(|at| at.value),
+        allow_rsa_pkcs1v15,
+    });
+    (notary.map(RootKind::Notary), keys)
+}
+
+/// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
+fn read_keys(entry: &str, place: Place<'_>) -> Vec<(KeyId, Option<Fingerprint>)> {
+    if let Ok(id) = entry.parse::<KeyId>() {
+        return vec![(id, None)];
+    }
+    let Some(pem) = read_pinned(entry, place) else {
+        return Vec::new();
+    };
+    let found = key_file::public_keys(&pem).map_err(|error| {
+        let hint = "the file must hold a PEM public key or certificate";
+        place.error(FindingCode::BadKey, format!("{entry}: {error}"), hint);
+    });
+    let found = found.unwrap_or_default();
+    let pinned = found.iter().map(|key| (key.id(), Fingerprint::of(key)));
+    pinned.collect()
+}
+
+/// Notary's grammar of role names that targets can be signed in, without the other three top-level
+/// roles.
+fn parse_role(text: &str) -> Result<String, Fault> {
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_plain);
+    let mut parts = text.split('/');
+    if text.len() < 256 && parts.next() == Some("targets") && parts.all(is_part) {
+        return Ok(text.to_owned());
+    }
+    let message = format!("{text:?} is not a role that names images");
+    Err(Fault::new(FindingCode::BadRole, message, ROLES))
+}
+
+fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+    let file = section.text("file");
+    let sha256 = section.parsed("sha256", values::sha256);
+    let metadata = section
+        .list("metadata", str::parse::<MetadataUrl>)
+        .unwrap_or_default();
+    for (at, url) in metadata.iter().enumerate() {
+        if metadata
+            .iter()
+            .take(at)
+            .any(|earlier| earlier.value == url.value)
+        {
+            let message = format!("{} is listed already", url.value);
+            url.place
+                .error(FindingCode::Duplicate, message, "say each thing once");
+        }
+    }
+    let speaks_tls = |url: &At<'_, MetadataUrl>| match &url.value {
+        MetadataUrl::Http(url) => url.starts_with("https:"),
+        MetadataUrl::Oci { .. } => true,
+        MetadataUrl::File(_) => false,
+    };
+    let plain = !metadata.is_empty() && !metadata.iter().any(speaks_tls);
+    let tls_ca = read_tls_ca(section, plain);
+    let floor = section.table("floor", "floor", |table| {
+        let floors = FLOORS.iter().map(|role| (*role, table.number(role)));
+        let floors = floors.filter_map(|(role, at)| Some((role.to_owned(), at?.value)));
+        floors.collect::<BTreeMap<_, _>>()
+    });
+    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15") == Some(true);
+    let pinned = file.and_then(|file| {
+        let pinned = read_root(file.value, file.place, sha256.as_ref(), allow_rsa_pkcs1v15)?;
+        Some((pinned, file.place))
+    });
+    let Some(((pinned, place), sha256)) = pinned.zip(sha256) else {
+        return (None, Vec::new());
+    };
+    let keys = pinned.keys().iter().map(|key| At { value: *key, place });
+    let keys = keys.collect();
+    let tuf = TufRoot {
+        pinned: Arc::new(pinned),
+        sha256: sha256.value,
+        metadata: metadata.into_iter().map(|at| at.value).collect(),
+        tls_ca,
+        floor: floor.unwrap_or_default(),
+    };
+    (Some(RootKind::Tuf(tuf)), keys)
+}
+
+/// The pinned file: the bytes that the policy means, and a root that verifies by itself.
+fn read_root(
+    path: &str,
+    place: Place<'_>,
+    sha256: Option<&At<'_, Digest>>,
+    allow_rsa_pkcs1v15: bool,
+) -> Option<tuf::PinnedRoot> {
+    let bytes = read_pinned(path, place)?;
+    let found = Digest::of(&bytes);
+    if let Some(wanted) = sha256.filter(|wanted| wanted.value != found) {
+        let message = format!("{path} has the sha256 {}", found.hex());
+        let hint = "pin what sha256sum prints for the file that you have from its publisher, who tells you the same by another way";
+        wanted.place.error(FindingCode::BadFile, message, hint);
+        return None;
+    }
+    let pinned = tuf::PinnedRoot::read_allowing(bytes, allow_rsa_pkcs1v15);
+    let refused = |refusal: rootpin_trust::Refusal| {
+        let message = format!("{path}: {refusal}");
+        let hint = match refusal.code {
+            Code::BadSignature => refusal.hint,
+            _ => "the file must be a root.json of TUF 1.0".into(),
+        };
+        place.error(FindingCode::BadFile, message, hint);
+    };
+    pinned.map_err(refused).ok()
+}
+
+/// The certificates of `tls-ca`. `plain`: no source speaks TLS.
+fn read_tls_ca(section: &Section<'_, '_>, plain: bool) -> Option<Vec<u8>> {
+    const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let path = section.text("tls-ca");
+    if let Some(key) = section.key("tls-ca").filter(|_| plain) {
+        let message = "tls-ca means nothing without TLS";
+        key.warning(FindingCode::NoEffect, message, "leave it out");
+    }
+    let At { value: path, place } = path?;
+    let pem = read_pinned(path, place)?;
+    if !pem
+        .windows(CERTIFICATE.len())
+        .any(|part| part == CERTIFICATE)
+    {
+        let message = format!("{path}: no PEM certificate in it");
+        place.error(
+            FindingCode::BadFile,
+            message,
+            "tls-ca takes PEM certificates",
+        );
+        return None;
+    }
+    Some(pem)
+}
+
+/// The bytes of a file that the policy names.
+fn read_pinned(path: &str, place: Place<'_>) -> Option<Vec<u8>> {
+    let is_plain =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    if !path.split('/').all(is_plain) {
+        let message = format!("{path:?} is not a path inside the policy's directory");
+        let hint = "paths are relative to the policy's directory and stay in it, as roots/acme.pub";
+        place.error(FindingCode::BadValue, message, hint);
+        return None;
+    }
+    let unreadable = |error: crate::Unreadable| {
+        let message = format!("{path}: {}", error.message);
+        place.error(FindingCode::Unreadable, message, error.hint);
+    };
+    place.report.files.read(path).map_err(unreadable).ok()
+}

@@ -1,0 +1,245 @@
+//! One table of a policy file, read key by key. A wrong type, an unknown key and a mandatory key that
+//! is missing are findings at their places.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::report::{At, Place};
+use crate::finding::Fault;
+use crate::finding::FindingCode::{BadValue, MissingKey, UnknownKey};
+use crate::spelling::nearest;
+
+/// The mandatory keys of a section, and what to write.
+fn mandatory(title: &str, key: &str) -> Option<&'static str> {
+    Some(match (title, key) {
+        ("the policy", "version") => "write version = 1",
+        ("the policy", "default") => "write default = \"deny\", the only one that exists",
+        ("[fragment]", "owns") => super::fragment::OWNS,
+        ("[[root]]", "id") => "give the root a name for rules to use",
+        ("[[root]]", "type") => super::root::TYPES,
+        ("[[root]]", "server") => "the address of the notary server, as https://notary.example",
+        ("[[root]]", "keys") => {
+            "list canonical key IDs or PEM files of the keys that may stand in the root role"
+        }
+        ("[[root]]", "role") => super::root::ROLES,
+        ("[[root]]", "file") => "the root file to begin with, as roots/acme.root.json",
+        ("[[root]]", "sha256") => "the digest of that file, as sha256sum prints it",
+        ("[[rule]]", "match") => "the names that it is for, as registry.example/team/**",
+        ("[[rule]]", "roots") => "the ids of the roots to ask",
+        ("[[image]]", "name") => super::entries::NAME,
+        ("[[image]]", "digest") => super::values::DIGEST,
+        ("[[exempt]]", "match") => "the names that it is for, as registry.example/legacy/app",
+        ("[[exempt]]", "until") => "when it ends, as 2027-01-31T00:00:00Z",
+        ("[[exempt]]" | "[[revoked]]", "reason") => super::values::REASON,
+        _ => return None,
+    })
+}
+
+/// A table, its title for messages (`[[rule]]`), and where it stands.
+pub(super) struct Section<'r, 'a> {
+    title: String,
+    pub(super) place: Place<'r>,
+    values: BTreeMap<&'a str, (Place<'r>, &'a Spanned<DeValue<'a>>)>,
+    /// The keys that were asked for: all that are known.
+    known: RefCell<Vec<&'a str>>,
+}
+
+impl<'r, 'a> Section<'r, 'a> {
+    /// Reads a table, and reports each key that `read` does not ask for. `place` is that of its
+    /// header.
+    pub(super) fn read<T>(
+        title: &str,
+        place: Place<'r>,
+        table: &'a DeTable<'a>,
+        read: impl FnOnce(&Self) -> T,
+    ) -> T {
+        let value = |(key, value): (&'a Spanned<_>, _)| {
+            let text: &std::borrow::Cow<'a, str> = key.get_ref();
+            (text.as_ref(), (place.at(key.span().start), value))
+        };
+        let section = Self {
+            title: title.to_owned(),
+            place,
+            values: table.iter().map(value).collect(),
+            known: RefCell::default(),
+        };
+        let read = read(&section);
+        let known = section.known.borrow();
+        for (key, (place, _)) in &section.values {
+            if !known.contains(key) {
+                let message = format!("{title} has no key {key:?}");
+                let meant = nearest(key, &known).map(|near| format!("did you mean {near:?}? "));
+                let keys = known.join(", ");
+                let hint = format!("{}its keys are {keys}", meant.unwrap_or_default());
+                place.error(UnknownKey, message, hint);
+            }
+        }
+        drop(known);
+        read
+    }
+
+    /// Where the key itself stands, if it is there.
+    pub(super) fn key(&self, key: &'static str) -> Option<Place<'r>> {
+        if !self.known.borrow().contains(&key) {
+            self.known.borrow_mut().push(key);
+        }
+        self.values.get(key).map(|(place, _)| *place)
+    }
+
+    /// Takes whatever keys there are.
+    pub(super) fn allow_all(&self) {
+        self.known.borrow_mut().extend(self.values.keys());
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Option<At<'r, &'a str>> {
+        self.typed(key, "text in quotes", |value| value.as_str())
+    }
+
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        let flag = self.typed(key, "true or false", DeValue::as_bool);
+        flag.map(|at| at.value)
+    }
+
+    pub(super) fn number(&self, key: &'static str) -> Option<At<'r, u64>> {
+        self.typed(key, "a whole number", |value| {
+            let number = value.as_integer()?;
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        })
+    }
+
+    /// An offset date-time: one without an offset means different instants on different hosts.
+    pub(super) fn instant(&self, key: &'static str) -> Option<At<'r, Timestamp>> {
+        self.typed(
+            key,
+            "a date-time with offset, as 2027-01-31T00:00:00Z",
+            |value| {
+                let written = value.as_datetime()?;
+                let is_whole = written.date.is_some() && written.time.is_some();
+                let is_instant = is_whole && written.offset.is_some();
+                written.to_string().parse().ok().filter(|_| is_instant)
+            },
+        )
+    }
+
+    /// Text that `parse` turns into a value.
+    pub(super) fn parsed<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<At<'r, T>> {
+        let At { value, place } = self.text(key)?;
+        let value = parse(value).map_err(|fault| place.fault(fault)).ok()?;
+        Some(At { value, place })
+    }
+
+    /// One of these words, of which the first is the default; a rule has the policy's.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Option<At<'r, T>> {
+        self.parsed(key, |text| {
+            let known = words.iter().find(|(word, _)| *word == text);
+            let written: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            let is_default = self.title != "[[rule]]";
+            let or = if is_default {
+                " (the default) or "
+            } else {
+                " or "
+            };
+            let hint = format!("write {}", written.join(or));
+            let fault = || Fault::new(BadValue, format!("{key} can't be {text:?}"), hint);
+            known.map(|(_, value)| *value).ok_or_else(fault)
+        })
+    }
+
+    /// A list of texts, each of which `parse` turns into a value. An empty list is a finding.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<At<'r, T>>> {
+        let list = self.typed(key, "a list of texts", DeValue::as_array)?;
+        if list.value.is_empty() {
+            let hint = "list one at least, or leave the key out where it is optional";
+            list.place
+                .error(BadValue, format!("{key:?} is empty"), hint);
+        }
+        let read = |element: &Spanned<DeValue<'_>>| {
+            let place = list.place.at(element.span().start);
+            let not_text = || {
+                let message = format!("an entry of {key:?} is no text");
+                Fault::new(BadValue, message, "write each entry in quotes")
+            };
+            let value = element
+                .get_ref()
+                .as_str()
+                .ok_or_else(not_text)
+                .and_then(&parse);
+            let value = value.map_err(|fault| place.fault(fault)).ok()?;
+            Some(At { value, place })
+        };
+        Some(list.value.iter().filter_map(read).collect())
+    }
+
+    /// A table inside this one.
+    pub(super) fn table<T>(
+        &self,
+        title: &str,
+        key: &'static str,
+        read: impl FnOnce(&Section<'r, 'a>) -> T,
+    ) -> Option<T> {
+        let At { value, place } = self.typed(key, "a table", DeValue::as_table)?;
+        Some(Section::read(title, place, value, read))
+    }
+
+    /// An array of tables.
+    pub(super) fn tables<T>(
+        &self,
+        title: &str,
+        key: &'static str,
+        read: impl Fn(&Section<'r, 'a>) -> T,
+    ) -> Vec<T> {
+        let mut tables = Vec::new();
+        let Some(list) = self.typed(key, "an array of tables", DeValue::as_array) else {
+            return tables;
+        };
+        for element in list.value {
+            let place = list.place.at(element.span().start);
+            if let Some(table) = element.get_ref().as_table() {
+                tables.push(Section::read(title, place, table, &read));
+            } else {
+                let message = format!("{key:?} holds something other than tables");
+                place.error(BadValue, message, format!("begin each with {title}"));
+            }
+        }
+        tables
+    }
+
+    fn typed<T>(
+        &self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<At<'r, T>> {
+        let title = &self.title;
+        if self.key(key).is_none()
+            && let Some(hint) = mandatory(title, key)
+        {
+            self.place
+                .absent(MissingKey, format!("{title} has no {key:?}"), hint);
+        }
+        let (_, spanned) = self.values.get(key)?;
+        let place = self.place.at(spanned.span().start);
+        let value = read(spanned.get_ref());
+        if value.is_none() {
+            let message = format!("{key:?} of {title} is not {wanted}");
+            place.error(BadValue, message, format!("write {wanted}"));
+        }
+        value.map(|value| At { value, place })
+    }
+}

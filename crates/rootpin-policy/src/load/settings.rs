@@ -1,0 +1,96 @@
+//! Reads what `policy.toml` says once for the whole host.
+
+use super::section::Section;
+use super::values;
+use crate::duration;
+use crate::finding::FindingCode::{BadValue, NoEffect};
+use crate::settings::{Docker, Limits, Local, Mode, SweepAction};
+
+pub(super) struct Settings {
+    pub(super) mode: Mode,
+    pub(super) local: Local,
+    pub(super) limits: Limits,
+    pub(super) docker: Docker,
+    pub(super) sweep: SweepAction,
+    pub(super) prove: bool,
+}
+
+/// Checks `version`: another one may mean other things by the same words.
+pub(super) fn check_version(document: &Section<'_, '_>) {
+    if let Some(version) = document.number("version")
+        && version.value != 1
+    {
+        let message = format!("version {} is not understood", version.value);
+        version.place.error(BadValue, message, "write version = 1");
+    }
+}
+
+pub(super) fn read(document: &Section<'_, '_>) -> Settings {
+    document.choice("default", &[("deny", ())]);
+    let mode = document.choice("mode", &Mode::WORDS);
+    Settings {
+        mode: mode.map_or(Mode::Enforce, |at| at.value),
+        local: document
+            .table("[local]", "local", read_local)
+            .unwrap_or_default(),
+        limits: document
+            .table("[limits]", "limits", read_limits)
+            .unwrap_or_default(),
+        docker: document
+            .table("[docker]", "docker", read_docker)
+            .unwrap_or_default(),
+        sweep: document
+            .table("[sweep]", "sweep", read_sweep)
+            .unwrap_or_default(),
+        prove: document.flag("prove").unwrap_or(true),
+    }
+}
+
+const ALLOW: [(&str, bool); 2] = [("deny", false), ("allow", true)];
+
+fn read_local(section: &Section<'_, '_>) -> Local {
+    let allow = section.choice("content", &ALLOW).is_some_and(|at| at.value);
+    let namespaces = section.list("namespaces", values::namespace);
+    if let Some(place) = section.key("namespaces")
+        && !allow
+    {
+        let message = "namespaces means nothing while content is \"deny\"";
+        place.warning(
+            NoEffect,
+            message,
+            "leave it out, or write content = \"allow\"",
+        );
+    }
+    let namespaces = namespaces.map(|list| list.into_iter().map(|at| at.value).collect());
+    Local { allow, namespaces }
+}
+
+fn read_limits(section: &Section<'_, '_>) -> Limits {
+    let (max_exempt, offline) = (
+        section.parsed("max-exempt", duration::parse),
+        section.parsed("offline", duration::parse),
+    );
+    let default = Limits::default();
+    Limits {
+        max_exempt: max_exempt.map_or(default.max_exempt, |at| at.value),
+        offline: offline.map_or(default.offline, |at| at.value),
+    }
+}
+
+fn read_docker(section: &Section<'_, '_>) -> Docker {
+    Docker {
+        require_digest: section.flag("require-digest") == Some(true),
+        swarm: section.choice("swarm", &ALLOW).is_some_and(|at| at.value),
+        plugins: section.choice("plugins", &ALLOW).is_some_and(|at| at.value),
+    }
+}
+
+fn read_sweep(section: &Section<'_, '_>) -> SweepAction {
+    let words = [
+        ("report", SweepAction::Report),
+        ("remove", SweepAction::Remove),
+    ];
+    section
+        .choice("action", &words)
+        .map_or(SweepAction::Report, |at| at.value)
+}

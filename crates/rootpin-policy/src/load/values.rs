@@ -1,0 +1,61 @@
+//! Values as a policy writes them.
+
+use rootpin_trust::KeyId;
+use rootpin_trust::image::Digest;
+
+use crate::finding::Fault;
+use crate::finding::FindingCode::{BadDigest, BadKey, BadValue};
+
+pub(super) const DIGEST: &str = "write sha256: and 64 lower-case hex digits";
+pub(super) const REASON: &str = "say in a few words why, for those who read the record later";
+
+pub(super) fn digest(text: &str) -> Result<Digest, Fault> {
+    let bad = |_| Fault::new(BadDigest, format!("{text:?} is not a digest"), DIGEST);
+    text.parse().map_err(bad)
+}
+
+/// A digest as sha256sum prints it.
+pub(super) fn sha256(text: &str) -> Result<Digest, Fault> {
+    let hint = "write 64 lower-case hex digits, as sha256sum prints them";
+    let bad = || Fault::new(BadDigest, format!("{text:?} is not a sha256"), hint);
+    Digest::from_hex(text).ok_or_else(bad)
+}
+
+pub(super) fn key_id(text: &str) -> Result<KeyId, Fault> {
+    let hint = "write its 64 lower-case hex digits";
+    let message = format!("{text:?} is not a canonical key ID");
+    text.parse().map_err(|_| Fault::new(BadKey, message, hint))
+}
+
+/// The reason of an exemption or a revocation: one line that is not empty.
+pub(super) fn reason(text: &str) -> Result<String, Fault> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        let message = "the reason is empty, or more than a line of text";
+        return Err(Fault::new(BadValue, message, REASON));
+    }
+    Ok(text.to_owned())
+}
+
+/// The ID of a root.
+pub(super) fn id(text: &str) -> Result<(), Fault> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.is_empty() || !text.chars().all(is_plain) {
+        let message = format!("{text:?} can't be an id");
+        return Err(Fault::new(
+            BadValue,
+            message,
+            "use letters, digits, . _ and -",
+        ));
+    }
+    Ok(())
+}
+
+/// A namespace of containerd.
+pub(super) fn namespace(text: &str) -> Result<String, Fault> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.is_empty() || text.len() > 76 || !text.chars().all(is_plain) {
+        let message = format!("{text:?} is not a containerd namespace");
+        return Err(Fault::new(BadValue, message, "as moby, k8s.io or buildkit"));
+    }
+    Ok(text.to_owned())
+}
