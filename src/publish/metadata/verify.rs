@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::super::PublishError;
 use super::super::place::{Files, WAITING};
-use jiff::Timestamp;
 use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
 use rootpin_trust::{Answer, FetchFrom, Floor, Progress, Refusal, Verification, Verified};
 
