@@ -13,7 +13,7 @@ use super::output::Output;
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::Client;
 use crate::operate::audit::{
-    self, Engine, EngineKind, Expected, Look, Merge, Surveyor, TrustPlace, Untold,
+    self, AuditScope, EngineKind, EngineSocket, Expected, Merge, Surveyor, TrustPlace, Untold,
 };
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
@@ -122,7 +122,7 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     let report = super::block_on(async {
         let surveyor = surveyor(control, arguments).await;
         Ok(audit::look(
-            Look {
+            AuditScope {
                 host,
                 engines,
                 places,
@@ -161,13 +161,13 @@ async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Pro
 
 /// The engines that were named; else those of the configuration and whoever listens at the usual
 /// places.
-fn engines(arguments: &Arguments, untold: &mut Vec<Untold>) -> Vec<Engine> {
-    let engine = |name: &str, kind, socket: &Path| Engine {
+fn engines(arguments: &Arguments, untold: &mut Vec<Untold>) -> Vec<EngineSocket> {
+    let engine = |name: &str, kind, socket: &Path| EngineSocket {
         name: name.to_owned(),
         kind,
         socket: socket.to_owned(),
     };
-    let mut engines: Vec<Engine> = arguments
+    let mut engines: Vec<EngineSocket> = arguments
         .containerd
         .iter()
         .map(|socket| engine("containerd", EngineKind::Containerd, socket))

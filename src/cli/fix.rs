@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
-use crate::operate::doctor::{Plan, Tools, Written};
+use crate::operate::doctor::{RepairPlan, Tools, WrittenFile};
 use crate::problem::Problem;
 
 /// The folder for rootpin-verifier, where the README has it put.
@@ -33,7 +33,7 @@ pub(super) enum Done {
     Refused,
     /// There is something to write, and nobody to ask.
     NobodyToAsk,
-    Written(Vec<Written>),
+    Written(Vec<WrittenFile>),
     /// It could not be, or was taken back.
     Failed(Problem),
 }
@@ -61,7 +61,7 @@ pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, Problem> {
 
 /// Writes a plan, if that is wanted. `before` is what a person should have read.
 pub(super) fn carry_out(
-    plan: &Plan,
+    plan: &RepairPlan,
     consent: Consent,
     before: &str,
     output: Output,
@@ -86,7 +86,7 @@ pub(super) fn carry_out(
 
 /// Shows what was found and the plan, and asks a person. What was typed before the question is not
 /// an answer to it.
-fn agreed(found: &str, plan: &Plan, output: Output) -> bool {
+fn agreed(found: &str, plan: &RepairPlan, output: Output) -> bool {
     output.value(&Value::Null, |_| {
         format!("{found}\n\n{}", plan.diff())
             .trim_start()
@@ -122,8 +122,8 @@ impl Done {
     }
 
     /// The member `fix` of the object that `--json` gives.
-    pub(super) fn json(&self, plan: &Plan) -> Value {
-        let shown = |written: &Written| json!({ "removed": written.is_removed(), "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
+    pub(super) fn json(&self, plan: &RepairPlan) -> Value {
+        let shown = |written: &WrittenFile| json!({ "removed": written.is_removed(), "file": written.path.display().to_string(), "backup": written.backup.as_ref().map(|path| path.display().to_string()) });
         let written = match self {
             Self::Written(written) => Some(written.iter().map(shown).collect::<Vec<_>>()),
             Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Failed(_) => None,

@@ -8,7 +8,7 @@ use super::output::{Output, table};
 use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::Client;
-use crate::operate::prove::{Finding, Host, Report, Verdict};
+use crate::operate::prove::{DoorState, PathVerdict, ProofReport, ProvenHost};
 use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin prove\n  rootpin prove --list\n  rootpin prove --path containerd/cri-pull --path docker/pull --json\n\n\
@@ -46,7 +46,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
         control.to_owned()
     };
     super::block_on(async {
-        let mut host = Host::look(&config).await;
+        let mut host = ProvenHost::look(&config).await;
         if let Err(unknown) = host.pick(&verb.paths, &verb.except) {
             output.error(unknown);
             return Ok(EXIT_USAGE);
@@ -66,7 +66,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
         for path in report
             .paths
             .iter()
-            .filter(|path| path.result == Finding::Open)
+            .filter(|path| path.result == DoorState::Open)
         {
             Output::loudly(&format!("OPEN: {}: {}", path.path, path.note));
         }
@@ -91,7 +91,7 @@ fn interrupted() -> Result<impl Future<Output = ()>, String> {
     })
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &ProofReport) -> String {
     let mut rows = vec![
         ["path", "", "unsigned", "signed", "known layers"]
             .map(str::to_owned)
@@ -105,7 +105,7 @@ fn text(report: &Report) -> String {
         .filter(|path| !path.note.is_empty() && !path.lets_known_layers_in());
     lines
         .extend(told.map(|path| format!("{}: {}: {}", path.path, path.result.as_str(), path.note)));
-    if report.paths.iter().any(Verdict::lets_known_layers_in) {
+    if report.paths.iter().any(PathVerdict::lets_known_layers_in) {
         lines.push(
             "known layers: where they are accepted, nobody is asked for the name: the layers are signed ones, the configuration need not be.\n\
              The resolver, the authorization plugin and the sweep see the name"
@@ -144,7 +144,7 @@ fn text(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn row(path: &Verdict) -> Vec<String> {
+fn row(path: &PathVerdict) -> Vec<String> {
     let cell = |tag: &str| {
         let found = path.images.iter().find(|(canary, ..)| canary.tag() == tag);
         found.map_or_else(String::new, |(_, fate, took)| match took.as_millis() {
@@ -152,7 +152,7 @@ fn row(path: &Verdict) -> Vec<String> {
             took => format!("{fate}, {took} ms"),
         })
     };
-    let result = if path.result == Finding::Open {
+    let result = if path.result == DoorState::Open {
         "OPEN"
     } else {
         path.result.as_str()

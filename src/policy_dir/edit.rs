@@ -55,7 +55,7 @@ pub struct EditRefused {
 
 /// A step of [`Checked::write_watched`] that is about to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum EditStep {
     /// A pinned file is put in place.
     Pin,
     /// Whether the policy is still what was edited is looked at.
@@ -210,7 +210,7 @@ impl Checked<'_> {
     /// As [`Self::write`].
     pub fn write_watched(
         self,
-        watch: &mut dyn FnMut(Step) -> io::Result<()>,
+        watch: &mut dyn FnMut(EditStep) -> io::Result<()>,
     ) -> Result<(), EditRefused> {
         let files = &self.editing.files;
         let failed = |name: &str| {
@@ -223,12 +223,12 @@ impl Checked<'_> {
             }
         };
         for (name, bytes) in &self.proposal.pinned {
-            watch(Step::Pin)
+            watch(EditStep::Pin)
                 .and_then(|()| pin(&files.dir.join(name), bytes))
                 .map_err(failed(name))?;
         }
         let name = &self.proposal.file;
-        watch(Step::Look).map_err(failed(name))?;
+        watch(EditStep::Look).map_err(failed(name))?;
         if files.look() != files.identity() {
             return Err(refused(
                 "the policy was changed by somebody else meanwhile".to_owned(),
@@ -275,7 +275,7 @@ fn pin(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn replace(
     path: &Path,
     bytes: &[u8],
-    watch: &mut dyn FnMut(Step) -> io::Result<()>,
+    watch: &mut dyn FnMut(EditStep) -> io::Result<()>,
 ) -> io::Result<()> {
     let parent = parent(path)?;
     make(parent)?;
@@ -299,18 +299,18 @@ fn replace(
         Ok::<_, io::Error>(file)
     };
     if let Some((text, _)) = &old {
-        watch(Step::Backup)?;
+        watch(EditStep::Backup)?;
         let mut backup = path.as_os_str().to_owned();
         backup.push(".bak");
         beside(text)?
             .persist(PathBuf::from(backup))
             .map_err(|error| error.error)?;
     }
-    watch(Step::Write)?;
+    watch(EditStep::Write)?;
     let new = beside(bytes)?;
-    watch(Step::Rename)?;
+    watch(EditStep::Rename)?;
     new.persist(path).map_err(|error| error.error)?;
-    watch(Step::Sync)?;
+    watch(EditStep::Sync)?;
     sync(parent)
 }
 

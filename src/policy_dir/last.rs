@@ -25,7 +25,7 @@ pub struct LastGood {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct StoredPolicy {
     version: u8,
     /// The folder that it was loaded from: another folder's policy is another policy.
     dir: PathBuf,
@@ -74,7 +74,7 @@ impl LastGood {
             .iter()
             .map(|(name, bytes)| (name.clone(), hex::encode(bytes)))
             .collect();
-        let text = serde_json::to_vec(&Form {
+        let text = serde_json::to_vec(&StoredPolicy {
             version: 1,
             dir: dir.to_owned(),
             hash: hash.to_string(),
@@ -117,7 +117,7 @@ impl LastGood {
         Some(policy)
     }
 
-    fn read(&self) -> io::Result<Form> {
+    fn read(&self) -> io::Result<StoredPolicy> {
         let odd = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let metadata = fs::symlink_metadata(&self.file)?;
         let owner = fs::metadata("/proc/self")?.uid();
@@ -128,7 +128,7 @@ impl LastGood {
         File::open(&self.file)?
             .take(MAX_BYTES)
             .read_to_end(&mut text)?;
-        let form: Form = serde_json::from_slice(&text)?;
+        let form: StoredPolicy = serde_json::from_slice(&text)?;
         if form.version == 1 {
             Ok(form)
         } else {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
-use super::metadata::{File, HOLDERS, RoleKey, role_keys};
+use super::metadata::{HOLDERS, MetadataFile, RoleKey, role_keys};
 use super::open_keys::OpenKeys;
 use super::plan::Missing;
 use rootpin_trust::KeyId;
@@ -32,7 +32,7 @@ impl RootProposal {
     /// # Errors
     /// A term beyond all time.
     pub fn new(
-        old: Option<&File>,
+        old: Option<&MetadataFile>,
         mut new: Document,
         now: Timestamp,
         term: SignedDuration,

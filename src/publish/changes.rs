@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 /// What one entry of a targets file is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
+pub enum RoleEntry {
     /// A target, by its path: `HOST/REPOSITORY:TAG`.
     Target(String),
     /// A delegation, by its role: the role as it is listed, and its keys.
@@ -33,16 +33,16 @@ pub struct EntryEdit {
 }
 
 /// The edits of one role.
-pub type Edits = BTreeMap<Entry, EntryEdit>;
+pub type Edits = BTreeMap<RoleEntry, EntryEdit>;
 
 /// What leads from one state of a role to another.
 #[must_use]
 pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
     let (old, new) = (before.map(entries).unwrap_or_default(), entries(after));
     let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let differs = |entry: &&&Entry| old.get(**entry) != new.get(**entry);
+    let differs = |entry: &&&RoleEntry| old.get(**entry) != new.get(**entry);
     let owned = |value: Option<&Cow<'_, Value>>| value.map(|value| value.clone().into_owned());
-    let edit = |entry: &Entry| EntryEdit {
+    let edit = |entry: &RoleEntry| EntryEdit {
         before: owned(old.get(entry)),
         after: owned(new.get(entry)),
     };
@@ -54,13 +54,13 @@ pub fn diff(before: Option<&Document>, after: &Document) -> Edits {
 
 /// The entry as it stands.
 #[must_use]
-pub fn present(document: &Document, entry: &Entry) -> Option<Value> {
+pub fn present(document: &Document, entry: &RoleEntry) -> Option<Value> {
     match entry {
-        Entry::Target(path) => document.members("targets")?.get(path).cloned(),
-        Entry::Delegation(role) => delegated(document)
+        RoleEntry::Target(path) => document.members("targets")?.get(path).cloned(),
+        RoleEntry::Delegation(role) => delegated(document)
             .find(|listed| name(listed) == role)
             .map(|listed| delegation(document, listed)),
-        Entry::Holder(keyid) => document.members(HOLDERS)?.get(keyid).cloned(),
+        RoleEntry::Holder(keyid) => document.members(HOLDERS)?.get(keyid).cloned(),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn present(document: &Document, entry: &Entry) -> Option<Value> {
 pub fn apply(
     document: &mut Document,
     edits: &Edits,
-    overruled: impl Fn(&Entry) -> bool,
+    overruled: impl Fn(&RoleEntry) -> bool,
 ) -> Result<(), PublishError> {
     let mut next = document.clone();
     for (entry, edit) in edits {
@@ -108,9 +108,9 @@ pub fn shown(value: Option<&Value>) -> String {
     }
 }
 
-fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> Problem {
+fn conflict(entry: &RoleEntry, now: Option<&Value>, wanted: Option<&Value>) -> Problem {
     match entry {
-        Entry::Target(path) => {
+        RoleEntry::Target(path) => {
             let done = if now.is_some() {
                 format!("signed as {}", shown(now))
             } else {
@@ -122,32 +122,32 @@ fn conflict(entry: &Entry, now: Option<&Value>, wanted: Option<&Value>) -> Probl
                 format!("to overrule that, {again} it again"),
             )
         }
-        Entry::Delegation(role) => Problem::hinted(
+        RoleEntry::Delegation(role) => Problem::hinted(
             format!("the delegation to {role} was changed by another machine meanwhile"),
             "look at it with rootpin repo delegate list, and change it again",
         ),
-        Entry::Holder(keyid) => Problem::hinted(
+        RoleEntry::Holder(keyid) => Problem::hinted(
             format!("the holder of key {keyid} was changed by another machine meanwhile"),
             "do it again",
         ),
     }
 }
 
-fn entries(document: &Document) -> BTreeMap<Entry, Cow<'_, Value>> {
+fn entries(document: &Document) -> BTreeMap<RoleEntry, Cow<'_, Value>> {
     let targets = document
         .members("targets")
         .into_iter()
         .flatten()
-        .map(|(path, value)| (Entry::Target(path.clone()), Cow::Borrowed(value)));
+        .map(|(path, value)| (RoleEntry::Target(path.clone()), Cow::Borrowed(value)));
     let delegations = delegated(document).map(|listed| {
         (
-            Entry::Delegation(name(listed).to_owned()),
+            RoleEntry::Delegation(name(listed).to_owned()),
             Cow::Owned(delegation(document, listed)),
         )
     });
     let holders = document.members(HOLDERS).into_iter().flatten();
     let holders =
-        holders.map(|(keyid, holder)| (Entry::Holder(keyid.clone()), Cow::Borrowed(holder)));
+        holders.map(|(keyid, holder)| (RoleEntry::Holder(keyid.clone()), Cow::Borrowed(holder)));
     targets.chain(delegations).chain(holders).collect()
 }
 
@@ -171,11 +171,15 @@ fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
         .filter_map(Value::as_str)
 }
 
-fn set(document: &mut Document, entry: &Entry, value: Option<&Value>) {
+fn set(document: &mut Document, entry: &RoleEntry, value: Option<&Value>) {
     match entry {
-        Entry::Target(path) => document.edit("targets", |targets| set_member(targets, path, value)),
-        Entry::Holder(keyid) => document.edit(HOLDERS, |holders| set_member(holders, keyid, value)),
-        Entry::Delegation(role) => document.edit("delegations", |delegations| {
+        RoleEntry::Target(path) => {
+            document.edit("targets", |targets| set_member(targets, path, value))
+        }
+        RoleEntry::Holder(keyid) => {
+            document.edit(HOLDERS, |holders| set_member(holders, keyid, value))
+        }
+        RoleEntry::Delegation(role) => document.edit("delegations", |delegations| {
             let mut keys = match delegations.remove("keys") {
                 Some(Value::Object(keys)) => keys,
                 _ => Map::new(),
@@ -265,14 +269,14 @@ mod tests {
         let mut document = new_targets();
         let targets = signed.iter().map(|(name, content)| {
             (
-                Entry::Target(format!("r.example/a:{name}")),
+                RoleEntry::Target(format!("r.example/a:{name}")),
                 Some(json!({ "length": content })),
             )
         });
         let roles = delegations.iter().map(|(role, keys)| {
             let (name, key) = (format!("team-{role}"), format!("key-{keys}"));
             let listed = json!({ "name": name, "keyids": [key], "paths": [format!("r.example/{role}/*")], "threshold": 1 });
-            (Entry::Delegation(name), Some(json!({ "role": listed, "keys": { key: { "keytype": "x" } } })))
+            (RoleEntry::Delegation(name), Some(json!({ "role": listed, "keys": { key: { "keytype": "x" } } })))
         });
         let edits = targets.chain(roles).map(|(entry, after)| {
             (
@@ -322,7 +326,7 @@ mod tests {
                     for (entry, edit) in here.iter().chain(&there) {
                         prop_assert_eq!(&present(&one, entry), &edit.after);
                     }
-                    let untouched = |entry: &&Entry| !here.contains_key(entry) && !there.contains_key(entry);
+                    let untouched = |entry: &&RoleEntry| !here.contains_key(entry) && !there.contains_key(entry);
                     for entry in entries(&base).keys().filter(untouched) {
                         prop_assert_eq!(present(&one, entry), present(&base, entry));
                     }
@@ -347,7 +351,7 @@ mod tests {
         );
         assert_eq!(theirs, before);
         apply(&mut theirs, &diff(Some(&base), &ours), |entry| {
-            *entry == Entry::Target("r.example/a:1".to_owned())
+            *entry == RoleEntry::Target("r.example/a:1".to_owned())
         })
         .unwrap();
         assert_eq!(theirs, ours);
@@ -358,7 +362,7 @@ mod tests {
         let edit = |role: &str, path: &str| {
             let listed = json!({ "name": role, "keyids": [], "paths": [path], "threshold": 1 });
             Edits::from([(
-                Entry::Delegation(role.to_owned()),
+                RoleEntry::Delegation(role.to_owned()),
                 EntryEdit {
                     before: None,
                     after: Some(json!({ "role": listed, "keys": {} })),

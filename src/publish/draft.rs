@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::PublishError;
-use super::changes::{self, Edits, Entry};
+use super::changes::{self, Edits, RoleEntry};
 use super::document::Document;
-use super::metadata::{File, Metadata, delegated, name};
+use super::metadata::{Metadata, MetadataFile, delegated, name};
 use crate::problem::Problem;
 
 /// A repository with changes that nobody has signed yet.
@@ -58,7 +58,7 @@ impl Draft {
         &mut self,
         role: &str,
         edits: &Edits,
-        overruled: impl Fn(&Entry) -> bool,
+        overruled: impl Fn(&RoleEntry) -> bool,
     ) -> Result<(), PublishError> {
         let old = self.document(role).cloned();
         let mut document = old.clone().unwrap_or_else(new_targets);
@@ -79,7 +79,7 @@ impl Draft {
         &mut self,
         base: Option<&Metadata>,
         ours: &Metadata,
-        overruled: impl Fn(&Entry) -> bool,
+        overruled: impl Fn(&RoleEntry) -> bool,
     ) -> Result<(), PublishError> {
         self.merge_roots(ours)?;
         for role in ours.roles.keys().chain(ours.waiting.keys()) {
@@ -95,7 +95,7 @@ impl Draft {
                 let mut document = same.document.clone();
                 document.take_signatures(&here.document);
                 if document != same.document {
-                    self.adopt(role, File::of(document), true);
+                    self.adopt(role, MetadataFile::of(document), true);
                 }
             } else if there == was && newer && !self.edited.contains_key(role) {
                 self.adopt(role, here.clone(), ours.waiting.contains_key(role));
@@ -134,7 +134,8 @@ impl Draft {
                 wrote.newest(role),
                 self.next.newest(role),
             );
-            let version = |file: Option<&File>| file.map_or(0, |file| file.document.version());
+            let version =
+                |file: Option<&MetadataFile>| file.map_or(0, |file| file.document.version());
             if was != here
                 && there != here
                 && (version(here) < version(there) || version(here) <= version(was))
@@ -148,7 +149,7 @@ impl Draft {
                 ));
             }
             // One whose keys were taken from it since could go on otherwise.
-            let signed = |file: &File| match self.next.authority(role) {
+            let signed = |file: &MetadataFile| match self.next.authority(role) {
                 Some(authority) => !Metadata::signers(&authority, &file.document).is_empty(),
                 // It may come with its delegation.
                 None if found.authority(role).is_some() => false,
@@ -199,7 +200,7 @@ impl Draft {
         self.next.roots.keys().next_back() > self.before.roots.keys().next_back()
     }
 
-    fn adopt(&mut self, role: &str, file: File, waits: bool) {
+    fn adopt(&mut self, role: &str, file: MetadataFile, waits: bool) {
         if waits {
             self.next.waiting.insert(role.to_owned(), file);
         } else {

@@ -7,7 +7,7 @@ use x509_cert::der::{Decode, Reader, Tag, Tagged};
 
 /// Why no passphrase opens it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum EncryptionFault {
     /// It is no encrypted PKCS#8 (RFC 5958, section 3).
     NotEncrypted,
     /// A scheme that is not known here. `old`: OpenSSL 3 keeps it in its legacy provider.
@@ -61,7 +61,7 @@ const NAMES: [(&str, &str, bool); 23] = [
 const DEPTH: usize = 8;
 
 /// Whether a passphrase can open these bytes here.
-pub(super) fn check(der: &[u8]) -> Result<(), Fault> {
+pub(super) fn check(der: &[u8]) -> Result<(), EncryptionFault> {
     if EncryptedPrivateKeyInfoRef::try_from(der)
         .is_ok_and(|info| is_known(&info.encryption_algorithm))
     {
@@ -75,7 +75,7 @@ pub(super) fn check(der: &[u8]) -> Result<(), Fault> {
         .ok()
     });
     let Some((algorithm, Tag::OctetString)) = algorithm else {
-        return Err(Fault::NotEncrypted);
+        return Err(EncryptionFault::NotEncrypted);
     };
     let mut found = Vec::new();
     identifiers(algorithm, DEPTH, &mut found);
@@ -85,14 +85,14 @@ pub(super) fn check(der: &[u8]) -> Result<(), Fault> {
         .map(|id| known(id).map_or_else(|| id.to_string(), |(_, name, _)| (*name).to_owned()))
         .collect();
     let name = match names.split_first() {
-        None => return Err(Fault::NotEncrypted),
+        None => return Err(EncryptionFault::NotEncrypted),
         Some((scheme, [])) => scheme.clone(),
         Some((scheme, [one])) => format!("{scheme} with {one}"),
         Some((scheme, [parts @ .., last])) => {
             format!("{scheme} with {} and {last}", parts.join(", "))
         }
     };
-    Err(Fault::Scheme {
+    Err(EncryptionFault::Scheme {
         name,
         old: found.iter().filter_map(known).any(|(.., old)| *old),
     })

@@ -110,8 +110,8 @@ impl LockedKey {
         }
         if let Err(fault) = encryption::check(&block.bytes) {
             return Err(match fault {
-                encryption::Fault::NotEncrypted => wrong("no encrypted PKCS#8", &convert),
-                encryption::Fault::Scheme { name, old } => {
+                encryption::EncryptionFault::NotEncrypted => wrong("no encrypted PKCS#8", &convert),
+                encryption::EncryptionFault::Scheme { name, old } => {
                     let old = if old {
                         " -provider legacy -provider default"
                     } else {

@@ -265,7 +265,7 @@ pub fn generate_in_token(
     folder: &Path,
     name: &str,
     kind: KeyKind,
-    at: &token::At<'_>,
+    at: &token::TokenAddress<'_>,
 ) -> Result<KeyEntry, SigningError> {
     prepare(folder, name)?;
     token::generate(at, name, kind, &mut |made| keep_token(folder, name, made))?;
@@ -280,7 +280,7 @@ pub fn generate_in_token(
 pub fn add_of_token(
     folder: &Path,
     name: &str,
-    at: &token::At<'_>,
+    at: &token::TokenAddress<'_>,
     which: &token::Which,
 ) -> Result<KeyEntry, SigningError> {
     check_new(folder, name)?;

@@ -16,14 +16,14 @@ use verify::{role_of, verify};
 
 use super::PublishError;
 use super::document::{Document, listing};
-use super::place::{Files, WAITING};
+use super::place::{MetadataFiles, WAITING};
 use rootpin_trust::tuf::PinnedRoot;
 use rootpin_trust::{Floor, Request};
 
 /// One file, which many states of a repository may share: a large one is read once, and not copied
 /// with each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File(Arc<Content>);
+pub struct MetadataFile(Arc<Content>);
 
 /// What a file is.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub struct Content {
 }
 
 impl Content {
-    fn of(document: Document, bytes: Vec<u8>) -> File {
+    fn of(document: Document, bytes: Vec<u8>) -> MetadataFile {
         let delegates = delegated(&document).next().is_some();
-        File(Arc::new(Self {
+        MetadataFile(Arc::new(Self {
             document,
             bytes,
             delegates,
@@ -49,36 +49,40 @@ impl Content {
 }
 
 /// Files that were taken apart before, by their bytes.
-type Known<'a> = HashMap<&'a [u8], &'a File>;
+type KnownFiles<'a> = HashMap<&'a [u8], &'a MetadataFile>;
 
 /// All current files of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// The root files by their versions.
-    pub roots: BTreeMap<u64, File>,
+    pub roots: BTreeMap<u64, MetadataFile>,
     /// The timestamp.
-    pub timestamp: File,
+    pub timestamp: MetadataFile,
     /// The snapshot.
-    pub snapshot: File,
+    pub snapshot: MetadataFile,
     /// The targets roles by name.
-    pub roles: BTreeMap<String, File>,
+    pub roles: BTreeMap<String, MetadataFile>,
     /// Role files that the snapshot doesn't list yet, because signatures are missing: of the role,
     /// or of the snapshot's key.
-    pub waiting: BTreeMap<String, File>,
+    pub waiting: BTreeMap<String, MetadataFile>,
     /// Roles whose present file their delegator's keys don't stand for, and why.
     pub broken: BTreeMap<String, String>,
     /// What a host that has seen this has seen.
     pub floors: Vec<Floor>,
 }
 
-impl File {
+impl MetadataFile {
     /// A file that was just signed.
     pub(super) fn of(document: Document) -> Self {
         let bytes = document.to_bytes();
         Content::of(document, bytes)
     }
 
-    fn read(files: &Files, name: &str, known: &Known<'_>) -> Result<Self, PublishError> {
+    fn read(
+        files: &MetadataFiles,
+        name: &str,
+        known: &KnownFiles<'_>,
+    ) -> Result<Self, PublishError> {
         let bytes = files
             .get(name)
             .ok_or_else(|| PublishError::Incomplete(name.to_owned()))?;
@@ -89,7 +93,7 @@ impl File {
     }
 }
 
-impl Deref for File {
+impl Deref for MetadataFile {
     type Target = Content;
 
     fn deref(&self) -> &Content {
@@ -105,7 +109,7 @@ impl Metadata {
     /// # Errors
     /// A file is missing or malformed, or the whole doesn't hold under the pinned root.
     pub fn read(
-        files: &Files,
+        files: &MetadataFiles,
         pinned: &Arc<PinnedRoot>,
         seen: &[Floor],
         known: Option<&Self>,
@@ -126,14 +130,14 @@ impl Metadata {
         let roots = roots.map(|version| {
             Ok((
                 version,
-                File::read(files, &Request::root(version).file_name(), known)?,
+                MetadataFile::read(files, &Request::root(version).file_name(), known)?,
             ))
         });
         let roots = roots.collect::<Result<BTreeMap<_, _>, PublishError>>()?;
         // Without consistent snapshots (section 6.2) names have no versions.
         let consistent = trusted.consistent_snapshot();
         let snapshot = Request::versioned("snapshot", consistent.then(|| version("snapshot")));
-        let snapshot = File::read(files, &snapshot.file_name(), known)?;
+        let snapshot = MetadataFile::read(files, &snapshot.file_name(), known)?;
         let mut roles = BTreeMap::new();
         for (name, meta) in snapshot.document.members("meta").into_iter().flatten() {
             let role = name.strip_suffix(".json").unwrap_or(name);
@@ -144,11 +148,11 @@ impl Metadata {
             let request = Request::versioned(role, version.filter(|_| consistent));
             roles.insert(
                 role.to_owned(),
-                File::read(files, &request.file_name(), known)?,
+                MetadataFile::read(files, &request.file_name(), known)?,
             );
         }
         broken.retain(|role, _| roles.contains_key(role));
-        let timestamp = File::read(files, "timestamp.json", known)?;
+        let timestamp = MetadataFile::read(files, "timestamp.json", known)?;
         let mut read = Self {
             roots,
             timestamp,
@@ -165,10 +169,18 @@ impl Metadata {
     /// What waits for signatures or for the snapshot's key. Nothing but its signatures speaks for
     /// it: what no key of its role has signed, or is not newer than what is published, is not
     /// looked at.
-    fn waiting_in(&self, files: &Files, known: &Known<'_>) -> BTreeMap<String, File> {
+    fn waiting_in(
+        &self,
+        files: &MetadataFiles,
+        known: &KnownFiles<'_>,
+    ) -> BTreeMap<String, MetadataFile> {
         let names = files.keys().filter(|name| name.starts_with(WAITING));
-        let read = names
-            .filter_map(|name| Some((role_of(name).ok()?, File::read(files, name, known).ok()?)));
+        let read = names.filter_map(|name| {
+            Some((
+                role_of(name).ok()?,
+                MetadataFile::read(files, name, known).ok()?,
+            ))
+        });
         read.filter(|(role, file)| {
             let signed = self
                 .authority(role)
@@ -184,7 +196,7 @@ impl Metadata {
         .collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &File> {
+    fn all(&self) -> impl Iterator<Item = &MetadataFile> {
         let online = [&self.timestamp, &self.snapshot].into_iter();
         online
             .chain(self.roots.values())
@@ -194,7 +206,7 @@ impl Metadata {
 
     /// A targets role as it is to be gone on from: what waits, or else what is published.
     #[must_use]
-    pub fn newest(&self, role: &str) -> Option<&File> {
+    pub fn newest(&self, role: &str) -> Option<&MetadataFile> {
         self.waiting.get(role).or_else(|| self.roles.get(role))
     }
 
@@ -211,8 +223,8 @@ impl Metadata {
     }
 
     /// A repository of nothing but its first root.
-    pub(super) fn founded(root: File) -> Self {
-        let empty = |kind| File::of(Document::new(kind));
+    pub(super) fn founded(root: MetadataFile) -> Self {
+        let empty = |kind| MetadataFile::of(Document::new(kind));
         let (snapshot, timestamp) = (empty("snapshot"), empty("timestamp"));
         let (roles, waiting, broken) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self {
@@ -236,8 +248,8 @@ impl Metadata {
 
     /// The files to publish.
     #[must_use]
-    pub fn files(&self) -> Files {
-        let mut files = Files::new();
+    pub fn files(&self) -> MetadataFiles {
+        let mut files = MetadataFiles::new();
         for (version, root) in &self.roots {
             files.insert(Request::root(*version).file_name(), root.bytes.clone());
         }
@@ -245,7 +257,7 @@ impl Metadata {
         let consistent = newest.is_none_or(|root| {
             root.document.signed.get("consistent_snapshot") != Some(&Value::Bool(false))
         });
-        let version = |file: &File| consistent.then(|| file.document.version());
+        let version = |file: &MetadataFile| consistent.then(|| file.document.version());
         files.insert(
             Request::versioned("snapshot", version(&self.snapshot)).file_name(),
             self.snapshot.bytes.clone(),

@@ -11,8 +11,8 @@ use super::document::{Document, listing};
 use super::draft::new_targets;
 use super::key::{KeyKind, Signer as _};
 use super::key_file::PrivateKey;
-use super::metadata::{File, Metadata, RoleKey};
-use super::place::Files;
+use super::metadata::{Metadata, MetadataFile, RoleKey};
+use super::place::MetadataFiles;
 use super::public_key::key_object;
 use super::root::{ROLES, RoleKeys, root_document};
 use rootpin_trust::image::Digest;
@@ -21,7 +21,7 @@ use rootpin_trust::image::Digest;
 #[derive(Debug)]
 pub struct OneOff {
     key: PrivateKey,
-    root: File,
+    root: MetadataFile,
     now: Timestamp,
     term: SignedDuration,
 }
@@ -41,7 +41,7 @@ impl OneOff {
         let root = root_document(&ROLES.map(|role| (role.to_owned(), only.clone())).into())?;
         let mut this = Self {
             key,
-            root: File::of(root.clone()),
+            root: MetadataFile::of(root.clone()),
             now,
             term,
         };
@@ -60,7 +60,10 @@ impl OneOff {
     ///
     /// # Errors
     /// The cryptographic library fails.
-    pub fn publish(&self, names: &BTreeMap<String, Vec<u8>>) -> Result<Files, PublishError> {
+    pub fn publish(
+        &self,
+        names: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<MetadataFiles, PublishError> {
         let mut metadata = Metadata::founded(self.root.clone());
         let mut targets = new_targets();
         let target = |bytes: &Vec<u8>| json!({ "length": bytes.len(), "hashes": { "sha256": Digest::of(bytes).hex() } });
@@ -83,13 +86,13 @@ impl OneOff {
         Ok(metadata.files())
     }
 
-    fn lists(&self, role: &str, meta: Value) -> Result<File, PublishError> {
+    fn lists(&self, role: &str, meta: Value) -> Result<MetadataFile, PublishError> {
         let mut document = Document::new(role);
         document.signed.insert("meta".to_owned(), meta);
         self.signed(document)
     }
 
-    fn signed(&self, mut document: Document) -> Result<File, PublishError> {
+    fn signed(&self, mut document: Document) -> Result<MetadataFile, PublishError> {
         document.date(1, self.now, self.term)?;
         let (keyid, key) = key_object(self.key.public());
         document.sign(
@@ -100,7 +103,7 @@ impl OneOff {
                 id: Some(self.key.public().id()),
             },
         )?;
-        Ok(File::of(document))
+        Ok(MetadataFile::of(document))
     }
 }
 

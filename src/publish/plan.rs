@@ -10,18 +10,18 @@ use super::document::{Document, listing};
 use super::draft::Draft;
 use super::key::SigningError;
 use super::keyring::Keyring;
-use super::metadata::{Authority, File, Metadata, RoleKey};
+use super::metadata::{Authority, Metadata, MetadataFile, RoleKey};
 use super::open_keys::OpenKeys;
 use super::settings::Settings;
 use rootpin_trust::KeyId;
 
 /// What is signed, in this order.
 #[derive(Debug)]
-pub struct Plan {
+pub struct SigningPlan {
     /// The targets roles, `targets` first.
-    pub roles: Vec<Step>,
+    pub roles: Vec<FileToSign>,
     /// Snapshot and timestamp, where their keys are at hand and something of theirs changes.
-    pub online: Vec<Step>,
+    pub online: Vec<FileToSign>,
     /// Why they are not signed though they should be.
     pub offline: Option<Missing>,
     /// Roles to which nothing delegates any more: what waited for them is dropped.
@@ -33,7 +33,7 @@ pub struct Plan {
 
 /// One file to sign.
 #[derive(Debug)]
-pub struct Step {
+pub struct FileToSign {
     /// The role.
     pub role: String,
     /// The file, dated. The snapshot and the timestamp get what they list when it is known.
@@ -55,7 +55,7 @@ pub struct Missing {
     pub keys: Vec<String>,
 }
 
-impl Plan {
+impl SigningPlan {
     /// The roles that a key signs here.
     pub(super) fn signing_roles(&self) -> BTreeSet<String> {
         self.steps()
@@ -173,7 +173,7 @@ impl Plan {
             ..
         } = self;
         let waits = offline.is_some();
-        for Step {
+        for FileToSign {
             role,
             mut document,
             keys: signers,
@@ -182,12 +182,12 @@ impl Plan {
         {
             sign(&mut document, &signers, keys)?;
             if missing.is_none() && !waits {
-                next.roles.insert(role, File::of(document));
+                next.roles.insert(role, MetadataFile::of(document));
             } else {
-                next.waiting.insert(role, File::of(document));
+                next.waiting.insert(role, MetadataFile::of(document));
             }
         }
-        for Step {
+        for FileToSign {
             role,
             mut document,
             keys: signers,
@@ -210,7 +210,7 @@ impl Plan {
             } else {
                 &mut next.timestamp
             };
-            *place = File::of(document);
+            *place = MetadataFile::of(document);
         }
         Ok(next)
     }
@@ -222,7 +222,7 @@ impl Plan {
     }
 
     /// Every file that is signed.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &FileToSign> {
         self.roles.iter().chain(&self.online)
     }
 
@@ -284,8 +284,8 @@ impl Plan {
         } else {
             &mut self.next.waiting
         };
-        place.insert(role.clone(), File::of(document.clone()));
-        self.roles.push(Step {
+        place.insert(role.clone(), MetadataFile::of(document.clone()));
+        self.roles.push(FileToSign {
             role,
             document,
             keys,
@@ -321,7 +321,7 @@ impl Plan {
                 self.online.clear();
                 return Ok(());
             }
-            self.online.push(Step {
+            self.online.push(FileToSign {
                 role: role.to_owned(),
                 document,
                 keys,

@@ -8,7 +8,7 @@ use super::PublishError;
 use super::ceremony::RootProposal;
 use super::document::{Document, material};
 use super::draft::{Draft, new_targets};
-use super::metadata::{File, HOLDERS, Metadata};
+use super::metadata::{HOLDERS, Metadata, MetadataFile};
 use crate::problem::Problem;
 
 /// The four top-level roles.
@@ -109,14 +109,14 @@ pub fn as_listed(keys: Option<&Map<String, Value>>, keyid: String, key: Value) -
 /// What a repository begins as: its first root, signed, and targets without any.
 #[must_use]
 pub fn founded(root: Document) -> Draft {
-    let mut draft = Draft::on(Metadata::founded(File::of(root)));
+    let mut draft = Draft::on(Metadata::founded(MetadataFile::of(root)));
     draft.edited.insert("targets".to_owned(), new_targets());
     draft
 }
 
 /// The newest root's file.
 #[must_use]
-pub fn newest(metadata: &Metadata) -> Option<&File> {
+pub fn newest(metadata: &Metadata) -> Option<&MetadataFile> {
     metadata.roots.values().next_back()
 }
 
@@ -135,10 +135,10 @@ pub fn with_root(draft: &mut Draft, proposal: &RootProposal) -> Result<(), Publi
             "propose it again (rotate --propose)",
         )));
     }
-    draft
-        .next
-        .roots
-        .insert(proposal.new.version(), File::of(proposal.new.clone()));
+    draft.next.roots.insert(
+        proposal.new.version(),
+        MetadataFile::of(proposal.new.clone()),
+    );
     Ok(())
 }
 

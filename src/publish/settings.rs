@@ -32,7 +32,7 @@ pub struct Settings {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct SettingsFile {
     version: u64,
     names: Vec<String>,
     #[serde(default)]
@@ -62,9 +62,9 @@ impl Settings {
     /// It is not TOML, an entry is unknown, or a value is not what it should be.
     pub fn parse(text: &str) -> Result<Self, PublishError> {
         let wrong = |what: Problem| PublishError::Wrong(what.about(FILE));
-        let file: File = toml::from_str(text).map_err(|error| {
+        let file: SettingsFile = toml::from_str(text).map_err(|error| {
             let table = text.parse::<toml::Table>().ok();
-            let hint = table.and_then(|table| spelling::hint::<File>(&table));
+            let hint = table.and_then(|table| spelling::hint::<SettingsFile>(&table));
             wrong(spelling::with(&error.to_string(), hint).into())
         })?;
         if file.version != 1 {

@@ -32,7 +32,7 @@ const SHOWN: usize = 16;
 
 /// The token that a key is made or looked for in.
 #[derive(Debug, Clone, Copy)]
-pub struct At<'a> {
+pub struct TokenAddress<'a> {
     /// The token's library.
     pub module: &'a Path,
     /// The token's label.
@@ -56,7 +56,7 @@ struct Open {
     mechanisms: Vec<MechanismType>,
 }
 
-impl At<'_> {
+impl TokenAddress<'_> {
     fn place(&self) -> String {
         format!("{} ({})", self.token, self.module.display())
     }
@@ -65,7 +65,7 @@ impl At<'_> {
 /// Makes a key in a token and has `keep` write down where it is; a key that can't be written down
 /// is taken out again.
 pub(super) fn generate(
-    at: &At<'_>,
+    at: &TokenAddress<'_>,
     label: &str,
     kind: KeyKind,
     keep: &mut dyn FnMut(&TokenFile) -> Result<(), SigningError>,
@@ -145,7 +145,7 @@ pub(super) fn generate(
 }
 
 /// Finds a key that a token has already.
-pub(super) fn find(at: &At<'_>, which: &Which) -> Result<TokenFile, SigningError> {
+pub(super) fn find(at: &TokenAddress<'_>, which: &Which) -> Result<TokenFile, SigningError> {
     let module = std::path::absolute(at.module)
         .map_err(|error| SigningError::File(at.module.display().to_string(), error))?;
     let place = at.place();
@@ -207,7 +207,7 @@ pub(super) fn find(at: &At<'_>, which: &Which) -> Result<TokenFile, SigningError
 
 /// Loads the library and logs in. What is loaded runs as the user: nobody else may have put it
 /// there.
-fn open(at: &At<'_>) -> Result<Open, SigningError> {
+fn open(at: &TokenAddress<'_>) -> Result<Open, SigningError> {
     let place = at.place();
     let failed = |error: &Error| refused(&place, error);
     let library =

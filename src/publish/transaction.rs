@@ -10,15 +10,15 @@ use std::time::Duration;
 
 pub use activity::Activity;
 use jiff::Timestamp;
-use reading::Found;
+use reading::MergedDraft;
 
 use super::PublishError;
-use super::changes::{self, Edits, Entry};
+use super::changes::{self, Edits, RoleEntry};
 use super::draft::{Draft, new_targets};
 use super::metadata::Metadata;
 use super::open_keys::OpenKeys;
-use super::place::{self, At, Place, Written};
-use super::plan::Plan;
+use super::place::{self, PlaceState, PublishPlace, WriteOutcome};
+use super::plan::SigningPlan;
 use super::working::Working;
 use crate::problem::Problem;
 use rootpin_policy::MetadataUrl;
@@ -37,7 +37,7 @@ const WAIT: Duration = Duration::from_millis(500);
 /// machine was faster.
 pub struct RepositoryChange<'a> {
     edit: Box<dyn FnMut(&mut Draft) -> Result<(), PublishError> + 'a>,
-    decides: BTreeSet<Entry>,
+    decides: BTreeSet<RoleEntry>,
     restores: bool,
 }
 
@@ -53,7 +53,7 @@ impl<'a> RepositoryChange<'a> {
 
     /// The change wins over what another machine made of these entries.
     #[must_use]
-    pub fn deciding(self, decides: impl IntoIterator<Item = Entry>) -> Self {
+    pub fn deciding(self, decides: impl IntoIterator<Item = RoleEntry>) -> Self {
         Self {
             decides: decides.into_iter().collect(),
             ..self
@@ -85,11 +85,11 @@ pub struct Prepared {
     /// What is published.
     pub before: Metadata,
     /// Who signs what.
-    pub plan: Plan,
+    pub plan: SigningPlan,
     /// What is left to do.
     pub todo: Todo,
     edits: BTreeMap<String, Edits>,
-    at: Option<At>,
+    at: Option<PlaceState>,
 }
 
 /// What is left to do after a change was prepared.
@@ -125,7 +125,7 @@ pub struct Transaction<'a> {
     /// The folder.
     pub working: &'a Working,
     /// Where it is published; none, to keep it in the folder.
-    pub places: Vec<(MetadataUrl, Place)>,
+    pub places: Vec<(MetadataUrl, PublishPlace)>,
     /// The time of the whole change.
     pub now: Timestamp,
     /// What people should know that was not asked for.
@@ -141,7 +141,7 @@ impl Transaction<'_> {
     /// The place can't be read, doesn't hold, or what it has can't be merged.
     pub async fn look(
         &mut self,
-        overrules: &dyn Fn(&Entry) -> bool,
+        overrules: &dyn Fn(&RoleEntry) -> bool,
     ) -> Result<Draft, PublishError> {
         Ok(self.find(overrules, false).await?.draft)
     }
@@ -205,7 +205,7 @@ impl Transaction<'_> {
         agreed: &BTreeMap<String, Edits>,
         tries: &mut u8,
     ) -> Result<Prepared, PublishError> {
-        let Found {
+        let MergedDraft {
             mut draft,
             at,
             behind,
@@ -228,7 +228,7 @@ impl Transaction<'_> {
         // What waits here alone and is dropped changes nothing at the place.
         let changed =
             draft.is_changed() || draft.next.waiting != undone.next.waiting || !dropped.is_empty();
-        let plan = Plan::of(
+        let plan = SigningPlan::of(
             draft,
             &self.working.keyring,
             &self.working.settings,
@@ -256,9 +256,9 @@ impl Transaction<'_> {
         &mut self,
         change: &RepositoryChange<'_>,
         tries: &mut u8,
-    ) -> Result<Found, PublishError> {
+    ) -> Result<MergedDraft, PublishError> {
         loop {
-            let overrules = |entry: &Entry| change.decides.contains(entry);
+            let overrules = |entry: &RoleEntry| change.decides.contains(entry);
             match self.find(&overrules, change.restores).await {
                 Err(PublishError::Refused(refusal))
                     if refusal.code == Code::Rollback
@@ -310,13 +310,16 @@ impl Transaction<'_> {
     }
 
     fn is_at_registry(&self) -> bool {
-        matches!(self.places.first(), Some((_, Place::Registry { .. })))
+        matches!(
+            self.places.first(),
+            Some((_, PublishPlace::Registry { .. }))
+        )
     }
 
     /// Writes to the first place; none, where another machine was faster.
     async fn publish_first(
         &self,
-        at: Option<At>,
+        at: Option<PlaceState>,
         sealed: &Metadata,
     ) -> Result<Option<Vec<MetadataUrl>>, PublishError> {
         let (Some((url, place)), Some(at)) = (self.places.first(), at) else {
@@ -327,8 +330,8 @@ impl Transaction<'_> {
             .write(&at, &sealed.files(), &self.working.publisher)
             .await?
         {
-            Written::Done(_) => Ok(Some(vec![url.clone()])),
-            Written::Lost => Ok(None),
+            WriteOutcome::Done(_) => Ok(Some(vec![url.clone()])),
+            WriteOutcome::Lost => Ok(None),
         }
     }
 
@@ -359,10 +362,10 @@ impl Transaction<'_> {
 
     /// Brings one of the other places up to what the first one has. One that is ahead was brought
     /// there by another machine since.
-    async fn bring(&self, place: &Place, sealed: &Metadata) -> Result<(), PublishError> {
+    async fn bring(&self, place: &PublishPlace, sealed: &Metadata) -> Result<(), PublishError> {
         let files = sealed.files();
         for tries in 0..TRIES {
-            let place::Found {
+            let place::PlaceContent {
                 files: there, at, ..
             } = place.read(&files).await?;
             if !there.is_empty() {
@@ -374,8 +377,8 @@ impl Transaction<'_> {
                 }
             }
             match place.write(&at, &files, &self.working.publisher).await? {
-                Written::Done(_) => return Ok(()),
-                Written::Lost => wait(tries).await,
+                WriteOutcome::Done(_) => return Ok(()),
+                WriteOutcome::Lost => wait(tries).await,
             }
         }
         Err(PublishError::State(Problem::hinted(

@@ -10,7 +10,7 @@ use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
 use super::metadata::{Metadata, role_keys};
-use super::place::{Files, read_folder, write_folder};
+use super::place::{MetadataFiles, read_folder, write_folder};
 use super::settings::{self, Settings};
 use crate::problem::Problem;
 use rootpin_trust::tuf::PinnedRoot;
@@ -239,7 +239,7 @@ impl Working {
         read.map(Some)
     }
 
-    fn store(&self, name: &str, files: &Files) -> Result<(), PublishError> {
+    fn store(&self, name: &str, files: &MetadataFiles) -> Result<(), PublishError> {
         let folder = self.folder.join(name);
         make_folder(&folder)?;
         write_folder(&folder, files).map_err(|error| failed(&folder, error))

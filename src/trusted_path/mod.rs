@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 mod write;
 
-pub use write::{Before, append, create_copy, give_to_root, place, restrict_socket};
+pub use write::{FileOwner, append, create_copy, give_to_root, place, restrict_socket};
 
 /// Why a path is not to be trusted, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::{MAX_LINKS, Owner, WRITABLE, check_directory, inspect};
 
 /// Whose something was, and its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
+pub struct FileOwner {
     uid: u32,
     gid: u32,
     mode: u32,
@@ -88,7 +88,7 @@ pub fn create_copy(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// Another user may write on the way there, it is a link, or it has a second name, which may be
 /// that of a file of the system.
-pub fn give_to_root(path: &Path, mode: u32) -> io::Result<Before> {
+pub fn give_to_root(path: &Path, mode: u32) -> io::Result<FileOwner> {
     let itself = Itself::open(path)?;
     let about = itself.metadata()?;
     let kind = about.file_type();
@@ -97,8 +97,8 @@ pub fn give_to_root(path: &Path, mode: u32) -> io::Result<Before> {
             "it has a second name elsewhere, or is neither file, folder nor socket",
         ));
     }
-    let before = Before::of(&about);
-    let root = Before {
+    let before = FileOwner::of(&about);
+    let root = FileOwner {
         uid: 0,
         mode,
         ..before
@@ -108,7 +108,7 @@ pub fn give_to_root(path: &Path, mode: u32) -> io::Result<Before> {
     Ok(before)
 }
 
-impl Before {
+impl FileOwner {
     fn of(about: &Metadata) -> Self {
         Self {
             uid: about.uid(),

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
-use rootpin::publish::place::{Files, Found, Place, PlaceError, Unmerged, Written};
+use rootpin::publish::place::{
+    MetadataFiles, PlaceContent, PlaceError, PublishPlace, Unmerged, WriteOutcome,
+};
 use rootpin::sources::Credentials;
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::image::Digest;
 
 use crate::registry::Registry;
 
-fn state(text: &str) -> Files {
+fn state(text: &str) -> MetadataFiles {
     [
         "1.root.json",
         "timestamp.json",
@@ -33,15 +35,15 @@ fn write_of(found: &str, files: &str) -> Unmerged {
     }
 }
 
-async fn read(place: &Place) -> Found {
-    place.read(&Files::new()).await.unwrap()
+async fn read(place: &PublishPlace) -> PlaceContent {
+    place.read(&MetadataFiles::new()).await.unwrap()
 }
 
-async fn done(place: &Place, files: &Files, publisher: &str) {
+async fn done(place: &PublishPlace, files: &MetadataFiles, publisher: &str) {
     let at = read(place).await.at;
     assert!(matches!(
         place.write(&at, files, publisher).await.unwrap(),
-        Written::Done(_)
+        WriteOutcome::Done(_)
     ));
 }
 
@@ -62,7 +64,7 @@ async fn what_was_published_is_read_and_nothing_that_is_there_is_sent_or_fetched
     );
     files.insert("timestamp.json".to_owned(), b"two".to_vec());
     registry.held.lock().unwrap().asked.clear();
-    let Written::Done(at) = place.write(&found.at, &files, "aa").await.unwrap() else {
+    let WriteOutcome::Done(at) = place.write(&found.at, &files, "aa").await.unwrap() else {
         panic!()
     };
     let asked = registry.held.lock().unwrap().asked.clone();
@@ -86,7 +88,7 @@ async fn what_was_published_is_read_and_nothing_that_is_there_is_sent_or_fetched
     files.insert("timestamp.json".to_owned(), b"three".to_vec());
     assert!(matches!(
         place.write(&at, &files, "aa").await.unwrap(),
-        Written::Done(_)
+        WriteOutcome::Done(_)
     ));
 }
 
@@ -98,7 +100,7 @@ async fn who_read_before_another_published_is_told_and_its_files_are_not_seen() 
     done(&place, &state("one"), "aa").await;
     assert!(matches!(
         place.write(&early, &state("two"), "bb").await.unwrap(),
-        Written::Lost
+        WriteOutcome::Lost
     ));
     assert_eq!(read(&place).await.files, state("one"));
 }
@@ -124,7 +126,7 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
         let before = registry.held.lock().unwrap().tags.clone();
         assert!(matches!(
             place.write(&first, &state("of aa"), other).await.unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
         late.lock()
             .unwrap()
@@ -139,7 +141,7 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
         assert!(
             matches!(
                 place.write(&second, &state("of bb"), "bb").await.unwrap(),
-                Written::Lost
+                WriteOutcome::Lost
             ),
             "{moment} {other}"
         );
@@ -155,7 +157,7 @@ async fn of_two_that_publish_at_the_same_moment_the_later_one_finds_the_other_s(
         let merged = state("of both");
         assert!(matches!(
             place.write(&found.at, &merged, "bb").await.unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
         let found = read(&place).await;
         assert!(found.files == merged && found.unmerged.is_empty());
@@ -177,7 +179,7 @@ async fn a_registry_that_fails_now_and_then_is_asked_again() {
     }
     registry.before(|_, _| Some(StatusCode::FORBIDDEN));
     let asked = registry.held.lock().unwrap().asked.len();
-    assert!(place.read(&Files::new()).await.is_err());
+    assert!(place.read(&MetadataFiles::new()).await.is_err());
     assert!(
         registry.held.lock().unwrap().asked.len() < asked + 3,
         "what is forbidden is not asked for again"
@@ -203,7 +205,7 @@ async fn what_breaks_off_at_any_request_leaves_the_old_state_or_the_new_one_and_
         match result {
             Ok(written) => {
                 assert!(
-                    matches!(written, Written::Done(_)) && visible && number > 20,
+                    matches!(written, WriteOutcome::Done(_)) && visible && number > 20,
                     "request {number}"
                 );
                 break;
@@ -248,7 +250,7 @@ async fn writes_that_a_reader_has_not_seen_are_told_in_the_order_in_which_they_w
     );
     assert!(matches!(
         place.write(&found.at, &state("all"), "cc").await.unwrap(),
-        Written::Done(_)
+        WriteOutcome::Done(_)
     ));
     // One whose beginning is known to nobody any more is shown as such.
     let mut tags = registry.held.lock().unwrap().tags.clone();
@@ -341,7 +343,7 @@ async fn who_was_overtaken_while_its_files_were_sent_shows_readers_nothing() {
     });
     assert!(matches!(
         place.write(&at, &state("late"), "aa").await.unwrap(),
-        Written::Lost
+        WriteOutcome::Lost
     ));
     registry.calm();
     let found = read(&place).await;
@@ -358,7 +360,11 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
             .unwrap()
             .tags
             .insert("latest".to_owned(), manifest.as_bytes().to_vec());
-        let error = registry.place().read(&Files::new()).await.unwrap_err();
+        let error = registry
+            .place()
+            .read(&MetadataFiles::new())
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, PlaceError::Strange(..) | PlaceError::Taken(_)),
             "{error}"
@@ -392,7 +398,7 @@ async fn a_registry_that_shows_nonsense_is_not_published_to() {
 async fn a_web_server_is_no_place_to_publish_to() {
     let url: MetadataUrl = "https://trust.example/".parse().unwrap();
     assert!(matches!(
-        Place::of(&url, &Arc::new(Credentials::none())),
+        PublishPlace::of(&url, &Arc::new(Credentials::none())),
         Err(PlaceError::ReadOnly(_))
     ));
 }

@@ -14,7 +14,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rootpin::publish::place::Place;
+use rootpin::publish::place::PublishPlace;
 use rootpin::sources::Credentials;
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::image::Digest;
@@ -149,11 +149,11 @@ impl Registry {
     }
 
     /// Its repository `trust/acme`.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> PublishPlace {
         let url: MetadataUrl = format!("oci://127.0.0.1:{}/trust/acme", self.port)
             .parse()
             .unwrap();
-        Place::of(&url, &Arc::new(Credentials::none())).unwrap()
+        PublishPlace::of(&url, &Arc::new(Credentials::none())).unwrap()
     }
 
     /// Refuses a request with a status.

@@ -30,7 +30,7 @@ pub(in crate::cli) struct Arguments {
 
 /// One file, as it is and as it is to be.
 #[derive(Debug)]
-struct Change {
+struct HostsFileChange {
     file: PathBuf,
     before: Option<String>,
     after: String,
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                     hole.hint.to_string(),
                 ))
             })?;
-            changes.push(Change {
+            changes.push(HostsFileChange {
                 file,
                 before,
                 after,
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 .map_err(|error| failed(&change.file, &error))?;
         }
     }
-    let outcome = match changes.iter().any(Change::changes) {
+    let outcome = match changes.iter().any(HostsFileChange::changes) {
         false => "unchanged",
         true if arguments.dry_run => "dry-run",
         true => "written",
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     Ok(0)
 }
 
-impl Change {
+impl HostsFileChange {
     fn changes(&self) -> bool {
         self.before.as_ref() != Some(&self.after)
     }

@@ -10,10 +10,10 @@ use new_root::add_new;
 use pinned_files::{Pinned, key_files, root_file, tls_ca};
 use serde_json::json;
 
-use super::change::{Change, Edit};
+use super::change::{PolicyChange, PolicyEdit};
 use super::material::{self, Material};
-use super::scan::{self, Target};
-use super::told::Teller;
+use super::scan::{self, ScanTarget};
+use super::told::FingerprintSource;
 use super::{Asking, Changing, Failure, shown, unknown};
 use crate::cli::output::Output;
 use crate::policy_dir::pins;
@@ -101,14 +101,14 @@ impl Fields {
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
     check_id(&arguments.id)?;
-    let change = Change::begin(arguments.changing.clone())?;
+    let change = PolicyChange::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
     let root = policy
         .as_ref()
         .and_then(|policy| policy.roots.get(&arguments.id))
         .cloned();
     // Before anything is asked of anybody: without a fingerprint nothing comes of it.
-    let teller = Teller::new(&arguments.fingerprint)?;
+    let teller = FingerprintSource::new(&arguments.fingerprint)?;
     let material = match (&arguments.from, &arguments.scan) {
         (Some(path), _) => material::at(path, arguments.gun.as_deref())?,
         (None, Some(name)) => scanned(name, arguments, policy.as_ref(), root.as_deref())?,
@@ -148,7 +148,7 @@ fn scanned(
     root: Option<&Root>,
 ) -> Result<Material, Failure> {
     let tls_ca = arguments.asking.tls_ca()?;
-    let target: Target = match (root, &arguments.fields.server) {
+    let target: ScanTarget = match (root, &arguments.fields.server) {
         _ if name.contains("://") => {
             let known = root.and_then(|root| match &root.kind {
                 RootKind::Tuf(tuf) => tuf.tls_ca.clone(),
@@ -197,12 +197,12 @@ fn scanned(
 
 /// Keys for a root that the policy has, or another root file.
 fn add_to(
-    change: Change,
+    change: PolicyChange,
     arguments: &Arguments,
     policy: Option<&Policy>,
     root: &Root,
     material: Material,
-    teller: &Teller,
+    teller: &FingerprintSource,
     output: Output,
 ) -> Result<u8, Failure> {
     let file = root.location.file.to_string();
@@ -308,14 +308,14 @@ fn edit_of_keys(
     before: Option<String>,
     after: String,
     pinned: Pinned,
-) -> Edit {
+) -> PolicyEdit {
     let words = keys
         .iter()
         .map(|key| format!("pinned for {id}: {} key {}", key.kind(), key.id()))
         .collect::<Vec<_>>()
         .join("\n");
     let members = json!({ "root": id, "keys": keys.iter().map(|key| shown::key_json(key)).collect::<Vec<_>>() });
-    Edit {
+    PolicyEdit {
         file,
         before,
         after,
@@ -326,8 +326,8 @@ fn edit_of_keys(
 }
 
 fn finish_keys(
-    change: Change,
-    edit: Edit,
+    change: PolicyChange,
+    edit: PolicyEdit,
     id: &str,
     keys: &[&PublicKey],
     output: Output,
@@ -346,7 +346,7 @@ fn finish_keys(
     reason = "each is one part of what is written or said"
 )]
 fn finish_root(
-    change: Change,
+    change: PolicyChange,
     id: &str,
     root: &RootFile,
     before: Option<String>,
@@ -368,7 +368,7 @@ fn finish_root(
         _ => false,
     };
     change.finish(
-        Edit {
+        PolicyEdit {
             file,
             before,
             after,

@@ -19,14 +19,14 @@ use rootpin_trust::image::Digest;
 
 /// A policy that is being changed.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct PolicyChange {
     editing: Editing,
     changing: Changing,
 }
 
 /// What is to be written, and what is said of it.
 #[derive(Debug)]
-pub(super) struct Edit {
+pub(super) struct PolicyEdit {
     /// The file that changes.
     pub(super) file: String,
     /// Its text before; none: it is new.
@@ -43,7 +43,7 @@ pub(super) struct Edit {
 
 pub(super) const MAIN: &str = "policy.toml";
 
-impl Change {
+impl PolicyChange {
     pub(super) fn begin(changing: Changing) -> Result<Self, Failure> {
         let editing = Editing::begin(&changing.dir.policy, Owner::RootOrCaller)?;
         Ok(Self { editing, changing })
@@ -89,11 +89,11 @@ impl Change {
     /// or writes it.
     pub(super) fn finish(
         self,
-        edit: Edit,
+        edit: PolicyEdit,
         holds: impl FnOnce(&Policy) -> bool,
         output: Output,
     ) -> Result<u8, Failure> {
-        let Edit {
+        let PolicyEdit {
             file,
             before,
             after,

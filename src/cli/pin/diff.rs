@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::scan::{self, Seen, Source, Target};
+use super::scan::{self, ScanTarget, ScannedRoots, Source};
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
 use crate::problem::Problem;
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Arguments {
 
 /// How what a source serves stands to what is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum PinAnswer {
     Known,
     New,
     Changed,
@@ -45,11 +45,11 @@ enum Answer {
 }
 
 /// Roots, each with a source of its.
-type Targets<'a> = Vec<(&'a Root, Target)>;
+type Targets<'a> = Vec<(&'a Root, ScanTarget)>;
 
 /// One source's answer.
 struct Compared {
-    answer: Answer,
+    answer: PinAnswer,
     why: String,
     newest: Option<RootFile>,
     unpinned: BTreeSet<KeyId>,
@@ -76,7 +76,7 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         answers.push(compared.answer);
         results.push(compared.json(target));
     }
-    if answers.contains(&Answer::New) {
+    if answers.contains(&PinAnswer::New) {
         texts.push(NEW.to_owned());
     }
     for pattern in &left_out {
@@ -101,11 +101,11 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
 const NEW: &str = "hint: have the publisher tell you the fingerprints of the new keys by another way, and compare them with what `rootpin pin scan` shows";
 
 /// 0 all known, 1 one is not, 2 one could not be asked.
-fn exit(answers: &[Answer]) -> u8 {
-    let found = |wanted: &[Answer]| answers.iter().any(|answer| wanted.contains(answer));
+fn exit(answers: &[PinAnswer]) -> u8 {
+    let found = |wanted: &[PinAnswer]| answers.iter().any(|answer| wanted.contains(answer));
     match (
-        found(&[Answer::New, Answer::Changed, Answer::Revoked]),
-        found(&[Answer::Unknown]),
+        found(&[PinAnswer::New, PinAnswer::Changed, PinAnswer::Revoked]),
+        found(&[PinAnswer::Unknown]),
     ) {
         (true, _) => 1,
         (false, true) => 2,
@@ -120,7 +120,7 @@ fn targets<'a>(
     names: &[String],
 ) -> Result<(Targets<'a>, Vec<String>), Failure> {
     let (mut targets, mut seen, mut left_out) = (Vec::new(), BTreeSet::new(), Vec::new());
-    let mut add = |root: &'a Root, found: Vec<Target>| {
+    let mut add = |root: &'a Root, found: Vec<ScanTarget>| {
         for target in found {
             if seen.insert(target.title()) {
                 targets.push((root, target));
@@ -144,7 +144,7 @@ fn targets<'a>(
             match (&exact, &root.kind) {
                 (Some(repository), _) => add(root, scan::of_root(root, Some(rule), repository)),
                 (None, RootKind::Tuf(tuf)) => {
-                    let target = |url: &MetadataUrl| Target {
+                    let target = |url: &MetadataUrl| ScanTarget {
                         root: Some(root.id.clone()),
                         source: Source::Tuf(url.clone()),
                         tls_ca: tuf.tls_ca.clone(),
@@ -160,14 +160,14 @@ fn targets<'a>(
     Ok((targets, left_out))
 }
 
-async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &Target) -> Compared {
+async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanTarget) -> Compared {
     let from = match &root.kind {
         RootKind::Notary(_) => 1,
         RootKind::Tuf(tuf) => tuf.pinned.version(),
     };
     match (scan::ask(sources, target, from).await, &root.kind) {
         (Err(refusal), _) => Compared {
-            answer: Answer::Unknown,
+            answer: PinAnswer::Unknown,
             why: refusal.found,
             newest: None,
             unpinned: BTreeSet::new(),
@@ -177,7 +177,7 @@ async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &Targe
     }
 }
 
-fn compare_notary(policy: &Policy, pinned: &BTreeSet<KeyId>, seen: Seen) -> Compared {
+fn compare_notary(policy: &Policy, pinned: &BTreeSet<KeyId>, seen: ScannedRoots) -> Compared {
     let Some((newest, _)) = seen.files.into_iter().next_back() else {
         return Compared::unknown("no root file");
     };
@@ -195,7 +195,7 @@ fn compare_notary(policy: &Policy, pinned: &BTreeSet<KeyId>, seen: Seen) -> Comp
     )
 }
 
-fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compared {
+fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: ScannedRoots) -> Compared {
     let mut files = seen.files.into_iter();
     let mut newest = match files.next() {
         Some((file, bytes)) if bytes == pinned.bytes() => file,
@@ -206,7 +206,7 @@ fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compare
                 file.version
             );
             return Compared {
-                answer: Answer::Changed,
+                answer: PinAnswer::Changed,
                 why,
                 newest: Some(file),
                 unpinned,
@@ -242,7 +242,7 @@ fn compare_tuf(policy: &Policy, pinned: &Arc<PinnedRoot>, seen: Seen) -> Compare
 impl Compared {
     fn unknown(why: &str) -> Self {
         Self {
-            answer: Answer::Unknown,
+            answer: PinAnswer::Unknown,
             why: why.to_owned(),
             newest: None,
             unpinned: BTreeSet::new(),
@@ -268,24 +268,24 @@ impl Compared {
             .join(", ");
         let (answer, why) = match revoked {
             Some((key, reason)) => (
-                Answer::Revoked,
+                PinAnswer::Revoked,
                 format!("root version {version} lists {key}, which the policy revokes: {reason}"),
             ),
             None if !vouched => (
-                Answer::Changed,
+                PinAnswer::Changed,
                 format!(
                     "root version {version}: {otherwise}; unpinned keys (unverified): {listed}"
                 ),
             ),
             None if unpinned.is_empty() => (
-                Answer::Known,
+                PinAnswer::Known,
                 format!(
                     "root version {version}: every root key is pinned ({})",
                     newest.keys.len()
                 ),
             ),
             None => (
-                Answer::New,
+                PinAnswer::New,
                 format!(
                     "root version {version}, signed by pinned keys, has others that are not pinned: {listed}"
                 ),
@@ -299,7 +299,7 @@ impl Compared {
         }
     }
 
-    fn json(&self, target: &Target) -> Value {
+    fn json(&self, target: &ScanTarget) -> Value {
         let compared = json!({
             "answer": self.answer.as_str(),
             "why": self.why,
@@ -310,7 +310,7 @@ impl Compared {
     }
 }
 
-impl Answer {
+impl PinAnswer {
     fn as_str(self) -> &'static str {
         match self {
             Self::Known => "known",

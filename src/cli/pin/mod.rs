@@ -66,10 +66,10 @@ pub(super) enum Verb {
     Diff(diff::Arguments),
     /// Take a root, or one of its keys, out of the policy
     #[command(after_help = remove::REMOVE_EXAMPLES)]
-    Remove(remove::Remove),
+    Remove(remove::RemovePin),
     /// Refuse a key, or bytes, whatever else says yes
     #[command(after_help = remove::REVOKE_EXAMPLES)]
-    Revoke(remove::Revoke),
+    Revoke(remove::RevokePin),
 }
 
 /// Where the policy is.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::change::{Change, Edit};
+use super::change::{PolicyChange, PolicyEdit};
 use super::{Changing, Failure};
 use crate::cli::output::Output;
 use crate::policy_dir::pins::{self, NewTable};
@@ -21,7 +21,7 @@ pub(super) const REVOKE_EXAMPLES: &str = "examples:\n  \
     rootpin pin revoke sha256:e3b0… --reason CVE-2026-0001 --fragment 00-revoked.toml";
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Remove {
+pub(in crate::cli) struct RemovePin {
     /// The root's id in the policy
     id: String,
     /// One of its keys, by canonical ID, fingerprint or entry; without it the whole root goes
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Remove {
 }
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Revoke {
+pub(in crate::cli) struct RevokePin {
     /// A key's canonical ID, the fingerprint of a pinned key, or the digest of an index, a
     /// manifest, a config or a layer
     #[arg(value_name = "KEY|DIGEST")]
@@ -47,8 +47,8 @@ pub(in crate::cli) struct Revoke {
     changing: Changing,
 }
 
-pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> {
-    let change = Change::begin(arguments.changing.clone())?;
+pub(super) fn remove(arguments: &RemovePin, output: Output) -> Result<u8, Failure> {
+    let change = PolicyChange::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
     let root = policy
         .as_ref()
@@ -74,7 +74,7 @@ pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> 
         let after = pins::remove_from_rules(&before, &id, arguments.with_rules)?;
         let after = pins::remove_root(&after, &id)?;
         let words = format!("taken out: the root {id}; its files stay, and pin nothing");
-        let edit = Edit {
+        let edit = PolicyEdit {
             file,
             before: Some(before),
             after,
@@ -88,7 +88,7 @@ pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> 
     let after = pins::remove_key(&before, &id, &entry)?;
     let words = format!("taken out of {id}: {entry}; a file of that name stays, and pins nothing");
     let members = json!({ "root": id, "entry": entry });
-    let edit = Edit {
+    let edit = PolicyEdit {
         file,
         before: Some(before),
         after,
@@ -105,8 +105,8 @@ pub(super) fn remove(arguments: &Remove, output: Output) -> Result<u8, Failure> 
     change.finish(edit, fewer, output)
 }
 
-pub(super) fn revoke(arguments: &Revoke, output: Output) -> Result<u8, Failure> {
-    let change = Change::begin(arguments.changing.clone())?;
+pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failure> {
+    let change = PolicyChange::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
     let digest = if arguments.what.starts_with("sha256:") {
         arguments.what.parse::<Digest>().ok()
@@ -140,7 +140,7 @@ pub(super) fn revoke(arguments: &Revoke, output: Output) -> Result<u8, Failure> 
     )?;
     let words = format!("revoked: {key} {value}");
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
-    let edit = Edit {
+    let edit = PolicyEdit {
         file,
         before,
         after,

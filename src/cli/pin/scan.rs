@@ -42,7 +42,7 @@ pub(in crate::cli) struct Arguments {
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct ScanTarget {
     /// The root of the policy, if it is one.
     pub(super) root: Option<String>,
     pub(super) source: Source,
@@ -57,7 +57,7 @@ pub(super) enum Source {
 
 /// What was seen there: root files with their bytes, of which the last is the newest.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct ScannedRoots {
     pub(super) files: Vec<(RootFile, Vec<u8>)>,
 }
 
@@ -101,8 +101,8 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
 }
 
 /// A TUF repository.
-pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<Target, Failure> {
-    Ok(Target {
+pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<ScanTarget, Failure> {
+    Ok(ScanTarget {
         root: None,
         source: Source::Tuf(
             url.parse()
@@ -117,8 +117,8 @@ pub(super) fn at_server(
     name: &str,
     server: String,
     tls_ca: Option<Vec<u8>>,
-) -> Result<Target, Failure> {
-    Ok(Target {
+) -> Result<ScanTarget, Failure> {
+    Ok(ScanTarget {
         root: None,
         source: Source::Notary {
             server,
@@ -139,7 +139,7 @@ pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
 }
 
 /// All that the rule for a name would ask.
-fn by_policy(policy: &Policy, name: &str) -> Result<Vec<Target>, Failure> {
+fn by_policy(policy: &Policy, name: &str) -> Result<Vec<ScanTarget>, Failure> {
     let repository = repository(name)?;
     let rule = policy.rule_for(&repository).ok_or_else(|| {
         Failure::Unknown(Problem::hinted(
@@ -155,7 +155,11 @@ fn by_policy(policy: &Policy, name: &str) -> Result<Vec<Target>, Failure> {
 }
 
 /// Where a root's metadata for a name is.
-pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository) -> Vec<Target> {
+pub(super) fn of_root(
+    root: &Root,
+    rule: Option<&Rule>,
+    repository: &Repository,
+) -> Vec<ScanTarget> {
     let id = Some(root.id.clone());
     match &root.kind {
         RootKind::Notary(notary) => {
@@ -168,7 +172,7 @@ pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository)
             });
             source
                 .into_iter()
-                .map(|source| Target {
+                .map(|source| ScanTarget {
                     root: id.clone(),
                     source,
                     tls_ca: notary.tls_ca.clone(),
@@ -176,7 +180,7 @@ pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository)
                 .collect()
         }
         RootKind::Tuf(tuf) => {
-            let target = |url: &MetadataUrl| Target {
+            let target = |url: &MetadataUrl| ScanTarget {
                 root: id.clone(),
                 source: Source::Tuf(url.clone()),
                 tls_ca: tuf.tls_ca.clone(),
@@ -187,7 +191,11 @@ pub(super) fn of_root(root: &Root, rule: Option<&Rule>, repository: &Repository)
 }
 
 /// Asks one; of a TUF repository for the root files from that version on, or from where it begins.
-pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result<Seen, Refusal> {
+pub(super) async fn ask(
+    sources: &Sources,
+    target: &ScanTarget,
+    from: u64,
+) -> Result<ScannedRoots, Refusal> {
     let deadline = Instant::now() + DEADLINE;
     match &target.source {
         Source::Notary { server, gun } => {
@@ -205,7 +213,7 @@ pub(super) async fn ask(sources: &Sources, target: &Target, from: u64) -> Result
                 .map_err(|error| error.refusal())?
             {
                 Answer::Bytes(bytes) => match read(&bytes, Format::Notary) {
-                    Ok(file) => Ok(Seen {
+                    Ok(file) => Ok(ScannedRoots {
                         files: vec![(file, bytes)],
                     }),
                     Err(refusal) => Err(no_notary(&server.url(), gun, &bytes, refusal)),
@@ -238,7 +246,7 @@ async fn ask_tuf(
     url: &MetadataUrl,
     from: u64,
     deadline: Instant,
-) -> Result<Seen, Refusal> {
+) -> Result<ScannedRoots, Refusal> {
     let reader = location
         .open(deadline.into())
         .await
@@ -265,7 +273,7 @@ async fn ask_tuf(
             .ok_or_else(|| nothing(&format!("no 1.root.json and no root.json at {url}")))?;
         files.push((read(&bytes, Format::Tuf)?, bytes));
     }
-    Ok(Seen { files })
+    Ok(ScannedRoots { files })
 }
 
 /// An answer that no Notary server gives: the address, what was asked there, and what came.
@@ -328,7 +336,7 @@ fn nothing(found: &str) -> Refusal {
     )
 }
 
-impl Target {
+impl ScanTarget {
     /// In words, for people.
     pub(super) fn title(&self) -> String {
         let source = match &self.source {
@@ -353,7 +361,7 @@ impl Target {
     }
 }
 
-fn scan_of(seen: &Seen) -> (String, Value) {
+fn scan_of(seen: &ScannedRoots) -> (String, Value) {
     let Some(((newest, _), earlier)) = seen.files.split_last() else {
         return (String::new(), Value::Null);
     };

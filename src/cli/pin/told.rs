@@ -15,14 +15,14 @@ const MOST_BYTES: u64 = 64 << 10;
 
 /// Where fingerprints come from.
 #[derive(Debug)]
-pub(super) enum Teller {
+pub(super) enum FingerprintSource {
     /// From the command line, or from standard input.
     Given(Vec<GivenFingerprint>),
     /// A person at the terminal is asked.
     Asked,
 }
 
-impl Teller {
+impl FingerprintSource {
     /// `-` among the arguments stands for the lines of standard input. Without any, the terminal is
     /// asked; if there is none, nobody.
     pub(super) fn new(arguments: &[String]) -> Result<Self, Failure> {

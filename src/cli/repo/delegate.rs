@@ -9,7 +9,7 @@ use super::report::{key_name, of_others};
 use super::signing::{SigningOptions, carry_out, read_draft};
 use super::term::RootTerm;
 use crate::cli::output::{Output, list, table, text};
-use crate::publish::changes::{Edits, Entry, EntryEdit, present};
+use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
 use crate::publish::root::as_listed;
@@ -26,17 +26,17 @@ pub(super) enum Verb {
     #[command(
         after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice --paths 'registry.example/team-a/**'"
     )]
-    Add(Add),
+    Add(AddDelegation),
     /// Take it back: from then on nothing that the role has signed counts
     #[command(after_help = "example: rootpin repo delegate remove team-a")]
-    Remove(Remove),
+    Remove(RemoveDelegation),
     /// Show who may sign what
     #[command(after_help = "example: rootpin repo delegate list")]
     List(List),
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Add {
+pub(super) struct AddDelegation {
     /// The role's name
     role: String,
     /// The signers' public keys (PEM), as `key generate` writes them
@@ -62,7 +62,7 @@ pub(super) struct Add {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Remove {
+pub(super) struct RemoveDelegation {
     /// The role's name
     role: String,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(super) async fn run(here: &Here, verb: Verb, output: Output) -> Result<u8, P
     }
 }
 
-async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError> {
+async fn add(here: &Here, verb: AddDelegation, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     check_name(&verb.role, &working)?;
     let paths = delegated_paths(&verb.paths, &working.settings)?;
@@ -132,12 +132,12 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
         .map(|(keyid, key, _)| (keyid.clone(), key.clone()))
         .collect();
     let mut wanted = vec![(
-        Entry::Delegation(verb.role.clone()),
+        RoleEntry::Delegation(verb.role.clone()),
         Some(json!({ "role": listed, "keys": objects })),
     )];
     for (index, (keyid, _, name)) in keys.iter().enumerate() {
         let holder = verb.holder.get(index).unwrap_or(name);
-        wanted.push((Entry::Holder(keyid.clone()), Some(json!(holder))));
+        wanted.push((RoleEntry::Holder(keyid.clone()), Some(json!(holder))));
     }
     let mut about = vec![format!(
         "delegate {} to {}",
@@ -158,12 +158,12 @@ async fn add(here: &Here, verb: Add, output: Output) -> Result<u8, PublishError>
             names.len()
         ));
     }
-    let delegation = Entry::Delegation(verb.role);
+    let delegation = RoleEntry::Delegation(verb.role);
     let change = setting(&verb.by, &delegation, &wanted, &working);
     carry_out(here, &working, change, &about, &verb.options, output).await
 }
 
-async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, PublishError> {
+async fn remove(here: &Here, verb: RemoveDelegation, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let draft = read_draft(&mut here.transaction(&working, verb.options.local)?, output).await?;
     let of_role = |listed: &Value| text(listed, "name") == verb.role;
@@ -178,9 +178,9 @@ async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, Publish
             "rootpin repo delegate list",
         )
     })?;
-    let wanted = vec![(Entry::Delegation(verb.role.clone()), None)];
+    let wanted = vec![(RoleEntry::Delegation(verb.role.clone()), None)];
     let about = vec![format!("take back what is delegated to {}", verb.role)];
-    let delegation = Entry::Delegation(verb.role);
+    let delegation = RoleEntry::Delegation(verb.role);
     let change = setting(&by, &delegation, &wanted, &working);
     carry_out(here, &working, change, &about, &verb.options, output).await
 }
@@ -188,8 +188,8 @@ async fn remove(here: &Here, verb: Remove, output: Output) -> Result<u8, Publish
 /// Sets entries of the role that delegates.
 fn setting<'a>(
     by: &'a str,
-    delegation: &'a Entry,
-    wanted: &'a [(Entry, Option<Value>)],
+    delegation: &'a RoleEntry,
+    wanted: &'a [(RoleEntry, Option<Value>)],
     working: &'a Working,
 ) -> RepositoryChange<'a> {
     let mut edits: Option<Edits> = None;
@@ -209,7 +209,7 @@ fn setting<'a>(
                 "change it with that tool",
             ));
         }
-        let edit = |(entry, after): &(Entry, Option<Value>)| {
+        let edit = |(entry, after): &(RoleEntry, Option<Value>)| {
             let before = present(document, entry);
             let after = after.clone();
             (entry.clone(), EntryEdit { before, after })
@@ -230,8 +230,8 @@ fn setting<'a>(
 }
 
 /// One role is delegated to by one other: its one file can't be signed by the keys that two say.
-fn check_delegator(metadata: &Metadata, entry: &Entry, by: &str) -> Result<(), PublishError> {
-    let Entry::Delegation(role) = entry else {
+fn check_delegator(metadata: &Metadata, entry: &RoleEntry, by: &str) -> Result<(), PublishError> {
+    let RoleEntry::Delegation(role) = entry else {
         return Ok(());
     };
     match metadata

@@ -16,7 +16,7 @@ use super::Here;
 use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
 use crate::cli::verify_file::file_digest;
-use crate::publish::changes::{Edits, Entry, EntryEdit, present};
+use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
 use crate::publish::{Draft, Metadata, PublishError, RepositoryChange, Working, delegation_path};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
@@ -195,7 +195,7 @@ fn setting<'a>(
         for (role, edits) in edits.iter().flatten() {
             for path in targets
                 .keys()
-                .filter(|path| edits.contains_key(&Entry::Target((*path).clone())))
+                .filter(|path| edits.contains_key(&RoleEntry::Target((*path).clone())))
             {
                 check_delegation(&draft.next, role, path)?;
             }
@@ -204,7 +204,7 @@ fn setting<'a>(
         }
         Ok(())
     });
-    change.deciding(targets.keys().cloned().map(Entry::Target))
+    change.deciding(targets.keys().cloned().map(RoleEntry::Target))
 }
 
 pub(super) async fn revoke(here: &Here, verb: Revoke, output: Output) -> Result<u8, PublishError> {
@@ -241,7 +241,7 @@ fn removing<'a>(
             check_waiting(draft, &working.keyring, role)?;
             if let Some(path) = paths
                 .iter()
-                .find(|path| edits.contains_key(&Entry::Target((*path).clone())))
+                .find(|path| edits.contains_key(&RoleEntry::Target((*path).clone())))
             {
                 check_key(&draft.next, &working.keyring, role, path)?;
             }
@@ -249,7 +249,7 @@ fn removing<'a>(
         }
         Ok(())
     });
-    change.deciding(paths.iter().cloned().map(Entry::Target))
+    change.deciding(paths.iter().cloned().map(RoleEntry::Target))
 }
 
 fn roles_that_list(
@@ -278,7 +278,7 @@ type EditsByRole = BTreeMap<String, Edits>;
 
 /// Adds the edit of one path in a role.
 fn add_edit(all: &mut EditsByRole, draft: &Draft, role: String, path: &str, after: Option<&Value>) {
-    let entry = Entry::Target(path.to_owned());
+    let entry = RoleEntry::Target(path.to_owned());
     let before = draft
         .document(&role)
         .and_then(|document| present(document, &entry));

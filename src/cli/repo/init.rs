@@ -15,7 +15,7 @@ use crate::publish::key::KeyKind;
 use crate::publish::keyring::{complete, generate};
 use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
 use crate::publish::{
-    Activity, Document, Metadata, Plan, PublishError, RootProposal, Settings, Working,
+    Activity, Document, Metadata, PublishError, RootProposal, Settings, SigningPlan, Working,
 };
 use rootpin_trust::image::Digest;
 
@@ -133,7 +133,7 @@ async fn begin_in(
     output: Output,
 ) -> Result<u8, PublishError> {
     let mut keys = open_keys(working, options, &Activity::default());
-    let plan = Plan::of(
+    let plan = SigningPlan::of(
         founded(root),
         &working.keyring,
         &working.settings,

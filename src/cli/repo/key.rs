@@ -9,7 +9,7 @@ use super::passphrase::Passphrases;
 use crate::cli::output::{Output, list, table, text};
 use crate::publish::key::{KeyKind, SigningError};
 use crate::publish::keyring::{self, KeyEntry, Keyring};
-use crate::publish::token::{At, Which, id_from_hex};
+use crate::publish::token::{TokenAddress, Which, id_from_hex};
 
 /// The folder of keys in a working folder.
 const KEYS: &str = "keys";
@@ -29,7 +29,7 @@ pub(super) enum Verb {
         rootpin repo key add root-1 --token /usr/lib/x86_64-linux-gnu/libykcs11.so --token-label 'YubiKey PIV' --token-key-id 02\n\n\
         A file is copied to keys/NAME.pem as it is; one that lies there already gets its keys/NAME.pub. A token keeps its key."
     )]
-    Add(Add),
+    Add(AddKey),
     /// Show the keys that are here, and where their private parts are
     #[command(after_help = "example: rootpin repo key list --repo ./trust --json")]
     List,
@@ -55,7 +55,7 @@ pub(super) struct Generate {
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whence").required(true).args(["file", "token"]))]
-pub(super) struct Add {
+pub(super) struct AddKey {
     /// What to call it
     name: String,
     /// An encrypted private key, as OpenSSL, Notary and Docker write it
@@ -130,7 +130,7 @@ fn show(folder: &Path, entry: &KeyEntry, done: &str, output: Output) {
     });
 }
 
-fn add(folder: &Path, verb: &Add) -> Result<KeyEntry, SigningError> {
+fn add(folder: &Path, verb: &AddKey) -> Result<KeyEntry, SigningError> {
     if let Some(file) = &verb.file {
         return keyring::add(folder, &verb.name, file, &mut || {
             verb.passphrases.of(&verb.name)
@@ -153,7 +153,7 @@ fn add(folder: &Path, verb: &Add) -> Result<KeyEntry, SigningError> {
     keyring::add_of_token(
         folder,
         &verb.name,
-        &At {
+        &TokenAddress {
             module,
             token,
             pin: &pin,
@@ -182,7 +182,7 @@ fn generate(folder: &Path, verb: &Generate) -> Result<KeyEntry, SigningError> {
         folder,
         &verb.name,
         kind(KeyKind::P256),
-        &At {
+        &TokenAddress {
             module,
             token,
             pin: &pin,

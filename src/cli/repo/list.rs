@@ -37,7 +37,7 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
 
 /// Every name that some role lists, with what it stands for there and whether that role decides it.
 fn images(metadata: &Metadata) -> impl Iterator<Item = Value> {
-    let of_role = move |(role, file): (&String, &crate::publish::File)| {
+    let of_role = move |(role, file): (&String, &crate::publish::MetadataFile)| {
         let role = role.clone();
         let targets = file
             .document

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use super::output::{Output, shell_word};
 use crate::problem::Problem;
-use crate::publish::place::{Place, PlaceError};
+use crate::publish::place::{PlaceError, PublishPlace};
 use crate::publish::{
     Activity, OpenKeys, PublishError, Published, RepositoryChange, Transaction, Working,
 };
@@ -198,8 +198,8 @@ impl Here {
         Working::open(&self.repo)
     }
 
-    fn place(&self, url: &MetadataUrl) -> Result<Place, PublishError> {
-        Ok(Place::of(url, &self.credentials)?)
+    fn place(&self, url: &MetadataUrl) -> Result<PublishPlace, PublishError> {
+        Ok(PublishPlace::of(url, &self.credentials)?)
     }
 
     /// A change of a working folder, published to its places unless it is to stay here.

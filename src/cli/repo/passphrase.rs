@@ -32,17 +32,17 @@ pub(super) struct Passphrases {
     passphrase_file: Option<PathBuf>,
     /// What standard input said: it can be read once.
     #[arg(skip)]
-    input: Input,
+    input: StandardInput,
     /// What was typed for new keys, which sign in the same verb.
     #[arg(skip)]
-    made: Made,
+    made: TypedPassphrases,
 }
 
 /// Shared by all clones; shown by none.
 #[derive(Clone, Default)]
-struct Input(Arc<OnceLock<Zeroizing<String>>>);
+struct StandardInput(Arc<OnceLock<Zeroizing<String>>>);
 
-impl fmt::Debug for Input {
+impl fmt::Debug for StandardInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Input")
     }
@@ -50,9 +50,9 @@ impl fmt::Debug for Input {
 
 /// By the names of the keys; shared by all clones, and shown by none.
 #[derive(Clone, Default)]
-struct Made(Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>);
+struct TypedPassphrases(Arc<Mutex<BTreeMap<String, Zeroizing<String>>>>);
 
-impl fmt::Debug for Made {
+impl fmt::Debug for TypedPassphrases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Made")
     }

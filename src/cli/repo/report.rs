@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{list, table, text};
 use crate::observe::plain_lines;
-use crate::publish::changes::{self, Entry};
+use crate::publish::changes::{self, RoleEntry};
 use crate::publish::keyring::Keyring;
-use crate::publish::{Metadata, Missing, Plan, Step, material};
+use crate::publish::{FileToSign, Metadata, Missing, SigningPlan, material};
 
 /// A plan, before anything is signed.
 pub(super) fn plan_json(
     before: &Metadata,
-    plan: &Plan,
+    plan: &SigningPlan,
     keyring: &Keyring,
     about: &[String],
 ) -> Value {
@@ -28,7 +28,7 @@ pub(super) fn plan_json(
     json!({ "about": about, "files": steps, "waits_for": offline })
 }
 
-fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring) -> Value {
+fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Keyring) -> Value {
     let last = before.roles.get(&step.role).map(|file| &file.document);
     let edits = if matches!(step.role.as_str(), "snapshot" | "timestamp") {
         BTreeMap::new()
@@ -37,9 +37,9 @@ fn step_json(before: &Metadata, next: &Metadata, step: &Step, keyring: &Keyring)
     };
     let changes = edits.iter().map(|(entry, edit)| {
         let (kind, name) = match entry {
-            Entry::Target(path) => ("image", path),
-            Entry::Delegation(role) => ("delegation", role),
-            Entry::Holder(keyid) => ("holder", keyid),
+            RoleEntry::Target(path) => ("image", path),
+            RoleEntry::Delegation(role) => ("delegation", role),
+            RoleEntry::Holder(keyid) => ("holder", keyid),
         };
         json!({ "kind": kind, "name": name, "before": edit.before, "after": edit.after,
             "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })

@@ -15,11 +15,11 @@ const SOON: SignedDuration = SignedDuration::from_hours(24 * 30);
 pub(super) struct RootTerm {
     version: u64,
     expires: Option<Timestamp>,
-    state: State,
+    state: TermState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TermState {
     Good,
     Soon,
     Over,
@@ -38,9 +38,9 @@ impl RootTerm {
     fn at(version: u64, expires: Option<Timestamp>, now: Timestamp) -> Self {
         let left = expires.map(|expires| expires.duration_since(now));
         let state = match left {
-            Some(left) if left > SOON => State::Good,
-            Some(left) if left.is_positive() => State::Soon,
-            _ => State::Over,
+            Some(left) if left > SOON => TermState::Good,
+            Some(left) if left.is_positive() => TermState::Soon,
+            _ => TermState::Over,
         };
         Self {
             version,
@@ -52,9 +52,9 @@ impl RootTerm {
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let state = match self.state {
-            State::Good => "ok",
-            State::Soon => "expires soon",
-            State::Over => "expired",
+            TermState::Good => "ok",
+            TermState::Soon => "expires soon",
+            TermState::Over => "expired",
         };
         json!({ "version": self.version, "expires": self.expires.map(|expires| expires.to_string()), "state": state })
     }
@@ -64,7 +64,7 @@ impl RootTerm {
         if let Some(text) = self.text() {
             Output::loudly(&text);
         }
-        if self.state == State::Over {
+        if self.state == TermState::Over {
             exit.max(1)
         } else {
             exit
@@ -77,14 +77,14 @@ impl RootTerm {
             .map(|expires| expires.to_string())
             .unwrap_or_default();
         let found = match self.state {
-            State::Good => return None,
-            State::Soon => {
+            TermState::Good => return None,
+            TermState::Soon => {
                 format!(
                     "root {} expires at {expires}, and from then on hosts refuse all that this repository says",
                     self.version
                 )
             }
-            State::Over => format!(
+            TermState::Over => format!(
                 "root {} expired at {expires}: hosts refuse all that this repository says",
                 self.version
             ),

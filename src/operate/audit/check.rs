@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::findings::{Code, Finding};
+use super::findings::{AuditFinding, FindingCode};
 use super::report::{
-    ListedKey, Report, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole,
+    HostReport, ListedKey, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole,
 };
 use crate::decide::survey::{Covered, Survey};
 
@@ -14,19 +14,19 @@ use crate::decide::survey::{Covered, Survey};
 pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The findings about the policy and its roots.
-pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<Finding> {
+pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<AuditFinding> {
     let mut found = Vec::new();
     if let Some(policy) = &survey.policy {
         if policy.mode == "audit" {
-            found.push(Finding::new(
-                Code::PolicyAuditMode,
+            found.push(AuditFinding::new(
+                FindingCode::PolicyAuditMode,
                 "the policy",
                 format!("mode audit in {}", policy.hash),
             ));
         }
         found.extend(policy.warnings.iter().map(|warning| {
-            Finding::new(
-                Code::PolicyWarning,
+            AuditFinding::new(
+                FindingCode::PolicyWarning,
                 "the policy",
                 warning.lines().next().unwrap_or_default(),
             )
@@ -35,8 +35,8 @@ pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<Finding> {
     for root in &survey.roots {
         let subject = format!("root {}", root.id);
         if root.held.is_empty() {
-            found.push(Finding::new(
-                Code::RootUnseen,
+            found.push(AuditFinding::new(
+                FindingCode::RootUnseen,
                 &subject,
                 "no metadata of it was verified here yet",
             ));
@@ -58,7 +58,7 @@ pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<Finding> {
 }
 
 /// The findings about an image.
-pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<Finding> {
+pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<AuditFinding> {
     let place = image
         .namespace
         .as_ref()
@@ -75,7 +75,11 @@ pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<Finding> {
         } else {
             "no name that a policy could cover"
         };
-        return Some(Finding::new(Code::ImageUnnamed, &subject, detail));
+        return Some(AuditFinding::new(
+            FindingCode::ImageUnnamed,
+            &subject,
+            detail,
+        ));
     };
     match judgement.outcome.as_str() {
         "refused" => {
@@ -91,10 +95,14 @@ pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<Finding> {
                 text(&judgement.found),
                 text(&judgement.wanted)
             );
-            Some(Finding::new(Code::ImageRefused, &subject, detail))
+            Some(AuditFinding::new(
+                FindingCode::ImageRefused,
+                &subject,
+                detail,
+            ))
         }
-        "allowed" if judgement.ground.as_deref() == Some("exempt") => Some(Finding::new(
-            Code::ImageExempt,
+        "allowed" if judgement.ground.as_deref() == Some("exempt") => Some(AuditFinding::new(
+            FindingCode::ImageExempt,
             &subject,
             judgement.rule.clone().unwrap_or_default(),
         )),
@@ -103,7 +111,7 @@ pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<Finding> {
 }
 
 /// The findings about a trust directory itself.
-pub(super) fn directory(directory: &TrustDirectory) -> Option<Finding> {
+pub(super) fn directory(directory: &TrustDirectory) -> Option<AuditFinding> {
     let root_keys: BTreeSet<&str> = directory
         .repositories
         .iter()
@@ -124,11 +132,15 @@ pub(super) fn directory(directory: &TrustDirectory) -> Option<Finding> {
         (_, 0) => format!("{count} in private/"),
         _ => format!("{count} in private/, {roots} of them of root keys"),
     };
-    Some(Finding::new(Code::PrivateKey, &directory.path, detail))
+    Some(AuditFinding::new(
+        FindingCode::PrivateKey,
+        &directory.path,
+        detail,
+    ))
 }
 
 /// Repositories that the policy names and no trust directory has.
-pub(super) fn absent(report: &Report, named: &[String]) -> Vec<Finding> {
+pub(super) fn absent(report: &HostReport, named: &[String]) -> Vec<AuditFinding> {
     if report.trust_directories.is_empty() {
         return Vec::new();
     }
@@ -140,7 +152,13 @@ pub(super) fn absent(report: &Report, named: &[String]) -> Vec<Finding> {
         .collect();
     let absent = named.iter().filter(|name| !known.contains(name.as_str()));
     absent
-        .map(|name| Finding::new(Code::NotInTrustDirectory, name, "named by a [[rule]]"))
+        .map(|name| {
+            AuditFinding::new(
+                FindingCode::NotInTrustDirectory,
+                name,
+                "named by a [[rule]]",
+            )
+        })
         .collect()
 }
 
@@ -151,13 +169,13 @@ pub(super) fn repository(
     one: &TrustedRepository,
     policy: Option<(&Covered, &[String])>,
     now: Timestamp,
-) -> Vec<Finding> {
+) -> Vec<AuditFinding> {
     let subject = format!("{} in {path}", one.repository);
     let mut found = Vec::new();
-    let mut tell = |code, detail: String| found.push(Finding::new(code, &subject, detail));
+    let mut tell = |code, detail: String| found.push(AuditFinding::new(code, &subject, detail));
     if let Some((covered, revoked)) = policy {
         if covered.rule.is_none() {
-            tell(Code::NotInPolicy, "no entry covers it".to_owned());
+            tell(FindingCode::NotInPolicy, "no entry covers it".to_owned());
         }
         pins(one, covered, &mut tell);
         for role in &one.roles {
@@ -169,7 +187,7 @@ pub(super) fn repository(
                 .collect();
             if !revoked.is_empty() {
                 tell(
-                    Code::KeyRevoked,
+                    FindingCode::KeyRevoked,
                     format!("role {} lists {}", role.name, revoked.join(", ")),
                 );
             }
@@ -184,7 +202,7 @@ pub(super) fn repository(
             .len();
         if u64::try_from(distinct).unwrap_or(u64::MAX) < role.threshold {
             tell(
-                Code::ThresholdUnreachable,
+                FindingCode::ThresholdUnreachable,
                 format!(
                     "role {} has {distinct} keys and wants {}",
                     role.name, role.threshold
@@ -192,7 +210,7 @@ pub(super) fn repository(
             );
         } else if distinct < role.keys.len() {
             tell(
-                Code::KeyTwice,
+                FindingCode::KeyTwice,
                 format!(
                     "role {} lists {} entries over {distinct} keys",
                     role.name,
@@ -204,9 +222,9 @@ pub(super) fn repository(
     for (name, file) in &one.files {
         if !file.signed {
             let code = if name == "root.json" {
-                Code::RootNotSigned
+                FindingCode::RootNotSigned
             } else {
-                Code::RoleNotSigned
+                FindingCode::RoleNotSigned
             };
             tell(
                 code,
@@ -220,7 +238,7 @@ pub(super) fn repository(
     }
     if !one.left_over.is_empty() {
         let ids: Vec<_> = one.left_over.iter().map(|key| key.id.as_str()).collect();
-        tell(Code::LeftOverKey, ids.join(", "));
+        tell(FindingCode::LeftOverKey, ids.join(", "));
     }
     chain(one, &mut tell);
     certificates(one, now, &mut tell);
@@ -230,8 +248,8 @@ pub(super) fn repository(
         match ending(&subject, &what, &file.expires, now) {
             Some(finding) if !renewed => found.push(finding),
             Some(_) if is_past(&file.expires, now) => {
-                found.push(Finding::new(
-                    Code::Stale,
+                found.push(AuditFinding::new(
+                    FindingCode::Stale,
                     &subject,
                     format!("{what} expired at {}", file.expires),
                 ));
@@ -247,7 +265,7 @@ pub(super) fn root_role(one: &TrustedRepository) -> Option<&TrustedRole> {
     one.roles.iter().find(|role| role.name == "root")
 }
 
-fn pins(one: &TrustedRepository, covered: &Covered, tell: &mut impl FnMut(Code, String)) {
+fn pins(one: &TrustedRepository, covered: &Covered, tell: &mut impl FnMut(FindingCode, String)) {
     let Some(root) = root_role(one).filter(|_| !covered.keys.is_empty()) else {
         return;
     };
@@ -261,9 +279,9 @@ fn pins(one: &TrustedRepository, covered: &Covered, tell: &mut impl FnMut(Code, 
     }
     let ids: Vec<_> = unpinned.iter().map(|key| key.id.as_str()).collect();
     let code = if unpinned.len() == root.keys.len() {
-        Code::RootNotPinned
+        FindingCode::RootNotPinned
     } else {
-        Code::RootExtraKey
+        FindingCode::RootExtraKey
     };
     tell(
         code,
@@ -276,11 +294,11 @@ fn pins(one: &TrustedRepository, covered: &Covered, tell: &mut impl FnMut(Code, 
     );
 }
 
-fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
+fn chain(one: &TrustedRepository, tell: &mut impl FnMut(FindingCode, String)) {
     for (at, link) in one.chain.iter().enumerate() {
         if link.linked == Some(false) {
             tell(
-                Code::ChainBroken,
+                FindingCode::ChainBroken,
                 format!(
                     "version {} is not signed by the root keys of version {}",
                     link.version,
@@ -288,7 +306,7 @@ fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
                 ),
             );
         }
-        let of_root = |keys: &[super::report::RoleKey]| {
+        let of_root = |keys: &[super::report::ReportedKey]| {
             keys.iter()
                 .filter(|one| one.role == "root")
                 .map(|one| one.key.clone())
@@ -305,7 +323,7 @@ fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
                 }
             };
             tell(
-                Code::RootRotated,
+                FindingCode::RootRotated,
                 format!(
                     "version {}{}{}",
                     link.version,
@@ -317,7 +335,11 @@ fn chain(one: &TrustedRepository, tell: &mut impl FnMut(Code, String)) {
     }
 }
 
-fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(Code, String)) {
+fn certificates(
+    one: &TrustedRepository,
+    now: Timestamp,
+    tell: &mut impl FnMut(FindingCode, String),
+) {
     for key in root_role(one).into_iter().flat_map(|role| &role.keys) {
         let Some(certificate) = &key.certificate else {
             continue;
@@ -332,13 +354,13 @@ fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(C
         });
         if subject != one.repository && !below {
             tell(
-                Code::SubjectName,
+                FindingCode::SubjectName,
                 format!("certificate {} is for {subject}", key.listed_as),
             );
         }
         if is_past(&certificate.not_after, now) {
             tell(
-                Code::CertificateExpired,
+                FindingCode::CertificateExpired,
                 format!(
                     "certificate {} ended at {}",
                     key.listed_as, certificate.not_after
@@ -346,7 +368,7 @@ fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(C
             );
         } else if is_soon(&certificate.not_after, now) {
             tell(
-                Code::ExpiresSoon,
+                FindingCode::ExpiresSoon,
                 format!(
                     "certificate {} ends at {}",
                     key.listed_as, certificate.not_after
@@ -357,17 +379,17 @@ fn certificates(one: &TrustedRepository, now: Timestamp, tell: &mut impl FnMut(C
 }
 
 /// That something is over, or soon will be.
-fn ending(subject: &str, what: &str, expires: &str, now: Timestamp) -> Option<Finding> {
+fn ending(subject: &str, what: &str, expires: &str, now: Timestamp) -> Option<AuditFinding> {
     if is_past(expires, now) {
-        return Some(Finding::new(
-            Code::Expired,
+        return Some(AuditFinding::new(
+            FindingCode::Expired,
             subject,
             format!("{what} expired at {expires}"),
         ));
     }
     is_soon(expires, now).then(|| {
-        Finding::new(
-            Code::ExpiresSoon,
+        AuditFinding::new(
+            FindingCode::ExpiresSoon,
             subject,
             format!("{what} expires at {expires}"),
         )

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How much a finding weighs. An audit with an error or a warning is not clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum FindingSeverity {
     /// Somebody else than the pinned roots is trusted, or something does not hold.
     Error,
     /// It will not hold for long, or is weaker than it looks.
@@ -20,11 +20,11 @@ pub enum Severity {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Finding {
+pub struct AuditFinding {
     /// Its stable code.
     pub code: String,
     /// How much it weighs.
-    pub severity: Severity,
+    pub severity: FindingSeverity,
     /// What it is about: an image, a repository in a trust directory, a root.
     pub subject: String,
     /// What was found.
@@ -47,11 +47,11 @@ macro_rules! codes {
     ($($variant:ident $name:literal $severity:ident $meaning:literal $hint:literal;)*) => {
         /// What an audit may find.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code {
+        pub enum FindingCode {
             $(#[doc = $meaning] $variant,)*
         }
 
-        impl Code {
+        impl FindingCode {
             /// Every code.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
@@ -63,8 +63,8 @@ macro_rules! codes {
 
             /// How much it weighs.
             #[must_use]
-            pub fn severity(self) -> Severity {
-                match self { $(Self::$variant => Severity::$severity,)* }
+            pub fn severity(self) -> FindingSeverity {
+                match self { $(Self::$variant => FindingSeverity::$severity,)* }
             }
 
             /// What it means, in a sentence without its full stop.
@@ -107,10 +107,10 @@ codes! {
     ThresholdUnreachable "threshold-unreachable" Error "a role's threshold is higher than the number of its keys" "nothing can be signed for the role; have the publisher mend it";
 }
 
-impl Finding {
+impl AuditFinding {
     /// A finding of that code.
     #[must_use]
-    pub fn new(code: Code, subject: &str, detail: impl Into<String>) -> Self {
+    pub fn new(code: FindingCode, subject: &str, detail: impl Into<String>) -> Self {
         let (name, hint) = (code.as_str().to_owned(), code.hint().to_owned());
         Self {
             code: name,
@@ -124,7 +124,7 @@ impl Finding {
     /// Whether a host with it is not clean.
     #[must_use]
     pub fn weighs(&self) -> bool {
-        self.severity != Severity::Info
+        self.severity != FindingSeverity::Info
     }
 }
 
@@ -137,7 +137,7 @@ impl Untold {
     }
 }
 
-impl fmt::Display for Severity {
+impl fmt::Display for FindingSeverity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Error => "error",
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_codes_are_sorted_and_the_documentation_has_the_same_table() {
-        let names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        let names: Vec<_> = FindingCode::ALL.iter().map(|code| code.as_str()).collect();
         assert!(names.is_sorted(), "{names:?}");
         let text =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit.md")).unwrap();
@@ -163,7 +163,7 @@ mod tests {
             .skip_while(|line| !line.starts_with("| `"))
             .take_while(|line| line.starts_with("| `"))
             .collect();
-        let wanted: Vec<_> = Code::ALL
+        let wanted: Vec<_> = FindingCode::ALL
             .iter()
             .map(|code| {
                 format!(

@@ -11,7 +11,7 @@ use super::merge::{Expected, Merge, Unreadable};
 
 /// What is kept of one host's report.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct KeptReport {
     pub(super) at: Timestamp,
     pub(super) outcome: &'static str,
     /// Hash and mode.
@@ -72,7 +72,7 @@ pub struct Fleet {
     /// Every root key that some host knows.
     pub keys: Vec<FleetKey>,
     /// Every host, those that differ with how.
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<FleetHost>,
     /// Reports that could not be read.
     pub unreadable: Vec<Unreadable>,
 }
@@ -109,7 +109,7 @@ pub struct FleetKey {
 
 /// A host of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Host {
+pub struct FleetHost {
     /// Its name.
     pub host: Arc<str>,
     /// When its report was made.
@@ -179,7 +179,7 @@ impl Merge {
                     .filter(|limit| seen.at < *limit)
                     .map(|_| told("silent", format!("no report since {}", seen.at))),
             );
-            Host {
+            FleetHost {
                 host: Arc::clone(name),
                 at: seen.at.to_string(),
                 outcome: seen.outcome,
@@ -190,7 +190,7 @@ impl Merge {
                 drift,
             }
         });
-        let hosts: Vec<Host> = hosts.collect();
+        let hosts: Vec<FleetHost> = hosts.collect();
         let mut policies = BTreeMap::new();
         for (hash, _) in self.hosts.values().filter_map(|seen| seen.policy.as_ref()) {
             *policies.entry(Arc::clone(hash)).or_default() += 1;
@@ -230,7 +230,7 @@ impl Fleet {
     }
 
     /// The hosts that differ.
-    pub fn differing(&self) -> impl Iterator<Item = &Host> {
+    pub fn differing(&self) -> impl Iterator<Item = &FleetHost> {
         self.hosts.iter().filter(|host| !host.drift.is_empty())
     }
 }
@@ -319,7 +319,7 @@ fn floors(expected: &Expected) -> BTreeMap<Arc<str>, u64> {
 }
 
 fn drift(
-    seen: &Seen,
+    seen: &KeptReport,
     majority: &Majority,
     newest: &Versions,
     floors: &BTreeMap<Arc<str>, u64>,

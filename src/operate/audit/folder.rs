@@ -12,14 +12,14 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 
 /// An open folder.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct OpenFolder {
     fd: OwnedFd,
     pub(super) path: PathBuf,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum FolderEntryKind {
     File,
     Folder,
     /// A link, a pipe, a device.
@@ -49,7 +49,7 @@ const FOLDER: OFlags = OFlags::DIRECTORY
     .union(OFlags::CLOEXEC)
     .union(OFlags::RDONLY);
 
-impl Folder {
+impl OpenFolder {
     /// The folder that a person named; links on the way there are theirs.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
@@ -81,7 +81,10 @@ impl Folder {
 
     /// Its entries, by name. A name that is not UTF-8 comes as the lossy text of it, and as
     /// something that is not read.
-    pub(super) fn entries(&self, allowance: &mut Allowance) -> io::Result<Vec<(String, Kind)>> {
+    pub(super) fn entries(
+        &self,
+        allowance: &mut Allowance,
+    ) -> io::Result<Vec<(String, FolderEntryKind)>> {
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
             let entry = entry?;
@@ -97,13 +100,14 @@ impl Folder {
                 .to_str()
                 .map(|_| statat(&self.fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW))
                 .transpose()?;
-            let kind = kind.map_or(Kind::Other, |found| {
-                match FileType::from_raw_mode(found.st_mode) {
-                    FileType::RegularFile => Kind::File,
-                    FileType::Directory => Kind::Folder,
-                    _ => Kind::Other,
-                }
-            });
+            let kind = kind.map_or(
+                FolderEntryKind::Other,
+                |found| match FileType::from_raw_mode(found.st_mode) {
+                    FileType::RegularFile => FolderEntryKind::File,
+                    FileType::Directory => FolderEntryKind::Folder,
+                    _ => FolderEntryKind::Other,
+                },
+            );
             entries.push((name.to_string_lossy().into_owned(), kind));
         }
         entries.sort();
@@ -153,7 +157,7 @@ mod tests {
         symlink(&outside, inside.join("link")).unwrap();
         symlink(outside.join("secret"), inside.join("linked")).unwrap();
         let pipe = std::os::unix::net::UnixListener::bind(inside.join("socket")).unwrap();
-        let folder = Folder::open(&inside).unwrap();
+        let folder = OpenFolder::open(&inside).unwrap();
         let mut allowance = Allowance::default();
         let kinds: Vec<_> = folder
             .entries(&mut allowance)

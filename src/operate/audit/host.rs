@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::check;
-use super::findings::{Finding, Untold};
-use super::images::{self, Engine, Resident};
+use super::findings::{AuditFinding, Untold};
+use super::images::{self, EngineSocket, ResidentRecord};
 use super::places::{self, TrustPlace};
-use super::report::{KeyUse, Report, ResidentImage, RootKey};
+use super::report::{HostReport, KeyUse, ResidentImage, RootKey};
 use super::surveyor::Surveyor;
 use crate::decide::survey::{Asked, Covered, Survey};
 use crate::observe::plain;
@@ -17,11 +17,11 @@ use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// What is looked at.
 #[derive(Debug)]
-pub struct Look {
+pub struct AuditScope {
     /// The host's name.
     pub host: String,
     /// Its engines.
-    pub engines: Vec<Engine>,
+    pub engines: Vec<EngineSocket>,
     /// Where trust directories may be.
     pub places: Vec<TrustPlace>,
     /// Who judges, or why nobody does.
@@ -33,8 +33,8 @@ pub struct Look {
 }
 
 /// Looks at a host.
-pub async fn look(look: Look, now: Timestamp) -> Report {
-    let Look {
+pub async fn look(look: AuditScope, now: Timestamp) -> HostReport {
+    let AuditScope {
         host,
         engines,
         places,
@@ -75,7 +75,7 @@ pub async fn look(look: Look, now: Timestamp) -> Report {
             .iter()
             .map(|why| Untold::new("the policy", plain(why))),
     );
-    let report = Report {
+    let report = HostReport {
         version: 1,
         rootpin: env!("CARGO_PKG_VERSION").to_owned(),
         host: plain(&host),
@@ -100,7 +100,7 @@ fn second(now: Timestamp) -> Timestamp {
 }
 
 /// What is to be judged: each name and digest once.
-fn judged(residents: &[Resident]) -> BTreeSet<(ImageRef, Digest)> {
+fn judged(residents: &[ResidentRecord]) -> BTreeSet<(ImageRef, Digest)> {
     residents
         .iter()
         .filter_map(|resident| Some((resident.name.clone()?, resident.digest?)))
@@ -108,12 +108,12 @@ fn judged(residents: &[Resident]) -> BTreeSet<(ImageRef, Digest)> {
 }
 
 fn filled(
-    mut report: Report,
-    residents: &[Resident],
+    mut report: HostReport,
+    residents: &[ResidentRecord],
     asked: &Asked,
     survey: &Survey,
     now: Timestamp,
-) -> Report {
+) -> HostReport {
     let mut findings = check::policy(survey, now);
     let judgements: BTreeMap<_, _> = asked.images.iter().zip(&survey.images).collect();
     for resident in residents {
@@ -196,8 +196,8 @@ fn filled(
 }
 
 /// What refusals quote was escaped where they were made; names of files were where they were read.
-fn escaped(finding: Finding) -> Finding {
-    Finding {
+fn escaped(finding: AuditFinding) -> AuditFinding {
+    AuditFinding {
         subject: plain(&finding.subject),
         detail: plain(&finding.detail),
         ..finding
@@ -206,7 +206,7 @@ fn escaped(finding: Finding) -> Finding {
 
 /// Each root key once, with all that it vouches for: that two repositories share one shows here,
 /// whatever their certificates are.
-fn root_keys(report: &Report) -> Vec<RootKey> {
+fn root_keys(report: &HostReport) -> Vec<RootKey> {
     let mut keys: BTreeMap<String, RootKey> = BTreeMap::new();
     let mut entry =
         |id: &str, fingerprint: &Option<String>, change: &mut dyn FnMut(&mut RootKey)| {

@@ -10,7 +10,7 @@ use rootpin_trust::image::{Digest, ImageRef};
 
 /// An engine whose images are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Engine {
+pub struct EngineSocket {
     /// Its name in the report.
     pub name: String,
     /// Which kind.
@@ -30,7 +30,7 @@ pub enum EngineKind {
 
 /// One image of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Resident {
+pub(super) struct ResidentRecord {
     pub(super) engine: String,
     pub(super) namespace: Option<String>,
     /// As the engine has it.
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All images of these engines. A name that several records of one engine and namespace give to the
 /// same bytes stands once.
-pub(super) async fn resident(engines: &[Engine]) -> (Vec<Resident>, Vec<Untold>) {
+pub(super) async fn resident(engines: &[EngineSocket]) -> (Vec<ResidentRecord>, Vec<Untold>) {
     let (mut found, mut untold) = (Vec::new(), Vec::new());
     for engine in engines {
         let subject = format!(
@@ -66,7 +66,7 @@ pub(super) async fn resident(engines: &[Engine]) -> (Vec<Resident>, Vec<Untold>)
     (found, untold)
 }
 
-async fn of(engine: &Engine) -> Result<Vec<Resident>, String> {
+async fn of(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
     match engine.kind {
         EngineKind::Containerd => of_containerd(engine).await,
         // dockerd sums up what each image weighs before it answers.
@@ -74,7 +74,7 @@ async fn of(engine: &Engine) -> Result<Vec<Resident>, String> {
             .await?
             .into_iter()
             .flat_map(|image| image.names)
-            .map(|(record, name, digest)| Resident {
+            .map(|(record, name, digest)| ResidentRecord {
                 engine: engine.name.clone(),
                 namespace: None,
                 record,
@@ -85,7 +85,7 @@ async fn of(engine: &Engine) -> Result<Vec<Resident>, String> {
     }
 }
 
-async fn of_containerd(engine: &Engine) -> Result<Vec<Resident>, String> {
+async fn of_containerd(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
     let containerd = Containerd::at(&engine.socket).map_err(|error| error.to_string())?;
     let said = |status: tonic::Status| format!("{}: {}", status.code(), status.message());
     let mut found = Vec::new();
@@ -94,7 +94,7 @@ async fn of_containerd(engine: &Engine) -> Result<Vec<Resident>, String> {
         found.extend(
             named(&records)
                 .into_iter()
-                .map(|(record, name, digest)| Resident {
+                .map(|(record, name, digest)| ResidentRecord {
                     engine: engine.name.clone(),
                     namespace: Some(namespace.clone()),
                     record,
@@ -106,11 +106,11 @@ async fn of_containerd(engine: &Engine) -> Result<Vec<Resident>, String> {
     Ok(found)
 }
 
-type Named = (String, Option<ImageRef>, Option<Digest>);
+type NamedRecord = (String, Option<ImageRef>, Option<Digest>);
 
 /// Records with their names read. CRI writes one more for each image, whose name is the ID of its
 /// config: nobody pulls by that, and the same bytes stand under their real name beside it.
-fn named(records: &[(String, String)]) -> Vec<Named> {
+fn named(records: &[(String, String)]) -> Vec<NamedRecord> {
     let read = |(record, digest): &(String, String)| {
         (
             record.clone(),
@@ -118,7 +118,7 @@ fn named(records: &[(String, String)]) -> Vec<Named> {
             digest.parse::<Digest>().ok(),
         )
     };
-    let all: Vec<Named> = records.iter().map(read).collect();
+    let all: Vec<NamedRecord> = records.iter().map(read).collect();
     let has_name = |digest: &Option<Digest>| {
         all.iter()
             .any(|(_, name, known)| name.is_some() && known == digest)

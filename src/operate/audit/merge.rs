@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{Counts, HeldRoot, Seen};
+use super::fleet::{Counts, HeldRoot, KeptReport};
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
 
@@ -19,7 +19,7 @@ use crate::observe::plain;
 #[derive(Debug, Default)]
 pub struct Merge {
     /// By host; of two reports of one host the later one.
-    pub(super) hosts: BTreeMap<Arc<str>, Seen>,
+    pub(super) hosts: BTreeMap<Arc<str>, KeptReport>,
     pub(super) reports: usize,
     pub(super) superseded: usize,
     pub(super) unreadable: Vec<Unreadable>,
@@ -102,12 +102,12 @@ struct SlimImage {
 
 #[derive(Debug, Deserialize)]
 struct SlimJudgement {
-    outcome: Outcome,
+    outcome: MergeOutcome,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
+enum MergeOutcome {
     Allowed,
     Refused,
     Unjudged,
@@ -128,7 +128,7 @@ struct SlimUse {
 
 #[derive(Debug, Deserialize)]
 struct SlimFinding {
-    severity: super::Severity,
+    severity: super::FindingSeverity,
 }
 
 impl Merge {
@@ -236,7 +236,7 @@ impl Merge {
         }
     }
 
-    fn keep(&mut self, host: Arc<str>, seen: Seen) {
+    fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
         if let Some(known) = self.hosts.get(&host) {
             self.superseded += 1;
             if known.at >= seen.at {
@@ -246,7 +246,7 @@ impl Merge {
         self.hosts.insert(host, seen);
     }
 
-    fn seen(&mut self, slim: &Slim<'_>) -> Result<(Arc<str>, Seen), String> {
+    fn seen(&mut self, slim: &Slim<'_>) -> Result<(Arc<str>, KeptReport), String> {
         if slim.version != 1 {
             return Err(format!(
                 "a report of version {}: this rootpin reads version 1",
@@ -286,16 +286,16 @@ impl Merge {
         };
         for image in &slim.images {
             match image.judgement.as_ref().map(|judgement| judgement.outcome) {
-                Some(Outcome::Allowed) => counts.allowed += 1,
-                Some(Outcome::Refused) => counts.refused += 1,
-                Some(Outcome::Unjudged) | None => counts.unjudged += 1,
+                Some(MergeOutcome::Allowed) => counts.allowed += 1,
+                Some(MergeOutcome::Refused) => counts.refused += 1,
+                Some(MergeOutcome::Unjudged) | None => counts.unjudged += 1,
             }
         }
         for finding in &slim.findings {
             match finding.severity {
-                super::Severity::Error => counts.errors += 1,
-                super::Severity::Warning => counts.warnings += 1,
-                super::Severity::Info => {}
+                super::FindingSeverity::Error => counts.errors += 1,
+                super::FindingSeverity::Warning => counts.warnings += 1,
+                super::FindingSeverity::Info => {}
             }
         }
         let policy = slim
@@ -336,7 +336,7 @@ impl Merge {
         }
         Ok((
             self.text(&slim.host),
-            Seen {
+            KeptReport {
                 at,
                 outcome,
                 policy,

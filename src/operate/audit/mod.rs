@@ -21,12 +21,12 @@ mod surveyor;
 mod trust_directory;
 
 pub use check::SOON;
-pub use findings::{Code, Finding, Severity, Untold};
-pub use fleet::{Drift, Fleet, Host, Majority};
-pub use host::{Look, look};
-pub use images::{Engine, EngineKind};
+pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
+pub use fleet::{Drift, Fleet, FleetHost, Majority};
+pub use host::{AuditScope, look};
+pub use images::{EngineKind, EngineSocket};
 pub use merge::{Expected, Merge, Unreadable};
 pub use page::{fleet_page, host_page};
 pub use places::{TrustPlace, homes};
-pub use report::Report;
+pub use report::HostReport;
 pub use surveyor::Surveyor;

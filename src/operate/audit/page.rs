@@ -6,13 +6,13 @@ use cells::{host, image, mode, outcome, severity, trusted};
 
 use super::fleet::{DRIFT, Fleet};
 use super::picture::{self, Vouching};
-use super::report::Report;
-use super::sheet::{Cell, Sheet};
+use super::report::HostReport;
+use super::sheet::{Cell, HtmlPage};
 
 /// The page of one host.
 #[must_use]
-pub fn host_page(report: &Report) -> String {
-    let mut sheet = Sheet::new(&format!("What {} trusts", report.host));
+pub fn host_page(report: &HostReport) -> String {
+    let mut sheet = HtmlPage::new(&format!("What {} trusts", report.host));
     let policy = report.policy.as_ref();
     sheet.facts(&[
         ("Result", outcome(&report.outcome)),
@@ -183,7 +183,7 @@ pub fn host_page(report: &Report) -> String {
 /// The page of a fleet.
 #[must_use]
 pub fn fleet_page(fleet: &Fleet) -> String {
-    let mut sheet = Sheet::new("What the fleet trusts");
+    let mut sheet = HtmlPage::new("What the fleet trusts");
     let differing = fleet.differing().count();
     sheet.facts(&[
         ("Result", outcome(fleet.outcome)),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::findings::Untold;
-use super::folder::{Allowance, Folder};
+use super::folder::{Allowance, OpenFolder};
 use super::report::TrustDirectory;
 use super::trust_directory;
 use crate::observe::plain;
@@ -74,11 +74,13 @@ pub(super) fn read(places: &[TrustPlace]) -> (Vec<TrustDirectory>, Vec<Untold>) 
     (directories, untold)
 }
 
-type Opened = Result<Folder, (PathBuf, std::io::Error)>;
+type Opened = Result<OpenFolder, (PathBuf, std::io::Error)>;
 
 fn open(place: &TrustPlace) -> Vec<Opened> {
     match place {
-        TrustPlace::Named(path) => vec![Folder::open(path).map_err(|error| (path.clone(), error))],
+        TrustPlace::Named(path) => {
+            vec![OpenFolder::open(path).map_err(|error| (path.clone(), error))]
+        }
         TrustPlace::Home(home) => IN_HOMES
             .iter()
             .filter_map(|names| below(home, names).transpose())
@@ -87,8 +89,8 @@ fn open(place: &TrustPlace) -> Vec<Opened> {
 }
 
 /// No link of a user's leads elsewhere: whoever audits may read more than the user.
-fn below(home: &Path, names: &[&str]) -> Result<Option<Folder>, (PathBuf, std::io::Error)> {
-    let mut folder = Folder::open(home).map_err(|error| (home.to_owned(), error))?;
+fn below(home: &Path, names: &[&str]) -> Result<Option<OpenFolder>, (PathBuf, std::io::Error)> {
+    let mut folder = OpenFolder::open(home).map_err(|error| (home.to_owned(), error))?;
     for name in names {
         match folder
             .child(name)

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Finding, Untold};
+use super::findings::{AuditFinding, Untold};
 use crate::decide::survey::{Judgement, PinnedRoot, PolicyInForce};
 
 /// What one host trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
+pub struct HostReport {
     /// Of this form: 1.
     pub version: u64,
     /// rootpin's own version.
@@ -37,7 +37,7 @@ pub struct Report {
     /// Every root key on this host, and where it is trusted.
     pub root_keys: Vec<RootKey>,
     /// What was found, the heaviest first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<AuditFinding>,
     /// What could not be looked at.
     pub untold: Vec<Untold>,
 }
@@ -157,15 +157,15 @@ pub struct ChainLink {
     /// Whether the keys of the version before signed it; none where that one is not here.
     pub linked: Option<bool>,
     /// Keys that came in with it.
-    pub introduced: Vec<RoleKey>,
+    pub introduced: Vec<ReportedKey>,
     /// Keys that went.
-    pub dropped: Vec<RoleKey>,
+    pub dropped: Vec<ReportedKey>,
 }
 
 /// A key of a role.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RoleKey {
+pub struct ReportedKey {
     /// The role.
     pub role: String,
     /// The key's canonical ID.
@@ -198,7 +198,7 @@ pub struct KeyUse {
     pub listed_as: Option<String>,
 }
 
-impl Report {
+impl HostReport {
     /// 0 clean, 1 findings, 2 could not tell: an audit that didn't see everything is not clean,
     /// whatever it found.
     #[must_use]
@@ -206,7 +206,7 @@ impl Report {
         if !self.untold.is_empty() {
             return 2;
         }
-        u8::from(self.findings.iter().any(Finding::weighs))
+        u8::from(self.findings.iter().any(AuditFinding::weighs))
     }
 
     /// The word for that.

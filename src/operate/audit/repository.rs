@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{
-    ChainLink, ListedCertificate, ListedKey, RoleKey, TrustedFile, TrustedRepository, TrustedRole,
+    ChainLink, ListedCertificate, ListedKey, ReportedKey, TrustedFile, TrustedRepository,
+    TrustedRole,
 };
 use crate::observe::plain;
 use rootpin_trust::notary::{Inspection, ListedRoot, SeenFile};
@@ -12,13 +13,13 @@ use rootpin_trust::{Fingerprint, KeyId, PublicKey, Refusal, Role};
 
 /// What the files of a repository say, and which of them could not be read.
 #[derive(Debug)]
-pub(super) struct Inspected {
+pub(super) struct InspectedRepository {
     pub(super) repository: TrustedRepository,
     pub(super) refused: Vec<(String, Refusal)>,
 }
 
 /// Reads the metadata files of a repository, by their paths below `metadata/`.
-pub(super) fn inspect(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Inspected {
+pub(super) fn inspect(name: &str, files: &BTreeMap<String, Vec<u8>>) -> InspectedRepository {
     let repository = TrustedRepository {
         repository: plain(name),
         ..TrustedRepository::default()
@@ -26,7 +27,7 @@ pub(super) fn inspect(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Inspecte
     let mut this = Reading {
         inspection: Inspection::default(),
         files,
-        found: Inspected {
+        found: InspectedRepository {
             repository,
             refused: Vec::new(),
         },
@@ -49,7 +50,7 @@ pub(super) fn inspect(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Inspecte
 struct Reading<'a> {
     inspection: Inspection,
     files: &'a BTreeMap<String, Vec<u8>>,
-    found: Inspected,
+    found: InspectedRepository,
 }
 
 impl Reading<'_> {
@@ -85,11 +86,11 @@ impl Reading<'_> {
     }
 
     fn link(&mut self, before: Option<&ListedRoot>, root: &ListedRoot) -> ChainLink {
-        let keys = |root: &ListedRoot| -> BTreeSet<RoleKey> {
+        let keys = |root: &ListedRoot| -> BTreeSet<ReportedKey> {
             let of = |role: &Role| {
                 role.ids()
                     .into_iter()
-                    .map(|key| RoleKey {
+                    .map(|key| ReportedKey {
                         role: plain(&role.name),
                         key: key.to_string(),
                     })
@@ -229,7 +230,7 @@ mod tests {
             "6.root.json",
             "root.json",
         ];
-        let Inspected {
+        let InspectedRepository {
             repository,
             refused,
         } = inspect(

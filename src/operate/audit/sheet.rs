@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A page being written.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(super) struct HtmlPage {
     title: String,
     body: String,
 }
@@ -28,7 +28,7 @@ pub(super) enum Cell {
 const STYLE: &str = include_str!("sheet.css");
 const SCRIPT: &str = include_str!("sheet.js");
 
-impl Sheet {
+impl HtmlPage {
     pub(super) fn new(title: &str) -> Self {
         let mut sheet = Self {
             title: title.to_owned(),
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn all_text_is_text_and_nothing_is_fetched() {
         let hostile = "</script><script>alert(1)</script>\"'><img src=http://x.example/>";
-        let mut sheet = Sheet::new(hostile);
+        let mut sheet = HtmlPage::new(hostile);
         sheet.paragraph("note", hostile);
         sheet.facts(&[(hostile, Cell::text(hostile))]);
         sheet.table(

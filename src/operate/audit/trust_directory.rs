@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::findings::Untold;
-use super::folder::{Allowance, Folder, Kind};
+use super::folder::{Allowance, FolderEntryKind, OpenFolder};
 use super::report::TrustDirectory;
-use super::repository::{self, Inspected};
+use super::repository::{self, InspectedRepository};
 use crate::observe::plain;
 
 /// What was read of one trust directory.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ReadTrustDirectory {
     pub(super) directory: TrustDirectory,
     pub(super) untold: Vec<Untold>,
 }
@@ -25,14 +25,14 @@ const MAX_FILE: usize = 8 << 20;
 const METADATA: &str = "metadata";
 
 /// Reads a trust directory; none where there is nothing of one.
-pub(super) fn read(folder: &Folder, allowance: &mut Allowance) -> Option<Found> {
+pub(super) fn read(folder: &OpenFolder, allowance: &mut Allowance) -> Option<ReadTrustDirectory> {
     let path = plain(&folder.path.to_string_lossy());
     let directory = TrustDirectory {
         path,
         repositories: Vec::new(),
         private_keys: Vec::new(),
     };
-    let mut found = Found {
+    let mut found = ReadTrustDirectory {
         directory,
         untold: Vec::new(),
     };
@@ -56,8 +56,8 @@ pub(super) fn read(folder: &Folder, allowance: &mut Allowance) -> Option<Found> 
     (any || !found.untold.is_empty()).then_some(found)
 }
 
-impl Found {
-    fn tell(&mut self, folder: &Folder, name: &str, why: &dyn std::fmt::Display) {
+impl ReadTrustDirectory {
+    fn tell(&mut self, folder: &OpenFolder, name: &str, why: &dyn std::fmt::Display) {
         self.untold.push(Untold::new(
             plain(&folder.path.join(name).to_string_lossy()),
             plain(&why.to_string()),
@@ -65,7 +65,7 @@ impl Found {
     }
 
     /// Goes down the parts of repositories' names.
-    fn walk(&mut self, folder: &Folder, name: &str, depth: usize, allowance: &mut Allowance) {
+    fn walk(&mut self, folder: &OpenFolder, name: &str, depth: usize, allowance: &mut Allowance) {
         if depth >= MAX_DEPTH {
             return self.tell(folder, "", &"too deep");
         }
@@ -75,9 +75,9 @@ impl Found {
         };
         for (entry, kind) in entries {
             match kind {
-                Kind::Folder => {}
-                Kind::File => continue,
-                Kind::Other => {
+                FolderEntryKind::Folder => {}
+                FolderEntryKind::File => continue,
+                FolderEntryKind::Other => {
                     self.tell(folder, &entry, &"not a plain file or folder: not followed");
                     continue;
                 }
@@ -102,7 +102,7 @@ impl Found {
         }
     }
 
-    fn repository(&mut self, metadata: &Folder, name: &str, allowance: &mut Allowance) {
+    fn repository(&mut self, metadata: &OpenFolder, name: &str, allowance: &mut Allowance) {
         let mut files = BTreeMap::new();
         self.files(metadata, "", 0, &mut files, allowance);
         if files.is_empty() {
@@ -112,7 +112,7 @@ impl Found {
             return self.tell(metadata, "", &"too many repositories for one audit");
         }
         allowance.repositories -= 1;
-        let Inspected {
+        let InspectedRepository {
             repository,
             refused,
         } = repository::inspect(name, &files);
@@ -133,7 +133,7 @@ impl Found {
     /// names.
     fn files(
         &mut self,
-        folder: &Folder,
+        folder: &OpenFolder,
         name: &str,
         depth: usize,
         files: &mut BTreeMap<String, Vec<u8>>,
@@ -150,13 +150,13 @@ impl Found {
                 format!("{name}/{entry}")
             };
             match kind {
-                Kind::File if entry.strip_suffix(".json").is_some() => {
+                FolderEntryKind::File if entry.strip_suffix(".json").is_some() => {
                     match folder.read(&entry, MAX_FILE, allowance) {
                         Ok(bytes) => drop(files.insert(path, bytes)),
                         Err(error) => self.tell(folder, &entry, &error),
                     }
                 }
-                Kind::Folder if depth < MAX_DEPTH => match folder.child(&entry) {
+                FolderEntryKind::Folder if depth < MAX_DEPTH => match folder.child(&entry) {
                     // A repository below one that is called `metadata` is gone into by `walk`.
                     Ok(Some(child)) if entry != METADATA => {
                         self.files(&child, &path, depth + 1, files, allowance);
@@ -164,9 +164,9 @@ impl Found {
                     Ok(_) => {}
                     Err(error) => self.tell(folder, &entry, &error),
                 },
-                Kind::File => {}
-                Kind::Folder => self.tell(folder, &entry, &"too deep"),
-                Kind::Other => {
+                FolderEntryKind::File => {}
+                FolderEntryKind::Folder => self.tell(folder, &entry, &"too deep"),
+                FolderEntryKind::Other => {
                     self.tell(folder, &entry, &"not a plain file or folder: not followed");
                 }
             }
@@ -174,16 +174,16 @@ impl Found {
     }
 
     /// The names only: an audit has no business in private keys.
-    fn private_keys(&mut self, folder: &Folder, depth: usize, allowance: &mut Allowance) {
+    fn private_keys(&mut self, folder: &OpenFolder, depth: usize, allowance: &mut Allowance) {
         let entries = match folder.entries(allowance) {
             Ok(entries) => entries,
             Err(error) => return self.tell(folder, "", &error),
         };
         for (entry, kind) in entries {
             match (kind, entry.strip_suffix(".key")) {
-                (Kind::File, Some(id)) => self.directory.private_keys.push(plain(id)),
+                (FolderEntryKind::File, Some(id)) => self.directory.private_keys.push(plain(id)),
                 // Older clients sort them into folders: root_keys, tuf_keys.
-                (Kind::Folder, _) if depth < MAX_DEPTH => match folder.child(&entry) {
+                (FolderEntryKind::Folder, _) if depth < MAX_DEPTH => match folder.child(&entry) {
                     Ok(Some(child)) => self.private_keys(&child, depth + 1, allowance),
                     Ok(None) => {}
                     Err(error) => self.tell(folder, &entry, &error),

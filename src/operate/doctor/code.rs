@@ -3,10 +3,10 @@
 
 use serde::Serialize;
 
-/// How much a hole weighs. Only [`Severity::Open`] makes the host one with holes.
+/// How much a hole weighs. Only [`HoleSeverity::Open`] makes the host one with holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum HoleSeverity {
     /// An image gets past: nobody is asked, or somebody else than rootpin.
     Open,
     /// It holds, and one mistake more opens it; or less is known at the door than could be.
@@ -15,7 +15,7 @@ pub enum Severity {
     Note,
 }
 
-impl Severity {
+impl HoleSeverity {
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,8 +47,8 @@ macro_rules! codes {
 
             /// How much it weighs, where the case in hand doesn't weigh less.
             #[must_use]
-            pub fn severity(self) -> Severity {
-                match self { $(Self::$variant => Severity::$severity,)* }
+            pub fn severity(self) -> HoleSeverity {
+                match self { $(Self::$variant => HoleSeverity::$severity,)* }
             }
 
             /// What it is, in a sentence without its full stop.

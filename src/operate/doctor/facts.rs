@@ -12,24 +12,24 @@ const CRI: &str = "io.containerd.grpc.v1.cri";
 
 /// One containerd, as it runs.
 #[derive(Debug, Clone)]
-pub struct Containerd {
+pub struct ContainerdFacts {
     /// As rootpin.toml names it.
     pub engine: Engine,
     /// What it says it is.
     pub version: Version,
     /// What it has loaded, or tried to.
-    pub plugins: Vec<Plugin>,
+    pub plugins: Vec<PluginFacts>,
     /// Its configuration; or why that cannot be told.
-    pub config: Result<Config, String>,
+    pub config: Result<EngineConfig, String>,
     /// Why it would not start with its files as they are now.
     pub refused: Option<String>,
     /// The folder of its image verifier, where it has one.
-    pub verifier: Option<Folder>,
+    pub verifier: Option<ProgramFolder>,
 }
 
 /// A plugin, as containerd's introspection service lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugin {
+pub struct PluginFacts {
     /// As `io.containerd.differ.v1`.
     pub kind: String,
     /// As `walking`.
@@ -42,7 +42,7 @@ pub struct Plugin {
 
 /// A configuration that is in force.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct EngineConfig {
     /// What containerd makes of its files: `containerd config dump`.
     pub effective: toml::Table,
     /// Why containerd would not start with its files, where that is the fault of rootpin's own
@@ -62,7 +62,7 @@ pub struct Config {
 
 /// A folder of programs that are asked.
 #[derive(Debug, Clone, Default)]
-pub struct Folder {
+pub struct ProgramFolder {
     /// Where it is.
     pub path: PathBuf,
     /// The names in it; none: there is no such folder.
@@ -84,7 +84,7 @@ pub struct Writable {
 
 /// One dockerd, as it runs.
 #[derive(Debug, Clone)]
-pub struct Docker {
+pub struct DockerFacts {
     /// As rootpin.toml names it.
     pub docker: Dockerd,
     /// What it says it is.
@@ -128,7 +128,7 @@ pub(super) struct Process {
     pub(super) contained: bool,
 }
 
-impl Plugin {
+impl PluginFacts {
     /// As `io.containerd.differ.v1.walking`: the name in `required_plugins`.
     #[must_use]
     pub fn full(&self) -> String {
@@ -136,7 +136,7 @@ impl Plugin {
     }
 }
 
-impl Config {
+impl EngineConfig {
     /// The name that a plugin's section has in the main file: before version 3 CRI has one section
     /// for all, and in version 1 by a short name.
     #[must_use]
@@ -154,10 +154,10 @@ impl Config {
     }
 }
 
-impl Containerd {
+impl ContainerdFacts {
     /// The plugin of that full name.
     #[must_use]
-    pub fn plugin(&self, full: &str) -> Option<&Plugin> {
+    pub fn plugin(&self, full: &str) -> Option<&PluginFacts> {
         self.plugins.iter().find(|plugin| plugin.full() == full)
     }
 
@@ -171,7 +171,7 @@ impl Containerd {
     /// The differs that are proxies to this socket.
     #[must_use]
     pub fn differs_at(&self, socket: &std::path::Path) -> Vec<&str> {
-        let there = |plugin: &&Plugin| {
+        let there = |plugin: &&PluginFacts| {
             plugin.kind == "io.containerd.differ.v1"
                 && plugin
                     .address
@@ -211,7 +211,7 @@ fn same_socket(address: &str, socket: &std::path::Path) -> bool {
 /// CRI's settings for images, wherever that version keeps them.
 #[derive(Debug, Clone, Copy)]
 pub struct Cri<'a> {
-    config: &'a Config,
+    config: &'a EngineConfig,
     two: bool,
 }
 

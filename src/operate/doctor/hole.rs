@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::code::{Code, Severity};
+use super::code::{Code, HoleSeverity};
 use crate::observe::plain;
 
 /// An open hole of this host.
@@ -11,7 +11,7 @@ pub struct Hole {
     /// What it is.
     pub code: Code,
     /// How much it weighs here.
-    pub severity: Severity,
+    pub severity: HoleSeverity,
     /// The engine's name, or empty where it is no one's.
     pub engine: String,
     /// What was found, and in which file.
@@ -66,7 +66,7 @@ impl Hole {
     }
 
     /// In this case it weighs less, or more.
-    pub(super) fn weighing(mut self, severity: Severity) -> Self {
+    pub(super) fn weighing(mut self, severity: HoleSeverity) -> Self {
         self.severity = severity;
         self
     }

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::check::{self, OLDEST};
-use super::facts::Containerd;
+use super::facts::ContainerdFacts;
 use super::hole::{Fix, Hole};
-use super::{Code, Docker, Plan, Tools, fix, plugin_name, probe};
+use super::{Code, DockerFacts, RepairPlan, Tools, fix, plugin_name, probe};
 use crate::config::{Config, Engine};
 use crate::problem::Problem;
 
@@ -22,12 +22,17 @@ pub struct Idle<'a> {
 }
 
 /// Plans what the engines lack; those of these names, or all.
-pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &Tools) -> Plan {
+pub async fn install(
+    config: &Config,
+    names: &[String],
+    idle: Idle<'_>,
+    tools: &Tools,
+) -> RepairPlan {
     let wanted = |name: &String| names.is_empty() || names.contains(name);
     let (mut holes, mut containerds, mut dockers, mut left) = (
         Vec::new(),
-        Vec::<Containerd>::new(),
-        Vec::<Docker>::new(),
+        Vec::<ContainerdFacts>::new(),
+        Vec::<DockerFacts>::new(),
         Vec::new(),
     );
     for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
@@ -80,7 +85,7 @@ pub async fn install(config: &Config, names: &[String], idle: Idle<'_>, tools: &
     plan
 }
 
-async fn found(engine: &Engine, idle: Idle<'_>) -> Result<Containerd, Problem> {
+async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdFacts, Problem> {
     match probe::listener(&engine.containerd).await {
         Ok(process) => probe::containerd(engine, &process)
             .await

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::code::{Code, Severity};
-use super::report::Report;
+use super::code::{Code, HoleSeverity};
+use super::report::DoctorReport;
 
-impl Report {
+impl DoctorReport {
     /// In Prometheus' text format; a line for each code, so that a hole that was closed is seen to
     /// be. `now` is in seconds since 1970.
     #[must_use]
@@ -24,7 +24,7 @@ impl Report {
             "Holes that rootpin doctor found, by code and severity.",
         );
         for code in Code::ALL {
-            for severity in [Severity::Open, Severity::Weak, Severity::Note] {
+            for severity in [HoleSeverity::Open, HoleSeverity::Weak, HoleSeverity::Note] {
                 let count = self
                     .holes
                     .iter()
@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn every_code_has_a_line_and_what_was_found_is_counted_by_its_weight() {
-        let mut report = Report::default();
+        let mut report = DoctorReport::default();
         report.holes.push(Hole::new(Code::GateOrder, "a", ""));
         report.holes.push(Hole::new(Code::GateOrder, "b", ""));
         report
             .holes
-            .push(Hole::new(Code::DockerNoAuthz, "c", "").weighing(Severity::Weak));
+            .push(Hole::new(Code::DockerNoAuthz, "c", "").weighing(HoleSeverity::Weak));
         let text = report.metrics(7);
         for line in [
             "rootpin_doctor_holes{code=\"gate-order\",severity=\"open\"} 2",

@@ -28,22 +28,22 @@ use crate::policy_dir::{Owner, PolicyDir};
 use crate::sockets::is_dead;
 use rootpin_policy::Policy;
 
-pub use code::{Code, Severity};
-pub use facts::{Containerd, Docker};
-pub use fix::{Edit, Plan, Tools, Written, plan};
+pub use code::{Code, HoleSeverity};
+pub use facts::{ContainerdFacts, DockerFacts};
+pub use fix::{FileEdit, RepairPlan, Tools, WrittenFile, plan};
 pub use hole::{Fix, Hole};
 pub use install::{Idle, install};
-pub use report::{Accepted, Engine, Report, Untold};
+pub use report::{Accepted, AnsweringEngine, DoctorReport, Untold};
 
 /// What was found, and what it was found by.
 #[derive(Debug)]
 pub struct Examination {
     /// For people and programs.
-    pub report: Report,
+    pub report: DoctorReport,
     /// The containerds that answered.
-    pub containerds: Vec<Containerd>,
+    pub containerds: Vec<ContainerdFacts>,
     /// The dockerds that answered.
-    pub dockers: Vec<Docker>,
+    pub dockers: Vec<DockerFacts>,
 }
 
 /// Looks at everything that rootpin.toml names, and for what it doesn't name.
@@ -55,7 +55,7 @@ pub async fn examine(
     daemon: Result<Client, String>,
 ) -> Examination {
     let mut found = Examination {
-        report: Report::default(),
+        report: DoctorReport::default(),
         containerds: Vec::new(),
         dockers: Vec::new(),
     };
@@ -66,7 +66,7 @@ pub async fn examine(
     let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
     let resolver = config
         .resolver
-        .map(|at| check::hosts::Resolver { at, registries });
+        .map(|at| check::hosts::ResolverAddress { at, registries });
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;
@@ -165,8 +165,8 @@ async fn shadowed(docker: &Dockerd) -> Option<Hole> {
     Some(check::shadowed(docker, &at, dead))
 }
 
-fn wanted<'a>(config: &Config, tools: &'a Tools) -> check::Wanted<'a> {
-    check::Wanted {
+fn wanted<'a>(config: &Config, tools: &'a Tools) -> check::WantedSettings<'a> {
+    check::WantedSettings {
         deadline: config.deadline,
         resolver: config.resolver.is_some(),
         verifier: &tools.folder,

@@ -58,23 +58,23 @@ enum Executable {
 
 /// Why nothing can be told of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum ProgramFailure {
     /// The engine would not start with it.
     Refused(String),
     /// It can't be asked.
     Unknown(String),
 }
 
-impl From<String> for Failure {
+impl From<String> for ProgramFailure {
     fn from(why: String) -> Self {
         Self::Unknown(why)
     }
 }
 
-impl From<Failure> for String {
-    fn from(failure: Failure) -> Self {
+impl From<ProgramFailure> for String {
+    fn from(failure: ProgramFailure) -> Self {
         match failure {
-            Failure::Refused(why) | Failure::Unknown(why) => why,
+            ProgramFailure::Refused(why) | ProgramFailure::Unknown(why) => why,
         }
     }
 }
@@ -134,7 +134,7 @@ impl Program {
     /// # Errors
     /// The program can't be run, or refuses the configuration; then with the last line of what it
     /// says.
-    pub(super) async fn dump(&self, config: &Path) -> Result<toml::Table, Failure> {
+    pub(super) async fn dump(&self, config: &Path) -> Result<toml::Table, ProgramFailure> {
         // 1.7 dumps nothing where there is no main file.
         let verb = if config.exists() { "dump" } else { "default" };
         let arguments = [
@@ -145,12 +145,12 @@ impl Program {
         ];
         let text = self.run(&arguments).await?;
         let text = text.map_err(|why| {
-            Failure::Refused(format!(
+            ProgramFailure::Refused(format!(
                 "containerd refuses its configuration, and would not start with it: {why}"
             ))
         })?;
         text.parse()
-            .map_err(|error| Failure::Unknown(format!("containerd config dump: {error}")))
+            .map_err(|error| ProgramFailure::Unknown(format!("containerd config dump: {error}")))
     }
 
     /// What it prints for `--version`.
@@ -280,7 +280,7 @@ mod tests {
         let why = refuses.dump(Path::new("/")).await.unwrap_err();
         assert_eq!(
             why,
-            Failure::Refused(
+            ProgramFailure::Refused(
                 "containerd refuses its configuration, and would not start with it: the reason"
                     .to_owned()
             )

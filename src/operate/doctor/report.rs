@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::code::{Code, Severity};
+use super::code::{Code, HoleSeverity};
 use super::hole::Hole;
 use crate::observe::plain;
 
@@ -12,7 +12,7 @@ pub use crate::operate::audit::Untold;
 
 /// An engine that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Engine {
+pub struct AnsweringEngine {
     /// `containerd` or `dockerd`.
     pub kind: &'static str,
     /// As rootpin.toml names it.
@@ -25,9 +25,9 @@ pub struct Engine {
 
 /// Everything found.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct DoctorReport {
     /// The engines that answered.
-    pub engines: Vec<Engine>,
+    pub engines: Vec<AnsweringEngine>,
     /// The holes, the worst first.
     pub holes: Vec<Hole>,
     /// What could not be looked at.
@@ -84,9 +84,9 @@ fn words(found: &str) -> impl Iterator<Item = &str> {
         .map(|word| word.trim_matches(|sign: char| ",;:\"'()[]".contains(sign)))
 }
 
-impl Report {
+impl DoctorReport {
     pub(super) fn engine(&mut self, kind: &'static str, name: &str, version: &str, pid: u32) {
-        self.engines.push(Engine {
+        self.engines.push(AnsweringEngine {
             kind,
             name: name.to_owned(),
             version: version.to_owned(),
@@ -116,7 +116,7 @@ impl Report {
     /// Whether a hole counts: it is open, and nobody said that it is known.
     #[must_use]
     pub fn counts(&self, hole: &Hole) -> bool {
-        hole.severity == Severity::Open && !self.is_accepted(hole)
+        hole.severity == HoleSeverity::Open && !self.is_accepted(hole)
     }
 
     fn is_accepted(&self, hole: &Hole) -> bool {
@@ -161,7 +161,7 @@ impl Report {
                 "accepted": self.is_accepted(hole),
             })
         };
-        let engine = |engine: &Engine| json!({ "kind": engine.kind, "name": engine.name, "version": engine.version, "pid": engine.pid });
+        let engine = |engine: &AnsweringEngine| json!({ "kind": engine.kind, "name": engine.name, "version": engine.version, "pid": engine.pid });
         json!({
             "version": 1,
             "outcome": self.outcome(),
@@ -178,12 +178,12 @@ mod tests {
 
     #[test]
     fn one_engine_that_is_known_hides_no_other() {
-        let mut report = Report {
+        let mut report = DoctorReport {
             accepted: vec![
                 "unlisted-engine:buildkitd".parse().unwrap(),
                 "gate-order:main".parse().unwrap(),
             ],
-            ..Report::default()
+            ..DoctorReport::default()
         };
         let hole = |code, engine: &str, found: &str| Hole::new(code, engine, found);
         report.holes = vec![

@@ -20,13 +20,13 @@ use tonic::{Code, Status};
 
 use super::Offer;
 use super::archive;
-use super::engine::{Engine, within};
+use super::engine::{ProofEngine, within};
 use crate::canary::CanaryImage;
 use rootpin_trust::image::{Descriptor, Digest};
 
 /// Whether the blobs come from a registry or from an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum BlobOrigin {
     Registry,
     Archive,
 }
@@ -36,12 +36,12 @@ type Labels = HashMap<String, String>;
 /// Brings an image in. The record is written before anything is unpacked, as `ctr images pull
 /// --local` and imports do.
 pub(super) async fn bring(
-    engine: &Engine,
+    engine: &ProofEngine,
     namespace: &str,
     offer: &Offer,
-    origin: Origin,
+    origin: BlobOrigin,
 ) -> Result<(), Status> {
-    let client = Client {
+    let client = ImportClient {
         engine,
         namespace,
         lease: namespace,
@@ -50,7 +50,7 @@ pub(super) async fn bring(
     let image = &offer.image;
     for blob in image.blobs() {
         let mut labels = refers(image, blob.descriptor.digest);
-        if origin == Origin::Registry {
+        if origin == BlobOrigin::Registry {
             // As containerd's fetcher labels what it fetched: the host without its port.
             labels.insert(
                 "containerd.io/distribution.source.127.0.0.1".to_owned(),
@@ -61,7 +61,7 @@ pub(super) async fn bring(
             .write(&blob.descriptor.digest, &blob.bytes, labels)
             .await?;
     }
-    if origin == Origin::Archive {
+    if origin == BlobOrigin::Archive {
         let index = archive::index(offer).to_string().into_bytes();
         let labels = Labels::from([(
             "containerd.io/gc.ref.content.m.0".to_owned(),
@@ -90,13 +90,13 @@ pub(super) async fn bring(
     client.unpack(image).await
 }
 
-struct Client<'a> {
-    engine: &'a Engine,
+struct ImportClient<'a> {
+    engine: &'a ProofEngine,
     namespace: &'a str,
     lease: &'a str,
 }
 
-impl Client<'_> {
+impl ImportClient<'_> {
     /// Should we be killed, containerd lets all of it go by itself.
     async fn hold(&self) -> Result<(), Status> {
         let end = Timestamp::now()

@@ -7,7 +7,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
-use super::engine::Engine;
+use super::engine::ProofEngine;
 
 /// The namespace of everything that CRI brings in.
 pub(super) const NAMESPACE: &str = "k8s.io";
@@ -28,17 +28,17 @@ struct OfImage {
 
 /// The answers' one field is of no interest.
 #[derive(Clone, PartialEq, Message)]
-struct Answer {}
+struct CriAnswer {}
 
-pub(super) async fn pull(engine: &Engine, name: &str) -> Result<(), Status> {
+pub(super) async fn pull(engine: &ProofEngine, name: &str) -> Result<(), Status> {
     call(engine, "/runtime.v1.ImageService/PullImage", name).await
 }
 
-pub(super) async fn remove(engine: &Engine, name: &str) -> Result<(), Status> {
+pub(super) async fn remove(engine: &ProofEngine, name: &str) -> Result<(), Status> {
     call(engine, "/runtime.v1.ImageService/RemoveImage", name).await
 }
 
-async fn call(engine: &Engine, method: &'static str, name: &str) -> Result<(), Status> {
+async fn call(engine: &ProofEngine, method: &'static str, name: &str) -> Result<(), Status> {
     let mut client = Grpc::new(engine.channel.clone());
     client
         .ready()
@@ -49,7 +49,7 @@ async fn call(engine: &Engine, method: &'static str, name: &str) -> Result<(), S
             image: name.to_owned(),
         }),
     });
-    let codec = ProstCodec::<OfImage, Answer>::default();
+    let codec = ProstCodec::<OfImage, CriAnswer>::default();
     client
         .unary(request, PathAndQuery::from_static(method), codec)
         .await

@@ -10,7 +10,7 @@ use crate::engines::Docker;
 
 /// What dockerd can be asked to do with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DockerRequest {
     /// `docker pull`
     Pull,
     /// `docker load`
@@ -28,22 +28,26 @@ pub(super) enum Way {
 const LABEL: &str = "rootpin-prove";
 
 /// Brings an image in, and says in dockerd's words why it did not come.
-pub(super) async fn bring(docker: &Docker, way: Way, offer: &Offer) -> Result<(), String> {
+pub(super) async fn bring(
+    docker: &Docker,
+    way: DockerRequest,
+    offer: &Offer,
+) -> Result<(), String> {
     let (repository, tag) = (&offer.name.repository, offer.canary.tag());
     let (path, body) = match way {
-        Way::Pull => (
+        DockerRequest::Pull => (
             format!("/images/create?fromImage={repository}&tag={tag}"),
             Vec::new(),
         ),
-        Way::Load => ("/images/load?quiet=1".to_owned(), archive::archive(offer)),
-        Way::Import => (
+        DockerRequest::Load => ("/images/load?quiet=1".to_owned(), archive::archive(offer)),
+        DockerRequest::Import => (
             format!("/images/create?fromSrc=-&repo={repository}&tag={tag}"),
             offer.image.layer.bytes.clone(),
         ),
         // Both read the one line from where the image is served, so that what they keep of it tells
         // that it is a proof's.
-        Way::Build | Way::Buildkit => {
-            let version = if way == Way::Build { 1 } else { 2 };
+        DockerRequest::Build | DockerRequest::Buildkit => {
+            let version = if way == DockerRequest::Build { 1 } else { 2 };
             let remote = format!("http://{}/{}/{tag}", repository.host(), repository.path());
             let labels = format!("%7B%22{LABEL}%22:%22{repository}%22%7D");
             (

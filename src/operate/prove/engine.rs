@@ -19,7 +19,7 @@ const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
 /// A containerd that answers.
 #[derive(Debug, Clone)]
-pub(super) struct Engine {
+pub(super) struct ProofEngine {
     /// Its name in rootpin.toml.
     pub(super) name: String,
     pub(super) channel: Channel,
@@ -29,7 +29,7 @@ pub(super) struct Engine {
     plugins: BTreeSet<(String, String)>,
 }
 
-impl Engine {
+impl ProofEngine {
     /// Asks a containerd what it is.
     pub(super) async fn at(name: &str, socket: &Path) -> Result<Self, String> {
         let containerd = Containerd::at(socket).map_err(|error| error.to_string())?;

@@ -36,11 +36,11 @@ use crate::control::{Client, Found, ProofCall};
 use crate::engines::Docker;
 use crate::problem::Problem;
 use crate::publish::OneOff;
-use engine::Engine;
+use engine::ProofEngine;
 use path::Path;
 use rootpin_trust::image::ImageRef;
 use served::Served;
-pub use verdict::{Fate, Finding, Verdict};
+pub use verdict::{DoorState, ImageOutcome, PathVerdict};
 
 /// How everything begins that a proof makes: the first part of each image's path, and each
 /// namespace.
@@ -62,21 +62,21 @@ struct Offer {
 
 /// What came of bringing one image in; nothing, where it was not tried.
 #[derive(Debug, Clone)]
-struct Tried {
-    outcome: Option<Result<(), Failure>>,
+struct TriedImage {
+    outcome: Option<Result<(), ProofFailure>>,
     took: Duration,
 }
 
 /// Why an image did not come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Failure {
+enum ProofFailure {
     /// In the engine's words.
     Said(String),
     /// The engine has no such way.
     NoWay,
 }
 
-impl From<String> for Failure {
+impl From<String> for ProofFailure {
     fn from(words: String) -> Self {
         Self::Said(words)
     }
@@ -84,9 +84,9 @@ impl From<String> for Failure {
 
 /// The ways onto a host, and what they lead to.
 #[derive(Debug, Default)]
-pub struct Host {
+pub struct ProvenHost {
     paths: Vec<Path>,
-    engines: Vec<Arc<Engine>>,
+    engines: Vec<Arc<ProofEngine>>,
     dockers: Vec<(String, Arc<Docker>)>,
     silent: Vec<(String, String)>,
     unproven: Vec<String>,
@@ -94,11 +94,11 @@ pub struct Host {
 
 /// What a proof has shown.
 #[derive(Debug)]
-pub struct Report {
+pub struct ProofReport {
     /// The proof's names.
     pub names: String,
     /// Every path.
-    pub paths: Vec<Verdict>,
+    pub paths: Vec<PathVerdict>,
     /// Engines that did not answer, and why.
     pub silent: Vec<(String, String)>,
     /// What no proof shows.
@@ -109,12 +109,12 @@ pub struct Report {
     pub cut_short: Option<String>,
 }
 
-impl Host {
+impl ProvenHost {
     /// Looks at what rootpin.toml names.
     pub async fn look(config: &Config) -> Self {
         let mut host = Self::default();
         for configured in &config.engines {
-            match Engine::at(&configured.name, &configured.containerd).await {
+            match ProofEngine::at(&configured.name, &configured.containerd).await {
                 Ok(engine) => host.engines.push(Arc::new(engine)),
                 Err(why) => host.silent.push((configured.name.clone(), why)),
             }
@@ -201,7 +201,7 @@ impl Host {
         client: &mut Client,
         stop: impl Future<Output = ()>,
         progress: impl FnMut(&str),
-    ) -> Result<Report, Problem> {
+    ) -> Result<ProofReport, Problem> {
         let served = Served::start().await?;
         let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
         let local = lets_local_content_pass(client).await?;
@@ -240,7 +240,7 @@ impl Host {
             }
         };
         let left = self.clean().await;
-        Ok(Report {
+        Ok(ProofReport {
             names,
             paths,
             silent: self.silent,
@@ -259,13 +259,13 @@ impl Host {
         offers: &[Vec<Offer>],
         stop: impl Future<Output = ()>,
         mut progress: impl FnMut(&str),
-    ) -> Option<Vec<Vec<Tried>>> {
+    ) -> Option<Vec<Vec<TriedImage>>> {
         let mut stop = std::pin::pin!(stop);
         let end = Instant::now() + ALL;
         let mut all = Vec::new();
         for (path, offers) in self.paths.iter().zip(offers) {
             progress(&path.name);
-            let mut tried: Vec<Tried> = Vec::new();
+            let mut tried: Vec<TriedImage> = Vec::new();
             for offer in offers {
                 tokio::select! {
                     biased;
@@ -278,7 +278,7 @@ impl Host {
                 tried.push(if path.is_for(offer.canary, control_is_in) {
                     try_one(path, namespace, offer, end).await
                 } else {
-                    Tried {
+                    TriedImage {
                         outcome: None,
                         took: Duration::ZERO,
                     }
@@ -314,11 +314,11 @@ impl Host {
         &self,
         call: &mut ProofCall,
         offers: &[Vec<Offer>],
-        tried: &[Vec<Tried>],
+        tried: &[Vec<TriedImage>],
         local: bool,
-    ) -> Result<Vec<Verdict>, Problem> {
+    ) -> Result<Vec<PathVerdict>, Problem> {
         let asked = call.asked().await?;
-        let verdict = |((path, offers), tried): ((&Path, &Vec<Offer>), &Vec<Tried>)| {
+        let verdict = |((path, offers), tried): ((&Path, &Vec<Offer>), &Vec<TriedImage>)| {
             let images = offers.iter().zip(tried).map(|(offer, tried)| {
                 (
                     offer.canary,
@@ -358,17 +358,17 @@ async fn lets_local_content_pass(client: &mut Client) -> Result<bool, Problem> {
     Ok(status.get("policy").and_then(|policy| policy.get("local")) == Some(&Value::Bool(true)))
 }
 
-async fn try_one(path: &Path, namespace: &str, offer: &Offer, end: Instant) -> Tried {
+async fn try_one(path: &Path, namespace: &str, offer: &Offer, end: Instant) -> TriedImage {
     let begun = Instant::now();
     let patience = PATIENCE.min(end.saturating_duration_since(begun));
     let brought = tokio::time::timeout(patience, path.bring(namespace, offer)).await;
     let outcome = brought.unwrap_or_else(|_| {
-        Err(Failure::Said(format!(
+        Err(ProofFailure::Said(format!(
             "no answer within {:.1} s",
             patience.as_secs_f64()
         )))
     });
-    Tried {
+    TriedImage {
         outcome: Some(outcome),
         took: begun.elapsed(),
     }
@@ -392,17 +392,17 @@ fn is_ours(name: &str) -> bool {
         && parts.next().is_some()
 }
 
-impl Report {
+impl ProofReport {
     /// 0 where every door is shut, 1 where one is open, 2 where neither was shown or something
     /// could not be taken away again.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let is = |result: Finding| self.paths.iter().any(|path| path.result == result);
+        let is = |result: DoorState| self.paths.iter().any(|path| path.result == result);
         let whole = !self.paths.is_empty()
             && self.silent.is_empty()
             && self.left.is_empty()
             && self.cut_short.is_none();
-        match (is(Finding::Open), is(Finding::Unknown) || !whole) {
+        match (is(DoorState::Open), is(DoorState::Unknown) || !whole) {
             (true, _) => 1,
             (false, true) => 2,
             (false, false) => 0,
@@ -421,7 +421,7 @@ impl Report {
             "version": 1,
             "ok": self.exit_code() == 0,
             "names": self.names,
-            "paths": self.paths.iter().map(Verdict::json).collect::<Vec<_>>(),
+            "paths": self.paths.iter().map(PathVerdict::json).collect::<Vec<_>>(),
             "silent": silent,
             "unproven": self.unproven,
             "left": self.left,

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::client::Origin;
-use super::engine::Engine;
-use super::{Failure, Offer, client, cri, docker, resolver, transfer};
+use super::client::BlobOrigin;
+use super::engine::ProofEngine;
+use super::{Offer, ProofFailure, client, cri, docker, resolver, transfer};
 use crate::canary::Canary;
 use crate::engines::Docker;
 
@@ -16,13 +16,13 @@ pub(super) struct Path {
     /// Whether somebody is asked for the name on it, so that known layers are no way past.
     pub(super) asks_by_name: bool,
     /// Whether what is signed must come in by it.
-    pub(super) control: Control,
-    way: Way,
+    pub(super) control: ControlImage,
+    way: PathKind,
 }
 
 /// What the control shows on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Control {
+pub(super) enum ControlImage {
     /// It has to come in: one that is stopped shows a path that is broken, and not one that is
     /// shut.
     Required,
@@ -33,35 +33,35 @@ pub(super) enum Control {
 }
 
 #[derive(Debug, Clone)]
-enum Way {
-    Client(Arc<Engine>, Origin),
-    TransferPull(Arc<Engine>),
-    TransferImport(Arc<Engine>),
-    Cri(Arc<Engine>),
-    Docker(Arc<Docker>, docker::Way),
+enum PathKind {
+    Client(Arc<ProofEngine>, BlobOrigin),
+    TransferPull(Arc<ProofEngine>),
+    TransferImport(Arc<ProofEngine>),
+    Cri(Arc<ProofEngine>),
+    Docker(Arc<Docker>, docker::DockerRequest),
     /// No image comes by it: whether dockerd answers it says all.
     Grpc(Arc<Docker>),
     Resolver(SocketAddr),
 }
 
 /// Every way into a containerd.
-pub(super) fn of_engine(engine: &Arc<Engine>) -> Vec<Path> {
+pub(super) fn of_engine(engine: &Arc<ProofEngine>) -> Vec<Path> {
     let path = |name: &str, asks_by_name, way| Path {
         name: format!("{}/{name}", engine.name),
         asks_by_name,
-        control: Control::Required,
+        control: ControlImage::Required,
         way,
     };
     let mut paths = vec![
         path(
             "client-pull",
             false,
-            Way::Client(Arc::clone(engine), Origin::Registry),
+            PathKind::Client(Arc::clone(engine), BlobOrigin::Registry),
         ),
         path(
             "client-import",
             false,
-            Way::Client(Arc::clone(engine), Origin::Archive),
+            PathKind::Client(Arc::clone(engine), BlobOrigin::Archive),
         ),
     ];
     if engine.has("io.containerd.grpc.v1", "transfer") {
@@ -70,13 +70,13 @@ pub(super) fn of_engine(engine: &Arc<Engine>) -> Vec<Path> {
             paths.push(path(
                 "transfer-pull",
                 true,
-                Way::TransferPull(Arc::clone(engine)),
+                PathKind::TransferPull(Arc::clone(engine)),
             ));
         }
         paths.push(path(
             "transfer-import",
             false,
-            Way::TransferImport(Arc::clone(engine)),
+            PathKind::TransferImport(Arc::clone(engine)),
         ));
     }
     if engine.has("io.containerd.grpc.v1", "cri") {
@@ -85,7 +85,7 @@ pub(super) fn of_engine(engine: &Arc<Engine>) -> Vec<Path> {
         paths.push(path(
             "cri-pull",
             engine.version >= (2, 1),
-            Way::Cri(Arc::clone(engine)),
+            PathKind::Cri(Arc::clone(engine)),
         ));
     }
     paths
@@ -97,27 +97,42 @@ pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Pa
         name: format!("{name}/{way}"),
         asks_by_name,
         control,
-        way: Way::Docker(Arc::clone(docker), of),
+        way: PathKind::Docker(Arc::clone(docker), of),
     };
     let local = if authz {
-        Control::Optional
+        ControlImage::Optional
     } else {
-        Control::Required
+        ControlImage::Required
     };
     let mut paths = vec![
-        path("pull", authz, Control::Required, docker::Way::Pull),
-        path("load", false, local, docker::Way::Load),
-        path("import", false, Control::None, docker::Way::Import),
-        path("build", false, local, docker::Way::Build),
-        path("buildkit", false, Control::Optional, docker::Way::Buildkit),
+        path(
+            "pull",
+            authz,
+            ControlImage::Required,
+            docker::DockerRequest::Pull,
+        ),
+        path("load", false, local, docker::DockerRequest::Load),
+        path(
+            "import",
+            false,
+            ControlImage::None,
+            docker::DockerRequest::Import,
+        ),
+        path("build", false, local, docker::DockerRequest::Build),
+        path(
+            "buildkit",
+            false,
+            ControlImage::Optional,
+            docker::DockerRequest::Buildkit,
+        ),
     ];
     if authz {
         // Where there is no plugin, nothing is passed by.
-        let way = Way::Grpc(Arc::clone(docker));
+        let way = PathKind::Grpc(Arc::clone(docker));
         paths.push(Path {
             name: format!("{name}/grpc"),
             asks_by_name: false,
-            control: Control::None,
+            control: ControlImage::None,
             way,
         });
     }
@@ -129,8 +144,8 @@ pub(super) fn of_resolver(at: SocketAddr) -> Path {
     Path {
         name: "resolver".to_owned(),
         asks_by_name: true,
-        control: Control::Required,
-        way: Way::Resolver(at),
+        control: ControlImage::Required,
+        way: PathKind::Resolver(at),
     }
 }
 
@@ -138,7 +153,7 @@ impl Path {
     /// Whether an image means something here: that of known layers does once they are known.
     pub(super) fn is_for(&self, canary: Canary, control_is_in: bool) -> bool {
         match canary {
-            Canary::Signed => self.control != Control::None,
+            Canary::Signed => self.control != ControlImage::None,
             Canary::Unsigned => true,
             Canary::Known => control_is_in,
         }
@@ -146,26 +161,28 @@ impl Path {
 
     /// Whether it is `BuildKit` behind dockerd's plugins.
     pub(super) fn is_grpc(&self) -> bool {
-        matches!(self.way, Way::Grpc(_))
+        matches!(self.way, PathKind::Grpc(_))
     }
 
     /// Brings an image in; or why it did not come. `namespace` is for what lets one choose it.
-    pub(super) async fn bring(&self, namespace: &str, offer: &Offer) -> Result<(), Failure> {
+    pub(super) async fn bring(&self, namespace: &str, offer: &Offer) -> Result<(), ProofFailure> {
         let brought = match &self.way {
-            Way::Client(engine, origin) => client::bring(engine, namespace, offer, *origin).await,
-            Way::TransferPull(engine) => transfer::pull(engine, namespace, offer).await,
-            Way::TransferImport(engine) => transfer::import(engine, namespace, offer).await,
-            Way::Cri(engine) => cri::pull(engine, &offer.name.to_string()).await,
-            Way::Docker(docker, way) => return Ok(docker::bring(docker, *way, offer).await?),
-            Way::Grpc(docker) => {
+            PathKind::Client(engine, origin) => {
+                client::bring(engine, namespace, offer, *origin).await
+            }
+            PathKind::TransferPull(engine) => transfer::pull(engine, namespace, offer).await,
+            PathKind::TransferImport(engine) => transfer::import(engine, namespace, offer).await,
+            PathKind::Cri(engine) => cri::pull(engine, &offer.name.to_string()).await,
+            PathKind::Docker(docker, way) => return Ok(docker::bring(docker, *way, offer).await?),
+            PathKind::Grpc(docker) => {
                 return if docker.answers_grpc().await? {
                     Ok(())
                 } else {
-                    Err(Failure::NoWay)
+                    Err(ProofFailure::NoWay)
                 };
             }
-            Way::Resolver(at) => return Ok(resolver::resolve(*at, offer).await?),
+            PathKind::Resolver(at) => return Ok(resolver::resolve(*at, offer).await?),
         };
-        brought.map_err(|status| Failure::Said(status.message().to_owned()))
+        brought.map_err(|status| ProofFailure::Said(status.message().to_owned()))
     }
 }

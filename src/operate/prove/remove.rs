@@ -16,7 +16,7 @@ use containerd_client::services::v1::{
 };
 use tonic::Status;
 
-use super::engine::{Engine, within};
+use super::engine::{ProofEngine, within};
 use super::{PREFIX, cri, is_ours};
 
 /// The collector may be at work.
@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const SOURCE: &str = "containerd.io/distribution.source.127.0.0.1";
 
 /// What is left after everything was tried, one line each.
-pub(super) async fn everything(engine: &Engine) -> Vec<String> {
+pub(super) async fn everything(engine: &ProofEngine) -> Vec<String> {
     let end = Instant::now() + PATIENCE;
     loop {
         let left = match tokio::time::timeout(PATIENCE, once(engine)).await {
@@ -50,7 +50,7 @@ pub(super) async fn everything(engine: &Engine) -> Vec<String> {
 }
 
 /// What there still is, after one round.
-async fn once(engine: &Engine) -> Result<Vec<String>, Status> {
+async fn once(engine: &ProofEngine) -> Result<Vec<String>, Status> {
     let mut left = Vec::new();
     let mut namespaces = NamespacesClient::new(engine.channel.clone());
     let listed = namespaces
@@ -60,7 +60,7 @@ async fn once(engine: &Engine) -> Result<Vec<String>, Status> {
         .namespaces;
     for namespace in listed.iter().map(|namespace| namespace.name.as_str()) {
         if namespace.starts_with(PREFIX) {
-            let place = Place { engine, namespace };
+            let place = EngineNamespace { engine, namespace };
             let inside = place.empty().await?;
             place.collect().await?;
             let gone = namespaces
@@ -75,18 +75,18 @@ async fn once(engine: &Engine) -> Result<Vec<String>, Status> {
                 ));
             }
         } else if namespace == cri::NAMESPACE {
-            left.extend(Place { engine, namespace }.without_ours().await?);
+            left.extend(EngineNamespace { engine, namespace }.without_ours().await?);
         }
     }
     Ok(left)
 }
 
-struct Place<'a> {
-    engine: &'a Engine,
+struct EngineNamespace<'a> {
+    engine: &'a ProofEngine,
     namespace: &'a str,
 }
 
-impl Place<'_> {
+impl EngineNamespace<'_> {
     /// A namespace of a proof's own: all that is in it goes. Returns what was there.
     async fn empty(&self) -> Result<Vec<String>, Status> {
         let mut seen = Vec::new();

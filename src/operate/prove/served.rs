@@ -24,20 +24,20 @@ const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What stands under a path.
 #[derive(Debug, Clone)]
-pub(super) struct File {
+pub(super) struct ServedFile {
     media_type: String,
     digest: String,
     bytes: Bytes,
 }
 
 /// Files by their paths. Fixed once the nonce is known; before, there are none.
-pub(super) type Files = BTreeMap<String, File>;
+pub(super) type ServedFiles = BTreeMap<String, ServedFile>;
 
 /// A server that is gone when this is dropped.
 #[derive(Debug)]
 pub(super) struct Served {
     port: u16,
-    files: Arc<OnceLock<Files>>,
+    files: Arc<OnceLock<ServedFiles>>,
     task: JoinHandle<()>,
 }
 
@@ -51,7 +51,7 @@ impl Served {
             .local_addr()
             .map_err(|error| error.to_string())?
             .port();
-        let files: Arc<OnceLock<Files>> = Arc::default();
+        let files: Arc<OnceLock<ServedFiles>> = Arc::default();
         let task = tokio::spawn(accept(listener, Arc::clone(&files)));
         Ok(Self { port, files, task })
     }
@@ -60,7 +60,7 @@ impl Served {
         self.port
     }
 
-    pub(super) fn serve(&self, files: Files) {
+    pub(super) fn serve(&self, files: ServedFiles) {
         let _ = self.files.set(files);
     }
 }
@@ -73,14 +73,18 @@ impl Drop for Served {
 
 /// The images as a registry has them (OCI distribution-spec, "Pulling"), a line that builds on
 /// each, and the metadata by its names.
-pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Vec<u8>>) -> Files {
-    let mut files = Files::new();
+pub(super) fn files(
+    offers: &[Offer],
+    place: &str,
+    metadata: BTreeMap<String, Vec<u8>>,
+) -> ServedFiles {
+    let mut files = ServedFiles::new();
     for offer in offers {
         let path = format!("/v2/{}", offer.name.repository.path());
         for blob in offer.image.blobs() {
             let digest = blob.descriptor.digest.to_string();
             let bytes = Bytes::copy_from_slice(&blob.bytes);
-            let file = File {
+            let file = ServedFile {
                 media_type: blob.descriptor.media_type.clone(),
                 digest: digest.clone(),
                 bytes,
@@ -98,7 +102,7 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
     }
     for offer in offers {
         let line = format!("FROM {}\n", offer.name);
-        let file = File {
+        let file = ServedFile {
             media_type: "text/plain".to_owned(),
             digest: String::new(),
             bytes: line.into(),
@@ -109,7 +113,7 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
         );
     }
     for (name, bytes) in metadata {
-        let file = File {
+        let file = ServedFile {
             media_type: "application/json".to_owned(),
             digest: String::new(),
             bytes: bytes.into(),
@@ -119,7 +123,7 @@ pub(super) fn files(offers: &[Offer], place: &str, metadata: BTreeMap<String, Ve
     files
 }
 
-async fn accept(listener: TcpListener, files: Arc<OnceLock<Files>>) {
+async fn accept(listener: TcpListener, files: Arc<OnceLock<ServedFiles>>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -138,7 +142,7 @@ async fn accept(listener: TcpListener, files: Arc<OnceLock<Files>>) {
     }
 }
 
-async fn connection(stream: TcpStream, files: Arc<OnceLock<Files>>) {
+async fn connection(stream: TcpStream, files: Arc<OnceLock<ServedFiles>>) {
     let service = service_fn(move |request| {
         std::future::ready(Ok::<_, Infallible>(answer(&request, &files)))
     });
@@ -149,7 +153,7 @@ async fn connection(stream: TcpStream, files: Arc<OnceLock<Files>>) {
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer(request: &Request<Incoming>, files: &OnceLock<Files>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, files: &OnceLock<ServedFiles>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let is_head = request.method() == Method::HEAD;
     if !is_head && request.method() != Method::GET {

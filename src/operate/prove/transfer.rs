@@ -15,14 +15,18 @@ use tonic::Status;
 
 use super::Offer;
 use super::archive;
-use super::engine::{Engine, within};
+use super::engine::{ProofEngine, within};
 use crate::canary::ARCHITECTURE;
 
 /// containerd takes 32 KiB at most in one message.
 const CHUNK: usize = 16 << 10;
 
 /// Has containerd pull an image and unpack it.
-pub(super) async fn pull(engine: &Engine, namespace: &str, offer: &Offer) -> Result<(), Status> {
+pub(super) async fn pull(
+    engine: &ProofEngine,
+    namespace: &str,
+    offer: &Offer,
+) -> Result<(), Status> {
     let source = OciRegistry {
         reference: offer.name.to_string(),
         resolver: Some(RegistryResolver::default()),
@@ -37,7 +41,11 @@ pub(super) async fn pull(engine: &Engine, namespace: &str, offer: &Offer) -> Res
 }
 
 /// Sends containerd an archive to import and unpack.
-pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> Result<(), Status> {
+pub(super) async fn import(
+    engine: &ProofEngine,
+    namespace: &str,
+    offer: &Offer,
+) -> Result<(), Status> {
     let id = format!("rootpin-prove-{}", offer.name);
     let (messages, sent) = mpsc::channel(8);
     let lost = |_| Status::unavailable("containerd has closed the stream");
@@ -84,7 +92,7 @@ pub(super) async fn import(engine: &Engine, namespace: &str, offer: &Offer) -> R
     }
 }
 
-fn destination(engine: &Engine, offer: &Offer) -> ImageStore {
+fn destination(engine: &ProofEngine, offer: &Offer) -> ImageStore {
     let platform = Platform {
         os: "linux".to_owned(),
         architecture: ARCHITECTURE.to_owned(),
@@ -103,7 +111,7 @@ fn destination(engine: &Engine, offer: &Offer) -> ImageStore {
 }
 
 async fn transfer(
-    engine: &Engine,
+    engine: &ProofEngine,
     namespace: &str,
     source: Any,
     destination: Any,

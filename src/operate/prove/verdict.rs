@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::path::{Control, Path};
-use super::{Failure, Offer, Tried};
+use super::path::{ControlImage, Path};
+use super::{Offer, ProofFailure, TriedImage};
 use crate::canary::Canary;
 use crate::control::wire::prove_response::Asked;
 use crate::engines::GRPC_BYPASS;
 
 /// How one image fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum ImageOutcome {
     /// It came in.
     Accepted {
         /// The code of a refusal that audit mode let pass.
@@ -41,7 +41,7 @@ pub enum Fate {
 
 /// What is known of a path's door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum DoorState {
     /// What nobody signed was stopped, and what somebody signed was not.
     Shut,
     /// What nobody signed came in.
@@ -52,15 +52,15 @@ pub enum Finding {
 
 /// A path with all that is known of it.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct PathVerdict {
     /// The path's stable name.
     pub path: String,
     /// What is known.
-    pub result: Finding,
+    pub result: DoorState,
     /// Why, or what there is to say besides.
     pub note: String,
     /// Every image, and how long it took.
-    pub images: Vec<(Canary, Fate, Duration)>,
+    pub images: Vec<(Canary, ImageOutcome, Duration)>,
 }
 
 /// How a door's refusal begins, among an engine's own words.
@@ -68,7 +68,7 @@ const REFUSED: &str = "rootpin: refused ";
 /// What is to be said of most paths.
 const KNOWN: &str = "but not to an unsigned image whose layers are all here already: nobody is asked for the name on this path";
 
-impl Finding {
+impl DoorState {
     /// `shut`, `open` or `unknown`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -81,7 +81,7 @@ impl Finding {
 }
 
 /// How an image fared, by what the engine said and what the daemon was asked.
-pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
+pub(super) fn fate(offer: &Offer, tried: &TriedImage, asked: &[Asked]) -> ImageOutcome {
     let (name, digest) = (offer.name.to_string(), offer.image.digest().to_string());
     let of_it = || {
         asked
@@ -90,36 +90,40 @@ pub(super) fn fate(offer: &Offer, tried: &Tried, asked: &[Asked]) -> Fate {
     };
     let mut noes = of_it().filter(|one| one.outcome != "allowed");
     match &tried.outcome {
-        None => Fate::Untried,
+        None => ImageOutcome::Untried,
         Some(Ok(())) => {
             let let_through = noes.find(|one| one.let_through).map(|one| one.code.clone());
-            Fate::Accepted {
+            ImageOutcome::Accepted {
                 let_through,
                 asked: of_it().next().is_some(),
             }
         }
-        Some(Err(Failure::NoWay)) => Fate::NoWay,
-        Some(Err(Failure::Said(words))) => match noes.find(|one| !one.let_through) {
+        Some(Err(ProofFailure::NoWay)) => ImageOutcome::NoWay,
+        Some(Err(ProofFailure::Said(words))) => match noes.find(|one| !one.let_through) {
             Some(no) if no.outcome == "unjudged" => {
-                Fate::Failed(format!("{} could not judge: {}", no.door, no.code))
+                ImageOutcome::Failed(format!("{} could not judge: {}", no.door, no.code))
             }
-            Some(no) => Fate::Refused {
+            Some(no) => ImageOutcome::Refused {
                 door: no.door.clone(),
                 code: no.code.clone(),
             },
-            None if words.contains(REFUSED) => Fate::Stopped(words.clone()),
-            None => Fate::Failed(words.clone()),
+            None if words.contains(REFUSED) => ImageOutcome::Stopped(words.clone()),
+            None => ImageOutcome::Failed(words.clone()),
         },
     }
 }
 
 /// What all of it says of the path. `local`: the policy lets local content pass.
-pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local: bool) -> Verdict {
+pub(super) fn verdict(
+    path: &Path,
+    images: Vec<(Canary, ImageOutcome, Duration)>,
+    local: bool,
+) -> PathVerdict {
     let of = |wanted: Canary| {
         images
             .iter()
             .find(|(canary, ..)| *canary == wanted)
-            .map_or(&Fate::Untried, |(_, fate, _)| fate)
+            .map_or(&ImageOutcome::Untried, |(_, fate, _)| fate)
     };
     let (result, note) = judged(
         path,
@@ -128,7 +132,7 @@ pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local:
         of(Canary::Known),
         local,
     );
-    Verdict {
+    PathVerdict {
         path: path.name.clone(),
         result,
         note,
@@ -138,111 +142,111 @@ pub(super) fn verdict(path: &Path, images: Vec<(Canary, Fate, Duration)>, local:
 
 fn judged(
     path: &Path,
-    signed: &Fate,
-    unsigned: &Fate,
-    known: &Fate,
+    signed: &ImageOutcome,
+    unsigned: &ImageOutcome,
+    known: &ImageOutcome,
     local: bool,
-) -> (Finding, String) {
+) -> (DoorState, String) {
     match (unsigned, known) {
-        (Fate::Accepted { .. }, _) if path.is_grpc() => {
-            return (Finding::Open, GRPC_BYPASS.to_owned());
+        (ImageOutcome::Accepted { .. }, _) if path.is_grpc() => {
+            return (DoorState::Open, GRPC_BYPASS.to_owned());
         }
         (
-            Fate::Accepted {
+            ImageOutcome::Accepted {
                 let_through: Some(code),
                 ..
             },
             _,
         ) => {
             return (
-                Finding::Open,
+                DoorState::Open,
                 format!(
                     "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
                 ),
             );
         }
-        (Fate::Accepted { .. }, _) if path.control == Control::Optional && local => {
+        (ImageOutcome::Accepted { .. }, _) if path.control == ControlImage::Optional && local => {
             return (
-                Finding::Open,
+                DoorState::Open,
                 "an unsigned image came in, as local content: the policy's [local] lets it"
                     .to_owned(),
             );
         }
-        (Fate::Accepted { asked: false, .. }, _) => {
+        (ImageOutcome::Accepted { asked: false, .. }, _) => {
             return (
-                Finding::Open,
+                DoorState::Open,
                 "an unsigned image came in: no door was asked".to_owned(),
             );
         }
-        (Fate::Accepted { asked: true, .. }, _) => {
+        (ImageOutcome::Accepted { asked: true, .. }, _) => {
             return (
-                Finding::Open,
+                DoorState::Open,
                 "an unsigned image came in: a door was asked, and did not stop it".to_owned(),
             );
         }
         (
             _,
-            Fate::Accepted {
+            ImageOutcome::Accepted {
                 let_through: None, ..
             },
         ) if path.asks_by_name => {
             return (
-                Finding::Open,
+                DoorState::Open,
                 "an unsigned image of known layers came in: nobody is asked for the name"
                     .to_owned(),
             );
         }
-        (Fate::Failed(why), _) => {
+        (ImageOutcome::Failed(why), _) => {
             return (
-                Finding::Unknown,
+                DoorState::Unknown,
                 format!("the unsigned image failed by itself: {why}"),
             );
         }
-        (Fate::Untried, _) => return (Finding::Unknown, "it was not tried".to_owned()),
-        (Fate::NoWay, _) => return (Finding::Shut, String::new()),
-        (Fate::Refused { .. } | Fate::Stopped(_), _) => {}
+        (ImageOutcome::Untried, _) => return (DoorState::Unknown, "it was not tried".to_owned()),
+        (ImageOutcome::NoWay, _) => return (DoorState::Shut, String::new()),
+        (ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_), _) => {}
     }
     match (path.control, signed) {
-        (Control::None, _) | (_, Fate::Accepted { .. }) => {}
-        (Control::Optional, Fate::Refused { .. } | Fate::Stopped(_)) => {
-            return (Finding::Shut, "for everything, signed or not".to_owned());
+        (ControlImage::None, _) | (_, ImageOutcome::Accepted { .. }) => {}
+        (ControlImage::Optional, ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_)) => {
+            return (DoorState::Shut, "for everything, signed or not".to_owned());
         }
-        (_, Fate::Refused { code, door }) => {
+        (_, ImageOutcome::Refused { code, door }) => {
             return (
-                Finding::Unknown,
+                DoorState::Unknown,
                 format!("the signed image was refused too, by {door}: {code}"),
             );
         }
-        (_, Fate::Stopped(words)) => {
+        (_, ImageOutcome::Stopped(words)) => {
             return (
-                Finding::Unknown,
+                DoorState::Unknown,
                 format!("the signed image was refused too: {words}"),
             );
         }
-        (_, Fate::Failed(why)) => {
+        (_, ImageOutcome::Failed(why)) => {
             return (
-                Finding::Unknown,
+                DoorState::Unknown,
                 format!("the signed image failed by itself: {why}"),
             );
         }
-        (_, Fate::Untried | Fate::NoWay) => {
+        (_, ImageOutcome::Untried | ImageOutcome::NoWay) => {
             return (
-                Finding::Unknown,
+                DoorState::Unknown,
                 "the signed image was not tried".to_owned(),
             );
         }
     }
     match known {
-        Fate::Accepted { .. } => (Finding::Shut, KNOWN.to_owned()),
-        Fate::Failed(why) if path.asks_by_name => (
-            Finding::Unknown,
+        ImageOutcome::Accepted { .. } => (DoorState::Shut, KNOWN.to_owned()),
+        ImageOutcome::Failed(why) if path.asks_by_name => (
+            DoorState::Unknown,
             format!("the image of known layers failed by itself: {why}"),
         ),
-        _ => (Finding::Shut, String::new()),
+        _ => (DoorState::Shut, String::new()),
     }
 }
 
-impl Verdict {
+impl PathVerdict {
     /// Whether known layers come in, for which nobody is asked on this path.
     #[must_use]
     pub fn lets_known_layers_in(&self) -> bool {
@@ -252,16 +256,16 @@ impl Verdict {
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Value {
-        let image = |(canary, fate, took): &(Canary, Fate, Duration)| {
+        let image = |(canary, fate, took): &(Canary, ImageOutcome, Duration)| {
             let (outcome, door, code, why) = match fate {
-                Fate::Accepted { let_through, .. } => {
+                ImageOutcome::Accepted { let_through, .. } => {
                     ("accepted", None, let_through.as_ref(), None)
                 }
-                Fate::Refused { door, code } => ("refused", Some(door), Some(code), None),
-                Fate::Stopped(words) => ("refused", None, None, Some(words)),
-                Fate::Failed(why) => ("failed", None, None, Some(why)),
-                Fate::NoWay => ("no-way", None, None, None),
-                Fate::Untried => ("untried", None, None, None),
+                ImageOutcome::Refused { door, code } => ("refused", Some(door), Some(code), None),
+                ImageOutcome::Stopped(words) => ("refused", None, None, Some(words)),
+                ImageOutcome::Failed(why) => ("failed", None, None, Some(why)),
+                ImageOutcome::NoWay => ("no-way", None, None, None),
+                ImageOutcome::Untried => ("untried", None, None, None),
             };
             let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let image = json!({ "outcome": outcome, "door": door, "code": code, "why": why, "milliseconds": milliseconds });
@@ -273,7 +277,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for ImageOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted {
@@ -299,31 +303,31 @@ mod tests {
     use super::*;
     use crate::operate::prove::path;
 
-    fn accepted() -> Fate {
-        Fate::Accepted {
+    fn accepted() -> ImageOutcome {
+        ImageOutcome::Accepted {
             let_through: None,
             asked: true,
         }
     }
 
-    fn refused() -> Fate {
-        Fate::Refused {
+    fn refused() -> ImageOutcome {
+        ImageOutcome::Refused {
             door: "gate".to_owned(),
             code: "no-statement".to_owned(),
         }
     }
 
-    fn failed() -> Fate {
-        Fate::Failed("connection refused".to_owned())
+    fn failed() -> ImageOutcome {
+        ImageOutcome::Failed("connection refused".to_owned())
     }
 
     fn result(
         asks_by_name: bool,
-        control: Control,
-        signed: Fate,
-        unsigned: Fate,
-        known: Fate,
-    ) -> Finding {
+        control: ControlImage,
+        signed: ImageOutcome,
+        unsigned: ImageOutcome,
+        known: ImageOutcome,
+    ) -> DoorState {
         let at: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let mut path = path::of_resolver(at);
         (path.asks_by_name, path.control) = (asks_by_name, control);
@@ -344,29 +348,33 @@ mod tests {
 
     #[test]
     fn only_a_path_that_stops_the_one_and_takes_the_other_is_shut() {
-        let required =
-            |signed, unsigned, known| result(false, Control::Required, signed, unsigned, known);
-        assert_eq!(required(accepted(), refused(), refused()), Finding::Shut);
-        assert_eq!(required(accepted(), refused(), accepted()), Finding::Shut);
-        assert_eq!(required(accepted(), accepted(), accepted()), Finding::Open);
+        let required = |signed, unsigned, known| {
+            result(false, ControlImage::Required, signed, unsigned, known)
+        };
+        assert_eq!(required(accepted(), refused(), refused()), DoorState::Shut);
+        assert_eq!(required(accepted(), refused(), accepted()), DoorState::Shut);
+        assert_eq!(
+            required(accepted(), accepted(), accepted()),
+            DoorState::Open
+        );
         // Whatever else happened, it came in.
-        assert_eq!(required(refused(), accepted(), failed()), Finding::Open);
-        let audit = Fate::Accepted {
+        assert_eq!(required(refused(), accepted(), failed()), DoorState::Open);
+        let audit = ImageOutcome::Accepted {
             let_through: Some("no-statement".to_owned()),
             asked: true,
         };
-        assert_eq!(required(accepted(), audit, accepted()), Finding::Open);
+        assert_eq!(required(accepted(), audit, accepted()), DoorState::Open);
         for (signed, unsigned) in [
             (refused(), refused()),
             (failed(), refused()),
-            (Fate::Untried, refused()),
+            (ImageOutcome::Untried, refused()),
             (accepted(), failed()),
-            (accepted(), Fate::Untried),
+            (accepted(), ImageOutcome::Untried),
             (failed(), failed()),
         ] {
             assert_eq!(
-                required(signed.clone(), unsigned.clone(), Fate::Untried),
-                Finding::Unknown,
+                required(signed.clone(), unsigned.clone(), ImageOutcome::Untried),
+                DoorState::Unknown,
                 "{signed:?} {unsigned:?}"
             );
         }
@@ -374,37 +382,43 @@ mod tests {
 
     #[test]
     fn known_layers_are_a_hole_where_somebody_should_be_asked_for_the_name() {
-        let by_name = |known| result(true, Control::Required, accepted(), refused(), known);
-        assert_eq!(by_name(refused()), Finding::Shut);
-        assert_eq!(by_name(accepted()), Finding::Open);
-        assert_eq!(by_name(failed()), Finding::Unknown);
+        let by_name = |known| result(true, ControlImage::Required, accepted(), refused(), known);
+        assert_eq!(by_name(refused()), DoorState::Shut);
+        assert_eq!(by_name(accepted()), DoorState::Open);
+        assert_eq!(by_name(failed()), DoorState::Unknown);
     }
 
     #[test]
     fn a_path_that_nothing_may_come_in_by_needs_no_control() {
-        for control in [Control::Optional, Control::None] {
+        for control in [ControlImage::Optional, ControlImage::None] {
             assert_eq!(
                 result(
                     false,
                     control,
-                    if control == Control::None {
-                        Fate::Untried
+                    if control == ControlImage::None {
+                        ImageOutcome::Untried
                     } else {
                         refused()
                     },
                     refused(),
-                    Fate::Untried
+                    ImageOutcome::Untried
                 ),
-                Finding::Shut
+                DoorState::Shut
             );
             assert_eq!(
                 result(false, control, accepted(), accepted(), accepted()),
-                Finding::Open
+                DoorState::Open
             );
         }
         assert_eq!(
-            result(false, Control::Optional, failed(), refused(), Fate::Untried),
-            Finding::Unknown
+            result(
+                false,
+                ControlImage::Optional,
+                failed(),
+                refused(),
+                ImageOutcome::Untried
+            ),
+            DoorState::Unknown
         );
     }
 
@@ -419,8 +433,8 @@ mod tests {
             canary: Canary::Unsigned,
             image,
         };
-        let tried = |outcome: Result<(), &str>| Tried {
-            outcome: Some(outcome.map_err(|words| Failure::Said(words.to_owned()))),
+        let tried = |outcome: Result<(), &str>| TriedImage {
+            outcome: Some(outcome.map_err(|words| ProofFailure::Said(words.to_owned()))),
             took: Duration::ZERO,
         };
         let asked = |outcome: &str, let_through| Asked {
@@ -441,21 +455,21 @@ mod tests {
         );
         assert_eq!(
             fate(Err("no"), &[asked("refused", true)]),
-            Fate::Failed("no".to_owned()),
+            ImageOutcome::Failed("no".to_owned()),
             "audit mode let it pass"
         );
         assert!(matches!(
             fate(Err("no"), &[asked("unjudged", false)]),
-            Fate::Failed(_)
+            ImageOutcome::Failed(_)
         ));
-        assert_eq!(fate(Err("no"), &[]), Fate::Failed("no".to_owned()));
+        assert_eq!(fate(Err("no"), &[]), ImageOutcome::Failed("no".to_owned()));
         assert_eq!(
             fate(Err("x: rootpin: refused layer"), &[]),
-            Fate::Stopped("x: rootpin: refused layer".to_owned())
+            ImageOutcome::Stopped("x: rootpin: refused layer".to_owned())
         );
         assert!(matches!(
             fate(Err("x: rootpin: could not judge layer"), &[]),
-            Fate::Failed(_)
+            ImageOutcome::Failed(_)
         ));
         let other = Asked {
             digest: "sha256:00".to_owned(),
@@ -463,13 +477,13 @@ mod tests {
         };
         assert_eq!(
             fate(Err("no"), std::slice::from_ref(&other)),
-            Fate::Failed("no".to_owned())
+            ImageOutcome::Failed("no".to_owned())
         );
         // An engine that doesn't mind what it is told has let it in.
         assert_eq!(fate(Ok(()), &[asked("refused", false)]), accepted());
         assert_eq!(
             fate(Ok(()), &[asked("refused", true)]),
-            Fate::Accepted {
+            ImageOutcome::Accepted {
                 let_through: Some("no-statement".to_owned()),
                 asked: true
             }
@@ -479,11 +493,11 @@ mod tests {
     #[test]
     fn a_note_gives_the_cause_and_local_content_only_where_the_policy_lets_it() {
         let mut path = path::of_resolver("127.0.0.1:1".parse().unwrap());
-        (path.asks_by_name, path.control) = (false, Control::Optional);
+        (path.asks_by_name, path.control) = (false, ControlImage::Optional);
         let note = |asked, local| {
             let images = vec![(
                 Canary::Unsigned,
-                Fate::Accepted {
+                ImageOutcome::Accepted {
                     let_through: None,
                     asked,
                 },
@@ -511,19 +525,19 @@ mod tests {
             std::sync::Arc::new(crate::engines::Docker::at("/none".as_ref(), Duration::ZERO));
         let paths = path::of_docker("main", &docker, true);
         let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
-        let found = |fate: Fate| {
+        let found = |fate: ImageOutcome| {
             let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
             (verdict.result, verdict.note)
         };
         assert_eq!(
-            found(Fate::Accepted {
+            found(ImageOutcome::Accepted {
                 let_through: None,
                 asked: false
             }),
-            (Finding::Open, GRPC_BYPASS.to_owned())
+            (DoorState::Open, GRPC_BYPASS.to_owned())
         );
-        assert_eq!(found(Fate::NoWay), (Finding::Shut, String::new()));
-        assert_eq!(found(failed()).0, Finding::Unknown);
+        assert_eq!(found(ImageOutcome::NoWay), (DoorState::Shut, String::new()));
+        assert_eq!(found(failed()).0, DoorState::Unknown);
         assert!(
             path::of_docker("main", &docker, false)
                 .iter()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::super::PublishError;
-use super::super::place::{Files, WAITING};
+use super::super::place::{MetadataFiles, WAITING};
 use rootpin_trust::tuf::{PinnedRoot, RootPins, Sweep, Trusted, Update};
 use rootpin_trust::{Answer, FetchFrom, Floor, Progress, Refusal, Verification, Verified};
 
@@ -39,7 +39,7 @@ type Holds = (Trusted, BTreeMap<String, String>, Vec<Floor>);
 
 /// What holds of these files, the roles that don't, and the floors that they raise.
 pub(super) fn verify(
-    files: &Files,
+    files: &MetadataFiles,
     pinned: &Arc<PinnedRoot>,
     seen: &[Floor],
 ) -> Result<Holds, PublishError> {
@@ -66,7 +66,10 @@ pub(super) fn verify(
     Ok((swept.trusted, broken, floors))
 }
 
-fn run<V: Verification>(files: &Files, verification: &mut V) -> Result<V::Outcome, PublishError> {
+fn run<V: Verification>(
+    files: &MetadataFiles,
+    verification: &mut V,
+) -> Result<V::Outcome, PublishError> {
     let done = verification.run(|want| {
         let found = match want.from {
             FetchFrom::Cache => None,

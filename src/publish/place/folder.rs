@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, open, unlinkat};
 
-use super::{At, Files, State, WAITING, Written};
+use super::{MetadataFiles, PlaceState, PlaceVersion, WAITING, WriteOutcome};
 use crate::problem::Problem;
 
 /// One file; hosts take none above 32 MiB.
@@ -38,7 +38,7 @@ const AS_IT_IS: OFlags = OFlags::NOFOLLOW
 ///
 /// # Errors
 /// Something in it can't be read, is no plain file, or is too much.
-pub fn read_folder(folder: &Path) -> io::Result<Files> {
+pub fn read_folder(folder: &Path) -> io::Result<MetadataFiles> {
     let mut tries = 0;
     loop {
         // Somebody may write meanwhile. What the timestamp leads to was there before it was, so it
@@ -65,8 +65,8 @@ fn timestamp(folder: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn read_once(folder: &Path) -> io::Result<Files> {
-    let mut files = Files::new();
+fn read_once(folder: &Path) -> io::Result<MetadataFiles> {
+    let mut files = MetadataFiles::new();
     let mut all = 0_u64;
     for prefix in ["", WAITING] {
         if !prefix.is_empty() && waiting(folder)?.is_none() {
@@ -106,7 +106,7 @@ fn read_once(folder: &Path) -> io::Result<Files> {
 ///
 /// # Errors
 /// A file can't be written; then the old state or the new one is there.
-pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
+pub fn write_folder(folder: &Path, files: &MetadataFiles) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let waits = if let Some(there) = waiting(folder)? {
         there
@@ -114,8 +114,16 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
         fs::create_dir(folder.join(WAITING))?;
         waiting(folder)?.ok_or(io::ErrorKind::NotFound)?
     };
-    for step in [Step::Versioned, Step::Timestamp, Step::Roots, Step::Waiting] {
-        for (name, bytes) in files.iter().filter(|(name, _)| Step::of(name) == step) {
+    for step in [
+        WriteOrder::Versioned,
+        WriteOrder::Timestamp,
+        WriteOrder::Roots,
+        WriteOrder::Waiting,
+    ] {
+        for (name, bytes) in files
+            .iter()
+            .filter(|(name, _)| WriteOrder::of(name) == step)
+        {
             let path = folder.join(name);
             if !fs::read(&path).is_ok_and(|there| there == *bytes) {
                 replace(&path, bytes).map_err(|error| named(name, &error))?;
@@ -149,12 +157,12 @@ pub fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
 }
 
 /// The files by which one state is told from another.
-pub(super) fn in_place(files: &Files) -> Files {
+pub(super) fn in_place(files: &MetadataFiles) -> MetadataFiles {
     // A new root may come alone.
     let told = |name: &str| {
         matches!(
-            Step::of(name),
-            Step::Timestamp | Step::Waiting | Step::Roots
+            WriteOrder::of(name),
+            WriteOrder::Timestamp | WriteOrder::Waiting | WriteOrder::Roots
         )
     };
     files
@@ -165,16 +173,22 @@ pub(super) fn in_place(files: &Files) -> Files {
 }
 
 /// Writes, if the folder still has the timestamp that was read, and what waited.
-pub(super) async fn write(folder: &Path, before: &Files, files: &Files) -> io::Result<Written> {
+pub(super) async fn write(
+    folder: &Path,
+    before: &MetadataFiles,
+    files: &MetadataFiles,
+) -> io::Result<WriteOutcome> {
     fs::create_dir_all(folder)?;
     let _lock = locked(folder, PATIENCE)
         .await
         .map_err(|error| named(LOCK, &error))?;
     if in_place(&read_folder(folder)?) != *before {
-        return Ok(Written::Lost);
+        return Ok(WriteOutcome::Lost);
     }
     write_folder(folder, files)?;
-    Ok(Written::Done(At(State::Folder(in_place(files)))))
+    Ok(WriteOutcome::Done(PlaceState(PlaceVersion::Folder(
+        in_place(files),
+    ))))
 }
 
 /// Holds the folder's lock, once nobody else does.
@@ -224,14 +238,14 @@ fn waiting(folder: &Path) -> io::Result<Option<File>> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum WriteOrder {
     Versioned,
     Timestamp,
     Roots,
     Waiting,
 }
 
-impl Step {
+impl WriteOrder {
     fn of(name: &str) -> Self {
         match name {
             TIMESTAMP => Self::Timestamp,
@@ -293,7 +307,7 @@ fn read_names(folder: &Path) -> io::Result<Vec<String>> {
 
 /// Whether nobody needs a file any more: it waits no longer, or is two versions behind. Every root
 /// stays, for hosts that slept.
-fn is_over(name: &str, files: &Files, newest: &HashMap<&str, u64>) -> bool {
+fn is_over(name: &str, files: &MetadataFiles, newest: &HashMap<&str, u64>) -> bool {
     if files.contains_key(name) {
         return false;
     }
@@ -308,7 +322,7 @@ fn is_over(name: &str, files: &Files, newest: &HashMap<&str, u64>) -> bool {
 }
 
 /// The newest version of each file that has one in its name.
-fn newest(files: &Files) -> HashMap<&str, u64> {
+fn newest(files: &MetadataFiles) -> HashMap<&str, u64> {
     let mut newest = HashMap::new();
     for (version, role) in files.keys().filter_map(|name| version(name)) {
         let known = newest.entry(role).or_insert(version);
@@ -336,7 +350,7 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    fn state(version: u64) -> Files {
+    fn state(version: u64) -> MetadataFiles {
         let names = [
             "1.root.json".to_owned(),
             format!("{version}.snapshot.json"),
@@ -383,36 +397,36 @@ mod tests {
         let read = |version: u64| in_place(&state(version));
         assert!(matches!(
             write(folder.path(), &read(1), &state(2)).await.unwrap(),
-            Written::Lost
+            WriteOutcome::Lost
         ));
         assert!(matches!(
-            write(folder.path(), &Files::new(), &state(1))
+            write(folder.path(), &MetadataFiles::new(), &state(1))
                 .await
                 .unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
         assert!(matches!(
-            write(folder.path(), &Files::new(), &state(2))
+            write(folder.path(), &MetadataFiles::new(), &state(2))
                 .await
                 .unwrap(),
-            Written::Lost
+            WriteOutcome::Lost
         ));
         assert_eq!(read_folder(folder.path()).unwrap(), state(1));
         let mut waits = state(1);
         waits.insert("waiting/team.json".to_owned(), b"team".to_vec());
         assert!(matches!(
             write(folder.path(), &read(1), &waits).await.unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
         assert!(matches!(
             write(folder.path(), &read(1), &state(2)).await.unwrap(),
-            Written::Lost
+            WriteOutcome::Lost
         ));
         assert!(matches!(
             write(folder.path(), &in_place(&waits), &state(2))
                 .await
                 .unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
     }
 
@@ -476,7 +490,7 @@ mod tests {
         let lock = folder.path().join(LOCK);
         std::os::unix::fs::symlink(others.path().join("made"), &lock).unwrap();
         assert!(
-            write(folder.path(), &Files::new(), &state(1))
+            write(folder.path(), &MetadataFiles::new(), &state(1))
                 .await
                 .is_err()
         );
@@ -490,16 +504,16 @@ mod tests {
                 .success()
         );
         assert!(
-            write(folder.path(), &Files::new(), &state(1))
+            write(folder.path(), &MetadataFiles::new(), &state(1))
                 .await
                 .is_err()
         );
         fs::remove_file(&lock).unwrap();
         assert!(matches!(
-            write(folder.path(), &Files::new(), &state(1))
+            write(folder.path(), &MetadataFiles::new(), &state(1))
                 .await
                 .unwrap(),
-            Written::Done(_)
+            WriteOutcome::Done(_)
         ));
     }
 

@@ -19,14 +19,14 @@ pub use folder::{read_folder, write_folder};
 
 /// Files by the names under which they are published; what waits for signatures is
 /// `waiting/ROLE.json`.
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub type MetadataFiles = BTreeMap<String, Vec<u8>>;
 
 /// What waits for signatures is kept below this.
 pub(super) const WAITING: &str = "waiting/";
 
 /// A place that can be written to.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum PublishPlace {
     /// Files in a folder of this host.
     Folder(PathBuf),
     /// Layers of a manifest in a registry.
@@ -42,11 +42,11 @@ pub enum Place {
 
 /// What a place had when it was read.
 #[derive(Debug)]
-pub struct Found {
+pub struct PlaceContent {
     /// Its files; none, where nothing was published yet.
-    pub files: Files,
+    pub files: MetadataFiles,
     /// Which state that was.
-    pub at: At,
+    pub at: PlaceState,
     /// What other publishers wrote that the state does not have: they wrote at the same moment, or
     /// broke off. Read as hostile as the rest.
     pub unmerged: Vec<Unmerged>,
@@ -57,27 +57,27 @@ pub struct Found {
 pub struct Unmerged {
     /// What the publisher found, which with what it wrote tells what it changed; none, where that
     /// can't be told.
-    pub found: Option<Files>,
+    pub found: Option<MetadataFiles>,
     /// What it wrote, whole.
-    pub files: Files,
+    pub files: MetadataFiles,
 }
 
 /// Which state of a place was read.
 #[derive(Debug, Clone)]
-pub struct At(State);
+pub struct PlaceState(PlaceVersion);
 
 #[derive(Debug, Clone)]
-enum State {
+enum PlaceVersion {
     /// The files by which one state is told from another.
-    Folder(Files),
+    Folder(MetadataFiles),
     Registry(registry::Top),
 }
 
 /// What came of writing.
 #[derive(Debug)]
-pub enum Written {
+pub enum WriteOutcome {
     /// It is published.
-    Done(At),
+    Done(PlaceState),
     /// Another machine published since the state was read, or at the same moment: read again,
     /// merge, and write again.
     Lost,
@@ -154,7 +154,7 @@ impl From<SourceError> for PlaceError {
     }
 }
 
-impl Place {
+impl PublishPlace {
     /// The place of that address.
     ///
     /// # Errors
@@ -175,20 +175,20 @@ impl Place {
     ///
     /// # Errors
     /// The place can't be read whole.
-    pub async fn read(&self, known: &Files) -> Result<Found, PlaceError> {
+    pub async fn read(&self, known: &MetadataFiles) -> Result<PlaceContent, PlaceError> {
         match self {
             Self::Folder(folder) => {
                 let files = read_folder(folder)
                     .map_err(|error| PlaceError::Folder(folder.display().to_string(), error))?;
-                let at = At(State::Folder(folder::in_place(&files)));
+                let at = PlaceState(PlaceVersion::Folder(folder::in_place(&files)));
                 // The first write to it broke off, or it was emptied but for some: nothing leads to
                 // the rest.
                 let files = if files.contains_key("timestamp.json") {
                     files
                 } else {
-                    Files::new()
+                    MetadataFiles::new()
                 };
-                Ok(Found {
+                Ok(PlaceContent {
                     files,
                     at,
                     unmerged: Vec::new(),
@@ -207,7 +207,11 @@ impl Place {
     ///
     /// # Errors
     /// The place can't be read.
-    pub async fn found(&self, at: &At, known: &Files) -> Result<Option<Files>, PlaceError> {
+    pub async fn found(
+        &self,
+        at: &PlaceState,
+        known: &MetadataFiles,
+    ) -> Result<Option<MetadataFiles>, PlaceError> {
         match (self, &at.0) {
             (
                 Self::Registry {
@@ -215,7 +219,7 @@ impl Place {
                     tag,
                     credentials,
                 },
-                State::Registry(top),
+                PlaceVersion::Registry(top),
             ) => registry::found(repository, tag, credentials, top, known).await,
             _ => Ok(None),
         }
@@ -228,21 +232,23 @@ impl Place {
     /// The place did not take it: it has the former state then.
     pub async fn write(
         &self,
-        at: &At,
-        files: &Files,
+        at: &PlaceState,
+        files: &MetadataFiles,
         publisher: &str,
-    ) -> Result<Written, PlaceError> {
+    ) -> Result<WriteOutcome, PlaceError> {
         match (self, &at.0) {
-            (Self::Folder(folder), State::Folder(before)) => folder::write(folder, before, files)
-                .await
-                .map_err(|error| PlaceError::Folder(folder.display().to_string(), error)),
+            (Self::Folder(folder), PlaceVersion::Folder(before)) => {
+                folder::write(folder, before, files)
+                    .await
+                    .map_err(|error| PlaceError::Folder(folder.display().to_string(), error))
+            }
             (
                 Self::Registry {
                     repository,
                     tag,
                     credentials,
                 },
-                State::Registry(top),
+                PlaceVersion::Registry(top),
             ) => registry::write(repository, tag, credentials, top, files, publisher).await,
             _ => Err(PlaceError::Strange(
                 self.to_string(),
@@ -252,7 +258,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PublishPlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(formatter, "file://{}", folder.display()),

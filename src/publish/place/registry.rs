@@ -24,9 +24,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tags::Shelf;
+use tags::RegistryTags;
 
-use super::{At, Files, Found, PlaceError, State, Unmerged, WAITING, Written};
+use super::{
+    MetadataFiles, PlaceContent, PlaceError, PlaceState, PlaceVersion, Unmerged, WAITING,
+    WriteOutcome,
+};
 use crate::sources::{Artifacts, Credentials};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository, Tag};
 
@@ -79,9 +82,9 @@ pub(super) async fn read(
     repository: &Repository,
     tag: &Tag,
     credentials: &Arc<Credentials>,
-    known: &Files,
-) -> Result<Found, PlaceError> {
-    let shelf = Shelf::open(repository, tag, credentials).await?;
+    known: &MetadataFiles,
+) -> Result<PlaceContent, PlaceError> {
+    let shelf = RegistryTags::open(repository, tag, credentials).await?;
     let mut top = shelf.top(tag).await?;
     let files = shelf.files(&top.files, known).await?;
     let mut others = Vec::new();
@@ -112,9 +115,9 @@ pub(super) async fn read(
             .into_iter()
             .for_each(|(publisher, write)| raise(&mut top.known, publisher, write));
     }
-    Ok(Found {
+    Ok(PlaceContent {
         files,
-        at: At(State::Registry(top)),
+        at: PlaceState(PlaceVersion::Registry(top)),
         unmerged,
     })
 }
@@ -125,12 +128,12 @@ pub(super) async fn found(
     tag: &Tag,
     credentials: &Arc<Credentials>,
     top: &Top,
-    known: &Files,
-) -> Result<Option<Files>, PlaceError> {
+    known: &MetadataFiles,
+) -> Result<Option<MetadataFiles>, PlaceError> {
     if top.found.is_empty() {
         return Ok(None);
     }
-    let shelf = Shelf::open(repository, tag, credentials).await?;
+    let shelf = RegistryTags::open(repository, tag, credentials).await?;
     shelf.files(&top.found, known).await.map(Some)
 }
 
@@ -158,12 +161,12 @@ pub(super) async fn write(
     tag: &Tag,
     credentials: &Arc<Credentials>,
     read: &Top,
-    files: &Files,
+    files: &MetadataFiles,
     publisher: &str,
-) -> Result<Written, PlaceError> {
-    let shelf = Shelf::open(repository, tag, credentials).await?;
+) -> Result<WriteOutcome, PlaceError> {
+    let shelf = RegistryTags::open(repository, tag, credentials).await?;
     if shelf.top(tag).await?.digest != read.digest {
-        return Ok(Written::Lost);
+        return Ok(WriteOutcome::Lost);
     }
     let mut top = Top {
         known: read.known.clone(),
@@ -284,20 +287,25 @@ pub(super) async fn write(
 
 /// Puts the readers' tag, where the state that was read is still there, and looks whether others
 /// wrote at the same moment.
-async fn show(shelf: &Shelf, read: &Top, mut top: Top, whole: &str) -> Result<Written, PlaceError> {
+async fn show(
+    shelf: &RegistryTags,
+    read: &Top,
+    mut top: Top,
+    whole: &str,
+) -> Result<WriteOutcome, PlaceError> {
     let tag = &shelf.tag;
     // Blobs take their time. Readers who saw a newer state meanwhile would refuse this one.
     if shelf.top(tag).await?.digest != read.digest {
-        return Ok(Written::Lost);
+        return Ok(WriteOutcome::Lost);
     }
     shelf.artifacts.put_manifest(tag, whole.as_bytes()).await?;
     top.digest = Some(Digest::of(whole.as_bytes()));
     for other in shelf.publishers(&top.known).await? {
         if !shelf.top(&other).await?.is_known_to(&top.known) {
-            return Ok(Written::Lost);
+            return Ok(WriteOutcome::Lost);
         }
     }
-    Ok(Written::Done(At(State::Registry(top))))
+    Ok(WriteOutcome::Done(PlaceState(PlaceVersion::Registry(top))))
 }
 
 impl Top {

@@ -64,8 +64,8 @@ fn folder() -> PathBuf {
         .join("keys")
 }
 
-fn at(pin: &str) -> At<'_> {
-    At {
+fn at(pin: &str) -> TokenAddress<'_> {
+    TokenAddress {
         module: Path::new(MODULE),
         token: "acme",
         pin,
@@ -287,7 +287,7 @@ fn refuses() {
         wrong.contains("PIN is wrong") && !wrong.contains("0000"),
         "{wrong}"
     );
-    let elsewhere = At {
+    let elsewhere = TokenAddress {
         token: "other",
         ..at("4321")
     };
@@ -383,7 +383,7 @@ fn a_library_that_others_can_change_is_not_loaded() {
     let module = dir.path().join("module.so");
     fs::copy(MODULE, &module).unwrap();
     fs::set_permissions(&module, fs::Permissions::from_mode(0o777)).unwrap();
-    let error = open(&At {
+    let error = open(&TokenAddress {
         module: &module,
         ..at("4321")
     })

@@ -12,7 +12,7 @@ use super::super::private_file::{owned, read_public, unchangeable_by_others};
 use super::super::public_key::only_key;
 use super::objects::public_of;
 use super::signing::TokenKey;
-use super::{At, Open, id_from_hex, open, refused};
+use super::{Open, TokenAddress, id_from_hex, open, refused};
 use crate::problem::Problem;
 use rootpin_trust::{PublicKey, hex, key_file};
 
@@ -28,7 +28,7 @@ pub(in super::super) struct TokenFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct TokenFileText {
     module: PathBuf,
     token: String,
     label: String,
@@ -47,8 +47,9 @@ impl TokenFile {
         owned(path, &metadata)?;
         let bytes = read_public(&resolved)?;
         let text = str::from_utf8(&bytes).map_err(|_| wrong("not UTF-8".to_owned()))?;
-        let form: Form = toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
-        let Form {
+        let form: TokenFileText =
+            toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
+        let TokenFileText {
             module,
             token,
             label,
@@ -106,7 +107,7 @@ impl TokenFile {
         let Open {
             session,
             mechanisms,
-        } = open(&At {
+        } = open(&TokenAddress {
             module: &self.module,
             token: &self.token,
             pin: &pin,

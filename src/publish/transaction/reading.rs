@@ -1,18 +1,18 @@
 //! Reads the first place, and merges what it has with the working folder.
 
 use super::super::PublishError;
-use super::super::changes::Entry;
+use super::super::changes::RoleEntry;
 use super::super::draft::Draft;
 use super::super::metadata::Metadata;
-use super::super::place::{self, At, Files, Place};
+use super::super::place::{self, MetadataFiles, PlaceState, PublishPlace};
 use super::Transaction;
 use crate::problem::Problem;
 use rootpin_trust::Floor;
 
 /// What a place has.
-pub(super) struct Found {
+pub(super) struct MergedDraft {
     pub(super) draft: Draft,
-    pub(super) at: Option<At>,
+    pub(super) at: Option<PlaceState>,
     /// Whether the place has something else than `draft.before`.
     pub(super) behind: bool,
 }
@@ -20,14 +20,14 @@ pub(super) struct Found {
 impl Transaction<'_> {
     pub(super) async fn find(
         &mut self,
-        overrules: &dyn Fn(&Entry) -> bool,
+        overrules: &dyn Fn(&RoleEntry) -> bool,
         restores: bool,
-    ) -> Result<Found, PublishError> {
+    ) -> Result<MergedDraft, PublishError> {
         self.working.root()?;
         let ours = self.working.ours(None)?;
         let Some((url, place)) = self.places.first() else {
             let ours = ours.ok_or_else(nothing_here)?;
-            return Ok(Found {
+            return Ok(MergedDraft {
                 draft: Draft::on(ours),
                 at: None,
                 behind: false,
@@ -40,7 +40,7 @@ impl Transaction<'_> {
             .map(Metadata::files)
             .unwrap_or_default();
         self.activity.set(format!("reading {url}"));
-        let place::Found {
+        let place::PlaceContent {
             files,
             at,
             unmerged,
@@ -53,7 +53,7 @@ impl Transaction<'_> {
                     "if it was really emptied, bring it back with: rootpin repo publish",
                 )));
             }
-            return Ok(Found {
+            return Ok(MergedDraft {
                 draft: Draft::on(ours),
                 at: Some(at),
                 behind: true,
@@ -83,7 +83,7 @@ impl Transaction<'_> {
                 for other in &unmerged {
                     self.take_over(&mut draft, other);
                 }
-                return Ok(Found {
+                return Ok(MergedDraft {
                     draft,
                     at: Some(at),
                     behind: true,
@@ -94,7 +94,7 @@ impl Transaction<'_> {
         let mut found = match ours {
             Some(ours) if base.as_ref().is_some_and(|base| base.same(&theirs)) => {
                 let behind = !ours.same(&theirs);
-                Found {
+                MergedDraft {
                     draft: Draft::on(ours),
                     at: Some(at),
                     behind,
@@ -103,13 +103,13 @@ impl Transaction<'_> {
             Some(ours) => {
                 let mut draft = Draft::on(theirs);
                 draft.merge(base.as_ref().or(Some(&ours)), &ours, overrules)?;
-                Found {
+                MergedDraft {
                     draft,
                     at: Some(at),
                     behind: false,
                 }
             }
-            None => Found {
+            None => MergedDraft {
                 draft: Draft::on(theirs),
                 at: Some(at),
                 behind: false,
@@ -126,9 +126,9 @@ impl Transaction<'_> {
     /// another history.
     async fn rejoined(
         &self,
-        place: &Place,
-        at: &At,
-        files: &Files,
+        place: &PublishPlace,
+        at: &PlaceState,
+        files: &MetadataFiles,
         base: &Metadata,
         unmerged: &[place::Unmerged],
     ) -> Result<Option<Draft>, PublishError> {
@@ -144,7 +144,7 @@ impl Transaction<'_> {
         let Some(found) = place.found(at, files).await?.or_else(ours) else {
             return Ok(None);
         };
-        let read = |files: &Files, seen: &[Floor]| {
+        let read = |files: &MetadataFiles, seen: &[Floor]| {
             Metadata::read(files, self.working.root()?, seen, Some(base))
         };
         let Ok(found) = read(&found, &[]) else {
@@ -165,7 +165,8 @@ impl Transaction<'_> {
     /// moment, or it broke off.
     fn take_over(&mut self, draft: &mut Draft, other: &place::Unmerged) {
         let known = draft.before.clone();
-        let read = |files: &Files| Metadata::read(files, self.working.root()?, &[], Some(&known));
+        let read =
+            |files: &MetadataFiles| Metadata::read(files, self.working.root()?, &[], Some(&known));
         let taken = match &other.found {
             Some(found) => read(found)
                 .and_then(|found| Ok((found, read(&other.files)?)))

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rootpin::policy_dir::{Editing, Owner, PolicyDir, Proposal, Step};
+use rootpin::policy_dir::{EditStep, Editing, Owner, PolicyDir, Proposal};
 use rootpin_policy::load;
 
 use crate::publisher::Key;
@@ -71,7 +71,7 @@ fn an_edit_that_is_interrupted_at_any_step_leaves_the_old_policy_whole() {
             break;
         }
         // After the rename only the wait for the disk can fail.
-        let renamed = taken.last() == Some(&Step::Sync);
+        let renamed = taken.last() == Some(&EditStep::Sync);
         assert_eq!(
             (text == world.policy(), keys(&dir)),
             (!renamed, if renamed { 2 } else { 1 }),
@@ -90,12 +90,12 @@ fn an_edit_that_is_interrupted_at_any_step_leaves_the_old_policy_whole() {
     assert_eq!(
         steps,
         [
-            Step::Pin,
-            Step::Look,
-            Step::Backup,
-            Step::Write,
-            Step::Rename,
-            Step::Sync
+            EditStep::Pin,
+            EditStep::Look,
+            EditStep::Backup,
+            EditStep::Write,
+            EditStep::Rename,
+            EditStep::Sync
         ]
     );
     assert_eq!(

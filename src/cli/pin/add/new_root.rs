@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use toml::Value as Toml;
 
 use super::super::Failure;
-use super::super::change::{Change, MAIN};
+use super::super::change::{MAIN, PolicyChange};
 use super::super::material::Material;
-use super::super::told::Teller;
+use super::super::told::FingerprintSource;
 use super::{
     Arguments, Fields, edit_of_keys, finish_keys, finish_root, key_files, not_revoked, root_file,
     tls_ca,
@@ -20,11 +20,11 @@ use rootpin_trust::PublicKey;
 
 /// A root that the policy doesn't have yet, and its rules.
 pub(super) fn add_new(
-    change: Change,
+    change: PolicyChange,
     arguments: &Arguments,
     policy: Option<&Policy>,
     material: Material,
-    teller: &Teller,
+    teller: &FingerprintSource,
     output: Output,
 ) -> Result<u8, Failure> {
     let (id, fields) = (arguments.id.as_str(), &arguments.fields);
@@ -165,7 +165,7 @@ fn is_pattern(text: &str, rule: &Rule) -> bool {
 
 /// The file that is edited: that of the rules which stand and get another root, or the one that was
 /// named.
-fn file_of(change: &Change, standing: &[&Rule]) -> Result<String, Failure> {
+fn file_of(change: &PolicyChange, standing: &[&Rule]) -> Result<String, Failure> {
     let files: BTreeSet<String> = standing
         .iter()
         .map(|rule| rule.location.file.to_string())

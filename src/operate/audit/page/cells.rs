@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::findings::Severity;
-use super::super::fleet::Host;
+use super::super::findings::FindingSeverity;
+use super::super::fleet::FleetHost;
 use super::super::report::{ResidentImage, TrustedRepository};
 use super::super::sheet::Cell;
 
@@ -24,11 +24,11 @@ pub(super) fn mode(mode: &str) -> Cell {
     )
 }
 
-pub(super) fn severity(severity: Severity) -> Cell {
+pub(super) fn severity(severity: FindingSeverity) -> Cell {
     let class = match severity {
-        Severity::Error => "bad",
-        Severity::Warning => "odd",
-        Severity::Info => "dim",
+        FindingSeverity::Error => "bad",
+        FindingSeverity::Warning => "odd",
+        FindingSeverity::Info => "dim",
     };
     Cell::Word(class, severity.to_string())
 }
@@ -145,7 +145,7 @@ pub(super) fn trusted(one: &TrustedRepository) -> Vec<Cell> {
     ]
 }
 
-pub(super) fn host(host: &Host) -> Vec<Cell> {
+pub(super) fn host(host: &FleetHost) -> Vec<Cell> {
     let drift: Vec<_> = host
         .drift
         .iter()

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
 use super::super::probe;
 use super::super::version::Version;
@@ -21,7 +21,7 @@ const NEEDED: [&str; 5] = [
 ];
 
 /// Plugins that containerd should refuse to start without.
-pub(super) fn required(facts: &Containerd, config: &Config) -> Option<Hole> {
+pub(super) fn required(facts: &ContainerdFacts, config: &EngineConfig) -> Option<Hole> {
     let differs = [&facts.engine.gate, &facts.engine.apply]
         .into_iter()
         .flat_map(|socket| facts.differs_at(socket));
@@ -69,11 +69,11 @@ pub(super) fn required(facts: &Containerd, config: &Config) -> Option<Hole> {
 }
 
 /// Plugins that did not load.
-pub(super) fn plugins(facts: &Containerd) -> Vec<Hole> {
+pub(super) fn plugins(facts: &ContainerdFacts) -> Vec<Hole> {
     let broken = facts.plugins.iter().filter(|plugin| {
         NEEDED.contains(&plugin.full().as_str()) && !plugin.full().contains("verifier")
     });
-    let hole = |plugin: &super::super::facts::Plugin| {
+    let hole = |plugin: &super::super::facts::PluginFacts| {
         let error = plugin.error.as_deref()?;
         let found = format!("{}: {error}", plugin.full());
         Some(
@@ -86,11 +86,11 @@ pub(super) fn plugins(facts: &Containerd) -> Vec<Hole> {
 
 /// Keys that are in a file and not in what containerd makes of it. Only 2.x warns, and not of
 /// everything.
-pub(super) fn ignored(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn ignored(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     let known: BTreeSet<String> = facts
         .plugins
         .iter()
-        .map(super::super::facts::Plugin::full)
+        .map(super::super::facts::PluginFacts::full)
         .collect();
     let in_force: Vec<(Vec<String>, &Value)> = leaves(&config.effective);
     let mut holes = Vec::new();
@@ -178,7 +178,7 @@ pub(super) fn ignored(facts: &Containerd, config: &Config) -> Vec<Hole> {
 
 /// The version by which containerd reads a file: from 2.3 on it translates each by itself, and
 /// before that all as one.
-fn version_of(facts: &Containerd, config: &Config, file: &ConfigFile) -> i64 {
+fn version_of(facts: &ContainerdFacts, config: &EngineConfig, file: &ConfigFile) -> i64 {
     let each = facts.version >= Version(2, 3, 0);
     if each {
         version_in(file)
@@ -195,7 +195,7 @@ fn version_in(file: &ConfigFile) -> i64 {
 }
 
 /// The version that this containerd writes itself.
-fn own_version(config: &Config) -> i64 {
+fn own_version(config: &EngineConfig) -> i64 {
     config
         .effective
         .get("version")
@@ -223,7 +223,7 @@ fn moved(in_force: &[(Vec<String>, &Value)], path: &[&str], value: &Value) -> bo
 }
 
 /// Whether a later file says the same key, wherever its version has it.
-fn said_later(config: &Config, number: usize, path: &[&str]) -> bool {
+fn said_later(config: &EngineConfig, number: usize, path: &[&str]) -> bool {
     let later = config
         .files
         .files
@@ -236,7 +236,7 @@ fn said_later(config: &Config, number: usize, path: &[&str]) -> bool {
 }
 
 /// In 1.7 an imported section takes the place of the whole one that was there.
-pub(super) fn replaced(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn replaced(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     if facts.version >= Version(2, 0, 0) {
         return Vec::new();
     }
@@ -343,7 +343,7 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-fn is_disabled(config: &Config, plugin: Option<&str>) -> bool {
+fn is_disabled(config: &EngineConfig, plugin: Option<&str>) -> bool {
     let disabled = at(&config.effective, &["disabled_plugins"]).and_then(Value::as_array);
     // "cri" alone is a name of old.
     plugin.is_some_and(|id| {

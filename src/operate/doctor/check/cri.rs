@@ -1,8 +1,8 @@
 //! CRI: whether it pulls by the transfer service, and what it tells the doors.
 
-use super::super::code::{Code, Severity};
+use super::super::code::{Code, HoleSeverity};
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd, Cri};
+use super::super::facts::{ContainerdFacts, Cri, EngineConfig};
 use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
 
@@ -43,7 +43,12 @@ impl Off {
     }
 }
 
-pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: bool) -> Vec<Hole> {
+pub(super) fn cri(
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
+    cri: &Cri<'_>,
+    resolver: bool,
+) -> Vec<Hole> {
     let name = &facts.engine.name;
     if !facts.cri_may_transfer() {
         return annotations(facts, config, cri).into_iter().collect();
@@ -101,7 +106,7 @@ pub(super) fn cri(facts: &Containerd, config: &Config, cri: &Cri<'_>, resolver: 
 }
 
 /// Before 2.1 CRI always asks the gate, and tells it the name if it is let.
-fn annotations(facts: &Containerd, config: &Config, cri: &Cri<'_>) -> Option<Hole> {
+fn annotations(facts: &ContainerdFacts, config: &EngineConfig, cri: &Cri<'_>) -> Option<Hole> {
     if !cri.is("disable_snapshot_annotations") {
         return None;
     }
@@ -130,7 +135,7 @@ fn annotations(facts: &Containerd, config: &Config, cri: &Cri<'_>) -> Option<Hol
 }
 
 /// The run-time door, where rootpin.toml wants one.
-pub(super) fn nri(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn nri(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     let Some(socket) = &facts.engine.nri else {
         return Vec::new();
     };
@@ -183,14 +188,14 @@ pub(super) fn nri(facts: &Containerd, config: &Config) -> Vec<Hole> {
         .map(|(found, change)| {
             Hole::new(Code::NriFailsOpen, name, found)
                 .change(change)
-                .weighing(Severity::Weak)
+                .weighing(HoleSeverity::Weak)
         })
         .collect()
 }
 
 /// What lets containers be made without the plugin, and the lines that end it (containerd/nri,
 /// plugins/default-validator).
-fn validator(config: &Config) -> Vec<(String, String)> {
+fn validator(config: &EngineConfig) -> Vec<(String, String)> {
     const TOLERATE: &str = "tolerate_missing_plugins_annotation";
     let path = |key| ["plugins", NRI, "default_validator", key];
     let setting = |key| at(&config.effective, &path(key));

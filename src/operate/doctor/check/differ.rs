@@ -2,7 +2,7 @@
 
 use super::super::code::Code;
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
 
 const ORDER: [&str; 3] = [
@@ -12,7 +12,7 @@ const ORDER: [&str; 3] = [
 ];
 
 /// Whether containerd has the gate at all; and snapshotters that need no differ.
-pub(super) fn gate(facts: &Containerd) -> Vec<Hole> {
+pub(super) fn gate(facts: &ContainerdFacts) -> Vec<Hole> {
     let name = &facts.engine.name;
     let mut holes = Vec::new();
     let gate = &facts.engine.gate;
@@ -46,7 +46,7 @@ pub(super) fn gate(facts: &Containerd) -> Vec<Hole> {
 }
 
 /// Whether it comes first.
-pub(super) fn order(facts: &Containerd, config: &Config) -> Option<Hole> {
+pub(super) fn order(facts: &ContainerdFacts, config: &EngineConfig) -> Option<Hole> {
     let gates = facts.differs_at(&facts.engine.gate);
     let order = differs(config);
     if gates.is_empty() || order.first().is_some_and(|first| gates.contains(first)) {
@@ -66,7 +66,7 @@ pub(super) fn order(facts: &Containerd, config: &Config) -> Option<Hole> {
 }
 
 /// The differs of the diff-service.
-pub(crate) fn differs(config: &Config) -> Vec<&str> {
+pub(crate) fn differs(config: &EngineConfig) -> Vec<&str> {
     let order = at(&config.effective, &ORDER).and_then(toml::Value::as_array);
     order
         .into_iter()
@@ -76,7 +76,7 @@ pub(crate) fn differs(config: &Config) -> Vec<&str> {
 }
 
 /// The gate, and then all others in the order in which they are.
-fn wanted_order<'a>(config: &'a Config, gates: &[&'a str]) -> Vec<&'a str> {
+fn wanted_order<'a>(config: &'a EngineConfig, gates: &[&'a str]) -> Vec<&'a str> {
     let others = differs(config)
         .into_iter()
         .filter(|differ| !gates.contains(differ));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::code::Code;
-use super::super::facts::{Docker, Process};
+use super::super::facts::{DockerFacts, Process};
 use super::super::hole::{Fix, Hole};
 use super::super::plugin_name;
 use super::super::version::Version;
@@ -28,7 +28,7 @@ const EMBEDDED: &str = "embedded-containerd";
 const MIGRATION: &str = "containerd-migration";
 
 /// Every hole of one dockerd. `engines` are the containerds that rootpin.toml names.
-pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole> {
+pub(in super::super) fn dockerd(facts: &DockerFacts, engines: &[PathBuf]) -> Vec<Hole> {
     let name = &facts.docker.name;
     let mut holes: Vec<Hole> = authorization(facts).into_iter().collect();
     if facts.containerd_store {
@@ -65,7 +65,7 @@ pub(in super::super) fn dockerd(facts: &Docker, engines: &[PathBuf]) -> Vec<Hole
 }
 
 /// Calls that reach the plugin without their body.
-fn unshown_body(facts: &Docker) -> Option<Hole> {
+fn unshown_body(facts: &DockerFacts) -> Option<Hole> {
     let mut known = Vec::new();
     if has_empty_body(facts.version) {
         known.push("CVE-2024-41110");
@@ -93,7 +93,7 @@ fn unshown_body(facts: &Docker) -> Option<Hole> {
 }
 
 /// `BuildKit`, by gRPC on dockerd's own socket.
-fn grpc(facts: &Docker) -> Option<Hole> {
+fn grpc(facts: &DockerFacts) -> Option<Hole> {
     if !facts.answers_grpc.unwrap_or(facts.version >= GRPC) {
         return None;
     }
@@ -131,7 +131,7 @@ fn grpc(facts: &Docker) -> Option<Hole> {
 }
 
 /// How a feature is turned off.
-fn take_out(facts: &Docker, feature: &str) -> String {
+fn take_out(facts: &DockerFacts, feature: &str) -> String {
     format!(
         "take {feature:?} out of \"features\" in {} (or --feature {feature} from dockerd's command line), and restart dockerd",
         facts.config.display()
@@ -144,7 +144,7 @@ fn has_empty_body(version: Version) -> bool {
     fixed.map_or(version.0 < 27, |fixed| version < fixed)
 }
 
-fn authorization(facts: &Docker) -> Option<Hole> {
+fn authorization(facts: &DockerFacts) -> Option<Hole> {
     let name = &facts.docker.name;
     let store = if facts.containerd_store {
         "the containerd store"
@@ -213,7 +213,7 @@ pub(in super::super) fn shadowed(docker: &Dockerd, at: &Path, dead: bool) -> Hol
 }
 
 /// The feature counts before `--containerd` does. Of 29.7 dockerd warns of it.
-fn is_embedded(facts: &Docker) -> bool {
+fn is_embedded(facts: &DockerFacts) -> bool {
     facts.features.iter().any(|feature| feature == EMBEDDED)
         || facts
             .warnings
@@ -239,7 +239,7 @@ pub(in super::super) fn embedded(engine: &Engine, listener: &Process) -> Option<
 }
 
 /// A containerd that is no engine of ours unpacks unasked.
-fn containerd(facts: &Docker, engines: &[PathBuf]) -> Option<Hole> {
+fn containerd(facts: &DockerFacts, engines: &[PathBuf]) -> Option<Hole> {
     let resolved = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if is_embedded(facts) {
         let found = format!(

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::super::code::Code;
-use super::super::facts::{Containerd, Docker};
+use super::super::facts::{ContainerdFacts, DockerFacts};
 use super::super::hole::Hole;
 use super::super::version::Version;
 use crate::hosts_toml::{Certificates, DEFAULT, DOCKER_HUB, RegistryFolder, registries};
@@ -17,7 +17,7 @@ const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
 
 /// What an engine's files must be like.
 #[derive(Debug)]
-pub(in super::super) struct Resolver<'a> {
+pub(in super::super) struct ResolverAddress<'a> {
     /// Where it listens.
     pub(in super::super) at: SocketAddr,
     /// The registries that the policy names.
@@ -25,7 +25,7 @@ pub(in super::super) struct Resolver<'a> {
 }
 
 /// Of CRI, which alone among a containerd's clients has one folder that is known.
-pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<Hole> {
+pub(in super::super) fn cri(facts: &ContainerdFacts, resolver: &ResolverAddress<'_>) -> Vec<Hole> {
     let Some(cri) = facts.cri() else {
         return Vec::new();
     };
@@ -63,7 +63,7 @@ pub(in super::super) fn cri(facts: &Containerd, resolver: &Resolver<'_>) -> Vec<
     )
 }
 
-pub(in super::super) fn dockerd(facts: &Docker, resolver: &Resolver<'_>) -> Vec<Hole> {
+pub(in super::super) fn dockerd(facts: &DockerFacts, resolver: &ResolverAddress<'_>) -> Vec<Hole> {
     let (since, folder) = DOCKERD;
     if !facts.containerd_store || facts.version < since {
         return Vec::new();
@@ -97,7 +97,7 @@ fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
 }
 
 /// `old`: a containerd before 2.0 reads them.
-fn open(engine: &str, folders: &[PathBuf], resolver: &Resolver<'_>, old: bool) -> Vec<Hole> {
+fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: bool) -> Vec<Hole> {
     let here = folders
         .iter()
         .flat_map(|folder| registries(folder).unwrap_or_default());
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn opened(folder: &Path, registries: &[&str]) -> Vec<(String, String)> {
-        let resolver = Resolver {
+        let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: registries.iter().copied().collect(),
         };
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_cri_that_reads_no_hosts_toml_is_open() {
-        let resolver = Resolver {
+        let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: BTreeSet::new(),
         };
@@ -246,7 +246,7 @@ mod tests {
             "{holes:?}"
         );
         // By the version of the file that is to be written, not of what containerd makes of it.
-        let main = |facts: &mut Containerd, version: &str| {
+        let main = |facts: &mut ContainerdFacts, version: &str| {
             let config = facts.config.as_mut().unwrap();
             config.files.files[0].table = version.parse().unwrap();
             if let Some(images) = config.effective["plugins"].get_mut("io.containerd.cri.v1.images")
@@ -319,7 +319,7 @@ mod tests {
         fs::remove_dir_all(dir.path().join("other.example")).unwrap();
         fs::remove_dir_all(dir.path().join("odd.example")).unwrap();
         assert_eq!(opened(dir.path(), &["r.example"]), []);
-        let resolver = Resolver {
+        let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: BTreeSet::new(),
         };

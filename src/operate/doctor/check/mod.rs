@@ -17,8 +17,8 @@ pub(super) mod tests;
 use std::path::Path;
 use std::time::Duration;
 
-use super::code::{Code, Severity};
-use super::facts::{Config, Containerd};
+use super::code::{Code, HoleSeverity};
+use super::facts::{ContainerdFacts, EngineConfig};
 use super::hole::Hole;
 use super::version::Version;
 
@@ -27,7 +27,7 @@ pub(super) use differ::differs;
 pub(super) use dockerd::{dockerd, embedded, shadowed};
 pub(super) use others::{daemon, processes, sockets};
 pub(super) use registry::one_folder;
-pub(super) use transfer::{Entry, entries, platform};
+pub(super) use transfer::{UnpackEntry, entries, platform};
 pub(super) use verifier::{PROGRAM, SHARED};
 
 /// Diff plugins came with it.
@@ -37,7 +37,7 @@ pub(super) const VERIFIER: Version = Version(2, 0, 0);
 
 /// What rootpin.toml says that an engine's configuration must fit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct WantedSettings<'a> {
     /// For one question.
     pub(super) deadline: Duration,
     /// Whether there is a resolver, which engines find by hosts.toml.
@@ -51,7 +51,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Every hole of one containerd.
-pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
+pub(super) fn containerd(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> Vec<Hole> {
     let name = &facts.engine.name;
     if facts.version < OLDEST {
         let found = format!(
@@ -99,7 +99,7 @@ pub(super) fn containerd(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
 
 /// A configuration with which containerd would not start; where the fault is in rootpin's own
 /// drop-in, that can be written anew.
-fn refused(facts: &Containerd) -> Option<Hole> {
+fn refused(facts: &ContainerdFacts) -> Option<Hole> {
     let hole = Hole::new(
         Code::ConfigRefused,
         &facts.engine.name,
@@ -116,7 +116,7 @@ fn refused(facts: &Containerd) -> Option<Hole> {
 }
 
 /// How a drop-in comes to be read. A second `imports` would keep containerd from starting.
-fn imported(config: &Config, path: &Path) -> String {
+fn imported(config: &EngineConfig, path: &Path) -> String {
     let main = config.main.display();
     let pattern = format!("{}/*.toml", path.parent().unwrap_or(path).display());
     let Some(first) = config.files.files.first() else {
@@ -136,6 +136,10 @@ fn imported(config: &Config, path: &Path) -> String {
 }
 
 /// A hole whose weight is that of what is named in it.
-fn open_if(open: bool) -> Severity {
-    if open { Severity::Open } else { Severity::Weak }
+fn open_if(open: bool) -> HoleSeverity {
+    if open {
+        HoleSeverity::Open
+    } else {
+        HoleSeverity::Weak
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::code::{Code, Severity};
+use super::super::code::{Code, HoleSeverity};
 use super::super::config_files::{self, at};
 use super::super::facts::Process;
 use super::super::hole::{Fix, Hole};
@@ -41,9 +41,9 @@ pub(in super::super) fn processes(
             contained,
         } = process;
         let (place, weight) = match (contained, uid) {
-            (true, _) => (" in a container", Severity::Weak),
-            (false, 0) => ("", Severity::Open),
-            (false, _) => (" for a user", Severity::Weak),
+            (true, _) => (" in a container", HoleSeverity::Weak),
+            (false, 0) => ("", HoleSeverity::Open),
+            (false, _) => (" for a user", HoleSeverity::Weak),
         };
         let found = format!(
             "{name} runs{place} as process {pid} of user {uid}: {}",
@@ -204,7 +204,7 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
             holes.push(
                 Hole::new(Code::SocketOpen, name, found)
                     .change(change)
-                    .weighing(Severity::Weak),
+                    .weighing(HoleSeverity::Weak),
             );
         }
     }

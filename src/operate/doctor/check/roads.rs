@@ -3,7 +3,7 @@
 
 use super::super::code::Code;
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::Hole;
 
 /// Where the address of the TCP listener and the CA of its clients are: up to 2.2, and from 2.3 on.
@@ -20,7 +20,7 @@ const RESTORE: [&str; 3] = [
     "enable_experimental_restore_via_create",
 ];
 
-pub(super) fn roads(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn roads(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     let name = &facts.engine.name;
     let text = |path: &[&str]| {
         at(&config.effective, path)

@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::code::{Code, Severity};
+use super::super::code::{Code, HoleSeverity};
 use super::super::config_files::{ConfigFile, ConfigFiles};
-use super::super::facts::{Config, Containerd, Docker, Folder, Plugin, Process, Writable};
+use super::super::facts::{
+    ContainerdFacts, DockerFacts, EngineConfig, PluginFacts, Process, ProgramFolder, Writable,
+};
 use super::super::hole::{Fix, Hole};
 use super::super::program::Program;
 use super::super::version::Version;
-use super::Wanted;
+use super::WantedSettings;
 use crate::config::{Dockerd, Engine};
 
-fn wanted() -> Wanted<'static> {
-    Wanted {
+fn wanted() -> WantedSettings<'static> {
+    WantedSettings {
         deadline: Duration::from_secs(8),
         resolver: false,
         verifier: Path::new("/usr/libexec/rootpin/verifier"),
@@ -32,7 +34,7 @@ fn wanted() -> Wanted<'static> {
 }
 
 /// A containerd in order.
-pub(in super::super) fn in_order(version: &str) -> Containerd {
+pub(in super::super) fn in_order(version: &str) -> ContainerdFacts {
     let [dump, plugins, drop_in, main] = match version {
         "1.7.24" => [
             include_str!("../../../../tests/data/doctor/1.7.24.dump.toml"),
@@ -47,7 +49,7 @@ pub(in super::super) fn in_order(version: &str) -> Containerd {
             "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
         ],
     };
-    let config = Config {
+    let config = EngineConfig {
         effective: dump.parse().unwrap(),
         files: files(&[
             ("/etc/containerd/config.toml", main),
@@ -78,21 +80,21 @@ pub(in super::super) fn in_order(version: &str) -> Containerd {
             "rootpin-apply" => Some(engine.apply.display().to_string()),
             _ => None,
         };
-        Plugin {
+        PluginFacts {
             kind,
             id,
             address,
             error: (state == "error").then_some(state),
         }
     };
-    let verifier = Folder {
+    let verifier = ProgramFolder {
         path: "/usr/libexec/rootpin/verifier".into(),
         entries: Some(vec!["rootpin-verifier".to_owned()]),
         writable: None,
     };
     let version = Version::parse(version).unwrap();
     let verifier = (version >= super::VERIFIER).then_some(verifier);
-    Containerd {
+    ContainerdFacts {
         plugins: plugins.lines().map(plugin).collect(),
         engine,
         version,
@@ -115,7 +117,11 @@ pub(in super::super) fn files(all: &[(&str, &str)]) -> ConfigFiles {
 }
 
 /// A setting in force, and a drop-in that made it so.
-pub(in super::super) fn set(facts: &mut Containerd, path: &[&str], value: impl Into<toml::Value>) {
+pub(in super::super) fn set(
+    facts: &mut ContainerdFacts,
+    path: &[&str],
+    value: impl Into<toml::Value>,
+) {
     let value = value.into();
     let config = facts.config.as_mut().unwrap();
     put(&mut config.effective, path, value.clone());
@@ -142,19 +148,19 @@ fn put(table: &mut toml::Table, path: &[&str], value: toml::Value) {
     inner.insert((*last).to_owned(), value);
 }
 
-fn config(facts: &mut Containerd) -> &mut Config {
+fn config(facts: &mut ContainerdFacts) -> &mut EngineConfig {
     facts.config.as_mut().unwrap()
 }
 
 /// The holes of a containerd in order with one thing changed.
-fn holes(version: &str, change: impl FnOnce(&mut Containerd)) -> Vec<Hole> {
+fn holes(version: &str, change: impl FnOnce(&mut ContainerdFacts)) -> Vec<Hole> {
     let mut facts = in_order(version);
     change(&mut facts);
     super::containerd(&facts, wanted())
 }
 
 /// Its only hole, in a word: `severity code: found`.
-fn hole(version: &str, change: impl FnOnce(&mut Containerd)) -> String {
+fn hole(version: &str, change: impl FnOnce(&mut ContainerdFacts)) -> String {
     let holes = holes(version, change);
     let words: Vec<_> = holes
         .iter()
@@ -226,7 +232,7 @@ fn a_containerd_as_it_comes_has_every_door_open() {
                 off.to_vec().into(),
             );
             config(facts).files = files(&[("/etc/containerd/config.toml", dump)]);
-            facts.verifier = facts.verifier.take().map(|folder| Folder {
+            facts.verifier = facts.verifier.take().map(|folder| ProgramFolder {
                 entries: None,
                 ..folder
             });
@@ -339,7 +345,7 @@ fn each_entry_that_unpacks_by_another_differ_is_named() {
 
 #[test]
 fn a_snapshotter_of_another_process_is_a_hole() {
-    let stargz = Plugin {
+    let stargz = PluginFacts {
         kind: "io.containerd.snapshotter.v1".to_owned(),
         id: "stargz".to_owned(),
         address: Some("/run/containerd-stargz-grpc/containerd-stargz-grpc.sock".to_owned()),

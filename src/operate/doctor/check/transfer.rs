@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::super::code::Code;
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
 
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
 const UNPACK: [&str; 3] = ["plugins", TRANSFER, "unpack_config"];
 
-pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn transfer(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     if !facts.works(TRANSFER) {
         return Vec::new();
     }
@@ -39,7 +39,7 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
             "unpack_config is not set, so that containerd unpacks by its own differ",
         ));
     }
-    for Entry {
+    for UnpackEntry {
         snapshotter,
         differ,
         ..
@@ -72,7 +72,7 @@ pub(super) fn transfer(facts: &Containerd, config: &Config) -> Vec<Hole> {
 
 /// The whole list, because it replaces the one that is there; and its differ, where containerd has
 /// none.
-fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
+fn lines(facts: &ContainerdFacts, listed: &BTreeSet<&str>, used: &[&str]) -> String {
     let ours = facts.differs_at(&facts.engine.apply);
     let differ = ours.first().unwrap_or(&"rootpin-apply");
     let mut names: BTreeSet<&str> = listed.iter().chain(used).copied().collect();
@@ -105,7 +105,7 @@ fn lines(facts: &Containerd, listed: &BTreeSet<&str>, used: &[&str]) -> String {
 
 /// Programs that layers go through on their way from the content store to the snapshot
 /// (core/diff/stream.go). Those of encrypted layers must.
-pub(super) fn processors(facts: &Containerd, config: &Config) -> Vec<Hole> {
+pub(super) fn processors(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     let all = at(&config.effective, &["stream_processors"]).and_then(toml::Value::as_table);
     let hole = |(id, processor): (&String, &toml::Value)| {
         let accepted = processor
@@ -137,7 +137,7 @@ pub(super) fn processors(facts: &Containerd, config: &Config) -> Vec<Hole> {
 
 /// One entry of `unpack_config`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct UnpackEntry<'a> {
     pub(crate) snapshotter: &'a str,
     pub(crate) differ: &'a str,
     /// Whether containerd passes over it where its snapshotter or differ is not there.
@@ -147,18 +147,18 @@ pub(crate) struct Entry<'a> {
 }
 
 /// The entries of `unpack_config` that are in force, where somebody set any.
-pub(crate) fn entries(config: &Config) -> Vec<Entry<'_>> {
+pub(crate) fn entries(config: &EngineConfig) -> Vec<UnpackEntry<'_>> {
     let entries = at(&config.effective, &UNPACK)
         .and_then(toml::Value::as_array)
         .into_iter()
         .flatten();
     entries
         .filter_map(toml::Value::as_table)
-        .map(Entry::of)
+        .map(UnpackEntry::of)
         .collect()
 }
 
-impl<'a> Entry<'a> {
+impl<'a> UnpackEntry<'a> {
     fn of(table: &'a toml::Table) -> Self {
         let text = |key| {
             table

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::super::code::Code;
 use super::super::config_files::at;
-use super::super::facts::{Containerd, Folder};
+use super::super::facts::{ContainerdFacts, ProgramFolder};
 use super::super::hole::{Fix, Hole};
-use super::{VERIFIER, Wanted};
+use super::{VERIFIER, WantedSettings};
 
 const PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
 /// The one program that the folder must hold.
@@ -16,7 +16,7 @@ pub(crate) const PROGRAM: &str = "rootpin-verifier";
 /// Where containerd looks if nobody says otherwise: everyone's, so that rootpin's is another.
 pub(crate) const SHARED: &str = "/opt/containerd/image-verifier/bin";
 
-pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
+pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> Vec<Hole> {
     if facts.version < VERIFIER {
         return Vec::new();
     }
@@ -102,7 +102,7 @@ pub(super) fn verifier(facts: &Containerd, wanted: Wanted<'_>) -> Vec<Hole> {
     holes
 }
 
-fn in_folder(name: &str, folder: &Folder, wanted: Wanted<'_>) -> Vec<Hole> {
+fn in_folder(name: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
     let to = if shared {

@@ -4,18 +4,18 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Edit;
+use super::FileEdit;
 use crate::problem::Problem;
 
 const KEY: &str = "authorization-plugins";
 const MARK: &str = "\u{feff}";
 
 /// The file with `plugin` as the last of dockerd's authorization plugins.
-pub(super) fn authorization(path: &Path, plugin: &str) -> Result<Edit, Problem> {
+pub(super) fn authorization(path: &Path, plugin: &str) -> Result<FileEdit, Problem> {
     let before = super::text(path)?;
     let after = with_plugin(before.as_deref().unwrap_or("{}"), plugin)
         .map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(Edit {
+    Ok(FileEdit {
         path: path.to_owned(),
         before,
         after,

@@ -5,11 +5,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::super::facts::Docker;
+use super::super::facts::DockerFacts;
 use super::super::program::Program;
 use super::super::version::Version;
 use super::super::{plugin_name, probe};
-use super::{Edit, daemon_json};
+use super::{FileEdit, daemon_json};
 use crate::config::Dockerd;
 use crate::problem::Problem;
 
@@ -20,7 +20,7 @@ const UNITS: &str = "/etc/systemd/system";
 const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
 /// The edits, once the dockerd that runs said that it takes them.
-pub(super) async fn edits(facts: &Docker, plugin: &str) -> Result<Vec<Edit>, Problem> {
+pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
     if facts.authorization_by_flag {
         return Err(Problem::hinted(
             "its plugins are named on dockerd's command line, and dockerd does not start where daemon.json names some too",
@@ -44,14 +44,14 @@ pub(in super::super) fn idle_docker(
     docker: &Dockerd,
     config: &Path,
     plugin: &str,
-) -> Result<Vec<Edit>, Problem> {
+) -> Result<Vec<FileEdit>, Problem> {
     let mut edits = around(docker, plugin)?;
     edits.push(daemon_json::authorization(config, plugin)?);
     Ok(edits)
 }
 
 /// What dockerd finds the plugin by, and what orders the two services.
-fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, Problem> {
+fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
     let socket = docker
         .authz
         .as_deref()
@@ -59,7 +59,7 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, Problem> {
     let mut edits = Vec::new();
     if plugin_name::of(socket).is_none() {
         let path = Path::new(plugin_name::SPECS).join(format!("{plugin}.spec"));
-        edits.push(Edit {
+        edits.push(FileEdit {
             before: super::text(&path)?,
             path,
             after: format!("unix://{}\n", socket.display()),
@@ -68,7 +68,7 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, Problem> {
     }
     if Path::new(UNITS).is_dir() && Path::new("/run/systemd/system").is_dir() {
         let path = Path::new(UNITS).join("docker.service.d/rootpin.conf");
-        edits.push(Edit {
+        edits.push(FileEdit {
             before: super::text(&path)?,
             path,
             after: UNIT.to_owned(),
@@ -80,7 +80,7 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<Edit>, Problem> {
 
 /// Has the dockerd that runs look at the new daemon.json, with its own command line: what stands in
 /// both keeps it from starting.
-async fn validate(facts: &Docker, edit: &Edit) -> Result<(), Problem> {
+async fn validate(facts: &DockerFacts, edit: &FileEdit) -> Result<(), Problem> {
     let process = probe::dockerd_at(&facts.docker.socket).await;
     let Some(process) = process.filter(|_| facts.version >= VALIDATES) else {
         return Ok(());

@@ -9,17 +9,17 @@ use toml::{Table, Value};
 
 use super::super::check::VERIFIER;
 use super::super::config_files::ConfigFiles;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::probe;
 use super::settings::{CRI, DIFF, IMAGES, NRI, PROXIES, REQUIRED, Setting, TRANSFER, VERIFIERS};
-use super::{Edit, generated, toml_file};
+use super::{FileEdit, generated, toml_file};
 
 /// Names for the drop-in, each later in order than the one before.
 const NAMES: usize = 16;
 
 /// How CRI's settings of images are called in a drop-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum PluginNames {
     /// As version 3 has them.
     New,
     /// As version 2 has them.
@@ -33,13 +33,13 @@ pub(super) enum Names {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     pub(super) version: i64,
-    names: Names,
+    names: PluginNames,
 }
 
 /// The styles in which a drop-in may fit, the likeliest first. A main file that says its version
 /// gets that one: any other either takes the rest of the configuration out of force or keeps
 /// containerd from starting.
-pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
+pub(super) fn styles(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Style> {
     let one = facts.version < VERIFIER;
     let versions = match (config.files.version(), one) {
         (Some(version), _) => vec![version],
@@ -50,9 +50,9 @@ pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
     };
     let names = |version: i64| {
         if one || version >= 3 {
-            vec![Names::New]
+            vec![PluginNames::New]
         } else {
-            vec![Names::Old, Names::Both, Names::New]
+            vec![PluginNames::Old, PluginNames::Both, PluginNames::New]
         }
     };
     versions
@@ -66,7 +66,7 @@ pub(super) fn styles(facts: &Containerd, config: &Config) -> Vec<Style> {
 }
 
 /// The version that this containerd itself prints.
-pub(super) fn own_version(config: &Config) -> i64 {
+pub(super) fn own_version(config: &EngineConfig) -> i64 {
     config
         .effective
         .get("version")
@@ -78,7 +78,11 @@ pub(super) fn own_version(config: &Config) -> i64 {
 ///
 /// # Errors
 /// What a person must do first.
-pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Edit>, Problem> {
+pub(super) fn edits(
+    config: &EngineConfig,
+    text: &str,
+    exactly: bool,
+) -> Result<Vec<FileEdit>, Problem> {
     let mut edits = Vec::new();
     let mut files = config.files.clone();
     let main = files.files.first();
@@ -119,7 +123,7 @@ pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Ed
             Some(_) => toml_file::imports(config, &import)?,
             // Without a main file containerd reads no drop-in, whatever it says of its default
             // imports.
-            None => Edit {
+            None => FileEdit {
                 path: config.main.clone(),
                 before: None,
                 after: format!(
@@ -150,14 +154,14 @@ pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Ed
         .filter(|file| probe::is_ours(&file.path) && file.path != path)
     {
         let after = format!("# rootpin's settings are in {}\n", path.display());
-        edits.push(Edit {
+        edits.push(FileEdit {
             path: old.path.clone(),
             before: Some(old.text.clone()),
             after,
             mode: 0o644,
         });
     }
-    edits.push(Edit {
+    edits.push(FileEdit {
         before: super::text(&path)?,
         path,
         after: text.to_owned(),
@@ -168,9 +172,9 @@ pub(super) fn edits(config: &Config, text: &str, exactly: bool) -> Result<Vec<Ed
 
 /// The first name, in the folder that is read last, with which it is read as the last of all files.
 fn place(
-    config: &Config,
+    config: &EngineConfig,
     files: &ConfigFiles,
-    others: &[Edit],
+    others: &[FileEdit],
     text: &str,
 ) -> Result<PathBuf, Problem> {
     for pattern in files.patterns.iter().rev() {
@@ -207,8 +211,8 @@ fn place(
 
 /// The whole text.
 pub(super) fn render(
-    facts: &Containerd,
-    config: &Config,
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
     settings: &[Setting],
     style: Style,
 ) -> String {
@@ -309,7 +313,7 @@ fn named(path: &[String], style: Style, one: bool) -> Vec<Vec<String>> {
     let [plugins, plugin, rest @ ..] = path else {
         return vec![path.to_vec()];
     };
-    if one || plugin != IMAGES || style.names == Names::New {
+    if one || plugin != IMAGES || style.names == PluginNames::New {
         return vec![path.to_vec()];
     }
     let deeper = rest.first().is_some_and(|key| {
@@ -329,11 +333,11 @@ fn named(path: &[String], style: Style, one: bool) -> Vec<Vec<String>> {
         .chain(rest.iter().cloned());
     let old = known.then(|| old.collect());
     old.into_iter()
-        .chain((style.names == Names::Both).then(|| path.to_vec()))
+        .chain((style.names == PluginNames::Both).then(|| path.to_vec()))
         .collect()
 }
 
-fn head(facts: &Containerd) -> String {
+fn head(facts: &ContainerdFacts) -> String {
     let merged = if facts.version < VERIFIER {
         "containerd 1.7 replaces a plugin's whole section by the one of a drop-in: what was in force in it is said again here."
     } else {

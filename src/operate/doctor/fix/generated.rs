@@ -11,11 +11,11 @@ const HEAD: usize = 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Generated {
     who: String,
-    way: Way,
+    way: GeneratorInput,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Way {
+enum GeneratorInput {
     /// A template of the same folder, which takes the place of the built-in one.
     Template(String),
     /// A template that is there and is edited.
@@ -49,12 +49,12 @@ pub(super) fn generated(
     let place = main.to_string_lossy();
     let folder = main.parent().unwrap_or(Path::new("/"));
     if head.iter().any(|line| line.contains("k0s_managed=true")) {
-        return made("k0s", Way::Folder("/etc/k0s/containerd.d"));
+        return made("k0s", GeneratorInput::Folder("/etc/k0s/containerd.d"));
     }
     if place.starts_with("/var/snap/microk8s/") {
         return made(
             "microk8s",
-            Way::Edited(
+            GeneratorInput::Edited(
                 folder
                     .join("containerd-template.toml")
                     .display()
@@ -88,14 +88,14 @@ pub(super) fn generated(
                 .display()
                 .to_string()
         }) else {
-            return made(who, Way::Unknown);
+            return made(who, GeneratorInput::Unknown);
         };
         return made(
             who,
             if there(Path::new(&template)) {
-                Way::Edited(template)
+                GeneratorInput::Edited(template)
             } else {
-                Way::Template(template)
+                GeneratorInput::Template(template)
             },
         );
     }
@@ -107,7 +107,7 @@ pub(super) fn generated(
     if main == Path::new("/etc/containerd/config.toml")
         && nodeadm.iter().any(|path| there(Path::new(path)))
     {
-        return made("nodeadm", Way::NodeConfig);
+        return made("nodeadm", GeneratorInput::NodeConfig);
     }
     None
 }
@@ -128,7 +128,7 @@ impl Generated {
             "{} is written anew by {who}, so it is left as it is",
             main.display()
         );
-        if imports && !matches!(way, Way::Folder(_)) {
+        if imports && !matches!(way, GeneratorInput::Folder(_)) {
             // A second `imports` would keep containerd from starting.
             let hint = format!(
                 "have {who} add \"{}/*.toml\" to the list of imports there, and run this again",
@@ -137,25 +137,25 @@ impl Generated {
             return Problem::hinted(what, hint);
         }
         let hint = match way {
-            Way::Template(template) => {
+            GeneratorInput::Template(template) => {
                 format!(
                     "write these two lines to {template}, restart {who}, and run this again:\n{line}\n{{{{ template \"base\" . }}}}"
                 )
             }
-            Way::Edited(template) => {
+            GeneratorInput::Edited(template) => {
                 format!(
                     "put this line at the top of {template}, restart {who}, and run this again:\n{line}"
                 )
             }
-            Way::Folder(folder) => format!(
+            GeneratorInput::Folder(folder) => format!(
                 "write these lines to {folder}/rootpin.toml, and restart {who}:\n{}",
                 drop_in.trim_end()
             ),
-            Way::NodeConfig => format!(
+            GeneratorInput::NodeConfig => format!(
                 "write these lines to /etc/eks/nodeadm.d/rootpin.yaml, boot the node anew, and run this again:\n\
                  apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      {line}"
             ),
-            Way::Unknown => {
+            GeneratorInput::Unknown => {
                 format!("have {who} write this line at its top, and run this again:\n{line}")
             }
         };

@@ -22,20 +22,20 @@ use std::time::Duration;
 use similar::TextDiff;
 
 use super::config_files;
-use super::facts::{Config, Containerd, Docker};
+use super::facts::{ContainerdFacts, DockerFacts, EngineConfig};
 use super::hole::{Fix, Hole};
 use super::program;
 use crate::problem::Problem;
 
 pub(super) use docker::idle_docker;
-pub(crate) use trial::Tried;
-pub use write::Written;
+pub(crate) use trial::TriedEdits;
+pub use write::WrittenFile;
 
 /// What is to be done, in this order: programs, texts, modes, sockets.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct RepairPlan {
     /// Files whose text changes, or that are new.
-    pub texts: Vec<Edit>,
+    pub texts: Vec<FileEdit>,
     /// Programs that are copied: from, to.
     pub programs: Vec<(PathBuf, PathBuf)>,
     /// Files and folders that are given to root, with their mode.
@@ -47,12 +47,12 @@ pub struct Plan {
     /// What can't be done for a person, and why.
     pub left: Vec<Problem>,
     /// What each containerd made of its part, when it was tried out.
-    pub(crate) tried: Vec<Tried>,
+    pub(crate) tried: Vec<TriedEdits>,
 }
 
 /// One text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct FileEdit {
     /// The file.
     pub path: PathBuf,
     /// Its text now; none: it is new.
@@ -76,7 +76,7 @@ pub struct Tools {
     pub deadline: Duration,
 }
 
-impl Plan {
+impl RepairPlan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -126,11 +126,11 @@ impl Plan {
 /// setting, is left, and why.
 pub async fn plan(
     holes: &[Hole],
-    containerds: &[Containerd],
-    dockers: &[Docker],
+    containerds: &[ContainerdFacts],
+    dockers: &[DockerFacts],
     tools: &Tools,
-) -> Plan {
-    let mut plan = Plan::default();
+) -> RepairPlan {
+    let mut plan = RepairPlan::default();
     let wanted: BTreeSet<(&str, &Fix)> = holes
         .iter()
         .filter_map(|hole| Some((hole.engine.as_str(), hole.fix.as_ref()?)))
@@ -198,14 +198,14 @@ pub async fn plan(
     plan
 }
 
-impl Plan {
+impl RepairPlan {
     /// More edits, for that engine.
-    pub(super) fn add(&mut self, engine: &str, edits: Vec<Edit>) {
+    pub(super) fn add(&mut self, engine: &str, edits: Vec<FileEdit>) {
         self.texts(engine, edits);
     }
 
     /// Takes edits up. A second one of the same file was made from what the first leaves.
-    fn texts(&mut self, engine: &str, edits: Vec<Edit>) {
+    fn texts(&mut self, engine: &str, edits: Vec<FileEdit>) {
         for edit in edits
             .into_iter()
             .filter(|edit| edit.before.as_ref() != Some(&edit.after))
@@ -228,18 +228,18 @@ impl Plan {
     /// an empty one would let every pull pass.
     async fn containerd(
         &mut self,
-        facts: &Containerd,
+        facts: &ContainerdFacts,
         annotations: bool,
         tools: &Tools,
     ) -> Result<(), Problem> {
         let config = facts.config.as_ref().map_err(Clone::clone)?;
-        let before = trial::Before::ask(config).await?;
+        let before = trial::PresentConfig::ask(config).await?;
         // Planned from what is in force without rootpin, so that a second time comes to the same.
-        let bare = Config {
+        let bare = EngineConfig {
             effective: before.without.clone(),
             ..config.clone()
         };
-        let facts = &Containerd {
+        let facts = &ContainerdFacts {
             config: Ok(bare.clone()),
             ..facts.clone()
         };
@@ -250,7 +250,7 @@ impl Plan {
                 .map(move |style| (style, exactly))
         });
         let mut why = None;
-        let mut tried: Vec<Vec<Edit>> = Vec::new();
+        let mut tried: Vec<Vec<FileEdit>> = Vec::new();
         for (style, exactly) in drafts {
             let text = drop_in::render(facts, &bare, &settings, style);
             let mut edits = drop_in::edits(config, &text, exactly)?;
@@ -281,7 +281,7 @@ impl Plan {
                         config.program.clone(),
                     );
                     self.texts(&engine, edits);
-                    self.tried.push(Tried {
+                    self.tried.push(TriedEdits {
                         engine,
                         config,
                         program,
@@ -331,7 +331,7 @@ impl Plan {
                     quoted(verifier),
                     quoted(control)
                 );
-                let edit = Edit {
+                let edit = FileEdit {
                     before: text(&to)?,
                     path: to,
                     after,
@@ -351,9 +351,9 @@ impl Plan {
     /// # Errors
     /// Something could not be written, or an engine would not start with what was written; then all
     /// is as it was.
-    pub async fn write(&self, time: &str) -> Result<Vec<Written>, Problem> {
+    pub async fn write(&self, time: &str) -> Result<Vec<WrittenFile>, Problem> {
         let mut done = write::write(self, time)?;
-        let taken_back = |done: &[Written]| {
+        let taken_back = |done: &[WrittenFile]| {
             write::undo(done).map_or_else(
                 |error| format!("and could not be taken back: {error}"),
                 |()| "so it was taken back".to_owned(),
@@ -397,7 +397,7 @@ fn text(path: &Path) -> Result<Option<String>, Problem> {
 }
 
 /// Texts by their paths, as if they were written.
-fn proposed(edits: &[Edit]) -> BTreeMap<PathBuf, String> {
+fn proposed(edits: &[FileEdit]) -> BTreeMap<PathBuf, String> {
     edits
         .iter()
         .map(|edit| (edit.path.clone(), edit.after.clone()))

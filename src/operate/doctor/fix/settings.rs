@@ -6,10 +6,10 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::super::check::{
-    Entry, SETTINGS, SHARED, VERIFIER, differs, entries, one_folder, platform,
+    SETTINGS, SHARED, UnpackEntry, VERIFIER, differs, entries, one_folder, platform,
 };
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::version::Version;
 use super::Tools;
 use crate::problem::Problem;
@@ -42,8 +42,8 @@ pub(super) struct Setting {
 /// # Errors
 /// One of them would lose what is in force, and nothing but a person can mend that.
 pub(super) fn settings(
-    facts: &Containerd,
-    config: &Config,
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
     tools: &Tools,
 ) -> Result<Vec<Setting>, Problem> {
     let mut all = Vec::new();
@@ -111,8 +111,8 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value {
 /// CRI of 2.x: from 2.1 on it pulls by the transfer service, unless one of several settings is
 /// another than its default.
 fn cri(
-    facts: &Containerd,
-    config: &Config,
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
     set: &mut impl FnMut(&[&str], Value),
 ) -> Result<(), Problem> {
     let now = |key: &str| at(&config.effective, &["plugins", IMAGES, key]);
@@ -183,7 +183,7 @@ fn cri(
 }
 
 /// The gate, and then all others in the order in which they are.
-fn order(facts: &Containerd, config: &Config, unpack: &[Table]) -> Vec<String> {
+fn order(facts: &ContainerdFacts, config: &EngineConfig, unpack: &[Table]) -> Vec<String> {
     let known: Vec<&str> = facts
         .differs_at(&facts.engine.gate)
         .into_iter()
@@ -199,7 +199,7 @@ fn order(facts: &Containerd, config: &Config, unpack: &[Table]) -> Vec<String> {
     }
     // What the transfer service unpacked by another differ, the gate has unpacked by the
     // diff-service.
-    for Entry {
+    for UnpackEntry {
         snapshotter,
         differ,
         ..
@@ -225,7 +225,7 @@ fn order(facts: &Containerd, config: &Config, unpack: &[Table]) -> Vec<String> {
 
 /// The entries that are in force, unpacking by the gate, and one for every other snapshotter that
 /// works and is in use or one of containerd's usual two.
-fn unpack(facts: &Containerd, config: &Config) -> Vec<Table> {
+fn unpack(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Table> {
     let works = |name: &str| facts.works(&format!("io.containerd.snapshotter.v1.{name}"));
     let entry = |platform: String, snapshotter: &str| {
         Table::from_iter(

@@ -8,10 +8,10 @@ use std::path::Path;
 use super::super::check::tests::{in_order, set};
 use super::super::code::Code;
 use super::super::config_files::ConfigFiles;
-use super::super::facts::{Config, Containerd};
+use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
 use super::super::version::Version;
-use super::{Edit, Tools, drop_in, plan, settings, toml_file};
+use super::{FileEdit, Tools, drop_in, plan, settings, toml_file};
 use crate::problem::Problem;
 
 const OWN: &str = "/usr/libexec/rootpin/verifier";
@@ -25,7 +25,11 @@ const DIFF: [&str; 3] = [
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
 
 /// A folder of containerd's files, and the facts of a containerd that reads them.
-fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::TempDir, Containerd) {
+fn host(
+    version: &str,
+    main: &str,
+    drop_ins: &[(&str, &str)],
+) -> (tempfile::TempDir, ContainerdFacts) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("conf.d")).unwrap();
     fs::write(
@@ -43,7 +47,7 @@ fn host(version: &str, main: &str, drop_ins: &[(&str, &str)]) -> (tempfile::Temp
     (folder, facts)
 }
 
-fn config(facts: &Containerd) -> &Config {
+fn config(facts: &ContainerdFacts) -> &EngineConfig {
     facts.config.as_ref().unwrap()
 }
 
@@ -57,7 +61,7 @@ fn tools(verifier: &Path) -> Tools {
 }
 
 /// The drop-in in the first style.
-fn rendered(facts: &Containerd) -> String {
+fn rendered(facts: &ContainerdFacts) -> String {
     let settings = settings::settings(facts, config(facts), &tools(Path::new("/none"))).unwrap();
     drop_in::render(
         facts,
@@ -67,13 +71,13 @@ fn rendered(facts: &Containerd) -> String {
     )
 }
 
-fn written(facts: &Containerd) -> toml::Table {
+fn written(facts: &ContainerdFacts) -> toml::Table {
     let text = rendered(facts);
     text.parse()
         .unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-fn edits(facts: &Containerd) -> Vec<Edit> {
+fn edits(facts: &ContainerdFacts) -> Vec<FileEdit> {
     drop_in::edits(config(facts), "text = 1\n", false).unwrap()
 }
 
@@ -301,7 +305,7 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
         ],
         "zfs",
     );
-    facts.plugins.push(super::super::facts::Plugin {
+    facts.plugins.push(super::super::facts::PluginFacts {
         kind: "io.containerd.snapshotter.v1".to_owned(),
         id: "zfs".to_owned(),
         address: None,

@@ -5,9 +5,9 @@ use std::path::Path;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use super::super::config_files::at;
-use super::super::facts::Config;
+use super::super::facts::EngineConfig;
 use super::settings::Setting;
-use super::{Edit, generated};
+use super::{FileEdit, generated};
 use crate::problem::Problem;
 
 const CRI: &str = "io.containerd.grpc.v1.cri";
@@ -16,7 +16,10 @@ const ANNOTATIONS: &str = "disable_snapshot_annotations";
 /// Without it a gate knows the layer and not the name. 1.7 would lose all else of CRI's section by
 /// a drop-in, so that this goes into the file whose section is in force, and that is the last one
 /// which has it.
-pub(super) fn cri_annotations(config: &Config, planned: &[Edit]) -> Result<Edit, Problem> {
+pub(super) fn cri_annotations(
+    config: &EngineConfig,
+    planned: &[FileEdit],
+) -> Result<FileEdit, Problem> {
     // Version 1 has the last part of a plugin's name.
     let short =
         config.files.version().is_none_or(|version| version < 2) && !config.files.files.is_empty();
@@ -45,7 +48,7 @@ pub(super) fn cri_annotations(config: &Config, planned: &[Edit]) -> Result<Edit,
         &["plugins", section, "containerd", ANNOTATIONS],
         value(false),
     )?;
-    Ok(Edit {
+    Ok(FileEdit {
         path: path.clone(),
         before,
         after,
@@ -64,7 +67,7 @@ pub(super) fn annotations() -> Setting {
 }
 
 /// The main file with one more pattern in its `imports`.
-pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, Problem> {
+pub(super) fn imports(config: &EngineConfig, pattern: &Path) -> Result<FileEdit, Problem> {
     let main = config
         .files
         .files
@@ -87,7 +90,7 @@ pub(super) fn imports(config: &Config, pattern: &Path) -> Result<Edit, Problem> 
             value([pattern].into_iter().collect::<Array>()),
         )?
     };
-    Ok(Edit {
+    Ok(FileEdit {
         path: main.path.clone(),
         before: Some(main.text.clone()),
         after,

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::super::config_files::{ConfigFiles, at};
-use super::super::facts::Config;
+use super::super::facts::EngineConfig;
 use super::super::probe;
-use super::Edit;
+use super::FileEdit;
 use super::settings::{REQUIRED, Setting};
 
 /// More differences than this are not told.
@@ -19,15 +19,15 @@ const OF_FILES: [&str; 2] = ["version", "imports"];
 
 /// What containerd makes of its present files, with rootpin's own drop-ins and without.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct PresentConfig {
     with: Table,
     pub(super) without: Table,
 }
 
-impl Before {
+impl PresentConfig {
     /// Asks, by a copy of the files: the copy must be read as the files are, or nothing can be
     /// tried by it.
-    pub(super) async fn ask(config: &Config) -> Result<Self, String> {
+    pub(super) async fn ask(config: &EngineConfig) -> Result<Self, String> {
         let ask = async |wanted: fn(&Path) -> bool| dump(config, &config.files, wanted).await;
         let without = ask(|path| !probe::is_ours(path)).await?;
         if config.refused.is_some() {
@@ -50,8 +50,8 @@ impl Before {
     /// Tries edits of files out. Returns what containerd would make of them.
     pub(super) async fn try_out(
         &self,
-        config: &Config,
-        edits: &[Edit],
+        config: &EngineConfig,
+        edits: &[FileEdit],
         settings: &[Setting],
     ) -> Result<Table, String> {
         let files = ConfigFiles::read(&config.main, &super::proposed(edits))?;
@@ -98,7 +98,7 @@ impl Before {
 
 /// What containerd makes of these files, by a copy of them.
 async fn dump(
-    config: &Config,
+    config: &EngineConfig,
     files: &ConfigFiles,
     wanted: impl Fn(&Path) -> bool,
 ) -> Result<Table, String> {
@@ -250,7 +250,7 @@ fn shown(all: &[String]) -> String {
 
 /// Files that were tried out together, and what containerd makes of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Tried {
+pub(crate) struct TriedEdits {
     /// The engine's name.
     pub(super) engine: String,
     pub(super) config: PathBuf,
@@ -258,7 +258,7 @@ pub(crate) struct Tried {
     pub(super) after: Table,
 }
 
-impl Tried {
+impl TriedEdits {
     /// Asks once more, by the files as they are now. What containerd says then must be what it said
     /// when they were tried out.
     pub(super) async fn ask_again(&self) -> Result<(), String> {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn check(before: &str, without: &str, after: &str, settings: &[Setting]) -> Result<(), String> {
-        Before {
+        PresentConfig {
             with: table(before),
             without: table(without),
         }

@@ -7,57 +7,57 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::Plan;
+use super::RepairPlan;
 use crate::problem::Problem;
 use crate::sockets::is_dead;
-use crate::trusted_path::{self, Before, Owner, check_directory};
+use crate::trusted_path::{self, FileOwner, Owner, check_directory};
 
 /// A file that was written or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenFile {
     /// The file.
     pub path: PathBuf,
     /// Where the one before is; none: there was none, or its mode alone changed.
     pub backup: Option<PathBuf>,
-    change: Change,
+    change: FileChange,
 }
 
 /// What was done, to take it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
+enum FileChange {
     /// A file was written, at this place, in these new folders.
     File(PathBuf, Vec<PathBuf>),
     /// It was given to root.
-    Mode(Before),
+    Mode(FileOwner),
     /// It was a socket where nobody listened, and is gone.
     Removed,
 }
 
-impl Written {
+impl WrittenFile {
     /// Whether it was removed, and not written.
     #[must_use]
     pub fn is_removed(&self) -> bool {
-        self.change == Change::Removed
+        self.change == FileChange::Removed
     }
 }
 
 /// Removes a socket where nobody listens.
-pub(super) async fn remove_dead(path: &Path) -> Result<Written, Problem> {
+pub(super) async fn remove_dead(path: &Path) -> Result<WrittenFile, Problem> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     check_directory(folder, Owner::RootOrCaller).map_err(|fault| fault.message)?;
     if !is_dead(path).await {
         return Err("somebody listens there".to_owned().into());
     }
     fs::remove_file(path).map_err(|error| error.to_string())?;
-    Ok(Written {
+    Ok(WrittenFile {
         path: path.to_owned(),
         backup: None,
-        change: Change::Removed,
+        change: FileChange::Removed,
     })
 }
 
 /// Writes all of it, or leaves all as it was.
-pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, Problem> {
+pub(super) fn write(plan: &RepairPlan, time: &str) -> Result<Vec<WrittenFile>, Problem> {
     let mut done = Vec::new();
     let Err(why) = write_all(plan, time, &mut done) else {
         return Ok(done);
@@ -69,7 +69,7 @@ pub(super) fn write(plan: &Plan, time: &str) -> Result<Vec<Written>, Problem> {
     Err(format!("{why}; {back}").into())
 }
 
-fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), Problem> {
+fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Result<(), Problem> {
     let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     for edit in &plan.texts {
         if super::text(&edit.path)? != edit.before {
@@ -98,30 +98,30 @@ fn write_all(plan: &Plan, time: &str, done: &mut Vec<Written>) -> Result<(), Pro
     for (path, mode) in &plan.modes {
         let before =
             trusted_path::give_to_root(path, *mode).map_err(|error| failed(path, &error))?;
-        done.push(Written {
+        done.push(WrittenFile {
             path: path.clone(),
             backup: None,
-            change: Change::Mode(before),
+            change: FileChange::Mode(before),
         });
     }
     Ok(())
 }
 
 /// Puts back what was there before, modes and owners too, as far as that can be.
-pub(super) fn undo(done: &[Written]) -> io::Result<()> {
+pub(super) fn undo(done: &[WrittenFile]) -> io::Result<()> {
     let mut outcome = Ok(());
-    for Written {
+    for WrittenFile {
         path,
         backup,
         change,
     } in done.iter().rev()
     {
         let undone = match (change, backup) {
-            (Change::Mode(before), _) => before.restore(path),
+            (FileChange::Mode(before), _) => before.restore(path),
             // Nobody could do anything with it.
-            (Change::Removed, _) => Ok(()),
-            (Change::File(file, _), Some(backup)) => fs::rename(backup, file),
-            (Change::File(file, folders), None) => fs::remove_file(file)
+            (FileChange::Removed, _) => Ok(()),
+            (FileChange::File(file, _), Some(backup)) => fs::rename(backup, file),
+            (FileChange::File(file, folders), None) => fs::remove_file(file)
                 .and_then(|()| folders.iter().rev().try_for_each(fs::remove_dir)),
         };
         let named = undone
@@ -139,7 +139,7 @@ fn put(
     bytes: &[u8],
     mode: u32,
     time: &str,
-    done: &mut Vec<Written>,
+    done: &mut Vec<WrittenFile>,
 ) -> io::Result<()> {
     let file = trusted_path::place(path)?;
     let folder = file
@@ -188,10 +188,10 @@ fn put(
             let _ = fs::remove_dir(folder);
         }
     })?;
-    done.push(Written {
+    done.push(WrittenFile {
         path: path.to_owned(),
         backup,
-        change: Change::File(file.clone(), folders),
+        change: FileChange::File(file.clone(), folders),
     });
     File::open(folder)?.sync_all()
 }
@@ -213,15 +213,15 @@ fn make_folder(folder: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::super::Edit;
+    use super::super::FileEdit;
     use super::*;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
 
-    fn edit(path: &Path) -> Edit {
-        Edit {
+    fn edit(path: &Path) -> FileEdit {
+        FileEdit {
             path: path.to_owned(),
             before: fs::read_to_string(path).ok(),
             after: "new".to_owned(),
@@ -241,21 +241,21 @@ mod tests {
         fs::write(folder.join("config.toml"), "old").unwrap();
         symlink(&secret, folder.join("config.toml.bak-T")).unwrap();
         for plan in [
-            Plan {
+            RepairPlan {
                 texts: vec![edit(&folder.join("config.toml"))],
-                ..Plan::default()
+                ..RepairPlan::default()
             },
-            Plan {
+            RepairPlan {
                 texts: vec![edit(&folder.join("new.toml"))],
-                ..Plan::default()
+                ..RepairPlan::default()
             },
-            Plan {
+            RepairPlan {
                 programs: vec![(secret.clone(), folder.join("program"))],
-                ..Plan::default()
+                ..RepairPlan::default()
             },
-            Plan {
+            RepairPlan {
                 modes: vec![(folder.join("link"), 0o755)],
-                ..Plan::default()
+                ..RepairPlan::default()
             },
         ] {
             let why = write(&plan, "T").unwrap_err().to_string();
@@ -278,9 +278,9 @@ mod tests {
         fs::write(&file, "old").unwrap();
         fs::write(&secret, "secret").unwrap();
         symlink(&secret, dir.path().join("config.toml.bak-T")).unwrap();
-        let plan = Plan {
+        let plan = RepairPlan {
             texts: vec![edit(&file)],
-            ..Plan::default()
+            ..RepairPlan::default()
         };
         assert!(write(&plan, "T").unwrap_err().what.contains("File exists"));
         assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
@@ -297,10 +297,10 @@ mod tests {
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         let theirs = std::os::unix::fs::chown(&folder, Some(12345), Some(12346)).is_ok();
         let _ = std::os::unix::fs::chown(&file, None, Some(12346));
-        let plan = Plan {
+        let plan = RepairPlan {
             texts: vec![edit(&file), edit(&dir.path().join("conf.d/deep/new.toml"))],
             modes: vec![(folder.clone(), 0o755), (dir.path().join("missing"), 0o755)],
-            ..Plan::default()
+            ..RepairPlan::default()
         };
         let why = write(&plan, "T").unwrap_err().to_string();
         assert!(why.ends_with("nothing is written"), "{why}");
@@ -319,10 +319,10 @@ mod tests {
         let (file, socket) = (dir.path().join("config.toml"), dir.path().join("socket"));
         fs::write(&file, "old").unwrap();
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let plan = Plan {
+        let plan = RepairPlan {
             texts: vec![edit(&file)],
             sockets: vec![socket.clone()],
-            ..Plan::default()
+            ..RepairPlan::default()
         };
         let why = plan.write("T").await.unwrap_err().to_string();
         assert!(

@@ -14,8 +14,10 @@ use containerd_client::services::v1::version_client::VersionClient;
 
 use super::super::check::VERIFIER;
 use super::super::config_files::{ConfigFiles, Pattern, at};
-use super::super::facts::{Config, Containerd, Folder, Plugin, Process, Writable};
-use super::super::program::{Failure, Program};
+use super::super::facts::{
+    ContainerdFacts, EngineConfig, PluginFacts, Process, ProgramFolder, Writable,
+};
+use super::super::program::{Program, ProgramFailure};
 use super::super::version::Version;
 use crate::config::Engine;
 use crate::engines;
@@ -35,7 +37,7 @@ const SLACK: Duration = Duration::from_millis(100);
 pub(in super::super) async fn containerd(
     engine: &Engine,
     process: &Process,
-) -> Result<Containerd, String> {
+) -> Result<ContainerdFacts, String> {
     let client = engines::Containerd::at(&engine.containerd).map_err(|error| error.to_string())?;
     let said =
         |status: tonic::Status| format!("{}: {}", engine.containerd.display(), status.message());
@@ -62,7 +64,7 @@ pub(in super::super) async fn containerd(
     if listed.len() > MAX_PLUGINS {
         return Err(format!("it lists more than {MAX_PLUGINS} plugins"));
     }
-    let plugins = listed.into_iter().map(|mut plugin| Plugin {
+    let plugins = listed.into_iter().map(|mut plugin| PluginFacts {
         address: plugin.exports.remove("address"),
         error: plugin
             .init_err
@@ -73,7 +75,7 @@ pub(in super::super) async fn containerd(
     });
     let config = configuration(process, &engine.containerd).await;
     let (config, refused) = apart(config);
-    let mut facts = Containerd {
+    let mut facts = ContainerdFacts {
         engine: engine.clone(),
         version,
         plugins: plugins.collect(),
@@ -89,23 +91,25 @@ pub(in super::super) async fn containerd(
 
 /// A configuration, or why none is known; and apart from that why containerd would not start with
 /// it.
-pub(super) fn apart(config: Result<Config, Failure>) -> (Result<Config, String>, Option<String>) {
+pub(super) fn apart(
+    config: Result<EngineConfig, ProgramFailure>,
+) -> (Result<EngineConfig, String>, Option<String>) {
     let refused = match &config {
         Ok(config) => config.refused.clone(),
-        Err(Failure::Refused(why)) => Some(why.clone()),
-        Err(Failure::Unknown(_)) => None,
+        Err(ProgramFailure::Refused(why)) => Some(why.clone()),
+        Err(ProgramFailure::Unknown(_)) => None,
     };
     (config.map_err(String::from), refused)
 }
 
-async fn configuration(process: &Process, socket: &Path) -> Result<Config, Failure> {
+async fn configuration(process: &Process, socket: &Path) -> Result<EngineConfig, ProgramFailure> {
     if process.name != "containerd" {
         let Process { pid, name, .. } = process;
         let why = format!(
             "process {pid}, which listens there, is {}, and not containerd: its configuration is not known",
             plain(name)
         );
-        return Err(Failure::Unknown(why));
+        return Err(ProgramFailure::Unknown(why));
     }
     let main = main_of(process);
     // It may see other files than we do: in a container, or in a mount namespace of its own.
@@ -116,7 +120,7 @@ async fn configuration(process: &Process, socket: &Path) -> Result<Config, Failu
             .map(|found| (found.dev(), found.ino()))
     };
     if place(&main) != place(&seen) {
-        return Err(Failure::Unknown(format!(
+        return Err(ProgramFailure::Unknown(format!(
             "{} is another file for containerd than for this program",
             main.display()
         )));
@@ -139,7 +143,7 @@ fn main_of(process: &Process) -> PathBuf {
 }
 
 /// What a containerd makes of that main file, and the files. Without a main file it reads none.
-pub(super) async fn read(program: Program, main: &Path) -> Result<Config, Failure> {
+pub(super) async fn read(program: Program, main: &Path) -> Result<EngineConfig, ProgramFailure> {
     let dumped = program.dump(main).await;
     let files = if main.exists() {
         ConfigFiles::read(main, &BTreeMap::new())
@@ -148,10 +152,10 @@ pub(super) async fn read(program: Program, main: &Path) -> Result<Config, Failur
     };
     let (files, effective, refused) = match (files, dumped) {
         (Ok(files), Ok(effective)) => (files, effective, None),
-        (Err(why), Ok(_)) => return Err(Failure::Unknown(why)),
+        (Err(why), Ok(_)) => return Err(ProgramFailure::Unknown(why)),
         // A drop-in of ours may be at fault, by an engine that was changed under it: then the rest
         // is in force once that is mended.
-        (Ok(files), Err(Failure::Refused(why)))
+        (Ok(files), Err(ProgramFailure::Refused(why)))
             if files.files.iter().any(|file| is_ours(&file.path)) =>
         {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -159,13 +163,13 @@ pub(super) async fn read(program: Program, main: &Path) -> Result<Config, Failur
             let effective = program
                 .dump(&without)
                 .await
-                .map_err(|_| Failure::Refused(why.clone()))?;
+                .map_err(|_| ProgramFailure::Refused(why.clone()))?;
             (files, effective, Some(why))
         }
         (_, Err(failure)) => return Err(failure),
     };
     let stray = stray(main, &files);
-    Ok(Config {
+    Ok(EngineConfig {
         effective,
         refused,
         files,
@@ -245,7 +249,7 @@ fn stray(main: &Path, files: &ConfigFiles) -> Vec<PathBuf> {
 }
 
 /// The verifier's folder, and who can change it.
-pub(super) fn folder(config: &Config) -> Option<Folder> {
+pub(super) fn folder(config: &EngineConfig) -> Option<ProgramFolder> {
     let path: PathBuf = at(
         &config.effective,
         &[
@@ -258,9 +262,9 @@ pub(super) fn folder(config: &Config) -> Option<Folder> {
     .into();
     let entries = match fs::read_dir(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Some(Folder {
+            return Some(ProgramFolder {
                 path,
-                ..Folder::default()
+                ..ProgramFolder::default()
             });
         }
         found => found
@@ -281,7 +285,7 @@ pub(super) fn folder(config: &Config) -> Option<Folder> {
             own: at_fault(&path),
         })
     });
-    Some(Folder {
+    Some(ProgramFolder {
         path,
         entries: Some(entries),
         writable,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::config_files;
-use super::super::facts::{Docker, Process};
+use super::super::facts::{DockerFacts, Process};
 use super::super::version::Version;
 use crate::config::Dockerd;
 use crate::engines;
@@ -19,7 +19,7 @@ const SYSTEM_CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// What is taken from `GET /info`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Info {
+struct DockerInfo {
     #[serde(default)]
     driver: String,
     #[serde(default)]
@@ -70,20 +70,21 @@ struct Address {
 /// others.
 pub(in super::super) async fn docker(
     docker: &Dockerd,
-) -> Result<(Docker, Option<Process>), String> {
+) -> Result<(DockerFacts, Option<Process>), String> {
     let api = engines::Docker::at(&docker.socket, super::PATIENCE);
     // systemd may start it for this question, so its process is looked for afterwards.
     let body = api.get("/info").await?;
     let process = super::dockerd_at(&docker.socket).await;
-    let facts = Docker {
+    let facts = DockerFacts {
         answers_grpc: api.answers_grpc().await.ok(),
         ..read(&body, docker, process.as_ref())?
     };
     Ok((facts, process))
 }
 
-fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Docker, String> {
-    let info: Info = serde_json::from_slice(body).map_err(|error| format!("GET /info: {error}"))?;
+fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<DockerFacts, String> {
+    let info: DockerInfo =
+        serde_json::from_slice(body).map_err(|error| format!("GET /info: {error}"))?;
     let version = Version::parse(&info.server_version)
         .ok_or_else(|| format!("it says that its version is {:?}", info.server_version))?;
     let option = |names: &[&str]| process.and_then(|process| process.option(names));
@@ -109,7 +110,7 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
         .swarm
         .map(|swarm| swarm.local_node_state)
         .unwrap_or_default();
-    Ok(Docker {
+    Ok(DockerFacts {
         docker: docker.clone(),
         version,
         containerd_store,

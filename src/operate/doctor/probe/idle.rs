@@ -8,8 +8,8 @@ use rustix::fs::{Dir, FileType};
 
 use super::super::check::{VERIFIER, entries};
 use super::super::config_files::at;
-use super::super::facts::{Config, Containerd, Plugin};
-use super::super::program::{Failure, Program};
+use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts};
+use super::super::program::{Program, ProgramFailure};
 use super::super::version::Version;
 use crate::config::Engine;
 use crate::problem::Problem;
@@ -22,7 +22,7 @@ pub(in super::super) async fn idle(
     engine: &Engine,
     program: &Path,
     main: &Path,
-) -> Result<Containerd, Problem> {
+) -> Result<ContainerdFacts, Problem> {
     let program = Program::file(program);
     let told = program.version().await.map_err(|why| {
         Problem::hinted(why.to_string(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
@@ -34,12 +34,12 @@ pub(in super::super) async fn idle(
     let config = super::containerd::read(program, main)
         .await
         .map_err(|failure| match failure {
-            Failure::Refused(why) => {
+            ProgramFailure::Refused(why) => {
                 Problem::hinted(why.to_string(), "mend that first, and run this again")
             }
-            Failure::Unknown(why) => why.into(),
+            ProgramFailure::Unknown(why) => why.into(),
         })?;
-    let mut facts = Containerd {
+    let mut facts = ContainerdFacts {
         engine: engine.clone(),
         version,
         plugins: Vec::new(),
@@ -62,8 +62,8 @@ pub(in super::super) async fn idle(
     Ok(facts)
 }
 
-fn plugin(kind: &str, id: &str, address: Option<String>) -> Plugin {
-    Plugin {
+fn plugin(kind: &str, id: &str, address: Option<String>) -> PluginFacts {
+    PluginFacts {
         kind: kind.to_owned(),
         id: id.to_owned(),
         address,
@@ -74,7 +74,7 @@ fn plugin(kind: &str, id: &str, address: Option<String>) -> Plugin {
 /// Those that have a section in the dump, where each has one that can be configured, and those of
 /// other processes. Of snapshotters only the latter: whether one of containerd's own works, the
 /// host's file systems decide.
-fn plugins(config: &Config) -> Vec<Plugin> {
+fn plugins(config: &EngineConfig) -> Vec<PluginFacts> {
     let tables = |key| {
         at(&config.effective, &[key])
             .and_then(toml::Value::as_table)
@@ -116,7 +116,7 @@ fn plugins(config: &Config) -> Vec<Plugin> {
 
 /// Those of containerd's own that are surely there: what CRI uses, or overlayfs where it would, if
 /// the file system is one for it.
-fn snapshotters(facts: &Containerd, config: &Config) -> Vec<String> {
+fn snapshotters(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<String> {
     let proxies: Vec<&str> = facts
         .plugins
         .iter()

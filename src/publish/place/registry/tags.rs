@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::{Files, PlaceError};
+use super::super::{MetadataFiles, PlaceError};
 use super::{
     ALL_BYTES, FILE_BYTES, FILE_NAME, FOUND, Listed, METADATA, MOST_PUBLISHERS, MOST_WRITES,
     PUBLISHERS, TAG, Top, Vector, WAITS,
@@ -15,13 +15,13 @@ use crate::sources::{Artifacts, Credentials};
 use rootpin_trust::image::{Digest, Repository, Tag};
 
 /// One registry's repository that is read or written.
-pub(super) struct Shelf {
+pub(super) struct RegistryTags {
     pub(super) artifacts: Artifacts,
     pub(super) tag: Tag,
     name: String,
 }
 
-impl Shelf {
+impl RegistryTags {
     pub(super) async fn open(
         repository: &Repository,
         tag: &Tag,
@@ -80,7 +80,11 @@ impl Shelf {
     }
 
     /// The files themselves.
-    pub(super) async fn files(&self, listed: &Listed, known: &Files) -> Result<Files, PlaceError> {
+    pub(super) async fn files(
+        &self,
+        listed: &Listed,
+        known: &MetadataFiles,
+    ) -> Result<MetadataFiles, PlaceError> {
         let all = listed
             .values()
             .fold(0_u64, |sum, file| sum.saturating_add(file.size));
@@ -89,7 +93,7 @@ impl Shelf {
                 "files of {all} bytes, which is more than any repository has"
             )));
         }
-        let mut files = Files::new();
+        let mut files = MetadataFiles::new();
         for (name, descriptor) in listed {
             let at_hand = known
                 .get(name)

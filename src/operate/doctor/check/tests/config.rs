@@ -135,7 +135,7 @@ fn a_drop_in_that_is_not_read_and_an_engine_that_was_not_restarted_are_holes() {
 
 #[test]
 fn a_configuration_with_which_containerd_would_not_start_is_named_and_no_restart_is_advised() {
-    let broken = |facts: &mut Containerd| {
+    let broken = |facts: &mut ContainerdFacts| {
         facts.refused = Some("toml: line 3".to_owned());
         facts.config = Err("toml: line 3".to_owned());
     };

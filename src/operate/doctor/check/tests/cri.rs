@@ -73,10 +73,10 @@ fn a_list_of_folders_for_hosts_toml_is_open_only_where_the_resolver_lives_by_it(
         &["plugins", IMAGES, "registry", "config_path"],
         "/etc/containerd/certs.d:/etc/docker/certs.d",
     );
-    for (resolver, severity) in [(false, Severity::Weak), (true, Severity::Open)] {
+    for (resolver, severity) in [(false, HoleSeverity::Weak), (true, HoleSeverity::Open)] {
         let found = super::super::containerd(
             &facts,
-            Wanted {
+            WantedSettings {
                 resolver,
                 ..wanted()
             },
@@ -106,7 +106,7 @@ fn a_list_of_folders_for_hosts_toml_is_open_only_where_the_resolver_lives_by_it(
 
 #[test]
 fn the_run_time_door_is_looked_at_where_rootpin_toml_wants_one() {
-    let with = |version: &str, change: &dyn Fn(&mut Containerd)| {
+    let with = |version: &str, change: &dyn Fn(&mut ContainerdFacts)| {
         hole(version, |facts| {
             facts.engine.nri = Some("/run/nri/nri.sock".into());
             change(facts);

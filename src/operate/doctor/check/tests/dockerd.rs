@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn docker(change: impl FnOnce(&mut Docker)) -> String {
+fn docker(change: impl FnOnce(&mut DockerFacts)) -> String {
     let holes = holes(change);
     let words: Vec<_> = holes
         .iter()
@@ -18,8 +18,8 @@ fn docker(change: impl FnOnce(&mut Docker)) -> String {
     words.join("\n")
 }
 
-fn holes(change: impl FnOnce(&mut Docker)) -> Vec<Hole> {
-    let mut facts = Docker {
+fn holes(change: impl FnOnce(&mut DockerFacts)) -> Vec<Hole> {
+    let mut facts = DockerFacts {
         docker: Dockerd {
             name: "main".to_owned(),
             socket: "/run/docker.sock".into(),
@@ -229,7 +229,7 @@ fn a_socket_that_dockerd_takes_for_the_plugin_is_open_and_removed_only_where_nob
         (dead.code, dead.severity, dead.fix),
         (
             Code::DockerNoAuthz,
-            Severity::Open,
+            HoleSeverity::Open,
             Some(Fix::DeadSocket(at.to_owned()))
         )
     );

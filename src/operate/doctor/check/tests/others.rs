@@ -19,7 +19,10 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
     ];
     let found = super::super::processes(&all, &[1], &[], &[]);
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
-    assert_eq!(severities, [Severity::Open, Severity::Weak, Severity::Weak]);
+    assert_eq!(
+        severities,
+        [HoleSeverity::Open, HoleSeverity::Weak, HoleSeverity::Weak]
+    );
     assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
     let lines = found[1].change.split_once(":\n").unwrap().1;
     let config: crate::config::Config = toml::from_str(lines).unwrap();

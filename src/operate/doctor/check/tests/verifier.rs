@@ -4,12 +4,12 @@ use super::*;
 
 #[test]
 fn each_way_to_pass_the_verifier_by_is_a_hole() {
-    let folder = |entries: Option<&[&str]>| Folder {
+    let folder = |entries: Option<&[&str]>| ProgramFolder {
         path: "/v".into(),
         entries: entries.map(|entries| entries.iter().map(|entry| (*entry).to_owned()).collect()),
         writable: None,
     };
-    let with = |folder: Folder| hole("2.1.9", |facts| facts.verifier = Some(folder));
+    let with = |folder: ProgramFolder| hole("2.1.9", |facts| facts.verifier = Some(folder));
     assert_eq!(
         with(folder(None)),
         "open verifier-missing: /v does not exist"
@@ -29,13 +29,13 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
         own: Some(PathBuf::from("/v")),
     });
     assert_eq!(
-        with(Folder {
+        with(ProgramFolder {
             writable,
             ..folder(Some(&["rootpin-verifier"]))
         }),
         "open verifier-writable: /v can be written"
     );
-    let above = Folder {
+    let above = ProgramFolder {
         writable: Some(Writable {
             why: "/ can be written".to_owned(),
             hint: "chmod go-w /".to_owned(),
@@ -59,14 +59,14 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
 fn a_verifier_that_is_in_its_place_is_not_to_be_copied_onto_itself() {
     let change = |program: &'static str| {
         let mut facts = in_order("2.1.9");
-        facts.verifier = Some(Folder {
+        facts.verifier = Some(ProgramFolder {
             path: "/opt/containerd/image-verifier/bin".into(),
             entries: None,
             writable: None,
         });
         let holes = super::super::containerd(
             &facts,
-            Wanted {
+            WantedSettings {
                 program: Path::new(program),
                 ..wanted()
             },

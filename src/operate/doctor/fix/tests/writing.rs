@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::super::super::check::tests::in_order;
 use super::super::super::code::Code;
 use super::super::super::hole::{Fix, Hole};
-use super::super::{Edit, Plan, Tools, plan};
+use super::super::{FileEdit, RepairPlan, Tools, plan};
 use super::tools;
 
-fn edit(path: &Path, before: Option<&str>) -> Edit {
-    Edit {
+fn edit(path: &Path, before: Option<&str>) -> FileEdit {
+    FileEdit {
         path: path.to_owned(),
         before: before.map(str::to_owned),
         after: "new".to_owned(),
@@ -28,9 +28,9 @@ async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
     );
     fs::write(&old, "old").unwrap();
     fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
-    let plan = Plan {
+    let plan = RepairPlan {
         texts: vec![edit(&old, Some("old")), edit(&new, None)],
-        ..Plan::default()
+        ..RepairPlan::default()
     };
     let written = plan.write("T").await.unwrap();
     assert_eq!(
@@ -59,13 +59,13 @@ async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() 
         folder.path().join("new.toml"),
     );
     fs::write(&old, "old").unwrap();
-    let plan = Plan {
+    let plan = RepairPlan {
         texts: vec![
             edit(&old, Some("old")),
             edit(&new, None),
             edit(&old.join("below"), None),
         ],
-        ..Plan::default()
+        ..RepairPlan::default()
     };
     let why = plan.write("T").await.unwrap_err().to_string();
     assert!(why.ends_with("nothing is written"), "{why}");
@@ -82,9 +82,9 @@ async fn a_link_stays_a_link_to_the_file_that_changes() {
     );
     fs::write(&file, "{}").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    Plan {
+    RepairPlan {
         texts: vec![edit(&link, Some("{}"))],
-        ..Plan::default()
+        ..RepairPlan::default()
     }
     .write("T")
     .await
