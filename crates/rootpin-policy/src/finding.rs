@@ -39,7 +39,7 @@ codes! {
     BadValue "bad-value" "a value outside of what the key takes"
     Duplicate "duplicate" "the same thing said twice"
     Final "final" "a fragment would take names from a rule that is final"
-    Fragment "fragment" "a key that does not belong in this kind of file, or [fragment] owns that is missing"
+    Fragment "fragment" "a key that does not belong in this kind of file, or a fragment without owns"
     LooserMode "looser-mode" "a rule may be stricter than the policy, never looser"
     MissingKey "missing-key" "a mandatory key is not there"
     NoEffect "no-effect" "a key that changes nothing where it stands"

@@ -92,7 +92,7 @@ impl All<'_, '_> {
         let names = || self.rules.iter().flat_map(|rule| &rule.roots);
         let defined: BTreeSet<&str> = ids().map(|id| id.value.as_str()).collect();
         let used: BTreeSet<&str> = names().map(|root| root.value.as_str()).collect();
-        let known = Vec::from_iter(defined.iter().copied()).join(", ");
+        let known = defined.iter().copied().collect::<Vec<_>>().join(", ");
         let known = match known.as_str() {
             "" => "none is defined".to_owned(),
             known => format!("defined are: {known}"),

@@ -105,7 +105,7 @@ impl<'r> Report<'r> {
     }
 }
 
-impl<'r> Place<'r> {
+impl Place<'_> {
     pub(super) fn at(self, start: usize) -> Self {
         Self { start, ..self }
     }

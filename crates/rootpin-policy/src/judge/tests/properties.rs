@@ -117,7 +117,7 @@ fn answered(policy: &Policy, question: &Question, said: &Said) -> Judgement {
             Step::Done(judgement) => return judgement,
             Step::Ask(ask) => (ask.need, ask.again),
         };
-        assert!(!asked.iter().any(|known| *known == ask), "{ask:?} twice");
+        assert!(!asked.contains(&ask), "{ask:?} twice");
         let (Need::Root(root, ..), again) = &ask else {
             panic!("{ask:?}");
         };
