@@ -12,13 +12,13 @@
 //!       └──── decision ◀───┴─▶ observe (log line · metric · audit record)
 //! ```
 //!
-//! The part to audit is `crates/rootpin-trust`, `crates/rootpin-policy`, `src/evidence` and
-//! `src/decide`. The two crates have no input or output, no clock and no async, and their Cargo.toml
-//! keeps them so: `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the
-//! host demands. `evidence` fetches metadata, drives its verification and writes floors; `decide`
-//! drives the judge and keeps what a verdict rests on. Dependencies go one way: `bin → cli →
-//! operate, daemon → doors → engines, control → decide → evidence → sources, state`, and a test
-//! keeps it so.
+//! The part to audit is
+//! `crates/rootpin-trust`, `crates/rootpin-policy`, `src/evidence` and `src/decide`. The two crates
+//! have no input or output, no clock and no async, and their Cargo.toml keeps them so:
+//! `rootpin-trust` verifies signed metadata, and `rootpin-policy` judges by what the host demands.
+//! `evidence` fetches metadata, drives its verification and writes floors; `decide` drives the
+//! judge and keeps what a verdict rests on. Dependencies go one way: `bin → cli → operate, daemon →
+//! doors → engines, control → decide → evidence → sources, state`, and a test keeps it so.
 //! `publish` signs. It verifies by `rootpin-trust` as every host does, and no door depends on it.
 //! docs/code-structure.md walks through the code.
 

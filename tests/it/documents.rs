@@ -188,13 +188,14 @@ fn the_readme_explains_every_code_and_says_which_are_judgements() {
 
 #[test]
 fn the_documents_agree_on_what_to_audit() {
-    let part = "`crates/rootpin-trust`, `crates/rootpin-policy` and `src/decide`";
+    let part = "`crates/rootpin-trust`, `crates/rootpin-policy`, `src/evidence` and `src/decide`";
     for path in ["README.md", "src/lib.rs", "docs/code-structure.md"] {
         assert!(text(path).contains(part), "{path}");
     }
     for path in [
         "crates/rootpin-trust",
         "crates/rootpin-policy",
+        "src/evidence",
         "src/decide",
     ] {
         assert!(top().join(path).is_dir(), "{path}");
