@@ -15,16 +15,16 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 
 use crate::config::{self, Config};
+use crate::control::ControlService;
 use crate::control::wire::control_server::ControlServer;
-use crate::control::{Control, StatusBoard, Unproven};
 use crate::decide::{Decider, Door};
-use crate::doors::{DockerPlugin, EngineGates, Resolver, RunDoor, socket, sweep};
-use crate::observe::{self, Observer};
+use crate::doors::{DockerPlugin, EngineGates, ResolverDoor, RunDoor, socket, sweep};
+use crate::observe::{self, Observer, StatusBoard, Unproven};
 use crate::policy_dir::LastGood;
 use crate::sockets::Passed;
 use crate::sources::{Credentials, Sources};
-use crate::state::{Mark, Store};
-use listening::{At, Doorway, Told};
+use crate::state::{StateMark, Store};
+use listening::{Doorway, ListensAt, Told};
 use watchdog::Watchdog;
 use watcher::{Candidate, SETTLE, Watcher, first_policy};
 
@@ -97,7 +97,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let store = Arc::new(open_state(&config.state));
     let last_good = LastGood::beside(&config.state);
     let first = Candidate::read(&policy_dir);
-    let mark = Mark::beside(config_path);
+    let mark = StateMark::beside(config_path);
     let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
     let credentials = config
         .docker_config
@@ -162,7 +162,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
             (Door::Gate, &engine.gate, &gates_stopped),
             (Door::Apply, &engine.apply, &stopped),
         ] {
-            let at = At {
+            let at = ListensAt {
                 door,
                 engine: Some(engine.name.clone()),
                 place: path.clone(),
@@ -194,14 +194,14 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         ));
     }
     if let Some(address) = config.resolver {
-        let resolver = Resolver::new(
+        let resolver = ResolverDoor::new(
             Arc::clone(&decider),
             Arc::clone(&observer),
             Arc::clone(&sources),
             address,
             config,
         )?;
-        let at = At {
+        let at = ListensAt {
             door: Door::Resolver,
             engine: None,
             place: address,
@@ -226,7 +226,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
             Arc::clone(&sources),
             Arc::clone(&observer),
         ));
-        let at = At {
+        let at = ListensAt {
             door: Door::Authz,
             engine: Some(dockerd.name.clone()),
             place: path,
@@ -243,13 +243,13 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     tokio::spawn(watcher.watch(reloads));
-    let at = At {
+    let at = ListensAt {
         door: Door::Verifier,
         engine: None,
         place: config.control.clone(),
     };
     let doorway = Doorway::with(at, control, &told);
-    let control = Control {
+    let control = ControlService {
         decider,
         observer: Arc::clone(&observer),
         sources,
@@ -304,7 +304,7 @@ async fn serve_gate(
 
 async fn serve_control(
     doorway: Doorway<PathBuf>,
-    control: Control,
+    control: ControlService,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else {

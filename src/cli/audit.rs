@@ -11,7 +11,7 @@ use report_text::{fleet_text, host_text};
 
 use super::output::Output;
 use crate::config::{self, DEFAULT_CONFIG};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::operate::audit::{
     self, AuditScope, EngineKind, EngineSocket, Expected, Merge, Surveyor, TrustPlace, Untold,
 };
@@ -151,7 +151,7 @@ async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Pro
                 .map_or_else(Credentials::none, Credentials::in_folder);
             Surveyor::files(&policy, &state, credentials, online)
         }
-        _ => Client::connect(control, TIMEOUT)
+        _ => DaemonClient::connect(control, TIMEOUT)
             .await
             .map(Surveyor::Daemon)
             .map_err(Problem::from),

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::output::{Output, counted, list, text};
 use crate::control::wire::ImportRequest;
-use crate::control::{Client, import_report};
+use crate::control::{DaemonClient, import_report};
 use crate::decide::Decider;
 use crate::evidence::ExportedBundle;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -165,7 +165,7 @@ async fn import_here(
 }
 
 async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Problem> {
-    let mut client = Client::connect(control, DEADLINE).await?;
+    let mut client = DaemonClient::connect(control, DEADLINE).await?;
     let failed = |error: std::io::Error| format!("{}: {error}", verb.file.display());
     let mut file = File::open(&verb.file).map_err(failed)?;
     let (mut root, mut shown) = (

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use super::output::{Output, list, text};
 use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::operate::doctor::{self, Accepted, Examination, Tools};
 use crate::problem::Problem;
 
@@ -111,7 +111,7 @@ fn examine(
     tools: &Tools,
 ) -> Result<Examination, Problem> {
     let mut found = super::block_on(async {
-        let daemon = Client::connect(control, TIMEOUT).await;
+        let daemon = DaemonClient::connect(control, TIMEOUT).await;
         Ok(doctor::examine(&arguments.config, config, tools, daemon).await)
     })?;
     found.report.accepted.clone_from(&arguments.accept);

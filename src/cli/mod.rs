@@ -31,7 +31,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::problem::Problem;
 use output::Output;
 use rootpin_trust::image::ImageRef;
@@ -282,10 +282,10 @@ fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
 fn asked_or(
     control: &std::path::Path,
     without: &str,
-    work: impl AsyncFnOnce(&mut Client) -> Result<u8, Problem>,
+    work: impl AsyncFnOnce(&mut DaemonClient) -> Result<u8, Problem>,
 ) -> Result<u8, Problem> {
     block_on(async {
-        let client = Client::connect(control, TIMEOUT).await;
+        let client = DaemonClient::connect(control, TIMEOUT).await;
         let mut client = client.map_err(|error| format!("{error}; without a daemon: {without}"))?;
         work(&mut client).await
     })
@@ -294,10 +294,10 @@ fn asked_or(
 /// Runs something that talks to the daemon.
 fn asked(
     control: &std::path::Path,
-    work: impl AsyncFnOnce(&mut Client) -> Result<u8, Problem>,
+    work: impl AsyncFnOnce(&mut DaemonClient) -> Result<u8, Problem>,
 ) -> Result<u8, Problem> {
     block_on(async {
-        let mut client = Client::connect(control, TIMEOUT).await?;
+        let mut client = DaemonClient::connect(control, TIMEOUT).await?;
         work(&mut client).await
     })
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::{Output, table};
 use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::operate::prove::{DoorState, PathVerdict, ProofReport, ProvenHost};
 use crate::problem::Problem;
 
@@ -58,7 +58,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
             });
             return Ok(0);
         }
-        let mut client = Client::connect(&control, TIMEOUT).await?;
+        let mut client = DaemonClient::connect(&control, TIMEOUT).await?;
         let report = host
             .prove(&mut client, interrupted()?, |path| output.progress(path))
             .await?;

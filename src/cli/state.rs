@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::output::{Output, counted, list, table, text};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
 use crate::observe::plain_lines;
 use crate::policy_dir::{Owner, PolicyDir, replace_file};
 use crate::problem::Problem;
-use crate::state::{self, Mark, Store};
+use crate::state::{self, StateMark, Store};
 
 /// How long to wait for another process that has the state open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -179,7 +179,7 @@ impl Reset {
 /// What the daemon says to it.
 fn told(control: &Path, request: StateRequest) -> Result<Value, Problem> {
     super::block_on(async {
-        let report = Client::connect(control, super::TIMEOUT)
+        let report = DaemonClient::connect(control, super::TIMEOUT)
             .await?
             .state(request)
             .await?;
@@ -228,7 +228,7 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, Problem
              restart rootpind; if it is gone for good: rootpin state acknowledge --lost"));
         return Ok(1);
     }
-    replace_file(Path::new(mark), Mark::text(id).as_bytes())
+    replace_file(Path::new(mark), StateMark::text(id).as_bytes())
         .map_err(|error| Problem::hinted(format!("{mark}: {error}"), "run as root"))?;
     output.value(&found, |value| {
         format!(

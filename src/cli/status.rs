@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::output::{Output, list, table, text};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::problem::Problem;
 
-pub(super) async fn run(client: &mut Client, output: Output) -> Result<u8, Problem> {
+pub(super) async fn run(client: &mut DaemonClient, output: Output) -> Result<u8, Problem> {
     let report = client.status().await?;
     Ok(output.report(&report, status_text))
 }

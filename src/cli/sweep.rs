@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::output::{Output, counted, list, table, text};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::problem::Problem;
 
 /// Sources may be slow; the daemon answers by then with what it knows.
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     super::block_on(async {
-        let mut client = Client::connect(control, TIMEOUT).await?;
+        let mut client = DaemonClient::connect(control, TIMEOUT).await?;
         let report = client.sweep(arguments.dry_run).await?;
         Ok(output.report(&report, sweep_text))
     })

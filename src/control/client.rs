@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 
+use super::answer::{in_time, said};
 use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
 use super::wire::{
@@ -18,12 +19,12 @@ const MAX_MESSAGE: usize = 64 << 20;
 
 /// A connection to the daemon.
 #[derive(Debug)]
-pub struct Client {
+pub struct DaemonClient {
     inner: ControlClient<Channel>,
     time: Duration,
 }
 
-impl Client {
+impl DaemonClient {
     /// Connects; the time-out is that of each later answer as well.
     ///
     /// # Errors
@@ -112,7 +113,7 @@ impl Client {
     ///
     /// # Errors
     /// One line.
-    pub async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
+    pub(crate) async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
         answered(self.time, self.inner.survey(request)).await
     }
 
@@ -166,30 +167,6 @@ async fn answered<T>(
             .map_err(|status| said(&status))
     })
     .await
-}
-
-/// The daemon may hang at any point of an answer.
-pub(super) async fn in_time<T>(
-    time: Duration,
-    answer: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
-        Err(format!(
-            "the daemon does not answer within {time:?}; hint: see `journalctl -u rootpind`; `systemctl restart rootpind` starts it anew"
-        ))
-    })
-}
-
-pub(super) fn said(status: &Status) -> String {
-    match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled => {
-            format!(
-                "the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`",
-                status.message()
-            )
-        }
-        _ => status.message().to_owned(),
-    }
 }
 
 /// The cause that a person can act on: "no such file", "permission denied", "connection refused".

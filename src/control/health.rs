@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 
 use crate::decide::Decider;
 use crate::observe::{Observer, escaped};
-use crate::state::{Mark, Standing};
+use crate::state::{MarkStanding, StateMark};
 
 /// A root that expires within this time is to be renewed by its publisher.
 const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What is to be told of the state: what is wrong with it, and whether anybody knows that it is
 /// new.
-pub(super) fn state(mark: &Mark, decider: &Decider, red: &mut Vec<String>) -> Value {
+pub(super) fn state(mark: &StateMark, decider: &Decider, red: &mut Vec<String>) -> Value {
     let trouble = decider.store().trouble();
     let standing = mark.standing(decider.store());
     let folder = decider.store().directory().display();
     let told = match &standing {
-        Standing::Acknowledged => None,
-        Standing::New(origin) => Some(format!(
+        MarkStanding::Acknowledged => None,
+        MarkStanding::New(origin) => Some(format!(
             "new since {}: nothing that this host saw before protects it from rollback; hint: on a new host, `rootpin state acknowledge`; else \
              look for the volume of {folder}",
             origin.begun
         )),
-        Standing::Lost { known, origin } => Some(format!(
+        MarkStanding::Lost { known, origin } => Some(format!(
             "LOST: {} names the state {known}, and {folder} has {}; hint: mount or restore the folder and restart rootpind; if the floors are gone \
              for good, `rootpin state acknowledge --lost`",
             mark.path().display(),
@@ -35,15 +35,15 @@ pub(super) fn state(mark: &Mark, decider: &Decider, red: &mut Vec<String>) -> Va
                     origin.begun
                 ))
         )),
-        Standing::Unknown(why) => trouble
+        MarkStanding::Unknown(why) => trouble
             .is_none()
             .then(|| format!("whether it is the one that was acknowledged can't be told: {why}")),
     };
     red.extend(trouble.iter().map(|_| "the state is in trouble".to_owned()));
-    if matches!(standing, Standing::Lost { .. }) {
+    if matches!(standing, MarkStanding::Lost { .. }) {
         red.push("the state is not the one that was acknowledged on this host".to_owned());
     }
-    json!({ "ok": trouble.is_none() && !matches!(standing, Standing::Lost { .. }), "trouble": trouble, "standing": standing.as_str(), "told": told })
+    json!({ "ok": trouble.is_none() && !matches!(standing, MarkStanding::Lost { .. }), "trouble": trouble, "standing": standing.as_str(), "told": told })
 }
 
 /// A root and until when its own metadata holds. Nothing is signed under it after that, so an
@@ -106,7 +106,7 @@ pub(super) fn behind(decider: &Decider) -> Vec<Value> {
 
 /// Gauges of what is looked up when it is asked for: name, labels, value.
 pub(super) fn gauges(
-    mark: &Mark,
+    mark: &StateMark,
     decider: &Decider,
     observer: &Observer,
     now: Timestamp,
@@ -127,12 +127,12 @@ pub(super) fn gauges(
         (
             "rootpin_state_acknowledged",
             String::new(),
-            yes(standing == Standing::Acknowledged),
+            yes(standing == MarkStanding::Acknowledged),
         ),
         (
             "rootpin_state_lost",
             String::new(),
-            yes(matches!(standing, Standing::Lost { .. })),
+            yes(matches!(standing, MarkStanding::Lost { .. })),
         ),
         (
             "rootpin_audit_ok",

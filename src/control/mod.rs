@@ -1,5 +1,6 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
+mod answer;
 mod client;
 mod explain;
 mod health;
@@ -15,22 +16,21 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
-pub use client::Client;
+pub use client::DaemonClient;
 pub use explain::explain;
 pub(crate) use import::import_report;
-pub use proof::{Found, ProofCall};
-pub use status::{StatusBoard, Swept, Unproven};
+pub use proof::{FoundPath, ProofCall};
 
-use crate::decide::survey::{Asked, survey};
+use crate::decide::survey::{SurveyQuestion, survey};
 use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
-use crate::observe::{self, Observer};
+use crate::observe::{self, Observer, StatusBoard};
 use crate::sources::Sources;
 use crate::state;
 use rootpin_trust::image::ImageRef;
 use rootpin_trust::{Code, Refusal};
 
 /// Generated from `proto/control.proto`.
-pub mod wire {
+pub(crate) mod wire {
     #![allow(
         clippy::all,
         clippy::as_conversions,
@@ -48,7 +48,7 @@ use wire::{
 
 /// A sweep that is wanted now.
 #[derive(Debug)]
-pub struct SweepOrder {
+pub(crate) struct SweepOrder {
     /// Whether nothing is to be removed by it.
     pub dry_run: bool,
     /// Gets the object of `rootpin sweep --json`, and the exit code.
@@ -57,11 +57,11 @@ pub struct SweepOrder {
 
 /// The server side.
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct ControlService {
     /// Answers.
     pub decider: Arc<Decider>,
     /// Tells.
-    pub observer: Arc<Observer>,
+    pub(crate) observer: Arc<Observer>,
     /// Says what a tag is now.
     pub sources: Arc<Sources>,
     /// Doors, policy, engines.
@@ -71,10 +71,10 @@ pub struct Control {
     /// Wakes the sweepers.
     pub sweep: tokio::sync::mpsc::Sender<SweepOrder>,
     /// One bundle at a time: each may take half a gigabyte of the state's disk while it is read.
-    pub importing: tokio::sync::Mutex<()>,
+    pub(crate) importing: tokio::sync::Mutex<()>,
 }
 
-impl Control {
+impl ControlService {
     async fn decided(
         &self,
         door: Door,
@@ -106,7 +106,7 @@ impl Control {
 
 /// Why a name has no digest.
 #[derive(Debug)]
-pub enum Unresolved {
+pub(crate) enum Unresolved {
     /// The question itself is wrong.
     Argument(String),
     /// The registry doesn't say.
@@ -118,7 +118,7 @@ pub enum Unresolved {
 ///
 /// # Errors
 /// It is not a digest, or the registry gives none.
-pub async fn digest_of(
+pub(crate) async fn digest_of(
     sources: &Sources,
     name: &ImageRef,
     given: &str,
@@ -194,7 +194,7 @@ fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
 }
 
 /// What a survey is to look at; one that names something that is none is refused whole.
-fn asked(request: &SurveyRequest) -> Result<Asked, String> {
+fn asked(request: &SurveyRequest) -> Result<SurveyQuestion, String> {
     let image = |image: &wire::survey_request::Image| {
         let name = image.name.parse().map_err(|error| format!("{error}"))?;
         Ok::<_, String>((
@@ -211,7 +211,7 @@ fn asked(request: &SurveyRequest) -> Result<Asked, String> {
         .iter()
         .map(repository)
         .collect::<Result<_, _>>()?;
-    Ok(Asked {
+    Ok(SurveyQuestion {
         images,
         repositories,
         roots: request.roots,
@@ -235,7 +235,7 @@ fn report(json: &Value, exit_code: u32) -> Response<Report> {
 }
 
 #[tonic::async_trait]
-impl wire::control_server::Control for Control {
+impl wire::control_server::Control for ControlService {
     async fn decide(
         &self,
         request: Request<DecideRequest>,
@@ -292,7 +292,7 @@ impl wire::control_server::Control for Control {
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
-        let (value, exit) = self.status.report(&self.decider, &self.observer);
+        let (value, exit) = status::report(&self.status, &self.decider, &self.observer);
         Ok(report(&value, exit))
     }
 

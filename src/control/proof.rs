@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::client::{in_time, said};
+use super::answer::{in_time, said};
 use super::wire::control_client::ControlClient;
 use super::wire::prove_request::Path;
 use super::wire::prove_response::Asked;
@@ -24,7 +24,7 @@ pub struct ProofCall {
 
 /// How a path was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundPath {
     /// The path.
     pub path: String,
     /// `shut`, `open` or `unknown`.
@@ -86,7 +86,7 @@ impl ProofCall {
     ///
     /// # Errors
     /// It was over before; one line.
-    pub async fn end(mut self, found: &[Found]) -> Result<(), String> {
+    pub async fn end(mut self, found: &[FoundPath]) -> Result<(), String> {
         let paths = found
             .iter()
             .map(|found| Path {

@@ -144,7 +144,7 @@ fn count(observer: &Observer, report: &ProveRequest) {
     );
 }
 
-fn told(asked: &decide::Asked) -> Asked {
+fn told(asked: &decide::ProofQuestion) -> Asked {
     Asked {
         door: asked.door.to_string(),
         name: asked.name.to_string(),

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::control::StatusBoard;
 use crate::decide::Door;
-use crate::observe::{self, Observer};
-use crate::sockets::{Passed, Taken, bind_tcp, bind_unix};
+use crate::observe::{self, Observer, StatusBoard};
+use crate::sockets::{Passed, SocketUnavailable, bind_tcp, bind_unix};
 
 /// How often a socket that somebody else has is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Where a door listens.
 #[derive(Debug, Clone)]
-pub(super) struct At<Place> {
+pub(super) struct ListensAt<Place> {
     pub(super) door: Door,
     /// The engine's name in rootpin.toml, where the door is one engine's.
     pub(super) engine: Option<String>,
@@ -31,7 +30,7 @@ pub(super) trait Socket: Send + Sync + 'static {
 
     /// From what systemd passed.
     fn passed(&self, passed: &mut Passed) -> Option<Self::Listener>;
-    fn bind(&self) -> impl Future<Output = Result<Self::Listener, Taken>> + Send;
+    fn bind(&self) -> impl Future<Output = Result<Self::Listener, SocketUnavailable>> + Send;
     fn shown(&self) -> String;
 }
 
@@ -42,7 +41,7 @@ impl Socket for PathBuf {
         passed.unix(self)
     }
 
-    async fn bind(&self) -> Result<UnixListener, Taken> {
+    async fn bind(&self) -> Result<UnixListener, SocketUnavailable> {
         bind_unix(self).await
     }
 
@@ -58,7 +57,7 @@ impl Socket for SocketAddr {
         passed.tcp(*self)
     }
 
-    async fn bind(&self) -> Result<TcpListener, Taken> {
+    async fn bind(&self) -> Result<TcpListener, SocketUnavailable> {
         bind_tcp(*self)
     }
 
@@ -71,7 +70,10 @@ impl Socket for SocketAddr {
 ///
 /// # Errors
 /// Somebody else has it, or it can't be made.
-pub(super) async fn take<P: Socket>(place: &P, passed: &mut Passed) -> Result<P::Listener, Taken> {
+pub(super) async fn take<P: Socket>(
+    place: &P,
+    passed: &mut Passed,
+) -> Result<P::Listener, SocketUnavailable> {
     match place.passed(passed) {
         Some(listener) => Ok(listener),
         None => place.bind().await,
@@ -85,7 +87,7 @@ pub(super) async fn take<P: Socket>(place: &P, passed: &mut Passed) -> Result<P:
 pub(super) async fn first(
     control: &PathBuf,
     passed: &mut Passed,
-) -> Result<Result<UnixListener, Taken>, String> {
+) -> Result<Result<UnixListener, SocketUnavailable>, String> {
     match take(control, passed).await {
         Err(taken) if taken.by_rootpind => Err(format!("{}: {taken}", control.shown())),
         taken => Ok(taken),
@@ -103,8 +105,8 @@ impl Told {
     /// That a door has its socket, or why not; in the log what is new.
     fn of<P: Socket>(
         &self,
-        at: &At<P>,
-        taken: Result<P::Listener, Taken>,
+        at: &ListensAt<P>,
+        taken: Result<P::Listener, SocketUnavailable>,
         last: &mut Option<String>,
     ) -> Option<P::Listener> {
         let (door, engine) = (at.door.as_str(), at.engine.as_deref());
@@ -140,7 +142,7 @@ impl Told {
 
 /// A door on its way to its socket.
 pub(super) struct Doorway<P: Socket> {
-    at: At<P>,
+    at: ListensAt<P>,
     got: Option<P::Listener>,
     /// Why it has none, as it was told last.
     last: Option<String>,
@@ -149,13 +151,17 @@ pub(super) struct Doorway<P: Socket> {
 
 impl<P: Socket> Doorway<P> {
     /// Takes the socket, or finds out why it can't be had.
-    pub(super) async fn open(at: At<P>, passed: &mut Passed, told: &Told) -> Self {
+    pub(super) async fn open(at: ListensAt<P>, passed: &mut Passed, told: &Told) -> Self {
         let taken = take(&at.place, passed).await;
         Self::with(at, taken, told)
     }
 
     /// One whose socket was tried before.
-    pub(super) fn with(at: At<P>, taken: Result<P::Listener, Taken>, told: &Told) -> Self {
+    pub(super) fn with(
+        at: ListensAt<P>,
+        taken: Result<P::Listener, SocketUnavailable>,
+        told: &Told,
+    ) -> Self {
         let mut last = None;
         let got = told.of(&at, taken, &mut last);
         Self {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::control::{Client, StatusBoard};
+use crate::control::DaemonClient;
 use crate::decide::Door;
 use crate::doors::EngineGates;
+use crate::observe::StatusBoard;
 
 /// What is asked.
 pub(super) struct Watchdog {
@@ -40,7 +41,10 @@ impl Watchdog {
     }
 
     async fn ask(&self, time: Duration) -> Result<(), String> {
-        Client::connect(&self.control, time).await?.status().await?;
+        DaemonClient::connect(&self.control, time)
+            .await?
+            .status()
+            .await?;
         for (gates, door, socket) in &self.gates {
             // One that somebody else has is told of otherwise, and a new start would not bring it
             // back.

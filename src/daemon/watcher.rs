@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::StatusBoard;
 use crate::decide::{Decider, InForce, policy_unusable};
-use crate::observe::Observer;
+use crate::observe::{Observer, StatusBoard};
 use crate::policy_dir::{Earliest, LastGood, Owner, PolicyDir};
-use crate::state::Standing;
+use crate::state::MarkStanding;
 
 /// How long a changed file must stay as it is before it is taken: a copy cut short may be valid
 /// TOML.
@@ -28,7 +27,7 @@ pub(super) fn first_policy(
     first: &Candidate,
     last_good: &LastGood,
     dir: &Path,
-    standing: &Standing,
+    standing: &MarkStanding,
 ) -> InForce {
     match &first.loaded {
         Ok(policy) => {
@@ -36,7 +35,7 @@ pub(super) fn first_policy(
             Ok(Arc::clone(policy))
         }
         Err(why) => {
-            let ours = matches!(standing, Standing::Acknowledged | Standing::New(_));
+            let ours = matches!(standing, MarkStanding::Acknowledged | MarkStanding::New(_));
             if let Some(policy) = last_good
                 .load(dir, first.at.max(first.earliest.at))
                 .filter(|_| ours)
@@ -90,7 +89,7 @@ pub(super) struct Watcher {
     /// What the last look that was taken had read.
     taken: PolicyDir,
     /// What came of it, and when it is to be judged again though no file has changed.
-    judged: Judged,
+    judged: JudgedPolicy,
     last_good: LastGood,
     decider: Arc<Decider>,
     observer: Arc<Observer>,
@@ -99,7 +98,7 @@ pub(super) struct Watcher {
 
 /// When a policy was judged, and what may make it another judgement.
 #[derive(Debug)]
-struct Judged {
+struct JudgedPolicy {
     tried: Instant,
     at: Timestamp,
     /// The clock could not be right.
@@ -112,7 +111,7 @@ struct Judged {
     again: bool,
 }
 
-impl Judged {
+impl JudgedPolicy {
     fn of(candidate: &Candidate) -> Self {
         let exempts = candidate.loaded.iter().flat_map(|policy| policy.exempts());
         Self {
@@ -147,7 +146,7 @@ impl Watcher {
         last_good: LastGood,
         (decider, observer, status): (&Arc<Decider>, &Arc<Observer>, &Arc<StatusBoard>),
     ) -> Self {
-        let judged = Judged::of(&first);
+        let judged = JudgedPolicy::of(&first);
         let (decider, observer, status) = (
             Arc::clone(decider),
             Arc::clone(observer),
@@ -217,7 +216,7 @@ impl Watcher {
     }
 
     fn take(&mut self, next: Candidate) {
-        let before = std::mem::replace(&mut self.judged, Judged::of(&next));
+        let before = std::mem::replace(&mut self.judged, JudgedPolicy::of(&next));
         self.taken = next.files;
         self.decider
             .set_earliest(next.earliest.at, &next.earliest.why);
@@ -272,7 +271,7 @@ impl Watcher {
         };
         let lost = matches!(
             self.status.mark().standing(self.decider.store()),
-            Standing::Lost { .. } | Standing::Unknown(_)
+            MarkStanding::Lost { .. } | MarkStanding::Unknown(_)
         );
         if self.judged.refused.is_some() || lost {
             return;
@@ -315,8 +314,8 @@ impl Candidate {
 mod tests {
     use super::*;
 
-    fn judged(refused: bool, at: &str, until: Option<&str>) -> Judged {
-        Judged {
+    fn judged(refused: bool, at: &str, until: Option<&str>) -> JudgedPolicy {
+        JudgedPolicy {
             tried: Instant::now(),
             at: at.parse().unwrap(),
             earliest: "2026-11-01T00:00:00Z".parse().unwrap(),
@@ -335,7 +334,7 @@ mod tests {
         assert!(!judged(true, at, None).is_due(now, Duration::from_secs(1)));
         assert!(judged(true, at, None).is_due(now, RETRY));
         assert!(
-            Judged {
+            JudgedPolicy {
                 again: true,
                 ..judged(true, at, None)
             }
@@ -343,7 +342,7 @@ mod tests {
         );
         assert!(!judged(false, at, None).is_due(now, RETRY));
         assert!(
-            !Judged {
+            !JudgedPolicy {
                 again: true,
                 ..judged(false, at, None)
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::held::Held;
+use super::held::HeldImage;
 use super::question::Door;
 use super::{Decider, Decision, Verdict, denied, signers};
 use rootpin_policy::judge::{Action, Denial, Question};
@@ -31,7 +31,7 @@ pub enum Does {
     /// Makes an image, or a container, of bytes of no registry, under these names.
     Local(Vec<ImageRef>),
     /// Gives an image that is there one more name: the one that is asked.
-    Tag(Held),
+    Tag(HeldImage),
     /// Uses Swarm.
     Swarm,
     /// Brings or runs a plugin.

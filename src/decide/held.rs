@@ -13,7 +13,7 @@ use super::{Decider, Decision, Verdict};
 
 /// An image that an engine has, and the name under which somebody wants to use it.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct HeldImage {
     /// Where it was asked.
     pub door: Door,
     /// The engine's name in rootpin.toml.
@@ -30,7 +30,7 @@ pub struct Held {
     pub begun: Instant,
 }
 
-impl Held {
+impl HeldImage {
     /// What the image is known as. Where that is nothing, its ID may be the digest of an index or
     /// manifest.
     fn digests(&self) -> Vec<Digest> {
@@ -111,7 +111,7 @@ fn blame_no_registry(denial: &mut Denial, name: &ImageRef) {
 
 impl Decider {
     /// May this image be used under this name?
-    pub async fn held(&self, held: &Held, now: Timestamp) -> Verdict {
+    pub async fn held(&self, held: &HeldImage, now: Timestamp) -> Verdict {
         let question = held.question(Action::Create, format!("image {}", held.id));
         let verdict = self
             .of_dockerd(question, &held.namespace, held.begun, now)

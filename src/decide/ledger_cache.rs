@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::state::{Kind, Row};
+use crate::state::{Row, RowKind};
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// As many as the ledger itself holds; then it is begun anew.
@@ -12,7 +12,7 @@ const MAX_ROWS: usize = 20_000;
 /// Rows by what tells them apart.
 #[derive(Debug, Default)]
 pub(super) struct LedgerCache {
-    rows: Mutex<HashMap<(Digest, Kind, ImageRef), Row>>,
+    rows: Mutex<HashMap<(Digest, RowKind, ImageRef), Row>>,
 }
 
 impl LedgerCache {

@@ -12,10 +12,11 @@ mod resident;
 mod resolve;
 mod run;
 mod session;
-pub mod survey;
+pub(crate) mod survey;
+mod unjudged;
+mod unpack;
 mod upkeep;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -25,27 +26,32 @@ use tokio::sync::watch;
 
 use crate::evidence::{Evidence, Repositories};
 use crate::sources::Sources;
-use crate::state::{Kind, Row, Store};
-use rootpin_policy::judge::{Action, Judgement, Lookup, Question, entries};
-use rootpin_policy::{Diagnostic, Mode, Policy};
-use rootpin_trust::image::{Descriptor, Digest, ImageRef};
-use rootpin_trust::{Code, Refusal};
+use crate::state::{Row, RowKind, Store};
+use rootpin_policy::judge::{Judgement, Question};
+use rootpin_policy::{Mode, Policy};
+use rootpin_trust::Refusal;
+use rootpin_trust::image::{Digest, ImageRef};
 
 pub use crate::evidence::SourceBehind;
 pub use decision::{Decision, Verdict, signers};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
-pub use held::Held;
+pub use held::HeldImage;
 use ledger_cache::LedgerCache;
+pub use prove::Proof;
+pub(crate) use prove::ProofQuestion;
 use prove::Proving;
-pub use prove::{Asked, Proof};
-pub use question::{Claim, Door, Place, Pull, Unpack};
-pub use resident::{Bytes, Named, Resident, Standing};
-pub use rootpin_policy::judge::{Admission, Basis, Denial, Ground, NameSource};
+pub use question::{Claim, Door, NamespaceView, Pull, Unpack};
+pub(crate) use resident::NameStanding;
+pub use resident::{ImageContents, ImageName, ResidentImage};
+pub use rootpin_policy::judge::NameSource;
+pub(crate) use rootpin_policy::judge::{Admission, Denial, Ground};
 pub use run::Run;
-use session::Session;
+use session::JudgeSession;
+pub(crate) use unjudged::policy_refused;
+pub use unjudged::{policy_unusable, too_slow};
 
 /// The policy in force, or why there is none.
-pub type InForce = Result<Arc<Policy>, Refusal>;
+pub(crate) type InForce = Result<Arc<Policy>, Refusal>;
 
 /// Decides. Shared by every door.
 #[derive(Debug)]
@@ -92,7 +98,7 @@ impl Decider {
 
     /// One that judges by what is cached alone, and reads each piece of it once.
     #[must_use]
-    pub fn by_cache(&self) -> Self {
+    pub(crate) fn by_cache(&self) -> Self {
         let (repositories, store) = (self.repositories.by_cache(), Arc::clone(&self.store));
         Self {
             proving: Arc::clone(&self.proving),
@@ -155,9 +161,14 @@ impl Decider {
         self.deadline * 3 / 4
     }
 
-    fn session<'a>(&'a self, policy: &'a Policy, now: Timestamp, begun: Instant) -> Session<'a> {
+    fn session<'a>(
+        &'a self,
+        policy: &'a Policy,
+        now: Timestamp,
+        begun: Instant,
+    ) -> JudgeSession<'a> {
         let until = begun + self.for_sources();
-        Session::new(policy, &self.repositories, now, begun, until)
+        JudgeSession::new(policy, &self.repositories, now, begun, until)
     }
 
     /// Forgets what is at hand, after the state was reset.
@@ -208,143 +219,8 @@ impl Decider {
             .judge(Question::pull(pull.name.clone(), pull.digest))
             .await;
         let subject = Some((&pull.name, pull.digest));
-        self.conclude(session, judgement, subject, &[(pull.digest, Kind::Top)])
+        self.conclude(session, judgement, subject, &[(pull.digest, RowKind::Top)])
             .await
-    }
-
-    /// The verdict on a name that never came to be judged: its digest is not known, or time was
-    /// over.
-    pub fn unjudged_pull(
-        &self,
-        door: Door,
-        name: Option<ImageRef>,
-        refusal: Refusal,
-        begun: Instant,
-    ) -> Verdict {
-        let mode = |policy: &Policy| {
-            name.as_ref().map_or_else(
-                || policy.strictest_mode(),
-                |name| policy.mode_for(&name.repository),
-            )
-        };
-        let mut decision = self.unjudged(refusal, mode);
-        let entry = name
-            .as_ref()
-            .and_then(|name| first_entry(&*self.policy().ok()?, name));
-        if let (Decision::Deny(denial) | Decision::LetThrough(denial), Some(entry)) =
-            (&mut decision, entry)
-        {
-            denial.rule = Some(entry);
-        }
-        Verdict {
-            name,
-            ..Verdict::of(decision, door, Timestamp::now(), begun)
-        }
-    }
-
-    /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time
-    /// was over.
-    pub fn unjudged_layer(
-        &self,
-        door: Door,
-        engine: &str,
-        layer: Digest,
-        refusal: Refusal,
-        begun: Instant,
-    ) -> Verdict {
-        // Whose layer it is was not learned: it may be that of the strictest rule, and whoever
-        // slows us down must not choose.
-        let decision = self.unjudged(refusal, Policy::strictest_mode);
-        Verdict {
-            engine: Some(engine.to_owned()),
-            layer: Some(layer),
-            ..Verdict::of(decision, door, Timestamp::now(), begun)
-        }
-    }
-
-    fn unjudged(&self, refusal: Refusal, mode: impl FnOnce(&Policy) -> Mode) -> Decision {
-        let mode = self.policy().map_or(Mode::Enforce, |policy| mode(&policy));
-        denied(Denial::plain(refusal), mode)
-    }
-
-    /// May this layer be unpacked? Every namespace that is meant must allow it.
-    pub async fn unpack(&self, unpack: &Unpack, now: Timestamp) -> Verdict {
-        let begun = unpack.begun;
-        let mut named = None;
-        let decision = match self.policy() {
-            Err(refusal) => Decision::Deny(Denial::plain(refusal)),
-            Ok(policy) => {
-                let mut told = None;
-                for place in &unpack.places {
-                    let (decision, claim) =
-                        match self.proving.of_place(place, &unpack.layer, &policy) {
-                            Some((proof, own)) => {
-                                proof
-                                    .place(unpack.door, &own, &unpack.layer, now, begun)
-                                    .await
-                            }
-                            None => {
-                                self.place_by(&policy, place, &unpack.layer, now, begun)
-                                    .await
-                            }
-                        };
-                    let stops = !decision.lets_through();
-                    // What audit mode lets through is told, whatever the next namespace says.
-                    if stops || !matches!(told, Some(Decision::LetThrough(_))) {
-                        named = claim.map(|claim| (claim.name, claim.chain.top()));
-                        told = Some(decision);
-                    }
-                    if stops {
-                        break;
-                    }
-                }
-                told.unwrap_or_else(|| denied(nowhere(&unpack.layer.digest), policy.mode))
-            }
-        };
-        let (name, digest) = named.unzip();
-        let namespaces = unpack.places.iter();
-        Verdict {
-            engine: Some(unpack.engine.clone()),
-            namespaces: namespaces.map(|place| place.namespace.clone()).collect(),
-            name,
-            digest,
-            layer: Some(unpack.layer.digest),
-            ..Verdict::of(decision, unpack.door, now, begun)
-        }
-    }
-
-    /// What one namespace says of a layer, and the claim that decided.
-    async fn place_by(
-        &self,
-        policy: &Policy,
-        place: &Place,
-        layer: &Descriptor,
-        now: Timestamp,
-        begun: Instant,
-    ) -> (Decision, Option<Claim>) {
-        let session = self.session(policy, now, begun);
-        let shown = format!("layer {}", layer.digest);
-        self.place_in(
-            session,
-            place,
-            place.question(&Action::Unpack, layer.digest, shown),
-        )
-        .await
-    }
-
-    /// The decision on bytes in a namespace, and the claim that decided.
-    async fn place_in(
-        &self,
-        mut session: Session<'_>,
-        place: &Place,
-        question: Question,
-    ) -> (Decision, Option<Claim>) {
-        let judgement = session.judge(question).await;
-        let claim = judgement.decided_by.and_then(|at| place.claims.get(at));
-        let rows = claim.map(|claim| rows_of(&claim.chain)).unwrap_or_default();
-        let subject = claim.map(|claim| (&claim.name, claim.chain.top()));
-        let decision = self.conclude(session, judgement, subject, &rows).await;
-        (decision, claim.cloned())
     }
 
     /// Keeps what was verified and what is admitted, all or nothing, and only then lets it be an
@@ -352,10 +228,10 @@ impl Decider {
     /// verified as well, or a server could go back to what it showed before.
     async fn conclude(
         &self,
-        mut session: Session<'_>,
+        mut session: JudgeSession<'_>,
         judgement: Judgement,
         subject: Option<(&ImageRef, Digest)>,
-        rows: &[(Digest, Kind)],
+        rows: &[(Digest, RowKind)],
     ) -> Decision {
         let fresh = session.fresh_evidence();
         self.concluded(&session, fresh, judgement, subject, rows)
@@ -364,11 +240,11 @@ impl Decider {
 
     async fn concluded(
         &self,
-        session: &Session<'_>,
+        session: &JudgeSession<'_>,
         fresh: Vec<Arc<Evidence>>,
         judgement: Judgement,
         subject: Option<(&ImageRef, Digest)>,
-        rows: &[(Digest, Kind)],
+        rows: &[(Digest, RowKind)],
     ) -> Decision {
         let admission = match judgement.result {
             Ok(admission) => admission,
@@ -381,7 +257,7 @@ impl Decider {
         // all the same. Nothing is kept by a clock that can't be right.
         let rows = match subject {
             Some(subject) if session.clock.is_none() => {
-                let row = |(digest, kind): &(Digest, Kind)| {
+                let row = |(digest, kind): &(Digest, RowKind)| {
                     let row = ledger_row(session.policy, &admission, subject, *kind);
                     (*digest, row)
                 };
@@ -452,7 +328,7 @@ fn ledger_row(
     policy: &Policy,
     admission: &Admission,
     (name, top): (&ImageRef, Digest),
-    kind: Kind,
+    kind: RowKind,
 ) -> Row {
     let bare = name.tag.is_none() && name.digest.is_none();
     Row {
@@ -467,74 +343,4 @@ fn ledger_row(
         valid_until: admission.valid_until,
         rule: admission.rule.clone(),
     }
-}
-
-/// A layer that no place holds.
-fn nowhere(layer: &Digest) -> Denial {
-    Denial::plain(Refusal::new(
-        Code::NotLocal,
-        format!("layer {layer} in no namespace of this containerd"),
-        "a layer of an image that containerd holds",
-        "pull the image by its signed name",
-    ))
-}
-
-/// No decision came in time.
-#[must_use]
-pub fn too_slow(deadline: Duration) -> Refusal {
-    Refusal::new(
-        Code::OverLimit,
-        format!("no decision within {deadline:?}"),
-        "one within the deadline of rootpin.toml",
-        "a trust server or containerd is slow: see `rootpin status` and the log",
-    )
-}
-
-fn rows_of(chain: &rootpin_trust::image::Chain) -> Vec<(Digest, Kind)> {
-    let (config, layers) = chain.content();
-    [(chain.top(), Kind::Top)]
-        .into_iter()
-        .chain(chain.between().map(|index| (index, Kind::Manifest)))
-        .chain([(chain.manifest(), Kind::Manifest), (config, Kind::Config)])
-        .chain(layers.into_iter().map(|layer| (layer, Kind::Layer)))
-        .collect()
-}
-
-/// The policy in that folder does not load, and its first finding.
-#[must_use]
-pub fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
-    let first = findings
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let first = first.lines().next().unwrap_or_default();
-    let found = match findings.len() {
-        1 => format!("one error: {first}"),
-        more => format!("{more} errors, of which the first is: {first}"),
-    };
-    Refusal {
-        hint: format!(
-            "`rootpin policy check {}` shows each error with its line and what to write",
-            dir.display()
-        ),
-        ..policy_unusable(&found)
-    }
-}
-
-/// The entry of the policy that would be asked first about a name, before its bytes are known.
-fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
-    let all = entries(policy, Lookup::of(name, Timestamp::now(), None));
-    let (first, _) = all.iter().find(|(_, why)| why.applies())?;
-    Some(first.to_string())
-}
-
-/// There is no policy in force, and why.
-#[must_use]
-pub fn policy_unusable(why: &str) -> Refusal {
-    Refusal::new(
-        Code::PolicyUnusable,
-        why,
-        "a policy that loads",
-        "run `rootpin policy check` and mend what it shows; the daemon takes the policy as soon as it loads",
-    )
 }

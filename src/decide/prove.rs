@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::question::revocable;
-use super::{Claim, Decider, Decision, Denial, Door, Place, Pull, Verdict};
+use super::{Claim, Decider, Decision, Denial, Door, NamespaceView, Pull, Verdict};
 use crate::canary::Canary;
 use crate::nonce;
 use crate::sources::{Credentials, Sources};
@@ -38,11 +38,11 @@ const MAX_ASKED: usize = 4096;
 
 /// The place for one proof at a time.
 #[derive(Debug, Default)]
-pub(super) struct Proving(RwLock<Option<Arc<Session>>>);
+pub(super) struct Proving(RwLock<Option<Arc<ProofSession>>>);
 
 /// One proof while it runs.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ProofSession {
     nonce: String,
     names: Pattern,
     /// One root, one rule for the names.
@@ -50,12 +50,12 @@ pub(super) struct Session {
     /// Judges by it, and keeps nothing.
     decider: Decider,
     ends: Instant,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<ProofQuestion>>,
 }
 
 /// A question about one of a proof's names.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ProofQuestion {
     /// Where it was asked.
     pub door: Door,
     /// The name that decided; without its tag where only the repository is known.
@@ -75,7 +75,7 @@ pub struct Asked {
 /// Whoever has this proves. The root is gone as soon as it is dropped.
 #[derive(Debug)]
 pub struct Proof {
-    session: Arc<Session>,
+    session: Arc<ProofSession>,
     proving: Arc<Proving>,
 }
 
@@ -98,7 +98,7 @@ impl Decider {
             );
         }
         let nonce = nonce::random_hex().map_err(|error| error.to_string())?;
-        let session = Arc::new(Session::new(self, &in_force, nonce, port, root)?);
+        let session = Arc::new(ProofSession::new(self, &in_force, nonce, port, root)?);
         let mut slot = self
             .proving
             .0
@@ -127,7 +127,7 @@ impl Decider {
 
     /// The registry of the proof that runs, which no policy names.
     #[must_use]
-    pub fn proving_at(&self) -> Option<String> {
+    pub(crate) fn proving_at(&self) -> Option<String> {
         self.proving
             .live()
             .map(|session| session.names.host().to_owned())
@@ -135,7 +135,7 @@ impl Decider {
 }
 
 impl Proving {
-    fn live(&self) -> Option<Arc<Session>> {
+    fn live(&self) -> Option<Arc<ProofSession>> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -144,14 +144,14 @@ impl Proving {
     }
 
     /// The proof that this name is of. A revoked digest is the policy's to refuse.
-    pub(super) fn of_name(&self, pull: &Pull, policy: &Policy) -> Option<Arc<Session>> {
+    pub(super) fn of_name(&self, pull: &Pull, policy: &Policy) -> Option<Arc<ProofSession>> {
         let revoked = policy.revoked_digest(&pull.digest).is_some();
         self.live()
             .filter(|session| !revoked && session.names.matches(&pull.name.repository))
     }
 
     /// The proof that a repository is of.
-    pub(super) fn of_repository(&self, repository: &Repository) -> Option<Arc<Session>> {
+    pub(super) fn of_repository(&self, repository: &Repository) -> Option<Arc<ProofSession>> {
         self.live()
             .filter(|session| session.names.matches(repository))
     }
@@ -161,10 +161,10 @@ impl Proving {
     /// it covers.
     pub(super) fn of_place(
         &self,
-        place: &Place,
+        place: &NamespaceView,
         layer: &Descriptor,
         policy: &Policy,
-    ) -> Option<(Arc<Session>, Place)> {
+    ) -> Option<(Arc<ProofSession>, NamespaceView)> {
         let session = self.live()?;
         let teller = place.claims.iter().map(|claim| claim.told_by).min();
         let own = |claim: &&Claim| {
@@ -187,7 +187,7 @@ impl Proving {
         (!claims.is_empty() && !revoked && !stricter).then(|| {
             (
                 session,
-                Place {
+                NamespaceView {
                     claims,
                     ..place.clone()
                 },
@@ -210,7 +210,7 @@ impl Proving {
     }
 }
 
-impl Session {
+impl ProofSession {
     fn new(
         parent: &Decider,
         in_force: &Policy,
@@ -295,7 +295,7 @@ impl Session {
     pub(super) async fn place(
         &self,
         door: Door,
-        place: &Place,
+        place: &NamespaceView,
         layer: &Descriptor,
         now: Timestamp,
         begun: Instant,
@@ -328,7 +328,7 @@ impl Session {
     ) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() < MAX_ASKED {
-            asked.push(Asked {
+            asked.push(ProofQuestion {
                 door,
                 name: name.clone(),
                 digest,
@@ -389,7 +389,7 @@ impl Proof {
     /// Whether it has not come to its end: its time is not over, and the policy is the one that it
     /// began under.
     #[must_use]
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.proving
             .live()
             .is_some_and(|session| Arc::ptr_eq(&session, &self.session))
@@ -397,7 +397,7 @@ impl Proof {
 
     /// Every question about its names so far.
     #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ProofQuestion> {
         self.session
             .asked
             .lock()

@@ -51,7 +51,7 @@ pub struct Claim {
 
 /// What one namespace knows of a layer.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct NamespaceView {
     /// containerd's namespace.
     pub namespace: String,
     /// Every image in the namespace that the layer is proved to be part of.
@@ -62,7 +62,7 @@ pub struct Place {
     pub from_registry: bool,
     /// Blobs of the same files in another compression, of which this layer may have been made here,
     /// and what is known of each.
-    pub variants: Vec<(Digest, Place)>,
+    pub variants: Vec<(Digest, NamespaceView)>,
 }
 
 /// May this layer be unpacked?
@@ -75,7 +75,7 @@ pub struct Unpack {
     /// The layer, as the engine describes it.
     pub layer: Descriptor,
     /// Every namespace that is meant, each of which must allow it.
-    pub places: Vec<Place>,
+    pub places: Vec<NamespaceView>,
     /// When the question came in: its deadline and the time it took count from there.
     pub begun: Instant,
 }
@@ -103,10 +103,10 @@ impl fmt::Display for Door {
     }
 }
 
-impl Place {
+impl NamespaceView {
     /// The judge's question about these bytes, `shown`, in this namespace.
     pub(super) fn question(&self, action: &Action, bytes: Digest, shown: String) -> Question {
-        let variant = |(digest, variant): &(Digest, Place)| {
+        let variant = |(digest, variant): &(Digest, NamespaceView)| {
             let shown =
                 format!("layer {digest}, which the layer was made of by compressing it anew,");
             variant.question(action, *digest, shown)

@@ -15,20 +15,20 @@ use rootpin_trust::image::{Digest, ImageRef, Repository, is_of_host};
 
 /// One image of an engine, in one namespace.
 #[derive(Debug, Clone)]
-pub struct Resident {
+pub struct ResidentImage {
     /// The engine's name in rootpin.toml.
     pub engine: String,
     /// containerd's namespace; for a dockerd the one that it would be.
     pub namespace: String,
     /// Every name, with the digest that it stands for.
-    pub names: Vec<Named>,
+    pub names: Vec<ImageName>,
     /// What is known of the bytes, where it was looked up.
-    pub bytes: Option<Bytes>,
+    pub bytes: Option<ImageContents>,
 }
 
 /// A name that an engine has for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct ImageName {
     /// As the engine has it.
     pub record: String,
     /// Read; none for an ID, and for what is no name.
@@ -39,7 +39,7 @@ pub struct Named {
 
 /// What an engine holds of an image beside its names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub struct ImageContents {
     /// The platforms' manifests that are here.
     pub manifests: Vec<Digest>,
     /// Their configurations.
@@ -53,13 +53,13 @@ pub struct Bytes {
 
 /// What came of one name.
 #[derive(Debug)]
-pub struct Standing {
+pub struct NameStanding {
     /// The judgement.
     pub verdict: Verdict,
     /// What it rests on.
-    pub basis: Basis,
+    pub(crate) basis: Basis,
     /// Whether the policy wants such a name gone.
-    pub removes: bool,
+    pub(crate) removes: bool,
     /// Whether what the image is made of, or where it came from, may make a yes of a no.
     pub by_bytes: bool,
 }
@@ -100,22 +100,22 @@ impl Tagged {
     }
 }
 
-impl Standing {
+impl NameStanding {
     /// Whether the name is let be: admitted, whatever the mode.
     #[must_use]
-    pub fn is_admitted(&self) -> bool {
+    pub(crate) fn is_admitted(&self) -> bool {
         self.verdict.decision.denial().is_none()
     }
 
     /// Whether roots were asked, so that newer metadata may say otherwise.
     #[must_use]
-    pub fn rests_on_roots(&self) -> bool {
+    pub(crate) fn rests_on_roots(&self) -> bool {
         self.basis != Basis::Policy
     }
 
     /// Whether the name could be taken from the engine on this no: enforced, judged, and firm.
     #[must_use]
-    pub fn is_removable(&self) -> bool {
+    pub(crate) fn is_removable(&self) -> bool {
         match &self.verdict.decision {
             Decision::Deny(denial) => self.basis != Basis::Doubtful && denial.refusal.code.judged(),
             Decision::Allow(_) | Decision::LetThrough(_) => false,
@@ -125,7 +125,7 @@ impl Standing {
     /// Whether a no is to be told before sources were asked: all but what newer metadata mends
     /// every day.
     #[must_use]
-    pub fn is_told_at_once(&self) -> bool {
+    pub(crate) fn is_told_at_once(&self) -> bool {
         let code = self
             .verdict
             .decision
@@ -144,7 +144,11 @@ impl Decider {
     /// admitted under another one here, and says no more than which bytes (CRI writes two such
     /// records for each image that it pulls); or it is of a proof that runs, which takes away what
     /// it brought in.
-    pub async fn resident(&self, image: &Resident, now: Timestamp) -> Vec<Option<Standing>> {
+    pub async fn resident(
+        &self,
+        image: &ResidentImage,
+        now: Timestamp,
+    ) -> Vec<Option<NameStanding>> {
         let begun = Instant::now();
         if self
             .proving
@@ -156,7 +160,7 @@ impl Decider {
             Ok(policy) => policy,
             Err(refusal) => {
                 let denial = Denial::plain(refusal);
-                let told = |named: &Named| Standing {
+                let told = |named: &ImageName| NameStanding {
                     verdict: verdict(image, named, Decision::Deny(denial.clone()), now, begun),
                     basis: Basis::Doubtful,
                     removes: false,
@@ -165,7 +169,7 @@ impl Decider {
                 return image.names.iter().map(|named| Some(told(named))).collect();
             }
         };
-        let mut standings: Vec<Option<Standing>> = image.names.iter().map(|_| None).collect();
+        let mut standings: Vec<Option<NameStanding>> = image.names.iter().map(|_| None).collect();
         let mut tagged = Tagged {
             admitted: false,
             unjudged: None,
@@ -196,7 +200,7 @@ impl Decider {
                     tagged.add(&decision, basis);
                 }
                 let no = decision.denial().map(|denial| denial.refusal.code);
-                *standing = Some(Standing {
+                *standing = Some(NameStanding {
                     by_bytes: no.is_some_and(|code| code != Code::Revoked)
                         && bytes_matter(&policy, image, named),
                     verdict: verdict(image, named, decision, now, begun),
@@ -217,7 +221,7 @@ impl Decider {
 }
 
 /// The judge's question about one name of the image.
-fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
+fn question(policy: &Policy, image: &ResidentImage, named: &ImageName) -> Question {
     let bytes = image.bytes.clone().unwrap_or_default();
     let named_as = |name: ImageRef, source| NamedBytes {
         name,
@@ -254,7 +258,7 @@ fn question(policy: &Policy, image: &Resident, named: &Named) -> Question {
 }
 
 /// Whether the policy looks at more of this name's image than the digest that it stands for.
-fn bytes_matter(policy: &Policy, image: &Resident, named: &Named) -> bool {
+fn bytes_matter(policy: &Policy, image: &ResidentImage, named: &ImageName) -> bool {
     let listed = |name: &ImageRef| {
         policy.exempts_for(&name.repository).next().is_some()
             || policy.images_of(&name.repository).next().is_some()
@@ -293,15 +297,15 @@ fn is_fetched(name: &ImageRef, sources: Option<&[(String, String)]>) -> bool {
         .any(|(host, path)| is_of_host(own.host(), host) && path == own.path())
 }
 
-impl Named {
+impl ImageName {
     fn has_tag(&self) -> bool {
         self.name.as_ref().is_some_and(|name| name.tag.is_some())
     }
 }
 
 fn verdict(
-    image: &Resident,
-    named: &Named,
+    image: &ResidentImage,
+    named: &ImageName,
     decision: Decision,
     now: Timestamp,
     begun: Instant,

@@ -7,7 +7,7 @@ use rootpin_policy::judge::{Action, Denial, Question};
 use rootpin_trust::image::ImageRef;
 
 use super::{Decider, Decision, Door, Verdict};
-use crate::state::Kind;
+use crate::state::RowKind;
 
 impl Decider {
     /// Which digest is this tag? The verdict has it, where one may be pulled.
@@ -32,7 +32,7 @@ impl Decider {
                 let judgement = session.judge(question).await;
                 let digest = judgement.digest;
                 let rows: Vec<_> = digest
-                    .map(|digest| (digest, Kind::Top))
+                    .map(|digest| (digest, RowKind::Top))
                     .into_iter()
                     .collect();
                 let subject = digest.map(|digest| (name, digest));

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::session::Session;
-use super::{Decider, Decision, Denial, Door, Place, Verdict};
+use super::session::JudgeSession;
+use super::{Decider, Decision, Denial, Door, NamespaceView, Verdict};
 use rootpin_policy::Policy;
 use rootpin_policy::judge::Action;
 use rootpin_trust::Refusal;
@@ -20,7 +20,7 @@ pub struct Run {
     /// that is all that is known.
     pub bytes: Digest,
     /// Every image that it can have been made of, each with its names.
-    pub place: Place,
+    pub place: NamespaceView,
     /// When the question came in.
     pub begun: Instant,
     /// Until when sources may be asked: an engine waits less for a container than for a pull.
@@ -34,7 +34,7 @@ impl Decider {
             Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
                 let until = run.sources_until;
-                let session = Session::new(&policy, &self.repositories, now, run.begun, until);
+                let session = JudgeSession::new(&policy, &self.repositories, now, run.begun, until);
                 let shown = format!("a container of the image {}", run.bytes);
                 let question = run.place.question(&Action::Run, run.bytes, shown);
                 self.place_in(session, &run.place, question).await
@@ -52,7 +52,7 @@ impl Decider {
 
     /// The verdict on a container that never came to be judged: what it is made of is not known, or
     /// time was over.
-    pub fn unjudged_run(&self, engine: &str, refusal: Refusal, begun: Instant) -> Verdict {
+    pub(crate) fn unjudged_run(&self, engine: &str, refusal: Refusal, begun: Instant) -> Verdict {
         // Whose image it is was not learned: it may be that of the strictest rule.
         let decision = self.unjudged(refusal, Policy::strictest_mode);
         Verdict {

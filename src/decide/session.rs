@@ -15,7 +15,7 @@ use super::pin_hint::with_pin_command;
 use crate::evidence::{AGAIN, Evidence, Repositories, RootLook, Unkept, later, share};
 
 /// One question's policy, time and deadline, and what was heard for it.
-pub(super) struct Session<'a> {
+pub(super) struct JudgeSession<'a> {
     pub(super) policy: &'a Policy,
     repositories: &'a Repositories,
     pub(super) now: Timestamp,
@@ -29,7 +29,7 @@ pub(super) struct Session<'a> {
     unkept: Unkept,
 }
 
-impl<'a> Session<'a> {
+impl<'a> JudgeSession<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         repositories: &'a Repositories,

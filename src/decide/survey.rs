@@ -1,185 +1,31 @@
 //! What the policy, the state and the cache say of what is here already, for an audit: nothing of
 //! it is kept, and nobody is admitted.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
 use rootpin_policy::judge::Statement;
 use rootpin_policy::{Policy, Root, RootKind, Rule};
-use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
 
-/// The answer to one survey.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Survey {
-    /// The policy in force; none where there is none.
-    pub policy: Option<PolicyInForce>,
-    /// What stands in the way of a whole answer, each with what to do.
-    pub trouble: Vec<String>,
-    /// The pinned roots.
-    pub roots: Vec<PinnedRoot>,
-    /// The judgements, in the order of the images that were asked about.
-    pub images: Vec<Judgement>,
-    /// What the policy says of the repositories that were asked about, in their order.
-    pub repositories: Vec<Covered>,
-    /// Canonical IDs of the keys whose signatures count nowhere.
-    pub revoked_keys: Vec<String>,
-    /// Repositories with a Notary root that the policy names without a wildcard, by the name that
-    /// is signed.
-    pub named: Vec<String>,
-}
-
-/// The policy in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyInForce {
-    /// Its hash.
-    pub hash: String,
-    /// `enforce` or `audit`
-    pub mode: String,
-    /// What is legal in it and yet hardly meant.
-    pub warnings: Vec<String>,
-}
-
-/// A pinned root, and what is held of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedRoot {
-    /// Its id in the policy.
-    pub id: String,
-    /// `notary` or `tuf`
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Where its metadata is read.
-    pub sources: Vec<String>,
-    /// The role that must name the image (Notary).
-    pub role: Option<String>,
-    /// The pinned keys.
-    pub keys: Vec<PinnedKey>,
-    /// Version and SHA-256 of the pinned file (TUF).
-    pub pinned: Option<PinnedFile>,
-    /// What this host has seen, by repository.
-    pub held: Vec<Held>,
-}
-
-/// A pinned key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedKey {
-    /// Its canonical ID.
-    pub id: String,
-    /// Its fingerprint; none where nothing here but its ID is known.
-    pub fingerprint: Option<String>,
-}
-
-/// A pinned file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedFile {
-    /// Its version.
-    pub version: u64,
-    /// Its digest.
-    pub sha256: String,
-}
-
-/// What this host has seen of one repository under a root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Held {
-    /// The repository; `tuf` for a repository of names of all images.
-    pub repository: String,
-    /// The last good contact.
-    pub contact: Option<String>,
-    /// The highest version seen of each role.
-    pub versions: BTreeMap<String, u64>,
-    /// When the newest root file ends.
-    pub root_expires: Option<String>,
-    /// Digest of each cached file, by name.
-    pub files: BTreeMap<String, String>,
-}
-
-/// What the policy says of a name and its bytes now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Judgement {
-    /// `allowed`, `refused` or `unjudged`, whatever the mode.
-    pub outcome: String,
-    /// Whether an engine would go on: allowed, or audit mode.
-    pub let_through: bool,
-    /// The code of a refusal.
-    pub code: Option<String>,
-    /// What an admission rests on.
-    pub ground: Option<String>,
-    /// The policy's entry.
-    pub rule: Option<String>,
-    /// The roots that were asked, each with what it says where the answer is yes.
-    pub roots: Vec<Word>,
-    /// What was found.
-    pub found: Option<String>,
-    /// What was wanted.
-    pub wanted: Option<String>,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-/// What one root says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Word {
-    /// Its id in the policy.
-    pub root: String,
-    /// The repository that the metadata is signed for.
-    pub repository: Option<String>,
-    /// The role that names the image.
-    pub role: Option<String>,
-    /// Canonical IDs of the root role's keys.
-    pub root_keys: Vec<String>,
-    /// Canonical IDs of the keys whose signatures counted.
-    pub signers: Vec<String>,
-    /// Version by role.
-    pub versions: BTreeMap<String, u64>,
-    /// The earliest expiry of all that was used.
-    pub expires: Option<String>,
-    /// The last good contact.
-    pub contact: Option<String>,
-}
-
-/// What the policy says of a repository's metadata.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Covered {
-    /// The entry that covers it.
-    pub rule: Option<String>,
-    /// The roots that may sign it.
-    pub roots: Vec<String>,
-    /// Canonical IDs of the pinned keys of those that are of Notary: a TUF root's are in no trust
-    /// directory.
-    pub keys: Vec<String>,
-}
-
-/// What is asked.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// Names, and the digests that they stand for.
-    pub images: Vec<(ImageRef, Digest)>,
-    /// Repositories by the names that their metadata is signed for.
-    pub repositories: Vec<Repository>,
-    /// Whether the pinned roots are wanted.
-    pub roots: bool,
-}
+pub(crate) use answer::{
+    Covered, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce, RootWord, Survey,
+    SurveyJudgement, SurveyQuestion,
+};
 
 /// More in one cached folder is not looked at.
 const MAX_CACHED: usize = 32 << 20;
 
 /// Looks through what is asked, by a decider that keeps nothing.
-pub async fn survey(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Survey {
+pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Timestamp) -> Survey {
     let mut survey = Survey::default();
     let policy = match onlooker.policy() {
         Ok(policy) => policy,
@@ -225,7 +71,7 @@ pub async fn survey(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Survey
 
 /// The pinned roots of a policy, without what any host holds of them.
 #[must_use]
-pub fn pinned(policy: &Policy) -> Vec<PinnedRoot> {
+pub(crate) fn pinned(policy: &Policy) -> Vec<PinnedRoot> {
     policy
         .roots
         .values()
@@ -233,7 +79,11 @@ pub fn pinned(policy: &Policy) -> Vec<PinnedRoot> {
         .collect()
 }
 
-async fn judgements(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Vec<Judgement> {
+async fn judgements(
+    onlooker: &Decider,
+    asked: &SurveyQuestion,
+    now: Timestamp,
+) -> Vec<SurveyJudgement> {
     let mut judged = Vec::with_capacity(asked.images.len());
     for (name, digest) in &asked.images {
         let verdict = onlooker
@@ -251,7 +101,7 @@ async fn judgements(onlooker: &Decider, asked: &Asked, now: Timestamp) -> Vec<Ju
     judged
 }
 
-fn judgement(verdict: &Verdict) -> Judgement {
+fn judgement(verdict: &Verdict) -> SurveyJudgement {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots, ground) = match &verdict.decision {
         Decision::Allow(admission) => {
@@ -271,14 +121,14 @@ fn judgement(verdict: &Verdict) -> Judgement {
             )
         }
         Decision::Deny(denial) | Decision::LetThrough(denial) => {
-            let roots = denial.roots.iter().map(|id| Word {
+            let roots = denial.roots.iter().map(|id| RootWord {
                 root: id.clone(),
-                ..Word::default()
+                ..RootWord::default()
             });
             (denial.rule.clone(), roots.collect(), None)
         }
     };
-    Judgement {
+    SurveyJudgement {
         outcome: verdict.decision.outcome().to_owned(),
         let_through: verdict.decision.lets_through(),
         code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
@@ -291,9 +141,9 @@ fn judgement(verdict: &Verdict) -> Judgement {
     }
 }
 
-fn word(id: &str, statement: &Statement) -> Word {
+fn word(id: &str, statement: &Statement) -> RootWord {
     let collection = statement.verified.get();
-    Word {
+    RootWord {
         root: id.to_owned(),
         repository: Some(collection.gun.to_string()),
         role: Some(collection.role.clone()),
@@ -432,7 +282,7 @@ fn held(
     seen: &Overview,
     cache: Option<&Cache>,
     fingerprints: &mut BTreeMap<KeyId, Fingerprint>,
-) -> Vec<Held> {
+) -> Vec<HeldMetadata> {
     let (source, of_tuf) = match &root.kind {
         RootKind::Notary(notary) => (notary.server.clone(), false),
         RootKind::Tuf(_) => (format!("root {}", root.id), true),
@@ -474,7 +324,7 @@ fn held(
                 .flat_map(|file| &file.keys)
                 .filter_map(|key| Some((key.id(), Fingerprint::of(key)?))),
         );
-        all.push(Held {
+        all.push(HeldMetadata {
             repository: one.subject.to_string(),
             contact: contact.map(|contact| contact.at.to_string()),
             versions,

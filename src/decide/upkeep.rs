@@ -54,7 +54,7 @@ impl Decider {
     /// When the metadata of each root of the policy expires, by its ID, as far as it is known here;
     /// of a Notary server the first that does.
     #[must_use]
-    pub fn root_expiries(&self) -> Vec<(String, Timestamp)> {
+    pub(crate) fn root_expiries(&self) -> Vec<(String, Timestamp)> {
         let policy = self.policy();
         policy.map_or_else(
             |_| Vec::new(),

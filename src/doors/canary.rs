@@ -12,11 +12,11 @@ use containerd_client::types;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Response, Status};
 
-use super::gate::{EngineGates, MISPLACED};
-use crate::control::Unproven;
+use super::gate::{EngineGates, MISPLACED, canary_text};
 use crate::decide::Door;
 use crate::engines::containerd::within;
 use crate::nonce;
+use crate::observe::Unproven;
 use rootpin_trust::image::Digest;
 
 impl EngineGates {
@@ -25,8 +25,8 @@ impl EngineGates {
     ///
     /// # Errors
     /// What came back instead, or that nothing did.
-    pub async fn canary(&self) -> Result<(), Unproven> {
-        let asked = Canary::new(self).map_err(|error| Unproven::Silent(error.to_string()))?;
+    pub(crate) async fn canary(&self) -> Result<(), Unproven> {
+        let asked = LayerCanary::new(self).map_err(|error| Unproven::Silent(error.to_string()))?;
         let answer = self.ask_containerd(&asked).await;
         match answer {
             Err(status) if status.message().contains(&canary_text(&asked.digest)) => Ok(()),
@@ -52,7 +52,10 @@ impl EngineGates {
         }
     }
 
-    async fn ask_containerd(&self, asked: &Canary<'_>) -> Result<Response<ApplyResponse>, Status> {
+    async fn ask_containerd(
+        &self,
+        asked: &LayerCanary<'_>,
+    ) -> Result<Response<ApplyResponse>, Status> {
         let request = asked.request()?;
         let call = async {
             DiffClient::new(self.containerd.channel())
@@ -68,8 +71,8 @@ impl EngineGates {
     ///
     /// # Errors
     /// No answer, or not that of this gate.
-    pub async fn ask_by_socket(&self, door: Door, socket: &Path) -> Result<(), String> {
-        let asked = Canary::new(self).map_err(|error| error.to_string())?;
+    pub(crate) async fn ask_by_socket(&self, door: Door, socket: &Path) -> Result<(), String> {
+        let asked = LayerCanary::new(self).map_err(|error| error.to_string())?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .map_err(|error| error.to_string())?;
         let channel = endpoint
@@ -105,12 +108,12 @@ impl EngineGates {
 }
 
 /// A layer that does not exist, for as long as it is asked about.
-struct Canary<'a> {
+struct LayerCanary<'a> {
     engine: &'a EngineGates,
     digest: Digest,
 }
 
-impl<'a> Canary<'a> {
+impl<'a> LayerCanary<'a> {
     fn new(engine: &'a EngineGates) -> std::io::Result<Self> {
         let digest = Digest::of(nonce::random_hex()?.as_bytes());
         engine
@@ -138,7 +141,7 @@ impl<'a> Canary<'a> {
     }
 }
 
-impl Drop for Canary<'_> {
+impl Drop for LayerCanary<'_> {
     fn drop(&mut self) {
         self.engine
             .canaries
@@ -146,8 +149,4 @@ impl Drop for Canary<'_> {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|known| *known != self.digest);
     }
-}
-
-pub(super) fn canary_text(digest: &Digest) -> String {
-    format!("rootpin: the self-check's layer {digest} is refused")
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use crate::decide::{Claim, NameSource, Place};
-use crate::engines::containerd::{BlobInfo, Containerd, RecordedName};
+use crate::decide::{Claim, NameSource, NamespaceView};
+use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
 
 /// The reference that docker and CRI put on a layer, and the platform manifest that goes with it.
@@ -21,7 +21,7 @@ const MAX_CHAINS: usize = 4096;
 const MAX_IMPORTED: usize = 64;
 
 /// What else can put a name to a digest.
-pub(super) trait Names {
+pub(super) trait NameLookup {
     /// Names that the image verifier was asked about and that stood for this digest.
     fn admitted(&self, top: &Digest) -> Vec<ImageRef>;
     /// Registries that the policy names, `host[:port]`, whose host without port is this.
@@ -30,7 +30,7 @@ pub(super) trait Names {
 
 /// Why nothing can be said of a layer.
 #[derive(Debug)]
-pub(super) enum Unknown {
+pub(super) enum LayerUnknown {
     /// containerd's own error.
     Containerd(Status),
     /// The manifest that the layer's annotation names is here, and does not list the layer as
@@ -38,7 +38,7 @@ pub(super) enum Unknown {
     Contradicted(Digest),
 }
 
-impl From<Status> for Unknown {
+impl From<Status> for LayerUnknown {
     fn from(status: Status) -> Self {
         Self::Containerd(status)
     }
@@ -49,19 +49,19 @@ impl From<Status> for Unknown {
 /// # Errors
 /// containerd's own; or what it says contradicts itself.
 pub(super) async fn gather(
-    containerd: &Containerd,
-    names: &(dyn Names + Sync),
+    containerd: &ContainerdClient,
+    names: &(dyn NameLookup + Sync),
     namespace: &str,
     layer: &Descriptor,
     annotations: &HashMap<String, String>,
-) -> Result<Place, Unknown> {
+) -> Result<NamespaceView, LayerUnknown> {
     // Both at once: most of a question's time is spent waiting for containerd.
     let (blobs, records) = tokio::try_join!(
         containerd.blobs(namespace),
         containerd.image_records(namespace)
     )?;
     let by_digest = blobs.iter().map(|info| (info.digest, info)).collect();
-    let search = Search {
+    let search = ClaimSearch {
         containerd,
         namespace,
         blobs: &blobs,
@@ -84,7 +84,7 @@ pub(super) async fn gather(
 /// Names of image records whose target is a chain's top. Clients write full names; what would first
 /// have to be made one (CRI's `sha256:…`, docker's `moby-dangling@…`) is nobody's word on a
 /// repository.
-fn recorded(place: &mut Place, records: &[RecordedName]) {
+fn recorded(place: &mut NamespaceView, records: &[RecordedName]) {
     for RecordedName {
         name,
         target,
@@ -112,22 +112,22 @@ fn recorded(place: &mut Place, records: &[RecordedName]) {
     }
 }
 
-struct Search<'a> {
-    containerd: &'a Containerd,
+struct ClaimSearch<'a> {
+    containerd: &'a ContainerdClient,
     namespace: &'a str,
     blobs: &'a [BlobInfo],
     by_digest: HashMap<Digest, &'a BlobInfo>,
 }
 
-impl Search<'_> {
+impl ClaimSearch<'_> {
     /// What the namespace knows of one layer.
     async fn place(
         &self,
-        names: &(dyn Names + Sync),
+        names: &(dyn NameLookup + Sync),
         records: &[RecordedName],
         layer: &Descriptor,
         annotations: &HashMap<String, String>,
-    ) -> Result<Place, Unknown> {
+    ) -> Result<NamespaceView, LayerUnknown> {
         let (chains, is_whole) = self.chains(layer).await?;
         if !is_whole {
             log::warn!(
@@ -138,7 +138,7 @@ impl Search<'_> {
             );
         }
         let namespace = self.namespace.to_owned();
-        let mut place = Place {
+        let mut place = NamespaceView {
             namespace,
             chains,
             claims: Vec::new(),
@@ -169,17 +169,17 @@ impl Search<'_> {
     /// of which no more is known than its digest, may have come from anywhere.
     async fn variant(
         &self,
-        names: &(dyn Names + Sync),
+        names: &(dyn NameLookup + Sync),
         records: &[RecordedName],
         digest: Digest,
-    ) -> Result<Place, Unknown> {
+    ) -> Result<NamespaceView, LayerUnknown> {
         match self
             .by_digest
             .get(&digest)
             .and_then(|info| info.descriptor())
         {
             Some(layer) => self.place(names, records, &layer, &HashMap::new()).await,
-            None => Ok(Place {
+            None => Ok(NamespaceView {
                 namespace: self.namespace.to_owned(),
                 chains: Vec::new(),
                 claims: Vec::new(),
@@ -260,9 +260,9 @@ impl Search<'_> {
     /// no claim by annotation, and other tellers are asked.
     fn annotated(
         &self,
-        place: &mut Place,
+        place: &mut NamespaceView,
         annotations: &HashMap<String, String>,
-    ) -> Result<(), Unknown> {
+    ) -> Result<(), LayerUnknown> {
         let Some(name) = annotations
             .get(IMAGE_REF)
             .and_then(|name| name.parse::<ImageRef>().ok())
@@ -286,14 +286,14 @@ impl Search<'_> {
         match manifest
             .filter(|manifest| place.claims.is_empty() && self.by_digest.contains_key(manifest))
         {
-            Some(manifest) => Err(Unknown::Contradicted(manifest)),
+            Some(manifest) => Err(LayerUnknown::Contradicted(manifest)),
             None => Ok(()),
         }
     }
 
     /// Names that an imported index claims for a chain's top. One that came from a registry was not
     /// imported, and its names are only what a stranger says of images that may be others'.
-    async fn imported(&self, place: &mut Place) -> Result<(), Status> {
+    async fn imported(&self, place: &mut NamespaceView) -> Result<(), Status> {
         let tops: HashSet<Digest> = place.chains.iter().map(Chain::top).collect();
         let mut names = BTreeSet::new();
         for (info, index) in self.listing(&tops).await? {
@@ -325,7 +325,7 @@ impl Search<'_> {
     /// Repositories that the blobs were fetched from, where the policy names such a registry; and
     /// whether any of them was fetched at all. The configuration tells it too: where containerd
     /// corrects an old manifest's media types, the new one has no label of its own.
-    fn sourced(&self, place: &mut Place, names: &dyn Names, layer: &Descriptor) {
+    fn sourced(&self, place: &mut NamespaceView, names: &dyn NameLookup, layer: &Descriptor) {
         let mut seen = HashSet::new();
         let known = |digest: &Digest| self.by_digest.get(digest).copied();
         place.from_registry |= known(&layer.digest).is_some_and(BlobInfo::is_of_registry);
@@ -359,7 +359,7 @@ impl Search<'_> {
 
 /// The repositories of the policy's registries that labels name. The labels have no port.
 pub(super) fn repositories<'a>(
-    names: &dyn Names,
+    names: &dyn NameLookup,
     sources: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Vec<Repository> {
     let full = |(host, path): (&str, &'a str)| {

@@ -26,15 +26,15 @@ const GRPC_STATUS: &str = "grpc-status";
 
 /// This process's secret, without which no answer that means "allowed" leaves a gate.
 #[derive(Clone)]
-pub(super) struct Mark(HeaderValue);
+pub(super) struct ProcessMark(HeaderValue);
 
-impl fmt::Debug for Mark {
+impl fmt::Debug for ProcessMark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Mark")
     }
 }
 
-impl Mark {
+impl ProcessMark {
     /// A new secret.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Mark {
 #[derive(Debug, Clone)]
 pub(super) struct FailClosed<S> {
     inner: S,
-    mark: Mark,
+    mark: ProcessMark,
 }
 
 impl<S> Service<Request<Body>> for FailClosed<S>
@@ -105,7 +105,7 @@ where
     }
 }
 
-fn closed(mut response: Response<Body>, mark: &Mark) -> Response<Body> {
+fn closed(mut response: Response<Body>, mark: &ProcessMark) -> Response<Body> {
     let marked = response
         .headers_mut()
         .remove(MARK)
@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn only_a_marked_unimplemented_leaves_as_unimplemented() {
-        let mark = Mark::new().unwrap();
+        let mark = ProcessMark::new().unwrap();
         let allowed = closed(mark.fall_through().into_http(), &mark);
         assert_eq!(code(&allowed), Code::Unimplemented);
         assert!(allowed.headers().get(MARK).is_none());
-        let other = Mark::new().unwrap();
+        let other = ProcessMark::new().unwrap();
         assert_eq!(
             code(&closed(other.fall_through().into_http(), &mark)),
             Code::FailedPrecondition
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_panics_is_a_refusal_of_that_question() {
-        let mut guarded = Mark::new().unwrap().guard(Panics);
+        let mut guarded = ProcessMark::new().unwrap().guard(Panics);
         for _ in 0..2 {
             assert_eq!(
                 code(&guarded.call(Request::new(Body::empty())).await.unwrap()),
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_no_grpc_answer_is_a_refusal() {
-        let mark = Mark::new().unwrap();
+        let mark = ProcessMark::new().unwrap();
         for status in [
             StatusCode::NOT_FOUND,
             StatusCode::OK,
@@ -230,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_at_the_end_of_a_body_is_closed_too() {
-        let mark = Mark::new().unwrap();
+        let mark = ProcessMark::new().unwrap();
         for (inside, outside) in [("12", "9"), ("6", "9"), ("0", "0"), ("7", "7")] {
             let mut trailers = HeaderMap::new();
             trailers.insert(GRPC_STATUS, HeaderValue::from_static(inside));

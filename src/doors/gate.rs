@@ -18,12 +18,11 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::canary::canary_text;
-use super::claims::{self, Names, Unknown};
-use super::fail_closed::Mark;
+use super::claims::{self, LayerUnknown, NameLookup};
+use super::fail_closed::ProcessMark;
 use super::socket;
-use crate::decide::{Decider, Decision, Door, Place, Unpack, Verdict, too_slow};
-use crate::engines::containerd::{Containerd, header, within};
+use crate::decide::{Decider, Decision, Door, NamespaceView, Unpack, Verdict, too_slow};
+use crate::engines::containerd::{ContainerdClient, header, within};
 use crate::nonce;
 use crate::observe::Observer;
 use rootpin_trust::image::{Descriptor, Digest, Repository, is_of_host};
@@ -51,14 +50,14 @@ pub(super) const MISPLACED: &str =
 
 /// What both gates of one engine share.
 #[derive(Debug)]
-pub struct EngineGates {
+pub(crate) struct EngineGates {
     /// The engine's name in rootpin.toml.
     pub name: String,
     /// Its containerd.
-    pub containerd: Containerd,
+    pub containerd: ContainerdClient,
     pub(super) decider: Arc<Decider>,
     observer: Arc<Observer>,
-    mark: Mark,
+    mark: ProcessMark,
     /// Layers that the applying gate has judged and is having applied, by nonce.
     passes: Mutex<HashMap<String, Digest>>,
     /// How many of them there are.
@@ -79,13 +78,14 @@ impl EngineGates {
     ///
     /// # Errors
     /// The socket's path cannot be an address, or the system gives no random bytes.
-    pub fn new(
+    pub(crate) fn new(
         config: &crate::config::Engine,
         decider: Arc<Decider>,
         observer: Arc<Observer>,
     ) -> Result<Self, String> {
-        let containerd = Containerd::at(&config.containerd).map_err(|error| error.to_string())?;
-        let mark = Mark::new().map_err(|error| error.to_string())?;
+        let containerd =
+            ContainerdClient::at(&config.containerd).map_err(|error| error.to_string())?;
+        let mark = ProcessMark::new().map_err(|error| error.to_string())?;
         Ok(Self {
             name: config.name.clone(),
             containerd,
@@ -102,7 +102,7 @@ impl EngineGates {
     ///
     /// # Errors
     /// The listener's.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self: Arc<Self>,
         door: Door,
         listener: tokio::net::UnixListener,
@@ -119,7 +119,7 @@ impl EngineGates {
     }
 
     /// Waits until containerd unpacks nothing that the applying gate gave it.
-    pub async fn until_unpacked(&self) {
+    pub(crate) async fn until_unpacked(&self) {
         let _ = self
             .unpacks
             .subscribe()
@@ -131,7 +131,7 @@ impl EngineGates {
     ///
     /// # Errors
     /// containerd's own; or it does not answer.
-    pub async fn differs(&self) -> Result<Vec<String>, Status> {
+    pub(crate) async fn differs(&self) -> Result<Vec<String>, Status> {
         let call = self.containerd.differ_addresses();
         tokio::time::timeout(self.decider.deadline(), call)
             .await
@@ -144,7 +144,7 @@ impl EngineGates {
         sources: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Vec<Repository> {
         claims::repositories(
-            &Known {
+            &LookedUpNames {
                 decider: &self.decider,
             },
             sources,
@@ -245,14 +245,14 @@ impl Gate {
         metadata: &MetadataMap,
         message: &ApplyRequest,
         layer: &Descriptor,
-    ) -> Result<Vec<Place>, Unknown> {
+    ) -> Result<Vec<NamespaceView>, LayerUnknown> {
         let containerd = &self.engine.containerd;
         let namespaces = self.namespaces(metadata, &layer.digest).await?;
         let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
         let none = HashMap::new();
         let mut places = Vec::new();
         for namespace in namespaces {
-            let names = Known {
+            let names = LookedUpNames {
                 decider: &self.engine.decider,
             };
             let place = claims::gather(
@@ -399,11 +399,11 @@ impl Drop for Pass<'_> {
 }
 
 /// Names from the ledger, and registries from the policy.
-struct Known<'a> {
+struct LookedUpNames<'a> {
     decider: &'a Decider,
 }
 
-impl Names for Known<'_> {
+impl NameLookup for LookedUpNames<'_> {
     fn admitted(&self, top: &Digest) -> Vec<rootpin_trust::image::ImageRef> {
         let rows = self.decider.store().admitted(top).unwrap_or_default();
         rows.into_iter()
@@ -451,9 +451,9 @@ fn refuse(why: &str) -> Status {
     Status::failed_precondition(format!("rootpin: refused: {why}"))
 }
 
-fn unknown(why: &Unknown) -> Refusal {
+fn unknown(why: &LayerUnknown) -> Refusal {
     match why {
-        Unknown::Containerd(status) => Refusal::new(
+        LayerUnknown::Containerd(status) => Refusal::new(
             rootpin_trust::Code::SourceUnreachable,
             format!(
                 "containerd's answer {:?}: {:?}",
@@ -463,7 +463,7 @@ fn unknown(why: &Unknown) -> Refusal {
             "what containerd knows of the layer",
             "the engine's `containerd` socket in rootpin.toml must be that of the containerd that asks",
         ),
-        Unknown::Contradicted(manifest) => Refusal::new(
+        LayerUnknown::Contradicted(manifest) => Refusal::new(
             rootpin_trust::Code::Malformed,
             format!(
                 "manifest {manifest}, which the layer's annotation names and which doesn't list the layer"
@@ -492,4 +492,9 @@ fn decrypted() -> Refusal {
         "a layer whose bytes are the signed ones",
         "encrypted images are not supported: what is signed is not what would be unpacked",
     )
+}
+
+/// The refusal of a self-check's layer, by which the self-check knows its gate.
+pub(super) fn canary_text(digest: &Digest) -> String {
+    format!("rootpin: the self-check's layer {digest} is refused")
 }

@@ -12,7 +12,7 @@ pub mod socket;
 pub mod sweep;
 pub mod verifier;
 
-pub use docker_authz::Plugin as DockerPlugin;
-pub use gate::EngineGates;
-pub use nri::RunDoor;
-pub use resolver::Resolver;
+pub(crate) use docker_authz::AuthzPlugin as DockerPlugin;
+pub(crate) use gate::EngineGates;
+pub(crate) use nri::RunDoor;
+pub(crate) use resolver::ResolverDoor;

@@ -5,8 +5,8 @@
 //! or that speaks badly is passed over by containerd below 2.2, and the container is made: so there
 //! is an answer in time to each question, and the way back is sought for ever.
 
+mod container_origin;
 mod images;
-mod made;
 mod proved;
 mod question;
 mod rootfs;
@@ -17,10 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::StatusBoard;
 use crate::decide::Decider;
 use crate::doors::EngineGates;
-use crate::observe::{self, Observer};
+use crate::observe::{self, Observer, StatusBoard};
 
 /// Generated from `proto/`.
 mod wire {
@@ -45,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The run-time door of one engine.
 #[derive(Debug)]
-pub struct RunDoor {
+pub(crate) struct RunDoor {
     socket: PathBuf,
     gates: Arc<EngineGates>,
     decider: Arc<Decider>,
@@ -57,7 +56,7 @@ pub struct RunDoor {
 impl RunDoor {
     /// The door that NRI's socket leads to.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         socket: PathBuf,
         gates: Arc<EngineGates>,
         decider: Arc<Decider>,
@@ -78,7 +77,7 @@ impl RunDoor {
     ///
     /// # Errors
     /// None: a door that can't be kept is told of, and tried again.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self: Arc<Self>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {

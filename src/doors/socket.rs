@@ -25,7 +25,7 @@ pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Conn
 }
 
 /// The same, with another limit.
-pub fn connections_at_most(
+pub(crate) fn connections_at_most(
     limit: usize,
     listener: UnixListener,
 ) -> impl Stream<Item = io::Result<Connection>> {

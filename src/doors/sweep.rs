@@ -8,6 +8,7 @@ mod in_containerd;
 mod in_docker;
 mod judging;
 mod pending;
+mod swept_image;
 mod watch;
 
 use std::sync::{Arc, Mutex};
@@ -18,15 +19,13 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use self::engine::Engine;
-use self::watch::{Wanted, Watch};
+use self::engine::SweptEngine;
+use self::watch::{SweepRequest, Watch};
 use crate::config::Config;
-use crate::control::{StatusBoard, SweepOrder, Swept};
+use crate::control::SweepOrder;
 use crate::decide::Decider;
-use crate::engines::{Containerd, Docker};
-use crate::observe::{Observer, plain};
-
-pub(super) use self::pending::Pending;
+use crate::engines::{ContainerdClient, DockerdClient};
+use crate::observe::{Observer, StatusBoard, Swept, plain};
 
 /// For one question to a dockerd.
 const DOCKER_DEADLINE: Duration = Duration::from_secs(20);
@@ -37,16 +36,16 @@ const ORDER: Duration = Duration::from_secs(100);
 ///
 /// # Errors
 /// An engine's socket is no address.
-pub fn start(
+pub(crate) fn start(
     config: &Config,
     decider: &Arc<Decider>,
     observer: &Arc<Observer>,
     status: &Arc<StatusBoard>,
 ) -> Result<mpsc::Sender<SweepOrder>, String> {
-    let docker = |socket| Docker::at(socket, DOCKER_DEADLINE);
+    let docker = |socket| DockerdClient::at(socket, DOCKER_DEADLINE);
     let mut engines = Vec::new();
     for engine in &config.engines {
-        let containerd = Containerd::at(&engine.containerd)
+        let containerd = ContainerdClient::at(&engine.containerd)
             .map_err(|error| format!("engine {}: {error}", engine.name))?;
         let dockers = config
             .dockers
@@ -55,14 +54,14 @@ pub fn start(
             .collect();
         engines.push((
             engine.name.clone(),
-            Engine::Containerd(Arc::new(containerd), dockers),
+            SweptEngine::Containerd(Arc::new(containerd), dockers),
         ));
     }
     let beside = !engines.is_empty();
     engines.extend(config.dockers.iter().map(|known| {
         (
             known.name.clone(),
-            Engine::Docker(docker(&known.socket), beside),
+            SweptEngine::Docker(docker(&known.socket), beside),
         )
     }));
     let watches = engines.into_iter().map(|(name, engine)| {
@@ -86,7 +85,7 @@ pub fn start(
     Ok(sender)
 }
 
-type Watches = Vec<(Arc<Watch>, mpsc::Sender<Wanted>)>;
+type Watches = Vec<(Arc<Watch>, mpsc::Sender<SweepRequest>)>;
 
 /// One order after the other: each sweeps every engine, all at one time.
 async fn serve(watches: Watches, decider: Arc<Decider>, mut orders: mpsc::Receiver<SweepOrder>) {
@@ -97,7 +96,7 @@ async fn serve(watches: Watches, decider: Arc<Decider>, mut orders: mpsc::Receiv
             sweeps.spawn(async move {
                 let (done, swept) = oneshot::channel();
                 let all = async {
-                    sender.send(Wanted { dry_run, done }).await.is_ok() && swept.await.is_ok()
+                    sender.send(SweepRequest { dry_run, done }).await.is_ok() && swept.await.is_ok()
                 };
                 (at, tokio::time::timeout(ORDER, all).await.unwrap_or(false))
             });

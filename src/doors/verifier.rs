@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::DEFAULT_CONTROL;
-use crate::control::Client;
+use crate::control::DaemonClient;
 use rootpin_trust::canonical::{self, Limits, Text};
 use rootpin_trust::image::Digest;
 
@@ -25,7 +25,7 @@ const LIMITS: Limits = Limits {
     values: 10_000,
 };
 
-struct Asked {
+struct VerifierRequest {
     control: PathBuf,
     name: String,
     digest: Digest,
@@ -76,10 +76,10 @@ fn run() -> Result<(bool, String), String> {
 
 /// While rootpind restarts its socket is away for a moment, and a pull that fails of it is not
 /// tried again by everybody.
-async fn connect(control: &Path) -> Result<Client, String> {
+async fn connect(control: &Path) -> Result<DaemonClient, String> {
     let end = Instant::now() + RESTART;
     loop {
-        match Client::connect(control, TIMEOUT).await {
+        match DaemonClient::connect(control, TIMEOUT).await {
             Err(_) if Instant::now() < end => tokio::time::sleep(Duration::from_millis(50)).await,
             result => return result,
         }
@@ -89,7 +89,9 @@ async fn connect(control: &Path) -> Result<Client, String> {
 /// Who runs this program by hand wants another one.
 const USAGE: &str = "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`; by hand use: rootpin verify NAME";
 
-fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<Asked, String> {
+fn arguments(
+    mut words: impl Iterator<Item = Result<String, String>>,
+) -> Result<VerifierRequest, String> {
     let (mut control, mut name, mut digest) = (PathBuf::from(DEFAULT_CONTROL), None, None);
     while let Some(word) = words.next().transpose()? {
         let value = words
@@ -116,7 +118,7 @@ fn arguments(mut words: impl Iterator<Item = Result<String, String>>) -> Result<
         }
     }
     let missing = || USAGE.to_owned();
-    Ok(Asked {
+    Ok(VerifierRequest {
         control,
         name: name.ok_or_else(missing)?,
         digest: digest.ok_or_else(missing)?,
@@ -157,7 +159,7 @@ fn say(text: &str) {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Asked, String> {
+    fn parse(words: &[&str]) -> Result<VerifierRequest, String> {
         arguments(words.iter().map(|word| Ok((*word).to_owned())))
     }
 

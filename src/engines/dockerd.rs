@@ -25,26 +25,26 @@ const NO_ARGUMENTS: &[u8] = &[0; 5];
 const DENIED: [&str; 2] = ["7", "16"];
 
 /// What it means that a dockerd answers gRPC.
-pub const GRPC_BYPASS: &str = "dockerd answers gRPC on its own socket (HTTP/2 without TLS) and shows it no authorization plugin: whoever may \
+pub(crate) const GRPC_BYPASS: &str = "dockerd answers gRPC on its own socket (HTTP/2 without TLS) and shows it no authorization plugin: whoever may \
     use the socket builds images past the plugin";
 
 /// One dockerd, by its socket.
 #[derive(Debug, Clone)]
-pub struct Docker {
+pub struct DockerdClient {
     socket: PathBuf,
     deadline: Duration,
 }
 
 /// What dockerd answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct DockerAnswer {
     /// Its status.
     pub status: StatusCode,
     /// Its whole body, which is not larger than 64 MiB.
     pub body: Bytes,
 }
 
-impl Docker {
+impl DockerdClient {
     /// The dockerd that listens there. Every call ends within `deadline`.
     #[must_use]
     pub fn at(socket: &Path, deadline: Duration) -> Self {
@@ -79,7 +79,7 @@ impl Docker {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, String> {
+    ) -> Result<DockerAnswer, String> {
         let asked = format!("{method} {path}");
         let answered =
             tokio::time::timeout(self.deadline, self.exchange(method, path, headers, body)).await;
@@ -189,7 +189,7 @@ impl Docker {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, String> {
+    ) -> Result<DockerAnswer, String> {
         let (_connection, answer) = self.open(method, path, headers, body).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY)
@@ -197,7 +197,7 @@ impl Docker {
             .await
             .map_err(|error| error.to_string())?
             .to_bytes();
-        Ok(Answer { status, body })
+        Ok(DockerAnswer { status, body })
     }
 
     async fn open(
@@ -292,7 +292,7 @@ mod tests {
                     .await;
             }
         });
-        let answered = Docker::at(&socket, Duration::from_secs(10))
+        let answered = DockerdClient::at(&socket, Duration::from_secs(10))
             .answers_grpc()
             .await;
         server.abort();
@@ -322,7 +322,7 @@ mod tests {
             Ok(false),
             "docker 29.1 and before"
         );
-        let gone = Docker::at("/none/docker.sock".as_ref(), Duration::from_secs(10))
+        let gone = DockerdClient::at("/none/docker.sock".as_ref(), Duration::from_secs(10))
             .answers_grpc()
             .await;
         assert!(gone.is_err(), "{gone:?}");

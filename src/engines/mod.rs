@@ -2,10 +2,11 @@
 
 pub mod containerd;
 pub mod dockerd;
-pub mod ttrpc_mux;
+pub(crate) mod ttrpc_mux;
 
-pub use containerd::Containerd;
+pub(crate) use containerd::ContainerdClient;
 pub(crate) use containerd::images::is_id;
-pub use containerd::images::name_of_record;
-pub use dockerd::images::{DockerImage, images as docker_images};
-pub use dockerd::{Answer, Docker, GRPC_BYPASS};
+pub(crate) use containerd::images::name_of_record;
+pub use dockerd::DockerdClient;
+pub(crate) use dockerd::GRPC_BYPASS;
+pub(crate) use dockerd::images::{DockerImage, images as docker_images};

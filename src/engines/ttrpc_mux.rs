@@ -29,7 +29,7 @@ pub(crate) enum Line {
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageKind {
     /// Asks for an answer on its stream.
     Request,
     /// Is that answer.
@@ -42,7 +42,7 @@ pub(crate) struct Message {
     /// The connection it is of.
     pub(crate) line: Line,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     /// The number that a request has in common with its answer.
     pub(crate) stream: u32,
     /// A protobuf message: `ttrpc.Request` or `ttrpc.Response`.
@@ -51,13 +51,13 @@ pub(crate) struct Message {
 
 /// A connection to NRI's socket.
 #[derive(Debug)]
-pub(crate) struct Trunk<S> {
+pub(crate) struct TtrpcMux<S> {
     stream: S,
     /// What has come of each connection and is no whole message yet.
     pending: [Vec<u8>; 2],
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Trunk<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TtrpcMux<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Trunk<S> {
     pub(crate) async fn send(
         &mut self,
         line: Line,
-        kind: Kind,
+        kind: MessageKind,
         stream: u32,
         body: &[u8],
     ) -> io::Result<()> {
@@ -129,8 +129,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Trunk<S> {
             Line::Runtime => 2,
         };
         let kind = match kind {
-            Kind::Request => 1,
-            Kind::Response => 2,
+            MessageKind::Request => 1,
+            MessageKind::Response => 2,
         };
         let header = [
             line.to_be_bytes(),
@@ -159,8 +159,8 @@ fn take(line: Line, pending: &mut Vec<u8>) -> io::Result<Option<Message>> {
         return Err(odd(&format!("a message of {length} bytes")));
     }
     let kind = match kind {
-        1 => Kind::Request,
-        2 => Kind::Response,
+        1 => MessageKind::Request,
+        2 => MessageKind::Response,
         other => return Err(odd(&format!("a message of type {other}"))),
     };
     let Some(body) = rest.get(..length).map(<[u8]>::to_vec) else {
@@ -208,7 +208,7 @@ mod tests {
 
     /// All messages in these bytes, and how they end.
     async fn read(bytes: &[u8]) -> (Vec<Message>, io::Error) {
-        let mut trunk = Trunk::new(tokio::io::join(bytes, tokio::io::sink()));
+        let mut trunk = TtrpcMux::new(tokio::io::join(bytes, tokio::io::sink()));
         let mut messages = Vec::new();
         loop {
             match trunk.next().await {
@@ -234,9 +234,9 @@ mod tests {
             .map(|one| (one.line, one.kind, one.stream, one.body.as_slice()))
             .collect();
         let wanted = [
-            (Line::Runtime, Kind::Response, 7, &b""[..]),
-            (Line::Plugin, Kind::Request, 1, b"ask"),
-            (Line::Plugin, Kind::Request, 3, b"again"),
+            (Line::Runtime, MessageKind::Response, 7, &b""[..]),
+            (Line::Plugin, MessageKind::Request, 1, b"ask"),
+            (Line::Plugin, MessageKind::Request, 3, b"again"),
         ];
         assert_eq!(
             (told.as_slice(), end.kind()),
@@ -297,7 +297,7 @@ mod tests {
             &[0; 100],
         ]
         .concat();
-        let mut trunk = Trunk::new(tokio::io::join(announced.as_slice(), tokio::io::sink()));
+        let mut trunk = TtrpcMux::new(tokio::io::join(announced.as_slice(), tokio::io::sink()));
         assert!(trunk.next().await.is_err());
         assert!(
             trunk.pending[0].capacity() < 4096,
@@ -309,14 +309,14 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_one_frame_that_containerd_can_read_at_once() {
         let mut sent = Vec::new();
-        let mut trunk = Trunk::new(tokio::io::join(tokio::io::empty(), &mut sent));
+        let mut trunk = TtrpcMux::new(tokio::io::join(tokio::io::empty(), &mut sent));
         trunk
-            .send(Line::Plugin, Kind::Response, 5, b"yes")
+            .send(Line::Plugin, MessageKind::Response, 5, b"yes")
             .await
             .unwrap();
         assert!(
             trunk
-                .send(Line::Plugin, Kind::Response, 5, &[0; MAX_SENT])
+                .send(Line::Plugin, MessageKind::Response, 5, &[0; MAX_SENT])
                 .await
                 .is_err()
         );

@@ -13,11 +13,11 @@ use crate::trusted_path::{append, missing_folder};
 #[derive(Debug)]
 pub(super) struct AuditFile {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<AuditFileState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AuditFileState {
     file: File,
     /// Whether a line was cut off and what there is of it could not be taken back.
     broken: bool,
@@ -33,7 +33,7 @@ impl AuditFile {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            state: Mutex::new(State {
+            state: Mutex::new(AuditFileState {
                 file,
                 broken: ends_within_a_line(path),
                 trouble: None,

@@ -8,7 +8,7 @@ use crate::decide::Verdict;
 
 /// Starts logging to standard error. Under systemd the lines carry the journal's priority and no
 /// time.
-pub fn init() {
+pub(crate) fn init() {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = env_logger::Builder::new();
     builder
@@ -30,7 +30,7 @@ pub fn init() {
 }
 
 /// Logging for the command line: warnings, on standard error.
-pub fn init_cli() {
+pub(crate) fn init_cli() {
     env_logger::Builder::new()
         .filter_level(LevelFilter::Warn)
         .format(|out, record| writeln!(out, "rootpin: {}", record.args()))

@@ -8,7 +8,7 @@ use crate::decide::Verdict;
 
 /// What is counted, by name and labels.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     values: Mutex<BTreeMap<(&'static str, String), f64>>,
 }
 
@@ -158,7 +158,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
 
 impl Metrics {
     /// Adds to a counter. `labels` as `name="value",…`.
-    pub fn add(&self, name: &'static str, labels: String, by: f64) {
+    pub(crate) fn add(&self, name: &'static str, labels: String, by: f64) {
         *self
             .values
             .lock()
@@ -168,7 +168,7 @@ impl Metrics {
     }
 
     /// Sets a gauge.
-    pub fn set(&self, name: &'static str, labels: String, to: f64) {
+    pub(crate) fn set(&self, name: &'static str, labels: String, to: f64) {
         self.values
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -204,7 +204,7 @@ impl Metrics {
 
     /// Everything, as Prometheus reads it.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for &(name, kind, help) in KNOWN {

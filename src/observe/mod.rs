@@ -4,6 +4,7 @@ mod audit;
 mod log;
 mod metrics;
 mod plain;
+mod status_board;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +15,16 @@ use serde_json::{Value, json};
 
 use crate::decide::{Decision, Door, Verdict, signers};
 
-pub use self::log::{init as init_log, init_cli as init_cli_log};
+pub(crate) use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::escaped;
-pub use self::plain::{plain, plain_lines};
+pub use self::plain::plain;
+pub(crate) use self::plain::plain_lines;
+pub(crate) use self::status_board::SelfChecks;
+pub(crate) use self::status_board::{StatusBoard, Swept, Unproven};
 
 /// Where decisions are told.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     audit: Option<audit::AuditFile>,
     metrics: metrics::Metrics,
     last: Mutex<BTreeMap<(Door, Option<String>), Timestamp>>,
@@ -34,7 +38,7 @@ impl Observer {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn new(audit: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn new(audit: Option<&Path>) -> Result<Self, String> {
         let audit = audit.map(audit::AuditFile::open).transpose()?;
         // Read once: a host that is renamed is another one to whoever reads its records.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -50,13 +54,13 @@ impl Observer {
     }
 
     /// The policy by which decisions are made from now on.
-    pub fn policy_in_force(&self, hash: Option<String>) {
+    pub(crate) fn policy_in_force(&self, hash: Option<String>) {
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = hash;
     }
 
     /// Why decisions are not recorded, if they are not.
     #[must_use]
-    pub fn audit_trouble(&self) -> Option<String> {
+    pub(crate) fn audit_trouble(&self) -> Option<String> {
         self.audit.as_ref()?.trouble()
     }
 
@@ -77,7 +81,7 @@ impl Observer {
     }
 
     /// Tells one decision. What can't be told is an error in the log, and the decision stands.
-    pub fn observe(&self, verdict: &Verdict) {
+    pub(crate) fn observe(&self, verdict: &Verdict) {
         let key = (verdict.door, verdict.engine.clone());
         self.last
             .lock()
@@ -90,7 +94,7 @@ impl Observer {
 
     /// Tells something that is no decision, and that whoever reads the audit file has to know of:
     /// one object with an `event`.
-    pub fn event(&self, mut record: Value) {
+    pub(crate) fn event(&self, mut record: Value) {
         if let Some(members) = record.as_object_mut() {
             members.insert("version".to_owned(), json!(1));
             members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
@@ -99,7 +103,7 @@ impl Observer {
     }
 
     /// Opens the audit file anew, after it was rotated away.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         if let Some(audit) = &self.audit {
             audit.reopen();
         }
@@ -107,7 +111,7 @@ impl Observer {
 
     /// When a door was last asked.
     #[must_use]
-    pub fn last_question(&self, door: Door, engine: Option<&str>) -> Option<Timestamp> {
+    pub(crate) fn last_question(&self, door: Door, engine: Option<&str>) -> Option<Timestamp> {
         let key = (door, engine.map(str::to_owned));
         self.last
             .lock()
@@ -118,7 +122,7 @@ impl Observer {
 
     /// The counters, for what else is counted and for the text of all.
     #[must_use]
-    pub fn metrics(&self) -> &metrics::Metrics {
+    pub(crate) fn metrics(&self) -> &metrics::Metrics {
         &self.metrics
     }
 }

@@ -21,7 +21,7 @@ pub fn plain(text: &str) -> String {
 
 /// The same of a text of several lines, whole.
 #[must_use]
-pub fn plain_lines(text: &str) -> String {
+pub(crate) fn plain_lines(text: &str) -> String {
     text.chars()
         .map(|c| {
             if is_safe(c) || matches!(c, '\n' | '\t') {

@@ -45,7 +45,7 @@ struct Described {
 
 /// The way to ask. One question at a time.
 #[derive(Debug)]
-pub struct SockDiag {
+pub(crate) struct SockDiag {
     socket: OwnedFd,
     sequence: u32,
 }
@@ -55,7 +55,7 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel has no `NETLINK_SOCK_DIAG`, or a sandbox forbids `AF_NETLINK`.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         Ok(Self {
             socket: socket_with(
@@ -73,7 +73,11 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel doesn't say.
-    pub fn owner(&mut self, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+    pub(crate) fn owner(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<Option<u32>> {
         let same = |found: &Described| {
             found.state == ESTABLISHED
                 && (found.local, found.remote) == (local.port(), remote.port())
@@ -85,7 +89,7 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel doesn't say.
-    pub fn listener(&mut self, at: SocketAddr) -> io::Result<Option<(u32, u32)>> {
+    pub(crate) fn listener(&mut self, at: SocketAddr) -> io::Result<Option<(u32, u32)>> {
         let nowhere = SocketAddr::new(
             if at.is_ipv4() {
                 [0; 4].into()

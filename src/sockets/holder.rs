@@ -18,7 +18,7 @@ const MAX_DESCRIPTORS: usize = 100_000;
 
 /// A process that listens somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its user.
     pub uid: u32,
     /// Its number and its name, where they can be seen.
@@ -28,7 +28,7 @@ pub struct Holder {
 impl Holder {
     /// Who listens at an address; `None`: nobody, or the kernel doesn't say.
     #[must_use]
-    pub fn of_port(at: SocketAddr) -> Option<Self> {
+    pub(crate) fn of_port(at: SocketAddr) -> Option<Self> {
         let (uid, inode) = SockDiag::open().ok()?.listener(at).ok()??;
         Some(Self {
             uid,
@@ -39,7 +39,7 @@ impl Holder {
     /// Who listens at a Unix socket: the kernel keeps who called listen(2). `None`: nobody listens,
     /// or its queue is full.
     #[must_use]
-    pub fn of_unix(path: &Path) -> Option<Self> {
+    pub(crate) fn of_unix(path: &Path) -> Option<Self> {
         // A socket that blocks would wait for room in the queue, without end where nobody accepts.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
@@ -54,7 +54,7 @@ impl Holder {
 
     /// Whether it is rootpind, or systemd, which holds sockets for it.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         let named = self
             .process
             .as_ref()
@@ -64,7 +64,7 @@ impl Holder {
 
     /// Whether it is another rootpind.
     #[must_use]
-    pub fn is_rootpind(&self) -> bool {
+    pub(crate) fn is_rootpind(&self) -> bool {
         let own = rustix::process::geteuid().as_raw();
         self.uid == own
             && self

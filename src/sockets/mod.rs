@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-pub use diag::SockDiag;
-pub use holder::Holder;
-pub use passed::Passed;
-pub use unix::{bind_unix, is_dead};
+pub(crate) use diag::SockDiag;
+pub(crate) use holder::Holder;
+pub(crate) use passed::Passed;
+pub(crate) use unix::{bind_unix, is_dead};
 
 /// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it
 /// doesn't know.
@@ -23,13 +23,13 @@ const BACKLOG: u32 = 4096;
 
 /// Why a socket can't be had.
 #[derive(Debug)]
-pub struct Taken {
+pub(crate) struct SocketUnavailable {
     why: String,
     /// Whether another rootpind has it.
-    pub by_rootpind: bool,
+    pub(crate) by_rootpind: bool,
 }
 
-impl Taken {
+impl SocketUnavailable {
     fn plain(why: &str) -> Self {
         Self {
             why: why.to_owned(),
@@ -53,7 +53,7 @@ impl Taken {
     }
 }
 
-impl From<io::Error> for Taken {
+impl From<io::Error> for SocketUnavailable {
     fn from(error: io::Error) -> Self {
         Self {
             why: error.to_string(),
@@ -62,7 +62,7 @@ impl From<io::Error> for Taken {
     }
 }
 
-impl Display for Taken {
+impl Display for SocketUnavailable {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
     }
@@ -72,7 +72,7 @@ impl Display for Taken {
 ///
 /// # Errors
 /// Somebody has it, or the system does not let us.
-pub fn bind_tcp(at: SocketAddr) -> Result<TcpListener, Taken> {
+pub(crate) fn bind_tcp(at: SocketAddr) -> Result<TcpListener, SocketUnavailable> {
     let bound = || {
         let socket = if at.is_ipv4() {
             TcpSocket::new_v4()
@@ -84,7 +84,7 @@ pub fn bind_tcp(at: SocketAddr) -> Result<TcpListener, Taken> {
         socket.listen(BACKLOG)
     };
     bound().map_err(|error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => Taken::by(Holder::of_port(at)),
+        io::ErrorKind::AddrInUse => SocketUnavailable::by(Holder::of_port(at)),
         _ => error.into(),
     })
 }

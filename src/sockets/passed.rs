@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 8192;
 
 /// What systemd passed and no door has taken yet.
 #[derive(Debug, Default)]
-pub struct Passed {
+pub(crate) struct Passed {
     unix: Vec<(PathBuf, UnixListener)>,
     tcp: Vec<(SocketAddr, TcpListener)>,
 }
@@ -29,7 +29,7 @@ impl Passed {
     /// Takes what was passed to this process. To be called once, before there is another thread: it
     /// takes the variables out of the environment.
     #[must_use]
-    pub fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let ours =
             std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
         let mut given = if ours {
@@ -85,20 +85,20 @@ impl Passed {
     }
 
     /// The socket at that path, if it was passed.
-    pub fn unix(&mut self, path: &Path) -> Option<tokio::net::UnixListener> {
+    pub(crate) fn unix(&mut self, path: &Path) -> Option<tokio::net::UnixListener> {
         let at = self.unix.iter().position(|(known, _)| same(known, path))?;
         tokio::net::UnixListener::from_std(self.unix.swap_remove(at).1).ok()
     }
 
     /// The socket at that address, if it was passed.
-    pub fn tcp(&mut self, address: SocketAddr) -> Option<tokio::net::TcpListener> {
+    pub(crate) fn tcp(&mut self, address: SocketAddr) -> Option<tokio::net::TcpListener> {
         let at = self.tcp.iter().position(|(known, _)| *known == address)?;
         tokio::net::TcpListener::from_std(self.tcp.swap_remove(at).1).ok()
     }
 
     /// Sends away whoever connects to what no door has taken, for as long as rootpind runs: systemd
     /// holds those sockets all the same, and an engine would wait there without end.
-    pub fn send_away(self) {
+    pub(crate) fn send_away(self) {
         let told = |place: &dyn std::fmt::Display| {
             log::warn!(
                 "systemd holds {place}, which rootpin.toml does not name: who connects there is sent away"
@@ -128,7 +128,7 @@ impl Passed {
 
     /// Sends away who waits now, where there will be no rootpind: systemd starts the next one when
     /// somebody else connects.
-    pub fn send_away_who_waits(&self) {
+    pub(crate) fn send_away_who_waits(&self) {
         for (_, listener) in &self.unix {
             let _ = (0..MAX_WAITING).find(|_| listener.accept().is_err());
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Holder, Taken};
+use super::{Holder, SocketUnavailable};
 use crate::trusted_path::{missing_folder, restrict_socket};
 
 /// Binds a socket of mode 0600. One that is left over from a daemon that died is replaced; anything
@@ -15,18 +15,18 @@ use crate::trusted_path::{missing_folder, restrict_socket};
 ///
 /// # Errors
 /// Somebody answers there, something that is no socket is there, or the directory does not let us.
-pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
+pub(crate) async fn bind_unix(path: &Path) -> Result<UnixListener, SocketUnavailable> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(Taken::plain(
+            return Err(SocketUnavailable::plain(
                 "something that is no socket is there; remove it",
             ));
         }
         Ok(_) if is_dead(path).await => fs::remove_file(path)?,
-        Ok(_) => return Err(Taken::by(Holder::of_unix(path))),
+        Ok(_) => return Err(SocketUnavailable::by(Holder::of_unix(path))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(why) = missing_folder(path) {
-                return Err(Taken::plain(&why));
+                return Err(SocketUnavailable::plain(&why));
             }
         }
         Err(error) => return Err(error.into()),
@@ -42,7 +42,7 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, Taken> {
 }
 
 /// Whether nobody listens at a socket any more. One whose queue is full has somebody there.
-pub async fn is_dead(path: &Path) -> bool {
+pub(crate) async fn is_dead(path: &Path) -> bool {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && UnixStream::connect(path).await.is_err_and(refused)

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use rootpin_trust::image::{Digest, Document, Repository, Tag};
 
 use super::hosts::Capability;
-use super::http::{Ask, Client, Reply};
+use super::http::{Ask, HttpClient, Reply};
 use super::registry::{self, Endpoint, REDIRECTS};
 use super::{Credentials, SourceError, escaped, shown};
 
@@ -32,7 +32,7 @@ const PAGES: usize = 64;
 
 /// A repository that may be written to.
 #[derive(Debug, Clone)]
-pub struct Artifacts {
+pub(crate) struct Artifacts {
     endpoint: Endpoint,
     repository: Repository,
     /// What is asked of a token service.
@@ -46,13 +46,13 @@ struct Tags {
 
 impl Artifacts {
     /// The media type of the manifests that are written.
-    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
     /// The repository, asked with these credentials.
     ///
     /// # Errors
     /// No client can be made, or a registry on this machine does not answer.
-    pub async fn open(
+    pub(crate) async fn open(
         repository: &Repository,
         credentials: Arc<Credentials>,
     ) -> Result<Self, SourceError> {
@@ -60,7 +60,7 @@ impl Artifacts {
             url: repository.to_string(),
             cause: error.to_string(),
         };
-        let client = Client::new(None, credentials).map_err(other)?;
+        let client = HttpClient::new(None, credentials).map_err(other)?;
         let scope = format!("repository:{}:pull,push", repository.path());
         let endpoints = registry::endpoints(&client, repository, Capability::Push)?;
         let at = |endpoint: &Endpoint| Self {
@@ -89,7 +89,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// See [`SourceError`].
-    pub async fn manifest(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
+    pub(crate) async fn manifest(&self, tag: &Tag) -> Result<Option<Vec<u8>>, SourceError> {
         again(SourceError::is_silent, async || self.under(tag).await).await
     }
 
@@ -112,7 +112,11 @@ impl Artifacts {
     ///
     /// # Errors
     /// It is not there, or the registry sends other bytes.
-    pub async fn blob(&self, digest: &Digest, max_bytes: usize) -> Result<Vec<u8>, SourceError> {
+    pub(crate) async fn blob(
+        &self,
+        digest: &Digest,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, SourceError> {
         let reply = again(SourceError::is_silent, async || {
             let reply = self
                 .get(&format!("blobs/{digest}"), "*/*", max_bytes)
@@ -138,7 +142,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// It does not answer, or lists too many.
-    pub async fn tags(&self) -> Result<Option<Vec<Tag>>, SourceError> {
+    pub(crate) async fn tags(&self) -> Result<Option<Vec<Tag>>, SourceError> {
         match again(SourceError::is_silent, async || self.all_tags().await).await {
             Err(
                 SourceError::Denied { .. }
@@ -193,7 +197,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// See [`SourceError`].
-    pub async fn put_blob(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
+    pub(crate) async fn put_blob(&self, bytes: &[u8]) -> Result<Digest, SourceError> {
         again(may_pass, async || self.upload(bytes).await).await
     }
 
@@ -242,7 +246,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// See [`SourceError`].
-    pub async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
+    pub(crate) async fn put_manifest(&self, tag: &Tag, bytes: &[u8]) -> Result<(), SourceError> {
         let to = self
             .endpoint
             .url(&self.repository, &format!("manifests/{tag}"))?;

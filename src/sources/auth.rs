@@ -10,7 +10,6 @@
 //! and nowhere else: any other service is asked for an anonymous token. A server that is not what
 //! it was cannot send them elsewhere.
 
-use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,21 +20,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::{Challenge, challenge};
-use super::credentials::{Credential, place};
-use super::http::{Ask, Client, Reply, may_ask, read};
+use super::credential::Credential;
+use super::credentials::place;
+use super::grant::{Grant, Realm};
+use super::http::{Ask, HttpClient, Reply, may_ask, read};
 use super::{SourceError, is_loopback, shown};
-
-/// What a grant is good for: a server's origin and a scope.
-pub(super) type Realm = (String, String);
-
-/// Something that opens a server for a while.
-#[derive(Clone)]
-pub(super) struct Grant {
-    header: HeaderValue,
-    until: Instant,
-    /// For the error, where it doesn't open it after all.
-    tried: String,
-}
 
 const TOKEN_CAP: usize = 64 << 10;
 /// The specification's least and default life of a token; the most is ours.
@@ -53,7 +42,7 @@ struct Issued {
     expires_in: Option<serde_json::Value>,
 }
 
-impl Client {
+impl HttpClient {
     /// Asks, and answers one challenge. What comes back may have any status but 401 and 403.
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
@@ -348,15 +337,6 @@ impl Client {
         if let Ok(mut grants) = self.grants.lock() {
             grants.remove(realm);
         }
-    }
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Grant")
-            .field("tried", &self.tried)
-            .finish_non_exhaustive()
     }
 }
 

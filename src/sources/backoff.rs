@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// One source's back-off: 1 s, doubled with each failure in a row up to 60 s, each time ± 50 %, so
 /// that a fleet does not return at once.
 #[derive(Debug, Clone, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
     until: Option<Instant>,
 }
@@ -16,14 +16,14 @@ const MOST: u64 = 60_000;
 impl Backoff {
     /// How long the source is still to be left alone; `None`: ask.
     #[must_use]
-    pub fn wait(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         self.until?
             .checked_duration_since(now)
             .filter(|wait| !wait.is_zero())
     }
 
     /// The source did not answer. `random` is any number, evenly distributed.
-    pub fn failed(&mut self, now: Instant, random: u32) {
+    pub(crate) fn failed(&mut self, now: Instant, random: u32) {
         // A failure of a question that was under way when the pause began says nothing new.
         if self.wait(now).is_some() {
             return;
@@ -32,11 +32,6 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1).min(16);
         let pause = base / 2 + base.saturating_mul(u64::from(random)) / u64::from(u32::MAX);
         self.until = now.checked_add(Duration::from_millis(pause));
-    }
-
-    /// The source answered, whatever it said.
-    pub fn answered(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -71,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_and_an_answer_ends_it_at_once() {
+    fn a_pause_ends_when_its_time_is_over() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         assert_eq!(backoff.wait(now), None);
         backoff.failed(now, 0);
@@ -80,9 +75,6 @@ mod tests {
             Some(Duration::from_millis(300))
         );
         assert_eq!(backoff.wait(now + Duration::from_millis(500)), None);
-        backoff.failed(now + Duration::from_secs(1), 0);
-        backoff.answered();
-        assert_eq!(backoff.wait(now + Duration::from_secs(1)), None);
     }
 
     #[test]

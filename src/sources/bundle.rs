@@ -26,11 +26,11 @@ const BLOCK: u64 = 512;
 const END: std::ops::RangeInclusive<u64> = 2 * BLOCK..=22 * BLOCK;
 /// The largest file that can be a bundle: each member takes two headers, where its name is long,
 /// and is filled up to a block.
-pub const MAX_BUNDLE: u64 = MAX_BYTES + 20_480 * 4 * BLOCK + 22 * BLOCK;
+pub(crate) const MAX_BUNDLE: u64 = MAX_BYTES + 20_480 * 4 * BLOCK + 22 * BLOCK;
 
 /// An open bundle, of good form. What its files say was not looked at.
 #[derive(Debug)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     file: File,
     shown: String,
     /// Where each file begins, and its length.
@@ -42,7 +42,7 @@ impl Bundle {
     ///
     /// # Errors
     /// It can't be read, or is none.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
         let shown = escaped(&path.display().to_string());
         let failed = |error: io::Error| SourceError::Other {
             url: shown.clone(),
@@ -59,7 +59,7 @@ impl Bundle {
     ///
     /// # Errors
     /// It can't be read, or is none.
-    pub fn read(file: File, shown: &str) -> Result<Self, SourceError> {
+    pub(crate) fn read(file: File, shown: &str) -> Result<Self, SourceError> {
         match members(&file) {
             Ok(members) => Ok(Self {
                 file,
@@ -75,21 +75,15 @@ impl Bundle {
 
     /// What people call it.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         &self.shown
-    }
-
-    /// Whether there is such a file.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
     }
 
     /// One file, or `None` where it is not there.
     ///
     /// # Errors
     /// It is larger than allowed, or can't be read.
-    pub fn get(&self, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, SourceError> {
+    pub(crate) fn get(&self, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let Some((offset, length)) = self.members.get(name) else {
             return Ok(None);
         };
@@ -118,7 +112,7 @@ impl Bundle {
 ///
 /// # Errors
 /// It can't be written, or no bundle can hold these files.
-pub fn write_bundle(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+pub(crate) fn write_bundle(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

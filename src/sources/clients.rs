@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::passage::{self, Passage, Wanted};
-use super::silence::Silence;
-use super::{Client, Credentials, NotaryServer, SourceError, TufLocation, registry};
+use super::blob_stream::{self, BlobStream, StreamRequest};
+use super::server_backoff::ServerBackoff;
+use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, registry};
 use rootpin_policy::{MetadataUrl, NotaryRoot};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Code, Refusal};
@@ -24,12 +24,12 @@ pub struct Sources {
     /// Whether nothing is asked.
     silent: bool,
     /// By the digest of the private CA's file; none: the system's store.
-    clients: Mutex<HashMap<Option<Digest>, Client>>,
+    clients: Mutex<HashMap<Option<Digest>, HttpClient>>,
     /// Each holds the back-off of its server.
     servers: Mutex<HashMap<ServerKey, Arc<NotaryServer>>>,
     locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
     /// By host, what gave no answer when it was last asked for an image.
-    registries: Mutex<HashMap<String, (Instant, Arc<Silence>)>>,
+    registries: Mutex<HashMap<String, (Instant, Arc<ServerBackoff>)>>,
 }
 
 impl Sources {
@@ -67,7 +67,7 @@ impl Sources {
     ///
     /// # Errors
     /// The URL or the CA is not usable.
-    pub fn notary_at(
+    pub(crate) fn notary_at(
         &self,
         url: &str,
         tls_ca: Option<&[u8]>,
@@ -96,7 +96,7 @@ impl Sources {
             .locations
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Each holds the silence of its place: what was known of it stays, and what `hosts.toml`
+        // Each holds the backoff of its place: what was known of it stays, and what `hosts.toml`
         // says now counts.
         let keep = |location: TufLocation| {
             let key = (location.url(), tls_ca.map(Digest::of));
@@ -153,15 +153,15 @@ impl Sources {
     /// It doesn't answer, or doesn't let us read.
     pub async fn pass(
         &self,
-        wanted: &Wanted,
+        wanted: &StreamRequest,
         deadline: Instant,
-    ) -> Result<Option<Passage>, SourceError> {
+    ) -> Result<Option<BlobStream>, SourceError> {
         let host = wanted.repository.host();
         let client = self.client(host, None)?;
         self.unless_silent(
             &wanted.repository,
             false,
-            passage::pass(&client, wanted, deadline.into()),
+            blob_stream::pass(&client, wanted, deadline.into()),
         )
         .await
     }
@@ -178,7 +178,7 @@ impl Sources {
         let (host, path) = (repository.host(), repository.path());
         // No path has a colon.
         let manifests = format!("{path}:manifests");
-        let silence = {
+        let backoff = {
             let mut registries = self
                 .registries
                 .lock()
@@ -197,23 +197,23 @@ impl Sources {
             entry.0 = now;
             Arc::clone(&entry.1)
         };
-        let of_manifests = || silence.of(&manifests, host).filter(|_| for_manifests);
-        if let Some(silent) = silence.of(path, host).or_else(of_manifests) {
+        let of_manifests = || backoff.of(&manifests, host).filter(|_| for_manifests);
+        if let Some(silent) = backoff.of(path, host).or_else(of_manifests) {
             return Err(silent);
         }
         let answer = asking.await;
         let fails =
             matches!(&answer, Err(error @ SourceError::Answered { .. }) if error.is_silent());
         if !fails {
-            silence.remember(path, &answer);
+            backoff.remember(path, &answer);
         }
         if for_manifests && (fails || !matches!(&answer, Err(error) if error.is_silent())) {
-            silence.remember(&manifests, &answer);
+            backoff.remember(&manifests, &answer);
         }
         answer
     }
 
-    fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<Client, SourceError> {
+    fn client(&self, url: &str, tls_ca: Option<&[u8]>) -> Result<HttpClient, SourceError> {
         if self.silent {
             return Err(SourceError::Silent {
                 url: url.to_owned(),
@@ -225,7 +225,7 @@ impl Sources {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = Client::new(tls_ca, Arc::clone(&self.credentials));
+        let client = HttpClient::new(tls_ca, Arc::clone(&self.credentials));
         let client = client.map_err(|error| SourceError::Other {
             url: url.to_owned(),
             cause: error.to_string(),

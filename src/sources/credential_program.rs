@@ -19,7 +19,7 @@ use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::credentials::{Credential, Secret};
+use super::credential::{Credential, Secret};
 
 /// Helpers that hang must not pile up.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
@@ -30,7 +30,7 @@ const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct HelperOutput {
     username: String,
     secret: String,
 }
@@ -38,7 +38,7 @@ struct Answer {
 /// What a helper answered, and when.
 type Answered = (Result<Option<Credential>, String>, Instant);
 /// By a helper's name and the server that it is asked for, the answer that comes.
-type Asked = HashMap<(String, String), watch::Receiver<Option<Answered>>>;
+type PendingHelpers = HashMap<(String, String), watch::Receiver<Option<Answered>>>;
 
 /// The helpers that are being asked. One that takes longer than a question goes on, and its answer
 /// serves the next question.
@@ -46,7 +46,7 @@ type Asked = HashMap<(String, String), watch::Receiver<Option<Answered>>>;
 pub(super) struct Helpers {
     pub(super) timeout: Duration,
     pub(super) search_path: Option<OsString>,
-    asked: Mutex<Asked>,
+    asked: Mutex<PendingHelpers>,
 }
 
 impl Helpers {
@@ -179,7 +179,7 @@ async fn get(
             Err(format!("{shown} failed ({status})"))
         };
     }
-    let answer: Answer = serde_json::from_slice(&said)
+    let answer: HelperOutput = serde_json::from_slice(&said)
         .map_err(|_| format!("{shown} gave no credential that is understood"))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credential::IdentityToken(Secret(answer.secret)),

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
+use super::credential::{Credential, Secret};
 use super::credential_program::Helpers;
 
 /// No config.json is longer.
@@ -51,34 +52,21 @@ impl Default for Credentials {
 }
 
 /// How long a credential helper may take where nothing else is said.
-pub const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Something secret, which no log and no debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(pub(super) String);
-
-/// What opens a server to us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Credential {
-    /// User and password.
-    Password { user: String, password: Secret },
-    /// An `OAuth` refresh token, for the token service only.
-    IdentityToken(Secret),
-}
+pub(crate) const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A `config.json`, as far as it concerns us. Docker's own reader takes null for nothing
 /// everywhere.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Config {
-    auths: Option<BTreeMap<String, Option<Entry>>>,
+pub(super) struct DockerConfig {
+    auths: Option<BTreeMap<String, Option<AuthEntry>>>,
     cred_helpers: Option<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -113,7 +101,7 @@ impl Credentials {
     /// Passes over the resolver of this host, which engines find by the same files, and which asks
     /// by these.
     #[must_use]
-    pub fn without_resolver(self, resolver: Option<SocketAddr>) -> Self {
+    pub(crate) fn without_resolver(self, resolver: Option<SocketAddr>) -> Self {
         Self { resolver, ..self }
     }
 
@@ -136,25 +124,25 @@ impl Credentials {
 
     /// Lets a credential helper take so long.
     #[must_use]
-    pub fn helper_timeout(mut self, timeout: Duration) -> Self {
+    pub(crate) fn helper_timeout(mut self, timeout: Duration) -> Self {
         self.helpers.timeout = timeout;
         self
     }
 
     /// The configuration as it stands now; empty where no folder is configured or no file is in it.
-    pub(super) async fn read(&self) -> Result<Config, String> {
+    pub(super) async fn read(&self) -> Result<DockerConfig, String> {
         let Some(file) = self
             .folder
             .as_ref()
             .map(|folder| folder.join("config.json"))
         else {
-            return Ok(Config::default());
+            return Ok(DockerConfig::default());
         };
         let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
         let open = match tokio::fs::File::open(&file).await {
             Ok(open) => open,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Config::default());
+                return Ok(DockerConfig::default());
             }
             Err(error) => return Err(failed(&error)),
         };
@@ -194,7 +182,7 @@ impl Credentials {
     /// `Ok(None)`: there is none.
     pub(super) async fn find(
         &self,
-        config: &Config,
+        config: &DockerConfig,
         host: &str,
         repository: &str,
         deadline: Instant,
@@ -217,7 +205,7 @@ impl Credentials {
                 .await;
         }
         let entry = listed.and_then(|(_, entry)| entry.as_ref());
-        if let Some(credential) = entry.map(Entry::credential).transpose()?.flatten() {
+        if let Some(credential) = entry.map(AuthEntry::credential).transpose()?.flatten() {
             return Ok(Some(credential));
         }
         match config
@@ -235,7 +223,7 @@ impl Credentials {
     }
 }
 
-impl Config {
+impl DockerConfig {
     /// Whether the file names that host, even by an empty entry.
     pub(super) fn names(&self, host: &str) -> bool {
         let place = place(host);
@@ -280,7 +268,7 @@ fn fit(key: &str, place: &str, repository: &str) -> Option<usize> {
     within.then_some(path.len())
 }
 
-impl Entry {
+impl AuthEntry {
     fn credential(&self) -> Result<Option<Credential>, String> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         if let Some(token) = given(&self.identitytoken) {
@@ -335,12 +323,6 @@ pub(super) fn place(key: &str) -> String {
         | "registry.hub.docker.com"
         | "notary.docker.io" => "docker.io".to_owned(),
         other => other.to_owned(),
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(secret)")
     }
 }
 

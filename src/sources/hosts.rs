@@ -44,7 +44,7 @@ pub(super) enum Capability {
 
 /// One way to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct RegistryRoute {
     /// Where its API begins: `https://mirror.example/v2`.
     pub(super) api: String,
     /// PEM of the CAs to trust beside the system's.
@@ -57,7 +57,7 @@ pub(super) struct Way {
     pub(super) guessed: bool,
 }
 
-impl Way {
+impl RegistryRoute {
     /// One for each pair of CAs and certificate; none, where there is neither.
     pub(super) fn tls(&self) -> Option<Digest> {
         let parts = [&self.ca, &self.identity];
@@ -75,7 +75,7 @@ impl Way {
 
 /// The file, as far as it matters here. Other keys of containerd's are passed over.
 #[derive(Deserialize)]
-struct File {
+struct HostsToml {
     server: Option<String>,
     ca: Option<OneOrMore>,
     client: Option<Clients>,
@@ -84,11 +84,11 @@ struct File {
     #[serde(default)]
     override_path: bool,
     #[serde(default)]
-    host: BTreeMap<Spanned<String>, Host>,
+    host: BTreeMap<Spanned<String>, HostTable>,
 }
 
 #[derive(Default, Deserialize)]
-struct Host {
+struct HostTable {
     capabilities: Option<Vec<String>>,
     ca: Option<OneOrMore>,
     client: Option<Clients>,
@@ -144,7 +144,7 @@ pub(super) fn ways(
     host: &str,
     wanted: Capability,
     resolver: Option<SocketAddr>,
-) -> Result<Option<Vec<Way>>, SourceError> {
+) -> Result<Option<Vec<RegistryRoute>>, SourceError> {
     // A registry's name has no slash and is not `..`: it was read as one.
     let wrong = |path: &Path, cause: String| SourceError::Other {
         url: path.display().to_string(),
@@ -178,12 +178,12 @@ pub(super) fn ways(
 /// `mergeLegacyConfig`): mirrors of Docker Hub, and plain http for what it calls insecure. Its
 /// unverified TLS has no place here.
 fn by_dockerd(
-    said: Option<Vec<Way>>,
+    said: Option<Vec<RegistryRoute>>,
     folder: &Path,
     host: &str,
     wanted: Capability,
     resolver: Option<SocketAddr>,
-) -> Result<Option<Vec<Way>>, SourceError> {
+) -> Result<Option<Vec<RegistryRoute>>, SourceError> {
     let dockerd = DaemonJson::beside(folder);
     let own = format!("https://{}", own_name(host));
     let mut ways = Vec::new();
@@ -195,7 +195,7 @@ fn by_dockerd(
         }
     }
     if dockerd.is_insecure(host) {
-        ways.push(Way {
+        ways.push(RegistryRoute {
             api: format!("http://{host}/v2"),
             ca: None,
             identity: None,
@@ -209,7 +209,7 @@ fn by_dockerd(
     let itself = || {
         let api = format!("{own}/v2");
         let (ca, identity, mirror, guessed) = (None, None, false, false);
-        vec![Way {
+        vec![RegistryRoute {
             api,
             ca,
             identity,
@@ -222,7 +222,7 @@ fn by_dockerd(
 }
 
 /// One of `registry-mirrors`, with the certificates that the folder has for it.
-fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<Way, SourceError> {
+fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<RegistryRoute, SourceError> {
     let wrong = |cause: String| SourceError::Other {
         url: format!("registry-mirrors of {}", escaped(url)),
         cause,
@@ -239,12 +239,16 @@ fn mirror_of_dockerd(folder: &Path, url: &str) -> Result<Way, SourceError> {
         .filter(|place| !place.is_default);
     match place {
         Some(place) => by_certificates(&place, url, true),
-        None => Host::default().way(url, folder, true).map_err(wrong),
+        None => HostTable::default().way(url, folder, true).map_err(wrong),
     }
 }
 
 /// A way whose folder has Docker's files only.
-fn by_certificates(place: &RegistryFolder, url: &str, mirror: bool) -> Result<Way, SourceError> {
+fn by_certificates(
+    place: &RegistryFolder,
+    url: &str,
+    mirror: bool,
+) -> Result<RegistryRoute, SourceError> {
     let folder = place.folder();
     let wrong = |cause: String| SourceError::Other {
         url: folder.display().to_string(),
@@ -259,10 +263,10 @@ fn by_certificates(place: &RegistryFolder, url: &str, mirror: bool) -> Result<Wa
             files.into_iter().flatten().map(PathBuf::from).collect(),
         ])
     };
-    let host = Host {
+    let host = HostTable {
         ca,
         client: beside.client.first().map(pair),
-        ..Host::default()
+        ..HostTable::default()
     };
     host.way(url, folder, mirror).map_err(wrong)
 }
@@ -282,8 +286,8 @@ fn parse(
     host: &str,
     wanted: Capability,
     resolver: Option<SocketAddr>,
-) -> Result<(Option<Vec<Way>>, bool), String> {
-    let file: File =
+) -> Result<(Option<Vec<RegistryRoute>>, bool), String> {
+    let file: HostsToml =
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     if file.host.len() > MOST {
         return Err(format!("more than {MOST} hosts"));
@@ -309,7 +313,7 @@ fn parse(
     } else {
         server
     };
-    let of_server = Host {
+    let of_server = HostTable {
         capabilities: None,
         ca: file.ca,
         client: file.client,
@@ -336,7 +340,7 @@ fn leads_to(url: &str, address: SocketAddr) -> bool {
     here && url.port_or_known_default() == Some(address.port())
 }
 
-impl Host {
+impl HostTable {
     /// All that containerd lets a host do where nothing is said.
     fn can(&self, wanted: Capability) -> bool {
         let name = match wanted {
@@ -349,7 +353,7 @@ impl Host {
             .is_none_or(|all| all.iter().any(|one| one == name))
     }
 
-    fn way(&self, url: &str, folder: &Path, mirror: bool) -> Result<Way, String> {
+    fn way(&self, url: &str, folder: &Path, mirror: bool) -> Result<RegistryRoute, String> {
         let shown = escaped(url);
         if self.skip_verify {
             return Err(format!(
@@ -403,7 +407,7 @@ impl Host {
             "client",
             &self.client.as_ref().map(Clients::first).unwrap_or_default(),
         )?;
-        Ok(Way {
+        Ok(RegistryRoute {
             api,
             ca,
             identity,

@@ -1,6 +1,9 @@
 //! One HTTP client for each set of trusted CAs, for the daemon's life: bytes and time are capped,
 //! redirects are ours to follow.
 
+mod failure;
+mod setup;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -9,22 +12,23 @@ use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
-    LOCATION, RANGE, RETRY_AFTER,
+    LOCATION, RANGE,
 };
-use reqwest::{
-    Certificate, Identity, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url,
-    redirect,
-};
+use reqwest::{Certificate, Identity, Method, Proxy, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::{Grant, Realm};
 use super::credentials::Credentials;
-use super::hosts::Way;
-use super::said::{MAX_BODY, Said};
+use super::grant::{Grant, Realm};
+use super::hosts::RegistryRoute;
+use super::server_words::{MAX_BODY, ServerWords};
 use super::{SourceError, escaped, is_loopback, shown};
 use rootpin_trust::image::Digest;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use failure::{cause, failed, late};
+use setup::{builder, certificates, proxy};
+
+pub(crate) use setup::ClientError;
+
 /// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a
 /// ping that stays unanswered tells.
 const PINGS: Duration = Duration::from_secs(4);
@@ -35,12 +39,11 @@ const DRAIN_TIME: Duration = Duration::from_millis(250);
 /// Codings that change the bytes. Storages name others, such as aws-chunked, and send the file as
 /// it is.
 const PACKED: [&str; 6] = ["gzip", "deflate", "br", "zstd", "compress", "lzma"];
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// An HTTP client, with the credentials it may use and the tokens it was granted. Clones share all
 /// of it.
 #[derive(Clone)]
-pub struct Client {
+pub struct HttpClient {
     /// For http, to loopback or where a registry is said to speak nothing else: trusts no CA.
     plain: reqwest::Client,
     /// For https. The system's CAs take longer to read than a question takes, so they are read when
@@ -57,24 +60,6 @@ pub struct Client {
     proxy: Option<Proxy>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) grants: Arc<Mutex<HashMap<Realm, Grant>>>,
-}
-
-/// Why there is no client.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The private CA's PEM holds no certificate that can be used.
-    #[error("tls-ca: {0}")]
-    Ca(String),
-    /// The certificate to show to a registry, or its key, can't be used.
-    #[error("client: {0}")]
-    Identity(String),
-    /// A proxy variable is no URL of an HTTP or SOCKS proxy. The value may hold a password and is
-    /// not repeated.
-    #[error("{0} is not the URL of a proxy: http, https, socks5 or socks5h")]
-    Proxy(&'static str),
-    /// TLS could not be set up.
-    #[error("TLS: {0}")]
-    Tls(String),
 }
 
 /// One question to a server.
@@ -103,10 +88,10 @@ pub(super) struct Reply {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// With another status: the server's words for it.
-    pub(super) said: Said,
+    pub(super) said: ServerWords,
 }
 
-impl Client {
+impl HttpClient {
     /// A client that trusts exactly the CAs of that PEM, or the system's where none is given. Reads
     /// the proxy variables.
     ///
@@ -138,7 +123,7 @@ impl Client {
 
     /// The same client for a registry that is reached in that way: its CA counts beside the
     /// system's, unless the policy gave the only one.
-    pub(super) fn reaching(&self, way: &Way) -> Result<Self, ClientError> {
+    pub(super) fn reaching(&self, way: &RegistryRoute) -> Result<Self, ClientError> {
         let url: Option<Url> = way.api.parse().ok();
         let plain_at = url
             .filter(|url| url.scheme() == "http")
@@ -289,7 +274,7 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Client").finish_non_exhaustive()
     }
@@ -307,49 +292,6 @@ impl Reply {
     }
 }
 
-impl SourceError {
-    /// What a status means that is no answer to what was asked.
-    pub(super) fn of_status(
-        url: String,
-        status: StatusCode,
-        headers: &HeaderMap,
-        said: Said,
-    ) -> Self {
-        let text = |name| {
-            headers
-                .get(name)
-                .map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()))
-        };
-        match status.as_u16() {
-            status @ (401 | 403) => Self::Denied {
-                url,
-                status,
-                tried: "without credentials".to_owned(),
-                said,
-            },
-            status @ 300..=399 => {
-                let said =
-                    text(LOCATION).map_or(said, |to| Said::text(&format!("a redirect to {to}")));
-                Self::Answered {
-                    url,
-                    status,
-                    said,
-                    again_in: None,
-                }
-            }
-            status => {
-                let again_in = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
-                Self::Answered {
-                    url,
-                    status,
-                    said,
-                    again_in,
-                }
-            }
-        }
-    }
-}
-
 /// The whole answer. A connection that breaks before it is whole, or that speaks no HTTP, is no
 /// answer.
 pub(super) async fn read(
@@ -362,9 +304,9 @@ pub(super) async fn read(
     if status != StatusCode::OK || cap == 0 {
         let body = drain(&mut response, deadline).await;
         let said = if status.is_success() {
-            Said::default()
+            ServerWords::default()
         } else {
-            Said::of(&headers, &body)
+            ServerWords::of(&headers, &body)
         };
         return Ok(Reply {
             url,
@@ -411,7 +353,7 @@ pub(super) async fn read(
         status,
         headers,
         body,
-        said: Said::default(),
+        said: ServerWords::default(),
     })
 }
 
@@ -431,24 +373,6 @@ fn packed(headers: &HeaderMap) -> Option<String> {
         .iter()
         .any(|codings| codings.split(',').any(packs))
         .then(|| escaped(listed.join(", ").trim()))
-}
-
-fn late(url: &Url) -> SourceError {
-    SourceError::Silent {
-        url: shown(url),
-        cause: "no complete answer before the deadline".to_owned(),
-    }
-}
-
-fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
-    let (url, cause) = (shown(url), cause(error));
-    if error.is_builder() {
-        SourceError::Other { url, cause }
-    } else if error.is_connect() {
-        SourceError::Unreachable { url, cause }
-    } else {
-        SourceError::Silent { url, cause }
-    }
 }
 
 /// Reads a small body away, so that the connection serves again; what is longer or slower costs the
@@ -493,123 +417,9 @@ pub(super) fn may_ask(url: &Url) -> bool {
     }
 }
 
-/// `pings`: how long a connection with questions under way may be silent before it is pinged, and
-/// how long an answer to that may take.
-fn builder(proxy: Option<&Proxy>, pings: Duration) -> reqwest::ClientBuilder {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("rootpin/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(pings)
-        .http2_keep_alive_timeout(pings)
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .no_proxy();
-    match proxy {
-        Some(proxy) => builder.proxy(proxy.clone()),
-        None => builder,
-    }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-    let certificates =
-        Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(cause(&error)))?;
-    if certificates.is_empty() {
-        Err(ClientError::Ca("no certificate in it".to_owned()))
-    } else {
-        Ok(certificates)
-    }
-}
-
-/// The proxy of the environment. Plain http goes to this machine only, and that never through a
-/// proxy, so `HTTP_PROXY` has no use here.
-fn proxy(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Proxy>, ClientError> {
-    let named = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-        .into_iter()
-        .find_map(|name| Some((name, variable(name)?)));
-    let Some((name, value)) = named else {
-        return Ok(None);
-    };
-    let direct = variable("NO_PROXY").or_else(|| variable("no_proxy"));
-    let direct = direct.map_or_else(
-        || LOOPBACK.to_owned(),
-        |list| format!("{},{LOOPBACK}", names_of(&list)),
-    );
-    let proxy = Proxy::https(looking_up(&value)).map_err(|_| ClientError::Proxy(name))?;
-    Ok(Some(proxy.no_proxy(NoProxy::from_string(&direct))))
-}
-
-/// A SOCKS proxy as engines use it, which looks up the names (Go, net/http): the host may know
-/// none.
-fn looking_up(proxy: &str) -> String {
-    match proxy.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("socks5") => {
-            format!("socks5h://{rest}")
-        }
-        _ => proxy.to_owned(),
-    }
-}
-
-/// `NO_PROXY` with `*.example` as `.example`, and without ports: others read it so, and the client
-/// that we use takes the star and the port for letters of the name.
-fn names_of(list: &str) -> String {
-    let names = list
-        .split([',', ' '])
-        .map(str::trim)
-        .filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            name.strip_prefix('*')
-                .filter(|rest| rest.starts_with('.'))
-                .unwrap_or(name)
-        })
-        .map(|name| match name.rsplit_once(':') {
-            Some((host, port))
-                if !port.is_empty()
-                    && port.bytes().all(|byte| byte.is_ascii_digit())
-                    && (!host.contains(':') || host.ends_with(']')) =>
-            {
-                host.trim_start_matches('[').trim_end_matches(']')
-            }
-            _ => name,
-        })
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// The deepest cause, which says what happened; the outer ones only say that something did.
-fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    let text = deepest.to_string();
-    // The innermost text of a failure to connect in time is bare.
-    let text = if error.is_timeout() && error.is_connect() {
-        "no connection in time".to_owned()
-    } else {
-        text
-    };
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    let mut letters = text.chars();
-    let first = letters.next();
-    // A word in capitals stays so: `SOCKS error`, not `sOCKS error`.
-    let name = letters.clone().next().is_some_and(char::is_uppercase);
-    let first = first.map(|letter| {
-        if name {
-            letter
-        } else {
-            letter.to_ascii_lowercase()
-        }
-    });
-    escaped(&first.into_iter().chain(letters).collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::setup::{looking_up, names_of};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -677,7 +487,7 @@ mod tests {
             status: StatusCode::FOUND,
             headers,
             body: Vec::new(),
-            said: Said::default(),
+            said: ServerWords::default(),
         }
     }
 
@@ -795,7 +605,7 @@ mod tests {
             b"nonsense",
             b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         ] {
-            let client = Client::new(Some(pem), Arc::new(Credentials::none()));
+            let client = HttpClient::new(Some(pem), Arc::new(Credentials::none()));
             assert!(client.is_err(), "{}", String::from_utf8_lossy(pem));
         }
     }

@@ -6,32 +6,36 @@
 
 mod artifacts;
 mod auth;
-pub mod backoff;
+pub(crate) mod backoff;
+mod blob_stream;
 mod bundle;
 mod challenge;
 mod clients;
+mod credential;
 mod credential_program;
 pub mod credentials;
+mod grant;
 mod hosts;
 pub mod http;
 mod manifest_files;
 mod notary_server;
-mod passage;
 pub mod registry;
-mod said;
-mod silence;
+mod server_backoff;
+mod server_words;
 mod tuf;
 
-pub use artifacts::Artifacts;
-pub use bundle::{Bundle, MAX_BUNDLE, write_bundle};
+pub(crate) use artifacts::Artifacts;
+pub use blob_stream::StreamRequest;
+pub(crate) use blob_stream::{BlobStream, Flow};
+pub(crate) use bundle::{Bundle, MAX_BUNDLE, write_bundle};
 pub use clients::Sources;
-pub use credentials::{Credentials, HELPER_TIMEOUT};
-pub use http::{Client, ClientError};
+pub use credentials::Credentials;
+pub(crate) use http::ClientError;
+pub use http::HttpClient;
 pub(crate) use manifest_files::files_of;
 pub use notary_server::NotaryServer;
-pub use passage::{Broken, Flow, Passage, Wanted};
-pub use registry::Description;
-pub use said::Said;
+pub(crate) use registry::Description;
+pub(crate) use server_words::ServerWords;
 pub use tuf::{TufLocation, TufReader};
 
 use rootpin_trust::{Code, Refusal};
@@ -66,7 +70,7 @@ pub enum SourceError {
         /// The status.
         status: u16,
         /// The server's words for it.
-        said: Said,
+        said: ServerWords,
         /// After how many seconds the server wants to be asked again.
         again_in: Option<u64>,
     },
@@ -80,7 +84,7 @@ pub enum SourceError {
         /// With which credentials, or why without.
         tried: String,
         /// The server's words for it.
-        said: Said,
+        said: ServerWords,
     },
     /// More bytes than were allowed.
     #[error("{url}: more than {limit} bytes")]
@@ -317,7 +321,7 @@ mod tests {
                 SourceError::Answered {
                     url: url(),
                     status: 503,
-                    said: Said::default(),
+                    said: ServerWords::default(),
                     again_in: None,
                 },
                 Code::SourceUnreachable,
@@ -326,7 +330,7 @@ mod tests {
                 SourceError::Answered {
                     url: url(),
                     status: 418,
-                    said: Said::default(),
+                    said: ServerWords::default(),
                     again_in: None,
                 },
                 Code::Malformed,
@@ -343,7 +347,7 @@ mod tests {
                     url: url(),
                     status: 401,
                     tried: "anonymously".into(),
-                    said: Said::default(),
+                    said: ServerWords::default(),
                 },
                 Code::SourceDenied,
             ),

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Answer, Request, Want};
 
-use super::http::{Ask, Client, may_ask};
-use super::said::in_place_of_json;
-use super::silence::Silence;
+use super::http::{Ask, HttpClient, may_ask};
+use super::server_backoff::ServerBackoff;
+use super::server_words::in_place_of_json;
 use super::{SourceError, escaped, shown};
 
 /// A Notary v1 server. While it, or one repository of it, does not answer it is left alone for a
@@ -16,8 +16,8 @@ use super::{SourceError, escaped, shown};
 #[derive(Debug)]
 pub struct NotaryServer {
     url: Url,
-    client: Client,
-    silence: Silence,
+    client: HttpClient,
+    backoff: ServerBackoff,
 }
 
 impl NotaryServer {
@@ -25,7 +25,7 @@ impl NotaryServer {
     ///
     /// # Errors
     /// Neither https nor http to this machine, or more than scheme, host, port and path.
-    pub fn new(url: &str, client: Client) -> Result<Self, SourceError> {
+    pub fn new(url: &str, client: HttpClient) -> Result<Self, SourceError> {
         let wrong = |cause: &str| SourceError::Other {
             url: escaped(url.rsplit('@').next().unwrap_or_default()),
             cause: cause.to_owned(),
@@ -43,7 +43,7 @@ impl NotaryServer {
         Ok(Self {
             url: parsed,
             client,
-            silence: Silence::default(),
+            backoff: ServerBackoff::default(),
         })
     }
 
@@ -66,7 +66,7 @@ impl NotaryServer {
         let url = self.file(gun, &want.request)?;
         let scope = format!("repository:{gun}:pull");
         let repository = gun.to_string();
-        if let Some(silence) = self.silence.of(&repository, &shown(&url)) {
+        if let Some(silence) = self.backoff.of(&repository, &shown(&url)) {
             return Err(silence);
         }
         let ask = Ask {
@@ -92,7 +92,7 @@ impl NotaryServer {
             },
             Err(error) => Err(error),
         };
-        self.silence.remember(&repository, &answer);
+        self.backoff.remember(&repository, &answer);
         answer
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn server(url: &str) -> Result<NotaryServer, SourceError> {
         NotaryServer::new(
             url,
-            Client::new(None, Arc::new(Credentials::none())).unwrap(),
+            HttpClient::new(None, Arc::new(Credentials::none())).unwrap(),
         )
     }
 

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
 
-use super::hosts::{self, Capability, Way};
-use super::http::{Ask, Client, Reply};
+use super::hosts::{self, Capability, RegistryRoute};
+use super::http::{Ask, HttpClient, Reply};
 use super::{SourceError, escaped, is_loopback, shown};
 
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -27,7 +27,7 @@ pub(super) const REDIRECTS: u8 = 3;
 /// Where a registry is asked: one of the ways to it.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    client: Client,
+    client: HttpClient,
     /// Where its API begins: `https://r.example/v2`.
     api: String,
     /// What is trusted beside the system's store, and shown.
@@ -45,7 +45,7 @@ pub(super) struct Endpoint {
 /// # Errors
 /// No answer, credentials wanted, or an answer that names no sha256 digest.
 pub async fn resolve(
-    client: &Client,
+    client: &HttpClient,
     image: &ImageRef,
     deadline: Instant,
 ) -> Result<Option<Digest>, SourceError> {
@@ -81,7 +81,7 @@ pub struct Description {
 /// # Errors
 /// No answer, credentials wanted, no manifest and no index, or other bytes than the digest's.
 pub async fn describe(
-    client: &Client,
+    client: &HttpClient,
     image: &ImageRef,
     deadline: Instant,
 ) -> Result<Option<Description>, SourceError> {
@@ -102,7 +102,7 @@ pub async fn describe(
 /// says of it, or the registry itself, which on this machine may speak plain http, as every
 /// engine's default has it.
 pub(super) fn endpoints(
-    client: &Client,
+    client: &HttpClient,
     repository: &Repository,
     wanted: Capability,
 ) -> Result<Vec<Endpoint>, SourceError> {
@@ -114,7 +114,7 @@ pub(super) fn endpoints(
         .transpose()?
         .flatten();
     if let Some(ways) = said {
-        let endpoint = |way: Way| {
+        let endpoint = |way: RegistryRoute| {
             let other = |error: super::ClientError| SourceError::Other {
                 url: way.api.clone(),
                 cause: error.to_string(),
@@ -254,7 +254,7 @@ impl Description {
     ///
     /// # Errors
     /// They are no manifest and no index.
-    pub fn of_stored(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of_stored(bytes: &[u8]) -> Result<Self, String> {
         Self::of(bytes, Some(INDEXES[0])).or_else(|_| Self::of(bytes, Some(MANIFESTS[0])))
     }
 
@@ -307,7 +307,7 @@ impl Endpoint {
     }
 
     /// Who asks there.
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &HttpClient {
         &self.client
     }
 

@@ -9,7 +9,7 @@ use super::StateError;
 
 /// What a directory is when the state is opened in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DirectoryKind {
     /// Missing until now, or empty, or left when the file was being made: it may be made.
     New,
     /// It holds the file.
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 /// Checks the directory, and makes it if it is missing. `file` is the state's file in it, and
 /// `draft` the name under which that is made: it is still there only where the very first start was
 /// cut short, when nothing was seen yet.
-pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, StateError> {
+pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<DirectoryKind, StateError> {
     let metadata = match fs::metadata(dir) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -28,7 +28,7 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
                 .mode(0o700)
                 .create(dir)
                 .map_err(|error| io_error(dir, &error))?;
-            return Ok(Kind::New);
+            return Ok(DirectoryKind::New);
         }
         Err(error) => return Err(io_error(dir, &error)),
     };
@@ -54,7 +54,7 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
             // Or, where the power failed when both names were there, it would speak for a new state
             // one day.
             remove(draft).map_err(|error| io_error(draft, &error))?;
-            Ok(Kind::Existing)
+            Ok(DirectoryKind::Existing)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let entries: io::Result<Vec<_>> = fs::read_dir(dir)
@@ -77,7 +77,7 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Kind, Sta
             }
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(|error| io_error(dir, &error))?;
-            Ok(Kind::New)
+            Ok(DirectoryKind::New)
         }
         Err(error) => Err(io_error(file, &error)),
     }

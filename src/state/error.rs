@@ -74,15 +74,15 @@ impl StateError {
 
 /// What is wrong with the file, before it is known which one.
 #[derive(Debug)]
-pub(super) struct Fault(String);
+pub(super) struct FileFault(String);
 
-impl Fault {
+impl FileFault {
     pub(super) fn new(why: impl Into<String>) -> Self {
         Self(why.into())
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FileFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Fault {
 
 macro_rules! fault_from {
     ($($error:ty),*) => {
-        $(impl From<$error> for Fault {
+        $(impl From<$error> for FileFault {
             fn from(error: $error) -> Self {
                 Self(error.to_string())
             }

@@ -15,18 +15,20 @@ use redb::{
     ReadableTable as _, StorageBackend, TableDefinition, TableError,
 };
 
-use super::seen::{CONTACTS, Changes, Draft, FLOORS, ORIGIN, ORIGIN_KEY, Seen, Summary};
-use super::{Fault, StateError, directory, ledger, record};
+use super::seen::{
+    CONTACTS, Changes, FLOORS, ORIGIN, ORIGIN_KEY, SeenDraft, SeenState, SeenSummary,
+};
+use super::{FileFault, StateError, directory, ledger, record};
 
-type Named = TableDefinition<'static, &'static str, &'static [u8]>;
+type NamedTable = TableDefinition<'static, &'static str, &'static [u8]>;
 
 /// By repository: floors, replay index. By source and repository: last good contact. And one record
 /// that sums these up.
-const TABLES: [Named; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
+const TABLES: [NamedTable; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
 /// Which state this is. One that an earlier rootpin made has no such table.
-const ORIGINS: Named = TableDefinition::new(ORIGIN);
+const ORIGINS: NamedTable = TableDefinition::new(ORIGIN);
 const SUMMARY: &str = "summary";
-const SUMMARIES: Named = TableDefinition::new(SUMMARY);
+const SUMMARIES: NamedTable = TableDefinition::new(SUMMARY);
 const SUMMARY_KEY: &str = "all";
 
 /// What is read often is in memory; the cache serves the ledger.
@@ -55,7 +57,7 @@ pub(super) struct Unnamed {
 }
 
 /// Makes the file, with nothing in it, and opens it. It gets its name when it is whole.
-pub(super) fn create(dir: &Path) -> Result<(Database, Seen, Unnamed), StateError> {
+pub(super) fn create(dir: &Path) -> Result<(Database, SeenState, Unnamed), StateError> {
     let (path, draft) = (path(dir), draft_path(dir));
     let io = |error: &io::Error| directory::io_error(&draft, error);
     let in_use = || StateError::InUse { path: path.clone() };
@@ -104,7 +106,7 @@ pub(super) fn create(dir: &Path) -> Result<(Database, Seen, Unnamed), StateError
 
 impl Unnamed {
     /// Syncs the file and gives it its name, which it takes from no other.
-    pub(super) fn name(self) -> Result<(), Fault> {
+    pub(super) fn name(self) -> Result<(), FileFault> {
         let Self {
             path,
             draft,
@@ -128,9 +130,11 @@ impl Unnamed {
 }
 
 /// Opens the file that is there, or makes one where there can't be any yet.
-pub(super) fn open_or_create(dir: &Path) -> Result<(Database, Seen, Option<Unnamed>), StateError> {
+pub(super) fn open_or_create(
+    dir: &Path,
+) -> Result<(Database, SeenState, Option<Unnamed>), StateError> {
     let path = path(dir);
-    if directory::prepare(dir, &path, &draft_path(dir))? == directory::Kind::New {
+    if directory::prepare(dir, &path, &draft_path(dir))? == directory::DirectoryKind::New {
         log::warn!(
             "{}: a new state: nothing that was seen before on this host protects it from rollback",
             path.display()
@@ -141,7 +145,7 @@ pub(super) fn open_or_create(dir: &Path) -> Result<(Database, Seen, Option<Unnam
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
-pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
+pub(super) fn open(path: &Path) -> Result<(Database, SeenState), StateError> {
     guarded(|| {
         let database = builder()
             .open(path)
@@ -149,7 +153,7 @@ pub(super) fn open(path: &Path) -> Result<(Database, Seen), StateError> {
         let seen = load(&database).map_err(|fault| from_fault(path, &fault))?;
         Ok((database, seen))
     })
-    .unwrap_or_else(|| Err(from_fault(path, &Fault::new("the file is damaged"))))
+    .unwrap_or_else(|| Err(from_fault(path, &FileFault::new("the file is damaged"))))
 }
 
 /// A file without a name is synced once, before it gets one, and not a dozen times on the way
@@ -229,17 +233,17 @@ impl StorageBackend for Draftable {
 }
 
 /// The first records of a new file.
-pub(super) fn initialise(database: &Database) -> Result<Seen, Fault> {
-    let mut draft = Draft::of(&Seen::default());
+pub(super) fn initialise(database: &Database) -> Result<SeenState, FileFault> {
+    let mut draft = SeenDraft::of(&SeenState::default());
     draft.identify()?;
     write(database, &mut draft, &[])?;
     Ok(draft.seen)
 }
 
 /// Reads all that was seen, and checks it against the summary.
-pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
+pub(super) fn load(database: &Database) -> Result<SeenState, FileFault> {
     let transaction = database.begin_read()?;
-    let mut seen = Seen::default();
+    let mut seen = SeenState::default();
     for table in TABLES {
         let name = redb::TableHandle::name(&table).to_owned();
         for row in transaction.open_table(table)?.iter()? {
@@ -259,8 +263,9 @@ pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
     let summary = transaction.open_table(SUMMARIES)?;
     let summary = summary
         .get(SUMMARY_KEY)?
-        .ok_or_else(|| Fault::new("the summary is missing"))?;
-    let (summary, _) = record::decode::<Summary>(SUMMARY, SUMMARY_KEY.as_bytes(), summary.value())?;
+        .ok_or_else(|| FileFault::new("the summary is missing"))?;
+    let (summary, _) =
+        record::decode::<SeenSummary>(SUMMARY, SUMMARY_KEY.as_bytes(), summary.value())?;
     seen.check(&summary)?;
     Ok(seen)
 }
@@ -273,9 +278,9 @@ pub(super) fn load(database: &Database) -> Result<Seen, Fault> {
 /// file with its integrity check has the same effect: it commits.)
 pub(super) fn write(
     database: &Database,
-    draft: &mut Draft,
-    rows: &[ledger::Change],
-) -> Result<(), Fault> {
+    draft: &mut SeenDraft,
+    rows: &[ledger::RowChange],
+) -> Result<(), FileFault> {
     write_once(database, &mut draft.seen, &draft.changes, rows)?;
     if draft.raises() {
         write_once(database, &mut draft.seen, &Changes::new(), &[])
@@ -286,10 +291,10 @@ pub(super) fn write(
 
 fn write_once(
     database: &Database,
-    seen: &mut Seen,
+    seen: &mut SeenState,
     changes: &Changes,
-    rows: &[ledger::Change],
-) -> Result<(), Fault> {
+    rows: &[ledger::RowChange],
+) -> Result<(), FileFault> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     // Its own checksums are no proof against chosen content; two phases do not rest on them after a
@@ -328,7 +333,7 @@ pub(super) fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(open)).ok()
 }
 
-pub(super) fn from_fault(path: &Path, fault: &Fault) -> StateError {
+pub(super) fn from_fault(path: &Path, fault: &FileFault) -> StateError {
     directory::unusable(
         path,
         &fault.to_string(),

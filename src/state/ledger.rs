@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use rootpin_trust::image::{Digest, ImageRef};
 
-use super::Fault;
+use super::FileFault;
 use super::record::{self, Text};
 
 const LEDGER: &str = "ledger";
@@ -31,7 +31,7 @@ const KEPT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// What a digest is, within the image that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum RowKind {
     /// The digest that the name stands for.
     Top,
     /// A manifest, in an index or the top itself; or an index below the top.
@@ -50,7 +50,7 @@ pub struct Row {
     /// The digest that the name stands for.
     pub top: Digest,
     /// What the digest of this row is in that image.
-    pub kind: Kind,
+    pub kind: RowKind,
     /// The policy that was in force.
     pub policy: Digest,
     /// From then on the question is decided anew.
@@ -60,24 +60,24 @@ pub struct Row {
 }
 
 /// One row to write, or, without a value, to remove.
-pub(super) struct Change {
+pub(super) struct RowChange {
     key: Vec<u8>,
     value: Option<Vec<u8>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct RowForm {
     name: Text<ImageRef>,
     top: Text<Digest>,
-    kind: Kind,
+    kind: RowKind,
     policy: Text<Digest>,
     valid_until: Text<Timestamp>,
     rule: String,
 }
 
 /// The rows of one digest, over or not.
-pub(super) fn rows_of(database: &Database, digest: &Digest) -> Result<Vec<Row>, Fault> {
+pub(super) fn rows_of(database: &Database, digest: &Digest) -> Result<Vec<Row>, FileFault> {
     let table = database.begin_read()?.open_table(ROWS)?;
     let mut rows = Vec::new();
     for row in table.range(digest.as_bytes().as_slice()..)? {
@@ -91,12 +91,12 @@ pub(super) fn rows_of(database: &Database, digest: &Digest) -> Result<Vec<Row>, 
 }
 
 /// All rows.
-pub(super) fn all(database: &Database) -> Result<Vec<(Digest, Row)>, Fault> {
+pub(super) fn all(database: &Database) -> Result<Vec<(Digest, Row)>, FileFault> {
     let table = database.begin_read()?.open_table(ROWS)?;
     table
         .iter()?
         .map(|row| {
-            row.map_err(Fault::from)
+            row.map_err(FileFault::from)
                 .and_then(|(key, value)| decode(key.value(), value.value()))
         })
         .collect()
@@ -107,7 +107,7 @@ pub(super) fn changes(
     database: &Database,
     rows: &[(Digest, Row)],
     now: Timestamp,
-) -> Result<Vec<Change>, Fault> {
+) -> Result<Vec<RowChange>, FileFault> {
     let table = database.begin_read()?.open_table(ROWS)?;
     let mut changes = Vec::new();
     for (digest, row) in rows {
@@ -117,8 +117,8 @@ pub(super) fn changes(
             .map(|known| decode(&key, known.value()))
             .transpose()?;
         if known.is_none_or(|(_, known)| is_news(row, &known, now)) {
-            let value = Some(record::encode(LEDGER, &key, &Form::of(row))?.bytes);
-            changes.push(Change { key, value });
+            let value = Some(record::encode(LEDGER, &key, &RowForm::of(row))?.bytes);
+            changes.push(RowChange { key, value });
         }
     }
     Ok(changes)
@@ -131,7 +131,7 @@ pub(super) fn prune(
     last: &mut Option<Timestamp>,
     more: usize,
     now: Timestamp,
-) -> Result<Vec<Change>, Fault> {
+) -> Result<Vec<RowChange>, FileFault> {
     let table = database.begin_read()?.open_table(ROWS)?;
     let full = table
         .len()?
@@ -162,17 +162,17 @@ pub(super) fn prune(
     Ok(ends
         .into_iter()
         .take(over.max(drop_for_room))
-        .map(|(_, key)| Change { key, value: None })
+        .map(|(_, key)| RowChange { key, value: None })
         .collect())
 }
 
 /// Removals of all rows.
-pub(super) fn clear(database: &Database) -> Result<Vec<Change>, Fault> {
+pub(super) fn clear(database: &Database) -> Result<Vec<RowChange>, FileFault> {
     let table = database.begin_read()?.open_table(ROWS)?;
     table
         .iter()?
         .map(|row| {
-            row.map_err(Fault::from).map(|(key, _)| Change {
+            row.map_err(FileFault::from).map(|(key, _)| RowChange {
                 key: key.value().to_vec(),
                 value: None,
             })
@@ -181,7 +181,10 @@ pub(super) fn clear(database: &Database) -> Result<Vec<Change>, Fault> {
 }
 
 /// Makes the changes; also makes the table.
-pub(super) fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<(), Fault> {
+pub(super) fn apply(
+    transaction: &WriteTransaction,
+    changes: &[RowChange],
+) -> Result<(), FileFault> {
     let mut table = transaction.open_table(ROWS)?;
     for change in changes {
         match &change.value {
@@ -206,10 +209,10 @@ fn is_news(row: &Row, known: &Row, now: Timestamp) -> bool {
 
 fn key(digest: &Digest, row: &Row) -> Vec<u8> {
     let kind = match row.kind {
-        Kind::Top => b't',
-        Kind::Manifest => b'm',
-        Kind::Config => b'c',
-        Kind::Layer => b'l',
+        RowKind::Top => b't',
+        RowKind::Manifest => b'm',
+        RowKind::Config => b'c',
+        RowKind::Layer => b'l',
     };
     [
         digest.as_bytes().as_slice(),
@@ -219,15 +222,15 @@ fn key(digest: &Digest, row: &Row) -> Vec<u8> {
     .concat()
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<(Digest, Row), Fault> {
-    let (form, _) = record::decode::<Form>(LEDGER, key, value)?;
+fn decode(key: &[u8], value: &[u8]) -> Result<(Digest, Row), FileFault> {
+    let (form, _) = record::decode::<RowForm>(LEDGER, key, value)?;
     let digest = key
         .first_chunk::<32>()
-        .ok_or_else(|| Fault::new(format!("{LEDGER}: an odd key")))?;
+        .ok_or_else(|| FileFault::new(format!("{LEDGER}: an odd key")))?;
     Ok((Digest::from_bytes(*digest), form.row()))
 }
 
-impl Form {
+impl RowForm {
     fn of(row: &Row) -> Self {
         Self {
             name: Text(row.name.clone()),

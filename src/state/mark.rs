@@ -11,36 +11,36 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Origin, Store};
+use super::{StateOrigin, Store};
 
 /// The file of the mark.
 #[derive(Debug, Clone)]
-pub struct Mark {
+pub(crate) struct StateMark {
     path: PathBuf,
 }
 
 /// How a state stands to its mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum MarkStanding {
     /// The mark names this state; or there is neither mark nor ID, as an earlier rootpin left it.
     Acknowledged,
     /// Nobody has acknowledged this state, nor one before it.
-    New(Origin),
+    New(StateOrigin),
     /// The mark names another state, whose floors are lost or elsewhere.
     Lost {
         /// The ID in the mark.
         known: String,
         /// This state; none where an earlier rootpin made it.
-        origin: Option<Origin>,
+        origin: Option<StateOrigin>,
     },
     /// The mark can't be read, or the state can't.
     Unknown(String),
 }
 
-impl Standing {
+impl MarkStanding {
     /// `acknowledged`, `new`, `lost` or `unknown`.
     #[must_use]
-    pub fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Acknowledged => "acknowledged",
             Self::New(_) => "new",
@@ -50,10 +50,10 @@ impl Standing {
     }
 }
 
-impl Mark {
+impl StateMark {
     /// Beside a configuration.
     #[must_use]
-    pub fn beside(config: &Path) -> Self {
+    pub(crate) fn beside(config: &Path) -> Self {
         let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
         Self {
             path: config.with_file_name("state-id"),
@@ -62,20 +62,20 @@ impl Mark {
 
     /// The file.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// How the state stands to it.
     #[must_use]
-    pub fn standing(&self, store: &Store) -> Standing {
+    pub(crate) fn standing(&self, store: &Store) -> MarkStanding {
         match (store.origin(), self.read()) {
-            (Err(error), _) => Standing::Unknown(error.to_string()),
-            (_, Err(error)) => Standing::Unknown(format!("{}: {error}", self.path.display())),
-            (Ok(Some(origin)), Ok(None)) => Standing::New(origin),
-            (Ok(Some(origin)), Ok(Some(known))) if origin.id == known => Standing::Acknowledged,
-            (Ok(None), Ok(None)) => Standing::Acknowledged,
-            (Ok(origin), Ok(Some(known))) => Standing::Lost { known, origin },
+            (Err(error), _) => MarkStanding::Unknown(error.to_string()),
+            (_, Err(error)) => MarkStanding::Unknown(format!("{}: {error}", self.path.display())),
+            (Ok(Some(origin)), Ok(None)) => MarkStanding::New(origin),
+            (Ok(Some(origin)), Ok(Some(known))) if origin.id == known => MarkStanding::Acknowledged,
+            (Ok(None), Ok(None)) => MarkStanding::Acknowledged,
+            (Ok(origin), Ok(Some(known))) => MarkStanding::Lost { known, origin },
         }
     }
 
@@ -113,7 +113,7 @@ impl Mark {
 
     /// The text to write there.
     #[must_use]
-    pub fn text(id: &str) -> String {
+    pub(crate) fn text(id: &str) -> String {
         format!(
             "# the state that this host's rollback floors are in; written by: rootpin state acknowledge\n{id}\n"
         )
@@ -127,23 +127,23 @@ mod tests {
     #[test]
     fn a_new_state_is_new_until_it_is_acknowledged_and_another_one_in_its_place_is_a_loss() {
         let dir = tempfile::tempdir().unwrap();
-        let mark = Mark::beside(&dir.path().join("rootpin.toml"));
+        let mark = StateMark::beside(&dir.path().join("rootpin.toml"));
         let open = |name: &str| Store::open(&dir.path().join(name)).unwrap();
         let first = open("state");
-        let Standing::New(origin) = mark.standing(&first) else {
+        let MarkStanding::New(origin) = mark.standing(&first) else {
             panic!("{:?}", mark.standing(&first))
         };
         assert_eq!(first.identify().unwrap(), origin);
-        fs::write(mark.path(), Mark::text(&origin.id)).unwrap();
-        assert_eq!(mark.standing(&first), Standing::Acknowledged);
+        fs::write(mark.path(), StateMark::text(&origin.id)).unwrap();
+        assert_eq!(mark.standing(&first), MarkStanding::Acknowledged);
         drop(first);
         assert_eq!(
             mark.standing(&open("state")),
-            Standing::Acknowledged,
+            MarkStanding::Acknowledged,
             "though nothing was seen yet"
         );
         let second = open("unmounted");
-        let Standing::Lost { known, .. } = mark.standing(&second) else {
+        let MarkStanding::Lost { known, .. } = mark.standing(&second) else {
             panic!("{:?}", mark.standing(&second))
         };
         assert_eq!(known, origin.id);

@@ -47,17 +47,18 @@ use redb::Database;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
-use error::Fault;
+use error::FileFault;
 use file::Unnamed;
-use seen::{Draft, Seen, Trouble};
+use seen::{SeenDraft, SeenState, Trouble};
 
-pub use error::StateError;
-pub use ledger::{Kind, Row};
-pub use mark::{Mark, Standing};
-pub use report::{forget_contacts, forget_root, overview_json};
-pub use reset::{Forgotten, ForgottenRepository, ForgottenTimes, Scope, start_anew};
-pub use seen::Origin;
-pub use show::{Contact, Overview, SeenRepository};
+pub(crate) use error::StateError;
+pub use ledger::Row;
+pub(crate) use ledger::RowKind;
+pub(crate) use mark::{MarkStanding, StateMark};
+pub(crate) use report::{forget_contacts, forget_root, overview_json};
+pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
+pub(crate) use seen::StateOrigin;
+pub(crate) use show::Overview;
 
 /// The open state. One process has it at a time; its threads share it.
 pub struct Store {
@@ -67,7 +68,7 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// The name that a new file gets when the first thing is written to it.
     unnamed: Mutex<Option<Unnamed>>,
-    seen: RwLock<Arc<Seen>>,
+    seen: RwLock<Arc<SeenState>>,
     /// Why the state cannot be used at all: then nothing is read from it and nothing written.
     broken: Option<(String, String)>,
     /// Orders the writers, and holds when the ledger was last looked through for rows that are
@@ -114,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn passing(dir: &Path) -> Result<Self, StateError> {
+    pub(crate) fn passing(dir: &Path) -> Result<Self, StateError> {
         let (database, seen, unnamed) = file::create(dir)?;
         Ok(Self::of(file::path(dir), database, seen, Some(unnamed)))
     }
@@ -123,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_waiting(dir: &Path, deadline: Instant) -> Result<Self, StateError> {
+    pub(crate) fn open_waiting(dir: &Path, deadline: Instant) -> Result<Self, StateError> {
         loop {
             match Self::open(dir) {
                 Err(StateError::InUse { path }) => {
@@ -138,7 +139,7 @@ impl Store {
         }
     }
 
-    fn of(path: PathBuf, database: Database, seen: Seen, unnamed: Option<Unnamed>) -> Self {
+    fn of(path: PathBuf, database: Database, seen: SeenState, unnamed: Option<Unnamed>) -> Self {
         let (database, unnamed, seen) = (
             RwLock::new(Some(database)),
             Mutex::new(unnamed),
@@ -160,7 +161,7 @@ impl Store {
     pub fn broken(dir: &Path, error: &StateError) -> Self {
         let refusal = error.refusal();
         let broken = Some((refusal.found, refusal.hint));
-        let seen = RwLock::new(Arc::new(Seen::default()));
+        let seen = RwLock::new(Arc::new(SeenState::default()));
         let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
         Self {
             path: file::path(dir),
@@ -205,7 +206,7 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn origin(&self) -> Result<Option<Origin>, StateError> {
+    pub fn origin(&self) -> Result<Option<StateOrigin>, StateError> {
         Ok(self.seen()?.origin.clone())
     }
 
@@ -214,10 +215,10 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn identify(&self) -> Result<Origin, StateError> {
+    pub(crate) fn identify(&self) -> Result<StateOrigin, StateError> {
         let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
         self.with_database(|database| {
-            let mut draft = Draft::of(&*self.seen()?);
+            let mut draft = SeenDraft::of(&*self.seen()?);
             let origin = draft.identify()?;
             let unnamed = self.unnamed.lock().map_err(|_| self.poisoned())?.is_some();
             if unnamed || !draft.changes.is_empty() {
@@ -261,7 +262,7 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn subjects_of(&self, source: &str) -> Result<Vec<Subject>, StateError> {
+    pub(crate) fn subjects_of(&self, source: &str) -> Result<Vec<Subject>, StateError> {
         let seen = self.seen()?;
         Ok(seen
             .contacts
@@ -275,7 +276,10 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn statement_owner(&self, statement: &Digest) -> Result<Option<Subject>, StateError> {
+    pub(crate) fn statement_owner(
+        &self,
+        statement: &Digest,
+    ) -> Result<Option<Subject>, StateError> {
         Ok(self.seen()?.statement_owner(statement).cloned())
     }
 
@@ -283,7 +287,11 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn is_of_another(&self, subject: &Subject, floor: &Floor) -> Result<bool, StateError> {
+    pub(crate) fn is_of_another(
+        &self,
+        subject: &Subject,
+        floor: &Floor,
+    ) -> Result<bool, StateError> {
         let seen = self.seen()?;
         let mut others = seen
             .repositories
@@ -319,7 +327,7 @@ impl Store {
     pub fn commit(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         let mut pruned = self.pruned.lock().map_err(|_| self.poisoned())?;
         self.with_database(|database| {
-            let mut draft = Draft::of(&*self.seen()?);
+            let mut draft = SeenDraft::of(&*self.seen()?);
             let mut shared_signers = Vec::new();
             for verified in &additions.verified {
                 shared_signers.extend(draft.add(verified.get())?);
@@ -345,8 +353,8 @@ impl Store {
     fn write(
         &self,
         database: &Database,
-        mut draft: Draft,
-        rows: &[ledger::Change],
+        mut draft: SeenDraft,
+        rows: &[ledger::RowChange],
     ) -> Result<(), Trouble> {
         file::write(database, &mut draft, rows)?;
         if let Some(unnamed) = self.unnamed.lock().map_err(|_| self.poisoned())?.take() {
@@ -356,7 +364,7 @@ impl Store {
         Ok(())
     }
 
-    fn seen(&self) -> Result<Arc<Seen>, StateError> {
+    fn seen(&self) -> Result<Arc<SeenState>, StateError> {
         self.whole()?;
         Ok(Arc::clone(&*self.seen.read().map_err(|_| self.poisoned())?))
     }

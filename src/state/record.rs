@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::Fault;
+use super::FileFault;
 
 /// SHA-256 over table, key and body.
 pub(super) type Checksum = [u8; 32];
@@ -23,8 +23,9 @@ pub(super) struct Framed {
 }
 
 /// Writes a record.
-pub(super) fn encode<T: Serialize>(table: &str, key: &[u8], form: &T) -> Result<Framed, Fault> {
-    let body = serde_json::to_vec(form).map_err(|error| Fault::new(format!("{table}: {error}")))?;
+pub(super) fn encode<T: Serialize>(table: &str, key: &[u8], form: &T) -> Result<Framed, FileFault> {
+    let body =
+        serde_json::to_vec(form).map_err(|error| FileFault::new(format!("{table}: {error}")))?;
     let checksum = checksum(table, key, &body);
     let bytes = [checksum.as_slice(), &body].concat();
     Ok(Framed { bytes, checksum })
@@ -35,15 +36,18 @@ pub(super) fn decode<T: DeserializeOwned>(
     table: &str,
     key: &[u8],
     bytes: &[u8],
-) -> Result<(T, Checksum), Fault> {
+) -> Result<(T, Checksum), FileFault> {
     let (stated, body) = bytes
         .split_first_chunk::<32>()
-        .ok_or_else(|| Fault::new(format!("{table}: a record is too short")))?;
+        .ok_or_else(|| FileFault::new(format!("{table}: a record is too short")))?;
     if checksum(table, key, body) != *stated {
-        return Err(Fault::new(format!("{table}: a record fails its checksum")));
+        return Err(FileFault::new(format!(
+            "{table}: a record fails its checksum"
+        )));
     }
-    let form = serde_json::from_slice(body)
-        .map_err(|error| Fault::new(format!("{table}: a record of an unknown form: {error}")))?;
+    let form = serde_json::from_slice(body).map_err(|error| {
+        FileFault::new(format!("{table}: a record of an unknown form: {error}"))
+    })?;
     Ok((form, *stated))
 }
 

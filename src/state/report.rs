@@ -11,7 +11,7 @@ use rootpin_trust::{Floor, KeyId, Subject};
 
 /// The object of `rootpin state show --json`.
 #[must_use]
-pub fn overview_json(overview: &Overview) -> Value {
+pub(crate) fn overview_json(overview: &Overview) -> Value {
     let repositories = overview.repositories.iter().map(|seen| {
         json!({
             "name": seen.subject.to_string(),
@@ -46,7 +46,11 @@ pub fn overview_json(overview: &Overview) -> Value {
 ///
 /// # Errors
 /// The state is unusable.
-pub fn forget_contacts(store: &Store, now: Timestamp, dry_run: bool) -> Result<Value, StateError> {
+pub(crate) fn forget_contacts(
+    store: &Store,
+    now: Timestamp,
+    dry_run: bool,
+) -> Result<Value, StateError> {
     let ForgottenTimes {
         contacts,
         first_seen,
@@ -66,7 +70,7 @@ pub fn forget_contacts(store: &Store, now: Timestamp, dry_run: bool) -> Result<V
 ///
 /// # Errors
 /// The state is unusable.
-pub fn forget_root(
+pub(crate) fn forget_root(
     store: &Store,
     keys: &BTreeSet<KeyId>,
     dry_run: bool,

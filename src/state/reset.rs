@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use rootpin_trust::{Floor, KeyId, Subject};
 
-use super::seen::Draft;
+use super::seen::SeenDraft;
 use super::{StateError, Store, directory, file, ledger};
 
 /// What to forget.
@@ -47,12 +47,12 @@ pub struct ForgottenRepository {
 
 /// Times that were forgotten, and nothing else.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct ForgottenTimes {
+pub(crate) struct ForgottenTimes {
     /// Contacts: their sources, and what the metadata is about.
     pub contacts: Vec<(String, Subject, Timestamp)>,
     /// When versions were first seen, by repository and role: they count as first seen when they
     /// are verified the next time.
-    pub first_seen: Vec<(Subject, String, Timestamp)>,
+    pub(crate) first_seen: Vec<(Subject, String, Timestamp)>,
 }
 
 /// rootpin is younger than this: what bears an earlier time was seen under a clock that was wrong.
@@ -64,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// The state is unusable.
-    pub fn reset_contacts(
+    pub(crate) fn reset_contacts(
         &self,
         now: Timestamp,
         dry_run: bool,
@@ -73,7 +73,7 @@ impl Store {
         let is_wrong = |at: &Timestamp| *at > now || *at < FIRST;
         self.with_database(|database| {
             let seen = self.seen()?;
-            let mut draft = Draft::of(&seen);
+            let mut draft = SeenDraft::of(&seen);
             let mut forgotten = ForgottenTimes::default();
             for ((source, subject), entry) in seen
                 .contacts
@@ -111,7 +111,7 @@ impl Store {
         let _writing = self.pruned.lock().map_err(|_| self.poisoned())?;
         self.with_database(|database| {
             let seen = self.seen()?;
-            let mut draft = Draft::of(&seen);
+            let mut draft = SeenDraft::of(&seen);
             let mut forgotten = Forgotten::default();
             for (subject, entry) in &seen.repositories {
                 let mut record = entry.value.clone();
@@ -168,7 +168,7 @@ impl Store {
 ///
 /// # Errors
 /// The state is in use, or can be opened after all: then [`Store::reset`] is the way.
-pub fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
+pub(crate) fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
     match Store::open(dir) {
         Ok(_) => {
             return Err(directory::unusable(

@@ -13,7 +13,7 @@ use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Listed, Progress, Subject};
 
 use super::record::{self, Checksum, Framed, Text};
-use super::{Fault, StateError, contact};
+use super::{FileFault, StateError, contact};
 
 /// The tables that the summary covers.
 pub(super) const FLOORS: &str = "floors";
@@ -31,7 +31,7 @@ const MAX_STATEMENTS: usize = 2048;
 /// What was seen of one repository: one value in the file, so that its floors are there together or
 /// not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct SeenRecord {
     pub(super) floors: Vec<Floor>,
     /// SHA-256 of the signed bytes of its targets roles, the oldest first.
     pub(super) statements: Vec<Digest>,
@@ -40,14 +40,14 @@ pub(super) struct Record {
 
 /// A value and the checksum under which it is in the file.
 #[derive(Debug, Clone)]
-pub(super) struct Entry<T> {
+pub(super) struct Checksummed<T> {
     pub(super) value: T,
     checksum: Checksum,
 }
 
 /// What tells one state from every other one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct StateOrigin {
     /// 32 lower-case hex digits.
     pub id: String,
     /// When it was made, by the clock of that time.
@@ -63,18 +63,18 @@ struct OriginForm {
 
 /// All that was seen.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
-    pub(super) repositories: BTreeMap<Subject, Arc<Entry<Record>>>,
-    pub(super) contacts: BTreeMap<(String, Subject), Entry<Timestamp>>,
-    pub(super) origin: Option<Origin>,
+pub(super) struct SeenState {
+    pub(super) repositories: BTreeMap<Subject, Arc<Checksummed<SeenRecord>>>,
+    pub(super) contacts: BTreeMap<(String, Subject), Checksummed<Timestamp>>,
+    pub(super) origin: Option<StateOrigin>,
     /// Counts the writes.
     pub(super) writes: u64,
 }
 
 /// What is to be written, and what is seen afterwards.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) seen: Seen,
+pub(super) struct SeenDraft {
+    pub(super) seen: SeenState,
     pub(super) changes: Changes,
 }
 
@@ -119,7 +119,7 @@ struct ListedForm {
 /// The one record that says which others there are.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Summary {
+pub(super) struct SeenSummary {
     format: u8,
     writes: u64,
     records: usize,
@@ -128,9 +128,9 @@ pub(super) struct Summary {
 
 const FORMAT: u8 = 1;
 
-impl Seen {
+impl SeenState {
     /// Takes up one record of the file.
-    pub(super) fn take(&mut self, table: &str, key: &str, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, table: &str, key: &str, bytes: &[u8]) -> Result<(), FileFault> {
         if table == ORIGIN {
             let (
                 OriginForm {
@@ -139,27 +139,27 @@ impl Seen {
                 },
                 _,
             ) = record::decode(table, key.as_bytes(), bytes)?;
-            self.origin = Some(Origin { id, begun });
+            self.origin = Some(StateOrigin { id, begun });
         } else if table == FLOORS {
             let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
-            let value = Record::from_form(form)?;
+            let value = SeenRecord::from_form(form)?;
             self.repositories
-                .insert(subject(key)?, Arc::new(Entry { value, checksum }));
+                .insert(subject(key)?, Arc::new(Checksummed { value, checksum }));
         } else {
             let (Text(value), checksum) = record::decode(table, key.as_bytes(), bytes)?;
             let (source, about) = key
                 .rsplit_once('\n')
-                .ok_or_else(|| Fault::new(format!("{table}: an odd key")))?;
+                .ok_or_else(|| FileFault::new(format!("{table}: an odd key")))?;
             self.contacts.insert(
                 (source.to_owned(), subject(about)?),
-                Entry { value, checksum },
+                Checksummed { value, checksum },
             );
         }
         Ok(())
     }
 
     /// What the summary must say.
-    pub(super) fn summary(&self) -> Summary {
+    pub(super) fn summary(&self) -> SeenSummary {
         let mut hash = Sha256::new();
         // Each checksum covers its table and key, so the list of checksums says it all.
         self.repositories
@@ -169,7 +169,7 @@ impl Seen {
             .values()
             .for_each(|entry| hash.update(entry.checksum));
         let digest = Digest::from_bytes(hash.finalize().into()).hex();
-        Summary {
+        SeenSummary {
             format: FORMAT,
             writes: self.writes,
             records: self.repositories.len() + self.contacts.len(),
@@ -178,12 +178,12 @@ impl Seen {
     }
 
     /// Compares all records that were taken up with the file's summary.
-    pub(super) fn check(&mut self, summary: &Summary) -> Result<(), Fault> {
+    pub(super) fn check(&mut self, summary: &SeenSummary) -> Result<(), FileFault> {
         self.writes = summary.writes;
         if self.summary() == *summary {
             Ok(())
         } else {
-            Err(Fault::new(
+            Err(FileFault::new(
                 "a record is missing, or an older one stands in its place",
             ))
         }
@@ -205,8 +205,8 @@ impl Seen {
     }
 }
 
-impl Draft {
-    pub(super) fn of(seen: &Seen) -> Self {
+impl SeenDraft {
+    pub(super) fn of(seen: &SeenState) -> Self {
         Self {
             seen: seen.clone(),
             changes: Changes::new(),
@@ -219,11 +219,11 @@ impl Draft {
     }
 
     /// Which state this is: one that is not told from others yet is from now on.
-    pub(super) fn identify(&mut self) -> Result<Origin, Fault> {
+    pub(super) fn identify(&mut self) -> Result<StateOrigin, FileFault> {
         if let Some(origin) = &self.seen.origin {
             return Ok(origin.clone());
         }
-        let origin = Origin {
+        let origin = StateOrigin {
             id: nonce::random_hex()?,
             begun: Timestamp::now(),
         };
@@ -292,7 +292,7 @@ impl Draft {
         source: &str,
         subject: &Subject,
         now: Timestamp,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FileFault> {
         let key = (source.to_owned(), subject.clone());
         let known = self.seen.contacts.get(&key).map(|entry| entry.value);
         if contact::is_news(known, now) {
@@ -301,7 +301,7 @@ impl Draft {
             self.changes.insert((CONTACTS, text), Some(bytes));
             self.seen.contacts.insert(
                 key,
-                Entry {
+                Checksummed {
                     value: now,
                     checksum,
                 },
@@ -320,7 +320,7 @@ impl Draft {
     }
 
     /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
-    pub(super) fn put(&mut self, subject: &Subject, record: Record) -> Result<(), Fault> {
+    pub(super) fn put(&mut self, subject: &Subject, record: SeenRecord) -> Result<(), FileFault> {
         if self
             .seen
             .repositories
@@ -334,7 +334,7 @@ impl Draft {
         self.changes.insert((FLOORS, key), Some(bytes));
         self.seen.repositories.insert(
             subject.clone(),
-            Arc::new(Entry {
+            Arc::new(Checksummed {
                 value: record,
                 checksum,
             }),
@@ -368,12 +368,12 @@ impl Draft {
 /// Either kind of error, before the file's path is known.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    File(Fault),
+    File(FileFault),
     State(StateError),
 }
 
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
+impl From<FileFault> for Trouble {
+    fn from(fault: FileFault) -> Self {
         Self::File(fault)
     }
 }
@@ -384,7 +384,7 @@ impl From<StateError> for Trouble {
     }
 }
 
-impl Record {
+impl SeenRecord {
     fn form(&self) -> RecordForm {
         RecordForm {
             format: FORMAT,
@@ -394,9 +394,9 @@ impl Record {
         }
     }
 
-    fn from_form(form: RecordForm) -> Result<Self, Fault> {
+    fn from_form(form: RecordForm) -> Result<Self, FileFault> {
         if form.format != FORMAT {
-            return Err(Fault::new(format!(
+            return Err(FileFault::new(format!(
                 "{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}",
                 form.format
             )));
@@ -469,6 +469,6 @@ fn plain<T, C: FromIterator<T>>(texts: Vec<Text<T>>) -> C {
     texts.into_iter().map(|Text(value)| value).collect()
 }
 
-fn subject(key: &str) -> Result<Subject, Fault> {
-    Subject::parse(key).ok_or_else(|| Fault::new(format!("{key:?} is no repository")))
+fn subject(key: &str) -> Result<Subject, FileFault> {
+    Subject::parse(key).ok_or_else(|| FileFault::new(format!("{key:?} is no repository")))
 }

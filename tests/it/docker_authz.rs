@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rootpin::engines::Docker;
+use rootpin::engines::DockerdClient;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -155,7 +155,7 @@ fn message(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Val
 }
 
 async fn call(plugin: &Path, path: &str, body: Vec<u8>) -> (u16, Value) {
-    let answer = Docker::at(plugin, PATIENCE)
+    let answer = DockerdClient::at(plugin, PATIENCE)
         .call(Method::POST, path, HeaderMap::new(), body.into())
         .await
         .unwrap();

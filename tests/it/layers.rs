@@ -1,6 +1,6 @@
 //! The source tree keeps its layers, its pure parts pure, and its files short.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
         "decide",
         &["canary", "nonce", "sources", "state", "evidence"],
     ),
-    ("observe", &["trusted_path", "decide"]),
+    ("observe", &["trusted_path", "state", "decide"]),
     (
         "control",
         &["sources", "state", "evidence", "decide", "observe"],
@@ -309,7 +309,7 @@ fn the_pure_crates_are_built_on_nothing_that_reads_writes_or_waits() {
 const SHARED_NAMES: [(&str, usize); 3] = [
     ("crates/rootpin-trust/src", 15),
     ("crates/rootpin-policy/src", 15),
-    ("src", 44),
+    ("src", 21),
 ];
 
 /// The names of the types, traits and type aliases that a file defines. Every command has its
@@ -374,4 +374,172 @@ fn no_file_is_long_and_most_are_short() {
     assert!(*longest <= 700, "{path} has {longest} lines");
     let (median, _) = lines[lines.len() / 2];
     assert!(median <= 170, "the median file has {median} lines");
+}
+
+/// The files that each file names by `crate::` or `super::`, all by their module paths.
+fn names() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let sources = sources();
+    let modules: BTreeSet<Vec<String>> = sources.iter().map(module_path).collect();
+    let named = |source: &Source| {
+        let own = module_path(source);
+        let file = |mut path: Vec<String>| {
+            while !path.is_empty() && !modules.contains(&path) {
+                path.pop();
+            }
+            path
+        };
+        let paths = paths_in(&source.code).map(|path| {
+            let up = path
+                .iter()
+                .take_while(|segment| *segment == "super")
+                .count();
+            let base = if up == 0 {
+                0
+            } else {
+                own.len().saturating_sub(up)
+            };
+            let from = path.iter().skip(up.max(1)).cloned();
+            own.iter().take(base).cloned().chain(from).collect()
+        });
+        let files: BTreeSet<_> = paths.map(file).filter(|path| !path.is_empty()).collect();
+        (
+            own.clone(),
+            files.into_iter().filter(|path| *path != own).collect(),
+        )
+    };
+    sources.iter().map(named).collect()
+}
+
+/// `doors/nri/images.rs` is `doors::nri::images`.
+fn module_path(source: &Source) -> Vec<String> {
+    let path = source.path.trim_end_matches(".rs");
+    let path = path.trim_end_matches("/mod").trim_end_matches("lib");
+    path.split('/')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every path in some code that begins with `crate::` or `super::`, also in braces; but for those
+/// of `pub use`, which are a module's face.
+fn paths_in(code: &str) -> impl Iterator<Item = Vec<String>> {
+    let mut paths = Vec::new();
+    for (at, _) in code
+        .match_indices("crate::")
+        .chain(code.match_indices("super::"))
+    {
+        let before = &code[..at];
+        let line = before.rsplit('\n').next().unwrap();
+        let whole = !before.ends_with(|last: char| last.is_alphanumeric() || "_:".contains(last));
+        if whole && !line.contains("pub use") && !(line.contains("pub(") && line.contains("use ")) {
+            expand(Vec::new(), &code[at..], &mut paths);
+        }
+    }
+    paths.into_iter()
+}
+
+/// Reads one path, or the tree that it opens in braces. Returns what follows.
+fn expand<'a>(mut path: Vec<String>, code: &'a str, paths: &mut Vec<Vec<String>>) -> &'a str {
+    let mut rest = code.trim_start();
+    loop {
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = inside;
+            loop {
+                rest = expand(path.clone(), rest, paths).trim_start();
+                rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+                if let Some(after) = rest.strip_prefix('}') {
+                    return after;
+                }
+                if rest.is_empty()
+                    || !rest
+                        .starts_with(|first: char| first.is_alphanumeric() || "_{*".contains(first))
+                {
+                    return rest;
+                }
+            }
+        }
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*');
+        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        path.push(name.to_owned());
+        match after.strip_prefix("::") {
+            Some(more) => rest = more,
+            None => {
+                paths.push(path);
+                return after.strip_prefix(" as ").map_or(after, |alias| {
+                    alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+                });
+            }
+        }
+    }
+}
+
+/// Whatever can be reached from a node.
+fn reached<'a, T: Ord>(edges: &'a BTreeMap<T, BTreeSet<T>>, from: &'a T) -> BTreeSet<&'a T> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = next.pop() {
+        for to in edges.get(at).into_iter().flatten() {
+            if seen.insert(to) {
+                next.push(to);
+            }
+        }
+    }
+    seen
+}
+
+/// The circles: groups of nodes each of which leads to all others.
+fn circles<T: Ord + Clone>(edges: &BTreeMap<T, BTreeSet<T>>) -> BTreeSet<BTreeSet<T>> {
+    let reaches: BTreeMap<_, _> = edges
+        .keys()
+        .map(|from| (from, reached(edges, from)))
+        .collect();
+    let circle = |from: &&T| {
+        let members = reaches[from]
+            .iter()
+            .filter(|to| reaches.get(**to).is_some_and(|back| back.contains(*from)));
+        members.map(|to| (*to).clone()).collect::<BTreeSet<T>>()
+    };
+    edges
+        .keys()
+        .map(|from| circle(&from))
+        .filter(|circle| circle.len() > 1)
+        .collect()
+}
+
+#[test]
+fn folders_make_no_circle_and_files_make_few() {
+    let files = names();
+    let found = circles(&files);
+    assert!(
+        found.len() <= 5,
+        "{} circles of files: {found:#?}",
+        found.len()
+    );
+    // Of two files the folders in which their ways part.
+    let mut folders: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    let is_folder = |path: &[String]| {
+        files
+            .keys()
+            .any(|file| file.len() > path.len() && file.starts_with(path))
+    };
+    for (from, names) in &files {
+        for to in names {
+            let common = from
+                .iter()
+                .zip(to)
+                .take_while(|(one, other)| one == other)
+                .count();
+            let (Some(one), Some(other)) = (from.get(..=common), to.get(..=common)) else {
+                continue;
+            };
+            if is_folder(one) && is_folder(other) {
+                folders
+                    .entry(one.to_vec())
+                    .or_default()
+                    .insert(other.to_vec());
+            }
+        }
+    }
+    let found = circles(&folders);
+    // operate/doctor/check and operate/doctor/probe.
+    assert!(found.len() <= 1, "circles of folders: {found:#?}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use rootpin::canary::Canary;
-use rootpin::control::{Client, Found, ProofCall};
+use rootpin::control::{DaemonClient, FoundPath, ProofCall};
 use rootpin::publish::OneOff;
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -34,7 +34,7 @@ impl Prover {
 
     fn begin(&self) -> Result<ProofCall, String> {
         self.world.runtime.block_on(async {
-            let mut client = Client::connect(&self.world.path("control"), PATIENCE).await?;
+            let mut client = DaemonClient::connect(&self.world.path("control"), PATIENCE).await?;
             client.prove(self.port, self.key.root()).await
         })
     }
@@ -108,7 +108,7 @@ fn a_proof_has_the_control_admitted_for_as_long_as_it_lasts() {
     assert_eq!(told, [("verifier", "allowed", ""), no, no]);
     let (name, found) = (
         prover.name(&call, Canary::Signed),
-        Found {
+        FoundPath {
             path: "one/way".to_owned(),
             result: "shut",
         },
@@ -118,7 +118,7 @@ fn a_proof_has_the_control_admitted_for_as_long_as_it_lasts() {
         .runtime
         .block_on(call.end(&[
             found,
-            Found {
+            FoundPath {
                 path: "other/way".to_owned(),
                 result: "open",
             },
@@ -208,7 +208,8 @@ fn what_is_no_proof_is_refused_in_one_line() {
     for (port, root) in [(0, prover.key.root()), (1, b"{}"), (1, &vec![b' '; 20_000])] {
         let why = prover.world.runtime.block_on(async {
             let mut client =
-                Client::connect(&prover.world.path("control"), Duration::from_secs(5)).await?;
+                DaemonClient::connect(&prover.world.path("control"), Duration::from_secs(5))
+                    .await?;
             client.prove(port, root).await.map(|_| ())
         });
         let why = why.unwrap_err();

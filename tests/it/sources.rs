@@ -15,7 +15,7 @@ use axum::extract::Request as Received;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootpin::sources::{Client, Credentials, NotaryServer, SourceError, Sources, registry};
+use rootpin::sources::{Credentials, HttpClient, NotaryServer, SourceError, Sources, registry};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Answer, FetchFrom, Request, Want};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,8 +134,8 @@ fn with(code: u16, name: &str, value: &str) -> Response {
         .unwrap()
 }
 
-fn client(credentials: Credentials) -> Client {
-    Client::new(None, Arc::new(credentials)).unwrap()
+fn client(credentials: Credentials) -> HttpClient {
+    HttpClient::new(None, Arc::new(credentials)).unwrap()
 }
 
 fn soon() -> Instant {
@@ -532,7 +532,7 @@ async fn a_registry_s_5xx_silences_the_manifests_of_that_repository_and_no_blob_
             attacker.repository.clone(),
             Digest::of(b"{}"),
         );
-        let wanted = rootpin::sources::Wanted {
+        let wanted = rootpin::sources::StreamRequest {
             method,
             repository,
             manifest: false,
@@ -1061,7 +1061,7 @@ async fn a_private_ca_is_trusted_in_place_of_the_system_s_store_and_no_other_is(
     let (pem, port) = tls_server().await;
     let (other, _) = tls_server().await;
     let ask = |ca: Option<String>| async move {
-        let client = Client::new(
+        let client = HttpClient::new(
             ca.as_deref().map(str::as_bytes),
             Arc::new(Credentials::none()),
         )
@@ -1080,7 +1080,7 @@ async fn a_private_ca_is_trusted_in_place_of_the_system_s_store_and_no_other_is(
         );
         assert!(error.refusal().hint.contains("tls-ca"));
     }
-    let client = Client::new(Some(pem.as_bytes()), Arc::new(Credentials::none())).unwrap();
+    let client = HttpClient::new(Some(pem.as_bytes()), Arc::new(Credentials::none())).unwrap();
     let image = format!("127.0.0.1:{port}/a").parse().unwrap();
     assert_eq!(
         registry::resolve(&client, &image, soon()).await,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rootpin::engines::Docker;
+use rootpin::engines::DockerdClient;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Policy};
@@ -139,7 +139,7 @@ fn listing(lab: &Lab) -> String {
             }
         }
     }
-    let docker = Docker::at(
+    let docker = DockerdClient::at(
         lab.var("LAB_DOCKERD28")
             .trim_start_matches("unix://")
             .as_ref(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 
-use super::super::{Named, Resident};
+use super::super::{ImageName, ResidentImage};
 use super::*;
 use crate::decide::{NameSource, Unpack};
 use crate::publish::OneOff;
@@ -98,7 +98,7 @@ impl Host {
             chain: chain.clone(),
         };
         let claims = claims.iter().map(claim).collect();
-        let place = Place {
+        let place = NamespaceView {
             namespace: "k8s.io".to_owned(),
             chains: vec![chain.clone()],
             claims,
@@ -245,13 +245,13 @@ async fn a_sweep_says_nothing_of_a_proofs_images_while_it_runs_and_of_no_other()
     let (host, proof) = proving(state.path(), "").await;
     let (own, signed) = (name(&proof, Canary::Signed), image(&proof, Canary::Signed));
     let resident = |names: &[Option<&ImageRef>]| {
-        let record = |name: Option<&ImageRef>| Named {
+        let record = |name: Option<&ImageRef>| ImageName {
             record: "x".to_owned(),
             name: name.cloned(),
             digest: signed.digest(),
         };
         let names = names.iter().copied().map(record).collect();
-        Resident {
+        ResidentImage {
             engine: "containerd".to_owned(),
             namespace: "k8s.io".to_owned(),
             names,
@@ -529,7 +529,7 @@ async fn a_session_whose_time_is_over_answers_nothing() {
     let (host, proof) = proving(state.path(), "").await;
     let (own, signed) = (name(&proof, Canary::Signed), image(&proof, Canary::Signed));
     let policy = host.decider.policy().unwrap();
-    let over = Session::new(
+    let over = ProofSession::new(
         &host.decider,
         &policy,
         proof.nonce().to_owned(),
@@ -537,7 +537,7 @@ async fn a_session_whose_time_is_over_answers_nothing() {
         host.prover.root().to_vec(),
     )
     .unwrap();
-    let over = Session {
+    let over = ProofSession {
         ends: Instant::now(),
         ..over
     };

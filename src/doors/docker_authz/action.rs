@@ -5,20 +5,20 @@
 //! that a later dockerd adds is refused until somebody has looked at it.
 
 use super::request::Request;
-use super::target::{self, Target};
+use super::target::{self, CallTarget};
 use super::{create, odd};
 use rootpin_trust::image::ImageRef;
 use rootpin_trust::{Code, Refusal};
 
 /// What a call asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum ApiAction {
     /// Something that brings in no bytes and runs none that were not judged.
     Pass,
     /// An image from its registry, by tag or digest.
     Pull(ImageRef),
     /// A container of an image, with others mounted in it.
-    Create(create::Images),
+    Create(create::CreateImages),
     /// A container that is there, by ID or name, is to run.
     Start(String),
     /// An image, as written, is to have one more name.
@@ -35,12 +35,12 @@ pub(super) enum Action {
 ///
 /// # Errors
 /// It is written as no client writes it, or not known.
-pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
+pub(super) fn read(request: &Request) -> Result<ApiAction, Refusal> {
     if matches!(
         request.method.as_str(),
         "GET" | "HEAD" | "OPTIONS" | "DELETE"
     ) {
-        return Ok(Action::Pass);
+        return Ok(ApiAction::Pass);
     }
     let target = target::read(&request.uri)?;
     request.is_no_form()?;
@@ -54,22 +54,22 @@ pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
         ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => {
             request.has_no_hidden_form()?;
             let new = named(target.one("repo")?, target.one("tag")?)?;
-            Ok(Action::Tag(
+            Ok(ApiAction::Tag(
                 name.join("/"),
                 new.ok_or_else(|| unnamed("docker tag without a new name"))?,
             ))
         }
-        ("POST", ["images", "load"]) => Ok(Action::Local("docker load", Vec::new())),
+        ("POST", ["images", "load"]) => Ok(ApiAction::Local("docker load", Vec::new())),
         ("POST", ["commit"]) => {
             request.has_no_hidden_form()?;
-            Ok(Action::Local(
+            Ok(ApiAction::Local(
                 "docker commit",
                 named(target.one("repo")?, target.one("tag")?)?
                     .into_iter()
                     .collect(),
             ))
         }
-        ("POST", ["build"]) => Ok(Action::Local(
+        ("POST", ["build"]) => Ok(ApiAction::Local(
             "docker build",
             target
                 .all("t")
@@ -77,11 +77,11 @@ pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
                 .collect(),
         )),
         // What is built through these is BuildKit's own protocol, which no plugin sees.
-        ("POST", ["session" | "grpc"]) => Ok(Action::Local(
+        ("POST", ["session" | "grpc"]) => Ok(ApiAction::Local(
             "a session of BuildKit, as docker build opens it",
             Vec::new(),
         )),
-        ("POST", ["swarm", "leave"]) => Ok(Action::Pass),
+        ("POST", ["swarm", "leave"]) => Ok(ApiAction::Pass),
         (
             "POST",
             [
@@ -89,11 +89,11 @@ pub(super) fn read(request: &Request) -> Result<Action, Refusal> {
                 _,
                 ..,
             ],
-        ) => Ok(Action::Swarm),
+        ) => Ok(ApiAction::Swarm),
         ("POST", ["plugins", "pull" | "create"] | ["plugins", _, .., "upgrade" | "enable"]) => {
-            Ok(Action::Plugin)
+            Ok(ApiAction::Plugin)
         }
-        _ if passes(&request.method, &segments) => Ok(Action::Pass),
+        _ if passes(&request.method, &segments) => Ok(ApiAction::Pass),
         _ => Err(unknown(request)),
     }
 }
@@ -134,7 +134,7 @@ fn passes(method: &str, segments: &[&str]) -> bool {
 }
 
 /// `/images/create` pulls where `fromImage` is not empty, and imports where it is.
-fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
+fn created(request: &Request, target: &CallTarget) -> Result<ApiAction, Refusal> {
     let (image, source) = (target.one("fromImage")?, target.one("fromSrc")?);
     let (tag, repo) = (target.one("tag")?, target.one("repo")?);
     if image.is_empty() {
@@ -142,7 +142,7 @@ fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
         if source != "-" {
             request.has_no_hidden_form()?;
         }
-        return Ok(Action::Local(
+        return Ok(ApiAction::Local(
             "docker import",
             named(repo, tag)?.into_iter().collect(),
         ));
@@ -155,7 +155,7 @@ fn created(request: &Request, target: &Target) -> Result<Action, Refusal> {
             "use a Docker client; no known one sends both",
         ));
     }
-    pulled(image, tag).map(Action::Pull)
+    pulled(image, tag).map(ApiAction::Pull)
 }
 
 /// Clients write the tag, or in its place the digest, in `tag`, or all in `fromImage`. In both, the
@@ -185,20 +185,23 @@ fn pulled(image: &str, tag: &str) -> Result<ImageRef, Refusal> {
         .map_err(|error| unnamed(&format!("a pull: {error}")))
 }
 
-fn created_container(images: create::Images) -> Action {
+fn created_container(images: create::CreateImages) -> ApiAction {
     if images.image.is_none() && images.mounted.is_empty() {
-        return Action::Local("a container of no image", Vec::new());
+        return ApiAction::Local("a container of no image", Vec::new());
     }
-    Action::Create(images)
+    ApiAction::Create(images)
 }
 
-fn started(request: &Request, target: &Target, name: &[&str]) -> Result<Action, Refusal> {
+fn started(request: &Request, target: &CallTarget, name: &[&str]) -> Result<ApiAction, Refusal> {
     request.has_no_hidden_form()?;
     if target.one("checkpoint")?.is_empty() {
-        return Ok(Action::Start(name.join("/")));
+        return Ok(ApiAction::Start(name.join("/")));
     }
     // A checkpoint is the memory of processes, from a directory that the caller may name.
-    Ok(Action::Local("docker start from a checkpoint", Vec::new()))
+    Ok(ApiAction::Local(
+        "docker start from a checkpoint",
+        Vec::new(),
+    ))
 }
 
 /// The name of an image to be made, where the call gives one.

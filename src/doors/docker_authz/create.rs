@@ -20,7 +20,7 @@ const MOST_MOUNTED: usize = 16;
 /// The image that the container is of, and those that are mounted in it, as the client wrote them.
 /// No image: a container of nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Images {
+pub(super) struct CreateImages {
     pub(super) image: Option<String>,
     pub(super) mounted: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Images {
 ///
 /// # Errors
 /// It is not JSON in which dockerd can find one value only.
-pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<CreateImages, Refusal> {
     let canonical =
         canonical::rewrite_doubles(body, LIMITS).map_err(|error| malformed(&error.to_string()))?;
     let document = Text::of(&canonical);
@@ -62,7 +62,7 @@ pub(super) fn read(body: &[u8]) -> Result<Images, Refusal> {
             "mount fewer images in one container",
         ));
     }
-    Ok(Images { image, mounted })
+    Ok(CreateImages { image, mounted })
 }
 
 /// A string; none where it is empty, which is the same to dockerd.

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::odd;
-use crate::engines::Docker;
+use crate::engines::DockerdClient;
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 /// An image that dockerd has (Docker Engine API, `ImageInspect`).
 #[derive(Debug)]
-pub(super) struct Image {
+pub(super) struct InspectedImage {
     pub(super) id: Digest,
     /// Repositories with the digests that it is known under there.
     pub(super) known: Vec<ImageRef>,
@@ -21,7 +21,7 @@ pub(super) struct Image {
 
 /// A container that dockerd has (`ContainerInspect`).
 #[derive(Debug)]
-pub(super) struct Container {
+pub(super) struct InspectedContainer {
     /// The ID of its image; none: it is of no image.
     pub(super) image: Option<Digest>,
     /// What whoever made it wrote as its image.
@@ -46,14 +46,14 @@ struct ContainerInspect {
     #[serde(default)]
     image: String,
     #[serde(default)]
-    config: Option<Config>,
+    config: Option<ContainerConfig>,
     #[serde(default)]
     host_config: Option<HostConfig>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Config {
+struct ContainerConfig {
     #[serde(default)]
     image: String,
 }
@@ -79,7 +79,10 @@ struct Mount {
 ///
 /// # Errors
 /// dockerd doesn't answer, or calls the image something that is no name with a sha256 digest.
-pub(super) async fn image(docker: &Docker, written: &str) -> Result<Option<Image>, Refusal> {
+pub(super) async fn image(
+    docker: &DockerdClient,
+    written: &str,
+) -> Result<Option<InspectedImage>, Refusal> {
     let Some(found) = inspect::<ImageInspect>(docker, "images", written).await? else {
         return Ok(None);
     };
@@ -99,7 +102,7 @@ pub(super) async fn image(docker: &Docker, written: &str) -> Result<Option<Image
         .flatten()
         .filter_map(|name| name.parse().ok())
         .collect();
-    Ok(Some(Image { id, known, tags }))
+    Ok(Some(InspectedImage { id, known, tags }))
 }
 
 /// A container by what the call names it. `None`: dockerd has none.
@@ -107,9 +110,9 @@ pub(super) async fn image(docker: &Docker, written: &str) -> Result<Option<Image
 /// # Errors
 /// dockerd doesn't answer, or not with the ID of an image.
 pub(super) async fn container(
-    docker: &Docker,
+    docker: &DockerdClient,
     written: &str,
-) -> Result<Option<Container>, Refusal> {
+) -> Result<Option<InspectedContainer>, Refusal> {
     let Some(found) = inspect::<ContainerInspect>(docker, "containers", written).await? else {
         return Ok(None);
     };
@@ -129,14 +132,14 @@ pub(super) async fn container(
         .filter(|mount| mount.r#type == "image")
         .map(|mount| mount.source)
         .collect();
-    Ok(Some(Container {
+    Ok(Some(InspectedContainer {
         image,
         written: found.config.map(|config| config.image).unwrap_or_default(),
         mounted,
     }))
 }
 
-impl Image {
+impl InspectedImage {
     /// Where not even the image is there any more: what a container says of it.
     pub(super) fn gone(id: Digest) -> Self {
         Self {
@@ -157,7 +160,7 @@ impl Image {
 }
 
 async fn inspect<T: DeserializeOwned>(
-    docker: &Docker,
+    docker: &DockerdClient,
     kind: &str,
     name: &str,
 ) -> Result<Option<T>, Refusal> {
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn words_are_a_name_unless_they_begin_the_image_s_id() {
         let id = Digest::of(b"image");
-        let image = |tags: &[&str]| Image {
+        let image = |tags: &[&str]| InspectedImage {
             id,
             known: vec![],
             tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),

@@ -21,11 +21,13 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::config::Dockerd;
-use crate::decide::{Call, DOCKER_NAMESPACE, Decider, Does, Door, Held, Pull, Verdict, too_slow};
-use crate::engines::Docker;
+use crate::decide::{
+    Call, DOCKER_NAMESPACE, Decider, Does, Door, HeldImage, Pull, Verdict, too_slow,
+};
+use crate::engines::DockerdClient;
 use crate::observe::Observer;
 use crate::sources::Sources;
-use action::Action;
+use action::ApiAction;
 use rootpin_trust::image::ImageRef;
 use rootpin_trust::{Code, Refusal};
 use self_check::SelfCheck;
@@ -36,9 +38,9 @@ const MOST_JUDGED: usize = 64;
 
 /// The plugin of one dockerd.
 #[derive(Debug)]
-pub struct Plugin {
+pub(crate) struct AuthzPlugin {
     name: String,
-    docker: Docker,
+    docker: DockerdClient,
     decider: Arc<Decider>,
     sources: Arc<Sources>,
     observer: Arc<Observer>,
@@ -50,16 +52,16 @@ pub struct Plugin {
 /// it could do it with.
 type Verdicts = Vec<Verdict>;
 
-impl Plugin {
+impl AuthzPlugin {
     /// The plugin of that dockerd.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         dockerd: &Dockerd,
         decider: Arc<Decider>,
         sources: Arc<Sources>,
         observer: Arc<Observer>,
     ) -> Self {
-        let docker = Docker::at(&dockerd.socket, decider.deadline());
+        let docker = DockerdClient::at(&dockerd.socket, decider.deadline());
         Self {
             name: dockerd.name.clone(),
             docker,
@@ -72,7 +74,7 @@ impl Plugin {
     }
 
     /// Answers on a listener until told to stop.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self: Arc<Self>,
         listener: tokio::net::UnixListener,
         stop: impl Future<Output = ()>,
@@ -93,7 +95,7 @@ impl Plugin {
         };
         let shown = request.shown();
         let action = match action::read(&request) {
-            Ok(Action::Pass) => {
+            Ok(ApiAction::Pass) => {
                 self.self_check.shown(&request.uri);
                 log::debug!("dockerd {}: {shown} brings nothing in", self.name);
                 return Ok(());
@@ -101,7 +103,7 @@ impl Plugin {
             Ok(action) => action,
             Err(refusal) => return self.tell(&[self.unclear(&shown, refusal, begun).await]),
         };
-        let pulled = if let Action::Pull(name) = &action {
+        let pulled = if let ApiAction::Pull(name) = &action {
             Some(name.clone())
         } else {
             None
@@ -142,7 +144,7 @@ impl Plugin {
 
     async fn judge(
         &self,
-        action: Action,
+        action: ApiAction,
         shown: &str,
         begun: Instant,
     ) -> Result<Verdicts, Refusal> {
@@ -153,17 +155,17 @@ impl Plugin {
             .map_err(|error| failed(&error.to_string()))?;
         let now = Timestamp::now();
         match action {
-            Action::Pass => Ok(Vec::new()),
-            Action::Pull(name) => self
+            ApiAction::Pass => Ok(Vec::new()),
+            ApiAction::Pull(name) => self
                 .pull(name, now, begun)
                 .await
                 .map(|verdict| vec![verdict]),
-            Action::Create(images) => {
+            ApiAction::Create(images) => {
                 self.written(images.image.into_iter().chain(images.mounted), now, begun)
                     .await
             }
-            Action::Start(container) => self.start(&container, shown, now, begun).await,
-            Action::Tag(image, new) => {
+            ApiAction::Start(container) => self.start(&container, shown, now, begun).await,
+            ApiAction::Tag(image, new) => {
                 let Some(found) = lookup::image(&self.docker, &image).await? else {
                     return Ok(Vec::new());
                 };
@@ -178,11 +180,11 @@ impl Plugin {
                     .await,
                 ])
             }
-            Action::Local(what, names) => Ok(vec![
+            ApiAction::Local(what, names) => Ok(vec![
                 self.call(&format!("{what} ({shown})"), Does::Local(names), now, begun)
                     .await,
             ]),
-            Action::Swarm => Ok(vec![
+            ApiAction::Swarm => Ok(vec![
                 self.call(
                     &format!("a use of Swarm ({shown})"),
                     Does::Swarm,
@@ -191,7 +193,7 @@ impl Plugin {
                 )
                 .await,
             ]),
-            Action::Plugin => Ok(vec![
+            ApiAction::Plugin => Ok(vec![
                 self.call(&format!("a plugin ({shown})"), Does::Plugin, now, begun)
                     .await,
             ]),
@@ -262,7 +264,7 @@ impl Plugin {
             Some(id) => {
                 let found = lookup::image(&self.docker, &id.to_string())
                     .await?
-                    .unwrap_or_else(|| lookup::Image::gone(id));
+                    .unwrap_or_else(|| lookup::InspectedImage::gone(id));
                 let held = self.held(&found, found.name_in(&container.written), begun);
                 self.decider.held(&held, now).await
             }
@@ -283,9 +285,14 @@ impl Plugin {
         Ok(verdicts)
     }
 
-    fn held(&self, image: &lookup::Image, asked: Option<ImageRef>, begun: Instant) -> Held {
+    fn held(
+        &self,
+        image: &lookup::InspectedImage,
+        asked: Option<ImageRef>,
+        begun: Instant,
+    ) -> HeldImage {
         let (engine, namespace) = (self.name.clone(), DOCKER_NAMESPACE.to_owned());
-        Held {
+        HeldImage {
             door: Door::Authz,
             engine,
             namespace,

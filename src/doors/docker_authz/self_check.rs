@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Plugin;
-use crate::control::{StatusBoard, Unproven};
+use super::AuthzPlugin;
 use crate::engines::dockerd::{GRPC_BYPASS, GRPC_CALL};
 use crate::nonce;
 use crate::observe;
+use crate::observe::{StatusBoard, Unproven};
 
 /// How often it is proved.
 const EVERY: Duration = Duration::from_secs(60);
@@ -48,9 +48,9 @@ impl SelfCheck {
     }
 }
 
-impl Plugin {
+impl AuthzPlugin {
     /// Proves over and over that dockerd asks the plugin.
-    pub async fn prove(self: Arc<Self>, status: Arc<StatusBoard>) {
+    pub(crate) async fn prove(self: Arc<Self>, status: Arc<StatusBoard>) {
         let mut last = Ok(());
         loop {
             let result = self.canary().await;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
-use super::Plugin;
+use super::AuthzPlugin;
 use crate::doors::socket;
 
 /// dockerd shows bodies of up to 4 MiB, here in base64, and up to 1 MiB of headers.
@@ -31,7 +31,7 @@ const MAX_CONNECTIONS: usize = 4096;
 
 /// Answers until told to stop, and then those that have asked.
 pub(super) async fn serve(
-    plugin: Arc<Plugin>,
+    plugin: Arc<AuthzPlugin>,
     listener: UnixListener,
     stop: impl Future<Output = ()>,
 ) {
@@ -55,7 +55,7 @@ pub(super) async fn serve(
 }
 
 async fn serve_one(
-    plugin: Arc<Plugin>,
+    plugin: Arc<AuthzPlugin>,
     connection: socket::Connection,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -81,7 +81,7 @@ async fn serve_one(
 }
 
 async fn answer(
-    plugin: Arc<Plugin>,
+    plugin: Arc<AuthzPlugin>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -110,7 +110,7 @@ async fn answer(
     })
 }
 
-async fn decided(plugin: Arc<Plugin>, body: Incoming) -> Result<(), String> {
+async fn decided(plugin: Arc<AuthzPlugin>, body: Incoming) -> Result<(), String> {
     static LARGE: Semaphore = Semaphore::const_new(MOST_LARGE);
     let is_large = body.size_hint().upper().is_none_or(|length| length > SMALL);
     let reading = async {

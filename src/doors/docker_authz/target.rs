@@ -9,7 +9,7 @@ use rootpin_trust::Refusal;
 
 /// Path and query of a call.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct CallTarget {
     /// The decoded path without the API's version, split at its slashes. None is empty.
     pub(super) segments: Vec<String>,
     /// Decoded names and values in their order.
@@ -20,7 +20,7 @@ pub(super) struct Target {
 ///
 /// # Errors
 /// It is written as no client writes it.
-pub(super) fn read(uri: &str) -> Result<Target, Refusal> {
+pub(super) fn read(uri: &str) -> Result<CallTarget, Refusal> {
     let why = |what: &str| {
         let cut: String = uri.chars().take(200).collect();
         odd(
@@ -45,7 +45,7 @@ pub(super) fn read(uri: &str) -> Result<Target, Refusal> {
     {
         return Err(why("a part of the path is empty or dots"));
     }
-    Ok(Target {
+    Ok(CallTarget {
         segments,
         pairs: pairs(query).map_err(why)?,
     })
@@ -114,7 +114,7 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
     String::from_utf8(bytes).map_err(|_| "text in the query that is not UTF-8")
 }
 
-impl Target {
+impl CallTarget {
     /// The value of a parameter that may stand once; empty where it doesn't stand, as dockerd takes
     /// it.
     ///

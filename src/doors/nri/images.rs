@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use super::NAMESPACE;
-use super::made::Made;
-use super::proved::Proved;
-use crate::decide::{Claim, NameSource, Place};
+use super::container_origin::ContainerOrigin;
+use super::proved::{Proved, SearchDepth};
+use crate::decide::{Claim, NameSource, NamespaceView};
 use crate::doors::EngineGates;
 use crate::engines::containerd::{BlobInfo, MAX_MESSAGE, record_is_of_registry, within};
 use rootpin_trust::image::{Blob, Chain, Digest, ImageRef, IndexEntry, MAX_INDEXES, Repository};
@@ -25,22 +25,11 @@ const AT_ONCE: usize = 32;
 
 /// The images that a container can have been made of.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(super) struct PossibleImages {
     /// With the names to be judged.
-    pub(super) place: Place,
+    pub(super) place: NamespaceView,
     /// Whether there are several configurations, and it is not known which one the container has.
     pub(super) ambiguous: bool,
-}
-
-/// How far to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// At what was proved before, and at the targets of the records that CRI keeps under a
-    /// configuration's digest: it is enough for a yes.
-    Near,
-    /// Through the whole store. A node has thousands of images, and it takes a second to read their
-    /// indexes for the first time.
-    Everywhere,
 }
 
 /// What the way from a record's target to a manifest came to.
@@ -55,11 +44,11 @@ enum Climbed {
 }
 
 /// What an image record points at, and the records of it.
-type Record = (BlobInfo, Names);
+type TargetRecord = (BlobInfo, RecordNames);
 
 /// The names of all records of one target.
 #[derive(Debug, Default)]
-struct Names {
+struct RecordNames {
     names: BTreeSet<String>,
     /// Whether one of the records shows that a registry was asked, though the blobs may not.
     is_of_registry: bool,
@@ -67,18 +56,18 @@ struct Names {
 
 /// Looks for them.
 #[derive(Debug)]
-pub(super) struct Search<'a> {
+pub(super) struct ImageSearch<'a> {
     pub(super) engine: &'a Arc<EngineGates>,
     pub(super) proved: &'a Proved,
-    pub(super) look: Look,
+    pub(super) look: SearchDepth,
 }
 
-impl Search<'_> {
+impl ImageSearch<'_> {
     /// Finds the images.
     ///
     /// # Errors
     /// containerd's own; or there are more than the limit.
-    pub(super) async fn images(&self, made: &Made) -> Result<Images, Status> {
+    pub(super) async fn images(&self, made: &ContainerOrigin) -> Result<PossibleImages, Status> {
         let containerd = &self.engine.containerd;
         let configs = self.proved.configs(containerd, made, self.look).await?;
         let mut manifests = Vec::new();
@@ -91,7 +80,7 @@ impl Search<'_> {
         }
         let mut from_registry = manifests.iter().any(|manifest| manifest.from_registry);
         let records = match self.look {
-            Look::Near => {
+            SearchDepth::Near => {
                 self.near(
                     made,
                     &configs,
@@ -99,7 +88,7 @@ impl Search<'_> {
                 )
                 .await?
             }
-            Look::Everywhere => self.records(Vec::new()).await?,
+            SearchDepth::Everywhere => self.records(Vec::new()).await?,
         };
         self.read(&records).await?;
         let mut found = Vec::new();
@@ -137,14 +126,14 @@ impl Search<'_> {
             .flat_map(|(chain, names, from)| claims(chain, names, made.asked.as_ref(), from))
             .collect();
         let chains = found.into_iter().map(|(chain, ..)| chain).collect();
-        let place = Place {
+        let place = NamespaceView {
             namespace: NAMESPACE.to_owned(),
             chains,
             claims,
             from_registry,
             variants: Vec::new(),
         };
-        Ok(Images {
+        Ok(PossibleImages {
             place,
             ambiguous: configs.len() > 1,
         })
@@ -156,7 +145,7 @@ impl Search<'_> {
     }
 
     /// Reads the targets that are not known yet, side by side.
-    async fn read(&self, records: &[Record]) -> Result<(), Status> {
+    async fn read(&self, records: &[TargetRecord]) -> Result<(), Status> {
         let known = |target: &BlobInfo| self.engine.containerd.has_read(&target.digest);
         let unread: Vec<_> = records
             .iter()
@@ -185,10 +174,10 @@ impl Search<'_> {
     /// The records of the same targets as those that CRI keeps for the image, and of its manifests.
     async fn near(
         &self,
-        made: &Made,
+        made: &ContainerOrigin,
         configs: &[Digest],
         manifests: impl Iterator<Item = Digest>,
-    ) -> Result<Vec<Record>, Status> {
+    ) -> Result<Vec<TargetRecord>, Status> {
         let mut targets: BTreeSet<String> =
             manifests.map(|manifest| manifest.to_string()).collect();
         for name in configs
@@ -226,14 +215,14 @@ impl Search<'_> {
     }
 
     /// The records that one of the filters fits; all, where there is none.
-    async fn records(&self, filters: Vec<String>) -> Result<Vec<Record>, Status> {
+    async fn records(&self, filters: Vec<String>) -> Result<Vec<TargetRecord>, Status> {
         let images = self
             .client()
             .list(within(NAMESPACE, ListImagesRequest { filters })?)
             .await?
             .into_inner()
             .images;
-        let mut targets: HashMap<Digest, Record> = HashMap::new();
+        let mut targets: HashMap<Digest, TargetRecord> = HashMap::new();
         for Image {
             name,
             target,
@@ -252,7 +241,7 @@ impl Search<'_> {
                         size: target.size,
                         labels: HashMap::new(),
                     },
-                    Names::default(),
+                    RecordNames::default(),
                 )
             };
             let known = &mut targets.entry(digest).or_insert_with(fresh).1;

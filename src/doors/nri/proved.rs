@@ -7,10 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tonic::Status;
 
 use super::NAMESPACE;
-use super::images::Look;
-use super::made::Made;
+use super::container_origin::ContainerOrigin;
 use super::rootfs::chain_id;
-use crate::engines::containerd::Containerd;
+use crate::engines::containerd::ContainerdClient;
 use rootpin_trust::image::{Chain, Digest, Document};
 
 /// Images that have all layers in common and not the configuration: rebuilds, of which a host has a
@@ -19,12 +18,23 @@ const MAX_CONFIGS: usize = 64;
 /// More are begun anew: a node has not as many images.
 const MAX_KEPT: usize = 10_000;
 
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SearchDepth {
+    /// At what was proved before, and at the targets of the records that CRI keeps under a
+    /// configuration's digest: it is enough for a yes.
+    Near,
+    /// Through the whole store. A node has thousands of images, and it takes a second to read their
+    /// indexes for the first time.
+    Everywhere,
+}
+
 /// What was proved.
 #[derive(Debug, Default)]
-pub(super) struct Proved(Mutex<Known>);
+pub(super) struct Proved(Mutex<ProvedManifests>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ProvedManifests {
     /// Size and chain ID of each configuration.
     chain_ids: HashMap<Digest, (u64, Option<Digest>)>,
     /// The configurations of each chain ID that were here when it was last looked for them.
@@ -49,16 +59,16 @@ impl Proved {
     /// layers that give its chain ID.
     pub(super) async fn configs(
         &self,
-        containerd: &Containerd,
-        made: &Made,
-        look: Look,
+        containerd: &ContainerdClient,
+        made: &ContainerOrigin,
+        look: SearchDepth,
     ) -> Result<Vec<Digest>, Status> {
         let kept = self
             .known()
             .configs
             .get(&made.chain)
             .cloned()
-            .filter(|_| look == Look::Near);
+            .filter(|_| look == SearchDepth::Near);
         let candidates = match (made.config, kept) {
             (Some(config), _) => vec![config],
             (None, Some(kept)) => return Ok(kept),
@@ -83,12 +93,12 @@ impl Proved {
     /// The manifests that name a configuration.
     pub(super) async fn manifests(
         &self,
-        containerd: &Containerd,
+        containerd: &ContainerdClient,
         config: Digest,
-        look: Look,
+        look: SearchDepth,
     ) -> Result<Vec<Manifest>, Status> {
         let kept = self.known().manifests.get(&config).cloned();
-        if let Some(kept) = kept.filter(|kept| look == Look::Near && !kept.is_empty()) {
+        if let Some(kept) = kept.filter(|kept| look == SearchDepth::Near && !kept.is_empty()) {
             return Ok(kept);
         }
         let Some((size, _)) = self.chain_id(containerd, config).await? else {
@@ -122,7 +132,7 @@ impl Proved {
     /// is no configuration, or not there.
     async fn chain_id(
         &self,
-        containerd: &Containerd,
+        containerd: &ContainerdClient,
         config: Digest,
     ) -> Result<Option<(u64, Option<Digest>)>, Status> {
         if let Some(known) = self.known().chain_ids.get(&config) {
@@ -143,10 +153,10 @@ impl Proved {
         Ok(Some(proved))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ProvedManifests> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.chain_ids.len() > MAX_KEPT {
-            *known = Known::default();
+            *known = ProvedManifests::default();
         }
         known
     }
@@ -154,7 +164,10 @@ impl Proved {
 
 /// The blobs that are said to be unpacked to the container's snapshot: without this label, it would
 /// be collected as garbage.
-async fn labelled(containerd: &Containerd, made: &Made) -> Result<Vec<Digest>, Status> {
+async fn labelled(
+    containerd: &ContainerdClient,
+    made: &ContainerOrigin,
+) -> Result<Vec<Digest>, Status> {
     let label = format!("containerd.io/gc.ref.snapshot.{}", made.snapshotter);
     let mut infos = containerd
         .blobs_where(NAMESPACE, vec![format!("labels.{label:?}=={}", made.chain)])

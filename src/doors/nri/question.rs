@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::images::{Look, Search};
-use super::made::{self, Made, Unknown};
+use super::container_origin::{self, ContainerOrigin, OriginUnknown};
+use super::images::ImageSearch;
+use super::proved::SearchDepth;
 use super::{NAMESPACE, RunDoor};
 use crate::decide::{Decision, Run, Verdict};
 use rootpin_trust::image::Digest;
@@ -45,15 +46,17 @@ impl RunDoor {
     ) -> Option<Verdict> {
         let containerd = &self.gates.containerd;
         let made = match moment {
-            Moment::Create => made::by_snapshot(containerd, id).await.map(Some),
-            Moment::Start | Moment::Sandbox => made::by_record(containerd, id).await,
+            Moment::Create => container_origin::by_snapshot(containerd, id)
+                .await
+                .map(Some),
+            Moment::Start | Moment::Sandbox => container_origin::by_record(containerd, id).await,
         };
         let made = match made {
             Ok(Some(made)) => made,
             Ok(None) if moment == Moment::Sandbox => return None,
             Ok(None) => {
                 return Some(self.unjudged(
-                    unknown(&Unknown::Odd(format!("no record of container {id}"))),
+                    unknown(&OriginUnknown::Odd(format!("no record of container {id}"))),
                     begun,
                 ));
             }
@@ -61,11 +64,11 @@ impl RunDoor {
         };
         // A yes needs one name, and a no all of them.
         let near = self
-            .judge_made(moment, &made, Look::Near, begun, time)
+            .judge_made(moment, &made, SearchDepth::Near, begun, time)
             .await;
         match near {
             Some(verdict) if !matches!(verdict.decision, Decision::Allow(_)) => {
-                self.judge_made(moment, &made, Look::Everywhere, begun, time)
+                self.judge_made(moment, &made, SearchDepth::Everywhere, begun, time)
                     .await
             }
             near => near,
@@ -75,12 +78,12 @@ impl RunDoor {
     async fn judge_made(
         &self,
         moment: Moment,
-        made: &Made,
-        look: Look,
+        made: &ContainerOrigin,
+        look: SearchDepth,
         begun: Instant,
         time: Duration,
     ) -> Option<Verdict> {
-        let search = Search {
+        let search = ImageSearch {
             engine: &self.gates,
             proved: &self.proved,
             look,
@@ -123,9 +126,9 @@ fn too_slow(time: Duration) -> Refusal {
     )
 }
 
-fn unknown(why: &Unknown) -> Refusal {
+fn unknown(why: &OriginUnknown) -> Refusal {
     match why {
-        Unknown::Containerd(status) => Refusal::new(
+        OriginUnknown::Containerd(status) => Refusal::new(
             Code::SourceUnreachable,
             format!(
                 "containerd's answer {:?}: {:?}",
@@ -135,7 +138,7 @@ fn unknown(why: &Unknown) -> Refusal {
             "what containerd knows of the container",
             "`containerd` and `nri` of an engine in rootpin.toml must be sockets of the same containerd",
         ),
-        Unknown::Odd(what) => Refusal::new(
+        OriginUnknown::Odd(what) => Refusal::new(
             Code::Malformed,
             what.clone(),
             "a container that stands on an image's own snapshot, as CRI makes them",

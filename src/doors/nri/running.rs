@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use super::RunDoor;
-use super::images::{Look, Search};
+use super::images::ImageSearch;
+use super::proved::SearchDepth;
 use super::question::Moment;
 use super::wire::{Container, ContainerState, PodSandbox};
 
@@ -97,10 +98,10 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
     });
     let engine = &door.gates.name;
     // A failure is one of the questions', and told there.
-    let search = Search {
+    let search = ImageSearch {
         engine: &door.gates,
         proved: &door.proved,
-        look: Look::Everywhere,
+        look: SearchDepth::Everywhere,
     };
     let _ = tokio::time::timeout(door.decider.deadline(), search.warm()).await;
     let (mut seen, mut refused) = (0_usize, 0_usize);

@@ -18,7 +18,7 @@ use super::wire::{
     RegisterPluginRequest, StateChangeEvent, SynchronizeRequest, SynchronizeResponse,
 };
 use crate::decide::Decision;
-use crate::engines::ttrpc_mux::{Kind, Line, Message, Trunk};
+use crate::engines::ttrpc_mux::{Line, Message, MessageKind, TtrpcMux};
 
 const RUNTIME: &str = "nri.pkg.api.v1alpha1.Runtime";
 const PLUGIN: &str = "nri.pkg.api.v1alpha1.Plugin";
@@ -48,7 +48,7 @@ pub(super) enum Ended {
 type Refused = (Code, String);
 
 /// What is known of one connection.
-struct Session<'a> {
+struct NriSession<'a> {
     door: &'a Arc<RunDoor>,
     /// How long an answer may take.
     time: Duration,
@@ -62,7 +62,7 @@ impl RunDoor {
         self: &Arc<Self>,
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> Ended {
-        let mut session = Session {
+        let mut session = NriSession {
             door: self,
             time: answer_time(REQUEST_TIMEOUT),
             running: Running::default(),
@@ -84,13 +84,13 @@ fn answer_time(request_timeout: Duration) -> Duration {
     request_timeout * 3 / 4
 }
 
-impl Session<'_> {
+impl NriSession<'_> {
     async fn run(&mut self, stop: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), String> {
         let until = Instant::now() + BEGINNING;
         let stream = UnixStream::connect(&self.door.socket)
             .await
             .map_err(|error| error.to_string())?;
-        let mut trunk = Trunk::new(stream);
+        let mut trunk = TtrpcMux::new(stream);
         let register = RegisterPluginRequest {
             plugin_name: NAME.to_owned(),
             plugin_idx: INDEX.to_owned(),
@@ -111,7 +111,12 @@ impl Session<'_> {
             _ => error.to_string(),
         };
         trunk
-            .send(Line::Runtime, Kind::Request, 1, &request.encode_to_vec())
+            .send(
+                Line::Runtime,
+                MessageKind::Request,
+                1,
+                &request.encode_to_vec(),
+            )
             .await
             .map_err(broken)?;
         loop {
@@ -129,8 +134,8 @@ impl Session<'_> {
                 }
             };
             match (line, kind) {
-                (Line::Runtime, Kind::Response) => registered(&body)?,
-                (Line::Plugin, Kind::Request) => {
+                (Line::Runtime, MessageKind::Response) => registered(&body)?,
+                (Line::Plugin, MessageKind::Request) => {
                     let answer = match self.answer(&body).await {
                         Ok(payload) => Response {
                             status: None,
@@ -147,7 +152,7 @@ impl Session<'_> {
                     trunk
                         .send(
                             Line::Plugin,
-                            Kind::Response,
+                            MessageKind::Response,
                             stream,
                             &answer.encode_to_vec(),
                         )

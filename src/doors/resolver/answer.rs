@@ -8,11 +8,11 @@ use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::sources::{Description, Flow, Passage};
+use crate::sources::{BlobStream, Description, Flow};
 use rootpin_trust::image::Digest;
 
 /// Bytes that are here, or that flow through.
-pub(super) type Answer = Response<Either<Full<Bytes>, Flow>>;
+pub(super) type RegistryAnswer = Response<Either<Full<Bytes>, Flow>>;
 
 /// A no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl No {
     /// A HEAD has no body, and of a 404 engines show nothing but "not found". Of a 403 every
     /// containerd shows the status line, so that is where a refusal is told to whoever pulls by
     /// tag. Both end the resolution: no other host may resolve.
-    pub(super) fn answer(self, head: bool) -> Answer {
+    pub(super) fn answer(self, head: bool) -> RegistryAnswer {
         let refused =
             head && self.status == StatusCode::NOT_FOUND && self.code == "MANIFEST_UNKNOWN";
         let status = if refused {
@@ -98,7 +98,7 @@ impl No {
 }
 
 /// The manifest of a tag.
-pub(super) fn manifest(found: &Description, head: bool) -> Answer {
+pub(super) fn manifest(found: &Description, head: bool) -> RegistryAnswer {
     let bytes = if head {
         Vec::new()
     } else {
@@ -118,7 +118,11 @@ pub(super) fn manifest(found: &Description, head: bool) -> Answer {
 }
 
 /// Bytes that flow through, for as long as they keep their place.
-pub(super) fn passed(passage: Passage, of: &Digest, place: OwnedSemaphorePermit) -> Answer {
+pub(super) fn passed(
+    passage: BlobStream,
+    of: &Digest,
+    place: OwnedSemaphorePermit,
+) -> RegistryAnswer {
     let mut answer = Response::new(Either::Right(passage.body.keeping(place)));
     *answer.status_mut() = passage.status;
     *answer.headers_mut() = passage.headers;
@@ -127,7 +131,7 @@ pub(super) fn passed(passage: Passage, of: &Digest, place: OwnedSemaphorePermit)
 }
 
 /// That this is a registry.
-pub(super) fn version() -> Answer {
+pub(super) fn version() -> RegistryAnswer {
     let mut answer = Response::new(Either::Left(Full::from("{}")));
     answer
         .headers_mut()

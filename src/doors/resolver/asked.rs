@@ -8,7 +8,7 @@ use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RegistryRequest {
     /// Whether this is a registry.
     Version,
     /// Which manifest a tag is.
@@ -35,7 +35,7 @@ const MAX_PATH: usize = 512;
 const MAX_HOST: usize = 255;
 
 /// Reads a request.
-pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
+pub(super) fn read<B>(request: &Request<B>) -> Result<RegistryRequest, No> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let message = format!(
             "{} is not answered here; hint: push to the registry itself",
@@ -76,7 +76,7 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
     };
     let rest = path.strip_prefix("/v2").ok_or_else(unknown)?;
     if rest.is_empty() || rest == "/" {
-        return Ok(Asked::Version);
+        return Ok(RegistryRequest::Version);
     }
     let (rest, reference) = rest.rsplit_once('/').ok_or_else(unknown)?;
     let (name, kind) = rest.rsplit_once('/').ok_or_else(unknown)?;
@@ -88,7 +88,7 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
     let name = name.strip_prefix('/').ok_or_else(unknown)?;
     let repository = repository(&registry(request.uri().query())?, name)?;
     if let Ok(digest) = reference.parse() {
-        return Ok(Asked::Bytes {
+        return Ok(RegistryRequest::Bytes {
             repository,
             manifest,
             digest,
@@ -96,7 +96,7 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
         });
     }
     if manifest && is_of_digest(reference) {
-        return Ok(Asked::Referrers);
+        return Ok(RegistryRequest::Referrers);
     }
     let tag: Tag = reference.parse().map_err(|error| {
         No::new(
@@ -106,7 +106,7 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<Asked, No> {
         )
     })?;
     if manifest {
-        Ok(Asked::Tag(ImageRef {
+        Ok(RegistryRequest::Tag(ImageRef {
             repository,
             tag: Some(tag),
             digest: None,
@@ -177,12 +177,12 @@ fn repository(host: &str, path: &str) -> Result<Repository, No> {
 mod tests {
     use super::*;
 
-    fn asked(uri: &str) -> Result<Asked, No> {
+    fn asked(uri: &str) -> Result<RegistryRequest, No> {
         read(&Request::get(uri).body(()).unwrap())
     }
 
-    fn tag(name: &str) -> Asked {
-        Asked::Tag(name.parse().unwrap())
+    fn tag(name: &str) -> RegistryRequest {
+        RegistryRequest::Tag(name.parse().unwrap())
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         ] {
             assert_eq!(asked(uri).unwrap(), tag(name), "{uri}");
         }
-        assert_eq!(asked("/v2/").unwrap(), Asked::Version);
+        assert_eq!(asked("/v2/").unwrap(), RegistryRequest::Version);
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
                 "{prefix}/v2/team/app/{kind}/{digest}?ns=r.example"
             ))
             .unwrap();
-            let Asked::Bytes {
+            let RegistryRequest::Bytes {
                 repository,
                 manifest,
                 passes,
@@ -251,7 +251,7 @@ mod tests {
                     "/resolve/v2/team/app/manifests/{of_digest}?ns=r.example"
                 ))
                 .unwrap(),
-                Asked::Referrers,
+                RegistryRequest::Referrers,
                 "{of_digest}"
             );
         }

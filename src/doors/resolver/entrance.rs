@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::peer::{Owners, Place, Places};
+use super::peer::{ConnectionSlot, ConnectionSlots, Owners};
 
 /// Between two looks whether to stop.
 const AT_ONCE: usize = 256;
@@ -21,16 +21,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that has its place.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct SlottedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) place: Place,
+    pub(super) place: ConnectionSlot,
 }
 
 /// The thread, and what it has let in.
 #[derive(Debug)]
 pub(super) struct Entrance {
-    taken: mpsc::UnboundedReceiver<Taken>,
+    taken: mpsc::UnboundedReceiver<SlottedConnection>,
     /// The thread ends when this is dropped.
     open: Option<UnixStream>,
 }
@@ -40,7 +40,7 @@ impl Entrance {
     ///
     /// # Errors
     /// The system gives no thread, or no descriptor.
-    pub(super) fn open(listener: TcpListener, places: Arc<Places>) -> io::Result<Self> {
+    pub(super) fn open(listener: TcpListener, places: Arc<ConnectionSlots>) -> io::Result<Self> {
         let (open, closed) = UnixStream::pair()?;
         // As many at most as there are places.
         let (sender, taken) = mpsc::unbounded_channel();
@@ -56,7 +56,7 @@ impl Entrance {
     }
 
     /// The next connection. `None`: it is closed, and those that were taken before have all come.
-    pub(super) async fn next(&mut self) -> Option<Taken> {
+    pub(super) async fn next(&mut self) -> Option<SlottedConnection> {
         self.taken.recv().await
     }
 
@@ -70,8 +70,8 @@ fn admit(
     listener: &TcpListener,
     here: SocketAddr,
     closed: &UnixStream,
-    places: &Places,
-    sender: &mpsc::UnboundedSender<Taken>,
+    places: &ConnectionSlots,
+    sender: &mpsc::UnboundedSender<SlottedConnection>,
 ) {
     let mut owners = Owners::default();
     loop {
@@ -92,7 +92,7 @@ fn admit(
                 Ok((stream, peer)) => match places.one(owners.is_ours(peer, here)) {
                     Some(place) => {
                         if sender
-                            .send(Taken {
+                            .send(SlottedConnection {
                                 stream,
                                 peer,
                                 place,

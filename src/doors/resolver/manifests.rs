@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::engines::Containerd;
+use crate::engines::ContainerdClient;
 use crate::sources::{Description, Sources};
 use rootpin_trust::image::{Digest, ImageRef, MAX_INDEXES};
 use rootpin_trust::{Code, Refusal};
@@ -29,8 +29,8 @@ const RESIDENT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Manifests {
     sources: Arc<Sources>,
-    engines: Vec<Arc<Containerd>>,
-    kept: Mutex<Kept>,
+    engines: Vec<Arc<ContainerdClient>>,
+    kept: Mutex<CachedManifest>,
     /// One at a time looks for a digest: those that wait find what it found, or when and why it
     /// found nothing.
     looking: Mutex<HashMap<Digest, Arc<Turn>>>,
@@ -40,7 +40,7 @@ pub(super) struct Manifests {
 type Turn = tokio::sync::Mutex<Option<(Instant, Refusal)>>;
 
 #[derive(Debug, Default)]
-struct Kept {
+struct CachedManifest {
     known: HashMap<Digest, Arc<Description>>,
     /// The indexes among them that list a manifest.
     above: HashMap<Digest, Vec<Digest>>,
@@ -48,7 +48,7 @@ struct Kept {
 }
 
 impl Manifests {
-    pub(super) fn new(sources: Arc<Sources>, engines: Vec<Containerd>) -> Self {
+    pub(super) fn new(sources: Arc<Sources>, engines: Vec<ContainerdClient>) -> Self {
         let fetches = Semaphore::new(MAX_FETCHES);
         let engines = engines.into_iter().map(Arc::new).collect();
         Self {
@@ -211,7 +211,7 @@ impl Manifests {
             || kept.known.len() >= MAX_MANIFESTS
             || kept.above.len() + listed > MAX_LISTED
         {
-            *kept = Kept::default();
+            *kept = CachedManifest::default();
         }
         kept.bytes += found.bytes.len();
         for child in &found.manifests {

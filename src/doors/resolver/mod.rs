@@ -30,15 +30,15 @@ use tokio::task::JoinSet;
 use super::socket::ended_after_stop;
 use crate::config::{Config, Engine};
 use crate::decide::{Decider, Decision, Door, Pull, Verdict, too_slow};
-use crate::engines::Containerd;
+use crate::engines::ContainerdClient;
 use crate::observe::Observer;
-use crate::sources::{SourceError, Sources, Wanted};
-use answer::{Answer, No};
-use asked::Asked;
-use entrance::{Entrance, Taken};
+use crate::sources::{SourceError, Sources, StreamRequest};
+use answer::{No, RegistryAnswer};
+use asked::RegistryRequest;
+use entrance::{Entrance, SlottedConnection};
 use forms::Forms;
 use manifests::Manifests;
-use peer::Places;
+use peer::ConnectionSlots;
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 
@@ -54,23 +54,23 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 
 /// The resolver.
 #[derive(Debug)]
-pub struct Resolver {
+pub(crate) struct ResolverDoor {
     decider: Arc<Decider>,
     observer: Arc<Observer>,
     sources: Arc<Sources>,
     manifests: Manifests,
     streams: Arc<Semaphore>,
-    places: Arc<Places>,
+    places: Arc<ConnectionSlots>,
     forms: Forms,
 }
 
-impl Resolver {
+impl ResolverDoor {
     /// One that answers by this decider at that address. The engines may hold the manifest of what
     /// they pulled before.
     ///
     /// # Errors
     /// An engine's socket can't be an address.
-    pub fn new(
+    pub(crate) fn new(
         decider: Arc<Decider>,
         observer: Arc<Observer>,
         sources: Arc<Sources>,
@@ -78,7 +78,7 @@ impl Resolver {
         config: &Config,
     ) -> Result<Self, String> {
         let engine = |engine: &Engine| {
-            Containerd::at(&engine.containerd)
+            ContainerdClient::at(&engine.containerd)
                 .map_err(|error| format!("engine {}: {error}", engine.name))
         };
         let manifests = Manifests::new(
@@ -91,7 +91,7 @@ impl Resolver {
         );
         let (streams, places, forms) = (
             Arc::new(Semaphore::new(MAX_STREAMS)),
-            Arc::new(Places::new()),
+            Arc::new(ConnectionSlots::new()),
             Forms::new(at, config.hosts_dir.as_deref()),
         );
         Ok(Self {
@@ -106,7 +106,11 @@ impl Resolver {
     }
 
     /// Answers until told to stop, and then what was asked before.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, until: impl Future<Output = ()>) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        until: impl Future<Output = ()>,
+    ) {
         let (stop, stopped) = watch::channel(());
         let entrance = listener
             .into_std()
@@ -135,8 +139,12 @@ impl Resolver {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, taken: Taken, mut stopped: watch::Receiver<()>) {
-        let Taken {
+    async fn connection(
+        self: Arc<Self>,
+        taken: SlottedConnection,
+        mut stopped: watch::Receiver<()>,
+    ) {
+        let SlottedConnection {
             stream,
             peer,
             place,
@@ -189,7 +197,7 @@ impl Resolver {
     }
 
     /// The answer, and how long it took until its body can begin.
-    async fn counted(&self, request: &Request<Incoming>, ours: bool) -> Answer {
+    async fn counted(&self, request: &Request<Incoming>, ours: bool) -> RegistryAnswer {
         let begun = Instant::now();
         let answer = self.answer(request, ours).await;
         let metrics = self.observer.metrics();
@@ -206,7 +214,7 @@ impl Resolver {
         answer
     }
 
-    async fn answer(&self, request: &Request<Incoming>, ours: bool) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>, ours: bool) -> RegistryAnswer {
         let head = request.method() == Method::HEAD;
         if !ours {
             let message = "only root's processes are answered; hint: engines that run as another user need their own way to the registry";
@@ -214,18 +222,18 @@ impl Resolver {
         }
         let answer = match asked::read(request) {
             Err(no) => Err(no),
-            Ok(Asked::Version) => Ok(answer::version()),
-            Ok(Asked::Tag(name)) => self.tag(&name, head).await,
-            Ok(Asked::Bytes { passes: false, .. }) => {
+            Ok(RegistryRequest::Version) => Ok(answer::version()),
+            Ok(RegistryRequest::Tag(name)) => self.tag(&name, head).await,
+            Ok(RegistryRequest::Bytes { passes: false, .. }) => {
                 let message = "only tags are answered here: the engine asks the registry for what it knows by digest";
                 Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", message))
             }
-            Ok(Asked::Referrers) => Err(No::new(
+            Ok(RegistryRequest::Referrers) => Err(No::new(
                 StatusCode::NOT_FOUND,
                 "UNSUPPORTED",
                 "what refers to an image is not told here",
             )),
-            Ok(Asked::Bytes {
+            Ok(RegistryRequest::Bytes {
                 repository,
                 manifest,
                 digest,
@@ -238,7 +246,7 @@ impl Resolver {
                         request.method().clone(),
                         request.headers().get(http::header::RANGE).cloned(),
                     );
-                    self.bytes(Wanted {
+                    self.bytes(StreamRequest {
                         method,
                         repository,
                         manifest,
@@ -253,7 +261,7 @@ impl Resolver {
     }
 
     /// The manifest of the digest that is signed for a tag.
-    async fn tag(&self, name: &ImageRef, head: bool) -> Result<Answer, No> {
+    async fn tag(&self, name: &ImageRef, head: bool) -> Result<RegistryAnswer, No> {
         let (begun, deadline) = (Instant::now(), self.decider.deadline());
         let resolving = self.decider.resolve(Door::Resolver, name, Timestamp::now());
         let verdict = match tokio::time::timeout(deadline, resolving).await {
@@ -282,7 +290,12 @@ impl Resolver {
         self.found(name, digest, head).await
     }
 
-    async fn found(&self, name: &ImageRef, digest: Digest, head: bool) -> Result<Answer, No> {
+    async fn found(
+        &self,
+        name: &ImageRef,
+        digest: Digest,
+        head: bool,
+    ) -> Result<RegistryAnswer, No> {
         match self
             .manifests
             .of(name, digest, Instant::now() + self.decider.deadline())
@@ -311,7 +324,7 @@ impl Resolver {
         repository: Repository,
         digest: Digest,
         head: bool,
-    ) -> Result<Answer, No> {
+    ) -> Result<RegistryAnswer, No> {
         let name = ImageRef {
             repository,
             tag: None,
@@ -373,7 +386,7 @@ impl Resolver {
     }
 
     /// A blob by its digest. Whoever asks hashes it; no name is decided here.
-    async fn bytes(&self, wanted: Wanted) -> Result<Answer, No> {
+    async fn bytes(&self, wanted: StreamRequest) -> Result<RegistryAnswer, No> {
         let digest = wanted.digest;
         let deadline = Instant::now() + self.decider.deadline();
         let stream =

@@ -60,7 +60,7 @@ impl Owners {
 
 /// The places that connections have.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     ours: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
@@ -68,14 +68,14 @@ pub(super) struct Places {
 
 /// The place of one connection, which gives it back when it ends.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     /// Whether it is to be answered, or told why not.
     pub(super) ours: bool,
     queued: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new() -> Self {
         let of = |places| Arc::new(Semaphore::new(places));
         Self {
@@ -86,7 +86,7 @@ impl Places {
     }
 
     /// A place for one more, at once; `None`: there is none.
-    pub(super) fn one(&self, ours: bool) -> Option<Place> {
+    pub(super) fn one(&self, ours: bool) -> Option<ConnectionSlot> {
         let queues = if ours {
             &[(&self.ours, false), (&self.waiting, true)][..]
         } else {
@@ -94,7 +94,7 @@ impl Places {
         };
         queues.iter().find_map(|(places, queued)| {
             let permit = Arc::clone(places).try_acquire_owned().ok()?;
-            Some(Place {
+            Some(ConnectionSlot {
                 ours,
                 queued: *queued,
                 _permit: permit,
@@ -103,12 +103,12 @@ impl Places {
     }
 
     /// Waits until a connection in the queue has its turn.
-    pub(super) async fn turn(&self, place: Place) -> Option<Place> {
+    pub(super) async fn turn(&self, place: ConnectionSlot) -> Option<ConnectionSlot> {
         if !place.queued {
             return Some(place);
         }
         let permit = Arc::clone(&self.ours).acquire_owned().await.ok()?;
-        Some(Place {
+        Some(ConnectionSlot {
             queued: false,
             _permit: permit,
             ..place
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn strangers_have_few_places_and_never_one_of_roots() {
-        let places = Places::new();
+        let places = ConnectionSlots::new();
         let strangers: Vec<_> = std::iter::from_fn(|| places.one(false)).collect();
         assert_eq!(strangers.len(), MAX_STRANGERS);
         let ours: Vec<_> = std::iter::from_fn(|| places.one(true)).collect();

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pending, in_containerd, in_docker};
-use crate::decide::{Named, Resident};
-use crate::engines::{Containerd, Docker};
+use super::pending::Pending;
+use super::swept_image::{
+    EngineImages, LookUpError, Removal, RunningContainer, SweptImage, SweptName,
+};
+use super::{in_containerd, in_docker};
+use crate::decide::ImageName;
+use crate::engines::{ContainerdClient, DockerdClient};
 use rootpin_trust::image::Digest;
 
 /// An engine that does not answer must not keep us from the next question.
@@ -13,78 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An engine whose images are swept.
 #[derive(Debug)]
-pub(super) enum Engine {
+pub(super) enum SweptEngine {
     /// One containerd, and the dockerds that may run containers in it.
-    Containerd(Arc<Containerd>, Vec<Docker>),
+    Containerd(Arc<ContainerdClient>, Vec<DockerdClient>),
     /// A dockerd, and whether some containerd is swept, too.
-    Docker(Docker, bool),
+    Docker(DockerdClient, bool),
 }
 
-/// One image, and what its record says of its size.
-#[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) resident: Resident,
-    pub(super) size: i64,
-    /// Whether a record shows that a registry was asked, though the blobs may not.
-    pub(super) is_of_registry: bool,
-}
-
-/// A name of an image, as it is found or to go.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    /// Shared: nothing keeps an image from having a hundred thousand names.
-    pub(super) image: Arc<Image>,
-    pub(super) named: Named,
-    /// Whether the same bytes have a name here that is admitted.
-    pub(super) admitted_elsewhere: bool,
-}
-
-/// What an engine has.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    pub(super) images: Vec<Image>,
-    /// What could not be judged, and why.
-    pub(super) odd: Vec<String>,
-}
-
-/// Why not all of an image could be looked at.
-#[derive(Debug)]
-pub(super) enum LookUpError {
-    /// The engine failed, and would of the next image, too.
-    Engine(String),
-    /// It is this image's own fault.
-    Image(String),
-}
-
-impl From<String> for LookUpError {
-    fn from(why: String) -> Self {
-        Self::Engine(why)
-    }
-}
-
-/// A container that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Running {
-    pub(super) namespace: String,
-    pub(super) id: String,
-    /// The image's name, as the engine has it; empty where it says none.
-    pub(super) image: String,
-    /// What that stands for, where it can be told.
-    pub(super) digest: Option<Digest>,
-}
-
-/// What became of a name that was to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Removal {
-    Removed,
-    /// It is gone already, or stands for other bytes by now.
-    Changed,
-    Refused(String),
-}
-
-impl Engine {
+impl SweptEngine {
     /// Every image that the engine has.
-    pub(super) async fn held(&self, engine: &str) -> Result<Held, String> {
+    pub(super) async fn held(&self, engine: &str) -> Result<EngineImages, String> {
         bounded(async {
             match self {
                 Self::Containerd(containerd, _) => in_containerd::held(containerd, engine).await,
@@ -97,7 +39,7 @@ impl Engine {
     }
 
     /// Every container that runs.
-    pub(super) async fn running(&self) -> Result<Vec<Running>, String> {
+    pub(super) async fn running(&self) -> Result<Vec<RunningContainer>, String> {
         bounded(async {
             match self {
                 Self::Containerd(containerd, dockers) => {
@@ -112,7 +54,7 @@ impl Engine {
     /// Looks up what an image is made of; and where it came from, if that is wanted too.
     pub(super) async fn look_up(
         &self,
-        image: &mut Image,
+        image: &mut SweptImage,
         sources: bool,
     ) -> Result<(), LookUpError> {
         match self {
@@ -125,7 +67,7 @@ impl Engine {
     }
 
     /// Whether the name still stands for that.
-    pub(super) async fn stands(&self, namespace: &str, named: &Named) -> Result<bool, String> {
+    pub(super) async fn stands(&self, namespace: &str, named: &ImageName) -> Result<bool, String> {
         match self {
             Self::Containerd(containerd, _) => {
                 bounded(in_containerd::stands(containerd, namespace, named)).await
@@ -139,7 +81,7 @@ impl Engine {
     pub(super) async fn remove(
         &self,
         namespace: &str,
-        named: &Named,
+        named: &ImageName,
         last: bool,
     ) -> Result<Removal, String> {
         if matches!(self, Self::Docker(..)) && named.name.is_none() {
@@ -173,10 +115,10 @@ impl Engine {
     }
 }
 
-impl Running {
+impl RunningContainer {
     /// Whether it runs from that name; or from its bytes, where those have no other name that is
     /// admitted.
-    pub(super) fn is_of(&self, target: &Target) -> bool {
+    pub(super) fn is_of(&self, target: &SweptName) -> bool {
         let bytes = target.image.resident.bytes.as_ref();
         let part = |digest| {
             digest == target.named.digest
@@ -188,7 +130,7 @@ impl Running {
     }
 
     /// Whether it may: one that says nothing may run from any image of its namespace.
-    pub(super) fn may_be_of(&self, target: &Target) -> bool {
+    pub(super) fn may_be_of(&self, target: &SweptName) -> bool {
         let silent = self.digest.is_none()
             && (self.image.is_empty() || self.image.parse::<Digest>().is_ok());
         self.is_of(target) || (silent && self.namespace == target.image.resident.namespace)

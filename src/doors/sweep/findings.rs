@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::engine::{Image, Running, Target};
-use super::judging::Judged;
-use crate::decide::{Resident, Standing, Verdict};
+use super::judging::JudgedImage;
+use super::swept_image::{RunningContainer, SweptImage, SweptName};
+use crate::decide::{NameStanding, ResidentImage, Verdict};
 use crate::observe::{judgement, plain};
 use rootpin_trust::image::Digest;
 
@@ -26,7 +26,7 @@ pub(super) enum Stage {
 
 /// What was done about a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum FindingAction {
     Reported,
     Removed,
     /// It was to go, and stays for this reason.
@@ -35,27 +35,27 @@ pub(super) enum Action {
 
 /// A name that is not admitted.
 #[derive(Debug)]
-struct Finding {
-    target: Target,
+struct SweepFinding {
+    target: SweptName,
     judgement: Value,
     let_through: bool,
     /// Whether `[sweep] action = "remove"` takes it, if nothing runs from it.
     removable: bool,
     stage: Stage,
     rests_on_roots: bool,
-    action: Action,
+    action: FindingAction,
     /// Until it is told.
     untold: Option<Verdict>,
 }
 
 /// What is known of one engine.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct EngineFindings {
     policy: Option<Digest>,
     /// How many names there are.
     pub(super) images: usize,
-    findings: BTreeMap<Key, Finding>,
-    running: Vec<Running>,
+    findings: BTreeMap<Key, SweepFinding>,
+    running: Vec<RunningContainer>,
     loud: BTreeSet<(String, String)>,
     /// What could not be looked at.
     untold: Vec<String>,
@@ -82,17 +82,17 @@ pub(super) struct Count {
 #[derive(Debug, Default)]
 pub(super) struct Due {
     pub(super) tell: Vec<Verdict>,
-    pub(super) remove: Vec<Target>,
+    pub(super) remove: Vec<SweptName>,
 }
 
-impl Known {
+impl EngineFindings {
     /// Everything is looked at anew; of what another policy said nothing is left.
     pub(super) fn begin(
         &mut self,
         policy: Option<Digest>,
-        images: &[Image],
+        images: &[SweptImage],
         odd: &[String],
-        running: Result<Vec<Running>, String>,
+        running: Result<Vec<RunningContainer>, String>,
     ) {
         if self.policy != policy {
             self.findings.clear();
@@ -100,7 +100,7 @@ impl Known {
         self.policy = policy;
         let keys: BTreeSet<Key> = images.iter().flat_map(keys_of).collect();
         self.findings
-            .retain(|key, finding| keys.contains(key) && finding.action != Action::Removed);
+            .retain(|key, finding| keys.contains(key) && finding.action != FindingAction::Removed);
         self.untold = odd.iter().map(|record| plain(record)).collect();
         self.more_untold = 0;
         match running {
@@ -121,7 +121,7 @@ impl Known {
             if self
                 .findings
                 .get(key)
-                .is_some_and(|finding| finding.action != Action::Removed)
+                .is_some_and(|finding| finding.action != FindingAction::Removed)
             {
                 self.findings.remove(key);
             }
@@ -129,9 +129,9 @@ impl Known {
     }
 
     /// Takes up what was judged. `removes`: whether anything may be removed now.
-    pub(super) fn take(&mut self, judged: Vec<Judged>, stage: Stage, removes: bool) -> Due {
+    pub(super) fn take(&mut self, judged: Vec<JudgedImage>, stage: Stage, removes: bool) -> Due {
         let mut due = Due::default();
-        for Judged {
+        for JudgedImage {
             image,
             standings,
             trouble,
@@ -148,9 +148,9 @@ impl Known {
                 }
             }
             let image = Arc::new(image);
-            let admitted_elsewhere = standings.iter().flatten().any(Standing::is_admitted);
+            let admitted_elsewhere = standings.iter().flatten().any(NameStanding::is_admitted);
             for (named, standing) in image.resident.names.iter().zip(standings) {
-                let target = Target {
+                let target = SweptName {
                     image: Arc::clone(&image),
                     named: named.clone(),
                     admitted_elsewhere,
@@ -163,8 +163,8 @@ impl Known {
 
     fn one(
         &mut self,
-        target: Target,
-        standing: Option<Standing>,
+        target: SweptName,
+        standing: Option<NameStanding>,
         (stage, removes, whole): (Stage, bool, bool),
         due: &mut Due,
     ) {
@@ -177,7 +177,7 @@ impl Known {
             // What the sources have refused stands until they are asked again: the cache may be
             // older. And so does all where it could not be seen what an image is made of.
             let by_sources =
-                |before: &Finding| before.stage == Stage::Sources && before.rests_on_roots;
+                |before: &SweepFinding| before.stage == Stage::Sources && before.rests_on_roots;
             if whole && !before.is_some_and(|before| stage == Stage::Cache && by_sources(before)) {
                 self.findings.remove(&key);
             }
@@ -185,7 +185,7 @@ impl Known {
         };
         // Where no source answers, what the cache has said stands: also a yes.
         let unjudged = no.verdict.decision.outcome() == "unjudged";
-        if stage == Stage::Sources && unjudged && before.is_none_or(Finding::is_refused) {
+        if stage == Stage::Sources && unjudged && before.is_none_or(SweepFinding::is_refused) {
             return;
         }
         let (removable, at_once, let_through) = (
@@ -197,7 +197,7 @@ impl Known {
         let told = before.filter(|before| {
             before.untold.is_none() && before.judgement.get("code") == judgement.get("code")
         });
-        let action = told.map_or(Action::Reported, |before| before.action.clone());
+        let action = told.map_or(FindingAction::Reported, |before| before.action.clone());
         let (removes, rests_on_roots) = (removes && no.removes && removable, no.rests_on_roots());
         let mut untold = if told.is_some() {
             None
@@ -212,7 +212,7 @@ impl Known {
         }
         self.findings.insert(
             key,
-            Finding {
+            SweepFinding {
                 target,
                 judgement,
                 let_through,
@@ -234,7 +234,7 @@ impl Known {
     }
 
     /// What became of a name that was to go.
-    pub(super) fn acted(&mut self, target: &Target, action: Action) {
+    pub(super) fn acted(&mut self, target: &SweptName, action: FindingAction) {
         if let Some(finding) = self.findings.get_mut(&key(target)) {
             finding.action = action;
         }
@@ -265,7 +265,7 @@ impl Known {
         let there = || {
             self.findings
                 .values()
-                .filter(|finding| finding.action != Action::Removed)
+                .filter(|finding| finding.action != FindingAction::Removed)
         };
         let refused = there().filter(|finding| finding.is_refused()).count();
         Count {
@@ -295,7 +295,7 @@ impl Known {
     }
 }
 
-impl Finding {
+impl SweepFinding {
     fn outcome(&self) -> &str {
         self.judgement
             .get("outcome")
@@ -308,7 +308,7 @@ impl Finding {
     }
 
     /// Whether a container is known to run from it.
-    fn is_used_by(&self, container: &Running) -> bool {
+    fn is_used_by(&self, container: &RunningContainer) -> bool {
         container.is_of(&self.target)
     }
 
@@ -321,16 +321,16 @@ impl Finding {
         }
     }
 
-    fn json(&self, engine: &str, running: &[Running]) -> Value {
+    fn json(&self, engine: &str, running: &[RunningContainer]) -> Value {
         let containers: Vec<String> = running
             .iter()
             .filter(|one| self.is_used_by(one))
             .map(|one| plain(&one.id))
             .collect();
         let (action, kept) = match &self.action {
-            Action::Reported => ("reported", None),
-            Action::Removed => ("removed", None),
-            Action::Kept(why) => ("kept", Some(plain(why))),
+            FindingAction::Reported => ("reported", None),
+            FindingAction::Removed => ("removed", None),
+            FindingAction::Kept(why) => ("kept", Some(plain(why))),
         };
         let of = |name: &str| self.judgement.get(name).cloned().unwrap_or_default();
         json!({
@@ -343,9 +343,9 @@ impl Finding {
     }
 }
 
-impl Image {
+impl SweptImage {
     fn title(&self) -> String {
-        let Resident {
+        let ResidentImage {
             namespace, names, ..
         } = &self.resident;
         let name = names
@@ -356,7 +356,7 @@ impl Image {
     }
 }
 
-fn key(target: &Target) -> Key {
+fn key(target: &SweptName) -> Key {
     (
         target.image.resident.namespace.clone(),
         target.named.record.clone(),
@@ -364,7 +364,7 @@ fn key(target: &Target) -> Key {
 }
 
 /// The records of an image.
-pub(super) fn keys_of(image: &Image) -> impl Iterator<Item = Key> + '_ {
+pub(super) fn keys_of(image: &SweptImage) -> impl Iterator<Item = Key> + '_ {
     image
         .resident
         .names

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use tonic::{Code, Status};
 
-use super::engine::{Held, Image, LookUpError, Removal, Running};
-use super::{Pending, in_docker};
-use crate::decide::{Named, Resident};
+use super::in_docker;
+use super::pending::Pending;
+use super::swept_image::{EngineImages, LookUpError, Removal, RunningContainer, SweptImage};
+use crate::decide::{ImageName, ResidentImage};
 use crate::engines::containerd::images::{
     self as containerd_images, ImageRecord, is_id, name_of_record,
 };
-use crate::engines::{Containerd, Docker, containerd};
+use crate::engines::{ContainerdClient, DockerdClient, containerd};
 use rootpin_trust::image::Digest;
 
-pub(super) async fn held(containerd: &Containerd, engine: &str) -> Result<Held, String> {
-    let mut held = Held::default();
+pub(super) async fn held(
+    containerd: &ContainerdClient,
+    engine: &str,
+) -> Result<EngineImages, String> {
+    let mut held = EngineImages::default();
     for namespace in containerd.namespaces().await.map_err(said)? {
         group(
             &mut held,
@@ -28,8 +32,8 @@ pub(super) async fn held(containerd: &Containerd, engine: &str) -> Result<Held, 
 }
 
 /// Records by what they stand for.
-fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecord>) {
-    let mut images: BTreeMap<Digest, Image> = BTreeMap::new();
+fn group(held: &mut EngineImages, engine: &str, namespace: &str, records: Vec<ImageRecord>) {
+    let mut images: BTreeMap<Digest, SweptImage> = BTreeMap::new();
     for ImageRecord {
         name: record,
         target,
@@ -45,8 +49,8 @@ fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecor
         };
         let image = images.entry(digest).or_insert_with(|| {
             let (engine, namespace) = (engine.to_owned(), namespace.to_owned());
-            Image {
-                resident: Resident {
+            SweptImage {
+                resident: ResidentImage {
                     engine,
                     namespace,
                     names: Vec::new(),
@@ -61,7 +65,7 @@ fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecor
         if name.is_none() && !is_id(&record) {
             held.odd.push(format!("a name that rootpin can't read, and no policy covers, in namespace {namespace}: {record:?}"));
         }
-        image.resident.names.push(Named {
+        image.resident.names.push(ImageName {
             record,
             name,
             digest,
@@ -71,9 +75,9 @@ fn group(held: &mut Held, engine: &str, namespace: &str, records: Vec<ImageRecor
 }
 
 pub(super) async fn running(
-    containerd: &Containerd,
-    dockers: &[Docker],
-) -> Result<Vec<Running>, String> {
+    containerd: &ContainerdClient,
+    dockers: &[DockerdClient],
+) -> Result<Vec<RunningContainer>, String> {
     let mut running = Vec::new();
     for namespace in containerd.namespaces().await.map_err(said)? {
         let found = containerd.running(&namespace).await.map_err(said)?;
@@ -97,7 +101,7 @@ pub(super) async fn running(
                 .get(&container.image)
                 .and_then(|digest| digest.parse().ok());
             let digest = recorded.or_else(|| told.get(&container.id).copied());
-            Running {
+            RunningContainer {
                 namespace: namespace.clone(),
                 id: container.id,
                 image: container.image,
@@ -109,8 +113,8 @@ pub(super) async fn running(
 }
 
 pub(super) async fn look_up(
-    containerd: &Containerd,
-    image: &mut Image,
+    containerd: &ContainerdClient,
+    image: &mut SweptImage,
     sources: bool,
 ) -> Result<(), LookUpError> {
     let Some(top) = image.resident.names.first().map(|named| named.digest) else {
@@ -147,9 +151,9 @@ pub(super) async fn look_up(
 }
 
 pub(super) async fn stands(
-    containerd: &Containerd,
+    containerd: &ContainerdClient,
     namespace: &str,
-    named: &Named,
+    named: &ImageName,
 ) -> Result<bool, String> {
     let target = containerd
         .target(namespace, &named.record)
@@ -159,12 +163,12 @@ pub(super) async fn stands(
 }
 
 pub(super) async fn remove(
-    containerd: &Containerd,
+    containerd: &ContainerdClient,
     namespace: &str,
-    named: &Named,
+    named: &ImageName,
     last: bool,
 ) -> Result<Removal, String> {
-    let target = containerd_images::Target {
+    let target = containerd_images::RecordTarget {
         digest: named.digest.to_string(),
         size: 0,
     };
@@ -179,7 +183,7 @@ pub(super) async fn remove(
 }
 
 pub(super) async fn follow(
-    containerd: &Containerd,
+    containerd: &ContainerdClient,
     pending: &Arc<Pending>,
     connected: impl FnOnce(),
 ) -> Result<(), String> {
@@ -205,11 +209,11 @@ mod tests {
     fn records_of_the_same_bytes_are_one_image_and_one_for_no_sha256_digest_is_told() {
         let record = |name: &str, digest: String| ImageRecord {
             name: name.to_owned(),
-            target: containerd_images::Target { digest, size: 1 },
+            target: containerd_images::RecordTarget { digest, size: 1 },
             is_of_registry: false,
         };
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
-        let mut held = Held::default();
+        let mut held = EngineImages::default();
         let records = vec![
             record("r.example/a:1", one.to_string()),
             record(&Digest::of(b"config").to_string(), one.to_string()),

@@ -7,10 +7,10 @@ use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Bytes;
 use serde::Deserialize;
 
-use super::Pending;
-use super::engine::{Held, Image, Removal, Running};
-use crate::decide::{Bytes as Known, Named, Resident};
-use crate::engines::{Docker, DockerImage, docker_images};
+use super::pending::Pending;
+use super::swept_image::{EngineImages, Removal, RunningContainer, SweptImage};
+use crate::decide::{ImageContents as Known, ImageName, ResidentImage};
+use crate::engines::{DockerImage, DockerdClient, docker_images};
 use rootpin_trust::image::{Digest, ImageRef, host_name};
 
 /// dockerd's namespace in containerd, and the one that `[local]` means for its classic store.
@@ -20,7 +20,7 @@ const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22image%22%5D%7D";
 
 /// An entry of `GET /containers/json` (`ContainerSummary`).
 #[derive(Debug, Deserialize)]
-struct Container {
+struct ContainerSummary {
     #[serde(rename = "Id")]
     id: String,
     #[serde(rename = "Image", default)]
@@ -31,7 +31,7 @@ struct Container {
 
 /// As much as is needed of `GET /images/NAME/json` (`ImageInspect`).
 #[derive(Debug, Deserialize)]
-struct Inspected {
+struct ImageInspection {
     #[serde(rename = "Id")]
     id: String,
     #[serde(rename = "RepoDigests", default)]
@@ -40,7 +40,7 @@ struct Inspected {
 
 /// As much as is needed of `GET /info` (`SystemInfo`).
 #[derive(Debug, Deserialize)]
-struct Info {
+struct SystemInfo {
     #[serde(rename = "DriverStatus", default)]
     driver_status: Option<Vec<Vec<String>>>,
 }
@@ -48,11 +48,11 @@ struct Info {
 /// `beside_containerd`: a containerd is swept, too. One that has dockerd's images tells them
 /// better.
 pub(super) async fn held(
-    docker: &Docker,
+    docker: &DockerdClient,
     engine: &str,
     beside_containerd: bool,
-) -> Result<Held, String> {
-    let mut held = Held::default();
+) -> Result<EngineImages, String> {
+    let mut held = EngineImages::default();
     if in_containerd(docker).await? {
         let why = "its images are in a containerd, and rootpin.toml has no [[engine]]: add the one that dockerd uses";
         held.odd
@@ -73,10 +73,10 @@ pub(super) async fn held(
 
 /// An image of the classic store: its ID is its config's digest, and where it was pulled from
 /// stands in its list of digests.
-fn classic(engine: &str, image: DockerImage, id: Digest) -> Image {
+fn classic(engine: &str, image: DockerImage, id: Digest) -> SweptImage {
     // A name that no registry gave a digest for stands for the bytes that are here, and no root can
     // have signed those.
-    let read = |(record, name, digest): (String, _, Option<Digest>)| Named {
+    let read = |(record, name, digest): (String, _, Option<Digest>)| ImageName {
         record,
         name,
         digest: digest.unwrap_or(id),
@@ -95,8 +95,8 @@ fn classic(engine: &str, image: DockerImage, id: Digest) -> Image {
         contents: vec![id],
         sources,
     });
-    Image {
-        resident: Resident {
+    SweptImage {
+        resident: ResidentImage {
             engine: engine.to_owned(),
             namespace: MOBY.to_owned(),
             names,
@@ -107,12 +107,12 @@ fn classic(engine: &str, image: DockerImage, id: Digest) -> Image {
     }
 }
 
-pub(super) async fn running(docker: &Docker) -> Result<Vec<Running>, String> {
-    let of = |Container {
+pub(super) async fn running(docker: &DockerdClient) -> Result<Vec<RunningContainer>, String> {
+    let of = |ContainerSummary {
                   id,
                   image,
                   image_id,
-              }| Running {
+              }| RunningContainer {
         namespace: MOBY.to_owned(),
         id,
         image,
@@ -123,7 +123,7 @@ pub(super) async fn running(docker: &Docker) -> Result<Vec<Running>, String> {
 
 /// The image of every container that one of these runs. One that does not answer tells nothing, and
 /// its containers stay unknown.
-pub(super) async fn images_by_container(dockers: &[Docker]) -> HashMap<String, Digest> {
+pub(super) async fn images_by_container(dockers: &[DockerdClient]) -> HashMap<String, Digest> {
     let mut known = HashMap::new();
     for docker in dockers {
         let told = containers(docker).await.unwrap_or_default();
@@ -135,7 +135,7 @@ pub(super) async fn images_by_container(dockers: &[Docker]) -> HashMap<String, D
     known
 }
 
-pub(super) async fn stands(docker: &Docker, named: &Named) -> Result<bool, String> {
+pub(super) async fn stands(docker: &DockerdClient, named: &ImageName) -> Result<bool, String> {
     let answer = docker
         .call(
             Method::GET,
@@ -146,7 +146,7 @@ pub(super) async fn stands(docker: &Docker, named: &Named) -> Result<bool, Strin
         .await?;
     match answer.status {
         StatusCode::OK => {
-            let image: Inspected =
+            let image: ImageInspection =
                 serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
             let digest = named.digest.to_string();
             let known = image
@@ -166,7 +166,7 @@ pub(super) async fn stands(docker: &Docker, named: &Named) -> Result<bool, Strin
 
 /// Untags. dockerd itself refuses where a container needs the image, and its API has no condition
 /// on what a name stands for.
-pub(super) async fn remove(docker: &Docker, named: &Named) -> Result<Removal, String> {
+pub(super) async fn remove(docker: &DockerdClient, named: &ImageName) -> Result<Removal, String> {
     let path = format!("/images/{}?noprune=true", named.record);
     let answer = docker
         .call(Method::DELETE, &path, HeaderMap::new(), Bytes::new())
@@ -182,7 +182,7 @@ pub(super) async fn remove(docker: &Docker, named: &Named) -> Result<Removal, St
 }
 
 pub(super) async fn follow(
-    docker: &Docker,
+    docker: &DockerdClient,
     pending: &Arc<Pending>,
     connected: impl FnOnce(),
 ) -> Result<(), String> {
@@ -190,8 +190,8 @@ pub(super) async fn follow(
 }
 
 /// Whether dockerd has its images in containerd.
-async fn in_containerd(docker: &Docker) -> Result<bool, String> {
-    let info: Info = serde_json::from_slice(&docker.get("/info").await?)
+async fn in_containerd(docker: &DockerdClient) -> Result<bool, String> {
+    let info: SystemInfo = serde_json::from_slice(&docker.get("/info").await?)
         .map_err(|error| format!("GET /info: {error}"))?;
     let snapshotter = |pair: &Vec<String>| {
         pair.get(1)
@@ -200,7 +200,7 @@ async fn in_containerd(docker: &Docker) -> Result<bool, String> {
     Ok(info.driver_status.iter().flatten().any(snapshotter))
 }
 
-async fn containers(docker: &Docker) -> Result<Vec<Container>, String> {
+async fn containers(docker: &DockerdClient) -> Result<Vec<ContainerSummary>, String> {
     let body = docker.get("/containers/json").await?;
     serde_json::from_slice(&body).map_err(|error| format!("GET /containers/json: {error}"))
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use super::engine::{Engine, Image, LookUpError};
-use crate::decide::{Decider, Standing};
+use super::engine::SweptEngine;
+use super::swept_image::{LookUpError, SweptImage};
+use crate::decide::{Decider, NameStanding};
 
 /// Repositories that are asked about at one time: each may be of another server, which may be slow.
 const AT_ONCE: usize = 8;
@@ -18,22 +19,22 @@ const PARTS: usize = 4;
 
 /// An image with what came of each of its names.
 #[derive(Debug)]
-pub(super) struct Judged {
-    pub(super) image: Image,
-    pub(super) standings: Vec<Option<Standing>>,
+pub(super) struct JudgedImage {
+    pub(super) image: SweptImage,
+    pub(super) standings: Vec<Option<NameStanding>>,
     /// Why not all of it could be looked at.
     pub(super) trouble: Option<String>,
     /// Whether that is the engine's failure, so that the next image has it, too.
     engine_failed: bool,
 }
 
-impl Judged {
+impl JudgedImage {
     /// Whether newer metadata may say otherwise of some name.
     pub(super) fn rests_on_roots(&self) -> bool {
         self.standings
             .iter()
             .flatten()
-            .any(Standing::rests_on_roots)
+            .any(NameStanding::rests_on_roots)
     }
 
     /// The same of a name that is not admitted.
@@ -58,10 +59,10 @@ impl Judged {
 
 /// By what is cached: each repository's metadata is read and verified once.
 pub(super) async fn by_cache(
-    engine: &Arc<Engine>,
+    engine: &Arc<SweptEngine>,
     decider: &Decider,
-    mut images: Vec<Image>,
-) -> Vec<Judged> {
+    mut images: Vec<SweptImage>,
+) -> Vec<JudgedImage> {
     let (onlooker, now) = (Arc::new(decider.by_cache()), Timestamp::now());
     let mut parts = JoinSet::new();
     let part = images.len().div_ceil(PARTS).max(1);
@@ -86,11 +87,11 @@ pub(super) async fn by_cache(
 
 /// By what the sources say now; what is verified on the way is kept, as for any other question.
 pub(super) async fn by_sources(
-    engine: Arc<Engine>,
+    engine: Arc<SweptEngine>,
     decider: Arc<Decider>,
-    images: Vec<Image>,
-) -> Vec<Judged> {
-    let mut groups: BTreeMap<String, Vec<Image>> = BTreeMap::new();
+    images: Vec<SweptImage>,
+) -> Vec<JudgedImage> {
+    let mut groups: BTreeMap<String, Vec<SweptImage>> = BTreeMap::new();
     for image in images {
         let repository = image
             .resident
@@ -128,11 +129,11 @@ pub(super) async fn by_sources(
 }
 
 async fn of_repository(
-    engine: Arc<Engine>,
+    engine: Arc<SweptEngine>,
     decider: Arc<Decider>,
-    images: Vec<Image>,
-) -> Vec<Judged> {
-    let mut judged: Vec<Judged> = Vec::new();
+    images: Vec<SweptImage>,
+) -> Vec<JudgedImage> {
+    let mut judged: Vec<JudgedImage> = Vec::new();
     for image in images {
         let one = one(&engine, &decider, image, Timestamp::now(), None).await;
         let silent = one.is_unjudged();
@@ -147,12 +148,12 @@ async fn of_repository(
 
 /// `trouble`: what the engine failed of a moment ago. It is not asked again for each of thousands.
 async fn one(
-    engine: &Engine,
+    engine: &SweptEngine,
     decider: &Decider,
-    mut image: Image,
+    mut image: SweptImage,
     now: Timestamp,
     trouble: Option<String>,
-) -> Judged {
+) -> JudgedImage {
     let mut trouble = trouble.map(LookUpError::Engine);
     // Only where bytes are revoked does an image that is admitted by name have to be taken apart.
     if decider.revokes_digests() && trouble.is_none() {
@@ -170,7 +171,7 @@ async fn one(
         Some(LookUpError::Engine(why)) => (Some(why), true),
         Some(LookUpError::Image(why)) => (Some(why), false),
     };
-    Judged {
+    JudgedImage {
         image,
         standings,
         trouble,

@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::engine::{Engine, Image, Removal, Target};
-use super::findings::{Action, Known, Stage, keys_of};
-use super::judging::{Judged, by_cache, by_sources};
+use super::engine::SweptEngine;
+use super::findings::{EngineFindings, FindingAction, Stage, keys_of};
+use super::judging::{JudgedImage, by_cache, by_sources};
 use super::pending::{Pending, Work};
-use crate::control::{StatusBoard, Swept};
+use super::swept_image::{Removal, SweptImage, SweptName};
 use crate::decide::{Decider, Verdict};
-use crate::observe::{Observer, escaped, plain};
+use crate::observe::{Observer, StatusBoard, Swept, escaped, plain};
 
 /// Between sweeps that nothing has asked for, ten percent more or less.
 const PERIOD: Duration = Duration::from_secs(3600);
@@ -31,7 +31,7 @@ const MAX_ASKING: usize = 16;
 
 /// A sweep that somebody waits for.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct SweepRequest {
     pub(super) dry_run: bool,
     pub(super) done: oneshot::Sender<()>,
 }
@@ -40,16 +40,16 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) name: String,
-    pub(super) engine: Arc<Engine>,
+    pub(super) engine: Arc<SweptEngine>,
     pub(super) decider: Arc<Decider>,
     pub(super) observer: Arc<Observer>,
     pub(super) status: Arc<StatusBoard>,
     pub(super) pending: Arc<Pending>,
-    pub(super) known: Mutex<Known>,
+    pub(super) known: Mutex<EngineFindings>,
 }
 
 /// What one look is to cover.
-enum Look {
+enum SweepScope {
     /// Everything, and all that rests on roots by what those say now.
     Whole,
     /// Everything by the cache, and by its sources what that does not admit.
@@ -59,24 +59,24 @@ enum Look {
 }
 
 impl Watch {
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, EngineFindings> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sweeps for ever.
-    pub(super) async fn run(self: Arc<Self>, mut wanted: mpsc::Receiver<Wanted>) {
+    pub(super) async fn run(self: Arc<Self>, mut wanted: mpsc::Receiver<SweepRequest>) {
         let mut changes = self.decider.changes();
-        let mut asking: JoinSet<Vec<Judged>> = JoinSet::new();
+        let mut asking: JoinSet<Vec<JudgedImage>> = JoinSet::new();
         let (mut waiting, mut removes) = (Vec::new(), true);
         let (mut next, mut not_before) = (Instant::now(), Instant::now());
         loop {
             let look = tokio::select! {
                 biased;
-                Ok(()) = changes.changed() => Look::Whole,
-                Some(Wanted { dry_run, done }) = wanted.recv() => {
+                Ok(()) = changes.changed() => SweepScope::Whole,
+                Some(SweepRequest { dry_run, done }) = wanted.recv() => {
                     waiting.push(done);
                     removes = !dry_run;
-                    Look::Whole
+                    SweepScope::Whole
                 }
                 Some(done) = asking.join_next() => {
                     let judged = self.still_so(done.unwrap_or_default()).await;
@@ -87,13 +87,13 @@ impl Watch {
                     continue;
                 }
                 work = async { tokio::time::sleep_until(not_before).await; self.pending.take().await } => match work {
-                    Work::Names(names) if asking.len() < MAX_ASKING => Look::Names(names),
-                    Work::Names(_) | Work::All => Look::All,
+                    Work::Names(names) if asking.len() < MAX_ASKING => SweepScope::Names(names),
+                    Work::Names(_) | Work::All => SweepScope::All,
                     Work::Nothing => continue,
                 },
-                () = tokio::time::sleep_until(next) => Look::Whole,
+                () = tokio::time::sleep_until(next) => SweepScope::Whole,
             };
-            let whole = matches!(look, Look::Whole);
+            let whole = matches!(look, SweepScope::Whole);
             if whole {
                 // What is being asked is asked again.
                 asking.abort_all();
@@ -147,7 +147,7 @@ impl Watch {
     }
 
     /// Judges by the cache and acts on it. Returns what is to be asked of sources.
-    async fn look(&self, look: Look, removes: bool) -> Vec<Image> {
+    async fn look(&self, look: SweepScope, removes: bool) -> Vec<SweptImage> {
         let policy = match self.decider.policy() {
             Ok(policy) => policy.hash,
             Err(refusal) => {
@@ -177,14 +177,14 @@ impl Watch {
             .map(|image| image.resident.names.len())
             .sum();
         let (images, whole) = match look {
-            Look::Whole | Look::All => {
+            SweepScope::Whole | SweepScope::All => {
                 let running = self.engine.running().await;
                 self.known()
                     .begin(Some(policy), &held.images, &held.odd, running);
-                (held.images, matches!(look, Look::Whole))
+                (held.images, matches!(look, SweepScope::Whole))
             }
-            Look::Names(names) => {
-                let images: Vec<Image> = held
+            SweepScope::Names(names) => {
+                let images: Vec<SweptImage> = held
                     .images
                     .into_iter()
                     .filter(|image| keys_of(image).any(|key| names.contains(&key)))
@@ -219,7 +219,7 @@ impl Watch {
 
     /// What sources were asked about takes time, in which a name may have been given to other
     /// bytes.
-    async fn still_so(&self, judged: Vec<Judged>) -> Vec<Judged> {
+    async fn still_so(&self, judged: Vec<JudgedImage>) -> Vec<JudgedImage> {
         let mut still = Vec::with_capacity(judged.len());
         for one in judged {
             let names = one.image.resident.names.iter().zip(&one.standings);
@@ -245,13 +245,13 @@ impl Watch {
     }
 
     /// Takes up judgements: tells what is new, and removes what is to go.
-    async fn settle(&self, judged: Vec<Judged>, stage: Stage, removes: bool) {
+    async fn settle(&self, judged: Vec<JudgedImage>, stage: Stage, removes: bool) {
         let due = self.known().take(judged, stage, removes);
         self.told(&due.tell, true);
         self.remove(due.remove).await;
     }
 
-    async fn remove(&self, targets: Vec<Target>) {
+    async fn remove(&self, targets: Vec<SweptName>) {
         if targets.is_empty() {
             return;
         }
@@ -262,21 +262,21 @@ impl Watch {
                 .as_ref()
                 .map(|running| running.iter().find(|container| container.may_be_of(target)));
             let action = match user {
-                Err(why) => Action::Kept(format!("what runs cannot be told: {why}")),
+                Err(why) => FindingAction::Kept(format!("what runs cannot be told: {why}")),
                 Ok(Some(container)) => {
-                    Action::Kept(format!("container {} runs from it, or may", container.id))
+                    FindingAction::Kept(format!("container {} runs from it, or may", container.id))
                 }
                 Ok(None) => match self
                     .engine
                     .remove(&target.image.resident.namespace, &target.named, at == last)
                     .await
                 {
-                    Ok(Removal::Removed) => Action::Removed,
+                    Ok(Removal::Removed) => FindingAction::Removed,
                     Ok(Removal::Changed) => {
                         self.pending.look();
-                        Action::Reported
+                        FindingAction::Reported
                     }
-                    Ok(Removal::Refused(why)) | Err(why) => Action::Kept(why),
+                    Ok(Removal::Refused(why)) | Err(why) => FindingAction::Kept(why),
                 },
             };
             let title = format!(
@@ -286,7 +286,7 @@ impl Watch {
                 target.image.resident.namespace
             );
             match &action {
-                Action::Removed => {
+                FindingAction::Removed => {
                     self.observer
                         .metrics()
                         .add("rootpin_removed_total", self.label(), 1.0);
@@ -295,10 +295,10 @@ impl Watch {
                         target.named.digest
                     );
                 }
-                Action::Kept(why) => {
+                FindingAction::Kept(why) => {
                     log::error!("{title} was to be removed and is not: {}", plain(why));
                 }
-                Action::Reported => {}
+                FindingAction::Reported => {}
             }
             self.known().acted(target, action);
         }

@@ -9,7 +9,7 @@ use containerd_client::types::Envelope;
 use prost::Message as _;
 use tonic::{Status, Streaming};
 
-use super::Containerd;
+use super::ContainerdClient;
 
 /// containerd 1.7 publishes these from its image service only, 2.x for every way in
 /// (core/metadata/images.go).
@@ -27,7 +27,7 @@ const NO_WORD: Duration = Duration::from_millis(500);
 /// # Errors
 /// Why it ended.
 pub(crate) async fn follow(
-    containerd: &Containerd,
+    containerd: &ContainerdClient,
     connected: impl FnOnce(),
     written: impl Fn(Option<(String, String)>),
 ) -> Result<(), Status> {

@@ -12,8 +12,8 @@ use containerd_client::services::v1::{
 use containerd_client::types::Descriptor;
 use tonic::{Code, Status};
 
-use super::{BlobInfo, Containerd, record_is_of_registry, within};
-use crate::decide::Bytes;
+use super::{BlobInfo, ContainerdClient, record_is_of_registry, within};
+use crate::decide::ImageContents;
 use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
@@ -28,13 +28,13 @@ const MANY: usize = 32;
 
 /// An image record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageRecord {
+pub(crate) struct ImageRecord {
     /// Its name, as it stands there.
     pub name: String,
     /// What it stands for.
-    pub target: Target,
+    pub target: RecordTarget,
     /// Whether the record itself shows that a registry was asked, though the blobs may not.
-    pub is_of_registry: bool,
+    pub(crate) is_of_registry: bool,
 }
 
 /// An image lists more documents than are read of one.
@@ -46,7 +46,7 @@ pub struct OverLimit;
 
 /// What a record stands for, as it stands there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct RecordTarget {
     /// Its digest, of whatever kind.
     pub digest: String,
     /// Its size, as whoever wrote the record says.
@@ -56,7 +56,7 @@ pub struct Target {
 /// What an engine calls an image, if it is a name: `sha256:…` is an ID, though it looks like the
 /// tag of an image that is called sha256.
 #[must_use]
-pub fn name_of_record(record: &str) -> Option<ImageRef> {
+pub(crate) fn name_of_record(record: &str) -> Option<ImageRef> {
     if is_id(record) {
         None
     } else {
@@ -76,12 +76,12 @@ pub(crate) fn is_id(record: &str) -> bool {
         })
 }
 
-impl Containerd {
+impl ContainerdClient {
     /// Every image record of a namespace.
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+    pub(crate) async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
         let request = within(
             namespace,
             ListImagesRequest {
@@ -112,13 +112,13 @@ impl Containerd {
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn bytes(
+    pub(crate) async fn bytes(
         &self,
         namespace: &str,
         top: Digest,
         size: i64,
-    ) -> Result<(Bytes, Result<(), OverLimit>), Status> {
-        let (mut bytes, mut whole) = (Bytes::default(), Ok(()));
+    ) -> Result<(ImageContents, Result<(), OverLimit>), Status> {
+        let (mut bytes, mut whole) = (ImageContents::default(), Ok(()));
         let mut seen = HashSet::from([top]);
         let mut open = VecDeque::from([(top, size, None::<IndexEntry>, true)]);
         let mut present: Option<HashSet<Digest>> = None;
@@ -163,7 +163,7 @@ impl Containerd {
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn sources(
+    pub(crate) async fn sources(
         &self,
         namespace: &str,
         digests: &[Digest],
@@ -192,7 +192,11 @@ impl Containerd {
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn target(&self, namespace: &str, name: &str) -> Result<Option<Target>, Status> {
+    pub(crate) async fn target(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<RecordTarget>, Status> {
         let request = within(
             namespace,
             GetImageRequest {
@@ -216,11 +220,11 @@ impl Containerd {
     ///
     /// # Errors
     /// containerd's own; `NotFound` where the record is gone, or stands for something else.
-    pub async fn delete(
+    pub(crate) async fn delete(
         &self,
         namespace: &str,
         name: &str,
-        target: &Target,
+        target: &RecordTarget,
         sync: bool,
     ) -> Result<(), Status> {
         let target = Descriptor {
@@ -293,9 +297,9 @@ impl Containerd {
     }
 }
 
-fn target(target: Option<Descriptor>) -> Target {
+fn target(target: Option<Descriptor>) -> RecordTarget {
     target
-        .map(|target| Target {
+        .map(|target| RecordTarget {
             digest: target.digest,
             size: target.size,
         })

@@ -8,14 +8,14 @@ use containerd_client::services::v1::{ListContainersRequest, ListTasksRequest};
 use containerd_client::types::v1::Status as TaskStatus;
 use tonic::Status;
 
-use super::{Containerd, within};
+use super::{ContainerdClient, within};
 
 /// A container comes with its whole specification.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// A container with a task that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunningContainer {
+pub(crate) struct RunningContainer {
     /// Its ID.
     pub id: String,
     /// The image's name, as whoever made the container says; empty where it said nothing, as
@@ -23,12 +23,12 @@ pub struct RunningContainer {
     pub image: String,
 }
 
-impl Containerd {
+impl ContainerdClient {
     /// Every container of a namespace that runs.
     ///
     /// # Errors
     /// containerd's own.
-    pub async fn running(&self, namespace: &str) -> Result<Vec<RunningContainer>, Status> {
+    pub(crate) async fn running(&self, namespace: &str) -> Result<Vec<RunningContainer>, Status> {
         let request = within(
             namespace,
             ListTasksRequest {

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::Docker;
+use super::DockerdClient;
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// What dockerd calls an image, its name in full form where it is one, and the digest that the name
@@ -12,7 +12,7 @@ pub(crate) type DockerName = (String, Option<ImageRef>, Option<Digest>);
 
 /// One image that dockerd has.
 #[derive(Debug)]
-pub struct DockerImage {
+pub(crate) struct DockerImage {
     /// Its ID: in the classic store the digest of its config.
     pub id: String,
     /// Every name and digest; the ID alone, where it has none.
@@ -25,7 +25,7 @@ pub struct DockerImage {
 /// An entry of the list (Docker Engine API, `ImageSummary`).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Summary {
+struct ImageSummary {
     id: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
@@ -41,7 +41,7 @@ struct Descriptor {
     digest: String,
 }
 
-impl Summary {
+impl ImageSummary {
     /// What every tag stands for in the containerd store, which tells a digest for one of the
     /// repositories only. There the ID is that digest; in the classic store it is the config's, and
     /// no repository is known under it.
@@ -66,14 +66,14 @@ impl Summary {
 ///
 /// # Errors
 /// dockerd does not answer, or not with a list of images.
-pub async fn images(docker: &Docker) -> Result<Vec<DockerImage>, String> {
+pub(crate) async fn images(docker: &DockerdClient) -> Result<Vec<DockerImage>, String> {
     let body = docker.get("/images/json").await?;
-    let all: Vec<Summary> =
+    let all: Vec<ImageSummary> =
         serde_json::from_slice(&body).map_err(|error| format!("GET /images/json: {error}"))?;
     Ok(all.into_iter().map(read).collect())
 }
 
-fn read(summary: Summary) -> DockerImage {
+fn read(summary: ImageSummary) -> DockerImage {
     let names = named(&summary);
     let repositories = summary
         .repo_digests
@@ -90,7 +90,7 @@ fn read(summary: Summary) -> DockerImage {
 
 /// A tag stands for the digests that its repository is known under; one that has none was never
 /// pulled from there or pushed.
-fn named(summary: &Summary) -> Vec<DockerName> {
+fn named(summary: &ImageSummary) -> Vec<DockerName> {
     let names_of = |names: &Option<Vec<String>>| -> Vec<(String, Option<ImageRef>)> {
         // What has no name stands as <none>.
         let names = names
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<(String, Option<String>, Option<String>)> {
-        let all: Vec<Summary> = serde_json::from_str(text).unwrap();
+        let all: Vec<ImageSummary> = serde_json::from_str(text).unwrap();
         let one = |(record, name, digest): DockerName| {
             (
                 record,

@@ -10,7 +10,7 @@ use super::images::{self, EngineSocket, ResidentRecord};
 use super::places::{self, TrustPlace};
 use super::report::{HostReport, KeyUse, ResidentImage, RootKey};
 use super::surveyor::Surveyor;
-use crate::decide::survey::{Asked, Covered, Survey};
+use crate::decide::survey::{Covered, Survey, SurveyQuestion};
 use crate::observe::plain;
 use crate::problem::Problem;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
@@ -52,7 +52,7 @@ pub async fn look(look: AuditScope, now: Timestamp) -> HostReport {
         .filter_map(|one| Repository::from_full(&one.repository).ok());
     let repositories: Vec<Repository> = names.collect::<BTreeSet<_>>().into_iter().collect();
     let images = judged(&residents);
-    let asked = Asked {
+    let asked = SurveyQuestion {
         images: images.into_iter().collect(),
         repositories,
         roots: true,
@@ -110,7 +110,7 @@ fn judged(residents: &[ResidentRecord]) -> BTreeSet<(ImageRef, Digest)> {
 fn filled(
     mut report: HostReport,
     residents: &[ResidentRecord],
-    asked: &Asked,
+    asked: &SurveyQuestion,
     survey: &Survey,
     now: Timestamp,
 ) -> HostReport {

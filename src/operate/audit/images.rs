@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::findings::Untold;
-use crate::engines::{Containerd, Docker, docker_images, is_id, name_of_record};
+use crate::engines::{ContainerdClient, DockerdClient, docker_images, is_id, name_of_record};
 use crate::observe::plain;
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -70,7 +70,7 @@ async fn of(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
     match engine.kind {
         EngineKind::Containerd => of_containerd(engine).await,
         // dockerd sums up what each image weighs before it answers.
-        EngineKind::Docker => Ok(docker_images(&Docker::at(&engine.socket, PATIENCE))
+        EngineKind::Docker => Ok(docker_images(&DockerdClient::at(&engine.socket, PATIENCE))
             .await?
             .into_iter()
             .flat_map(|image| image.names)
@@ -86,7 +86,7 @@ async fn of(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
 }
 
 async fn of_containerd(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
-    let containerd = Containerd::at(&engine.socket).map_err(|error| error.to_string())?;
+    let containerd = ContainerdClient::at(&engine.socket).map_err(|error| error.to_string())?;
     let said = |status: tonic::Status| format!("{}: {}", status.code(), status.message());
     let mut found = Vec::new();
     for namespace in containerd.namespaces().await.map_err(said)? {

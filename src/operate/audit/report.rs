@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{AuditFinding, Untold};
-use crate::decide::survey::{Judgement, PinnedRoot, PolicyInForce};
+use crate::decide::survey::{PinnedRoot, PolicyInForce, SurveyJudgement};
 
 /// What one host trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct ResidentImage {
     /// The digest that it stands for; none where the engine knows none of a registry.
     pub digest: Option<String>,
     /// What the policy says of it now; none where it can't be asked.
-    pub judgement: Option<Judgement>,
+    pub judgement: Option<SurveyJudgement>,
 }
 
 /// A trust directory: `~/.docker/trust`, `~/.notary`.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::control::wire::SurveyRequest;
 use crate::control::wire::survey_request::Image;
-use crate::decide::survey::{Asked, Survey, survey};
+use crate::decide::survey::{Survey, SurveyQuestion, survey};
 use crate::decide::{Decider, policy_refused};
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
@@ -20,7 +20,7 @@ use crate::state::Store;
 #[derive(Debug)]
 pub enum Surveyor {
     /// The daemon, over its control socket.
-    Daemon(Client),
+    Daemon(DaemonClient),
     /// This process.
     Files(Box<Decider>),
 }
@@ -91,7 +91,11 @@ impl Surveyor {
     ///
     /// # Errors
     /// One line: the daemon does not answer.
-    pub(super) async fn survey(&mut self, asked: &Asked, online: bool) -> Result<Survey, Problem> {
+    pub(super) async fn survey(
+        &mut self,
+        asked: &SurveyQuestion,
+        online: bool,
+    ) -> Result<Survey, Problem> {
         match self {
             Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
             Self::Daemon(client) => {
@@ -137,7 +141,7 @@ impl Surveyor {
     }
 }
 
-async fn ask(client: &mut Client, request: SurveyRequest) -> Result<Survey, Problem> {
+async fn ask(client: &mut DaemonClient, request: SurveyRequest) -> Result<Survey, Problem> {
     let (images, repositories) = (request.images.len(), request.repositories.len());
     let report = client.survey(request).await?;
     let survey: Survey = serde_json::from_str(&report.json).map_err(|error| {

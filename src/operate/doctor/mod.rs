@@ -23,7 +23,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::config::{Config, Dockerd};
-use crate::control::Client;
+use crate::control::DaemonClient;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sockets::is_dead;
 use rootpin_policy::Policy;
@@ -52,7 +52,7 @@ pub async fn examine(
     config_path: &Path,
     config: &Config,
     tools: &Tools,
-    daemon: Result<Client, String>,
+    daemon: Result<DaemonClient, String>,
 ) -> Examination {
     let mut found = Examination {
         report: DoctorReport::default(),

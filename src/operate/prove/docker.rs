@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::archive;
 use super::{Offer, is_ours};
-use crate::engines::Docker;
+use crate::engines::DockerdClient;
 
 /// What dockerd can be asked to do with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ const LABEL: &str = "rootpin-prove";
 
 /// Brings an image in, and says in dockerd's words why it did not come.
 pub(super) async fn bring(
-    docker: &Docker,
+    docker: &DockerdClient,
     way: DockerRequest,
     offer: &Offer,
 ) -> Result<(), String> {
@@ -115,7 +115,7 @@ fn failure(body: &str) -> Option<String> {
 }
 
 /// Takes away every image of a proof, and what builders keep of one. What is left, one line each.
-pub(super) async fn remove(name: &str, docker: &Docker) -> Vec<String> {
+pub(super) async fn remove(name: &str, docker: &DockerdClient) -> Vec<String> {
     let tried = async {
         for image in images(docker).await? {
             docker
@@ -154,7 +154,7 @@ pub(super) async fn remove(name: &str, docker: &Docker) -> Vec<String> {
 
 /// A proof's images: by their tags or, where they have none, their digests; and those that were
 /// built, by their IDs.
-async fn images(docker: &Docker) -> Result<Vec<String>, String> {
+async fn images(docker: &DockerdClient) -> Result<Vec<String>, String> {
     let all = list(docker, "/images/json?all=1", None).await?;
     let names = |image: &Value, member: &str| -> Vec<String> {
         let listed = image
@@ -183,7 +183,7 @@ async fn images(docker: &Docker) -> Result<Vec<String>, String> {
 }
 
 /// What `BuildKit` keeps of a proof's images, by its IDs.
-async fn build_cache(docker: &Docker) -> Result<Vec<String>, String> {
+async fn build_cache(docker: &DockerdClient) -> Result<Vec<String>, String> {
     let all = list(docker, "/system/df?type=build-cache", Some("BuildCache")).await?;
     let ours = |record: &Value| {
         let words = record.get("Description")?.as_str()?;
@@ -196,7 +196,11 @@ async fn build_cache(docker: &Docker) -> Result<Vec<String>, String> {
     Ok(all.iter().filter_map(ours).collect())
 }
 
-async fn list(docker: &Docker, path: &str, member: Option<&str>) -> Result<Vec<Value>, String> {
+async fn list(
+    docker: &DockerdClient,
+    path: &str,
+    member: Option<&str>,
+) -> Result<Vec<Value>, String> {
     let answer: Value = serde_json::from_slice(&docker.get(path).await?)
         .map_err(|error| format!("GET {path}: {error}"))?;
     let listed = member.map_or(Some(&answer), |member| answer.get(member));

@@ -11,7 +11,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::engines::Containerd;
+use crate::engines::ContainerdClient;
 
 /// A containerd that has not said by then what it is says nothing.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) struct ProofEngine {
 impl ProofEngine {
     /// Asks a containerd what it is.
     pub(super) async fn at(name: &str, socket: &Path) -> Result<Self, String> {
-        let containerd = Containerd::at(socket).map_err(|error| error.to_string())?;
+        let containerd = ContainerdClient::at(socket).map_err(|error| error.to_string())?;
         let channel = containerd.channel();
         let asked = async {
             let version = VersionClient::new(channel.clone())

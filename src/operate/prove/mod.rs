@@ -32,8 +32,8 @@ use serde_json::{Value, json};
 
 use crate::canary::{Canary, CanaryImage};
 use crate::config::Config;
-use crate::control::{Client, Found, ProofCall};
-use crate::engines::Docker;
+use crate::control::{DaemonClient, FoundPath, ProofCall};
+use crate::engines::DockerdClient;
 use crate::problem::Problem;
 use crate::publish::OneOff;
 use engine::ProofEngine;
@@ -87,7 +87,7 @@ impl From<String> for ProofFailure {
 pub struct ProvenHost {
     paths: Vec<Path>,
     engines: Vec<Arc<ProofEngine>>,
-    dockers: Vec<(String, Arc<Docker>)>,
+    dockers: Vec<(String, Arc<DockerdClient>)>,
     silent: Vec<(String, String)>,
     unproven: Vec<String>,
 }
@@ -138,7 +138,7 @@ impl ProvenHost {
             }
         }
         for configured in &config.dockers {
-            let docker = Arc::new(Docker::at(&configured.socket, PATIENCE));
+            let docker = Arc::new(DockerdClient::at(&configured.socket, PATIENCE));
             match docker.get("/info").await {
                 Ok(info) => {
                     host.unproven
@@ -198,7 +198,7 @@ impl ProvenHost {
     /// The daemon does not let it begin. One line.
     pub async fn prove(
         self,
-        client: &mut Client,
+        client: &mut DaemonClient,
         stop: impl Future<Output = ()>,
         progress: impl FnMut(&str),
     ) -> Result<ProofReport, Problem> {
@@ -227,7 +227,7 @@ impl ProvenHost {
         };
         let (paths, cut_short) = match concluded {
             Ok(verdicts) => {
-                let found = verdicts.iter().map(|verdict| Found {
+                let found = verdicts.iter().map(|verdict| FoundPath {
                     path: verdict.path.clone(),
                     result: verdict.result.as_str(),
                 });
@@ -352,7 +352,7 @@ impl ProvenHost {
 
 /// Whether the policy in force has `[local] content = "allow"`, under which a build may bring in
 /// what nobody signed.
-async fn lets_local_content_pass(client: &mut Client) -> Result<bool, Problem> {
+async fn lets_local_content_pass(client: &mut DaemonClient) -> Result<bool, Problem> {
     let status: Value =
         serde_json::from_str(&client.status().await?.json).map_err(|error| error.to_string())?;
     Ok(status.get("policy").and_then(|policy| policy.get("local")) == Some(&Value::Bool(true)))

@@ -7,7 +7,7 @@ use super::client::BlobOrigin;
 use super::engine::ProofEngine;
 use super::{Offer, ProofFailure, client, cri, docker, resolver, transfer};
 use crate::canary::Canary;
-use crate::engines::Docker;
+use crate::engines::DockerdClient;
 
 /// One way. Its name is stable: `ENGINE/WAY`.
 #[derive(Debug, Clone)]
@@ -38,9 +38,9 @@ enum PathKind {
     TransferPull(Arc<ProofEngine>),
     TransferImport(Arc<ProofEngine>),
     Cri(Arc<ProofEngine>),
-    Docker(Arc<Docker>, docker::DockerRequest),
+    Docker(Arc<DockerdClient>, docker::DockerRequest),
     /// No image comes by it: whether dockerd answers it says all.
-    Grpc(Arc<Docker>),
+    Grpc(Arc<DockerdClient>),
     Resolver(SocketAddr),
 }
 
@@ -92,7 +92,7 @@ pub(super) fn of_engine(engine: &Arc<ProofEngine>) -> Vec<Path> {
 }
 
 /// Every way into a dockerd. `authz`: its authorization plugin is ours.
-pub(super) fn of_docker(name: &str, docker: &Arc<Docker>, authz: bool) -> Vec<Path> {
+pub(super) fn of_docker(name: &str, docker: &Arc<DockerdClient>, authz: bool) -> Vec<Path> {
     let path = |way: &str, asks_by_name, control, of| Path {
         name: format!("{name}/{way}"),
         asks_by_name,

@@ -521,8 +521,10 @@ mod tests {
 
     #[test]
     fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_not() {
-        let docker =
-            std::sync::Arc::new(crate::engines::Docker::at("/none".as_ref(), Duration::ZERO));
+        let docker = std::sync::Arc::new(crate::engines::DockerdClient::at(
+            "/none".as_ref(),
+            Duration::ZERO,
+        ));
         let paths = path::of_docker("main", &docker, true);
         let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
         let found = |fate: ImageOutcome| {

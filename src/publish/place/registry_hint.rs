@@ -17,7 +17,7 @@ const AWAY: &str = "does the registry run, and is its address right? then rootpi
 
 /// The hint for a registry's error, where one is known.
 pub(super) fn of(error: &SourceError) -> Option<&'static str> {
-    let says = |said: &crate::sources::Said, words: &[&str]| {
+    let says = |said: &crate::sources::ServerWords, words: &[&str]| {
         let text = said.text.to_ascii_lowercase();
         words.iter().any(|word| text.contains(word))
     };

@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use super::hosts::Capability;
 use super::registry::{self, Endpoint};
-use super::silence::Silence;
-use super::{Client, SourceError};
+use super::server_backoff::ServerBackoff;
+use super::{HttpClient, SourceError};
 use rootpin_policy::MetadataUrl;
 
 /// One place of metadata. While it does not answer it is left alone for a while.
 #[derive(Debug)]
 pub struct TufLocation {
     url: MetadataUrl,
-    client: Client,
+    client: HttpClient,
     /// To a registry: the ways that are tried one after the other.
     ways: Vec<Endpoint>,
-    silence: Silence,
+    backoff: ServerBackoff,
 }
 
 /// A place that is being read: in a registry, one state of the tag of its top-level roles.
@@ -39,12 +39,12 @@ impl TufLocation {
     /// # Errors
     /// What [`MetadataUrl`] took for an address is none, or what is said of the registry's mirrors
     /// is not understood.
-    pub fn all(url: &MetadataUrl, client: &Client) -> Result<Vec<Self>, SourceError> {
+    pub fn all(url: &MetadataUrl, client: &HttpClient) -> Result<Vec<Self>, SourceError> {
         let place = |ways| Self {
             url: url.clone(),
             client: client.clone(),
             ways,
-            silence: Silence::default(),
+            backoff: ServerBackoff::default(),
         };
         match url {
             MetadataUrl::Http(base) => {
@@ -118,11 +118,11 @@ impl TufLocation {
         asked: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
         // Each place is one repository.
-        if let Some(silence) = self.silence.of("", &self.url()) {
+        if let Some(silence) = self.backoff.of("", &self.url()) {
             return Err(silence);
         }
         let answer = asked.await;
-        self.silence.remember("", &answer);
+        self.backoff.remember("", &answer);
         answer
     }
 }

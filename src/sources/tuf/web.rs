@@ -3,14 +3,14 @@
 use reqwest::{Method, Url};
 use tokio::time::Instant;
 
-use crate::sources::http::{Ask, Client, may_ask};
+use crate::sources::http::{Ask, HttpClient, may_ask};
 use crate::sources::registry::REDIRECTS;
-use crate::sources::said::in_place_of_json;
+use crate::sources::server_words::in_place_of_json;
 use crate::sources::{SourceError, escaped, shown};
 
 /// One file. A redirect to its storage is followed, within the file's cap and without credentials.
 pub(super) async fn get(
-    client: &Client,
+    client: &HttpClient,
     base: &str,
     name: &str,
     max_bytes: usize,

@@ -186,5 +186,5 @@ pub(super) fn open(disk: &Disk) -> Result<Store, StateError> {
         let seen = file::load(&database).map_err(unusable)?;
         Ok(Store::of(path.to_owned(), database, seen, None))
     })
-    .unwrap_or_else(|| Err(unusable(super::super::error::Fault::new("panic"))))
+    .unwrap_or_else(|| Err(unusable(super::super::error::FileFault::new("panic"))))
 }

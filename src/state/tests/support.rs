@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::state::{Additions, Committed, Kind, Row, StateError, Store};
+use crate::state::{Additions, Committed, Row, RowKind, StateError, Store};
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
@@ -75,7 +75,7 @@ pub(super) fn row(name: &str, until: u32) -> Row {
     Row {
         name: format!("registry.example/{name}").parse().unwrap(),
         top: Digest::of(name.as_bytes()),
-        kind: Kind::Top,
+        kind: RowKind::Top,
         policy: Digest::of(b"policy"),
         valid_until: at(until),
         rule: "policy.toml:7".to_owned(),

@@ -5,9 +5,10 @@ use std::fs;
 use super::support::{
     DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors,
 };
-use crate::state::error::Fault;
+use crate::state::error::FileFault;
+use crate::state::reset::Forgotten;
 use crate::state::seen::Trouble;
-use crate::state::{Additions, Forgotten, Kind, Scope, StateError, Store};
+use crate::state::{Additions, RowKind, Scope, StateError, Store};
 use rootpin_trust::Code;
 use rootpin_trust::image::Digest;
 
@@ -149,7 +150,7 @@ fn one_digest_has_a_row_for_each_name_and_kind() {
     let store = Store::open(dir.path()).unwrap();
     let digest = Digest::of(b"base");
     let manifest = crate::state::Row {
-        kind: Kind::Manifest,
+        kind: RowKind::Manifest,
         ..row("a:v1", 60)
     };
     let rows = vec![
@@ -252,7 +253,8 @@ fn after_a_failed_write_the_file_is_opened_again_with_all_its_checks() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     see(&store, 1, &verified("app", 3)).unwrap();
-    let fail = |_: &redb::Database| -> Result<(), Trouble> { Err(Fault::new("disk full").into()) };
+    let fail =
+        |_: &redb::Database| -> Result<(), Trouble> { Err(FileFault::new("disk full").into()) };
     assert_eq!(
         store.with_database(fail).unwrap_err().code(),
         Code::StateUnusable

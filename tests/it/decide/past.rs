@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rootpin::decide::{Named, Resident};
+use rootpin::decide::{ImageName, ResidentImage};
 use rootpin_trust::{Code, Subject};
 
 use super::setup::{
@@ -156,12 +156,12 @@ async fn a_name_of_which_the_sweep_says_nothing_keeps_what_was_verified_for_it()
         rule(ELSE, &["else"], "")
     );
     let (decider, digest) = (usual.host.decider(&policy), usual.image.digest());
-    let named = |name: String| Named {
+    let named = |name: String| ImageName {
         record: name.clone(),
         name: Some(name.parse().unwrap()),
         digest,
     };
-    let image = Resident {
+    let image = ResidentImage {
         engine: "containerd".to_owned(),
         namespace: "k8s.io".to_owned(),
         names: vec![

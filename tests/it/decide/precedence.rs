@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use rootpin::decide::{Call, Does, Door, Held, NameSource};
+use rootpin::decide::{Call, Does, Door, HeldImage, NameSource};
 use rootpin_trust::image::Digest;
 
 use super::setup::{
@@ -362,7 +362,7 @@ async fn an_exemption_by_name_covers_no_image_that_an_engine_knows_from_elsewher
         (vec![known("elsewhere.test/x")], "refused no-statement"),
         (Vec::new(), "refused no-statement"),
     ] {
-        let held = || Held {
+        let held = || HeldImage {
             door: Door::Authz,
             engine: "docker".to_owned(),
             namespace: "moby".to_owned(),

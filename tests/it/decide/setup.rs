@@ -9,7 +9,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use jiff::Timestamp;
-use rootpin::decide::{Claim, Decider, Decision, Door, NameSource, Place, Pull, Unpack, Verdict};
+use rootpin::decide::{
+    Claim, Decider, Decision, Door, NameSource, NamespaceView, Pull, Unpack, Verdict,
+};
 use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
 use rootpin_policy::Policy;
@@ -430,9 +432,9 @@ pub(super) async fn pull_at(
 }
 
 /// What one namespace of containerd knows: fetched from a registry.
-pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> Place {
+pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> NamespaceView {
     let chains = claims.iter().map(|claim| claim.chain.clone()).collect();
-    Place {
+    NamespaceView {
         namespace: namespace.to_owned(),
         chains,
         claims,
@@ -442,15 +444,19 @@ pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> Place {
 }
 
 /// The same of bytes that came from no registry.
-pub(super) fn built(namespace: &str, claims: Vec<Claim>) -> Place {
-    Place {
+pub(super) fn built(namespace: &str, claims: Vec<Claim>) -> NamespaceView {
+    NamespaceView {
         from_registry: false,
         ..place(namespace, claims)
     }
 }
 
 /// Asks the gate's question at [`NOW`].
-pub(super) async fn unpack(decider: &Decider, layer: &Descriptor, places: Vec<Place>) -> Verdict {
+pub(super) async fn unpack(
+    decider: &Decider,
+    layer: &Descriptor,
+    places: Vec<NamespaceView>,
+) -> Verdict {
     let unpack = Unpack {
         door: Door::Gate,
         engine: "containerd".to_owned(),

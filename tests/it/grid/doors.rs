@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rootpin::decide::{
-    Bytes as Known, Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, Held,
-    NameSource, Named, Place, Pull, Resident, Run, Unpack, Verdict,
+    Call, Claim, DOCKER_NAMESPACE, Decider, Decision, Does, Door as Asked, HeldImage,
+    ImageContents as Known, ImageName, NameSource, NamespaceView, Pull, ResidentImage, Run, Unpack,
+    Verdict,
 };
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -195,8 +196,8 @@ impl Question<'_> {
         self.facts.origin == Origin::Registry && self.facts.source != Source::Ledger
     }
 
-    fn place(&self, claims: Vec<Claim>) -> Place {
-        Place {
+    fn place(&self, claims: Vec<Claim>) -> NamespaceView {
+        NamespaceView {
             namespace: DOCKER_NAMESPACE.to_owned(),
             chains: vec![self.host.chain(self.facts.bytes)],
             claims,
@@ -242,7 +243,7 @@ impl Question<'_> {
         }
     }
 
-    fn held(&self, engine: Engine, by_name: bool) -> Held {
+    fn held(&self, engine: Engine, by_name: bool) -> HeldImage {
         let names = self.host.names(self.facts);
         let (config, top) = (self.host.platform(self.facts.bytes).config, self.top());
         let known = |name: &ImageRef| ImageRef {
@@ -259,7 +260,7 @@ impl Question<'_> {
             (Origin::Local, Engine::ContainerdStore) => (names.iter().map(known).collect(), top),
             (Origin::Registry | Origin::Unknown, _) => (names.iter().map(known).collect(), config),
         };
-        Held {
+        HeldImage {
             door: Asked::Authz,
             engine: "dockerd".to_owned(),
             namespace: DOCKER_NAMESPACE.to_owned(),
@@ -282,7 +283,7 @@ impl Question<'_> {
 
     /// As the sweep asks: by name, and with all that the image is made of where that may matter.
     async fn resident(&self, decider: &Decider, at: usize) -> Answer {
-        let mut image = Resident {
+        let mut image = ResidentImage {
             engine: "containerd".to_owned(),
             namespace: DOCKER_NAMESPACE.to_owned(),
             names: self.residents(),
@@ -307,12 +308,12 @@ impl Question<'_> {
             })
     }
 
-    fn residents(&self) -> Vec<Named> {
+    fn residents(&self) -> Vec<ImageName> {
         let names = match self.facts.source {
             Source::Label | Source::Nothing => vec![None],
             _ => self.host.names(self.facts).into_iter().map(Some).collect(),
         };
-        let resident = |name: Option<ImageRef>| Named {
+        let resident = |name: Option<ImageRef>| ImageName {
             record: name
                 .as_ref()
                 .map_or_else(|| self.top().to_string(), ToString::to_string),

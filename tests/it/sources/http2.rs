@@ -1,7 +1,7 @@
 //! The same questions over HTTP/2 and over HTTP/1.1, by TLS behind a private CA.
 
 use axum::http::Version;
-use rootpin::sources::{Sources, Wanted};
+use rootpin::sources::{Sources, StreamRequest};
 
 use super::*;
 use crate::registry::{Registry, response};
@@ -76,7 +76,7 @@ async fn a_registry_is_asked_for_everything_alike_over_http_2_and_over_http_1() 
                 // Each time the passage has to find a token first.
                 wants(&registry, if method == "HEAD" { "third" } else { "fourth" });
                 let repository = image.repository.clone();
-                let wanted = Wanted {
+                let wanted = StreamRequest {
                     method: method.parse().unwrap(),
                     repository,
                     manifest,

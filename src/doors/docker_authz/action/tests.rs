@@ -9,7 +9,7 @@ use rootpin_trust::image::Digest;
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const EMPTY: (&str, &str) = ("Content-Length", "0");
 
-fn post(uri: &str) -> Result<Action, Refusal> {
+fn post(uri: &str) -> Result<ApiAction, Refusal> {
     read(&of("POST", uri, &[EMPTY], ""))
 }
 
@@ -19,7 +19,7 @@ fn name(text: &str) -> ImageRef {
 
 fn pull(query: &str) -> Result<String, String> {
     match post(&format!("/v1.45/images/create?{query}")) {
-        Ok(Action::Pull(name)) => Ok(name.to_string()),
+        Ok(ApiAction::Pull(name)) => Ok(name.to_string()),
         Ok(other) => Err(format!("{other:?}")),
         Err(refusal) => Err(refusal.found),
     }
@@ -95,15 +95,15 @@ fn a_pull_that_names_two_tags_or_says_a_thing_twice_is_refused() {
 fn without_from_image_in_that_very_case_it_is_an_import() {
     assert_eq!(
         post("/images/create?fromSrc=-&repo=app&tag=1").unwrap(),
-        Action::Local("docker import", vec![name("app:1")])
+        ApiAction::Local("docker import", vec![name("app:1")])
     );
     assert_eq!(
         post("/images/create?fromimage=app&tag=1").unwrap(),
-        Action::Local("docker import", vec![])
+        ApiAction::Local("docker import", vec![])
     );
     assert_eq!(
         post("/images/create").unwrap(),
-        Action::Local("docker import", vec![])
+        ApiAction::Local("docker import", vec![])
     );
 }
 
@@ -135,13 +135,13 @@ fn a_container_is_judged_by_a_body_that_was_seen_or_not_made() {
     let create = |headers: &[(&str, &str)], body: &str| {
         read(&of("POST", "/containers/create?name=x", headers, body))
     };
-    let images = create::Images {
+    let images = create::CreateImages {
         image: Some("app:1".to_owned()),
         mounted: vec![],
     };
     assert_eq!(
         create(&[JSON], r#"{"image":"app:1"}"#).unwrap(),
-        Action::Create(images)
+        ApiAction::Create(images)
     );
     // Content-Length 0 (CVE-2024-41110), more than dockerd shows (CVE-2026-34040), chunks.
     for headers in [
@@ -161,7 +161,7 @@ fn a_container_is_judged_by_a_body_that_was_seen_or_not_made() {
     );
     assert!(matches!(
         create(&[JSON], "{}"),
-        Ok(Action::Local("a container of no image", _))
+        Ok(ApiAction::Local("a container of no image", _))
     ));
 }
 
@@ -171,31 +171,31 @@ fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
         let action = |rest: &str| post(&format!("{prefix}{rest}"));
         assert_eq!(
             action("/containers/abc/start").unwrap(),
-            Action::Start("abc".to_owned())
+            ApiAction::Start("abc".to_owned())
         );
         assert_eq!(
             action("/containers/abc/restart?t=1").unwrap(),
-            Action::Start("abc".to_owned())
+            ApiAction::Start("abc".to_owned())
         );
         assert_eq!(
             action("/images/load?quiet=1").unwrap(),
-            Action::Local("docker load", vec![])
+            ApiAction::Local("docker load", vec![])
         );
         assert_eq!(
             action("/images/r.example/app:1/tag?repo=b&tag=2").unwrap(),
-            Action::Tag("r.example/app:1".to_owned(), name("b:2"))
+            ApiAction::Tag("r.example/app:1".to_owned(), name("b:2"))
         );
         assert_eq!(
             action("/commit?container=x&repo=b").unwrap(),
-            Action::Local("docker commit", vec![name("b")])
+            ApiAction::Local("docker commit", vec![name("b")])
         );
         assert_eq!(
             action("/build?t=a:1&t=b:2&t=&remote=x").unwrap(),
-            Action::Local("docker build", vec![name("a:1"), name("b:2")])
+            ApiAction::Local("docker build", vec![name("a:1"), name("b:2")])
         );
         assert!(
-            matches!(action("/session").unwrap(), Action::Local(..))
-                && matches!(action("/grpc").unwrap(), Action::Local(..))
+            matches!(action("/session").unwrap(), ApiAction::Local(..))
+                && matches!(action("/grpc").unwrap(), ApiAction::Local(..))
         );
         for swarm in [
             "/swarm/init",
@@ -205,7 +205,7 @@ fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
             "/services/x/update",
             "/nodes/x/update",
         ] {
-            assert_eq!(action(swarm).unwrap(), Action::Swarm, "{swarm}");
+            assert_eq!(action(swarm).unwrap(), ApiAction::Swarm, "{swarm}");
         }
         for plugin in [
             "/plugins/pull?remote=x",
@@ -213,7 +213,7 @@ fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
             "/plugins/a/b/upgrade",
             "/plugins/x/enable",
         ] {
-            assert_eq!(action(plugin).unwrap(), Action::Plugin, "{plugin}");
+            assert_eq!(action(plugin).unwrap(), ApiAction::Plugin, "{plugin}");
         }
         for harmless in [
             "/containers/abc/stop",
@@ -224,7 +224,7 @@ fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
             "/images/a/b/push",
             "/build/prune",
         ] {
-            assert_eq!(action(harmless).unwrap(), Action::Pass, "{harmless}");
+            assert_eq!(action(harmless).unwrap(), ApiAction::Pass, "{harmless}");
         }
         for unknown in [
             "/images/pull",
@@ -254,7 +254,7 @@ fn what_is_asked_for_does_not_hang_on_the_version_in_the_path() {
 fn a_container_started_from_a_checkpoint_gets_bytes_of_no_registry() {
     assert!(matches!(
         post("/containers/x/start?checkpoint=c&checkpoint-dir=/tmp/x").unwrap(),
-        Action::Local(..)
+        ApiAction::Local(..)
     ));
 }
 
@@ -263,7 +263,7 @@ fn what_only_reads_or_removes_passes_however_it_is_written() {
     for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
         assert_eq!(
             read(&of(method, "http://x/%69mages//../create#;", &[], "")).unwrap(),
-            Action::Pass
+            ApiAction::Pass
         );
     }
 }
@@ -393,28 +393,28 @@ fn routed(method: &str, uri: &str) -> Option<&'static str> {
 }
 
 /// What the handler of a route must have been judged as.
-fn fits(route: &str, action: &Action) -> bool {
+fn fits(route: &str, action: &ApiAction) -> bool {
     match (route, action) {
-        ("/containers/create", Action::Create(_) | Action::Local(..))
+        ("/containers/create", ApiAction::Create(_) | ApiAction::Local(..))
         | (
             "/containers/{name:.*}/start" | "/containers/{name:.*}/restart",
-            Action::Start(_) | Action::Local(..),
+            ApiAction::Start(_) | ApiAction::Local(..),
         )
-        | ("/images/create", Action::Pull(_) | Action::Local(..))
-        | ("/images/{name:.*}/tag", Action::Tag(..))
-        | ("/images/load" | "/build" | "/commit" | "/session" | "/grpc", Action::Local(..))
+        | ("/images/create", ApiAction::Pull(_) | ApiAction::Local(..))
+        | ("/images/{name:.*}/tag", ApiAction::Tag(..))
+        | ("/images/load" | "/build" | "/commit" | "/session" | "/grpc", ApiAction::Local(..))
         | (
             "/plugins/pull"
             | "/plugins/create"
             | "/plugins/{name:.*}/upgrade"
             | "/plugins/{name:.*}/enable",
-            Action::Plugin,
+            ApiAction::Plugin,
         )
-        | ("/swarm/leave", Action::Pass) => true,
-        (route, Action::Swarm) => ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"]
+        | ("/swarm/leave", ApiAction::Pass) => true,
+        (route, ApiAction::Swarm) => ["/swarm/", "/services/", "/nodes/", "/secrets/", "/configs/"]
             .iter()
             .any(|part| route.starts_with(part)),
-        (route, Action::Pass) => passes_in(route),
+        (route, ApiAction::Pass) => passes_in(route),
         _ => false,
     }
 }
@@ -588,10 +588,10 @@ fn an_import_from_an_address_hides_no_form_that_would_make_it_a_pull() {
         assert!(read(source, &hidden).is_err(), "{source}");
         for shown in [&[EMPTY][..], &[]] {
             assert!(
-                matches!(read(source, shown), Ok(Action::Local(..))),
+                matches!(read(source, shown), Ok(ApiAction::Local(..))),
                 "{source}"
             );
         }
     }
-    assert!(matches!(read("-", &hidden), Ok(Action::Local(..))));
+    assert!(matches!(read("-", &hidden), Ok(ApiAction::Local(..))));
 }

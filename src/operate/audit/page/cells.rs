@@ -66,7 +66,7 @@ pub(super) fn image(image: &ResidentImage) -> Vec<Cell> {
         .or(judgement.ground.as_ref())
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
-    let of = |line: &dyn Fn(&crate::decide::survey::Word) -> Vec<String>| {
+    let of = |line: &dyn Fn(&crate::decide::survey::RootWord) -> Vec<String>| {
         Cell::Lines(judgement.roots.iter().flat_map(line).collect())
     };
     row.extend([

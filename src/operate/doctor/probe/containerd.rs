@@ -38,7 +38,8 @@ pub(in super::super) async fn containerd(
     engine: &Engine,
     process: &Process,
 ) -> Result<ContainerdFacts, String> {
-    let client = engines::Containerd::at(&engine.containerd).map_err(|error| error.to_string())?;
+    let client =
+        engines::ContainerdClient::at(&engine.containerd).map_err(|error| error.to_string())?;
     let said =
         |status: tonic::Status| format!("{}: {}", engine.containerd.display(), status.message());
     let version = super::in_time("version", async {

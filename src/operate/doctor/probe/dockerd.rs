@@ -71,7 +71,7 @@ struct Address {
 pub(in super::super) async fn docker(
     docker: &Dockerd,
 ) -> Result<(DockerFacts, Option<Process>), String> {
-    let api = engines::Docker::at(&docker.socket, super::PATIENCE);
+    let api = engines::DockerdClient::at(&docker.socket, super::PATIENCE);
     // systemd may start it for this question, so its process is looked for afterwards.
     let body = api.get("/info").await?;
     let process = super::dockerd_at(&docker.socket).await;

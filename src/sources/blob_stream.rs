@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::SourceError;
 use super::hosts::Capability;
-use super::http::{self, Ask, Client};
+use super::http::{self, Ask, HttpClient};
 use super::registry::{self, Endpoint, REDIRECTS};
 use rootpin_trust::image::{Digest, Repository};
 
@@ -36,7 +36,7 @@ const HEADERS: [HeaderName; 5] = [
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct StreamRequest {
     /// GET or HEAD.
     pub method: Method,
     /// Of which repository.
@@ -51,7 +51,7 @@ pub struct Wanted {
 
 /// A registry's answer, of which the head has come.
 #[derive(Debug)]
-pub struct Passage {
+pub struct BlobStream {
     /// 200, 206, or 416.
     pub status: StatusCode,
     /// What of its head is handed on.
@@ -80,10 +80,10 @@ pub enum Broken {
 
 /// Asks the ways to a registry, one after the other. `None`: none of them has it.
 pub(super) async fn pass(
-    client: &Client,
-    wanted: &Wanted,
+    client: &HttpClient,
+    wanted: &StreamRequest,
     deadline: Instant,
-) -> Result<Option<Passage>, SourceError> {
+) -> Result<Option<BlobStream>, SourceError> {
     for endpoint in registry::endpoints(client, &wanted.repository, Capability::Pull)? {
         if let Some(settled) = endpoint.settle(pass_from(&endpoint, wanted, deadline).await) {
             return settled;
@@ -94,10 +94,10 @@ pub(super) async fn pass(
 
 async fn pass_from(
     endpoint: &Endpoint,
-    wanted: &Wanted,
+    wanted: &StreamRequest,
     deadline: Instant,
-) -> Result<Option<Passage>, SourceError> {
-    let Wanted {
+) -> Result<Option<BlobStream>, SourceError> {
+    let StreamRequest {
         method,
         repository,
         digest,
@@ -125,14 +125,14 @@ async fn pass_from(
         .await?;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-            Ok(Some(Passage::of(response)))
+            Ok(Some(BlobStream::of(response)))
         }
         StatusCode::NOT_FOUND => Ok(None),
         _ => Err(http::read(response, url, 0, deadline).await?.error()),
     }
 }
 
-impl Passage {
+impl BlobStream {
     fn of(response: Response) -> Self {
         let mut headers = HeaderMap::new();
         for name in HEADERS {
@@ -159,7 +159,7 @@ impl Passage {
 impl Flow {
     /// Keeps a place among those that may flow at a time until it ends.
     #[must_use]
-    pub fn keeping(self, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn keeping(self, place: OwnedSemaphorePermit) -> Self {
         Self {
             place: Some(place),
             ..self
@@ -219,7 +219,7 @@ mod tests {
             .header("set-cookie", "a=b")
             .body("packed")
             .unwrap();
-        let passage = Passage::of(Response::from(answer));
+        let passage = BlobStream::of(Response::from(answer));
         let codings: Vec<_> = passage.headers.get_all(CONTENT_ENCODING).iter().collect();
         assert_eq!(codings, ["identity", "gzip"]);
         assert!(!passage.headers.contains_key("set-cookie"));

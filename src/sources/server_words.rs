@@ -17,14 +17,14 @@ const MAX_ERRORS: usize = 2;
 
 /// A server's own words for why it did not do as asked, escaped and cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ServerWords {
     /// The registry's code for it (OCI distribution-spec, "Error Codes"), if it gives one.
     pub code: String,
     /// All of it, the code too; empty, where nothing was said that is fit to be shown.
     pub text: String,
 }
 
-impl Said {
+impl ServerWords {
     /// What an error's body says.
     pub(super) fn of(headers: &HeaderMap, body: &[u8]) -> Self {
         let body = String::from_utf8_lossy(body);
@@ -107,7 +107,7 @@ impl Said {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for ServerWords {
     /// As it stands behind what happened.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.text.is_empty() {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn said(kind: &str, body: &str) -> String {
-        Said::of(
+        ServerWords::of(
             &HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]),
             body.as_bytes(),
         )
@@ -198,7 +198,7 @@ mod tests {
             "MANIFEST_INVALID: manifest invalid: invalid layer media type"
         );
         assert_eq!(
-            Said::of(&HeaderMap::new(), body.as_bytes()).code,
+            ServerWords::of(&HeaderMap::new(), body.as_bytes()).code,
             "MANIFEST_INVALID"
         );
         let two =

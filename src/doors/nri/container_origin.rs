@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tonic::{Code, Status};
 
 use super::NAMESPACE;
-use crate::engines::containerd::{Containerd, MAX_MESSAGE, within};
+use crate::engines::containerd::{ContainerdClient, MAX_MESSAGE, within};
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// Where CRI keeps what it knows of a container (containerd, internal/cri/labels/labels.go).
@@ -24,7 +24,7 @@ const METADATA: &str = "io.cri-containerd.container.metadata";
 
 /// What a container was made of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Made {
+pub(super) struct ContainerOrigin {
     /// The snapshotter that has its snapshot.
     pub(super) snapshotter: String,
     /// The committed snapshot that its own stands on: the chain ID of an image.
@@ -39,7 +39,7 @@ pub(super) struct Made {
 
 /// Why that is not known.
 #[derive(Debug)]
-pub(super) enum Unknown {
+pub(super) enum OriginUnknown {
     /// containerd's own error.
     Containerd(Status),
     /// What containerd has of it is not what it has of containers that were made of an image: what,
@@ -47,14 +47,17 @@ pub(super) enum Unknown {
     Odd(String),
 }
 
-impl From<Status> for Unknown {
+impl From<Status> for OriginUnknown {
     fn from(status: Status) -> Self {
         Self::Containerd(status)
     }
 }
 
 /// By its snapshot, before there is a record of it.
-pub(super) async fn by_snapshot(containerd: &Containerd, id: &str) -> Result<Made, Unknown> {
+pub(super) async fn by_snapshot(
+    containerd: &ContainerdClient,
+    id: &str,
+) -> Result<ContainerOrigin, OriginUnknown> {
     let request = PluginsRequest {
         filters: vec!["type==io.containerd.snapshotter.v1".to_owned()],
     };
@@ -73,12 +76,12 @@ pub(super) async fn by_snapshot(containerd: &Containerd, id: &str) -> Result<Mad
         }
     }
     let [(snapshotter, parent)] = found.as_slice() else {
-        return Err(Unknown::Odd(format!(
+        return Err(OriginUnknown::Odd(format!(
             "{} snapshots of container {id}",
             found.len()
         )));
     };
-    Ok(Made {
+    Ok(ContainerOrigin {
         snapshotter: snapshotter.clone(),
         chain: chain(parent)?,
         config: None,
@@ -89,7 +92,10 @@ pub(super) async fn by_snapshot(containerd: &Containerd, id: &str) -> Result<Mad
 
 /// By its record; none where there is neither a record nor, for a pod's sandbox that its runtime
 /// makes by itself, anything of an image.
-pub(super) async fn by_record(containerd: &Containerd, id: &str) -> Result<Option<Made>, Unknown> {
+pub(super) async fn by_record(
+    containerd: &ContainerdClient,
+    id: &str,
+) -> Result<Option<ContainerOrigin>, OriginUnknown> {
     let mut client =
         ContainersClient::new(containerd.channel()).max_decoding_message_size(MAX_MESSAGE);
     let container = match client
@@ -114,13 +120,14 @@ pub(super) async fn by_record(containerd: &Containerd, id: &str) -> Result<Optio
         return Ok(None);
     };
     let parent = parent(containerd, &snapshotter, &snapshot_key).await?;
-    let parent = parent.ok_or_else(|| Unknown::Odd(format!("no snapshot of container {id}")))?;
+    let parent =
+        parent.ok_or_else(|| OriginUnknown::Odd(format!("no snapshot of container {id}")))?;
     let written = extensions
         .remove(METADATA)
         .map(|metadata| written(&metadata.value))
         .transpose()?;
     let (config, asked) = written.unzip();
-    Ok(Some(Made {
+    Ok(Some(ContainerOrigin {
         snapshotter,
         chain: chain(&parent)?,
         config,
@@ -131,7 +138,7 @@ pub(super) async fn by_record(containerd: &Containerd, id: &str) -> Result<Optio
 
 /// What a snapshot stands on, if there is such a snapshot.
 async fn parent(
-    containerd: &Containerd,
+    containerd: &ContainerdClient,
     snapshotter: &str,
     key: &str,
 ) -> Result<Option<String>, Status> {
@@ -149,37 +156,37 @@ async fn parent(
     }
 }
 
-fn chain(parent: &str) -> Result<Digest, Unknown> {
+fn chain(parent: &str) -> Result<Digest, OriginUnknown> {
     parent
         .parse()
-        .map_err(|_| Unknown::Odd(format!("a container whose snapshot stands on {parent:?}")))
+        .map_err(|_| OriginUnknown::Odd(format!("a container whose snapshot stands on {parent:?}")))
 }
 
 /// `Metadata` of containerd's internal/cri/store/container, as far as it is needed.
 #[derive(Deserialize)]
-struct Written {
+struct StoredContainer {
     #[serde(rename = "Version")]
     version: String,
     #[serde(rename = "Metadata")]
-    metadata: Metadata,
+    metadata: CriMetadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct CriMetadata {
     #[serde(rename = "ImageRef")]
     image_ref: String,
     #[serde(rename = "Config")]
-    config: Config,
+    config: CriConfig,
 }
 
 #[derive(Deserialize)]
-struct Config {
-    image: Image,
+struct CriConfig {
+    image: ImageSpec,
 }
 
 /// `ImageSpec` of CRI.
 #[derive(Deserialize)]
-struct Image {
+struct ImageSpec {
     /// What CRI was asked for: by a kubelet, always an image ID.
     #[serde(default)]
     image: String,
@@ -190,18 +197,18 @@ struct Image {
 }
 
 /// The configuration that CRI used, and the name that it was asked for.
-fn written(metadata: &[u8]) -> Result<(Digest, Option<ImageRef>), Unknown> {
+fn written(metadata: &[u8]) -> Result<(Digest, Option<ImageRef>), OriginUnknown> {
     let odd = |why: &dyn std::fmt::Display| {
-        Unknown::Odd(format!(
+        OriginUnknown::Odd(format!(
             "CRI's metadata of a container, which rootpin can't read: {why}"
         ))
     };
-    let Written { version, metadata } =
+    let StoredContainer { version, metadata } =
         serde_json::from_slice(metadata).map_err(|error| odd(&error))?;
     if version != "v1" {
         return Err(odd(&format!("version {version:?}")));
     }
-    let Image {
+    let ImageSpec {
         image,
         user_specified_image,
     } = metadata.config.image;
@@ -228,7 +235,7 @@ mod tests {
     fn metadata(image: &str) -> String {
         let config = Digest::of(b"config");
         format!(
-            r#"{{"Version":"v1","Metadata":{{"ID":"c","Config":{{"metadata":{{"name":"c"}},"image":{image},"annotations":
+            r#"{{"Version":"v1","CriMetadata":{{"ID":"c","CriConfig":{{"metadata":{{"name":"c"}},"image":{image},"annotations":
             {{"io.kubernetes.cri.image-name":"evil.test/x:1"}},"linux":{{"resources":{{"memory_limit_in_bytes":9223372036854771712}}}}}},
             "ImageRef":"{config}","LogPath":""}}}}"#
         )

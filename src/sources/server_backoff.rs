@@ -1,5 +1,5 @@
 //! A server that does not answer is left alone for a while, and each question in that while gets
-//! its last silence.
+//! its last backoff.
 //!
 //! A server that cannot be reached is left alone as a whole. What it fails to answer once it was
 //! reached says something of one repository only: who owns another one there could otherwise freeze
@@ -26,10 +26,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long one server and its repositories are left alone.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<Known>);
+pub(super) struct ServerBackoff(Mutex<BackoffState>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct BackoffState {
     server: Quiet,
     repositories: HashMap<String, Quiet>,
     /// Those that were silent since the server last answered, no more than count.
@@ -44,7 +44,7 @@ struct Quiet {
     last: Option<(Instant, SourceError)>,
 }
 
-impl Silence {
+impl ServerBackoff {
     /// The error for a question that is not asked yet, where the server or that repository is to be
     /// left alone.
     pub(super) fn of(&self, repository: &str, url: &str) -> Option<SourceError> {
@@ -97,7 +97,7 @@ impl Silence {
     }
 }
 
-impl Known {
+impl BackoffState {
     fn in_a_row(&mut self, repository: &str, error: &SourceError, now: Instant) {
         if self.in_a_row.len() < SILENT_IN_A_ROW {
             self.in_a_row.insert(repository.to_owned());
@@ -149,7 +149,7 @@ fn again(last: &SourceError, url: &str, wait: Duration) -> SourceError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::Said;
+    use crate::sources::ServerWords;
 
     fn failed(error: SourceError) -> Result<(), SourceError> {
         Err(error)
@@ -165,7 +165,7 @@ mod tests {
             SourceError::Answered {
                 url: url(),
                 status: 500,
-                said: Said::default(),
+                said: ServerWords::default(),
                 again_in: None,
             },
             SourceError::Silent {
@@ -173,25 +173,25 @@ mod tests {
                 cause: "no complete answer before the deadline".to_owned(),
             },
         ] {
-            let silence = Silence::default();
-            silence.remember("attacker", &failed(error));
+            let backoff = ServerBackoff::default();
+            backoff.remember("attacker", &failed(error));
             assert!(
-                silence
+                backoff
                     .of("attacker", "u")
                     .unwrap()
                     .to_string()
                     .contains("asked again in")
             );
-            assert_eq!(silence.of("victim", "u"), None);
-            silence.remember("attacker", &Ok(()));
-            assert_eq!(silence.of("attacker", "u"), None);
+            assert_eq!(backoff.of("victim", "u"), None);
+            backoff.remember("attacker", &Ok(()));
+            assert_eq!(backoff.of("attacker", "u"), None);
         }
     }
 
     #[test]
     fn a_server_that_cannot_be_reached_is_left_alone_for_all_until_it_answers_anything() {
-        let silence = Silence::default();
-        silence.remember(
+        let backoff = ServerBackoff::default();
+        backoff.remember(
             "one",
             &failed(SourceError::Unreachable {
                 url: url(),
@@ -199,23 +199,23 @@ mod tests {
             }),
         );
         for repository in ["one", "two"] {
-            let error = silence.of(repository, "https://r.example/y").unwrap();
+            let error = backoff.of(repository, "https://r.example/y").unwrap();
             assert!(
                 matches!(&error, SourceError::Unreachable { url, .. } if url.ends_with("/y")),
                 "{error}"
             );
         }
-        silence.remember(
+        backoff.remember(
             "two",
             &failed(SourceError::Answered {
                 url: url(),
                 status: 503,
-                said: Said::default(),
+                said: ServerWords::default(),
                 again_in: None,
             }),
         );
-        assert_eq!(silence.of("one", "u"), None);
-        assert!(silence.of("two", "u").unwrap().is_silent());
+        assert_eq!(backoff.of("one", "u"), None);
+        assert!(backoff.of("two", "u").unwrap().is_silent());
     }
 
     fn silent() -> SourceError {
@@ -227,70 +227,70 @@ mod tests {
 
     #[test]
     fn one_repository_more_than_are_kept_forgets_the_oldest_alone() {
-        let (silence, start) = (Silence::default(), Instant::now());
+        let (backoff, start) = (ServerBackoff::default(), Instant::now());
         let error = SourceError::Answered {
             url: url(),
             status: 500,
-            said: Said::default(),
+            said: ServerWords::default(),
             again_in: None,
         };
         for number in 0..=MAX_REPOSITORIES {
             // All within the half second that the shortest back-off lasts.
             let at = start + Duration::from_micros(u64::try_from(number).unwrap());
-            silence.remember_at(&number.to_string(), Some(&error), at);
+            backoff.remember_at(&number.to_string(), Some(&error), at);
         }
         let known = |number: usize| {
             let now = start + Duration::from_millis(5);
-            silence.of_at(&number.to_string(), "u", now).is_some()
+            backoff.of_at(&number.to_string(), "u", now).is_some()
         };
         assert!(!known(0));
         assert!((1..=MAX_REPOSITORIES).all(known));
         assert_eq!(
-            silence.0.lock().unwrap().repositories.len(),
+            backoff.0.lock().unwrap().repositories.len(),
             MAX_REPOSITORIES
         );
     }
 
     #[test]
     fn a_server_that_hangs_for_one_repository_after_another_is_left_alone_briefly() {
-        let (silence, start) = (Silence::default(), Instant::now());
-        silence.remember_at("one", Some(&silent()), start);
-        silence.remember_at("one", Some(&silent()), start);
-        silence.remember_at("two", Some(&silent()), start);
+        let (backoff, start) = (ServerBackoff::default(), Instant::now());
+        backoff.remember_at("one", Some(&silent()), start);
+        backoff.remember_at("one", Some(&silent()), start);
+        backoff.remember_at("two", Some(&silent()), start);
         assert_eq!(
-            silence.of_at("four", "u", start),
+            backoff.of_at("four", "u", start),
             None,
             "two repositories may be of one owner"
         );
-        silence.remember_at("three", Some(&silent()), start);
-        let error = silence.of_at("four", "u", start).unwrap();
+        backoff.remember_at("three", Some(&silent()), start);
+        let error = backoff.of_at("four", "u", start).unwrap();
         assert!(error.is_silent(), "{error}");
         // What was under way makes it no longer.
-        silence.remember_at("five", Some(&silent()), start + PAUSE / 2);
-        assert_eq!(silence.of_at("four", "u", start + PAUSE), None);
+        backoff.remember_at("five", Some(&silent()), start + PAUSE / 2);
+        assert_eq!(backoff.of_at("four", "u", start + PAUSE), None);
         // The next one that hangs shows that it lasts, and an answer that it is over.
-        silence.remember_at("four", Some(&silent()), start + PAUSE);
-        assert!(silence.of_at("six", "u", start + PAUSE).is_some());
-        silence.remember_at("seven", None, start + PAUSE);
-        assert_eq!(silence.of_at("six", "u", start + PAUSE), None);
-        silence.remember_at("six", Some(&silent()), start + PAUSE);
-        assert_eq!(silence.of_at("eight", "u", start + PAUSE), None);
+        backoff.remember_at("four", Some(&silent()), start + PAUSE);
+        assert!(backoff.of_at("six", "u", start + PAUSE).is_some());
+        backoff.remember_at("seven", None, start + PAUSE);
+        assert_eq!(backoff.of_at("six", "u", start + PAUSE), None);
+        backoff.remember_at("six", Some(&silent()), start + PAUSE);
+        assert_eq!(backoff.of_at("eight", "u", start + PAUSE), None);
     }
 
     #[test]
     fn failing_statuses_of_many_repositories_silence_no_other() {
-        let (silence, start) = (Silence::default(), Instant::now());
+        let (backoff, start) = (ServerBackoff::default(), Instant::now());
         let failed = SourceError::Answered {
             url: url(),
             status: 503,
-            said: Said::default(),
+            said: ServerWords::default(),
             again_in: None,
         };
         for number in 0..10 {
-            silence.remember_at(&number.to_string(), Some(&failed), start);
+            backoff.remember_at(&number.to_string(), Some(&failed), start);
             // Nor does silence count across them.
-            silence.remember_at(&format!("{number}s"), Some(&silent()), start);
+            backoff.remember_at(&format!("{number}s"), Some(&silent()), start);
         }
-        assert_eq!(silence.of_at("victim", "u", start), None);
+        assert_eq!(backoff.of_at("victim", "u", start), None);
     }
 }

@@ -1,0 +1,167 @@
+//! A survey's request and answer, as they travel over the control socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use rootpin_trust::image::{Digest, ImageRef, Repository};
+
+/// The answer to one survey.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Survey {
+    /// The policy in force; none where there is none.
+    pub policy: Option<PolicyInForce>,
+    /// What stands in the way of a whole answer, each with what to do.
+    pub trouble: Vec<String>,
+    /// The pinned roots.
+    pub roots: Vec<PinnedRoot>,
+    /// The judgements, in the order of the images that were asked about.
+    pub images: Vec<SurveyJudgement>,
+    /// What the policy says of the repositories that were asked about, in their order.
+    pub repositories: Vec<Covered>,
+    /// Canonical IDs of the keys whose signatures count nowhere.
+    pub(crate) revoked_keys: Vec<String>,
+    /// Repositories with a Notary root that the policy names without a wildcard, by the name that
+    /// is signed.
+    pub named: Vec<String>,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyInForce {
+    /// Its hash.
+    pub hash: String,
+    /// `enforce` or `audit`
+    pub mode: String,
+    /// What is legal in it and yet hardly meant.
+    pub warnings: Vec<String>,
+}
+
+/// A pinned root, and what is held of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedRoot {
+    /// Its id in the policy.
+    pub id: String,
+    /// `notary` or `tuf`
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where its metadata is read.
+    pub sources: Vec<String>,
+    /// The role that must name the image (Notary).
+    pub role: Option<String>,
+    /// The pinned keys.
+    pub keys: Vec<PinnedKey>,
+    /// Version and SHA-256 of the pinned file (TUF).
+    pub pinned: Option<PinnedFile>,
+    /// What this host has seen, by repository.
+    pub held: Vec<HeldMetadata>,
+}
+
+/// A pinned key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedKey {
+    /// Its canonical ID.
+    pub id: String,
+    /// Its fingerprint; none where nothing here but its ID is known.
+    pub fingerprint: Option<String>,
+}
+
+/// A pinned file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedFile {
+    /// Its version.
+    pub version: u64,
+    /// Its digest.
+    pub sha256: String,
+}
+
+/// What this host has seen of one repository under a root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldMetadata {
+    /// The repository; `tuf` for a repository of names of all images.
+    pub repository: String,
+    /// The last good contact.
+    pub contact: Option<String>,
+    /// The highest version seen of each role.
+    pub versions: BTreeMap<String, u64>,
+    /// When the newest root file ends.
+    pub root_expires: Option<String>,
+    /// Digest of each cached file, by name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// What the policy says of a name and its bytes now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurveyJudgement {
+    /// `allowed`, `refused` or `unjudged`, whatever the mode.
+    pub outcome: String,
+    /// Whether an engine would go on: allowed, or audit mode.
+    pub let_through: bool,
+    /// The code of a refusal.
+    pub code: Option<String>,
+    /// What an admission rests on.
+    pub ground: Option<String>,
+    /// The policy's entry.
+    pub rule: Option<String>,
+    /// The roots that were asked, each with what it says where the answer is yes.
+    pub roots: Vec<RootWord>,
+    /// What was found.
+    pub found: Option<String>,
+    /// What was wanted.
+    pub wanted: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// What one root says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootWord {
+    /// Its id in the policy.
+    pub root: String,
+    /// The repository that the metadata is signed for.
+    pub repository: Option<String>,
+    /// The role that names the image.
+    pub role: Option<String>,
+    /// Canonical IDs of the root role's keys.
+    pub root_keys: Vec<String>,
+    /// Canonical IDs of the keys whose signatures counted.
+    pub signers: Vec<String>,
+    /// Version by role.
+    pub versions: BTreeMap<String, u64>,
+    /// The earliest expiry of all that was used.
+    pub expires: Option<String>,
+    /// The last good contact.
+    pub contact: Option<String>,
+}
+
+/// What the policy says of a repository's metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Covered {
+    /// The entry that covers it.
+    pub rule: Option<String>,
+    /// The roots that may sign it.
+    pub roots: Vec<String>,
+    /// Canonical IDs of the pinned keys of those that are of Notary: a TUF root's are in no trust
+    /// directory.
+    pub keys: Vec<String>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SurveyQuestion {
+    /// Names, and the digests that they stand for.
+    pub images: Vec<(ImageRef, Digest)>,
+    /// Repositories by the names that their metadata is signed for.
+    pub repositories: Vec<Repository>,
+    /// Whether the pinned roots are wanted.
+    pub roots: bool,
+}

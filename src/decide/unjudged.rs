@@ -1,0 +1,123 @@
+//! What never came to be judged: no policy, no time, nothing known.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Decider, Decision, Denial, Door, Verdict, denied};
+use rootpin_policy::judge::{Lookup, entries};
+use rootpin_policy::{Diagnostic, Mode, Policy};
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Refusal};
+
+impl Decider {
+    /// The verdict on a name that never came to be judged: its digest is not known, or time was
+    /// over.
+    pub fn unjudged_pull(
+        &self,
+        door: Door,
+        name: Option<ImageRef>,
+        refusal: Refusal,
+        begun: Instant,
+    ) -> Verdict {
+        let mode = |policy: &Policy| {
+            name.as_ref().map_or_else(
+                || policy.strictest_mode(),
+                |name| policy.mode_for(&name.repository),
+            )
+        };
+        let mut decision = self.unjudged(refusal, mode);
+        let entry = name
+            .as_ref()
+            .and_then(|name| first_entry(&*self.policy().ok()?, name));
+        if let (Decision::Deny(denial) | Decision::LetThrough(denial), Some(entry)) =
+            (&mut decision, entry)
+        {
+            denial.rule = Some(entry);
+        }
+        Verdict {
+            name,
+            ..Verdict::of(decision, door, Timestamp::now(), begun)
+        }
+    }
+
+    /// The verdict on a layer that never came to be judged: containerd says nothing of it, or time
+    /// was over.
+    pub fn unjudged_layer(
+        &self,
+        door: Door,
+        engine: &str,
+        layer: Digest,
+        refusal: Refusal,
+        begun: Instant,
+    ) -> Verdict {
+        // Whose layer it is was not learned: it may be that of the strictest rule, and whoever
+        // slows us down must not choose.
+        let decision = self.unjudged(refusal, Policy::strictest_mode);
+        Verdict {
+            engine: Some(engine.to_owned()),
+            layer: Some(layer),
+            ..Verdict::of(decision, door, Timestamp::now(), begun)
+        }
+    }
+
+    pub(super) fn unjudged(
+        &self,
+        refusal: Refusal,
+        mode: impl FnOnce(&Policy) -> Mode,
+    ) -> Decision {
+        let mode = self.policy().map_or(Mode::Enforce, |policy| mode(&policy));
+        denied(Denial::plain(refusal), mode)
+    }
+}
+
+/// The entry of the policy that would be asked first about a name, before its bytes are known.
+fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
+    let all = entries(policy, Lookup::of(name, Timestamp::now(), None));
+    let (first, _) = all.iter().find(|(_, why)| why.applies())?;
+    Some(first.to_string())
+}
+
+/// No decision came in time.
+#[must_use]
+pub fn too_slow(deadline: Duration) -> Refusal {
+    Refusal::new(
+        Code::OverLimit,
+        format!("no decision within {deadline:?}"),
+        "one within the deadline of rootpin.toml",
+        "a trust server or containerd is slow: see `rootpin status` and the log",
+    )
+}
+
+/// The policy in that folder does not load, and its first finding.
+#[must_use]
+pub(crate) fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
+    let first = findings
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let first = first.lines().next().unwrap_or_default();
+    let found = match findings.len() {
+        1 => format!("one error: {first}"),
+        more => format!("{more} errors, of which the first is: {first}"),
+    };
+    Refusal {
+        hint: format!(
+            "`rootpin policy check {}` shows each error with its line and what to write",
+            dir.display()
+        ),
+        ..policy_unusable(&found)
+    }
+}
+
+/// There is no policy in force, and why.
+#[must_use]
+pub fn policy_unusable(why: &str) -> Refusal {
+    Refusal::new(
+        Code::PolicyUnusable,
+        why,
+        "a policy that loads",
+        "run `rootpin policy check` and mend what it shows; the daemon takes the policy as soon as it loads",
+    )
+}
