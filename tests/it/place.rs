@@ -12,7 +12,7 @@ use rootpin::sources::Credentials;
 use rootpin_policy::MetadataUrl;
 use rootpin_trust::image::Digest;
 
-use crate::registry::Registry;
+use crate::registry::{Registry, response};
 
 fn state(text: &str) -> MetadataFiles {
     [
@@ -184,6 +184,58 @@ async fn a_registry_that_fails_now_and_then_is_asked_again() {
         registry.held.lock().unwrap().asked.len() < asked + 3,
         "what is forbidden is not asked for again"
     );
+}
+
+/// Where an upload goes on is told in every form that an address has; a question for what is there
+/// may be refused, or be sent elsewhere; and an answer may have a body that nobody asked for.
+#[tokio::test]
+async fn a_registry_with_manners_of_its_own_is_published_to() {
+    let elsewhere = Registry::start().await;
+    let moved = format!("http://127.0.0.1:{}/cdn", elsewhere.port);
+    for protocols in [None, Some(["h2"])] {
+        for location in [
+            "HOST/v2/trust/acme/blobs/uploads/1?state=x",
+            "1?state=x",
+            "../uploads/1?state=x",
+            "//ADDRESS/v2/trust/acme/blobs/uploads/1?state=x",
+            "/v2/trust/acme/blobs/uploads/1?state=x#part",
+        ] {
+            let (registry, scheme) = match protocols {
+                None => (Registry::start().await, "http"),
+                Some(protocols) => (Registry::start_tls(&protocols).await, "https"),
+            };
+            let address = format!("127.0.0.1:{}", registry.port);
+            let location = location
+                .replace("HOST", &format!("{scheme}://{address}"))
+                .replace("ADDRESS", &address);
+            let moved = moved.clone();
+            registry.quirk(move |asked, held| match asked.line {
+                line if line.starts_with("POST") => Some(response(
+                    202,
+                    &[("location", &location), ("content-length", "7")],
+                    "go on\r\n",
+                )),
+                line if line.starts_with("HEAD /v2/trust/acme/blobs/") => {
+                    Some(if held.asked.len() % 2 == 0 {
+                        response(405, &[("allow", "GET"), ("content-length", "1234")], "")
+                    } else {
+                        response(307, &[("location", &moved), ("content-length", "99")], "")
+                    })
+                }
+                _ => None,
+            });
+            elsewhere.quirk(|_, _| Some(response(403, &[], "signed for GET")));
+            let hosts = tempfile::tempdir().unwrap();
+            registry.stands_for("127.0.0.1:1", hosts.path());
+            let url: MetadataUrl = "oci://127.0.0.1:1/trust/acme".parse().unwrap();
+            let credentials = Credentials::none().with_hosts(Some(hosts.path().to_owned()));
+            let place = Place::of(&url, &Arc::new(credentials)).unwrap();
+            for text in ["one", "two"] {
+                done(&place, &state(text), "aa").await;
+                assert_eq!(read(&place).await.files, state(text));
+            }
+        }
+    }
 }
 
 #[tokio::test]
