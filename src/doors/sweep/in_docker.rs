@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::pending::Pending;
 use super::swept_image::{EngineImages, Removal, RunningContainer, SweptImage};
 use crate::decide::{ImageContents as Known, ImageName, ResidentImage};
-use crate::engines::{DockerImage, DockerdClient, docker_images};
+use crate::engines::{DockerImage, DockerdClient, docker_images, is_id};
 use rootpin_trust::image::{Digest, ImageRef, host_name};
 
 /// dockerd's namespace in containerd, and the one that `[local]` means for its classic store.
@@ -60,6 +60,13 @@ pub(super) async fn held(
         return Ok(held);
     }
     for image in docker_images(docker).await? {
+        for (record, name, _) in &image.names {
+            if name.is_none() && !is_id(record) {
+                held.odd.push(format!(
+                    "a name that rootpin can't read, and no policy covers: {record:?}"
+                ));
+            }
+        }
         match image.id.parse() {
             Ok(id) => held.images.push(classic(engine, image, id)),
             Err(_) => held.odd.push(format!(
@@ -88,7 +95,9 @@ fn classic(engine: &str, image: DockerImage, id: Digest) -> SweptImage {
             name.repository.path().to_owned(),
         )
     };
-    let sources = Some(image.repositories.iter().map(source).collect());
+    // One that can't be read is a registry's all the same, and nothing of it is local.
+    let sources =
+        (!image.has_unread_repository).then(|| image.repositories.iter().map(source).collect());
     let bytes = Some(Known {
         manifests: Vec::new(),
         configs: vec![id],

@@ -20,6 +20,8 @@ pub(crate) struct DockerImage {
     /// The repositories that dockerd knows it under: in the classic store those that it was pulled
     /// from or pushed to.
     pub repositories: Vec<ImageRef>,
+    /// Whether it is known under a repository whose name can't be read.
+    pub has_unread_repository: bool,
 }
 
 /// An entry of the list (Docker Engine API, `ImageSummary`).
@@ -75,16 +77,17 @@ pub(crate) async fn images(docker: &DockerdClient) -> Result<Vec<DockerImage>, S
 
 fn read(summary: ImageSummary) -> DockerImage {
     let names = named(&summary);
-    let repositories = summary
-        .repo_digests
-        .iter()
-        .flatten()
-        .filter_map(|name| name.parse().ok())
-        .collect();
+    let known = || {
+        let known = summary.repo_digests.iter().flatten();
+        known
+            .filter(|name| !name.contains("<none>"))
+            .map(|name| name.parse::<ImageRef>())
+    };
     DockerImage {
-        id: summary.id,
         names,
-        repositories,
+        repositories: known().filter_map(Result::ok).collect(),
+        has_unread_repository: known().any(|name| name.is_err()),
+        id: summary.id,
     }
 }
 

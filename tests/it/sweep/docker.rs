@@ -147,6 +147,33 @@ fn the_classic_store_is_judged_by_repository_digests_and_a_tag_that_is_refused_g
     until_counted(&world, "rootpin_resident_refused{engine=\"docker\"} 1");
 }
 
+/// As one that was pulled by a digest of another kind.
+#[test]
+fn a_name_that_cannot_be_read_is_told_and_its_image_is_not_local() {
+    let Some((world, _)) = host("s-docker-odd") else {
+        return;
+    };
+    let (docker, odd) = (Docker::default(), Image::named("odd"));
+    let record = format!("odd.example/app@sha512:{}", "a".repeat(128));
+    docker
+        .images
+        .lock()
+        .unwrap()
+        .push(json!({"Id": odd.config.digest, "RepoTags": ["dev:1"], "RepoDigests": [&record]}));
+    world.write_policy(&(world.policy() + "[local]\ncontent = \"allow\"\n"));
+    let _daemon = watched_with(&world, &config(&world, &docker));
+    let (report, code) = sweep(&world);
+    let refused = ["dev:1".to_owned(), record];
+    let refused = refused.map(|record| format!("{record} refused no-rule reported"));
+    assert_eq!(
+        (findings(&report), code),
+        (refused.to_vec(), 2),
+        "{report:#}"
+    );
+    let told = report["untold"].to_string();
+    assert!(told.contains("a name that rootpin can't read") && told.contains("odd.example/app"));
+}
+
 #[test]
 fn where_docker_has_its_images_in_containerd_they_are_judged_there_and_its_containers_are_told_by_itself()
  {
