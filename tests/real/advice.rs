@@ -5,18 +5,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use toml_edit::{DocumentMut, Item, Table};
 
 use crate::doctor::restart;
-use crate::doctor_cases::{ONE, folder};
+use crate::doctor_cases::{ONE, cases, folder};
 use crate::lab::{Lab, write};
 
 /// The words with which a command begins.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "install ",
     "chown ",
     "chmod ",
     "cp ",
+    "docker ",
+    "gpasswd ",
     "mkdir ",
     "mv ",
     "rm ",
@@ -39,7 +42,7 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
         return Ok(());
     }
     if COMMANDS.iter().any(|word| first.starts_with(word)) {
-        if shell(&lab.root, first)? {
+        if shell(&lab.root, first, &client(lab, engine))? {
             restart(lab, engine);
         }
         return if rest.is_empty() || rest.starts_with('#') {
@@ -59,7 +62,7 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
                 (script, Some(format!("[{lines}")))
             });
         write(file.as_ref(), format!("{script}\n"));
-        shell(&lab.root, &format!("chmod 0755 {file}"))?;
+        shell(&lab.root, &format!("chmod 0755 {file}"), &[])?;
         return lines.map_or(Ok(()), |lines| {
             follow(lab, engine, &format!("{number}x"), &lines)
         });
@@ -72,12 +75,54 @@ pub(crate) fn follow(lab: &Lab, engine: &str, number: &str, change: &str) -> Res
         write(file.as_ref(), format!("{rest}\n{text}"));
         return Ok(());
     }
+    if let Some(file) = first
+        .strip_prefix("in ")
+        .and_then(|rest| rest.strip_suffix(':'))
+    {
+        return put(file.as_ref(), rest);
+    }
     Err(format!("it can't be done as it is typed: {change}"))
 }
 
+/// Puts lines into a file: members into an object of JSON, keys into TOML.
+fn put(file: &Path, lines: &str) -> Result<(), String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file:?}: {error}"))?;
+    let failed = |error: &dyn std::fmt::Display| format!("{lines}: {error}");
+    let text = if let Ok(more) = serde_json::from_str::<Value>(&format!("{{{lines}}}")) {
+        let mut all: Value = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+        let members = more.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(members);
+        all.to_string()
+    } else {
+        let lines: DocumentMut = lines.parse().map_err(|error| failed(&error))?;
+        let mut text: DocumentMut = text.parse().map_err(|error| failed(&error))?;
+        merge(text.as_table_mut(), lines.as_table());
+        text.to_string()
+    };
+    write(file, text);
+    Ok(())
+}
+
+/// What a dockerd's client is given: its folder on the path, and the daemon.
+fn client(lab: &Lab, engine: &str) -> Vec<(&'static str, String)> {
+    let Some(version) = engine.strip_prefix("dockerd") else {
+        return Vec::new();
+    };
+    let bin = if version.starts_with("26") {
+        "LAB_BIN17"
+    } else {
+        "LAB_BIN2"
+    };
+    let host = format!("LAB_{}", engine.to_uppercase().replace('-', "_"));
+    vec![
+        ("CLIENT", lab.path(bin).display().to_string()),
+        ("DOCKER_HOST", lab.var(&host).to_owned()),
+    ]
+}
+
 /// Runs a command as it is typed, with this build's rootpin; whether an engine is to be restarted
-/// now. `root`: a folder of the test's own.
-fn shell(root: &Path, command: &str) -> Result<bool, String> {
+/// now. `root`: a folder of the test's own; `client`: what stands for the usual dockerd's.
+fn shell(root: &Path, command: &str, client: &[(&str, String)]) -> Result<bool, String> {
     let (own, built) = (
         root.join("advice-bin"),
         Path::new(env!("CARGO_BIN_EXE_rootpin")),
@@ -86,15 +131,20 @@ fn shell(root: &Path, command: &str) -> Result<bool, String> {
     std::fs::create_dir_all(&own).unwrap();
     write(&systemctl, SYSTEMCTL);
     std::fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
+    let folder = client.iter().find(|(name, _)| *name == "CLIENT");
     let path = format!(
-        "{}:{}:{}",
+        "{}:{}:{}:{}",
         own.display(),
+        folder
+            .map(|(_, folder)| folder.as_str())
+            .unwrap_or("/nowhere"),
         built.parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
     let output = Command::new("sh")
         .args(["-c", command])
         .env("PATH", path)
+        .envs(client.iter().map(|(name, value)| (name, value)))
         .output()
         .unwrap();
     if output.status.success() {
@@ -184,25 +234,119 @@ fn merge(into: &mut Table, from: &Table) {
     }
 }
 
+/// What is closed by hand and not followed as it is typed, and why.
+const NOT_TYPED: [(&str, &str); 22] = [
+    (
+        "containerd-too-old",
+        "an upgrade: the lab has each engine in one version",
+    ),
+    (
+        "cri-restore",
+        "an upgrade: the lab has each engine in one version",
+    ),
+    (
+        "docker-authz-bypass",
+        "an upgrade, or another store, which begins without images",
+    ),
+    (
+        "nri-fails-open",
+        "an upgrade: the lab has no containerd 2.2 of Debian's",
+    ),
+    (
+        "restart-pending",
+        "the lab has no systemd; a restart of the engine is in every case",
+    ),
+    (
+        "unlisted-engine",
+        "lines for rootpin.toml; a test of its own puts them there",
+    ),
+    (
+        "docker-unknown-containerd",
+        "lines for rootpin.toml; a test of its own puts them there",
+    ),
+    (
+        "verifier-crowded",
+        "whose program that is, and where to, a person knows",
+    ),
+    ("remote-snapshotter", "which images need it a person knows"),
+    ("stream-processor", "what it is for a person knows"),
+    ("plugin-error", "the plugin's own error says what to do"),
+    ("config-ignored", "what was meant by the key a person knows"),
+    (
+        "section-replaced",
+        "where the rest of the section belongs a person knows",
+    ),
+    ("docker-exposed", "who may use the port a person knows"),
+    ("containerd-exposed", "who may use the port a person knows"),
+    (
+        "socket-replaceable",
+        "chmod and chown of a folder; a test of `trusted_path` has the texts",
+    ),
+    ("state-lost", "the volume is a person's"),
+    (
+        "state-new",
+        "`rootpin state acknowledge` is run by tests/it",
+    ),
+    ("socket-taken", "whose process it is a person knows"),
+    ("policy-audit", "a policy is a person's"),
+    ("policy-local", "a policy is a person's"),
+    (
+        "policy-missing",
+        "`rootpin policy check` is run by tests/it",
+    ),
+];
+/// What tests beside [`cases`] follow.
+const FOLLOWED: [&str; 5] = [
+    "docker-migration",
+    "docker-swarm",
+    "docker-no-authz",
+    "hosts-open",
+    "socket-open",
+];
+
+#[test]
+fn what_is_closed_by_hand_is_followed_as_it_is_typed_or_says_why_not() {
+    let cases = cases();
+    let by_hand = include_str!("../../docs/doctor.md")
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains("by hand"));
+    let mut wrong = Vec::new();
+    for line in by_hand {
+        let code = line.split('`').nth(1).unwrap();
+        let followed = FOLLOWED.contains(&code)
+            || cases
+                .iter()
+                .any(|case| case.code == code && case.close.is_none());
+        let told = NOT_TYPED.iter().any(|(known, _)| *known == code);
+        if followed == told {
+            wrong.push(code);
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "neither followed nor told, or both: {wrong:?}"
+    );
+}
+
 #[test]
 fn commands_are_run_as_they_are_typed_and_a_restart_is_the_engine_s() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     std::fs::write(root.join("stale.sock"), "").unwrap();
     let rm = format!("rm {}", root.join("stale.sock").display());
-    assert_eq!(shell(root, &rm), Ok(false));
+    assert_eq!(shell(root, &rm, &[]), Ok(false));
     assert!(!root.join("stale.sock").exists());
     assert_eq!(
-        shell(root, "rootpin --version   # as the doctor says it"),
+        shell(root, "rootpin --version   # as the doctor says it", &[]),
         Ok(false)
     );
-    assert_eq!(shell(root, "systemctl restart docker"), Ok(true));
-    assert_eq!(shell(root, "systemctl restart containerd"), Ok(true));
+    assert_eq!(shell(root, "systemctl restart docker", &[]), Ok(true));
+    assert_eq!(shell(root, "systemctl restart containerd", &[]), Ok(true));
     for wrong in [
         "systemctl restart sshd",
         "systemctl mask docker",
         "rootpin no-such-verb",
     ] {
-        assert!(shell(root, wrong).is_err(), "{wrong}");
+        assert!(shell(root, wrong, &[]).is_err(), "{wrong}");
     }
 }

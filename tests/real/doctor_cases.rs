@@ -23,8 +23,10 @@ pub(crate) struct Case {
     pub(crate) code: &'static str,
     pub(crate) engine: &'static str,
     pub(crate) open: fn(&Lab),
-    /// By hand, as the doctor says; without, by `--fix`.
+    /// By hand; without, by `--fix` and as the doctor says.
     pub(crate) close: Option<fn(&Lab)>,
+    /// Whether `--fix` closes it.
+    pub(crate) by_fix: bool,
     pub(crate) lets: Lets,
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
         engine,
         open,
         close: None,
+        by_fix: true,
         lets,
     };
     let by_hand = |code, engine, open, close| Case {
@@ -43,6 +46,7 @@ pub(crate) fn cases() -> Vec<Case> {
         engine,
         open,
         close: Some(close),
+        by_fix: true,
         lets: Nothing,
     };
     let cri = |open| case("cri-local-pull", TWO, open, Names(Door::Cri2));
@@ -81,7 +85,10 @@ pub(crate) fn cases() -> Vec<Case> {
         by_hand("verifier-crowded", TWO, another_verifier, |lab| {
             fs::remove_file(lab.verifier().join("10-other")).unwrap();
         }),
-        by_hand("verifier-off", TWO, verifier_off, as_packaged),
+        Case {
+            by_fix: false,
+            ..case("verifier-off", TWO, verifier_off, Nothing)
+        },
         case(
             "gate-missing",
             TWO,

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::advice;
 use crate::daemon::Daemon;
 use crate::dockerd::Dockerd;
 use crate::doctor::examined_by;
@@ -79,6 +80,62 @@ fn a_dockerd_with_a_classic_store_that_asks_nobody_is_made_to_ask() {
         assert!(words.contains("rootpin"), "{words}");
         lab.script(&["stop", version]);
     }
+}
+
+/// Once by `--fix`, where that can, and once as it is typed.
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn what_brings_images_in_without_a_call_is_ended_as_the_doctor_says() {
+    let lab = Lab::start();
+    let name = "dockerd28-overlay2";
+    let docker = Dockerd::new(&lab, name);
+    let text = format!(
+        "control = \"/none\"\n[[docker]]\nname = {name:?}\nsocket = {:?}\n",
+        lab.var("LAB_DOCKERD28_OVERLAY2")
+            .trim_start_matches("unix://")
+    );
+    let change = |code: &str| {
+        let (_, value) = examined_by(&lab, &text, name, &[]);
+        let holes = value["holes"].as_array().unwrap().iter();
+        let mut found = holes.filter(|hole| hole["code"] == code);
+        found
+            .next()
+            .map(|hole| hole["change"].as_str().unwrap().to_owned())
+    };
+    lab.script(&["start", name]);
+    let file = lab.root.join(format!("etc/{name}.json"));
+    let usual = fs::read_to_string(&file).unwrap();
+    let migrating = usual.replacen(
+        '{',
+        "{\n  \"features\": {\"containerd-migration\": true},",
+        1,
+    );
+    let restart = || {
+        lab.script(&["stop", name]);
+        lab.start_as_it_is(name);
+    };
+    for by_fix in [true, false] {
+        fs::write(&file, &migrating).unwrap();
+        restart();
+        let typed = change("docker-migration").expect("the feature is not seen");
+        if by_fix {
+            let (_, value) = examined_by(&lab, &text, name, &["--fix", "--yes"]);
+            assert_eq!(value["fix"]["restart"][0], name, "{value:#}");
+        } else {
+            advice::follow(&lab, name, "0", &typed).unwrap();
+        }
+        restart();
+        assert_eq!(change("docker-migration"), None);
+    }
+    fs::write(&file, &usual).unwrap();
+    restart();
+    docker
+        .docker(&["swarm", "init", "--advertise-addr", "127.0.0.1"])
+        .unwrap();
+    let typed = change("docker-swarm").expect("the swarm is not seen");
+    advice::follow(&lab, name, "0", &typed).unwrap();
+    assert_eq!(change("docker-swarm"), None);
+    lab.script(&["stop", name]);
 }
 
 #[test]

@@ -159,10 +159,7 @@ fn an_embedded_containerd_is_open_until_its_feature_is_taken_out() {
             "embedded-containerd",
         )
         .map(|(_, change)| change);
-        let wanted = format!(
-            "take \"embedded-containerd\" out of \"features\" in {}",
-            config.display()
-        );
+        let wanted = format!("in {}:\n\"features\": ", config.display());
         assert_eq!(
             change.is_some_and(|change| change.starts_with(&wanted)),
             embedded,

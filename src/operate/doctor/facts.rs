@@ -109,8 +109,12 @@ pub struct DockerFacts {
     pub mirrors: Vec<String>,
     /// The features that its configuration turns on, as far as that could be read.
     pub features: Vec<String>,
+    /// Those of them that its command line turns on.
+    pub features_by_flag: Vec<String>,
     /// Whether it is a node of a swarm.
     pub in_swarm: bool,
+    /// Whether it is a manager there, which leaves by force only.
+    pub manages_swarm: bool,
 }
 
 /// A process that is an engine.

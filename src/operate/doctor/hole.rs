@@ -35,6 +35,8 @@ pub enum Fix {
     Mode(PathBuf, u32),
     /// One more of dockerd's authorization plugins.
     Authorization(String),
+    /// That feature of dockerd is off.
+    Feature(String),
     /// That socket is removed, if nobody listens there.
     DeadSocket(PathBuf),
 }

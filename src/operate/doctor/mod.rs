@@ -64,9 +64,11 @@ pub async fn examine(
     let wanted = wanted(config, tools);
     let policy = read_policy(config_path, config);
     let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
-    let resolver = config
-        .resolver
-        .map(|at| check::hosts::ResolverAddress { at, registries });
+    let resolver = config.resolver.map(|at| check::hosts::ResolverAddress {
+        at,
+        registries,
+        config: config_path,
+    });
     for engine in &config.engines {
         let asked = async {
             let process = probe::listener(&engine.containerd).await?;

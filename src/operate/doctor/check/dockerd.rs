@@ -39,7 +39,11 @@ pub(in super::super) fn dockerd(facts: &DockerFacts, engines: &[PathBuf]) -> Vec
         holes.extend(grpc(facts));
     }
     if facts.in_swarm {
-        let change = "docker swarm leave   # where no swarm is meant";
+        let change = if facts.manages_swarm {
+            "docker swarm leave --force   # where no swarm is meant"
+        } else {
+            "docker swarm leave   # where no swarm is meant"
+        };
         let hole = Hole::new(
             Code::DockerSwarm,
             name,
@@ -50,8 +54,8 @@ pub(in super::super) fn dockerd(facts: &DockerFacts, engines: &[PathBuf]) -> Vec
     }
     if facts.features.iter().any(|feature| feature == MIGRATION) {
         let found = format!("feature {MIGRATION:?} is on");
-        holes
-            .push(Hole::new(Code::DockerMigration, name, found).change(take_out(facts, MIGRATION)));
+        let hole = Hole::new(Code::DockerMigration, name, found);
+        holes.push(without_feature(facts, MIGRATION, hole));
     }
     for warning in facts
         .warnings
@@ -130,12 +134,19 @@ fn grpc(facts: &DockerFacts) -> Option<Hole> {
     )
 }
 
-/// How a feature is turned off.
-fn take_out(facts: &DockerFacts, feature: &str) -> String {
-    format!(
-        "take {feature:?} out of \"features\" in {} (or --feature {feature} from dockerd's command line), and restart dockerd",
-        facts.config.display()
-    )
+/// How a feature is turned off. dockerd does not start where its command line and its file both
+/// name features.
+fn without_feature(facts: &DockerFacts, feature: &str, hole: Hole) -> Hole {
+    if facts.features_by_flag.iter().any(|given| given == feature) {
+        return hole.change(format!(
+            "take --feature {feature} out of dockerd's command line, and restart dockerd"
+        ));
+    }
+    let file = facts.config.display();
+    hole.change(format!(
+        "in {file}:\n\"features\": {{\"{feature}\": false}}"
+    ))
+    .fix(Fix::Feature(feature.to_owned()))
 }
 
 fn has_empty_body(version: Version) -> bool {
@@ -245,10 +256,8 @@ fn containerd(facts: &DockerFacts, engines: &[PathBuf]) -> Option<Hole> {
         let found = format!(
             "feature {EMBEDDED:?} is on: its containerd is a part of dockerd, in which no gate can stand"
         );
-        return Some(
-            Hole::new(Code::DockerUnknownContainerd, &facts.docker.name, found)
-                .change(take_out(facts, EMBEDDED)),
-        );
+        let hole = Hole::new(Code::DockerUnknownContainerd, &facts.docker.name, found);
+        return Some(without_feature(facts, EMBEDDED, hole));
     }
     let theirs = facts.containerd.as_deref()?;
     if engines

@@ -9,6 +9,7 @@ use super::super::code::Code;
 use super::super::facts::{ContainerdFacts, DockerFacts};
 use super::super::hole::Hole;
 use super::super::version::Version;
+use crate::config::DEFAULT_CONFIG;
 use crate::hosts_toml::{Certificates, DEFAULT, DOCKER_HUB, RegistryFolder, registries};
 use crate::operate::hosts::{NO_FILE, WRITABLE, check_folder, close, mirrored, without_host_table};
 
@@ -22,6 +23,21 @@ pub(in super::super) struct ResolverAddress<'a> {
     pub(in super::super) at: SocketAddr,
     /// The registries that the policy names.
     pub(in super::super) registries: BTreeSet<&'a str>,
+    /// The rootpin.toml that says so.
+    pub(in super::super) config: &'a Path,
+}
+
+impl ResolverAddress<'_> {
+    /// The command that closes the files of registries in a folder, as it is typed.
+    fn write(&self, dir: &Path, registries: &str) -> String {
+        let dir = dir.display();
+        let config = if self.config == Path::new(DEFAULT_CONFIG) {
+            String::new()
+        } else {
+            format!("--config {} ", self.config.display())
+        };
+        format!("rootpin hosts write {config}--dir {dir} {registries}")
+    }
 }
 
 /// Of CRI, which alone among a containerd's clients has one folder that is known.
@@ -73,12 +89,18 @@ pub(in super::super) fn dockerd(facts: &DockerFacts, resolver: &ResolverAddress<
         &facts.docker.name,
         Path::new(folder),
         &facts.mirrors,
+        resolver,
     ));
     holes
 }
 
 /// dockerd's own mirrors of Docker Hub.
-fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
+fn mirrors(
+    docker: &str,
+    folder: &Path,
+    mirrors: &[String],
+    resolver: &ResolverAddress<'_>,
+) -> Option<Hole> {
     let place = RegistryFolder::of(folder, DOCKER_HUB).ok()??;
     let found = mirrored(&place, mirrors, "").ok()??;
     let hole = Hole::new(
@@ -90,10 +112,7 @@ fn mirrors(docker: &str, folder: &Path, mirrors: &[String]) -> Option<Hole> {
             found.found
         ),
     );
-    Some(hole.change(format!(
-        "rootpin hosts write --dir {} {DOCKER_HUB}",
-        folder.display()
-    )))
+    Some(hole.change(resolver.write(folder, DOCKER_HUB)))
 }
 
 /// `old`: a containerd before 2.0 reads them.
@@ -134,7 +153,7 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: 
                     .as_ref()
                     .map(|place| place.file().display().to_string())
                     .unwrap_or_default();
-                let command = place.and_then(|place| command(&place, &registry, resolver.at));
+                let command = place.and_then(|place| command(&place, &registry, resolver));
                 // No command of rootpin's changes a mode.
                 let (by_hand, by_command): (Vec<_>, Vec<_>) =
                     found.iter().partition(|hole| hole.code == WRITABLE);
@@ -171,23 +190,24 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: 
         );
         let dir = folders
             .first()
-            .map(|folder| folder.display().to_string())
-            .unwrap_or_default();
-        holes.push(Hole::new(Code::HostsOpen, engine, found).change(format!(
-            "rootpin hosts write --dir {dir} {}",
-            missing.join(" ")
-        )));
+            .map(PathBuf::as_path)
+            .unwrap_or(Path::new(""));
+        let change = resolver.write(dir, &missing.join(" "));
+        holes.push(Hole::new(Code::HostsOpen, engine, found).change(change));
     }
     holes
 }
 
 /// What closes a file, where that is possible.
-fn command(place: &RegistryFolder, registry: &str, resolver: SocketAddr) -> Option<String> {
+fn command(
+    place: &RegistryFolder,
+    registry: &str,
+    resolver: &ResolverAddress<'_>,
+) -> Option<String> {
     let name = if place.is_default { DEFAULT } else { registry };
     let text = place.text().ok()??;
-    close(Some(&text), name, resolver, &Certificates::default()).ok()?;
-    let dir = place.folder().parent()?.display();
-    Some(format!("rootpin hosts write --dir {dir} {name}"))
+    close(Some(&text), name, resolver.at, &Certificates::default()).ok()?;
+    Some(resolver.write(place.folder().parent()?, name))
 }
 
 /// The first of several folders that has something for a registry.
@@ -214,6 +234,7 @@ mod tests {
         let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: registries.iter().copied().collect(),
+            config: Path::new(DEFAULT_CONFIG),
         };
         open("main", &[folder.to_owned()], &resolver, false)
             .into_iter()
@@ -231,6 +252,7 @@ mod tests {
         let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: BTreeSet::new(),
+            config: Path::new(DEFAULT_CONFIG),
         };
         let mut facts = super::super::tests::in_order("1.7.24");
         let holes = cri(&facts, &resolver);
@@ -322,6 +344,7 @@ mod tests {
         let resolver = ResolverAddress {
             at: "127.0.0.1:5055".parse().unwrap(),
             registries: BTreeSet::new(),
+            config: Path::new(DEFAULT_CONFIG),
         };
         let found = open("main", &[dir.path().to_owned()], &resolver, true);
         assert!(
@@ -343,6 +366,11 @@ mod tests {
                     .iter()
                     .map(|&mirror| mirror.to_owned())
                     .collect::<Vec<_>>(),
+                &ResolverAddress {
+                    at: "127.0.0.1:5055".parse().unwrap(),
+                    registries: BTreeSet::new(),
+                    config: Path::new("/srv/rootpin.toml"),
+                },
             )
         };
         assert_eq!(
@@ -364,7 +392,7 @@ mod tests {
         assert_eq!(
             hole.change,
             format!(
-                "rootpin hosts write --dir {} docker.io",
+                "rootpin hosts write --config /srv/rootpin.toml --dir {} docker.io",
                 dir.path().display()
             )
         );

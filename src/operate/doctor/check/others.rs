@@ -192,15 +192,14 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
             let hole =
                 Hole::new(Code::SocketOpen, name, found).change(format!("chmod 0660 {shown}"));
             holes.push(hole.fix(Fix::Mode(socket.clone(), 0o660)));
-        } else if mode & 0o020 != 0 && metadata.gid() != 0 {
+        } else if mode & 0o020 != 0
+            && metadata.gid() != 0
+            && let Some((group, members)) = group(metadata.gid())
+        {
             let found = format!(
-                "{shown} has mode {mode:04o} and group {}: whose members are root in all but name",
-                group(metadata.gid())
+                "{shown} has mode {mode:04o} and group {group}: whose members are root in all but name{members}"
             );
-            let change = format!(
-                "gpasswd -M '' {}   # or leave those in it who may be root",
-                group(metadata.gid())
-            );
+            let change = format!("gpasswd -M '' {group}   # or leave those in it who may be root");
             holes.push(
                 Hole::new(Code::SocketOpen, name, found)
                     .change(change)
@@ -233,15 +232,29 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
     holes
 }
 
-/// A group's name, where it has one.
-fn group(gid: u32) -> String {
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let name = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == gid.to_string()).then(|| plain(name))
-    });
-    name.unwrap_or_else(|| gid.to_string())
+/// A group's name, and who is in it, for people; `None`: nobody is. One that another directory
+/// keeps may have anybody.
+fn group(gid: u32) -> Option<(String, String)> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    members(&read("/etc/group"), &read("/etc/passwd"), gid)
+}
+
+pub(super) fn members(groups: &str, users: &str, gid: u32) -> Option<(String, String)> {
+    let gid = gid.to_string();
+    let fields = |line: &str| line.split(':').map(plain).collect::<Vec<_>>();
+    let known = groups.lines().map(fields);
+    let Some(known) = known.into_iter().find(|group| group.get(2) == Some(&gid)) else {
+        return Some((gid, String::new()));
+    };
+    let listed = known.get(3).map(String::as_str).unwrap_or_default();
+    let mut members: Vec<String> = listed.split(',').map(str::to_owned).collect();
+    let users = users.lines().map(fields);
+    members.extend(users.filter_map(|user| {
+        (user.get(3) == Some(&gid)).then(|| user.first().cloned().unwrap_or_default())
+    }));
+    members.retain(|member| !member.is_empty() && member != "root");
+    let name = known.first().cloned().unwrap_or_default();
+    (!members.is_empty()).then(|| (name, format!(" ({})", members.join(", "))))
 }
 
 /// What the daemon says of itself, and its policy where it could be read.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::code::Code;
-use super::super::config_files::at;
+use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{ContainerdFacts, ProgramFolder};
 use super::super::hole::{Fix, Hole};
 use super::{VERIFIER, WantedSettings};
@@ -16,6 +16,32 @@ pub(crate) const PROGRAM: &str = "rootpin-verifier";
 /// Where containerd looks if nobody says otherwise: everyone's, so that rootpin's is another.
 pub(crate) const SHARED: &str = "/opt/containerd/image-verifier/bin";
 
+/// The lines that turn the plugin on, in each file that turns it off: containerd adds up the lists
+/// of all.
+fn enabled(facts: &ContainerdFacts) -> String {
+    let files = facts.config.as_ref().map(|config| &config.files.files);
+    let lines = |file: &ConfigFile| {
+        let list = at(&file.table, &["disabled_plugins"])?.as_array()?;
+        let is_this = |plugin: &&toml::Value| plugin.as_str() == Some(PLUGIN);
+        list.iter().find(is_this)?;
+        let rest: Vec<String> = list
+            .iter()
+            .filter(|plugin| !is_this(plugin))
+            .map(ToString::to_string)
+            .collect();
+        Some(format!(
+            "in {}:\ndisabled_plugins = [{}]",
+            file.path.display(),
+            rest.join(", ")
+        ))
+    };
+    let all: Vec<String> = files.into_iter().flatten().filter_map(lines).collect();
+    if all.is_empty() {
+        return format!("have containerd load \"{PLUGIN}\": its log says why it does not");
+    }
+    all.join("\n")
+}
+
 pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> Vec<Hole> {
     if facts.version < VERIFIER {
         return Vec::new();
@@ -24,13 +50,7 @@ pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> V
     if !facts.works(PLUGIN) {
         let why = facts.plugin(PLUGIN).and_then(|plugin| plugin.error.clone());
         let found = why.unwrap_or_else(|| format!("the plugin {PLUGIN} is not loaded"));
-        let disabled = facts
-            .config
-            .as_ref()
-            .ok()
-            .map(|config| config.files.setter(&["disabled_plugins"]))
-            .unwrap_or_default();
-        let change = format!("take \"{PLUGIN}\" out of disabled_plugins ({disabled})");
+        let change = enabled(facts);
         // Of some versions the transfer service does not load without it, and then nothing is
         // pulled by it.
         let weight = super::open_if(facts.works("io.containerd.transfer.v1.local"));

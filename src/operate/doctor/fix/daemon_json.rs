@@ -1,4 +1,4 @@
-//! dockerd's daemon.json: one plugin more, every other byte as it was.
+//! dockerd's daemon.json: one plugin more or one feature off, every other byte as it was.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use super::FileEdit;
 use crate::problem::Problem;
 
 const KEY: &str = "authorization-plugins";
+const FEATURES: &str = "features";
 const MARK: &str = "\u{feff}";
 
 /// The file with `plugin` as the last of dockerd's authorization plugins.
@@ -23,13 +24,94 @@ pub(super) fn authorization(path: &Path, plugin: &str) -> Result<FileEdit, Probl
     })
 }
 
+/// The file with a feature turned off. `planned`: what it will say by an earlier edit.
+pub(super) fn without_feature(
+    path: &Path,
+    planned: Option<&str>,
+    feature: &str,
+) -> Result<FileEdit, Problem> {
+    let before = super::text(path)?;
+    let text = planned.or(before.as_deref()).unwrap_or("{}");
+    let after = feature_off(text, feature).map_err(|why| why.about(path.display()))?;
+    Ok(FileEdit {
+        path: path.to_owned(),
+        before,
+        after,
+        mode: 0o644,
+    })
+}
+
+fn feature_off(text: &str, feature: &str) -> Result<String, Problem> {
+    let (mark, text) = split_mark(text);
+    let now = read(text)?;
+    let off = |object: &str| match value_of(object, feature) {
+        Some((before, after)) => Some(format!("{before}false{after}")),
+        None => with_member(object, &format!("\"{feature}\": false")),
+    };
+    let edited = match now.get(FEATURES) {
+        Some(Value::Object(_)) => value_of(text, FEATURES).and_then(|(before, after)| {
+            let object = text.get(before.len()..text.len() - after.len())?;
+            Some(format!("{before}{}{after}", off(object)?))
+        }),
+        None => with_member(text, &format!("\"{FEATURES}\": {{\"{feature}\": false}}")),
+        Some(_) => return Err(format!("{FEATURES} is no object").into()),
+    };
+    let mut wanted = now.clone();
+    if let Some(members) = wanted.as_object_mut() {
+        let features = members.entry(FEATURES).or_insert_with(|| json!({}));
+        if let Some(features) = features.as_object_mut() {
+            features.insert(feature.to_owned(), json!(false));
+        }
+    }
+    checked(mark, edited, &wanted, &format!("\"{feature}\": false"))
+}
+
+/// dockerd passes over a byte order mark.
+fn split_mark(text: &str) -> (&str, &str) {
+    text.strip_prefix(MARK)
+        .map_or(("", text), |rest| (MARK, rest))
+}
+
+fn read(text: &str) -> Result<Value, Problem> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let now: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if now.is_object() {
+        Ok(now)
+    } else {
+        Err("it is no object".into())
+    }
+}
+
+/// An object's text with one member more, as the first.
+fn with_member(text: &str, member: &str) -> Option<String> {
+    match text.split_once('{') {
+        Some((_, rest)) if rest.trim_start().starts_with('}') => {
+            Some(text.replacen('{', &format!("{{{member}"), 1))
+        }
+        Some((before, after)) => Some(format!("{before}{{\n  {member},{after}")),
+        None => Some(format!("{{\n  {member}\n}}\n")),
+    }
+}
+
+/// A text that was edited, if it says what was meant.
+fn checked(
+    mark: &str,
+    edited: Option<String>,
+    wanted: &Value,
+    line: &str,
+) -> Result<String, Problem> {
+    edited
+        .filter(|text| serde_json::from_str::<Value>(text).is_ok_and(|value| value == *wanted))
+        .map(|text| format!("{mark}{text}"))
+        .ok_or_else(|| {
+            let hint = format!("write by hand: {line}");
+            Problem::hinted("its text can't be changed safely", hint)
+        })
+}
+
 fn with_plugin(text: &str, plugin: &str) -> Result<String, Problem> {
-    // dockerd passes over a byte order mark.
-    let (mark, text) = text
-        .strip_prefix(MARK)
-        .map_or(("", text), |rest| (MARK, rest));
-    let now: Value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
-        .map_err(|error| error.to_string())?;
+    let (mark, text) = split_mark(text);
+    let now = read(text)?;
     let members = now.as_object().ok_or("it is no object")?;
     let mut plugins = match members.get(KEY) {
         None | Some(Value::Null) => Vec::new(),
@@ -57,14 +139,7 @@ fn with_plugin(text: &str, plugin: &str) -> Result<String, Problem> {
             .map(|(before, after)| format!("{before}{{\n  {line},{after}")),
         Some(_) => value_of(text, KEY).map(|(before, after)| format!("{before}{list}{after}")),
     };
-    let edited = edited
-        .filter(|text| serde_json::from_str::<Value>(text).is_ok_and(|value| value == wanted));
-    edited.map(|text| format!("{mark}{text}")).ok_or_else(|| {
-        Problem::hinted(
-            "its text can't be changed safely",
-            format!("write by hand: {line}"),
-        )
-    })
+    checked(mark, edited, &wanted, &line)
 }
 
 /// What stands before and after the value of a key of the outermost object; of the last, where the
@@ -132,6 +207,35 @@ mod tests {
                 with_plugin(empty, "rootpin").unwrap(),
                 "{\n  \"authorization-plugins\": [\"rootpin\"]\n}\n"
             );
+        }
+    }
+
+    #[test]
+    fn a_feature_is_turned_off_and_every_other_byte_stays() {
+        for (text, after) in [
+            (
+                "{\n  \"features\": {\"x\": true, \"y\" : true },\n  \"z\": 1\n}\n",
+                "{\n  \"features\": {\"x\": false, \"y\" : true },\n  \"z\": 1\n}\n",
+            ),
+            (
+                "\u{feff}{\"features\": {\"y\": true}}",
+                "\u{feff}{\"features\": {\n  \"x\": false,\"y\": true}}",
+            ),
+            ("{\"features\": {}}", "{\"features\": {\"x\": false}}"),
+            (
+                "{\"z\": {\"x\": true}}",
+                "{\n  \"features\": {\"x\": false},\"z\": {\"x\": true}}",
+            ),
+            ("", "{\n  \"features\": {\"x\": false}\n}\n"),
+            (
+                "{\"features\": {\"x\": true}, \"features\": {}}",
+                "{\"features\": {\"x\": true}, \"features\": {\"x\": false}}",
+            ),
+        ] {
+            assert_eq!(feature_off(text, "x").unwrap(), after);
+        }
+        for text in ["[]", "{", "{\"features\": 1}"] {
+            assert!(feature_off(text, "x").is_err(), "{text}");
         }
     }
 

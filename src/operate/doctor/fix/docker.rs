@@ -39,6 +39,18 @@ pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileE
     Ok(edits)
 }
 
+/// The edit that turns a feature off, once the dockerd that runs said that it takes it. `planned`:
+/// what the file will say by an earlier edit.
+pub(super) async fn without_feature(
+    facts: &DockerFacts,
+    planned: Option<&str>,
+    feature: &str,
+) -> Result<FileEdit, Problem> {
+    let edit = daemon_json::without_feature(&facts.config, planned, feature)?;
+    validate(facts, &edit).await?;
+    Ok(edit)
+}
+
 /// The same for one that does not run.
 pub(in super::super) fn idle_docker(
     docker: &Dockerd,

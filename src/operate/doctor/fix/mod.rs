@@ -145,7 +145,7 @@ pub async fn plan(
         let rewrites = of_it.iter().any(|fix| match fix {
             Fix::DropIn | Fix::CriAnnotations => true,
             Fix::Verifier(folder) => moves != Some(folder),
-            Fix::Mode(..) | Fix::Authorization(_) | Fix::DeadSocket(_) => false,
+            Fix::Mode(..) | Fix::Authorization(_) | Fix::Feature(_) | Fix::DeadSocket(_) => false,
         });
         if rewrites
             && let Err(why) = plan
@@ -158,6 +158,15 @@ pub async fn plan(
     for (engine, fix) in wanted {
         let docker = dockers.iter().find(|facts| facts.docker.name == engine);
         let done = match (fix, docker) {
+            (Fix::Feature(feature), Some(facts)) => {
+                match docker::without_feature(facts, plan.after(&facts.config), feature).await {
+                    Ok(edit) => {
+                        plan.texts(engine, vec![edit]);
+                        Ok(())
+                    }
+                    Err(why) => Err(why),
+                }
+            }
             (Fix::Authorization(plugin), Some(facts)) => match docker::edits(facts, plugin).await {
                 Ok(edits) => {
                     plan.texts(engine, edits);
@@ -185,7 +194,9 @@ pub async fn plan(
                 plan.restart_too(engine);
                 Ok(())
             }
-            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_), _) => Ok(()),
+            (Fix::DropIn | Fix::CriAnnotations | Fix::Authorization(_) | Fix::Feature(_), _) => {
+                Ok(())
+            }
         };
         if let Err(why) = done {
             plan.left.push(if engine.is_empty() {
@@ -202,6 +213,12 @@ impl RepairPlan {
     /// More edits, for that engine.
     pub(super) fn add(&mut self, engine: &str, edits: Vec<FileEdit>) {
         self.texts(engine, edits);
+    }
+
+    /// What a file will say, if it is to be changed already.
+    fn after(&self, path: &Path) -> Option<&str> {
+        let edit = self.texts.iter().find(|edit| edit.path == path)?;
+        Some(&edit.after)
     }
 
     /// Takes edits up. A second one of the same file was made from what the first leaves.

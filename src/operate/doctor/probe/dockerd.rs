@@ -1,8 +1,11 @@
 //! One dockerd: `GET /info` and `GET /version`, and the command line that it was started with.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::config_files;
@@ -45,11 +48,13 @@ struct Registries {
     mirrors: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Swarm {
     #[serde(default)]
     local_node_state: String,
+    #[serde(default)]
+    control_available: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,11 +110,9 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
         .and_then(|process| Some(process.path(&process.option(&["config-file"])?)))
         .unwrap_or_else(|| DEFAULT_CONFIG.into());
     let mut features = features(&config_files::read(&config).unwrap_or_default());
-    features.extend(process.map(features_by_flag).unwrap_or_default());
-    let swarm = info
-        .swarm
-        .map(|swarm| swarm.local_node_state)
-        .unwrap_or_default();
+    let features_by_flag = process.map(features_by_flag).unwrap_or_default();
+    features.extend(features_by_flag.iter().cloned());
+    let swarm = info.swarm.unwrap_or_default();
     Ok(DockerFacts {
         docker: docker.clone(),
         version,
@@ -126,19 +129,58 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
             .and_then(|registries| registries.mirrors)
             .unwrap_or_default(),
         features,
-        in_swarm: !["", "inactive"].contains(&swarm.as_str()),
+        features_by_flag,
+        in_swarm: !["", "inactive"].contains(&swarm.local_node_state.as_str()),
+        manages_swarm: swarm.control_available,
     })
 }
 
 fn features(daemon_json: &str) -> Vec<String> {
-    let config: Value = serde_json::from_str(daemon_json).unwrap_or_default();
-    let features = config.get("features").and_then(Value::as_object);
+    let text = daemon_json.strip_prefix('\u{feff}').unwrap_or(daemon_json);
+    let Features(features) = serde_json::from_str(text).unwrap_or_default();
     features
         .into_iter()
-        .flatten()
-        .filter(|(_, on)| **on == Value::Bool(true))
-        .map(|(name, _)| name.clone())
+        .filter(|(_, on)| *on == Value::Bool(true))
+        .map(|(name, _)| name)
         .collect()
+}
+
+/// The `features` of a daemon.json. Where the key stands twice dockerd takes both, as Go reads into
+/// a map.
+#[derive(Debug, Default)]
+struct Features(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Features {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FeaturesVisitor)
+    }
+}
+
+struct FeaturesVisitor;
+
+impl<'de> Visitor<'de> for FeaturesVisitor {
+    type Value = Features;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Features, A::Error> {
+        let mut all = BTreeMap::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if key == "features" {
+                let more = members.next_value::<Option<BTreeMap<String, Value>>>()?;
+                match more {
+                    Some(more) => all.extend(more),
+                    // Go empties a map for null.
+                    None => all.clear(),
+                }
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Features(all))
+    }
 }
 
 /// `--feature NAME`, or `--feature NAME=true`.
@@ -157,6 +199,26 @@ fn features_by_flag(process: &Process) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_are_seen_as_dockerd_reads_them() {
+        for (text, on) in [
+            (r#"{"features": {"a": true, "b": false}}"#, &["a"][..]),
+            ("\u{feff}{\"features\": {\"a\": true}}", &["a"]),
+            (
+                r#"{"features": {"a": true}, "debug": true, "features": {"b": true}}"#,
+                &["a", "b"],
+            ),
+            (
+                r#"{"features": {"a": true}, "features": {"a": false}}"#,
+                &[],
+            ),
+            (r#"{"features": null}"#, &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(features(text), on, "{text}");
+        }
+    }
 
     #[test]
     fn what_moves_a_pull_off_a_door_is_read_of_info_and_of_the_configuration() {
@@ -197,6 +259,8 @@ mod tests {
             (facts.mirrors, facts.in_swarm),
             (vec!["https://m.example/".to_owned()], true)
         );
+        let manager = br#"{"ServerVersion": "28.5.2", "Swarm": {"LocalNodeState": "active", "ControlAvailable": true}}"#;
+        assert!(read(manager, &docker, None).unwrap().manages_swarm);
         let plain = br#"{"ServerVersion": "26.1.5", "RegistryConfig": {"Mirrors": null}, "Swarm": {"LocalNodeState": "inactive"}}"#;
         let facts = read(plain, &docker, None).unwrap();
         assert_eq!((facts.mirrors, facts.in_swarm), (Vec::new(), false));

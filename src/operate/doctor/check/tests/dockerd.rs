@@ -36,7 +36,9 @@ fn holes(change: impl FnOnce(&mut DockerFacts)) -> Vec<Hole> {
         answers_grpc: Some(false),
         mirrors: Vec::new(),
         features: Vec::new(),
+        features_by_flag: Vec::new(),
         in_swarm: false,
+        manages_swarm: false,
     };
     change(&mut facts);
     super::super::dockerd(&facts, &["/run/containerd/containerd.sock".into()])
@@ -194,18 +196,34 @@ fn an_embedded_containerd_is_a_hole_that_naming_another_one_does_not_close() {
             matches!(&embedded[..], [hole] if hole.code == Code::DockerUnknownContainerd),
             "{embedded:?}"
         );
-        assert!(
-            embedded[0].change.starts_with(
-                "take \"embedded-containerd\" out of \"features\" in /etc/docker/daemon.json"
-            ),
-            "{embedded:?}"
+        assert_eq!(
+            embedded[0].change,
+            "in /etc/docker/daemon.json:\n\"features\": {\"embedded-containerd\": false}"
         );
+        let off = Fix::Feature("embedded-containerd".to_owned());
+        assert_eq!(embedded[0].fix, Some(off));
     }
+    let by_flag = holes(|facts| {
+        facts.features.push("embedded-containerd".to_owned());
+        facts.features_by_flag.clone_from(&facts.features);
+    });
+    assert!(
+        by_flag[0].fix.is_none() && by_flag[0].change.contains("--feature"),
+        "{by_flag:?}"
+    );
 }
 
 #[test]
 fn what_comes_in_without_a_call_is_told_swarms_tasks_and_a_store_that_moves() {
     assert!(docker(|facts| facts.in_swarm = true).starts_with("weak docker-swarm"));
+    // A manager leaves by force only.
+    for (manages, command) in [
+        (false, "docker swarm leave  "),
+        (true, "docker swarm leave --force  "),
+    ] {
+        let found = holes(|facts| (facts.in_swarm, facts.manages_swarm) = (true, manages));
+        assert!(found[0].change.starts_with(command), "{found:?}");
+    }
     assert!(
         docker(|facts| (facts.in_swarm, facts.containerd_store) = (true, false))
             .starts_with("open docker-swarm")

@@ -210,3 +210,16 @@ fn an_unlisted_containerd_is_named_by_the_socket_that_its_configuration_has() {
         "{own}"
     );
 }
+
+#[test]
+fn a_socket_of_a_group_is_open_to_whoever_is_in_it() {
+    let groups = "root:x:0:\ndocker:x:998:root,ann,bob\nempty:x:997:\nown:x:1000:\n";
+    let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
+    let members = |gid| super::super::others::members(groups, users, gid);
+    let some = |group: &str, who: &str| Some((group.to_owned(), who.to_owned()));
+    assert_eq!(members(998), some("docker", " (ann, bob)"));
+    assert_eq!(members(1000), some("own", " (ann)"));
+    assert_eq!(members(997), None);
+    // Another directory may know it.
+    assert_eq!(members(5000), some("5000", ""));
+}

@@ -53,6 +53,14 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
         off.starts_with("open verifier-off: ") && !off.contains('\n'),
         "{off}"
     );
+    let off = super::holes("2.1.9", |facts| {
+        facts.plugins.retain(|plugin| plugin.full() != VERIFIERS);
+        set(facts, &["disabled_plugins"], list(&["a", VERIFIERS]));
+    });
+    assert_eq!(
+        off[0].change,
+        "in /etc/containerd/conf.d/site.toml:\ndisabled_plugins = [\"a\"]"
+    );
 }
 
 #[test]
