@@ -67,6 +67,14 @@ fn status_text(value: &Value) -> String {
             .filter_map(|root| root.get("trouble")?.as_str())
             .map(|trouble| format!("root: TROUBLE: {trouble}")),
     );
+    let unread = |root: &Value| Some(root.get("unread")?.as_u64()?).filter(|unread| *unread > 0);
+    lines.extend(list(value, "roots").iter().filter_map(|root| {
+        Some(format!(
+            "root: {} more repositories of {} have roots whose expiry is not looked at",
+            unread(root)?,
+            text(root, "id")
+        ))
+    }));
     lines.extend(
         list(value, "behind")
             .iter()

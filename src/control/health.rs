@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::decide::Decider;
+use crate::decide::{Decider, RootExpiry};
 use crate::observe::{Observer, escaped};
 use crate::state::{MarkStanding, StateMark};
 
@@ -48,7 +48,12 @@ pub(super) fn state(mark: &StateMark, decider: &Decider, red: &mut Vec<String>) 
 
 /// A root and until when its own metadata holds. Nothing is signed under it after that, so an
 /// expired one is for a person.
-fn root(root: &str, expires: Timestamp, now: Timestamp, red: &mut Vec<String>) -> Value {
+fn root(expiry: &RootExpiry, now: Timestamp, red: &mut Vec<String>) -> Value {
+    let RootExpiry {
+        root,
+        at: expires,
+        unread,
+    } = expiry;
     let left = expires.duration_since(now);
     let trouble = match left {
         left if left <= SignedDuration::ZERO => {
@@ -63,7 +68,7 @@ fn root(root: &str, expires: Timestamp, now: Timestamp, red: &mut Vec<String>) -
         )),
         _ => None,
     };
-    json!({ "id": root, "expires": expires.to_string(), "trouble": trouble })
+    json!({ "id": root, "expires": expires.to_string(), "trouble": trouble, "unread": unread })
 }
 
 fn since_1970(time: Timestamp) -> f64 {
@@ -77,7 +82,7 @@ pub(super) fn roots(decider: &Decider, now: Timestamp, red: &mut Vec<String>) ->
     decider
         .root_expiries()
         .into_iter()
-        .map(|(id, expires)| root(&id, expires, now, red))
+        .map(|expiry| root(&expiry, now, red))
         .collect()
 }
 
@@ -147,11 +152,11 @@ pub(super) fn gauges(
             since_1970(origin.begun),
         ));
     }
-    for (root, expires) in decider.root_expiries() {
+    for RootExpiry { root, at, .. } in decider.root_expiries() {
         gauges.push((
             "rootpin_root_expires_seconds",
             format!("root=\"{}\"", escaped(&root)),
-            since_1970(expires),
+            since_1970(at),
         ));
     }
     let behind = decider.sources_behind();

@@ -32,7 +32,7 @@ use rootpin_policy::{Mode, Policy};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
 
-pub use crate::evidence::SourceBehind;
+pub use crate::evidence::{RootExpiry, SourceBehind};
 pub use decision::{Decision, Verdict, signers};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use held::HeldImage;

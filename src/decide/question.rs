@@ -60,6 +60,8 @@ pub struct NamespaceView {
     pub claims: Vec<Claim>,
     /// Whether any sign says that the layer, or a document above it, was fetched from a registry.
     pub from_registry: bool,
+    /// Whether more may lie above the layer than was looked at, and so a name that a rule covers.
+    pub is_cut_short: bool,
     /// Blobs of the same files in another compression, of which this layer may have been made here,
     /// and what is known of each.
     pub variants: Vec<(Digest, NamespaceView)>,
@@ -114,10 +116,10 @@ impl NamespaceView {
         Question {
             bytes: vec![bytes],
             names: self.claims.iter().map(Claim::named_bytes).collect(),
-            origin: if self.from_registry {
-                Origin::Registry
-            } else {
-                Origin::Local
+            origin: match (self.from_registry, self.is_cut_short) {
+                (true, _) => Origin::Registry,
+                (false, true) => Origin::Unknown,
+                (false, false) => Origin::Local,
             },
             images: self.chains.iter().map(revocable).collect(),
             variants: self.variants.iter().map(variant).collect(),

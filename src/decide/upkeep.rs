@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Decider;
-use crate::evidence::{ExportedBundle, ImportedRoot, SourceBehind};
+use crate::evidence::{ExportedBundle, ImportedRoot, RootExpiry, SourceBehind};
 use crate::sources::Bundle;
 use rootpin_trust::Refusal;
 
@@ -54,7 +54,7 @@ impl Decider {
     /// When the metadata of each root of the policy expires, by its ID, as far as it is known here;
     /// of a Notary server the first that does.
     #[must_use]
-    pub(crate) fn root_expiries(&self) -> Vec<(String, Timestamp)> {
+    pub fn root_expiries(&self) -> Vec<RootExpiry> {
         let policy = self.policy();
         policy.map_or_else(
             |_| Vec::new(),

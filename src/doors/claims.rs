@@ -72,7 +72,7 @@ pub(super) async fn gather(
         .by_digest
         .get(&layer.digest)
         .map_or(Some(Vec::new()), |info| info.variants());
-    place.from_registry |= variants.is_none();
+    place.is_cut_short |= variants.is_none();
     for variant in variants.unwrap_or_default() {
         place
             .variants
@@ -142,7 +142,8 @@ impl ClaimSearch<'_> {
             namespace,
             chains,
             claims: Vec::new(),
-            from_registry: !is_whole,
+            from_registry: false,
+            is_cut_short: !is_whole,
             variants: Vec::new(),
         };
         self.annotated(&mut place, annotations)?;
@@ -184,6 +185,7 @@ impl ClaimSearch<'_> {
                 chains: Vec::new(),
                 claims: Vec::new(),
                 from_registry: true,
+                is_cut_short: false,
                 variants: Vec::new(),
             }),
         }
@@ -309,7 +311,7 @@ impl ClaimSearch<'_> {
             }));
         }
         // One of the others may be a name that a rule covers.
-        place.from_registry |= names.len() > MAX_IMPORTED;
+        place.is_cut_short |= names.len() > MAX_IMPORTED;
         for (top, name) in names.into_iter().take(MAX_IMPORTED) {
             for chain in place.chains.iter().filter(|chain| chain.top() == top) {
                 place.claims.push(Claim {

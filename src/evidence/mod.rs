@@ -48,6 +48,7 @@ pub(crate) use bundle_export::ExportedBundle;
 pub(crate) use bundle_import::ImportedRoot;
 pub(crate) use keep::Unkept;
 pub(crate) use look::{AGAIN, RootLook, later, share};
+pub use root_expiry::RootExpiry;
 pub(crate) use statement::{Evidence, MetadataOrigin};
 
 /// Where metadata comes from, and what is kept of it.

@@ -12,18 +12,35 @@ use rootpin_trust::{Request, RootFile, Subject};
 /// is read.
 const MAX_REPOSITORIES: usize = 256;
 
+/// Until when a root of the policy holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootExpiry {
+    /// The root's ID in the policy.
+    pub root: String,
+    /// When it expires; of a Notary server's repositories the first that does.
+    pub at: Timestamp,
+    /// How many repositories of the server were not looked at.
+    pub unread: usize,
+}
+
 impl Repositories {
-    /// Each root of the policy whose metadata is known here, by its ID, and when it expires; of a
-    /// Notary server the first that does.
-    pub(crate) fn root_expiries(&self, policy: &Policy) -> Vec<(String, Timestamp)> {
+    /// Each root of the policy whose metadata is known here.
+    pub(crate) fn root_expiries(&self, policy: &Policy) -> Vec<RootExpiry> {
         let expiry = |root: &Root| match &root.kind {
-            RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf),
+            RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf).map(|at| (at, 0)),
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
         };
         policy
             .roots
             .values()
-            .filter_map(|root| Some((root.id.clone(), expiry(root)?)))
+            .filter_map(|root| {
+                let (at, unread) = expiry(root)?;
+                Some(RootExpiry {
+                    root: root.id.clone(),
+                    at,
+                    unread,
+                })
+            })
             .collect()
     }
 
@@ -43,8 +60,9 @@ impl Repositories {
         Some(RootFile::read(&bytes).ok()?.expires)
     }
 
-    fn of_notary_roots(&self, server: &str) -> Option<Timestamp> {
+    fn of_notary_roots(&self, server: &str) -> Option<(Timestamp, usize)> {
         let subjects = self.store.subjects_of(server).ok()?;
+        let unread = subjects.len().saturating_sub(MAX_REPOSITORIES);
         let expiry = |subject: Subject| {
             let origin = MetadataOrigin {
                 source: server.to_owned(),
@@ -61,5 +79,6 @@ impl Repositories {
             .take(MAX_REPOSITORIES)
             .filter_map(expiry)
             .min()
+            .map(|at| (at, unread))
     }
 }

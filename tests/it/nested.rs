@@ -73,6 +73,8 @@ fn indexes_that_are_nested_deeper_than_any_image_has_are_not_followed() {
     let (code, text) = unpack(&world, &image);
     assert_eq!(code, Code::FailedPrecondition, "{text}");
     assert!(text.contains(": no-rule: "), "{text}");
+    let reason = "more images, indexes or names may be here than are looked at";
+    assert!(text.contains(reason), "{text}");
 }
 
 /// What is under a name that a rule covers is not local because that name is out of reach.

@@ -103,6 +103,7 @@ impl Host {
             chains: vec![chain.clone()],
             claims,
             from_registry: false,
+            is_cut_short: false,
             variants: Vec::new(),
         };
         let (engine, layer) = ("containerd".to_owned(), layer.clone());

@@ -78,6 +78,7 @@ impl ImageSearch<'_> {
                     .await?,
             );
         }
+        let mut is_cut_short = false;
         let mut from_registry = manifests.iter().any(|manifest| manifest.from_registry);
         let records = match self.look {
             SearchDepth::Near => {
@@ -106,7 +107,7 @@ impl ImageSearch<'_> {
                     }
                     Climbed::Elsewhere => {}
                     // It may be above, and a rule may cover its name: nothing counts as local.
-                    Climbed::OverLimit => from_registry = true,
+                    Climbed::OverLimit => is_cut_short = true,
                 }
             }
         }
@@ -131,6 +132,7 @@ impl ImageSearch<'_> {
             chains,
             claims,
             from_registry,
+            is_cut_short,
             variants: Vec::new(),
         };
         Ok(PossibleImages {

@@ -49,6 +49,8 @@ pub struct Expected {
 const MAX_REPORT: usize = 64 << 20;
 /// Reports at once.
 const MAX_REPORTS: usize = 100_000;
+/// So many bad reports are listed.
+const MAX_UNREADABLE: usize = 1000;
 /// What one report may say of each kind.
 const MAX_ITEMS: usize = 50_000;
 
@@ -329,7 +331,6 @@ impl Merge {
             let of = key
                 .repositories
                 .iter()
-                .take(MAX_ITEMS)
                 .map(|seen| self.text(&seen.repository))
                 .collect();
             unpinned.insert(id, of);
@@ -371,11 +372,16 @@ impl Merge {
 
     fn unreadable(&mut self, origin: &str, why: &str) {
         // A hostile stream of bad lines is as bad as a thousand of them.
-        if self.unreadable.len() < 1000 {
-            self.unreadable.push(Unreadable {
-                origin: origin.to_owned(),
-                why: plain(why),
-            });
-        }
+        let why = match self.unreadable.len() {
+            0..MAX_UNREADABLE => plain(why),
+            MAX_UNREADABLE => format!(
+                "more than {MAX_UNREADABLE} reports could not be read: this one and all after it are not listed"
+            ),
+            _ => return,
+        };
+        self.unreadable.push(Unreadable {
+            origin: origin.to_owned(),
+            why,
+        });
     }
 }

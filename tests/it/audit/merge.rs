@@ -87,6 +87,30 @@ fn the_reports_that_these_tests_make_are_as_the_schema_says() {
 }
 
 #[test]
+fn what_a_merge_leaves_out_is_told() {
+    let mut report = host(1);
+    let repositories: Vec<_> = (0..50_001)
+        .map(|number| json!({"directory": "/t", "repository": format!("r.example/{number}"), "listed_as": null}))
+        .collect();
+    report["root_keys"][0] = json!({"id": key("stranger"), "fingerprint": null, "pinned_by": [], "repositories": repositories});
+    let (fleet, _) = merged(&[], &lines(&[report]));
+    let seen = fleet.to_string();
+    assert!(
+        seen.contains("r.example/50000") && seen.contains("r.example/7"),
+        "a repository is left out"
+    );
+    let bad = "no report\n".repeat(1200);
+    let (fleet, code) = merged(&[], &[lines(&[host(1)]), bad.into_bytes()].concat());
+    let unreadable = fleet["unreadable"].as_array().unwrap();
+    assert_eq!((unreadable.len(), code), (1001, 2));
+    let last = unreadable[1000]["why"].as_str().unwrap();
+    assert!(
+        last.contains("this one and all after it are not listed"),
+        "{last}"
+    );
+}
+
+#[test]
 fn a_fleet_of_one_mind_is_clean_and_exactly_the_hosts_that_differ_are_named() {
     let mut reports: Vec<_> = (0..40).map(host).collect();
     let (fleet, code) = merged(&[], &lines(&reports));

@@ -439,6 +439,7 @@ pub(super) fn place(namespace: &str, claims: Vec<Claim>) -> NamespaceView {
         chains,
         claims,
         from_registry: true,
+        is_cut_short: false,
         variants: Vec::new(),
     }
 }

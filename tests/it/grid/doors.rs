@@ -202,6 +202,7 @@ impl Question<'_> {
             chains: vec![self.host.chain(self.facts.bytes)],
             claims,
             from_registry: self.facts.origin != Origin::Local,
+            is_cut_short: false,
             variants: Vec::new(),
         }
     }

@@ -53,7 +53,7 @@ pub enum Origin {
     /// From no registry.
     #[default]
     Local,
-    /// Not looked up.
+    /// Not looked up, or not all that lies above them was.
     Unknown,
 }
 

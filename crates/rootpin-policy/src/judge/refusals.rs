@@ -1,11 +1,11 @@
 //! The judge's refusals: what was found, what was wanted, and what would change the answer.
 
 use jiff::Timestamp;
-use rootpin_trust::image::{Digest, ImageRef, Tag};
+use rootpin_trust::image::{Digest, ImageRef, MAX_INDEXES, Tag};
 use rootpin_trust::{Code, Collection, Refusal, Target};
 
 use super::answer::Denial;
-use super::question::{Action, Question};
+use super::question::{Action, Origin, Question};
 use crate::{BoundImage, Exempt, Pattern, Rule};
 
 pub(super) fn revoked(digest: Digest, reason: &str) -> Denial {
@@ -97,15 +97,30 @@ pub(super) fn made_under_covered_name(shown: &str, name: &ImageRef) -> Denial {
     Denial::plain(Refusal::new(Code::NotLocal, found, wanted, hint))
 }
 
-/// Bytes that came from a registry, under no name that the policy knows.
+/// Bytes that came from a registry, or may have, under no name that the policy knows.
 pub(super) fn unnamed(question: &Question) -> Denial {
     let (shown, namespace) = (&question.shown, &question.namespace);
-    let found =
-        format!("{shown} in namespace {namespace}, from a registry that the policy does not name");
-    let hint = match question.action {
-        Action::Resident => "pull the image by its signed name, or remove this one",
-        _ => "add a [[rule]] for the registry and repository that it was pulled from",
+    let (origin, hint) = match (question.origin, &question.action) {
+        (Origin::Unknown, Action::Resident) => (
+            "of which it is not known where it came from",
+            "pull the image by its signed name, or remove this one".to_owned(),
+        ),
+        (Origin::Unknown, _) => (
+            "of which more images, indexes or names may be here than are looked at, so that a rule may cover one",
+            format!(
+                "pull the image by its signed name; of indexes over a manifest {MAX_INDEXES} are followed"
+            ),
+        ),
+        (_, Action::Resident) => (
+            "from a registry that the policy does not name",
+            "pull the image by its signed name, or remove this one".to_owned(),
+        ),
+        _ => (
+            "from a registry that the policy does not name",
+            "add a [[rule]] for the registry and repository that it was pulled from".to_owned(),
+        ),
     };
+    let found = format!("{shown} in namespace {namespace}, {origin}");
     let refusal = Refusal::new(Code::NoRule, found, "an image that a rule covers", hint);
     Denial::plain(refusal)
 }
