@@ -84,9 +84,11 @@ pub(crate) struct Unkept {
 impl Unkept {
     /// Writes the floors alone, of what failed. Returns once they are written.
     pub(super) async fn keep(&mut self) {
-        if let Some(write) = self.take()
-            && let Err(error) = tokio::task::spawn_blocking(write).await
-        {
+        let Some(write) = self.take() else {
+            return;
+        };
+        let write = OnDrop(Some(write));
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(write)).await {
             not_kept(&error);
         }
     }
@@ -130,10 +132,23 @@ impl Unkept {
 impl Drop for Unkept {
     fn drop(&mut self) {
         if let Some(write) = self.take() {
+            let write = OnDrop(Some(write));
             match Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn_blocking(write)),
-                Err(_) => write(),
+                Ok(runtime) => drop(runtime.spawn_blocking(move || drop(write))),
+                Err(_) => drop(write),
             }
+        }
+    }
+}
+
+/// Work that is done when it is dropped: a runtime that shuts down drops a blocking task without
+/// running it, and the floors must not go with it.
+struct OnDrop<Work: FnOnce()>(Option<Work>);
+
+impl<Work: FnOnce()> Drop for OnDrop<Work> {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            work();
         }
     }
 }
@@ -164,7 +179,9 @@ impl Repositories {
             return Ok(Committed::default());
         }
         let repositories = Arc::clone(self);
-        let write = move || repositories.write(&fresh, rows, now);
+        let mut unkept = self.unkept(now);
+        unkept.evidence = fresh;
+        let write = move || repositories.write(&unkept.take_evidence(), rows, now);
         let written = tokio::task::spawn_blocking(write).await;
         written
             .map_err(|error| lost(&error))?

@@ -208,6 +208,69 @@ async fn a_question_that_nobody_waits_for_any_more_keeps_what_was_verified_for_i
     assert_eq!(seen(&usual.host), [APP]);
 }
 
+#[test]
+fn a_process_that_ends_while_a_question_waits_keeps_what_was_verified_for_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let host = runtime.block_on(async {
+        let usual = Usual::new().await;
+        let hangs = Server::empty().await;
+        hangs.behave(Manner::Hangs);
+        let policy = format!(
+            "{}{}{}",
+            usual.root(),
+            hangs.root("late", &[Key::named("late")]),
+            rule(APP, &["acme", "late"], "quorum = 2")
+        );
+        let decider = usual.host.decider(&policy);
+        let digest = usual.image.digest();
+        tokio::spawn(async move {
+            let verdict = pull(&decider, &format!("{APP}:v1"), digest).await;
+            panic!("{}", said(&verdict));
+        });
+        while hangs.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        usual.host
+    });
+    // Its worker threads drop the question, and its blocking pool takes no new task.
+    drop(runtime);
+    assert_eq!(seen(&host), [APP]);
+}
+
+#[tokio::test]
+async fn repositories_whose_root_s_expiry_is_not_looked_at_are_counted() {
+    let usual = Usual::new().await;
+    let decider = usual.host.decider(&usual.policy(""));
+    let name = format!("{APP}:v1");
+    let verdict = pull(&decider, &name, usual.image.digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    let unread = || {
+        let expiries = decider.root_expiries();
+        expiries.iter().map(|one| one.unread).collect::<Vec<_>>()
+    };
+    assert_eq!(unread(), [0]);
+    let store = usual.host.store();
+    let source = store.show().unwrap().contacts[0].source.clone();
+    let more: Vec<Subject> = (0..300)
+        .map(|number| Subject::parse(&format!("registry.test/zoo/{number}")).unwrap())
+        .collect();
+    let additions = rootpin::state::Additions {
+        now: at(NOW),
+        verified: vec![],
+        contacts: more
+            .iter()
+            .map(|subject| (source.as_str(), subject, at(NOW)))
+            .collect(),
+        rows: vec![],
+    };
+    assert!(store.commit(&additions).unwrap().wrote);
+    assert_eq!(unread(), [45], "256 of 301 are looked at");
+}
+
 /// Two repositories of one publisher, who signs both with the same keys; the root certificate is
 /// for all below `registry.test/team`.
 fn siblings(tag: &str) -> [Publisher; 2] {
