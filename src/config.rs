@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,8 +100,27 @@ const MAX_DEADLINE: Duration = Duration::from_secs(600);
 /// # Errors
 /// One text that names the file, the place and what was wanted.
 pub fn load(path: &Path) -> Result<Config, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    let text = fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => format!(
+                "in rootpin's source: install -D -m 0644 packaging/rootpin.toml {}; another file is named by --config",
+                path.display()
+            ),
+            ErrorKind::PermissionDenied => "run as root".to_owned(),
+            _ => "name the daemon's configuration with --config".to_owned(),
+        };
+        format!("{}: {error}; hint: {hint}", path.display())
+    })?;
+    parse(&text).map_err(|error| {
+        let error = error.trim_end();
+        // A word that is nearly a key's has its own hint.
+        let hint = if error.contains("hint: ") {
+            ""
+        } else {
+            "; hint: packaging/rootpin.toml in rootpin's source shows how it is written"
+        };
+        format!("{}: {error}{hint}", path.display())
+    })
 }
 
 fn parse(text: &str) -> Result<Config, String> {

@@ -268,11 +268,13 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         on(SignalKind::hangup())?,
     ];
     notify(&[sd_notify::NotifyState::Ready]);
-    log::info!(
-        "rootpin {} answers on {}",
-        env!("CARGO_PKG_VERSION"),
-        config.control.display()
-    );
+    let control = config.control.display();
+    let answers = if status.is_listening(Door::Verifier, None) {
+        format!("answers on {control}")
+    } else {
+        format!("runs, and does not answer on {control} yet")
+    };
+    log::info!("rootpin {} {answers}", env!("CARGO_PKG_VERSION"));
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(
             Watchdog {

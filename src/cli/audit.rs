@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use report_text::{fleet_text, host_text};
 
-use super::output::Output;
+use super::output::{Output, unwritable};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
@@ -269,7 +269,7 @@ fn write(path: &Path, html: &str) -> Result<(), Problem> {
         draft.persist(path)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    written().map_err(|error: std::io::Error| Problem::new(format!("{}: {error}", path.display())))
+    written().map_err(|error: std::io::Error| unwritable(path, &error))
 }
 
 /// `[0-9]+(s|m|h|d)`, as in the policy.

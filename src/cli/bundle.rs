@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::output::{Output, counted, list, text};
+use super::output::{Output, counted, list, text, unreadable, unwritable};
 use crate::control::wire::ImportRequest;
 use crate::control::{DaemonClient, import_report};
 use crate::decide::Decider;
@@ -92,7 +92,11 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             export(verb, output),
         )),
         Verb::Import(verb) => {
-            let bundle = Bundle::open(&verb.file).map_err(|error| error.to_string())?;
+            // Before it is opened as one, for a file that is not there is no bad bundle.
+            std::fs::metadata(&verb.file).map_err(|error| unreadable(&verb.file, &error))?;
+            let bundle = Bundle::open(&verb.file).map_err(|error| {
+                format!("{error}; hint: name a file that `rootpin bundle export` wrote")
+            })?;
             match (&verb.policy, &verb.state) {
                 (Some(policy), Some(state)) => super::block_on(import_here(
                     bundle,
@@ -138,8 +142,7 @@ async fn export(verb: Export, output: Output) -> Result<u8, Problem> {
             return Ok(exit);
         }
     };
-    write_bundle(&verb.file, &exported.files)
-        .map_err(|error| format!("{}: {error}", verb.file.display()))?;
+    write_bundle(&verb.file, &exported.files).map_err(|error| unwritable(&verb.file, &error))?;
     output.value(
         &ExportedBundle::json(&exported, &verb.file.display().to_string()),
         export_text,
@@ -166,7 +169,7 @@ async fn import_here(
 
 async fn import(control: &Path, verb: Import, output: Output) -> Result<u8, Problem> {
     let mut client = DaemonClient::connect(control, DEADLINE).await?;
-    let failed = |error: std::io::Error| format!("{}: {error}", verb.file.display());
+    let failed = |error: std::io::Error| unreadable(&verb.file, &error);
     let mut file = File::open(&verb.file).map_err(failed)?;
     let (mut root, mut shown) = (
         verb.root.unwrap_or_default(),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::output::{Output, list, text};
+use super::output::{Output, list, text, unwritable};
 use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
@@ -49,12 +49,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
-    let config = config::load(&arguments.config).map_err(|error| {
-        Problem::hinted(
-            error.to_string(),
-            "name the daemon's configuration with --config",
-        )
-    })?;
+    let config = config::load(&arguments.config)?;
     // The daemon that this configuration starts; --control names another.
     let control = if control == Path::new(DEFAULT_CONTROL) {
         &config.control
@@ -179,7 +174,7 @@ fn report_text(value: &Value) -> String {
 
 /// By a rename, so that nobody reads half of it.
 fn write_metrics(path: &Path, text: &str) -> Result<(), Problem> {
-    let failed = |error: &io::Error| format!("{}: {error}", path.display());
+    let failed = |error: &io::Error| unwritable(path, error);
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

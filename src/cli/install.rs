@@ -48,12 +48,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
-    let config = config::load(&arguments.config).map_err(|error| {
-        Problem::hinted(
-            error.to_string(),
-            "name the daemon's configuration with --config",
-        )
-    })?;
+    let config = config::load(&arguments.config)?;
     let known = |name: &String| {
         config.engines.iter().any(|engine| engine.name == *name)
             || config.dockers.iter().any(|docker| docker.name == *name)

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
 use crate::control::DaemonClient;
@@ -163,7 +163,8 @@ struct DaemonArguments {
 /// The command line of `rootpin`: its manual pages and completions are made from it.
 #[must_use]
 pub fn command() -> clap::Command {
-    Arguments::command()
+    let hide = |command, verb: &&[&'static str]| hide_control(command, verb);
+    WITHOUT_DAEMON.iter().fold(Arguments::command(), hide)
 }
 
 /// The command line of `rootpind`.
@@ -175,9 +176,12 @@ pub fn daemon_command() -> clap::Command {
 /// What `rootpin` does. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let arguments = match Arguments::try_parse() {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error.format(&mut command())),
     };
     let output = Output {
         json: arguments.json,
@@ -228,6 +232,30 @@ pub fn main() -> u8 {
     })
 }
 
+/// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
+/// give it, and don't show it.
+const WITHOUT_DAEMON: [&[&str]; 7] = [
+    &["verify-file"],
+    &["install"],
+    &["policy", "check"],
+    &["pin"],
+    &["bundle", "export"],
+    &["hosts"],
+    &["repo"],
+];
+
+fn hide_control(command: clap::Command, verb: &[&'static str]) -> clap::Command {
+    let Some((first, below)) = verb.split_first() else {
+        let hidden = clap::Arg::new("control")
+            .long("control")
+            .value_parser(clap::value_parser!(PathBuf))
+            .global(true)
+            .hide(true);
+        return command.arg(hidden);
+    };
+    command.mut_subcommand(first, |command| hide_control(command, below))
+}
+
 /// What `rootpind` does. Returns the exit code.
 #[must_use]
 pub fn daemon_main() -> u8 {
@@ -243,12 +271,10 @@ pub fn daemon_main() -> u8 {
 fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
     if error.kind() == ErrorKind::MissingRequiredArgument {
-        let command = std::env::args()
-            .skip(1)
-            .fold(Arguments::command(), |command, word| {
-                let below = command.find_subcommand(&word).cloned();
-                below.unwrap_or(command)
-            });
+        let command = std::env::args().skip(1).fold(command(), |command, word| {
+            let below = command.find_subcommand(&word).cloned();
+            below.unwrap_or(command)
+        });
         command
             .get_after_help()
             .into_iter()

@@ -1,6 +1,7 @@
 //! Text for people, and JSON for machines: the only place that writes to the terminal.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -25,6 +26,44 @@ pub(super) fn shell_word(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
+}
+
+/// A file that was named and can't be read, and the command that shows what is there.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("ls -l {} shows who may read it", word_of(path))
+        }
+        io::ErrorKind::IsADirectory => format!("name a file in it: ls {}", word_of(path)),
+        _ => format!("ls {} shows what is there", word_of(folder_of(path))),
+    };
+    Problem::hinted(format!("{}: {error}", path.display()), hint)
+}
+
+/// A file that was named and can't be written, and the command that helps.
+pub(super) fn unwritable(path: &Path, error: &io::Error) -> Problem {
+    // tempfile adds the name of its draft, which nobody asked for.
+    let error_text = error.to_string();
+    let (found, _) = error_text
+        .split_once(" at path ")
+        .unwrap_or((&error_text, ""));
+    let folder = word_of(folder_of(path));
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => format!("mkdir -p {folder}"),
+        io::ErrorKind::IsADirectory => format!("name a file in it: ls {}", word_of(path)),
+        _ => format!("name a file in a folder that you may write: ls -ld {folder} shows who may"),
+    };
+    Problem::hinted(format!("{}: {found}", path.display()), hint)
+}
+
+fn word_of(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// How a verb speaks.

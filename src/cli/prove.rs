@@ -33,12 +33,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8, Problem> {
-    let config = config::load(&verb.config).map_err(|error| {
-        Problem::hinted(
-            error.to_string(),
-            "name the daemon's configuration with --config",
-        )
-    })?;
+    let config = config::load(&verb.config)?;
     // The daemon's own socket, where no other one is told.
     let control = if control == Path::new(DEFAULT_CONTROL) {
         config.control.clone()

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::output::{Output, counted, list, table, text};
+use super::output::{Output, counted, list, shell_word, table, text};
 use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
 use crate::observe::plain_lines;
 use crate::policy_dir::{Owner, PolicyDir, replace_file};
 use crate::problem::Problem;
-use crate::state::{self, StateMark, Store};
+use crate::state::{self, StateError, StateMark, Store};
 
 /// How long to wait for another process that has the state open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -84,9 +84,7 @@ struct Reset {
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
     match verb {
         Verb::Show { state: Some(dir) } => {
-            let overview = open(&dir)?
-                .show()
-                .map_err(|error| error.refusal().to_string())?;
+            let overview = open(&dir)?.show().map_err(failed)?;
             output.value(&state::overview_json(&overview), show_text);
             Ok(0)
         }
@@ -99,6 +97,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             yes,
             ..
         } => {
+            is_folder(&dir)?;
             if !yes
                 && asks(output)
                 && !agreed(&format!(
@@ -108,7 +107,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             {
                 return Ok(1);
             }
-            let aside = state::start_anew(&dir).map_err(|error| error.refusal().to_string())?;
+            let aside = state::start_anew(&dir).map_err(failed)?;
             let aside = aside.map(|path| path.display().to_string());
             output.value(&json!({ "version": 1, "set_aside": aside }), |value| {
                 format!(
@@ -152,16 +151,18 @@ impl Reset {
             return self.ask(control, dry_run);
         };
         let store = open(dir)?;
-        let failed = |error: state::StateError| Problem::new(error.refusal().to_string());
         if self.contacts {
             return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
         }
         let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());
         let loaded = loaded.map_err(|errors| super::policy_fails(&errors, policy))?;
-        let root = loaded
-            .roots
-            .get(&self.root)
-            .ok_or_else(|| format!("the policy has no root {:?}", self.root))?;
+        let root = loaded.roots.get(&self.root).ok_or_else(|| {
+            let shown = shell_word(&policy.to_string_lossy());
+            format!(
+                "the policy has no root {:?}; hint: rootpin pin list --policy {shown}",
+                self.root
+            )
+        })?;
         state::forget_root(&store, root.floor_keys(), dry_run).map_err(failed)
     }
 
@@ -240,13 +241,24 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, Problem
 }
 
 fn open(dir: &Path) -> Result<Store, Problem> {
-    if !dir.is_dir() {
-        return Err(format!("{} is no state folder", dir.display()).into());
+    is_folder(dir)?;
+    Store::open_waiting(dir, Instant::now() + WAIT).map_err(failed)
+}
+
+/// A name that is mistyped must not become a state.
+fn is_folder(dir: &Path) -> Result<(), Problem> {
+    if dir.is_dir() {
+        return Ok(());
     }
-    Store::open_waiting(dir, Instant::now() + WAIT).map_err(|error| {
-        let refusal = error.refusal();
-        Problem::hinted(refusal.found.to_string(), refusal.hint.to_string())
-    })
+    Err(Problem::hinted(
+        format!("{} is no state folder", dir.display()),
+        "name the one with state.redb in it, as --state /var/lib/rootpin",
+    ))
+}
+
+fn failed(error: StateError) -> Problem {
+    let refusal = error.refusal();
+    Problem::hinted(refusal.found, refusal.hint)
 }
 
 fn show_text(value: &Value) -> String {

@@ -97,7 +97,8 @@ async fn decide(
         .map(Arc::new)
         .map_err(|errors| policy_refused(&errors, policy));
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
-    let resolved = digest_of(&sources, name, "", DEADLINE).await;
+    let now = at.unwrap_or_else(Timestamp::now);
+    let resolved = digest_of(&sources, &in_force, (name, ""), now, DEADLINE).await;
     let store = opening.await.map_err(|error| error.to_string())?;
     let decider = Decider::new(
         in_force,
@@ -125,6 +126,10 @@ async fn decide(
                 .await
         }
         Err(Unresolved::Argument(why)) => return Err(why.into()),
+        Err(Unresolved::Uncovered) => {
+            let now = at.unwrap_or_else(Timestamp::now);
+            decider.without_digest(Door::Verify, name, now).await
+        }
         Err(Unresolved::Refusal(refusal)) => {
             decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now())
         }

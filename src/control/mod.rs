@@ -22,7 +22,7 @@ pub(crate) use import::import_report;
 pub use proof::{FoundPath, ProofCall};
 
 use crate::decide::survey::{SurveyQuestion, survey};
-use crate::decide::{Decider, Door, Pull, Verdict, too_slow};
+use crate::decide::{Decider, Door, InForce, Pull, Verdict, is_spoken_of, too_slow};
 use crate::observe::{self, Observer, StatusBoard};
 use crate::sources::Sources;
 use crate::state;
@@ -82,7 +82,9 @@ impl ControlService {
         digest: &str,
         begun: Instant,
     ) -> Result<Verdict, String> {
-        match digest_of(&self.sources, name, digest, self.decider.deadline()).await {
+        let now = Timestamp::now();
+        let (policy, deadline) = (self.decider.policy(), self.decider.deadline());
+        match digest_of(&self.sources, &policy, (name, digest), now, deadline).await {
             Ok(digest) => Ok(self
                 .decider
                 .pull(
@@ -95,6 +97,7 @@ impl ControlService {
                 )
                 .await),
             Err(Unresolved::Argument(why)) => Err(why),
+            Err(Unresolved::Uncovered) => Ok(self.decider.without_digest(door, name, now).await),
             Err(Unresolved::Refusal(refusal)) => {
                 Ok(self
                     .decider
@@ -109,19 +112,22 @@ impl ControlService {
 pub(crate) enum Unresolved {
     /// The question itself is wrong.
     Argument(String),
+    /// The policy says nothing of the name, so no registry was asked.
+    Uncovered,
     /// The registry doesn't say.
     Refusal(Refusal),
 }
 
 /// The digest that is asked about: the one given, the one in the name, or what the registry says
-/// the tag is.
+/// the tag is. No registry is asked for a name that no digest helps.
 ///
 /// # Errors
-/// It is not a digest, or the registry gives none.
+/// It is not a digest, or none is known.
 pub(crate) async fn digest_of(
     sources: &Sources,
-    name: &ImageRef,
-    given: &str,
+    policy: &InForce,
+    (name, given): (&ImageRef, &str),
+    now: Timestamp,
     deadline: std::time::Duration,
 ) -> Result<rootpin_trust::image::Digest, Unresolved> {
     if !given.is_empty() {
@@ -131,6 +137,7 @@ pub(crate) async fn digest_of(
     }
     match name.digest {
         Some(digest) => Ok(digest),
+        None if !is_spoken_of(policy, name, now) => Err(Unresolved::Uncovered),
         None => sources
             .resolve(name, Instant::now() + deadline)
             .await
@@ -183,7 +190,7 @@ fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
     let root = policy
         .roots
         .get(id)
-        .ok_or_else(|| format!("the policy has no root {id:?}"))?;
+        .ok_or_else(|| format!("the policy has no root {id:?}; hint: rootpin pin list"))?;
     let forgotten = state::forget_root(decider.store(), root.floor_keys(), dry_run)
         .map_err(|error| error.to_string())?;
     if !dry_run {

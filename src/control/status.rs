@@ -157,6 +157,7 @@ impl SelfChecks {
             None => ("not checked", None),
             Some((_, Ok(()))) => ("proven", None),
             Some((at, Err(Unproven::Silent(why)))) => {
+                red.push(format!("{engine} does not answer"));
                 ("not checked", Some(format!("at {}: {why}", seconds(*at))))
             }
             Some((at, Err(Unproven::Passed(why)))) => {

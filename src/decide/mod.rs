@@ -47,7 +47,7 @@ pub use rootpin_policy::judge::NameSource;
 pub(crate) use rootpin_policy::judge::{Admission, Denial, Ground};
 pub use run::Run;
 use session::JudgeSession;
-pub(crate) use unjudged::policy_refused;
+pub(crate) use unjudged::{is_spoken_of, policy_refused};
 pub use unjudged::{policy_unusable, too_slow};
 
 /// The policy in force, or why there is none.

@@ -5,13 +5,31 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Decider, Decision, Denial, Door, Verdict, denied};
+use super::{Decider, Decision, Denial, Door, InForce, Pull, Verdict, denied};
 use rootpin_policy::judge::{Lookup, entries};
 use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 impl Decider {
+    /// The verdict on a name of which the policy says nothing, so that any digest will do.
+    pub(crate) async fn without_digest(
+        &self,
+        door: Door,
+        name: &ImageRef,
+        now: Timestamp,
+    ) -> Verdict {
+        let pull = Pull {
+            door,
+            name: name.clone(),
+            digest: Digest::from_bytes([0; 32]),
+        };
+        Verdict {
+            digest: None,
+            ..self.pull(&pull, now).await
+        }
+    }
+
     /// The verdict on a name that never came to be judged: its digest is not known, or time was
     /// over.
     pub fn unjudged_pull(
@@ -30,7 +48,7 @@ impl Decider {
         let mut decision = self.unjudged(refusal, mode);
         let entry = name
             .as_ref()
-            .and_then(|name| first_entry(&*self.policy().ok()?, name));
+            .and_then(|name| first_entry(&*self.policy().ok()?, name, Timestamp::now()));
         if let (Decision::Deny(denial) | Decision::LetThrough(denial), Some(entry)) =
             (&mut decision, entry)
         {
@@ -72,9 +90,16 @@ impl Decider {
     }
 }
 
+/// Whether the digest of a name matters to the policy in force.
+pub(crate) fn is_spoken_of(policy: &InForce, name: &ImageRef, now: Timestamp) -> bool {
+    policy
+        .as_ref()
+        .is_ok_and(|policy| first_entry(policy, name, now).is_some())
+}
+
 /// The entry of the policy that would be asked first about a name, before its bytes are known.
-fn first_entry(policy: &Policy, name: &ImageRef) -> Option<String> {
-    let all = entries(policy, Lookup::of(name, Timestamp::now(), None));
+fn first_entry(policy: &Policy, name: &ImageRef, now: Timestamp) -> Option<String> {
+    let all = entries(policy, Lookup::of(name, now, None));
     let (first, _) = all.iter().find(|(_, why)| why.applies())?;
     Some(first.to_string())
 }

@@ -73,7 +73,8 @@ impl Repositories {
             }
         });
         let Some((root, tuf)) = known else {
-            let hint = "see the roots in policy.toml; roots of type \"notary\" have no bundles";
+            let hint =
+                "`rootpin pin list` shows the roots; those of type \"notary\" have no bundles";
             return Err(Refusal::new(
                 Code::PolicyUnusable,
                 format!("no root {root:?} of type \"tuf\" in the policy"),

@@ -109,7 +109,7 @@ fn roots_for<'a>(
             Code::PolicyUnusable,
             format!("no root {id:?} of type \"tuf\" in the policy"),
             "a root that the bundle is for",
-            "see the roots in policy.toml, or leave --root out: the bundle is then told by its own root files",
+            "`rootpin pin list` shows the roots; without --root the bundle is known by its own root files",
         )),
         None => Err(Refusal::new(
             Code::RootNotPinned,

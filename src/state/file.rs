@@ -135,11 +135,12 @@ pub(super) fn open_or_create(
 ) -> Result<(Database, SeenState, Option<Unnamed>), StateError> {
     let path = path(dir);
     if directory::prepare(dir, &path, &draft_path(dir))? == directory::DirectoryKind::New {
+        let (database, seen, unnamed) = create(dir)?;
         log::warn!(
             "{}: a new state: nothing that was seen before on this host protects it from rollback",
             path.display()
         );
-        return create(dir).map(|(database, seen, unnamed)| (database, seen, Some(unnamed)));
+        return Ok((database, seen, Some(unnamed)));
     }
     open(&path).map(|(database, seen)| (database, seen, None))
 }

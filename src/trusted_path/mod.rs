@@ -91,7 +91,10 @@ fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Untrusted> {
         if !metadata.is_dir() {
             return Err(fault(
                 format!("{} is not a directory", here.display()),
-                "mend the path".to_owned(),
+                format!(
+                    "name a folder, as {}",
+                    here.parent().unwrap_or(Path::new("/")).display()
+                ),
             ));
         }
         if part == ".." {

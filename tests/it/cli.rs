@@ -384,6 +384,9 @@ fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
     );
     assert_eq!(refused.as_object().unwrap().len(), members.len());
     // Nothing answers for this registry, which is asked what the tag is.
+    let rule = "[[rule]]\nmatch = \"127.0.0.1:1/*\"\nroots = [\"acme\"]\n";
+    world.write_policy(&(world.policy() + rule));
+    assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
     let (unjudged, code) = world.rootpin_json(&["verify", "127.0.0.1:1/app:v1"]);
     assert_eq!(
         (code, &unjudged["outcome"], &unjudged["code"]),

@@ -333,6 +333,7 @@ fn a_control_socket_that_somebody_else_has_costs_the_gates_nothing() {
     };
     let control = UnixListener::bind(world.path("control")).unwrap();
     let mut daemon = world.start();
+    daemon.line("runs, and does not answer on ");
     assert_eq!(
         world
             .unpack(

@@ -238,7 +238,7 @@ fn a_file_that_others_can_write_and_a_list_of_folders_are_holes() {
     );
     let unset = rootpin(&["check", "--config", "/no/such/rootpin.toml", "--dir", "/"]);
     assert!(
-        unset.code == 2 && unset.err.contains("hint: write resolver = "),
+        unset.code == 2 && unset.err.contains("without it: --resolver 127.0.0.1:505"),
         "{unset:?}"
     );
 }

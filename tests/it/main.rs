@@ -23,6 +23,7 @@ mod fixtures;
 mod gates;
 mod grid;
 mod help;
+mod hints;
 mod hosts;
 mod keys;
 mod layers;

@@ -229,7 +229,7 @@ async fn a_registry_with_manners_of_its_own_is_published_to() {
             registry.stands_for("127.0.0.1:1", hosts.path());
             let url: MetadataUrl = "oci://127.0.0.1:1/trust/acme".parse().unwrap();
             let credentials = Credentials::none().with_hosts(Some(hosts.path().to_owned()));
-            let place = Place::of(&url, &Arc::new(credentials)).unwrap();
+            let place = PublishPlace::of(&url, &Arc::new(credentials)).unwrap();
             for text in ["one", "two"] {
                 done(&place, &state(text), "aa").await;
                 assert_eq!(read(&place).await.files, state(text));

@@ -85,9 +85,13 @@ impl Where {
         }
         let hint = "write resolver = \"127.0.0.1:505\" there, or name it by --resolver";
         let config = config::load(&self.config).map_err(|error| {
+            let found = Problem::from(error);
+            let hint = found.hint.unwrap_or_default();
             Failure::Unknown(Problem::hinted(
-                error.trim_end().to_string(),
-                hint.to_string(),
+                found.what,
+                format!(
+                    "{hint}; without it: --resolver 127.0.0.1:505, or where rootpind's resolver is"
+                ),
             ))
         })?;
         let none = || {

@@ -274,14 +274,14 @@ fn add_to(
         }
         (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(
             format!(
-                "the root {} is of Notary, and this is a root file of TUF",
+                "the root {} is of Notary, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
                 root.id
             )
             .into(),
         )),
         (RootKind::Tuf(_), Material::Keys(_)) => Err(Failure::Usage(
             format!(
-                "the root {} is of TUF: its pin is a root file, not a key",
+                "the root {} is of TUF: its pin is a root file, not a key; hint: name its root.json by --from",
                 root.id
             )
             .into(),

@@ -106,10 +106,14 @@ impl PolicyChange {
             text: after.clone(),
             pinned: pinned.clone(),
         };
-        let checked = self.editing.check(proposal, Timestamp::now()).map_err(|findings| {
-            let hint = "the new lines are shown by --dry-run of an edit that loads; see rootpin pin add --help, or edit the policy by hand";
-            Failure::Refused(broken("with this change the policy would not load, so nothing is changed", &findings, hint).into())
-        })?;
+        let checked = self
+            .editing
+            .check(proposal, Timestamp::now())
+            .map_err(|findings| {
+                let what = "with this change the policy would not load, so nothing is changed";
+                let hint = findings.first().map_or("", |first| &first.hint);
+                Failure::Refused(broken(what, &findings, hint).into())
+            })?;
         if !holds(&checked.policy) {
             return Err(Failure::Unknown(Problem::hinted(
                 "the policy would not say what was meant; nothing is changed",

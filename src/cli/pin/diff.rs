@@ -129,9 +129,12 @@ fn targets<'a>(
     };
     for name in names {
         let repository = scan::repository(name)?;
-        let rule = policy
-            .rule_for(&repository)
-            .ok_or_else(|| Failure::Unknown(format!("no rule covers {repository}").into()))?;
+        let rule = policy.rule_for(&repository).ok_or_else(|| {
+            Failure::Unknown(Problem::hinted(
+                format!("no rule covers {repository}"),
+                "rootpin pin list shows the rules that there are",
+            ))
+        })?;
         rule.roots
             .iter()
             .for_each(|root| add(root, scan::of_root(root, Some(rule), &repository)));

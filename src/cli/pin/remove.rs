@@ -207,7 +207,7 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     let RootKind::Notary(notary) = &root.kind else {
         return Err(Failure::Refused(Problem::hinted(
             format!("the root {} pins a root file, not keys", root.id),
-            format!("pin add {} --replace", root.id),
+            format!("rootpin pin add {} --replace", root.id),
         )));
     };
     let is_it = |id: &KeyId, fingerprint: Option<&Fingerprint>| {
@@ -273,7 +273,7 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
     }
     text.parse().map_err(|_| {
         Failure::Usage(format!(
-            "{text:?} is neither a digest (sha256:…), a canonical key ID (64 lower-case hex digits), nor the fingerprint of a pinned key"
+            "{text:?} is neither a digest (sha256:…), a canonical key ID (64 lower-case hex digits), nor the fingerprint of a pinned key; hint: rootpin pin list shows the keys"
         ).into())
     })
 }

@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// Where the repository is published
     place: MetadataUrl,
     /// The working folder to make; keys that lie in its keys/ already are taken
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// A root file of it, from whoever keeps it and not from the place
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
@@ -84,7 +84,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let dir = verb.dir.display().to_string();
     let report = json!({ "version": 1, "outcome": "cloned", "dir": dir, "may_sign": roles, "root": term.json() });
     output.value(&report, report_text);
-    Ok(term.said(0))
+    Ok(term.said(0, &verb.dir))
 }
 
 fn report_text(report: &Value) -> String {

@@ -313,11 +313,12 @@ async fn list_all(here: &Here, verb: &List, output: Output) -> Result<u8, Publis
         })
     };
     let delegations: Vec<_> = metadata.delegations().map(delegation).collect();
-    output.value(
+    here.say(
+        output,
         &json!({ "version": 1, "delegations": delegations, "root": term.json() }),
         list_text,
     );
-    Ok(term.said(0))
+    Ok(term.said(0, &here.repo))
 }
 
 fn list_text(report: &Value) -> String {

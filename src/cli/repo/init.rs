@@ -22,7 +22,7 @@ use rootpin_trust::image::Digest;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The working folder to make; keys that lie in its keys/ already are taken
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// Whose names it signs, as in a policy: registry.example/team/**
     #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
     names: Vec<String>,
@@ -98,7 +98,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     )?;
     if !proposal.missing().is_empty() {
         working.settle(&settings)?;
-        return rotate::hand_on(&proposal, &folder.join("root-proposal.json"), output);
+        let file = folder.join("root-proposal.json");
+        return rotate::hand_on(&proposal, &file, &folder, output);
     }
     let code = begin_in(
         here,

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::Here;
 use super::passphrase::Passphrases;
 use crate::cli::output::{Output, list, table, text};
+use crate::problem::Problem;
 use crate::publish::key::{KeyKind, SigningError};
 use crate::publish::keyring::{self, KeyEntry, Keyring};
 use crate::publish::token::{TokenAddress, Which, id_from_hex};
@@ -92,14 +94,20 @@ enum KeyType {
     Ecdsa,
 }
 
-pub(super) fn run(repo: &Path, verb: Verb, output: Output) -> Result<u8, SigningError> {
-    let folder = repo.join(KEYS);
+pub(super) fn run(here: &Here, verb: Verb, output: Output) -> Result<u8, SigningError> {
+    let folder = here.repo.join(KEYS);
     match verb {
         Verb::Generate(verb) => show(&folder, &generate(&folder, &verb)?, "made", output),
         Verb::Add(verb) => show(&folder, &add(&folder, &verb)?, "added", output),
         Verb::List => {
             let keyring = Keyring::open(&folder)?;
             let keys: Vec<_> = keyring.keys().iter().map(entry_json).collect();
+            if keys.is_empty() && !folder.is_dir() {
+                return Err(SigningError::Name(Problem::hinted(
+                    format!("{} is not there", folder.display()),
+                    "rootpin repo key generate NAME makes a key in it",
+                )));
+            }
             output.value(&json!({ "version": 1, "keys": keys }), list_text);
         }
     }

@@ -28,11 +28,12 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     let images: Vec<_> = images(&draft.next)
         .filter(|image| matches(verb.pattern.as_ref(), text(image, "name")))
         .collect();
-    output.value(
+    here.say(
+        output,
         &json!({ "version": 1, "images": images, "root": term.json() }),
         images_text,
     );
-    Ok(term.said(0))
+    Ok(term.said(0, &here.repo))
 }
 
 /// Every name that some role lists, with what it stands for there and whether that role decides it.

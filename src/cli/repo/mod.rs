@@ -17,14 +17,16 @@ mod signing;
 mod status;
 mod term;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
-use super::output::{Output, shell_word};
+use super::output::{Output, shell_word, unreadable, unwritable};
 use crate::problem::Problem;
+use crate::publish::key::SigningError;
 use crate::publish::place::{PlaceError, PublishPlace};
 use crate::publish::{
     Activity, OpenKeys, PublishError, Published, RepositoryChange, Transaction, Working,
@@ -123,11 +125,17 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, Problem> {
         .filter(|folder| folder.is_dir())
         .map_or_else(Credentials::none, Credentials::in_folder);
     let credentials = Arc::new(credentials.with_hosts(hosts_dir));
+    // What is made elsewhere is worked with there.
+    let folder = match &verb {
+        Verb::Init(init::Arguments { dir: Some(dir), .. }) => dir.clone(),
+        Verb::Clone(verb) => verb.dir.clone(),
+        _ => repo.clone(),
+    };
     let here = Here { repo, credentials };
     super::block_on(async {
         let done = match verb {
             Verb::Init(verb) => init::run(&here, verb, output).await,
-            Verb::Key(verb) => key::run(&here.repo, verb, output).map_err(PublishError::from),
+            Verb::Key(verb) => key::run(&here, verb, output).map_err(PublishError::from),
             Verb::Sign(verb) => images::sign(&here, verb, output).await,
             Verb::Endorse(verb) => images::endorse(&here, verb, output).await,
             Verb::Delegate(verb) => delegate::run(&here, verb, output).await,
@@ -140,7 +148,7 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, Problem> {
             Verb::List(verb) => list::run(&here, &verb, output).await,
             Verb::Status(verb) => status::run(&here, &verb, output).await,
         };
-        done.map_err(|error| in_folder(advised(&error), &here.repo))
+        done.map_err(|error| hint_in_folder(advised(&error), &folder))
     })
 }
 
@@ -161,19 +169,38 @@ fn advised(error: &PublishError) -> Problem {
         {
             "the user who publishes must be able to read and write there; then the same command again, or after init: rootpin repo publish"
         }
+        PublishError::File(path, error)
+        | PublishError::Signing(SigningError::File(path, error)) => {
+            return file_error(Path::new(path), error);
+        }
         _ => return problem,
     };
     Problem::hinted(problem.what, hint)
 }
 
+/// A draft of tempfile's is named where a file is written.
+fn file_error(path: &Path, error: &io::Error) -> Problem {
+    if error.get_ref().is_some() {
+        unwritable(path, error)
+    } else {
+        unreadable(path, error)
+    }
+}
+
 /// Adds the `--repo` of this command to the commands of the hint.
-fn in_folder(problem: Problem, repo: &Path) -> Problem {
+fn hint_in_folder(problem: Problem, repo: &Path) -> Problem {
+    let hint = problem.hint.map(|hint| in_folder(&hint, repo));
+    Problem { hint, ..problem }
+}
+
+/// A text with its commands as they are typed where this one was: with the same `--repo`.
+fn in_folder(text: &str, repo: &Path) -> String {
     const COMMAND: &str = "rootpin repo ";
-    let Some(hint) = problem.hint.as_ref().filter(|_| repo != Path::new(".")) else {
-        return problem;
-    };
+    if repo == Path::new(".") {
+        return text.to_owned();
+    }
     let folder = shell_word(&repo.to_string_lossy());
-    let mut parts = hint.split(COMMAND);
+    let mut parts = text.split(COMMAND);
     let mut typed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         // These work without the folder, or make another one.
@@ -184,7 +211,7 @@ fn in_folder(problem: Problem, repo: &Path) -> Problem {
         }
         typed.push_str(part);
     }
-    Problem::hinted(problem.what, typed)
+    typed
 }
 
 /// Where a verb works, and with which credentials.
@@ -194,6 +221,11 @@ struct Here {
 }
 
 impl Here {
+    /// Says what came of a verb; the commands in it work in this folder.
+    fn say(&self, output: Output, report: &Value, text: impl FnOnce(&Value) -> String) {
+        output.value(report, |report| in_folder(&text(report), &self.repo));
+    }
+
     fn open(&self) -> Result<Working, PublishError> {
         Working::open(&self.repo)
     }
@@ -291,10 +323,10 @@ mod tests {
         ] {
             let problem = Problem::hinted("rootpin repo list failed", hint);
             assert_eq!(
-                in_folder(problem.clone(), Path::new("my trust")),
+                hint_in_folder(problem.clone(), Path::new("my trust")),
                 Problem::hinted("rootpin repo list failed", typed)
             );
-            assert_eq!(in_folder(problem.clone(), Path::new(".")), problem);
+            assert_eq!(hint_in_folder(problem.clone(), Path::new(".")), problem);
         }
     }
 }

@@ -139,7 +139,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             show(&proposal, output);
             return Ok(only_shown(output));
         }
-        return hand_on(&proposal, file, output);
+        return hand_on(&proposal, file, &here.repo, output);
     }
     let open = proposal.open_keys(&working.keyring);
     if let Some(missing) = proposal.missing_after(&open).first() {
@@ -320,7 +320,7 @@ fn sign(here: &Here, file: &Path, verb: &Arguments, output: Output) -> Result<u8
             &mut open_keys(&working, &verb.options, &Activity::default()),
         )?;
     }
-    hand_on(&proposal, file, output)
+    hand_on(&proposal, file, &here.repo, output)
 }
 
 /// Refuses what does not follow the root that is known here.
@@ -388,10 +388,11 @@ fn show(proposal: &RootProposal, output: Output) {
     });
 }
 
-/// Writes a proposal that others are to sign, and says who.
+/// Writes a proposal that others are to sign, and says who, and how it is finished in the folder.
 pub(super) fn hand_on(
     proposal: &RootProposal,
     file: &Path,
+    repo: &Path,
     output: Output,
 ) -> Result<u8, PublishError> {
     Working::write_file(file, &proposal.to_bytes())?;
@@ -407,7 +408,9 @@ pub(super) fn hand_on(
     let missing: Vec<_> = missing.collect();
     let (file, changes) = (file.display().to_string(), proposal.differences());
     let report = json!({ "version": 1, "outcome": "proposed", "file": file, "changes": changes, "missing": missing });
-    output.value(&report, proposed_text);
+    output.value(&report, |report| {
+        super::in_folder(&proposed_text(report), repo)
+    });
     Ok(0)
 }
 

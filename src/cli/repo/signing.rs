@@ -53,7 +53,7 @@ pub(super) async fn carry_out(
         }
         if options.dry_run {
             let term = RootTerm::of(prepared.plan.next(), now);
-            return Ok(say_shown(shown, &transaction.notes, &term, output));
+            return Ok(say_shown(here, shown, &transaction.notes, &term, output));
         }
         if prepared.plan.steps().any(|step| !step.keys.is_empty()) {
             quietly(&activity, || ask(options))?;
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(
     let mut keys = open_keys(working, options, &activity);
     let published = transaction.publish(prepared, &mut change, &mut keys);
     let published = with_progress(output, &activity, published).await?;
-    Ok(say_published(shown, &published, &transaction, output))
+    Ok(say_published(here, shown, &published, &transaction, output))
 }
 
 /// The repository at the first place, merged with the one in the working folder.
@@ -105,13 +105,14 @@ fn go_on() -> Result<bool, PublishError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn say_shown(plan: Value, notes: &[String], term: &RootTerm, output: Output) -> u8 {
+fn say_shown(here: &Here, plan: Value, notes: &[String], term: &RootTerm, output: Output) -> u8 {
     let report = ended(plan, "shown", &[], &[], notes, term);
-    output.value(&report, report::ended_text);
-    term.said(0)
+    here.say(output, &report, report::ended_text);
+    term.said(0, &here.repo)
 }
 
 fn say_published(
+    here: &Here,
     plan: Value,
     published: &Published,
     transaction: &Transaction<'_>,
@@ -139,8 +140,8 @@ fn say_published(
         .map(|(url, why)| json!({ "place": url.to_string(), "error": why }))
         .collect();
     let report = ended(plan, outcome, &places, &failures, &transaction.notes, &term);
-    output.value(&report, report::ended_text);
-    term.said(if failed.is_empty() { 0 } else { 2 })
+    here.say(output, &report, report::ended_text);
+    term.said(if failed.is_empty() { 0 } else { 2 }, &here.repo)
 }
 
 /// The plan as it was shown, with how it ended.

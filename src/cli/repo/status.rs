@@ -50,13 +50,14 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     if let Some(object) = report.as_object_mut() {
         object.insert("root".to_owned(), term.json());
     }
-    output.value(&report, status_text);
+    here.say(output, &report, status_text);
     let roles = list(&report, "roles");
     let bad = roles
         .iter()
         .any(|role| matches!(text(role, "state"), "expired" | "broken"))
         || !list(&report, "waiting").is_empty();
-    Ok(term.said(if unknown.is_some() { 2 } else { u8::from(bad) }))
+    let exit = if unknown.is_some() { 2 } else { u8::from(bad) };
+    Ok(term.said(exit, &here.repo))
 }
 
 fn report(metadata: &Metadata, working: &Working, now: Timestamp) -> Result<Value, PublishError> {

@@ -1,6 +1,8 @@
 //! The root's term, which every verb that reads a repository watches: where it is over hosts refuse
 //! all that the repository says.
 
+use std::path::Path;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -60,9 +62,9 @@ impl RootTerm {
     }
 
     /// Says it, where it is soon over, and gives the exit code of a verb that ended with this one.
-    pub(super) fn said(&self, exit: u8) -> u8 {
+    pub(super) fn said(&self, exit: u8, repo: &Path) -> u8 {
         if let Some(text) = self.text() {
-            Output::loudly(&text);
+            Output::loudly(&super::in_folder(&text, repo));
         }
         if self.state == TermState::Over {
             exit.max(1)
@@ -117,8 +119,8 @@ mod tests {
             ("2020-01-01T00:00:00Z", 1, Some("rotate root --renew")),
         ] {
             let term = RootTerm::at(3, Some(expires.parse().unwrap()), now);
-            assert_eq!(term.said(0), exit, "{expires}");
-            assert_eq!(term.said(2), 2);
+            assert_eq!(term.said(0, Path::new(".")), exit, "{expires}");
+            assert_eq!(term.said(2, Path::new(".")), 2);
             assert_eq!(term.text().is_some(), said.is_some(), "{expires}");
             assert!(
                 said.is_none_or(|said| term.text().unwrap().contains(said)),

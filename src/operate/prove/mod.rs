@@ -180,9 +180,14 @@ impl ProvenHost {
             .chain(except)
             .find(|name| !known.contains(&name.as_str()))
         {
+            let hint = if known.is_empty() {
+                "rootpin.toml lists no engine that has one".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
             return Err(Problem::hinted(
                 format!("no path {unknown:?} on this host"),
-                format!("there are {}", known.join(", ")),
+                hint,
             ));
         }
         self.paths.retain(|path| {

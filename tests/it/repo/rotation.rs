@@ -456,7 +456,8 @@ fn a_root_that_is_over_soon_is_said_by_every_verb_that_reads_the_repository() {
             "{verb:?}: {ended:?}"
         );
         assert!(
-            ended.err.contains(": rootpin repo rotate root --renew\n"),
+            ended.err.contains(": rootpin repo --repo ")
+                && ended.err.contains(" rotate root --renew\n"),
             "{verb:?}: {ended:?}"
         );
     }

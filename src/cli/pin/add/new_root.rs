@@ -73,7 +73,10 @@ pub(super) fn add_new(
     let (tls_ca, mut pinned) = tls_ca(arguments)?;
     let kind = |wanted: &str| match fields.kind.as_deref() {
         Some(kind) if kind != wanted => Err(Failure::Usage(
-            format!("--type {kind}, but what is to be pinned is of type {wanted}").into(),
+            format!(
+                "--type {kind}, but what is to be pinned is of type {wanted}; hint: --type {wanted}"
+            )
+            .into(),
         )),
         _ => Ok(("type", Toml::from(wanted))),
     };
