@@ -208,7 +208,7 @@ impl RootProposal {
     #[must_use]
     pub fn differences(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for role in super::root::ROLES {
+        for role in super::ROLES {
             let listed = |root: Option<&Document>| {
                 root.and_then(|root| root.members("roles")?.get(role).cloned())
                     .unwrap_or_default()

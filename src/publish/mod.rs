@@ -43,3 +43,6 @@ pub use public_key::key_object;
 pub use settings::Settings;
 pub use transaction::{Activity, Prepared, Published, RepositoryChange, Todo, Transaction};
 pub use working::{Working, pinned_root};
+
+/// The four top-level roles.
+pub(crate) const ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::PublishError;
+use super::ROLES;
 use super::document::{Document, listing};
 use super::draft::new_targets;
 use super::key::{KeyKind, Signer as _};
@@ -14,7 +15,7 @@ use super::key_file::PrivateKey;
 use super::metadata::{Metadata, MetadataFile, RoleKey};
 use super::place::MetadataFiles;
 use super::public_key::key_object;
-use super::root::{ROLES, RoleKeys, root_document};
+use super::root::{RoleKeys, root_document};
 use rootpin_trust::image::Digest;
 
 /// The key and the root that lists it.

@@ -11,9 +11,6 @@ use super::draft::{Draft, new_targets};
 use super::metadata::{HOLDERS, Metadata, MetadataFile};
 use crate::problem::Problem;
 
-/// The four top-level roles.
-pub const ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
-
 /// Which keys a role is to have.
 #[derive(Debug, Clone)]
 pub struct RoleKeys {

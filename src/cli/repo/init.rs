@@ -13,9 +13,9 @@ use crate::cli::output::{Output, text};
 use crate::problem::Problem;
 use crate::publish::key::KeyKind;
 use crate::publish::keyring::{complete, generate};
-use crate::publish::root::{ROLES, RoleKeys, founded, root_document};
+use crate::publish::root::{RoleKeys, founded, root_document};
 use crate::publish::{
-    Activity, Document, Metadata, PublishError, RootProposal, Settings, SigningPlan, Working,
+    Activity, Document, Metadata, PublishError, ROLES, RootProposal, Settings, SigningPlan, Working,
 };
 use rootpin_trust::image::Digest;
 
