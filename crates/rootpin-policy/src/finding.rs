@@ -3,59 +3,38 @@
 use std::fmt;
 use std::sync::Arc;
 
-macro_rules! codes {
-    ($($variant:ident $name:literal $meaning:literal)*) => {
-        /// The kind of a finding. Names are stable; docs/policy.md explains them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum FindingCode {
-            $(#[doc = $meaning] $variant,)*
-        }
-
-        impl FindingCode {
-            /// Every code and what it means, in the order of their names.
-            pub const ALL: &[(Self, &str)] = &[$((Self::$variant, $meaning),)*];
-
-            /// The stable name.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    Ambiguous "ambiguous" "two rules can match one name and neither is more specific"
-    BadDigest "bad-digest" "not sha256: and 64 lower-case hex digits"
-    BadDuration "bad-duration" "not a whole number and s, m, h or d"
-    BadFile "bad-file" "a pinned file does not hold what it should"
-    BadKey "bad-key" "a key that is neither a canonical key ID nor a file with usable keys"
-    BadName "bad-name" "an image name not in full form with its tag"
-    BadPattern "bad-pattern" "a pattern that is not understood or not in full form"
-    BadRole "bad-role" "a role that no image can be signed in"
-    BadUrl "bad-url" "an address that is not understood"
-    BadValue "bad-value" "a value outside of what the key takes"
-    Duplicate "duplicate" "the same thing said twice"
-    Final "final" "a fragment would take names from a rule that is final"
-    Fragment "fragment" "a key that does not belong in this kind of file, or a fragment without owns"
-    LooserMode "looser-mode" "a rule may be stricter than the policy, never looser"
-    MissingKey "missing-key" "a mandatory key is not there"
-    NoEffect "no-effect" "a key that changes nothing where it stands"
-    OutsideOwns "outside-owns" "a fragment speaks of names that it does not own"
-    OwnsOverlap "owns-overlap" "two fragments own the same names"
-    PlainHttp "plain-http" "http without TLS to an address that is not loopback"
-    Quorum "quorum" "a quorum that its roots cannot give"
-    RevokedPin "revoked-pin" "what an entry pins is revoked"
-    SignedAs "signed-as" "signed-as has other wildcards than match"
-    Syntax "syntax" "not TOML"
-    UndefinedRoot "undefined-root" "a rule names a root that no file defines"
-    UnknownKey "unknown-key" "a key that is not understood"
-    UnknownType "unknown-type" "a root of a type that is not understood"
-    Unreadable "unreadable" "a file is missing, not UTF-8, too large or badly owned"
-    Until "until" "an exemption that is over, or ends too far away"
-    UnusedRoot "unused-root" "a root that no rule names"
+rootpin_trust::codes! {
+    /// The kind of a finding. Names are stable; docs/policy.md explains them.
+    pub enum FindingCode;
+    Ambiguous = "ambiguous", "two rules can match one name and neither is more specific";
+    BadDigest = "bad-digest", "not sha256: and 64 lower-case hex digits";
+    BadDuration = "bad-duration", "not a whole number and s, m, h or d";
+    BadFile = "bad-file", "a pinned file does not hold what it should";
+    BadKey = "bad-key", "a key that is neither a canonical key ID nor a file with usable keys";
+    BadName = "bad-name", "an image name not in full form with its tag";
+    BadPattern = "bad-pattern", "a pattern that is not understood or not in full form";
+    BadRole = "bad-role", "a role that no image can be signed in";
+    BadUrl = "bad-url", "an address that is not understood";
+    BadValue = "bad-value", "a value outside of what the key takes";
+    Duplicate = "duplicate", "the same thing said twice";
+    Final = "final", "a fragment would take names from a rule that is final";
+    Fragment = "fragment", "a key that does not belong in this kind of file, or a fragment without owns";
+    LooserMode = "looser-mode", "a rule may be stricter than the policy, never looser";
+    MissingKey = "missing-key", "a mandatory key is not there";
+    NoEffect = "no-effect", "a key that changes nothing where it stands";
+    OutsideOwns = "outside-owns", "a fragment speaks of names that it does not own";
+    OwnsOverlap = "owns-overlap", "two fragments own the same names";
+    PlainHttp = "plain-http", "http without TLS to an address that is not loopback";
+    Quorum = "quorum", "a quorum that its roots cannot give";
+    RevokedPin = "revoked-pin", "what an entry pins is revoked";
+    SignedAs = "signed-as", "signed-as has other wildcards than match";
+    Syntax = "syntax", "not TOML";
+    UndefinedRoot = "undefined-root", "a rule names a root that no file defines";
+    UnknownKey = "unknown-key", "a key that is not understood";
+    UnknownType = "unknown-type", "a root of a type that is not understood";
+    Unreadable = "unreadable", "a file is missing, not UTF-8, too large or badly owned";
+    Until = "until", "an exemption that is over, or ends too far away";
+    UnusedRoot = "unused-root", "a root that no rule names";
 }
 
 /// Whether a finding stops the policy from loading.
@@ -122,12 +101,6 @@ impl Fault {
             message,
             hint,
         }
-    }
-}
-
-impl fmt::Display for FindingCode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }
 
@@ -198,7 +171,7 @@ mod tests {
 
     #[test]
     fn codes_are_sorted_and_stand_once() {
-        let names = FindingCode::ALL.iter().map(|(code, _)| code.as_str());
+        let names = FindingCode::ALL.iter().map(|code| code.as_str());
         assert!(names.is_sorted_by(|one, two| one < two));
     }
 }

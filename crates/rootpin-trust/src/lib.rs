@@ -120,6 +120,7 @@ extern crate self as rootpin_trust;
 mod budget;
 pub mod canonical;
 mod certificate;
+mod codes;
 mod date;
 mod envelope;
 mod fetch;

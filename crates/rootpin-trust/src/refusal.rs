@@ -2,69 +2,27 @@
 
 use std::fmt;
 
-/// Each code once: its documentation, its variant and its stable name.
-macro_rules! codes {
-    ($($(#[$documentation:meta])* $code:ident = $name:literal,)*) => {
-        /// Why an image is not let through. The names are stable; logs, metrics and `--json` carry
-        /// them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Code {
-            $($(#[$documentation])* $code,)*
-        }
-
-        impl Code {
-            /// Every code, in the order of their names.
-            pub const ALL: &[Self] = &[$(Self::$code,)*];
-
-            /// The stable name.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$code => $name,)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The threshold of a role's signatures is not met.
-    BadSignature = "bad-signature",
-    /// The clock is earlier than the last good contact.
-    Clock = "clock",
-    /// The name is signed, for another digest.
-    DigestMismatch = "digest-mismatch",
-    /// An exemption for the name is over.
-    ExemptionOver = "exemption-over",
-    /// Metadata is past its expiry.
-    Expired = "expired",
-    /// Something could not be read as what it should be.
-    Malformed = "malformed",
-    /// No rule covers the name.
-    NoRule = "no-rule",
-    /// The tag, digest or repository is not named by the signed metadata.
-    NoStatement = "no-statement",
-    /// The bytes come from no registry, and the policy lets no such bytes through here.
-    NotLocal = "not-local",
-    /// A limit on hostile work was reached.
-    OverLimit = "over-limit",
-    /// There is no policy in force.
-    PolicyUnusable = "policy-unusable",
-    /// The digest or a key it rests on is revoked by the policy.
-    Revoked = "revoked",
-    /// A role that the policy requires is not there.
-    RoleMissing = "role-missing",
-    /// Metadata is older than what this host has seen, or other bytes stand under a version that it
-    /// has seen.
-    Rollback = "rollback",
-    /// The root role lists a key that is not pinned.
-    RootNotPinned = "root-not-pinned",
-    /// A source wants credentials that it wasn't given (401, 403).
-    SourceDenied = "source-denied",
-    /// No source answers.
-    SourceUnreachable = "source-unreachable",
-    /// The state of this host cannot be read or written.
-    StateUnusable = "state-unusable",
+crate::codes! {
+    /// Why an image is not let through. The names are stable; logs, metrics and `--json` carry them.
+    pub enum Code;
+    BadSignature = "bad-signature", "The threshold of a role's signatures is not met";
+    Clock = "clock", "The clock is earlier than the last good contact";
+    DigestMismatch = "digest-mismatch", "The name is signed, for another digest";
+    ExemptionOver = "exemption-over", "An exemption for the name is over";
+    Expired = "expired", "Metadata is past its expiry";
+    Malformed = "malformed", "Something could not be read as what it should be";
+    NoRule = "no-rule", "No rule covers the name";
+    NoStatement = "no-statement", "The tag, digest or repository is not named by the signed metadata";
+    NotLocal = "not-local", "The bytes come from no registry, and the policy lets no such bytes through here";
+    OverLimit = "over-limit", "A limit on hostile work was reached";
+    PolicyUnusable = "policy-unusable", "There is no policy in force";
+    Revoked = "revoked", "The digest or a key it rests on is revoked by the policy";
+    RoleMissing = "role-missing", "A role that the policy requires is not there";
+    Rollback = "rollback", "Metadata is older than what this host has seen, or other bytes stand under a version that it has seen";
+    RootNotPinned = "root-not-pinned", "The root role lists a key that is not pinned";
+    SourceDenied = "source-denied", "A source wants credentials that it wasn't given (401, 403)";
+    SourceUnreachable = "source-unreachable", "No source answers";
+    StateUnusable = "state-unusable", "The state of this host cannot be read or written";
 }
 
 impl Code {
@@ -91,12 +49,6 @@ impl Code {
             | Self::SourceUnreachable
             | Self::StateUnusable => false,
         }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_toml::{DEFAULT, DOCKER_HUB, DaemonJson, RegistryFolder, registries};
-use crate::operate::hosts::{HostsFinding, WRITABLE, check_folder, mirrored, without_host_table};
+use crate::operate::hosts::{HostsCode, HostsFinding, check_folder, mirrored, without_host_table};
 use crate::problem::Problem;
 use crate::sockets::Holder;
 
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             Path::new(&resolver.to_string()),
             None,
             None,
-            &[hole("port-taken", &found, hint)],
+            &[hole(HostsCode::PortTaken, &found, hint)],
         ));
     }
     for dir in arguments.at.dirs()? {
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 None,
                 None,
                 &[hole(
-                    "dir-list",
+                    HostsCode::DirList,
                     found,
                     "have config_path name one folder, and check that",
                 )],
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
                 None,
                 None,
                 &[hole(
-                    "no-file",
+                    HostsCode::NoFile,
                     "no registry has a hosts.toml here, so each says itself what its tags are",
                     &hint,
                 )],
@@ -117,7 +117,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
 
 /// Whether nothing but a mode is wrong with a file.
 fn closed(found: &[HostsFinding]) -> bool {
-    found.iter().all(|hole| hole.code == WRITABLE)
+    found.iter().all(|hole| hole.code == HostsCode::Writable)
 }
 
 /// Whether that folder of `_default` is the one that dockerd finds for Docker Hub.
@@ -126,7 +126,7 @@ fn stands_for_docker_hub(dir: &Path, default: &RegistryFolder) -> bool {
         .is_ok_and(|found| found.is_some_and(|found| found.file() == default.file()))
 }
 
-fn hole(code: &'static str, found: &str, hint: &str) -> HostsFinding {
+fn hole(code: HostsCode, found: &str, hint: &str) -> HostsFinding {
     HostsFinding {
         code,
         found: found.to_owned(),
@@ -140,8 +140,7 @@ fn told(
     file: Option<PathBuf>,
     holes: &[HostsFinding],
 ) -> Value {
-    let hole =
-        |hole: &HostsFinding| json!({ "code": hole.code, "found": hole.found, "hint": hole.hint });
+    let hole = |hole: &HostsFinding| json!({ "code": hole.code.as_str(), "found": hole.found, "hint": hole.hint });
     let findings: Vec<_> = holes.iter().map(hole).collect();
     json!({ "dir": dir.display().to_string(), "registry": registry, "file": file.map(|file| file.display().to_string()), "findings": findings })
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use FindingSeverity::{Error, Info, Warning};
+
 /// How much a finding weighs. An audit with an error or a warning is not clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,68 +45,47 @@ pub struct Untold {
     pub why: String,
 }
 
-macro_rules! codes {
-    ($($variant:ident $name:literal $severity:ident $meaning:literal $hint:literal;)*) => {
-        /// What an audit may find.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum FindingCode {
-            $(#[doc = $meaning] $variant,)*
-        }
-
-        impl FindingCode {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The stable name.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// How much it weighs.
-            #[must_use]
-            pub fn severity(self) -> FindingSeverity {
-                match self { $(Self::$variant => FindingSeverity::$severity,)* }
-            }
-
-            /// What it means, in a sentence without its full stop.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
-            }
-
-            fn hint(self) -> &'static str {
-                match self { $(Self::$variant => $hint,)* }
-            }
-        }
-    };
+rootpin_trust::codes! {
+    /// What an audit may find, how much it weighs, and what to do.
+    pub enum FindingCode: (FindingSeverity, &'static str);
+    CertificateExpired = "certificate-expired", "a root certificate is past its end", (Warning, "Docker's client stops at it; have the root key's certificate renewed");
+    ChainBroken = "chain-broken", "a root file is not signed by the keys of the one before it", (Error, "somebody put another root in place; compare its keys with the publisher's by another way");
+    Expired = "expired", "a root, targets or delegation file is past its expiry", (Warning, "have the publisher sign it anew");
+    ExpiresSoon = "expires-soon", "a root, targets or delegation file, or a root certificate, ends within 30 days", (Warning, "have the publisher renew it in time");
+    ImageExempt = "image-exempt", "an image is let through by an exemption", (Info, "have it signed before the exemption is over");
+    ImageRefused = "image-refused", "the policy refuses an image that is on this host", (Error, "remove the image and what runs of it, or have it signed");
+    ImageUnnamed = "image-unnamed", "an image has no name, or no digest of a registry, by which it could be judged", (Info, "nothing vouches for local bytes; pull the image by its signed name");
+    KeyRevoked = "key-revoked", "a role lists a key that the policy revokes", (Error, "have the publisher rotate the key, and remove the trust data of the repository");
+    KeyTwice = "key-twice", "a role lists one key in several certificates, which count once", (Warning, "give the role as many keys as its threshold is meant to need");
+    LeftOverKey = "left-over-key", "a root file holds a key that no role lists", (Info, "former root certificates stay in the file; nothing counts them");
+    NotInPolicy = "not-in-policy", "a repository is trusted here and no entry of the policy covers it", (Warning, "add a [[rule]] with the root that may sign it, or remove its trust data");
+    NotInTrustDirectory = "not-in-trust-directory", "the policy names a repository that no trust directory here knows", (Info, "nothing to do where Docker's own client is not used");
+    PolicyAuditMode = "policy-audit-mode", "the policy is in audit mode: what is refused is let through", (Warning, "set mode = \"enforce\" once the log has no refusal that is not meant");
+    PolicyWarning = "policy-warning", "the policy has a warning", (Info, "rootpin policy check");
+    PrivateKey = "private-key", "a trust directory holds private keys", (Warning, "a host that only pulls needs none; keep the root key offline");
+    RoleNotSigned = "role-not-signed", "a metadata file is not signed by enough keys of its role", (Error, "the files were changed, or are of different times; remove the repository's trust data and pull again");
+    RootExtraKey = "root-extra-key", "a root role holds keys besides the pinned ones: each of them can sign", (Error, "ask the publisher what the other key is; pin it, or have it removed");
+    RootNotPinned = "root-not-pinned", "a root role holds none of the pinned keys", (Error, "it was trusted at first use and is not the publisher's; remove it and pull again");
+    RootNotSigned = "root-not-signed", "a root file is not signed by enough of its own keys", (Error, "anyone can list another's key; remove the repository's trust data");
+    RootRotated = "root-rotated", "the root role's keys changed in the chain of root files", (Info, "compare the new keys with the publisher's by another way");
+    RootUnseen = "root-unseen", "nothing was seen yet of a pinned root", (Info, "rootpin verify NAME of an image that it signs");
+    Stale = "stale", "a timestamp or snapshot file in a trust directory is past its expiry", (Info, "the next pull renews it");
+    SubjectName = "subject-name", "a root certificate is for another name than the repository", (Warning, "a client refuses it for this repository; have it published under its own name");
+    ThresholdUnreachable = "threshold-unreachable", "a role's threshold is higher than the number of its keys", (Error, "nothing can be signed for the role; have the publisher mend it");
 }
 
-codes! {
-    CertificateExpired "certificate-expired" Warning "a root certificate is past its end" "Docker's client stops at it; have the root key's certificate renewed";
-    ChainBroken "chain-broken" Error "a root file is not signed by the keys of the one before it" "somebody put another root in place; compare its keys with the publisher's by another way";
-    Expired "expired" Warning "a root, targets or delegation file is past its expiry" "have the publisher sign it anew";
-    ExpiresSoon "expires-soon" Warning "a root, targets or delegation file, or a root certificate, ends within 30 days" "have the publisher renew it in time";
-    ImageExempt "image-exempt" Info "an image is let through by an exemption" "have it signed before the exemption is over";
-    ImageRefused "image-refused" Error "the policy refuses an image that is on this host" "remove the image and what runs of it, or have it signed";
-    ImageUnnamed "image-unnamed" Info "an image has no name, or no digest of a registry, by which it could be judged" "nothing vouches for local bytes; pull the image by its signed name";
-    KeyRevoked "key-revoked" Error "a role lists a key that the policy revokes" "have the publisher rotate the key, and remove the trust data of the repository";
-    KeyTwice "key-twice" Warning "a role lists one key in several certificates, which count once" "give the role as many keys as its threshold is meant to need";
-    LeftOverKey "left-over-key" Info "a root file holds a key that no role lists" "former root certificates stay in the file; nothing counts them";
-    NotInPolicy "not-in-policy" Warning "a repository is trusted here and no entry of the policy covers it" "add a [[rule]] with the root that may sign it, or remove its trust data";
-    NotInTrustDirectory "not-in-trust-directory" Info "the policy names a repository that no trust directory here knows" "nothing to do where Docker's own client is not used";
-    PolicyAuditMode "policy-audit-mode" Warning "the policy is in audit mode: what is refused is let through" "set mode = \"enforce\" once the log has no refusal that is not meant";
-    PolicyWarning "policy-warning" Info "the policy has a warning" "rootpin policy check";
-    PrivateKey "private-key" Warning "a trust directory holds private keys" "a host that only pulls needs none; keep the root key offline";
-    RoleNotSigned "role-not-signed" Error "a metadata file is not signed by enough keys of its role" "the files were changed, or are of different times; remove the repository's trust data and pull again";
-    RootExtraKey "root-extra-key" Error "a root role holds keys besides the pinned ones: each of them can sign" "ask the publisher what the other key is; pin it, or have it removed";
-    RootNotPinned "root-not-pinned" Error "a root role holds none of the pinned keys" "it was trusted at first use and is not the publisher's; remove it and pull again";
-    RootNotSigned "root-not-signed" Error "a root file is not signed by enough of its own keys" "anyone can list another's key; remove the repository's trust data";
-    RootRotated "root-rotated" Info "the root role's keys changed in the chain of root files" "compare the new keys with the publisher's by another way";
-    RootUnseen "root-unseen" Info "nothing was seen yet of a pinned root" "rootpin verify NAME of an image that it signs";
-    Stale "stale" Info "a timestamp or snapshot file in a trust directory is past its expiry" "the next pull renews it";
-    SubjectName "subject-name" Warning "a root certificate is for another name than the repository" "a client refuses it for this repository; have it published under its own name";
-    ThresholdUnreachable "threshold-unreachable" Error "a role's threshold is higher than the number of its keys" "nothing can be signed for the role; have the publisher mend it";
+impl FindingCode {
+    /// How much it weighs.
+    #[must_use]
+    pub fn severity(self) -> FindingSeverity {
+        self.facts().0
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        self.facts().1
+    }
 }
 
 impl AuditFinding {

@@ -137,22 +137,17 @@ pub struct Drift {
     pub detail: String,
 }
 
-/// Every code of drift, with what it means.
-pub(super) const DRIFT: [(&str, &str); 7] = [
-    (
-        "behind",
-        "it holds an older version of a root file than most of the hosts that hold one",
-    ),
-    ("clock-ahead", "its report is of the future"),
-    ("pin-extra", "it pins a root key that is not to be pinned"),
-    ("pin-missing", "it lacks a pin"),
-    ("policy-differs", "it has another policy, or none"),
-    ("silent", "its last report is older than `--older-than`"),
-    (
-        "trusts-unpinned",
-        "a root role on it holds a key that none of its own roots pins",
-    ),
-];
+rootpin_trust::codes! {
+    /// Each way in which a host of a fleet can differ.
+    pub(super) enum DriftCode;
+    Behind = "behind", "it holds an older version of a root file than most of the hosts that hold one";
+    ClockAhead = "clock-ahead", "its report is of the future";
+    PinExtra = "pin-extra", "it pins a root key that is not to be pinned";
+    PinMissing = "pin-missing", "it lacks a pin";
+    PolicyDiffers = "policy-differs", "it has another policy, or none";
+    Silent = "silent", "its last report is older than `--older-than`";
+    TrustsUnpinned = "trusts-unpinned", "a root role on it holds a key that none of its own roots pins";
+}
 
 /// Clocks of one fleet agree better than this.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -173,11 +168,14 @@ impl Merge {
         let hosts = self.hosts.iter().map(|(name, seen)| {
             let mut drift = drift(seen, &majority, &newest, &floors);
             let ahead = seen.at.duration_since(now) > AHEAD;
-            drift.extend(ahead.then(|| told("clock-ahead", format!("{} is after {now}", seen.at))));
+            drift
+                .extend(ahead.then(|| {
+                    differs(DriftCode::ClockAhead, format!("{} is after {now}", seen.at))
+                }));
             drift.extend(
                 limit
                     .filter(|limit| seen.at < *limit)
-                    .map(|_| told("silent", format!("no report since {}", seen.at))),
+                    .map(|_| differs(DriftCode::Silent, format!("no report since {}", seen.at))),
             );
             FleetHost {
                 host: Arc::clone(name),
@@ -235,7 +233,8 @@ impl Fleet {
     }
 }
 
-fn told(code: &'static str, detail: String) -> Drift {
+fn differs(code: DriftCode, detail: String) -> Drift {
+    let code = code.as_str();
     Drift { code, detail }
 }
 
@@ -327,10 +326,10 @@ fn drift(
     let mut drift = Vec::new();
     match (&seen.policy, &majority.policy) {
         (Some((hash, _)), Some(wanted)) if hash != wanted => {
-            drift.push(told("policy-differs", format!("policy {hash}")));
+            drift.push(differs(DriftCode::PolicyDiffers, format!("policy {hash}")));
         }
-        (None, Some(_)) => drift.push(told(
-            "policy-differs",
+        (None, Some(_)) => drift.push(differs(
+            DriftCode::PolicyDiffers,
             "no policy in force, or none that could be asked".to_owned(),
         )),
         _ => {}
@@ -341,14 +340,14 @@ fn drift(
             .keys
             .iter()
             .filter(|key| !seen.pins.contains_key(*key));
-        drift.extend(missing.map(|key| told("pin-missing", format!("root key {key}"))));
+        drift.extend(missing.map(|key| differs(DriftCode::PinMissing, format!("root key {key}"))));
         let extra = seen
             .pins
             .iter()
             .filter(|(key, _)| !majority.keys.contains(*key));
         drift.extend(extra.map(|(key, roots)| {
-            told(
-                "pin-extra",
+            differs(
+                DriftCode::PinExtra,
                 format!("root key {key} of root {}", joined(roots)),
             )
         }));
@@ -360,8 +359,8 @@ fn drift(
             .unwrap_or_default();
         let wanted = reached.max(floors.get(&held.root).copied().unwrap_or_default());
         if held.version < wanted {
-            drift.push(told(
-                "behind",
+            drift.push(differs(
+                DriftCode::Behind,
                 format!(
                     "root {}: {} at version {}, others at {wanted}",
                     held.root, held.repository, held.version
@@ -370,8 +369,8 @@ fn drift(
         }
     }
     let trusted = seen.unpinned.iter().map(|(key, repositories)| {
-        told(
-            "trusts-unpinned",
+        differs(
+            DriftCode::TrustsUnpinned,
             format!("root key {key} for {}", joined(repositories)),
         )
     });

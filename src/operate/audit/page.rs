@@ -4,7 +4,7 @@ mod cells;
 
 use cells::{host, image, mode, outcome, severity, trusted};
 
-use super::fleet::{DRIFT, Fleet};
+use super::fleet::{DriftCode, Fleet};
 use super::picture::{self, Vouching};
 use super::report::HostReport;
 use super::sheet::{Cell, HtmlPage};
@@ -317,9 +317,9 @@ pub fn fleet_page(fleet: &Fleet) -> String {
         &["From", "Why"],
         &rows,
     );
-    let rows: Vec<_> = DRIFT
+    let rows: Vec<_> = DriftCode::ALL
         .iter()
-        .map(|(code, meaning)| vec![Cell::Code((*code).to_owned()), Cell::text(*meaning)])
+        .map(|code| vec![Cell::Code(code.to_string()), Cell::text(code.meaning())])
         .collect();
     sheet.table("How a host may differ", "", &["Code", "Meaning"], &rows);
     sheet.html()

@@ -11,17 +11,29 @@ use crate::hosts_toml::{
 };
 use crate::trusted_path::Untrusted;
 
-/// The code of a registry that has no file.
-pub(crate) const NO_FILE: &str = "no-file";
-
-/// The code of a file that others than root can change.
-pub(crate) const WRITABLE: &str = "writable";
+rootpin_trust::codes! {
+    /// Each fault of a registry's `hosts.toml`; docs/resolver.md and `rootpin hosts check --help` list
+    /// them.
+    pub(crate) enum HostsCode;
+    NoFile = "no-file", "the registry has no hosts.toml, so it says itself";
+    Malformed = "malformed", "engines pass over a file that they don't understand";
+    NoServer = "no-server", "no server is named, and then the registry may resolve";
+    ServerResolves = "server-resolves", "the server may resolve";
+    HostResolves = "host-resolves", "another host may resolve";
+    NoResolver = "no-resolver", "the resolver is not asked";
+    NoHostTable = "no-host-table", "containerd 1.7 passes over a file without a [host] table";
+    Mirrors = "mirrors", "dockerd's registry-mirrors say what Docker Hub's tags are";
+    Writable = "writable", "others than root can change it";
+    Generated = "generated", "another program writes the file anew, so `rootpin hosts write` leaves it";
+    PortTaken = "port-taken", "somebody else than rootpind listens where the resolver should";
+    DirList = "dir-list", "a folder is a list with colons, of which CRI of containerd 2.1 and later takes none";
+}
 
 /// One fault of a `hosts.toml`: another host than the resolver resolves tags, or none does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostsFinding {
     /// Its stable code.
-    pub(crate) code: &'static str,
+    pub(crate) code: HostsCode,
     /// What was found.
     pub(crate) found: String,
     /// What to change.
@@ -29,11 +41,7 @@ pub(crate) struct HostsFinding {
 }
 
 impl HostsFinding {
-    pub(super) fn new(
-        code: &'static str,
-        found: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    pub(super) fn new(code: HostsCode, found: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             code,
             found: found.into(),
@@ -48,7 +56,7 @@ impl HostsFinding {
             why.trim()
         );
         Self::new(
-            "malformed",
+            HostsCode::Malformed,
             found,
             "mend it by hand; `rootpin hosts write` then closes it",
         )
@@ -61,7 +69,7 @@ impl HostsFinding {
             file.display(),
             fault.message
         );
-        Self::new(WRITABLE, found, fault.hint)
+        Self::new(HostsCode::Writable, found, fault.hint)
     }
 
     /// Another program writes the file anew when it starts, so an edit would be lost.
@@ -71,7 +79,7 @@ impl HostsFinding {
             line.trim_start_matches('#').trim()
         );
         let hint = "write the registry's file into a folder of your own, by --dir, and have CRI's config_path name that folder";
-        Self::new("generated", found, hint)
+        Self::new(HostsCode::Generated, found, hint)
     }
 }
 
@@ -87,7 +95,7 @@ pub(crate) fn check_folder(
     options: &str,
 ) -> io::Result<Vec<HostsFinding>> {
     let hint = format!("rootpin hosts write{options} {registry}");
-    let none = |found| Ok(vec![HostsFinding::new(NO_FILE, found, &hint)]);
+    let none = |found| Ok(vec![HostsFinding::new(HostsCode::NoFile, found, &hint)]);
     let Some(place) = place else {
         return none("no hosts.toml, so the registry says itself what its tags are");
     };
@@ -122,7 +130,7 @@ pub(crate) fn without_host_table(
     };
     let name = if place.is_default { DEFAULT } else { registry };
     let hole = HostsFinding::new(
-        "no-host-table",
+        HostsCode::NoHostTable,
         "containerd 1.7 passes over a file without a [host] table, and asks the registry",
         format!("rootpin hosts write{options} {name}"),
     );
@@ -153,7 +161,7 @@ pub(crate) fn mirrored(
     let hint = format!(
         "rootpin hosts write{options} docker.io   # which names two and so ends registry-mirrors; a mirror of bytes is then a [host.\"URL\"] with capabilities = [\"pull\"] in that file"
     );
-    Ok(Some(HostsFinding::new("mirrors", found, hint)))
+    Ok(Some(HostsFinding::new(HostsCode::Mirrors, found, hint)))
 }
 
 /// The faults in the file of a registry, or of `_default`; none if only the resolver resolves tags.
@@ -168,7 +176,7 @@ pub(crate) fn check_file(
     let by_server = resolves(file.root());
     match server {
         None => holes.push(HostsFinding::new(
-            "no-server",
+            HostsCode::NoServer,
             "no server is named, so the registry itself is the last host, and may resolve",
             format!(
                 "name it at the top of the file, as server = \"{}\"",
@@ -176,7 +184,7 @@ pub(crate) fn check_file(
             ),
         )),
         Some(server) if by_server && !server_is_ours => holes.push(HostsFinding::new(
-            "server-resolves",
+            HostsCode::ServerResolves,
             format!("the server, {server}, may say what a tag is"),
             "write capabilities = [\"pull\", \"push\"] below the server, before any [host.…]",
         )),
@@ -189,7 +197,7 @@ pub(crate) fn check_file(
         } else if resolves(table) {
             let hint = format!("write capabilities = [\"pull\"] below [host.\"{host}\"]");
             holes.push(HostsFinding::new(
-                "host-resolves",
+                HostsCode::HostResolves,
                 format!("the host {host} may say what a tag is"),
                 hint,
             ));
@@ -201,7 +209,7 @@ pub(crate) fn check_file(
             resolver_url(resolver, registry)
         );
         holes.push(HostsFinding::new(
-            "no-resolver",
+            HostsCode::NoResolver,
             format!("the resolver at {resolver} is not asked what a tag is"),
             hint,
         ));
@@ -229,5 +237,32 @@ pub(super) fn default_server(registry: &str, resolver: SocketAddr) -> String {
         "docker.io" => "https://registry-1.docker.io".to_owned(),
         _ if local && !["", "443"].contains(&port) => format!("http://{registry}"),
         _ => format!("https://{registry}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_and_the_help_list_every_code_and_no_other() {
+        let documented = include_str!("../../../docs/resolver.md");
+        let (_, table) = documented
+            .split_once("| code | hole |\n|---|---|\n")
+            .unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with("| `"));
+        let listed: Vec<_> = rows
+            .filter_map(|row| row.split(" | ").next())
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let names: Vec<_> = HostsCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(listed, names);
+
+        // Only `rootpin hosts write` meets a generated file.
+        let checked = names.iter().filter(|name| **name != "generated");
+        let help = include_str!("../../cli/hosts/mod.rs");
+        for name in checked {
+            assert!(help.contains(&format!("            {name} ")), "{name}");
+        }
     }
 }

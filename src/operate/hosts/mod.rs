@@ -10,6 +10,4 @@ mod close;
 mod finding;
 
 pub(crate) use close::close;
-pub(crate) use finding::{
-    HostsFinding, NO_FILE, WRITABLE, check_folder, mirrored, without_host_table,
-};
+pub(crate) use finding::{HostsCode, HostsFinding, check_folder, mirrored, without_host_table};

@@ -11,7 +11,7 @@ use super::super::hole::Hole;
 use super::super::version::Version;
 use crate::config::DEFAULT_CONFIG;
 use crate::hosts_toml::{Certificates, DEFAULT, DOCKER_HUB, RegistryFolder, registries};
-use crate::operate::hosts::{NO_FILE, WRITABLE, check_folder, close, mirrored, without_host_table};
+use crate::operate::hosts::{HostsCode, check_folder, close, mirrored, without_host_table};
 
 /// dockerd with images in containerd reads them from this version on, there and nowhere else.
 const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
@@ -145,7 +145,7 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: 
         });
         match found {
             Ok((found, _)) if found.is_empty() => {}
-            Ok((found, _)) if found.iter().any(|hole| hole.code == NO_FILE) => {
+            Ok((found, _)) if found.iter().any(|hole| hole.code == HostsCode::NoFile) => {
                 missing.push(registry);
             }
             Ok((found, place)) => {
@@ -155,8 +155,9 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: 
                     .unwrap_or_default();
                 let command = place.and_then(|place| command(&place, &registry, resolver));
                 // No command of rootpin's changes a mode.
-                let (by_hand, by_command): (Vec<_>, Vec<_>) =
-                    found.iter().partition(|hole| hole.code == WRITABLE);
+                let (by_hand, by_command): (Vec<_>, Vec<_>) = found
+                    .iter()
+                    .partition(|hole| hole.code == HostsCode::Writable);
                 let mut change: Vec<_> = match &command {
                     Some(command) if !by_command.is_empty() => vec![command.as_str()],
                     _ => by_command.iter().map(|hole| hole.hint.as_str()).collect(),
