@@ -1,4 +1,4 @@
-//! What went wrong, and what a person types against it.
+//! A problem, and the hint that cures it.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     /// Judge here, by the policy in this folder, without a daemon
     #[arg(long, value_name = "DIR", requires = "state")]
     policy: Option<PathBuf>,
-    /// What has been seen, with --policy
+    /// The folder of floors and cached metadata, with --policy
     #[arg(long, value_name = "DIR", requires = "policy")]
     state: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials, with --policy

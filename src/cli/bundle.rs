@@ -79,7 +79,7 @@ pub(super) struct Import {
     /// Import here, by the policy in this folder, without a daemon
     #[arg(long, value_name = "DIR", requires = "state")]
     policy: Option<PathBuf>,
-    /// What has been seen: floors and cached metadata; made if it is new
+    /// The folder of floors and cached metadata; made if it is new
     #[arg(long, value_name = "DIR", requires = "policy")]
     state: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What is written into engines' configurations: shown, asked for, done, and told.
+//! Shows the changes of engines' configurations, asks for a yes, makes them, and reports them.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -24,7 +24,7 @@ pub(super) struct Consent {
     pub(super) yes: bool,
 }
 
-/// What became of a plan.
+/// The outcome of a plan.
 #[derive(Debug)]
 pub(super) enum Done {
     /// It was shown, or is empty.

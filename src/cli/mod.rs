@@ -173,7 +173,7 @@ pub fn daemon_command() -> clap::Command {
     DaemonArguments::command()
 }
 
-/// What `rootpin` does. Returns the exit code.
+/// Runs `rootpin`. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
     let parsed = command()
@@ -256,7 +256,7 @@ fn hide_control(command: clap::Command, verb: &[&'static str]) -> clap::Command 
     command.mut_subcommand(first, |command| hide_control(command, below))
 }
 
-/// What `rootpind` does. Returns the exit code.
+/// Runs `rootpind`. Returns the exit code.
 #[must_use]
 pub fn daemon_main() -> u8 {
     match DaemonArguments::try_parse() {

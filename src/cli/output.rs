@@ -74,7 +74,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// What the daemon reported, as it is or as text.
+    /// The daemon's report, as it is or as text.
     pub(super) fn report(self, report: &Report, text: impl FnOnce(&Value) -> String) -> u8 {
         let exit = u8::try_from(report.exit_code).unwrap_or(2);
         if self.json {

@@ -73,7 +73,7 @@ pub(super) enum Verb {
     },
 }
 
-/// What a reset is about.
+/// The subject of a reset.
 struct Reset {
     root: String,
     contacts: bool,
@@ -177,7 +177,7 @@ impl Reset {
     }
 }
 
-/// What the daemon says to it.
+/// The daemon's answer.
 fn told(control: &Path, request: StateRequest) -> Result<Value, Problem> {
     super::block_on(async {
         let report = DaemonClient::connect(control, super::TIMEOUT)

@@ -114,7 +114,7 @@ fn sweep_text(value: &Value) -> String {
     parts.join("\n\n")
 }
 
-/// The name and the beginning of what it stands for; the JSON has all of it.
+/// The name and the beginning of its digest; the JSON has all of it.
 fn image(one: &Value) -> String {
     let name = ["record", "image"]
         .iter()
@@ -137,7 +137,7 @@ fn place(one: &Value) -> String {
     format!("{}/{}", text(one, "engine"), text(one, "namespace"))
 }
 
-/// What was done, or what would be, and by what it is held.
+/// The action taken or planned, and whatever prevents it.
 fn action(finding: &Value) -> String {
     let may_go = finding.get("removable").and_then(Value::as_bool) == Some(true);
     match text(finding, "action") {

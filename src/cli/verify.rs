@@ -1,4 +1,4 @@
-//! `rootpin verify`: asks the daemon, or, with a policy and a state of its own, decides by itself.
+//! `rootpin verify`: asks the daemon, or judges with a policy and a state of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// Decide here, by the policy in this folder, without a daemon
     #[arg(long, value_name = "DIR", requires = "state")]
     policy: Option<PathBuf>,
-    /// What has been seen: floors and cached metadata; made if it is new
+    /// The folder of floors and cached metadata; made if it is new
     #[arg(long, value_name = "DIR", requires = "policy")]
     state: Option<PathBuf>,
     /// Judge as of this RFC 3339 time; floors are read and none written

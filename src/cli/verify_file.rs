@@ -23,7 +23,7 @@ use rootpin_trust::image::{Digest, ImageRef};
 
 /// For reading the metadata.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// What the root file is called in the policy that is made for it.
+/// The root file's name in the policy that is made for it.
 const ROOT: &str = "root.json";
 
 pub(super) const EXAMPLES: &str = "example: rootpin verify-file rootpin.release/rootpin_0.1.0-1_amd64.deb:0.1.0 ./rootpin_0.1.0-1_amd64.deb \

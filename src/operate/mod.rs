@@ -1,4 +1,4 @@
-//! What a person runs on a host: each folder is the work of one command. `cli` parses and prints.
+//! The work of the commands that look after a host, a folder each. `cli` parses and prints.
 
 pub mod audit;
 pub mod doctor;

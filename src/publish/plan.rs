@@ -1,4 +1,4 @@
-//! Who is to sign what: told before a passphrase is asked for, and then done so.
+//! The plan of a change: which keys sign which roles. A person sees it before a passphrase is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 

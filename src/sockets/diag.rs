@@ -1,4 +1,4 @@
-//! What the kernel knows of one TCP socket, asked by `NETLINK_SOCK_DIAG` (`sock_diag(7)`): a
+//! Asks the kernel about one TCP socket by `NETLINK_SOCK_DIAG` (`sock_diag(7)`): a
 //! look-up by both ends, which costs the same on a host with one connection and on one with a
 //! hundred thousand, never blocks, and needs no privilege.
 

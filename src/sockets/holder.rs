@@ -1,4 +1,4 @@
-//! Who has a socket that should be ours: the user, and as far as `/proc` shows it to us, the
+//! Finds the process that has a socket of ours: the user, and as far as `/proc` shows it to us, the
 //! process.
 
 use std::fmt::{self, Display, Formatter};

@@ -1,4 +1,4 @@
-//! What a policy is read from, and the hash of all that was read.
+//! The files of a policy, and their common hash.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

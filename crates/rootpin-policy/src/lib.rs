@@ -1,4 +1,4 @@
-//! What is demanded: the policy that a host's owner wrote, loaded whole or not at all.
+//! Loads a host's policy, whole or not at all, and judges questions by it.
 //!
 //! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
 //! [`Policy`].

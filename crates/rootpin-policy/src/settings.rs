@@ -1,4 +1,4 @@
-//! What a policy says once for the whole host: `mode`, `[local]`, `[limits]`, `[docker]`, `[sweep]` and
+//! The settings of a policy for the whole host: `mode`, `[local]`, `[limits]`, `[docker]`, `[sweep]` and
 //! `prove`.
 
 use std::collections::BTreeSet;

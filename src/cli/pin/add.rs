@@ -1,4 +1,4 @@
-//! `rootpin pin add`: keys whose fingerprint a person was told.
+//! `rootpin pin add`: pins keys whose fingerprint a person gives.
 
 mod new_root;
 mod pinned_files;
@@ -37,13 +37,13 @@ pub(in crate::cli) struct Arguments {
     /// A PEM key or certificate, a root.json, or a trust directory
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// What a server presents now: an image name, or a TUF repository
+    /// A server to read the keys from: an image name, or a TUF repository
     #[arg(long, value_name = "NAME|URL")]
     scan: Option<String>,
     /// Of a trust directory this repository's root only
     #[arg(long, value_name = "NAME", requires = "from")]
     gun: Option<String>,
-    /// What the publisher told you, for each key; -: standard input
+    /// The publisher's fingerprint of each key; -: standard input
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Vec<String>,
     /// In the place of the root file that a TUF root has pinned
@@ -57,7 +57,7 @@ pub(in crate::cli) struct Arguments {
     fields: Fields,
 }
 
-/// What a new root is given in the policy.
+/// The settings of a new root in the policy.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "For a root that the policy doesn't have yet")]
 struct Fields {

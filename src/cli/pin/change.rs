@@ -24,7 +24,7 @@ pub(super) struct PolicyChange {
     changing: Changing,
 }
 
-/// What is to be written, and what is said of it.
+/// A change of the policy's files, and the report of it.
 #[derive(Debug)]
 pub(super) struct PolicyEdit {
     /// The file that changes.
@@ -35,7 +35,7 @@ pub(super) struct PolicyEdit {
     pub(super) after: String,
     /// Pinned files that come with it.
     pub(super) pinned: BTreeMap<String, Vec<u8>>,
-    /// What was done, for people.
+    /// The report, for people.
     pub(super) words: String,
     /// The same for programs: members beside `version` and `outcome`.
     pub(super) members: Value,

@@ -1,4 +1,4 @@
-//! What is to be pinned, from a file, a root file, or a trust directory of Docker or Notary.
+//! Reads the keys and root files that a person pins, from a file, a root file, or a trust directory of Docker or Notary.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -8,7 +8,7 @@ use super::{Failure, unknown};
 use crate::problem::Problem;
 use rootpin_trust::{Format, PublicKey, RootFile, key_file};
 
-/// What can be pinned.
+/// Keys or root files to pin.
 #[derive(Debug)]
 pub(super) enum Material {
     /// Keys that may stand in Notary's root roles.
@@ -21,7 +21,7 @@ pub(super) enum Material {
 const MOST_DEPTH: usize = 32;
 const MOST_REPOSITORIES: usize = 10_000;
 
-/// What is at that path. `gun` picks one repository of a trust directory.
+/// Reads that path. `gun` picks one repository of a trust directory.
 pub(super) fn at(path: &Path, gun: Option<&str>) -> Result<Material, Failure> {
     if path.is_dir() {
         return trust_directory(path, gun);

@@ -36,9 +36,9 @@ pub(super) enum Verb {
         after_help = scan::EXAMPLES
     )]
     Scan(scan::Arguments),
-    /// Pin a key or a root file whose fingerprint the publisher has told you
+    /// Pin a key or a root file whose fingerprint the publisher gave you
     #[command(
-        long_about = "Pin a key or a root file whose fingerprint the publisher has told you.\n\n\
+        long_about = "Pin a key or a root file whose fingerprint the publisher gave you.\n\n\
             The key comes from a file, a trust directory or a scan; the fingerprint comes from a person, typed, piped or asked for at the \
             terminal, and never from where the key came from. It is accepted in each form that `pin scan` shows: the canonical key ID, \
             SHA256:… of the public key, the same in hex, or the sha256 of a TUF root file. Every key that is to be pinned needs one.\n\n\
@@ -148,7 +148,7 @@ fn load(dir: &Path) -> Result<Policy, Failure> {
     })
 }
 
-/// What is wrong with a policy, in one line.
+/// The mistakes of a policy, in one line.
 fn broken(what: &str, findings: &[impl Display], hint: &str) -> Problem {
     let first = findings
         .first()

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// A root file of it, from whoever keeps it and not from the place
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
-    /// The root file's SHA-256, told by another way than the file
+    /// The root file's SHA-256, learned by another way than the file
     #[arg(long, value_name = "HEX")]
     sha256: String,
     /// The names that are signed here, as a policy writes them

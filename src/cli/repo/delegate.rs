@@ -42,7 +42,7 @@ pub(super) struct AddDelegation {
     /// The signers' public keys (PEM), as `key generate` writes them
     #[arg(long, required = true, num_args = 1.., value_name = "FILE.pub")]
     key: Vec<PathBuf>,
-    /// Who holds the keys, in their order; else the files' names
+    /// The holders of the keys, in their order; else the files' names
     #[arg(long, num_args = 1.., value_name = "NAME")]
     holder: Vec<String>,
     /// The names, as a policy writes them
@@ -71,7 +71,7 @@ pub(super) struct RemoveDelegation {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// What is in the working folder, whatever the place has
+    /// Read the working folder, not the place
     #[arg(long)]
     local: bool,
 }

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// How long a role's file holds: timestamp=3d
     #[arg(long, num_args = 1.., value_name = "ROLE=DURATION", value_parser = term)]
     expires: Vec<(String, String)>,
-    /// Who holds a key; else the key's name
+    /// The holder of a key; else the key's name
     #[arg(long, num_args = 1.., value_name = "KEY=NAME", value_parser = term)]
     holder: Vec<(String, String)>,
     #[command(flatten)]
@@ -201,7 +201,7 @@ fn names(verb: &Arguments) -> Vec<String> {
         .collect()
 }
 
-/// What would be found out only after keys were made and passphrases given.
+/// Mistakes that would otherwise show only after keys were made and passphrases given.
 fn check(here: &Here, verb: &Arguments, settings: &Settings) -> Result<(), PublishError> {
     let (keys, threshold) = (verb.root_keys, verb.root_threshold);
     if threshold < 1 || keys < threshold {
@@ -285,7 +285,7 @@ fn first_root(working: &Working, verb: &Arguments) -> Result<Document, PublishEr
     root_document(&roles)
 }
 
-/// What to tell hosts.
+/// The lines for hosts.
 fn report(working: &Working) -> Result<Value, PublishError> {
     let root = working.root()?;
     let sha256 = Digest::of(root.bytes()).hex();

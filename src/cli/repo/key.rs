@@ -39,7 +39,7 @@ pub(super) enum Verb {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Generate {
-    /// What to call it
+    /// Its name
     name: String,
     /// ed25519, or ecdsa (P-256), which every token can make; default: ed25519 in a file, ecdsa in
     /// a token
@@ -58,7 +58,7 @@ pub(super) struct Generate {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whence").required(true).args(["file", "token"]))]
 pub(super) struct AddKey {
-    /// What to call it
+    /// Its name
     name: String,
     /// An encrypted private key, as OpenSSL, Notary and Docker write it
     #[arg(long, value_name = "FILE")]

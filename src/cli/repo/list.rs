@@ -15,7 +15,7 @@ use rootpin_trust::image::Repository;
 pub(super) struct Arguments {
     /// Only these names, as a policy writes them
     pattern: Option<Pattern>,
-    /// What is in the working folder, whatever the place has
+    /// Read the working folder, not the place
     #[arg(long)]
     local: bool,
 }
@@ -36,7 +36,7 @@ pub(super) async fn run(here: &Here, verb: &Arguments, output: Output) -> Result
     Ok(term.said(0, &here.repo))
 }
 
-/// Every name that some role lists, with what it stands for there and whether that role decides it.
+/// Every name that some role lists, with its digest there and whether that role decides it.
 fn images(metadata: &Metadata) -> impl Iterator<Item = Value> {
     let of_role = move |(role, file): (&String, &crate::publish::MetadataFile)| {
         let role = role.clone();

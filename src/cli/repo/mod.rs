@@ -60,14 +60,14 @@ enum Verb {
     /// Make keys, and show those that are here
     #[command(subcommand, after_help = "example: rootpin repo key list")]
     Key(key::Verb),
-    /// Sign what an image's name stands for
+    /// Sign the digest that an image's name has now
     #[command(
         after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
         rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run\n  \
         rootpin repo sign registry.example/tool/tool.tar.xz:1.2 --file ./tool.tar.xz"
     )]
     Sign(images::Sign),
-    /// Sign what an image that others build stands for
+    /// Sign the digest of an image that others build
     #[command(
         after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
         rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20"

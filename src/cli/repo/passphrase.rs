@@ -30,10 +30,10 @@ pub(super) struct Passphrases {
     /// it `ROOTPIN_PASSPHRASE` of the environment counts, or the terminal is asked
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// What standard input said: it can be read once.
+    /// The passphrase from standard input, which can be read once.
     #[arg(skip)]
     input: StandardInput,
-    /// What was typed for new keys, which sign in the same verb.
+    /// The passphrases typed for new keys, which sign in the same verb.
     #[arg(skip)]
     made: TypedPassphrases,
 }

@@ -1,4 +1,4 @@
-//! What is signed, and how it ended, for people and for programs.
+//! Reports a change of a repository and its end, for people and for programs.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Ke
     })
 }
 
-/// What is missing, and who could give it.
+/// The missing signatures, and who could give them.
 pub(super) fn missing_json(missing: &Missing, metadata: &Metadata, keyring: &Keyring) -> Value {
     let holders: Vec<String> = missing
         .keys

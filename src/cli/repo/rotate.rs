@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// New public keys (PEM); else a new key is made here
     #[arg(long, num_args = 1.., value_name = "FILE.pub")]
     key: Vec<PathBuf>,
-    /// Who holds the new keys, in their order; else the files' names
+    /// The holders of the new keys, in their order; else the files' names
     #[arg(long, num_args = 1.., value_name = "NAME")]
     holder: Vec<String>,
     /// Present keys that leave, by holder or ID; else all of them leave

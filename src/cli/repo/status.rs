@@ -14,7 +14,7 @@ use rootpin_trust::image::Digest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What is in the working folder, whatever the place has
+    /// Read the working folder, not the place
     #[arg(long)]
     local: bool,
 }

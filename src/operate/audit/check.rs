@@ -1,4 +1,4 @@
-//! What is wrong with what was seen: every finding of an audit is made here.
+//! Makes every finding of an audit from the facts of the host.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What an audit may find, each under a stable code with its severity; docs/audit.md has the same
+//! The findings of an audit, each under a stable code with its severity; docs/audit.md has the same
 //! table, and a test holds it to this one.
 
 use std::fmt;

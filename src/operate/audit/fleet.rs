@@ -1,4 +1,4 @@
-//! What a fleet's reports add up to: the majority, or what a policy demands, and each host that
+//! Summarizes a fleet's reports: the majority, or what a policy demands, and each host that
 //! differs from it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Who judges: the running daemon, or a policy and a state that no daemon has open.
+//! Asks for each judgement: the running daemon, or a policy and a state that no daemon has open.
 
 use std::path::Path;
 use std::sync::Arc;

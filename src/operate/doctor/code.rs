@@ -1,4 +1,4 @@
-//! What a doctor may find, each under a stable code with its severity; docs/doctor.md has the same
+//! The findings of the doctor, each under a stable code with its severity; docs/doctor.md has the same
 //! table, and a test holds it to this one.
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What is known of an engine: asked for once, and then judged without asking again.
+//! The facts about an engine: the doctor asks for them once, and judges them without asking again.
 
 use std::path::PathBuf;
 

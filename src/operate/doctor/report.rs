@@ -1,4 +1,4 @@
-//! What a doctor says, for people and programs.
+//! The doctor's report, for people and programs.
 
 use std::str::FromStr;
 

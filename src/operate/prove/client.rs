@@ -1,4 +1,4 @@
-//! What containerd's client library does when it pulls or imports by itself: blobs, the image's
+//! Does the work of containerd's client library in a pull or an import: blobs, the image's
 //! record, and each layer by the Diff service.
 
 use std::collections::HashMap;

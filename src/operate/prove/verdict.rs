@@ -1,4 +1,4 @@
-//! What came of a path, and what that says of its door.
+//! The outcome of a path, and the verdict on its door.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who may sign for a role: its keys and its threshold.
+//! The keys that may sign for a role, and its threshold.
 
 use serde_json::{Map, Value};
 

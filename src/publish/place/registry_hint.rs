@@ -1,4 +1,4 @@
-//! What to do about a registry that does not take what is published.
+//! Hints for a registry that refuses the published files.
 
 use crate::sources::SourceError;
 

@@ -1,4 +1,4 @@
-//! What a change does at the moment, for people who wait.
+//! The present step of a change, shown to people who wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What the judge answers.
+//! The answer of the judge.
 
 use std::sync::Arc;
 

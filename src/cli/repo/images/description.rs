@@ -14,7 +14,7 @@ use crate::sources::{Description, Sources};
 use rootpin_trust::Code;
 use rootpin_trust::image::ImageRef;
 
-/// What the registry has under that name now.
+/// The registry's manifest under that name now.
 pub(super) async fn describe(
     here: &Here,
     image: &ImageRef,

@@ -1,4 +1,4 @@
-//! What has dockerd ask rootpin's plugin: its name in daemon.json, the file by which dockerd finds
+//! Makes dockerd ask rootpin's plugin: its name in daemon.json, the file by which dockerd finds
 //! its socket, and the order of the two services. dockerd itself says whether it takes the
 //! daemon.json.
 
