@@ -268,13 +268,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         on(SignalKind::hangup())?,
     ];
     notify(&[sd_notify::NotifyState::Ready]);
-    let control = config.control.display();
-    let answers = if status.is_listening(Door::Verifier, None) {
-        format!("answers on {control}")
-    } else {
-        format!("runs, and does not answer on {control} yet")
-    };
-    log::info!("rootpin {} {answers}", env!("CARGO_PKG_VERSION"));
+    log_start(&config.control, &status);
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(
             Watchdog {
@@ -290,6 +284,15 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     unpacked(&asked, &mut signals).await;
     drain(&mut doors, config, [stop, stop_gates]).await;
     Ok(())
+}
+
+fn log_start(control: &Path, status: &StatusBoard) {
+    let (version, control) = (env!("CARGO_PKG_VERSION"), control.display());
+    if status.is_listening(Door::Verifier, None) {
+        log::info!("rootpin {version} answers on {control}");
+    } else {
+        log::info!("rootpin {version} runs, and does not answer on {control} yet");
+    }
 }
 
 async fn serve_gate(

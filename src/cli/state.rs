@@ -84,7 +84,7 @@ struct Reset {
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
     match verb {
         Verb::Show { state: Some(dir) } => {
-            let overview = open(&dir)?.show().map_err(failed)?;
+            let overview = open(&dir)?.show().map_err(|error| failed(&error))?;
             output.value(&state::overview_json(&overview), show_text);
             Ok(0)
         }
@@ -107,7 +107,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             {
                 return Ok(1);
             }
-            let aside = state::start_anew(&dir).map_err(failed)?;
+            let aside = state::start_anew(&dir).map_err(|error| failed(&error))?;
             let aside = aside.map(|path| path.display().to_string());
             output.value(&json!({ "version": 1, "set_aside": aside }), |value| {
                 format!(
@@ -152,7 +152,8 @@ impl Reset {
         };
         let store = open(dir)?;
         if self.contacts {
-            return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run).map_err(failed);
+            return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run)
+                .map_err(|error| failed(&error));
         }
         let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());
         let loaded = loaded.map_err(|errors| super::policy_fails(&errors, policy))?;
@@ -163,7 +164,7 @@ impl Reset {
                 self.root
             )
         })?;
-        state::forget_root(&store, root.floor_keys(), dry_run).map_err(failed)
+        state::forget_root(&store, root.floor_keys(), dry_run).map_err(|error| failed(&error))
     }
 
     fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, Problem> {
@@ -242,7 +243,7 @@ fn acknowledge(control: &Path, lost: bool, output: Output) -> Result<u8, Problem
 
 fn open(dir: &Path) -> Result<Store, Problem> {
     is_folder(dir)?;
-    Store::open_waiting(dir, Instant::now() + WAIT).map_err(failed)
+    Store::open_waiting(dir, Instant::now() + WAIT).map_err(|error| failed(&error))
 }
 
 /// A name that is mistyped must not become a state.
@@ -256,7 +257,7 @@ fn is_folder(dir: &Path) -> Result<(), Problem> {
     ))
 }
 
-fn failed(error: StateError) -> Problem {
+fn failed(error: &StateError) -> Problem {
     let refusal = error.refusal();
     Problem::hinted(refusal.found, refusal.hint)
 }

@@ -112,7 +112,7 @@ impl PolicyChange {
             .map_err(|findings| {
                 let what = "with this change the policy would not load, so nothing is changed";
                 let hint = findings.first().map_or("", |first| &first.hint);
-                Failure::Refused(broken(what, &findings, hint).into())
+                Failure::Refused(broken(what, &findings, hint))
             })?;
         if !holds(&checked.policy) {
             return Err(Failure::Unknown(Problem::hinted(

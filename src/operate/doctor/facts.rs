@@ -111,10 +111,17 @@ pub struct DockerFacts {
     pub features: Vec<String>,
     /// Those of them that its command line turns on.
     pub features_by_flag: Vec<String>,
-    /// Whether it is a node of a swarm.
-    pub in_swarm: bool,
-    /// Whether it is a manager there, which leaves by force only.
-    pub manages_swarm: bool,
+    /// What it is in a swarm; none: it is in none.
+    pub swarm: Option<SwarmRole>,
+}
+
+/// What a node is in its swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwarmRole {
+    /// It runs what managers say.
+    Worker,
+    /// It leaves by force only.
+    Manager,
 }
 
 /// A process that is an engine.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::code::Code;
-use super::super::facts::{DockerFacts, Process};
+use super::super::facts::{DockerFacts, Process, SwarmRole};
 use super::super::hole::{Fix, Hole};
 use super::super::plugin_name;
 use super::super::version::Version;
@@ -38,11 +38,10 @@ pub(in super::super) fn dockerd(facts: &DockerFacts, engines: &[PathBuf]) -> Vec
         holes.extend(unshown_body(facts));
         holes.extend(grpc(facts));
     }
-    if facts.in_swarm {
-        let change = if facts.manages_swarm {
-            "docker swarm leave --force   # where no swarm is meant"
-        } else {
-            "docker swarm leave   # where no swarm is meant"
+    if let Some(role) = facts.swarm {
+        let change = match role {
+            SwarmRole::Manager => "docker swarm leave --force   # where no swarm is meant",
+            SwarmRole::Worker => "docker swarm leave   # where no swarm is meant",
         };
         let hole = Hole::new(
             Code::DockerSwarm,

@@ -189,10 +189,7 @@ fn open(engine: &str, folders: &[PathBuf], resolver: &ResolverAddress<'_>, old: 
             "no hosts.toml in {shown} for {}: each says itself what its tags are",
             missing.join(", ")
         );
-        let dir = folders
-            .first()
-            .map(PathBuf::as_path)
-            .unwrap_or(Path::new(""));
+        let dir = folders.first().map_or(Path::new(""), PathBuf::as_path);
         let change = resolver.write(dir, &missing.join(" "));
         holes.push(Hole::new(Code::HostsOpen, engine, found).change(change));
     }

@@ -45,15 +45,18 @@ fn feature_off(text: &str, feature: &str) -> Result<String, Problem> {
     let (mark, text) = split_mark(text);
     let now = read(text)?;
     let off = |object: &str| match value_of(object, feature) {
-        Some((before, after)) => Some(format!("{before}false{after}")),
+        Some((before, after)) => format!("{before}false{after}"),
         None => with_member(object, &format!("\"{feature}\": false")),
     };
     let edited = match now.get(FEATURES) {
         Some(Value::Object(_)) => value_of(text, FEATURES).and_then(|(before, after)| {
             let object = text.get(before.len()..text.len() - after.len())?;
-            Some(format!("{before}{}{after}", off(object)?))
+            Some(format!("{before}{}{after}", off(object)))
         }),
-        None => with_member(text, &format!("\"{FEATURES}\": {{\"{feature}\": false}}")),
+        None => {
+            let member = format!("\"{FEATURES}\": {{\"{feature}\": false}}");
+            Some(with_member(text, &member))
+        }
         Some(_) => return Err(format!("{FEATURES} is no object").into()),
     };
     let mut wanted = now.clone();
@@ -83,13 +86,13 @@ fn read(text: &str) -> Result<Value, Problem> {
 }
 
 /// An object's text with one member more, as the first.
-fn with_member(text: &str, member: &str) -> Option<String> {
+fn with_member(text: &str, member: &str) -> String {
     match text.split_once('{') {
         Some((_, rest)) if rest.trim_start().starts_with('}') => {
-            Some(text.replacen('{', &format!("{{{member}"), 1))
+            text.replacen('{', &format!("{{{member}"), 1)
         }
-        Some((before, after)) => Some(format!("{before}{{\n  {member},{after}")),
-        None => Some(format!("{{\n  {member}\n}}\n")),
+        Some((before, after)) => format!("{before}{{\n  {member},{after}"),
+        None => format!("{{\n  {member}\n}}\n"),
     }
 }
 

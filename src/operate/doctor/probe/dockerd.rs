@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::config_files;
-use super::super::facts::{DockerFacts, Process};
+use super::super::facts::{DockerFacts, Process, SwarmRole};
 use super::super::version::Version;
 use crate::config::Dockerd;
 use crate::engines;
@@ -55,6 +55,17 @@ struct Swarm {
     local_node_state: String,
     #[serde(default)]
     control_available: bool,
+}
+
+impl Swarm {
+    fn role(&self) -> Option<SwarmRole> {
+        let role = if self.control_available {
+            SwarmRole::Manager
+        } else {
+            SwarmRole::Worker
+        };
+        (!["", "inactive"].contains(&self.local_node_state.as_str())).then_some(role)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,8 +141,7 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
             .unwrap_or_default(),
         features,
         features_by_flag,
-        in_swarm: !["", "inactive"].contains(&swarm.local_node_state.as_str()),
-        manages_swarm: swarm.control_available,
+        swarm: swarm.role(),
     })
 }
 
@@ -256,13 +266,17 @@ mod tests {
             ["embedded-containerd", "containerd-migration"]
         );
         assert_eq!(
-            (facts.mirrors, facts.in_swarm),
-            (vec!["https://m.example/".to_owned()], true)
+            (facts.mirrors, facts.swarm),
+            (
+                vec!["https://m.example/".to_owned()],
+                Some(SwarmRole::Worker)
+            )
         );
         let manager = br#"{"ServerVersion": "28.5.2", "Swarm": {"LocalNodeState": "active", "ControlAvailable": true}}"#;
-        assert!(read(manager, &docker, None).unwrap().manages_swarm);
+        let role = read(manager, &docker, None).unwrap().swarm;
+        assert_eq!(role, Some(SwarmRole::Manager));
         let plain = br#"{"ServerVersion": "26.1.5", "RegistryConfig": {"Mirrors": null}, "Swarm": {"LocalNodeState": "inactive"}}"#;
         let facts = read(plain, &docker, None).unwrap();
-        assert_eq!((facts.mirrors, facts.in_swarm), (Vec::new(), false));
+        assert_eq!((facts.mirrors, facts.swarm), (Vec::new(), None));
     }
 }

@@ -1,5 +1,6 @@
 //! The holes of dockerd.
 
+use super::super::super::facts::SwarmRole;
 use super::*;
 
 fn docker(change: impl FnOnce(&mut DockerFacts)) -> String {
@@ -37,8 +38,7 @@ fn holes(change: impl FnOnce(&mut DockerFacts)) -> Vec<Hole> {
         mirrors: Vec::new(),
         features: Vec::new(),
         features_by_flag: Vec::new(),
-        in_swarm: false,
-        manages_swarm: false,
+        swarm: None,
     };
     change(&mut facts);
     super::super::dockerd(&facts, &["/run/containerd/containerd.sock".into()])
@@ -215,17 +215,17 @@ fn an_embedded_containerd_is_a_hole_that_naming_another_one_does_not_close() {
 
 #[test]
 fn what_comes_in_without_a_call_is_told_swarms_tasks_and_a_store_that_moves() {
-    assert!(docker(|facts| facts.in_swarm = true).starts_with("weak docker-swarm"));
+    assert!(docker(|facts| facts.swarm = Some(SwarmRole::Worker)).starts_with("weak docker-swarm"));
     // A manager leaves by force only.
-    for (manages, command) in [
-        (false, "docker swarm leave  "),
-        (true, "docker swarm leave --force  "),
+    for (role, command) in [
+        (SwarmRole::Worker, "docker swarm leave  "),
+        (SwarmRole::Manager, "docker swarm leave --force  "),
     ] {
-        let found = holes(|facts| (facts.in_swarm, facts.manages_swarm) = (true, manages));
+        let found = holes(|facts| facts.swarm = Some(role));
         assert!(found[0].change.starts_with(command), "{found:?}");
     }
     assert!(
-        docker(|facts| (facts.in_swarm, facts.containerd_store) = (true, false))
+        docker(|facts| (facts.swarm, facts.containerd_store) = (Some(SwarmRole::Worker), false))
             .starts_with("open docker-swarm")
     );
     assert!(
