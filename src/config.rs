@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::credentials::Settings;
 use crate::spelling;
 
 /// How the daemon runs. Paths are absolute.
@@ -33,7 +34,10 @@ pub struct Config {
     /// Folder of a Docker config.json with credentials for trust servers and registries.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
-    /// How long a credential helper of that file may take.
+    /// Where else credentials come from, and in which order.
+    #[serde(default)]
+    pub credentials: Settings,
+    /// How long a program that knows credentials may take.
     #[serde(default = "default_helper_timeout", deserialize_with = "duration")]
     pub credential_helper_timeout: Duration,
     /// Folder of containerd's `hosts.toml` files, by which registries are reached: mirrors and CAs.
@@ -121,6 +125,14 @@ pub fn load(path: &Path) -> Result<Config, String> {
         };
         format!("{}: {error}{hint}", path.display())
     })
+}
+
+/// The configuration where there is no file.
+///
+/// # Errors
+/// None, as the defaults are a configuration.
+pub fn none() -> Result<Config, String> {
+    parse("")
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -219,6 +231,7 @@ impl Config {
                 MAX_HELPER_TIMEOUT.as_secs()
             ));
         }
+        wrong.extend(self.credentials.wrong(self.docker_config.is_some()));
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -308,6 +321,11 @@ mod tests {
             "resolver = \"192.0.2.1:5055\"",
             "resolver = \"127.0.0.1:0\"",
             "resolver = \"127.0.0.1\"",
+            "[credentials]\norder = [\"kubelet\"]",
+            "[credentials]\nkubelet-config = \"/x\"",
+            "[credentials]\nauth-file = \"x\"",
+            "[credentials]\nauth-file = \"/x\"\norder = [\"auth-file\", \"auth-file\"]",
+            "[credentials]\nsystemd = \"../x\"",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

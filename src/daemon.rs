@@ -99,11 +99,12 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let first = Candidate::read(&policy_dir);
     let mark = StateMark::beside(config_path);
     let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
-    let credentials = config
-        .docker_config
-        .as_ref()
-        .map_or_else(Credentials::none, Credentials::in_folder);
-    let credentials = credentials.helper_timeout(config.credential_helper_timeout);
+    crate::credentials::forbid_core_dumps()?;
+    let credentials = Credentials::configured(
+        &config.credentials,
+        config.docker_config.as_deref(),
+        config.credential_helper_timeout,
+    );
     let credentials = Arc::new(
         credentials
             .with_hosts(config.hosts_dir.clone())

@@ -28,6 +28,7 @@ pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod daemon;
 pub mod decide;
 pub mod doors;

@@ -73,7 +73,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         daemon_json: &daemon_json,
     };
     let plan = super::block_on(async {
-        Ok(doctor::install(&config, &arguments.engine, idle, &tools).await)
+        Ok(doctor::install(
+            (&arguments.config, &config),
+            &arguments.engine,
+            idle,
+            &tools,
+        )
+        .await)
     })?;
     let done = fix::carry_out(
         &plan,

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bundle;
+mod credentials;
 mod doctor;
 #[cfg(test)]
 mod documents;

@@ -86,6 +86,11 @@ pub fn explain_text(explained: &Value) -> String {
     for need in list(explained, "needs") {
         let _ = writeln!(out, "needs  {}", need.as_str().unwrap_or("-"));
     }
+    if let Some(why) = explained["without_credentials"].as_str() {
+        let _ = writeln!(out, "credentials  none: {why}");
+    } else {
+        let _ = writeln!(out, "credentials  may be used");
+    }
     out
 }
 

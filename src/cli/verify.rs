@@ -34,9 +34,8 @@ pub(super) struct Arguments {
     /// Judge as of this RFC 3339 time; floors are read and none written
     #[arg(long, value_name = "TIME", requires = "policy")]
     at: Option<Timestamp>,
-    /// Folder of a Docker config.json with credentials
-    #[arg(long, value_name = "DIR", requires = "policy")]
-    docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: super::credentials::CredentialArguments,
     /// Folder of containerd's hosts.toml files, by which registries are reached
     #[arg(long, value_name = "DIR", requires = "policy")]
     hosts_dir: Option<PathBuf>,
@@ -56,8 +55,8 @@ pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Resul
         });
     };
     let credentials = arguments
-        .docker_config
-        .map_or_else(Credentials::none, Credentials::in_folder)
+        .credentials
+        .credentials(None)?
         .with_hosts(arguments.hosts_dir);
     super::block_on(decide(
         &name,

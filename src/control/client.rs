@@ -10,8 +10,8 @@ use super::answer::{in_time, said};
 use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
 use super::wire::{
-    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, Report, StateRequest,
-    SurveyRequest, SweepRequest,
+    CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse, Empty, ExplainRequest,
+    ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
 };
 
 /// A host with thousands of repositories has a long answer to a survey.
@@ -72,6 +72,17 @@ impl DaemonClient {
             digest: digest.to_owned(),
         };
         answered(self.time, self.inner.decide(request)).await
+    }
+
+    /// May this image, or this server, have this host's credentials?
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn credentials(
+        &mut self,
+        request: CredentialsRequest,
+    ) -> Result<CredentialsResponse, String> {
+        answered(self.time, self.inner.credentials(request)).await
     }
 
     /// Which rule covers a name?

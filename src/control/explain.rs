@@ -26,12 +26,15 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
         let outcome = if reason.applies() { "applies" } else { "loses" };
         json!({ "entry": kind.to_string(), "outcome": outcome, "why": why(entry) })
     };
+    let without_credentials = policy.withholds(&name.repository);
     json!({
         "version": 1,
         "name": name.to_string(),
         "mode": policy.mode_for(&name.repository).as_str(),
         "steps": all.iter().map(step).collect::<Vec<_>>(),
         "needs": needs,
+        "credentials": without_credentials.is_none(),
+        "without_credentials": without_credentials,
     })
 }
 

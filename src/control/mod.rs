@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod credentials;
 mod explain;
 mod health;
 mod import;
@@ -42,8 +43,9 @@ pub(crate) mod wire {
 }
 
 use wire::{
-    DecideRequest, DecideResponse, Empty, ExplainRequest, ImportRequest, MetricsResponse,
-    ProveRequest, ProveResponse, Report, StateRequest, SurveyRequest, SweepRequest,
+    CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse, Empty, ExplainRequest,
+    ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report, StateRequest,
+    SurveyRequest, SweepRequest,
 };
 
 /// A sweep that is wanted now.
@@ -408,6 +410,15 @@ impl wire::control_server::Control for ControlService {
         request: Request<tonic::Streaming<ProveRequest>>,
     ) -> Result<Response<Self::ProveStream>, Status> {
         prove::prove(&self.decider, &self.observer, request).await
+    }
+
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
+        self.credentials_for(request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

@@ -1,6 +1,7 @@
 //! The decision: one question in, one verdict out, and what was verified for it kept before it is
 //! told.
 
+mod credentials;
 mod decision;
 mod docker;
 mod held;
@@ -76,6 +77,9 @@ impl Decider {
         deadline: Duration,
         keeps: bool,
     ) -> Self {
+        if let Ok(policy) = &policy {
+            sources.credentials().obey(Arc::clone(policy));
+        }
         let repositories = Repositories::new(sources, Arc::clone(&store), keeps);
         Self::of(policy, repositories, store, deadline)
     }
@@ -144,6 +148,8 @@ impl Decider {
 
     /// Puts another policy in force. A proof ends with the one that allowed it.
     pub fn set_policy(&self, policy: Arc<Policy>) {
+        let credentials = self.repositories.sources().credentials();
+        credentials.obey(Arc::clone(&policy));
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Ok(policy);
         self.proving.end();
         self.changes.send_replace(());

@@ -13,6 +13,8 @@ pub enum Door {
     Apply,
     /// Docker's authorization plugin.
     Authz,
+    /// The kubelet's credential provider.
+    Credentials,
     /// The diff proxy that stands first in the diff-service.
     Gate,
     /// The registry endpoint that engines find by `hosts.toml`.
@@ -89,6 +91,7 @@ impl Door {
         match self {
             Self::Apply => "apply",
             Self::Authz => "authz",
+            Self::Credentials => "credentials",
             Self::Gate => "gate",
             Self::Resolver => "resolver",
             Self::Run => "run",

@@ -61,7 +61,7 @@ impl<'a> JudgeSession<'a> {
         }
     }
 
-    async fn hear(&mut self, ask: Ask) -> Heard {
+    pub(super) async fn hear(&mut self, ask: Ask) -> Heard {
         // Where a source was asked again, for whichever name, the older answer counts no more.
         let mut known = self.heard.iter().rev();
         let newest = known.find(|(known, again, _)| *known == ask.need && (*again || !ask.again));

@@ -3,6 +3,8 @@
 
 mod canary;
 mod claims;
+pub mod credential_helper;
+pub mod credential_provider;
 mod docker_authz;
 mod fail_closed;
 mod gate;

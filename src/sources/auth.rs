@@ -7,8 +7,8 @@
 //! - to a token service on another host only where config.json names that host too (an empty entry
 //!   in `auths` is enough), or where the two are Docker's own pair, docker.io and auth.docker.io;
 //!
-//! and nowhere else: any other service is asked for an anonymous token. A server that is not what
-//! it was cannot send them elsewhere.
+//! and nowhere else, nor where the policy keeps them back: any other service is asked for an
+//! anonymous token. A server that is not what it was cannot send them elsewhere.
 
 use std::time::Duration;
 
@@ -20,11 +20,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::{Challenge, challenge};
-use super::credential::Credential;
-use super::credentials::place;
 use super::grant::{Grant, Realm};
 use super::http::{Ask, HttpClient, Reply, may_ask, read};
 use super::{SourceError, is_loopback, shown};
+use crate::credentials::{Credential, place};
 
 const TOKEN_CAP: usize = 64 << 10;
 /// The specification's least and default life of a token; the most is ours.
@@ -46,7 +45,7 @@ impl HttpClient {
     /// Asks, and answers one challenge. What comes back may have any status but 401 and 403.
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
-        let granted = self.granted(&realm);
+        let granted = self.granted(ask, &realm);
         let first = self
             .send(ask, granted.as_ref().map(|grant| &grant.header), deadline)
             .await?;
@@ -70,7 +69,7 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<(Url, Response), SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
-        let granted = self.granted(&realm);
+        let granted = self.granted(ask, &realm);
         let (url, first) = self
             .begin(
                 ask,
@@ -143,18 +142,14 @@ impl HttpClient {
                 "without credentials: none are sent over plain http".to_owned(),
             ));
         }
-        let config = self
-            .credentials
-            .read()
-            .await
-            .map_err(|error| denial(first, format!("without credentials: {error}")))?;
         match self
             .credentials
-            .find(&config, &host, repository(ask.scope), deadline)
+            .find(&host, repository(ask.scope), deadline)
             .await
         {
             Ok(Some(Credential::Password { user, password })) => Ok(Grant {
                 header: basic_header(&user, &password.0, &first.url)?,
+                with_credentials: true,
                 until: Instant::now() + BASIC_LIFE,
                 tried: format!("with the credentials for {host}"),
             }),
@@ -186,6 +181,7 @@ impl HttpClient {
             ),
         })?;
         let (credential, tried) = self.for_token(&ask.url, ask.scope, &realm, deadline).await;
+        let with_credentials = credential.is_some();
         let reply = self
             .token(&realm, service, ask.scope, credential, deadline)
             .await?;
@@ -217,6 +213,7 @@ impl HttpClient {
         Ok(Grant {
             header,
             until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK),
+            with_credentials,
             tried,
         })
     }
@@ -239,13 +236,12 @@ impl HttpClient {
             );
         }
         let found = async {
-            let config = self.credentials.read().await?;
-            Ok::<_, String>((
-                self.credentials
-                    .find(&config, &host, repository(scope), deadline)
-                    .await?,
-                config.names(&service),
-            ))
+            let found = self
+                .credentials
+                .find(&host, repository(scope), deadline)
+                .await?;
+            let named = found.is_some() && self.credentials.names(&service).await?;
+            Ok::<_, String>((found, named))
         };
         match found.await {
             Err(error) => (None, format!("with an anonymous token: {error}")),
@@ -313,11 +309,17 @@ impl HttpClient {
         self.send(&ask, header.as_ref(), deadline).await
     }
 
-    fn granted(&self, realm: &Realm) -> Option<Grant> {
+    /// What opened it a moment ago. What credentials opened ends when the policy keeps them back.
+    fn granted(&self, ask: &Ask<'_>, realm: &Realm) -> Option<Grant> {
+        let kept_back = || {
+            let (host, repository) = (authority(&ask.url), repository(ask.scope));
+            self.credentials.withholds(&host, repository).is_some()
+        };
         let grants = self.grants.lock().ok()?;
         grants
             .get(realm)
             .filter(|grant| grant.until > Instant::now())
+            .filter(|grant| !grant.with_credentials || !kept_back())
             .cloned()
     }
 

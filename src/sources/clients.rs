@@ -55,6 +55,12 @@ impl Sources {
         }
     }
 
+    /// What they are asked with.
+    #[must_use]
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
     /// The server of a root.
     ///
     /// # Errors

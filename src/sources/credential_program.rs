@@ -1,31 +1,26 @@
 //! Docker's credential helpers: `docker-credential-NAME get`, the server's address on stdin, JSON
 //! on stdout.
 //!
-//! A helper is somebody else's program: it gets a deadline, a cap on what it says, and is killed
-//! with all it started.
+//! One that is late goes on, and its answer serves the next question.
 
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::credential::{Credential, Secret};
+use crate::credentials::{Credential, Secret, program};
 
 /// Helpers that hang must not pile up.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// An answer for which nobody waited any more serves the next question, if that comes soon.
 const KEPT: Duration = Duration::from_secs(60);
-const MOST_BYTES: u64 = 64 << 10;
 const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Deserialize)]
@@ -133,41 +128,11 @@ async fn get(
     let late = |_| format!("{shown} did not answer in time");
     let permit = timeout_at(limit, AT_ONCE.acquire()).await.map_err(late)?;
     let mut command = Command::new(program);
-    command
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    command.process_group(0).kill_on_drop(true);
+    command.arg("get");
     if let Some(config) = config {
         command.env("DOCKER_CONFIG", config);
     }
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("{shown}: {error}"))?;
-    let mut group = Group(
-        child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw),
-    );
-    let talk = async {
-        if let Some(mut stdin) = child.stdin.take() {
-            // One that does not read its input may still answer.
-            let _ = stdin.write_all(server.as_bytes()).await;
-        }
-        let mut said = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(MOST_BYTES).read_to_end(&mut said).await?;
-        }
-        let status = child.wait().await?;
-        Ok::<_, std::io::Error>((status, said))
-    };
-    let (status, said) = timeout_at(limit, talk)
-        .await
-        .map_err(late)?
-        .map_err(|error| format!("{shown}: {error}"))?;
-    group.0 = None;
+    let (status, said) = program::run(command, &shown, server.as_bytes(), limit).await?;
     drop(permit);
     if !status.success() {
         // The protocol's own words for "none", on stdout (docker-credential-helpers,
@@ -200,19 +165,6 @@ fn find(name: &str, search_path: Option<OsString>) -> Option<PathBuf> {
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(format!("docker-credential-{name}")));
     candidates.into_iter().find(|file| file.is_file())
-}
-
-/// A process group that is killed unless its leader has ended by itself: also when the question is
-/// given up.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // It may be gone already.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
 }
 
 #[cfg(test)]

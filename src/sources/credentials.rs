@@ -1,16 +1,18 @@
-//! What opens trust servers and registries to this host: credentials from the `config.json` that
-//! Docker writes, and where containerd's `hosts.toml` are.
+//! What opens trust servers and registries to this host: credentials from files as Docker's
+//! `config.json` and from the kubelet's providers, and where containerd's `hosts.toml` are.
 //!
-//! The file is read at each need, so a login takes effect without a reload. Nothing here needs a
+//! A file is read at each need, so a login takes effect without a reload. Nothing here needs a
 //! home directory or writes a file. Our own reader, not `docker_credential`'s: that one waits for a
 //! credential helper without end.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,28 +23,40 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use super::credential::{Credential, Secret};
 use super::credential_program::Helpers;
+use crate::credentials::{Credential, Gate, Kind, Kubelet, Secret, Settings, path, place};
+use rootpin_policy::Policy;
 
 /// No config.json is longer.
 const MOST: u64 = 1 << 20;
 /// Where Docker keeps the Hub's credentials, and what its helpers are asked for.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// Where credentials come from: a folder with Docker's `config.json`, or nowhere.
+/// Where credentials come from, in order, and who may be given them.
 #[derive(Debug)]
 pub struct Credentials {
-    folder: Option<PathBuf>,
+    origins: Vec<Origin>,
+    gate: Gate,
     hosts: Option<PathBuf>,
     resolver: Option<SocketAddr>,
     helpers: Helpers,
     warned: AtomicBool,
 }
 
+/// One place that has credentials.
+#[derive(Debug)]
+enum Origin {
+    /// A file as Docker's config.json, with the folder that its helpers are told of.
+    File(PathBuf, Option<PathBuf>),
+    /// The kubelet's providers.
+    Kubelet(Arc<Kubelet>),
+}
+
 impl Default for Credentials {
     fn default() -> Self {
         Self {
-            folder: None,
+            origins: Vec::new(),
+            gate: Gate::default(),
             hosts: None,
             resolver: None,
             helpers: Helpers::new(HELPER_TIMEOUT),
@@ -58,7 +72,7 @@ pub(crate) const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// everywhere.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct DockerConfig {
+struct DockerConfig {
     auths: Option<BTreeMap<String, Option<AuthEntry>>>,
     cred_helpers: Option<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
@@ -83,10 +97,75 @@ impl Credentials {
     /// The credentials of `config.json` in this folder. It may come and go while the daemon runs.
     #[must_use]
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
         Self {
-            folder: Some(folder.into()),
+            origins: vec![Origin::File(folder.join("config.json"), Some(folder))],
             ..Self::default()
         }
+    }
+
+    /// As rootpin.toml says: its `[credentials]`, its `docker-config`, and how long a program may
+    /// take.
+    #[must_use]
+    pub fn configured(
+        settings: &Settings,
+        docker_config: Option<&Path>,
+        timeout: Duration,
+    ) -> Self {
+        let passed = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let origin = |kind| match kind {
+            Kind::DockerConfig => {
+                let folder = docker_config?.to_owned();
+                Some(Origin::File(folder.join("config.json"), Some(folder)))
+            }
+            Kind::AuthFile => Some(Origin::File(settings.auth_file.clone()?, None)),
+            Kind::Systemd => {
+                let name = settings.systemd.as_ref()?;
+                Some(Origin::File(passed.as_ref()?.join(name), None))
+            }
+            Kind::Kubelet => {
+                let (config, programs) = settings
+                    .kubelet_config
+                    .clone()
+                    .zip(settings.kubelet_bin_dir.clone())?;
+                Some(Origin::Kubelet(Arc::new(Kubelet::new(
+                    config, programs, timeout,
+                ))))
+            }
+        };
+        Self {
+            origins: settings.kinds().filter_map(origin).collect(),
+            ..Self::default()
+        }
+        .helper_timeout(timeout)
+    }
+
+    /// From now on credentials go only where this policy lets them.
+    pub fn obey(&self, policy: Arc<Policy>) {
+        self.gate.obey(policy);
+    }
+
+    /// Why a server gets no credentials for that repository (empty: for none in particular), if it
+    /// gets none.
+    #[must_use]
+    pub fn withholds(&self, server: &str, repository: &str) -> Option<String> {
+        self.gate.withholds(server, repository)
+    }
+
+    /// Why a client gets no credentials for a key that it asks its credential helper for, if it
+    /// gets none.
+    #[must_use]
+    pub fn withholds_key(&self, key: &str) -> Option<String> {
+        self.gate.withholds_key(key)
+    }
+
+    /// The kubelet's providers, if they are asked.
+    #[must_use]
+    pub fn kubelet(&self) -> Option<&Arc<Kubelet>> {
+        self.origins.iter().find_map(|origin| match origin {
+            Origin::Kubelet(kubelet) => Some(kubelet),
+            Origin::File(..) => None,
+        })
     }
 
     /// Reaches registries as the `hosts.toml` files below this folder say.
@@ -129,15 +208,8 @@ impl Credentials {
         self
     }
 
-    /// The configuration as it stands now; empty where no folder is configured or no file is in it.
-    pub(super) async fn read(&self) -> Result<DockerConfig, String> {
-        let Some(file) = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join("config.json"))
-        else {
-            return Ok(DockerConfig::default());
-        };
+    /// A file as it stands now; empty where there is none.
+    async fn read(&self, file: &Path) -> Result<DockerConfig, String> {
         let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
         let open = match tokio::fs::File::open(&file).await {
             Ok(open) => open,
@@ -178,11 +250,55 @@ impl Credentials {
         })
     }
 
-    /// The credential for that host's repository, asking a helper program where one is configured.
-    /// `Ok(None)`: there is none.
+    /// The credential for that host's repository, of the first place that has one. `Ok(None)`:
+    /// there is none.
     pub(super) async fn find(
         &self,
+        host: &str,
+        repository: &str,
+        deadline: Instant,
+    ) -> Result<Option<Credential>, String> {
+        if let Some(why) = self.withholds(host, repository) {
+            return Err(why);
+        }
+        let mut failed = None;
+        for origin in &self.origins {
+            let found = match origin {
+                Origin::File(file, folder) => match self.read(file).await {
+                    Ok(config) => {
+                        self.find_in(&config, folder.as_deref(), host, repository, deadline)
+                            .await
+                    }
+                    Err(why) => Err(why),
+                },
+                Origin::Kubelet(kubelet) => kubelet.credential(host, repository, deadline).await,
+            };
+            match found {
+                Ok(Some(credential)) => return Ok(Some(credential)),
+                Ok(None) => {}
+                Err(why) => _ = failed.get_or_insert(why),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Whether a file names that host, even by an empty entry.
+    pub(super) async fn names(&self, host: &str) -> Result<bool, String> {
+        for origin in &self.origins {
+            if let Origin::File(file, _) = origin
+                && self.read(file).await?.names(host)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The same of one file, asking a helper program where one is configured.
+    async fn find_in(
+        &self,
         config: &DockerConfig,
+        folder: Option<&Path>,
         host: &str,
         repository: &str,
         deadline: Instant,
@@ -199,10 +315,7 @@ impl Credentials {
         let named = best(config.cred_helpers.iter().flatten(), &place, repository)
             .and_then(|(_, program)| program.as_ref());
         if let Some(program) = named {
-            return self
-                .helpers
-                .get(program, &key, self.folder.as_deref(), deadline)
-                .await;
+            return self.helpers.get(program, &key, folder, deadline).await;
         }
         let entry = listed.and_then(|(_, entry)| entry.as_ref());
         if let Some(credential) = entry.map(AuthEntry::credential).transpose()?.flatten() {
@@ -213,19 +326,14 @@ impl Credentials {
             .as_ref()
             .filter(|store| !store.is_empty())
         {
-            Some(store) => {
-                self.helpers
-                    .get(store, &key, self.folder.as_deref(), deadline)
-                    .await
-            }
+            Some(store) => self.helpers.get(store, &key, folder, deadline).await,
             None => Ok(None),
         }
     }
 }
 
 impl DockerConfig {
-    /// Whether the file names that host, even by an empty entry.
-    pub(super) fn names(&self, host: &str) -> bool {
+    fn names(&self, host: &str) -> bool {
         let place = place(host);
         let keys = self
             .auths
@@ -250,16 +358,12 @@ fn best<'a, T>(
 
 /// How long the path of a key is that is for that repository too; 0: it is for all of the host;
 /// `None`: for another place. Podman and Skopeo write such keys (containers-auth.json(5)). An
-/// address with a scheme, or of an API's version, is the host's.
 fn fit(key: &str, place: &str, repository: &str) -> Option<usize> {
     if self::place(key) != place {
         return None;
     }
-    let path = key
-        .trim()
-        .split_once('/')
-        .map_or("", |(_, path)| path.trim_matches('/'));
-    if key.contains("://") || matches!(path.split('/').next(), Some("" | "v1" | "v2")) {
+    let path = self::path(key);
+    if path.is_empty() {
         return Some(0);
     }
     let within = repository
@@ -298,34 +402,6 @@ impl AuthEntry {
     }
 }
 
-impl Credential {
-    pub(super) fn password(user: &str, password: &str) -> Self {
-        Self::Password {
-            user: user.to_owned(),
-            password: Secret(password.to_owned()),
-        }
-    }
-}
-
-/// The host (and port) that a key of config.json or a server's address means, in one spelling;
-/// Docker Hub and its Notary have many.
-pub(super) fn place(key: &str) -> String {
-    let lower = key.trim().to_ascii_lowercase();
-    let bare = lower
-        .strip_prefix("https://")
-        .or_else(|| lower.strip_prefix("http://"))
-        .unwrap_or(&lower);
-    let host = bare.split('/').next().unwrap_or_default();
-    let host = host.strip_suffix(":443").unwrap_or(host);
-    match host {
-        "index.docker.io"
-        | "registry-1.docker.io"
-        | "registry.hub.docker.com"
-        | "notary.docker.io" => "docker.io".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,14 +418,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), json).unwrap();
         let credentials = Credentials::in_folder(folder.path());
-        let config = credentials.read().await?;
         credentials
-            .find(
-                &config,
-                host,
-                repository,
-                Instant::now() + Duration::from_secs(5),
-            )
+            .find(host, repository, Instant::now() + Duration::from_secs(5))
             .await
     }
 
@@ -485,15 +555,51 @@ mod tests {
     async fn no_folder_and_no_file_are_no_credentials() {
         let absent = Credentials::in_folder("/nonexistent/rootpin");
         for credentials in [Credentials::none(), absent] {
-            let config = credentials.read().await.unwrap();
-            assert!(!config.names("docker.io"));
-            assert_eq!(
-                credentials
-                    .find(&config, "docker.io", "", Instant::now())
-                    .await,
-                Ok(None)
-            );
+            assert_eq!(credentials.names("docker.io").await, Ok(false));
+            let found = credentials.find("docker.io", "", Instant::now()).await;
+            assert_eq!(found, Ok(None));
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_place_that_has_a_credential_gives_it_and_one_that_fails_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, json: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, json).unwrap();
+            file
+        };
+        let entry = |host: &str, user: &str| {
+            format!(r#"{{"auths":{{"{host}":{{"username":"{user}","password":"p"}}}}}}"#)
+        };
+        file("config.json", &entry("r.example", "docker"));
+        let auth_file = file("auth.json", &entry("r.example", "podman"));
+        let ask = async |order: Option<Vec<Kind>>, host: &str| {
+            let settings = Settings {
+                order,
+                auth_file: Some(auth_file.clone()),
+                ..Settings::default()
+            };
+            let credentials =
+                Credentials::configured(&settings, Some(folder.path()), HELPER_TIMEOUT);
+            credentials.find(host, "x", Instant::now()).await
+        };
+        let user = |name: &str| Ok(Some(Credential::password(name, "p")));
+        let reversed = || Some(vec![Kind::AuthFile, Kind::DockerConfig]);
+        assert_eq!(ask(None, "r.example").await, user("docker"));
+        assert_eq!(ask(reversed(), "r.example").await, user("podman"));
+        assert_eq!(
+            ask(Some(vec![Kind::AuthFile]), "r.example").await,
+            user("podman")
+        );
+        file("config.json", "{");
+        assert_eq!(ask(None, "r.example").await, user("podman"));
+        assert!(
+            ask(None, "other.example")
+                .await
+                .unwrap_err()
+                .contains("config.json")
+        );
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) type Realm = (String, String);
 pub(super) struct Grant {
     pub(super) header: HeaderValue,
     pub(super) until: Instant,
+    /// Whether this host's credentials opened it.
+    pub(super) with_credentials: bool,
     /// For the error, where it doesn't open it after all.
     pub(super) tried: String,
 }

@@ -11,7 +11,6 @@ mod blob_stream;
 mod bundle;
 mod challenge;
 mod clients;
-mod credential;
 mod credential_program;
 pub mod credentials;
 mod grant;

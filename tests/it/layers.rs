@@ -9,17 +9,18 @@ const EVERYWHERE: &str = "problem";
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     (EVERYWHERE, &[]),
     ("trusted_path", &[]),
     ("nonce", &[]),
     ("canary", &[]),
     ("spelling", &[]),
-    ("config", &["spelling"]),
+    ("credentials", &[]),
+    ("config", &["spelling", "credentials"]),
     ("hosts_toml", &["trusted_path"]),
     ("sockets", &["trusted_path"]),
     ("policy_dir", &["trusted_path"]),
-    ("sources", &["trusted_path", "hosts_toml"]),
+    ("sources", &["trusted_path", "hosts_toml", "credentials"]),
     ("publish", &["spelling", "sources"]),
     ("state", &["nonce"]),
     ("evidence", &["sources", "state"]),
@@ -30,7 +31,14 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("observe", &["trusted_path", "state", "decide"]),
     (
         "control",
-        &["sources", "state", "evidence", "decide", "observe"],
+        &[
+            "credentials",
+            "sources",
+            "state",
+            "evidence",
+            "decide",
+            "observe",
+        ],
     ),
     ("engines", &["decide"]),
     // The verifier's binary is a client of the control socket; the resolver hands on a registry's
@@ -43,6 +51,8 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "config",
             "hosts_toml",
             "sockets",
+            "policy_dir",
+            "credentials",
             "sources",
             "decide",
             "observe",
@@ -60,6 +70,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "hosts_toml",
             "sockets",
             "policy_dir",
+            "credentials",
             "sources",
             "publish",
             "state",
@@ -72,6 +83,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     (
         "daemon",
         &[
+            "credentials",
             "config",
             "sockets",
             "policy_dir",

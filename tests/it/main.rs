@@ -14,6 +14,7 @@ mod bundle;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;
+mod credentials;
 mod daemon;
 mod decide;
 mod docker_authz;

@@ -1,5 +1,6 @@
 //! Sources against servers that answer whatever a test wants.
 
+mod credentials;
 mod hosts;
 mod http2;
 mod tuf;

@@ -25,6 +25,8 @@ pub struct Rule {
     pub signed_as: Option<Pattern>,
     /// Whether no fragment may take names from it.
     pub is_final: bool,
+    /// Whether these names may be pulled with this host's credentials.
+    pub credentials: bool,
     /// Where it stands.
     pub location: Location,
 }

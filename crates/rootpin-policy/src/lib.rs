@@ -3,6 +3,7 @@
 //! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
 //! [`Policy`].
 
+mod credentials;
 mod duration;
 mod entry;
 mod files;
@@ -31,7 +32,7 @@ pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
 pub use root::{KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
-pub use settings::{Docker, Limits, Local, Mode, SweepAction};
+pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
 
 /// The directory of a host's policy where nothing else is said.
@@ -60,6 +61,8 @@ pub struct Policy {
     pub sweep: SweepAction,
     /// Whether `rootpin prove` may set up a root of its own for a minute.
     pub prove: bool,
+    /// Who may be given this host's credentials.
+    pub credentials_to: CredentialsTo,
     /// What is legal and yet hardly meant.
     pub warnings: Vec<Diagnostic>,
     images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,

@@ -1,5 +1,5 @@
-//! The settings of a policy for the whole host: `mode`, `[local]`, `[limits]`, `[docker]`, `[sweep]` and
-//! `prove`.
+//! The settings of a policy for the whole host: `mode`, `[local]`, `[limits]`, `[docker]`, `[sweep]`,
+//! `[credentials]` and `prove`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,6 +43,16 @@ pub struct Docker {
     pub swarm: bool,
     /// Whether plugins may be pulled, which are images that run as root.
     pub plugins: bool,
+}
+
+/// Which registries may be given this host's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CredentialsTo {
+    /// Every one that asks.
+    #[default]
+    Any,
+    /// Those that the policy names.
+    Rooted,
 }
 
 /// What a sweep does with a name that is not, or no longer, admitted.

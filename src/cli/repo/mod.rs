@@ -40,9 +40,8 @@ pub(super) struct Arguments {
     /// The working folder
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     repo: PathBuf,
-    /// Folder of a Docker config.json with credentials; else ~/.docker
-    #[arg(long, value_name = "DIR", global = true)]
-    docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: super::credentials::CredentialArguments,
     /// containerd's folder of hosts.toml files: how registries are reached
     #[arg(long, value_name = "DIR", global = true)]
     hosts_dir: Option<PathBuf>,
@@ -116,14 +115,12 @@ enum Verb {
 pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, Problem> {
     let Arguments {
         repo,
-        docker_config,
+        credentials,
         hosts_dir,
         verb,
     } = arguments;
-    let folder = docker_config.or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
-    let credentials = folder
-        .filter(|folder| folder.is_dir())
-        .map_or_else(Credentials::none, Credentials::in_folder);
+    let usual = std::env::home_dir().map(|home| home.join(".docker"));
+    let credentials = credentials.credentials(usual)?;
     let credentials = Arc::new(credentials.with_hosts(hosts_dir));
     // What is made elsewhere is worked with there.
     let folder = match &verb {

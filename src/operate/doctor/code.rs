@@ -83,6 +83,11 @@ rootpin_trust::codes! {
     StateLost = "state-lost", "another state was acknowledged on this host than the one that rootpind has", (Open, "its rollback floors are lost or not mounted, so that metadata which this host saw replaced would be taken again");
     StateNew = "state-new", "nobody has acknowledged this host's state", (Weak, "an empty folder in place of a volume that isn't mounted looks like a first start");
 
+    CredentialsPastHelper = "credentials-past-helper", "a Docker client hands out credentials without asking rootpin's helper", (Weak, "a look-alike of a registry's name is sent the credentials that somebody stored for it, whatever the policy says");
+    CredentialsPastProvider = "credentials-past-provider", "the kubelet asks credential providers without rootpin's before them", (Weak, "an image that nobody signed is pulled with the node's credentials");
+    CredentialsInHosts = "credentials-in-hosts", "a hosts.toml has a registry's credential in clear text", (Weak, "whoever reads the file has it, and engines send it whatever the policy says");
+    CredentialsReadable = "credentials-readable", "others can read a file with registry credentials", (Weak, "every user and every container that sees the file has them");
+
     PolicyAudit = "policy-audit", "the policy's mode is audit", (Note, "nothing is refused");
     PolicyLocal = "policy-local", "the policy lets local content pass", (Note, "whoever may build, load or import brings in what nobody signed");
     PolicyMissing = "policy-missing", "no policy is in force", (Note, "every image is refused until it loads");

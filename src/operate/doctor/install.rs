@@ -6,7 +6,7 @@ use std::path::Path;
 use super::check::{self, OLDEST};
 use super::facts::ContainerdFacts;
 use super::hole::{Fix, Hole};
-use super::{Code, DockerFacts, RepairPlan, Tools, fix, plugin_name, probe};
+use super::{Code, DockerFacts, RepairPlan, Tools, fix, plugin_name, probe, provider};
 use crate::config::{Config, Engine};
 use crate::problem::Problem;
 
@@ -23,7 +23,7 @@ pub struct Idle<'a> {
 
 /// Plans what the engines lack; those of these names, or all.
 pub async fn install(
-    config: &Config,
+    (config_path, config): (&Path, &Config),
     names: &[String],
     idle: Idle<'_>,
     tools: &Tools,
@@ -79,6 +79,16 @@ pub async fn install(
     let mut plan = fix::plan(&holes, &containerds, &dockers, tools).await;
     for (name, edits) in edits {
         plan.add(&name, edits);
+    }
+    if names.is_empty() {
+        match provider::install(config_path, config, tools.control.as_deref()) {
+            Ok(Some((edit, told))) => {
+                plan.texts.push(edit);
+                left.push(told.into());
+            }
+            Ok(None) => {}
+            Err(why) => left.push(why.into()),
+        }
     }
     left.append(&mut plan.left);
     plan.left = left;

@@ -15,6 +15,7 @@ mod metrics;
 mod plugin_name;
 mod probe;
 mod program;
+mod provider;
 mod report;
 mod version;
 
@@ -26,7 +27,7 @@ use crate::config::{Config, Dockerd};
 use crate::control::DaemonClient;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sockets::is_dead;
-use rootpin_policy::Policy;
+use rootpin_policy::{CredentialsTo, Policy};
 
 pub use code::{Code, HoleSeverity};
 pub use facts::{ContainerdFacts, DockerFacts};
@@ -142,6 +143,13 @@ pub async fn examine(
         .holes
         .extend(check::processes(&running, &known, &engines, &names));
     found.report.holes.extend(check::sockets(config));
+    let rooted = policy
+        .as_ref()
+        .is_some_and(|policy| policy.credentials_to == CredentialsTo::Rooted);
+    found
+        .report
+        .holes
+        .extend(check::credentials::Places::of_host(config).holes(rooted));
     let status = match daemon {
         Ok(mut client) => client.status().await,
         Err(why) => Err(why),

@@ -20,6 +20,7 @@ pub(super) struct RuleDraft<'r> {
     pub(super) mode: Option<At<'r, Mode>>,
     pub(super) signed_as: Option<At<'r, Pattern>>,
     pub(super) is_final: bool,
+    pub(super) credentials: bool,
 }
 
 /// An `[[image]]`.
@@ -84,6 +85,7 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
         signed_as,
         mode: section.choice("mode", &Mode::WORDS),
         is_final: section.flag("final") == Some(true),
+        credentials: section.flag("credentials") != Some(false),
     }
 }
 

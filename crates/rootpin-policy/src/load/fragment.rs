@@ -13,7 +13,14 @@ pub(super) const OWNS: &str = "write [fragment] and owns = \"registry.example/te
 /// Reads `[fragment] owns`, and reports what belongs in `policy.toml` alone.
 pub(super) fn read_owns<'r>(document: &Section<'r, '_>) -> Option<At<'r, Pattern>> {
     for key in [
-        "default", "mode", "limits", "local", "docker", "sweep", "prove",
+        "default",
+        "mode",
+        "limits",
+        "local",
+        "docker",
+        "sweep",
+        "prove",
+        "credentials",
     ] {
         if let Some(place) = document.key(key) {
             let message = format!("a fragment may not hold {key:?}");

@@ -147,6 +147,7 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
         docker: settings.docker,
         sweep: settings.sweep,
         prove: settings.prove,
+        credentials_to: settings.credentials_to,
         warnings: Vec::new(),
         images: BTreeMap::new(),
         exempts: Vec::new(),
@@ -219,6 +220,7 @@ fn assemble_rule(
         mode: draft.mode.map_or(mode, |at| at.value),
         signed_as: draft.signed_as.map(|at| at.value),
         is_final: draft.is_final,
+        credentials: draft.credentials,
         location: draft.place.location(),
     })
 }

@@ -4,7 +4,7 @@ use super::section::Section;
 use super::values;
 use crate::duration;
 use crate::finding::FindingCode::{BadValue, NoEffect};
-use crate::settings::{Docker, Limits, Local, Mode, SweepAction};
+use crate::settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 
 pub(super) struct Settings {
     pub(super) mode: Mode,
@@ -13,6 +13,7 @@ pub(super) struct Settings {
     pub(super) docker: Docker,
     pub(super) sweep: SweepAction,
     pub(super) prove: bool,
+    pub(super) credentials_to: CredentialsTo,
 }
 
 /// Checks `version`: another one may mean other things by the same words.
@@ -43,6 +44,9 @@ pub(super) fn read(document: &Section<'_, '_>) -> Settings {
             .table("[sweep]", "sweep", read_sweep)
             .unwrap_or_default(),
         prove: document.flag("prove").unwrap_or(true),
+        credentials_to: document
+            .table("[credentials]", "credentials", read_credentials)
+            .unwrap_or_default(),
     }
 }
 
@@ -93,4 +97,14 @@ fn read_sweep(section: &Section<'_, '_>) -> SweepAction {
     section
         .choice("action", &words)
         .map_or(SweepAction::Report, |at| at.value)
+}
+
+fn read_credentials(section: &Section<'_, '_>) -> CredentialsTo {
+    let words = [
+        ("any", CredentialsTo::Any),
+        ("rooted", CredentialsTo::Rooted),
+    ];
+    section
+        .choice("only-to", &words)
+        .map_or(CredentialsTo::Any, |at| at.value)
 }

@@ -60,6 +60,8 @@ pub enum Question {
     Tag(Tag),
     /// A tag with this digest.
     Digest(Digest),
+    /// One of the tags that are signed, whichever it is.
+    Any,
 }
 
 /// The end of a good search.

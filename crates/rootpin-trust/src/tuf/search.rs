@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::floors::Floors;
-use crate::image::{Digest, Repository};
+use crate::image::Repository;
 use crate::role::Role;
 use crate::{
     Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Step, Target,
@@ -129,13 +129,11 @@ impl Search {
         })
     }
 
-    /// A tag with the digest. As for a tag, roles after the one that names it are neither fetched
-    /// nor need they hold.
-    fn digest(&mut self, digest: Digest) -> Result<Result<Named, Role>, Refusal> {
+    /// A tag whose target is as wanted. As for a tag, roles after the one that names it are neither
+    /// fetched nor need they hold.
+    fn any(&mut self, stands: impl Fn(&Target) -> bool) -> Result<Result<Named, Role>, Refusal> {
         let prefix = format!("{}:", self.gun);
         let (all, end) = self.walk.all_that_may_name(&prefix);
-        let stands =
-            |target: &Target| target.digest == digest || target.manifests.contains(&digest);
         let mut tags = BTreeSet::new();
         for (tag, value) in all.iter().flat_map(|role| role.below(&prefix)) {
             self.walk.take_tags(prefix.len() + tag.len())?;
@@ -146,7 +144,7 @@ impl Search {
         for tag in tags {
             // A role that is asked first may say that the tag is something else.
             match self.tag(&tag)? {
-                Ok(named) if named.targets.values().all(stands) && !named.targets.is_empty() => {
+                Ok(named) if named.targets.values().all(&stands) && !named.targets.is_empty() => {
                     return Ok(Ok(named));
                 }
                 Ok(_) => {}
@@ -202,7 +200,10 @@ impl Verification for Search {
         }
         let named = match self.question.clone() {
             Question::Tag(tag) => self.image(tag.as_str())?,
-            Question::Digest(digest) => self.digest(digest)?,
+            Question::Digest(digest) => {
+                self.any(|target| target.digest == digest || target.manifests.contains(&digest))?
+            }
+            Question::Any => self.any(|_| true)?,
         };
         match named {
             Ok(named) => Ok(Step::Done(self.found(named))),

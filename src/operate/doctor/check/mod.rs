@@ -1,6 +1,7 @@
 //! From what is known of an engine to the holes that are open in it. Asks nobody.
 
 mod config;
+pub(super) mod credentials;
 mod cri;
 mod differ;
 mod dockerd;

@@ -214,6 +214,35 @@ fn a_digest_is_found_by_any_of_its_tags_and_by_the_manifests_that_are_listed() {
 }
 
 #[test]
+fn whether_any_tag_of_a_repository_is_signed_is_said_by_one_of_them() {
+    let mut publisher = Publisher::new();
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/app:*"],
+        ("r.example/team/app:9", "nine"),
+        false,
+    );
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    let mut any = |gun: &str| {
+        let found = host.search(&publisher, gun, &Question::Any).unwrap();
+        let targets = &found.collection.get().targets;
+        targets
+            .iter()
+            .next()
+            .map(|(tag, target)| (tag.clone(), target.digest))
+    };
+    assert_eq!(
+        any("r.example/team/app"),
+        Some(("9".to_owned(), digest("nine")))
+    );
+    assert!(any("r.example/app").is_some());
+    assert_eq!(any("r.example/team"), None);
+    assert_eq!(any("r.example/ap"), None);
+}
+
+#[test]
 fn a_tag_that_a_role_with_precedence_gives_another_digest_is_not_found_by_the_later_one_s() {
     let mut publisher = Publisher::new();
     publisher.delegate(

@@ -1,0 +1,182 @@
+//! The kubelet's credential provider that stands before all others: a `CredentialProviderRequest`
+//! on standard input, a `CredentialProviderResponse` on standard output (KEP 2133,
+//! credentialprovider.kubelet.k8s.io v1 and v1beta1).
+//!
+//! There is no judgement in it: it asks the daemon. Where the image is not admitted the answer is
+//! empty, and whatever is odd is exit 1, which the kubelet takes for "no credentials" too.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::config::DEFAULT_CONTROL;
+use crate::control::DaemonClient;
+use crate::control::wire::{CredentialsRequest, CredentialsResponse};
+
+/// The kubelet gives a provider a minute.
+const TIMEOUT: Duration = Duration::from_secs(45);
+const MOST: u64 = 1 << 20;
+const VERSIONS: [&str; 2] = [
+    "credentialprovider.kubelet.k8s.io/v1",
+    "credentialprovider.kubelet.k8s.io/v1beta1",
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    api_version: String,
+    kind: String,
+    image: String,
+}
+
+/// Runs the provider. Returns the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let mut input = Vec::new();
+    let read = std::io::stdin().take(MOST).read_to_end(&mut input);
+    let answer = read
+        .map_err(|error| format!("standard input: {error}"))
+        .and_then(|_| run(std::env::args().skip(1), &input));
+    match answer {
+        Ok((answer, why)) => {
+            if !why.is_empty() {
+                tell(&why);
+            }
+            u8::from(writeln!(std::io::stdout(), "{answer}").is_err())
+        }
+        Err(why) => {
+            tell(&why);
+            1
+        }
+    }
+}
+
+/// The answer, and why it is empty.
+fn run(words: impl Iterator<Item = String>, input: &[u8]) -> Result<(Value, String), String> {
+    let control = arguments(words)?;
+    let asked = request(input)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let answer = runtime.block_on(ask(&control, &asked.image))?;
+    let why = answer.reason.clone();
+    Ok((response(&asked.api_version, answer), why))
+}
+
+async fn ask(control: &Path, image: &str) -> Result<CredentialsResponse, String> {
+    let mut client = DaemonClient::connect(control, TIMEOUT).await?;
+    client
+        .credentials(CredentialsRequest {
+            image: image.to_owned(),
+            server: String::new(),
+        })
+        .await
+}
+
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<PathBuf, String> {
+    match (words.next().as_deref(), words.next(), words.next()) {
+        (None, ..) => Ok(DEFAULT_CONTROL.into()),
+        (Some("--control"), Some(control), None) => Ok(control.into()),
+        _ => Err(
+            "the kubelet runs this as a credential provider, with no argument but --control SOCKET: see docs/credentials.md"
+                .to_owned(),
+        ),
+    }
+}
+
+fn request(input: &[u8]) -> Result<Asked, String> {
+    // The parser's words may quote a service account's token.
+    let asked: Asked = serde_json::from_slice(input)
+        .map_err(|_| "standard input is no CredentialProviderRequest".to_owned())?;
+    if asked.kind != "CredentialProviderRequest" || !VERSIONS.contains(&asked.api_version.as_str())
+    {
+        return Err(format!(
+            "standard input is {:?} of {:?}, wanted CredentialProviderRequest of {}",
+            asked.kind,
+            asked.api_version,
+            VERSIONS.join(" or ")
+        ));
+    }
+    Ok(asked)
+}
+
+/// An empty answer is not to be kept: the image may be signed a moment later.
+fn response(version: &str, answer: CredentialsResponse) -> Value {
+    let pair = |(key, pair): (String, crate::control::wire::credentials_response::Pair)| {
+        (
+            key,
+            json!({ "username": pair.username, "password": pair.password }),
+        )
+    };
+    let auth: serde_json::Map<_, _> = answer.auth.into_iter().map(pair).collect();
+    json!({
+        "apiVersion": version,
+        "kind": "CredentialProviderResponse",
+        "cacheKeyType": "Image",
+        "cacheDuration": format!("{}s", answer.seconds),
+        "auth": auth,
+    })
+}
+
+fn tell(why: &str) {
+    let _ = writeln!(
+        std::io::stderr(),
+        "rootpin-credential-provider: {}",
+        crate::observe::plain(why)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_versions_that_kubelets_speak_are_understood() {
+        let of = |version: &str, kind: &str| {
+            let text = json!({ "apiVersion": version, "kind": kind, "image": "r.example/x" });
+            request(text.to_string().as_bytes()).map(|asked| asked.image)
+        };
+        for version in VERSIONS {
+            assert_eq!(
+                of(version, "CredentialProviderRequest").unwrap(),
+                "r.example/x"
+            );
+        }
+        assert!(
+            of(
+                "credentialprovider.kubelet.k8s.io/v1alpha1",
+                "CredentialProviderRequest"
+            )
+            .is_err()
+        );
+        assert!(of(VERSIONS[0], "CredentialProviderResponse").is_err());
+        let secret = request(br#"{"serviceAccountToken":"hunter2","kind":7}"#)
+            .err()
+            .unwrap();
+        assert!(!secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn an_empty_answer_is_one_that_the_kubelet_does_not_keep() {
+        let empty = response(VERSIONS[1], CredentialsResponse::default());
+        assert_eq!(
+            empty,
+            json!({
+                "apiVersion": VERSIONS[1], "kind": "CredentialProviderResponse",
+                "cacheKeyType": "Image", "cacheDuration": "0s", "auth": {},
+            })
+        );
+    }
+
+    #[test]
+    fn other_arguments_than_the_socket_are_refused() {
+        let of = |words: &[&str]| arguments(words.iter().map(|word| (*word).to_owned()));
+        assert_eq!(of(&[]), Ok(DEFAULT_CONTROL.into()));
+        assert_eq!(of(&["--control", "/x"]), Ok("/x".into()));
+        assert!(of(&["get-credentials"]).is_err() && of(&["--control"]).is_err());
+    }
+}
