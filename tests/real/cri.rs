@@ -16,9 +16,19 @@ struct ImageSpec {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct AuthConfig {
+    #[prost(string, tag = "1")]
+    username: String,
+    #[prost(string, tag = "2")]
+    password: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct PullImageRequest {
     #[prost(message, optional, tag = "1")]
     image: Option<ImageSpec>,
+    #[prost(message, optional, tag = "2")]
+    auth: Option<AuthConfig>,
 }
 
 /// Each of the answers that are read has one text, the first.
@@ -123,11 +133,21 @@ const NODE: NamespaceOption = NamespaceOption { network: 2 };
 
 /// As a kubelet would.
 pub(crate) async fn pull_image(channel: Channel, name: &str) -> Result<String, String> {
+    pull_image_as(channel, name, None).await
+}
+
+/// The same with that user and password, if there are any.
+pub(crate) async fn pull_image_as(
+    channel: Channel,
+    name: &str,
+    pair: Option<(String, String)>,
+) -> Result<String, String> {
     let request = PullImageRequest {
         image: Some(ImageSpec {
             image: name.to_owned(),
             ..Default::default()
         }),
+        auth: pair.map(|(username, password)| AuthConfig { username, password }),
     };
     call(channel, "/runtime.v1.ImageService/PullImage", request).await
 }
@@ -144,6 +164,7 @@ pub(crate) async fn image_id(channel: Channel, name: &str) -> Option<String> {
             image: name.to_owned(),
             ..Default::default()
         }),
+        auth: None,
     };
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();

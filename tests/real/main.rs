@@ -6,6 +6,7 @@ mod advice;
 mod audit;
 mod authz;
 mod cold;
+mod credentials;
 mod cri;
 mod daemon;
 mod dockerd;
