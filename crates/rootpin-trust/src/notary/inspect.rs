@@ -242,4 +242,28 @@ mod tests {
             .unwrap();
         assert!(!file.file.signed && file.file.signers.is_empty());
     }
+
+    #[test]
+    fn a_file_of_many_delegations_is_read_once_and_not_once_for_each() {
+        let key = r#"{"keytype":"ed25519","keyval":{"private":null,"public":"AAAA"}}"#;
+        let id = Digest::of(key.as_bytes()).hex();
+        let role = |number| {
+            format!(r#"{{"keyids":["{id}"],"name":"targets/{number}","paths":[""],"threshold":1}}"#)
+        };
+        let roles: Vec<_> = (0..20_000).map(role).collect();
+        let file = format!(
+            r#"{{"signatures":[],"signed":{{"_type":"Targets","delegations":{{"keys":{{"{id}":{key}}},"roles":[{}]}},"expires":"2030-01-01T00:00:00Z","version":1}}}}"#,
+            roles.join(",")
+        );
+        let targets = Role {
+            name: "targets".to_owned(),
+            keys: Vec::new(),
+            threshold: 1,
+        };
+        let begun = std::time::Instant::now();
+        let read = Inspection::default().targets(&targets, file.as_bytes());
+        assert_eq!(read.unwrap().delegations.len(), roles.len());
+        // Looked through anew for each, it would take the better part of an hour.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+    }
 }

@@ -41,8 +41,11 @@ impl TargetsFile {
 
     /// All roles that this file, which is `parent`'s, delegates to.
     pub(super) fn delegations(&self, parent: &str) -> Result<Vec<DelegatedRole>, Refusal> {
-        let names = self.listings(parent)?.into_iter().map(|(name, _)| name);
-        names.map(|name| self.delegation(parent, &name)).collect()
+        let mut keys = self.delegated_keys();
+        let listings = self.listings(parent)?.into_iter();
+        listings
+            .map(|(name, listing)| self.delegated(&name, listing, &mut keys))
+            .collect()
     }
 
     /// The delegation from this file, which is `parent`'s, to the role `child`.
@@ -55,10 +58,22 @@ impl TargetsFile {
             let hint = "have the publisher delegate to the role, or name another role in the policy's root";
             return Err(Refusal::new(Code::RoleMissing, found, wanted, hint));
         };
+        self.delegated(child, *listing, &mut self.delegated_keys())
+    }
+
+    fn delegated_keys(&self) -> ListedKeys<'_> {
         let delegations = self.envelope.get("delegations");
         let keys = delegations.and_then(|delegations| delegations.get("keys"));
-        let mut keys = ListedKeys::of(Format::Notary, keys);
-        let role = Role::read(child, *listing, &mut keys, &self.envelope.file)?;
+        ListedKeys::of(Format::Notary, keys)
+    }
+
+    fn delegated(
+        &self,
+        name: &str,
+        listing: Text<'_>,
+        keys: &mut ListedKeys<'_>,
+    ) -> Result<DelegatedRole, Refusal> {
+        let role = Role::read(name, listing, keys, &self.envelope.file)?;
         let paths = list(listing.get("paths")).and_then(|paths| {
             paths
                 .map(|path| path.as_str().map(std::borrow::Cow::into_owned))
