@@ -160,8 +160,8 @@ mod tests {
             ("127.0.0.1:5000/team/app:latest", Some("latest")),
             ("nginx", None),
         ] {
-            let name = as_named(image).unwrap();
-            assert_eq!(name.tag.as_ref().map(|tag| tag.as_str()), shown, "{image}");
+            let tag = as_named(image).unwrap().tag;
+            assert_eq!(tag.map(|tag| tag.to_string()).as_deref(), shown, "{image}");
         }
         assert!(as_named("Upper/x").is_err());
     }

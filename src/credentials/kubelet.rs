@@ -415,9 +415,10 @@ mod tests {
             );
             fs::write(&file, text).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-            config += &format!(
+            let provider = format!(
                 "- name: {name}\n  matchImages: [\"{matches}\"]\n  defaultCacheDuration: 1h\n  apiVersion: credentialprovider.kubelet.k8s.io/v1\n"
             );
+            config.push_str(&provider);
         }
         fs::write(folder.path().join("config"), config).unwrap();
         let kubelet = Kubelet::new(

@@ -13,7 +13,7 @@ use super::{Decider, Decision, Door, Pull, Verdict};
 
 impl Decider {
     /// Judges an image as the kubelet names it to a credential provider. It names the repository
-    /// alone (kubernetes, pkg/kubelet/images/image_manager.go, `repoToPull`): then one of its tags
+    /// alone (kubernetes, `pkg/kubelet/images/image_manager.go`, `repoToPull`): then one of its tags
     /// must be admitted.
     pub async fn credentials(&self, name: &ImageRef, now: Timestamp) -> Verdict {
         let (door, begun) = (Door::Credentials, Instant::now());

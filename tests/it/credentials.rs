@@ -148,9 +148,9 @@ fn providers(world: &World, slow: &str) -> String {
     });
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     format!(
-        "{}[credentials]\nkubelet-config = {:?}\nkubelet-bin-dir = {folder:?}\n",
+        "{}[credentials]\nkubelet-config = \"{1}/config.json\"\nkubelet-bin-dir = \"{1}\"\n",
         world.config(),
-        folder.join("config.json")
+        folder.display()
     )
 }
 
@@ -506,7 +506,8 @@ fn no_secret_is_in_anything_that_a_full_run_writes() {
         &["verify", "r.test/team/app:v1"],
     ] {
         let ended = world.rootpin(words);
-        said += &format!("{}{}", ended.out, ended.err);
+        said.push_str(&ended.out);
+        said.push_str(&ended.err);
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let cores = limits

@@ -83,7 +83,7 @@ impl Backend {
             Self::File(file) => {
                 let given: Value = serde_json::from_slice(input)
                     .map_err(|_| "standard input is no credential".to_owned())?;
-                let text = |key: &str| given[key].as_str().unwrap_or_default();
+                let text = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default();
                 if text("ServerURL").is_empty() {
                     return Err(super::NO_SERVER.to_owned());
                 }

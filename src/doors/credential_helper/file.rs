@@ -98,7 +98,7 @@ impl Keychain {
 }
 
 fn pair(entry: &Value) -> Option<(String, Secret)> {
-    let bytes = STANDARD.decode(entry["auth"].as_str()?).ok()?;
+    let bytes = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (user, secret) = text.split_once(':')?;
     Some((user.to_owned(), Secret(secret.to_owned())))

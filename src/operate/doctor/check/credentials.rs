@@ -108,7 +108,7 @@ fn flag_of_kubelet(line: &str) -> Option<PathBuf> {
 
 fn readable(file: &Path) -> Option<Hole> {
     let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 || !read(file)?.has_secrets() {
+    if !is_open_to_others(mode) || !read(file)?.has_secrets() {
         return None;
     }
     let hole = Hole::new(
@@ -123,6 +123,10 @@ fn readable(file: &Path) -> Option<Hole> {
     } else {
         hole.fix(Fix::Mode(file.to_owned(), 0o600))
     })
+}
+
+fn is_open_to_others(mode: u32) -> bool {
+    mode & 0o077 > 0
 }
 
 fn without_helper(file: &Path) -> Option<Hole> {
@@ -216,21 +220,24 @@ fn read(file: &Path) -> Option<DockerConfig> {
 
 impl DockerConfig {
     fn members(&self, key: &str) -> impl Iterator<Item = (&String, &Value)> {
-        self.0[key].as_object().into_iter().flatten()
+        let members = self.0.get(key).and_then(Value::as_object);
+        members.into_iter().flatten()
     }
 
     fn store(&self) -> Option<&str> {
-        self.0["credsStore"]
-            .as_str()
-            .filter(|store| !store.is_empty())
+        let store = self.0.get("credsStore").and_then(Value::as_str);
+        store.filter(|store| !store.is_empty())
     }
 
     fn has_secrets(&self) -> bool {
-        let given = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+        let given = |value: Option<&Value>| {
+            let text = value.and_then(Value::as_str);
+            text.is_some_and(|text| !text.is_empty())
+        };
         self.members("auths").any(|(_, entry)| {
             ["auth", "password", "identitytoken"]
                 .iter()
-                .any(|key| given(&entry[*key]))
+                .any(|key| given(entry.get(*key)))
         })
     }
 
