@@ -225,10 +225,7 @@ async fn decider(
         .await
         .map_err(|error| error.to_string())?;
     let store = store.map_err(|error| {
-        Problem::hinted(
-            error.refusal().found.to_string(),
-            error.refusal().hint.to_string(),
-        )
+        Problem::hinted(error.refusal().found.clone(), error.refusal().hint.clone())
     })?;
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     Ok(Decider::new(

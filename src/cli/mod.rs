@@ -300,7 +300,7 @@ fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
             output.error(Problem::hinted(
                 format!("{error}"),
                 "wanted NAME[:TAG][@sha256:…]",
-            ))
+            ));
         })
         .ok()
 }

@@ -84,7 +84,7 @@ impl Output {
         match serde_json::from_str(&report.json) {
             Ok(value) => say(&text(&value)),
             Err(error) => {
-                self.error(&format!("the daemon's answer is not understood: {error}"));
+                self.error(format!("the daemon's answer is not understood: {error}"));
                 return 2;
             }
         }

@@ -160,8 +160,12 @@ mod tests {
             ("127.0.0.1:5000/team/app:latest", Some("latest")),
             ("nginx", None),
         ] {
-            let tag = as_named(image).unwrap().tag;
-            assert_eq!(tag.map(|tag| tag.to_string()).as_deref(), shown, "{image}");
+            let name = as_named(image).unwrap();
+            assert_eq!(
+                name.tag.as_ref().map(rootpin_trust::image::Tag::as_str),
+                shown,
+                "{image}"
+            );
         }
         assert!(as_named("Upper/x").is_err());
     }

@@ -196,8 +196,8 @@ fn import(
     let pins = tuf.pins(root.max_age, policy.revoked_keys());
     let mut updates = VerifiedUpdates::new(repositories.unkept(now));
     let update = Update::start(&pins, floors.clone(), None, now);
-    let updated = updates.run(update, &mut fetch);
-    let swept = updated.and_then(|trusted| {
+    let top_level = updates.run(update, &mut fetch);
+    let swept = top_level.and_then(|trusted| {
         let sweep = Sweep::start(&trusted, "", now)?;
         updates.run(sweep, &mut fetch)
     });

@@ -174,10 +174,10 @@ fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
 fn set(document: &mut Document, entry: &RoleEntry, value: Option<&Value>) {
     match entry {
         RoleEntry::Target(path) => {
-            document.edit("targets", |targets| set_member(targets, path, value))
+            document.edit("targets", |targets| set_member(targets, path, value));
         }
         RoleEntry::Holder(keyid) => {
-            document.edit(HOLDERS, |holders| set_member(holders, keyid, value))
+            document.edit(HOLDERS, |holders| set_member(holders, keyid, value));
         }
         RoleEntry::Delegation(role) => document.edit("delegations", |delegations| {
             let mut keys = match delegations.remove("keys") {

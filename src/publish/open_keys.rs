@@ -29,9 +29,11 @@ impl<'a> OpenKeys<'a> {
 
     /// One key alone.
     pub fn only(key: impl Signer + 'static) -> Self {
+        let id = key.public().id();
+        let key: Box<dyn Signer> = Box::new(key);
         Self {
             locked: None,
-            open: [(key.public().id(), Box::new(key) as Box<dyn Signer>)].into(),
+            open: [(id, key)].into(),
         }
     }
 

@@ -33,10 +33,13 @@ const PATIENCE: u8 = 4;
 /// The longest wait after a race that was lost.
 const WAIT: Duration = Duration::from_millis(500);
 
+/// Edits a draft in place.
+type DraftEdit<'a> = Box<dyn FnMut(&mut Draft) -> Result<(), PublishError> + 'a>;
+
 /// A change of a repository. Its edit is made again on what the place has by then, where another
 /// machine was faster.
 pub struct RepositoryChange<'a> {
-    edit: Box<dyn FnMut(&mut Draft) -> Result<(), PublishError> + 'a>,
+    edit: DraftEdit<'a>,
     decides: BTreeSet<RoleEntry>,
     restores: bool,
 }

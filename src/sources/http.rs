@@ -96,7 +96,7 @@ impl HttpClient {
     /// the proxy variables.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// See `ClientError`.
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         let with = |certificates: Vec<Certificate>| {

@@ -16,7 +16,7 @@
 //!    records (`seen`): a record that is missing, or an older one in its place, doesn't match it.
 //! 4. The file is only ever made in a new directory (`directory`), under another name until what
 //!    was seen first is in it (`file`). Whatever else is wrong is an error that stops decisions,
-//!    until a person resets the state ([`Store::reset`], [`start_anew`]).
+//!    until a person resets the state (`Store::reset`, `start_anew`).
 //!
 //! It does not defend against a whole older file put in the place of this one: who can do that is
 //! root.
@@ -105,7 +105,7 @@ impl Store {
     /// state made, with a warning.
     ///
     /// # Errors
-    /// [`StateError::InUse`] where another process has it; else it is unusable.
+    /// `StateError::InUse` where another process has it; else it is unusable.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let (database, seen, unnamed) = file::open_or_create(dir)?;
         Ok(Self::of(file::path(dir), database, seen, unnamed))
@@ -322,7 +322,7 @@ impl Store {
     /// the decision be told.
     ///
     /// # Errors
-    /// [`StateError::Replay`] and [`StateError::Conflict`] where the addition contradicts what was
+    /// `StateError::Replay` and `StateError::Conflict` where the addition contradicts what was
     /// seen; else it is unusable. In each case the decision is no.
     pub fn commit(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         let mut pruned = self.pruned.lock().map_err(|_| self.poisoned())?;

@@ -148,9 +148,9 @@ fn providers(world: &World, slow: &str) -> String {
     });
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
     format!(
-        "{}[credentials]\nkubelet-config = \"{1}/config.json\"\nkubelet-bin-dir = \"{1}\"\n",
+        "{}[credentials]\nkubelet-config = \"{folder}/config.json\"\nkubelet-bin-dir = \"{folder}\"\n",
         world.config(),
-        folder.display()
+        folder = folder.display(),
     )
 }
 

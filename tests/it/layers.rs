@@ -473,15 +473,13 @@ fn expand<'a>(mut path: Vec<String>, code: &'a str, paths: &mut Vec<Vec<String>>
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*');
         let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
         path.push(name.to_owned());
-        match after.strip_prefix("::") {
-            Some(more) => rest = more,
-            None => {
-                paths.push(path);
-                return after.strip_prefix(" as ").map_or(after, |alias| {
-                    alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
-                });
-            }
-        }
+        let Some(more) = after.strip_prefix("::") else {
+            paths.push(path);
+            return after.strip_prefix(" as ").map_or(after, |alias| {
+                alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+            });
+        };
+        rest = more;
     }
 }
 

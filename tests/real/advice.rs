@@ -135,9 +135,7 @@ fn shell(root: &Path, command: &str, client: &[(&str, String)]) -> Result<bool, 
     let path = format!(
         "{}:{}:{}:{}",
         own.display(),
-        folder
-            .map(|(_, folder)| folder.as_str())
-            .unwrap_or("/nowhere"),
+        folder.map_or("/nowhere", |(_, folder)| folder.as_str()),
         built.parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );

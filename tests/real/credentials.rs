@@ -23,17 +23,17 @@ use crate::lab::{Lab, run, write};
 const USER: &str = "alice";
 const SECRET: &str = "hunter2-first";
 
-/// A request, and the `Authorization` that came along.
-type AskedLine = (String, Option<String>);
-/// Pulls a name into an engine with that user and password.
-type Pull<'a> = dyn Fn(&str, &str, Option<(String, String)>) -> Result<String, String> + 'a;
+/// A question to the registry, and the `Authorization` that came along.
+type AskedOfRegistry = (String, Option<String>);
+/// Pulls a name, with a user's name and password.
+type PullAs<'a> = &'a dyn Fn(&str, &str, Option<(String, String)>) -> Result<String, String>;
 
 /// The lab's registry behind a token service, on a port of its own.
 struct Private {
     port: u16,
     password: Arc<Mutex<String>>,
     /// What it was asked, and each `Authorization` that came along.
-    asked: Arc<Mutex<Vec<AskedLine>>>,
+    asked: Arc<Mutex<Vec<AskedOfRegistry>>>,
 }
 
 impl Private {
@@ -482,7 +482,7 @@ fn a_private_trust_repository_and_private_images_open_by_the_kubelet_s_provider_
 }
 
 /// The same where the engines ask the resolver for tags, and the registry for bytes.
-fn by_the_resolver(lab: &Lab, private: &Private, pull: &Pull<'_>) {
+fn by_the_resolver(lab: &Lab, private: &Private, pull: PullAs<'_>) {
     let certs = lab.root.join("etc/certs.d");
     let mut hosts = Command::new(env!("CARGO_BIN_EXE_rootpin"));
     run(hosts

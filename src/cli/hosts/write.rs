@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             let after = close(before.as_deref(), registry, resolver, &beside).map_err(|hole| {
                 Failure::Refused(Problem::hinted(
                     format!("{}: {}: {}", file.display(), hole.code, hole.found),
-                    hole.hint.to_string(),
+                    hole.hint.clone(),
                 ))
             })?;
             changes.push(HostsFileChange {

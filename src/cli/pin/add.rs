@@ -177,7 +177,7 @@ fn scanned(
                 arguments.id
             );
             return Err(Failure::Usage(Problem::hinted(
-                text.to_string(),
+                text.clone(),
                 "name a Notary server by --server, or scan the URL of a TUF repository",
             )));
         }

@@ -167,8 +167,5 @@ fn broken(what: &str, findings: &[impl Display], hint: &str) -> Problem {
 
 /// A refusal of a source or of a file, which could not be judged.
 fn unknown(refusal: &Refusal) -> Failure {
-    Failure::Unknown(Problem::hinted(
-        refusal.found.to_string(),
-        refusal.hint.to_string(),
-    ))
+    Failure::Unknown(Problem::hinted(refusal.found.clone(), refusal.hint.clone()))
 }

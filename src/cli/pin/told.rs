@@ -91,7 +91,7 @@ impl FingerprintSource {
             keys.len()
         );
         Err(Failure::Refused(Problem::hinted(
-            text.to_string(),
+            text.clone(),
             "every key of a root role can sign: give --fingerprint for each, or leave this root alone",
         )))
     }

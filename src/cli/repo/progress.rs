@@ -63,7 +63,7 @@ mod tests {
             let computing = || tells.iter().find(|what| what == "signing");
             assert!(computing().is_some());
             quietly(&activity, || {
-                assert!(tells.iter().any(|what| what.is_empty()))
+                assert!(tells.iter().any(|what| what.is_empty()));
             });
             assert!(computing().is_some());
         };

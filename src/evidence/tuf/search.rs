@@ -31,7 +31,7 @@ impl TufLook<'_> {
             Err(SourceFailure::No(refusal)) => return Err(refusal),
             // A file that only a source can have.
             Err(SourceFailure::Silent(file)) => {
-                silent.push(format!("no {file} in the cache that fits"))
+                silent.push(format!("no {file} in the cache that fits"));
             }
         }
         let places = self.places();

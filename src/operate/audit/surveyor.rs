@@ -62,7 +62,7 @@ impl Surveyor {
             .map_err(|errors| policy_refused(&errors, policy));
         let store = Store::open_waiting(state, Instant::now() + DEADLINE).map_err(|error| {
             let refusal = error.refusal();
-            Problem::hinted(refusal.found.to_string(), refusal.hint.to_string())
+            Problem::hinted(refusal.found.clone(), refusal.hint.clone())
         })?;
         let sources = if online {
             Sources::new(Arc::new(credentials))

@@ -57,7 +57,7 @@ pub async fn install(
         match super::shadowed(docker).await {
             Some(hole) if hole.fix.is_none() => left.push(Problem::hinted(
                 format!("{}: {}", docker.name, hole.found),
-                hole.change.to_string(),
+                hole.change.clone(),
             )),
             hole => holes.extend(hole),
         }

@@ -21,7 +21,7 @@ rootpin_trust::codes! {
     ServerResolves = "server-resolves", "the server may resolve";
     HostResolves = "host-resolves", "another host may resolve";
     NoResolver = "no-resolver", "the resolver is not asked";
-    NoHostTable = "no-host-table", "containerd 1.7 passes over a file without a [host] table";
+    NoHostTable = "no-host-table", "containerd 1.7 passes over a file without a `[host]` table";
     Mirrors = "mirrors", "dockerd's registry-mirrors say what Docker Hub's tags are";
     Writable = "writable", "others than root can change it";
     Generated = "generated", "another program writes the file anew, so `rootpin hosts write` leaves it";

@@ -31,7 +31,7 @@ pub(super) fn add_new(
     if fields.matches.is_empty() {
         let text = format!("the policy has no root {id:?}, and no rule would name it");
         return Err(Failure::Usage(Problem::hinted(
-            text.to_string(),
+            text.clone(),
             "say for which images it is, by --match registry.example/team/**",
         )));
     }

@@ -38,7 +38,7 @@ pub(super) async fn describe(
             Code::SourceDenied => "log in as somebody who may pull there (docker login REGISTRY), or give --docker-config DIR",
             _ => &refusal.hint,
         };
-        PublishError::wrong(refusal.found.to_string(), hint.to_string())
+        PublishError::wrong(refusal.found.clone(), hint.to_string())
     })
 }
 

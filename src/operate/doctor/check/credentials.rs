@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::Code;
 use super::super::hole::{Fix, Hole};
+use super::super::{config_files, probe::process};
 use crate::config::Config;
 use crate::credentials::{OWN_PROVIDER, read_kubelet_config};
 
@@ -73,13 +74,16 @@ impl Places {
     }
 }
 
-/// The `--image-credential-provider-config` of each kubelet that runs.
+/// The `--image-credential-provider-config` of each kubelet that root runs on this host.
 fn kubelets() -> Vec<PathBuf> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let named = processes.filter_map(|process| {
-        let line = fs::read(process.path().join("cmdline")).ok()?;
-        let line = String::from_utf8_lossy(&line).into_owned();
-        flag_of_kubelet(&line)
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let kubelets = numbers
+        .filter_map(process)
+        .filter(|process| process.name == "kubelet" && process.is_ours() && !process.contained);
+    let named = kubelets.filter_map(|kubelet| {
+        let file = kubelet.option(&["image-credential-provider-config"])?;
+        Some(kubelet.path(&file))
     });
     let mut all: Vec<PathBuf> = named.collect();
     all.sort();
@@ -87,28 +91,10 @@ fn kubelets() -> Vec<PathBuf> {
     all
 }
 
-fn flag_of_kubelet(line: &str) -> Option<PathBuf> {
-    const FLAG: &str = "--image-credential-provider-config";
-    let mut words = line.split('\0');
-    let program = words.next()?;
-    (Path::new(program).file_name()? == "kubelet").then_some(())?;
-    while let Some(word) = words.next() {
-        if word == FLAG {
-            return words.next().map(PathBuf::from);
-        }
-        if let Some(file) = word
-            .strip_prefix(FLAG)
-            .and_then(|rest| rest.strip_prefix('='))
-        {
-            return Some(file.into());
-        }
-    }
-    None
-}
-
 fn readable(file: &Path) -> Option<Hole> {
     let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
-    if !is_open_to_others(mode) || !read(file)?.has_secrets() {
+    let is_private = mode.trailing_zeros() >= 6;
+    if is_private || !read(file)?.has_secrets() {
         return None;
     }
     let hole = Hole::new(
@@ -123,10 +109,6 @@ fn readable(file: &Path) -> Option<Hole> {
     } else {
         hole.fix(Fix::Mode(file.to_owned(), 0o600))
     })
-}
-
-fn is_open_to_others(mode: u32) -> bool {
-    mode & 0o077 > 0
 }
 
 fn without_helper(file: &Path) -> Option<Hole> {
@@ -175,7 +157,7 @@ fn with_headers(folder: &Path) -> Vec<Hole> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.map(|entry| entry.path().join("hosts.toml"));
     let has_header = |file: &PathBuf| {
-        let text = fs::read_to_string(file).ok()?;
+        let text = config_files::read(file).ok()?;
         let table: toml::Table = text.parse().ok()?;
         let hosts = table.get("host").and_then(toml::Value::as_table);
         let tables = hosts
@@ -213,31 +195,33 @@ fn with_headers(folder: &Path) -> Vec<Hole> {
 struct DockerConfig(Value);
 
 fn read(file: &Path) -> Option<DockerConfig> {
-    serde_json::from_slice(&fs::read(file).ok()?)
+    serde_json::from_str(&config_files::read(file).ok()?)
         .ok()
         .map(DockerConfig)
 }
 
 impl DockerConfig {
     fn members(&self, key: &str) -> impl Iterator<Item = (&String, &Value)> {
-        let members = self.0.get(key).and_then(Value::as_object);
-        members.into_iter().flatten()
+        self.0
+            .get(key)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
     }
 
     fn store(&self) -> Option<&str> {
-        let store = self.0.get("credsStore").and_then(Value::as_str);
-        store.filter(|store| !store.is_empty())
+        self.0
+            .get("credsStore")
+            .and_then(Value::as_str)
+            .filter(|store| !store.is_empty())
     }
 
     fn has_secrets(&self) -> bool {
-        let given = |value: Option<&Value>| {
-            let text = value.and_then(Value::as_str);
-            text.is_some_and(|text| !text.is_empty())
-        };
+        let given = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
         self.members("auths").any(|(_, entry)| {
             ["auth", "password", "identitytoken"]
                 .iter()
-                .any(|key| given(entry.get(*key)))
+                .any(|key| given(&entry[*key]))
         })
     }
 
@@ -340,22 +324,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_kubelet_s_own_flag_is_one() {
-        for (line, wanted) in [
-            (
-                "/usr/bin/kubelet\0--image-credential-provider-config=/a\0",
-                Some("/a"),
-            ),
-            (
-                "kubelet\0--v=2\0--image-credential-provider-config\0/b\0",
-                Some("/b"),
-            ),
-            ("kubelet\0--image-credential-provider-bin-dir=/a\0", None),
-            ("/bin/sh\0--image-credential-provider-config=/a\0", None),
-            ("", None),
-        ] {
-            assert_eq!(flag_of_kubelet(line), wanted.map(PathBuf::from), "{line}");
-        }
+    fn a_pipe_that_a_user_has_put_in_place_of_a_configuration_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &file, pipe, 0o644.into(), 0).unwrap();
+        let places = Places {
+            docker: vec![file],
+            ..Places::default()
+        };
+        assert_eq!(found(&places, true), []);
     }
 
     #[test]

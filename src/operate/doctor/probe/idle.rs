@@ -25,7 +25,7 @@ pub(in super::super) async fn idle(
 ) -> Result<ContainerdFacts, Problem> {
     let program = Program::file(program);
     let told = program.version().await.map_err(|why| {
-        Problem::hinted(why.to_string(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
+        Problem::hinted(why.clone(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
     })?;
     let version = told
         .split_ascii_whitespace()
@@ -35,7 +35,7 @@ pub(in super::super) async fn idle(
         .await
         .map_err(|failure| match failure {
             ProgramFailure::Refused(why) => {
-                Problem::hinted(why.to_string(), "mend that first, and run this again")
+                Problem::hinted(why.clone(), "mend that first, and run this again")
             }
             ProgramFailure::Unknown(why) => why.into(),
         })?;
