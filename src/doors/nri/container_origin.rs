@@ -235,7 +235,7 @@ mod tests {
     fn metadata(image: &str) -> String {
         let config = Digest::of(b"config");
         format!(
-            r#"{{"Version":"v1","CriMetadata":{{"ID":"c","CriConfig":{{"metadata":{{"name":"c"}},"image":{image},"annotations":
+            r#"{{"Version":"v1","Metadata":{{"ID":"c","Config":{{"metadata":{{"name":"c"}},"image":{image},"annotations":
             {{"io.kubernetes.cri.image-name":"evil.test/x:1"}},"linux":{{"resources":{{"memory_limit_in_bytes":9223372036854771712}}}}}},
             "ImageRef":"{config}","LogPath":""}}}}"#
         )
