@@ -194,6 +194,7 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
 
@@ -232,6 +233,13 @@ mod tests {
         assert!(age < Duration::from_secs(600), "{age:?}");
         assert!(!own.contained);
     }
+
+    /// Waits for a child's program: until it has begun, the kernel shows none of its words.
+    fn has_begun(pid: u32, program: &Path) -> bool {
+        let words = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (0..1_000_000).any(|_| words().starts_with(program.as_os_str().as_bytes()))
+    }
+
     #[test]
     fn whoever_starts_a_set_user_id_program_by_an_engines_name_has_made_no_engine() {
         let folder = tempfile::tempdir().unwrap();
@@ -244,6 +252,7 @@ mod tests {
             std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             let mut child = std::process::Command::new(&file).arg("60").spawn().unwrap();
             let pid = child.id();
+            assert!(has_begun(pid, &file), "{mode:o}");
             let listed = engines().iter().any(|process| process.pid == pid);
             child.kill().unwrap();
             child.wait().unwrap();
@@ -278,6 +287,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = child.id();
+        assert!(has_begun(pid, &file));
         let listed = engines().iter().any(|process| process.pid == pid);
         let found = dockerd_at(&socket).await;
         child.kill().unwrap();
