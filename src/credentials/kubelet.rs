@@ -358,8 +358,14 @@ impl State {
 /// Whether a key of an answer is for an image, as the kubelet's keyring has it.
 fn is_for(key: &str, image: &str) -> bool {
     let key = bare(key);
-    let hub = place(key) == "docker.io" && host(image) == "docker.io";
-    hub || glob::matches(key, image)
+    let (host, path) = key.split_once('/').unwrap_or((key, ""));
+    // Docker Hub has several hosts; a path keeps the key to what is below it there too.
+    let hub = place(host) == "docker.io";
+    match (hub, path) {
+        (false, _) => glob::matches(key, image),
+        (true, "") => glob::matches("docker.io", image),
+        (true, path) => glob::matches(&format!("docker.io/{path}"), image),
+    }
 }
 
 /// A key without its scheme, and without the version of an API, which stands for the whole host.
@@ -500,6 +506,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_with_a_path_is_for_what_is_below_it_alone_at_docker_hub_too() {
+        for (key, image, wanted) in [
+            ("https://index.docker.io/v1/", "docker.io/team/app", true),
+            ("docker.io", "docker.io/team/app", true),
+            ("docker.io/team", "docker.io/team/app", true),
+            ("index.docker.io/team", "docker.io/team/app", true),
+            ("docker.io/team", "docker.io/other/app", false),
+            ("index.docker.io/team", "docker.io/other/app", false),
+            ("r.example/team", "r.example/other/app", false),
+            ("docker.io", "docker.io.evil.example/team/app", false),
+        ] {
+            assert_eq!(is_for(key, image), wanted, "{key} {image}");
+        }
+    }
+
     #[tokio::test]
     async fn an_answer_that_is_not_to_be_kept_is_not() {
         let script = says("Global", ",\"cacheDuration\":\"0s\"", AUTH);
@@ -512,10 +534,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_asked_for_again_before_it_ends_and_serves_meanwhile() {
-        let script = says("Global", ",\"cacheDuration\":\"2s\"", AUTH);
+        let script = says("Global", ",\"cacheDuration\":\"1h\"", AUTH);
         let node = node(&[("cloud", "*.one.example", &script)]);
         assert!(node.ask("a.one.example", "x").await.unwrap().is_some());
-        tokio::time::sleep(Duration::from_millis(1850)).await;
+        for kept in node.kubelet.state().kept.values_mut() {
+            assert_eq!(kept.until - kept.refresh, REFRESH);
+            kept.refresh = Instant::now();
+        }
         assert!(node.ask("a.one.example", "x").await.unwrap().is_some());
         let end = Instant::now() + LONG;
         while node.runs() < 2 {
