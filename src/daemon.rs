@@ -83,6 +83,14 @@ pub fn run(options: &Options) -> u8 {
     }
 }
 
+/// Forbids core dumps, which would hold credentials. The unit limits them too, and a kernel that
+/// refuses must not keep the node down.
+fn keep_memory_private() {
+    if let Err(why) = crate::credentials::forbid_core_dumps() {
+        log::warn!("{why}; rootpind's memory has credentials: check LimitCORE=0 in its unit");
+    }
+}
+
 async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Result<(), String> {
     let started = Timestamp::now();
     let control = listening::first(&config.control, passed).await?;
@@ -99,7 +107,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let first = Candidate::read(&policy_dir);
     let mark = StateMark::beside(config_path);
     let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
-    crate::credentials::forbid_core_dumps()?;
+    keep_memory_private();
     let credentials = Credentials::configured(
         &config.credentials,
         config.docker_config.as_deref(),
