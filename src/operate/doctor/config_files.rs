@@ -40,6 +40,15 @@ pub struct Pattern {
     pub name: String,
 }
 
+/// Whether a file is by its name a drop-in of rootpin's.
+pub(super) fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name == "rootpin.toml"
+        || name
+            .strip_suffix("-rootpin.toml")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte == b'z'))
+}
+
 /// The main file and all that it imports.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigFiles {
@@ -509,5 +518,18 @@ mod tests {
         .unwrap();
         assert_eq!(read(&pipe).unwrap_err().to_string(), "not a plain file");
         assert!(read(folder.path()).is_err());
+    }
+
+    #[test]
+    fn only_the_names_that_rootpin_writes_are_its_own() {
+        for (name, ours) in [
+            ("rootpin.toml", true),
+            ("zz-rootpin.toml", true),
+            ("-rootpin.toml", false),
+            ("10-rootpin.toml", false),
+            ("rootpin.toml.bak", false),
+        ] {
+            assert_eq!(is_ours(&Path::new("/etc").join(name)), ours, "{name}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod check;
 mod code;
 mod config_files;
+mod credentials;
 mod facts;
 mod fix;
 mod hole;
@@ -17,6 +18,7 @@ mod probe;
 mod program;
 mod provider;
 mod report;
+mod unpack_config;
 mod version;
 
 use std::path::Path;
@@ -149,7 +151,7 @@ pub async fn examine(
     found
         .report
         .holes
-        .extend(check::credentials::Places::of_host(config).holes(rooted));
+        .extend(credentials::Places::of_host(config).holes(rooted));
     let status = match daemon {
         Ok(mut client) => client.status().await,
         Err(why) => Err(why),

@@ -6,6 +6,9 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
 
+/// The image verifier came with this containerd.
+pub(super) const VERIFIER: Version = Version(2, 0, 0);
+
 impl Version {
     /// The first three numbers; a missing last one is nought.
     #[must_use]

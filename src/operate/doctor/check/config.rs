@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use super::super::code::Code;
-use super::super::config_files::{ConfigFile, at};
+use super::super::config_files::{ConfigFile, at, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
-use super::super::probe;
 use super::super::version::Version;
 
 /// Without them a door is not there. Each is looked for only where that containerd can have it.
@@ -169,7 +168,7 @@ pub(super) fn ignored(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hol
                 )
                 .change(change),
             };
-            let ours = highest.is_some_and(|other| probe::is_ours(&other.path));
+            let ours = highest.is_some_and(|other| is_ours(&other.path));
             holes.push(if ours { hole.fix(Fix::DropIn) } else { hole });
         }
     }

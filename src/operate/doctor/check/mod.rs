@@ -1,7 +1,6 @@
 //! From what is known of an engine to the holes that are open in it. Asks nobody.
 
 mod config;
-pub(super) mod credentials;
 mod cri;
 mod differ;
 mod dockerd;
@@ -28,13 +27,11 @@ pub(super) use differ::differs;
 pub(super) use dockerd::{dockerd, embedded, shadowed};
 pub(super) use others::{daemon, processes, sockets};
 pub(super) use registry::one_folder;
-pub(super) use transfer::{UnpackEntry, entries, platform};
+pub(super) use transfer::platform;
 pub(super) use verifier::{PROGRAM, SHARED};
 
 /// Diff plugins came with it.
 pub(super) const OLDEST: Version = Version(1, 7, 4);
-/// The image verifier came with it.
-pub(super) const VERIFIER: Version = Version(2, 0, 0);
 
 /// What rootpin.toml says that an engine's configuration must fit.
 #[derive(Debug, Clone, Copy)]

@@ -93,7 +93,7 @@ pub(in super::super) fn in_order(version: &str) -> ContainerdFacts {
         writable: None,
     };
     let version = Version::parse(version).unwrap();
-    let verifier = (version >= super::VERIFIER).then_some(verifier);
+    let verifier = (version >= super::super::version::VERIFIER).then_some(verifier);
     ContainerdFacts {
         plugins: plugins.lines().map(plugin).collect(),
         engine,

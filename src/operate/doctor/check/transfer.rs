@@ -6,9 +6,9 @@ use super::super::code::Code;
 use super::super::config_files::at;
 use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::hole::{Fix, Hole};
+use super::super::unpack_config::{UNPACK, UnpackEntry, entries};
 
 const TRANSFER: &str = "io.containerd.transfer.v1.local";
-const UNPACK: [&str; 3] = ["plugins", TRANSFER, "unpack_config"];
 
 pub(super) fn transfer(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
     if !facts.works(TRANSFER) {
@@ -133,47 +133,6 @@ pub(super) fn processors(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<
         Some(Hole::new(Code::StreamProcessor, &facts.engine.name, found).change(change))
     };
     all.into_iter().flatten().filter_map(hole).collect()
-}
-
-/// One entry of `unpack_config`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct UnpackEntry<'a> {
-    pub(crate) snapshotter: &'a str,
-    pub(crate) differ: &'a str,
-    /// Whether containerd passes over it where its snapshotter or differ is not there.
-    pub(crate) optional: bool,
-    /// All that it says.
-    pub(crate) table: &'a toml::Table,
-}
-
-/// The entries of `unpack_config` that are in force, where somebody set any.
-pub(crate) fn entries(config: &EngineConfig) -> Vec<UnpackEntry<'_>> {
-    let entries = at(&config.effective, &UNPACK)
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten();
-    entries
-        .filter_map(toml::Value::as_table)
-        .map(UnpackEntry::of)
-        .collect()
-}
-
-impl<'a> UnpackEntry<'a> {
-    fn of(table: &'a toml::Table) -> Self {
-        let text = |key| {
-            table
-                .get(key)
-                .and_then(toml::Value::as_str)
-                .unwrap_or_default()
-        };
-        let optional = table.get("optional").and_then(toml::Value::as_bool) == Some(true);
-        Self {
-            snapshotter: text("snapshotter"),
-            differ: text("differ"),
-            optional,
-            table,
-        }
-    }
 }
 
 /// This machine's, as containerd names it. An entry without one keeps the transfer service from

@@ -8,7 +8,8 @@ use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{ContainerdFacts, ProgramFolder};
 use super::super::hole::{Fix, Hole};
-use super::{VERIFIER, WantedSettings};
+use super::super::version::VERIFIER;
+use super::WantedSettings;
 
 const PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
 /// The one program that the folder must hold.

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::super::check::VERIFIER;
-use super::super::config_files::ConfigFiles;
+use super::super::config_files::{ConfigFiles, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig};
-use super::super::probe;
+use super::super::version::VERIFIER;
 use super::settings::{CRI, DIFF, IMAGES, NRI, PROXIES, REQUIRED, Setting, TRANSFER, VERIFIERS};
 use super::{FileEdit, generated, toml_file};
 
@@ -97,7 +96,7 @@ pub(super) fn edits(
         .iter()
         .skip(1)
         .next_back()
-        .is_some_and(|last| probe::is_ours(&last.path));
+        .is_some_and(|last| is_ours(&last.path));
     if !is_last
         && !files
             .patterns
@@ -151,7 +150,7 @@ pub(super) fn edits(
         .files
         .iter()
         .skip(1)
-        .filter(|file| probe::is_ours(&file.path) && file.path != path)
+        .filter(|file| is_ours(&file.path) && file.path != path)
     {
         let after = format!("# rootpin's settings are in {}\n", path.display());
         edits.push(FileEdit {
@@ -199,7 +198,7 @@ fn place(
                 .files
                 .iter()
                 .rev()
-                .find(|file| file.path == path || !probe::is_ours(&file.path))
+                .find(|file| file.path == path || !is_ours(&file.path))
                 .is_some_and(|last| last.path == path)
             {
                 return Ok(path);

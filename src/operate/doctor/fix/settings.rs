@@ -5,12 +5,11 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::super::check::{
-    SETTINGS, SHARED, UnpackEntry, VERIFIER, differs, entries, one_folder, platform,
-};
+use super::super::check::{SETTINGS, SHARED, differs, one_folder, platform};
 use super::super::config_files::at;
 use super::super::facts::{ContainerdFacts, EngineConfig};
-use super::super::version::Version;
+use super::super::unpack_config::{UnpackEntry, entries};
+use super::super::version::{VERIFIER, Version};
 use super::Tools;
 use crate::problem::Problem;
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::super::config_files::{ConfigFiles, at};
+use super::super::config_files::{ConfigFiles, at, is_ours};
 use super::super::facts::EngineConfig;
-use super::super::probe;
 use super::FileEdit;
 use super::settings::{REQUIRED, Setting};
 
@@ -29,7 +28,7 @@ impl PresentConfig {
     /// tried by it.
     pub(super) async fn ask(config: &EngineConfig) -> Result<Self, String> {
         let ask = async |wanted: fn(&Path) -> bool| dump(config, &config.files, wanted).await;
-        let without = ask(|path| !probe::is_ours(path)).await?;
+        let without = ask(|path| !is_ours(path)).await?;
         if config.refused.is_some() {
             return Ok(Self {
                 with: without.clone(),

@@ -12,13 +12,12 @@ use containerd_client::services::v1::PluginsRequest;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::version_client::VersionClient;
 
-use super::super::check::VERIFIER;
-use super::super::config_files::{ConfigFiles, Pattern, at};
+use super::super::config_files::{ConfigFiles, Pattern, at, is_ours};
 use super::super::facts::{
     ContainerdFacts, EngineConfig, PluginFacts, Process, ProgramFolder, Writable,
 };
 use super::super::program::{Program, ProgramFailure};
-use super::super::version::Version;
+use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::engines;
 use crate::observe::plain;
@@ -181,15 +180,6 @@ pub(super) async fn read(program: Program, main: &Path) -> Result<EngineConfig, 
     })
 }
 
-/// Whether a file is by its name a drop-in of rootpin's.
-pub(in super::super) fn is_ours(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name == "rootpin.toml"
-        || name
-            .strip_suffix("-rootpin.toml")
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte == b'z'))
-}
-
 /// The times by which one tells whether a file changed after an engine had started.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
@@ -337,18 +327,5 @@ mod tests {
             now: at(9100),
         };
         assert!(!boot.is_after(at(8000)) && boot.is_after(at(9050)));
-    }
-
-    #[test]
-    fn only_the_names_that_rootpin_writes_are_its_own() {
-        for (name, ours) in [
-            ("rootpin.toml", true),
-            ("zz-rootpin.toml", true),
-            ("-rootpin.toml", false),
-            ("10-rootpin.toml", false),
-            ("rootpin.toml.bak", false),
-        ] {
-            assert_eq!(is_ours(&Path::new("/etc").join(name)), ours, "{name}");
-        }
     }
 }

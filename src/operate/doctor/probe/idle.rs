@@ -6,11 +6,11 @@ use std::path::Path;
 
 use rustix::fs::{Dir, FileType};
 
-use super::super::check::{VERIFIER, entries};
 use super::super::config_files::at;
 use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts};
 use super::super::program::{Program, ProgramFailure};
-use super::super::version::Version;
+use super::super::unpack_config::entries;
+use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::problem::Problem;
 

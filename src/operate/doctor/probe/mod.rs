@@ -7,7 +7,7 @@ mod processes;
 
 use std::time::Duration;
 
-pub(super) use containerd::{containerd, is_ours};
+pub(super) use containerd::containerd;
 pub(super) use dockerd::docker;
 pub(super) use idle::idle;
 pub(super) use processes::{SET_ID, dockerd_at, engines, listener, process};

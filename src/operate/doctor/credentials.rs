@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::Code;
-use super::super::hole::{Fix, Hole};
-use super::super::{config_files, probe::process};
+use super::code::Code;
+use super::hole::{Fix, Hole};
+use super::{config_files, probe::process};
 use crate::config::Config;
 use crate::credentials::{OWN_PROVIDER, read_kubelet_config};
 
@@ -19,7 +19,7 @@ const HOSTS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
 /// Where credentials are looked for.
 #[derive(Debug, Default)]
-pub(in super::super) struct Places {
+pub(super) struct Places {
     /// Files as Docker's config.json.
     docker: Vec<PathBuf>,
     /// The configurations of running kubelets' credential providers.
@@ -30,7 +30,7 @@ pub(in super::super) struct Places {
 
 impl Places {
     /// Those of this host.
-    pub(in super::super) fn of_host(config: &Config) -> Self {
+    pub(super) fn of_host(config: &Config) -> Self {
         let homes = fs::read_dir("/home").into_iter().flatten().flatten();
         let homes = homes.map(|home| home.path()).chain(["/root".into()]);
         let users = homes.map(|home| home.join(".docker/config.json"));
@@ -54,7 +54,7 @@ impl Places {
 
     /// What is wrong there. `rooted`: whether the policy lets only rooted registries have
     /// credentials, so that who hands them out without asking passes it by.
-    pub(in super::super) fn holes(&self, rooted: bool) -> Vec<Hole> {
+    pub(super) fn holes(&self, rooted: bool) -> Vec<Hole> {
         let mut holes = Vec::new();
         for file in &self.docker {
             holes.extend(readable(file));
