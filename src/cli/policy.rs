@@ -117,7 +117,7 @@ fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
             out,
             "ok: policy {}, mode {}, {}, {}",
             policy.hash,
-            policy.mode,
+            policy.mode_at(Some(Timestamp::now())),
             counted(policy.rules.len(), "rule"),
             counted(findings.len(), "warning")
         ),

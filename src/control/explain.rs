@@ -24,13 +24,13 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
     let step = |entry: &Entry<'_>| {
         let (kind, reason) = entry;
         let outcome = if reason.applies() { "applies" } else { "loses" };
-        json!({ "entry": kind.to_string(), "outcome": outcome, "why": why(entry) })
+        json!({ "entry": kind.to_string(), "outcome": outcome, "why": why(entry, now) })
     };
     let without_credentials = policy.withholds(&name.repository);
     json!({
         "version": 1,
         "name": name.to_string(),
-        "mode": policy.mode_for(&name.repository).as_str(),
+        "mode": policy.mode_for(&name.repository, Some(now)).as_str(),
         "steps": all.iter().map(step).collect::<Vec<_>>(),
         "needs": needs,
         "credentials": without_credentials.is_none(),
@@ -39,7 +39,7 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
 }
 
 /// Why an entry applies or doesn't.
-fn why((kind, why): &Entry<'_>) -> String {
+fn why((kind, why): &Entry<'_>, now: Timestamp) -> String {
     match (why, kind) {
         (Why::Applies, EntryKind::Revoked(_, reason)) => format!("revoked: {reason}"),
         (Why::Applies, EntryKind::OwnDigest(_)) => "the name itself has another digest".to_owned(),
@@ -49,6 +49,11 @@ fn why((kind, why): &Entry<'_>) -> String {
         }
         (Why::Applies, EntryKind::Exempt(exempt)) => {
             format!("until {}: {}", exempt.until, exempt.reason)
+        }
+        (Why::Applies, EntryKind::Rule(rule)) if rule.is_on_trial(Some(now)) => {
+            let until = rule.audit_until.map(|until| until.to_string());
+            let until = until.unwrap_or_default();
+            format!("its refusals are recorded and let through until {until}")
         }
         (Why::Applies, EntryKind::Rule(rule)) if rule.pattern.is_exact() => {
             "it is the exact name".to_owned()

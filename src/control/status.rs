@@ -98,17 +98,19 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
     for door in &mut doors {
         red.extend(found.without_socket(door));
     }
+    let now = Timestamp::now();
     let policy = match decider.policy() {
         Ok(policy) => {
             let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
-            let mode = policy.mode.as_str();
+            let mode = policy.mode_at(decider.instant(now)).as_str();
             red.extend(
                 found
                     .policy_trouble
                     .iter()
                     .map(|_| "the policy on disk is not in force".to_owned()),
             );
-            json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode, "local": policy.local.allow, "trouble": found.policy_trouble,
+            json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode,
+                "audit_until": policy.audit_until.map(|until| until.to_string()), "local": policy.local.allow, "trouble": found.policy_trouble,
                 "warnings": warnings })
         }
         Err(refusal) => {
@@ -116,7 +118,6 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
             json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
         }
     };
-    let now = Timestamp::now();
     let state = health::state(board.mark(), decider, &mut red);
     let clock = decider.clock_trouble(now);
     red.extend(clock.iter().map(|_| "the clock can't be right".to_owned()));

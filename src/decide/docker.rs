@@ -52,7 +52,10 @@ impl Decider {
             Does::Unclear(refusal) => {
                 let decision = match self.policy() {
                     Err(unusable) => Decision::Deny(Denial::plain(unusable)),
-                    Ok(policy) => denied(Denial::plain(refusal), policy.strictest_mode()),
+                    Ok(policy) => denied(
+                        Denial::plain(refusal),
+                        policy.strictest_mode(self.instant(now)),
+                    ),
                 };
                 return Verdict {
                     engine: Some(call.engine),

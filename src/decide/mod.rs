@@ -177,6 +177,11 @@ impl Decider {
         JudgeSession::new(policy, &self.repositories, now, begun, until)
     }
 
+    /// That time, unless the clock can't be right.
+    pub(crate) fn instant(&self, now: Timestamp) -> Option<Timestamp> {
+        self.repositories.implausible(now).is_none().then_some(now)
+    }
+
     /// Forgets what is at hand, after the state was reset.
     pub fn forget(&self) {
         self.ledger.clear();

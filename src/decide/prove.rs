@@ -164,6 +164,7 @@ impl Proving {
         place: &NamespaceView,
         layer: &Descriptor,
         policy: &Policy,
+        now: Option<Timestamp>,
     ) -> Option<(Arc<ProofSession>, NamespaceView)> {
         let session = self.live()?;
         let teller = place.claims.iter().map(|claim| claim.told_by).min();
@@ -182,7 +183,7 @@ impl Proving {
         // the layer has stops.
         let stricter = place.claims.iter().any(|claim| {
             !session.names.matches(&claim.name.repository)
-                && policy.mode_for(&claim.name.repository) > policy.mode
+                && policy.lasting_mode_for(&claim.name.repository, now) > policy.mode_at(now)
         });
         (!claims.is_empty() && !revoked && !stricter).then(|| {
             (
@@ -228,7 +229,7 @@ impl ProofSession {
         let text = format!(
             "version = 1\ndefault = \"deny\"\nmode = \"{}\"\n[[root]]\nid = \"{id}\"\ntype = \"tuf\"\nfile = \"root.json\"\nsha256 = \"{}\"\n\
              metadata = [\"http://{place}/metadata\"]\n[[rule]]\nmatch = \"{names}\"\nroots = [\"{id}\"]\n",
-            in_force.mode.as_str(),
+            in_force.mode_at(parent.instant(Timestamp::now())).as_str(),
             Digest::of(&root).hex()
         );
         let files = BTreeMap::from([

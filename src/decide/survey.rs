@@ -63,7 +63,7 @@ pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Time
     let warnings = policy.warnings.iter().map(ToString::to_string).collect();
     survey.policy = Some(PolicyInForce {
         hash: policy.hash.to_string(),
-        mode: policy.mode.as_str().to_owned(),
+        mode: policy.mode_at(onlooker.instant(now)).as_str().to_owned(),
         warnings,
     });
     survey

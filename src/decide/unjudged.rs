@@ -39,10 +39,10 @@ impl Decider {
         refusal: Refusal,
         begun: Instant,
     ) -> Verdict {
-        let mode = |policy: &Policy| {
+        let mode = |policy: &Policy, now| {
             name.as_ref().map_or_else(
-                || policy.strictest_mode(),
-                |name| policy.mode_for(&name.repository),
+                || policy.strictest_mode(now),
+                |name| policy.mode_for(&name.repository, now),
             )
         };
         let mut decision = self.unjudged(refusal, mode);
@@ -83,9 +83,11 @@ impl Decider {
     pub(super) fn unjudged(
         &self,
         refusal: Refusal,
-        mode: impl FnOnce(&Policy) -> Mode,
+        mode: impl FnOnce(&Policy, Option<Timestamp>) -> Mode,
     ) -> Decision {
-        let mode = self.policy().map_or(Mode::Enforce, |policy| mode(&policy));
+        let mode = self.policy().map_or(Mode::Enforce, |policy| {
+            mode(&policy, self.instant(Timestamp::now()))
+        });
         denied(Denial::plain(refusal), mode)
     }
 }

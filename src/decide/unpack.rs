@@ -22,18 +22,22 @@ impl Decider {
             Ok(policy) => {
                 let mut told = None;
                 for place in &unpack.places {
-                    let (decision, claim) =
-                        match self.proving.of_place(place, &unpack.layer, &policy) {
-                            Some((proof, own)) => {
-                                proof
-                                    .place(unpack.door, &own, &unpack.layer, now, begun)
-                                    .await
-                            }
-                            None => {
-                                self.place_by(&policy, place, &unpack.layer, now, begun)
-                                    .await
-                            }
-                        };
+                    let (decision, claim) = match self.proving.of_place(
+                        place,
+                        &unpack.layer,
+                        &policy,
+                        self.instant(now),
+                    ) {
+                        Some((proof, own)) => {
+                            proof
+                                .place(unpack.door, &own, &unpack.layer, now, begun)
+                                .await
+                        }
+                        None => {
+                            self.place_by(&policy, place, &unpack.layer, now, begun)
+                                .await
+                        }
+                    };
                     let stops = !decision.lets_through();
                     // What audit mode lets through is told, whatever the next namespace says.
                     if stops || !matches!(told, Some(Decision::LetThrough(_))) {
@@ -44,7 +48,10 @@ impl Decider {
                         break;
                     }
                 }
-                told.unwrap_or_else(|| denied(nowhere(&unpack.layer.digest), policy.mode))
+                told.unwrap_or_else(|| {
+                    let mode = policy.mode_at(self.instant(now));
+                    denied(nowhere(&unpack.layer.digest), mode)
+                })
             }
         };
         let (name, digest) = named.unzip();

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 use self::doors::Answer;
 use self::host::Host;
-use self::model::{Door, Entry, Facts, Names, Origin, Revoked, Source};
+use self::model::{Door, Entry, Facts, Modes, Names, Origin, Revoked, Source};
 
 /// What each door says of the same facts.
 type Answers = BTreeMap<Door, Answer>;
@@ -170,5 +170,32 @@ fn an_explanation_names_the_entry_that_decides_about_a_pull_in_each_cell_of_the_
         seen += 1;
     }
     assert!(seen > 200, "{seen}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_rule_s_audit_lets_through_what_is_revoked_bound_or_of_another_digest_at_any_door() {
+    let (mut stopped, mut through, mut wrong) = (0, 0, Vec::new());
+    for (facts, answers) in &*GRID {
+        let doors = answers.iter().filter(|(door, _)| **door != Door::Explain);
+        for (door, answer) in doors.filter(|(_, answer)| answer.outcome != "allowed") {
+            let never = answer.why == "revoked"
+                || answer.entry.starts_with("[[image]]")
+                || answer.why == "digest-mismatch" && answer.entry == "-";
+            match facts.modes {
+                Modes::TrialOver | Modes::AuditOver => {}
+                Modes::Trial if never => stopped += 1,
+                Modes::Trial => {
+                    through += usize::from(answer.goes_on);
+                    continue;
+                }
+                Modes::Enforce | Modes::Audit | Modes::Stricter => continue,
+            }
+            if answer.goes_on && answer.outcome != "silent" {
+                wrong.push(format!("{}\t{}", facts.key(), door.word()));
+            }
+        }
+    }
+    assert!(stopped > 40 && through > 60, "{stopped} {through}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

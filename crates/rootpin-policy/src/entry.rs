@@ -19,8 +19,10 @@ pub struct Rule {
     pub roots: Vec<Arc<Root>>,
     /// How many of the roots must map the name to the digest.
     pub quorum: usize,
-    /// The mode for these names: the policy's, or the rule's own where it is stricter.
-    pub mode: Mode,
+    /// The rule's own mode, which is no looser than the policy's.
+    pub mode: Option<Mode>,
+    /// Until when a refusal by this rule is recorded, and the image let through.
+    pub audit_until: Option<Timestamp>,
     /// The name that the signed statement must carry, where it is not the asked one.
     pub signed_as: Option<Pattern>,
     /// Whether no fragment may take names from it.
@@ -70,6 +72,16 @@ impl Rule {
             Some(signed_as) => signed_as.carry_over(&self.pattern, repository),
             None => Some(repository.clone()),
         }
+    }
+}
+
+impl Rule {
+    /// Whether its refusals are let through now, by `audit-until`. `now`: `None` while the clock
+    /// can't be right, which ends it.
+    #[must_use]
+    pub fn is_on_trial(&self, now: Option<Timestamp>) -> bool {
+        let until = self.audit_until;
+        until.is_some_and(|until| crate::is_before(now, until))
     }
 }
 

@@ -33,7 +33,7 @@ rootpin_trust::codes! {
     UnknownKey = "unknown-key", "a key that is not understood";
     UnknownType = "unknown-type", "a root of a type that is not understood";
     Unreadable = "unreadable", "a file is missing, not UTF-8, too large or badly owned";
-    Until = "until", "an exemption that is over, or ends too far away";
+    Until = "until", "an end that is over, or too far away";
     UnusedRoot = "unused-root", "a root that no rule names";
 }
 

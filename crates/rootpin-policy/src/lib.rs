@@ -21,6 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, Repository, Tag};
 
@@ -45,8 +46,9 @@ pub struct Policy {
     pub hash: Digest,
     /// The directory that it was read from, to be told to people.
     pub dir: Option<String>,
-    /// What happens on a "no" where no rule says otherwise.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
+    /// When audit mode ends, if the policy says so.
+    pub audit_until: Option<Timestamp>,
     /// Roots by id.
     pub roots: BTreeMap<String, Arc<Root>>,
     /// Rules in the order of the files.
@@ -86,22 +88,40 @@ impl Policy {
         self.rules.iter().filter(matches)
     }
 
-    /// What happens on a "no" about a name: the policy's mode, or its rule's where that is
-    /// stricter.
+    /// What happens on a "no" where no rule says otherwise. `now`: `None` while the clock can't be
+    /// right; then audit mode that has an end counts as ended.
     #[must_use]
-    pub fn mode_for(&self, repository: &Repository) -> Mode {
-        self.rule_for(repository)
-            .map_or(self.mode, |rule| rule.mode)
+    pub fn mode_at(&self, now: Option<Timestamp>) -> Mode {
+        match self.audit_until {
+            Some(until) if !is_before(now, until) => Mode::Enforce,
+            _ => self.mode,
+        }
+    }
+
+    /// What happens on a "no" about a name: audit until the rule's `audit-until`, then as
+    /// [`Self::lasting_mode_for`].
+    #[must_use]
+    pub fn mode_for(&self, repository: &Repository, now: Option<Timestamp>) -> Mode {
+        match self.rule_for(repository) {
+            Some(rule) if rule.is_on_trial(now) => Mode::Audit,
+            _ => self.lasting_mode_for(repository, now),
+        }
+    }
+
+    /// The policy's mode, or that of the name's rule where it is stricter, whatever `audit-until`
+    /// the rule has: for bytes that are revoked or bound.
+    #[must_use]
+    pub fn lasting_mode_for(&self, repository: &Repository, now: Option<Timestamp>) -> Mode {
+        let own = self.rule_for(repository).and_then(|rule| rule.mode);
+        self.mode_at(now).max(own.unwrap_or(Mode::Audit))
     }
 
     /// What happens on a "no" about something whose name is not known, and which any rule may
     /// cover.
     #[must_use]
-    pub fn strictest_mode(&self) -> Mode {
-        self.rules
-            .iter()
-            .map(|rule| rule.mode)
-            .fold(self.mode, Mode::max)
+    pub fn strictest_mode(&self, now: Option<Timestamp>) -> Mode {
+        let of_rules = self.rules.iter().filter_map(|rule| rule.mode);
+        of_rules.fold(self.mode_at(now), Mode::max)
     }
 
     /// The `[[image]]` of a name with tag.
@@ -158,8 +178,8 @@ impl Policy {
     /// Whether a registry may be asked for what is pulled from it: one that some entry names; any,
     /// where what no entry covers is only audited.
     #[must_use]
-    pub fn may_ask(&self, host: &str) -> bool {
-        self.mode == Mode::Audit || self.hosts().contains(host)
+    pub fn may_ask(&self, host: &str, now: Option<Timestamp>) -> bool {
+        self.mode_at(now) == Mode::Audit || self.hosts().contains(host)
     }
 
     /// Every registry host that the policy names, to be told beside a name that no rule covers.
@@ -172,4 +192,9 @@ impl Policy {
             .chain(self.images.keys().map(Repository::host))
             .collect()
     }
+}
+
+/// Whether the time is known and lies before that one.
+fn is_before(now: Option<Timestamp>, until: Timestamp) -> bool {
+    now.is_some_and(|now| now < until)
 }

@@ -440,7 +440,8 @@ impl ResolverDoor {
             .policy()
             .map_err(|refusal| No::unavailable(told(&refusal)))?;
         let host = repository.host();
-        if policy.may_ask(host) || self.decider.proving_at().as_deref() == Some(host) {
+        let now = self.decider.instant(Timestamp::now());
+        if policy.may_ask(host, now) || self.decider.proving_at().as_deref() == Some(host) {
             return Ok(());
         }
         let message = format!(

@@ -338,10 +338,10 @@ impl Host {
             Entry::QuorumNone => self.root("two", "without", &path("without")),
             _ => String::new(),
         };
-        let mode = if facts.modes == Modes::Enforce {
-            ""
-        } else {
-            "mode = \"audit\"\n"
+        let mode = match facts.modes {
+            Modes::Enforce | Modes::Trial | Modes::TrialOver => "",
+            Modes::Audit | Modes::Stricter => "mode = \"audit\"\n",
+            Modes::AuditOver => "mode = \"audit\"\naudit-until = 2029-12-31T00:00:00Z\n",
         };
         let local = match facts.keys {
             Keys::None | Keys::Docker => "",
@@ -464,13 +464,13 @@ impl Host {
 }
 
 fn rule(pattern: &str, roots: &[&str], modes: Modes, more: &str) -> String {
-    let stricter = if modes == Modes::Stricter {
-        "mode = \"enforce\"
-"
-    } else {
-        ""
+    let own = match modes {
+        Modes::Enforce | Modes::Audit | Modes::AuditOver => "",
+        Modes::Stricter => "mode = \"enforce\"\n",
+        Modes::Trial => "audit-until = 2030-02-01T00:00:00Z\n",
+        Modes::TrialOver => "audit-until = 2029-12-31T00:00:00Z\n",
     };
-    format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\n{stricter}{more}")
+    format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\n{own}{more}")
 }
 
 fn sources() -> Arc<Sources> {

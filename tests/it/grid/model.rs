@@ -43,7 +43,14 @@ dimension! {
 }
 dimension! {
     /// The policy's mode, and the rules'.
-    Modes { Enforce = "enforce", Audit = "audit", Stricter = "audit,rules-enforce" }
+    Modes {
+        Enforce = "enforce",
+        Audit = "audit",
+        Stricter = "audit,rules-enforce",
+        AuditOver = "audit-over",
+        Trial = "enforce,rules-audit",
+        TrialOver = "enforce,rules-audit-over",
+    }
 }
 dimension! {
     /// What `[[revoked]]` lists of the image, or the key that signed it.

@@ -92,6 +92,7 @@ pub(super) fn all() -> BTreeSet<Facts> {
         revocations(),
         clocks(),
         docker(),
+        trials(),
     ] {
         all.extend(product.into_iter().filter(is_meaningful));
     }
@@ -100,8 +101,11 @@ pub(super) fn all() -> BTreeSet<Facts> {
 
 /// Whether each fact makes a difference to the rest.
 fn is_meaningful(facts: &Facts) -> bool {
-    let by_rule =
-        facts.modes == Modes::Stricter || facts.root != Root::Good || facts.revoked == Revoked::Key;
+    let by_rule = matches!(
+        facts.modes,
+        Modes::Stricter | Modes::Trial | Modes::TrialOver
+    ) || facts.root != Root::Good
+        || facts.revoked == Revoked::Key;
     (!by_rule || facts.entry.word().contains("rule"))
         // An uncovered name is uncovered whatever the bytes.
         && (facts.names != Names::Free || facts.bytes == Bytes::Signed || facts.origin == Origin::Local)
@@ -314,6 +318,41 @@ fn clocks() -> Vec<Facts> {
         ])
         .clock(&[Clock::Early])
         .0
+}
+
+/// `audit-until`, of a rule and of the policy: what it lets through, what it doesn't, and after.
+fn trials() -> Vec<Facts> {
+    use Entry::{ImageRule, Quorum, Rule, RuleExemptDigest};
+    let local = (Source::Record, Origin::Local);
+    [
+        Product::usual()
+            .entries(&[Rule, Quorum, ImageRule, RuleExemptDigest])
+            .modes(&[Modes::Trial, Modes::TrialOver, Modes::AuditOver])
+            .bytes(&[Bytes::Signed, Bytes::Other]),
+        Product::usual()
+            .modes(&[Modes::Trial])
+            .names(&[Names::Wrong, Names::Unsigned, Names::TagFree, Names::OpsTag])
+            .bytes(&[Bytes::Other]),
+        Product::usual()
+            .entries(&[Rule, RuleExemptDigest])
+            .modes(&[Modes::Trial])
+            .revoked(Revoked::ALL),
+        Product::usual()
+            .modes(&[Modes::Trial])
+            .roots(&[Root::Silent, Root::Expired, Root::Bad]),
+        Product::usual()
+            .modes(&[Modes::Trial])
+            .bytes(&[Bytes::Other])
+            .clock(&[Clock::Right, Clock::Early])
+            .told(&[(Source::Asked, Origin::Registry), local]),
+        Product::usual()
+            .modes(&[Modes::Trial])
+            .names(&[Names::Nothing])
+            .bytes(&[Bytes::Other])
+            .told(NAMELESS),
+    ]
+    .map(|product| product.0)
+    .concat()
 }
 
 fn docker() -> Vec<Facts> {

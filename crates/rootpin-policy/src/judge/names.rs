@@ -24,7 +24,7 @@ pub(super) struct Names<'a> {
     /// Whether an entry covers one of the names so far.
     pub(super) is_covered: bool,
     /// Whether a no so far was final.
-    is_final: bool,
+    pub(super) is_final: bool,
 }
 
 impl<'a> Names<'a> {

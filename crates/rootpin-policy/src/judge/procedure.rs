@@ -1,7 +1,8 @@
 //! The one procedure, for every door. Rules are those of docs/policy.md, "What counts first".
 
 use jiff::Timestamp;
-use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::Code;
+use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 use super::answer::{Denial, Ground, Judgement};
 use super::names::Names;
@@ -25,14 +26,13 @@ impl Judge<'_> {
             | Action::Tag
             | Action::Resident => {}
         }
-        let denied = |denial| Judgement::no(denial, self.mode_of(question));
         if let Some(denial) = self.revoked(&question.bytes) {
-            return Ok(denied(denial));
+            return Ok(self.denied(question, denial, true));
         }
         // A name without an entry in the policy may be given to whatever is local content.
         let names = || question.names.iter().map(|named| &named.name);
         if question.action == Action::Tag && !names().take(1).any(|name| self.has_entry(name)) {
-            return Ok(self.local(question, question.shown.clone(), self.policy.mode));
+            return Ok(self.local(question, question.shown.clone(), self.policy_mode()));
         }
         let mut judged = Names::of(self, question);
         if let Some(judgement) = judged.admitted()? {
@@ -46,9 +46,34 @@ impl Judge<'_> {
             }
         }
         Ok(match judged.no {
-            Some((denial, at)) => denied(denial).decided_by(at),
-            None => denied(refusals::unnamed(question)),
+            Some((denial, at)) => {
+                let denied = self.denied(question, denial, judged.is_final);
+                denied.decided_by(at)
+            }
+            None => self.denied(question, refusals::unnamed(question), false),
         })
+    }
+
+    /// A no. `audit-until` of a rule lets nothing through that is revoked, or that is refused by
+    /// the name's own digest or an `[[image]]` (rule 11).
+    fn denied(&self, question: &Question, denial: Denial, is_final: bool) -> Judgement {
+        let mode = if is_final || denial.refusal.code == Code::Revoked {
+            self.strictest_of(question, &|repository| {
+                self.policy.lasting_mode_for(repository, self.instant())
+            })
+        } else {
+            self.mode_of(question)
+        };
+        Judgement::no(denial, mode)
+    }
+
+    /// The present time, unless the clock can't be right.
+    pub(super) fn instant(&self) -> Option<Timestamp> {
+        self.clock.is_none().then_some(self.now)
+    }
+
+    fn policy_mode(&self) -> Mode {
+        self.policy.mode_at(self.instant())
     }
 
     /// The refusal of the first digest that is revoked.
@@ -74,14 +99,22 @@ impl Judge<'_> {
     /// The mode for a no: the strictest of all names, and of the names of what the bytes were made
     /// of (rule 6). Bytes of a registry under no name may be of any rule.
     pub(super) fn mode_of(&self, question: &Question) -> Mode {
-        if question.names.is_empty() && question.origin != Origin::Local {
-            return self.policy.strictest_mode();
-        }
+        self.strictest_of(question, &|repository| {
+            self.policy.mode_for(repository, self.instant())
+        })
+    }
+
+    fn strictest_of(&self, question: &Question, mode: &dyn Fn(&Repository) -> Mode) -> Mode {
+        let of_nothing = match question.origin {
+            _ if !question.names.is_empty() => Mode::Audit,
+            Origin::Local => self.policy_mode(),
+            Origin::Registry | Origin::Unknown => self.policy.strictest_mode(self.instant()),
+        };
         let names = question.names.iter();
-        let of_names = names.map(|named| self.policy.mode_for(&named.name.repository));
-        let of_variants = question.variants.iter().map(|one| self.mode_of(one));
-        let all = of_names.chain(of_variants);
-        all.fold(self.policy.mode, Mode::max)
+        let of_names = names.map(|named| mode(&named.name.repository));
+        let variants = question.variants.iter();
+        let of_variants = variants.map(|one| self.strictest_of(one, mode));
+        of_names.chain(of_variants).fold(of_nothing, Mode::max)
     }
 
     /// `[local]`, for an image or a layer. A layer that was compressed anew is local only where
@@ -123,12 +156,15 @@ impl Judge<'_> {
     /// to bytes that are made here.
     fn made(&self, question: &Question, names: &[ImageRef]) -> Judgement {
         let Some(name) = names.iter().find(|name| self.covers(name)) else {
-            return self.local(question, question.shown.clone(), self.policy.mode);
+            return self.local(question, question.shown.clone(), self.policy_mode());
         };
         let rule = self.policy.rule_for(&name.repository);
         let mut denial = refusals::made_under_covered_name(&question.shown, name);
         denial.rule = rule.map(ToString::to_string);
-        Judgement::no(denial, self.policy.mode_for(&name.repository))
+        Judgement::no(
+            denial,
+            self.policy.mode_for(&name.repository, self.instant()),
+        )
     }
 
     /// A key of `[docker]` allows all of its kind, or none.
@@ -137,6 +173,6 @@ impl Judge<'_> {
         let rule = format!("[docker] {key} = \"{value}\"");
         let no = refusals::by_key(question, rule.clone(), key);
         let yes = (Ground::PolicyKey, rule, Timestamp::MAX);
-        Judgement::of(if allowed { Ok(yes) } else { Err(no) }, self.policy.mode)
+        Judgement::of(if allowed { Ok(yes) } else { Err(no) }, self.policy_mode())
     }
 }

@@ -18,7 +18,7 @@ type Proposed = (Vec<Digest>, Option<Denial>);
 impl Judge<'_> {
     /// The judgement of the first proposed digest that is admitted, or else the most specific no.
     pub(super) fn resolve(&self, name: &ImageRef) -> Asked<Judgement> {
-        let mode = self.policy.mode_for(&name.repository);
+        let mode = self.policy.mode_for(&name.repository, self.instant());
         let Some(tag) = &name.tag else {
             return Ok(Judgement::no(refusals::no_rule(name), mode));
         };

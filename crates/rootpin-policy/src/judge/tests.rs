@@ -1,6 +1,7 @@
 //! The procedure, driven by hand: what is asked for, and what comes of each answer.
 
 mod properties;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -48,9 +48,12 @@ pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
     };
     once("image", images.map(bound));
     let settings = drafts.first().and_then(|main| main.settings.as_ref());
-    all.check_modes(settings.map_or(Mode::Enforce, |settings| settings.mode));
+    let mode = settings.map_or(Mode::Enforce, |settings| settings.mode);
+    all.check_modes(mode);
     let limits = settings.map_or_else(Limits::default, |settings| settings.limits);
     all.check_exempts(limits, now);
+    let has_end = settings.is_some_and(|settings| settings.audit_until.is_some());
+    all.check_trials(mode == Mode::Audit && !has_end, limits, now);
     all.warn_of_revoked_pins();
 }
 
@@ -83,6 +86,32 @@ fn check_ambiguous<'d, 'r: 'd>(patterns: impl Iterator<Item = &'d At<'r, Pattern
             later.place.error(FindingCode::Ambiguous, message, hint);
         }
         group.push(later);
+    }
+}
+
+/// `max-exempt` applies to each end; what has ended is void.
+fn check_ends<'d, 'r: 'd>(
+    what: &str,
+    ends: impl Iterator<Item = &'d At<'r, Timestamp>>,
+    limits: Limits,
+    now: Timestamp,
+) {
+    // Beyond the last instant that can be written, nothing is too far away.
+    let latest = now.checked_add(limits.max_exempt).unwrap_or(Timestamp::MAX);
+    for At {
+        value: until,
+        place,
+    } in ends
+    {
+        if *until > latest {
+            let message = format!("{what} ends at {until}, later than max-exempt allows");
+            let hint = format!("the latest end today is {latest}");
+            place.error(FindingCode::Until, message, hint);
+        } else if *until <= now {
+            let message = format!("{what} ended at {until} and is void");
+            let hint = "take it out, or give it a new end";
+            place.warning(FindingCode::Until, message, hint);
+        }
     }
 }
 
@@ -147,22 +176,20 @@ impl All<'_, '_> {
         let exempts = || self.drafts.iter().flat_map(|draft| &draft.exempts);
         let patterns = exempts().filter_map(|exempt| exempt.pattern.as_ref());
         once("match", patterns.map(|at| (at.value.to_string(), at.place)));
-        // Beyond the last instant that can be written, nothing is too far away.
-        let latest = now.checked_add(limits.max_exempt).unwrap_or(Timestamp::MAX);
-        for At {
-            value: until,
-            place,
-        } in exempts().filter_map(|exempt| exempt.until.as_ref())
-        {
-            if *until > latest {
-                let message =
-                    format!("the exemption ends at {until}, later than max-exempt allows");
-                let hint = format!("the latest end today is {latest}");
-                place.error(FindingCode::Until, message, hint);
-            } else if *until <= now {
-                let message = format!("the exemption ended at {until} and is void");
-                let hint = "take it out, or give it a new end";
-                place.warning(FindingCode::Until, message, hint);
+        let ends = exempts().filter_map(|exempt| exempt.until.as_ref());
+        check_ends("the exemption", ends, limits, now);
+    }
+
+    /// `audit-until`. `is_audited`: whether the policy lets everything through without an end.
+    fn check_trials(&self, is_audited: bool, limits: Limits, now: Timestamp) {
+        let rules = || self.rules.iter();
+        let ends = rules().filter_map(|rule| rule.audit_until.as_ref());
+        check_ends("the rule's audit", ends, limits, now);
+        for rule in rules().filter(|rule| is_audited && rule.mode.is_none()) {
+            if let Some(until) = &rule.audit_until {
+                let message = "audit-until means nothing while the policy's mode is \"audit\"";
+                let hint = "write mode = \"enforce\" in the rule, or at the top of the policy";
+                until.place.warning(FindingCode::NoEffect, message, hint);
             }
         }
     }

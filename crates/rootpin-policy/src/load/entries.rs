@@ -18,6 +18,7 @@ pub(super) struct RuleDraft<'r> {
     pub(super) roots: Vec<At<'r, String>>,
     pub(super) quorum: At<'r, usize>,
     pub(super) mode: Option<At<'r, Mode>>,
+    pub(super) audit_until: Option<At<'r, Timestamp>>,
     pub(super) signed_as: Option<At<'r, Pattern>>,
     pub(super) is_final: bool,
     pub(super) credentials: bool,
@@ -84,6 +85,7 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
         quorum,
         signed_as,
         mode: section.choice("mode", &Mode::WORDS),
+        audit_until: section.instant("audit-until"),
         is_final: section.flag("final") == Some(true),
         credentials: section.flag("credentials") != Some(false),
     }

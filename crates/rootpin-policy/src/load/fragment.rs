@@ -15,6 +15,7 @@ pub(super) fn read_owns<'r>(document: &Section<'r, '_>) -> Option<At<'r, Pattern
     for key in [
         "default",
         "mode",
+        "audit-until",
         "limits",
         "local",
         "docker",

@@ -65,7 +65,8 @@ pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>
         source,
         start: 0,
     };
-    let drafts: Vec<_> = sources.iter().map(|source| draft(place(source))).collect();
+    let drafts = sources.iter().map(|source| draft(place(source), now));
+    let drafts: Vec<_> = drafts.collect();
     fragment::check(&drafts);
     check::check(&drafts, sources.iter().all(Source::is_whole), now);
     let policy = assemble(drafts, report.files.hash());
@@ -95,7 +96,7 @@ fn read(files: &Reading<'_>, name: &str) -> Result<String, Unreadable> {
     })
 }
 
-fn draft(start: Place<'_>) -> Draft<'_> {
+fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
     if start.unreadable() {
         return Draft::default();
     }
@@ -114,7 +115,7 @@ fn draft(start: Place<'_>) -> Draft<'_> {
         settings::check_version(document);
         let mut draft = Draft::default();
         if is_main {
-            draft.settings = Some(settings::read(document));
+            draft.settings = Some(settings::read(document, now));
             if let Some(place) = document.key("fragment") {
                 let hint = "[fragment] belongs in the files of policy.d";
                 place.error(FindingCode::Fragment, "policy.toml is no fragment", hint);
@@ -140,6 +141,7 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
         hash,
         dir: None,
         mode: settings.mode,
+        audit_until: settings.audit_until,
         roots: BTreeMap::new(),
         rules: Vec::new(),
         local: settings.local,
@@ -197,17 +199,13 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
         }
     }
     for rule in rules {
-        let rule = assemble_rule(rule, &policy.roots, policy.mode)?;
+        let rule = assemble_rule(rule, &policy.roots)?;
         policy.rules.push(rule);
     }
     Some(policy)
 }
 
-fn assemble_rule(
-    draft: RuleDraft<'_>,
-    roots: &BTreeMap<String, Arc<Root>>,
-    mode: crate::Mode,
-) -> Option<Rule> {
+fn assemble_rule(draft: RuleDraft<'_>, roots: &BTreeMap<String, Arc<Root>>) -> Option<Rule> {
     let named = draft
         .roots
         .iter()
@@ -217,7 +215,8 @@ fn assemble_rule(
         pattern: draft.pattern?.value,
         roots: named.filter(|roots| !roots.is_empty())?,
         quorum: draft.quorum.value,
-        mode: draft.mode.map_or(mode, |at| at.value),
+        mode: draft.mode.map(|at| at.value),
+        audit_until: draft.audit_until.map(|at| at.value),
         signed_as: draft.signed_as.map(|at| at.value),
         is_final: draft.is_final,
         credentials: draft.credentials,

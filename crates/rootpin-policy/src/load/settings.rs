@@ -1,13 +1,16 @@
 //! Reads what `policy.toml` says once for the whole host.
 
+use jiff::Timestamp;
+
 use super::section::Section;
 use super::values;
 use crate::duration;
-use crate::finding::FindingCode::{BadValue, NoEffect};
+use crate::finding::FindingCode::{BadValue, NoEffect, Until};
 use crate::settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 
 pub(super) struct Settings {
     pub(super) mode: Mode,
+    pub(super) audit_until: Option<Timestamp>,
     pub(super) local: Local,
     pub(super) limits: Limits,
     pub(super) docker: Docker,
@@ -26,11 +29,14 @@ pub(super) fn check_version(document: &Section<'_, '_>) {
     }
 }
 
-pub(super) fn read(document: &Section<'_, '_>) -> Settings {
+pub(super) fn read(document: &Section<'_, '_>, now: Timestamp) -> Settings {
     document.choice("default", &[("deny", ())]);
     let mode = document.choice("mode", &Mode::WORDS);
+    let mode = mode.map_or(Mode::Enforce, |at| at.value);
+    let audit_until = read_audit_until(document, mode, now);
     Settings {
-        mode: mode.map_or(Mode::Enforce, |at| at.value),
+        mode,
+        audit_until,
         local: document
             .table("[local]", "local", read_local)
             .unwrap_or_default(),
@@ -48,6 +54,21 @@ pub(super) fn read(document: &Section<'_, '_>) -> Settings {
             .table("[credentials]", "credentials", read_credentials)
             .unwrap_or_default(),
     }
+}
+
+/// The end of audit mode. It is optional, so that no limit applies to it.
+fn read_audit_until(document: &Section<'_, '_>, mode: Mode, now: Timestamp) -> Option<Timestamp> {
+    let until = document.instant("audit-until")?;
+    if mode == Mode::Enforce {
+        let message = "audit-until means nothing while mode is \"enforce\"";
+        let hint = "leave it out, write mode = \"audit\", or write it in a [[rule]]";
+        until.place.warning(NoEffect, message, hint);
+    } else if until.value <= now {
+        let message = format!("audit mode ended at {}: the policy enforces", until.value);
+        let hint = "write mode = \"enforce\" and take audit-until out, or give it a new end";
+        until.place.warning(Until, message, hint);
+    }
+    Some(until.value)
 }
 
 const ALLOW: [(&str, bool); 2] = [("deny", false), ("allow", true)];

@@ -233,6 +233,34 @@ fn each_mistake_is_told_at_its_place() {
             "7:11: bad-value",
         ),
         // revocations
+        (
+            &rule_with("audit-until = 2027-02-19T00:00:00Z"),
+            "12:15: until",
+        ),
+        (
+            &rule_with("audit-until = 2026-01-01T00:00:00Z"),
+            "12:15: until",
+        ),
+        (
+            &rule_with("audit-until = \"2026-12-01T00:00:00Z\""),
+            "12:15: bad-value",
+        ),
+        ("audit-until = 2026-12-01T00:00:00Z\n", "3:15: no-effect"),
+        (
+            "mode = \"audit\"\naudit-until = 2026-01-01T00:00:00Z\n",
+            "4:15: until",
+        ),
+        (
+            "mode = \"audit\"\naudit-until = 2026-12-01\n",
+            "4:15: bad-value",
+        ),
+        (
+            &format!(
+                "mode = \"audit\"\n{}",
+                rule_with("audit-until = 2026-12-01T00:00:00Z")
+            ),
+            "13:15: no-effect",
+        ),
         ("[[revoked]]\nreason = \"x\"\n", "3:1: missing-key"),
         ("[[revoked]]\ndigest = \"DIGEST\"\n", "3:1: missing-key"),
         (

@@ -181,7 +181,7 @@ proptest! {
         let enforced = answered(&policy, &question, &said);
         let mut audit = Policy { mode: Mode::Audit, ..policy };
         for rule in &mut audit.rules {
-            rule.mode = Mode::Audit;
+            rule.mode = None;
         }
         let audited = answered(&audit, &question, &said);
         prop_assert_eq!((enforced.mode, audited.mode), (Mode::Enforce, Mode::Audit));
