@@ -6,12 +6,13 @@ use jiff::Timestamp;
 
 use super::question::Door;
 use super::{Decider, Decision, Verdict};
+use crate::sources::is_of_host;
 use rootpin_policy::judge::{
     Action, Basis, Denial, Judgement, NameSource, NamedBytes, Origin, Question,
 };
 use rootpin_policy::{Policy, SweepAction};
 use rootpin_trust::Code;
-use rootpin_trust::image::{Digest, ImageRef, Repository, is_of_host};
+use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// One image of an engine, in one namespace.
 #[derive(Debug, Clone)]

@@ -25,7 +25,8 @@ use crate::decide::{Decider, Decision, Door, NamespaceView, Unpack, Verdict, too
 use crate::engines::containerd::{ContainerdClient, header, within};
 use crate::nonce;
 use crate::observe::Observer;
-use rootpin_trust::image::{Descriptor, Digest, Repository, is_of_host};
+use crate::sources::is_of_host;
+use rootpin_trust::image::{Descriptor, Digest, Repository};
 use rootpin_trust::{self, Refusal};
 
 /// Generated from `proto/`; the messages are containerd-client's.

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::encryption;
 use super::key::{KeyKind, Signer, SigningError};
 use super::private_file::{read_private, write_new};
+use super::public_key;
 use rootpin_trust::{PublicKey, pem};
 
 /// The label of an encrypted key's PEM block (RFC 7468, section 11).
@@ -232,9 +233,9 @@ impl PrivateKey {
         });
         let pair = pair.ok_or(SigningError::Crypto("a key of another kind"))?;
         let public = match &pair {
-            Pair::Ed25519(pair) => PublicKey::of_ed25519(pair.public_key().as_ref()),
-            Pair::P256(pair) | Pair::P384(pair) => PublicKey::of_point(pair.public_key().as_ref()),
-            Pair::Rsa(pair) => PublicKey::of_rsa(pair.public_key().as_ref()),
+            Pair::Ed25519(pair) => public_key::of_point(pair.public_key().as_ref()),
+            Pair::P256(pair) | Pair::P384(pair) => public_key::of_point(pair.public_key().as_ref()),
+            Pair::Rsa(pair) => public_key::of_rsa(pair.public_key().as_ref()),
         };
         Ok(Self {
             pair,

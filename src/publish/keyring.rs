@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::key::{KeyKind, Signer, SigningError};
 use super::key_file::{LockedKey, PrivateKey};
 use super::private_file::{read_private, read_public, write_new};
-use super::public_key::{key_object, only_key};
+use super::public_key::{key_object, only_key, to_pem};
 use super::token::{self, TokenFile};
 use crate::problem::Problem;
-use rootpin_trust::{KeyId, PublicKey, key_file};
+use rootpin_trust::{KeyId, PublicKey};
 
 /// How often a passphrase may be wrong.
 const TRIES: usize = 3;
@@ -333,7 +333,7 @@ pub fn check_new(folder: &Path, name: &str) -> Result<(), SigningError> {
 }
 
 fn write_pub(folder: &Path, name: &str, key: &PublicKey) -> Result<(), SigningError> {
-    let text = key_file::to_pem(key).ok_or(SigningError::Crypto("a new key has no public part"))?;
+    let text = to_pem(key).ok_or(SigningError::Crypto("a new key has no public part"))?;
     write_new(&folder.join(format!("{name}.pub")), text.as_bytes())
 }
 

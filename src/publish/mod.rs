@@ -40,6 +40,7 @@ pub use open_keys::OpenKeys;
 pub use paths::delegated_paths;
 pub use plan::{FileToSign, Missing, SigningPlan};
 pub use public_key::key_object;
+pub(crate) use public_key::to_pem;
 pub use settings::Settings;
 pub use transaction::{Activity, Prepared, Published, RepositoryChange, Todo, Transaction};
 pub use working::{Working, pinned_root};

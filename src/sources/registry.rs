@@ -9,7 +9,7 @@ use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
 
 use super::hosts::{self, Capability, RegistryRoute};
 use super::http::{Ask, HttpClient, Reply};
-use super::{SourceError, escaped, is_loopback, shown};
+use super::{SourceError, escaped, host_name, is_loopback, shown};
 
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -373,12 +373,4 @@ fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError>
         cause: format!("the digest is not sha256: {}", shown_value()),
     };
     digest.map(Some).ok_or_else(other)
-}
-
-/// The host without its port.
-fn host_name(host: &str) -> &str {
-    let port = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    port.map_or(host, |(name, _)| name)
 }

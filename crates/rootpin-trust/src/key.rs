@@ -24,7 +24,7 @@ use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;
 use super::envelope::Format;
-use super::{hex, key_file, pem};
+use super::{hex, pem};
 use crate::image::Digest;
 
 /// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files
@@ -121,21 +121,8 @@ impl PublicKey {
         Self::of(Material::from_spki(der)?, certificate)
     }
 
-    /// A bare Ed25519 key, by its 32 bytes.
-    #[must_use]
-    pub fn of_ed25519(bytes: &[u8]) -> Option<Self> {
-        Self::of(Material::ed25519(bytes)?, None)
-    }
-
-    /// A bare key of P-256 or P-384, by its uncompressed point.
-    #[must_use]
-    pub fn of_point(bytes: &[u8]) -> Option<Self> {
-        Self::of(Material::of_point(bytes)?, None)
-    }
-
     /// A bare RSA key, by DER of its `RSAPublicKey` (RFC 8017, appendix A.1.1).
-    #[must_use]
-    pub fn of_rsa(der: &[u8]) -> Option<Self> {
+    pub(super) fn of_rsa(der: &[u8]) -> Option<Self> {
         Self::of(
             is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()))?,
             None,
@@ -271,20 +258,6 @@ impl PublicKey {
             certificates: Vec::new(),
             scheme: signs,
             unknown: named,
-        })
-    }
-
-    /// Keytype, scheme and public part as the metadata of TUF 1.0 that is made here lists the key;
-    /// none where its kind is not known here.
-    #[must_use]
-    pub fn as_tuf(&self) -> Option<(&'static str, &'static str, String)> {
-        let pem = || key_file::to_pem(self);
-        Some(match &self.material {
-            Material::Ed25519(key) => ("ed25519", "ed25519", Digest::from_bytes(*key).hex()),
-            Material::P256(_) => ("ecdsa", "ecdsa-sha2-nistp256", pem()?),
-            Material::P384(_) => ("ecdsa", "ecdsa-sha2-nistp384", pem()?),
-            Material::Rsa(_) => ("rsa", "rsassa-pss-sha256", pem()?),
-            Material::Unknown => return None,
         })
     }
 

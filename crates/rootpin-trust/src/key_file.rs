@@ -1,8 +1,5 @@
 //! Files of public keys, as publishers hand them out: PEM keys and certificates.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::certificate::Certificate;
 use super::key::{KeyError, PublicKey};
 use super::pem;
@@ -60,50 +57,9 @@ pub fn public_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
     }
 }
 
-/// The key as a PEM file that [`public_keys`] reads; none where its kind is not known here.
-#[must_use]
-pub fn to_pem(key: &PublicKey) -> Option<String> {
-    let body = STANDARD.encode(key.spki()?);
-    let lines: Vec<&str> = body
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|line| str::from_utf8(line).ok())
-        .collect();
-    Some(format!(
-        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        lines.join("\n")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_of_key_is_the_same_after_it_was_written() {
-        for name in [
-            "docker-signer.pub",
-            "ed25519.pub",
-            "p384.pub",
-            "root-app.crt",
-            "rsa2048.pub",
-        ] {
-            let pem = std::fs::read(format!(
-                "{}/../../tests/data/keys/{name}",
-                env!("CARGO_MANIFEST_DIR")
-            ))
-            .unwrap();
-            let key = public_keys(&pem).unwrap().remove(0);
-            let written = to_pem(&key).unwrap();
-            assert_eq!(
-                public_keys(written.as_bytes()).unwrap()[0].id(),
-                key.id(),
-                "{name}"
-            );
-            let plain = pem.starts_with(b"-----BEGIN PUBLIC KEY-----\nM");
-            assert!(!plain || written.as_bytes() == pem, "{name}");
-        }
-    }
 
     fn read(name: &str) -> Result<Vec<PublicKey>, KeyError> {
         public_keys(

@@ -11,7 +11,8 @@ use super::pending::Pending;
 use super::swept_image::{EngineImages, Removal, RunningContainer, SweptImage};
 use crate::decide::{ImageContents as Known, ImageName, ResidentImage};
 use crate::engines::{DockerImage, DockerdClient, docker_images, is_id};
-use rootpin_trust::image::{Digest, ImageRef, host_name};
+use crate::sources::host_name;
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// dockerd's namespace in containerd, and the one that `[local]` means for its classic store.
 const MOBY: &str = "moby";

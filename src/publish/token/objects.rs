@@ -6,7 +6,7 @@ use cryptoki::session::Session;
 use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::UintRef;
 
-use crate::publish::public_key::only_key;
+use crate::publish::public_key::{self, only_key};
 use rootpin_trust::PublicKey;
 
 /// Whether a private key is one that never leaves the token.
@@ -74,14 +74,10 @@ pub(super) fn read_public_key(
                 }
                 whole => whole,
             };
-            if bare.len() == 32 {
-                PublicKey::of_ed25519(bare)
-            } else {
-                PublicKey::of_point(bare)
-            }
+            public_key::of_point(bare)
         }
         (None, Some(modulus), Some(exponent)) => {
-            rsa_key(&modulus, &exponent).and_then(|der| PublicKey::of_rsa(&der))
+            rsa_key(&modulus, &exponent).and_then(|der| public_key::of_rsa(&der))
         }
         _ => None,
     })

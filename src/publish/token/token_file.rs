@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::super::key::{Signer, SigningError};
 use super::super::private_file::{owned, read_public, unchangeable_by_others};
-use super::super::public_key::only_key;
+use super::super::public_key::{only_key, to_pem};
 use super::objects::public_of;
 use super::signing::TokenKey;
 use super::{Open, TokenAddress, id_from_hex, open, refused};
 use crate::problem::Problem;
-use rootpin_trust::{PublicKey, hex, key_file};
+use rootpin_trust::{PublicKey, hex};
 
 /// A file that says where a key is.
 #[derive(Debug)]
@@ -81,10 +81,7 @@ impl TokenFile {
             ("token", text(&self.token)),
             ("label", text(&self.label)),
             ("id", text(&hex::encode(&self.id))),
-            (
-                "public",
-                text(&key_file::to_pem(&self.key).unwrap_or_default()),
-            ),
+            ("public", text(&to_pem(&self.key).unwrap_or_default())),
         ] {
             table.insert(name.to_owned(), value);
         }

@@ -8,4 +8,4 @@ mod reference;
 pub use digest::{Digest, DigestError};
 pub use manifest::{Descriptor, Document, IndexEntry, ManifestError};
 pub use membership::{Blob, Chain, MAX_INDEXES};
-pub use reference::{ImageRef, ReferenceError, Repository, Tag, host_name, is_of_host};
+pub use reference::{ImageRef, ReferenceError, Repository, Tag};

@@ -79,26 +79,6 @@ impl Repository {
     }
 }
 
-/// A registry's host without its port, as engines write it on what they fetch from there: an IPv6
-/// address has no brackets either.
-#[must_use]
-pub fn host_name(host: &str) -> &str {
-    match host
-        .strip_prefix('[')
-        .and_then(|address| address.split_once(']'))
-    {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
-}
-
-/// Whether a registry is the one of a host without a port, as engines write it on what they fetch
-/// from there. They write it as the client did, in either case.
-#[must_use]
-pub fn is_of_host(registry: &str, host: &str) -> bool {
-    host_name(registry).eq_ignore_ascii_case(host)
-}
-
 impl Tag {
     /// The text of the tag.
     #[must_use]

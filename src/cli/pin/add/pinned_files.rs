@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::Failure;
 use super::Arguments;
+use crate::publish::to_pem;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{PublicKey, RootFile, key_file};
+use rootpin_trust::{PublicKey, RootFile};
 
 /// Files that come with an edit, by name.
 pub(super) type Pinned = BTreeMap<String, Vec<u8>>;
@@ -15,7 +16,7 @@ pub(super) fn key_files(id: &str, keys: &[&PublicKey]) -> Result<Pinned, Failure
     let file = |key: &&PublicKey| {
         Some((
             format!("roots/{id}-{:.12}.pub", key.id().to_string()),
-            key_file::to_pem(key)?.into_bytes(),
+            to_pem(key)?.into_bytes(),
         ))
     };
     let files: Option<BTreeMap<_, _>> = keys.iter().map(file).collect();
