@@ -463,7 +463,7 @@ async fn prove(
             );
         }
         last.clone_from(&result);
-        let label = format!("engine=\"{}\"", observe::escaped(&gates.name));
+        let label = format!("engine=\"{}\"", observe::label_value(&gates.name));
         observer.metrics().set(
             "rootpin_canary_ok",
             label,

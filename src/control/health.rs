@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::decide::{Decider, RootExpiry};
-use crate::observe::{Observer, escaped};
+use crate::observe::{Observer, label_value};
 use crate::state::{MarkStanding, StateMark};
 
 /// A root that expires within this time is to be renewed by its publisher.
@@ -155,7 +155,7 @@ pub(super) fn gauges(
     for RootExpiry { root, at, .. } in decider.root_expiries() {
         gauges.push((
             "rootpin_root_expires_seconds",
-            format!("root=\"{}\"", escaped(&root)),
+            format!("root=\"{}\"", label_value(&root)),
             since_1970(at),
         ));
     }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::wire::prove_response::Asked;
 use super::wire::{ProveRequest, ProveResponse};
 use crate::decide::{self, Decider, Proof};
-use crate::observe::{Observer, escaped};
+use crate::observe::{Observer, label_value};
 use rootpin_trust::image::Digest;
 
 /// Until a caller that has connected says what it wants.
@@ -132,7 +132,7 @@ fn count(observer: &Observer, report: &ProveRequest) {
         let ok = f64::from(u8::from(path.result == "shut"));
         observer.metrics().set(
             "rootpin_prove_ok",
-            format!("path=\"{}\"", escaped(&path.name)),
+            format!("path=\"{}\"", label_value(&path.name)),
             ok,
         );
     }

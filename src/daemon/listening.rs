@@ -112,7 +112,7 @@ impl Told {
         let (door, engine) = (at.door.as_str(), at.engine.as_deref());
         let label = format!(
             "door=\"{door}\",engine=\"{}\"",
-            observe::escaped(engine.unwrap_or_default())
+            observe::label_value(engine.unwrap_or_default())
         );
         self.observer.metrics().set(
             "rootpin_listening",

@@ -125,7 +125,7 @@ impl RunDoor {
         let to = u32::try_from(to).unwrap_or(u32::MAX);
         self.observer.metrics().set(
             metric,
-            format!("engine=\"{}\"", observe::escaped(&self.gates.name)),
+            format!("engine=\"{}\"", observe::label_value(&self.gates.name)),
             to.into(),
         );
     }

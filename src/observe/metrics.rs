@@ -180,7 +180,7 @@ impl Metrics {
         let place = format!(
             "door=\"{}\",engine=\"{}\"",
             verdict.door,
-            escaped(verdict.engine.as_deref().unwrap_or_default())
+            label_value(verdict.engine.as_deref().unwrap_or_default())
         );
         let code = verdict
             .decision
@@ -224,7 +224,7 @@ impl Metrics {
 
 /// A label's value (Prometheus text format, "Comments, help text, and type information").
 #[must_use]
-pub fn escaped(value: &str) -> String {
+pub fn label_value(value: &str) -> String {
     value
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -251,6 +251,6 @@ mod tests {
 
     #[test]
     fn a_label_cannot_end_its_own_quotes() {
-        assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+        assert_eq!(label_value("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
     }
 }

@@ -3,7 +3,6 @@
 mod audit;
 mod log;
 mod metrics;
-mod plain;
 mod status_board;
 
 use std::collections::BTreeMap;
@@ -13,12 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(crate) use crate::plain_text::{plain, plain_lines};
+
 use crate::decide::{Decision, Door, Verdict, signers};
 
 pub(crate) use self::log::{init as init_log, init_cli as init_cli_log};
-pub use self::metrics::escaped;
-pub use self::plain::plain;
-pub(crate) use self::plain::plain_lines;
+pub use self::metrics::label_value;
 pub(crate) use self::status_board::SelfChecks;
 pub(crate) use self::status_board::{StatusBoard, Swept, Unproven};
 

@@ -39,6 +39,7 @@ pub(crate) use registry::Description;
 pub(crate) use server_words::ServerWords;
 pub use tuf::{TufLocation, TufReader};
 
+use crate::plain_text::plain_start;
 use rootpin_trust::{Code, Refusal};
 
 /// Why a source gave nothing. URLs are without credentials and query; a peer's text is escaped and
@@ -243,23 +244,9 @@ impl SourceError {
     }
 }
 
-/// Makes a peer's text fit for a log line or a terminal: control characters escaped, cut at 300
-/// characters.
+/// A peer's text for a message.
 fn escaped(text: &str) -> String {
-    let safe = |character: char| {
-        !character.is_control()
-            && !matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .take(300)
-        .map(|c| {
-            if safe(c) {
-                c.to_string()
-            } else {
-                c.escape_unicode().to_string()
-            }
-        })
-        .collect()
+    plain_start(text, 300)
 }
 
 /// A URL as it may be shown: without user, password, query and fragment.

@@ -65,7 +65,7 @@ impl AuthzPlugin {
                 }
             }
             last.clone_from(&result);
-            let label = format!("engine=\"{}\"", observe::escaped(&self.name));
+            let label = format!("engine=\"{}\"", observe::label_value(&self.name));
             self.observer.metrics().set(
                 "rootpin_canary_ok",
                 label,

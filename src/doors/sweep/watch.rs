@@ -16,7 +16,7 @@ use super::judging::{JudgedImage, by_cache, by_sources};
 use super::pending::{Pending, Work};
 use super::swept_image::{Removal, SweptImage, SweptName};
 use crate::decide::{Decider, Verdict};
-use crate::observe::{Observer, StatusBoard, Swept, escaped, plain};
+use crate::observe::{Observer, StatusBoard, Swept, label_value, plain};
 
 /// Between sweeps that nothing has asked for, ten percent more or less.
 const PERIOD: Duration = Duration::from_secs(3600);
@@ -362,7 +362,7 @@ impl Watch {
     }
 
     fn label(&self) -> String {
-        format!("engine=\"{}\"", escaped(&self.name))
+        format!("engine=\"{}\"", label_value(&self.name))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::sheet::escaped;
+use super::sheet::html;
 
 /// A root key, what is said of it, and its repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,13 +104,13 @@ fn draw(out: &mut String, key: &Vouching, top: usize) -> usize {
 fn text(out: &mut String, (x, y): (usize, usize), class: &str, shown: &str, whole: Option<&str>) {
     let title = whole
         .filter(|whole| *whole != shown)
-        .map(|whole| format!("<title>{}</title>", escaped(whole)))
+        .map(|whole| format!("<title>{}</title>", html(whole)))
         .unwrap_or_default();
     // Writing to a String can't fail.
     let _ = write!(
         out,
         "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{title}{}</text>",
-        escaped(shown)
+        html(shown)
     );
 }
 

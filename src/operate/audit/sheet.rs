@@ -34,12 +34,12 @@ impl HtmlPage {
             title: title.to_owned(),
             body: String::new(),
         };
-        sheet.push(format_args!("<h1>{}</h1>", escaped(title)));
+        sheet.push(format_args!("<h1>{}</h1>", html(title)));
         sheet
     }
 
     pub(super) fn paragraph(&mut self, class: &str, text: &str) {
-        self.push(format_args!("<p class=\"{class}\">{}</p>", escaped(text)));
+        self.push(format_args!("<p class=\"{class}\">{}</p>", html(text)));
     }
 
     /// Facts under their names.
@@ -48,7 +48,7 @@ impl HtmlPage {
         for (name, value) in facts {
             self.push(format_args!(
                 "<div><dt>{}</dt><dd>{}</dd></div>",
-                escaped(name),
+                html(name),
                 value.html()
             ));
         }
@@ -60,7 +60,7 @@ impl HtmlPage {
     pub(super) fn table(&mut self, heading: &str, none: &str, head: &[&str], rows: &[Vec<Cell>]) {
         self.push(format_args!(
             "<section><h2>{} <small>{}</small></h2>",
-            escaped(heading),
+            html(heading),
             rows.len()
         ));
         if rows.is_empty() {
@@ -70,7 +70,7 @@ impl HtmlPage {
             for name in head {
                 self.push(format_args!(
                     "<th scope=\"col\"><button type=\"button\">{}</button></th>",
-                    escaped(name)
+                    html(name)
                 ));
             }
             self.push(format_args!("</tr></thead><tbody>"));
@@ -79,7 +79,7 @@ impl HtmlPage {
                 for (cell, name) in row.iter().zip(head) {
                     self.push(format_args!(
                         "<td data-label=\"{}\">{}</td>",
-                        escaped(name),
+                        html(name),
                         cell.html()
                     ));
                 }
@@ -94,7 +94,7 @@ impl HtmlPage {
     pub(super) fn picture(&mut self, heading: &str, svg: &str) {
         self.push(format_args!(
             "<section><h2>{}</h2>{svg}</section>",
-            escaped(heading)
+            html(heading)
         ));
     }
 
@@ -110,7 +110,7 @@ impl HtmlPage {
              <body>{}<script>{SCRIPT}</script></body></html>\n",
             hash(STYLE),
             hash(SCRIPT),
-            escaped(&self.title),
+            html(&self.title),
             self.body
         )
     }
@@ -133,12 +133,12 @@ impl Cell {
 
     fn html(&self) -> String {
         match self {
-            Self::Text(text) => escaped(text),
-            Self::Code(text) => format!("<code>{}</code>", escaped(text)),
-            Self::Word(class, text) => format!("<b class=\"{class}\">{}</b>", escaped(text)),
+            Self::Text(text) => html(text),
+            Self::Code(text) => format!("<code>{}</code>", html(text)),
+            Self::Word(class, text) => format!("<b class=\"{class}\">{}</b>", html(text)),
             Self::Lines(lines) => lines
                 .iter()
-                .map(|line| escaped(line))
+                .map(|line| html(line))
                 .collect::<Vec<_>>()
                 .join("<br>"),
         }
@@ -146,7 +146,7 @@ impl Cell {
 }
 
 /// Text as HTML, in elements and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
+pub(super) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -1,36 +1,34 @@
-//! Text of others made fit for a report: what a terminal or a reader could be led astray by is
-//! written out.
+//! Text of others made fit for a terminal, a log line or a report.
 
-/// Whatever is longer is nobody's name, and no sentence for a table.
+/// Longer text is no name, and no sentence for a table.
 const MAX_CHARACTERS: usize = 2000;
 
 /// The text with control characters and those that turn the direction of writing escaped, and cut.
 #[must_use]
-pub fn plain(text: &str) -> String {
-    text.chars()
-        .take(MAX_CHARACTERS)
-        .map(|c| {
-            if is_safe(c) {
-                c.to_string()
-            } else {
-                c.escape_unicode().to_string()
-            }
-        })
-        .collect()
+pub(crate) fn plain(text: &str) -> String {
+    plain_start(text, MAX_CHARACTERS)
+}
+
+/// The same, cut after so many characters.
+pub(crate) fn plain_start(text: &str, most: usize) -> String {
+    text.chars().take(most).map(written(is_safe)).collect()
 }
 
 /// The same of a text of several lines, whole.
 #[must_use]
 pub(crate) fn plain_lines(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if is_safe(c) || matches!(c, '\n' | '\t') {
-                c.to_string()
-            } else {
-                c.escape_unicode().to_string()
-            }
-        })
-        .collect()
+    let safe = |character| is_safe(character) || matches!(character, '\n' | '\t');
+    text.chars().map(written(safe)).collect()
+}
+
+fn written(is_safe: impl Fn(char) -> bool) -> impl Fn(char) -> String {
+    move |character| {
+        if is_safe(character) {
+            character.to_string()
+        } else {
+            character.escape_unicode().to_string()
+        }
+    }
 }
 
 fn is_safe(character: char) -> bool {
@@ -50,6 +48,7 @@ mod tests {
             "a\\u{1b}[2J\\u{a}\\u{202e}b"
         );
         assert_eq!(plain(&"x".repeat(9999)).len(), 2000);
+        assert_eq!(plain_start(&"x".repeat(999), 300).len(), 300);
         assert_eq!(plain_lines("a\u{1b}[2J\n\u{9b}b"), "a\\u{1b}[2J\n\\u{9b}b");
     }
 }
