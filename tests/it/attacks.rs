@@ -46,6 +46,22 @@ fn a_root_of_an_unpinned_key_is_refused_on_first_contact_and_its_id_is_marked_un
 }
 
 #[test]
+fn a_former_key_that_is_still_pinned_opens_no_second_history_for_a_host_without_a_cache() {
+    let (mut publisher, _) = published();
+    let before = publisher.tree();
+    let next = Key::named("next root");
+    let pins = pins(&[publisher.root_key(), next.clone()]);
+    publisher.rotate_root(&[next]);
+    publisher.tick();
+    // The host meets the repository after the rotation: its chain of roots begins with the new key.
+    let mut host = Host::default();
+    host.look(&publisher.tree(), &pins).unwrap();
+    host.root = None;
+    assert_eq!(refused(host.look(&before, &pins)).code, Code::Rollback);
+    host.look(&publisher.tree(), &pins).unwrap();
+}
+
+#[test]
 fn pins_hold_on_rotation_also_with_a_cached_root() {
     let (mut publisher, pins, mut host) = seen();
     publisher.rotate_root(&[Key::named("unpinned")]);

@@ -192,14 +192,21 @@ impl GunUpdate {
         });
     }
 
+    /// The floors under every pinned key, wherever the chain begins: on first contact it may begin
+    /// after a rotation, and the former key, while it is pinned, must not open a second history.
+    fn floors_of(&self, chain: &RootChain) -> Floors {
+        let keys = chain.keys.union(&self.pins.keys).copied().collect();
+        Floors::of(&self.kept, &keys)
+    }
+
     fn is_known(&self, chain: &RootChain) -> bool {
-        Floors::of(&self.kept, &chain.keys)
+        self.floors_of(chain)
             .confirm(chain.last.envelope.version, &chain.last.envelope.statement)
     }
 
     /// Root comes first, always, and one version at a time until there is no next one.
     fn want_next_root(&mut self, chain: RootChain) -> NextStep {
-        let mut floors = Floors::of(&self.kept, &chain.keys);
+        let mut floors = self.floors_of(&chain);
         if floors
             .check(chain.last.role.claim(&chain.last.envelope))
             .is_ok()
@@ -216,7 +223,7 @@ impl GunUpdate {
     }
 
     fn settle_root(&mut self, chain: RootChain) -> Result<NextStep, Refusal> {
-        let mut floors = Floors::of(&self.kept, &chain.keys);
+        let mut floors = self.floors_of(&chain);
         floors.check(chain.last.role.claim(&chain.last.envelope))?;
         chain.check_dates(&self.gun, &self.pins, self.now, &mut self.budget)?;
         let walk = Descent {
