@@ -1,0 +1,459 @@
+//! One world: a host, honest publishers, and an adversary who has the network and some keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rootpin_policy::{Policy, load};
+use rootpin_trust::image::{Digest, ImageRef};
+
+use crate::client::{Asked, Host, Network, View};
+use crate::counts::Counts;
+use crate::history::{Files, History, later, time};
+use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
+use crate::oracle::{Accepted, Violation, check_answer, check_cost, check_floors, check_refusal};
+use crate::steps::{Act, Random, Sequence, Step};
+use crate::tuf_forgery::{self as forgery, Held, evil, own_root};
+use crate::tuf_history::{APP, BOTH, TEAM, TENANT};
+use crate::{notary, tuf_history};
+
+/// Where each repository's metadata is, as [`Network`] names it.
+pub(crate) const MAIN: &str = "main";
+pub(crate) const OWN: &str = "own";
+pub(crate) const NOTARY: &str = "docker n.example/team/app";
+pub(crate) const OTHER_NOTARY: &str = "tenant n.example/evil/app";
+
+/// The names that are asked for.
+const NAMES: [&str; 8] = [
+    APP,
+    TEAM,
+    BOTH,
+    TENANT,
+    "evil.example/app:1",
+    "n.example/team/app:v1",
+    "n.example/evil/app:v1",
+    "r.example/stranger:1",
+];
+
+/// What was made before: histories take longer to sign than to attack.
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) tuf: History,
+    pub(crate) notary: NotaryHistory,
+    pub(crate) other: NotaryHistory,
+}
+
+/// A sequence while it runs.
+pub(crate) struct Run<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) held: Held,
+    pub(crate) host: Host,
+    pub(crate) network: Network,
+    /// The newest publication.
+    pub(crate) head: usize,
+    pub(crate) now: Timestamp,
+    /// The highest version of each role that an answer rested on, by source and by the keys of the
+    /// snapshot.
+    pub(crate) highest: BTreeMap<(String, String), (usize, u64)>,
+    pub(crate) counts: Counts,
+}
+
+impl World {
+    pub(crate) fn of(seed: u64) -> Self {
+        let tuf = tuf_history::history(seed);
+        let root = tuf.publications[0].files["1.root.json"].clone();
+        Self {
+            policy: policy(root),
+            notary: notary::history(GUN, seed),
+            other: notary::history(OTHER_GUN, seed + 1),
+            tuf,
+        }
+    }
+}
+
+fn policy(main: Vec<u8>) -> Policy {
+    let tuf = |id: &str, bytes: &[u8]| {
+        let hex = Digest::of(bytes).hex();
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"tuf\"\nfile = \"{id}.json\"\nsha256 = \"{hex}\"\nmetadata = [\"https://{id}.example\"]\n"
+        )
+    };
+    let notary = |id: &str, gun: &str| {
+        let keys = pinned(gun);
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"notary\"\nserver = \"https://n.example\"\nkeys = {keys:?}\nrole = \"{RELEASES}\"\n"
+        )
+    };
+    let rule = |pattern: &str, roots: &[&str], quorum: usize| {
+        format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\nquorum = {quorum}\n")
+    };
+    let text = [
+        "version = 1\ndefault = \"deny\"\n".to_owned(),
+        tuf(MAIN, &main),
+        tuf(OWN, &own_root()),
+        notary("docker", GUN),
+        notary("tenant", OTHER_GUN),
+        rule("r.example/**", &[MAIN], 1),
+        rule("both.example/**", &[OWN, MAIN], 2),
+        rule("evil.example/**", &[OWN], 1),
+        rule("n.example/team/**", &["docker"], 1),
+        rule("n.example/evil/**", &["tenant"], 1),
+    ];
+    let files = BTreeMap::from([
+        ("policy.toml".to_owned(), text.concat().into_bytes()),
+        (format!("{MAIN}.json"), main),
+        (format!("{OWN}.json"), own_root()),
+    ]);
+    load(&files, time(0)).unwrap()
+}
+
+impl<'a> Run<'a> {
+    /// Runs a whole sequence; at its end the adversary lets the network go.
+    pub(crate) fn whole(world: &'a World, sequence: &Sequence) -> Result<Counts, Violation> {
+        let mut run = Self {
+            world,
+            held: Held::of(sequence.held),
+            host: Host::default(),
+            network: Network::new(),
+            head: 0,
+            now: time(0),
+            highest: BTreeMap::new(),
+            counts: Counts::default(),
+        };
+        for source in [MAIN, OWN, NOTARY, OTHER_NOTARY] {
+            run.show_honest(source);
+        }
+        for (at, step) in sequence.steps.iter().enumerate() {
+            let done = run.step(*step);
+            done.map_err(|violation| violation.at(at))?;
+        }
+        run.release()
+            .map_err(|violation| violation.at(sequence.steps.len()))?;
+        Ok(run.counts)
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Violation> {
+        let random = &mut Random::new(step.choice.into());
+        let source = *random.one_of(&[MAIN, MAIN, NOTARY, NOTARY, OWN, OTHER_NOTARY]);
+        match step.act {
+            Act::Publish => {
+                self.head = (self.head + 1).min(self.world.tuf.publications.len() - 1);
+                self.now = self.now.max(time(self.head));
+                if random.chance(70) {
+                    self.show_honest(MAIN);
+                    self.show_honest(NOTARY);
+                }
+            }
+            Act::Wait => self.now = later(self.now, *random.one_of(&[1, 30, 100, 200, 1500])),
+            Act::Restart => self.host.restart(),
+            Act::Honest => self.show_honest(source),
+            Act::Replay => {
+                let at = random.below(self.head + 1);
+                let files = self.published(source, at);
+                self.view(source).files = files;
+            }
+            Act::OwnRepository => {
+                let files = forgery::own(&self.world.tuf, self.head, self.held, random.choice());
+                self.view(OWN).files = files;
+            }
+            Act::ForgeOnline | Act::ForgeTargets | Act::ForgeDelegated | Act::ForgeRoot => {
+                self.forge(step.act, random);
+            }
+            Act::Race => return self.race(step.question),
+            _ => self.disturb(step.act, source, random),
+        }
+        self.ask(step.question)
+    }
+
+    fn forge(&mut self, act: Act, random: &mut Random) {
+        let (world, held, choice) = (self.world, self.held, random.choice());
+        if random.chance(40) {
+            let at = self.notary_head();
+            self.view(NOTARY).files = match act {
+                Act::ForgeOnline => world.notary.online(at, held, choice),
+                Act::ForgeTargets => world.notary.names("targets", at, held, choice),
+                Act::ForgeDelegated => world.notary.names(RELEASES, at, held, choice),
+                _ => world.notary.root(at, choice),
+            };
+            return;
+        }
+        let at = if random.chance(60) {
+            self.head
+        } else {
+            random.below(self.head + 1)
+        };
+        let publication = &world.tuf.publications[at];
+        self.view(MAIN).files = match act {
+            Act::ForgeOnline => forgery::online(&world.tuf, at, held, choice),
+            Act::ForgeTargets => forgery::names(publication, "targets", held, choice),
+            Act::ForgeDelegated => forgery::names(publication, "team", held, choice),
+            _ => forgery::root(publication, held, choice),
+        };
+    }
+
+    /// What needs the network only.
+    fn disturb(&mut self, act: Act, source: &'static str, random: &mut Random) {
+        let earlier = self.published(source, random.below(self.head + 1));
+        let redirect = match source {
+            MAIN => OWN,
+            OWN => MAIN,
+            NOTARY => OTHER_NOTARY,
+            _ => NOTARY,
+        };
+        let others = self.network[redirect].files.clone();
+        let times: Vec<Files> = match act {
+            Act::Mix => (0..=self.head)
+                .map(|at| self.published(source, at))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let view = self.view(source);
+        let names: Vec<String> = view.files.keys().cloned().collect();
+        let name = random.one_of(&names).clone();
+        match act {
+            Act::Mix => {
+                for (name, bytes) in &mut view.files {
+                    let time = &times[random.below(times.len())];
+                    if let Some(other) = time.get(name) {
+                        bytes.clone_from(other);
+                    }
+                }
+                if random.chance(50) {
+                    view.files.extend(earlier);
+                }
+            }
+            Act::Hide => {
+                let role = name.rsplit('/').next().unwrap().to_owned();
+                let whole = random.chance(50);
+                view.files
+                    .retain(|file, _| *file != name && !(whole && file.ends_with(&role)));
+            }
+            Act::Swap => {
+                let bytes = view.files[random.one_of(&names)].clone();
+                view.files.insert(name, bytes);
+            }
+            Act::Damage => damage(view.files.get_mut(&name).unwrap(), random),
+            Act::Silence => {
+                view.silent.insert(name);
+            }
+            _ => view.files = others,
+        }
+    }
+
+    /// Two questions from the same floors; the one that saw more is kept first.
+    fn race(&mut self, question: u32) -> Result<(), Violation> {
+        let (name, digest) = self.question(question);
+        let policy = &self.world.policy;
+        let mut first = self
+            .host
+            .ask(policy, &self.network, (&name, digest), self.now);
+        let accepted = self.accepted(&name, digest, &first);
+        let honest: Network = [MAIN, OWN, NOTARY, OTHER_NOTARY]
+            .into_iter()
+            .map(|source| {
+                (
+                    source.to_owned(),
+                    View {
+                        files: self.published(source, self.head),
+                        ..View::default()
+                    },
+                )
+            })
+            .collect();
+        let mut second = self.host.ask(policy, &honest, (&name, digest), self.now);
+        let later = self.accepted(&name, digest, &second);
+        let kept = self.host.keep(&mut second);
+        // The first began before the second was kept.
+        let before = self.highest.clone();
+        if kept {
+            check_answer(self, &later)?;
+        }
+        let after = std::mem::replace(&mut self.highest, before);
+        if self.host.keep(&mut first) {
+            check_answer(self, &accepted)?;
+        }
+        for (role, version) in after {
+            let highest = self.highest.entry(role).or_insert(version);
+            *highest = (*highest).max(version);
+        }
+        check_floors(self)
+    }
+
+    fn ask(&mut self, question: u32) -> Result<(), Violation> {
+        let (name, digest) = self.question(question);
+        self.ask_about(&name, digest).map(|_| ())
+    }
+
+    fn ask_about(&mut self, name: &ImageRef, digest: Digest) -> Result<bool, Violation> {
+        let floors = self.host.floors.clone();
+        let mut asked = self
+            .host
+            .ask(&self.world.policy, &self.network, (name, digest), self.now);
+        check_cost(&asked)?;
+        let accepted = self.accepted(name, digest, &asked);
+        let kept = self.host.keep(&mut asked);
+        let is_yes = kept && !accepted.is_empty();
+        let code = match &asked.judgement.result {
+            Ok(_) if kept => None,
+            Ok(_) => Some("conflict"),
+            Err(denial) => Some(denial.refusal.code.as_str()),
+        };
+        match code {
+            None => *self.counts.accepted.entry(source_of(name)).or_default() += 1,
+            Some(code) => *self.counts.refused.entry(code).or_default() += 1,
+        }
+        if is_yes {
+            check_answer(self, &accepted)?;
+        }
+        if !kept && self.host.floors != floors {
+            return Err(Violation::of(
+                "a question that was not kept changed the floors",
+            ));
+        }
+        check_floors(self)?;
+        Ok(is_yes)
+    }
+
+    /// The adversary lets go of the network: whoever had no online key left nothing behind.
+    fn release(&mut self) -> Result<(), Violation> {
+        if self.held.timestamp || self.held.snapshot || self.held.root || self.held.lent {
+            return Ok(());
+        }
+        self.counts.released += 1;
+        for source in [MAIN, NOTARY] {
+            self.show_honest(source);
+        }
+        for (name, role, path, source) in [
+            (APP, "targets", APP, MAIN),
+            (TEAM, "team", TEAM, MAIN),
+            ("n.example/team/app:v1", RELEASES, TAG, NOTARY),
+        ] {
+            let (history, head) = self.history(source);
+            let roles = ["root", "timestamp", "snapshot", "targets", role];
+            let digest = history.digest(head, role, path);
+            if !history.in_force(head, &roles, self.now) {
+                continue;
+            }
+            let name: ImageRef = name.parse().unwrap();
+            let policy = &self.world.policy;
+            if let Some(digest) = digest
+                && !self.ask_about(&name, digest)?
+            {
+                let asked = self
+                    .host
+                    .ask(policy, &self.network, (&name, digest), self.now);
+                let why = asked
+                    .judgement
+                    .result
+                    .map_err(|denial| denial.refusal.to_string());
+                return Err(Violation::of(&format!(
+                    "refused though nobody is in the way: {name}: {:?}",
+                    why.err()
+                )));
+            }
+            let asked = self
+                .host
+                .ask(policy, &self.network, (&name, evil()), self.now);
+            check_refusal(&name, &asked)?;
+        }
+        Ok(())
+    }
+
+    fn accepted(&self, name: &ImageRef, digest: Digest, asked: &Asked) -> Vec<Accepted> {
+        Accepted::of(name, digest, self.head, &asked.judgement)
+    }
+
+    /// A name, and bytes that someone may want to pass off as it.
+    fn question(&self, choice: u32) -> (ImageRef, Digest) {
+        let random = &mut Random::new(choice.into());
+        let text = *random.one_of(&NAMES);
+        let name: ImageRef = text.parse().unwrap();
+        let (history, head) = self.history(match text {
+            "n.example/team/app:v1" => NOTARY,
+            "n.example/evil/app:v1" => OTHER_NOTARY,
+            _ => MAIN,
+        });
+        let at = if random.chance(60) {
+            head
+        } else {
+            random.below(head + 1)
+        };
+        let (role, path) = match text {
+            TEAM => ("team", TEAM),
+            text if text.starts_with("n.example/") => (RELEASES, TAG),
+            _ => ("targets", text),
+        };
+        let signed = history.digest(at, role, path);
+        let digest = if random.chance(25) { None } else { signed };
+        (name, digest.unwrap_or_else(evil))
+    }
+
+    /// The newest publication of a Notary repository, which has fewer.
+    fn notary_head(&self) -> usize {
+        self.head
+            .min(self.world.notary.history.publications.len() - 1)
+    }
+
+    pub(crate) fn history(&self, source: &str) -> (&'a History, usize) {
+        match source {
+            MAIN | OWN => (&self.world.tuf, self.head),
+            NOTARY => (&self.world.notary.history, self.notary_head()),
+            _ => (&self.world.other.history, self.notary_head()),
+        }
+    }
+
+    fn published(&self, source: &str, at: usize) -> Files {
+        if source == OWN {
+            return forgery::own_first(&self.world.tuf, at);
+        }
+        let (history, head) = self.history(source);
+        history.publications[at.min(head)].files.clone()
+    }
+
+    fn show_honest(&mut self, source: &'static str) {
+        let files = self.published(source, self.head);
+        let silent = BTreeSet::new();
+        self.network
+            .insert(source.to_owned(), View { files, silent });
+    }
+
+    fn view(&mut self, source: &str) -> &mut View {
+        self.network.get_mut(source).unwrap()
+    }
+}
+
+fn source_of(name: &ImageRef) -> &'static str {
+    match name.repository.as_str() {
+        "n.example/team/app" => "notary",
+        "n.example/evil/app" => "other notary",
+        "evil.example/app" => "own",
+        "both.example/app" => "quorum",
+        "r.example/tenant/app" => "tenant",
+        "r.example/team/app" => "team",
+        _ => "main",
+    }
+}
+
+fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+    let at = random.below(bytes.len().max(1));
+    match random.below(7) {
+        0 => bytes.truncate(at),
+        1 => bytes.clear(),
+        2 => bytes.extend_from_slice(b" {}"),
+        3 => bytes.resize((64 << 10) + 1 + bytes.len(), b' '),
+        4 => bytes.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
+        5 => {
+            // A member that stands twice, of which parsers take one or the other.
+            let text = String::from_utf8_lossy(bytes).replacen(
+                "\"version\"",
+                "\"version\":1000,\"version\"",
+                1,
+            );
+            *bytes = text.into_bytes();
+        }
+        _ => {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << random.below(8);
+            }
+        }
+    }
+}
