@@ -13,7 +13,8 @@ use super::output::{Output, unwritable};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
-    self, AuditScope, EngineKind, EngineSocket, Expected, Merge, Surveyor, TrustPlace, Untold,
+    self, AuditScope, EngineKind, EngineSocket, Expected, Merge, Reports as _, Surveyor,
+    TrustPlace, Untold,
 };
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;

@@ -31,7 +31,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL, DEFAULT_POLICY};
+use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::problem::Problem;
 use output::Output;
@@ -101,9 +101,9 @@ enum Verb {
     /// runs from them
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
-    /// Check or explain the policy
+    /// Check or explain the policy, and see what another one would do
     #[command(subcommand, after_help = "example: rootpin policy check")]
-    Policy(PolicyVerb),
+    Policy(policy::Verb),
     /// See, compare and change which root keys are pinned
     #[command(subcommand, after_help = "example: rootpin pin list")]
     Pin(pin::Verb),
@@ -124,29 +124,6 @@ enum Verb {
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
     Metrics,
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyVerb {
-    /// Load the policy exactly as the daemon does, and show every error
-    #[command(after_help = "example: rootpin policy check /etc/rootpin")]
-    Check {
-        /// The folder of policy.toml
-        #[arg(default_value = DEFAULT_POLICY)]
-        dir: PathBuf,
-    },
-    /// Say which rule covers a name, which lost and why, and what evidence it wants
-    #[command(after_help = "example: rootpin policy explain docker.io/library/alpine:3.20")]
-    Explain {
-        /// The image's name
-        name: String,
-        /// The folder of policy.toml, instead of asking the daemon
-        #[arg(long, value_name = "DIR")]
-        policy: Option<PathBuf>,
-    },
-    /// Have the daemon look at the policy now
-    #[command(after_help = "example: rootpin policy reload")]
-    Reload,
 }
 
 #[derive(Debug, Parser)]
@@ -194,25 +171,7 @@ pub fn main() -> u8 {
         }),
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
         Verb::VerifyFile(verb) => verify_file::run(&verb, output),
-        Verb::Policy(PolicyVerb::Check { dir }) => {
-            Ok(Output::finished(policy::check(&dir, output.json)))
-        }
-        Verb::Policy(PolicyVerb::Explain {
-            name,
-            policy: Some(dir),
-        }) => Ok(Output::finished(policy::explain(&dir, &name, output.json))),
-        Verb::Policy(PolicyVerb::Explain { name, policy: None }) => match image_name(&name, output)
-        {
-            None => Ok(EXIT_USAGE),
-            Some(_) => asked_or(&arguments.control, "--policy DIR", async |client| {
-                let report = client.explain(&name).await?;
-                Ok(output.report(&report, policy::explain_text))
-            }),
-        },
-        Verb::Policy(PolicyVerb::Reload) => asked(&arguments.control, async |client| {
-            let report = client.reload().await?;
-            Ok(output.report(&report, status::reload_text))
-        }),
+        Verb::Policy(verb) => policy::run(&arguments.control, verb, output),
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
@@ -235,10 +194,11 @@ pub fn main() -> u8 {
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
 /// give it, and don't show it.
-const WITHOUT_DAEMON: [&[&str]; 7] = [
+const WITHOUT_DAEMON: [&[&str]; 8] = [
     &["verify-file"],
     &["install"],
     &["policy", "check"],
+    &["policy", "lint"],
     &["pin"],
     &["bundle", "export"],
     &["hosts"],

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod doctor;
 pub(crate) mod hosts;
+pub mod policy_tools;
 pub mod prove;

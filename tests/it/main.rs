@@ -36,6 +36,7 @@ mod pin;
 mod place;
 mod place_attacks;
 mod policy_dir;
+mod policy_tools;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;

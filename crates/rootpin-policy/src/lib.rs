@@ -9,6 +9,7 @@ mod entry;
 mod files;
 mod finding;
 pub mod judge;
+mod lint;
 mod load;
 mod metadata_url;
 mod pattern;
@@ -29,6 +30,7 @@ pub use duration::parse_positive as parse_duration;
 pub use entry::{BoundImage, Exempt, Rule};
 pub use files::{Files, Unreadable, hash};
 pub use finding::{Diagnostic, Fault, FindingCode, Location, Severity};
+pub use lint::{AllowedLint, LintCode};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
@@ -65,6 +67,8 @@ pub struct Policy {
     pub prove: bool,
     /// Who may be given this host's credentials.
     pub credentials_to: CredentialsTo,
+    /// Findings of `policy lint` that may stay.
+    pub allowed_lints: Vec<AllowedLint>,
     /// What is legal and yet hardly meant.
     pub warnings: Vec<Diagnostic>,
     images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,

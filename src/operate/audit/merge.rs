@@ -3,15 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::File;
-use std::io::{self, BufRead, Read as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Counts, HeldRoot, KeptReport};
+use super::reading::Reports;
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
 
@@ -45,8 +43,6 @@ pub struct Expected {
     pub roots: Vec<PinnedRoot>,
 }
 
-/// The report of a host with 50,000 images.
-const MAX_REPORT: usize = 64 << 20;
 /// Reports at once.
 const MAX_REPORTS: usize = 100_000;
 /// So many bad reports are listed.
@@ -134,110 +130,6 @@ struct SlimFinding {
 }
 
 impl Merge {
-    /// A file of one report, or of one a line; of a folder all its `*.json` and `*.jsonl`.
-    pub fn path(&mut self, path: &Path) {
-        if path.is_dir() {
-            return self.folder(path);
-        }
-        let origin = plain(&path.to_string_lossy());
-        match File::open(path) {
-            Ok(file) if file.metadata().is_ok_and(|found| found.is_file()) => {
-                self.lines(&origin, io::BufReader::with_capacity(1 << 20, file));
-            }
-            Ok(_) => self.unreadable(&origin, "not a plain file"),
-            Err(error) => self.unreadable(&origin, &error.to_string()),
-        }
-    }
-
-    fn folder(&mut self, folder: &Path) {
-        let reports = std::fs::read_dir(folder).and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<io::Result<Vec<PathBuf>>>()
-        });
-        match reports {
-            Ok(mut paths) => {
-                paths.retain(|path| {
-                    path.extension()
-                        .is_some_and(|ending| ending == "json" || ending == "jsonl")
-                        && !path.is_dir()
-                });
-                paths.sort();
-                if paths.is_empty() {
-                    self.unreadable(
-                        &plain(&folder.to_string_lossy()),
-                        "no *.json or *.jsonl in it",
-                    );
-                }
-                for path in paths {
-                    self.path(&path);
-                }
-            }
-            Err(error) => self.unreadable(&plain(&folder.to_string_lossy()), &error.to_string()),
-        }
-    }
-
-    /// Reports, one a line; or one that is written over many lines.
-    pub fn lines(&mut self, origin: &str, mut from: impl BufRead) {
-        let mut line = Vec::new();
-        let mut number = 0;
-        loop {
-            line.clear();
-            number += 1;
-            match (&mut from)
-                .take(u64::try_from(MAX_REPORT).unwrap_or(u64::MAX))
-                .read_until(b'\n', &mut line)
-            {
-                Ok(0) => return,
-                Ok(_) if line.trim_ascii().is_empty() => continue,
-                Ok(_) => {}
-                Err(error) => return self.unreadable(origin, &error.to_string()),
-            }
-            // The first line of a document that goes on: nothing but a report ends where a line
-            // does.
-            if number == 1 && !line.trim_ascii_end().ends_with(b"}") {
-                let left = MAX_REPORT.saturating_sub(line.len());
-                if let Err(error) = (&mut from)
-                    .take(u64::try_from(left).unwrap_or(0))
-                    .read_to_end(&mut line)
-                {
-                    return self.unreadable(origin, &error.to_string());
-                }
-            }
-            let place = if number == 1 {
-                origin.to_owned()
-            } else {
-                format!("{origin}:{number}")
-            };
-            if line.len() >= MAX_REPORT {
-                return self.unreadable(&place, &format!("longer than {MAX_REPORT} bytes"));
-            }
-            self.report(&place, &line);
-        }
-    }
-
-    /// One report.
-    pub fn report(&mut self, origin: &str, bytes: &[u8]) {
-        if self.reports >= MAX_REPORTS {
-            if self.reports == MAX_REPORTS {
-                self.unreadable(origin, &format!("more than {MAX_REPORTS} reports"));
-            }
-            self.reports += 1;
-            return;
-        }
-        self.reports += 1;
-        match serde_json::from_slice::<Slim<'_>>(bytes) {
-            Ok(slim) => match self.seen(&slim) {
-                Ok((host, seen)) => self.keep(host, seen),
-                Err(why) => self.unreadable(origin, &why),
-            },
-            Err(error) => self.unreadable(
-                origin,
-                &format!("not a report of `rootpin audit --json`: {error}"),
-            ),
-        }
-    }
-
     fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
         if let Some(known) = self.hosts.get(&host) {
             self.superseded += 1;
@@ -368,6 +260,29 @@ impl Merge {
         let kept: Arc<str> = plain(text).into();
         self.texts.insert(Arc::clone(&kept));
         kept
+    }
+}
+
+impl Reports for Merge {
+    fn report(&mut self, origin: &str, bytes: &[u8]) {
+        if self.reports >= MAX_REPORTS {
+            if self.reports == MAX_REPORTS {
+                self.unreadable(origin, &format!("more than {MAX_REPORTS} reports"));
+            }
+            self.reports += 1;
+            return;
+        }
+        self.reports += 1;
+        match serde_json::from_slice::<Slim<'_>>(bytes) {
+            Ok(slim) => match self.seen(&slim) {
+                Ok((host, seen)) => self.keep(host, seen),
+                Err(why) => self.unreadable(origin, &why),
+            },
+            Err(error) => self.unreadable(
+                origin,
+                &format!("not a report of `rootpin audit --json`: {error}"),
+            ),
+        }
     }
 
     fn unreadable(&mut self, origin: &str, why: &str) {

@@ -8,6 +8,7 @@ use super::report::{At, Place};
 use super::section::Section;
 use super::values;
 use crate::finding::{Fault, FindingCode};
+use crate::lint::{AllowedLint, LintCode};
 use crate::pattern::{Pattern, check_full_form};
 use crate::settings::Mode;
 
@@ -174,4 +175,23 @@ pub(super) fn read_revoked(section: &Section<'_, '_>) -> RevokedDraft {
         revoked: digest.or(key.map(|at| Revoked::Key(at.value))),
         reason: section.parsed("reason", values::reason).map(|at| at.value),
     }
+}
+
+/// `[[allow-lint]]`, in policy.toml alone.
+pub(super) fn read_allowed_lint(section: &Section<'_, '_>) -> Option<AllowedLint> {
+    let code = section.parsed("code", |text| {
+        let hint = "write a code that `rootpin policy lint` shows";
+        let message = format!("{text:?} is not a code of lint");
+        LintCode::of(text).ok_or_else(|| Fault::new(FindingCode::BadValue, message, hint))
+    });
+    let reason = section.parsed("reason", values::reason);
+    let pattern = section.parsed("match", str::parse::<Pattern>);
+    let root = section.text("root").map(|at| at.value.to_owned());
+    Some(AllowedLint {
+        code: code?.value,
+        reason: reason?.value,
+        pattern: pattern.map(|at| at.value),
+        root,
+        location: section.place.location(),
+    })
 }

@@ -22,6 +22,7 @@ pub(super) fn read_owns<'r>(document: &Section<'r, '_>) -> Option<At<'r, Pattern
         "sweep",
         "prove",
         "credentials",
+        "allow-lint",
     ] {
         if let Some(place) = document.key(key) {
             let message = format!("a fragment may not hold {key:?}");

@@ -24,6 +24,7 @@ use self::settings::Settings;
 use crate::entry::{BoundImage, Exempt, Rule};
 use crate::files::{Files, Reading, Unreadable};
 use crate::finding::{Diagnostic, FindingCode};
+use crate::lint::AllowedLint;
 use crate::pattern::Pattern;
 use crate::{Policy, Root};
 
@@ -37,6 +38,7 @@ struct Draft<'r> {
     images: Vec<ImageDraft<'r>>,
     exempts: Vec<ExemptDraft<'r>>,
     revoked: Vec<RevokedDraft>,
+    allowed_lints: Vec<Option<AllowedLint>>,
 }
 
 /// Loads the policy of a directory, as the daemon and `policy check` both do. `now` decides which
@@ -113,9 +115,11 @@ fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
     };
     Section::read(title, start, table.get_ref(), |document| {
         settings::check_version(document);
-        let mut draft = Draft::default();
+        let (mut draft, mut allowed_lints) = (Draft::default(), Vec::new());
         if is_main {
             draft.settings = Some(settings::read(document, now));
+            allowed_lints =
+                document.tables("[[allow-lint]]", "allow-lint", entries::read_allowed_lint);
             if let Some(place) = document.key("fragment") {
                 let hint = "[fragment] belongs in the files of policy.d";
                 place.error(FindingCode::Fragment, "policy.toml is no fragment", hint);
@@ -129,6 +133,7 @@ fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
             images: document.tables("[[image]]", "image", entries::read_image),
             exempts: document.tables("[[exempt]]", "exempt", entries::read_exempt),
             revoked: document.tables("[[revoked]]", "revoked", entries::read_revoked),
+            allowed_lints,
             ..draft
         }
     })
@@ -150,6 +155,7 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
         sweep: settings.sweep,
         prove: settings.prove,
         credentials_to: settings.credentials_to,
+        allowed_lints: Vec::new(),
         warnings: Vec::new(),
         images: BTreeMap::new(),
         exempts: Vec::new(),
@@ -185,6 +191,9 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
                 digests,
                 location: exempt.place.location(),
             });
+        }
+        for allowed in draft.allowed_lints {
+            policy.allowed_lints.push(allowed?);
         }
         for RevokedDraft { revoked, reason } in draft.revoked {
             match (revoked?, reason?) {

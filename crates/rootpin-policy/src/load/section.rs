@@ -34,7 +34,8 @@ fn mandatory(title: &str, key: &str) -> Option<&'static str> {
         ("[[image]]", "digest") => super::values::DIGEST,
         ("[[exempt]]", "match") => "the names that it is for, as registry.example/legacy/app",
         ("[[exempt]]", "until") => "when it ends, as 2027-01-31T00:00:00Z",
-        ("[[exempt]]" | "[[revoked]]", "reason") => super::values::REASON,
+        ("[[allow-lint]]", "code") => "a code that `rootpin policy lint` shows",
+        ("[[exempt]]" | "[[revoked]]" | "[[allow-lint]]", "reason") => super::values::REASON,
         _ => return None,
     })
 }

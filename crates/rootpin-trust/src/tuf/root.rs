@@ -86,6 +86,12 @@ impl PinnedRoot {
         &self.chain.signers
     }
 
+    /// Whether RSA signatures may be PKCS#1 v1.5.
+    #[must_use]
+    pub fn allows_rsa_pkcs1v15(&self) -> bool {
+        self.chain.allow_rsa_pkcs1v15
+    }
+
     /// The file's version.
     #[must_use]
     pub fn version(&self) -> u64 {

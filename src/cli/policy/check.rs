@@ -1,4 +1,4 @@
-//! `rootpin policy`: check a policy before it is shipped, and explain what it says of a name.
+//! `rootpin policy check` and `policy explain`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::output::{counted, list, text};
+use crate::cli::output::{counted, list, text};
 use crate::control;
 use crate::policy_dir::{Owner, PolicyDir};
 use rootpin_policy::{self, Diagnostic, Policy, Severity};
@@ -94,11 +94,11 @@ pub fn explain_text(explained: &Value) -> String {
     out
 }
 
-fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
+pub(super) fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
     rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
 }
 
-fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
+pub(super) fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
     let findings = loaded
         .as_ref()
         .map_or_else(Vec::as_slice, |policy| &policy.warnings);
@@ -131,7 +131,7 @@ fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
     out
 }
 
-fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
+pub(super) fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
     let findings = loaded
         .as_ref()
         .map_or_else(Vec::as_slice, |policy| &policy.warnings);

@@ -1,0 +1,54 @@
+//! What `rootpin policy lint` may find, and `[[allow-lint]]`, which says why it may stay.
+
+use crate::finding::Location;
+use crate::{Mode, Pattern};
+
+rootpin_trust::codes! {
+    /// The kind of a finding of `rootpin policy lint`. docs/policy-tools.md explains them.
+    pub enum LintCode;
+    AuditMode = "audit-mode", "audit mode has no end";
+    EndsLate = "ends-late", "an exemption or an audit of a rule lasts long";
+    EndsSoon = "ends-soon", "an exemption or an audit ends within two weeks, or has ended";
+    KeyExpiring = "key-expiring", "a certificate whose dates count ends within 30 days";
+    NoMaxAge = "no-max-age", "only the publisher says how old a tag's metadata may be";
+    NoSource = "no-source", "a root has no place to read metadata from";
+    Redundant = "redundant", "a rule says what the rule below it says";
+    RootExpiring = "root-expiring", "a root file has expired, or does within 30 days";
+    Shadowed = "shadowed", "another entry decides about all names of this one";
+    SharedSigner = "shared-signer", "a Notary signer's key serves several repositories";
+    Unmet = "unmet", "no image of the inventory meets an entry";
+    Unreachable = "unreachable", "a rule that nothing can satisfy";
+    UnusedAllow = "unused-allow", "an [[allow-lint]] that allows nothing";
+    WeakKey = "weak-key", "a pinned RSA key of less than 3072 bits";
+    WeakScheme = "weak-scheme", "signatures by RSA PKCS#1 v1.5 count";
+}
+
+impl LintCode {
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|code| code.as_str() == text)
+    }
+}
+
+/// `[[allow-lint]]`: findings that may stay. No decision rests on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedLint {
+    /// The kind of finding.
+    pub code: LintCode,
+    /// Why it may stay.
+    pub reason: String,
+    /// Only findings about entries within this pattern.
+    pub pattern: Option<Pattern>,
+    /// Only findings about the root with this id.
+    pub root: Option<String>,
+    /// Where it stands.
+    pub location: Location,
+}
+
+impl crate::Policy {
+    /// Whether audit mode is written without an end.
+    #[must_use]
+    pub fn audits_forever(&self) -> bool {
+        self.mode == Mode::Audit && self.audit_until.is_none()
+    }
+}

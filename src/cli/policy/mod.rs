@@ -1,0 +1,61 @@
+//! `rootpin policy`: check a policy, explain it, and see what it would do before it is shipped.
+
+mod check;
+mod lint;
+
+use std::path::{Path, PathBuf};
+
+pub use check::{check, explain, explain_text};
+
+use super::output::Output;
+use super::{EXIT_USAGE, asked, asked_or, image_name, status};
+use crate::config::DEFAULT_POLICY;
+use crate::problem::Problem;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Load the policy exactly as the daemon does, and show every error
+    #[command(after_help = "example: rootpin policy check /etc/rootpin")]
+    Check {
+        /// The folder of policy.toml
+        #[arg(default_value = DEFAULT_POLICY)]
+        dir: PathBuf,
+    },
+    /// Say which rule covers a name, which lost and why, and what evidence it wants
+    #[command(after_help = "example: rootpin policy explain docker.io/library/alpine:3.20")]
+    Explain {
+        /// The image's name
+        name: String,
+        /// The folder of policy.toml, instead of asking the daemon
+        #[arg(long, value_name = "DIR")]
+        policy: Option<PathBuf>,
+    },
+    /// Say what is weak, void or about to end in a policy that loads
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(lint::Arguments),
+    /// Have the daemon look at the policy now
+    #[command(after_help = "example: rootpin policy reload")]
+    Reload,
+}
+
+pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
+    match verb {
+        Verb::Check { dir } => Ok(Output::finished(check(&dir, output.json))),
+        Verb::Explain {
+            name,
+            policy: Some(dir),
+        } => Ok(Output::finished(explain(&dir, &name, output.json))),
+        Verb::Explain { name, policy: None } => match image_name(&name, output) {
+            None => Ok(EXIT_USAGE),
+            Some(_) => asked_or(control, "--policy DIR", async |client| {
+                let report = client.explain(&name).await?;
+                Ok(output.report(&report, explain_text))
+            }),
+        },
+        Verb::Lint(arguments) => Ok(Output::finished(lint::run(&arguments, output.json))),
+        Verb::Reload => asked(control, async |client| {
+            let report = client.reload().await?;
+            Ok(output.report(&report, status::reload_text))
+        }),
+    }
+}

@@ -1,0 +1,199 @@
+//! Findings about rules, bound images and exemptions.
+
+use jiff::Timestamp;
+use rootpin_policy::{Exempt, LintCode, Location, Pattern, Policy, Root, RootKind, Rule};
+use rootpin_trust::image::Repository;
+
+use super::{LONG, Linter, SOON, Subject};
+
+pub(super) fn check(linter: &mut Linter<'_>) {
+    let policy = linter.policy;
+    for exempt in policy.exempts() {
+        let subject = Subject::Names(&exempt.pattern);
+        ends(
+            linter,
+            subject,
+            (&exempt.location, "until"),
+            "the exemption",
+            exempt.until,
+        );
+    }
+    for rule in &policy.rules {
+        let subject = Subject::Names(&rule.pattern);
+        if let Some(until) = rule.audit_until {
+            ends(
+                linter,
+                subject,
+                (&rule.location, "audit-until"),
+                "the audit of the rule",
+                until,
+            );
+        }
+        unreachable(linter, rule);
+        redundant(linter, rule);
+    }
+    shadowed(linter);
+    unmet(linter);
+}
+
+fn ends(
+    linter: &mut Linter<'_>,
+    subject: Subject<'_>,
+    place: (&Location, &str),
+    what: &str,
+    until: Timestamp,
+) {
+    let left = until.duration_since(linter.now);
+    let days = left.as_hours() / 24;
+    let (code, message) = if left.is_negative() || left.is_zero() {
+        (LintCode::EndsSoon, format!("{what} ended at {until}"))
+    } else if left <= SOON {
+        (
+            LintCode::EndsSoon,
+            format!("{what} ends in {days} days, at {until}"),
+        )
+    } else if left > LONG {
+        (
+            LintCode::EndsLate,
+            format!("{what} lasts {days} days more, until {until}"),
+        )
+    } else {
+        return;
+    };
+    let hint = match code {
+        LintCode::EndsLate => "write a nearer end, and renew it if it is needed then",
+        _ => "have the images signed, or write a new end; take it out if it is over",
+    };
+    linter.find(code, subject, place, message, hint);
+}
+
+/// Whether a root can say yes at all: the policy may revoke its keys.
+fn can_sign(policy: &Policy, root: &Root) -> bool {
+    match &root.kind {
+        RootKind::Notary(notary) => !notary.keys.is_subset(policy.revoked_keys()),
+        RootKind::Tuf(_) => true,
+    }
+}
+
+/// A rule that no statement can satisfy.
+fn unreachable(linter: &mut Linter<'_>, rule: &Rule) {
+    let subject = Subject::Names(&rule.pattern);
+    let able = rule
+        .roots
+        .iter()
+        .filter(|root| can_sign(linter.policy, root));
+    let able = able.count();
+    if able < rule.quorum {
+        let message = format!(
+            "{} of its roots can sign, and {} must: the keys of the others are revoked",
+            able, rule.quorum
+        );
+        let hint = "pin the new keys of its roots: rootpin pin add";
+        let place = (&rule.location, "roots");
+        linter.find(LintCode::Unreachable, subject, place, message, hint);
+    }
+}
+
+/// A rule between which and the next broader one nothing differs.
+fn redundant(linter: &mut Linter<'_>, rule: &Rule) {
+    let policy = linter.policy;
+    let broader = policy
+        .rules
+        .iter()
+        .filter(|other| other.pattern != rule.pattern && other.pattern.contains(&rule.pattern));
+    let Some(next) = broader.max_by_key(|other| other.pattern.specificity()) else {
+        return;
+    };
+    // Another rule may decide about a part of the names, between the two.
+    let between = policy.rules.iter().any(|other| {
+        other.pattern != rule.pattern
+            && other.pattern != next.pattern
+            && other.pattern.overlaps(&rule.pattern)
+            && other.pattern.specificity() > next.pattern.specificity()
+            && other.pattern.specificity() < rule.pattern.specificity()
+    });
+    let ids = |rule: &Rule| {
+        let mut ids: Vec<_> = rule.roots.iter().map(|root| root.id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    let says = |rule: &Rule| {
+        let is_plain = rule.signed_as.is_none() && !rule.is_final;
+        (
+            ids(rule),
+            rule.quorum,
+            rule.mode,
+            rule.audit_until,
+            rule.credentials,
+            is_plain,
+        )
+    };
+    let is_plain = rule.signed_as.is_none() && !rule.is_final;
+    if !between && is_plain && says(rule) == says(next) {
+        let message = format!("it says what {next} says of the same names");
+        let place = (&rule.location, "match");
+        let subject = Subject::Names(&rule.pattern);
+        linter.find(LintCode::Redundant, subject, place, message, "take it out");
+    }
+}
+
+/// An entry of whose names another one decides about each.
+fn shadowed(linter: &mut Linter<'_>) {
+    let (policy, now) = (linter.policy, linter.now);
+    let wide = |exempt: &&Exempt| exempt.digests.is_none() && !exempt.is_over(now);
+    let wide: Vec<&Exempt> = policy.exempts().iter().filter(wide).collect();
+    let by = |pattern: &Pattern| wide.iter().find(|exempt| exempt.pattern.contains(pattern));
+    for rule in &policy.rules {
+        if let Some(exempt) = by(&rule.pattern) {
+            let message = format!("{exempt} lets in all of its names until {}", exempt.until);
+            let hint = "list the digests that are exempt, or narrow the exemption";
+            let (subject, place) = (Subject::Names(&rule.pattern), (&rule.location, "match"));
+            linter.find(LintCode::Shadowed, subject, place, message, hint);
+        }
+    }
+    for exempt in policy
+        .exempts()
+        .iter()
+        .filter(|exempt| !exempt.is_over(now))
+    {
+        let others = wide.iter().filter(|other| other.pattern != exempt.pattern);
+        let mut longer = others
+            .filter(|other| other.pattern.contains(&exempt.pattern) && other.until >= exempt.until);
+        if let Some(other) = longer.next() {
+            let message = format!("{other} lets in all of its names as long");
+            let (subject, place) = (Subject::Names(&exempt.pattern), (&exempt.location, "match"));
+            linter.find(LintCode::Shadowed, subject, place, message, "take it out");
+        }
+    }
+}
+
+/// Entries that no image of the inventory meets.
+fn unmet(linter: &mut Linter<'_>) {
+    let Some(inventory) = linter.inventory else {
+        return;
+    };
+    let policy = linter.policy;
+    let hint = "take it out if nothing uses its names any more";
+    let names = || inventory.images.iter().map(|(name, _)| &name.repository);
+    for rule in &policy.rules {
+        let decides = |name: &Repository| policy.rule_for(name).is_some_and(|known| known == rule);
+        if !names().any(decides) {
+            let message = "no image of the inventory is judged by it";
+            let (subject, place) = (Subject::Names(&rule.pattern), (&rule.location, "match"));
+            linter.find(LintCode::Unmet, subject, place, message, hint);
+        }
+    }
+    for exempt in policy.exempts() {
+        let digests = exempt.digests.as_ref();
+        let mut images = inventory.images.iter();
+        let meets = images.any(|(name, digest)| {
+            exempt.pattern.matches(&name.repository)
+                && digests.is_none_or(|listed| listed.contains(digest))
+        });
+        if !meets {
+            let message = "no image of the inventory needs it";
+            let (subject, place) = (Subject::Names(&exempt.pattern), (&exempt.location, "match"));
+            linter.find(LintCode::Unmet, subject, place, message, hint);
+        }
+    }
+}

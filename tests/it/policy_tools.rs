@@ -1,0 +1,3 @@
+//! `rootpin policy lint`, `diff` and `simulate`: what a policy would do before it is in force.
+
+mod lint;
