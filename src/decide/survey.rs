@@ -14,11 +14,11 @@ use crate::state::{Overview, StateError};
 use rootpin_policy::judge::Statement;
 use rootpin_policy::{Policy, Root, RootKind, Rule};
 use rootpin_trust::image::{Digest, Repository};
-use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
+use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 
 pub(crate) use answer::{
-    Covered, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce, RootWord, Survey,
-    SurveyJudgement, SurveyQuestion,
+    Covered, HeldFloor, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce, RootWord,
+    Survey, SurveyJudgement, SurveyQuestion,
 };
 
 /// More in one cached folder is not looked at.
@@ -65,6 +65,7 @@ pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Time
         hash: policy.hash.to_string(),
         mode: policy.mode_at(onlooker.instant(now)).as_str().to_owned(),
         warnings,
+        revoked_keys: Some(survey.revoked_keys.clone()),
     });
     survey
 }
@@ -96,7 +97,18 @@ async fn judgements(
                 now,
             )
             .await;
-        judged.push(judgement(&verdict));
+        let mut judged_here = judgement(&verdict);
+        // A no names the roots that were asked; about which repository, the rule says.
+        if let Ok(policy) = onlooker.policy()
+            && let Some(rule) = policy.rule_for(&name.repository)
+        {
+            let signed = rule.signed_name(&name.repository);
+            for root in &mut judged_here.roots {
+                let of_rule = || signed.as_ref().map(ToString::to_string);
+                root.repository = root.repository.take().or_else(of_rule);
+            }
+        }
+        judged.push(judged_here);
     }
     judged
 }
@@ -274,6 +286,10 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
         keys,
         pinned,
         held: Vec::new(),
+        terms: Some(terms(root)),
+        max_age: root
+            .max_age
+            .and_then(|age| u64::try_from(age.as_secs()).ok()),
     }
 }
 
@@ -305,6 +321,7 @@ fn held(
         if versions.is_empty() {
             continue;
         }
+        let floors = highest(one.floors.iter(), root, &versions);
         let contact = seen
             .contacts
             .iter()
@@ -333,9 +350,53 @@ fn held(
                 .into_iter()
                 .map(|(name, bytes)| (name, Digest::of(&bytes).to_string()))
                 .collect(),
+            floors,
         });
     }
     all
+}
+
+/// The floors of this root with the highest version of their role.
+fn highest<'a>(
+    floors: impl Iterator<Item = &'a Floor>,
+    root: &Root,
+    versions: &BTreeMap<String, u64>,
+) -> Vec<HeldFloor> {
+    let is_of_root = |floor: &&Floor| !floor.root_keys.is_disjoint(root.floor_keys());
+    let is_highest = |floor: &&Floor| versions.get(&floor.role) == Some(&floor.version);
+    let held = floors.filter(is_of_root).filter(is_highest);
+    held.map(|floor| HeldFloor {
+        role: floor.role.clone(),
+        version: floor.version,
+        signed: floor.signed.to_string(),
+        since: floor.since.map(|since| since.to_string()),
+        root_keys: texts(&floor.root_keys),
+    })
+    .collect()
+}
+
+/// A hash over all of a root that decides what is verified under it: kind, keys, role, floors and
+/// ages, but not how it is called. A Notary server is part of it, because another one may hold other
+/// repositories; where TUF metadata is read decides nothing.
+pub(crate) fn terms(root: &Root) -> String {
+    let max_age = root.max_age.map(|age| age.as_secs());
+    let text = match &root.kind {
+        RootKind::Notary(notary) => format!(
+            "notary {} {:?} {} {} {} {max_age:?}",
+            notary.server,
+            texts(&notary.keys),
+            notary.role,
+            notary.certificate_dates,
+            notary.allow_rsa_pkcs1v15,
+        ),
+        RootKind::Tuf(tuf) => format!(
+            "tuf {} {:?} {} {max_age:?}",
+            tuf.sha256,
+            tuf.floor,
+            tuf.pinned.allows_rsa_pkcs1v15(),
+        ),
+    };
+    Digest::of(text.as_bytes()).to_string()
 }
 
 fn fingerprints_of(root_file: &[u8]) -> Vec<(KeyId, Fingerprint)> {

@@ -37,6 +37,10 @@ pub struct PolicyInForce {
     pub mode: String,
     /// What is legal in it and yet hardly meant.
     pub warnings: Vec<String>,
+    /// Canonical IDs of the keys whose signatures count nowhere; none in a report of an older
+    /// version.
+    #[serde(default)]
+    pub revoked_keys: Option<Vec<String>>,
 }
 
 /// A pinned root, and what is held of it.
@@ -58,6 +62,13 @@ pub struct PinnedRoot {
     pub pinned: Option<PinnedFile>,
     /// What this host has seen, by repository.
     pub held: Vec<HeldMetadata>,
+    /// A hash over all that decides what is verified under it: two roots with the same terms take
+    /// the same statements.
+    #[serde(default)]
+    pub terms: Option<String>,
+    /// `max-age` in seconds.
+    #[serde(default)]
+    pub max_age: Option<u64>,
 }
 
 /// A pinned key.
@@ -94,6 +105,25 @@ pub struct HeldMetadata {
     pub root_expires: Option<String>,
     /// Digest of each cached file, by name.
     pub files: BTreeMap<String, String>,
+    /// The signed bytes of the highest version of each role.
+    #[serde(default)]
+    pub floors: Vec<HeldFloor>,
+}
+
+/// The highest version of a role that this host has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldFloor {
+    /// The role.
+    pub role: String,
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its signed part in canonical JSON.
+    pub signed: String,
+    /// When this host first saw a TUF timestamp of that version.
+    pub since: Option<String>,
+    /// Canonical IDs of the root keys that its history belongs to.
+    pub root_keys: Vec<String>,
 }
 
 /// What the policy says of a name and its bytes now.
@@ -126,7 +156,7 @@ pub struct SurveyJudgement {
 pub struct RootWord {
     /// Its id in the policy.
     pub root: String,
-    /// The repository that the metadata is signed for.
+    /// The repository that the metadata is signed for, or would have to be.
     pub repository: Option<String>,
     /// The role that names the image.
     pub role: Option<String>,

@@ -19,6 +19,7 @@ mod question;
 mod refusals;
 mod resolve;
 mod roots;
+mod supposing;
 #[cfg(test)]
 mod tests;
 
@@ -27,13 +28,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
-use rootpin_trust::{Refusal, tuf};
+use rootpin_trust::{Collection, Refusal, tuf};
 
 use crate::{Policy, Root};
 
 pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement, rank};
 pub use entries::{EntryKind, Lookup, Why, entries};
 pub use question::{Action, NameSource, NamedBytes, Origin, Question};
+pub use supposing::{Supposed, Supposing, Supposition};
 
 /// One question, and what was heard for it.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Judge<'a> {
     /// Each need, whether its source was asked again, and the answer.
     heard: Vec<(Need, bool, Heard)>,
     wanted: Option<(Need, bool)>,
+    /// What [`Supposing`] supposes roots to say. Always empty where an answer counts.
+    supposed: Vec<(Need, Arc<Collection>)>,
     basis: Cell<Basis>,
     /// The names that were refused so far, in the order of the procedure.
     refused: RefCell<Vec<(ImageRef, Digest, No, Basis)>>,
@@ -131,6 +135,7 @@ impl<'a> Judge<'a> {
             clock,
             heard: Vec::new(),
             wanted: None,
+            supposed: Vec::new(),
             basis: Cell::new(Basis::Policy),
             refused: RefCell::default(),
             come_to: Cell::new(0),

@@ -13,7 +13,7 @@ use crate::{Root, Rule};
 
 /// The roots that said yes, each with its statement and what was wanted of it; and why there is no
 /// quorum, if there is none.
-type Votes<T> = (Vec<(String, Statement, T)>, Option<Denial>);
+type Votes<T> = (Vec<(String, Option<Statement>, T)>, Option<Denial>);
 
 impl Judge<'_> {
     /// The statements of a quorum and until when they answer, or why there is no quorum.
@@ -32,10 +32,12 @@ impl Judge<'_> {
         if let Some(denial) = denial {
             return Ok(Err(denial));
         }
-        let until = votes.iter().map(|(_, statement, ())| statement.valid_until);
+        let signed = votes.into_iter();
+        let signed = signed.filter_map(|(id, statement, ())| Some((id, statement?)));
+        let signed: Vec<_> = signed.collect();
+        let until = signed.iter().map(|(_, statement)| statement.valid_until);
         let until = until.fold(Timestamp::MAX, Timestamp::min);
-        let signed = votes.into_iter().map(|(id, statement, ())| (id, statement));
-        Ok(Ok((Ground::Signed(signed.collect()), until)))
+        Ok(Ok((Ground::Signed(signed), until)))
     }
 
     /// Asks the roots of a rule, but no more than it takes until a quorum agrees.
@@ -50,7 +52,7 @@ impl Judge<'_> {
             let refusal = refusals::no_signed_name(rule, name);
             return Ok((Vec::new(), Some(by_roots(rule, refusal))));
         };
-        let mut votes: Vec<(String, Statement, T)> = Vec::new();
+        let mut votes: Vec<(String, Option<Statement>, T)> = Vec::new();
         let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
             let need = Need::Root(Arc::clone(root), repository.clone(), about.clone());
@@ -85,12 +87,16 @@ impl Judge<'_> {
         name: &ImageRef,
         sharers: usize,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Result<(Statement, T), Refusal>> {
+    ) -> Asked<Result<(Option<Statement>, T), Refusal>> {
+        if let Some(collection) = self.supposed(&need) {
+            return Ok(wanted(collection).map(|it| (None, it)));
+        }
         // Once a source was asked again, its newer metadata counts for all names.
         let (again, found, basis, may_be_newer) = match self.heard(&need) {
             None => return Err(Ask::of(need, false, name, sharers)),
             Some((again, Heard::Root(Ok(statement)))) => {
-                let found = wanted(statement.verified.get()).map(|it| (statement.clone(), it));
+                let found =
+                    wanted(statement.verified.get()).map(|it| (Some(statement.clone()), it));
                 let found = found.map_err(|mut refusal| {
                     refusal.hint.push_str(&statement.age);
                     refusal
