@@ -77,6 +77,7 @@ pub fn servers(policy: &Policy) -> BTreeSet<String> {
             .iter()
             .map(|url| place(&url.to_string()))
             .collect(),
+        RootKind::Cosign(_) => Vec::new(),
     };
     policy
         .roots

@@ -248,17 +248,15 @@ fn held_roots(onlooker: &Decider, policy: &Policy) -> Result<Vec<PinnedRoot>, St
 /// `known`: fingerprints of keys that stand in files of this host.
 fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot {
     let mut fingerprints = known.clone();
+    let told = root.entries().iter().flat_map(|entry| &entry.keys);
+    fingerprints.extend(told.filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))));
     let (kind, sources, role, pinned) = match &root.kind {
-        RootKind::Notary(notary) => {
-            let told = notary.entries.iter().flat_map(|entry| &entry.keys);
-            fingerprints.extend(told.filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))));
-            (
-                "notary",
-                vec![notary.server.clone()],
-                Some(notary.role.clone()),
-                None,
-            )
-        }
+        RootKind::Notary(notary) => (
+            "notary",
+            vec![notary.server.clone()],
+            Some(notary.role.clone()),
+            None,
+        ),
         RootKind::Tuf(tuf) => {
             fingerprints.extend(fingerprints_of(tuf.pinned.bytes()));
             let pinned = PinnedFile {
@@ -272,6 +270,7 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
                 Some(pinned),
             )
         }
+        RootKind::Cosign(_) => ("cosign", Vec::new(), None, None),
     };
     let key = |id: &KeyId| PinnedKey {
         id: id.to_string(),
@@ -302,6 +301,7 @@ fn held(
     let (source, of_tuf) = match &root.kind {
         RootKind::Notary(notary) => (notary.server.clone(), false),
         RootKind::Tuf(_) => (format!("root {}", root.id), true),
+        RootKind::Cosign(_) => return Vec::new(),
     };
     let mut all = Vec::new();
     for one in seen
@@ -394,6 +394,13 @@ pub(crate) fn terms(root: &Root) -> String {
             tuf.sha256,
             tuf.floor,
             tuf.pinned.allows_rsa_pkcs1v15(),
+        ),
+        RootKind::Cosign(cosign) => format!(
+            "cosign {:?} {} {:?} {:?}",
+            texts(&cosign.keys),
+            cosign.threshold,
+            cosign.format,
+            cosign.binds_tag,
         ),
     };
     Digest::of(text.as_bytes()).to_string()

@@ -20,6 +20,7 @@ mod per_key;
 #[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
 pub(crate) mod publisher;
 mod root_expiry;
+mod signatures;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use clock::Earliest;
 use failures::Failures;
 use keep::FloorWriter;
 use notary::NotaryCache;
+use signatures::SignatureCache;
 use statement::NamedFiles;
 use tuf::TufCache;
 
@@ -60,6 +62,7 @@ pub(crate) struct Repositories {
     writer: FloorWriter,
     notary: NotaryCache,
     tuf: TufCache,
+    signatures: SignatureCache,
     failures: Failures,
     laggards: Laggards,
     earliest: Earliest,
@@ -103,6 +106,7 @@ impl Repositories {
             cache,
             notary: NotaryCache::default(),
             tuf: TufCache::default(),
+            signatures: SignatureCache::default(),
             failures: Failures::default(),
             laggards: Laggards::default(),
             earliest,
@@ -136,6 +140,10 @@ impl Repositories {
         match &look.root.kind {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
             RootKind::Tuf(tuf) => self.of_tuf(look, tuf, gun, question).await,
+            RootKind::Cosign(_) => match question {
+                Question::Digest(digest) => self.of_signatures(look, gun, *digest).await,
+                Question::Tag(_) | Question::Any => Err(signatures::not_of_digests()),
+            },
         }
     }
 
@@ -143,6 +151,7 @@ impl Repositories {
     pub(crate) fn forget(&self) {
         self.notary.clear();
         self.tuf.clear();
+        self.signatures.clear();
     }
 
     /// Writes files for which no source may be at hand.

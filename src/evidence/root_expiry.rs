@@ -29,6 +29,7 @@ impl Repositories {
         let expiry = |root: &Root| match &root.kind {
             RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf).map(|at| (at, 0)),
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
+            RootKind::Cosign(_) => None,
         };
         policy
             .roots

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::blob_stream::{self, BlobStream, StreamRequest};
+use super::image_signatures::{SignatureSearch, WithoutReferrers};
 use super::server_backoff::ServerBackoff;
 use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, registry};
 use rootpin_policy::{MetadataUrl, NotaryRoot};
@@ -30,6 +31,7 @@ pub struct Sources {
     locations: Mutex<HashMap<ServerKey, Arc<TufLocation>>>,
     /// By host, what gave no answer when it was last asked for an image.
     registries: Mutex<HashMap<String, (Instant, Arc<ServerBackoff>)>>,
+    without_referrers: WithoutReferrers,
 }
 
 impl Sources {
@@ -43,6 +45,7 @@ impl Sources {
             servers: Mutex::default(),
             locations: Mutex::default(),
             registries: Mutex::default(),
+            without_referrers: WithoutReferrers::default(),
         }
     }
 
@@ -151,6 +154,21 @@ impl Sources {
             .await
             .map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
+    }
+
+    /// A search for the signatures that a registry keeps beside an image. `wanted`: whether a layer
+    /// of that media type may be one.
+    ///
+    /// # Errors
+    /// No way to the registry is usable.
+    pub(crate) fn signatures<'a>(
+        &'a self,
+        repository: &'a Repository,
+        digest: Digest,
+        wanted: fn(&str) -> bool,
+    ) -> Result<SignatureSearch<'a>, SourceError> {
+        let client = self.client(repository.host(), None)?;
+        SignatureSearch::start(&client, &self.without_referrers, repository, digest, wanted)
     }
 
     /// Bytes by their digest, as they come in; `None`: the registry has none of them.

@@ -17,6 +17,7 @@ mod grant;
 mod host_name;
 mod hosts;
 pub mod http;
+mod image_signatures;
 mod manifest_files;
 mod notary_server;
 pub mod registry;

@@ -13,3 +13,4 @@ mod precedence;
 mod quorum;
 mod resolve;
 mod setup;
+mod signatures;

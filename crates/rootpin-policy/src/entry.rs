@@ -25,6 +25,9 @@ pub struct Rule {
     pub audit_until: Option<Timestamp>,
     /// The name that the signed statement must carry, where it is not the asked one.
     pub signed_as: Option<Pattern>,
+    /// Whether a quorum may come together that binds no tag: a person decided that a moved tag
+    /// passes.
+    pub tags_unbound: bool,
     /// Whether no fragment may take names from it.
     pub is_final: bool,
     /// Whether these names may be pulled with this host's credentials.
@@ -82,6 +85,12 @@ impl Rule {
     pub fn is_on_trial(&self, now: Option<Timestamp>) -> bool {
         let until = self.audit_until;
         until.is_some_and(|until| crate::is_before(now, until))
+    }
+
+    /// Whether enough of its roots bind no tag to make the quorum without one that does.
+    #[must_use]
+    pub fn may_bind_no_tag(&self) -> bool {
+        self.roots.iter().filter(|root| !root.binds().tag).count() >= self.quorum
     }
 }
 

@@ -29,6 +29,7 @@ rootpin_trust::codes! {
     RevokedPin = "revoked-pin", "what an entry pins is revoked";
     SignedAs = "signed-as", "signed-as has other wildcards than match";
     Syntax = "syntax", "not TOML";
+    UnboundTags = "unbound-tags", "a rule whose roots may bind no tag, and that does not say so, or says so for nothing";
     UndefinedRoot = "undefined-root", "a rule names a root that no file defines";
     UnknownKey = "unknown-key", "a key that is not understood";
     UnknownType = "unknown-type", "a root of a type that is not understood";

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::image::Digest;
 use rootpin_trust::notary::KeyPins;
-use rootpin_trust::{Fingerprint, KeyId, tuf};
+use rootpin_trust::{Fingerprint, KeyId, PublicKey, tuf};
 
 use crate::finding::Location;
 use crate::metadata_url::MetadataUrl;
@@ -34,6 +35,19 @@ pub enum RootKind {
     Notary(NotaryRoot),
     /// A repository of The Update Framework 1.0.
     Tuf(TufRoot),
+    /// Keys that sign images by cosign.
+    Cosign(CosignRoot),
+}
+
+/// What a root's signatures bind to the bytes of an image. Each root binds the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// Whether a signature is for one repository only.
+    pub name: bool,
+    /// Whether a signature is for one tag only: a tag that is moved is refused.
+    pub tag: bool,
+    /// Whether an older signature ends, so that old bytes can't come back under the name.
+    pub freshness: bool,
 }
 
 /// A Notary v1 server and the keys that may stand in its root roles.
@@ -64,6 +78,35 @@ pub struct KeyEntry {
     pub keys: Vec<(KeyId, Option<Fingerprint>)>,
 }
 
+/// Keys that sign images by cosign. Their signatures are in the registry, beside the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CosignRoot {
+    /// Canonical IDs of the pinned keys; at least one.
+    pub keys: BTreeSet<KeyId>,
+    /// The entries of `keys` as they are written.
+    pub entries: Vec<KeyEntry>,
+    /// The keys themselves.
+    pub pinned: Vec<PinnedKey>,
+    /// How many distinct keys must have signed.
+    pub threshold: u64,
+    /// The only format that counts; `None`: each does.
+    pub format: Option<CosignFormat>,
+    /// The signed text that binds a tag.
+    pub binds_tag: Option<TagBinding>,
+}
+
+/// A key that verifies signatures. Two are equal where their canonical IDs are.
+#[derive(Debug, Clone)]
+pub struct PinnedKey(pub PublicKey);
+
+impl PartialEq for PinnedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for PinnedKey {}
+
 /// A repository of The Update Framework 1.0, known by its root file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TufRoot {
@@ -86,6 +129,44 @@ impl Root {
         match &self.kind {
             RootKind::Notary(notary) => &notary.keys,
             RootKind::Tuf(tuf) => tuf.pinned.keys(),
+            RootKind::Cosign(cosign) => &cosign.keys,
+        }
+    }
+
+    /// The entries of `keys` as they are written; none for a root that is pinned by a file.
+    #[must_use]
+    pub fn entries(&self) -> &[KeyEntry] {
+        match &self.kind {
+            RootKind::Notary(notary) => &notary.entries,
+            RootKind::Cosign(cosign) => &cosign.entries,
+            RootKind::Tuf(_) => &[],
+        }
+    }
+
+    /// What its signatures bind.
+    #[must_use]
+    pub fn binds(&self) -> Binding {
+        let (name, tag, freshness) = match &self.kind {
+            RootKind::Notary(_) | RootKind::Tuf(_) => (true, true, true),
+            RootKind::Cosign(cosign) => match cosign.binds_tag {
+                None => (false, false, false),
+                Some(TagBinding::Annotation(_)) => (false, true, false),
+                Some(TagBinding::Reference) => (true, true, false),
+            },
+        };
+        Binding {
+            name,
+            tag,
+            freshness,
+        }
+    }
+
+    /// Whether it lists the tags of a repository. One that does not is asked about a digest.
+    #[must_use]
+    pub fn lists_tags(&self) -> bool {
+        match self.kind {
+            RootKind::Notary(_) | RootKind::Tuf(_) => true,
+            RootKind::Cosign(_) => false,
         }
     }
 
@@ -95,6 +176,7 @@ impl Root {
         match &self.kind {
             RootKind::Notary(notary) => &notary.keys,
             RootKind::Tuf(tuf) => tuf.pinned.signers(),
+            RootKind::Cosign(cosign) => &cosign.keys,
         }
     }
 }
@@ -110,6 +192,20 @@ impl NotaryRoot {
             certificate_dates: self.certificate_dates,
             allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
             max_age: root.max_age,
+        }
+    }
+}
+
+impl CosignRoot {
+    /// The pins for the verification of signatures, under the keys that the policy revokes.
+    #[must_use]
+    pub fn pins(&self, revoked: &BTreeSet<KeyId>) -> CosignPins {
+        CosignPins {
+            keys: self.pinned.iter().map(|key| key.0.clone()).collect(),
+            threshold: self.threshold,
+            format: self.format,
+            binds_tag: self.binds_tag.clone(),
+            revoked: revoked.clone(),
         }
     }
 }
@@ -138,6 +234,35 @@ impl fmt::Display for Root {
                 write!(formatter, "{id} (notary at {server}, role {role})")
             }
             (id, RootKind::Tuf(tuf)) => write!(formatter, "{id} (tuf {tuf})"),
+            (id, RootKind::Cosign(cosign)) => {
+                let (threshold, keys) = (cosign.threshold, cosign.keys.len());
+                write!(
+                    formatter,
+                    "{id} (cosign, {threshold} of {keys} keys, {})",
+                    self.binds()
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Binding {
+    /// `binds digest, name, tag; not freshness`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            ("digest", true),
+            ("name", self.name),
+            ("tag", self.tag),
+            ("freshness", self.freshness),
+        ];
+        let those = |wanted: bool| {
+            let some = all.iter().filter(|(_, binds)| *binds == wanted);
+            some.map(|(what, _)| *what).collect::<Vec<_>>().join(", ")
+        };
+        write!(formatter, "binds {}", those(true))?;
+        match those(false).as_str() {
+            "" => Ok(()),
+            unbound => write!(formatter, "; not {unbound}"),
         }
     }
 }

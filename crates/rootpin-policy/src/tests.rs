@@ -1,6 +1,7 @@
 //! Policies in; what they mean, and what is wrong with them, out.
 
 mod mistakes;
+mod signed;
 mod tuf;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,12 @@ impl Fingerprint {
         Some(Self(Digest::of(&key.spki()?)))
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
     /// In hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {

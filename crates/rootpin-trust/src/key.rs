@@ -1,6 +1,7 @@
-//! Public keys: their IDs, and whether one of them made a signature. This file and `material` are
-//! the only ones that call cryptography.
+//! Public keys: their IDs, and whether one of them made a signature. This file, `image` and
+//! `material` are the only ones that call cryptography.
 
+mod image;
 mod material;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::spki::SubjectPublicKeyInfo;
 
+pub(crate) use self::image::SignedMessage;
 use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;

@@ -1,5 +1,6 @@
 //! Verifies signed metadata against pinned keys, floors and one point in time: The Update Framework
-//! 1.0 ([`tuf`]) and Notary v1, the format of Docker Content Trust ([`notary`]).
+//! 1.0 ([`tuf`]), Notary v1, the format of Docker Content Trust ([`notary`]), and signatures of
+//! images by cosign ([`cosign`]).
 //!
 //! The crate does no input or output and reads no clock. An update says which file it wants next,
 //! the caller brings the bytes, and the end is a [`Verified`] value, which only this crate can
@@ -121,6 +122,7 @@ mod budget;
 pub mod canonical;
 mod certificate;
 mod codes;
+pub mod cosign;
 mod date;
 mod envelope;
 mod fetch;
@@ -128,6 +130,7 @@ mod fingerprint;
 mod floors;
 pub mod hex;
 pub mod image;
+mod image_signature;
 pub mod key;
 pub mod key_file;
 mod meta;
@@ -153,6 +156,10 @@ pub use envelope::Format;
 pub use fetch::{Answer, Edition, FetchFrom, Request, Step, Verification, Want};
 pub use fingerprint::Fingerprint;
 pub use floors::FloorConflict;
+pub use image_signature::{
+    MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
+    SignedImage,
+};
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
 pub use role::Role;
@@ -309,6 +316,8 @@ pub struct Collection {
     pub role: String,
     /// Tag to digest (and length in bytes), within the paths that the role was delegated.
     pub targets: BTreeMap<String, Target>,
+    /// Digests that are signed whatever their tag: the signatures bind none.
+    pub untagged: BTreeSet<Digest>,
     /// The earliest expiry of all metadata that was used.
     pub expires: Timestamp,
     /// Canonical IDs of the root role's keys.

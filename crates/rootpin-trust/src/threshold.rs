@@ -73,38 +73,17 @@ pub(super) fn signers(
             }
         }
     }
-    let enough = |count: usize| u64::try_from(count).unwrap_or(u64::MAX) >= threshold;
-    if enough(counted.len()) {
-        return Ok(counted);
-    }
     let listed: BTreeSet<KeyId> = keys.iter().map(|key| key.id()).collect();
-    let wanted = format!("{threshold} of the keys {}", list(&listed));
-    if enough(counted.len() + revoked.len()) {
-        let found = format!(
-            "{} signed only with revoked keys {}",
-            signed.file,
-            list(&revoked)
-        );
-        return Err(Refusal::new(
-            Code::Revoked,
-            found,
-            wanted,
-            "have it signed by keys that the policy does not revoke",
-        ));
-    }
+    let refusal = match enough(signed.file, &listed, threshold, &counted, &revoked) {
+        Err(refusal) if refusal.code == Code::BadSignature => refusal,
+        other => return other,
+    };
     let unknown: Vec<&str> = keys.iter().filter_map(|key| key.unknown()).collect();
     let not_allowed = keys
         .iter()
         .filter(|key| key.is_pkcs1v15() && !counting.allow_rsa_pkcs1v15)
         .count();
-    let (mut found, mut hint) = (
-        format!(
-            "{} with good signatures of {} distinct keys",
-            signed.file,
-            counted.len()
-        ),
-        ENOUGH,
-    );
+    let (mut found, mut hint) = (refusal.found, ENOUGH);
     if !unknown.is_empty() {
         let kinds: BTreeSet<String> = unknown.iter().take(8).map(|kind| shown(kind)).collect();
         let kinds: Vec<String> = kinds.into_iter().collect();
@@ -120,7 +99,41 @@ pub(super) fn signers(
         );
         hint = "have the publisher move to rsassa-pss-sha256; until then allow-rsa-pkcs1v15 = true in the policy's [[root]] lets them count";
     }
-    Err(Refusal::new(Code::BadSignature, found, wanted, hint))
+    let hint = hint.to_owned();
+    Err(Refusal {
+        found,
+        hint,
+        ..refusal
+    })
+}
+
+/// The distinct keys that signed, if they are as many as `threshold`, of the keys that may sign.
+pub(super) fn enough(
+    file: &str,
+    keys: &BTreeSet<KeyId>,
+    threshold: u64,
+    counted: &BTreeSet<KeyId>,
+    revoked: &BTreeSet<KeyId>,
+) -> Result<BTreeSet<KeyId>, Refusal> {
+    let enough = |count: usize| u64::try_from(count).unwrap_or(u64::MAX) >= threshold;
+    if enough(counted.len()) {
+        return Ok(counted.clone());
+    }
+    let wanted = format!("{threshold} of the keys {}", list(keys));
+    if enough(counted.len() + revoked.len()) {
+        let found = format!("{file} signed only with revoked keys {}", list(revoked));
+        return Err(Refusal::new(
+            Code::Revoked,
+            found,
+            wanted,
+            "have it signed by keys that the policy does not revoke",
+        ));
+    }
+    let found = format!(
+        "{file} with good signatures of {} distinct keys",
+        counted.len()
+    );
+    Err(Refusal::new(Code::BadSignature, found, wanted, ENOUGH))
 }
 
 const ENOUGH: &str =

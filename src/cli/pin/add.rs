@@ -152,7 +152,7 @@ fn scanned(
         _ if name.contains("://") => {
             let known = root.and_then(|root| match &root.kind {
                 RootKind::Tuf(tuf) => tuf.tls_ca.clone(),
-                RootKind::Notary(_) => None,
+                RootKind::Notary(_) | RootKind::Cosign(_) => None,
             });
             scan::at_url(name, tls_ca.or(known))?
         }
@@ -214,10 +214,10 @@ fn add_to(
     }
     let before = change.text(&file)?.unwrap_or_default();
     match (&root.kind, material) {
-        (RootKind::Notary(notary), Material::Keys(keys)) => {
+        (RootKind::Notary(_) | RootKind::Cosign(_), Material::Keys(keys)) => {
             let new: Vec<&PublicKey> = keys
                 .iter()
-                .filter(|key| !notary.keys.contains(&key.id()))
+                .filter(|key| !root.keys().contains(&key.id()))
                 .collect();
             if new.is_empty() {
                 let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
@@ -275,6 +275,13 @@ fn add_to(
         (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(
             format!(
                 "the root {} is of Notary, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
+                root.id
+            )
+            .into(),
+        )),
+        (RootKind::Cosign(_), Material::Roots(_)) => Err(Failure::Usage(
+            format!(
+                "the root {} pins keys of cosign, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
                 root.id
             )
             .into(),

@@ -157,6 +157,8 @@ fn targets<'a>(
                 (None, RootKind::Notary(_))
                     if left_out.iter().any(|known| known == rule.pattern.as_str()) => {}
                 (None, RootKind::Notary(_)) => left_out.push(rule.pattern.as_str().to_owned()),
+                // Nothing but its own signatures speaks for another key.
+                (None, RootKind::Cosign(_)) => {}
             }
         }
     }
@@ -165,7 +167,7 @@ fn targets<'a>(
 
 async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanTarget) -> Compared {
     let from = match &root.kind {
-        RootKind::Notary(_) => 1,
+        RootKind::Notary(_) | RootKind::Cosign(_) => 1,
         RootKind::Tuf(tuf) => tuf.pinned.version(),
     };
     match (scan::ask(sources, target, from).await, &root.kind) {
@@ -177,6 +179,7 @@ async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanT
         },
         (Ok(seen), RootKind::Notary(notary)) => compare_notary(policy, &notary.keys, seen),
         (Ok(seen), RootKind::Tuf(tuf)) => compare_tuf(policy, &tuf.pinned, seen),
+        (Ok(_), RootKind::Cosign(_)) => Compared::unknown("a root without metadata"),
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
-use rootpin_policy::{KeyEntry, NotaryRoot, Policy, Root, RootKind};
+use rootpin_policy::{Binding, KeyEntry, Policy, Root, RootKind};
+use rootpin_trust::cosign::CosignFormat;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};
 
 pub(super) fn run(arguments: &InPolicy, output: Output) -> Result<u8, Failure> {
@@ -35,19 +36,13 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
     let common = json!({ "id": root.id, "at": at, "rules": rules(policy, root) });
     let of_kind = match &root.kind {
         RootKind::Notary(notary) => {
-            let key = |entry: &KeyEntry, id: &KeyId, fingerprint: Option<Fingerprint>| {
-                json!({
-                    "id": id.to_string(),
-                    "entry": entry.text,
-                    "fingerprint": fingerprint.map(|fingerprint| fingerprint.to_string()),
-                    "fingerprint_hex": fingerprint.map(|fingerprint| fingerprint.hex()),
-                    "revoked": policy.revoked_key(id),
-                })
-            };
-            let keys: Vec<Value> = keys(notary)
-                .map(|(entry, id, fingerprint)| key(entry, id, fingerprint))
-                .collect();
+            let keys = keys_json(policy, root);
             json!({ "type": "notary", "server": notary.server, "role": notary.role, "keys": keys })
+        }
+        RootKind::Cosign(cosign) => {
+            let format = cosign.format.map(CosignFormat::as_str);
+            let (keys, threshold) = (keys_json(policy, root), cosign.threshold);
+            json!({ "type": "cosign", "keys": keys, "threshold": threshold, "format": format })
         }
         RootKind::Tuf(tuf) => {
             let metadata: Vec<String> = tuf.metadata.iter().map(ToString::to_string).collect();
@@ -59,7 +54,26 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
             json!({ "type": "tuf", "metadata": metadata, "sha256": tuf.sha256.hex(), "root_file": file })
         }
     };
-    shown::with(common, of_kind)
+    let Binding {
+        name,
+        tag,
+        freshness,
+    } = root.binds();
+    let binds = json!({ "name": name, "tag": tag, "freshness": freshness });
+    shown::with(shown::with(common, of_kind), json!({ "binds": binds }))
+}
+
+fn keys_json(policy: &Policy, root: &Root) -> Vec<Value> {
+    let key = |(entry, id, fingerprint): (&KeyEntry, &KeyId, Option<Fingerprint>)| {
+        json!({
+            "id": id.to_string(),
+            "entry": entry.text,
+            "fingerprint": fingerprint.map(|fingerprint| fingerprint.to_string()),
+            "fingerprint_hex": fingerprint.map(|fingerprint| fingerprint.hex()),
+            "revoked": policy.revoked_key(id),
+        })
+    };
+    keys(root).map(key).collect()
 }
 
 fn root_text(policy: &Policy, root: &Root) -> String {
@@ -76,8 +90,8 @@ fn root_text(policy: &Policy, root: &Root) -> String {
             .map(|rule| format!("  for            {rule}")),
     );
     match &root.kind {
-        RootKind::Notary(notary) => {
-            for (entry, id, fingerprint) in keys(notary) {
+        RootKind::Notary(_) | RootKind::Cosign(_) => {
+            for (entry, id, fingerprint) in keys(root) {
                 let revoked = policy
                     .revoked_key(id)
                     .map_or(String::new(), |reason| format!("   REVOKED: {reason}"));
@@ -105,8 +119,8 @@ fn root_text(policy: &Policy, root: &Root) -> String {
 }
 
 /// Every key with the entry that pins it.
-fn keys(notary: &NotaryRoot) -> impl Iterator<Item = (&KeyEntry, &KeyId, Option<Fingerprint>)> {
-    notary.entries.iter().flat_map(|entry| {
+fn keys(root: &Root) -> impl Iterator<Item = (&KeyEntry, &KeyId, Option<Fingerprint>)> {
+    root.entries().iter().flat_map(|entry| {
         entry
             .keys
             .iter()

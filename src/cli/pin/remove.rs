@@ -204,12 +204,12 @@ fn check_rules(policy: &Policy, root: &Root, with_rules: bool) -> Result<(), Fai
 
 /// The entry of `keys` that pins this key and no other.
 fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
-    let RootKind::Notary(notary) = &root.kind else {
+    if matches!(root.kind, RootKind::Tuf(_)) {
         return Err(Failure::Refused(Problem::hinted(
             format!("the root {} pins a root file, not keys", root.id),
             format!("rootpin pin add {} --replace", root.id),
         )));
-    };
+    }
     let is_it = |id: &KeyId, fingerprint: Option<&Fingerprint>| {
         id.to_string() == key
             || fingerprint.is_some_and(|fingerprint| {
@@ -220,8 +220,8 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
         keys.iter()
             .any(|(id, fingerprint)| is_it(id, fingerprint.as_ref()))
     };
-    let mut entries = notary
-        .entries
+    let mut entries = root
+        .entries()
         .iter()
         .filter(|entry| entry.text == key || pins_it(&entry.keys));
     match (entries.next(), entries.next()) {
@@ -248,10 +248,9 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
     let mut known = Vec::new();
     for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
         match &root.kind {
-            RootKind::Notary(notary) => {
+            RootKind::Notary(_) | RootKind::Cosign(_) => {
                 known.extend(
-                    notary
-                        .entries
+                    root.entries()
                         .iter()
                         .flat_map(|entry| &entry.keys)
                         .filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))),

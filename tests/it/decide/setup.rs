@@ -133,6 +133,12 @@ impl Server {
         }
     }
 
+    /// Has these bytes at that path.
+    pub(super) fn put_file(&self, path: &str, bytes: Vec<u8>) {
+        let mut shared = self.shared.lock().unwrap();
+        shared.files.insert(path.to_owned(), bytes);
+    }
+
     pub(super) fn behave(&self, manner: Manner) {
         self.shared.lock().unwrap().manner = manner;
     }

@@ -10,7 +10,7 @@ use super::answer::{Denial, Judgement, rank};
 use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::Question;
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
-use crate::{Mode, Rule};
+use crate::{Mode, Root, Rule};
 
 /// Digests for a tag, the better ones first; and the refusal to show if there is none.
 type Proposed = (Vec<Digest>, Option<Denial>);
@@ -84,18 +84,40 @@ impl Judge<'_> {
     }
 
     /// The digest that a quorum of a rule's roots names for the tag, or all that its roots name.
+    /// Where roots that list no tags can make the quorum, the registry proposes the digest too.
     fn signed(&self, rule: &Rule, name: &ImageRef, tag: &Tag) -> Asked<Proposed> {
-        let about = tuf::Question::Tag(tag.clone());
-        let (votes, denial) = self.votes(rule, name, &about, |collection| {
+        let (listing, others): (Vec<_>, Vec<_>) = rule
+            .roots
+            .iter()
+            .cloned()
+            .partition(|root| root.lists_tags());
+        let (mut named, mut silence) = (Vec::new(), None);
+        if others.len() >= rule.quorum {
+            match self.registry(name)? {
+                Ok(digest) => named.push(digest),
+                Err(refusal) => silence = Some(Denial::plain(refusal)),
+            }
+        }
+        if listing.is_empty() {
+            return Ok((named, silence));
+        }
+        let rule = Rule {
+            roots: listing,
+            quorum: rule.quorum.saturating_sub(others.len()).max(1),
+            ..rule.clone()
+        };
+        let about = |_: &Root| tuf::Question::Tag(tag.clone());
+        let (votes, denial) = self.votes(&rule, name, about, |collection| {
             let digest = collection
                 .targets
                 .get(tag.as_str())
                 .map(|target| target.digest);
             digest.ok_or_else(|| refusals::no_tag(collection, tag))
         })?;
-        let mut named: Vec<Digest> = votes.iter().map(|(.., digest)| *digest).collect();
+        let signed = votes.iter().map(|(.., digest)| *digest);
+        named.extend(signed);
         named.dedup();
-        Ok((named, denial))
+        Ok((named, silence.or(denial)))
     }
 
     /// Puts first the digest that the registry has under the tag, among several that are all

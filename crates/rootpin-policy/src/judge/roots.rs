@@ -23,12 +23,12 @@ impl Judge<'_> {
         named: &NamedBytes,
     ) -> Asked<Result<(Ground, Timestamp), Denial>> {
         let (name, tag) = (&named.name, named.name.tag.as_ref());
-        let about = match tag {
-            Some(tag) => tuf::Question::Tag(tag.clone()),
-            None => tuf::Question::Digest(named.top),
+        let about = |root: &Root| match tag {
+            Some(tag) if root.lists_tags() => tuf::Question::Tag(tag.clone()),
+            _ => tuf::Question::Digest(named.top),
         };
         let wanted = |collection: &Collection| is_named(collection, tag, named.top);
-        let (votes, denial) = self.votes(rule, name, &about, wanted)?;
+        let (votes, denial) = self.votes(rule, name, about, wanted)?;
         if let Some(denial) = denial {
             return Ok(Err(denial));
         }
@@ -45,7 +45,7 @@ impl Judge<'_> {
         &self,
         rule: &Rule,
         name: &ImageRef,
-        about: &tuf::Question,
+        about: impl Fn(&Root) -> tuf::Question,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
     ) -> Asked<Votes<T>> {
         let Some(repository) = rule.signed_name(&name.repository) else {
@@ -55,7 +55,13 @@ impl Judge<'_> {
         let mut votes: Vec<(String, Option<Statement>, T)> = Vec::new();
         let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
-            let need = Need::Root(Arc::clone(root), repository.clone(), about.clone());
+            // Signatures that bind no name are looked for where the image itself is.
+            let repository = if root.binds().name {
+                &repository
+            } else {
+                &name.repository
+            };
+            let need = Need::Root(Arc::clone(root), repository.clone(), about(root));
             match self.said(root, need, name, rule.roots.len() - at, &wanted)? {
                 Ok((statement, value)) => {
                     votes.push((root.id.clone(), statement, value));
@@ -118,7 +124,9 @@ impl Judge<'_> {
     }
 
     fn basis_of(&self, root: &Root, statement: &Statement) -> Basis {
-        if self.now.duration_since(statement.contact) <= root.recheck {
+        // Signatures of a digest never age.
+        let is_fresh = self.now.duration_since(statement.contact) <= root.recheck;
+        if is_fresh || !root.lists_tags() {
             Basis::Roots
         } else {
             Basis::Doubtful
@@ -136,6 +144,9 @@ fn by_roots(rule: &Rule, refusal: Refusal) -> Denial {
 /// none. A platform's manifest counts where the statement lists it (rule 5).
 fn is_named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
     let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
+    if collection.untagged.contains(&digest) {
+        return Ok(());
+    }
     let Some(tag) = tag else {
         let any = collection.targets.values().any(stands);
         return any

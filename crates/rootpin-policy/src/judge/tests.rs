@@ -58,6 +58,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         gun: name("r.example/team/app").repository,
         role: "targets".to_owned(),
         targets: tags.iter().map(target).collect(),
+        untagged: BTreeSet::new(),
         expires: Timestamp::MAX,
         root_keys: BTreeSet::new(),
         signers: BTreeSet::new(),

@@ -40,6 +40,7 @@ pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
     );
     check_ambiguous(patterns());
     all.check_quorums();
+    all.check_unbound_tags();
     let images = drafts.iter().flat_map(|draft| &draft.images);
     let images = images.filter_map(|image| image.name.as_ref().zip(image.digest.as_ref()));
     let bound = |(name, digest): (&At<'r, (Repository, Tag)>, &At<'r, Digest>)| {
@@ -168,6 +169,37 @@ impl All<'_, '_> {
                         rule.quorum.place.error(FindingCode::Quorum, message, hint);
                     }
                 }
+            }
+        }
+    }
+
+    /// A person decides that a moved tag passes: the rule says it, or the policy does not load.
+    fn check_unbound_tags(&self) {
+        for rule in &self.rules {
+            let is_named = |root: &&&RootDraft<'_>| {
+                let id = root.id.as_ref().map(|id| &id.value);
+                rule.roots.iter().any(|name| id == Some(&name.value))
+            };
+            let known = self.roots.iter().filter(is_named);
+            let known = known.filter_map(|root| root.root.as_ref());
+            let unbound: Vec<_> = known.filter(|root| !root.binds().tag).collect();
+            let may_bind_none = !unbound.is_empty() && unbound.len() >= rule.quorum.value;
+            let ids: Vec<_> = unbound.iter().map(|root| root.id.as_str()).collect();
+            let (ids, quorum) = (ids.join(", "), rule.quorum.value);
+            match rule.unbound {
+                None if may_bind_none => {
+                    let message = format!(
+                        "a quorum of {quorum} may be {ids} alone, and their signatures bind no tag: a tag that is moved to other signed bytes passes"
+                    );
+                    let hint = "require a root that binds tags too: list a tuf root and raise `quorum`; or accept moved tags: tags = \"unbound\"";
+                    rule.place.error(FindingCode::UnboundTags, message, hint);
+                }
+                Some(place) if !may_bind_none && rule.roots.len() > unbound.len() => {
+                    let message =
+                        "tags = \"unbound\", and each quorum of the rule's roots binds the tag";
+                    place.warning(FindingCode::UnboundTags, message, "leave it out");
+                }
+                _ => {}
             }
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct RuleDraft<'r> {
     pub(super) mode: Option<At<'r, Mode>>,
     pub(super) audit_until: Option<At<'r, Timestamp>>,
     pub(super) signed_as: Option<At<'r, Pattern>>,
+    pub(super) unbound: Option<Place<'r>>,
     pub(super) is_final: bool,
     pub(super) credentials: bool,
 }
@@ -85,6 +86,9 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
         roots,
         quorum,
         signed_as,
+        unbound: section
+            .choice("tags", &[("unbound", ())])
+            .map(|at| at.place),
         mode: section.choice("mode", &Mode::WORDS),
         audit_until: section.instant("audit-until"),
         is_final: section.flag("final") == Some(true),

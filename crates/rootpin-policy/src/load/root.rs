@@ -1,5 +1,7 @@
 //! Reads `[[root]]`, and the files that it names.
 
+mod signed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ pub(super) struct RootDraft<'r> {
     pub(super) root: Option<Root>,
 }
 
-pub(super) const TYPES: &str = "the known types are: notary, tuf";
+pub(super) const TYPES: &str = "the known types are: cosign, notary, tuf";
 pub(super) const ROLES: &str =
     "Docker signs in \"targets/releases\", the notary command line in \"targets\"";
 
@@ -36,9 +38,10 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         let value = value.to_owned();
         At { value, place }
     });
-    let is_tuf = section.parsed("type", |text| match text {
-        "notary" => Ok(false),
-        "tuf" => Ok(true),
+    let kind = section.parsed("type", |text| match text {
+        "notary" => Ok(Type::Notary),
+        "tuf" => Ok(Type::Tuf),
+        "cosign" => Ok(Type::Cosign),
         _ => {
             let message = format!("there is no root type {text:?}");
             Err(Fault::new(FindingCode::UnknownType, message, TYPES))
@@ -46,14 +49,18 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
     });
     let max_age = section.parsed("max-age", duration::parse_positive);
     let recheck = section.parsed("recheck", duration::parse);
-    let (kind, keys) = match is_tuf.map(|at| at.value) {
-        Some(true) => read_tuf(section),
+    let (kind, keys) = match kind.map(|at| at.value) {
+        Some(Type::Tuf) => read_tuf(section),
+        Some(Type::Cosign) => {
+            signed::no_metadata(section);
+            signed::read_cosign(section)
+        }
         // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
         None if section.key("type").is_some() => {
             section.allow_all();
             (None, Vec::new())
         }
-        Some(false) | None => read_notary(section),
+        Some(Type::Notary) | None => read_notary(section),
     };
     let root = id.as_ref().zip(kind).map(|(id, kind)| Root {
         id: id.value.clone(),
@@ -63,6 +70,13 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         location: section.place.location(),
     });
     RootDraft { id, keys, root }
+}
+
+#[derive(Clone, Copy)]
+enum Type {
+    Notary,
+    Tuf,
+    Cosign,
 }
 
 /// A kind of root as far as it is understood, and its keys.

@@ -23,7 +23,7 @@ fn mandatory(title: &str, key: &str) -> Option<&'static str> {
         ("[[root]]", "type") => super::root::TYPES,
         ("[[root]]", "server") => "the address of the notary server, as https://notary.example",
         ("[[root]]", "keys") => {
-            "list canonical key IDs or PEM files of the keys that may stand in the root role"
+            "list the PEM files of the pinned keys; a notary root takes canonical key IDs too"
         }
         ("[[root]]", "role") => super::root::ROLES,
         ("[[root]]", "file") => "the root file to begin with, as roots/acme.root.json",

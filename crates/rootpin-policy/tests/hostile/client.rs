@@ -232,15 +232,16 @@ impl Host {
         asked: &mut Asked,
         now: Timestamp,
     ) -> Result<Statement, Failure> {
-        let source = match &root.kind {
-            RootKind::Tuf(_) => root.id.clone(),
-            RootKind::Notary(_) => format!("{} {}", root.id, about.0),
+        // No history here has signatures beside an image.
+        let (source, subject) = match &root.kind {
+            RootKind::Tuf(_) => (root.id.clone(), Subject::Tuf),
+            RootKind::Notary(_) => (
+                format!("{} {}", root.id, about.0),
+                Subject::Gun(about.0.clone()),
+            ),
+            RootKind::Cosign(_) => return Err(Failure::Silent),
         };
         let empty = View::default();
-        let subject = match &root.kind {
-            RootKind::Tuf(_) => Subject::Tuf,
-            RootKind::Notary(_) => Subject::Gun(about.0.clone()),
-        };
         let look = &mut Look {
             host: self,
             view: network.get(&source).unwrap_or(&empty),
@@ -266,6 +267,7 @@ impl Host {
                 look.offline = true;
                 Self::of_notary(look, about.0, &pins, asked, now)?
             }
+            RootKind::Cosign(_) => return Err(Failure::Silent),
         };
         Ok(statement(verified, now))
     }

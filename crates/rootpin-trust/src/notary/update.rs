@@ -357,6 +357,7 @@ impl GunUpdate {
             gun: self.gun.clone(),
             role: role.to_owned(),
             targets,
+            untagged: BTreeSet::new(),
             expires,
             root_keys: walk.chain.last.role.ids(),
             signers: walk.signers.clone(),

@@ -179,6 +179,7 @@ impl Search {
             gun: self.gun.clone(),
             role,
             targets,
+            untagged: BTreeSet::new(),
             expires,
             root_keys,
             signers,

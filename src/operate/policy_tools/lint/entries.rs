@@ -72,6 +72,10 @@ fn can_sign(policy: &Policy, root: &Root) -> bool {
     match &root.kind {
         RootKind::Notary(notary) => !notary.keys.is_subset(policy.revoked_keys()),
         RootKind::Tuf(_) => true,
+        RootKind::Cosign(cosign) => {
+            let able = cosign.keys.difference(policy.revoked_keys()).count();
+            u64::try_from(able).is_ok_and(|able| able >= cosign.threshold)
+        }
     }
 }
 

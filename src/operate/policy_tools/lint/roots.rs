@@ -24,12 +24,17 @@ pub(super) fn check(linter: &mut Linter<'_>) {
         match &root.kind {
             RootKind::Notary(notary) => of_notary(linter, root, notary),
             RootKind::Tuf(tuf) => of_tuf(linter, root, tuf),
+            RootKind::Cosign(_) => {}
         }
     }
     shared_signers(linter);
 }
 
 fn max_age(linter: &mut Linter<'_>, root: &Root) {
+    // Signatures of digests never age.
+    if !root.lists_tags() {
+        return;
+    }
     let known = linter
         .inventory
         .and_then(|inventory| inventory.validity.get(&root.id));

@@ -1,0 +1,128 @@
+//! Roots whose signatures stand beside the image: what they say, and what is wrong with them.
+
+use super::*;
+use crate::RootKind;
+use rootpin_trust::cosign::{CosignFormat, TagBinding};
+
+const P256: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/p256.pub");
+const RSA: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/rsa.pub");
+const TUF: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
+
+/// A policy of this text, or its findings, warnings too.
+fn loaded(text: &str) -> Result<Policy, Vec<String>> {
+    let mut files = files(&[("policy.toml", &format!("{HEAD}{text}"))]);
+    for (name, bytes) in [("a.pub", P256), ("b.pub", RSA), ("acme.json", TUF)] {
+        files.insert(format!("roots/{name}"), bytes.to_vec());
+    }
+    let shown = |finding: &Diagnostic| format!("{}: {}", finding.location, finding.code);
+    let shown = |findings: &[Diagnostic]| findings.iter().map(shown).collect::<Vec<_>>();
+    let policy = load(&files, now()).map_err(|findings| shown(&findings))?;
+    if policy.warnings.is_empty() {
+        Ok(policy)
+    } else {
+        Err(shown(&policy.warnings))
+    }
+}
+
+fn cosign(lines: &str, rule: &str) -> String {
+    format!(
+        "[[root]]\nid = \"builder\"\ntype = \"cosign\"\n{lines}\n[[rule]]\nmatch = \"h.example/**\"\n{rule}\n"
+    )
+}
+
+const UNBOUND: &str = "roots = [\"builder\"]\ntags = \"unbound\"";
+
+fn codes(text: &str) -> Vec<String> {
+    let findings = loaded(text).map(|_| ()).unwrap_err();
+    let code = |finding: &String| finding.rsplit(' ').next().unwrap_or_default().to_owned();
+    findings.iter().map(code).collect()
+}
+
+#[test]
+fn a_cosign_root_pins_keys_and_says_what_they_bind() {
+    let text = "keys = [\"roots/a.pub\", \"roots/b.pub\"]\nthreshold = 2\nformat = \"sigstore-bundle\"\nbinds-tag = \"annotation:tag\"";
+    let policy = loaded(&cosign(text, "roots = [\"builder\"]")).unwrap();
+    let root = &policy.roots["builder"];
+    let RootKind::Cosign(cosign) = &root.kind else {
+        panic!("not cosign")
+    };
+    assert_eq!((cosign.threshold, root.keys().len()), (2, 2));
+    assert_eq!(cosign.format, Some(CosignFormat::Bundle));
+    assert_eq!(
+        cosign.binds_tag,
+        Some(TagBinding::Annotation("tag".to_owned()))
+    );
+    assert!(!root.lists_tags());
+    assert_eq!(
+        root.to_string(),
+        "builder (cosign, 2 of 2 keys, binds digest, tag; not name, freshness)"
+    );
+}
+
+#[test]
+fn a_rule_whose_roots_bind_no_tag_must_say_so() {
+    let keys = "keys = [\"roots/a.pub\"]";
+    assert_eq!(
+        codes(&cosign(keys, "roots = [\"builder\"]")),
+        ["unbound-tags"]
+    );
+    let policy = loaded(&cosign(keys, UNBOUND)).unwrap();
+    assert!(policy.rules[0].tags_unbound && policy.rules[0].may_bind_no_tag());
+    let digest = Digest::of(TUF).hex();
+    let tuf = format!(
+        "[[root]]\nid = \"own\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nsha256 = \"{digest}\"\n"
+    );
+    let both = |rule: &str| {
+        format!(
+            "{tuf}{}",
+            cosign(keys, &format!("roots = [\"builder\", \"own\"]\n{rule}"))
+        )
+    };
+    assert_eq!(codes(&both("")), ["unbound-tags"]);
+    loaded(&both("tags = \"unbound\"")).unwrap();
+    let policy = loaded(&both("quorum = 2")).unwrap();
+    assert!(!policy.rules[0].may_bind_no_tag());
+    assert_eq!(
+        codes(&both("quorum = 2\ntags = \"unbound\"")),
+        ["unbound-tags"]
+    );
+}
+
+#[test]
+fn mistakes_in_a_cosign_root_are_found() {
+    let id = "1".repeat(64);
+    for (lines, wanted) in [
+        ("", "missing-key"),
+        ("keys = []", "bad-value"),
+        (&format!("keys = [\"{id}\"]"), "bad-key"),
+        ("keys = [\"SHA256:abc\"]", "bad-key"),
+        ("keys = [\"roots/acme.json\"]", "bad-key"),
+        ("keys = [\"roots/none.pub\"]", "unreadable"),
+        ("keys = [\"roots/a.pub\"]\nthreshold = 0", "quorum"),
+        ("keys = [\"roots/a.pub\"]\nthreshold = 2", "quorum"),
+        (
+            "keys = [\"roots/a.pub\", \"roots/a.pub\"]\nthreshold = 2",
+            "quorum",
+        ),
+        ("keys = [\"roots/a.pub\"]\nformat = \"gpg\"", "bad-value"),
+        ("keys = [\"roots/a.pub\"]\nbinds-tag = \"tag\"", "bad-value"),
+        (
+            "keys = [\"roots/a.pub\"]\nbinds-tag = \"annotation:\"",
+            "bad-value",
+        ),
+        (
+            "keys = [\"roots/a.pub\"]\nformat = \"sigstore-bundle\"\nbinds-tag = \"reference\"",
+            "bad-value",
+        ),
+        (
+            "keys = [\"roots/a.pub\"]\nserver = \"https://n.example\"",
+            "unknown-key",
+        ),
+        ("keys = [\"roots/a.pub\"]\nrecheck = \"60s\"", "no-effect"),
+    ] {
+        assert!(
+            codes(&cosign(lines, UNBOUND)).contains(&wanted.to_owned()),
+            "{lines}"
+        );
+    }
+}

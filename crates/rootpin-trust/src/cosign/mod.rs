@@ -1,0 +1,335 @@
+//! Signatures of images by cosign, under pinned keys: Sigstore bundles (v0.3) and simple signing,
+//! the older form that podman and skopeo write too.
+//!
+//! Such a signature says that a key signed a digest. It binds no repository and no tag unless the
+//! policy demands one of the signed texts in it ([`TagBinding`]), and it never ages. Logs,
+//! certificates and timestamps beside it are not looked at: the key is pinned.
+
+mod bundle;
+mod simple;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use crate::budget::Budget;
+use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, reasons};
+use crate::key::SignedMessage;
+use crate::refusal::shown;
+use crate::threshold::{enough, list};
+use crate::{Code, Collection, Fingerprint, KeyId, PublicKey, Refusal, Target, Verified};
+use crate::{SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
+
+pub use bundle::MEDIA_TYPE as BUNDLE;
+pub use simple::MEDIA_TYPE as SIMPLE_SIGNING;
+
+/// The pins for the verification of an image's signatures.
+#[derive(Debug, Clone)]
+pub struct CosignPins {
+    /// The pinned keys.
+    pub keys: Vec<PublicKey>,
+    /// How many distinct ones must have signed.
+    pub threshold: u64,
+    /// The only format that counts; `None`: each does.
+    pub format: Option<CosignFormat>,
+    /// The signed text that binds a tag; `None`: signatures bind no tag.
+    pub binds_tag: Option<TagBinding>,
+    /// Canonical IDs of the keys whose signatures count for nothing.
+    pub revoked: BTreeSet<KeyId>,
+}
+
+/// A format of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CosignFormat {
+    /// What cosign 3 writes: `application/vnd.dev.sigstore.bundle.v0.3+json`.
+    Bundle,
+    /// What cosign 2, podman and skopeo write: `application/vnd.dev.cosign.simplesigning.v1+json`.
+    SimpleSigning,
+}
+
+/// The signed text of a signature that gives a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagBinding {
+    /// The annotation of this name, as `cosign sign -a tag=v1` signs it.
+    Annotation(String),
+    /// The `docker-reference` of simple signing, in which podman and skopeo sign the whole name.
+    Reference,
+}
+
+/// A signature that was read, and not verified yet.
+struct Envelope<'a> {
+    message: SignedMessage<'a>,
+    signature: Vec<u8>,
+    /// The key that it says it is by: base64 of the SHA-256 of its subject public key info.
+    hint: Option<String>,
+}
+
+/// The signed texts of a signature for the image: name and value.
+type SignedTexts = BTreeMap<String, String>;
+
+/// What a signature says of the image, once its key is known.
+#[derive(Default)]
+struct Statement {
+    annotations: SignedTexts,
+    reference: Option<String>,
+}
+
+impl CosignFormat {
+    /// The name that policies and reports use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "sigstore-bundle",
+            Self::SimpleSigning => "simple-signing",
+        }
+    }
+}
+
+/// Whether a layer of that media type may be a signature of cosign.
+#[must_use]
+pub fn is_signature(media_type: &str) -> bool {
+    format_of(media_type).is_some()
+}
+
+fn format_of(media_type: &str) -> Option<CosignFormat> {
+    if media_type == simple::MEDIA_TYPE {
+        Some(CosignFormat::SimpleSigning)
+    } else if media_type.starts_with(bundle::MEDIA_TYPE_PREFIX) {
+        Some(CosignFormat::Bundle)
+    } else {
+        None
+    }
+}
+
+/// Whether enough pinned keys signed an image. The signatures are looked at in their order, and no
+/// more than [`MOST_SIGNATURES`] of them.
+#[must_use]
+pub fn verify(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    files: &[SignatureFile],
+) -> SignatureOutcome {
+    let mut tally = Tally::default();
+    let mut budget = Budget::new();
+    let mut findings = Vec::new();
+    for file in files.iter().take(MOST_SIGNATURES) {
+        let found = look_at(image, pins, file, &mut budget);
+        if let (Some(key), None) = (found.key, &found.rejected) {
+            tally.add(key, found.tag.clone());
+        } else if let Some(key) = found.key.filter(|key| pins.revoked.contains(key)) {
+            tally.revoked.insert(key);
+        }
+        findings.push(found);
+    }
+    let result = judged(image, pins, &tally, &findings);
+    SignatureOutcome { findings, result }
+}
+
+/// Keys that signed, whatever the tag and for each tag.
+#[derive(Default)]
+struct Tally {
+    signers: BTreeSet<KeyId>,
+    by_tag: BTreeMap<String, BTreeSet<KeyId>>,
+    revoked: BTreeSet<KeyId>,
+}
+
+impl Tally {
+    fn add(&mut self, key: KeyId, tag: Option<String>) {
+        self.signers.insert(key);
+        if let Some(tag) = tag {
+            self.by_tag.entry(tag).or_default().insert(key);
+        }
+    }
+}
+
+fn judged(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    tally: &Tally,
+    findings: &[SignatureFinding],
+) -> Result<Verified<Collection>, Refusal> {
+    let keys: BTreeSet<KeyId> = pins.keys.iter().map(PublicKey::id).collect();
+    let count = |signers: &BTreeSet<KeyId>| {
+        let file = format!("{} in {}", image.digest, image.repository);
+        enough(&file, &keys, pins.threshold, signers, &tally.revoked)
+    };
+    if findings.is_empty() {
+        return Err(unsigned(image, pins.threshold, &keys));
+    }
+    let signers = count(&tally.signers).map_err(|refusal| explained(refusal, findings))?;
+    let mut targets = BTreeMap::new();
+    for (tag, signers) in &tally.by_tag {
+        if count(signers).is_ok() {
+            let target = Target {
+                digest: image.digest,
+                length: 0,
+                manifests: Vec::new(),
+            };
+            targets.insert(tag.clone(), target);
+        }
+    }
+    if pins.binds_tag.is_some() && targets.is_empty() {
+        return Err(no_common_tag(image, pins.threshold));
+    }
+    let untagged = pins.binds_tag.is_none().then_some(image.digest);
+    Ok(Verified::after_every_check(Collection {
+        gun: image.repository.clone(),
+        role: "cosign".to_owned(),
+        targets,
+        untagged: untagged.into_iter().collect(),
+        expires: Timestamp::MAX,
+        root_keys: keys,
+        signers,
+        versions: BTreeMap::new(),
+    }))
+}
+
+/// One signature: its format, the pinned key that made it, what it says, in this order.
+fn look_at(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    file: &SignatureFile,
+    budget: &mut Budget,
+) -> SignatureFinding {
+    let Some(format) = format_of(&file.media_type) else {
+        let kind = shown(&file.media_type);
+        return SignatureFinding::rejected("", format!("{kind} is no format of cosign's"));
+    };
+    let mut found = SignatureFinding::rejected(format.as_str(), "");
+    let checked = check(image, pins, file, format, budget, &mut found);
+    found.rejected = checked.err();
+    found
+}
+
+fn check(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    file: &SignatureFile,
+    format: CosignFormat,
+    budget: &mut Budget,
+    found: &mut SignatureFinding,
+) -> Result<(), String> {
+    if let Some(only) = pins.format.filter(|only| *only != format) {
+        return Err(format!("the policy takes {} only", only.as_str()));
+    }
+    if file.bytes.len() > SIGNATURE_BYTES {
+        return Err(format!("it has more than {SIGNATURE_BYTES} bytes"));
+    }
+    let statement = match format {
+        CosignFormat::Bundle => {
+            let read = bundle::read(&file.bytes)?;
+            let (payload, envelope) = read.envelope(image.digest)?;
+            found.key = Some(signer(&envelope, pins, budget)?);
+            match payload {
+                Some(payload) => bundle::statement(payload, image.digest)?,
+                // The signature is over the image's own digest, and says nothing more.
+                None => Statement::default(),
+            }
+        }
+        CosignFormat::SimpleSigning => {
+            let envelope = simple::envelope(file)?;
+            found.key = Some(signer(&envelope, pins, budget)?);
+            simple::statement(&file.bytes, image.digest)?
+        }
+    };
+    if found.key.is_some_and(|key| pins.revoked.contains(&key)) {
+        return Err("its key is revoked by the policy".to_owned());
+    }
+    found.tag = tag(image, pins, &statement)?;
+    Ok(())
+}
+
+/// The pinned key that made a signature. The hint says which one is tried first, and no more.
+fn signer(
+    envelope: &Envelope<'_>,
+    pins: &CosignPins,
+    budget: &mut Budget,
+) -> Result<KeyId, String> {
+    let hinted = |key: &&PublicKey| envelope.hint.is_some() && hint_of(key) == envelope.hint;
+    let (first, others): (Vec<_>, Vec<_>) = pins.keys.iter().partition(hinted);
+    for key in first.into_iter().chain(others) {
+        budget.take_signature().map_err(|refusal| refusal.found)?;
+        if key.verify_cosign(envelope.message, &envelope.signature) {
+            return Ok(key.id());
+        }
+    }
+    let hint = envelope.hint.as_deref().map(shown);
+    let hint = hint.map_or_else(String::new, |hint| format!(" (it names the key {hint})"));
+    Err(format!("it is by none of the pinned keys{hint}"))
+}
+
+/// A key's hint in a bundle: base64 of the SHA-256 of its subject public key info.
+fn hint_of(key: &PublicKey) -> Option<String> {
+    Some(STANDARD.encode(Fingerprint::of(key)?.as_bytes()))
+}
+
+/// The tag that a signature binds, where the policy says which signed text gives it.
+fn tag(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    statement: &Statement,
+) -> Result<Option<String>, String> {
+    match &pins.binds_tag {
+        None => Ok(None),
+        Some(TagBinding::Annotation(name)) => {
+            let tag = statement.annotations.get(name).cloned();
+            tag.map(Some)
+                .ok_or_else(|| format!("it signs no annotation {name:?}, which is to give the tag"))
+        }
+        Some(TagBinding::Reference) => {
+            let no = "it signs no docker-reference with repository and tag";
+            let reference = statement.reference.as_deref().ok_or(no)?;
+            let name: crate::image::ImageRef = reference.parse().map_err(|_| no)?;
+            if name.repository != *image.repository {
+                return Err(format!("it is for {}", shown(reference)));
+            }
+            let tag = name
+                .tag
+                .filter(|tag| reference.ends_with(&format!(":{tag}")));
+            Ok(Some(tag.ok_or(no)?.to_string()))
+        }
+    }
+}
+
+/// A base64 text, as protobuf's JSON and cosign's annotations have it.
+fn decoded(text: Option<&str>, what: &str) -> Result<Vec<u8>, String> {
+    let text = text.ok_or_else(|| format!("it has no {what}"))?;
+    STANDARD
+        .decode(text)
+        .map_err(|_| format!("its {what} is no base64"))
+}
+
+fn unsigned(image: SignedImage<'_>, threshold: u64, keys: &BTreeSet<KeyId>) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("no signature of {} in {}", image.digest, image.repository),
+        format!("signatures by {threshold} of the keys {}", list(keys)),
+        format!(
+            "have it signed: cosign sign --key KEY {}@{}; see `rootpin verify` for what is there",
+            image.repository, image.digest
+        ),
+    )
+}
+
+fn explained(refusal: Refusal, findings: &[SignatureFinding]) -> Refusal {
+    let why = reasons(findings);
+    let found = if why.is_empty() {
+        refusal.found
+    } else {
+        format!("{}; of {} looked at: {why}", refusal.found, findings.len())
+    };
+    Refusal { found, ..refusal }
+}
+
+fn no_common_tag(image: SignedImage<'_>, threshold: u64) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("{} signed under no tag by enough keys", image.digest),
+        format!("one tag that {threshold} keys signed it under"),
+        "have each key's owner sign the same tag, as cosign sign -a tag=TAG does",
+    )
+}

@@ -1,0 +1,49 @@
+//! Simple signing (cosign, `specs/SIGNATURE_SPEC.md`; containers/image,
+//! `docs/containers-signature.5.md`): a JSON payload, and its signature in an annotation.
+
+use super::bundle::texts;
+use super::{Envelope, Statement, decoded};
+use crate::SignatureFile;
+use crate::canonical::Text;
+use crate::image::Digest;
+use crate::image_signature::json;
+use crate::key::SignedMessage;
+use crate::refusal::shown;
+
+/// The media type of a payload.
+pub const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const KIND: &str = "cosign container image signature";
+
+/// The signature over a payload.
+pub(super) fn envelope(file: &SignatureFile) -> Result<Envelope<'_>, String> {
+    Ok(Envelope {
+        message: SignedMessage::Bytes(&file.bytes),
+        signature: decoded(file.signature.as_deref(), "annotation with the signature")?,
+        hint: None,
+    })
+}
+
+/// What a payload signs of the image.
+pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, String> {
+    let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let payload = Text::of(&text);
+    let critical = payload.get("critical").ok_or("it has no critical part")?;
+    let kind = critical.get("type").and_then(Text::as_str);
+    if kind.as_deref() != Some(KIND) {
+        let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
+        return Err(format!("it is no signature: its type is {kind}"));
+    }
+    let digest = critical
+        .get("image")
+        .and_then(|image| image.get("docker-manifest-digest"));
+    if !digest.is_some_and(|digest| digest.is(&image.to_string())) {
+        return Err("it is for another digest".to_owned());
+    }
+    let reference = critical
+        .get("identity")
+        .and_then(|identity| identity.get("docker-reference")?.as_str());
+    Ok(Statement {
+        annotations: payload.get("optional").map(texts).unwrap_or_default(),
+        reference: reference.map(std::borrow::Cow::into_owned),
+    })
+}

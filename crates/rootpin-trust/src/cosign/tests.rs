@@ -1,0 +1,500 @@
+//! Signatures that real cosign made, and every mutation of them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+
+use super::*;
+use crate::image::{Digest, Repository};
+use crate::key_file::public_keys;
+
+const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+
+fn folder(name: &str) -> PathBuf {
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/signatures");
+    PathBuf::from(tests).join(name)
+}
+
+/// The layers of each signature's manifest in a folder, as a search finds them.
+pub(crate) fn files(name: &str) -> Vec<SignatureFile> {
+    let mut manifests: Vec<_> = fs::read_dir(folder(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    manifests.sort();
+    let mut files = Vec::new();
+    for path in manifests
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+    {
+        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        for layer in manifest["layers"].as_array().unwrap() {
+            let hex = layer["digest"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("sha256:")
+                .unwrap();
+            files.push(SignatureFile {
+                media_type: layer["mediaType"].as_str().unwrap().to_owned(),
+                bytes: fs::read(folder(name).join(hex)).unwrap(),
+                signature: layer["annotations"]["dev.cosignproject.cosign/signature"]
+                    .as_str()
+                    .map(str::to_owned),
+            });
+        }
+    }
+    assert!(!files.is_empty());
+    files
+}
+
+fn key(name: &str) -> PublicKey {
+    let pem = fs::read(folder(&format!("keys/{name}.pub"))).unwrap();
+    public_keys(&pem).unwrap().remove(0)
+}
+
+fn pins(keys: &[&str], threshold: u64) -> CosignPins {
+    CosignPins {
+        keys: keys.iter().map(|name| key(name)).collect(),
+        threshold,
+        format: None,
+        binds_tag: None,
+        revoked: BTreeSet::new(),
+    }
+}
+
+fn repository() -> Repository {
+    Repository::from_full("127.0.0.1:5000/team/app").unwrap()
+}
+
+fn outcome(pins: &CosignPins, files: &[SignatureFile]) -> SignatureOutcome {
+    let repository = repository();
+    let image = SignedImage {
+        repository: &repository,
+        digest: IMAGE.parse().unwrap(),
+    };
+    verify(image, pins, files)
+}
+
+/// `signed`, or the code of the refusal.
+fn said(pins: &CosignPins, files: &[SignatureFile]) -> &'static str {
+    match outcome(pins, files).result {
+        Ok(_) => "signed",
+        Err(refusal) => refusal.code.as_str(),
+    }
+}
+
+fn only(annotation: &str) -> CosignPins {
+    let binds_tag = Some(TagBinding::Annotation(annotation.to_owned()));
+    CosignPins {
+        binds_tag,
+        ..pins(&["p256"], 1)
+    }
+}
+
+#[test]
+fn each_kind_of_key_and_format_that_cosign_writes_is_taken() {
+    for format in ["simple", "bundle"] {
+        for name in ["p256", "p384", "rsa", "ed25519"] {
+            let files = files(&format!("{format}-{name}"));
+            // cosign 3.1 signs a bundle by Ed25519ph, and its own verify refuses it as well.
+            if (format, name) == ("bundle", "ed25519") {
+                assert_eq!(said(&pins(&[name], 1), &files), "bad-signature");
+                continue;
+            }
+            assert_eq!(said(&pins(&[name], 1), &files), "signed", "{format} {name}");
+            let collection = outcome(&pins(&[name], 1), &files).result.unwrap();
+            let collection = collection.get();
+            assert_eq!(
+                collection.untagged,
+                BTreeSet::from([IMAGE.parse().unwrap()])
+            );
+            assert!(collection.targets.is_empty());
+            assert_eq!(collection.signers, BTreeSet::from([key(name).id()]));
+            assert_eq!(said(&pins(&["other"], 1), &files), "bad-signature");
+        }
+    }
+}
+
+#[test]
+fn the_format_of_the_policy_is_the_only_one_that_counts() {
+    for (format, good, bad) in [
+        (CosignFormat::Bundle, "bundle-p256", "simple-p256"),
+        (CosignFormat::SimpleSigning, "simple-p256", "bundle-p256"),
+    ] {
+        let pins = CosignPins {
+            format: Some(format),
+            ..pins(&["p256"], 1)
+        };
+        assert_eq!(said(&pins, &files(good)), "signed");
+        assert_eq!(said(&pins, &files(bad)), "bad-signature");
+    }
+}
+
+#[test]
+fn an_image_without_signatures_or_with_another_digest_is_not_signed() {
+    assert_eq!(said(&pins(&["p256"], 1), &[]), "no-statement");
+    for name in ["simple-p256", "bundle-p256"] {
+        let (repository, digest) = (repository(), Digest::of(b"other"));
+        let image = SignedImage {
+            repository: &repository,
+            digest,
+        };
+        let refusal = verify(image, &pins(&["p256"], 1), &files(name))
+            .result
+            .unwrap_err();
+        assert_eq!(refusal.code, Code::BadSignature);
+        assert!(
+            refusal.found.contains("for another digest"),
+            "{}",
+            refusal.found
+        );
+    }
+}
+
+#[test]
+fn a_threshold_counts_distinct_keys_and_not_signatures() {
+    let two = files("bundle-two");
+    assert_eq!(said(&pins(&["p256", "other"], 2), &two), "signed");
+    assert_eq!(said(&pins(&["p256", "rsa"], 2), &two), "bad-signature");
+    let both_forms = [
+        files("bundle-p256"),
+        files("simple-p256"),
+        files("bundle-p256"),
+    ]
+    .concat();
+    assert_eq!(
+        said(&pins(&["p256", "other"], 2), &both_forms),
+        "bad-signature"
+    );
+    let mut twice = pins(&["p256", "p256"], 2);
+    assert_eq!(said(&twice, &both_forms), "bad-signature");
+    twice.threshold = 1;
+    assert_eq!(said(&twice, &both_forms), "signed");
+}
+
+#[test]
+fn a_revoked_key_s_signature_counts_for_nothing() {
+    let mut pins = pins(&["p256", "other"], 2);
+    pins.revoked.insert(key("other").id());
+    assert_eq!(said(&pins, &files("bundle-two")), "revoked");
+    pins.threshold = 1;
+    assert_eq!(said(&pins, &files("bundle-two")), "signed");
+    pins.revoked.insert(key("p256").id());
+    assert_eq!(said(&pins, &files("bundle-two")), "revoked");
+}
+
+#[test]
+fn an_attestation_by_the_right_key_is_no_signature() {
+    let outcome = outcome(&pins(&["p256"], 1), &files("attested"));
+    assert_eq!(outcome.result.unwrap_err().code, Code::BadSignature);
+    let why = outcome.findings[0].rejected.as_deref().unwrap();
+    assert!(
+        why.contains("predicateType") && outcome.findings[0].key.is_some(),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
+    for name in ["simple-annotated", "bundle-annotated"] {
+        let collection = outcome(&only("tag"), &files(name)).result.unwrap();
+        let collection = collection.get();
+        assert!(collection.untagged.is_empty());
+        assert_eq!(collection.targets.keys().collect::<Vec<_>>(), ["v1"]);
+        assert_eq!(said(&only("other"), &files(name)), "bad-signature");
+    }
+    for name in ["simple-p256", "bundle-p256"] {
+        assert_eq!(said(&only("tag"), &files(name)), "bad-signature");
+    }
+    let reference = CosignPins {
+        binds_tag: Some(TagBinding::Reference),
+        ..pins(&["p256"], 1)
+    };
+    let collection = outcome(&reference, &files("simple-reference"))
+        .result
+        .unwrap();
+    assert_eq!(collection.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
+    // cosign 2 writes the repository alone, and a bundle no reference.
+    for name in ["simple-p256", "bundle-p256"] {
+        assert_eq!(said(&reference, &files(name)), "bad-signature");
+    }
+    let elsewhere = Repository::from_full("127.0.0.1:5000/team/other").unwrap();
+    let image = SignedImage {
+        repository: &elsewhere,
+        digest: IMAGE.parse().unwrap(),
+    };
+    assert!(
+        verify(image, &reference, &files("simple-reference"))
+            .result
+            .is_err()
+    );
+}
+
+#[test]
+fn a_tag_needs_as_many_keys_as_the_image() {
+    let binding = |threshold| CosignPins {
+        keys: vec![own_key(1), own_key(2)],
+        threshold,
+        binds_tag: Some(TagBinding::Annotation("tag".to_owned())),
+        ..pins(&[], threshold)
+    };
+    let tagged = |seed, tag| {
+        bundle(
+            seed,
+            &statement(SIGN, IMAGE, &format!(r#","annotations":{{"tag":"{tag}"}}"#)),
+        )
+    };
+    let same = [tagged(1, "v1"), tagged(2, "v1")];
+    assert_eq!(said(&binding(2), &same), "signed");
+    let different = [tagged(1, "v1"), tagged(2, "v2")];
+    assert_eq!(said(&binding(2), &different), "no-statement");
+    let both = outcome(&binding(1), &different).result.unwrap();
+    assert_eq!(both.get().targets.len(), 2);
+}
+
+#[test]
+fn each_flipped_bit_of_a_signed_payload_and_of_a_signature_is_refused() {
+    let pins = pins(&["p256"], 1);
+    let simple = files("simple-p256").remove(0);
+    for at in 0..simple.bytes.len() {
+        let mut file = simple.clone();
+        file.bytes[at] ^= 1;
+        assert_eq!(said(&pins, &[file]), "bad-signature", "byte {at}");
+    }
+    let bundle = files("bundle-p256").remove(0);
+    let text = String::from_utf8(bundle.bytes.clone()).unwrap();
+    for member in ["payload\":\"", "sig\":\""] {
+        let begin = text.find(member).unwrap() + member.len();
+        let end = begin + text[begin..].find('"').unwrap();
+        for at in begin..end - 4 {
+            let mut file = bundle.clone();
+            file.bytes[at] = if file.bytes[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(said(&pins, &[file]), "bad-signature", "{member} {at}");
+        }
+    }
+}
+
+#[test]
+fn signatures_are_found_in_any_order_and_among_junk_and_no_more_than_the_limit_are_looked_at() {
+    let mut all = files("bundle-two");
+    all.reverse();
+    assert_eq!(said(&pins(&["p256", "other"], 2), &all), "signed");
+    let junk = SignatureFile {
+        bytes: b"{}".to_vec(),
+        ..all[0].clone()
+    };
+    let mut many = vec![junk; 1000];
+    many.insert(10, files("bundle-p256").remove(0));
+    let found = outcome(&pins(&["p256"], 1), &many);
+    assert!(found.result.is_ok() && found.findings.len() == MOST_SIGNATURES);
+    many.swap(10, 500);
+    assert_eq!(said(&pins(&["p256"], 1), &many), "bad-signature");
+}
+
+/// The bytes before the point of a P-256 key (RFC 5480, section 2).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// A key of our own, for what no tool writes.
+fn own_key(seed: u8) -> PublicKey {
+    let pair = SigningKey::from_slice(&[seed; 32]).unwrap();
+    let point = pair.verifying_key().to_sec1_point(false);
+    PublicKey::from_spki(&[&P256_SPKI, point.as_bytes()].concat(), None).unwrap()
+}
+
+fn signed(seed: u8, message: &[u8]) -> String {
+    let pair = SigningKey::from_slice(&[seed; 32]).unwrap();
+    let signature: Signature = pair.sign(message);
+    STANDARD.encode(signature.to_der().as_bytes())
+}
+
+fn statement(predicate: &str, digest: &str, more: &str) -> String {
+    let hex = digest.trim_start_matches("sha256:");
+    format!(
+        r#"{{"_type":"{STATEMENT}","subject":[{{"digest":{{"sha256":"{hex}"}}{more}}}],"predicateType":"{predicate}","predicate":{{}}}}"#
+    )
+}
+
+fn file(bytes: String) -> SignatureFile {
+    SignatureFile {
+        media_type: BUNDLE.to_owned(),
+        bytes: bytes.into_bytes(),
+        signature: None,
+    }
+}
+
+fn envelope(kind: &str, payload: &str, signatures: &str, hint: &str) -> SignatureFile {
+    let payload = STANDARD.encode(payload);
+    file(format!(
+        r#"{{"mediaType":"{BUNDLE}","verificationMaterial":{{"publicKey":{{"hint":"{hint}"}}}},"dsseEnvelope":{{"payload":"{payload}","payloadType":"{kind}","signatures":[{signatures}]}}}}"#
+    ))
+}
+
+fn pae(kind: &str, payload: &str) -> Vec<u8> {
+    format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len()).into_bytes()
+}
+
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+fn bundle(seed: u8, payload: &str) -> SignatureFile {
+    let sig = format!(r#"{{"sig":"{}"}}"#, signed(seed, &pae(IN_TOTO, payload)));
+    envelope(IN_TOTO, payload, &sig, "")
+}
+
+fn own_pins() -> CosignPins {
+    CosignPins {
+        keys: vec![own_key(1)],
+        ..pins(&[], 1)
+    }
+}
+
+#[test]
+fn a_hint_chooses_the_key_that_is_tried_first_and_is_never_trusted() {
+    let good = statement(SIGN, IMAGE, "");
+    let by = |seed, hint: &str| {
+        let sig = format!(r#"{{"sig":"{}"}}"#, signed(seed, &pae(IN_TOTO, &good)));
+        envelope(IN_TOTO, &good, &sig, hint)
+    };
+    let hint = hint_of(&own_key(1)).unwrap();
+    for hint in [hint.as_str(), "", "wrong", &hint_of(&own_key(2)).unwrap()] {
+        assert_eq!(said(&own_pins(), &[by(1, hint)]), "signed", "{hint}");
+        assert_eq!(said(&own_pins(), &[by(2, hint)]), "bad-signature", "{hint}");
+    }
+}
+
+#[test]
+fn a_bundle_is_one_statement_about_the_image_under_one_signature_and_nothing_else() {
+    let good = statement(SIGN, IMAGE, "");
+    assert_eq!(said(&own_pins(), &[bundle(1, &good)]), "signed");
+    let other = format!("sha256:{}", "0".repeat(64));
+    let bad = [
+        statement("https://slsa.dev/provenance/v1", IMAGE, ""),
+        statement(&format!("{SIGN}/"), IMAGE, ""),
+        statement(SIGN, &other, ""),
+        statement(SIGN, &IMAGE.to_uppercase(), ""),
+        good.replace("Statement/v1", "Statement/v0.1"),
+        good.replace("sha256", "sha512"),
+        good.replace("\"predicateType\"", "\"predicate-type\""),
+        good.replace("{}}", "{},\"predicateType\":\"x\"}"),
+        good.replace("[{", "[{\"name\":\"x\"},{")
+            .replace("}],", "},{\"digest\":{\"sha256\":\"")
+            .replace("\",\"pred", "pred"),
+        format!("[{good}]"),
+        String::new(),
+    ];
+    for payload in bad {
+        assert_eq!(
+            said(&own_pins(), &[bundle(1, &payload)]),
+            "bad-signature",
+            "{payload}"
+        );
+    }
+    let sig = format!(r#"{{"sig":"{}"}}"#, signed(1, &pae(IN_TOTO, &good)));
+    let two = format!("{sig},{sig}");
+    let bare = format!(r#"{{"sig":"{}"}}"#, signed(1, good.as_bytes()));
+    let text = "text/plain";
+    let of_text = format!(r#"{{"sig":"{}"}}"#, signed(1, &pae(text, &good)));
+    for odd in [
+        envelope(IN_TOTO, &good, &two, ""),
+        envelope(IN_TOTO, &good, "", ""),
+        envelope(IN_TOTO, &good, &bare, ""),
+        envelope(text, &good, &of_text, ""),
+        envelope(IN_TOTO, &good, &of_text, ""),
+    ] {
+        assert_eq!(said(&own_pins(), &[odd]), "bad-signature");
+    }
+    let whole = String::from_utf8(bundle(1, &good).bytes).unwrap();
+    for odd in [
+        whole.replace("v0.3+json", "v0.2+json"),
+        whole.replacen('{', "{\"messageSignature\":{},", 1),
+        whole.replacen('{', "{\"mediaType\":\"x\",", 1),
+        whole.replace("dsseEnvelope", "envelope"),
+    ] {
+        assert_eq!(said(&own_pins(), &[file(odd)]), "bad-signature");
+    }
+}
+
+#[test]
+fn a_signature_over_the_image_s_own_bytes_counts_for_that_digest_only() {
+    let content = b"an image's manifest";
+    let digest = Digest::of(content);
+    let of = |hash: &Digest, algorithm: &str| {
+        let hash = STANDARD.encode(hash.as_bytes());
+        file(format!(
+            r#"{{"mediaType":"{BUNDLE}","messageSignature":{{"messageDigest":{{"algorithm":"{algorithm}","digest":"{hash}"}},"signature":"{}"}}}}"#,
+            signed(1, content)
+        ))
+    };
+    let repository = repository();
+    let ask = |digest, file| {
+        let image = SignedImage {
+            repository: &repository,
+            digest,
+        };
+        verify(image, &own_pins(), &[file]).result.is_ok()
+    };
+    assert!(ask(digest, of(&digest, "SHA2_256")));
+    assert!(!ask(digest, of(&digest, "SHA2_512")));
+    let other = Digest::of(b"other");
+    assert!(!ask(other, of(&digest, "SHA2_256")) && !ask(other, of(&other, "SHA2_256")));
+}
+
+#[test]
+fn simple_signing_must_say_that_it_is_a_signature_of_the_image() {
+    let payload = |kind: &str, digest: &str| {
+        format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":""}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"{kind}"}},"optional":null}}"#
+        )
+    };
+    let of = |payload: &str, by: &str| SignatureFile {
+        media_type: SIMPLE_SIGNING.to_owned(),
+        bytes: payload.as_bytes().to_vec(),
+        signature: Some(by.to_owned()),
+    };
+    let own = |payload: &str| of(payload, &signed(1, payload.as_bytes()));
+    let (kind, other) = (
+        "cosign container image signature",
+        format!("sha256:{}", "0".repeat(64)),
+    );
+    assert_eq!(said(&own_pins(), &[own(&payload(kind, IMAGE))]), "signed");
+    let good = payload(kind, IMAGE);
+    for odd in [
+        own(&payload("atomic container signature", IMAGE)),
+        own(&payload(kind, &other)),
+        own(&payload(kind, IMAGE.trim_start_matches("sha256:"))),
+        own(&good.replace("critical", "crucial")),
+        own(&good.replacen('{', "{\"critical\":{},", 1)),
+        of(&good, "no base64!"),
+        of(&good, ""),
+        SignatureFile {
+            signature: None,
+            ..own(&good)
+        },
+        SignatureFile {
+            media_type: BUNDLE.to_owned(),
+            ..own(&good)
+        },
+        SignatureFile {
+            media_type: "text/plain".to_owned(),
+            ..own(&good)
+        },
+        SignatureFile {
+            media_type: SIMPLE_SIGNING.to_owned(),
+            ..bundle(1, &statement(SIGN, IMAGE, ""))
+        },
+    ] {
+        assert_eq!(
+            said(&own_pins(), std::slice::from_ref(&odd)),
+            "bad-signature",
+            "{odd:?}"
+        );
+    }
+}

@@ -1,0 +1,374 @@
+//! Signatures beside an image in its registry: where they are found, what they cost, and what they
+//! say together with other roots.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rootpin::decide::{Decider, Door};
+use rootpin::sources::{Credentials, Sources};
+use rootpin_trust::image::Digest;
+use serde_json::{Value, json};
+
+use super::setup::{Host, Manner, NOW, Server, after, at, pull, pull_at, rule, said};
+use crate::publisher::Publisher;
+
+const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const BUILDER: &str =
+    "[[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/p256.pub\"]\n";
+const UNBOUND: &str = "tags = \"unbound\"";
+
+fn digest() -> Digest {
+    IMAGE.parse().unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures");
+    PathBuf::from(data).join(name)
+}
+
+fn read(name: &str, file: &str) -> Vec<u8> {
+    std::fs::read(folder(name).join(file)).unwrap()
+}
+
+/// The place in a registry where a signature is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Referrers,
+    IndexTag,
+    SignatureTag,
+}
+
+impl Server {
+    fn repository(&self) -> String {
+        format!("{}/team/app", self.url().trim_start_matches("http://"))
+    }
+
+    fn name(&self) -> String {
+        format!("{}:v1", self.repository())
+    }
+
+    fn put(&self, rest: &str, bytes: Vec<u8>) {
+        self.put_file(&format!("/v2/team/app/{rest}"), bytes);
+    }
+
+    /// A list of referrers at its place.
+    fn list(&self, place: Place, manifests: &[Value]) {
+        let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        let rest = match place {
+            Place::Referrers => format!("referrers/{IMAGE}"),
+            _ => format!("manifests/sha256-{}", digest().hex()),
+        };
+        self.put(&rest, list.to_string().into_bytes());
+    }
+
+    /// A signature of the fixtures, with what it takes to read it, and its entry for a list.
+    fn sign(&self, place: Place, fixture: &str) -> Vec<Value> {
+        let mut entries = Vec::new();
+        for file in std::fs::read_dir(folder(fixture)).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let bytes = read(fixture, &name);
+            if name.len() == 64 {
+                self.put(&format!("blobs/sha256:{name}"), bytes);
+            } else if place == Place::SignatureTag {
+                self.put(&format!("manifests/sha256-{}.sig", digest().hex()), bytes);
+            } else {
+                let (digest, size) = (Digest::of(&bytes), bytes.len());
+                self.put(&format!("manifests/{digest}"), bytes);
+                // What cosign with older libraries writes as the type.
+                entries.push(json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest.to_string(), "size": size, "artifactType": "application/vnd.oci.empty.v1+json" }));
+            }
+        }
+        if place != Place::SignatureTag {
+            self.list(place, &entries);
+        }
+        entries
+    }
+
+    /// What was asked of the registry, without the metadata of other roots.
+    fn asked_of_registry(&self) -> usize {
+        let asked = self.asked();
+        asked.iter().filter(|path| !path.contains("_trust")).count()
+    }
+}
+
+fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
+    let text = format!("version = 1\ndefault = \"deny\"\n{text}");
+    let mut files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
+    for key in ["p256", "other", "rsa"] {
+        files.insert(
+            format!("roots/{key}.pub"),
+            read("keys", &format!("{key}.pub")),
+        );
+    }
+    let policy = rootpin_policy::load(&files, at(NOW));
+    let policy = policy.map_err(|all| all.iter().map(ToString::to_string).collect::<String>());
+    let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+    let store = Arc::clone(host.store());
+    Decider::new(
+        Ok(Arc::new(policy.unwrap())),
+        sources,
+        store,
+        deadline,
+        true,
+    )
+}
+
+fn decider(host: &Host, text: &str) -> Decider {
+    decider_of(host, text, Duration::from_secs(30))
+}
+
+fn alone(server: &Server) -> String {
+    format!(
+        "{BUILDER}{}",
+        rule(&server.repository(), &["builder"], UNBOUND)
+    )
+}
+
+/// A root of another kind that says that the tag is these bytes.
+fn own(server: &Server, tag: &str, digest: &str) -> String {
+    let mut publisher = Publisher::new(&server.repository());
+    publisher.tag(tag, digest, 882);
+    server.publish(&publisher);
+    server.root("own", &[publisher.root_key()])
+}
+
+#[tokio::test]
+async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() {
+    for (place, fixture) in [
+        (Place::Referrers, "bundle-p256"),
+        (Place::IndexTag, "bundle-p256"),
+        (Place::SignatureTag, "simple-p256"),
+    ] {
+        let (server, host) = (Server::empty().await, Host::new());
+        let unsigned = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
+        assert_eq!(said(&unsigned), "refused no-statement");
+        // Referrers, the tag in their place, and the `.sig` tag.
+        assert_eq!(server.asked_of_registry(), 3);
+        server.sign(place, fixture);
+        let decider = decider(&host, &alone(&server));
+        let verdict = pull(&decider, &server.name(), digest()).await;
+        assert_eq!(said(&verdict), "allowed signed", "{place:?} {fixture}");
+        let other = alone(&server).replace("p256.pub", "rsa.pub");
+        let verdict = pull(&self::decider(&host, &other), &server.name(), digest()).await;
+        assert_eq!(
+            said(&verdict),
+            "refused bad-signature",
+            "{place:?} {fixture}"
+        );
+        let elsewhere = Digest::of(b"other bytes");
+        let verdict = pull(&decider, &server.name(), elsewhere).await;
+        assert_eq!(said(&verdict), "refused no-statement");
+    }
+}
+
+#[tokio::test]
+async fn what_counted_once_answers_without_a_registry_until_its_key_is_revoked() {
+    let (mut server, mut host) = (Server::empty().await, Host::new());
+    server.sign(Place::Referrers, "bundle-p256");
+    let policy = alone(&server);
+    let first = decider(&host, &policy);
+    assert_eq!(
+        said(&pull(&first, &server.name(), digest()).await),
+        "allowed signed"
+    );
+    server.asked();
+    for _ in 0..3 {
+        assert_eq!(
+            said(&pull_at(&first, &server.name(), digest(), after("9000h")).await),
+            "allowed signed"
+        );
+    }
+    assert_eq!(server.asked_of_registry(), 0);
+    let name = server.name();
+    server.stop().await;
+    drop(first);
+    host.restart();
+    assert_eq!(
+        said(&pull_at(&decider(&host, &policy), &name, digest(), after("9000h")).await),
+        "allowed signed"
+    );
+    let key = rootpin_trust::key_file::public_keys(&read("keys", "p256.pub")).unwrap()[0].id();
+    let revoked = format!("{policy}[[revoked]]\nkey = \"{key}\"\nreason = \"lost\"\n");
+    let verdict = pull(&decider(&host, &revoked), &name, digest()).await;
+    assert_eq!(said(&verdict), "unjudged source-unreachable");
+}
+
+#[tokio::test]
+async fn a_quorum_with_a_root_that_binds_tags_refuses_either_missing_and_a_moved_tag() {
+    for (signed, tagged, wanted) in [
+        (true, Some(IMAGE), "allowed signed"),
+        (false, Some(IMAGE), "refused no-statement"),
+        (true, None, "refused no-statement"),
+        (true, Some("moved"), "refused digest-mismatch"),
+    ] {
+        let (server, host) = (Server::empty().await, Host::new());
+        if signed {
+            server.sign(Place::Referrers, "bundle-p256");
+        }
+        let moved = format!("sha256:{}", "0".repeat(64));
+        let root = match tagged {
+            None => own(&server, "other", IMAGE),
+            Some("moved") => own(&server, "v1", &moved),
+            Some(digest) => own(&server, "v1", digest),
+        };
+        let rule = rule(&server.repository(), &["builder", "own"], "quorum = 2");
+        let decider = decider(&host, &format!("{BUILDER}{root}{rule}"));
+        let verdict = pull(&decider, &server.name(), digest()).await;
+        assert_eq!(said(&verdict), wanted, "{signed} {tagged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_junk_referrers_cost_bounded_work_and_hide_no_other_root_s_yes() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let junk: Vec<Value> = (0..1000)
+        .map(|at: u32| {
+            let bytes = json!({ "schemaVersion": 2, "layers": [], "junk": at }).to_string().into_bytes();
+            let (digest, size) = (Digest::of(&bytes), bytes.len());
+            server.put(&format!("manifests/{digest}"), bytes);
+            json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest.to_string(), "size": size })
+        })
+        .collect();
+    server.list(Place::Referrers, &junk);
+    let root = own(&server, "v1", IMAGE);
+    let either = rule(&server.repository(), &["builder", "own"], UNBOUND);
+    let text = format!("{BUILDER}{root}{either}");
+    let verdict = pull(&decider(&host, &text), &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert!(server.asked_of_registry() <= 40);
+    // Nor the signature that cosign's own tag has.
+    server.sign(Place::SignatureTag, "simple-p256");
+    let verdict = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+}
+
+#[tokio::test]
+async fn a_registry_that_hangs_hides_no_other_root_s_yes() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let root = own(&server, "v1", IMAGE);
+    let either = rule(&server.repository(), &["builder", "own"], UNBOUND);
+    server.behave(Manner::HangsAt("/referrers/"));
+    let text = format!("{BUILDER}{root}{either}");
+    let decider = decider_of(&host, &text, Duration::from_secs(3));
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        "allowed signed"
+    );
+    let decider = decider_of(&host, &alone(&server), Duration::from_secs(1));
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        "unjudged source-unreachable"
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_was_signed_a_moment_ago_is_taken_and_an_unsigned_one_is_not_asked_for_each_time()
+ {
+    let (server, host) = (Server::empty().await, Host::new());
+    let decider = decider(&host, &alone(&server));
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        "refused no-statement"
+    );
+    server.sign(Place::IndexTag, "bundle-p256");
+    server.asked();
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        "refused no-statement"
+    );
+    assert_eq!(server.asked_of_registry(), 0);
+    assert_eq!(
+        said(&pull_at(&decider, &server.name(), digest(), after("6s")).await),
+        "allowed signed"
+    );
+    // That there is no list of referrers is known by now.
+    assert!(
+        !server
+            .asked()
+            .iter()
+            .any(|path| path.contains("/referrers/"))
+    );
+}
+
+#[tokio::test]
+async fn what_a_mistaken_registry_sends_counts_for_nothing() {
+    for (part, bytes) in [
+        ("/blobs/", &b"{}"[..]),
+        ("/manifests/sha256:", b"{}"),
+        ("/referrers/", b"<html>"),
+        ("/referrers/", b"{\"manifests\":[{}]}"),
+    ] {
+        let (server, host) = (Server::empty().await, Host::new());
+        server.sign(Place::Referrers, "bundle-p256");
+        server.replace(part, Some(bytes));
+        let verdict = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
+        assert_ne!(verdict.decision.outcome(), "allowed", "{part}");
+    }
+    // A signature of this image that another image's list has.
+    let (server, host) = (Server::empty().await, Host::new());
+    let entries = server.sign(Place::Referrers, "bundle-p256");
+    let other = Digest::of(b"other");
+    let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
+    server.put(&format!("referrers/{other}"), list.to_string().into_bytes());
+    let verdict = pull(&decider(&host, &alone(&server)), &server.name(), other).await;
+    assert_ne!(verdict.decision.outcome(), "allowed");
+}
+
+#[tokio::test]
+async fn a_tag_resolves_to_what_the_registry_has_unless_a_root_that_binds_tags_must_agree() {
+    let (server, host) = (Server::empty().await, Host::new());
+    server.sign(Place::Referrers, "bundle-p256");
+    let manifest = std::fs::read(folder("image.json")).unwrap();
+    assert_eq!(Digest::of(&manifest), digest());
+    server.put("manifests/v1", manifest);
+    let name = server.name().parse().unwrap();
+    let verdict = decider(&host, &alone(&server))
+        .resolve(Door::Resolver, &name, at(NOW))
+        .await;
+    assert_eq!(
+        (said(&verdict).as_str(), verdict.digest),
+        ("allowed signed", Some(digest()))
+    );
+    // The registry's tag was moved; the signed one is this image.
+    server.put("manifests/v1", b"{\"manifests\":[]}".to_vec());
+    let verdict = decider(&host, &alone(&server))
+        .resolve(Door::Resolver, &name, at(NOW))
+        .await;
+    assert_eq!(said(&verdict), "refused no-statement");
+    let root = own(&server, "v1", IMAGE);
+    let both = rule(&server.repository(), &["builder", "own"], "quorum = 2");
+    let decider = decider(&host, &format!("{BUILDER}{root}{both}"));
+    let verdict = decider.resolve(Door::Resolver, &name, at(NOW)).await;
+    assert_eq!(
+        (said(&verdict).as_str(), verdict.digest),
+        ("allowed signed", Some(digest()))
+    );
+}
+
+#[tokio::test]
+async fn a_tag_that_the_signature_binds_is_the_only_one_that_it_is_good_for() {
+    let (server, host) = (Server::empty().await, Host::new());
+    server.sign(Place::Referrers, "bundle-annotated");
+    let bound = format!(
+        "{BUILDER}binds-tag = \"annotation:tag\"\n{}",
+        rule(&server.repository(), &["builder"], "")
+    );
+    let decider = decider(&host, &bound);
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        "allowed signed"
+    );
+    let v2 = format!("{}:v2", server.repository());
+    assert_eq!(
+        said(&pull(&decider, &v2, digest()).await),
+        "refused no-statement"
+    );
+    let by_digest = format!("{}@{IMAGE}", server.repository());
+    assert_eq!(
+        said(&pull(&decider, &by_digest, digest()).await),
+        "allowed signed"
+    );
+}
