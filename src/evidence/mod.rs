@@ -15,6 +15,7 @@ mod failures;
 mod keep;
 mod look;
 mod notary;
+mod notary_contents;
 mod per_key;
 #[cfg(test)]
 #[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
@@ -50,6 +51,7 @@ pub(crate) use bundle_export::ExportedBundle;
 pub(crate) use bundle_import::ImportedRoot;
 pub(crate) use keep::Unkept;
 pub(crate) use look::{AGAIN, RootLook, later, share};
+pub(crate) use notary_contents::NotaryContents;
 pub use root_expiry::RootExpiry;
 pub(crate) use statement::{Evidence, MetadataOrigin};
 

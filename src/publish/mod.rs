@@ -26,6 +26,7 @@ pub mod private_file;
 mod public_key;
 pub mod root;
 mod settings;
+pub mod take_over;
 pub mod token;
 mod transaction;
 mod working;

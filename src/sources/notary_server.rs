@@ -1,6 +1,9 @@
 //! A Notary v1 server: which URL a file has, and what its statuses mean.
 
+use std::collections::BTreeSet;
+
 use reqwest::{Method, Url};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use rootpin_trust::image::Repository;
@@ -18,6 +21,37 @@ pub struct NotaryServer {
     url: Url,
     client: HttpClient,
     backoff: ServerBackoff,
+}
+
+/// A page has at most 1,000 records, and a record one name and some numbers.
+const FEED_BYTES: usize = 1 << 20;
+
+/// A page of a server's feed of changes.
+#[derive(Debug, Deserialize)]
+struct ChangesPage {
+    records: Option<Vec<ChangeRecord>>,
+}
+
+/// One change: a new timestamp of a repository, or the repository's deletion.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangeRecord {
+    #[serde(rename = "ID")]
+    id: serde_json::Value,
+    #[serde(rename = "GUN")]
+    gun: String,
+    category: String,
+}
+
+impl ChangeRecord {
+    /// A number, which the memory's feed writes as a text.
+    fn id(&self) -> Option<String> {
+        match &self.id {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
 }
 
 impl NotaryServer {
@@ -94,6 +128,77 @@ impl NotaryServer {
         };
         self.backoff.remember(&repository, &answer);
         answer
+    }
+
+    /// The repositories that the server's feed of changes names and that were not deleted since, at
+    /// most so many. Notary servers show the feed to whoever may list their catalog (notary,
+    /// server/server.go, `_trust/changefeed`). Names that are no image's are left out.
+    ///
+    /// # Errors
+    /// The server has no feed, or shows it to others only.
+    pub async fn repositories(
+        &self,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<BTreeSet<Repository>, SourceError> {
+        let mut found = BTreeSet::new();
+        let mut from = "0".to_owned();
+        loop {
+            let page = self.changes(&from, deadline).await?;
+            let records = page.records.unwrap_or_default();
+            let last = records.last().and_then(ChangeRecord::id);
+            for record in &records {
+                let Ok(gun) = Repository::from_full(&record.gun) else {
+                    continue;
+                };
+                if record.category == "deletion" {
+                    found.remove(&gun);
+                } else {
+                    found.insert(gun);
+                }
+            }
+            if found.len() > most {
+                return Err(self.wrong_feed(&format!("more than {most} repositories")));
+            }
+            match last {
+                Some(last) if last != from => from = last,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// One page of the feed, after that change.
+    async fn changes(&self, from: &str, deadline: Instant) -> Result<ChangesPage, SourceError> {
+        let mut url = self.url.clone();
+        url.set_path(&format!(
+            "{}/v2/_trust/changefeed",
+            self.url.path().trim_end_matches('/')
+        ));
+        url.query_pairs_mut()
+            .append_pair("records", "1000")
+            .append_pair("change_id", from);
+        let ask = Ask {
+            method: Method::GET,
+            url,
+            accept: "*/*",
+            cap: FEED_BYTES,
+            scope: "registry:catalog:*",
+            redirects: 0,
+            send: None,
+        };
+        let reply = self.client.ask(&ask, deadline).await?;
+        if reply.status.as_u16() != 200 {
+            return Err(reply.error());
+        }
+        serde_json::from_slice(&reply.body)
+            .map_err(|_| self.wrong_feed("what is no page of a feed of changes"))
+    }
+
+    fn wrong_feed(&self, what: &str) -> SourceError {
+        SourceError::Other {
+            url: format!("{}v2/_trust/changefeed", shown(&self.url)),
+            cause: format!("answered with {what}"),
+        }
     }
 
     /// `ROLE.json`, `N.root.json` or `ROLE.SHA256.json` (notary, server/server.go, routes).

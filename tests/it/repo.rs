@@ -8,6 +8,7 @@ mod proxy;
 mod registry;
 mod rotation;
 mod shapes;
+mod take_over;
 
 use std::fs;
 use std::path::{Path, PathBuf};

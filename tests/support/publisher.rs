@@ -196,6 +196,20 @@ impl Key {
 }
 
 impl Listed {
+    /// The Ed25519 key of a PEM file, which can't sign here.
+    pub fn ed25519(public_pem: &str) -> Self {
+        let body: String = public_pem
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        let spki = STANDARD.decode(body).unwrap();
+        let public = STANDARD.encode(&spki[spki.len() - 32..]);
+        Self {
+            key: Key::named("nobody"),
+            json: json!({"keytype": "ed25519", "keyval": {"private": null, "public": public}}),
+        }
+    }
+
     /// The PEM text of a certificate.
     pub fn public_pem(&self) -> String {
         String::from_utf8(

@@ -368,7 +368,7 @@ impl World {
 }
 
 impl Notary {
-    async fn listen() -> Self {
+    pub async fn listen() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let this = Self {
             port: listener.local_addr().unwrap().port(),

@@ -124,7 +124,7 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fai
 }
 
 /// The bytes of a plain file.
-pub(super) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(in crate::cli) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: std::io::Error| {
         Failure::Unknown(Problem::hinted(
             format!("{}: {error}", path.display()),

@@ -5,11 +5,11 @@ mod add;
 mod change;
 mod diff;
 mod list;
-mod material;
+pub(super) mod material;
 mod remove;
-mod scan;
+pub(super) mod scan;
 mod shown;
-mod told;
+pub(super) mod told;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -124,14 +124,14 @@ pub(super) fn run(verb: Verb, output: Output) -> u8 {
 }
 
 impl Asking {
-    fn credentials(&self) -> Credentials {
+    pub(super) fn credentials(&self) -> Credentials {
         self.docker_config
             .clone()
             .map_or_else(Credentials::none, Credentials::in_folder)
             .with_hosts(self.hosts_dir.clone())
     }
 
-    fn tls_ca(&self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn tls_ca(&self) -> Result<Option<Vec<u8>>, Failure> {
         self.tls_ca.as_deref().map(material::file).transpose()
     }
 }
@@ -149,7 +149,7 @@ fn load(dir: &Path) -> Result<Policy, Failure> {
 }
 
 /// The mistakes of a policy, in one line.
-fn broken(what: &str, findings: &[impl Display], hint: &str) -> Problem {
+pub(super) fn broken(what: &str, findings: &[impl Display], hint: &str) -> Problem {
     let first = findings
         .first()
         .map(ToString::to_string)

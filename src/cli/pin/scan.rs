@@ -42,7 +42,7 @@ pub(in crate::cli) struct Arguments {
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
-pub(super) struct ScanTarget {
+pub(in crate::cli) struct ScanTarget {
     /// The root of the policy, if it is one.
     pub(super) root: Option<String>,
     pub(super) source: Source,
@@ -50,15 +50,15 @@ pub(super) struct ScanTarget {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(in crate::cli) enum Source {
     Notary { server: String, gun: Repository },
     Tuf(MetadataUrl),
 }
 
 /// What was seen there: root files with their bytes, of which the last is the newest.
 #[derive(Debug)]
-pub(super) struct ScannedRoots {
-    pub(super) files: Vec<(RootFile, Vec<u8>)>,
+pub(in crate::cli) struct ScannedRoots {
+    pub(in crate::cli) files: Vec<(RootFile, Vec<u8>)>,
 }
 
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
@@ -113,7 +113,7 @@ pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<ScanTarget, F
 }
 
 /// A repository of a Notary server.
-pub(super) fn at_server(
+pub(in crate::cli) fn at_server(
     name: &str,
     server: String,
     tls_ca: Option<Vec<u8>>,
@@ -193,7 +193,7 @@ pub(super) fn of_root(
 }
 
 /// Asks one; of a TUF repository for the root files from that version on, or from where it begins.
-pub(super) async fn ask(
+pub(in crate::cli) async fn ask(
     sources: &Sources,
     target: &ScanTarget,
     from: u64,

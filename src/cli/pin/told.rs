@@ -123,9 +123,21 @@ impl FingerprintSource {
     }
 }
 
-/// Asks a person. What was typed before the question is not an answer to it: it may have been
-/// pasted with the command.
+/// Asks a person for a fingerprint; without one nothing is pinned.
 fn ask(what: &str) -> Result<GivenFingerprint, Failure> {
+    let Some(line) = line(what)? else {
+        return Err(Failure::Refused(Problem::hinted(
+            "no fingerprint was given; nothing is pinned",
+            WHENCE.to_string(),
+        )));
+    };
+    line.parse()
+        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned").into()))
+}
+
+/// The line that a person types, if it is not empty. What was typed before the question is not an
+/// answer to it: it may have been pasted with the command.
+pub(in crate::cli) fn line(what: &str) -> Result<Option<String>, Failure> {
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
     let _ = write!(
@@ -139,14 +151,7 @@ fn ask(what: &str) -> Result<GivenFingerprint, Failure> {
         .take(MOST_BYTES)
         .read_line(&mut line)
         .map_err(|error| Failure::Unknown(error.to_string().into()))?;
-    if line.trim().is_empty() {
-        return Err(Failure::Refused(Problem::hinted(
-            "no fingerprint was given; nothing is pinned",
-            WHENCE.to_string(),
-        )));
-    }
-    line.parse()
-        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned").into()))
+    Ok(Some(line).filter(|line| !line.trim().is_empty()))
 }
 
 fn standard_input() -> Result<String, Failure> {
@@ -160,7 +165,7 @@ fn standard_input() -> Result<String, Failure> {
 }
 
 /// What was found is not told: a person who sees it would be led to type it.
-fn differs(told: &GivenFingerprint, keys: &[&PublicKey]) -> Failure {
+pub(in crate::cli) fn differs(told: &GivenFingerprint, keys: &[&PublicKey]) -> Failure {
     if keys.iter().any(|key| told.is_certificate_id_of(key)) {
         let hint = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
             publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";

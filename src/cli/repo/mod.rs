@@ -2,7 +2,9 @@
 
 mod approve;
 mod clone;
+mod compare;
 mod delegate;
+mod from_notary;
 mod images;
 mod init;
 mod key;
@@ -15,6 +17,7 @@ mod report;
 mod rotate;
 mod signing;
 mod status;
+mod take_over;
 mod term;
 
 use std::io::{self, ErrorKind};
@@ -75,6 +78,12 @@ enum Verb {
     /// Take a name back: hosts refuse it as soon as they see the new metadata
     #[command(after_help = "example: rootpin repo revoke registry.example/team/app:1.2")]
     Revoke(images::Revoke),
+    /// Verify Notary repositories by pinned root keys, and sign their tags here
+    #[command(long_about = take_over::LONG, after_help = take_over::EXAMPLES)]
+    TakeOver(take_over::Arguments),
+    /// Say which tags of Notary repositories differ here
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::Arguments),
     /// Show what is signed, and by which role
     #[command(
         after_help = "examples:\n  rootpin repo list\n  rootpin repo list 'registry.example/team/**'"
@@ -141,6 +150,8 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<u8, Problem> {
             Verb::Publish(verb) => publish::run(&here, verb, output).await,
             Verb::Approve(verb) => approve::run(&here, verb, output).await,
             Verb::Clone(verb) => clone::run(&here, verb, output).await,
+            Verb::TakeOver(verb) => take_over::run(&here, verb, output).await,
+            Verb::Compare(verb) => compare::run(&here, verb, output).await,
             Verb::Revoke(verb) => images::revoke(&here, verb, output).await,
             Verb::List(verb) => list::run(&here, &verb, output).await,
             Verb::Status(verb) => status::run(&here, &verb, output).await,

@@ -1,0 +1,137 @@
+//! `rootpin repo compare`: what differs between this repository and Notary's, while both are kept.
+
+use serde_json::{Value, json};
+
+use super::Here;
+use super::from_notary::{self, ReadRepositories, Selection};
+use super::report::of_others;
+use super::signing::read_draft;
+use super::term::RootTerm;
+use crate::cli::output::{Output, counted, list, table, text};
+use crate::publish::PublishError;
+use crate::publish::take_over::NameDifference;
+
+pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n\n\
+    exit codes: 0 nothing differs, 1 something does, 2 a repository could not be read, 64 wrong usage";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The Notary server to compare with
+    #[arg(long, num_args = 2, value_names = ["notary", "URL"], required = true)]
+    with: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Read the working folder, not the place
+    #[arg(long)]
+    local: bool,
+}
+
+pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    let url = from_notary::server_of(&verb.with)?;
+    let ReadRepositories {
+        take_over,
+        refused,
+        notes,
+    } = from_notary::read(here, &working, url, &verb.selection, output).await?;
+    let mut transaction = here.transaction(&working, verb.local)?;
+    let metadata = read_draft(&mut transaction, output).await?.next;
+    let term = RootTerm::of(&metadata, transaction.now);
+    let differences = take_over.differences(&metadata);
+    let tags: usize = take_over
+        .repositories
+        .iter()
+        .map(|repository| repository.tags.len())
+        .sum();
+    let not_read: Vec<Value> = refused
+        .iter()
+        .map(|(gun, refusal)| {
+            json!({ "name": gun.as_str(), "code": refusal.code.as_str(), "found": refusal.found, "hint": refusal.hint })
+        })
+        .collect();
+    let report = json!({
+        "version": 1,
+        "server": url,
+        "repositories": take_over.repositories.len(),
+        "tags": tags,
+        "differences": differences.iter().map(difference_json).collect::<Vec<_>>(),
+        "refused": not_read,
+        "notes": notes,
+        "root": term.json(),
+    });
+    here.say(output, &report, compared_text);
+    let code = match (refused.is_empty(), differences.is_empty()) {
+        (true, true) => 0,
+        (true, false) => 1,
+        (false, _) => 2,
+    };
+    Ok(term.said(code, &here.repo))
+}
+
+fn difference_json(difference: &NameDifference) -> Value {
+    let kind = match (&difference.notary, &difference.here) {
+        (Some(_), Some(_)) => "other-digest",
+        (Some(_), None) => "only-notary",
+        (None, _) => "only-here",
+    };
+    json!({
+        "name": difference.name,
+        "kind": kind,
+        "notary": difference.notary.map(|digest| digest.to_string()),
+        "here": difference.here,
+        "role": difference.role,
+        "taken_over": !difference.kept,
+    })
+}
+
+fn compared_text(report: &Value) -> String {
+    let report = &of_others(report);
+    let mut lines = Vec::new();
+    let rows: Vec<Vec<String>> = list(report, "differences")
+        .iter()
+        .map(|difference| {
+            let side = |name: &str| match text(difference, name) {
+                "" => "nothing".to_owned(),
+                digest => digest.to_owned(),
+            };
+            vec![
+                text(difference, "name").to_owned(),
+                format!("notary {}", side("notary")),
+                format!("here {}", side("here")),
+                text(difference, "role").to_owned(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        lines.push(table(&rows));
+    }
+    let count = |name: &str| {
+        let number = report.get(name).and_then(Value::as_u64);
+        usize::try_from(number.unwrap_or_default()).unwrap_or(usize::MAX)
+    };
+    let of = format!(
+        "{} of {}",
+        counted(count("tags"), "tag"),
+        counted(count("repositories"), "repository")
+    );
+    lines.push(match rows.len() {
+        0 => format!("the same here and at {}: {of}", text(report, "server")),
+        some => format!(
+            "{} here and at {}: of {of}",
+            counted(some, "difference"),
+            text(report, "server")
+        ),
+    });
+    lines.extend(list(report, "refused").iter().map(|refused| {
+        format!(
+            "could not be read: {}: {}: {}\nhint: {}",
+            text(refused, "name"),
+            text(refused, "code"),
+            text(refused, "found"),
+            text(refused, "hint")
+        )
+    }));
+    let notes = list(report, "notes").iter().filter_map(Value::as_str);
+    lines.extend(notes.map(|note| format!("note: {note}")));
+    lines.join("\n")
+}

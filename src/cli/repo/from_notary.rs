@@ -1,0 +1,220 @@
+//! Reads and verifies repositories of a Notary server, for `take-over` and `compare`.
+
+mod contents;
+mod pins;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contents::repository;
+use jiff::Timestamp;
+use pins::{Pins, Wanted};
+use tokio::task::JoinSet;
+
+use super::Here;
+use super::progress::with_progress;
+use crate::cli::output::{Output, counted};
+use crate::evidence::{NotaryContents, Repositories};
+use crate::problem::Problem;
+use crate::publish::take_over::TakeOver;
+use crate::publish::{Activity, PublishError, Working};
+use crate::sources::{NotaryServer, Sources};
+use crate::state::Store;
+use rootpin_trust::Refusal;
+use rootpin_trust::image::Repository;
+
+/// For one repository.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// For the list of all repositories.
+const FEED_DEADLINE: Duration = Duration::from_secs(300);
+/// Repositories that are read at the same time: a server is asked no faster than by a few hosts.
+const AT_ONCE: usize = 8;
+/// More repositories than that are taken over in several runs.
+const MOST: usize = 20_000;
+/// Where a working folder keeps the floors of Notary repositories.
+const STATE: &str = "notary";
+
+/// Which repositories, and by which pins.
+#[derive(Debug, clap::Args)]
+pub(super) struct Selection {
+    /// Repositories, in full form
+    #[arg(value_name = "GUN", required_unless_present = "all")]
+    guns: Vec<String>,
+    /// All that the server's feed of changes names and that are this repository's own names
+    #[arg(long, conflicts_with = "guns")]
+    all: bool,
+    /// A root key of theirs: its canonical ID or its PEM file; else the policy's pins count
+    #[arg(long, value_name = "ID|FILE")]
+    root_key: Vec<String>,
+    /// The folder of the policy that pins their root keys; else /etc/rootpin
+    #[arg(long, value_name = "DIR", conflicts_with = "root_key")]
+    policy: Option<PathBuf>,
+    /// A role whose tags count; else those that Docker reads: targets/releases, then targets
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// PEM file of the certificates for the server's TLS, in place of the system's
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct ReadRepositories {
+    pub(super) take_over: TakeOver,
+    /// What did not verify, and why.
+    pub(super) refused: BTreeMap<Repository, Refusal>,
+    /// What is left behind of those that did.
+    pub(super) notes: Vec<String>,
+}
+
+type ReadContents = (
+    BTreeMap<Repository, NotaryContents>,
+    BTreeMap<Repository, Refusal>,
+);
+
+/// The server that `--from notary URL` names.
+pub(super) fn server_of(words: &[String]) -> Result<&str, PublishError> {
+    match words {
+        [kind, url] if kind == "notary" => Ok(url.trim_end_matches('/')),
+        _ => Err(PublishError::wrong(
+            format!("{:?} is no source that is known", words.join(" ")),
+            "wanted: notary URL, as notary https://notary.example",
+        )),
+    }
+}
+
+/// Reads all that was selected.
+pub(super) async fn read(
+    here: &Here,
+    working: &Working,
+    url: &str,
+    selection: &Selection,
+    output: Output,
+) -> Result<ReadRepositories, PublishError> {
+    let sources = Sources::new(Arc::clone(&here.credentials));
+    let pins = Pins::of(selection)?;
+    let tls_ca = match &selection.tls_ca {
+        Some(path) => Some(pins::file(path)?),
+        None => pins.tls_ca(url),
+    };
+    let server = sources
+        .notary_at(url, tls_ca.as_deref())
+        .map_err(|error| refused(&error.refusal()))?;
+    let activity = Activity::default();
+    activity.set(format!("asking {url} which repositories it has"));
+    let guns = with_progress(output, &activity, guns(&server, working, selection)).await?;
+    let wanted = guns
+        .into_iter()
+        .map(|gun| pins.wanted(gun, url, &selection.role))
+        .collect::<Result<Vec<_>, _>>()?;
+    let state = here.repo.join(STATE);
+    let store = Store::open_waiting(&state, Instant::now() + DEADLINE)
+        .map_err(|error| refused(&error.refusal()))?;
+    let repositories = Repositories::new(Arc::new(sources), Arc::new(store), true);
+    let reading = read_all(Arc::new(repositories), server, wanted, &activity);
+    let (contents, refused) = with_progress(output, &activity, reading).await?;
+    let mut notes = Vec::new();
+    let repositories = contents
+        .into_iter()
+        .map(|(gun, contents)| repository(gun, &contents, &mut notes))
+        .collect();
+    Ok(ReadRepositories {
+        take_over: TakeOver {
+            server: url.to_owned(),
+            repositories,
+        },
+        refused,
+        notes,
+    })
+}
+
+/// A refusal that ends the verb.
+fn refused(refusal: &Refusal) -> PublishError {
+    PublishError::Wrong(Problem::hinted(refusal.found.clone(), refusal.hint.clone()))
+}
+
+/// The names of the repositories; each must be this repository's own.
+async fn guns(
+    server: &NotaryServer,
+    working: &Working,
+    selection: &Selection,
+) -> Result<BTreeSet<Repository>, PublishError> {
+    if selection.all {
+        let deadline = Instant::now() + FEED_DEADLINE;
+        let all = server.repositories(MOST, deadline.into()).await;
+        let mut all = all.map_err(|error| {
+            PublishError::wrong(
+                error.to_string(),
+                "the server must show you its feed of changes (registry:catalog:*); or name the repositories one by one",
+            )
+        })?;
+        all.retain(|gun| working.settings.owns(gun));
+        if all.is_empty() {
+            return Err(PublishError::wrong(
+                format!("{} has none of this repository's names", server.url()),
+                "names in repository.toml lists them",
+            ));
+        }
+        return Ok(all);
+    }
+    let gun = |text: &String| {
+        let gun = Repository::from_full(text).map_err(|error| {
+            PublishError::wrong(
+                error.to_string(),
+                "wanted a repository in full form: docker.io/acme/app",
+            )
+        })?;
+        if working.settings.owns(&gun) {
+            return Ok(gun);
+        }
+        Err(PublishError::wrong(
+            format!("{gun} is none of this repository's names"),
+            format!("add it to names in repository.toml, as \"{gun}\""),
+        ))
+    };
+    selection.guns.iter().map(gun).collect()
+}
+
+/// Verifies them, a few at a time.
+async fn read_all(
+    repositories: Arc<Repositories>,
+    server: Arc<NotaryServer>,
+    wanted: Vec<Wanted>,
+    activity: &Activity,
+) -> Result<ReadContents, PublishError> {
+    let (mut read, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    let all = wanted.len();
+    let mut left = wanted.into_iter();
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < AT_ONCE
+            && let Some(one) = left.next()
+        {
+            let (repositories, server) = (Arc::clone(&repositories), Arc::clone(&server));
+            under_way.spawn(async move {
+                let (now, deadline) = (Timestamp::now(), Instant::now() + DEADLINE);
+                let asked = (&one.pins, one.roles.as_slice());
+                let contents = repositories
+                    .notary_contents(&server, &one.gun, asked, now, deadline)
+                    .await;
+                (one.gun, contents)
+            });
+        }
+        let done = read.len() + refused.len();
+        activity.set(format!(
+            "verified {done} of {}",
+            counted(all, "Notary repository")
+        ));
+        let Some(ended) = under_way.join_next().await else {
+            return Ok((read, refused));
+        };
+        let (gun, contents) =
+            ended.map_err(|error| PublishError::State(error.to_string().into()))?;
+        match contents {
+            Ok(contents) => drop(read.insert(gun, contents)),
+            Err(refusal) => drop(refused.insert(gun, refusal)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `rootpin repo take-over`: signs the tags of Notary repositories here, as one change.
+
+use jiff::Timestamp;
+
+use super::Here;
+use super::from_notary::{self, ReadRepositories, Selection};
+use super::images::check_waiting;
+use super::signing::{SigningOptions, carry_out, read_draft};
+use crate::cli::output::{Output, counted};
+use crate::problem::Problem;
+use crate::publish::take_over::{NameDifference, TakeOver};
+use crate::publish::{Draft, PublishError, RepositoryChange, Working};
+
+pub(super) const EXAMPLES: &str = "examples:\n  \
+    rootpin repo take-over --from notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n  \
+    rootpin repo take-over --from notary https://notary.example --all --policy /etc/rootpin --dry-run";
+
+pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, and sign their tags here, as one change.\n\n\
+    A repository that lets other keys sign (targets/releases, as `docker trust signer add` makes it) gets a role for these keys, which may \
+    sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays. \
+    If one repository does not verify, nothing is signed, unless --skip-refused is given.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The Notary server that has them
+    #[arg(long, num_args = 2, value_names = ["notary", "URL"], required = true)]
+    from: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Take over the others where some do not verify, and end with 1
+    #[arg(long)]
+    skip_refused: bool,
+    /// Take over nothing after this RFC 3339 time, and end with 1: for a timer
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    options: SigningOptions,
+}
+
+pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
+    let working = here.open()?;
+    let url = from_notary::server_of(&verb.from)?;
+    if let Some(until) = verb.until.filter(|until| *until < Timestamp::now()) {
+        output.refused(Problem::hinted(
+            format!("the time to take over from {url} ended at {until}"),
+            "stop the timer that runs this; Notary's tags count no longer",
+        ));
+        return Ok(1);
+    }
+    let ReadRepositories {
+        take_over,
+        refused,
+        notes,
+    } = from_notary::read(here, &working, url, &verb.selection, output).await?;
+    let told: Vec<String> = refused
+        .iter()
+        .map(|(gun, refusal)| format!("{gun}: {}: {}", refusal.code, refusal.found))
+        .collect();
+    let skips = verb.skip_refused && !take_over.repositories.is_empty();
+    if let Some((gun, refusal)) = refused.first_key_value().filter(|_| !skips) {
+        let others = match refused.len() {
+            1 => String::new(),
+            more => format!("; nor do {}", counted(more - 1, "other repository")),
+        };
+        return Err(PublishError::wrong(
+            format!(
+                "{gun} does not verify: {}: {}{others}",
+                refusal.code, refusal.found
+            ),
+            format!(
+                "{}; or take over the rest with --skip-refused",
+                refusal.hint
+            ),
+        ));
+    }
+    let mut transaction = here.transaction(&working, verb.options.local)?;
+    let draft = read_draft(&mut transaction, output).await?;
+    let about = about(
+        &take_over,
+        &take_over.differences(&draft.next),
+        &notes,
+        &told,
+    );
+    let change = taking_over(&take_over, &working);
+    let code = carry_out(here, &working, change, &about, &verb.options, output).await?;
+    Ok(if refused.is_empty() {
+        code
+    } else {
+        code.max(1)
+    })
+}
+
+/// What the change does, before it is shown name by name.
+fn about(
+    take_over: &TakeOver,
+    differences: &[NameDifference],
+    notes: &[String],
+    refused: &[String],
+) -> Vec<String> {
+    let tags: usize = take_over
+        .repositories
+        .iter()
+        .map(|repository| repository.tags.len())
+        .sum();
+    let mut about = vec![format!(
+        "take over {} of {} from {}",
+        counted(tags, "tag"),
+        counted(take_over.repositories.len(), "repository"),
+        take_over.server
+    )];
+    let kept = differences.iter().filter(|difference| difference.kept);
+    about.extend(kept.map(|difference| {
+        format!(
+            "  stays: {} is signed here as {} by {}, and at Notary as {}",
+            difference.name,
+            difference.here.as_deref().unwrap_or("nothing"),
+            difference.role.as_deref().unwrap_or_default(),
+            difference
+                .notary
+                .map_or("nothing".to_owned(), |digest| digest.to_string())
+        )
+    }));
+    about.extend(notes.iter().map(|note| format!("  left behind: {note}")));
+    about.extend(refused.iter().map(|why| format!("  refused: {why}")));
+    about
+}
+
+fn taking_over<'a>(take_over: &'a TakeOver, working: &'a Working) -> RepositoryChange<'a> {
+    RepositoryChange::new(move |draft: &mut Draft| {
+        for role in take_over.roles() {
+            check_waiting(draft, &working.keyring, &role)?;
+        }
+        take_over.edit(draft)
+    })
+}

@@ -1,0 +1,395 @@
+//! Brings what verified Notary repositories name into this repository, and says what differs.
+//!
+//! A tag that nobody but the holder of `targets` may sign goes into `targets`. Where the Notary
+//! repository lets other keys sign a tag, it goes into a role for these keys and this repository
+//! ([`signers_role`]), which the keys of `targets` may sign too: so the role is published with the
+//! tags, and a signer's next signature takes their place, as it did at Notary. What was signed here
+//! by hand is never overwritten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::changes::{Edits, EntryEdit, RoleEntry, present};
+use super::delegation_path::{deciding_role, lists, roles_for};
+use super::document::Document;
+use super::draft::Draft;
+use super::metadata::{Metadata, MetadataFile, delegated, name};
+use super::public_key::key_object;
+use super::{Authority, PublishError};
+use rootpin_trust::PublicKey;
+use rootpin_trust::image::{Digest, Repository};
+
+/// How the names of the signers' roles begin.
+const SIGNERS: &str = "notary-";
+
+/// A verified repository of a Notary server.
+#[derive(Debug, Clone)]
+pub struct NotaryRepository {
+    /// Its name.
+    pub gun: Repository,
+    /// Its tags.
+    pub tags: BTreeMap<String, NotaryTag>,
+    /// The keys that may sign tags of it beside those of `targets`.
+    pub signers: Vec<NotarySigners>,
+}
+
+/// The image of a tag.
+#[derive(Debug, Clone)]
+pub struct NotaryTag {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The role that names it.
+    pub role: String,
+}
+
+/// The keys of a Notary role that names tags.
+#[derive(Debug, Clone)]
+pub struct NotarySigners {
+    /// The role, as `targets/releases`.
+    pub role: String,
+    /// Its keys, each with the name of its holder, if one is known.
+    pub keys: Vec<(PublicKey, Option<String>)>,
+    /// The tags that they may sign: those that begin with one of these, which are beginnings of tags
+    /// and nothing else.
+    pub prefixes: Vec<String>,
+}
+
+/// How one name here compares with Notary's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameDifference {
+    /// `HOST/REPOSITORY:TAG`.
+    pub name: String,
+    /// The digest there.
+    pub notary: Option<Digest>,
+    /// The digest here, as the metadata has it.
+    pub here: Option<String>,
+    /// The role that decides the name here.
+    pub role: Option<String>,
+    /// Whether a take-over leaves it as it is: it was signed here by other hands.
+    pub kept: bool,
+}
+
+/// What takes over one server's repositories.
+#[derive(Debug)]
+pub struct TakeOver {
+    /// The server's URL, by which what was taken over is known again.
+    pub server: String,
+    /// The repositories that are taken over whole.
+    pub repositories: Vec<NotaryRepository>,
+}
+
+impl TakeOver {
+    /// Every name that is another one here than at the Notary server, or only at one of the two.
+    #[must_use]
+    pub fn differences(&self, metadata: &Metadata) -> Vec<NameDifference> {
+        let mut found = Vec::new();
+        let wanted = self.wanted();
+        let names: BTreeSet<&String> = wanted.keys().chain(self.listed(metadata)).collect();
+        for path in names {
+            let notary = wanted.get(path).map(|(tag, _)| tag.digest);
+            let decided = decided(metadata, path);
+            let here = decided
+                .as_ref()
+                .map(|(_, value)| digest_of(value).unwrap_or_default());
+            if notary.map(|digest| digest.hex()) == here {
+                continue;
+            }
+            found.push(NameDifference {
+                name: path.clone(),
+                notary,
+                here: here.map(|hex| format!("sha256:{hex}")),
+                kept: decided
+                    .as_ref()
+                    .is_some_and(|(_, value)| !self.is_taken_over(value)),
+                role: decided.map(|(role, _)| role),
+            });
+        }
+        found
+    }
+
+    /// The roles that are written.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<String> {
+        let signers = |repository: &NotaryRepository| {
+            let role = |signers: &NotarySigners| signers_role(&repository.gun, &signers.role);
+            repository.signers.iter().map(role).collect::<Vec<_>>()
+        };
+        let of_signers = self.repositories.iter().flat_map(signers);
+        of_signers.chain(["targets".to_owned()]).collect()
+    }
+
+    /// Makes the change in a draft.
+    ///
+    /// # Errors
+    /// The keys of `targets` can't sign alone, or a role of this repository ends the search for a name before it comes to where the name goes.
+    pub fn edit(&self, draft: &mut Draft) -> Result<(), PublishError> {
+        let authority = draft.next.authority("targets").ok_or_else(|| {
+            PublishError::wrong("nothing may sign for targets", "rootpin repo status")
+        })?;
+        if authority.threshold > 1 && self.repositories.iter().any(|one| !one.signers.is_empty()) {
+            return Err(PublishError::wrong(
+                "targets wants several signatures here, and the signers of a Notary repository sign alone",
+                "take these over into a repository whose targets role wants one signature, or delegate to their signers by hand",
+            ));
+        }
+        let mut edits = self.images(&draft.next, draft);
+        let delegations = self.delegations(draft.document("targets"), &authority);
+        edits
+            .entry("targets".to_owned())
+            .or_default()
+            .extend(delegations);
+        let targets = edits.remove("targets").unwrap_or_default();
+        draft.edit("targets", &targets, |_| false)?;
+        // A role without a file would have hosts refuse every name that it may sign.
+        for role in self.roles() {
+            edits.entry(role).or_default();
+        }
+        for (role, edits) in &edits {
+            draft.edit(role, edits, |_| false)?;
+        }
+        self.check_seen(draft)
+    }
+
+    /// The tags by their names, each with the role that it goes into.
+    fn wanted(&self) -> BTreeMap<String, (&NotaryTag, String)> {
+        self.repositories
+            .iter()
+            .flat_map(|repository| {
+                let named = move |(tag, image): (&String, _)| {
+                    let role = repository.role_of(tag);
+                    (format!("{}:{tag}", repository.gun), (image, role))
+                };
+                repository.tags.iter().map(named)
+            })
+            .collect()
+    }
+
+    /// The names of these repositories that a role here lists.
+    fn listed<'a>(&self, metadata: &'a Metadata) -> impl Iterator<Item = &'a String> {
+        let guns: BTreeSet<String> = self
+            .repositories
+            .iter()
+            .map(|repository| repository.gun.to_string())
+            .collect();
+        metadata
+            .roles
+            .keys()
+            .filter_map(|role| metadata.newest(role)?.document.members("targets"))
+            .flat_map(Map::keys)
+            .filter(move |path| {
+                path.rsplit_once(':')
+                    .is_some_and(|(repository, _)| guns.contains(repository))
+            })
+    }
+
+    /// Whether an entry came from this server.
+    fn is_taken_over(&self, value: &Value) -> bool {
+        let source = value.get("custom").and_then(|custom| {
+            custom
+                .get("rootpin")?
+                .get("source")?
+                .get("notary")?
+                .as_str()
+        });
+        source == Some(&self.server)
+    }
+
+    /// The edits of names, by role.
+    fn images(&self, metadata: &Metadata, draft: &Draft) -> BTreeMap<String, Edits> {
+        let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
+        let wanted = self.wanted();
+        let mut set = |role: &str, path: &str, after: Option<Value>| {
+            let entry = RoleEntry::Target(path.to_owned());
+            let before = draft
+                .document(role)
+                .and_then(|document| present(document, &entry));
+            if before != after {
+                let edit = EntryEdit { before, after };
+                edits
+                    .entry(role.to_owned())
+                    .or_default()
+                    .insert(entry, edit);
+            }
+        };
+        let names: BTreeSet<&String> = wanted.keys().chain(self.listed(metadata)).collect();
+        for path in names {
+            let decided = decided(metadata, path);
+            let by_hand = decided
+                .as_ref()
+                .is_some_and(|(_, value)| !self.is_taken_over(value));
+            let wanted = wanted.get(path).filter(|_| !by_hand);
+            // Where the tag was put when it was taken over before, if it goes elsewhere now.
+            for role in metadata.roles.keys().filter(|role| is_own(role)) {
+                let stays = wanted.is_some_and(|(_, to)| to == role);
+                let old = draft
+                    .document(role)
+                    .and_then(|document| document.members("targets")?.get(path));
+                if !stays && old.is_some_and(|value| self.is_taken_over(value)) {
+                    set(role, path, None);
+                }
+            }
+            if let Some((tag, role)) = wanted {
+                set(role, path, Some(self.target(tag)));
+            }
+        }
+        edits
+    }
+
+    /// A tag as it is listed here.
+    fn target(&self, tag: &NotaryTag) -> Value {
+        json!({
+            "length": tag.length,
+            "hashes": { "sha256": tag.digest.hex() },
+            "custom": { "rootpin": { "source": { "notary": self.server, "role": tag.role } } },
+        })
+    }
+
+    /// The edits of delegations and of their keys' holders. A role whose signers Notary does not
+    /// list any more keeps its names, and only the keys of `targets` sign it.
+    fn delegations(&self, targets: Option<&Document>, authority: &Authority) -> Edits {
+        let own_keys = || {
+            let keys = authority.keys.iter();
+            keys.map(|key| (key.keyid.clone(), key.key.clone()))
+        };
+        let mut edits = Edits::new();
+        let mut set = |entry: RoleEntry, after: Value| {
+            let before = targets.and_then(|document| present(document, &entry));
+            let after = Some(after);
+            if before != after {
+                edits.insert(entry, EntryEdit { before, after });
+            }
+        };
+        let mut wanted = BTreeSet::new();
+        for repository in &self.repositories {
+            for signers in &repository.signers {
+                let mut keys: BTreeMap<String, Value> = own_keys().collect();
+                for (key, holder) in &signers.keys {
+                    let (keyid, key) = key_object(key);
+                    if let Some(holder) = holder {
+                        set(RoleEntry::Holder(keyid.clone()), json!(holder));
+                    }
+                    keys.insert(keyid, key);
+                }
+                let prefixes = signers.prefixes.iter();
+                let paths: BTreeSet<String> = prefixes
+                    .map(|prefix| format!("{}:{prefix}*", repository.gun))
+                    .collect();
+                let role = signers_role(&repository.gun, &signers.role);
+                set(
+                    RoleEntry::Delegation(role.clone()),
+                    listed(&role, &keys, &json!(paths)),
+                );
+                wanted.insert(role);
+            }
+        }
+        for old in targets.into_iter().flat_map(delegated) {
+            let role = name(old);
+            if role.starts_with(SIGNERS) && !wanted.contains(role) && self.is_of_these(old) {
+                let paths = old.get("paths").cloned().unwrap_or_default();
+                let keys = own_keys().collect();
+                set(
+                    RoleEntry::Delegation(role.to_owned()),
+                    listed(role, &keys, &paths),
+                );
+            }
+        }
+        edits
+    }
+
+    /// Whether a delegation is for one of these repositories.
+    fn is_of_these(&self, delegation: &Value) -> bool {
+        let paths = delegation.get("paths").and_then(Value::as_array);
+        let mut paths = paths.into_iter().flatten().filter_map(Value::as_str);
+        paths.any(|path| {
+            path.rsplit_once(':').is_some_and(|(repository, _)| {
+                let mut all = self.repositories.iter();
+                all.any(|known| known.gun.as_str() == repository)
+            })
+        })
+    }
+
+    /// Refuses what no host would see: a name in a role that is not asked for it.
+    fn check_seen(&self, draft: &Draft) -> Result<(), PublishError> {
+        let mut preview = draft.next.clone();
+        for (role, document) in &draft.edited {
+            let file = MetadataFile::of(document.clone());
+            preview.waiting.remove(role);
+            preview.roles.insert(role.clone(), file);
+        }
+        for (path, (_, role)) in self.wanted() {
+            if !lists(&preview, &role, &path) {
+                continue; // Signed here by hand.
+            }
+            let asked = roles_for(&preview, &path);
+            if !asked.contains(&role) {
+                let ends = asked.last().map_or("targets", String::as_str);
+                return Err(PublishError::wrong(
+                    format!("hosts would not ask {role} for {path}: {ends} ends the search"),
+                    format!(
+                        "rootpin repo delegate list shows its names; delegate to it again with --not-terminating, or rootpin repo delegate remove {ends}"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NotaryRepository {
+    /// The role that a tag goes into: of the first signers who may sign it.
+    fn role_of(&self, tag: &str) -> String {
+        let may = |signers: &&NotarySigners| {
+            let mut prefixes = signers.prefixes.iter();
+            prefixes.any(|prefix| tag.starts_with(prefix.as_str()))
+        };
+        let signers = self.signers.iter().find(may);
+        signers.map_or("targets".to_owned(), |signers| {
+            signers_role(&self.gun, &signers.role)
+        })
+    }
+}
+
+/// The name of the role for the signers of a Notary role: always the same, and readable. It is that
+/// of a file too, and in a registry that of a tag.
+#[must_use]
+pub fn signers_role(gun: &Repository, role: &str) -> String {
+    let plain = |text: &str, most: usize| -> String {
+        let plain = text.chars().map(|c| match c {
+            'a'..='z' | '0'..='9' | '_' | '.' => c,
+            _ => '-',
+        });
+        plain.take(most).collect()
+    };
+    let hex = Digest::of(format!("{gun} {role}").as_bytes()).hex();
+    let short: String = hex.chars().take(8).collect();
+    let role = plain(role.trim_start_matches("targets/"), 24);
+    format!("{SIGNERS}{role}-{}-{short}", plain(gun.path(), 48))
+}
+
+/// Whether a take-over writes a role.
+fn is_own(role: &str) -> bool {
+    role == "targets" || role.starts_with(SIGNERS)
+}
+
+/// A delegation with its keys, of which one must sign.
+fn listed(name: &str, keys: &BTreeMap<String, Value>, paths: &Value) -> Value {
+    let keyids: Vec<&String> = keys.keys().collect();
+    let role = json!({ "name": name, "keyids": keyids, "threshold": 1, "paths": paths, "terminating": false });
+    json!({ "role": role, "keys": keys })
+}
+
+/// The entry that decides a name here, and its role.
+fn decided(metadata: &Metadata, path: &str) -> Option<(String, Value)> {
+    let role = deciding_role(metadata, path)?;
+    let file = metadata.newest(&role)?;
+    let value = file.document.members("targets")?.get(path)?.clone();
+    Some((role, value))
+}
+
+fn digest_of(value: &Value) -> Option<String> {
+    let digest = value.get("hashes")?.get("sha256")?.as_str()?;
+    Some(digest.to_owned())
+}
