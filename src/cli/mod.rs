@@ -12,6 +12,7 @@ mod failure;
 mod fix;
 mod given_fingerprint;
 mod hosts;
+mod import;
 mod install;
 mod metrics;
 mod output;
@@ -104,6 +105,9 @@ enum Verb {
     /// Check or explain the policy, and see what another one would do
     #[command(subcommand, after_help = "example: rootpin policy check")]
     Policy(policy::Verb),
+    /// Propose a policy that says what Docker's, Notary's and other tools' configurations say
+    #[command(long_about = import::LONG, after_help = import::EXAMPLES)]
+    Import(Box<import::Arguments>),
     /// See, compare and change which root keys are pinned
     #[command(subcommand, after_help = "example: rootpin pin list")]
     Pin(pin::Verb),
@@ -172,6 +176,9 @@ pub fn main() -> u8 {
         Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
         Verb::VerifyFile(verb) => verify_file::run(&verb, output),
         Verb::Policy(verb) => policy::run(&arguments.control, verb, output),
+        Verb::Import(verb) => {
+            Ok(import::run(&verb, output).unwrap_or_else(|failure| failure.exit(output)))
+        }
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
         Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
         Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
@@ -194,12 +201,13 @@ pub fn main() -> u8 {
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
 /// give it, and don't show it.
-const WITHOUT_DAEMON: [&[&str]; 8] = [
+const WITHOUT_DAEMON: [&[&str]; 9] = [
     &["verify-file"],
     &["install"],
     &["policy", "check"],
     &["policy", "lint"],
     &["pin"],
+    &["import"],
     &["bundle", "export"],
     &["hosts"],
     &["repo"],

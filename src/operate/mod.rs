@@ -3,5 +3,6 @@
 pub mod audit;
 pub mod doctor;
 pub(crate) mod hosts;
+pub(crate) mod import;
 pub mod policy_tools;
 pub mod prove;

@@ -26,6 +26,7 @@ mod grid;
 mod help;
 mod hints;
 mod hosts;
+mod import;
 mod keys;
 mod layers;
 mod local;

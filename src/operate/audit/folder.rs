@@ -12,14 +12,14 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 
 /// An open folder.
 #[derive(Debug)]
-pub(super) struct OpenFolder {
+pub(in crate::operate) struct OpenFolder {
     fd: OwnedFd,
-    pub(super) path: PathBuf,
+    pub(in crate::operate) path: PathBuf,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FolderEntryKind {
+pub(in crate::operate) enum FolderEntryKind {
     File,
     Folder,
     /// A link, a pipe, a device.
@@ -28,10 +28,10 @@ pub(super) enum FolderEntryKind {
 
 /// What is left of what one audit reads from such folders.
 #[derive(Debug)]
-pub(super) struct Allowance {
-    pub(super) entries: usize,
-    pub(super) bytes: usize,
-    pub(super) repositories: usize,
+pub(in crate::operate) struct Allowance {
+    pub(in crate::operate) entries: usize,
+    pub(in crate::operate) bytes: usize,
+    pub(in crate::operate) repositories: usize,
 }
 
 impl Default for Allowance {
@@ -51,7 +51,7 @@ const FOLDER: OFlags = OFlags::DIRECTORY
 
 impl OpenFolder {
     /// The folder that a person named; links on the way there are theirs.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::operate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             fd: rustix::fs::open(path, FOLDER, Mode::empty())?,
             path: path.to_owned(),
@@ -59,7 +59,7 @@ impl OpenFolder {
     }
 
     /// A folder in it; none where there is no such entry.
-    pub(super) fn child(&self, name: &str) -> io::Result<Option<Self>> {
+    pub(in crate::operate) fn child(&self, name: &str) -> io::Result<Option<Self>> {
         match openat(
             &self.fd,
             name,
@@ -81,7 +81,7 @@ impl OpenFolder {
 
     /// Its entries, by name. A name that is not UTF-8 comes as the lossy text of it, and as
     /// something that is not read.
-    pub(super) fn entries(
+    pub(in crate::operate) fn entries(
         &self,
         allowance: &mut Allowance,
     ) -> io::Result<Vec<(String, FolderEntryKind)>> {
@@ -115,7 +115,7 @@ impl OpenFolder {
     }
 
     /// The bytes of a plain file in it.
-    pub(super) fn read(
+    pub(in crate::operate) fn read(
         &self,
         name: &str,
         most: usize,

@@ -7,7 +7,7 @@
 mod check;
 mod findings;
 mod fleet;
-mod folder;
+pub(super) mod folder;
 mod host;
 mod images;
 mod merge;

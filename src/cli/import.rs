@@ -1,0 +1,174 @@
+//! `rootpin import`: proposes a policy that says what Docker's, Notary's and other tools'
+//! configurations on this host say.
+
+mod confirm;
+mod report;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::failure::Failure;
+use super::given_fingerprint::GivenFingerprint;
+use super::output::{Output, shell_word, unwritable};
+use super::pin::{Asking, broken, scan};
+use crate::operate::import::{ImportedRoot, Proposal, files};
+use crate::problem::Problem;
+use crate::sources::Sources;
+use confirm::confirm;
+use rootpin_trust::KeyId;
+
+pub(super) const EXAMPLES: &str = "examples:\n  \
+    rootpin import --out proposal --fingerprint 30ff0720…   (all that this host has)\n  \
+    rootpin import --from docker-trust-dir ~/.docker/trust --server https://notary.example --out proposal\n\n\
+    exit codes: 0 proposed, 1 some keys wait for their fingerprints, 2 could not read, 64 wrong usage";
+
+pub(super) const LONG: &str = "Propose a policy that says what other tools' configurations on this host say. Nothing in force changes.\n\n\
+    A trust directory has what this host saw first, which proves nothing: each root key in it needs the fingerprint that its publisher gives \
+    by another way (--fingerprint, or typed at the terminal). Until then its root is left out of the proposal, and its names stay refused. \
+    What can't be carried over is listed line by line.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What it is
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
+    from: source::SourceFormat,
+    /// Its file or folder; else where its tool has it
+    #[arg(value_name = "FILE|DIR")]
+    path: Option<PathBuf>,
+    /// The new folder of the proposal
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The publisher's fingerprint of a root key
+    #[arg(long, value_name = "FINGERPRINT")]
+    fingerprint: Vec<GivenFingerprint>,
+    /// The Notary server of all repositories; else as Docker's client chooses it
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// Don't ask the servers what they show now
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// What the servers show now of one root: by repository, the keys, or why there are none.
+type Shown = BTreeMap<String, Result<Vec<KeyId>, String>>;
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    let out = &arguments.out;
+    // Before anything is asked of anybody.
+    if fs::symlink_metadata(out).is_ok() {
+        return Err(Failure::Usage(Problem::hinted(
+            format!("{} is there already", out.display()),
+            "name a folder that is new: a proposal is never written over another",
+        )));
+    }
+    let tls_ca = arguments.asking.tls_ca()?;
+    // As Docker's client takes it.
+    let environment = || std::env::var("DOCKER_CONTENT_TRUST_SERVER").ok();
+    let server = arguments.server.clone().or_else(environment);
+    let server = server.filter(|server| !server.is_empty());
+    let sources = source::read(
+        arguments.from,
+        arguments.path.as_deref(),
+        (server.as_deref(), tls_ca.as_deref()),
+    )?;
+    let mut proposal = Proposal::default();
+    for (file, source) in sources {
+        proposal.merge(source, &file);
+    }
+    let shown = if arguments.offline {
+        Vec::new()
+    } else {
+        shown_now(&proposal, arguments)?
+    };
+    if !output.json {
+        output.value(&report::found(&proposal, &shown), report::found_text);
+    }
+    confirm(&mut proposal, &arguments.fingerprint)?;
+    let files = files(&proposal);
+    let loaded = rootpin_policy::load(&files, Timestamp::now());
+    loaded.map_err(|findings| {
+        Failure::Unknown(broken(
+            "the proposal would not load",
+            &findings,
+            "mend what it names in the source, or give --server; nothing is written",
+        ))
+    })?;
+    write(out, &files).map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
+    let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
+    let next = format!(
+        "rootpin policy check {}",
+        shell_word(&out.to_string_lossy())
+    );
+    let report = report::proposed(&proposal, &shown, &files, (out, &next));
+    output.value(&report, report::proposed_text);
+    Ok(u8::from(waiting))
+}
+
+/// Asks the servers of exact names. Nothing of it is believed.
+fn shown_now(proposal: &Proposal, arguments: &Arguments) -> Result<Vec<Shown>, Failure> {
+    let sources = Sources::new(Arc::new(arguments.asking.credentials()));
+    super::block_on(async {
+        let mut all = Vec::new();
+        for (index, root) in proposal.roots.iter().enumerate() {
+            let mut shown = Shown::new();
+            let names = proposal.patterns_of(index);
+            for name in names.filter(|name| !name.contains('*')).take(MOST_ASKED) {
+                shown.insert(name.to_owned(), ask(&sources, root, name).await);
+            }
+            all.push(shown);
+        }
+        Ok(all)
+    })
+    .map_err(Failure::Unknown)
+}
+
+/// Of one root, so many repositories are looked at: they have the same keys.
+const MOST_ASKED: usize = 50;
+
+async fn ask(sources: &Sources, root: &ImportedRoot, name: &str) -> Result<Vec<KeyId>, String> {
+    let target = scan::at_server(name, root.server.clone(), root.tls_ca.clone());
+    let target = target.map_err(|_| "it is no name that a server can be asked for".to_owned())?;
+    let seen = scan::ask(sources, &target, 1).await;
+    let seen = seen.map_err(|refusal| refusal.found)?;
+    let newest = seen.files.last();
+    Ok(newest.map_or_else(Vec::new, |(file, _)| {
+        file.keys.iter().map(rootpin_trust::PublicKey::id).collect()
+    }))
+}
+
+/// Writes the folder, whole or not at all.
+fn write(out: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let draft = tempfile::Builder::new()
+        .prefix(".rootpin-import-")
+        .tempdir_in(parent)?;
+    for (name, bytes) in files {
+        let path = draft.path().join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, bytes)?;
+    }
+    // rename() would put it in the place of an empty folder that somebody made meanwhile.
+    if fs::symlink_metadata(out).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let made = draft.keep();
+    open_to_readers(&made)?;
+    fs::rename(&made, out).inspect_err(|_| drop(fs::remove_dir_all(&made)))
+}
+
+/// A temporary folder is its owner's alone; a policy has no secrets.
+fn open_to_readers(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}

@@ -1,0 +1,148 @@
+//! What `import` found, and what it proposes, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::super::output::{counted, list, text};
+use super::Shown;
+use crate::operate::import::{ImportedRoot, ImportedRule, Proposal};
+use rootpin_trust::KeyId;
+
+/// What the sources say, and what the servers show now. The keys are not repeated where a person is
+/// asked for a fingerprint: nobody should copy it from here.
+pub(super) fn found(proposal: &Proposal, shown: &[Shown]) -> Value {
+    let root = |(index, root): (usize, &ImportedRoot)| {
+        let names: Vec<&str> = proposal.patterns_of(index).collect();
+        let keys: Vec<KeyId> = root.keys.iter().map(|key| key.id).collect();
+        let servers = shown.get(index).into_iter().flatten();
+        let servers: Vec<Value> = servers
+            .map(|(name, seen)| json!({ "name": name, "shows": shows(&keys, seen) }))
+            .collect();
+        json!({
+            "id": root.id,
+            "server": root.server,
+            "role": root.role,
+            "keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "confirmed": root.is_confirmed(),
+            "names": names,
+            "server_now": servers,
+        })
+    };
+    let roots: Vec<Value> = proposal.roots.iter().enumerate().map(root).collect();
+    let refused: Vec<Value> = proposal
+        .rules
+        .iter()
+        .filter_map(|(pattern, rule)| match rule {
+            ImportedRule::Refused(why) => Some(json!({ "name": pattern, "why": why })),
+            ImportedRule::Root(_) => None,
+        })
+        .collect();
+    json!({ "roots": roots, "refused": refused })
+}
+
+fn shows(keys: &[KeyId], seen: &Result<Vec<KeyId>, String>) -> String {
+    match seen {
+        Err(why) => format!("no answer: {why}"),
+        Ok(now) if now.iter().all(|id| keys.contains(id)) => "the same key".to_owned(),
+        Ok(_) => "ANOTHER KEY: somebody answers in the publisher's place, or the key was changed; ask the publisher".to_owned(),
+    }
+}
+
+pub(super) fn found_text(report: &Value) -> String {
+    let mut lines = Vec::new();
+    for root in list(report, "roots") {
+        let names = list(root, "names");
+        let shown: Vec<&str> = names.iter().take(3).filter_map(Value::as_str).collect();
+        let more = match names.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        lines.push(format!("{}: {}{more}", text(root, "id"), shown.join(", ")));
+        lines.push(format!(
+            "  at {}, role {}, {}",
+            text(root, "server"),
+            text(root, "role"),
+            counted(list(root, "keys").len(), "root key")
+        ));
+        lines.push(match root.get("confirmed").and_then(Value::as_bool) {
+            Some(true) => "  pinned in the source".to_owned(),
+            _ => "  this host saw the key first and believed it; nobody confirmed it".to_owned(),
+        });
+        let mut by_word: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for one in list(root, "server_now") {
+            by_word
+                .entry(text(one, "shows"))
+                .or_default()
+                .push(text(one, "name"));
+        }
+        for (word, names) in by_word {
+            let of = match names.as_slice() {
+                [name] => (*name).to_owned(),
+                names => counted(names.len(), "repository"),
+            };
+            lines.push(format!("  the server shows now for {of}: {word}"));
+        }
+    }
+    lines.join("\n")
+}
+
+pub(super) fn proposed(
+    proposal: &Proposal,
+    shown: &[Shown],
+    files: &BTreeMap<String, Vec<u8>>,
+    (out, next): (&Path, &str),
+) -> Value {
+    let left = proposal.left_behind.iter();
+    let left: Vec<Value> = left
+        .map(|left| json!({ "file": left.file, "what": left.what, "why": left.why }))
+        .collect();
+    let mut report = json!({
+        "version": 1,
+        "out": out.to_string_lossy(),
+        "files": files.keys().collect::<Vec<_>>(),
+        "left_behind": left,
+        "next": next,
+    });
+    let found = found(proposal, shown);
+    if let (Some(report), Value::Object(found)) = (report.as_object_mut(), found) {
+        report.extend(found);
+    }
+    report
+}
+
+pub(super) fn proposed_text(report: &Value) -> String {
+    let mut lines = Vec::new();
+    for left in list(report, "left_behind") {
+        lines.push(format!(
+            "left behind: {}: {}: {}",
+            text(left, "file"),
+            text(left, "what"),
+            text(left, "why")
+        ));
+    }
+    for refused in list(report, "refused") {
+        lines.push(format!(
+            "refused: {}: {}",
+            text(refused, "name"),
+            text(refused, "why")
+        ));
+    }
+    let waits = |root: &&Value| root.get("confirmed").and_then(Value::as_bool) != Some(true);
+    for root in list(report, "roots").iter().filter(waits) {
+        lines.push(format!(
+            "left out: {}: no fingerprint was given for its keys; its names stay refused",
+            text(root, "id")
+        ));
+    }
+    lines.push(format!(
+        "written: {}, and nothing in force has changed",
+        text(report, "out")
+    ));
+    lines.push(format!(
+        "hint: look at it, and then: {}",
+        text(report, "next")
+    ));
+    lines.join("\n")
+}

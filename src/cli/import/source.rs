@@ -1,0 +1,214 @@
+//! The files that are read, by their format: where each tool has them, and what lies beside them.
+
+use std::path::{Path, PathBuf};
+
+use super::super::failure::Failure;
+use super::super::pin::material;
+use crate::operate::import::{
+    MAX_FILE, NotaryConfig, Proposal, ServerChoice, TrustDirectory, containers_policy,
+    docker_daemon, notary_config, notation_trust_policy,
+};
+use crate::problem::Problem;
+
+/// The formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SourceFormat {
+    /// All that this host has
+    Auto,
+    /// ~/.docker/trust
+    DockerTrustDir,
+    /// ~/.notary/config.json
+    NotaryConfig,
+    /// content-trust in /etc/docker/daemon.json (Mirantis)
+    DockerDaemon,
+    /// /etc/containers/policy.json
+    ContainersPolicy,
+    /// trustpolicy.json of notation
+    NotationTrustpolicy,
+}
+
+use SourceFormat as Format;
+
+const ALL: [Format; 5] = [
+    Format::DockerDaemon,
+    Format::NotaryConfig,
+    Format::DockerTrustDir,
+    Format::ContainersPolicy,
+    Format::NotationTrustpolicy,
+];
+
+/// Reads the source that was named, or all that are here; what a person pinned comes before what a
+/// client saw first.
+pub(super) fn read(
+    format: Format,
+    path: Option<&Path>,
+    (server, tls_ca): (Option<&str>, Option<&[u8]>),
+) -> Result<Vec<(String, Proposal)>, Failure> {
+    let choice = ServerChoice {
+        server: server.map(str::to_owned),
+        tls_ca: tls_ca.map(<[u8]>::to_vec),
+    };
+    let named = |format| {
+        let path = path.map(Path::to_owned).or_else(|| usual(format));
+        path.ok_or_else(|| {
+            Failure::Usage(Problem::hinted(
+                "this user has no home folder to look in",
+                "name the file or folder",
+            ))
+        })
+    };
+    match (format, path) {
+        (Format::Auto, Some(path)) => {
+            let format = guessed(path)?;
+            Ok(vec![one(format, path, &choice)?])
+        }
+        (Format::Auto, None) => {
+            let here = ALL
+                .iter()
+                .filter_map(|format| Some((*format, usual(*format)?)));
+            let here: Vec<_> = here.filter(|(_, path)| path.exists()).collect();
+            if here.is_empty() {
+                return Err(Failure::Unknown(Problem::hinted(
+                    "this host has none of the files that are known",
+                    "name one: rootpin import --from docker-trust-dir DIR --out proposal",
+                )));
+            }
+            let all = here
+                .iter()
+                .map(|(format, path)| one(*format, path, &choice));
+            all.collect()
+        }
+        (format, _) => Ok(vec![one(format, &named(format)?, &choice)?]),
+    }
+}
+
+/// What a file or folder is, by its name.
+fn guessed(path: &Path) -> Result<Format, Failure> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    match name {
+        _ if path.is_dir() => Ok(Format::DockerTrustDir),
+        Some("daemon.json") => Ok(Format::DockerDaemon),
+        Some("policy.json") => Ok(Format::ContainersPolicy),
+        Some(name) if name.starts_with("trustpolicy") => Ok(Format::NotationTrustpolicy),
+        Some("config.json") => Ok(Format::NotaryConfig),
+        _ => Err(Failure::Usage(Problem::hinted(
+            format!("what {} is, its name does not tell", path.display()),
+            "say it by --from",
+        ))),
+    }
+}
+
+/// Where its tool has it.
+fn usual(format: Format) -> Option<PathBuf> {
+    let home = || std::env::home_dir();
+    match format {
+        Format::Auto => None,
+        Format::DockerTrustDir => Some(docker_folder()?.join("trust")),
+        Format::NotaryConfig => Some(home()?.join(".notary/config.json")),
+        Format::DockerDaemon => Some("/etc/docker/daemon.json".into()),
+        Format::ContainersPolicy => Some("/etc/containers/policy.json".into()),
+        Format::NotationTrustpolicy => Some(home()?.join(".config/notation/trustpolicy.json")),
+    }
+}
+
+fn docker_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty());
+    let usual = || Some(std::env::home_dir()?.join(".docker"));
+    named.map(PathBuf::from).or_else(usual)
+}
+
+fn one(format: Format, path: &Path, choice: &ServerChoice) -> Result<(String, Proposal), Failure> {
+    let file = path.display().to_string();
+    let malformed = |why: String| Failure::Unknown(format!("{file}: {why}").into());
+    let proposal = match format {
+        Format::Auto | Format::DockerTrustDir => {
+            let trust = trust_directory(path)?;
+            let tls = path.parent().map(|folder| folder.join("tls"));
+            trust.proposal(&file, |gun| with_tls(choice, gun.host(), tls.as_deref()))
+        }
+        Format::DockerDaemon => {
+            let trust = docker_folder().map(|folder| folder.join("trust"));
+            let trust = trust.filter(|folder| folder.is_dir());
+            let trust = trust.map(|folder| trust_directory(&folder)).transpose()?;
+            docker_daemon(&file, &text(path)?, choice, &trust.unwrap_or_default())
+                .map_err(malformed)?
+        }
+        Format::NotaryConfig => from_notary(&file, path, choice)?,
+        Format::ContainersPolicy => containers_policy(&file, &text(path)?).map_err(malformed)?,
+        Format::NotationTrustpolicy => {
+            notation_trust_policy(&file, &text(path)?).map_err(malformed)?
+        }
+    };
+    Ok((file, proposal))
+}
+
+/// The pins of Notary's configuration, then what its client saw first.
+fn from_notary(file: &str, path: &Path, choice: &ServerChoice) -> Result<Proposal, Failure> {
+    let config = NotaryConfig::read(&text(path)?)
+        .map_err(|why| Failure::Unknown(format!("{file}: {why}").into()))?;
+    let beside = path.parent().unwrap_or(Path::new("."));
+    let at = |name: &str| match name.strip_prefix("~/") {
+        Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+        None => beside.join(name),
+    };
+    let folder = at(config.trust_dir.as_deref().unwrap_or("~/.notary"));
+    let trust = if folder.is_dir() {
+        trust_directory(&folder)?
+    } else {
+        TrustDirectory::default()
+    };
+    let ca = config
+        .root_ca
+        .as_deref()
+        .map(|name| material::file(&at(name)));
+    let servers = ServerChoice {
+        server: choice.server.clone().or_else(|| config.server.clone()),
+        tls_ca: match choice.tls_ca.clone() {
+            Some(given) => Some(given),
+            None => ca.transpose()?,
+        },
+    };
+    let mut proposal = notary_config(file, &config, &servers, &trust);
+    let first = folder.display().to_string();
+    proposal.merge(trust.proposal(&first, |_| servers.clone()), &first);
+    Ok(proposal)
+}
+
+/// Docker's client has the certificates of a server's TLS in a folder of the server's name.
+fn with_tls(choice: &ServerChoice, host: &str, tls: Option<&Path>) -> ServerChoice {
+    let server = choice.of(host);
+    let name = server
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next());
+    let ca = tls
+        .zip(name)
+        .map(|(tls, name)| tls.join(name).join("ca.crt"))
+        .filter(|file| file.is_file());
+    ServerChoice {
+        server: choice.server.clone(),
+        tls_ca: choice
+            .tls_ca
+            .clone()
+            .or_else(|| ca.and_then(|file| material::file(&file).ok())),
+    }
+}
+
+fn trust_directory(path: &Path) -> Result<TrustDirectory, Failure> {
+    TrustDirectory::read(path).map_err(|error| {
+        Failure::Unknown(Problem::hinted(
+            format!("{}: {error}", path.display()),
+            "wanted a folder such as ~/.docker/trust, with tuf/NAME/metadata/root.json in it",
+        ))
+    })
+}
+
+fn text(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = material::file(path)?;
+    if bytes.len() > MAX_FILE {
+        return Err(Failure::Unknown(
+            format!("{} is larger than {MAX_FILE} bytes", path.display()).into(),
+        ));
+    }
+    Ok(bytes)
+}

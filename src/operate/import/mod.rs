@@ -1,0 +1,193 @@
+//! Proposes a policy that says what other tools' configurations say. Nothing in force changes by it.
+//!
+//! What this host merely saw first is never enough: such a key counts once a person has confirmed it
+//! ([`ImportedKey::confirmed`]). A name that its source refuses is refused here too, also where a
+//! broader entry would cover it ([`Proposal::refuse`]).
+
+mod docker_daemon;
+mod name_pattern;
+mod notary_config;
+mod pinned_names;
+mod render;
+#[cfg(test)]
+mod tests;
+mod trust_directory;
+mod unsupported;
+
+use std::collections::BTreeMap;
+
+use rootpin_trust::{KeyId, PublicKey};
+
+pub(crate) use docker_daemon::docker_daemon;
+pub(crate) use notary_config::{NotaryConfig, notary_config};
+pub(crate) use render::files;
+pub(crate) use trust_directory::TrustDirectory;
+pub(crate) use unsupported::{containers_policy, notation_trust_policy};
+
+/// Larger configurations are not read.
+pub(crate) const MAX_FILE: usize = 1 << 20;
+
+/// A policy that is proposed, and what it lacks.
+#[derive(Debug, Default)]
+pub(crate) struct Proposal {
+    /// The roots.
+    pub(crate) roots: Vec<ImportedRoot>,
+    /// By pattern: the rule for it.
+    pub(crate) rules: BTreeMap<String, ImportedRule>,
+    /// Whether the source lets pass what fails.
+    pub(crate) audit: bool,
+    /// What the source says and the proposal does not.
+    pub(crate) left_behind: Vec<LeftBehind>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImportedRule {
+    /// The root of that index says yes.
+    Root(usize),
+    /// Nothing does, for this reason.
+    Refused(String),
+}
+
+/// A root of a Notary server.
+#[derive(Debug)]
+pub(crate) struct ImportedRoot {
+    /// Its id in the policy.
+    pub(crate) id: String,
+    /// The server's URL.
+    pub(crate) server: String,
+    /// PEM certificates for its TLS.
+    pub(crate) tls_ca: Option<Vec<u8>>,
+    /// The role that must name the image.
+    pub(crate) role: String,
+    /// The keys that may stand in its root role.
+    pub(crate) keys: Vec<ImportedKey>,
+}
+
+/// A root key.
+#[derive(Debug, Clone)]
+pub(crate) struct ImportedKey {
+    /// Its canonical ID.
+    pub(crate) id: KeyId,
+    /// The key itself, where the source has it.
+    pub(crate) key: Option<PublicKey>,
+    /// Whether a person said that it is the publisher's: in the source, or just now.
+    pub(crate) confirmed: bool,
+}
+
+/// Something that the proposal does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftBehind {
+    /// The file that says it.
+    pub(crate) file: String,
+    /// What it says.
+    pub(crate) what: String,
+    /// Why it is left behind, and what to do instead.
+    pub(crate) why: String,
+}
+
+/// Where the metadata of a repository is, and how it is reached.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerChoice {
+    /// The server of all repositories, if one was named.
+    pub(crate) server: Option<String>,
+    /// The certificates for its TLS.
+    pub(crate) tls_ca: Option<Vec<u8>>,
+}
+
+impl ServerChoice {
+    /// The Notary server of a registry, as Docker's client chooses it.
+    pub(crate) fn of(&self, host: &str) -> String {
+        match &self.server {
+            Some(server) => server.trim_end_matches('/').to_owned(),
+            None if host == "docker.io" => "https://notary.docker.io".to_owned(),
+            None => format!("https://{host}"),
+        }
+    }
+}
+
+impl ImportedRoot {
+    /// Whether every key was confirmed.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.keys.iter().all(|key| key.confirmed)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let ids = |root: &Self| {
+            let ids = root.keys.iter().map(|key| (key.id, key.confirmed));
+            ids.collect::<std::collections::BTreeSet<_>>()
+        };
+        self.server == other.server
+            && self.tls_ca == other.tls_ca
+            && self.role == other.role
+            && ids(self) == ids(other)
+    }
+}
+
+impl Proposal {
+    /// Adds a rule for a pattern by a root; equal roots are one.
+    fn allow(&mut self, pattern: &str, mut root: ImportedRoot) {
+        let known = self.roots.iter().position(|known| known.is_same(&root));
+        let index = known.unwrap_or_else(|| {
+            let number = self.roots.len() + 1;
+            root.id = format!("notary-{number}");
+            self.roots.push(root);
+            number - 1
+        });
+        self.rules
+            .insert(pattern.to_owned(), ImportedRule::Root(index));
+    }
+
+    /// Adds a rule by which nothing is allowed: a broader one may cover the pattern.
+    fn refuse(&mut self, pattern: &str, why: &str) {
+        self.rules
+            .insert(pattern.to_owned(), ImportedRule::Refused(why.to_owned()));
+    }
+
+    fn leave(&mut self, file: &str, what: impl Into<String>, why: impl Into<String>) {
+        self.left_behind.push(LeftBehind {
+            file: file.to_owned(),
+            what: what.into(),
+            why: why.into(),
+        });
+    }
+
+    /// Takes another source's proposal in. Where both speak of a pattern, the first counts.
+    pub(crate) fn merge(&mut self, other: Self, file: &str) {
+        self.audit |= other.audit;
+        self.left_behind.extend(other.left_behind);
+        let mut roots: BTreeMap<usize, ImportedRoot> =
+            other.roots.into_iter().enumerate().collect();
+        let mut placed: BTreeMap<usize, usize> = BTreeMap::new();
+        for (pattern, rule) in other.rules {
+            if self.rules.contains_key(&pattern) {
+                self.leave(
+                    file,
+                    format!("its word on {pattern}"),
+                    "another source that was read before it speaks of the same name",
+                );
+                continue;
+            }
+            match rule {
+                ImportedRule::Refused(why) => self.refuse(&pattern, &why),
+                ImportedRule::Root(index) => {
+                    if let Some(root) = roots.remove(&index) {
+                        self.allow(&pattern, root);
+                        if let Some(ImportedRule::Root(at)) = self.rules.get(&pattern) {
+                            placed.insert(index, *at);
+                        }
+                    } else if let Some(at) = placed.get(&index) {
+                        self.rules.insert(pattern, ImportedRule::Root(*at));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The patterns of the rules that a root decides.
+    pub(crate) fn patterns_of(&self, index: usize) -> impl Iterator<Item = &str> {
+        let of_root = move |rule: &ImportedRule| *rule == ImportedRule::Root(index);
+        let rules = self.rules.iter().filter(move |(_, rule)| of_root(rule));
+        rules.map(|(pattern, _)| pattern.as_str())
+    }
+}

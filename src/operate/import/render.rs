@@ -1,0 +1,124 @@
+//! The files of a proposed policy.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::{ImportedRoot, ImportedRule, Proposal};
+use crate::observe::plain_lines;
+use crate::publish::to_pem;
+
+/// The root of names that are refused: no key has this ID, and nothing answers at this address.
+const REFUSED: &str = "refused";
+const NO_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const NO_SERVER: &str = "https://127.0.0.1:1";
+
+/// `policy.toml` and the files that it names. A root with a key that nobody confirmed is not in it,
+/// only a comment that says so.
+pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut text = String::from(
+        "# Proposed by rootpin import. It is in force nowhere until it lies in /etc/rootpin.\n\
+         version = 1\ndefault = \"deny\"\n",
+    );
+    if proposal.audit {
+        text.push_str("# The source lets pass what fails, and reports it.\nmode = \"audit\"\n");
+    }
+    for (index, root) in proposal.roots.iter().enumerate() {
+        let patterns: Vec<&str> = proposal.patterns_of(index).collect();
+        if patterns.is_empty() {
+            continue;
+        }
+        if root.is_confirmed() {
+            add_root(&mut text, &mut files, root);
+            for pattern in patterns {
+                add_rule(&mut text, pattern, &root.id);
+            }
+        } else {
+            let _ = write!(
+                text,
+                "\n# {} at {} is left out: nobody confirmed its keys. These names stay refused:\n",
+                root.id,
+                line(&root.server)
+            );
+            for pattern in patterns {
+                let _ = writeln!(text, "#   {}", line(pattern));
+            }
+        }
+    }
+    let mut refused = proposal
+        .rules
+        .iter()
+        .filter_map(|(pattern, rule)| match rule {
+            ImportedRule::Refused(why) => Some((pattern, why)),
+            ImportedRule::Root(_) => None,
+        });
+    if let Some(first) = refused.next() {
+        let _ = write!(
+            text,
+            "\n# No key has this ID: what only this root could admit is refused.\n[[root]]\nid     = \"{REFUSED}\"\n\
+             type   = \"notary\"\nserver = \"{NO_SERVER}\"\nkeys   = [\"{NO_KEY}\"]\nrole   = \"targets\"\n"
+        );
+        for (pattern, why) in [first].into_iter().chain(refused) {
+            let _ = write!(text, "\n# {}", line(why));
+            add_rule(&mut text, pattern, REFUSED);
+        }
+    }
+    if !proposal.left_behind.is_empty() {
+        text.push_str("\n# Left behind:\n");
+        for left in &proposal.left_behind {
+            let said = format!("{}: {}: {}", left.file, left.what, left.why);
+            let _ = writeln!(text, "#   {}", line(&said));
+        }
+    }
+    files.insert("policy.toml".to_owned(), text.into_bytes());
+    files
+}
+
+fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &ImportedRoot) {
+    let mut keys = Vec::new();
+    for key in &root.keys {
+        match key.key.as_ref().and_then(to_pem) {
+            Some(pem) => {
+                let name = format!("roots/{}-{:.12}.pub", root.id, key.id.to_string());
+                files.insert(name.clone(), pem.into_bytes());
+                keys.push(name);
+            }
+            None => keys.push(key.id.to_string()),
+        }
+    }
+    let _ = write!(
+        text,
+        "\n[[root]]\nid     = {}\ntype   = \"notary\"\nserver = {}\n",
+        quoted(&root.id),
+        quoted(&root.server)
+    );
+    if let Some(pem) = &root.tls_ca {
+        let name = format!("roots/{}-tls-ca.pem", root.id);
+        let _ = writeln!(text, "tls-ca = {}", quoted(&name));
+        files.insert(name, pem.clone());
+    }
+    let _ = write!(
+        text,
+        "keys   = {}\nrole   = {}\n",
+        toml::Value::from(keys),
+        quoted(&root.role)
+    );
+}
+
+fn add_rule(text: &mut String, pattern: &str, root: &str) {
+    let _ = write!(
+        text,
+        "\n[[rule]]\nmatch = {}\nroots = [{}]\n",
+        quoted(pattern),
+        quoted(root)
+    );
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// What others wrote, within its line.
+fn line(text: &str) -> String {
+    plain_lines(text).replace('\n', "\\u{a}")
+}

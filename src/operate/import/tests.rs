@@ -1,0 +1,354 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use rootpin_policy::{Policy, RootKind};
+use rootpin_trust::image::Repository;
+
+fn id(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+fn proposed(daemon_json: &Value) -> Proposal {
+    let text = daemon_json.to_string();
+    let trust = TrustDirectory::default();
+    docker_daemon(
+        "daemon.json",
+        text.as_bytes(),
+        &ServerChoice::default(),
+        &trust,
+    )
+    .unwrap()
+}
+
+fn loaded(proposal: &Proposal) -> Policy {
+    let files = files(proposal);
+    let text = String::from_utf8_lossy(&files["policy.toml"]).into_owned();
+    let now = "2026-11-29T00:00:00Z".parse().unwrap();
+    rootpin_policy::load(&files, now).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+}
+
+/// The keys that the proposal admits for a name.
+fn admitted(policy: &Policy, name: &str) -> BTreeSet<String> {
+    let repository = Repository::from_full(name).unwrap();
+    let Some(rule) = policy.rule_for(&repository) else {
+        return BTreeSet::new();
+    };
+    let mut keys = BTreeSet::new();
+    for root in &rule.roots {
+        let RootKind::Notary(notary) = &root.kind else {
+            panic!("{root}")
+        };
+        keys.extend(notary.keys.iter().map(ToString::to_string));
+    }
+    keys.remove(&"0".repeat(64));
+    keys
+}
+
+/// What Mirantis' dockerd admits: the exact name's certificates, its keys, then the longest
+/// beginning.
+fn by_source(pinning: &Value, name: &str) -> BTreeSet<String> {
+    let keys = |value: &Value| -> BTreeSet<String> {
+        let ids = value.as_array().unwrap().iter();
+        ids.map(|id| id.as_str().unwrap().to_owned()).collect()
+    };
+    // The certificates are in no trust directory here, so nobody knows their keys.
+    if pinning["cert-ids"].get(name).is_some() {
+        return BTreeSet::new();
+    }
+    let pins = pinning["root-keys"].as_object().unwrap();
+    if let Some(exact) = pins.get(name) {
+        return keys(exact);
+    }
+    let fits = |pattern: &&String| {
+        let beginning = pattern.strip_suffix('*');
+        beginning.is_some_and(|beginning| name.starts_with(beginning))
+    };
+    let longest = pins.keys().filter(fits).max_by_key(|pattern| pattern.len());
+    longest
+        .map(|pattern| keys(&pins[pattern]))
+        .unwrap_or_default()
+}
+
+const NAMES: [&str; 10] = [
+    "r.example/org",
+    "r.example/org/app",
+    "r.example/org/app/web",
+    "r.example/organ",
+    "r.example/organ/app",
+    "r.example/or",
+    "r.example.evil/org/app",
+    "s.example/org/app",
+    "docker.io/library/alpine",
+    "docker.io/org/app",
+];
+
+const PATTERNS: [&str; 13] = [
+    "r.example/org",
+    "r.example/org/app",
+    "r.example/org/*",
+    "r.example/org*",
+    "r.example/or*",
+    "r.example/*",
+    "r.example*",
+    "*",
+    "r.example/org/app/*",
+    "docker.io/*",
+    "docker.io/library/alpine",
+    "r.example/organ/*",
+    "not a name",
+];
+
+proptest! {
+    #[test]
+    fn no_name_is_admitted_that_the_source_refuses_nor_by_another_key(
+        pins in prop::collection::btree_map(0..PATTERNS.len(), prop::collection::vec(1..6_u8, 0..3), 0..7),
+        certificates in prop::collection::btree_set(0..NAMES.len(), 0..3),
+    ) {
+        let keys: BTreeMap<&str, Vec<String>> = pins
+            .iter()
+            .map(|(at, keys)| (PATTERNS[*at], keys.iter().map(|key| id(*key)).collect()))
+            .collect();
+        let certificates: BTreeMap<&str, Vec<String>> =
+            certificates.iter().map(|at| (NAMES[*at], vec![id(9)])).collect();
+        let pinning = json!({ "root-keys": keys, "cert-ids": certificates });
+        let proposal = proposed(&json!({ "content-trust": { "mode": "enforced", "trust-pinning": pinning } }));
+        let policy = loaded(&proposal);
+        for name in NAMES {
+            let (ours, theirs) = (admitted(&policy, name), by_source(&pinning, name));
+            prop_assert!(ours.is_subset(&theirs), "{}: {:?} not in {:?}", name, ours, theirs);
+        }
+    }
+}
+
+#[test]
+fn the_pins_of_mirantis_dockerd_are_carried_over_with_all_that_can_be() {
+    let proposal = proposed(&json!({
+        "debug": true,
+        "content-trust": {
+            "mode": "permissive",
+            "trust-pinning": {
+                "official-library-images": true,
+                "root-keys": { "r.example/org/*": [id(1), id(2)], "s.example/or*": [id(3)], "docker.io/acme/app": [id(1)] },
+                "cert-ids": { "r.example/org/app": [id(9)] },
+            },
+            "allow-expired-cached-trust-data": true,
+            "new-thing": 1,
+        },
+    }));
+    let policy = loaded(&proposal);
+    assert_eq!(
+        policy
+            .mode_at(Some("2026-11-29T00:00:00Z".parse().unwrap()))
+            .as_str(),
+        "audit"
+    );
+    assert_eq!(
+        admitted(&policy, "r.example/org/web"),
+        BTreeSet::from([id(1), id(2)])
+    );
+    assert_eq!(admitted(&policy, "s.example/or/x"), BTreeSet::from([id(3)]));
+    // Its own certificate counts and is not known, so the broader keys don't count for it.
+    assert_eq!(admitted(&policy, "r.example/org/app"), BTreeSet::new());
+    let servers: BTreeSet<&str> = proposal
+        .roots
+        .iter()
+        .map(|root| root.server.as_str())
+        .collect();
+    assert_eq!(
+        servers,
+        BTreeSet::from([
+            "https://notary.docker.io",
+            "https://r.example",
+            "https://s.example"
+        ])
+    );
+    let left: Vec<&str> = proposal
+        .left_behind
+        .iter()
+        .map(|left| left.what.as_str())
+        .collect();
+    assert_eq!(
+        left,
+        [
+            "content-trust.\"new-thing\"",
+            "allow-expired-cached-trust-data",
+            "official-library-images",
+            &format!("the certificate {:?} of \"r.example/org/app\"", id(9)),
+            "a part of the pins of \"s.example/or*\"",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_configuration_and_what_is_hostile_pins_nothing_and_breaks_nothing() {
+    let trust = TrustDirectory::default();
+    let servers = ServerChoice::default();
+    for text in ["", "[]", "{", "\"x\"", "{\"content-trust\": "] {
+        assert!(
+            docker_daemon("f", text.as_bytes(), &servers, &trust).is_err(),
+            "{text}"
+        );
+        assert!(NotaryConfig::read(text.as_bytes()).is_err(), "{text}");
+        assert!(containers_policy("f", text.as_bytes()).is_err(), "{text}");
+    }
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{{\"content-trust\": {deep}}}");
+    assert!(docker_daemon("f", deep.as_bytes(), &servers, &trust).is_err());
+    for content_trust in [
+        json!(1),
+        json!([]),
+        json!({ "mode": 7, "trust-pinning": 7 }),
+        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a\n[[exempt]]": [id(1)] } } }),
+        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a": "x" } } }),
+        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a": ["x\n[[rule]]"] } } }),
+        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "../*": [id(1)], "/": [id(1)], "*/*": [id(1)] } } }),
+    ] {
+        let proposal = proposed(&json!({ "content-trust": content_trust }));
+        let policy = loaded(&proposal);
+        assert_eq!(admitted(&policy, "r.example/a"), BTreeSet::new());
+        let text = String::from_utf8(files(&proposal)["policy.toml"].clone()).unwrap();
+        let tables: toml::Table = text.parse().unwrap();
+        assert!(
+            !tables.contains_key("exempt") && !proposal.left_behind.is_empty(),
+            "{content_trust}"
+        );
+    }
+}
+
+/// What Docker's client keeps of a repository that its server serves.
+fn trust_directory() -> TrustDirectory {
+    let served = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/notary/server/dct-docker26/served"
+    );
+    let gun = std::fs::read_to_string(format!("{served}/GUN")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = dir.path().join("tuf").join(gun.trim()).join("metadata");
+    std::fs::create_dir_all(&metadata).unwrap();
+    for file in ["root.json", "targets.json"] {
+        std::fs::copy(format!("{served}/{file}"), metadata.join(file)).unwrap();
+    }
+    // Nothing is read through a link.
+    let link = dir.path().join("tuf/linked.example");
+    std::os::unix::fs::symlink(dir.path().join("tuf"), link).unwrap();
+    let trust = TrustDirectory::read(dir.path()).unwrap();
+    assert_eq!((trust.repositories.len(), trust.unread.len()), (1, 1));
+    trust
+}
+
+#[test]
+fn what_docker_saw_first_is_proposed_and_not_confirmed() {
+    let trust = trust_directory();
+    let mut proposal = trust.proposal("trust", |_| ServerChoice::default());
+    let [root] = proposal.roots.as_slice() else {
+        panic!("{proposal:?}")
+    };
+    assert_eq!(root.role, "targets/releases");
+    assert!(!root.is_confirmed());
+    let name = proposal.rules.keys().next().unwrap().clone();
+    let policy = loaded(&proposal);
+    assert_eq!(admitted(&policy, &name), BTreeSet::new());
+    let text = files(&proposal)["policy.toml"].clone();
+    let key = proposal.roots[0].keys[0].id.to_string();
+    assert!(!String::from_utf8(text).unwrap().contains(&key));
+    proposal.roots[0].keys[0].confirmed = true;
+    assert_eq!(admitted(&loaded(&proposal), &name), BTreeSet::from([key]));
+}
+
+#[test]
+fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
+    let trust = trust_directory();
+    let gun = trust.repositories[0].gun.to_string();
+    let key = &trust.repositories[0].root_keys[0];
+    let config = json!({
+        "trust_dir": "~/.docker/trust",
+        "remote_server": { "url": "https://notary.example:4443", "root_ca": "ca.pem", "tls_client_cert": "x.pem" },
+        "trust_pinning": {
+            "disable_tofu": false,
+            "certs": { gun.as_str(): [key.scoped_id()], "r.example/none": [id(9)], "r.example/empty*": [] },
+            "ca": { "r.example/ca": "ca.pem" },
+        },
+    });
+    let config = NotaryConfig::read(config.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        config.server.as_deref(),
+        Some("https://notary.example:4443")
+    );
+    let servers = ServerChoice {
+        server: config.server.clone(),
+        tls_ca: None,
+    };
+    let proposal = notary_config("config.json", &config, &servers, &trust);
+    let policy = loaded(&proposal);
+    assert_eq!(
+        admitted(&policy, &gun),
+        BTreeSet::from([key.id().to_string()])
+    );
+    assert!(
+        policy
+            .rule_for(&Repository::from_full("r.example/none").unwrap())
+            .is_some()
+    );
+    assert_eq!(admitted(&policy, "r.example/none"), BTreeSet::new());
+    let left: Vec<&str> = proposal
+        .left_behind
+        .iter()
+        .map(|left| left.what.as_str())
+        .collect();
+    assert_eq!(
+        left,
+        [
+            "\"remote_server.tls_client_cert\"",
+            "certs of \"r.example/empty*\"",
+            "ca of \"r.example/ca\": \"ca.pem\"",
+            "trust on first use",
+            &format!("the certificate {:?} of \"r.example/none\"", id(9)),
+        ]
+    );
+    // What the client saw first adds nothing to what was pinned.
+    let mut both = proposal;
+    both.merge(trust.proposal("trust", |_| servers.clone()), "trust");
+    assert_eq!(
+        admitted(&loaded(&both), &gun),
+        BTreeSet::from([key.id().to_string()])
+    );
+}
+
+#[test]
+fn a_policy_of_containers_and_one_of_notation_allow_nothing_and_each_scope_is_named() {
+    let policy = json!({
+        "default": [{ "type": "insecureAcceptAnything" }],
+        "transports": { "docker": {
+            "r.example/a": [{ "type": "reject" }],
+            "r.example/b": [{ "type": "sigstoreSigned", "keyPath": "/k.pub", "signedIdentity": { "type": "remapIdentity", "prefix": "mirror.example", "signedPrefix": "r.example" } }],
+            "r.example/c": [{ "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg" }],
+        }, "oci": { "": [{ "type": "odd" }] } },
+    });
+    let proposal = containers_policy("policy.json", policy.to_string().as_bytes()).unwrap();
+    let left: Vec<&str> = proposal
+        .left_behind
+        .iter()
+        .map(|left| left.what.as_str())
+        .collect();
+    assert_eq!(
+        left,
+        [
+            "default: insecureAcceptAnything",
+            "docker r.example/b: sigstoreSigned, key /k.pub, mirror.example signed as r.example: in a rule that is match and signed-as",
+            "docker r.example/c: signedBy, key /k.gpg",
+            "oci: odd",
+        ]
+    );
+    assert!(loaded(&proposal).rules.is_empty());
+    let notation = json!({ "version": "1.0", "trustPolicies": [
+        { "name": "team", "registryScopes": ["r.example/a", "r.example/b"], "signatureVerification": { "level": "strict" }, "trustStores": ["ca:x"] },
+        { "name": "old", "registryScopes": ["*"], "signatureVerification": { "level": "skip" } },
+    ]});
+    let proposal =
+        notation_trust_policy("trustpolicy.json", notation.to_string().as_bytes()).unwrap();
+    assert_eq!(proposal.left_behind.len(), 3);
+    assert!(loaded(&proposal).rules.is_empty());
+}

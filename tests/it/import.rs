@@ -1,0 +1,172 @@
+//! `rootpin import`: a policy that is proposed, and what no proposal may do.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rootpin_trust::image::Digest;
+use tempfile::TempDir;
+
+use crate::publisher::{Key, Publisher};
+use crate::world::{Ended, Notary, run};
+
+const GUN: &str = "r.test/team/app";
+
+/// A host on which Docker's client pulled a signed tag once.
+struct Host {
+    dir: TempDir,
+    server: Notary,
+    publisher: Publisher,
+}
+
+impl Host {
+    async fn new() -> Self {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Notary::listen().await);
+        let mut publisher = Publisher::new(GUN);
+        publisher.tag("v1", &Digest::of(b"one").to_string(), 3);
+        server.publish(&publisher);
+        let metadata = dir.path().join(format!("trust/tuf/{GUN}/metadata"));
+        fs::create_dir_all(&metadata).unwrap();
+        for file in ["root.json", "targets.json"] {
+            fs::write(metadata.join(file), &publisher.tree().files[file]).unwrap();
+        }
+        Self {
+            dir,
+            server,
+            publisher,
+        }
+    }
+
+    fn rootpin(&self, words: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command.args(words).current_dir(self.dir.path());
+        run(command.env("HOME", self.dir.path()), b"")
+    }
+
+    fn import(&self, more: &[&str]) -> Ended {
+        let server = format!("http://127.0.0.1:{}", self.server.port);
+        let words = ["import", "--server", &server, "--out", "proposal"];
+        self.rootpin(&[&words, more].concat())
+    }
+
+    fn proposal(&self) -> PathBuf {
+        self.dir.path().join("proposal")
+    }
+
+    fn verify(&self, content: &str) -> String {
+        let name = format!("{GUN}:v1@{}", Digest::of(content.as_bytes()));
+        let words = [
+            "verify", "--json", "--policy", "proposal", "--state", "state", &name,
+        ];
+        let ended = self.rootpin(&words);
+        let verdict: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        let text = |member: &str| verdict[member].as_str().map(str::to_owned);
+        text("code").or_else(|| text("outcome")).unwrap()
+    }
+}
+
+const TRUST: [&str; 3] = ["--from", "docker-trust-dir", "trust"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_publishers_fingerprint_a_trust_directory_becomes_a_policy_that_loads() {
+    let host = Host::new().await;
+    let key = host.publisher.root_key().id();
+    let ended = host.import(&[&TRUST[..], &["--fingerprint", &key]].concat());
+    assert!(
+        ended.code == 0
+            && ended
+                .out
+                .contains("the server shows now for r.test/team/app: the same key")
+            && ended
+                .out
+                .contains("hint: look at it, and then: rootpin policy check proposal"),
+        "{ended:?}"
+    );
+    let check = host.rootpin(&["policy", "check", "proposal"]);
+    assert_eq!(check.code, 0, "{check:?}");
+    assert_eq!(host.verify("one"), "allowed");
+    assert_eq!(host.verify("two"), "digest-mismatch");
+    let again = host.import(&[&TRUST[..], &["--fingerprint", &key]].concat());
+    assert!(
+        again.code == 64 && again.err.contains("proposal is there already"),
+        "{again:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_host_saw_first_is_pinned_by_nobody_who_did_not_confirm_it() {
+    let host = Host::new().await;
+    let ended = host.import(&TRUST);
+    assert!(
+        ended.code == 1
+            && ended
+                .out
+                .contains("left out: notary-1: no fingerprint was given"),
+        "{ended:?}"
+    );
+    let policy = fs::read_to_string(host.proposal().join("policy.toml")).unwrap();
+    assert!(
+        !policy.contains(&host.publisher.root_key().id()),
+        "{policy}"
+    );
+    assert!(!host.proposal().join("roots").exists());
+    assert_eq!(host.verify("one"), "no-rule");
+
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let other = Key::named("another's").id();
+    let ended = host.import(&[&TRUST[..], &["--fingerprint", &other]].concat());
+    assert!(
+        ended.code == 1
+            && ended
+                .err
+                .contains("is not the fingerprint of what was found"),
+        "{ended:?}"
+    );
+    assert!(!host.proposal().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_shows_another_key_than_the_host_saw_is_said() {
+    let host = Host::new().await;
+    let mut changed = host.publisher.clone();
+    changed.role("root").keys = vec![Key::named("a new one").certificate(GUN)];
+    host.server.publish(&changed);
+    let key = host.publisher.root_key().id();
+    let ended = host.import(&[&TRUST[..], &["--fingerprint", &key]].concat());
+    assert!(
+        ended.code == 0 && ended.out.contains("r.test/team/app: ANOTHER KEY"),
+        "{ended:?}"
+    );
+    // The confirmed key is pinned, whatever the server shows.
+    assert_eq!(host.verify("one"), "root-not-pinned");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_format_all_that_the_host_has_is_read_and_a_configuration_is_known_by_its_name() {
+    let host = Host::new().await;
+    let nothing = host.import(&["--offline"]);
+    assert!(
+        nothing.code == 2 || nothing.out.contains("/etc/"),
+        "{nothing:?}"
+    );
+    let _ = fs::remove_dir_all(host.proposal());
+    let docker = host.dir.path().join(".docker");
+    fs::create_dir_all(&docker).unwrap();
+    fs::rename(host.dir.path().join("trust"), docker.join("trust")).unwrap();
+    let key = host.publisher.root_key().id();
+    let ended = host.import(&["--offline", "--fingerprint", &key]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(host.verify("one"), "allowed");
+
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let pinning = serde_json::json!({ "content-trust": { "mode": "enforced", "trust-pinning": { "root-keys": { "r.test/team/*": [key] } } } });
+    fs::write(host.dir.path().join("daemon.json"), pinning.to_string()).unwrap();
+    let ended = host.import(&["daemon.json", "--offline"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(host.verify("one"), "allowed");
+
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let wrong = host.import(&["--from", "docker-daemon", "trust", "--offline"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(!host.proposal().exists());
+}
