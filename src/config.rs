@@ -135,7 +135,11 @@ pub fn none() -> Result<Config, String> {
     parse("")
 }
 
-fn parse(text: &str) -> Result<Config, String> {
+/// A configuration by its text.
+///
+/// # Errors
+/// The place and what was wanted.
+pub(crate) fn parse(text: &str) -> Result<Config, String> {
     let config: Config =
         toml::from_str(text).map_err(|error| spelling::with(&error.to_string(), meant(text)))?;
     config.check()?;

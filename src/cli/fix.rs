@@ -11,11 +11,15 @@ use serde_json::{Value, json};
 use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
 use crate::operate::doctor::{RepairPlan, Tools, WrittenFile};
+use crate::operate::platform::Platform;
+use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
 
 /// The folder for rootpin-verifier, where the README has it put.
 pub(super) const VERIFIER: &str = "/usr/libexec/rootpin/verifier";
-const PROGRAM: &str = "rootpin-verifier";
+/// The same where /usr can't be written.
+pub(super) const VERIFIER_IN_OPT: &str = "/opt/rootpin/verifier";
+pub(super) const PROGRAM: &str = "rootpin-verifier";
 
 /// Whether a person has to be asked.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +44,15 @@ pub(super) enum Done {
 
 /// rootpin-verifier, beside this program or where it is put for containerd; and the socket that it
 /// must be told of.
-pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, Problem> {
-    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+pub(super) fn tools(
+    config: &Config,
+    folder: &Path,
+    platform: Option<&'static Platform>,
+    staged: Option<PathBuf>,
+) -> Result<Tools, Problem> {
+    let beside = staged.map_or_else(own_verifier, Ok)?;
     let control = (config.control != Path::new(DEFAULT_CONTROL)).then(|| config.control.clone());
-    let (beside, usual) = (
-        own.with_file_name(PROGRAM),
-        Path::new(VERIFIER).join(PROGRAM),
-    );
+    let usual = Path::new(VERIFIER).join(PROGRAM);
     // A script that names the socket would take the program's own place there.
     let there = [beside.clone(), usual].into_iter().find(|path: &PathBuf| {
         path.is_file() && (control.is_none() || path.parent() != Some(folder))
@@ -56,12 +62,25 @@ pub(super) fn tools(config: &Config, folder: &Path) -> Result<Tools, Problem> {
         folder: folder.to_owned(),
         control,
         deadline: config.deadline,
+        platform,
     })
 }
 
-/// Writes a plan, if that is wanted. `before` is what a person should have read.
+/// rootpin-verifier, beside this program.
+pub(super) fn own_verifier() -> Result<PathBuf, Problem> {
+    beside(PROGRAM)
+}
+
+/// Another program of rootpin's, beside this one.
+pub(super) fn beside(name: &str) -> Result<PathBuf, Problem> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    Ok(own.with_file_name(name))
+}
+
+/// Writes a plan, if that is wanted, and records it. `before` is what a person should have read.
 pub(super) fn carry_out(
     plan: &RepairPlan,
+    record: &Path,
     consent: Consent,
     before: &str,
     output: Output,
@@ -72,25 +91,31 @@ pub(super) fn carry_out(
     if !consent.yes && (output.json || !io::stdin().is_terminal()) {
         return Ok(Done::NobodyToAsk);
     }
-    if !consent.yes && !agreed(before, plan, output) {
+    if !consent.yes && !agreed(before, &plan.diff(), output) {
         return Ok(Done::Refused);
     }
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    super::block_on(async {
-        Ok(plan
-            .write(&time)
-            .await
-            .map_or_else(Done::Failed, Done::Written))
-    })
+    let earlier = InstallRecord::read(record)?;
+    let mut whole = earlier.clone();
+    whole.add(plan.record(&time)?);
+    whole.write(record)?;
+    let done = super::block_on(async { Ok(plan.write(&time).await) })?;
+    match done {
+        Ok(written) => Ok(Done::Written(written)),
+        Err(why) => {
+            if plan.is_untouched() {
+                earlier.write(record)?;
+            }
+            Ok(Done::Failed(why))
+        }
+    }
 }
 
 /// Shows what was found and the plan, and asks a person. What was typed before the question is not
 /// an answer to it.
-fn agreed(found: &str, plan: &RepairPlan, output: Output) -> bool {
+pub(super) fn agreed(found: &str, diff: &str, output: Output) -> bool {
     output.value(&Value::Null, |_| {
-        format!("{found}\n\n{}", plan.diff())
-            .trim_start()
-            .to_owned()
+        format!("{found}\n\n{diff}").trim_start().to_owned()
     });
     let _ = tcflush(io::stdin(), QueueSelector::IFlush);
     let mut error = io::stderr();
@@ -142,6 +167,7 @@ impl Done {
             "failed": failed,
             "reload": units,
             "restart": plan.restart,
+            "sandbox-images": plan.sandboxes,
             "left": plan.left.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     }
@@ -181,7 +207,25 @@ pub(super) fn text_of(fix: &Value) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    if !restart.is_empty() && fix["written"].is_array() {
+    for other in list(fix, "also").iter().filter_map(Value::as_str) {
+        let _ = write!(
+            out,
+            "\nthere are signs of {other} too: rootpin install --platform {other}"
+        );
+    }
+    for image in list(fix, "sandbox-images").iter().filter_map(Value::as_str) {
+        let _ = write!(
+            out,
+            "\nthe policy must admit the sandbox image: rootpin verify {image}"
+        );
+    }
+    if fix["image"] == true && fix["written"].is_array() {
+        out.push_str("\nhint: have rootpind start with the image, then run rootpin doctor on a host that was made of it");
+    } else if !restart.is_empty() && fix["written"].is_array() {
+        let then = fix["then"].as_str().map_or_else(
+            || format!("restart {}", restart.join(", ")),
+            |then| format!("run {then}"),
+        );
         let reload = if fix["reload"] == true {
             "run systemctl daemon-reload, then "
         } else {
@@ -189,8 +233,7 @@ pub(super) fn text_of(fix: &Value) -> String {
         };
         let _ = write!(
             out,
-            "\nhint: start rootpind, {reload}restart {}, then run rootpin doctor",
-            restart.join(", ")
+            "\nhint: start rootpind, {reload}{then}, then run rootpin doctor"
         );
     }
     out

@@ -1,59 +1,127 @@
-//! `rootpin install`: has the engines of rootpin.toml ask rootpin.
+//! `rootpin install`: has this host's engines ask rootpin, or takes that back.
 
+mod image;
+mod uninstall;
+
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::output::Output;
 use super::{EXIT_USAGE, fix};
-use crate::config::{self, DEFAULT_CONFIG};
-use crate::operate::doctor::{self, Idle};
+use crate::config::{self, Config, DEFAULT_CONFIG};
+use crate::operate::doctor::kubelet::{self, KubeletPlan, OWN_PROVIDER};
+use crate::operate::doctor::{self, FileEdit, Idle, RepairPlan};
+use crate::operate::platform::{
+    Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
+};
+use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
+use image::Image;
 
-pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install\n  \
-    rootpin install --engine containerd --yes\n\n\
+pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install --platform auto\n  \
+    rootpin install --uninstall --yes\n\n\
     exit codes: 0 all of it is in place, 1 something was left and is named, 2 rootpin.toml could not be read";
+/// `--platform` that looks for itself.
+const AUTO: &str = "auto";
+/// Where containerd is on the search path.
+const CONTAINERD: &str = "containerd";
+const MAIN: &str = "/etc/containerd/config.toml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// The kind of host: its engines are added to rootpin.toml, and what is written survives its own
+    /// writing. Without it: the engines of rootpin.toml
+    #[arg(long, value_name = "PLATFORM", value_parser = names(), conflicts_with = "engine")]
+    platform: Option<String>,
+    /// Prepare an image of a host, of which nothing runs
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Have the kubelet ask rootpin's credential provider in place of its own ones, too
+    #[arg(long, requires = "platform")]
+    credentials: bool,
+    /// Take back what rootpin wrote
+    #[arg(long, conflicts_with_all = ["engine", "platform"])]
+    uninstall: bool,
     /// Where the daemon's engines are listed
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// The name of an engine or a dockerd in that file; may stand several times. None: all
     #[arg(long, value_name = "NAME")]
     engine: Vec<String>,
+    #[command(flatten)]
+    consent: Consent,
+    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold
+    /// nothing else [default: /usr/libexec/rootpin/verifier, or where the platform can have it]
+    #[arg(long, value_name = "DIR")]
+    verifier: Option<PathBuf>,
+    /// containerd's program, of an engine that doesn't run yet [default: the platform's]
+    #[arg(long, value_name = "PROGRAM")]
+    containerd: Option<PathBuf>,
+    /// Its main configuration [default: the platform's, or /etc/containerd/config.toml]
+    #[arg(long, value_name = "FILE")]
+    containerd_config: Option<PathBuf>,
+    /// The configuration of a dockerd that doesn't run yet
+    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
+    docker_config: PathBuf,
+}
+
+/// Whether a person is asked.
+#[derive(Debug, clap::Args)]
+struct Consent {
     /// Show it, and write nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Don't ask
     #[arg(long)]
     yes: bool,
-    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold
-    /// nothing else
-    #[arg(long, value_name = "DIR", default_value = fix::VERIFIER)]
-    verifier: PathBuf,
-    /// containerd's program, of an engine that doesn't run yet
-    #[arg(long, value_name = "PROGRAM", default_value = "containerd")]
-    containerd: PathBuf,
-    /// Its main configuration
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/containerd/config.toml"
-    )]
-    containerd_config: PathBuf,
-    /// The configuration of a dockerd that doesn't run yet
-    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
-    docker_config: PathBuf,
+}
+
+fn names() -> clap::builder::PossibleValuesParser {
+    let names = PLATFORMS.iter().map(|platform| platform.name);
+    clap::builder::PossibleValuesParser::new(std::iter::once(AUTO).chain(names))
+}
+
+/// What the engines are asked by, and which of them.
+struct Host {
+    config: Config,
+    /// rootpin.toml: where it is, what it says, and what it will say.
+    path: PathBuf,
+    before: Option<String>,
+    text: String,
+    /// What puts the kubelet's part in force.
+    kubelet: Option<&'static str>,
+    names: Vec<String>,
+    platform: Option<&'static Platform>,
+    /// Other engines that there are signs of.
+    also: Vec<&'static str>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
-    let config = config::load(&arguments.config)?;
-    let known = |name: &String| {
-        config.engines.iter().any(|engine| engine.name == *name)
-            || config.dockers.iter().any(|docker| docker.name == *name)
+    let image = arguments.root.as_deref().map(Image::enter).transpose()?;
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if arguments.uninstall {
+        let place = Place::of(arguments, None, image.is_some());
+        return uninstall::run(arguments, place.idle(), output);
+    }
+    let mut host = match &arguments.platform {
+        Some(name) => on_platform(name, &whole(&arguments.config), image.is_some())?,
+        None => listed(arguments)?,
     };
-    if let Some(name) = arguments.engine.iter().find(|name| !known(name)) {
+    let known = |name: &String| {
+        host.config
+            .engines
+            .iter()
+            .any(|engine| engine.name == *name)
+            || host
+                .config
+                .dockers
+                .iter()
+                .any(|docker| docker.name == *name)
+    };
+    if let Some(name) = host.names.iter().find(|name| !known(name)) {
         output.error(Problem::hinted(
             format!(
                 "{} has no [[engine]] or [[docker]] named {name:?}",
@@ -63,37 +131,51 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         ));
         return Ok(EXIT_USAGE);
     }
-    let tools = fix::tools(&config, &arguments.verifier)?;
-    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let main = whole(&arguments.containerd_config);
-    let daemon_json = whole(&arguments.docker_config);
-    let idle = Idle {
-        containerd: &arguments.containerd,
-        main: &main,
-        daemon_json: &daemon_json,
-    };
-    let plan = super::block_on(async {
-        Ok(doctor::install(
-            (&arguments.config, &config),
-            &arguments.engine,
-            idle,
-            &tools,
-        )
-        .await)
-    })?;
-    let done = fix::carry_out(
-        &plan,
-        fix::Consent {
-            dry_run: arguments.dry_run,
-            yes: arguments.yes,
-        },
-        "",
-        output,
+    let place = Place::of(arguments, host.platform, image.is_some());
+    let staged = |name: &str| image.as_ref().map(|image| image.program(name));
+    let tools = fix::tools(
+        &host.config,
+        &place.verifier,
+        host.platform,
+        staged(fix::PROGRAM),
     )?;
+    let config = (arguments.config.as_path(), &host.config);
+    let mut plan = super::block_on(async {
+        Ok(doctor::install(config, &host.names, place.idle(), &tools).await)
+    })?;
+    if let (true, Some(platform)) = (arguments.credentials, host.platform) {
+        let own = staged(OWN_PROVIDER).map_or_else(|| fix::beside(OWN_PROVIDER), Ok)?;
+        let file = (host.path.as_path(), host.text.as_str());
+        match kubelet::plan(platform, file, &tools, &own, image.is_some()) {
+            Ok(of_it) => host.with_kubelet(of_it, &mut plan),
+            Err(why) => plan.left.push(why.about("the kubelet")),
+        }
+    }
+    host.add_to(&mut plan);
+    let record = InstallRecord::beside(&arguments.config);
+    let consent = fix::Consent {
+        dry_run: arguments.consent.dry_run,
+        yes: arguments.consent.yes,
+    };
+    let done = fix::carry_out(&plan, &record, consent, "", output)?;
     if done.nobody_to_ask("install", output) {
         return Ok(EXIT_USAGE);
     }
-    let told = done.json(&plan);
+    Ok(report(&plan, &done, &host, image.is_some(), output))
+}
+
+fn report(plan: &RepairPlan, done: &fix::Done, host: &Host, is_image: bool, output: Output) -> u8 {
+    let mut told = done.json(plan);
+    if let (Some(platform), Some(members)) = (host.platform, told.as_object_mut()) {
+        members.insert("platform".to_owned(), json!(platform.name));
+        let then = host.kubelet.map_or_else(
+            || platform.restart.to_owned(),
+            |kubelet| format!("{}; for the kubelet: {kubelet}", platform.restart),
+        );
+        members.insert("then".to_owned(), json!(then));
+        members.insert("also".to_owned(), json!(host.also));
+        members.insert("image".to_owned(), json!(is_image));
+    }
     let failed =
         !plan.left.is_empty() || told.get("failed").is_some_and(serde_json::Value::is_string);
     let value = json!({ "version": 1, "outcome": if failed { "left" } else { "installed" }, "install": told });
@@ -110,5 +192,134 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
                 .to_owned()
         }
     });
-    Ok(u8::from(failed || refused))
+    u8::from(failed || refused)
+}
+
+impl Host {
+    /// rootpin.toml comes first, unless nothing can be done for the engines that it would name.
+    fn add_to(&self, plan: &mut RepairPlan) {
+        let edit = FileEdit {
+            path: self.path.clone(),
+            before: self.before.clone(),
+            after: self.text.clone(),
+            mode: 0o644,
+        };
+        let wanted = plan.left.is_empty() || !plan.is_empty();
+        if self.platform.is_some() && wanted && edit.before.as_ref() != Some(&edit.after) {
+            plan.texts.insert(0, edit);
+        }
+    }
+
+    fn with_kubelet(&mut self, kubelet: KubeletPlan, plan: &mut RepairPlan) {
+        if !kubelet.texts.is_empty() || kubelet.program.is_some() {
+            self.kubelet = Some(kubelet.restart);
+        }
+        self.config = kubelet.config;
+        self.text = kubelet.text;
+        plan.texts.extend(kubelet.texts);
+        plan.programs.extend(kubelet.program);
+    }
+}
+
+/// The engines of rootpin.toml.
+fn listed(arguments: &Arguments) -> Result<Host, Problem> {
+    Ok(Host {
+        config: config::load(&arguments.config)?,
+        path: arguments.config.clone(),
+        before: None,
+        text: String::new(),
+        kubelet: None,
+        names: arguments.engine.clone(),
+        platform: None,
+        also: Vec::new(),
+    })
+}
+
+/// The engines of a kind of host, which rootpin.toml is to name.
+fn on_platform(name: &str, path: &Path, is_image: bool) -> Result<Host, Problem> {
+    let (platform, also) = if let Some(platform) = Platform::named(name) {
+        (platform, Vec::new())
+    } else {
+        let processes = if is_image {
+            Vec::new()
+        } else {
+            doctor::process_names()
+        };
+        let found = detect(&HostSigns {
+            exists: &|path| fs::symlink_metadata(path).is_ok(),
+            processes: &processes,
+        })?;
+        (found.platform, found.also)
+    };
+    let before = match fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+    };
+    let entries = with_entries(before.as_deref().unwrap_or(SHIPPED), platform)
+        .map_err(|why| why.about(path.display()))?;
+    let Entries {
+        text,
+        config,
+        names,
+    } = entries;
+    Ok(Host {
+        config,
+        path: path.to_owned(),
+        before,
+        text,
+        kubelet: None,
+        names,
+        platform: Some(platform),
+        also,
+    })
+}
+
+/// Where an engine that doesn't run has its parts.
+struct Place {
+    containerd: PathBuf,
+    main: PathBuf,
+    daemon_json: PathBuf,
+    verifier: PathBuf,
+    is_image: bool,
+}
+
+impl Place {
+    fn of(arguments: &Arguments, platform: Option<&Platform>, is_image: bool) -> Self {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let program = || {
+            let there = |path: &&&str| Path::new(path).exists();
+            let own = platform.and_then(|platform| platform.programs.iter().find(there));
+            PathBuf::from(own.map_or(CONTAINERD, |path| *path))
+        };
+        let main = platform.map_or(MAIN, |platform| platform.main);
+        let own = platform.and_then(|platform| platform.verifier);
+        let usual = if image::is_read_only(Path::new("/usr")) {
+            fix::VERIFIER_IN_OPT
+        } else {
+            fix::VERIFIER
+        };
+        let given = arguments.verifier.clone();
+        Self {
+            containerd: arguments.containerd.clone().unwrap_or_else(program),
+            main: whole(
+                arguments
+                    .containerd_config
+                    .clone()
+                    .unwrap_or_else(|| main.into()),
+            ),
+            daemon_json: whole(arguments.docker_config.clone()),
+            verifier: given.unwrap_or_else(|| own.unwrap_or(usual).into()),
+            is_image,
+        }
+    }
+
+    fn idle(&self) -> Idle<'_> {
+        Idle {
+            containerd: &self.containerd,
+            main: &self.main,
+            daemon_json: &self.daemon_json,
+            is_image: self.is_image,
+        }
+    }
 }

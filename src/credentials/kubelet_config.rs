@@ -78,7 +78,8 @@ impl Provider {
     }
 
     /// Whether it works only for a pod's service account, which nobody but the kubelet can name.
-    pub(super) fn wants_service_account(&self) -> bool {
+    #[must_use]
+    pub fn wants_service_account(&self) -> bool {
         let attributes = self.token_attributes.as_ref();
         attributes.is_some_and(|attributes| attributes.require_service_account == Some(true))
     }

@@ -4,5 +4,7 @@ pub mod audit;
 pub mod doctor;
 pub(crate) mod hosts;
 pub(crate) mod import;
+pub(crate) mod platform;
 pub mod policy_tools;
 pub mod prove;
+pub(crate) mod record;

@@ -9,12 +9,14 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
 
 use super::{MAX_LINKS, Owner, WRITABLE, check_directory, inspect};
 
 /// Whose something was, and its mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileOwner {
     uid: u32,
     gid: u32,
@@ -98,17 +100,31 @@ pub fn give_to_root(path: &Path, mode: u32) -> io::Result<FileOwner> {
         ));
     }
     let before = FileOwner::of(&about);
-    let root = FileOwner {
-        uid: 0,
-        mode,
-        ..before
-    };
+    let root = before.given_to_root(mode);
     root.set(&itself.path())
         .inspect_err(|_| _ = before.set(&itself.path()))?;
     Ok(before)
 }
 
 impl FileOwner {
+    /// Whose that is, if it is no link.
+    ///
+    /// # Errors
+    /// It can't be reached, or another user may write on the way there.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&Itself::open(path)?.metadata()?))
+    }
+
+    /// The same once it was given to root with that mode.
+    #[must_use]
+    pub fn given_to_root(self, mode: u32) -> Self {
+        Self {
+            uid: 0,
+            mode,
+            ..self
+        }
+    }
+
     fn of(about: &Metadata) -> Self {
         Self {
             uid: about.uid(),

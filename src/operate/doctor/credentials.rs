@@ -91,6 +91,18 @@ fn kubelets() -> Vec<PathBuf> {
     all
 }
 
+/// The configuration and the folder of programs of the one kubelet that root runs on this host.
+pub(super) fn kubelet_flags() -> Option<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut kubelets = numbers
+        .filter_map(process)
+        .filter(|process| process.name == "kubelet" && process.is_ours() && !process.contained);
+    let kubelet = kubelets.next().filter(|_| kubelets.next().is_none())?;
+    let path = |option| Some(kubelet.path(&kubelet.option(&[option])?));
+    path("image-credential-provider-config").zip(path("image-credential-provider-bin-dir"))
+}
+
 fn readable(file: &Path) -> Option<Hole> {
     let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
     let is_private = mode.trailing_zeros() >= 6;

@@ -1,6 +1,6 @@
 //! The facts about an engine: the doctor asks for them once, and judges them without asking again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::config_files::{ConfigFiles, at};
 use super::program::Program;
@@ -9,6 +9,19 @@ use crate::config::{Dockerd, Engine};
 
 /// CRI's plugin, which before containerd 2 has all its settings.
 const CRI: &str = "io.containerd.grpc.v1.cri";
+
+/// What is asked about engines that don't run.
+#[derive(Debug, Clone, Copy)]
+pub struct Idle<'a> {
+    /// containerd.
+    pub containerd: &'a Path,
+    /// Its main file.
+    pub main: &'a Path,
+    /// dockerd's daemon.json.
+    pub daemon_json: &'a Path,
+    /// Whether this is an image of a host: then no engine is asked, and programs are run as nobody.
+    pub is_image: bool,
+}
 
 /// One containerd, as it runs.
 #[derive(Debug, Clone)]

@@ -4,22 +4,11 @@
 use std::path::Path;
 
 use super::check::{self, OLDEST};
-use super::facts::ContainerdFacts;
+use super::facts::{ContainerdFacts, Idle};
 use super::hole::{Fix, Hole};
 use super::{Code, DockerFacts, RepairPlan, Tools, fix, plugin_name, probe, provider};
 use crate::config::{Config, Engine};
 use crate::problem::Problem;
-
-/// What is asked about engines that don't run.
-#[derive(Debug, Clone, Copy)]
-pub struct Idle<'a> {
-    /// containerd.
-    pub containerd: &'a Path,
-    /// Its main file.
-    pub main: &'a Path,
-    /// dockerd's daemon.json.
-    pub daemon_json: &'a Path,
-}
 
 /// Plans what the engines lack; those of these names, or all.
 pub async fn install(
@@ -54,14 +43,24 @@ pub async fn install(
         let Some(socket) = &docker.authz else {
             continue;
         };
-        match super::shadowed(docker).await {
+        let shadow = if idle.is_image {
+            None
+        } else {
+            super::shadowed(docker).await
+        };
+        match shadow {
             Some(hole) if hole.fix.is_none() => left.push(Problem::hinted(
                 format!("{}: {}", docker.name, hole.found),
                 hole.change.clone(),
             )),
             hole => holes.extend(hole),
         }
-        match probe::docker(docker).await {
+        let asked = if idle.is_image {
+            Err(String::new())
+        } else {
+            probe::docker(docker).await
+        };
+        match asked {
             Ok((facts, _)) => {
                 holes.push(
                     Hole::new(Code::DockerNoAuthz, &docker.name, "")
@@ -69,8 +68,7 @@ pub async fn install(
                 );
                 dockers.push(facts);
             }
-            Err(_) => match fix::idle_docker(docker, idle.daemon_json, &plugin_name::to_be(socket))
-            {
+            Err(_) => match fix::idle_docker(docker, idle, &plugin_name::to_be(socket)) {
                 Ok(of_it) => edits.push((docker.name.clone(), of_it)),
                 Err(why) => left.push(why.about(&docker.name)),
             },
@@ -95,11 +93,15 @@ pub async fn install(
     plan
 }
 
-async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdFacts, Problem> {
-    match probe::listener(&engine.containerd).await {
-        Ok(process) => probe::containerd(engine, &process)
+pub(super) async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdFacts, Problem> {
+    let running = match probe::listener(&engine.containerd).await {
+        Ok(process) if !idle.is_image => Some(process),
+        _ => None,
+    };
+    match running {
+        Some(process) => probe::containerd(engine, &process)
             .await
             .map_err(Problem::from),
-        Err(_) => probe::idle(engine, idle.containerd, idle.main).await,
+        None => probe::idle(engine, idle).await,
     }
 }

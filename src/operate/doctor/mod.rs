@@ -12,12 +12,14 @@ mod facts;
 mod fix;
 mod hole;
 mod install;
+pub(crate) mod kubelet;
 mod metrics;
 mod plugin_name;
 mod probe;
 mod program;
 mod provider;
 mod report;
+pub(crate) mod uninstall;
 mod unpack_config;
 mod version;
 
@@ -32,10 +34,11 @@ use crate::sockets::is_dead;
 use rootpin_policy::{CredentialsTo, Policy};
 
 pub use code::{Code, HoleSeverity};
-pub use facts::{ContainerdFacts, DockerFacts};
+pub use facts::{ContainerdFacts, DockerFacts, Idle};
 pub use fix::{FileEdit, RepairPlan, Tools, WrittenFile, plan};
 pub use hole::{Fix, Hole};
-pub use install::{Idle, install};
+pub use install::install;
+pub(crate) use probe::process_names;
 pub use report::{Accepted, AnsweringEngine, DoctorReport, Untold};
 
 /// What was found, and what it was found by.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use super::config_files::ConfigFiles;
 use super::facts::Process;
 use super::probe;
 
@@ -30,6 +31,8 @@ const MAX_COMPLAINT: u64 = 64 << 10;
 const MAX_ENVIRONMENT: usize = 1 << 20;
 /// Group and others may not write.
 const WRITABLE: u32 = 0o022;
+/// The user of what may do nothing.
+const NOBODY: u32 = 65_534;
 /// What would make a program believe that it is a service and has to say so.
 const SERVICE: [&str; 5] = [
     "NOTIFY_SOCKET",
@@ -47,6 +50,8 @@ pub struct Program {
     name: Option<OsString>,
     /// None: this program's own.
     environment: Option<Vec<(OsString, OsString)>>,
+    /// It is of an image, and is run as a user that may do nothing.
+    confined: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +92,54 @@ impl Program {
             file: Executable::At(file.to_owned()),
             name: None,
             environment: None,
+            confined: false,
         }
+    }
+
+    /// A program of an image that is this program's root directory: run as nobody, without the
+    /// environment, and without a way to more rights.
+    #[must_use]
+    pub fn of_image(file: &Path) -> Self {
+        Self {
+            environment: Some(Vec::new()),
+            confined: true,
+            ..Self::file(file)
+        }
+    }
+
+    /// The same of files that are not there, or not alone: by a copy of those that are wanted.
+    ///
+    /// # Errors
+    /// As of [`dump`](Self::dump); or they can't be copied.
+    pub(super) async fn dump_copy(
+        &self,
+        files: &ConfigFiles,
+        wanted: impl Fn(&Path) -> bool,
+    ) -> Result<toml::Table, ProgramFailure> {
+        let folder = tempfile::Builder::new()
+            .prefix("rootpin-")
+            .tempdir()
+            .map_err(|error| format!("a folder for a copy: {error}"))?;
+        let main = files.copy(folder.path(), wanted)?;
+        self.show(folder.path())
+            .map_err(|error| format!("a copy for the image's containerd: {error}"))?;
+        self.dump(&main).await
+    }
+
+    /// Lets the program read a folder of copies.
+    fn show(&self, folder: &Path) -> io::Result<()> {
+        if !self.confined {
+            return Ok(());
+        }
+        for entry in fs::read_dir(folder)? {
+            chown(entry?.path(), Some(NOBODY), Some(NOBODY))?;
+        }
+        chown(folder, Some(NOBODY), Some(NOBODY))
+    }
+
+    /// Whether it reads copies only: what it may not read it would call wrong.
+    pub(super) fn is_confined(&self) -> bool {
+        self.confined
     }
 
     /// The program of a process, with that process' name and environment.
@@ -125,6 +177,7 @@ impl Program {
             file: Executable::Open(Arc::new(open)),
             name: process.words.first().map(OsString::from),
             environment: environment.map(|bytes| variables(&bytes)),
+            confined: false,
         })
     }
 
@@ -182,17 +235,26 @@ impl Program {
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().cloned());
         }
+        if self.confined {
+            command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        }
         for name in SERVICE {
             command.env_remove(name);
         }
         command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(if self.confined {
+                // An image has no /dev/null.
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let run = async {
             let mut child = command.spawn().map_err(failed)?;
+            drop(child.stdin.take());
             let (mut text, mut complaint) = (String::new(), Vec::new());
             let (out, err) = (child.stdout.take(), child.stderr.take());
             let read = async {

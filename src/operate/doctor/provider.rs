@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::FileEdit;
 use crate::config::Config;
-use crate::credentials::{OWN_PROVIDER, read_kubelet_config};
+use crate::credentials::{OWN_PROVIDER, Provider, read_kubelet_config};
 
 /// Beside rootpin.toml.
-const FILE: &str = "credential-provider.json";
+pub(super) const FILE: &str = "credential-provider.json";
 
 /// What is to be written beside rootpin.toml, if its providers are set and it is not there; and
 /// how the kubelet is told of it.
@@ -26,6 +26,29 @@ pub(super) fn install(
         return Ok(None);
     };
     let providers = read_kubelet_config(theirs)?;
+    let path = std::path::absolute(config_path)
+        .map_err(|error| error.to_string())?
+        .with_file_name(FILE);
+    let before = std::fs::read_to_string(&path).ok();
+    let after = own_config(&providers, control);
+    if before.as_ref() == Some(&after) {
+        return Ok(None);
+    }
+    let told = format!(
+        "the kubelet: start it with --image-credential-provider-config={} and --image-credential-provider-bin-dir= the folder of {OWN_PROVIDER}: docs/credentials.md",
+        path.display()
+    );
+    let edit = FileEdit {
+        path,
+        before,
+        after,
+        mode: 0o644,
+    };
+    Ok(Some((edit, told)))
+}
+
+/// A `CredentialProviderConfig` of rootpin's provider alone, for every image that the others match.
+pub(super) fn own_config(providers: &[Provider], control: Option<&Path>) -> String {
     let others = providers
         .iter()
         .filter(|provider| provider.name != OWN_PROVIDER);
@@ -44,25 +67,7 @@ pub(super) fn install(
             "args": args,
         }],
     });
-    let path = std::path::absolute(config_path)
-        .map_err(|error| error.to_string())?
-        .with_file_name(FILE);
-    let before = std::fs::read_to_string(&path).ok();
-    let after = format!("{text:#}\n");
-    if before.as_ref() == Some(&after) {
-        return Ok(None);
-    }
-    let told = format!(
-        "the kubelet: start it with --image-credential-provider-config={} and --image-credential-provider-bin-dir= the folder of {OWN_PROVIDER}: docs/credentials.md",
-        path.display()
-    );
-    let edit = FileEdit {
-        path,
-        before,
-        after,
-        mode: 0o644,
-    };
-    Ok(Some((edit, told)))
+    format!("{text:#}\n")
 }
 
 #[cfg(test)]

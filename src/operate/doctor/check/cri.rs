@@ -183,10 +183,11 @@ pub(super) fn nri(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
             Hole::new(Code::NriFailsOpen, name, found).change("upgrade containerd to 2.2 or later"),
         ];
     }
-    let found = validator(config).into_iter();
-    found
-        .map(|(found, change)| {
-            Hole::new(Code::NriFailsOpen, name, found)
+    validator(config)
+        .into_iter()
+        .map(|(found, change, fix)| Hole {
+            fix,
+            ..Hole::new(Code::NriFailsOpen, name, found)
                 .change(change)
                 .weighing(HoleSeverity::Weak)
         })
@@ -194,8 +195,9 @@ pub(super) fn nri(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Hole> {
 }
 
 /// What lets containers be made without the plugin, and the lines that end it (containerd/nri,
-/// plugins/default-validator).
-fn validator(config: &EngineConfig) -> Vec<(String, String)> {
+/// plugins/default-validator). That pods may excuse themselves is somebody's wish, and is not taken
+/// back without a person.
+fn validator(config: &EngineConfig) -> Vec<(String, String, Option<Fix>)> {
     const TOLERATE: &str = "tolerate_missing_plugins_annotation";
     let path = |key| ["plugins", NRI, "default_validator", key];
     let setting = |key| at(&config.effective, &path(key));
@@ -223,6 +225,7 @@ fn validator(config: &EngineConfig) -> Vec<(String, String)> {
                 "{section}\n  enable = true\n  required_plugins = {}",
                 serde_json::json!(names)
             ),
+            Some(Fix::DropIn),
         ));
     }
     if let Some(annotation) = setting(TOLERATE)
@@ -233,7 +236,7 @@ fn validator(config: &EngineConfig) -> Vec<(String, String)> {
         let what = format!(
             "{TOLERATE} = {annotation:?}, {setter}: a pod with that annotation does without rootpin"
         );
-        found.push((what, format!("{section}\n  {TOLERATE} = \"\"")));
+        found.push((what, format!("{section}\n  {TOLERATE} = \"\""), None));
     }
     found
 }

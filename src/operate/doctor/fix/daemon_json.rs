@@ -24,6 +24,30 @@ pub(super) fn authorization(path: &Path, plugin: &str) -> Result<FileEdit, Probl
     })
 }
 
+/// A text without the plugins that rootpin put there; none, where it is not understood.
+pub(super) fn without_plugins(text: &str, ours: &[&str]) -> Option<String> {
+    let (mark, text) = split_mark(text);
+    let mut wanted = read(text).ok()?;
+    let plugins = wanted.get_mut(KEY)?.as_array_mut()?;
+    plugins.retain(|plugin| !plugin.as_str().is_some_and(|name| ours.contains(&name)));
+    let list = Value::Array(plugins.clone()).to_string();
+    let edited = value_of(text, KEY).map(|(before, after)| format!("{before}{list}{after}"));
+    checked(mark, edited, &wanted, "").ok()
+}
+
+/// The plugins that a text names.
+pub(super) fn plugins(text: &str) -> Vec<String> {
+    let list = read(split_mark(text).1).ok().and_then(|now| {
+        let names = now.get(KEY)?.as_array()?.iter();
+        Some(
+            names
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect(),
+        )
+    });
+    list.unwrap_or_default()
+}
+
 /// The file with a feature turned off. `planned`: what it will say by an earlier edit.
 pub(super) fn without_feature(
     path: &Path,

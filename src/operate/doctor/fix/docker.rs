@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::super::facts::DockerFacts;
+use super::super::facts::{DockerFacts, Idle};
 use super::super::program::Program;
 use super::super::version::Version;
 use super::super::{plugin_name, probe};
@@ -17,6 +17,8 @@ use crate::problem::Problem;
 const VALIDATES: Version = Version(23, 0, 0);
 /// Where a host has services of systemd.
 const UNITS: &str = "/etc/systemd/system";
+/// systemd, in an image that does not run.
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
 /// The edits, once the dockerd that runs said that it takes them.
@@ -31,7 +33,7 @@ pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileE
         ));
     }
     let (mut edits, edit) = (
-        around(&facts.docker, plugin)?,
+        around(&facts.docker, plugin, false)?,
         daemon_json::authorization(&facts.config, plugin)?,
     );
     validate(facts, &edit).await?;
@@ -54,16 +56,17 @@ pub(super) async fn without_feature(
 /// The same for one that does not run.
 pub(in super::super) fn idle_docker(
     docker: &Dockerd,
-    config: &Path,
+    idle: Idle<'_>,
     plugin: &str,
 ) -> Result<Vec<FileEdit>, Problem> {
-    let mut edits = around(docker, plugin)?;
-    edits.push(daemon_json::authorization(config, plugin)?);
+    let mut edits = around(docker, plugin, idle.is_image && Path::new(SYSTEMD).exists())?;
+    edits.push(daemon_json::authorization(idle.daemon_json, plugin)?);
     Ok(edits)
 }
 
-/// What dockerd finds the plugin by, and what orders the two services.
-fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
+/// What dockerd finds the plugin by, and what orders the two services. `boots`: an image with
+/// systemd.
+fn around(docker: &Dockerd, plugin: &str, boots: bool) -> Result<Vec<FileEdit>, Problem> {
     let socket = docker
         .authz
         .as_deref()
@@ -78,7 +81,8 @@ fn around(docker: &Dockerd, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
             mode: 0o644,
         });
     }
-    if Path::new(UNITS).is_dir() && Path::new("/run/systemd/system").is_dir() {
+    let booted = boots || Path::new("/run/systemd/system").is_dir();
+    if booted && Path::new(UNITS).is_dir() {
         let path = Path::new(UNITS).join("docker.service.d/rootpin.conf");
         edits.push(FileEdit {
             before: super::text(&path)?,

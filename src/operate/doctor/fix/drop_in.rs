@@ -10,8 +10,10 @@ use toml::{Table, Value};
 use super::super::config_files::{ConfigFiles, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::version::VERIFIER;
+use super::inclusion::{Edits, own_version};
 use super::settings::{CRI, DIFF, IMAGES, NRI, PROXIES, REQUIRED, Setting, TRANSFER, VERIFIERS};
-use super::{FileEdit, generated, toml_file};
+use super::{FileEdit, generated, inclusion};
+use crate::operate::platform::{Inclusion, Platform};
 
 /// Names for the drop-in, each later in order than the one before.
 const NAMES: usize = 16;
@@ -38,9 +40,20 @@ pub(super) struct Style {
 /// The styles in which a drop-in may fit, the likeliest first. A main file that says its version
 /// gets that one: any other either takes the rest of the configuration out of force or keeps
 /// containerd from starting.
-pub(super) fn styles(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Style> {
+pub(super) fn styles(
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
+    platform: Option<&Platform>,
+) -> Vec<Style> {
     let one = facts.version < VERIFIER;
-    let versions = match (config.files.version(), one) {
+    let written = platform.filter(|_| !one).and_then(|platform| {
+        let version = platform.version?;
+        // k0s writes a main file of this version, whatever an earlier release has left there, and
+        // takes no other in a drop-in.
+        let always = matches!(platform.inclusion, Inclusion::Folder(_));
+        (always || config.files.files.is_empty()).then_some(version)
+    });
+    let versions = match (written.or(config.files.version()), one) {
         (Some(version), _) => vec![version],
         (None, _) if config.files.files.is_empty() => vec![own_version(config)],
         (None, true) => vec![1],
@@ -64,25 +77,18 @@ pub(super) fn styles(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Styl
         .collect()
 }
 
-/// The version that this containerd itself prints.
-pub(super) fn own_version(config: &EngineConfig) -> i64 {
-    config
-        .effective
-        .get("version")
-        .and_then(Value::as_integer)
-        .unwrap_or(2)
-}
-
-/// The drop-in and what must change so that it is read: everything, or why it can't be.
+/// Everything that must change, or why it can't be.
 ///
 /// # Errors
 /// What a person must do first.
 pub(super) fn edits(
+    facts: &ContainerdFacts,
     config: &EngineConfig,
     text: &str,
     exactly: bool,
-) -> Result<Vec<FileEdit>, Problem> {
-    let mut edits = Vec::new();
+    platform: Option<&Platform>,
+) -> Result<Edits, Problem> {
+    let (mut edits, mut later) = (Vec::new(), Vec::new());
     let mut files = config.files.clone();
     let main = files.files.first();
     let folder = config
@@ -90,6 +96,7 @@ pub(super) fn edits(
         .parent()
         .unwrap_or(Path::new("/"))
         .join("conf.d");
+    let folder = inclusion::folder(platform, &folder).to_owned();
     let is_last = config
         .files
         .files
@@ -110,30 +117,17 @@ pub(super) fn edits(
                 main,
             ))
         });
-        if let Some((made, main)) = made {
-            return Err(made.advice(
-                &config.main,
-                main.table.contains_key("imports"),
-                &folder,
-                text,
-            ));
-        }
-        edits.push(match main {
-            Some(_) => toml_file::imports(config, &import)?,
-            // Without a main file containerd reads no drop-in, whatever it says of its default
-            // imports.
-            None => FileEdit {
-                path: config.main.clone(),
-                before: None,
-                after: format!(
-                    "version = {}\nimports = [\"{}\"]\n",
-                    own_version(config),
-                    import.display()
-                ),
-                mode: 0o644,
-            },
+        let advice = made.map(|(made, main)| {
+            let imports = main.table.contains_key("imports");
+            made.advice(&config.main, imports, &folder, text)
         });
-        files = ConfigFiles::read(&config.main, &super::proposed(&edits))
+        match (inclusion::edits(platform, facts, config, &import)?, advice) {
+            (Some(own), _) => (edits, later) = (own.edits, own.generated),
+            (None, Some(advice)) => return Err(advice),
+            (None, None) => edits.push(inclusion::imported(config, &import, own_version(config))?),
+        }
+        let whole: Vec<_> = edits.iter().chain(&later).cloned().collect();
+        files = ConfigFiles::read(&config.main, &super::proposed(&whole))
             .or_else(|error| if exactly { Ok(files) } else { Err(error) })?;
     }
     // One that is there and read last keeps its place.
@@ -142,7 +136,8 @@ pub(super) fn edits(
     } else if files.patterns.is_empty() {
         folder.join("rootpin.toml")
     } else {
-        place(config, &files, &edits, text)?
+        let whole: Vec<_> = edits.iter().chain(&later).cloned().collect();
+        place(config, &files, &whole, text)?
     };
     // An earlier one of ours, at another version or with other values, says nothing any more.
     for old in config
@@ -166,7 +161,10 @@ pub(super) fn edits(
         after: text.to_owned(),
         mode: 0o644,
     });
-    Ok(edits)
+    Ok(Edits {
+        edits,
+        generated: later,
+    })
 }
 
 /// The first name, in the folder that is read last, with which it is read as the last of all files.

@@ -5,7 +5,9 @@ mod daemon_json;
 mod docker;
 mod drop_in;
 mod generated;
+mod inclusion;
 mod settings;
+mod taken_back;
 mod toml_file;
 mod trial;
 mod write;
@@ -25,11 +27,17 @@ use super::config_files;
 use super::facts::{ContainerdFacts, DockerFacts, EngineConfig};
 use super::hole::{Fix, Hole};
 use super::program;
+use crate::operate::platform::Platform;
+use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
 
 pub(super) use docker::idle_docker;
+pub(super) use taken_back::without_ours;
+pub(super) use toml_file::set;
 pub(crate) use trial::TriedEdits;
+pub(super) use trial::would_start;
 pub use write::WrittenFile;
+pub(super) use write::replace;
 
 /// What is to be done, in this order: programs, texts, modes, sockets.
 #[derive(Debug, Default)]
@@ -46,6 +54,8 @@ pub struct RepairPlan {
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
     pub left: Vec<Problem>,
+    /// The images of pods' sandboxes, which a policy must admit for any pod to start.
+    pub sandboxes: Vec<String>,
     /// What each containerd made of its part, when it was tried out.
     pub(crate) tried: Vec<TriedEdits>,
 }
@@ -74,6 +84,8 @@ pub struct Tools {
     pub control: Option<PathBuf>,
     /// For one question.
     pub deadline: Duration,
+    /// The kind of host, where the platform's own inputs may be written.
+    pub(crate) platform: Option<&'static Platform>,
 }
 
 impl RepairPlan {
@@ -262,7 +274,7 @@ impl RepairPlan {
         };
         let mut settings = settings::settings(facts, &bare, tools)?;
         let drafts = [false, true].into_iter().flat_map(|exactly| {
-            drop_in::styles(facts, config)
+            drop_in::styles(facts, config, tools.platform)
                 .into_iter()
                 .map(move |style| (style, exactly))
         });
@@ -270,7 +282,10 @@ impl RepairPlan {
         let mut tried: Vec<Vec<FileEdit>> = Vec::new();
         for (style, exactly) in drafts {
             let text = drop_in::render(facts, &bare, &settings, style);
-            let mut edits = drop_in::edits(config, &text, exactly)?;
+            let inclusion::Edits {
+                mut edits,
+                generated,
+            } = drop_in::edits(facts, config, &text, exactly, tools.platform)?;
             if annotations {
                 let edit = toml_file::cri_annotations(config, &edits)?;
                 edits.retain(|known| known.path != edit.path);
@@ -281,7 +296,8 @@ impl RepairPlan {
             }
             let wanted_too = annotations.then(toml_file::annotations);
             settings.extend(wanted_too.clone());
-            let outcome = before.try_out(config, &edits, &settings).await;
+            let whole: Vec<_> = edits.iter().chain(&generated).cloned().collect();
+            let outcome = before.try_out(config, &whole, &settings).await;
             settings.truncate(settings.len() - usize::from(wanted_too.is_some()));
             match outcome {
                 Ok(after) => {
@@ -298,11 +314,13 @@ impl RepairPlan {
                         config.program.clone(),
                     );
                     self.texts(&engine, edits);
+                    self.sandboxes.extend(settings::sandbox(&bare));
                     self.tried.push(TriedEdits {
                         engine,
                         config,
                         program,
                         after,
+                        generated,
                     });
                     return Ok(());
                 }
@@ -362,6 +380,17 @@ impl RepairPlan {
         Ok(())
     }
 
+    /// What [`write`](Self::write) is about to change, to be recorded first.
+    pub(crate) fn record(&self, time: &str) -> Result<InstallRecord, Problem> {
+        write::record(self, time)
+    }
+
+    /// Whether no text of it is written.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let before = |edit: &FileEdit| text(&edit.path).is_ok_and(|now| now == edit.before);
+        self.texts.iter().all(before)
+    }
+
     /// Writes it all, and has each engine read it. What is replaced stays beside it, under the name
     /// with `.bak-` and this time.
     ///
@@ -404,7 +433,7 @@ impl RepairPlan {
 }
 
 /// A file's text, or none where there is no such file.
-fn text(path: &Path) -> Result<Option<String>, Problem> {
+pub(super) fn text(path: &Path) -> Result<Option<String>, Problem> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(None);
     }

@@ -25,6 +25,8 @@ pub(super) const CRI: &str = "io.containerd.grpc.v1.cri";
 
 const GATE: &str = "rootpin";
 const APPLY: &str = "rootpin-apply";
+/// From this one on NRI has a validator of its own.
+const VALIDATOR: Version = Version(2, 2, 0);
 /// From this one on containerd unpacks EROFS layers, if nobody says otherwise.
 const EROFS: Version = Version(2, 3, 0);
 
@@ -99,8 +101,38 @@ pub(super) fn settings(
     }
     if facts.engine.nri.is_some() && at(&config.effective, &["plugins", NRI]).is_some() {
         set(&["plugins", NRI, "disable"], false.into());
+        validator(facts, config, &mut set);
     }
     Ok(all)
+}
+
+/// From 2.2 on containerd can be had to make no container while the plugin is away.
+fn validator(facts: &ContainerdFacts, config: &EngineConfig, set: &mut impl FnMut(&[&str], Value)) {
+    let path = |key| ["plugins", NRI, "default_validator", key];
+    if facts.version < VALIDATOR {
+        return;
+    }
+    let required = at(&config.effective, &path(REQUIRED)).and_then(Value::as_array);
+    let others = required
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|name| *name != GATE);
+    let names = list(others.chain([GATE]));
+    set(&path("enable"), true.into());
+    set(&path(REQUIRED), names);
+}
+
+/// The image of CRI's sandboxes, as a policy has its name.
+pub(super) fn sandbox(config: &EngineConfig) -> Option<String> {
+    let places: [&[&str]; 2] = [
+        &["plugins", IMAGES, "pinned_images", "sandbox"],
+        &["plugins", CRI, "sandbox_image"],
+    ];
+    let name = places
+        .iter()
+        .find_map(|path| at(&config.effective, path)?.as_str())?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value {

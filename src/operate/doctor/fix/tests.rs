@@ -53,6 +53,7 @@ fn config(facts: &ContainerdFacts) -> &EngineConfig {
 
 fn tools(verifier: &Path) -> Tools {
     Tools {
+        platform: None,
         verifier: verifier.to_owned(),
         folder: OWN.into(),
         control: None,
@@ -67,7 +68,7 @@ fn rendered(facts: &ContainerdFacts) -> String {
         facts,
         config(facts),
         &settings,
-        drop_in::styles(facts, config(facts))[0],
+        drop_in::styles(facts, config(facts), None)[0],
     )
 }
 
@@ -78,7 +79,9 @@ fn written(facts: &ContainerdFacts) -> toml::Table {
 }
 
 fn edits(facts: &ContainerdFacts) -> Vec<FileEdit> {
-    drop_in::edits(config(facts), "text = 1\n", false).unwrap()
+    drop_in::edits(facts, config(facts), "text = 1\n", false, None)
+        .unwrap()
+        .edits
 }
 
 const IMPORTS: &str = "version = 3\nimports = [\"HERE/conf.d/*.toml\"]\n";
@@ -179,7 +182,9 @@ fn without_a_main_file_one_is_made_because_containerd_reads_no_drop_in_otherwise
         (edits.len(), &edits[1].path),
         (2, &folder.path().join("conf.d/rootpin.toml"))
     );
-    let exactly = drop_in::edits(config(&facts), "text = 1\n", true).unwrap();
+    let exactly = drop_in::edits(&facts, config(&facts), "text = 1\n", true, None)
+        .unwrap()
+        .edits;
     assert!(
         exactly[0].after.contains("conf.d/rootpin.toml\"]"),
         "{exactly:?}"
@@ -460,6 +465,40 @@ fn the_run_time_door_is_opened_where_rootpin_toml_wants_it_with_all_else_of_its_
             "{version}"
         );
     }
+}
+
+#[test]
+fn from_2_2_on_containers_need_the_plugin_where_the_run_time_is_wanted() {
+    let (_folder, mut facts) = host("2.1.9", IMPORTS, &[]);
+    facts.engine.nri = Some("/run/nri/nri.sock".into());
+    let validator = |facts: &ContainerdFacts| {
+        let nri = &written(facts)["plugins"]["io.containerd.nri.v1.nri"];
+        nri.get("default_validator").cloned()
+    };
+    assert_eq!(validator(&facts), None);
+    facts.version = Version(2, 2, 0);
+    let of_nri =
+        "[plugins.'io.containerd.nri.v1.nri'.default_validator]\nrequired_plugins = [\"theirs\"]\n";
+    let table: toml::Table = of_nri.parse().unwrap();
+    let section = table["plugins"]["io.containerd.nri.v1.nri"]
+        .as_table()
+        .unwrap();
+    let effective = &mut facts.config.as_mut().unwrap().effective;
+    let nri = effective["plugins"]["io.containerd.nri.v1.nri"]
+        .as_table_mut()
+        .unwrap();
+    nri.extend(section.clone());
+    let wanted: toml::Table = "enable = true\nrequired_plugins = [\"theirs\", \"rootpin\"]\n"
+        .parse()
+        .unwrap();
+    assert_eq!(validator(&facts), Some(wanted.into()));
+    facts.engine.nri = None;
+    assert!(
+        !written(&facts)["plugins"]
+            .as_table()
+            .unwrap()
+            .contains_key("io.containerd.nri.v1.nri")
+    );
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub(super) fn imports(config: &EngineConfig, pattern: &Path) -> Result<FileEdit,
 
 /// The text with that key set. Tables that lead to it are made where they are missing, as sections
 /// of their own.
-pub(super) fn set(text: &str, path: &[&str], to: Item) -> Result<String, Problem> {
+pub(in super::super) fn set(text: &str, path: &[&str], to: Item) -> Result<String, Problem> {
     let mut document: DocumentMut = text
         .parse()
         .map_err(|error: toml_edit::TomlError| error.to_string())?;

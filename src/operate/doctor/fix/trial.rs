@@ -1,13 +1,14 @@
 //! A plan is given to the very containerd that will read it, before anything is written: it must
 //! take it, the plan must be in force then, and nothing else may have changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::super::config_files::{ConfigFiles, at, is_ours};
 use super::super::facts::EngineConfig;
+use super::super::program::Program;
 use super::FileEdit;
 use super::settings::{REQUIRED, Setting};
 
@@ -95,20 +96,30 @@ impl PresentConfig {
     }
 }
 
+/// Whether containerd takes its files with other texts, and without those that are gone.
+///
+/// # Errors
+/// It would not start with them.
+pub(in super::super) async fn would_start(
+    config: &EngineConfig,
+    texts: &BTreeMap<PathBuf, String>,
+    gone: &BTreeSet<PathBuf>,
+) -> Result<(), String> {
+    if gone.contains(&config.main) {
+        return Ok(());
+    }
+    let files = ConfigFiles::read(&config.main, texts)?;
+    dump(config, &files, |path| !gone.contains(path)).await?;
+    Ok(())
+}
+
 /// What containerd makes of these files, by a copy of them.
 async fn dump(
     config: &EngineConfig,
     files: &ConfigFiles,
     wanted: impl Fn(&Path) -> bool,
 ) -> Result<Table, String> {
-    let folder = tempfile::Builder::new()
-        .prefix("rootpin-")
-        .tempdir()
-        .map_err(|error| format!("a folder for a copy: {error}"))?;
-    Ok(config
-        .program
-        .dump(&files.copy(folder.path(), wanted)?)
-        .await?)
+    Ok(config.program.dump_copy(files, wanted).await?)
 }
 
 /// Whether the dump has the setting. What it says beyond that, as defaults of a list's entries,
@@ -253,15 +264,22 @@ pub(crate) struct TriedEdits {
     /// The engine's name.
     pub(super) engine: String,
     pub(super) config: PathBuf,
-    pub(super) program: super::super::program::Program,
+    pub(super) program: Program,
     pub(super) after: Table,
+    /// What another program will write into the engine's files by its own input.
+    pub(super) generated: Vec<FileEdit>,
 }
 
 impl TriedEdits {
     /// Asks once more, by the files as they are now. What containerd says then must be what it said
     /// when they were tried out.
     pub(super) async fn ask_again(&self) -> Result<(), String> {
-        let now = self.program.dump(&self.config).await?;
+        let now = if self.generated.is_empty() {
+            self.program.dump(&self.config).await?
+        } else {
+            let files = ConfigFiles::read(&self.config, &super::proposed(&self.generated))?;
+            self.program.dump_copy(&files, |_| true).await?
+        };
         let changed = changes(&self.after, &now);
         if changed.is_empty() {
             Ok(())

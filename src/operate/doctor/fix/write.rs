@@ -1,13 +1,16 @@
 //! Writes what was planned: each file whole or not at all, the one before kept.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rootpin_trust::image::Digest;
 use tempfile::NamedTempFile;
 
 use super::RepairPlan;
+use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 use crate::problem::Problem;
 use crate::sockets::is_dead;
 use crate::trusted_path::{self, FileOwner, Owner, check_directory};
@@ -56,6 +59,32 @@ pub(super) async fn remove_dead(path: &Path) -> Result<WrittenFile, Problem> {
     })
 }
 
+/// Puts bytes in the place of a file that is there: its mode and owner stay.
+pub(in super::super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = trusted_path::place(path)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fresh(&file, folder, bytes, 0o644)?
+        .persist(&file)
+        .map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// A whole file beside the one whose place it will take, with that one's mode and owner.
+fn fresh(file: &Path, folder: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
+    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
+    fresh.write_all(bytes)?;
+    let old = fs::metadata(file).ok();
+    if let Some(old) = &old {
+        fchown(fresh.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
+    let mode = old.map_or(mode, |old| old.mode() & 0o7777);
+    fresh
+        .as_file()
+        .set_permissions(Permissions::from_mode(mode))?;
+    fresh.as_file().sync_all()?;
+    Ok(fresh)
+}
+
 /// Writes all of it, or leaves all as it was.
 pub(super) fn write(plan: &RepairPlan, time: &str) -> Result<Vec<WrittenFile>, Problem> {
     let mut done = Vec::new();
@@ -67,6 +96,68 @@ pub(super) fn write(plan: &RepairPlan, time: &str) -> Result<Vec<WrittenFile>, P
         |()| "nothing is written".to_owned(),
     );
     Err(format!("{why}; {back}").into())
+}
+
+/// The same, before any of it is done: where copies of what is there will be, and which folders
+/// will be new.
+pub(super) fn record(plan: &RepairPlan, time: &str) -> Result<InstallRecord, Problem> {
+    let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
+    let mut record = InstallRecord::default();
+    let mut made = BTreeSet::new();
+    let mut place = |path: &Path, mode: u32| -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        let file = trusted_path::place(path)?;
+        let missing = file
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| !folder.exists());
+        let mut folders: Vec<PathBuf> = missing
+            .filter(|folder| made.insert(folder.to_path_buf()))
+            .map(Path::to_owned)
+            .collect();
+        folders.reverse();
+        Ok((folders, backup(&file, mode, time).into_iter().collect()))
+    };
+    for (from, to) in &plan.programs {
+        let (folders, backups) = place(to, 0o755).map_err(|error| failed(to, &error))?;
+        let bytes = fs::read(from).map_err(|error| failed(from, &error))?;
+        record.programs.push(ProgramRecord {
+            path: to.clone(),
+            digest: Digest::of(&bytes).to_string(),
+            folders,
+            backups,
+        });
+    }
+    for edit in &plan.texts {
+        let (folders, backups) =
+            place(&edit.path, edit.mode).map_err(|error| failed(&edit.path, &error))?;
+        record.texts.push(TextRecord {
+            path: edit.path.clone(),
+            before: edit.before.clone(),
+            after: edit.after.clone(),
+            folders,
+            backups,
+        });
+    }
+    for (path, mode) in &plan.modes {
+        record.modes.push(ModeRecord {
+            path: path.clone(),
+            before: FileOwner::at(path).map_err(|error| failed(path, &error))?,
+            mode: *mode,
+        });
+    }
+    Ok(record)
+}
+
+/// Where the copy of a file that is there will be.
+fn backup(file: &Path, mode: u32, time: &str) -> Option<PathBuf> {
+    if !file.exists() {
+        return None;
+    }
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".bak-{time}"));
+    // Not in the verifier's folder: containerd would run it.
+    let beside = if mode == 0o755 { file.parent()? } else { file };
+    Some(beside.with_file_name(name))
 }
 
 fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Result<(), Problem> {
@@ -146,32 +237,13 @@ fn put(
         .parent()
         .ok_or_else(|| io::Error::other("no file's path"))?;
     let mut folders = Vec::new();
-    let fresh = make_folder(folder, &mut folders).and_then(|()| {
+    let whole = make_folder(folder, &mut folders).and_then(|()| {
         // Of a folder that was missing, too.
         trusted_path::place(path)?;
-        let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
-        fresh.write_all(bytes)?;
-        let old = fs::metadata(&file).ok();
-        if let Some(old) = &old {
-            fchown(fresh.as_file(), Some(old.uid()), Some(old.gid()))?;
-        }
-        let mode = old.map_or(mode, |old| old.mode() & 0o7777);
-        let mode = Permissions::from_mode(mode);
-        fresh.as_file().set_permissions(mode)?;
-        fresh.as_file().sync_all()?;
-        Ok(fresh)
+        fresh(&file, folder, bytes, mode)
     });
-    let renamed = fresh.and_then(|fresh| {
-        let backup = file.exists().then(|| {
-            let mut name = file.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".bak-{time}"));
-            // Not in the verifier's folder: containerd would run it.
-            if mode == 0o755 {
-                folder.with_file_name(name)
-            } else {
-                file.with_file_name(name)
-            }
-        });
+    let renamed = whole.and_then(|fresh| {
+        let backup = backup(&file, mode, time);
         if let Some(backup) = &backup {
             trusted_path::create_copy(&file, backup)?;
         }

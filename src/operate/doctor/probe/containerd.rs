@@ -144,11 +144,14 @@ fn main_of(process: &Process) -> PathBuf {
 
 /// What a containerd makes of that main file, and the files. Without a main file it reads none.
 pub(super) async fn read(program: Program, main: &Path) -> Result<EngineConfig, ProgramFailure> {
-    let dumped = program.dump(main).await;
     let files = if main.exists() {
         ConfigFiles::read(main, &BTreeMap::new())
     } else {
         Ok(ConfigFiles::default())
+    };
+    let dumped = match &files {
+        Ok(files) if program.is_confined() => program.dump_copy(files, |_| true).await,
+        _ => program.dump(main).await,
     };
     let (files, effective, refused) = match (files, dumped) {
         (Ok(files), Ok(effective)) => (files, effective, None),

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Dir, FileType};
 
 use super::super::config_files::at;
-use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts};
+use super::super::facts::{ContainerdFacts, EngineConfig, Idle, PluginFacts};
 use super::super::program::{Program, ProgramFailure};
 use super::super::unpack_config::entries;
 use super::super::version::{VERIFIER, Version};
@@ -20,10 +20,13 @@ const DIFFER: &str = "io.containerd.differ.v1";
 /// All that is to be known of a containerd before it runs.
 pub(in super::super) async fn idle(
     engine: &Engine,
-    program: &Path,
-    main: &Path,
+    idle: Idle<'_>,
 ) -> Result<ContainerdFacts, Problem> {
-    let program = Program::file(program);
+    let program = if idle.is_image {
+        Program::of_image(idle.containerd)
+    } else {
+        Program::file(idle.containerd)
+    };
     let told = program.version().await.map_err(|why| {
         Problem::hinted(why.clone(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
     })?;
@@ -31,14 +34,15 @@ pub(in super::super) async fn idle(
         .split_ascii_whitespace()
         .find_map(Version::parse)
         .ok_or_else(|| format!("no version in {told:?}"))?;
-    let config = super::containerd::read(program, main)
-        .await
-        .map_err(|failure| match failure {
-            ProgramFailure::Refused(why) => {
-                Problem::hinted(why.clone(), "mend that first, and run this again")
-            }
-            ProgramFailure::Unknown(why) => why.into(),
-        })?;
+    let config =
+        super::containerd::read(program, idle.main)
+            .await
+            .map_err(|failure| match failure {
+                ProgramFailure::Refused(why) => {
+                    Problem::hinted(why.clone(), "mend that first, and run this again")
+                }
+                ProgramFailure::Unknown(why) => why.into(),
+            })?;
     let mut facts = ContainerdFacts {
         engine: engine.clone(),
         version,

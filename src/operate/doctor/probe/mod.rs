@@ -10,6 +10,7 @@ use std::time::Duration;
 pub(super) use containerd::containerd;
 pub(super) use dockerd::docker;
 pub(super) use idle::idle;
+pub(crate) use processes::process_names;
 pub(super) use processes::{SET_ID, dockerd_at, engines, listener, process};
 
 /// For one answer of an engine.

@@ -75,6 +75,20 @@ pub(in super::super) fn engines() -> Vec<Process> {
         .collect()
 }
 
+/// The names of all processes of root's on this host itself.
+pub(crate) fn process_names() -> Vec<String> {
+    let entries = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter_map(process)
+        .filter(|process| process.is_ours() && !process.contained)
+        .map(|process| process.name)
+        .collect()
+}
+
 /// The dockerd whose socket that is. systemd may listen in its place: then the only one that root
 /// runs on this host.
 pub(in super::super) async fn dockerd_at(socket: &Path) -> Option<Process> {

@@ -1,0 +1,71 @@
+//! An image of a host: a folder that becomes this program's root directory, so that every path
+//! means what it will mean on the host, and no link leads out.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
+use crate::cli::fix;
+use crate::operate::doctor::kubelet::OWN_PROVIDER;
+use crate::problem::Problem;
+use crate::trusted_path::{Owner, check_directory};
+
+/// This program is in it from now on.
+pub(super) struct Image {
+    /// A folder at its top, which goes at the end.
+    staged: PathBuf,
+}
+
+impl Image {
+    /// Goes there, with a copy of the programs that a plan may want.
+    pub(super) fn enter(dir: &Path) -> Result<Self, Problem> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::hinted(
+                format!("{}: {error}", dir.display()),
+                "name the folder that holds the image's root directory, as root",
+            )
+        };
+        let dir =
+            check_directory(dir, Owner::RootOrCaller).map_err(|fault| failed(&fault.message))?;
+        let staged = tempfile::Builder::new()
+            .prefix(".rootpin-")
+            .tempdir_in(&dir)
+            .map_err(|error| failed(&error))?;
+        for name in [fix::PROGRAM, OWN_PROVIDER] {
+            let own = fix::beside(name)?;
+            if !own.is_file() {
+                continue;
+            }
+            let copy = staged.path().join(name);
+            fs::copy(&own, &copy)
+                .and_then(|_| fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)))
+                .map_err(|error| failed(&error))?;
+        }
+        rustix::process::chroot(&dir).map_err(|error| failed(&error))?;
+        let folder = staged.keep();
+        let staged = Path::new("/").join(folder.file_name().unwrap_or_default());
+        let image = Self { staged };
+        std::env::set_current_dir("/").map_err(|error| failed(&error))?;
+        // What is run of the image must not get more rights than it has.
+        rustix::thread::set_no_new_privs(true).map_err(|error| failed(&error))?;
+        Ok(image)
+    }
+
+    /// The copy of one of rootpin's programs.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.staged.join(name)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.staged);
+    }
+}
+
+/// Whether nothing can be written there, by whomever.
+pub(super) fn is_read_only(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::RDONLY))
+}

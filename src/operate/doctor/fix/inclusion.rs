@@ -1,0 +1,202 @@
+//! How a drop-in becomes part of a main file: by an import in it, or by the input of the platform
+//! that writes the main file. That input is changed, and never the file that it is made into, but
+//! for one that is made at boot only.
+
+use std::path::Path;
+
+use toml::Value;
+
+use super::super::facts::{ContainerdFacts, EngineConfig};
+use super::super::version::VERIFIER;
+use super::{FileEdit, toml_file};
+use crate::operate::platform::{Inclusion, Platform};
+use crate::problem::Problem;
+
+/// By this a template has k3s' own configuration in it.
+const BASE: &str = "template \"base\"";
+
+/// The drop-in and what must change so that it is read.
+#[derive(Debug)]
+pub(super) struct Edits {
+    pub(super) edits: Vec<FileEdit>,
+    /// What the platform makes of the main file by them, when it writes that anew.
+    pub(super) generated: Vec<FileEdit>,
+}
+
+/// The version that this containerd itself prints.
+pub(super) fn own_version(config: &EngineConfig) -> i64 {
+    config
+        .effective
+        .get("version")
+        .and_then(Value::as_integer)
+        .unwrap_or(2)
+}
+
+/// The platform's folder of drop-ins, or the usual one.
+pub(super) fn folder<'a>(platform: Option<&Platform>, usual: &'a Path) -> &'a Path {
+    match platform.map(|platform| platform.inclusion) {
+        Some(Inclusion::Folder(folder) | Inclusion::FolderOrTemplate(folder, _)) => {
+            Path::new(folder)
+        }
+        Some(Inclusion::Imports | Inclusion::Template(_) | Inclusion::NodeConfig(_)) | None => {
+            usual
+        }
+    }
+}
+
+/// What the platform must be told, and what it makes of it. None: the main file is the
+/// administrator's, or the platform's way isn't open here.
+pub(super) fn edits(
+    platform: Option<&Platform>,
+    facts: &ContainerdFacts,
+    config: &EngineConfig,
+    import: &Path,
+) -> Result<Option<Edits>, Problem> {
+    let Some(platform) = platform else {
+        return Ok(None);
+    };
+    let version = platform.version.unwrap_or_else(|| own_version(config));
+    let is_new = config.files.files.is_empty();
+    // What the platform will write.
+    let later = || imported(config, import, version);
+    Ok(match platform.inclusion {
+        Inclusion::Imports => None,
+        Inclusion::FolderOrTemplate(_, template) if !is_new => {
+            whole_template(&platform.beside(template), import)?
+                .map(|edit| Ok::<_, Problem>(made(vec![edit], later()?)))
+                .transpose()?
+        }
+        Inclusion::Folder(_) | Inclusion::FolderOrTemplate(..) => Some(made(Vec::new(), later()?)),
+        Inclusion::Template(template) => {
+            let edit = whole_template(&platform.beside(template), import)?;
+            edit.map(|edit| Ok::<_, Problem>(made(vec![edit], later()?)))
+                .transpose()?
+        }
+        Inclusion::NodeConfig(file) => {
+            let mut edits = vec![node_config(Path::new(file), facts, import)?];
+            // The present one holds until the next boot.
+            if is_new {
+                Some(made(edits, later()?))
+            } else {
+                edits.push(later()?);
+                Some(Edits {
+                    edits,
+                    generated: Vec::new(),
+                })
+            }
+        }
+    })
+}
+
+fn made(edits: Vec<FileEdit>, later: FileEdit) -> Edits {
+    Edits {
+        edits,
+        generated: vec![later],
+    }
+}
+
+/// The main file with that import. Without a main file containerd reads no drop-in, whatever it
+/// says of its default imports, so there will be one.
+pub(super) fn imported(
+    config: &EngineConfig,
+    import: &Path,
+    version: i64,
+) -> Result<FileEdit, Problem> {
+    if !config.files.files.is_empty() {
+        return toml_file::imports(config, import);
+    }
+    Ok(FileEdit {
+        path: config.main.clone(),
+        before: None,
+        after: format!(
+            "version = {version}\nimports = [\"{}\"]\n",
+            import.display()
+        ),
+        mode: 0o644,
+    })
+}
+
+/// A template that is a whole configuration, with the import at its top. None: there is none, or it
+/// has the built-in one in it. That one has an import of its own in a later release, and a second
+/// keeps containerd from starting.
+fn whole_template(path: &Path, import: &Path) -> Result<Option<FileEdit>, Problem> {
+    let Some(before) = super::text(path)? else {
+        return Ok(None);
+    };
+    let line = format!("imports = [\"{}\"]\n", import.display());
+    let is_import = |line: &str| {
+        line.trim_start()
+            .strip_prefix("imports")
+            .is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    if before.starts_with(&line) {
+        return Ok(Some(FileEdit {
+            path: path.to_owned(),
+            after: before.clone(),
+            before: Some(before),
+            mode: 0o644,
+        }));
+    }
+    if before.contains(BASE) || before.lines().any(is_import) {
+        return Ok(None);
+    }
+    Ok(Some(FileEdit {
+        path: path.to_owned(),
+        after: format!("{line}{before}"),
+        before: Some(before),
+        mode: 0o644,
+    }))
+}
+
+/// nodeadm's input. Where it finds no section of CRI as version 3 has it, nodeadm takes it for
+/// version 2, writes that, and has containerd migrate it with all that it imports
+/// (awslabs/amazon-eks-ami, nodeadm/internal/containerd/config.go); for containerd 1.7 it refuses
+/// such a section.
+fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<FileEdit, Problem> {
+    let section = if facts.version < VERIFIER {
+        ""
+    } else {
+        "\n      [plugins.\"io.containerd.cri.v1.images\"]\n      discard_unpacked_layers = false"
+    };
+    let after = format!(
+        "# Written by rootpin: nodeadm merges it into containerd's configuration at each boot.\n\
+         apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      imports = [\"{}\"]{section}\n",
+        import.display()
+    );
+    Ok(FileEdit {
+        path: path.to_owned(),
+        before: super::text(path)?,
+        after,
+        mode: 0o644,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_a_template_that_is_a_whole_configuration_gets_the_import() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config-v3.toml.tmpl");
+        let import = Path::new("/d/*.toml");
+        assert_eq!(whole_template(&path, import), Ok(None), "there is none");
+        // A later k3s has an import in its own part, and two keep containerd from starting.
+        for text in [
+            "{{ template \"base\" . }}\n[debug]\n",
+            "version = 3\n imports = [\"/e/*.toml\"]\n",
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(whole_template(&path, import), Ok(None), "{text}");
+        }
+        let text = "version = 3\nroot = {{ .Root }}\n# imports\n";
+        fs::write(&path, text).unwrap();
+        let edit = whole_template(&path, import).unwrap().unwrap();
+        assert_eq!(edit.after, format!("imports = [\"/d/*.toml\"]\n{text}"));
+        fs::write(&path, &edit.after).unwrap();
+        let again = whole_template(&path, import).unwrap().unwrap();
+        assert_eq!(again.before.as_ref(), Some(&again.after));
+    }
+}

@@ -1,0 +1,267 @@
+//! Takes back what rootpin changed on this host: each file gets its earlier text, with what others
+//! changed since. All of it, or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rootpin_trust::image::Digest;
+use similar::TextDiff;
+
+use super::facts::Idle;
+use super::fix;
+use super::install::found;
+use crate::config::Config;
+use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
+use crate::problem::Problem;
+use crate::trusted_path::{self, FileOwner};
+
+/// What is to be taken back.
+#[derive(Debug, Default)]
+pub(crate) struct UninstallPlan {
+    texts: Vec<TextChange>,
+    programs: Vec<ProgramRecord>,
+    modes: Vec<ModeRecord>,
+    /// Copies that rootpin made of earlier texts.
+    backups: Vec<PathBuf>,
+    /// Folders that rootpin made, the innermost first.
+    folders: Vec<PathBuf>,
+    /// What keeps all of it from being done.
+    pub(crate) left: Vec<Problem>,
+    /// What stays, and why.
+    pub(crate) kept: Vec<String>,
+    /// Engines that must be restarted before it is in force.
+    pub(crate) restart: Vec<String>,
+}
+
+#[derive(Debug)]
+struct TextChange {
+    path: PathBuf,
+    now: String,
+    /// None: the file goes.
+    then: Option<String>,
+}
+
+/// Plans it by what is recorded. The engines are asked whether they would start with what is left.
+pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>) -> UninstallPlan {
+    let mut plan = UninstallPlan::default();
+    for text in record.texts.iter().rev() {
+        plan.text(text);
+    }
+    for program in &record.programs {
+        plan.program(program);
+    }
+    for mode in &record.modes {
+        plan.mode(mode);
+    }
+    let texts = record
+        .texts
+        .iter()
+        .map(|text| (&text.backups, &text.folders));
+    let programs = record
+        .programs
+        .iter()
+        .map(|program| (&program.backups, &program.folders));
+    let mut folders = BTreeSet::new();
+    for (backups, made) in texts.chain(programs) {
+        plan.backups.extend(backups.iter().cloned());
+        folders.extend(made.iter().cloned());
+    }
+    // A folder stands before those in it.
+    plan.folders = folders.into_iter().rev().collect();
+    for engine in &config.engines {
+        match plan.would_start(config, idle, &engine.name).await {
+            Ok(true) => plan.restart.push(engine.name.clone()),
+            Ok(false) => {}
+            Err(why) => plan.left.push(why.about(&engine.name)),
+        }
+    }
+    let of_docker = |change: &TextChange| {
+        change.path == idle.daemon_json || change.path.starts_with(super::plugin_name::SPECS)
+    };
+    if plan.texts.iter().any(of_docker) {
+        let names = config.dockers.iter().map(|docker| docker.name.clone());
+        plan.restart.extend(names);
+    }
+    plan
+}
+
+impl UninstallPlan {
+    /// Whether there is nothing to take back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.programs.is_empty() && self.modes.is_empty()
+    }
+
+    /// Everything, as a unified diff and a line for what is no text.
+    pub(crate) fn diff(&self) -> String {
+        let mut out = String::new();
+        for change in &self.texts {
+            let path = change.path.display().to_string();
+            let to = change.then.as_ref().map_or("/dev/null", |_| &path);
+            let then = change.then.as_deref().unwrap_or_default();
+            let diff = TextDiff::from_lines(change.now.as_str(), then);
+            out.push_str(&diff.unified_diff().header(&path, to).to_string());
+        }
+        for program in &self.programs {
+            let _ = writeln!(out, "remove {}", program.path.display());
+        }
+        for mode in &self.modes {
+            let _ = writeln!(out, "give {} back to whom it was", mode.path.display());
+        }
+        out
+    }
+
+    fn text(&mut self, text: &TextRecord) {
+        let path = &text.path;
+        let now = match fix::text(path) {
+            Ok(Some(now)) => now,
+            Ok(None) => {
+                if text.before.is_some() {
+                    self.kept.push(format!("{} is gone", path.display()));
+                }
+                return;
+            }
+            Err(why) => return self.left.push(why),
+        };
+        let Some(then) = text.without(&now).or_else(|| fix::without_ours(text, &now)) else {
+            return self.left.push(Problem::hinted(
+                format!(
+                    "{} was changed at the lines that rootpin wrote",
+                    path.display()
+                ),
+                "take rootpin's lines out of it, and run this again",
+            ));
+        };
+        let then = (text.before.is_some() || !then.trim().is_empty()).then_some(then);
+        if then.as_ref() != Some(&now) {
+            self.texts.push(TextChange {
+                path: path.clone(),
+                now,
+                then,
+            });
+        }
+    }
+
+    fn program(&mut self, program: &ProgramRecord) {
+        let path = &program.path;
+        let is_ours = fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
+            && fs::read(path).is_ok_and(|bytes| Digest::of(&bytes).to_string() == program.digest);
+        if is_ours {
+            self.programs.push(program.clone());
+        } else if path.exists() {
+            let path = path.display();
+            self.kept
+                .push(format!("{path} is not the program that rootpin put there"));
+        }
+    }
+
+    fn mode(&mut self, mode: &ModeRecord) {
+        match FileOwner::at(&mode.path) {
+            Ok(now) if now == mode.before.given_to_root(mode.mode) => {
+                self.modes.push(mode.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether one of the engine's files is changed.
+    ///
+    /// # Errors
+    /// It would not start any more.
+    async fn would_start(
+        &self,
+        config: &Config,
+        idle: Idle<'_>,
+        name: &str,
+    ) -> Result<bool, Problem> {
+        let Some(engine) = config.engines.iter().find(|engine| engine.name == name) else {
+            return Ok(false);
+        };
+        // One that can't be asked any more has been removed, or is mended by a person first.
+        let Ok(facts) = found(engine, idle).await else {
+            return Ok(!self.texts.is_empty());
+        };
+        let Ok(present) = &facts.config else {
+            return Ok(!self.texts.is_empty());
+        };
+        let of_it = |change: &&TextChange| {
+            present
+                .files
+                .files
+                .iter()
+                .any(|file| file.path == change.path)
+        };
+        if !self.texts.iter().any(|change| of_it(&change)) {
+            return Ok(false);
+        }
+        let (mut texts, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for change in &self.texts {
+            match &change.then {
+                Some(then) => _ = texts.insert(change.path.clone(), then.clone()),
+                None => _ = gone.insert(change.path.clone()),
+            }
+        }
+        fix::would_start(present, &texts, &gone)
+            .await
+            .map_err(|why| Problem::hinted(why, "nothing is taken back: mend that first"))?;
+        Ok(true)
+    }
+
+    /// Does all of it. Returns what was written and removed.
+    ///
+    /// # Errors
+    /// Something could not be written. What was done before stays: run again, it does the rest.
+    pub(crate) fn carry_out(&self) -> Result<Vec<PathBuf>, Problem> {
+        let mut done = Vec::new();
+        let failed = |path: &Path, error: &io::Error| {
+            Problem::hinted(
+                format!("{}: {error}", path.display()),
+                "mend that, and run this again: it does the rest",
+            )
+        };
+        for TextChange { path, now, then } in &self.texts {
+            if fix::text(path)?.as_ref() != Some(now) {
+                let what = format!("{} changed meanwhile", path.display());
+                return Err(Problem::hinted(what, "run it again"));
+            }
+            match then {
+                Some(then) => fix::replace(path, then.as_bytes()),
+                None => trusted_path::place(path).and_then(fs::remove_file),
+            }
+            .map_err(|error| failed(path, &error))?;
+            done.push(path.clone());
+        }
+        for program in &self.programs {
+            let path = &program.path;
+            let there = program.backups.iter().find(|backup| backup.exists());
+            trusted_path::place(path)
+                .and_then(|place| match there {
+                    Some(backup) => fs::rename(backup, place),
+                    None => fs::remove_file(place),
+                })
+                .map_err(|error| failed(path, &error))?;
+            done.push(path.clone());
+        }
+        for mode in &self.modes {
+            mode.before
+                .restore(&mode.path)
+                .map_err(|error| failed(&mode.path, &error))?;
+            done.push(mode.path.clone());
+        }
+        for backup in &self.backups {
+            match trusted_path::place(backup).and_then(fs::remove_file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed(backup, &error));
+                }
+                _ => {}
+            }
+        }
+        // What others put there keeps a folder.
+        for folder in &self.folders {
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(done)
+    }
+}

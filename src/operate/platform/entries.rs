@@ -1,0 +1,200 @@
+//! rootpin.toml's entries for the engines of a platform.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{CONTAINERD, DOCKER, Platform};
+use crate::config::{self, Config};
+use crate::problem::Problem;
+
+/// The file as it is shipped.
+pub(crate) const SHIPPED: &str = include_str!("../../../packaging/rootpin.toml");
+
+/// A rootpin.toml that names a platform's engines.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    pub(crate) text: String,
+    pub(crate) config: Config,
+    /// The names of these engines.
+    pub(crate) names: Vec<String>,
+}
+
+/// The text with an `[[engine]]`, and where dockerd is a door a `[[docker]]`, for each engine that
+/// it doesn't name yet.
+///
+/// # Errors
+/// The text is no configuration.
+pub(crate) fn with_entries(text: &str, platform: &Platform) -> Result<Entries, Problem> {
+    let now = config::parse(text)?;
+    let mut after = text.to_owned();
+    let mut names = Vec::new();
+    let folder = now.control.parent().unwrap_or(Path::new("/run/rootpin"));
+    let known = now
+        .engines
+        .iter()
+        .find(|engine| same(&engine.containerd, platform.socket));
+    if let Some(engine) = known {
+        names.push(engine.name.clone());
+    } else {
+        let name = free(&now, short(platform));
+        let own = |door: &str| folder.join(format!("{name}.{door}.sock"));
+        // As shipped the file names an engine that isn't here.
+        if text == SHIPPED {
+            after = shipped_for(&name, platform.socket);
+        } else {
+            let _ = write!(
+                after,
+                "{}\n[[engine]]\nname       = \"{name}\"\ncontainerd = \"{}\"\ngate       = \"{}\"\napply      = \"{}\"\n",
+                line_end(&after),
+                platform.socket,
+                own("gate").display(),
+                own("apply").display()
+            );
+        }
+        names.push(name);
+    }
+    if platform.docker {
+        let known = now
+            .dockers
+            .iter()
+            .find(|docker| same(&docker.socket, DOCKER));
+        if let Some(docker) = known {
+            names.push(docker.name.clone());
+        } else {
+            let name = free(&now, "docker");
+            let authz = folder.join(format!("{name}.authz.sock"));
+            let _ = write!(
+                after,
+                "{}\n[[docker]]\nname   = \"{name}\"\nsocket = \"{DOCKER}\"\nauthz  = \"{}\"\n",
+                line_end(&after),
+                authz.display()
+            );
+            names.push(name);
+        }
+    }
+    let config = config::parse(&after)?;
+    Ok(Entries {
+        text: after,
+        config,
+        names,
+    })
+}
+
+/// The shipped file with another engine in the place of its own.
+fn shipped_for(name: &str, socket: &str) -> String {
+    SHIPPED
+        .replace(
+            "name       = \"containerd\"",
+            &format!("name       = \"{name}\""),
+        )
+        .replace(
+            &format!("containerd = \"{CONTAINERD}\""),
+            &format!("containerd = \"{socket}\""),
+        )
+        .replace("/containerd.gate.sock", &format!("/{name}.gate.sock"))
+        .replace("/containerd.apply.sock", &format!("/{name}.apply.sock"))
+}
+
+/// A platform's own containerd has its name; the system's is `containerd` on all.
+fn short(platform: &Platform) -> &'static str {
+    if platform.socket == CONTAINERD {
+        "containerd"
+    } else {
+        platform.name
+    }
+}
+
+fn free(config: &Config, name: &str) -> String {
+    let engines = config.engines.iter().map(|engine| &engine.name);
+    let taken: Vec<&String> = engines
+        .chain(config.dockers.iter().map(|docker| &docker.name))
+        .collect();
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.to_owned())
+        .chain(numbered)
+        .find(|name| !taken.contains(&name))
+        .unwrap_or_else(|| name.to_owned())
+}
+
+fn line_end(text: &str) -> &'static str {
+    if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    }
+}
+
+/// /var/run is /run on most hosts.
+fn same(path: &Path, socket: &str) -> bool {
+    let text = path.to_string_lossy();
+    text.strip_prefix("/var/run/").map_or_else(
+        || text == socket,
+        |rest| socket.strip_prefix("/run/") == Some(rest),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str, platform: &str) -> Entries {
+        with_entries(text, Platform::named(platform).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_names_the_platform_s_engine_stays_as_it_is() {
+        for (platform, text) in [
+            ("containerd", SHIPPED.to_owned()),
+            ("kind", SHIPPED.to_owned()),
+            (
+                "eks",
+                SHIPPED.replace("/run/containerd/", "/var/run/containerd/"),
+            ),
+            ("k3s", with(SHIPPED, "k3s").text),
+            ("docker", with(SHIPPED, "docker").text),
+            ("microk8s", with("", "microk8s").text),
+        ] {
+            let entries = with(&text, platform);
+            assert_eq!(entries.text, text, "{platform}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_file_gets_the_platform_s_engine_in_place_of_one_that_is_not_there() {
+        let entries = with(SHIPPED, "k3s");
+        assert_eq!(entries.names, ["k3s"]);
+        let [engine] = &entries.config.engines[..] else {
+            panic!("{:?}", entries.config.engines)
+        };
+        assert_eq!(
+            (
+                engine.name.as_str(),
+                engine.containerd.as_path(),
+                engine.gate.as_path(),
+                engine.apply.as_path()
+            ),
+            (
+                "k3s",
+                Path::new("/run/k3s/containerd/containerd.sock"),
+                Path::new("/run/rootpin/k3s.gate.sock"),
+                Path::new("/run/rootpin/k3s.apply.sock")
+            )
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_changed_gets_one_more_entry_and_keeps_every_byte() {
+        let text = "deadline = \"6s\"\n[[engine]]\nname = \"k0s\"\ncontainerd = \"/c\"\ngate = \"/g\"\napply = \"/a\"";
+        let entries = with(text, "k0s");
+        assert!(entries.text.starts_with(text), "{}", entries.text);
+        assert_eq!(entries.names, ["k0s-2"]);
+        assert_eq!(entries.config.engines.len(), 2);
+        let entries = with("control = \"/x/control\"\n", "docker");
+        assert_eq!(entries.names, ["containerd", "docker"]);
+        assert_eq!(
+            entries.config.dockers[0].authz.as_deref(),
+            Some(Path::new("/x/docker.authz.sock"))
+        );
+        assert!(with_entries("what = 1", Platform::named("k3s").unwrap()).is_err());
+    }
+}

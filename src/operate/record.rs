@@ -1,0 +1,294 @@
+//! What rootpin changed on this host, so that it can be taken back: a file beside rootpin.toml,
+//! written before anything else is.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use tempfile::NamedTempFile;
+
+use crate::problem::Problem;
+use crate::trusted_path::{self, FileOwner, Owner, check_way};
+
+/// Its name.
+const FILE: &str = "installed.json";
+/// The version of its format.
+const VERSION: u8 = 1;
+/// Some hundred configurations of the greatest length.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What was changed, the first change first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstallRecord {
+    version: u8,
+    pub(crate) texts: Vec<TextRecord>,
+    pub(crate) programs: Vec<ProgramRecord>,
+    pub(crate) modes: Vec<ModeRecord>,
+}
+
+/// A text that was changed or is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TextRecord {
+    pub(crate) path: PathBuf,
+    /// None: there was no such file.
+    pub(crate) before: Option<String>,
+    pub(crate) after: String,
+    /// Folders that were made for it, the outermost first.
+    pub(crate) folders: Vec<PathBuf>,
+    /// Copies of earlier texts beside it.
+    pub(crate) backups: Vec<PathBuf>,
+}
+
+/// A program that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProgramRecord {
+    pub(crate) path: PathBuf,
+    /// `sha256:…` of its bytes.
+    pub(crate) digest: String,
+    pub(crate) folders: Vec<PathBuf>,
+    /// Copies of what was there; the first is the oldest.
+    pub(crate) backups: Vec<PathBuf>,
+}
+
+/// A file or folder that was given to root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModeRecord {
+    pub(crate) path: PathBuf,
+    pub(crate) before: FileOwner,
+    pub(crate) mode: u32,
+}
+
+impl Default for InstallRecord {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            texts: Vec::new(),
+            programs: Vec::new(),
+            modes: Vec::new(),
+        }
+    }
+}
+
+impl InstallRecord {
+    /// Where it is, by the place of rootpin.toml.
+    pub(crate) fn beside(config: &Path) -> PathBuf {
+        let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+        config.with_file_name(FILE)
+    }
+
+    /// Reads it; an empty one, where there is none.
+    ///
+    /// # Errors
+    /// Another user can change it, it is not understood, or it can't be read.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::hinted(
+                format!("{}: {error}", path.display()),
+                "without it nothing can be taken back: rootpin doctor names the files that have engines ask rootpin",
+            )
+        };
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(failed(&error)),
+            Ok(_) => {}
+        }
+        check_way(path, Owner::RootOrCaller).map_err(|fault| failed(&fault.message))?;
+        let text = read(path).map_err(|error| failed(&error))?;
+        let record: Self = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+        if record.version == VERSION {
+            Ok(record)
+        } else {
+            Err(failed(&format_args!(
+                "version {} of its format is not known",
+                record.version
+            )))
+        }
+    }
+
+    /// Writes it; removes it, if it is empty.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Problem> {
+        let done = if *self == Self::default() {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        } else {
+            let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
+            replace(path, &text)
+        };
+        done.map_err(|error| {
+            Problem::hinted(
+                format!("{}: {error}", path.display()),
+                "run as root; what rootpin writes is recorded there first",
+            )
+        })
+    }
+
+    /// Takes up what is about to be done, on top of what is recorded.
+    pub(crate) fn add(&mut self, more: Self) {
+        for new in more.texts {
+            match self.texts.iter_mut().find(|known| known.path == new.path) {
+                Some(known) => known.follow(new),
+                None => self.texts.push(new),
+            }
+        }
+        for new in more.programs {
+            match self
+                .programs
+                .iter_mut()
+                .find(|known| known.path == new.path)
+            {
+                Some(known) => {
+                    known.digest = new.digest;
+                    known.backups.extend(new.backups);
+                }
+                None => self.programs.push(new),
+            }
+        }
+        for new in more.modes {
+            match self.modes.iter_mut().find(|known| known.path == new.path) {
+                Some(known) => known.mode = new.mode,
+                None => self.modes.push(new),
+            }
+        }
+    }
+}
+
+impl TextRecord {
+    /// The same file is written once more. What others changed between is theirs, and stays.
+    fn follow(&mut self, new: Self) {
+        if new.before.as_ref() != Some(&self.after) {
+            self.before = new
+                .before
+                .map(|present| self.without(&present).unwrap_or(present));
+        }
+        self.after = new.after;
+        self.folders.extend(new.folders);
+        self.backups.extend(new.backups);
+    }
+
+    /// The present text without rootpin's change: the one before, if nobody else changed it since.
+    /// None: both changed the same lines.
+    pub(crate) fn without(&self, present: &str) -> Option<String> {
+        let before = self.before.as_deref().unwrap_or_default();
+        if present == self.after {
+            return Some(before.to_owned());
+        }
+        if present == before {
+            return Some(present.to_owned());
+        }
+        diffy::merge(&self.after, before, present).ok()
+    }
+}
+
+/// Whole or not at all; for root alone, as texts of engines may have secrets.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let place = trusted_path::place(path)?;
+    let folder = place.parent().unwrap_or(Path::new("/"));
+    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
+    fresh.write_all(bytes)?;
+    fresh.as_file().sync_all()?;
+    fresh.persist(&place).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(before: Option<&str>, after: &str) -> TextRecord {
+        TextRecord {
+            path: "/etc/x".into(),
+            before: before.map(str::to_owned),
+            after: after.to_owned(),
+            folders: Vec::new(),
+            backups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_others_changed_since_stays_and_rootpin_s_lines_go() {
+        let before = "version = 2\nroot = \"/r\"\n\n[grpc]\n  address = \"/a\"\n";
+        let after = format!("imports = [\"/etc/conf.d/*.toml\"]\n{before}");
+        let record = text(Some(before), &after);
+        assert_eq!(record.without(&after).as_deref(), Some(before));
+        assert_eq!(record.without(before).as_deref(), Some(before));
+        let theirs = after.replace("\"/a\"", "\"/b\"") + "[debug]\n";
+        assert_eq!(
+            record.without(&theirs),
+            Some(before.replace("\"/a\"", "\"/b\"") + "[debug]\n")
+        );
+        let same_line = after.replace("conf.d/*.toml\"", "conf.d/*.toml\", \"/theirs\"");
+        assert_eq!(record.without(&same_line), None);
+    }
+
+    #[test]
+    fn a_file_that_is_written_twice_goes_back_to_its_first_text() {
+        let mut record = InstallRecord::default();
+        let add = |record: &mut InstallRecord, new| {
+            record.add(InstallRecord {
+                texts: vec![new],
+                ..InstallRecord::default()
+            });
+        };
+        add(
+            &mut record,
+            text(Some("a\nb\nc\nd\ne\n"), "1\na\nb\nc\nd\ne\n"),
+        );
+        add(
+            &mut record,
+            text(Some("1\na\nb\nc\nd\ne\n"), "2\na\nb\nc\nd\ne\n"),
+        );
+        assert_eq!(record.texts[0].before.as_deref(), Some("a\nb\nc\nd\ne\n"));
+        // Between the two somebody else added a line.
+        add(
+            &mut record,
+            text(Some("2\na\nb\nc\nd\ne\nf\n"), "3\na\nb\nc\nd\ne\nf\n"),
+        );
+        assert_eq!(record.texts.len(), 1);
+        assert_eq!(
+            record.texts[0].without("3\na\nb\nc\nd\ne\nf\n").as_deref(),
+            Some("a\nb\nc\nd\ne\nf\n")
+        );
+    }
+
+    #[test]
+    fn a_record_that_others_could_have_written_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let mut record = InstallRecord::default();
+        assert_eq!(InstallRecord::read(&path).unwrap(), record);
+        record.texts.push(text(None, "x"));
+        record.write(&path).unwrap();
+        assert_eq!(InstallRecord::read(&path).unwrap(), record);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        fs::set_permissions(&path, open).unwrap();
+        assert!(InstallRecord::read(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(InstallRecord::read(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        record.texts.clear();
+        record.write(&path).unwrap();
+        assert!(!path.exists());
+    }
+}
