@@ -17,6 +17,7 @@ fn main() -> std::io::Result<()> {
         std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| now())
     );
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()
         .build_client(false)
         .extern_path(".containerd.types", "::containerd_client::types")

@@ -97,6 +97,19 @@ struct Container {
     annotations: HashMap<String, String>,
     #[prost(string, repeated, tag = "7")]
     args: Vec<String>,
+    #[prost(message, optional, tag = "22")]
+    image: Option<StatedImage>,
+}
+
+/// What containerd from 2.4 on says of a container's image.
+#[derive(Clone, PartialEq, Message)]
+struct StatedImage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    digest: String,
+    #[prost(string, tag = "3")]
+    config_digest: String,
 }
 
 /// containerd's side of NRI.
@@ -245,6 +258,7 @@ fn create(id: &str) -> Create {
             id: id.to_owned(),
             annotations,
             args: vec!["/app".to_owned()],
+            image: None,
         }),
     }
 }
@@ -477,6 +491,41 @@ fn an_unsigned_configuration_over_signed_layers_is_refused_when_it_is_known() {
         held.containers.retain(|container| container.id != PAUSE);
     });
     assert_refused(containerd.create("evil"), ": no-rule: ");
+}
+
+#[test]
+fn the_image_that_nri_names_is_judged_at_once_and_must_be_what_the_store_has() {
+    let Some((world, image, chain)) = host("n-stated") else {
+        return;
+    };
+    let (evil, _) = unpacked("layer", "evil");
+    world.containerd.hold("k8s.io", |held| {
+        evil.hold_as(held, "elsewhere.test/evil:v1");
+        hold_container(held, "evil", &chain, V1, &json!({}), &evil.config);
+    });
+    let (_daemon, nri) = start(&world);
+    let mut containerd = nri.take_up(0);
+    let mut asked = |id: &str, target: &str, config: &str| {
+        let mut create = create(id);
+        let stated = StatedImage {
+            name: V1.to_owned(),
+            digest: target.to_owned(),
+            config_digest: config.to_owned(),
+        };
+        create.container.as_mut().unwrap().image = Some(stated);
+        containerd.call("CreateContainer", &create)
+    };
+    let (good, bad) = (&image.index.digest, &evil.index.digest);
+    let (good_config, bad_config) = (&image.config.digest, &evil.config.digest);
+    assert_eq!(asked("good", good, good_config), Ok(Vec::new()));
+    assert_eq!(asked("good", "", ""), Ok(Vec::new()), "it says nothing");
+    // Without the image this one is made, and refused at its start only.
+    assert_refused(asked("evil", bad, bad_config), ": no-rule: ");
+    // The signed image's configuration is not the one of this target.
+    assert_refused(asked("good", bad, good_config), ": not-local: ");
+    let other = Digest::of(b"another").to_string();
+    assert_refused(asked("good", good, &other), ": not-local: ");
+    assert_refused(asked("good", "sha256:nonsense", ""), ": malformed: ");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tonic::{Code, Status};
 
 use super::NAMESPACE;
+use super::wire::Image;
 use crate::engines::containerd::{ContainerdClient, MAX_MESSAGE, within};
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -35,6 +36,51 @@ pub(super) struct ContainerOrigin {
     pub(super) record: Option<String>,
     /// The name that was asked for, where there is one.
     pub(super) asked: Option<ImageRef>,
+    /// The index or manifest that NRI names, where it does.
+    pub(super) target: Option<Digest>,
+}
+
+/// The image of a container as NRI tells it, from containerd 2.4 on. It is no more than a claim: the
+/// store must have the container stand on that very image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StatedImage {
+    target: Option<Digest>,
+    config: Option<Digest>,
+}
+
+impl StatedImage {
+    /// Reads it. An empty field says nothing.
+    pub(super) fn read(image: Option<&Image>) -> Result<Self, OriginUnknown> {
+        let digest = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                OriginUnknown::Odd(format!("a container of the image {text:?}, as NRI says"))
+            }),
+        };
+        let Some(image) = image else {
+            return Ok(Self::default());
+        };
+        Ok(Self {
+            target: digest(&image.digest)?,
+            config: digest(&image.config_digest)?,
+        })
+    }
+}
+
+impl ContainerOrigin {
+    /// Takes up what NRI says: which of several images with the same layers it is.
+    pub(super) fn stated(mut self, image: StatedImage) -> Result<Self, OriginUnknown> {
+        if let (Some(written), Some(stated)) = (self.config, image.config)
+            && written != stated
+        {
+            return Err(OriginUnknown::Odd(format!(
+                "a container of configuration {stated}, as NRI says, and of {written}, as CRI wrote down"
+            )));
+        }
+        self.config = self.config.or(image.config);
+        self.target = image.target;
+        Ok(self)
+    }
 }
 
 /// Why that is not known.
@@ -87,6 +133,7 @@ pub(super) async fn by_snapshot(
         config: None,
         record: None,
         asked: None,
+        target: None,
     })
 }
 
@@ -133,6 +180,7 @@ pub(super) async fn by_record(
         config,
         record: Some(image),
         asked: asked.flatten(),
+        target: None,
     }))
 }
 

@@ -111,6 +111,14 @@ impl ImageSearch<'_> {
                 }
             }
         }
+        // What NRI names must be above the container's configuration.
+        if let Some(target) = made.target
+            && !found
+                .iter()
+                .any(|(chain, ..)| chain.digests().contains(&target))
+        {
+            found.clear();
+        }
         // Which one it is, where its record is known: all records of an image have the same
         // configuration in CRI's eyes.
         if let (None, Some(record)) = (made.config, &made.record) {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::container_origin::{self, ContainerOrigin, OriginUnknown};
+use super::container_origin::{self, ContainerOrigin, OriginUnknown, StatedImage};
 use super::images::ImageSearch;
 use super::proved::SearchDepth;
+use super::wire::Image;
 use super::{NAMESPACE, RunDoor};
 use crate::decide::{Decision, Run, Verdict};
 use rootpin_trust::image::Digest;
@@ -30,17 +31,17 @@ impl RunDoor {
         &self,
         moment: Moment,
         id: &str,
+        image: Option<&Image>,
         time: Duration,
     ) -> Option<Verdict> {
         let begun = Instant::now();
-        let judged = tokio::time::timeout(time, self.judge(moment, id, begun, time)).await;
+        let judged = tokio::time::timeout(time, self.judge((moment, id, image), begun, time)).await;
         judged.unwrap_or_else(|_| Some(self.unjudged(too_slow(time), begun)))
     }
 
     async fn judge(
         &self,
-        moment: Moment,
-        id: &str,
+        (moment, id, image): (Moment, &str, Option<&Image>),
         begun: Instant,
         time: Duration,
     ) -> Option<Verdict> {
@@ -60,6 +61,11 @@ impl RunDoor {
                     begun,
                 ));
             }
+            Err(why) => return Some(self.unjudged(unknown(&why), begun)),
+        };
+        let stated = StatedImage::read(image).and_then(|image| made.stated(image));
+        let made = match stated {
+            Ok(made) => made,
             Err(why) => return Some(self.unjudged(unknown(&why), begun)),
         };
         // A yes needs one name, and a no all of them.

@@ -83,6 +83,7 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
         (
             Moment::Sandbox,
             pod.id.clone(),
+            None,
             who(&pod, &Container::default()),
         )
     });
@@ -93,6 +94,7 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
         (
             Moment::Start,
             container.id.clone(),
+            container.image.clone(),
             who(&PodSandbox::default(), &container),
         )
     });
@@ -105,8 +107,11 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
     };
     let _ = tokio::time::timeout(door.decider.deadline(), search.warm()).await;
     let (mut seen, mut refused) = (0_usize, 0_usize);
-    for (moment, id, who) in sandboxes.chain(containers) {
-        let Some(verdict) = door.verdict(moment, &id, door.decider.deadline()).await else {
+    for (moment, id, image, who) in sandboxes.chain(containers) {
+        let Some(verdict) = door
+            .verdict(moment, &id, image.as_ref(), door.decider.deadline())
+            .await
+        else {
             continue;
         };
         seen += 1;

@@ -253,6 +253,9 @@ impl NriSession<'_> {
         let (pod, container) = (pod.unwrap_or_default(), container.unwrap_or_default());
         let sandbox = (moment == Moment::Create).then_some((Moment::Sandbox, &pod.id));
         for (moment, id) in sandbox.into_iter().chain([(moment, &container.id)]) {
+            let image = (moment != Moment::Sandbox)
+                .then(|| container.image.clone())
+                .flatten();
             let (door, id, time) = (
                 Arc::clone(self.door),
                 id.clone(),
@@ -260,7 +263,9 @@ impl NriSession<'_> {
             );
             // In a task of its own: a fault of ours refuses one container, and doesn't end the
             // door.
-            let judged = tokio::spawn(async move { door.verdict(moment, &id, time).await }).await;
+            let judged =
+                tokio::spawn(async move { door.verdict(moment, &id, image.as_ref(), time).await })
+                    .await;
             let judged = judged.map_err(|fault| {
                 log::error!("engine {}: while a container was judged: {fault}", self.door.gates.name);
                 (
