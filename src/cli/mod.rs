@@ -14,6 +14,7 @@ mod given_fingerprint;
 mod hosts;
 mod import;
 mod install;
+mod kubernetes;
 mod metrics;
 mod output;
 mod pin;
@@ -125,6 +126,12 @@ enum Verb {
         after_help = "example: rootpin repo --repo ./trust sign registry.example/team/app:1.2"
     )]
     Repo(repo::Arguments),
+    /// Ask the API server of this pod's cluster, as the Helm chart does
+    #[command(
+        subcommand,
+        after_help = "example: rootpin kubernetes untaint \"$NODE\" --taint rootpin/not-ready"
+    )]
+    Kubernetes(kubernetes::Verb),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = "example: rootpin metrics")]
     Metrics,
@@ -188,6 +195,7 @@ pub fn main() -> u8 {
         Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
         Verb::Hosts(verb) => Ok(hosts::run(verb, output)),
         Verb::State(verb) => state::run(&arguments.control, verb, output),
+        Verb::Kubernetes(verb) => kubernetes::run(&verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
         Verb::Metrics => asked(&arguments.control, async |client| {
             metrics::run(client, output).await
@@ -201,7 +209,7 @@ pub fn main() -> u8 {
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
 /// give it, and don't show it.
-const WITHOUT_DAEMON: [&[&str]; 9] = [
+const WITHOUT_DAEMON: [&[&str]; 10] = [
     &["verify-file"],
     &["install"],
     &["policy", "check"],
@@ -210,6 +218,7 @@ const WITHOUT_DAEMON: [&[&str]; 9] = [
     &["import"],
     &["bundle", "export"],
     &["hosts"],
+    &["kubernetes"],
     &["repo"],
 ];
 

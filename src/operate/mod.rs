@@ -4,6 +4,7 @@ pub mod audit;
 pub mod doctor;
 pub(crate) mod hosts;
 pub(crate) mod import;
+pub mod kubernetes;
 pub(crate) mod platform;
 pub mod policy_tools;
 pub mod prove;

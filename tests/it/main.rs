@@ -28,6 +28,7 @@ mod hints;
 mod hosts;
 mod import;
 mod keys;
+mod kubernetes;
 mod layers;
 mod local;
 mod nested;
