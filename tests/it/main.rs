@@ -11,6 +11,7 @@
 mod attacks;
 mod audit;
 mod bundle;
+mod chart;
 mod cli;
 #[path = "../support/containerd.rs"]
 mod containerd;

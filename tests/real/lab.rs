@@ -227,6 +227,11 @@ impl Drop for Lab {
     }
 }
 
+/// One of the lab's paths, of which no service need run.
+pub(crate) fn variable(name: &str) -> String {
+    environment().remove(name).unwrap()
+}
+
 /// The command's output; a failure is the harness's and ends the test.
 pub(crate) fn run(command: &mut Command) -> String {
     let Output {

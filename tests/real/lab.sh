@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push build boot: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build boot bare: unpack Debian packages into the cache
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
@@ -44,6 +44,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
 PKG_BOOT=$CACHE/pkg/boot # systemd of this machine's own Debian, with what it needs and this machine lacks
+PKG_BARE=$CACHE/pkg/bare # a Debian 12 without anything of this machine, to be booted
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
 PKG_23=$ROOT/engines SOCK_23=$ROOT/run/containerd23.sock
 DOCKERDS=(dockerd29 dockerd29-plugin dockerd29-overlay2 dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
@@ -139,6 +140,19 @@ unpack_boot() {
   touch "$PKG_BOOT/.whole"
 }
 
+# In a mount namespace of its own, so that nobody else comes to see the /proc that debootstrap mounts.
+make_bare() {
+  [[ ! -e $PKG_BARE/.whole ]] || return 0
+  command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
+  rm -rf --one-file-system "$PKG_BARE"
+  mkdir -p "$PKG_BARE"
+  say "making a bare Debian of $SUITE_HOST"
+  unshare --mount --pid --fork --kill-child --propagation private debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,runc,logrotate,busybox-static \
+    "$SUITE_HOST" "$PKG_BARE" "$(mirror)" >"$CACHE/bare.log" 2>&1 || { tail -n 5 "$CACHE/bare.log" >&2; die "debootstrap failed"; }
+  rm -rf "$PKG_BARE"/var/cache/apt/archives/*.deb "$PKG_BARE"/var/lib/apt/lists/*
+  touch "$PKG_BARE/.whole"
+}
+
 cmd_fetch() {
   local group
   mkdir -p "$CACHE"
@@ -151,6 +165,7 @@ cmd_fetch() {
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
     boot) unpack_boot ;;
+    bare) make_bare ;;
     build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
     *) die "no such group: $group" ;;
   esac; done
@@ -477,6 +492,7 @@ LAB_DOCKERD29_OVERLAY2=unix://$ROOT/run/dockerd29-overlay2.sock
 LAB_BIN23=$PKG_23/usr/bin
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
+LAB_BARE=$PKG_BARE
 LAB_BUILDX=$PKG_2/usr/libexec/docker/cli-plugins
 ENV
 }

@@ -15,6 +15,7 @@ mod doctor_cases;
 mod doctor_dockerd;
 mod door;
 mod image;
+mod kubernetes;
 mod lab;
 mod local;
 mod notary;

@@ -50,6 +50,16 @@ fn packages() -> &'static Path {
     })
 }
 
+/// The files of the first version's deb.
+pub(crate) fn tree() -> PathBuf {
+    packages().join("tree")
+}
+
+/// The deb of a version.
+pub(crate) fn deb(version: &str) -> PathBuf {
+    package(packages(), "deb", version)
+}
+
 fn package(made: &Path, kind: &str, version: &str) -> PathBuf {
     let starts = [format!("rootpin_{version}-"), format!("rootpin-{version}-")];
     let mut files = fs::read_dir(made.join("out"))

@@ -23,6 +23,8 @@ const RESOLVER: &str = "127.0.0.1:505";
 /// The files of a host that is to be booted, and what came of it.
 pub(crate) struct Host {
     root: PathBuf,
+    /// Another Debian than this machine's.
+    lower: Option<PathBuf>,
 }
 
 impl Host {
@@ -32,7 +34,20 @@ impl Host {
             .expect("ROOTPIN_LAB is not set: run these tests by `tests/run`");
         let root = PathBuf::from(lab).join("boot").join(name);
         let _ = fs::remove_dir_all(&root);
-        Self { root }
+        Self { root, lower: None }
+    }
+
+    /// A Debian 12 with systemd and runc, and nothing else of any machine.
+    pub(crate) fn debian(name: &str) -> Self {
+        let lower = PathBuf::from(crate::lab::variable("LAB_BARE"));
+        assert!(
+            lower.join(".whole").exists(),
+            "no Debian in {lower:?}: run tests/real/lab.sh fetch bare"
+        );
+        Self {
+            lower: Some(lower),
+            ..Self::bare(name)
+        }
     }
 
     /// With the packaged units enabled, rootpin.toml as it is packaged with the resolver on, and
@@ -82,11 +97,30 @@ impl Host {
         host
     }
 
+    /// An engine of the lab, set up as it sets itself up, whose unit is that of Debian's package.
+    pub(crate) fn containerd(&self, bin: &str) {
+        let bin = PathBuf::from(crate::lab::variable(bin));
+        for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+            let bytes = fs::read(bin.join(program)).unwrap();
+            self.program(&format!("usr/bin/{program}"), &bytes);
+        }
+        let config = Command::new(bin.join("containerd"))
+            .args(["config", "default"])
+            .output();
+        self.file("etc/containerd/config.toml", &config.unwrap().stdout);
+        self.unit(
+            "containerd.service",
+            "[Unit]\nAfter=network.target dbus.service\n[Service]\nType=notify\nExecStart=/usr/bin/containerd\nDelegate=yes\nKillMode=process\nRestart=always\n\
+             [Install]\nWantedBy=multi-user.target\n",
+        );
+        self.wanted("multi-user.target", "containerd.service");
+    }
+
     pub(crate) fn file(&self, path: &str, bytes: &[u8]) {
         write(&self.root.join(path), bytes);
     }
 
-    fn program(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn program(&self, path: &str, bytes: &[u8]) {
         self.file(path, bytes);
         fs::set_permissions(self.root.join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -112,6 +146,7 @@ impl Host {
         let output = Command::new(BOOT)
             .arg(&self.root)
             .arg(seconds.to_string())
+            .envs(self.lower.as_ref().map(|lower| ("BOOT_LOWER", lower)))
             .output()
             .unwrap();
         let written = |name: &str| {
