@@ -13,6 +13,7 @@ mod audit;
 mod bundle;
 mod chart;
 mod cli;
+mod config_management;
 #[path = "../support/containerd.rs"]
 mod containerd;
 mod credentials;

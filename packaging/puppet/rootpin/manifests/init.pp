@@ -1,0 +1,78 @@
+# @summary Has the engines of a host ask rootpin, by one policy of pinned roots.
+#
+# @param policy
+#   The folder of policy.toml, policy.d and roots, as a source of files; undef: it comes by another way.
+# @param package
+#   The name of the package in a repository of yours.
+# @param platform
+#   As for rootpin install --platform.
+# @param restart_engine
+#   false: the engine asks rootpin from its next restart on.
+# @param engine_service
+#   The engine's unit.
+class rootpin (
+  Optional[String] $policy         = undef,
+  String           $package        = 'rootpin',
+  String           $platform       = 'auto',
+  Boolean          $restart_engine = true,
+  String           $engine_service = 'containerd',
+) {
+  package { $package:
+    ensure => installed,
+  }
+
+  if $policy {
+    # Laid beside the policy in force, and checked there. Puppet writes each file by rename.
+    file { '/var/cache/rootpin':
+      ensure  => directory,
+      owner   => 'root',
+      group   => 'root',
+      mode    => '0755',
+      require => Package[$package],
+    }
+    file { '/var/cache/rootpin/policy':
+      ensure  => directory,
+      source  => $policy,
+      recurse => true,
+      purge   => true,
+      force   => true,
+      owner   => 'root',
+      group   => 'root',
+      mode    => 'u=rwX,go=rX',
+    }
+    # What the check refuses is not put in place, and is tried again in each run.
+    exec { 'put-policy':
+      path    => ['/usr/libexec/rootpin', '/usr/bin', '/bin'],
+      command => 'put-policy /var/cache/rootpin/policy',
+      unless  => 'put-policy --check /var/cache/rootpin/policy',
+      require => File['/var/cache/rootpin/policy'],
+      before  => Service['rootpind.service'],
+    }
+  }
+
+  service { ['rootpind.socket', 'rootpind.service']:
+    ensure  => running,
+    enable  => true,
+    require => Package[$package],
+  }
+
+  exec { 'rootpin state acknowledge':
+    path    => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    creates => '/etc/rootpin/state-id',
+    require => Service['rootpind.service'],
+  }
+
+  exec { "rootpin install --platform ${platform} --yes":
+    path    => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    unless  => "rootpin --json install --platform ${platform} --dry-run | grep -q '\"diff\":\"\"'",
+    require => Exec['rootpin state acknowledge'],
+  }
+
+  if $restart_engine {
+    exec { "systemctl restart ${engine_service}":
+      path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+      refreshonly => true,
+      subscribe   => Exec["rootpin install --platform ${platform} --yes"],
+    }
+  }
+}
