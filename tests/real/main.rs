@@ -3,8 +3,10 @@
 #![cfg(test)]
 
 mod advice;
+mod ansible;
 mod audit;
 mod authz;
+mod bare;
 mod cold;
 mod credentials;
 mod cri;

@@ -1,0 +1,88 @@
+//! The Ansible role, run by ansible-playbook on a host with systemd and containerd.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::packages;
+use crate::systemd::Host;
+
+const TOP: &str = env!("CARGO_MANIFEST_DIR");
+const INVENTORY: &str = "all:\n  hosts:\n    canary: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n  vars:\n    \
+    rootpin_policy: \"{{ inventory_dir }}/policy\"\n    rootpin_reports: \"{{ inventory_dir }}/reports\"\n    rootpin_package: /one.deb\n    rootpin_mode: audit\n";
+const SCRIPT: &str = r#"
+until_active containerd
+export HOME=/root ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_NOCOLOR=1 LC_ALL=C.UTF-8
+play() { $TOP/target/deploy/bin/ansible-playbook -i /site/inventory.yml /site/ansible/rollout.yml "$@" >/run/play 2>&1; echo "$? $(sed -n 's/.*changed=\([0-9]*\).*/\1/p' /run/play | tail -n 1)"; }
+mode() { rootpin --json status | grep -o '"mode":"[a-z]*"' | cut -d'"' -f4; }
+engine() { systemctl show -p MainPID --value containerd; }
+first=$(engine); set -- $(play); echo installed=$1; (($1)) && tail -n 30 /run/play; echo restarted=$([[ $(engine) != $first ]] && echo yes); first=$(engine)
+echo again=$(play); grep changed: /run/play; echo audited=$(mode)
+set -- $(play -e rootpin_mode=enforce); echo enforced=$1; (($1)) && tail -n 30 /run/play; echo mode=$(mode); grep -A1 'Prove that' /run/play | tail -n 1 | sed 's/^/proof=/'
+rm /site/policy/policy.d/10-revoked.toml; echo nonsense >>/site/policy/policy.toml.j2
+set -- $(play -e rootpin_mode=enforce); echo bad=$1; echo kept=$(ls /etc/rootpin/policy.d) $(grep -c nonsense /etc/rootpin/policy.toml) $(mode)
+echo engine=$([[ $(engine) == $first ]] && echo same); echo report=$(rootpin audit merge /site/reports | grep -c '1 reports')
+echo timers=$(systemctl list-timers --all --no-legend 'rootpin*' | wc -l)
+"#;
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn the_ansible_role_changes_nothing_in_its_second_run_and_puts_no_policy_with_an_error_in_force() {
+    let host = Host::bare("ansible");
+    host.containerd("LAB_BIN2");
+    host.file("one.deb", &fs::read(packages::deb("0.1.0")).unwrap());
+    host.file("site/inventory.yml", INVENTORY.as_bytes());
+    host.file(
+        "site/policy/policy.toml.j2",
+        b"version = 1\ndefault = \"deny\"\nmode = \"{{ rootpin_mode }}\"\n",
+    );
+    host.file(
+        "site/policy/policy.d/10-revoked.toml",
+        format!(
+            "[[revoked]]\ndigest = \"sha256:{}\"\nreason = \"a test\"\n",
+            "8f".repeat(32)
+        )
+        .as_bytes(),
+    );
+    let role = Path::new(TOP).join("packaging/ansible");
+    let listed = Command::new("find")
+        .arg(&role)
+        .args(["-type", "f", "-printf", "%P\\n"])
+        .output();
+    for file in String::from_utf8(listed.unwrap().stdout).unwrap().lines() {
+        host.file(
+            &format!("site/ansible/{file}"),
+            &fs::read(role.join(file)).unwrap(),
+        );
+    }
+    let told = host.boot(&format!("TOP={TOP}\n{SCRIPT}"), 200);
+    for (name, wanted) in [
+        ("installed", "0"),
+        ("restarted", "yes"),
+        ("again", "0 0"),
+        ("audited", "audit"),
+        ("enforced", "0"),
+        ("mode", "enforce"),
+        ("proof", "ok: [canary]"),
+        ("bad", "2"),
+        ("kept", "10-revoked.toml 0 enforce"),
+        ("engine", "same"),
+        ("report", "1"),
+        ("timers", "3"),
+    ] {
+        assert_eq!(told.text(name), wanted, "{name}\n{}", told.log);
+    }
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn ansible_lint_finds_nothing_in_the_role() {
+    let bin = Path::new(TOP).join("target/deploy/bin");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    crate::lab::run(
+        Command::new(bin.join("ansible-lint"))
+            .args(["--offline", "--strict"])
+            .current_dir(Path::new(TOP).join("packaging/ansible"))
+            .env("PATH", path),
+    );
+}
