@@ -17,7 +17,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "rootpin.image" -}}
 {{- if .Values.image.digest }}{{ printf "%s@%s" .Values.image.repository .Values.image.digest }}
-{{- else }}{{ printf "%s:%s" .Values.image.repository .Values.image.tag }}{{ end }}
+{{- else if .Values.image.allowTag }}{{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
+{{- else }}{{ fail "image.digest is missing" }}{{ end }}
 {{- end }}
 
 {{/* A key of a ConfigMap for a file's name */}}
