@@ -19,6 +19,7 @@ mod door;
 mod image;
 mod kubernetes;
 mod lab;
+mod leaving;
 mod local;
 mod notary;
 mod nri;

@@ -1,5 +1,5 @@
-//! Configurations of tools whose signatures say who signed bytes, and not under which tag. A policy
-//! has no root type for these: each scope is named with what it asks for, and stays refused.
+//! Configurations of tools whose signatures say who signed bytes, and not under which tag. Whether
+//! that is enough a person decides: each scope is named with what it asks for, and stays refused.
 
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ fn say(proposal: &mut Proposal, file: &str, scope: &str, requirements: Option<&V
                 "OpenPGP signatures are not verified: sign the images by rootpin repo endorse, and pin that root"
             }
             Some("sigstoreSigned") => {
-                "the signature says who signed, not that this tag is these bytes: sign the images by rootpin repo endorse, and pin that root"
+                "the signature says who signed, not that this tag is these bytes: if that is enough, write a root of type cosign with this key, and a rule with tags = \"unbound\"; else sign the images by rootpin repo endorse, and pin that root"
             }
             _ => "it is not known here",
         };
