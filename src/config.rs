@@ -47,12 +47,25 @@ pub struct Config {
     /// port. None: there is no resolver.
     #[serde(default)]
     pub resolver: Option<SocketAddr>,
+    /// Where Prometheus may read the metrics: a loopback address with its port, or a socket. None:
+    /// nowhere.
+    #[serde(default, deserialize_with = "metrics_address")]
+    pub metrics: Option<MetricsAddress>,
     /// The containerds whose doors this daemon keeps.
     #[serde(default, rename = "engine")]
     pub engines: Vec<Engine>,
     /// The dockerds whose doors this daemon keeps.
     #[serde(default, rename = "docker")]
     pub dockers: Vec<Dockerd>,
+}
+
+/// Where the metrics are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetricsAddress {
+    /// A port of a loopback address.
+    Port(SocketAddr),
+    /// A socket that is root's.
+    Socket(PathBuf),
 }
 
 /// One containerd and its pair of sockets: a gate must know whose content store to read.
@@ -200,6 +213,20 @@ impl Config {
                 "resolver {resolver} is not a loopback address with a port, as 127.0.0.1:505"
             ));
         }
+        match &self.metrics {
+            Some(MetricsAddress::Port(at)) if !at.ip().is_loopback() || at.port() == 0 => {
+                wrong.push(format!(
+                    "metrics {at} is not a loopback address with a port, as 127.0.0.1:9465"
+                ));
+            }
+            Some(MetricsAddress::Port(at)) if Some(*at) == self.resolver => {
+                wrong.push(format!("metrics {at} is the resolver's address"));
+            }
+            Some(MetricsAddress::Socket(path)) if !sockets.insert(path) => {
+                wrong.push(format!("socket {} is named twice", path.display()));
+            }
+            _ => {}
+        }
         let paths = self.engines.iter().flat_map(|engine| {
             [&engine.containerd, &engine.gate, &engine.apply]
                 .into_iter()
@@ -258,6 +285,23 @@ fn default_helper_timeout() -> Duration {
 
 fn default_deadline() -> Duration {
     Duration::from_secs(8)
+}
+
+/// A path, or an address with a port.
+fn metrics_address<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<MetricsAddress>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wanted = |_| {
+        serde::de::Error::custom(format!(
+            "metrics {text:?} is neither an address with a port, as 127.0.0.1:9465, nor an absolute path"
+        ))
+    };
+    Ok(Some(if text.starts_with('/') {
+        MetricsAddress::Socket(text.into())
+    } else {
+        MetricsAddress::Port(text.parse().map_err(wanted)?)
+    }))
 }
 
 /// `[0-9]+(s|m|h|d)`, as in the policy.
@@ -325,6 +369,11 @@ mod tests {
             "resolver = \"192.0.2.1:5055\"",
             "resolver = \"127.0.0.1:0\"",
             "resolver = \"127.0.0.1\"",
+            "metrics = \"0.0.0.0:9465\"",
+            "metrics = \"127.0.0.1\"",
+            "metrics = \"run/metrics.sock\"",
+            "metrics = \"/run/rootpin/control.sock\"",
+            "resolver = \"127.0.0.1:505\"\nmetrics = \"127.0.0.1:505\"",
             "[credentials]\norder = [\"kubelet\"]",
             "[credentials]\nkubelet-config = \"/x\"",
             "[credentials]\nauth-file = \"x\"",

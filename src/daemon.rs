@@ -1,6 +1,8 @@
 //! The daemon, start to end: configuration, log, policy, state, sockets, ready, serve, drain.
 
+mod canary;
 mod listening;
+mod metrics_door;
 mod watchdog;
 mod watcher;
 
@@ -15,23 +17,19 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 
 use crate::config::{self, Config};
-use crate::control::ControlService;
 use crate::control::wire::control_server::ControlServer;
+use crate::control::{ControlService, recall_break_glass, watch_break_glass};
 use crate::decide::{Decider, Door};
 use crate::doors::{DockerPlugin, EngineGates, ResolverDoor, RunDoor, socket, sweep};
-use crate::observe::{self, Observer, StatusBoard, Unproven};
+use crate::observe::{self, Observer, StatusBoard};
 use crate::policy_dir::LastGood;
 use crate::sockets::Passed;
 use crate::sources::{Credentials, Sources};
 use crate::state::{StateMark, Store};
 use listening::{Doorway, ListensAt, Told};
+use metrics_door::MetricsDoor;
 use watchdog::Watchdog;
 use watcher::{Candidate, SETTLE, Watcher, first_policy};
-
-/// How often each gate proves that it is asked.
-const CANARY: Duration = Duration::from_secs(60);
-/// Until one comes back right, while containerd may be starting.
-const CANARY_UNPROVEN: Duration = Duration::from_secs(1);
 
 /// `rootpin verify --state` may have the state open for a moment.
 const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
@@ -150,6 +148,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         .set("rootpin_start_seconds", String::new(), seconds(started));
     // Before the first question: it says by which clock none may be judged.
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
+    keep_beside(config, &decider, &observer, &status);
 
     let told = Told {
         status: Arc::clone(&status),
@@ -195,7 +194,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
             );
             doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
         }
-        tokio::spawn(prove(
+        tokio::spawn(canary::prove(
             gates,
             engine.apply.display().to_string(),
             Arc::clone(&status),
@@ -293,6 +292,25 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     unpacked(&asked, &mut signals).await;
     drain(&mut doors, config, [stop, stop_gates]).await;
     Ok(())
+}
+
+/// Starts what decides nothing: the end of break-glass, and the metrics.
+fn keep_beside(
+    config: &Config,
+    decider: &Arc<Decider>,
+    observer: &Arc<Observer>,
+    status: &Arc<StatusBoard>,
+) {
+    recall_break_glass(decider, observer);
+    tokio::spawn(watch_break_glass(Arc::clone(decider), Arc::clone(observer)));
+    if let Some(address) = config.metrics.clone() {
+        let door = MetricsDoor {
+            decider: Arc::clone(decider),
+            observer: Arc::clone(observer),
+            status: Arc::clone(status),
+        };
+        tokio::spawn(door.serve(address));
+    }
 }
 
 fn log_start(control: &Path, status: &StatusBoard) {
@@ -442,48 +460,6 @@ fn open_state(dir: &Path) -> Store {
         log::error!("{error}; every question that needs it is refused");
         Store::broken(dir, &error)
     })
-}
-
-/// Proves over and over that containerd asks the gate.
-async fn prove(
-    gates: Arc<EngineGates>,
-    apply: String,
-    status: Arc<StatusBoard>,
-    observer: Arc<Observer>,
-) {
-    let mut last = Ok(());
-    loop {
-        let result = gates.canary().await;
-        if let Err(Unproven::Passed(why)) = &result
-            && result != last
-        {
-            log::error!(
-                "engine {}: containerd does not ask the gate: {why}",
-                gates.name
-            );
-        }
-        last.clone_from(&result);
-        let label = format!("engine=\"{}\"", observe::label_value(&gates.name));
-        observer.metrics().set(
-            "rootpin_canary_ok",
-            label,
-            f64::from(u8::from(result.is_ok())),
-        );
-        status.canary(&gates.name, Timestamp::now(), result);
-        let differs = gates.differs().await;
-        status.applier(
-            &gates.name,
-            differs
-                .map(|known| known.contains(&apply))
-                .map_err(|error| error.message().to_owned()),
-        );
-        tokio::time::sleep(if last.is_ok() {
-            CANARY
-        } else {
-            CANARY_UNPROVEN
-        })
-        .await;
-    }
 }
 
 fn seconds(time: Timestamp) -> f64 {

@@ -1,14 +1,13 @@
 //! `rootpin doctor`: which doors of this host stand open, and what closes them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tempfile::NamedTempFile;
 
-use super::output::{Output, list, text, unwritable};
+use super::metrics::write_textfile;
+use super::output::{Output, list, text};
 use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
@@ -95,7 +94,7 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         };
     }
     if let Some(path) = &arguments.metrics {
-        write_metrics(path, &found.report.metrics(Timestamp::now().as_second()))?;
+        write_textfile(path, &found.report.metrics(Timestamp::now().as_second()))?;
     }
     output.value(&value, |_| words);
     Ok(found.report.exit_code())
@@ -172,25 +171,4 @@ fn report_text(value: &Value) -> String {
     };
     let _ = write!(out, "\n{end}");
     out.trim_start().to_owned()
-}
-
-/// By a rename, so that nobody reads half of it.
-fn write_metrics(path: &Path, text: &str) -> Result<(), Problem> {
-    let failed = |error: &io::Error| unwritable(path, error);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut fresh =
-        NamedTempFile::with_prefix_in(".rootpin-", folder).map_err(|error| failed(&error))?;
-    fresh
-        .write_all(text.as_bytes())
-        .map_err(|error| failed(&error))?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fresh
-        .as_file()
-        .set_permissions(readable)
-        .map_err(|error| failed(&error))?;
-    fresh.persist(path).map_err(|error| failed(&error.error))?;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage.
 
 mod audit;
+mod break_glass;
 mod bundle;
 mod credentials;
 mod doctor;
@@ -132,9 +133,12 @@ enum Verb {
         after_help = "example: rootpin kubernetes untaint \"$NODE\" --taint rootpin/not-ready"
     )]
     Kubernetes(kubernetes::Verb),
+    /// Let pass for a while what the policy refuses: an emergency, for all to see
+    #[command(after_help = break_glass::EXAMPLES)]
+    BreakGlass(break_glass::Arguments),
     /// Print the daemon's counters in Prometheus' text format
-    #[command(after_help = "example: rootpin metrics")]
-    Metrics,
+    #[command(after_help = metrics::EXAMPLES)]
+    Metrics(metrics::Arguments),
 }
 
 #[derive(Debug, Parser)]
@@ -197,9 +201,10 @@ pub fn main() -> u8 {
         Verb::State(verb) => state::run(&arguments.control, verb, output),
         Verb::Kubernetes(verb) => kubernetes::run(&verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
-        Verb::Metrics => asked(&arguments.control, async |client| {
-            metrics::run(client, output).await
+        Verb::BreakGlass(verb) => asked(&arguments.control, async |client| {
+            break_glass::run(client, verb, output).await
         }),
+        Verb::Metrics(verb) => metrics::run(&arguments.control, &verb, output),
     };
     result.unwrap_or_else(|error| {
         output.error(error);

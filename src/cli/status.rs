@@ -54,6 +54,8 @@ fn status_text(value: &Value) -> String {
             .unwrap_or_else(|| "in order".to_owned());
         lines.push(format!("state: {standing}"));
     }
+    let glass = value.get("break_glass").filter(|glass| !glass.is_null());
+    lines.extend(glass.map(|glass| format!("BREAK-GLASS: {}", text(glass, "told"))));
     for part in ["clock", "audit"] {
         let trouble = value
             .get(part)

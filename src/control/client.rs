@@ -10,8 +10,8 @@ use super::answer::{in_time, said};
 use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
 use super::wire::{
-    CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse, Empty, ExplainRequest,
-    ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
+    BreakGlassRequest, CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse,
+    Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
 };
 
 /// A host with thousands of repositories has a long answer to a survey.
@@ -154,6 +154,17 @@ impl DaemonClient {
     /// One line.
     pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, String> {
         ProofCall::begin(&mut self.inner, self.time, port, root).await
+    }
+
+    /// Break-glass: begins or ends it, or says whether it is in force.
+    ///
+    /// # Errors
+    /// One line.
+    pub(crate) async fn break_glass(
+        &mut self,
+        request: BreakGlassRequest,
+    ) -> Result<Report, String> {
+        answered(self.time, self.inner.break_glass(request)).await
     }
 
     /// Prometheus text.

@@ -126,7 +126,7 @@ fn holds(verdict: &Verdict) -> Duration {
             let left = admission.valid_until.duration_since(Timestamp::now());
             Duration::try_from(left).unwrap_or_default()
         }
-        Decision::LetThrough(_) | Decision::Deny(_) => MAX_LIFE,
+        Decision::LetThrough(..) | Decision::Deny(_) => MAX_LIFE,
     }
 }
 

@@ -5,8 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::decide::{Decider, RootExpiry};
-use crate::observe::{Observer, label_value};
-use crate::state::{MarkStanding, StateMark};
+use crate::state::{HostTime, MarkStanding, StateMark};
 
 /// A root that expires within this time is to be renewed by its publisher.
 const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -53,6 +52,7 @@ fn root(expiry: &RootExpiry, now: Timestamp, red: &mut Vec<String>) -> Value {
         root,
         at: expires,
         unread,
+        ..
     } = expiry;
     let left = expires.duration_since(now);
     let trouble = match left {
@@ -71,10 +71,15 @@ fn root(expiry: &RootExpiry, now: Timestamp, red: &mut Vec<String>) -> Value {
     json!({ "id": root, "expires": expires.to_string(), "trouble": trouble, "unread": unread })
 }
 
-fn since_1970(time: Timestamp) -> f64 {
-    std::time::Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH))
-        .unwrap_or_default()
-        .as_secs_f64()
+/// Break-glass: as long as it is in force, a person must act.
+pub(super) fn break_glass(decider: &Decider, now: Timestamp, red: &mut Vec<String>) -> Value {
+    let shown = super::break_glass::shown(decider, &HostTime::at(now));
+    if super::break_glass::is_in_force(&shown) {
+        let until = shown.get("until").and_then(Value::as_str);
+        let until = until.unwrap_or_default();
+        red.push(format!("break-glass is in force until {until}"));
+    }
+    shown
 }
 
 /// Every root whose metadata is known here.
@@ -107,60 +112,4 @@ pub(super) fn behind(decider: &Decider) -> Vec<Value> {
             })
         })
         .collect()
-}
-
-/// Gauges of what is looked up when it is asked for: name, labels, value.
-pub(super) fn gauges(
-    mark: &StateMark,
-    decider: &Decider,
-    observer: &Observer,
-    now: Timestamp,
-) -> Vec<(&'static str, String, f64)> {
-    let yes = |holds: bool| f64::from(u8::from(holds));
-    let standing = mark.standing(decider.store());
-    let mut gauges = vec![
-        (
-            "rootpin_clock_ok",
-            String::new(),
-            yes(decider.clock_trouble(now).is_none()),
-        ),
-        (
-            "rootpin_state_ok",
-            String::new(),
-            yes(decider.store().trouble().is_none()),
-        ),
-        (
-            "rootpin_state_acknowledged",
-            String::new(),
-            yes(standing == MarkStanding::Acknowledged),
-        ),
-        (
-            "rootpin_state_lost",
-            String::new(),
-            yes(matches!(standing, MarkStanding::Lost { .. })),
-        ),
-        (
-            "rootpin_audit_ok",
-            String::new(),
-            yes(observer.audit_trouble().is_none()),
-        ),
-    ];
-    if let Ok(Some(origin)) = decider.store().origin() {
-        gauges.push((
-            "rootpin_state_begun_seconds",
-            String::new(),
-            since_1970(origin.begun),
-        ));
-    }
-    for RootExpiry { root, at, .. } in decider.root_expiries() {
-        gauges.push((
-            "rootpin_root_expires_seconds",
-            format!("root=\"{}\"", label_value(&root)),
-            since_1970(at),
-        ));
-    }
-    let behind = decider.sources_behind();
-    let count = u32::try_from(behind.len()).unwrap_or(u32::MAX);
-    gauges.push(("rootpin_sources_behind", String::new(), count.into()));
-    gauges
 }

@@ -1,6 +1,7 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
 mod answer;
+mod break_glass;
 mod client;
 mod credentials;
 mod explain;
@@ -8,6 +9,7 @@ mod health;
 mod import;
 mod proof;
 mod prove;
+mod scrape;
 mod status;
 
 use std::sync::Arc;
@@ -17,10 +19,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
+pub(crate) use break_glass::{recall_break_glass, watch_break_glass};
 pub use client::DaemonClient;
 pub use explain::explain;
 pub(crate) use import::import_report;
 pub use proof::{FoundPath, ProofCall};
+pub(crate) use scrape::scrape;
 
 use crate::decide::survey::{SurveyQuestion, survey};
 use crate::decide::{Decider, Door, InForce, Pull, Verdict, is_spoken_of, too_slow};
@@ -43,9 +47,9 @@ pub(crate) mod wire {
 }
 
 use wire::{
-    CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse, Empty, ExplainRequest,
-    ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report, StateRequest,
-    SurveyRequest, SweepRequest,
+    BreakGlassRequest, CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse,
+    Empty, ExplainRequest, ImportRequest, MetricsResponse, ProveRequest, ProveResponse, Report,
+    StateRequest, SurveyRequest, SweepRequest,
 };
 
 /// A sweep that is wanted now.
@@ -297,7 +301,13 @@ impl wire::control_server::Control for ControlService {
             .name
             .parse()
             .map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        Ok(report(&explain(&policy, &name, Timestamp::now()), 0))
+        let now = Timestamp::now();
+        let mut explained = explain(&policy, &name, now);
+        let glass = break_glass::shown(&self.decider, &state::HostTime::at(now));
+        if let Some(members) = explained.as_object_mut() {
+            members.insert("break_glass".to_owned(), glass);
+        }
+        Ok(report(&explained, 0))
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
@@ -421,20 +431,17 @@ impl wire::control_server::Control for ControlService {
             .map(Response::new)
     }
 
+    async fn break_glass(
+        &self,
+        request: Request<BreakGlassRequest>,
+    ) -> Result<Response<Report>, Status> {
+        let (value, exit) = self.break_glass(request)?;
+        Ok(report(&value, exit))
+    }
+
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {
-        let shared = u32::try_from(self.decider.shared_signers()).unwrap_or(u32::MAX);
-        let metrics = self.observer.metrics();
-        metrics.set("rootpin_shared_signer_total", String::new(), shared.into());
-        for (name, labels, value) in health::gauges(
-            self.status.mark(),
-            &self.decider,
-            &self.observer,
-            Timestamp::now(),
-        ) {
-            metrics.set(name, labels, value);
-        }
-        Ok(Response::new(MetricsResponse {
-            text: self.observer.metrics().text(),
-        }))
+        let now = Timestamp::now();
+        let text = scrape(&self.decider, &self.observer, &self.status, now);
+        Ok(Response::new(MetricsResponse { text }))
     }
 }

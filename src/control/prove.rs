@@ -35,7 +35,7 @@ pub(super) async fn prove(
         .extensions()
         .get::<UdsConnectInfo>()
         .and_then(|info| info.peer_cred);
-    let pid = root_only(peer.map(|peer| (peer.uid(), peer.pid())))?;
+    let pid = root_only(peer.map(|peer| (peer.uid(), peer.pid())), "prove")?;
     let mut requests = request.into_inner();
     let first = tokio::time::timeout(BEGIN, requests.message()).await;
     let first = first
@@ -77,17 +77,20 @@ pub(super) async fn prove(
     Ok(Response::new(ReceiverStream::new(told)))
 }
 
-/// The socket is root's alone; a proof wants to know it from the kernel too. The caller's process
-/// ID, for the record.
-fn root_only(peer: Option<(u32, Option<i32>)>) -> Result<Option<i32>, Status> {
+/// The socket is root's alone; what only root may do wants to know it from the kernel too. The
+/// caller's process ID, for the record.
+pub(super) fn root_only(
+    peer: Option<(u32, Option<i32>)>,
+    what: &str,
+) -> Result<Option<i32>, Status> {
     match peer {
         Some((0, pid)) => Ok(pid),
         Some((user, _)) => Err(Status::permission_denied(format!(
-            "only root may prove, and this is user {user}; hint: run it as root"
+            "only root may {what}, and this is user {user}; hint: run it as root"
         ))),
-        None => Err(Status::permission_denied(
-            "only root may prove, and the kernel doesn't say who asks",
-        )),
+        None => Err(Status::permission_denied(format!(
+            "only root may {what}, and the kernel doesn't say who asks"
+        ))),
     }
 }
 
@@ -165,10 +168,10 @@ mod tests {
 
     #[test]
     fn only_root_proves_and_only_where_the_kernel_says_so() {
-        assert_eq!(root_only(Some((0, Some(7)))).unwrap(), Some(7));
+        assert_eq!(root_only(Some((0, Some(7))), "prove").unwrap(), Some(7));
         for peer in [Some((1000, Some(7))), Some((u32::MAX, None)), None] {
             assert_eq!(
-                root_only(peer).unwrap_err().code(),
+                root_only(peer, "prove").unwrap_err().code(),
                 tonic::Code::PermissionDenied
             );
         }

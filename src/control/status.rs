@@ -127,6 +127,7 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
             .iter()
             .map(|_| "decisions are not recorded".to_owned()),
     );
+    let glass = health::break_glass(decider, now, &mut red);
     let roots = health::roots(decider, now, &mut red);
     let value = json!({
         "version": 1,
@@ -138,6 +139,7 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
         "state": state,
         "clock": { "ok": clock.is_none(), "trouble": clock },
         "audit": { "ok": audit.is_none(), "trouble": audit },
+        "break_glass": glass,
         "roots": roots,
         "behind": health::behind(decider),
         "doors": doors,

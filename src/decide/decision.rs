@@ -1,11 +1,13 @@
 //! The answer to a question, and what a person is told of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::question::Door;
+use rootpin_policy::BreakGlass;
 use rootpin_policy::judge::{Admission, Denial, Ground};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
@@ -18,8 +20,28 @@ pub enum Decision {
     Allow(Admission),
     /// Stop.
     Deny(Denial),
-    /// The answer is no, and the policy's mode is "audit".
-    LetThrough(Denial),
+    /// The answer is no, and the engine goes on all the same.
+    LetThrough(Denial, LetThroughBy),
+}
+
+/// Why a no stops nothing.
+#[derive(Debug, Clone)]
+pub enum LetThroughBy {
+    /// The policy's mode is "audit".
+    Audit,
+    /// Root has broken the glass.
+    BreakGlass(Arc<BreakGlass>),
+}
+
+impl LetThroughBy {
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::BreakGlass(_) => "break-glass",
+        }
+    }
 }
 
 /// A decision with the question it answers: what is logged, counted and told.
@@ -52,7 +74,7 @@ impl Decision {
     pub fn denial(&self) -> Option<&Denial> {
         match self {
             Self::Allow(_) => None,
-            Self::Deny(denial) | Self::LetThrough(denial) => Some(denial),
+            Self::Deny(denial) | Self::LetThrough(denial, _) => Some(denial),
         }
     }
 
@@ -76,11 +98,20 @@ impl Decision {
         }
     }
 
+    /// Why the engine may go on although the answer is no.
+    #[must_use]
+    pub fn let_through_by(&self) -> Option<&LetThroughBy> {
+        match self {
+            Self::LetThrough(_, by) => Some(by),
+            Self::Allow(_) | Self::Deny(_) => None,
+        }
+    }
+
     /// Whether the engine may go on.
     #[must_use]
     pub fn lets_through(&self) -> bool {
         match self {
-            Self::Allow(_) | Self::LetThrough(_) => true,
+            Self::Allow(_) | Self::LetThrough(..) => true,
             Self::Deny(_) => false,
         }
     }
@@ -159,8 +190,17 @@ impl fmt::Display for Verdict {
                 );
             }
             Decision::Deny(denial) => denial,
-            Decision::LetThrough(denial) => {
-                write!(formatter, "audit mode, let through: ")?;
+            Decision::LetThrough(denial, by) => {
+                match by {
+                    LetThroughBy::Audit => write!(formatter, "audit mode, let through: ")?,
+                    LetThroughBy::BreakGlass(glass) => {
+                        let (until, reason) = (glass.until, &glass.reason);
+                        write!(
+                            formatter,
+                            "BREAK-GLASS until {until:.0} ({reason:?}), let through: "
+                        )?;
+                    }
+                }
                 denial
             }
         };

@@ -1,6 +1,7 @@
 //! The decision: one question in, one verdict out, and what was verified for it kept before it is
 //! told.
 
+mod break_glass;
 mod credentials;
 mod decision;
 mod docker;
@@ -34,7 +35,10 @@ use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
 
 pub use crate::evidence::{RootExpiry, SourceBehind};
-pub use decision::{Decision, Verdict, signers};
+pub(crate) use break_glass::EndedGlass;
+pub use break_glass::GlassRequest;
+use break_glass::GlassSlot;
+pub use decision::{Decision, LetThroughBy, Verdict, signers};
 pub use docker::{Call, DOCKER_NAMESPACE, Does};
 pub use held::HeldImage;
 use ledger_cache::LedgerCache;
@@ -65,6 +69,7 @@ pub struct Decider {
     ledger: LedgerCache,
     changes: watch::Sender<()>,
     proving: Arc<Proving>,
+    glass: Arc<GlassSlot>,
 }
 
 impl Decider {
@@ -91,6 +96,7 @@ impl Decider {
         let proving = Arc::clone(&self.proving);
         Self {
             proving,
+            glass: Arc::clone(&self.glass),
             ..self.keeping_nothing(self.policy(), sources)
         }
     }
@@ -106,6 +112,7 @@ impl Decider {
         let (repositories, store) = (self.repositories.by_cache(), Arc::clone(&self.store));
         Self {
             proving: Arc::clone(&self.proving),
+            glass: Arc::clone(&self.glass),
             ..Self::of(self.policy(), repositories, store, self.deadline)
         }
     }
@@ -125,6 +132,7 @@ impl Decider {
             ledger: LedgerCache::default(),
             changes: watch::Sender::new(()),
             proving: Arc::default(),
+            glass: Arc::default(),
         }
     }
 
@@ -175,6 +183,7 @@ impl Decider {
     ) -> JudgeSession<'a> {
         let until = begun + self.for_sources();
         JudgeSession::new(policy, &self.repositories, now, begun, until)
+            .with_break_glass(self.break_glass(now))
     }
 
     /// That time, unless the clock can't be right.
@@ -261,7 +270,7 @@ impl Decider {
             Ok(admission) => admission,
             Err(denial) => {
                 self.keep_of_no(fresh, session.now).await;
-                return denied(denial, judgement.mode);
+                return session.no(denial, judgement.mode, judgement.breaks_glass);
             }
         };
         // Bytes of no registry have no name and so no row; a state that can't be used stops them
@@ -284,7 +293,7 @@ impl Decider {
                     roots,
                     ..Denial::by(admission.rule, refusal)
                 };
-                denied(denial, judgement.mode)
+                session.no(denial, judgement.mode, judgement.breaks_glass)
             }
         }
     }
@@ -328,7 +337,7 @@ impl Decider {
 /// A no, which audit mode lets through.
 fn denied(denial: Denial, mode: Mode) -> Decision {
     match mode {
-        Mode::Audit => Decision::LetThrough(denial),
+        Mode::Audit => Decision::LetThrough(denial, LetThroughBy::Audit),
         Mode::Enforce => Decision::Deny(denial),
     }
 }

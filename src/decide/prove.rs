@@ -365,6 +365,7 @@ fn only_the_control(decision: Decision, subject: Option<(&ImageRef, Digest)>) ->
         refusal,
         rule: Some(admission.rule.clone()),
         roots: Vec::new(),
+        stays: true,
     })
 }
 

@@ -119,7 +119,7 @@ impl NameStanding {
     pub(crate) fn is_removable(&self) -> bool {
         match &self.verdict.decision {
             Decision::Deny(denial) => self.basis != Basis::Doubtful && denial.refusal.code.judged(),
-            Decision::Allow(_) | Decision::LetThrough(_) => false,
+            Decision::Allow(_) | Decision::LetThrough(..) => false,
         }
     }
 
@@ -203,7 +203,7 @@ impl Decider {
                 let no = decision.denial().map(|denial| denial.refusal.code);
                 *standing = Some(NameStanding {
                     by_bytes: no.is_some_and(|code| code != Code::Revoked)
-                        && bytes_matter(&policy, image, named),
+                        && (session.asks_for_origin() || bytes_matter(&policy, image, named)),
                     verdict: verdict(image, named, decision, now, begun),
                     basis,
                     removes: policy.sweep == SweepAction::Remove,

@@ -34,7 +34,8 @@ impl Decider {
             Err(refusal) => (Decision::Deny(Denial::plain(refusal)), None),
             Ok(policy) => {
                 let until = run.sources_until;
-                let session = JudgeSession::new(&policy, &self.repositories, now, run.begun, until);
+                let session = JudgeSession::new(&policy, &self.repositories, now, run.begun, until)
+                    .with_break_glass(self.break_glass(now));
                 let shown = format!("a container of the image {}", run.bytes);
                 let question = run.place.question(&Action::Run, run.bytes, shown);
                 self.place_in(session, &run.place, question).await

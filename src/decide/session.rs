@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::judge::{Ask, Heard, Judge, Judgement, Need, Question, Statement, Step};
-use rootpin_policy::{Policy, Root};
+use rootpin_policy::judge::{
+    Ask, Denial, Heard, Judge, Judgement, Need, Question, Statement, Step,
+};
+use rootpin_policy::{BreakGlass, Mode, Policy, Root};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::Repository;
 use rootpin_trust::tuf;
 
 use super::pin_hint::with_pin_command;
+use super::{Decision, LetThroughBy, denied};
 use crate::evidence::{AGAIN, Evidence, Repositories, RootLook, Unkept, later, share};
 
 /// One question's policy, time and deadline, and what was heard for it.
@@ -25,6 +28,8 @@ pub(super) struct JudgeSession<'a> {
     /// Why nothing that rests on time can be judged, and nothing be kept: the clock can't be right.
     pub(super) clock: Option<Refusal>,
     heard: Vec<(Need, bool, Heard)>,
+    /// What root lets pass.
+    glass: Option<Arc<BreakGlass>>,
     /// What a question that comes to no answer was shown binds all the same.
     unkept: Unkept,
 }
@@ -45,13 +50,35 @@ impl<'a> JudgeSession<'a> {
             sources_until,
             clock: repositories.implausible(now),
             heard: Vec::new(),
+            glass: None,
             unkept: repositories.unkept(now),
+        }
+    }
+
+    pub(super) fn with_break_glass(self, glass: Option<Arc<BreakGlass>>) -> Self {
+        Self { glass, ..self }
+    }
+
+    /// Whether break-glass is for names that a registry was asked for.
+    pub(super) fn asks_for_origin(&self) -> bool {
+        let glass = self.glass.as_ref();
+        glass.is_some_and(|glass| glass.pattern.is_some())
+    }
+
+    /// A no, which audit mode lets through, or root.
+    pub(super) fn no(&self, denial: Denial, mode: Mode, breaks_glass: bool) -> Decision {
+        match (&self.glass, mode) {
+            (Some(glass), Mode::Enforce) if breaks_glass => {
+                Decision::LetThrough(denial, LetThroughBy::BreakGlass(Arc::clone(glass)))
+            }
+            _ => denied(denial, mode),
         }
     }
 
     /// The judge's answer to a question.
     pub(super) async fn judge(&mut self, question: Question) -> Judgement {
-        let mut judge = Judge::start(self.policy, question, self.now, self.clock.clone());
+        let mut judge = Judge::start(self.policy, question, self.now, self.clock.clone())
+            .with_break_glass(self.glass.clone());
         let mut heard = None;
         loop {
             match judge.next(heard.take()) {

@@ -132,7 +132,7 @@ fn judgement(verdict: &Verdict) -> SurveyJudgement {
                 Some(admission.ground.as_str().to_owned()),
             )
         }
-        Decision::Deny(denial) | Decision::LetThrough(denial) => {
+        Decision::Deny(denial) | Decision::LetThrough(denial, _) => {
             let roots = denial.roots.iter().map(|id| RootWord {
                 root: id.clone(),
                 ..RootWord::default()

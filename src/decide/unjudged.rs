@@ -49,7 +49,7 @@ impl Decider {
         let entry = name
             .as_ref()
             .and_then(|name| first_entry(&*self.policy().ok()?, name, Timestamp::now()));
-        if let (Decision::Deny(denial) | Decision::LetThrough(denial), Some(entry)) =
+        if let (Decision::Deny(denial) | Decision::LetThrough(denial, _), Some(entry)) =
             (&mut decision, entry)
         {
             denial.rule = Some(entry);

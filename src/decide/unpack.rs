@@ -40,7 +40,7 @@ impl Decider {
                     };
                     let stops = !decision.lets_through();
                     // What audit mode lets through is told, whatever the next namespace says.
-                    if stops || !matches!(told, Some(Decision::LetThrough(_))) {
+                    if stops || !matches!(told, Some(Decision::LetThrough(..))) {
                         named = claim.map(|claim| (claim.name, claim.chain.top()));
                         told = Some(decision);
                     }

@@ -182,11 +182,11 @@ impl wire::diff_server::Diff for Gate {
         self.engine.observer.observe(&verdict);
         match (&verdict.decision, self.door) {
             (Decision::Deny(_), _) => Err(Status::failed_precondition(verdict.reason())),
-            (Decision::Allow(_) | Decision::LetThrough(_), Door::Apply) => {
+            (Decision::Allow(_) | Decision::LetThrough(..), Door::Apply) => {
                 self.apply_by_containerd(&metadata, message, layer.digest, namespace)
                     .await
             }
-            (Decision::Allow(_) | Decision::LetThrough(_), _) => {
+            (Decision::Allow(_) | Decision::LetThrough(..), _) => {
                 Err(self.engine.mark.fall_through())
             }
         }

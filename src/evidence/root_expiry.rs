@@ -21,6 +21,11 @@ pub struct RootExpiry {
     pub at: Timestamp,
     /// How many repositories of the server were not looked at.
     pub unread: usize,
+    /// When the metadata that was verified last expires; of a Notary server's repositories the
+    /// first that does.
+    pub metadata: Option<Timestamp>,
+    /// The last good contact with a source.
+    pub contact: Option<Timestamp>,
 }
 
 impl Repositories {
@@ -31,15 +36,32 @@ impl Repositories {
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
             RootKind::Cosign(_) => None,
         };
+        let origins = |root: &Root| match &root.kind {
+            RootKind::Tuf(_) => vec![origin(&root.id)],
+            RootKind::Notary(notary) => self.notary_origins(&notary.server),
+            RootKind::Cosign(_) => Vec::new(),
+        };
         policy
             .roots
             .values()
             .filter_map(|root| {
                 let (at, unread) = expiry(root)?;
+                let origins = origins(root);
+                let contact = |of: &MetadataOrigin| {
+                    let contact = self.store.contact(&of.source, &of.subject);
+                    contact.ok().flatten()
+                };
+                let metadata = |of: &MetadataOrigin| {
+                    self.cached(of, "timestamp.json")
+                        .as_deref()
+                        .and_then(expires)
+                };
                 Some(RootExpiry {
                     root: root.id.clone(),
                     at,
                     unread,
+                    metadata: origins.iter().filter_map(metadata).min(),
+                    contact: origins.iter().filter_map(contact).max(),
                 })
             })
             .collect()
@@ -62,24 +84,31 @@ impl Repositories {
     }
 
     fn of_notary_roots(&self, server: &str) -> Option<(Timestamp, usize)> {
-        let subjects = self.store.subjects_of(server).ok()?;
-        let unread = subjects.len().saturating_sub(MAX_REPOSITORIES);
-        let expiry = |subject: Subject| {
-            let origin = MetadataOrigin {
-                source: server.to_owned(),
-                subject,
-            };
-            Some(
-                RootFile::read(&self.cached(&origin, "root.json")?)
-                    .ok()?
-                    .expires,
-            )
+        let all = self.store.subjects_of(server).ok()?.len();
+        let unread = all.saturating_sub(MAX_REPOSITORIES);
+        let expiry = |origin: MetadataOrigin| {
+            let file = self.cached(&origin, "root.json")?;
+            Some(RootFile::read(&file).ok()?.expires)
         };
-        subjects
-            .into_iter()
-            .take(MAX_REPOSITORIES)
-            .filter_map(expiry)
-            .min()
-            .map(|at| (at, unread))
+        let expiries = self.notary_origins(server).into_iter().filter_map(expiry);
+        expiries.min().map(|at| (at, unread))
     }
+
+    /// The repositories of a server that are looked at.
+    fn notary_origins(&self, server: &str) -> Vec<MetadataOrigin> {
+        let subjects = self.store.subjects_of(server).unwrap_or_default();
+        let origin = |subject: Subject| MetadataOrigin {
+            source: server.to_owned(),
+            subject,
+        };
+        let some = subjects.into_iter().take(MAX_REPOSITORIES);
+        some.map(origin).collect()
+    }
+}
+
+/// When a file of the cache expires. It was verified before it was written there; nothing but a
+/// report rests on it.
+fn expires(file: &[u8]) -> Option<Timestamp> {
+    let file: serde_json::Value = serde_json::from_slice(file).ok()?;
+    file.get("signed")?.get("expires")?.as_str()?.parse().ok()
 }

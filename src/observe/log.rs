@@ -4,7 +4,7 @@ use std::io::Write;
 
 use log::{Level, LevelFilter};
 
-use crate::decide::Verdict;
+use crate::decide::{LetThroughBy, Verdict};
 
 /// Starts logging to standard error. Under systemd the lines carry the journal's priority and no
 /// time.
@@ -57,5 +57,9 @@ pub(super) fn decision(verdict: &Verdict) {
         format!(" namespace={place}")
     };
     let door = verdict.door;
-    log::info!(target: "rootpin::decision", "{line} [door={door}{engine}{place} took={:?}]", verdict.took);
+    let level = match verdict.decision.let_through_by() {
+        Some(LetThroughBy::BreakGlass(_)) => Level::Warn,
+        Some(LetThroughBy::Audit) | None => Level::Info,
+    };
+    log::log!(target: "rootpin::decision", level, "{line} [door={door}{engine}{place} took={:?}]", verdict.took);
 }

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 pub(crate) use crate::plain_text::{plain, plain_lines};
 
-use crate::decide::{Decision, Door, Verdict, signers};
+use crate::decide::{Decision, Door, LetThroughBy, Verdict, signers};
 
 pub(crate) use self::log::{init as init_log, init_cli as init_cli_log};
-pub use self::metrics::label_value;
+pub use self::metrics::{KnownMetric, METRICS, label_value};
 pub(crate) use self::status_board::SelfChecks;
 pub(crate) use self::status_board::{StatusBoard, Swept, Unproven};
 
@@ -63,9 +63,11 @@ impl Observer {
         self.audit.as_ref()?.trouble()
     }
 
-    /// Writes a record, with what every one has.
-    fn append(&self, mut record: Value) {
-        let Some(audit) = &self.audit else { return };
+    /// Writes a record, with what every one has. Whether it is there, where there is to be one.
+    fn append(&self, mut record: Value) -> bool {
+        let Some(audit) = &self.audit else {
+            return true;
+        };
         if let Some(members) = record.as_object_mut() {
             members.insert("host".to_owned(), json!(self.host));
             members.insert(
@@ -73,10 +75,12 @@ impl Observer {
                 json!(*self.policy.lock().unwrap_or_else(PoisonError::into_inner)),
             );
         }
-        if !audit.append(&record) {
+        let is_there = audit.append(&record);
+        if !is_there {
             self.metrics
                 .add("rootpin_audit_lost_total", String::new(), 1.0);
         }
+        is_there
     }
 
     /// Tells one decision. What can't be told is an error in the log, and the decision stands.
@@ -92,13 +96,13 @@ impl Observer {
     }
 
     /// Tells something that is no decision, and that whoever reads the audit file has to know of:
-    /// one object with an `event`.
-    pub(crate) fn event(&self, mut record: Value) {
+    /// one object with an `event`. Whether it is there.
+    pub(crate) fn event(&self, mut record: Value) -> bool {
         if let Some(members) = record.as_object_mut() {
             members.insert("version".to_owned(), json!(1));
             members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
         }
-        self.append(record);
+        self.append(record)
     }
 
     /// Opens the audit file anew, after it was rotated away.
@@ -132,7 +136,7 @@ pub fn judgement(verdict: &Verdict) -> Value {
     let refusal = verdict.decision.denial().map(|denial| &denial.refusal);
     let (rule, roots) = match &verdict.decision {
         Decision::Allow(admission) => (Some(admission.rule.as_str()), signers(admission)),
-        Decision::Deny(denial) | Decision::LetThrough(denial) => {
+        Decision::Deny(denial) | Decision::LetThrough(denial, _) => {
             (denial.rule.as_deref(), denial.roots.clone())
         }
     };
@@ -155,7 +159,7 @@ fn record(verdict: &Verdict) -> Value {
     let mut record = judgement(verdict);
     let ground = match &verdict.decision {
         Decision::Allow(admission) => Some(admission.ground.as_str()),
-        Decision::Deny(_) | Decision::LetThrough(_) => None,
+        Decision::Deny(_) | Decision::LetThrough(..) => None,
     };
     if let Some(members) = record.as_object_mut() {
         members.insert("time".to_owned(), json!(verdict.at.to_string()));
@@ -171,6 +175,14 @@ fn record(verdict: &Verdict) -> Value {
             "let_through".to_owned(),
             json!(verdict.decision.lets_through()),
         );
+        let by = verdict.decision.let_through_by();
+        members.insert(
+            "let_through_by".to_owned(),
+            json!(by.map(LetThroughBy::as_str)),
+        );
+        if let Some(LetThroughBy::BreakGlass(glass)) = by {
+            members.insert("break_glass".to_owned(), json!(glass.reason));
+        }
         members.insert(
             "microseconds".to_owned(),
             json!(u64::try_from(verdict.took.as_micros()).unwrap_or(u64::MAX)),

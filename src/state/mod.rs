@@ -21,6 +21,7 @@
 //! It does not defend against a whole older file put in the place of this one: who can do that is
 //! root.
 
+mod break_glass;
 pub mod cache;
 mod contact;
 mod directory;
@@ -51,6 +52,8 @@ use error::FileFault;
 use file::Unnamed;
 use seen::{SeenDraft, SeenState, Trouble};
 
+pub use break_glass::HostTime;
+pub(crate) use break_glass::{GlassFile, GlassRecord, GlassStanding};
 pub(crate) use error::StateError;
 pub use ledger::Row;
 pub(crate) use ledger::RowKind;

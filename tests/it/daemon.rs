@@ -852,10 +852,14 @@ fn metrics_are_prometheus_text() {
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
             "{line}"
         );
-        assert!(
-            text.contains(&format!("# TYPE {name} ")) && value.parse::<f64>().is_ok(),
-            "{line}"
-        );
+        // A histogram has three kinds of samples.
+        let of_histogram = ["_bucket", "_sum", "_count"];
+        let typed = of_histogram
+            .iter()
+            .filter_map(|end| name.strip_suffix(end))
+            .any(|name| text.contains(&format!("# TYPE {name} histogram")))
+            || text.contains(&format!("# TYPE {name} "));
+        assert!(typed && value.parse::<f64>().is_ok(), "{line}");
         assert!(
             samples
                 .insert(series.to_owned(), value.to_owned())

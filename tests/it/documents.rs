@@ -250,3 +250,27 @@ fn no_source_cites_a_document_that_nobody_can_read() {
     cited.retain(|line| !line.starts_with("tests/it/documents.rs:"));
     assert!(cited.is_empty(), "{}", cited.join("\n"));
 }
+
+#[test]
+fn each_code_of_a_refusal_or_of_the_doctor_has_a_section_with_cause_look_and_command() {
+    let document = text("docs/troubleshooting.md");
+    let refusals = Code::ALL.iter().map(|code| code.as_str());
+    let holes = rootpin::operate::doctor::Code::ALL
+        .iter()
+        .map(|code| code.as_str());
+    let codes: BTreeSet<_> = refusals.chain(holes).collect();
+    let mut sections = BTreeSet::new();
+    for section in document.split("\n### `").skip(1) {
+        let (code, rest) = section.split_once('`').unwrap();
+        assert!(sections.insert(code), "{code} twice");
+        let rest = rest.split("\n#").next().unwrap();
+        for part in ["**Cause.** ", "**Look at.** ", "**Type.** "] {
+            let line = rest.lines().find_map(|line| line.strip_prefix(part));
+            assert!(
+                line.is_some_and(|line| line.len() > 10),
+                "{code} has no {part}"
+            );
+        }
+    }
+    assert_eq!(sections, codes);
+}

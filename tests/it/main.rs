@@ -10,6 +10,7 @@
 
 mod attacks;
 mod audit;
+mod break_glass;
 mod bundle;
 mod chart;
 mod cli;
@@ -33,6 +34,7 @@ mod keys;
 mod kubernetes;
 mod layers;
 mod local;
+mod metrics;
 mod nested;
 mod nri;
 mod past_attacks;

@@ -169,6 +169,7 @@ fn installs_and_goes(kind: &str, script: &str) {
         "rootpin-doctor.timer",
         "rootpin-prove.timer",
         "rootpin-audit.timer",
+        "rootpin-metrics.timer",
         "rootpin-refresh.timer",
     ] {
         assert_eq!(told.text(unit), "disabled inactive", "{unit}\n{}", told.log);

@@ -3,6 +3,7 @@
 //! Pure: files come in through [`Files`], `now` is an argument. [`load()`] is the only way to a
 //! [`Policy`].
 
+mod break_glass;
 mod credentials;
 mod duration;
 mod entry;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, Repository, Tag};
 
+pub use break_glass::{BreakGlass, BreakGlassUse, NoBreakGlass};
 pub use duration::parse_positive as parse_duration;
 pub use entry::{BoundImage, Exempt, Rule};
 pub use files::{Files, Unreadable, hash};
@@ -57,7 +59,7 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Bytes that came from no registry.
     pub local: Local,
-    /// Bounds on exemptions and on outages.
+    /// Bounds on exemptions, on outages and on break-glass.
     pub limits: Limits,
     /// What dockerd may be asked for.
     pub docker: Docker,
@@ -65,6 +67,8 @@ pub struct Policy {
     pub sweep: SweepAction,
     /// Whether `rootpin prove` may set up a root of its own for a minute.
     pub prove: bool,
+    /// Whether root may let pass for a while what this policy refuses.
+    pub break_glass: BreakGlassUse,
     /// Who may be given this host's credentials.
     pub credentials_to: CredentialsTo,
     /// Findings of `policy lint` that may stay.

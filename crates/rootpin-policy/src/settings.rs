@@ -1,5 +1,5 @@
 //! The settings of a policy for the whole host: `mode`, `[local]`, `[limits]`, `[docker]`, `[sweep]`,
-//! `[credentials]` and `prove`.
+//! `[credentials]`, `prove` and `break-glass`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,13 +24,15 @@ pub struct Local {
     pub namespaces: Option<BTreeSet<String>>,
 }
 
-/// Bounds on exemptions and on outages.
+/// Bounds on exemptions, on outages and on break-glass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How far away an exemption's end may lie.
     pub max_exempt: SignedDuration,
     /// How long unexpired cached metadata serves while no source answers.
     pub offline: SignedDuration,
+    /// How long break-glass may last.
+    pub max_break_glass: SignedDuration,
 }
 
 /// What dockerd may be asked for, where the authorization plugin guards it.
@@ -104,6 +106,7 @@ impl Default for Limits {
         Self {
             max_exempt: SignedDuration::from_hours(90 * 24),
             offline: SignedDuration::from_hours(14 * 24),
+            max_break_glass: SignedDuration::from_hours(24),
         }
     }
 }

@@ -83,6 +83,10 @@ pub fn explain_text(explained: &Value) -> String {
             text(step, "why")
         );
     }
+    if explained["break_glass"].is_object() {
+        let told = text(&explained["break_glass"], "told");
+        let _ = writeln!(out, "break-glass  {told}");
+    }
     for need in list(explained, "needs") {
         let _ = writeln!(out, "needs  {}", need.as_str().unwrap_or("-"));
     }

@@ -128,7 +128,7 @@ fn told(decision: &Decision) -> String {
     match decision {
         Decision::Allow(_) => "allowed".to_owned(),
         Decision::Deny(denial) => denial.refusal.code.to_string(),
-        Decision::LetThrough(denial) => format!("let through: {}", denial.refusal.code),
+        Decision::LetThrough(denial, _) => format!("let through: {}", denial.refusal.code),
     }
 }
 

@@ -280,7 +280,7 @@ impl NriSession<'_> {
                 self.door.observer.observe(&verdict);
             }
             match &verdict.decision {
-                Decision::Allow(_) | Decision::LetThrough(_) => {}
+                Decision::Allow(_) | Decision::LetThrough(..) => {}
                 Decision::Deny(_) => {
                     let (engine, who) =
                         (&self.door.gates.name, super::running::who(&pod, &container));

@@ -275,15 +275,15 @@ impl ResolverDoor {
         };
         self.observer.observe(&verdict);
         let digest = match (&verdict.decision, verdict.digest) {
-            (Decision::Allow(_) | Decision::LetThrough(_), Some(digest)) => digest,
+            (Decision::Allow(_) | Decision::LetThrough(..), Some(digest)) => digest,
             // Audit mode lets through what the registry has; it can't let through what nobody
             // names.
-            (Decision::Deny(denial) | Decision::LetThrough(denial), _)
+            (Decision::Deny(denial) | Decision::LetThrough(denial, _), _)
                 if denial.refusal.code.judged() =>
             {
                 return Err(No::refused(verdict.reason()));
             }
-            (Decision::Deny(_) | Decision::LetThrough(_) | Decision::Allow(_), _) => {
+            (Decision::Deny(_) | Decision::LetThrough(..) | Decision::Allow(_), _) => {
                 return Err(No::unavailable(verdict.reason()));
             }
         };

@@ -56,7 +56,7 @@ async fn pull_at(decider: &Decider, name: &str, content: &str, now: Timestamp) -
     };
     match decider.pull(&pull, now).await.decision {
         Decision::Allow(_) => "allowed",
-        Decision::Deny(denial) | Decision::LetThrough(denial) => denial.refusal.code.as_str(),
+        Decision::Deny(denial) | Decision::LetThrough(denial, _) => denial.refusal.code.as_str(),
     }
 }
 

@@ -72,7 +72,7 @@ async fn pull(decider: &Decider, name: &str, content: &str) -> &'static str {
     let verdict = decider.pull(&pull, NOW.parse().unwrap()).await;
     match verdict.decision {
         crate::decide::Decision::Allow(_) => "allowed",
-        crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial) => {
+        crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial, _) => {
             denial.refusal.code.as_str()
         }
     }

@@ -88,6 +88,7 @@ rootpin_trust::codes! {
     CredentialsInHosts = "credentials-in-hosts", "a hosts.toml has a registry's credential in clear text", (Weak, "whoever reads the file has it, and engines send it whatever the policy says");
     CredentialsReadable = "credentials-readable", "others can read a file with registry credentials", (Weak, "every user and every container that sees the file has them");
 
+    BreakGlass = "break-glass", "root lets pass what the policy refuses", (Open, "until it ends, every image passes that is not revoked, or every one of the names that root gave");
     PolicyAudit = "policy-audit", "the policy's mode is audit", (Note, "nothing is refused");
     PolicyLocal = "policy-local", "the policy lets local content pass", (Note, "whoever may build, load or import brings in what nobody signed");
     PolicyMissing = "policy-missing", "no policy is in force", (Note, "every image is refused until it loads");

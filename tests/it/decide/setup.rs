@@ -481,6 +481,8 @@ pub(super) fn said(verdict: &Verdict) -> String {
     match &verdict.decision {
         Decision::Allow(admission) => format!("{outcome} {}", admission.ground.as_str()),
         Decision::Deny(denial) => format!("{outcome} {}", denial.refusal.code),
-        Decision::LetThrough(denial) => format!("let through: {outcome} {}", denial.refusal.code),
+        Decision::LetThrough(denial, _) => {
+            format!("let through: {outcome} {}", denial.refusal.code)
+        }
     }
 }

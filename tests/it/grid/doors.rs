@@ -35,7 +35,7 @@ impl Answer {
             Decision::Allow(admission) => {
                 (admission.ground.as_str(), Some(admission.rule.as_str()))
             }
-            Decision::Deny(denial) | Decision::LetThrough(denial) => {
+            Decision::Deny(denial) | Decision::LetThrough(denial, _) => {
                 (denial.refusal.code.as_str(), denial.rule.as_deref())
             }
         };

@@ -6,37 +6,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::response::Response;
-use jiff::Timestamp;
-use rootpin::decide::{Decider, Door, Pull};
+use jiff::{SignedDuration, Timestamp};
+use rootpin::decide::{Decider, Door, GlassRequest, Pull};
 use rootpin::publish;
 use rootpin::sources::{Credentials, Sources};
-use rootpin::state::Store;
+use rootpin::state::{HostTime, Store};
 use rootpin_policy::Policy;
-use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef};
+use rootpin_trust::image::{Chain, Digest, ImageRef};
 use tokio::net::TcpListener;
 
+use super::image::{Image, MANIFEST, Platform};
 use super::model::{Bytes, Clock, Entry, Facts, Keys, Modes, Names, Revoked, Root};
 use super::tuf::{self, Flaw, targets_key};
 
 pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
 const EARLIEST: &str = "2030-01-02T00:00:00Z";
 const CONTACT: &str = "2029-12-31T23:00:00Z";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-/// An index over two platforms.
-pub(super) struct Image {
-    platforms: [Platform; 2],
-    index: Arc<Blob>,
-}
-
-/// A manifest with one layer.
-pub(super) struct Platform {
-    pub(super) layer: Descriptor,
-    pub(super) config: Digest,
-    pub(super) manifest: Arc<Blob>,
-    size: usize,
-}
 
 /// One host and all that it can be asked about.
 pub(super) struct Host {
@@ -52,50 +37,6 @@ pub(super) struct Host {
     /// The good roots' metadata is in the cache of this one.
     primed: Arc<Store>,
     deciders: HashMap<(String, Root, Clock), Arc<Decider>>,
-}
-
-fn entry(kind: &str, digest: Digest, size: usize) -> String {
-    format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
-}
-
-impl Platform {
-    fn named(name: &str) -> Self {
-        let bytes = format!("layer of {name}");
-        let layer = Descriptor {
-            media_type: LAYER.to_owned(),
-            digest: Digest::of(bytes.as_bytes()),
-            size: bytes.len().try_into().unwrap(),
-        };
-        let config = Digest::of(format!("config of {name}").as_bytes());
-        let text = format!(
-            r#"{{"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
-            entry("config", config, 6),
-            entry(LAYER, layer.digest, bytes.len())
-        );
-        let manifest = Arc::new(Blob::read(text.as_bytes()).unwrap());
-        Self {
-            layer,
-            config,
-            manifest,
-            size: text.len(),
-        }
-    }
-}
-
-impl Image {
-    fn named(name: &str) -> Self {
-        let platforms = [name.to_owned(), format!("{name} 2nd")].map(|name| Platform::named(&name));
-        let listed = platforms
-            .each_ref()
-            .map(|platform| entry(MANIFEST, platform.manifest.digest(), platform.size));
-        let index = format!(r#"{{"manifests":[{}]}}"#, listed.join(","));
-        let index = Arc::new(Blob::read(index.as_bytes()).unwrap());
-        Self { platforms, index }
-    }
-
-    fn first(&self) -> Digest {
-        self.platforms[0].manifest.digest()
-    }
 }
 
 /// `[[exempt]]` for a repository, until then, of these bytes.
@@ -285,6 +226,21 @@ impl Host {
             Duration::from_secs(30),
             true,
         );
+        let patterns = match facts.modes {
+            Modes::Glass => Some(None),
+            Modes::GlassApp => Some(Some("team/app")),
+            Modes::GlassOps => Some(Some("ops/**")),
+            _ => None,
+        };
+        if let Some(path) = patterns {
+            let time = HostTime::at(NOW.parse().unwrap());
+            let request = GlassRequest {
+                reason: "an outage".to_owned(),
+                lasts: SignedDuration::from_hours(1),
+                pattern: path.map(|path| format!("{}/{path}", self.registry).parse().unwrap()),
+            };
+            daemon.begin_break_glass(request, &time, |_| true).unwrap();
+        }
         if facts.clock == Clock::Early {
             daemon.set_earliest(EARLIEST.parse().unwrap(), "a file of that time");
         }
@@ -342,6 +298,9 @@ impl Host {
             Modes::Enforce | Modes::Trial | Modes::TrialOver => "",
             Modes::Audit | Modes::Stricter => "mode = \"audit\"\n",
             Modes::AuditOver => "mode = \"audit\"\naudit-until = 2029-12-31T00:00:00Z\n",
+            Modes::Glass => "# glass\n",
+            Modes::GlassApp => "# glass for app\n",
+            Modes::GlassOps => "# glass for ops\n",
         };
         let local = match facts.keys {
             Keys::None | Keys::Docker => "",
@@ -465,7 +424,12 @@ impl Host {
 
 fn rule(pattern: &str, roots: &[&str], modes: Modes, more: &str) -> String {
     let own = match modes {
-        Modes::Enforce | Modes::Audit | Modes::AuditOver => "",
+        Modes::Enforce
+        | Modes::Audit
+        | Modes::AuditOver
+        | Modes::Glass
+        | Modes::GlassApp
+        | Modes::GlassOps => "",
         Modes::Stricter => "mode = \"enforce\"\n",
         Modes::Trial => "audit-until = 2030-02-01T00:00:00Z\n",
         Modes::TrialOver => "audit-until = 2029-12-31T00:00:00Z\n",

@@ -42,7 +42,7 @@ dimension! {
     }
 }
 dimension! {
-    /// The policy's mode, and the rules'.
+    /// The policy's mode, and the rules'; and what root's break-glass is for.
     Modes {
         Enforce = "enforce",
         Audit = "audit",
@@ -50,6 +50,9 @@ dimension! {
         AuditOver = "audit-over",
         Trial = "enforce,rules-audit",
         TrialOver = "enforce,rules-audit-over",
+        Glass = "enforce,break-glass",
+        GlassApp = "enforce,break-glass:team/app",
+        GlassOps = "enforce,break-glass:ops",
     }
 }
 dimension! {

@@ -93,6 +93,7 @@ pub(super) fn all() -> BTreeSet<Facts> {
         clocks(),
         docker(),
         trials(),
+        break_glass(),
     ] {
         all.extend(product.into_iter().filter(is_meaningful));
     }
@@ -371,4 +372,47 @@ fn docker() -> Vec<Facts> {
         .bytes(&[Bytes::Other])
         .told(&[(Source::Record, Origin::Local)]);
     [pulls.0, others.0].concat()
+}
+
+fn break_glass() -> Vec<Facts> {
+    use Entry::{ExemptOver, Image, ImageRule, None, Rule, RuleExemptDigest};
+    let glasses = [Modes::Glass, Modes::GlassApp, Modes::GlassOps];
+    let bytes = [Bytes::Signed, Bytes::Other];
+    let all = &Revoked::ALL[1..];
+    [
+        Product::usual()
+            .entries(&[None, Rule, Image, ImageRule, ExemptOver, RuleExemptDigest])
+            .bytes(&bytes),
+        Product::usual()
+            .names(&[Names::Wrong, Names::Unsigned, Names::Free])
+            .bytes(&bytes),
+        Product::usual()
+            .names(&[Names::TagFree, Names::FreeTag, Names::TagOps, Names::OpsTag])
+            .bytes(&[Bytes::Other]),
+        Product::usual()
+            .names(&[Names::Nothing])
+            .bytes(&[Bytes::Other])
+            .told(NAMELESS),
+        Product::usual()
+            .entries(&[None, Rule])
+            .bytes(&[Bytes::Other])
+            .told(ORIGINS),
+        Product::usual().entries(&[None, Rule, Image]).revoked(all),
+        Product::usual()
+            .keys(&[Keys::None, Keys::Local])
+            .names(&[Names::Free, Names::Nothing])
+            .told(&[(Source::Nothing, Origin::Local)])
+            .revoked(all),
+        Product::usual().roots(&[Root::Silent, Root::Expired, Root::Bad]),
+        Product::usual()
+            .bytes(&[Bytes::Other])
+            .clock(&[Clock::Early]),
+        Product::usual()
+            .keys(&[Keys::None, Keys::Docker])
+            .names(&[Names::Tag, Names::Free])
+            .bytes(&[Bytes::Other])
+            .told(&[(Source::Record, Origin::Local)]),
+    ]
+    .map(|product| product.modes(&glasses).0)
+    .concat()
 }

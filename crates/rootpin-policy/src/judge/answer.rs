@@ -61,6 +61,8 @@ pub struct Denial {
     pub rule: Option<String>,
     /// The roots that were asked.
     pub roots: Vec<String>,
+    /// Whether break-glass does not change it (rule 12).
+    pub stays: bool,
 }
 
 /// The answer to a question.
@@ -70,6 +72,8 @@ pub struct Judgement {
     pub result: Result<Admission, Denial>,
     /// The mode for a no.
     pub mode: Mode,
+    /// Whether root's break-glass lets a no pass.
+    pub breaks_glass: bool,
     /// The index in the question of the name that decided; `None` if no name did.
     pub decided_by: Option<usize>,
     /// The digest that a tag resolves to.
@@ -97,6 +101,7 @@ impl Denial {
             refusal,
             rule: None,
             roots: Vec::new(),
+            stays: false,
         }
     }
 
@@ -106,6 +111,14 @@ impl Denial {
         Self {
             rule: Some(rule),
             ..Self::plain(refusal)
+        }
+    }
+
+    /// A no that break-glass does not change.
+    pub(super) fn staying(self) -> Self {
+        Self {
+            stays: true,
+            ..self
         }
     }
 }
@@ -135,6 +148,7 @@ impl Judgement {
         Self {
             result: result.map(admission),
             mode,
+            breaks_glass: false,
             decided_by: None,
             digest: None,
             basis: Basis::Policy,

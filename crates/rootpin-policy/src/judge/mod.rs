@@ -12,6 +12,7 @@
 //! It serves every door: what differs between doors is data in the [`Question`].
 
 mod answer;
+mod break_glass;
 mod entries;
 mod names;
 mod procedure;
@@ -30,7 +31,7 @@ use jiff::Timestamp;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Collection, Refusal, tuf};
 
-use crate::{Policy, Root};
+use crate::{BreakGlass, Policy, Root};
 
 pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement, rank};
 pub use entries::{EntryKind, Lookup, Why, entries};
@@ -44,6 +45,7 @@ pub struct Judge<'a> {
     question: Question,
     now: Timestamp,
     clock: Option<Refusal>,
+    glass: Option<Arc<BreakGlass>>,
     /// Each need, whether its source was asked again, and the answer.
     heard: Vec<(Need, bool, Heard)>,
     wanted: Option<(Need, bool)>,
@@ -133,6 +135,7 @@ impl<'a> Judge<'a> {
             question,
             now,
             clock,
+            glass: None,
             heard: Vec::new(),
             wanted: None,
             supposed: Vec::new(),
@@ -140,6 +143,12 @@ impl<'a> Judge<'a> {
             refused: RefCell::default(),
             come_to: Cell::new(0),
         }
+    }
+
+    /// The same, while root lets pass what the policy refuses.
+    #[must_use]
+    pub fn with_break_glass(self, glass: Option<Arc<BreakGlass>>) -> Self {
+        Self { glass, ..self }
     }
 
     /// Continues with what was heard: `None` at first, then the answer to each [`Step::Ask`].
@@ -152,6 +161,7 @@ impl<'a> Judge<'a> {
         match self.judge(&self.question) {
             Ok(mut judgement) => {
                 judgement.basis = self.basis.get();
+                judgement.breaks_glass = self.breaks_glass(&judgement);
                 Step::Done(judgement)
             }
             Err(ask) => {

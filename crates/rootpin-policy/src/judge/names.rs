@@ -84,9 +84,13 @@ impl<'a> Names<'a> {
         let code = no.denial.refusal.code;
         self.is_final |= no.is_final;
         self.is_covered |= code != Code::NoRule;
+        let stays = no.denial.stays || self.no.as_ref().is_some_and(|(known, _)| known.stays);
         let known = self.no.as_ref();
         if known.is_none_or(|(known, _)| rank(code) > rank(known.refusal.code)) {
             self.no = Some((no.denial.clone(), at));
+        }
+        if let Some((known, _)) = &mut self.no {
+            known.stays = stays;
         }
     }
 

@@ -77,7 +77,7 @@ impl Judge<'_> {
     }
 
     /// The refusal of the first digest that is revoked.
-    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+    pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         digests.iter().find_map(|digest| {
             let reason = self.policy.revoked_digest(digest)?;
             Some(refusals::revoked(*digest, reason))

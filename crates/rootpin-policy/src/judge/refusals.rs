@@ -12,14 +12,14 @@ pub(super) fn revoked(digest: Digest, reason: &str) -> Denial {
     let found = format!("{digest}, which the policy revokes: {reason}");
     let hint = "use another version of the image";
     let refusal = Refusal::new(Code::Revoked, found, "bytes that are not revoked", hint);
-    Denial::by(format!("[[revoked]] digest = \"{digest}\""), refusal)
+    Denial::by(format!("[[revoked]] digest = \"{digest}\""), refusal).staying()
 }
 
 pub(super) fn own_digest(top: Digest, own: Digest) -> Denial {
     let wanted = format!("{own}, the digest in the name itself");
     let hint = "the name and the bytes don't belong together; pull again";
     let found = top.to_string();
-    Denial::plain(Refusal::new(Code::DigestMismatch, found, wanted, hint))
+    Denial::plain(Refusal::new(Code::DigestMismatch, found, wanted, hint)).staying()
 }
 
 pub(super) fn bound_elsewhere(top: Digest, image: &BoundImage) -> Denial {
@@ -139,7 +139,7 @@ pub(super) fn by_key(question: &Question, rule: String, key: &str) -> Denial {
     };
     let hint = format!("[docker] {key} = \"allow\" in the policy lets all of it pass");
     let refusal = Refusal::new(Code::NoRule, question.shown.clone(), wanted, hint);
-    Denial::by(rule, refusal)
+    Denial::by(rule, refusal).staying()
 }
 
 /// The answer was to another question: an error of this program, which admits nothing.

@@ -62,7 +62,8 @@ impl Judge<'_> {
             }
         }
         let mut silence = None;
-        if mode == Mode::Audit || exempts_any {
+        // Where a pull would pass, the registry says which digest that is.
+        if mode == Mode::Audit || exempts_any || self.is_open() {
             match self.registry(name)? {
                 Ok(digest) => return Ok((vec![digest], None)),
                 Err(refusal) if refusal.code.judged() => {

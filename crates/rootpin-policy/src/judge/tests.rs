@@ -1,5 +1,6 @@
 //! The procedure, driven by hand: what is asked for, and what comes of each answer.
 
+mod break_glass;
 mod properties;
 mod trials;
 

@@ -21,6 +21,7 @@ pub(super) fn read_owns<'r>(document: &Section<'r, '_>) -> Option<At<'r, Pattern
         "docker",
         "sweep",
         "prove",
+        "break-glass",
         "credentials",
         "allow-lint",
     ] {

@@ -154,6 +154,7 @@ fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
         docker: settings.docker,
         sweep: settings.sweep,
         prove: settings.prove,
+        break_glass: settings.break_glass,
         credentials_to: settings.credentials_to,
         allowed_lints: Vec::new(),
         warnings: Vec::new(),

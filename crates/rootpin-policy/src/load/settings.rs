@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::section::Section;
 use super::values;
+use crate::break_glass::BreakGlassUse;
 use crate::duration;
 use crate::finding::FindingCode::{BadValue, NoEffect, Until};
 use crate::settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
@@ -16,6 +17,7 @@ pub(super) struct Settings {
     pub(super) docker: Docker,
     pub(super) sweep: SweepAction,
     pub(super) prove: bool,
+    pub(super) break_glass: BreakGlassUse,
     pub(super) credentials_to: CredentialsTo,
 }
 
@@ -50,6 +52,9 @@ pub(super) fn read(document: &Section<'_, '_>, now: Timestamp) -> Settings {
             .table("[sweep]", "sweep", read_sweep)
             .unwrap_or_default(),
         prove: document.flag("prove").unwrap_or(true),
+        break_glass: document
+            .choice("break-glass", &BREAK_GLASS)
+            .map_or(BreakGlassUse::Allowed, |at| at.value),
         credentials_to: document
             .table("[credentials]", "credentials", read_credentials)
             .unwrap_or_default(),
@@ -71,6 +76,11 @@ fn read_audit_until(document: &Section<'_, '_>, mode: Mode, now: Timestamp) -> O
     Some(until.value)
 }
 
+const BREAK_GLASS: [(&str, BreakGlassUse); 2] = [
+    ("allowed", BreakGlassUse::Allowed),
+    ("forbidden", BreakGlassUse::Forbidden),
+];
+
 const ALLOW: [(&str, bool); 2] = [("deny", false), ("allow", true)];
 
 fn read_local(section: &Section<'_, '_>) -> Local {
@@ -91,14 +101,16 @@ fn read_local(section: &Section<'_, '_>) -> Local {
 }
 
 fn read_limits(section: &Section<'_, '_>) -> Limits {
-    let (max_exempt, offline) = (
+    let (max_exempt, offline, max_break_glass) = (
         section.parsed("max-exempt", duration::parse),
         section.parsed("offline", duration::parse),
+        section.parsed("max-break-glass", duration::parse_positive),
     );
     let default = Limits::default();
     Limits {
         max_exempt: max_exempt.map_or(default.max_exempt, |at| at.value),
         offline: offline.map_or(default.offline, |at| at.value),
+        max_break_glass: max_break_glass.map_or(default.max_break_glass, |at| at.value),
     }
 }
 

@@ -96,7 +96,7 @@ async fn pull_at(decider: &Decider, name: &str, content: &str, now: Timestamp) -
     };
     match decider.pull(&pull, now).await.decision {
         crate::decide::Decision::Allow(_) => "allowed",
-        crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial) => {
+        crate::decide::Decision::Deny(denial) | crate::decide::Decision::LetThrough(denial, _) => {
             denial.refusal.code.as_str()
         }
     }

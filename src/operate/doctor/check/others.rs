@@ -302,6 +302,12 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
             _ => {}
         }
     }
+    if let Some(glass) = status.map(|status| &status["break_glass"])
+        && glass["in_force"] == true
+    {
+        let found = glass["told"].as_str().unwrap_or_default();
+        holes.push(Hole::new(Code::BreakGlass, "", found).change("rootpin break-glass --end"));
+    }
     if let Some(known) = status.map(|status| &status["policy"]) {
         if known["in_force"] == false {
             let found = known["trouble"].as_str().unwrap_or("no policy is in force");

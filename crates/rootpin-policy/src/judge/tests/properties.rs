@@ -110,7 +110,14 @@ fn said() -> impl Strategy<Value = Said> {
 
 /// The answer, after each need was asked for once, and no more often than the names take.
 fn answered(policy: &Policy, question: &Question, said: &Said) -> Judgement {
-    let mut judge = Judge::start(policy, question.clone(), now(), None);
+    driven_by(
+        Judge::start(policy, question.clone(), now(), None),
+        question,
+        said,
+    )
+}
+
+fn driven_by(mut judge: Judge<'_>, question: &Question, said: &Said) -> Judgement {
     let (mut asked, mut heard): (Vec<(Need, bool)>, _) = (Vec::new(), None);
     loop {
         let ask = match judge.next(heard.take()) {
@@ -186,5 +193,26 @@ proptest! {
         let audited = answered(&audit, &question, &said);
         prop_assert_eq!((enforced.mode, audited.mode), (Mode::Enforce, Mode::Audit));
         prop_assert_eq!((code(&enforced), enforced.decided_by, enforced.basis), (code(&audited), audited.decided_by, audited.basis));
+    }
+
+    #[test]
+    fn break_glass_changes_no_answer_and_lets_nothing_pass_that_is_revoked(policy in a_policy(), question in a_question(), said in said(), names in prop::option::of(prop::sample::select(vec!["r.example/**", "free.example/a"]))) {
+        let judge = Judge::start(&policy, question.clone(), now(), None);
+        let broken = driven_by(judge.with_break_glass(Some(super::break_glass::glass(names))), &question, &said);
+        let whole = answered(&policy, &question, &said);
+        prop_assert_eq!((code(&broken), broken.decided_by, broken.basis, broken.mode), (code(&whole), whole.decided_by, whole.basis, whole.mode));
+        prop_assert!(!whole.breaks_glass);
+        if broken.breaks_glass && broken.result.is_err() {
+            let first = question.names.iter().map(|named| named.source).min();
+            let judged = question.names.iter().filter(|named| Some(named.source) == first);
+            let of_names = judged.flat_map(|named| [&named.top].into_iter().chain(&named.manifests).chain(&named.contents));
+            for digest in question.bytes.iter().chain(of_names) {
+                prop_assert!(policy.revoked_digest(digest).is_none());
+            }
+            for named in names.iter().flat_map(|_| &question.names) {
+                let host = named.name.repository.host().to_owned();
+                prop_assert!(names.is_some_and(|pattern| pattern.starts_with(&host)));
+            }
+        }
     }
 }

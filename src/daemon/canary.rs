@@ -1,0 +1,56 @@
+//! Each gate proves over and over that its engine asks it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::doors::EngineGates;
+use crate::observe::{self, Observer, StatusBoard, Unproven};
+
+/// How often each gate proves that it is asked.
+const CANARY: Duration = Duration::from_secs(60);
+/// Until one comes back right, while containerd may be starting.
+const CANARY_UNPROVEN: Duration = Duration::from_secs(1);
+
+/// Proves over and over that containerd asks the gate.
+pub(super) async fn prove(
+    gates: Arc<EngineGates>,
+    apply: String,
+    status: Arc<StatusBoard>,
+    observer: Arc<Observer>,
+) {
+    let mut last = Ok(());
+    loop {
+        let result = gates.canary().await;
+        if let Err(Unproven::Passed(why)) = &result
+            && result != last
+        {
+            log::error!(
+                "engine {}: containerd does not ask the gate: {why}",
+                gates.name
+            );
+        }
+        last.clone_from(&result);
+        let label = format!("engine=\"{}\"", observe::label_value(&gates.name));
+        observer.metrics().set(
+            "rootpin_canary_ok",
+            label,
+            f64::from(u8::from(result.is_ok())),
+        );
+        status.canary(&gates.name, Timestamp::now(), result);
+        let differs = gates.differs().await;
+        status.applier(
+            &gates.name,
+            differs
+                .map(|known| known.contains(&apply))
+                .map_err(|error| error.message().to_owned()),
+        );
+        tokio::time::sleep(if last.is_ok() {
+            CANARY
+        } else {
+            CANARY_UNPROVEN
+        })
+        .await;
+    }
+}

@@ -1,0 +1,219 @@
+//! Break-glass: begun and ended by root, ended by time, by the policy, and never by a restart. The
+//! judge gets it as one more input.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::{SignedDuration, Timestamp};
+use rootpin_policy::{BreakGlass, NoBreakGlass, Pattern, Policy};
+
+use super::Decider;
+use crate::state::{GlassFile, GlassRecord, GlassStanding, HostTime};
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 500;
+/// How often the time that was seen is written down.
+const SEEN: SignedDuration = SignedDuration::from_mins(1);
+
+/// The place for it. All who judge on this host share it.
+#[derive(Debug, Default)]
+pub(super) struct GlassSlot(RwLock<Option<InForceGlass>>);
+
+#[derive(Debug)]
+struct InForceGlass {
+    record: GlassRecord,
+    glass: Arc<BreakGlass>,
+    written: Timestamp,
+}
+
+/// What root asks for.
+#[derive(Debug, Clone)]
+pub struct GlassRequest {
+    /// Why.
+    pub reason: String,
+    /// For how long.
+    pub lasts: SignedDuration,
+    /// The only names that it is for.
+    pub pattern: Option<Pattern>,
+}
+
+/// One that has ended.
+#[derive(Debug)]
+pub(crate) struct EndedGlass {
+    pub(crate) glass: Arc<BreakGlass>,
+    pub(crate) why: String,
+    /// Why its file is still there, so that a restart would bring it back.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Decider {
+    /// Begins it, in place of one that is in force. It is in its file, and `is_recorded`, before any
+    /// question is judged by it.
+    ///
+    /// # Errors
+    /// The policy forbids it, or it can't be kept or recorded. One line.
+    pub fn begin_break_glass(
+        &self,
+        request: GlassRequest,
+        time: &HostTime,
+        is_recorded: impl FnOnce(&BreakGlass) -> bool,
+    ) -> Result<Arc<BreakGlass>, String> {
+        let policy = self.policy().map_err(|refusal| refusal.to_string())?;
+        if let Some(why) = self.clock_trouble(time.wall) {
+            return Err(format!(
+                "{why}; hint: set the host's clock first: the end of break-glass could not be seen"
+            ));
+        }
+        let reason = request.reason.trim().to_owned();
+        if reason.is_empty() || reason.chars().count() > MAX_REASON {
+            return Err(format!(
+                "a reason needs 1 to {MAX_REASON} characters; hint: --reason \"INC-1234: the trust server is down\""
+            ));
+        }
+        let until = time.wall.checked_add(request.lasts);
+        let glass = Arc::new(BreakGlass {
+            reason: reason.clone(),
+            pattern: request.pattern.clone(),
+            begun: time.wall,
+            until: until.map_err(|_| "no such time")?,
+        });
+        match glass.forbidden_by(&policy) {
+            None => {}
+            Some(NoBreakGlass::Forbidden) => {
+                return Err("the policy has break-glass = \"forbidden\"; hint: what must run goes into the policy, as [[image]] or [[exempt]]".to_owned());
+            }
+            Some(NoBreakGlass::TooLong(most)) => {
+                return Err(format!(
+                    "the policy lets break-glass last {most:#} at most; hint: a shorter --for, or [limits] max-break-glass in the policy"
+                ));
+            }
+        }
+        let pattern = request.pattern.map(|pattern| pattern.to_string());
+        let record =
+            GlassRecord::new(reason, pattern, request.lasts, time).ok_or("no such time")?;
+        let mut slot = self.glass.0.write().unwrap_or_else(PoisonError::into_inner);
+        let file = self.glass_file();
+        file.write(&record)
+            .map_err(|error| format!("{}: {error}", file.path().display()))?;
+        if !is_recorded(&glass) {
+            // The one before it ends too: its file is gone.
+            *slot = None;
+            file.remove()
+                .map_err(|error| format!("{}: {error}", file.path().display()))?;
+            return Err("the audit file can't be written, and break-glass is never without a record; hint: make room for audit-log of rootpin.toml, see rootpin status".to_owned());
+        }
+        *slot = Some(InForceGlass {
+            record,
+            glass: Arc::clone(&glass),
+            written: time.wall,
+        });
+        drop(slot);
+        self.changes.send_replace(());
+        Ok(glass)
+    }
+
+    /// Takes up what an earlier run of the daemon left in force.
+    pub(crate) fn recall_break_glass(&self) -> Option<Arc<BreakGlass>> {
+        let file = self.glass_file();
+        let record = match file.read() {
+            Ok(record) => record?,
+            Err(error) => {
+                log::error!(
+                    "{}: {error}: no break-glass is in force",
+                    file.path().display()
+                );
+                return None;
+            }
+        };
+        let pattern = record.pattern.as_deref().map(str::parse).transpose();
+        let Ok(pattern) = pattern else {
+            log::error!(
+                "{}: no such pattern: no break-glass is in force",
+                file.path().display()
+            );
+            return None;
+        };
+        let glass = Arc::new(BreakGlass {
+            reason: record.reason.clone(),
+            pattern,
+            begun: record.begun(),
+            until: record.until(),
+        });
+        let mut slot = self.glass.0.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(InForceGlass {
+            record,
+            glass: Arc::clone(&glass),
+            written: Timestamp::MIN,
+        });
+        Some(glass)
+    }
+
+    /// Break-glass, and whether it is in force.
+    pub(crate) fn break_glass_standing(&self, time: &HostTime) -> Option<(Arc<BreakGlass>, bool)> {
+        let slot = self.glass.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = slot.as_ref()?;
+        let is_permitted = |policy: Arc<Policy>| known.glass.forbidden_by(&policy).is_none();
+        let in_force = known.record.standing(time) == GlassStanding::InForce
+            && self.policy().is_ok_and(is_permitted);
+        Some((Arc::clone(&known.glass), in_force))
+    }
+
+    /// Break-glass, if it is in force now.
+    #[must_use]
+    pub fn break_glass(&self, now: Timestamp) -> Option<Arc<BreakGlass>> {
+        let (glass, in_force) = self.break_glass_standing(&HostTime::at(now))?;
+        in_force.then_some(glass)
+    }
+
+    /// Ends it.
+    pub(crate) fn end_break_glass(&self, why: &str) -> Option<EndedGlass> {
+        let mut slot = self.glass.0.write().unwrap_or_else(PoisonError::into_inner);
+        self.end_in(&mut slot, why)
+    }
+
+    fn end_in(&self, slot: &mut Option<InForceGlass>, why: &str) -> Option<EndedGlass> {
+        let ended = slot.take()?;
+        let file = self.glass_file();
+        let trouble = file.remove().err().map(|error| {
+            let path = file.path().display();
+            format!("{path}: {error}; a restart would bring break-glass back; hint: rm {path}")
+        });
+        self.changes.send_replace(());
+        Some(EndedGlass {
+            glass: ended.glass,
+            why: why.to_owned(),
+            trouble,
+        })
+    }
+
+    /// Ends it where time or the policy has, and writes down which time was seen.
+    pub(crate) fn tick_break_glass(&self, time: &HostTime) -> Option<EndedGlass> {
+        let mut slot = self.glass.0.write().unwrap_or_else(PoisonError::into_inner);
+        let in_force = slot.as_mut()?;
+        let forbidden = self
+            .policy()
+            .ok()
+            .and_then(|policy| in_force.glass.forbidden_by(&policy));
+        let why = match (in_force.record.standing(time), forbidden) {
+            (GlassStanding::Over(why), _) => Some(why),
+            (_, Some(_)) => Some("the policy in force does not permit it"),
+            (GlassStanding::InForce | GlassStanding::ClockBehind, None) => None,
+        };
+        if let Some(why) = why {
+            return self.end_in(&mut slot, why);
+        }
+        let seen = in_force.record.seen_at(time);
+        let due = time.wall.duration_since(in_force.written) >= SEEN;
+        if due && seen != in_force.record {
+            in_force.written = time.wall;
+            if let Err(error) = self.glass_file().write(&seen) {
+                log::warn!("break-glass: the time that was seen can't be kept: {error}");
+            }
+        }
+        in_force.record = seen;
+        None
+    }
+
+    fn glass_file(&self) -> GlassFile {
+        GlassFile::beside(self.store.directory())
+    }
+}
