@@ -24,6 +24,7 @@ mod prove;
 mod repo;
 mod state;
 mod status;
+mod support;
 mod sweep;
 mod verify;
 mod verify_file;
@@ -136,6 +137,9 @@ enum Verb {
     /// Let pass for a while what the policy refuses: an emergency, for all to see
     #[command(after_help = break_glass::EXAMPLES)]
     BreakGlass(break_glass::Arguments),
+    /// Collect what a report of a bug needs, without secrets
+    #[command(after_help = support::EXAMPLES)]
+    Support(support::Arguments),
     /// Print the daemon's counters in Prometheus' text format
     #[command(after_help = metrics::EXAMPLES)]
     Metrics(metrics::Arguments),
@@ -204,6 +208,7 @@ pub fn main() -> u8 {
         Verb::BreakGlass(verb) => asked(&arguments.control, async |client| {
             break_glass::run(client, verb, output).await
         }),
+        Verb::Support(verb) => support::run(&arguments.control, &verb, output),
         Verb::Metrics(verb) => metrics::run(&arguments.control, &verb, output),
     };
     result.unwrap_or_else(|error| {

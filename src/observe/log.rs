@@ -1,10 +1,16 @@
 //! The log: one line a decision, with a priority for the journal or a time for a terminal.
 
 use std::io::Write;
+use std::sync::LazyLock;
 
 use log::{Level, LevelFilter};
 
+use super::journal::Journal;
 use crate::decide::{LetThroughBy, Verdict};
+use rootpin_trust::image::Digest;
+
+/// What decisions are logged under.
+const TARGET: &str = "rootpin::decision";
 
 /// Starts logging to standard error. Under systemd the lines carry the journal's priority and no
 /// time.
@@ -61,5 +67,51 @@ pub(super) fn decision(verdict: &Verdict) {
         Some(LetThroughBy::BreakGlass(_)) => Level::Warn,
         Some(LetThroughBy::Audit) | None => Level::Info,
     };
-    log::log!(target: "rootpin::decision", level, "{line} [door={door}{engine}{place} took={:?}]", verdict.took);
+    let line = format!(
+        "{line} [door={door}{engine}{place} took={:?}]",
+        verdict.took
+    );
+    if !log::log_enabled!(target: TARGET, level) || !in_journal(verdict, level, &line) {
+        log::log!(target: TARGET, level, "{line}");
+    }
+}
+
+/// Whether the journal took it, with fields of its own.
+fn in_journal(verdict: &Verdict, level: Level, line: &str) -> bool {
+    static JOURNAL: LazyLock<Option<Journal>> = LazyLock::new(Journal::of_this_service);
+    let Some(journal) = &*JOURNAL else {
+        return false;
+    };
+    let shown = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+    let denial = verdict.decision.denial();
+    let by = verdict.decision.let_through_by();
+    journal.send(&[
+        ("MESSAGE", line),
+        ("PRIORITY", if level == Level::Warn { "4" } else { "6" }),
+        ("SYSLOG_IDENTIFIER", "rootpind"),
+        ("ROOTPIN_OUTCOME", verdict.decision.outcome()),
+        (
+            "ROOTPIN_CODE",
+            denial.map_or("", |denial| denial.refusal.code.as_str()),
+        ),
+        ("ROOTPIN_DOOR", verdict.door.as_str()),
+        (
+            "ROOTPIN_ENGINE",
+            verdict.engine.as_deref().unwrap_or_default(),
+        ),
+        ("ROOTPIN_NAMESPACES", &verdict.namespaces.join(",")),
+        (
+            "ROOTPIN_IMAGE",
+            &verdict
+                .name
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+        ),
+        ("ROOTPIN_DIGEST", &shown(verdict.digest).unwrap_or_default()),
+        ("ROOTPIN_LAYER", &shown(verdict.layer).unwrap_or_default()),
+        (
+            "ROOTPIN_LET_THROUGH_BY",
+            by.map_or("", LetThroughBy::as_str),
+        ),
+    ])
 }

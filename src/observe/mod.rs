@@ -1,6 +1,7 @@
 //! One decision in; a log line, metrics and an audit record out.
 
 mod audit;
+mod journal;
 mod log;
 mod metrics;
 mod status_board;

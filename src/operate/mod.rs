@@ -9,3 +9,4 @@ pub(crate) mod platform;
 pub mod policy_tools;
 pub mod prove;
 pub(crate) mod record;
+pub(crate) mod support;

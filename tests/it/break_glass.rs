@@ -32,10 +32,15 @@ fn pass(world: &World, image: &Image) -> (bool, bool) {
 /// Everything in the audit file, events too.
 fn records(world: &World) -> Vec<Value> {
     let text = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    let schema = crate::documents::text("docs/audit-file.schema.json");
+    let schema = serde_json::from_str(&schema).unwrap();
+    let read = |line: &str| {
+        let record = serde_json::from_str(line).unwrap();
+        let errors = crate::schema::errors(&schema, &record);
+        assert!(errors.is_empty(), "{errors:#?}");
+        record
+    };
+    text.lines().map(read).collect()
 }
 
 fn events(world: &World) -> Vec<(String, Value)> {

@@ -85,6 +85,7 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         "./policy" if verb[0] == "pin" => at("pinned"),
         "/etc/rootpin" | "./policy" => at("policy"),
         "./state" | "/var/lib/rootpin" => at("state"),
+        "/var/lib/prometheus/node-exporter/rootpin.prom" => at("rootpin.prom"),
         "/etc/containerd/certs.d" | "/etc/docker/certs.d" => at("certs.d"),
         "./trust" | "reports/" | "one.json" | "two.json" | "audit.html" | "fleet.html" => {
             at(word.trim_matches(['.', '/']))
@@ -164,12 +165,21 @@ fn every_verbs_help_has_examples_and_they_work() {
         include_bytes!("../data/tuf/1.root.json"),
     )
     .unwrap();
-    // The tests of a repository run what `repo`, `bundle` and `verify-file` do, and those with
-    // engines run `prove` and `install`.
+    // The tests of a repository run what `repo`, `bundle` and `verify-file` do, those with engines
+    // run `prove` and `install`, and `break_glass` and `support` what is named so.
     let verbs: Vec<_> = verbs(&[])
         .into_iter()
         .filter(|verb| {
-            !["bundle", "install", "prove", "repo", "verify-file"].contains(&verb[0].as_str())
+            let elsewhere = [
+                "break-glass",
+                "bundle",
+                "install",
+                "prove",
+                "repo",
+                "support",
+                "verify-file",
+            ];
+            !elsewhere.contains(&verb[0].as_str())
         })
         .collect();
     let named: Vec<_> = verbs.iter().map(|verb| verb.join(" ")).collect();

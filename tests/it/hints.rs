@@ -367,6 +367,8 @@ fn the_daemons_socket_is_an_option_of_the_verbs_that_ask_it() {
         "state reset",
         "state acknowledge",
         "metrics",
+        "break-glass",
+        "support",
     ];
     let does_not = [
         "verify-file",

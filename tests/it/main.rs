@@ -53,6 +53,7 @@ mod resolver;
 mod schema;
 mod service;
 mod sources;
+mod support;
 mod sweep;
 mod time_and_loss;
 mod tls;

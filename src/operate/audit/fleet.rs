@@ -23,6 +23,8 @@ pub(super) struct KeptReport {
     /// repositories.
     pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counts: Counts,
+    /// Its images.
+    pub(super) images: Vec<HostImage>,
 }
 
 /// The version of a root file.
@@ -75,6 +77,33 @@ pub struct Fleet {
     pub hosts: Vec<FleetHost>,
     /// Reports that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Which hosts have which image, for the page.
+    #[serde(skip)]
+    pub images: Vec<FleetImage>,
+    /// How many images more there are.
+    #[serde(skip)]
+    pub images_left_off: usize,
+}
+
+/// An image as a host has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostImage {
+    pub(super) name: Arc<str>,
+    pub(super) digest: Option<Arc<str>>,
+    pub(super) outcome: &'static str,
+}
+
+/// An image, and the hosts that have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetImage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its digest.
+    pub digest: Option<Arc<str>>,
+    /// `allowed`, `refused` or `unjudged`.
+    pub outcome: &'static str,
+    /// The hosts.
+    pub hosts: Vec<Arc<str>>,
 }
 
 /// What hosts are held to.
@@ -211,9 +240,31 @@ impl Merge {
             keys: keys(&self, &majority),
             hosts,
             expected: majority,
+            images: images(&self),
+            images_left_off: self.images_left_off,
             unreadable: self.unreadable,
         }
     }
+}
+
+/// Every image once, by name, with the hosts that have it so.
+fn images(merge: &Merge) -> Vec<FleetImage> {
+    let mut all: BTreeMap<&HostImage, Vec<Arc<str>>> = BTreeMap::new();
+    for (host, seen) in &merge.hosts {
+        for image in &seen.images {
+            let of = all.entry(image).or_default();
+            if of.last() != Some(host) {
+                of.push(Arc::clone(host));
+            }
+        }
+    }
+    let image = |(image, hosts): (&HostImage, Vec<Arc<str>>)| FleetImage {
+        name: Arc::clone(&image.name),
+        digest: image.digest.clone(),
+        outcome: image.outcome,
+        hosts,
+    };
+    all.into_iter().map(image).collect()
 }
 
 impl Fleet {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{Counts, HeldRoot, KeptReport};
+use super::fleet::{Counts, HeldRoot, HostImage, KeptReport};
 use super::reading::Reports;
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
@@ -23,6 +23,9 @@ pub struct Merge {
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) fingerprints: BTreeMap<Arc<str>, Arc<str>>,
     texts: HashSet<Arc<str>>,
+    /// How many images of hosts are kept, and how many are not.
+    images: usize,
+    pub(super) images_left_off: usize,
 }
 
 /// A report that could not be read.
@@ -47,6 +50,8 @@ pub struct Expected {
 const MAX_REPORTS: usize = 100_000;
 /// So many bad reports are listed.
 const MAX_UNREADABLE: usize = 1000;
+/// So many images of hosts are kept, for the page that says which host has which: 5,000 hosts of 200.
+const MAX_IMAGES: usize = 1_000_000;
 /// What one report may say of each kind.
 const MAX_ITEMS: usize = 50_000;
 
@@ -95,6 +100,10 @@ struct SlimHeld {
 
 #[derive(Debug, Deserialize)]
 struct SlimImage {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    digest: Option<String>,
     judgement: Option<SlimJudgement>,
 }
 
@@ -109,6 +118,16 @@ enum MergeOutcome {
     Allowed,
     Refused,
     Unjudged,
+}
+
+impl MergeOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Unjudged => "unjudged",
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,6 +204,7 @@ impl Merge {
                 Some(MergeOutcome::Unjudged) | None => counts.unjudged += 1,
             }
         }
+        let images = self.images_of(slim);
         for finding in &slim.findings {
             match finding.severity {
                 super::FindingSeverity::Error => counts.errors += 1,
@@ -237,8 +257,26 @@ impl Merge {
                 held,
                 unpinned,
                 counts,
+                images,
             },
         ))
+    }
+
+    fn images_of(&mut self, slim: &Slim<'_>) -> Vec<HostImage> {
+        let room = MAX_IMAGES.saturating_sub(self.images);
+        let taken = slim.images.len().min(room);
+        self.images += taken;
+        self.images_left_off += slim.images.len() - taken;
+        let mut images = Vec::with_capacity(taken);
+        for image in slim.images.iter().take(taken) {
+            let judgement = image.judgement.as_ref();
+            images.push(HostImage {
+                name: self.text(&image.name),
+                digest: image.digest.as_deref().map(|digest| self.text(digest)),
+                outcome: judgement.map_or("unjudged", |judgement| judgement.outcome.as_str()),
+            });
+        }
+        images
     }
 
     fn key(&mut self, id: &str, fingerprint: Option<&str>) -> Arc<str> {

@@ -1,8 +1,9 @@
 //! Reports as pages for people who would rather look than read.
 
 mod cells;
+mod summary;
 
-use cells::{host, image, mode, outcome, severity, trusted};
+use cells::{host, image, mode, outcome, seconds, severity, trusted};
 
 use super::fleet::{DriftCode, Fleet};
 use super::picture::{self, Vouching};
@@ -16,7 +17,7 @@ pub fn host_page(report: &HostReport) -> String {
     let policy = report.policy.as_ref();
     sheet.facts(&[
         ("Result", outcome(&report.outcome)),
-        ("At", Cell::text(&report.at)),
+        ("At", Cell::text(seconds(&report.at))),
         (
             "Policy",
             policy.map_or(Cell::Word("bad", "none".to_owned()), |policy| {
@@ -37,6 +38,7 @@ pub fn host_page(report: &HostReport) -> String {
         ),
         ("rootpin", Cell::text(&report.rootpin)),
     ]);
+    summary::of_images(&mut sheet, &report.images);
     if !report.untold.is_empty() {
         sheet.paragraph("note", "Something could not be looked at, so that this audit is not whole: see the end of the page.");
     }
@@ -154,7 +156,7 @@ pub fn host_page(report: &HostReport) -> String {
                     Cell::text(&root.kind),
                     Cell::text(&held.repository),
                     Cell::Lines(versions),
-                    Cell::text(held.contact.as_deref().unwrap_or("-")),
+                    Cell::text(held.contact.as_deref().map_or("-".to_owned(), seconds)),
                 ]
             });
             held.collect::<Vec<_>>()
@@ -187,7 +189,7 @@ pub fn fleet_page(fleet: &Fleet) -> String {
     let differing = fleet.differing().count();
     sheet.facts(&[
         ("Result", outcome(fleet.outcome)),
-        ("At", Cell::text(&fleet.at)),
+        ("At", Cell::text(seconds(&fleet.at))),
         ("Hosts", Cell::count(fleet.hosts.len())),
         (
             "That differ",
@@ -223,6 +225,8 @@ pub fn fleet_page(fleet: &Fleet) -> String {
             "Some reports could not be read: their hosts are missing here.",
         );
     }
+    summary::of_fleet(&mut sheet, fleet);
+    summary::images(&mut sheet, fleet);
     let rows: Vec<_> = fleet.hosts.iter().map(host).collect();
     sheet.table(
         "Hosts",

@@ -23,6 +23,8 @@ pub(super) enum Cell {
     Word(&'static str, String),
     /// Several lines.
     Lines(Vec<String>),
+    /// A number of hosts, and their names once they are asked for.
+    Hosts(String, String),
 }
 
 const STYLE: &str = include_str!("sheet.css");
@@ -133,16 +135,52 @@ impl Cell {
 
     fn html(&self) -> String {
         match self {
-            Self::Text(text) => html(text),
-            Self::Code(text) => format!("<code>{}</code>", html(text)),
+            Self::Text(text) => breakable(text),
+            Self::Code(text) => code(text),
+            Self::Hosts(shown, hosts) => format!(
+                "<details><summary>{}</summary>{}</details>",
+                html(shown),
+                breakable(hosts)
+            ),
             Self::Word(class, text) => format!("<b class=\"{class}\">{}</b>", html(text)),
             Self::Lines(lines) => lines
                 .iter()
-                .map(|line| html(line))
+                .map(|line| breakable(line))
                 .collect::<Vec<_>>()
                 .join("<br>"),
         }
     }
+}
+
+/// Longer IDs are cut: the whole is shown on hover, and copied by a click.
+const LONG: usize = 24;
+/// How much of an ID is shown.
+const SHOWN: usize = 12;
+
+/// An ID or a digest.
+fn code(text: &str) -> String {
+    let (kind, id) = match text.split_once(':') {
+        Some((kind, id)) if kind.len() < 16 => (text.get(..=kind.len()).unwrap_or_default(), id),
+        _ => ("", text),
+    };
+    let is_id = id.len() > LONG
+        && id
+            .chars()
+            .all(|sign| sign.is_ascii_alphanumeric() || "+/=".contains(sign));
+    match id.get(..SHOWN).filter(|_| is_id) {
+        Some(begin) => format!(
+            "<code class=\"id\" title=\"{0}\" data-whole=\"{0}\" tabindex=\"0\">{1}{2}…</code>",
+            html(text),
+            html(kind),
+            html(begin)
+        ),
+        None => format!("<code>{}</code>", breakable(text)),
+    }
+}
+
+/// Text that may be broken into lines after a slash or before an "@", and not within a word.
+fn breakable(text: &str) -> String {
+    html(text).replace('/', "/<wbr>").replace('@', "<wbr>@")
 }
 
 /// Text as HTML, in elements and in quoted attributes.
@@ -166,6 +204,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_is_cut_and_whole_on_hover_and_no_word_is_broken() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let html = Cell::Code(digest.clone()).html();
+        assert!(html.contains(&format!("title=\"{digest}\"")), "{html}");
+        assert!(html.contains(">sha256:abababababab…</code>"), "{html}");
+        assert_eq!(
+            Cell::Code("no-rule".to_owned()).html(),
+            "<code>no-rule</code>"
+        );
+        let name = Cell::text("registry.example/team/app:1").html();
+        assert_eq!(name, "registry.example/<wbr>team/<wbr>app:1");
+        assert!(!STYLE.contains("anywhere"), "breaks within a word");
+    }
+
+    #[test]
     fn all_text_is_text_and_nothing_is_fetched() {
         let hostile = "</script><script>alert(1)</script>\"'><img src=http://x.example/>";
         let mut sheet = HtmlPage::new(hostile);
@@ -185,6 +238,7 @@ mod tests {
         assert_eq!(html.matches("<script").count(), 1);
         assert!(!html.contains("<img"), "{html}");
         let own = html.replace("src=http://x.example/", "");
+        let own = own.replace("src=http:/<wbr>/<wbr>x.example/<wbr>", "");
         for elsewhere in ["src=", "http:", "https:", "//", "url(", "@import"] {
             assert!(!own.contains(elsewhere), "{elsewhere}");
         }

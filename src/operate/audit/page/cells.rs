@@ -88,7 +88,7 @@ pub(super) fn image(image: &ResidentImage) -> Vec<Cell> {
                 .map(|(role, version)| format!("{role} {version}"))
                 .collect()
         }),
-        of(&|word| word.expires.iter().cloned().collect()),
+        of(&|word| word.expires.iter().map(|time| seconds(time)).collect()),
     ]);
     row
 }
@@ -158,19 +158,22 @@ pub(super) fn host(host: &FleetHost) -> Vec<Cell> {
         } else {
             Cell::Lines(drift)
         },
-        Cell::text(&host.at),
+        Cell::text(seconds(&host.at)),
         outcome(host.outcome),
         host.mode.as_deref().map_or(Cell::text("-"), mode),
-        Cell::Code(
-            host.policy
-                .as_deref()
-                .map_or("none", |hash| short(hash))
-                .to_owned(),
-        ),
+        Cell::Code(host.policy.as_deref().unwrap_or("none").to_owned()),
         Cell::count(host.counts.images),
         Cell::count(host.counts.refused),
         Cell::count(host.counts.unjudged),
     ]
+}
+
+/// A time as people read it: without parts of a second.
+pub(super) fn seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((before, after)) if before.len() == 19 && after.ends_with('Z') => format!("{before}Z"),
+        _ => time.to_owned(),
+    }
 }
 
 /// The beginning of an ID, where the whole stands in another table.

@@ -1,0 +1,290 @@
+//! Takes secrets out of texts of any form: configurations, logs, JSON. What is taken out too much is
+//! asked for again; what is left in can't be taken back.
+
+const REMOVED: &str = "[removed]";
+
+/// A key with one of these in its name has a secret.
+const IN_NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "authorization",
+    "cookie",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "signature",
+    "credential",
+];
+/// These are keys of Docker's and containerd's credentials.
+const NAMES: [&str; 4] = ["auth", "auths", "pin", "userinfo"];
+/// Words after which a secret comes, in a header.
+const SCHEMES: [&str; 2] = ["bearer", "basic"];
+/// What tokens of well-known services begin with; `eyJ` is a JSON web token.
+const TOKENS: [&str; 10] = [
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "dckr_pat_",
+    "xoxb-",
+    "AKIA",
+    "ASIA",
+];
+/// Shorter words that begin so are words.
+const LEAST_TOKEN: usize = 16;
+
+/// What ends a value of several lines.
+#[derive(Clone, Copy)]
+enum Until {
+    Text(&'static str),
+    /// So many of the second sign, less those of the first.
+    Closed(char, char, usize),
+}
+
+fn goes_on(until: Until, line: &str) -> Option<Until> {
+    match until {
+        Until::Text(end) => (!line.contains(end)).then_some(until),
+        Until::Closed(open, close, depth) => {
+            let count = |sign| line.chars().filter(|other| *other == sign).count();
+            let depth = (depth + count(open)).saturating_sub(count(close));
+            (depth > 0).then_some(Until::Closed(open, close, depth))
+        }
+    }
+}
+
+/// The text without secrets, line by line.
+pub(super) fn redacted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut until = None;
+    for line in text.lines() {
+        // A private key, or a value of several lines, goes to its end.
+        if let Some(end) = until {
+            until = goes_on(end, line);
+            continue;
+        }
+        if line.contains("-----BEGIN ") && line.contains("PRIVATE KEY") {
+            out.push_str("[a private key, removed]\n");
+            if !line.contains("-----END ") {
+                until = Some(Until::Text("-----END "));
+            }
+            continue;
+        }
+        let (line, opens) = line_of(line);
+        until = opens;
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
+
+/// One line, and what ends a value that goes on in the next ones.
+fn line_of(line: &str) -> (String, Option<Until>) {
+    let mut kept = String::new();
+    let mut rest = line;
+    // `rest` begins after the separator of a key that was looked at.
+    while let Some(at) = rest.find([':', '=']) {
+        let (before, after) = rest.split_at(at);
+        let after = after.get(1..).unwrap_or_default();
+        kept.push_str(before);
+        kept.push_str(rest.get(at..=at).unwrap_or_default());
+        if !is_secret(key_of(before)) {
+            rest = after;
+            continue;
+        }
+        let value = after.trim_start();
+        kept.push_str(after.get(..after.len() - value.len()).unwrap_or_default());
+        kept.push_str(REMOVED);
+        let (more, opens) = after_value(value);
+        if opens.is_some() {
+            return (words(&kept), opens);
+        }
+        rest = more;
+    }
+    kept.push_str(rest);
+    (words(&kept), None)
+}
+
+/// The key that ends before a separator.
+fn key_of(before: &str) -> &str {
+    let key = before.trim_end().trim_end_matches(['"', '\'', '\\', ']']);
+    let begins = |sign: char| !(sign.is_ascii_alphanumeric() || "-_.".contains(sign));
+    key.rsplit(begins).next().unwrap_or_default()
+}
+
+fn is_secret(key: &str) -> bool {
+    let plain: String = key
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|sign| sign.to_ascii_lowercase())
+        .collect();
+    let last = key
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    // A folder, a time or a program is not what it leads to.
+    let is_place = [
+        "file", "path", "dir", "timeout", "helper", "helpers", "provider", "store",
+    ]
+    .iter()
+    .any(|end| plain.ends_with(end));
+    NAMES.contains(&last.as_str()) || IN_NAMES.iter().any(|word| plain.contains(word)) && !is_place
+}
+
+/// What follows a value on its line, and what ends it where that is in a later one.
+fn after_value(value: &str) -> (&str, Option<Until>) {
+    let value = value.trim_start_matches('\\');
+    for quote in ["\"\"\"", "'''"] {
+        if let Some(inner) = value.strip_prefix(quote) {
+            let ends = inner.split_once(quote);
+            return ends.map_or(("", Some(Until::Text(quote))), |(_, rest)| (rest, None));
+        }
+    }
+    let closing = |open: char| match open {
+        '{' => Some('}'),
+        '[' => Some(']'),
+        _ => None,
+    };
+    if let Some((open, close)) = value
+        .chars()
+        .next()
+        .and_then(|open| Some((open, closing(open)?)))
+    {
+        let mut depth = 0_usize;
+        for (at, sign) in value.char_indices() {
+            if sign == open {
+                depth += 1;
+            } else if sign == close {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return (value.get(at + 1..).unwrap_or_default(), None);
+                }
+            }
+        }
+        return ("", Some(Until::Closed(open, close, depth)));
+    }
+    let quote = value
+        .chars()
+        .next()
+        .filter(|first| ['"', '\''].contains(first));
+    let Some(quote) = quote else {
+        // Without quotes, it may have blanks in it: a header, a shell's variable.
+        return ("", None);
+    };
+    let mut escaped = false;
+    for (at, sign) in value.char_indices().skip(1) {
+        match sign {
+            '\\' if !escaped => escaped = true,
+            _ if sign == quote && !escaped => {
+                return (value.get(at + 1..).unwrap_or_default(), None);
+            }
+            _ => escaped = false,
+        }
+    }
+    ("", None)
+}
+
+/// Words that are secrets wherever they stand: user and password in an address, what follows
+/// `Bearer` or `Basic`, tokens of well-known services.
+fn words(line: &str) -> String {
+    let ends = |sign: char| sign.is_whitespace() || "\"'`,;<>|(){}".contains(sign);
+    let mut out = String::with_capacity(line.len());
+    let mut after_scheme = false;
+    for piece in line.split_inclusive(ends) {
+        let word = piece.trim_end_matches(ends);
+        let tail = piece.get(word.len()..).unwrap_or_default();
+        let is_token = word.len() >= LEAST_TOKEN
+            && TOKENS.iter().any(|begin| {
+                word.split(['=', ':', '/'])
+                    .any(|part| part.starts_with(begin))
+            });
+        if !word.is_empty() && (after_scheme || is_token) {
+            out.push_str(REMOVED);
+        } else {
+            out.push_str(&without_userinfo(word));
+        }
+        if !word.is_empty() {
+            after_scheme = SCHEMES
+                .iter()
+                .any(|scheme| word.eq_ignore_ascii_case(scheme));
+        }
+        out.push_str(tail);
+    }
+    out
+}
+
+fn without_userinfo(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return word.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    // A query may have a signature or a token in it.
+    let path = path
+        .split_once('?')
+        .map_or(path.to_owned(), |(path, _)| format!("{path}?{REMOVED}"));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{REMOVED}@{host}{path}"),
+        None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "hunter2hunter2";
+
+    #[test]
+    fn no_secret_is_left_wherever_it_stands() {
+        for text in [
+            "password = \"S\"",
+            "  identitytoken='S'",
+            "auth = \"S\"",
+            "auth = { username = \"u\", password = \"S\" }",
+            "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"r.example\".auth]\n  password = \"S\"",
+            "{\"auths\":{\"r.example\":{\"auth\":\"S\"}},\"proxies\":{}}",
+            "{\"auths\": {\n  \"r.example\": {\n \"x\": \"S\"\n},\n  \"b\": {\n \"x\": \"S\"}\n}}",
+            "{\"password\":\"a\\\"S\",\"name\":\"kept\"}",
+            "authorization = \"Basic S\"",
+            "header = [\"Authorization: Bearer S\"]",
+            "x-registry-token: S",
+            "HTTPS_PROXY=http://user:S@proxy.example:3128",
+            "fetching https://u:S@r.example/v2/ failed",
+            "GET https://r.example/blob?X-Amz-Signature=S&x=1",
+            "token = \"\"\"\nS\n\"\"\"\nkept = 1",
+            "# old: client_secret = \"S\"",
+            "-----BEGIN EC PRIVATE KEY-----\nS\n-----END EC PRIVATE KEY-----",
+            "it said Bearer S, and more",
+            "aws eyJS.eyJS.S",
+            "--password=S --user=u",
+            "PASSWORD: S with blanks S",
+            "api_key: \"S\", access-key: 'S'",
+        ] {
+            let planted = text.replace('S', SECRET);
+            let clean = redacted(&planted);
+            assert!(!clean.contains(SECRET), "{planted}\n{clean}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_left() {
+        for text in [
+            "[[docker]]\nname = \"docker\"\nauthz = \"/run/rootpin/docker.authz.sock\"\n",
+            "credential-helper-timeout = \"10s\"\nauth-file = \"/etc/auth.json\"\n",
+            "keys = [\"d0c623c8\"]\nserver = \"https://notary.example\"\n",
+            "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
+            "{\"outcome\":\"refused\",\"name\":\"r.example/a:1\",\"digest\":\"sha256:00\"}\n",
+            "metadata = [\"oci://registry.example/team/trust\"]\n",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+        let both = redacted("{\"password\":\"x\",\"name\":\"kept\"}");
+        assert_eq!(both, "{\"password\":[removed],\"name\":\"kept\"}\n");
+    }
+}
