@@ -18,7 +18,7 @@ use tonic::transport::Server;
 
 use crate::config::{self, Config};
 use crate::control::wire::control_server::ControlServer;
-use crate::control::{ControlService, recall_break_glass, watch_break_glass};
+use crate::control::{ControlService, recall_break_glass, warn_ahead, watch_break_glass};
 use crate::decide::{Decider, Door};
 use crate::doors::{DockerPlugin, EngineGates, ResolverDoor, RunDoor, socket, sweep};
 use crate::observe::{self, Observer, StatusBoard};
@@ -302,6 +302,7 @@ fn keep_beside(
     status: &Arc<StatusBoard>,
 ) {
     recall_break_glass(decider, observer);
+    tokio::spawn(warn_ahead(Arc::clone(decider)));
     tokio::spawn(watch_break_glass(Arc::clone(decider), Arc::clone(observer)));
     if let Some(address) = config.metrics.clone() {
         let door = MetricsDoor {

@@ -69,6 +69,12 @@ fn status_text(value: &Value) -> String {
             .filter_map(|root| root.get("trouble")?.as_str())
             .map(|trouble| format!("root: TROUBLE: {trouble}")),
     );
+    lines.extend(
+        list(value, "ahead")
+            .iter()
+            .filter_map(|ending| ending.get("told")?.as_str())
+            .map(|told| format!("ahead: {told}")),
+    );
     let unread = |root: &Value| Some(root.get("unread")?.as_u64()?).filter(|unread| *unread > 0);
     lines.extend(list(value, "roots").iter().filter_map(|root| {
         Some(format!(

@@ -1,5 +1,6 @@
 //! Our own API on the control socket: what `rootpin` and `rootpin-verifier` ask the daemon.
 
+mod ahead;
 mod answer;
 mod break_glass;
 mod client;
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
+pub(crate) use ahead::warn_ahead;
 pub(crate) use break_glass::{recall_break_glass, watch_break_glass};
 pub use client::DaemonClient;
 pub use explain::explain;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::health;
+use super::{ahead, health};
 use crate::decide::{Decider, Door};
 use crate::observe::{Observer, SelfChecks, StatusBoard, Swept, Unproven};
 
@@ -129,6 +129,7 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
     );
     let glass = health::break_glass(decider, now, &mut red);
     let roots = health::roots(decider, now, &mut red);
+    let ahead = ahead::shown(decider, now);
     let value = json!({
         "version": 1,
         "ok": red.is_empty(),
@@ -141,6 +142,7 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
         "audit": { "ok": audit.is_none(), "trouble": audit },
         "break_glass": glass,
         "roots": roots,
+        "ahead": ahead,
         "behind": health::behind(decider),
         "doors": doors,
     });
