@@ -36,6 +36,7 @@ mod resolver;
 mod roads;
 mod rows;
 mod shapes;
+mod signed_rows;
 mod sweep;
 mod systemd;
 mod trust_server;
@@ -58,6 +59,7 @@ fn each_engine_unpacks_what_the_policy_allows_and_nothing_else() {
     for (number, row) in rows()
         .into_iter()
         .chain(own_rows::rows())
+        .chain(signed_rows::rows())
         .enumerate()
         .filter(|(_, row)| row.case.contains(&picked))
     {
